@@ -1,0 +1,255 @@
+"""The vocabulary: what mail is made of, as plain frozen values. No I/O, no tables, no JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+MailboxId = NewType("MailboxId", str)
+MessageId = NewType("MessageId", str)
+"""Our own stable id (`msg_…`), never the Message-ID header."""
+ThreadId = NewType("ThreadId", str)
+SubmissionId = NewType("SubmissionId", str)
+TokenId = NewType("TokenId", str)
+
+Uid = NewType("Uid", int)
+
+SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = "\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"
+SYSTEM_FLAGS = (ANSWERED, FLAGGED, DELETED, SEEN, DRAFT)
+
+Flags = frozenset[str]
+"""IMAP flags as the index holds them: system flags in RFC spelling (`\\Seen`), keywords in the first spelling seen.
+`\\Recent` is never among them: it belongs to a session."""
+
+
+class Role(StrEnum):
+    """What a mailbox is for (RFC 6154, RFC 8621 §2)."""
+
+    INBOX = "inbox"
+    SENT = "sent"
+    DRAFTS = "drafts"
+    TRASH = "trash"
+    JUNK = "junk"
+    ARCHIVE = "archive"
+    ALL = "all"
+    FLAGGED = "flagged"
+
+
+class AccountKind(StrEnum):
+    IMAP = "imap"
+    POP3 = "pop3"
+    EMBEDDED = "embedded"
+
+
+class TransportSecurity(StrEnum):
+    """How a connection is protected: TLS from the first byte, STARTTLS, or not at all."""
+
+    TLS = "tls"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLogin:
+    """One mail server and the login for it. `repr` never shows the password."""
+
+    host: str
+    port: int
+    security: TransportSecurity
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"ServerLogin({self.username!r} at {self.host}:{self.port}, {self.security})"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox as a person reads it: decoded display name ("" where absent) and addr-spec."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeAddress:
+    """An address as IMAP spells it (RFC 9051 §7.5.2): fields undecoded, None where NIL.
+
+    `host` None marks a group: with `mailbox` its start, without its end.
+    """
+
+    name: str | None
+    route: str | None
+    mailbox: str | None
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """ENVELOPE (RFC 9051 §7.5.2): header text unfolded but undecoded (encoded-words kept), None where NIL.
+
+    8-bit bytes are carried as surrogateescape'd UTF-8.
+    """
+
+    date: str | None = None
+    subject: str | None = None
+    from_: tuple[EnvelopeAddress, ...] = ()
+    sender: tuple[EnvelopeAddress, ...] = ()
+    reply_to: tuple[EnvelopeAddress, ...] = ()
+    to: tuple[EnvelopeAddress, ...] = ()
+    cc: tuple[EnvelopeAddress, ...] = ()
+    bcc: tuple[EnvelopeAddress, ...] = ()
+    in_reply_to: str | None = None
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a list shows of a message's header, decoded for people.
+
+    `date_ms` is the Date header in ms since 1970 UTC, None where absent or unreadable.
+    `message_id_header`, `in_reply_to`, `references` keep their angle brackets.
+    """
+
+    subject: str = ""
+    from_: tuple[Address, ...] = ()
+    sender: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    date_ms: int | None = None
+    message_id_header: str | None = None
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPart:
+    """One node of a message's body (BODYSTRUCTURE, RFC 9051 §7.5.2).
+
+    `section` is its IMAP part number ("1", "2.1"); the root of a multipart has "" and a single-part message "1".
+    `media_type` is lower case ("text/plain"). `params` and `disposition_params` have lower-case names and undecoded
+    values, in order of appearance. `size_bytes` and `lines` are of the encoded body as stored.
+    `children` holds the parts of a multipart, or the one body of a message/rfc822.
+    `span` is (header start, body start, body end) as byte offsets in the whole message, known for our own store only.
+    """
+
+    section: str
+    media_type: str
+    params: tuple[tuple[str, str], ...] = ()
+    content_id: str | None = None
+    description: str | None = None
+    encoding: str = "7bit"
+    size_bytes: int = 0
+    lines: int | None = None
+    md5: str | None = None
+    disposition: str | None = None
+    disposition_params: tuple[tuple[str, str], ...] = ()
+    language: tuple[str, ...] = ()
+    location: str | None = None
+    envelope: Envelope | None = None
+    children: tuple[BodyPart, ...] = ()
+    span: tuple[int, int, int] | None = None
+
+    @property
+    def is_multipart(self) -> bool:
+        return self.media_type.startswith("multipart/")
+
+    def param(self, name: str) -> str | None:
+        """The undecoded value of a Content-Type parameter, None where absent."""
+        return next((value for key, value in self.params if key == name), None)
+
+    def walk(self) -> Iterator[BodyPart]:
+        """This node and all below it, in order; into message/rfc822 too. Iterative, so depth is no danger."""
+        waiting = [self]
+        while waiting:
+            part = waiting.pop()
+            yield part
+            waiting.extend(reversed(part.children))
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox as the index knows it.
+
+    `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the decoded name on the
+    origin with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always spelled "INBOX".
+    `is_complete` tells that every message of the origin is in the index.
+    """
+
+    id: MailboxId
+    account_id: AccountId
+    path: str
+    role: Role | None
+    uid_validity: int
+    uid_next: int
+    highest_modseq: int
+    total: int
+    unread: int
+    is_subscribed: bool
+    is_selectable: bool
+    parent_id: MailboxId | None
+    origin_name: str
+    delimiter: str | None
+    is_complete: bool
+
+    @property
+    def name(self) -> str:
+        """The last level of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as the index knows it: what every operation on it needs, not its bytes.
+
+    `version` is the number of the last event that changed it: its ETag, and on an embedded account its MODSEQ.
+    """
+
+    id: MessageId
+    account_id: AccountId
+    mailbox_id: MailboxId
+    uid: int
+    modseq: int
+    version: int
+    flags: Flags
+    received_at_ms: int
+    size_bytes: int
+    thread_id: ThreadId
+    overview: Overview
+    structure: BodyPart | None
+    preview: str | None
+    blob: str | None
+    """Hash of the stored bytes; None where only the origin has them."""
+
+
+API_KEYWORDS = {"$seen": SEEN, "$answered": ANSWERED, "$flagged": FLAGGED, "$draft": DRAFT, "$deleted": DELETED}
+_TO_API = {flag: keyword for keyword, flag in API_KEYWORDS.items()}
+
+
+def keywords_of(flags: Flags) -> list[str]:
+    """Flags as the API names them (RFC 8621 §4.1.1), sorted: `\\Seen` is `$seen`, keywords in lower case."""
+    return sorted(_TO_API.get(flag) or flag.lower() for flag in flags)
+
+
+def flag_of(keyword: str) -> str:
+    """The IMAP flag of an API keyword, the inverse of `keywords_of`."""
+    return API_KEYWORDS.get(keyword.lower(), keyword)
+
+
+def with_flags(flags: Flags, *, add: Flags = frozenset(), remove: Flags = frozenset()) -> Flags:
+    """Flags after a change. Flags compare without regard to case (RFC 9051 §2.3.2); the first spelling stays."""
+    gone = {flag.lower() for flag in remove}
+    kept = {flag.lower(): flag for flag in flags if flag.lower() not in gone}
+    for flag in add:
+        kept.setdefault(flag.lower(), flag)
+    return frozenset(kept.values())
+
+
+def without_spans(part: BodyPart) -> BodyPart:
+    """The same tree without byte offsets, to compare what two sources say of one message."""
+    return replace(part, span=None, children=tuple(without_spans(child) for child in part.children))
