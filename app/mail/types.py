@@ -208,6 +208,8 @@ class Message:
     """A message as the index knows it: what every operation on it needs, not its bytes.
 
     `version` is the number of the last event that changed it: its ETag, and on an embedded account its MODSEQ.
+    `summary` is the prepared JSON object of `view=summary`. `blob` is the hash of the stored bytes, None where only
+    the origin has them.
     """
 
     id: MessageId
@@ -220,11 +222,20 @@ class Message:
     received_at_ms: int
     size_bytes: int
     thread_id: ThreadId
-    overview: Overview
-    structure: BodyPart | None
+    message_id_header: str | None
     preview: str | None
     blob: str | None
-    """Hash of the stored bytes; None where only the origin has them."""
+    summary: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """The rest of what the index holds of a message: read with one message, never with a list."""
+
+    structure: BodyPart | None
+    bcc: tuple[Address, ...]
+    problems: tuple[str, ...]
+    header: bytes | None
 
 
 API_KEYWORDS = {"$seen": SEEN, "$answered": ANSWERED, "$flagged": FLAGGED, "$draft": DRAFT, "$deleted": DELETED}

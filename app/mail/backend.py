@@ -1,0 +1,222 @@
+"""The Protocols behind which all mail is reached: MailBackend (read and organise) and Submission (send)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from app.mail.delta import Arrived, Delta, Known
+from app.mail.types import Flags, Mailbox, Message, Role
+
+
+class SyncMode(StrEnum):
+    """How changes of an account reach us."""
+
+    NOTIFY = "notify"
+    IDLE = "idle"
+    SWEEP = "sweep"
+    POLL = "poll"
+    EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `start` to `stop`, exclusive; `stop` None is the end."""
+
+    start: int = 0
+    stop: int | None = None
+
+
+WHOLE = ByteRange()
+
+
+@dataclass(frozen=True, slots=True)
+class OriginMailbox:
+    """LIST and STATUS of one mailbox. The last four are None where it cannot be selected or STATUS was refused."""
+
+    origin_name: str
+    path: str
+    delimiter: str | None
+    role: Role | None
+    is_selectable: bool
+    is_subscribed: bool
+    uid_validity: int | None = None
+    uid_next: int | None = None
+    highest_modseq: int | None = None
+    total: int | None = None
+    unread: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a mailbox's origin says since a known MODSEQ. `vanished` None: the origin can't tell, compare UID sets."""
+
+    flags: Mapping[int, Known]
+    vanished: Collection[int] | None
+    uid_validity: int
+    uid_next: int
+    highest_modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something may have changed in these mailboxes (by origin name); empty means anywhere."""
+
+    origin_names: frozenset[str] = frozenset()
+    status: tuple[OriginMailbox, ...] = ()
+    """What the signal itself told (LIST-STATUS, NOTIFY's STATUS), so that nothing need be asked again."""
+
+
+class Watch(Protocol):
+    """A running watch over all mailboxes of an account."""
+
+    @property
+    def mode(self) -> SyncMode: ...
+
+    def signals(self) -> AsyncIterator[Signal]:
+        """Ends only by an error: Unreachable when the connection is lost."""
+        ...
+
+
+class MailBackend(Protocol):
+    """One account's mail where it lives. Every mutation returns the Delta that the origin confirmed.
+
+    All raise MailServerError (Unreachable, TimedOut, LoginRefused, ServerRefused, ServerProtocolError).
+    `messages` of one call may lie in several mailboxes.
+    """
+
+    # ---- reading
+
+    async def capabilities(self) -> Sequence[str]:
+        """What the origin confirmed, upper case, sorted."""
+        ...
+
+    def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        """The message's bytes in pieces of ≤ 256 KiB; MessageNotFound when the origin has it no more."""
+        ...
+
+    def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        """One part's body as stored, still in its transfer encoding; PartNotFound."""
+        ...
+
+    async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
+        """Several small parts (still encoded) in one round trip. Section "HEADER" is the message's header block."""
+        ...
+
+    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+        """UIDs whose body (`scope` "body") or whole text ("text") contains `value`, without regard to case."""
+        ...
+
+    # ---- changing
+
+    async def append(
+        self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
+    ) -> Delta:
+        """Add a message; its Delta holds one Arrived. `size_bytes` is exact. TooLarge, ServerRefused (quota)."""
+        ...
+
+    async def store_flags(
+        self,
+        messages: Sequence[Message],
+        *,
+        add: Flags = frozenset(),
+        remove: Flags = frozenset(),
+        unchanged_since: int | None = None,
+    ) -> Delta:
+        """Change flags. `unchanged_since` (a MODSEQ, for one message) raises PreconditionFailed when it is newer."""
+        ...
+
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta: ...
+
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta: ...
+
+    async def expunge(self, messages: Sequence[Message]) -> Delta:
+        """Remove these messages for good, and no others."""
+        ...
+
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+        """AlreadyExists, InvalidRequest for a name that cannot be."""
+        ...
+
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
+        """Those below it go along."""
+        ...
+
+    async def delete_mailbox(self, mailbox: Mailbox) -> Delta: ...
+
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta: ...
+
+    # ---- following (the sync worker alone)
+
+    async def list_mailboxes(self) -> Sequence[OriginMailbox]: ...
+
+    async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
+        """The `count` messages with the highest UIDs (below `below_uid`), newest first: a list before the first sync."""
+        ...
+
+    def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
+        """Those messages in batches, in the order of `uids` as far as the origin keeps it."""
+        ...
+
+    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
+        """Every UID of the mailbox with its flags and MODSEQ."""
+        ...
+
+    async def changes(self, mailbox: Mailbox) -> Changes:
+        """What changed since the mailbox's `highest_modseq`: QRESYNC, else CONDSTORE, else all flags."""
+        ...
+
+    async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        """UID → preview of messages of one mailbox."""
+        ...
+
+    async def watch(self, mailboxes: Sequence[Mailbox]) -> Watch:
+        """Begin to watch all mailboxes by the best means that the origin confirms."""
+        ...
+
+
+class Verdict(StrEnum):
+    """What became of one recipient in an attempt."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    UNCERTAIN = "uncertain"
+    """The message was handed over whole, and no reply came."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientResult:
+    """`response` is the server's line, without its code where an `enhanced_code` ("5.1.1") was found."""
+
+    address: str
+    verdict: Verdict
+    enhanced_code: str | None = None
+    response: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    """One message to hand over. `content` has CRLF line ends alone and ends with one; dot-stuffing is the sender's."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    needs_smtputf8: bool = False
+    envelope_id: str | None = None
+    dsn_notify: tuple[str, ...] = field(default=())
+
+
+class Submission(Protocol):
+    async def send(self, mail: OutgoingMail) -> Sequence[RecipientResult]:
+        """Hand a message over: one result per recipient, in order.
+
+        Raises LoginRefused; Unreachable when nothing was handed over, so that a retry is safe. Never both.
+        """
+        ...
+
+    async def verify(self) -> None:
+        """Connect and log in, nothing more."""
+        ...

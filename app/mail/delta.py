@@ -1,0 +1,222 @@
+"""What changed: the one language in which backends, servers and services tell the index about mail.
+
+A Delta is a set of facts, safe to apply twice. Facts name messages by (mailbox, UID), never by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from app.mail.types import BodyPart, Flags, MailboxId, Overview, Role
+
+
+class Reason(StrEnum):
+    """Why a message left."""
+
+    EXPUNGED = "expunged"
+    MERGED = "merged"
+    """Its row turned out to be the arrival of a move; the moved message keeps its own id."""
+    MAILBOX_DELETED = "mailbox_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a message is: a UID is only meaningful with its mailbox (and that mailbox's UIDVALIDITY)."""
+
+    mailbox_id: MailboxId
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What our own IMAP server answers for a message, made once at delivery."""
+
+    header: bytes
+    envelope: bytes
+    body_structure: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message is in a mailbox. `uid` 0 and `modseq` 0 ask the index to number it: it is the origin.
+
+    `is_announced` False for what a first sync or a reset finds: the row comes without an event of its own.
+    `origin_id` is EMAILID (RFC 8474) or X-GM-MSGID. `uid_validity` None skips the check against the mailbox's.
+    """
+
+    mailbox_id: MailboxId
+    uid: int
+    flags: Flags
+    received_at_ms: int
+    size_bytes: int
+    overview: Overview
+    structure: BodyPart | None
+    modseq: int = 0
+    preview: str | None = None
+    blob: str | None = None
+    origin_id: str | None = None
+    uid_validity: int | None = None
+    problems: tuple[str, ...] = ()
+    rendered: Rendered | None = None
+    is_announced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A message has exactly these flags now. An older `modseq` than the index knows is ignored; 0 is always newer."""
+
+    location: Location
+    flags: Flags
+    modseq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A message went from one mailbox to another (COPYUID, or found by its identity). `target.uid` 0: index numbers it."""
+
+    source: Location
+    target: Location
+    modseq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A message was copied. `target.uid` 0: index numbers it."""
+
+    source: Location
+    target: Location
+    modseq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    location: Location
+    reason: Reason = Reason.EXPUNGED
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """The preview of a message that was listed before its text was read. Not a change of mail: no event."""
+
+    location: Location
+    preview: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxFound:
+    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an id and an event."""
+
+    origin_name: str
+    path: str
+    delimiter: str | None
+    role: Role | None
+    uid_validity: int
+    is_subscribed: bool = True
+    is_selectable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxRenamed:
+    """The same mailbox under another name; those below it are told one by one."""
+
+    mailbox_id: MailboxId
+    path: str
+    origin_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSet:
+    """Properties that the API or a client set; None leaves one as it is. `is_role_cleared` takes the role away."""
+
+    mailbox_id: MailboxId
+    is_subscribed: bool | None = None
+    role: Role | None = None
+    is_role_cleared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxCounted:
+    """What the origin says of a mailbox (STATUS). Totals matter until `is_complete`; then the index counts itself."""
+
+    mailbox_id: MailboxId
+    uid_next: int | None = None
+    highest_modseq: int | None = None
+    total: int | None = None
+    unread: int | None = None
+    is_complete: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxReset:
+    """UIDVALIDITY changed: every UID known is void. One event, not one a message."""
+
+    mailbox_id: MailboxId
+    uid_validity: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxDeleted:
+    mailbox_id: MailboxId
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event about the account that is no change of mail: `sync.progress`, `account.connected`, `submission.sent` …
+
+    `facts` becomes the event's data beside `account_id`; `subject` its subject.
+    """
+
+    type: str
+    subject: str
+    facts: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Facts of one transaction, applied in the order of the fields."""
+
+    mailboxes_found: tuple[MailboxFound, ...] = ()
+    mailboxes_renamed: tuple[MailboxRenamed, ...] = ()
+    mailboxes_reset: tuple[MailboxReset, ...] = ()
+    mailboxes_set: tuple[MailboxSet, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    copied: tuple[Copied, ...] = ()
+    arrived: tuple[Arrived, ...] = ()
+    flagged: tuple[Flagged, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    previewed: tuple[Previewed, ...] = ()
+    mailboxes_counted: tuple[MailboxCounted, ...] = ()
+    mailboxes_deleted: tuple[MailboxDeleted, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    def __add__(self, other: Delta) -> Delta:
+        return Delta(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Flags and MODSEQ of one message in a state of a mailbox."""
+
+    flags: Flags
+    modseq: int = 0
+
+
+def difference(
+    mailbox_id: MailboxId, before: Mapping[int, Known], after: Mapping[int, Known]
+) -> tuple[Delta, list[int]]:
+    """What turns the UIDs and flags of `before` into those of `after`: a Delta, and the UIDs that must be fetched.
+
+    Both map UID → flags. Ascending order.
+    """
+    flagged = tuple(
+        Flagged(Location(mailbox_id, uid), now.flags, now.modseq)
+        for uid, now in sorted(after.items())
+        if uid in before and before[uid].flags != now.flags
+    )
+    removed = tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(before.keys() - after.keys()))
+    return Delta(flagged=flagged, removed=removed), sorted(after.keys() - before.keys())
