@@ -153,7 +153,7 @@ class MailBackend(Protocol):
     async def list_mailboxes(self) -> Sequence[OriginMailbox]: ...
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
-        """The `count` messages with the highest UIDs (below `below_uid`), newest first: a list before the first sync."""
+        """The `count` messages with the highest UIDs (below `below_uid`), newest first."""
         ...
 
     def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:

@@ -74,7 +74,7 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A message went from one mailbox to another (COPYUID, or found by its identity). `target.uid` 0: index numbers it."""
+    """A message went from one mailbox to another (COPYUID, or found by its identity). `target.uid` 0: the index numbers."""
 
     source: Location
     target: Location
@@ -106,7 +106,7 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class MailboxFound:
-    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an id and an event."""
+    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an event."""
 
     origin_name: str
     path: str

@@ -1,0 +1,263 @@
+"""The whole schema on one page. Every hot table's key begins with account_id.
+
+Times are ms since 1970 UTC (`_ms`). Flags are IMAP flags in one string, separated by spaces, sorted.
+Columns that hold JSON are text or bytes: they are written and read as they are, never queried.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+def _big() -> Column[int]:
+    return Column(BigInteger, nullable=False, server_default="0")
+
+
+def _text() -> Column[str]:
+    return Column(Text, nullable=False, server_default="")
+
+
+def _bytes(*, nullable: bool = True) -> Column[bytes]:
+    return Column(LargeBinary, nullable=nullable)
+
+
+class AccountRow(SQLModel, table=True):
+    """An account. `last_seq` numbers its log; its row is the lock under which the account's mail changes."""
+
+    __tablename__ = "account"
+
+    id: str = Field(primary_key=True)
+    kind: str
+    email: str = Field(sa_column=_text())
+    address: str = Field(sa_column=Column(Text, nullable=True, unique=True))
+    """The e-mail address in lower case, for embedded accounts alone: unique among them."""
+    name: str = Field(sa_column=_text())
+    status: str = "connecting"
+    sync_status: str = "initial"
+    sync_mode: str = "poll"
+    checked_at_ms: int = Field(sa_column=_big())
+    last_seq: int = Field(sa_column=_big())
+    first_seq: int = Field(sa_column=_big())
+    """Events up to this number have been trimmed."""
+    servers: str = Field(sa_column=_text())
+    """JSON: host, port, security, username of imap, pop3, smtp; never a password."""
+    secrets: bytes | None = Field(sa_column=_bytes())
+    """Encrypted JSON: the passwords, SCRAM verifiers."""
+    password_hash: str | None = Field(sa_column=Column(Text, nullable=True))
+    settings: str = Field(sa_column=_text())
+    created_at_ms: int = Field(sa_column=_big())
+
+
+class MailboxRow(SQLModel, table=True):
+    """A mailbox. `recent_from_uid`: messages from this UID on have not been shown to any session as recent."""
+
+    __tablename__ = "mailbox"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        UniqueConstraint("account_id", "origin_name"),
+    )
+
+    account_id: str
+    id: str
+    path: str = Field(sa_column=_text())
+    origin_name: str = Field(sa_column=_text())
+    delimiter: str | None = None
+    role: str | None = None
+    uid_validity: int = Field(sa_column=_big())
+    uid_next: int = Field(sa_column=_big())
+    highest_modseq: int = Field(sa_column=_big())
+    recent_from_uid: int = Field(sa_column=_big())
+    total: int = Field(sa_column=_big())
+    unread: int = Field(sa_column=_big())
+    is_subscribed: bool = True
+    is_selectable: bool = True
+    is_complete: bool = False
+    changed_seq: int = Field(sa_column=_big())
+
+
+class MessageRow(SQLModel, table=True):
+    """A message in a mailbox: what lists, searches and the IMAP server read by the hundred. The rest is in detail."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        UniqueConstraint("account_id", "mailbox_id", "uid"),
+        Index("message_by_mailbox", "account_id", "mailbox_id", "received_at_ms", "uid"),
+        Index("message_by_time", "account_id", "received_at_ms", "uid"),
+        Index("message_by_thread", "account_id", "thread_id"),
+        Index("message_by_header", "account_id", "message_id_header"),
+        Index("message_by_version", "account_id", "mailbox_id", "version"),
+        Index("message_by_blob", "blob"),
+    )
+
+    account_id: str
+    id: str
+    mailbox_id: str
+    uid: int = Field(sa_column=_big())
+    modseq: int = Field(sa_column=_big())
+    version: int = Field(sa_column=_big())
+    flags: str = Field(sa_column=_text())
+    received_at_ms: int = Field(sa_column=_big())
+    size_bytes: int = Field(sa_column=_big())
+    thread_id: str
+    has_attachments: bool = False
+    date_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    message_id_header: str | None = Field(sa_column=Column(Text, nullable=True))
+    origin_id: str | None = None
+    blob: str | None = None
+    preview: str | None = Field(sa_column=Column(Text, nullable=True))
+    subject_folded: str = Field(sa_column=_text())
+    from_folded: str = Field(sa_column=_text())
+    to_folded: str = Field(sa_column=_text())
+    cc_folded: str = Field(sa_column=_text())
+    bcc_folded: str = Field(sa_column=_text())
+    summary: bytes = Field(sa_column=_bytes(nullable=False))
+
+
+class DetailRow(SQLModel, table=True):
+    """The rest of a message, read one at a time. The `imap_` columns are what our own IMAP server answers."""
+
+    __tablename__ = "detail"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "id"),)
+
+    account_id: str
+    id: str
+    structure: bytes | None = Field(sa_column=_bytes())
+    extra: bytes | None = Field(sa_column=_bytes())
+    """JSON: bcc, problems."""
+    header: bytes | None = Field(sa_column=_bytes())
+    imap_envelope: bytes | None = Field(sa_column=_bytes())
+    imap_body_structure: bytes | None = Field(sa_column=_bytes())
+
+
+class ThreadLinkRow(SQLModel, table=True):
+    """Which thread a Message-ID belongs to, whether or not that message is here: a reply may arrive before it."""
+
+    __tablename__ = "thread_link"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "message_id_header"),)
+
+    account_id: str
+    message_id_header: str = Field(sa_column=Column(Text, nullable=False))
+    thread_id: str
+
+
+class EventRow(SQLModel, table=True):
+    """The log. `body` is the CloudEvents object as JSON; the columns before it are what the IMAP server replays."""
+
+    __tablename__ = "event"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "seq"),)
+
+    account_id: str
+    seq: int = Field(sa_column=_big())
+    type: str
+    subject: str
+    mailbox_id: str | None = None
+    uid: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    target_mailbox_id: str | None = None
+    target_uid: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    at_ms: int = Field(sa_column=_big())
+    body: bytes = Field(sa_column=_bytes(nullable=False))
+
+
+class SubmissionRow(SQLModel, table=True):
+    """A message to send. `recipients` is JSON; `phase` says how far the running attempt came (a crash reads it)."""
+
+    __tablename__ = "submission"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        Index("submission_due", "status", "due_at_ms"),
+    )
+
+    account_id: str
+    id: str
+    status: str
+    phase: str = ""
+    sender: str = Field(sa_column=_text())
+    recipients: str = Field(sa_column=_text())
+    message_id_header: str = Field(sa_column=_text())
+    blob: str | None = None
+    size_bytes: int = Field(sa_column=_big())
+    options: str = Field(sa_column=_text())
+    """JSON: mode, save_to, reply_to_message_id, on_uncertain, the queue of an MX message …"""
+    attempts: int = 0
+    due_at_ms: int = Field(sa_column=_big())
+    send_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    lease_until_ms: int = Field(sa_column=_big())
+    is_filed: bool = False
+    created_at_ms: int = Field(sa_column=_big())
+    updated_at_ms: int = Field(sa_column=_big())
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """The answer to a request that must not be done twice. `scope` is caller, method and path."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = (PrimaryKeyConstraint("scope", "key"), Index("idempotency_by_age", "created_at_ms"))
+
+    scope: str = Field(sa_column=Column(Text, nullable=False))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    payload_hash: str
+    status: int | None = None
+    """HTTP status of the stored answer; None while the request runs."""
+    answer: bytes | None = Field(sa_column=_bytes())
+    is_encrypted: bool = False
+    facts: str = Field(sa_column=_text())
+    """JSON: what a retry after a crash must look for (Message-ID, size, mailbox)."""
+    created_at_ms: int = Field(sa_column=_big())
+
+
+class TokenRow(SQLModel, table=True):
+    """A key or token; only the SHA-256 of its secret. JSON lists: None means unlimited."""
+
+    __tablename__ = "token"
+
+    id: str = Field(primary_key=True)
+    kind: str
+    name: str = Field(sa_column=_text())
+    secret_hash: str = Field(unique=True)
+    scopes: str = Field(sa_column=_text())
+    account_ids: str | None = Field(sa_column=Column(Text, nullable=True))
+    mailbox_ids: str | None = Field(sa_column=Column(Text, nullable=True))
+    senders: str | None = Field(sa_column=Column(Text, nullable=True))
+    origins: str | None = Field(sa_column=Column(Text, nullable=True))
+    networks: str | None = Field(sa_column=Column(Text, nullable=True))
+    family: str | None = None
+    """Tokens of one sign-in: revoked together when a used refresh token comes again."""
+    is_used: bool = False
+    created_by: str | None = None
+    created_at_ms: int = Field(sa_column=_big())
+    expires_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+
+
+class TicketRow(SQLModel, table=True):
+    """A stream ticket: one use, short-lived, stands for its token."""
+
+    __tablename__ = "ticket"
+
+    secret_hash: str = Field(primary_key=True)
+    token_id: str
+    expires_at_ms: int = Field(sa_column=_big())
+
+
+class ConsumerRow(SQLModel, table=True):
+    """How far a named subscriber has acknowledged an account's log."""
+
+    __tablename__ = "consumer"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "owner", "name"),)
+
+    account_id: str
+    owner: str
+    name: str
+    seq: int = Field(sa_column=_big())
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who holds an account. `epoch` grows with each holder and fences what an earlier one still writes."""
+
+    __tablename__ = "lease"
+
+    account_id: str = Field(primary_key=True)
+    worker: str
+    epoch: int = Field(sa_column=_big())
+    expires_at_ms: int = Field(sa_column=_big())
