@@ -1,0 +1,38 @@
+"""Fixtures that start real servers, and their logs beside a failure."""
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.servers.dovecot import Dovecot
+from tests.servers.tls import TlsFiles, make_tls_files
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """A test authority with a good, a wrong-host and an expired certificate."""
+    return make_tls_files(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """A private Dovecot, one for each test process; add a user for each test."""
+    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the log of each server that a failed test used."""
+    report = yield
+    if report.failed:
+        for name, fixture in getattr(item, "funcargs", {}).items():
+            if tail := getattr(fixture, "log_tail", ""):
+                report.sections.append((f"Log of {name}", tail))
+    return report

@@ -1,0 +1,1 @@
+"""Real servers for tests, each private: own configuration, own folder, own free loopback ports."""

@@ -1,0 +1,138 @@
+"""A server program under test control: started, awaited, stopped, its log at hand."""
+
+import atexit
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+START_DEADLINE_SECONDS = 30.0
+STOP_DEADLINE_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+_LOG_TAIL_BYTES = 8_000
+
+_ports_given: set[int] = set()
+
+
+class ServerFailed(RuntimeError):
+    """A server did not start, or went away; the message ends with the tail of its log."""
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nobody listens on, never the same one twice.
+
+    It lies below Linux's ephemeral range (32768 and up), so no outgoing connection takes it while a server restarts.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        if port in _ports_given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _ports_given.add(port)
+        return port
+
+
+def find_program(name: str, *folders: Path) -> str:
+    """Return the path of a program; a missing one fails the test in CI and skips it elsewhere."""
+    search = os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    if found := shutil.which(name, path=search):
+        return found
+    reason = f"{name} is not installed: `make test` installs what the tests need"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class ServerProcess:
+    """One server in the foreground of its own process group; ready when every port of `ports` accepts."""
+
+    def __init__(self, argv: Sequence[str], *, ports: Sequence[int], log: Path, user: str | None = None) -> None:
+        self._argv = list(argv)
+        self._ports = list(ports)
+        self._user = user
+        self._running: subprocess.Popen[bytes] | None = None
+        self.log = log
+        atexit.register(self.kill)
+
+    def start(self) -> None:
+        """Start the program and return when it accepts on all its ports; raises ServerFailed."""
+        with self.log.open("ab") as sink:
+            self._running = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                cwd="/",
+                start_new_session=True,
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+            )
+        try:
+            self._await_ports()
+        except ServerFailed:
+            self.kill()
+            raise
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the program to end, and end its whole group when it doesn't within the deadline."""
+        if self._running is None:
+            return
+        self._running.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._running.wait(STOP_DEADLINE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the program and its children at once, as a power cut would."""
+        if self._running is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._running.pid, signal.SIGKILL)
+        self._running.wait(STOP_DEADLINE_SECONDS)
+        self._running = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the program was started and has not ended."""
+        return self._running is not None and self._running.poll() is None
+
+    @property
+    def log_tail(self) -> str:
+        """The last kilobytes of the program's log."""
+        if not self.log.exists():
+            return ""
+        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+    def _await_ports(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        waiting = list(self._ports)
+        while waiting:
+            if not self.is_running:
+                raise ServerFailed(f"{self._argv[0]} ended while starting\n{self.log_tail}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self._argv[0]} does not accept on {waiting}\n{self.log_tail}")
+            if _accepts(waiting[0]):
+                waiting.pop(0)
+            else:
+                time.sleep(_POLL_SECONDS)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
