@@ -132,6 +132,7 @@ class BodyPart:
     """One node of a message's body (BODYSTRUCTURE, RFC 9051 §7.5.2).
 
     `section` is its IMAP part number ("1", "2.1"); the root of a multipart has "" and a single-part message "1".
+    A multipart that is the body of a message/rfc822 has no number: it is "2.TEXT" where that one is "2" (§6.4.5).
     `media_type` is lower case ("text/plain"). `params` and `disposition_params` have lower-case names and undecoded
     values, in order of appearance. `size_bytes` and `lines` are of the encoded body as stored.
     `children` holds the parts of a multipart, or the one body of a message/rfc822.
