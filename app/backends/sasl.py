@@ -1,0 +1,218 @@
+"""SASL mechanisms, client side: challenges in, responses out, no I/O (RFC 4422).
+
+`choose` picks the best one that a server offers for a credential: SCRAM-SHA-256, OAUTHBEARER, XOAUTH2, PLAIN, LOGIN.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.errors import InvalidRequest, ServerProtocolError
+
+MAX_SCRAM_ITERATIONS = 600_000
+"""A hostile server may ask for 2^31 rounds of a hash; honest ones ask for 4,096 to some 100,000s."""
+MAX_CHALLENGE_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user name and what proves it: a password, or an OAuth access token. `repr` shows neither."""
+
+    username: str
+    secret: str
+    is_token: bool = False
+
+    def __post_init__(self) -> None:
+        if any(character in text for text in (self.username, self.secret) for character in "\0\r\n"):
+            raise InvalidRequest("A user name or password holds a control character")
+
+    def __repr__(self) -> str:
+        return f"Credential({self.username!r})"
+
+
+class Mechanism(Protocol):
+    """One attempt to authenticate."""
+
+    name: str
+    is_slow: bool
+    """Whether `respond` may compute for long, and belongs in a thread."""
+
+    def initial(self) -> bytes | None:
+        """The response that needs no challenge, None where the server speaks first."""
+        ...
+
+    def respond(self, challenge: bytes, /) -> bytes:
+        """The answer to a challenge. Raises ServerProtocolError for one that is not acceptable."""
+        ...
+
+    def finish(self) -> None:
+        """Raises ServerProtocolError when the server said yes without proving what it must."""
+        ...
+
+
+class _OneStep:
+    """A mechanism whose first response says all; a challenge after it is an error report, answered by nothing."""
+
+    name: str
+    is_slow = False
+
+    def __init__(self, response: bytes) -> None:
+        self._response = response
+
+    def initial(self) -> bytes | None:
+        return self._response
+
+    def respond(self, _challenge: bytes, /) -> bytes:
+        return b""
+
+    def finish(self) -> None:
+        return None
+
+
+class Plain(_OneStep):
+    """RFC 4616."""
+
+    name = "PLAIN"
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(f"\0{credential.username}\0{credential.secret}".encode())
+
+
+class XOAuth2(_OneStep):
+    """Google's and Microsoft's mechanism. A refusal is a challenge first (JSON), then NO."""
+
+    name = "XOAUTH2"
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(f"user={credential.username}\1auth=Bearer {credential.secret}\1\1".encode())
+
+
+class OAuthBearer(_OneStep):
+    """RFC 7628. A refusal is a challenge first (JSON), answered by ^A, then NO."""
+
+    name = "OAUTHBEARER"
+
+    def __init__(self, credential: Credential) -> None:
+        super().__init__(f"n,a={_saslname(credential.username)},\1auth=Bearer {credential.secret}\1\1".encode())
+
+    def respond(self, _challenge: bytes, /) -> bytes:
+        return b"\1"
+
+
+class Login:
+    """The oldest of them: user name, then password, each asked for."""
+
+    name = "LOGIN"
+    is_slow = False
+
+    def __init__(self, credential: Credential) -> None:
+        self._answers = [credential.secret.encode(), credential.username.encode()]
+
+    def initial(self) -> bytes | None:
+        return None
+
+    def respond(self, _challenge: bytes, /) -> bytes:
+        if not self._answers:
+            raise ServerProtocolError("The server asks for more than a user name and a password")
+        return self._answers.pop()
+
+    def finish(self) -> None:
+        return None
+
+
+class ScramSha256:
+    """RFC 5802, RFC 7677, without channel binding. The server proves that it knows the password too."""
+
+    name = "SCRAM-SHA-256"
+    is_slow = True
+
+    def __init__(self, credential: Credential, nonce: str | None = None) -> None:
+        self._password = credential.secret.encode()
+        self._nonce = nonce or secrets.token_urlsafe(24)
+        self._first_bare = f"n={_saslname(credential.username)},r={self._nonce}"
+        self._signature: bytes | None = None
+        self._is_proven = False
+
+    def initial(self) -> bytes | None:
+        return f"n,,{self._first_bare}".encode()
+
+    def respond(self, challenge: bytes, /) -> bytes:
+        if self._signature is None:
+            return self._final_message(_attributes(challenge), challenge.decode("ascii", "replace"))
+        self._verify(_attributes(challenge))
+        return b""
+
+    def finish(self) -> None:
+        if not self._is_proven:
+            raise ServerProtocolError("The server did not prove that it knows the password")
+
+    def _final_message(self, server: dict[str, str], server_first: str) -> bytes:
+        nonce, salt, iterations = server.get("r", ""), _decoded(server.get("s", "")), server.get("i", "")
+        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or "m" in server:
+            raise ServerProtocolError("The server's SCRAM challenge is not valid")
+        if not (iterations.isascii() and iterations.isdigit() and len(iterations) < 10):
+            raise ServerProtocolError("The server's SCRAM iteration count is not valid")
+        if not 0 < int(iterations) <= MAX_SCRAM_ITERATIONS:
+            raise ServerProtocolError("The server asks for too many SCRAM iterations")
+        salted = hashlib.pbkdf2_hmac("sha256", self._password, salt, int(iterations))
+        without_proof = f"c=biws,r={nonce}"
+        signed = f"{self._first_bare},{server_first},{without_proof}".encode()
+        client_key = _hmac(salted, b"Client Key")
+        client_signature = _hmac(hashlib.sha256(client_key).digest(), signed)
+        proof = bytes(a ^ b for a, b in zip(client_key, client_signature, strict=True))
+        self._signature = _hmac(_hmac(salted, b"Server Key"), signed)
+        return f"{without_proof},p={base64.b64encode(proof).decode()}".encode()
+
+    def _verify(self, server: dict[str, str]) -> None:
+        assert self._signature is not None
+        if not hmac.compare_digest(_decoded(server.get("v", "")), self._signature):
+            raise ServerProtocolError("The server did not prove that it knows the password")
+        self._is_proven = True
+
+
+PASSWORD_MECHANISMS: tuple[type[ScramSha256 | Plain | Login], ...] = (ScramSha256, Plain, Login)
+TOKEN_MECHANISMS: tuple[type[OAuthBearer | XOAuth2], ...] = (OAuthBearer, XOAuth2)
+
+
+def choose(credential: Credential, offered: Collection[str]) -> Mechanism | None:
+    """The best mechanism among those offered (upper-case names), None where none fits."""
+    mechanisms: Iterable[type[ScramSha256 | Plain | Login | OAuthBearer | XOAuth2]]
+    mechanisms = TOKEN_MECHANISMS if credential.is_token else PASSWORD_MECHANISMS
+    for mechanism in mechanisms:
+        if mechanism.name in offered:
+            return mechanism(credential)
+    return None
+
+
+def decode_challenge(text: bytes) -> bytes:
+    """A base64 challenge. Raises ServerProtocolError where it is none or too long."""
+    if len(text) > MAX_CHALLENGE_BYTES:
+        raise ServerProtocolError("A login challenge is too long")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ServerProtocolError("A login challenge is not base64") from None
+
+
+def _saslname(text: str) -> str:
+    return text.replace("=", "=3D").replace(",", "=2C")
+
+
+def _attributes(challenge: bytes) -> dict[str, str]:
+    fields = challenge.decode("ascii", "replace").split(",")
+    return {field[0]: field[2:] for field in fields if field[1:2] == "="}
+
+
+def _decoded(text: str) -> bytes:
+    return decode_challenge(text.encode("ascii", "replace"))
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
