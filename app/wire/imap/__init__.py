@@ -1,0 +1,1 @@
+"""IMAP on the wire, without I/O: one grammar for our client and our server."""

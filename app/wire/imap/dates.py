@@ -1,0 +1,71 @@
+"""IMAP dates: INTERNALDATE as ms since 1970 UTC, search dates as `datetime.date` (RFC 9051 §9, date-time and date)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
+_DATE_TIME = re.compile(
+    r" ?([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})", re.ASCII
+)
+_DATE = re.compile(r"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})", re.ASCII)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+def parse_date_time(text: str) -> int:
+    """INTERNALDATE, without its quotes, as ms since 1970 UTC. A leap second counts as the second after it.
+
+    Raises ValueError where it is no date.
+    """
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("not an IMAP date and time")
+    day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
+    days = _day(year, month, day).toordinal() - _EPOCH_DAY
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 60 or int(zone_minutes) > 59:
+        raise ValueError("not an IMAP date and time")
+    seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
+    zone = int(zone_hours) * 3_600 + int(zone_minutes) * 60
+    return (seconds + zone if sign == "-" else seconds - zone) * 1_000
+
+
+def render_date_time(time_ms: int, zone_minutes: int = 0) -> str:
+    """INTERNALDATE of a time in ms since 1970 UTC, in its 26 characters, without quotes: ` 1-Jan-2024 09:00:00 +0000`.
+
+    Raises ValueError outside the years 1 to 9999.
+    """
+    try:
+        zone = timezone(timedelta(minutes=zone_minutes))
+        time = datetime.fromtimestamp(time_ms // 1_000, UTC).astimezone(zone)
+    except (OverflowError, OSError) as error:
+        raise ValueError("a time that IMAP cannot write") from error
+    sign = "-" if zone_minutes < 0 else "+"
+    hours, minutes = divmod(abs(zone_minutes), 60)
+    return (
+        f"{time.day:2d}-{MONTHS[time.month - 1]}-{time.year:04d} "
+        f"{time.hour:02d}:{time.minute:02d}:{time.second:02d} {sign}{hours:02d}{minutes:02d}"
+    )
+
+
+def parse_date(text: str) -> date:
+    """A search date, `1-Jan-2024`. Raises ValueError where it is none."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise ValueError("not an IMAP date")
+    day, month, year = match.groups()
+    return _day(year, month, day)
+
+
+def render_date(day: date) -> str:
+    """A search date: `1-Jan-2024`."""
+    return f"{day.day}-{MONTHS[day.month - 1]}-{day.year:04d}"
+
+
+def _day(year: str, month: str, day: str) -> date:
+    number = _MONTH_NUMBERS.get(month.lower())
+    if number is None:
+        raise ValueError("not a month")
+    return date(int(year), number, int(day))

@@ -1,0 +1,107 @@
+"""The grammar under every IMAP response (RFC 9051 §9): text and literals to nested values.
+
+Text is split by one compiled pattern in one call, so the cost is that of the C scanner. Atoms and quoted strings
+become `str` (UTF-8, other bytes surrogate-escaped), literals stay `bytes`, NIL is None, a list is a `list`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from app.errors import ServerProtocolError
+from app.wire.imap.framing import Part, StreamedLiteral
+
+Value = str | bytes | StreamedLiteral | None | list["Value"]
+
+MAX_NESTING = 120
+
+_TOKEN = re.compile(
+    r"""
+      [()]
+    | "[^"\\]*+(?:\\.[^"\\]*+)*+"                                # a quoted string
+    | (?:BODY|BINARY(?:\.SIZE)?)\[[^][]*\](?:<[0-9]+>)?         # a section, the one atom with spaces and parentheses
+    | [^ ()"\t\r\n]+                                            # an atom
+    | ".*                                                       # a quoted string without end swallows the rest
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE | re.ASCII,
+)
+_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def parse(parts: Sequence[Part], max_nesting: int = MAX_NESTING) -> list[Value]:
+    """The values of a response, in order.
+
+    Raises ServerProtocolError for a string without end, parentheses that don't match, or lists nested too deep.
+    """
+    values: list[Value] = []
+    above: list[list[Value]] = []
+    for index, part in enumerate(parts):
+        if index % 2 or not isinstance(part, bytes):
+            values.append(part)
+        else:
+            values = _parse_text(part.decode("utf-8", "surrogateescape"), values, above, max_nesting)
+    if above:
+        raise ServerProtocolError("A list in a response has no end")
+    return values
+
+
+def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_nesting: int) -> list[Value]:
+    """Add the values of `text` to the innermost open list `values`; returns the one that is innermost at its end."""
+    for token in _TOKEN.findall(text):
+        first = token[0]
+        if first == "(":
+            inner: list[Value] = []
+            values.append(inner)
+            above.append(values)
+            values = inner
+            if len(above) > max_nesting:
+                raise ServerProtocolError(f"Lists in a response are nested deeper than {max_nesting}")
+        elif first == ")":
+            if not above:
+                raise ServerProtocolError("A list in a response has no start")
+            values = above.pop()
+        elif first == '"':
+            values.append(_unquoted(token))
+        elif len(token) == 3 and token.upper() == "NIL":
+            values.append(None)
+        else:
+            values.append(token)
+    return values
+
+
+def _unquoted(token: str) -> str:
+    content = token[1:-1]
+    if "\\" not in content:
+        if len(token) < 2 or token[-1] != '"':
+            raise ServerProtocolError("A quoted string in a response has no end")
+        return content
+    if not _QUOTED.fullmatch(token):
+        raise ServerProtocolError("A quoted string in a response has no end")
+    return _ESCAPED.sub(r"\1", content)
+
+
+def text_of(value: Value) -> str | None:
+    """A string of any form as text, None for NIL. Raises ServerProtocolError for a list or a streamed literal."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    raise ServerProtocolError("A response holds something else where a string should be")
+
+
+def list_of(value: Value) -> list[Value]:
+    """A list, empty for NIL. Raises ServerProtocolError for a string."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return value
+    raise ServerProtocolError("A response holds a string where a list should be")
+
+
+def number_of(value: Value) -> int:
+    """A number of up to 64 bits (RFC 7162 §7). Raises ServerProtocolError for anything else."""
+    if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdigit():
+        return int(value)
+    raise ServerProtocolError("A response holds something else where a number should be")
