@@ -54,11 +54,12 @@ def structure_of(value: Value) -> BodyPart:
     return _body(value, "")
 
 
-def _body(value: Value, prefix: str) -> BodyPart:
-    """The body of a whole message: a multipart bears the message's own number, a single part is number 1 in it."""
+def _body(value: Value, message: str) -> BodyPart:
+    """The body of the message in section `message`, "" for the whole. A multipart has no number there."""
+    prefix = f"{message}." if message else ""
     if _is_multipart(value):
-        return _part(value, prefix)
-    return _part(value, f"{prefix}.1" if prefix else "1")
+        return _multipart(list_of(value), f"{message}.TEXT" if message else "", prefix)
+    return _single(list_of(value), f"{prefix}1")
 
 
 def _is_multipart(value: Value) -> bool:
@@ -69,14 +70,15 @@ def _is_multipart(value: Value) -> bool:
 
 
 def _part(value: Value, section: str) -> BodyPart:
-    fields = list_of(value)
-    return _multipart(fields, section) if _is_multipart(value) else _single(fields, section)
+    """A part of a multipart, which has the number `section`."""
+    if _is_multipart(value):
+        return _multipart(list_of(value), section, f"{section}.")
+    return _single(list_of(value), section)
 
 
-def _multipart(fields: list[Value], section: str) -> BodyPart:
+def _multipart(fields: list[Value], section: str, prefix: str) -> BodyPart:
     count = next((index for index, field in enumerate(fields) if not isinstance(field, list)), len(fields))
-    prefix = f"{section}." if section else ""
-    children = tuple(_part(field, f"{prefix}{number}") for number, field in enumerate(fields[:count], 1))
+    children = tuple([_part(field, f"{prefix}{number}") for number, field in enumerate(fields[:count], 1)])
     subtype, params, disposition, language, location = _padded(fields[count : count + 5], 5)
     kind, kind_params = _disposition(disposition)
     return BodyPart(
