@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.servers.dovecot import Dovecot
+from tests.servers.postgres import Postgres
+from tests.servers.smtp_sink import SmtpSink
 from tests.servers.tls import TlsFiles, make_tls_files
 
 
@@ -23,6 +25,36 @@ def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A private PostgreSQL cluster, one for each test process."""
+    server = Postgres(tmp_path_factory.mktemp("postgres") / "postgres.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The address of an empty database of this test alone, as SQLAlchemy wants it (`postgresql+asyncpg://…`)."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def smtp_sink(tls: TlsFiles) -> Iterator[SmtpSink]:
+    """An SMTP server of this test alone that keeps what it gets; its fields and `drop` make it misbehave."""
+    sink = SmtpSink(tls)
+    sink.start()
+    try:
+        yield sink
+    finally:
+        sink.close()
 
 
 @pytest.hookimpl(wrapper=True)

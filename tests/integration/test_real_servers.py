@@ -1,13 +1,20 @@
 """The servers that other tests lean on do what those tests expect of them."""
 
+import asyncio
 import imaplib
 import poplib
+import smtplib
 import ssl
 import time
 
+import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.servers.dovecot import Dovecot, MailFormat
+from tests.servers.postgres import Postgres
+from tests.servers.smtp_sink import Phase, SmtpSink
 from tests.servers.tls import TlsFiles
 
 MESSAGE = b"From: ann@elsewhere.test\r\nTo: user@mail.test\r\nSubject: Invoice\r\n\r\nPay me.\r\n"
@@ -105,3 +112,74 @@ def test_dovecot_refuses_a_wrong_password_without_delay(dovecot: Dovecot) -> Non
         imap.login(user.name, "wrong")
 
     assert time.monotonic() - started < 1
+
+
+async def test_a_database_on_postgresql_is_fresh_for_each_test(postgres_url: str) -> None:
+    engine = create_async_engine(postgres_url)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SHOW server_version_num"))).scalar_one() >= "150000"
+        assert (await connection.execute(text("SELECT count(*) FROM pg_stat_user_tables"))).scalar_one() == 0
+    await engine.dispose()
+
+
+async def test_a_database_is_made_from_a_template_and_outlives_a_restart(postgres: Postgres) -> None:
+    template = postgres.create_database()
+    postgres.execute("CREATE TABLE message AS SELECT 7 AS uid", template)
+    name = postgres.create_database(template)
+
+    await asyncio.to_thread(postgres.restart)
+
+    connection = await asyncpg.connect(postgres.url(name, driver="postgresql"))
+    assert await connection.fetchval("SELECT uid FROM message") == 7
+    await connection.close()
+
+
+def test_the_smtp_sink_keeps_what_a_logged_in_client_sends(smtp_sink: SmtpSink, tls: TlsFiles) -> None:
+    with smtplib.SMTP(smtp_sink.host, smtp_sink.port, timeout=10) as smtp:
+        smtp.starttls(context=tls.client_context())
+        smtp.login(smtp_sink.user, smtp_sink.password)
+        smtp.sendmail("ann@mail.test", ["bob@elsewhere.test"], MESSAGE)
+
+    [message] = smtp_sink.wait_for(1)
+    assert message.content == MESSAGE
+    assert (message.sender, message.recipients) == ("ann@mail.test", ["bob@elsewhere.test"])
+    assert (message.user, message.is_encrypted) == ("relay", True)
+
+
+def test_the_smtp_sink_wants_a_login_and_the_right_one(smtp_sink: SmtpSink, tls: TlsFiles) -> None:
+    with smtplib.SMTP_SSL(smtp_sink.host, smtp_sink.tls_port, context=tls.client_context(), timeout=10) as smtp:
+        with pytest.raises(smtplib.SMTPSenderRefused, match="530"):
+            smtp.sendmail("ann@mail.test", ["bob@elsewhere.test"], MESSAGE)
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            smtp.login(smtp_sink.user, "wrong")
+
+
+def test_the_smtp_sink_refuses_as_told(smtp_sink: SmtpSink) -> None:
+    smtp_sink.requires_auth = False
+    smtp_sink.replies = {"gone@elsewhere.test": "550 5.1.1 No such user"}
+
+    with smtplib.SMTP(smtp_sink.host, smtp_sink.port, timeout=10) as smtp:
+        refused = smtp.sendmail("ann@mail.test", ["bob@elsewhere.test", "gone@elsewhere.test"], MESSAGE)
+        smtp_sink.replies["reply"] = "554 5.7.1 Spam"
+        with pytest.raises(smtplib.SMTPDataError, match="Spam"):
+            smtp.sendmail("ann@mail.test", ["bob@elsewhere.test"], MESSAGE)
+
+    assert refused == {"gone@elsewhere.test": (550, b"5.1.1 No such user")}
+    assert [message.recipients for message in smtp_sink.messages] == [["bob@elsewhere.test"]]
+
+
+@pytest.mark.parametrize("phase", ["connect", "ehlo", "auth", "mail", "rcpt", "data", "body", "reply"])
+def test_the_smtp_sink_cuts_the_line_at_any_phase_once(smtp_sink: SmtpSink, phase: Phase) -> None:
+    smtp_sink.drop(phase)
+
+    with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
+        _submit(smtp_sink)
+    assert len(smtp_sink.messages) == (1 if phase == "reply" else 0)
+
+    _submit(smtp_sink)
+
+
+def _submit(sink: SmtpSink) -> None:
+    with smtplib.SMTP(sink.host, sink.port, timeout=10) as smtp:
+        smtp.login(sink.user, sink.password)
+        smtp.sendmail("ann@mail.test", ["bob@elsewhere.test"], MESSAGE)

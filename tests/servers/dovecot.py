@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.servers.process import ServerProcess, find_program, free_port
+from tests.servers.process import ServerProcess, accepts, find_program, free_port
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, TlsFiles
 
 MailFormat = Literal["mdbox", "maildir"]
@@ -156,7 +156,7 @@ class Dovecot:
         (self._folder / "users").mkdir()
         self._process = ServerProcess(
             [find_program("dovecot"), "-F", "-c", str(self._config)],
-            ports=[self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port, self.lmtp_port],
+            is_ready=lambda: all(map(accepts, [self.imap_port, self.imaps_port, self.pop3s_port, self.lmtp_port])),
             log=log,
         )
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -56,18 +56,20 @@ def find_program(name: str, *folders: Path) -> str:
 
 
 class ServerProcess:
-    """One server in the foreground of its own process group; ready when every port of `ports` accepts."""
+    """One server in the foreground of its own process group; `is_ready` is asked until it says so."""
 
-    def __init__(self, argv: Sequence[str], *, ports: Sequence[int], log: Path, user: str | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, is_ready: Callable[[], bool], log: Path, user: str | None = None
+    ) -> None:
         self._argv = list(argv)
-        self._ports = list(ports)
+        self._is_ready = is_ready
         self._user = user
         self._running: subprocess.Popen[bytes] | None = None
         self.log = log
         atexit.register(self.kill)
 
     def start(self) -> None:
-        """Start the program and return when it accepts on all its ports; raises ServerFailed."""
+        """Start the program and return when it is ready; raises ServerFailed."""
         with self.log.open("ab") as sink:
             self._running = subprocess.Popen(
                 self._argv,
@@ -81,7 +83,7 @@ class ServerProcess:
                 extra_groups=[] if self._user else None,
             )
         try:
-            self._await_ports()
+            self._await_ready()
         except ServerFailed:
             self.kill()
             raise
@@ -116,21 +118,18 @@ class ServerProcess:
             return ""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
 
-    def _await_ports(self) -> None:
+    def _await_ready(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_SECONDS
-        waiting = list(self._ports)
-        while waiting:
+        while not self._is_ready():
             if not self.is_running:
                 raise ServerFailed(f"{self._argv[0]} ended while starting\n{self.log_tail}")
             if time.monotonic() > deadline:
-                raise ServerFailed(f"{self._argv[0]} does not accept on {waiting}\n{self.log_tail}")
-            if _accepts(waiting[0]):
-                waiting.pop(0)
-            else:
-                time.sleep(_POLL_SECONDS)
+                raise ServerFailed(f"{self._argv[0]} does not get ready\n{self.log_tail}")
+            time.sleep(_POLL_SECONDS)
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether somebody accepts connections on a loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

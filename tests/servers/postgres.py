@@ -1,0 +1,134 @@
+"""A private PostgreSQL: a cluster in a temporary folder, a fresh database for each test."""
+
+import itertools
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.servers.process import ServerProcess, find_program, free_port
+
+_COMMAND_SECONDS = 60
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "listen_addresses": "127.0.0.1",
+    "log_min_duration_statement": "1000",
+}
+
+
+class Postgres:
+    """The cluster, owned by the user `postgres` when the tests run as root, for initdb refuses root.
+
+    All methods block; an async test calls those that take long by `asyncio.to_thread`.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, log: Path) -> None:
+        self._numbers = itertools.count(1)
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+        self.port = free_port()
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        self._process = ServerProcess(
+            [_program("postgres"), "-D", str(self._data), "-k", str(self._folder), "-p", str(self.port), *settings],
+            is_ready=self._is_ready,
+            log=log,
+            user=self._user,
+        )
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def start(self) -> None:
+        """Make the cluster on the first start; return when it accepts."""
+        if not self._data.exists():
+            self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
+        self._process.start()
+
+    def stop(self) -> None:
+        """Stop at once but in order: open transactions are rolled back, clients are told."""
+        self._process.stop(signal.SIGINT)
+
+    def restart(self) -> None:
+        """Stop and start again on the same port, with the same databases."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop and remove everything."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def log_tail(self) -> str:
+        """The end of the server's log."""
+        return self._process.log_tail
+
+    def create_database(self, template: str = "template1") -> str:
+        """Make a database like `template`, to which nobody may be connected, and return its name."""
+        name = f"test{next(self._numbers)}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, cutting whoever is still connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def url(self, database: str, driver: str = "postgresql+asyncpg") -> str:
+        """Return the database's address as SQLAlchemy wants it; with the driver `postgresql`, as asyncpg does."""
+        return f"{driver}://postgres@{self.host}:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """Run one SQL statement outside the tests' own connections and return psql's bare output."""
+        address = ["-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database]
+        return self._run("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *address, "-c", statement)
+
+    def _is_ready(self) -> bool:
+        # it accepts connections a little before it serves them
+        try:
+            self._run("pg_isready", "-q", "-h", self.host, "-p", str(self.port))
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                [_program(program), *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=_COMMAND_SECONDS,
+                cwd="/",
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+            )
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
+        return done.stdout
+
+
+def _program(name: str) -> str:
+    """Return a PostgreSQL program; Debian keeps them out of PATH, in a folder for each version."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    return find_program(name, *versions)
+
+
+def _version(folder: Path) -> int:
+    digits = re.match(r"\d+", folder.parent.name)
+    return int(digits[0]) if digits else 0
