@@ -1,0 +1,148 @@
+"""Bytes to text: the label first, read as browsers read it (WHATWG Encoding), then UTF-8, then a guess."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from functools import lru_cache
+
+from charset_normalizer import from_bytes
+
+MAX_GUESSED_BYTES = 64 * 1024
+MIN_GUESSED_BYTES = 64
+"""Below this a guess is worth less than the Western default: there is too little to count."""
+
+_WHATWG = {
+    "ascii": "cp1252",
+    "us-ascii": "cp1252",
+    "iso-8859-1": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso_8859-1": "cp1252",
+    "latin1": "cp1252",
+    "latin-1": "cp1252",
+    "l1": "cp1252",
+    "ansi_x3.4-1968": "cp1252",
+    "iso-8859-9": "cp1254",
+    "latin5": "cp1254",
+    "iso-8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gb_2312-80": "gb18030",
+    "gbk": "gb18030",
+    "x-gbk": "gb18030",
+    "cp936": "gb18030",
+    "ms936": "gb18030",
+    "euc-cn": "gb18030",
+    "big5": "big5hkscs",
+    "big5-hkscs": "big5hkscs",
+    "x-x-big5": "big5hkscs",
+    "ks_c_5601-1987": "cp949",
+    "ks_c_5601": "cp949",
+    "ksc5601": "cp949",
+    "euc-kr": "cp949",
+    "korean": "cp949",
+    "windows-949": "cp949",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "sjis": "cp932",
+    "x-sjis": "cp932",
+    "ms_kanji": "cp932",
+    "windows-31j": "cp932",
+    "iso-2022-jp": "iso2022_jp_ext",
+    "iso-8859-8-i": "iso8859_8",
+    "iso-8859-8-e": "iso8859_8",
+    "x-mac-roman": "mac_roman",
+    "macintosh": "mac_roman",
+    "unicode-1-1-utf-7": "utf-7",
+    "utf8": "utf-8",
+    "unicode-1-1-utf-8": "utf-8",
+    "cp-850": "cp850",
+    "win-1251": "cp1251",
+}
+
+_TEXT_FREE = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"})
+"""Python's codecs that decode bytes to text but are no charset of mail; some are slower than linear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Text and the charset that gave it; `is_guess` where no label said so, `is_damaged` where bytes were replaced."""
+
+    text: str
+    charset: str
+    is_guess: bool = False
+    is_damaged: bool = False
+
+
+@lru_cache(maxsize=512)
+def codec_of(label: str) -> str | None:
+    """Python's codec for a charset label of mail, None for one that is unknown."""
+    label = label.strip().strip("\"'").lower()
+    name = _WHATWG.get(label, label)
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return None
+    is_charset = getattr(found, "_is_text_encoding", False) and found.name not in _TEXT_FREE
+    return _WHATWG.get(found.name, found.name) if is_charset else None
+
+
+def decode(raw: bytes, label: str | None) -> Decoded:
+    """Decode by label; without a usable one as UTF-8, else by a guess. Never raises.
+
+    A label of us-ascii or none says nothing of 8-bit bytes, so UTF-8 is tried before windows-1252.
+    """
+    codec = codec_of(label) if label else None
+    if codec is None or codec == "cp1252":
+        text = _strict(raw, "utf-8") if not _is_western(label) or _looks_like_utf8(raw) else None
+        if text is not None:
+            return Decoded(text, "utf-8", is_guess=not raw.isascii())
+    if codec is None:
+        return _guess(raw)
+    text = _strict(raw, codec)
+    if text is not None:
+        return Decoded(text, codec)
+    return _mislabelled(raw, codec)
+
+
+def decode_short(raw: bytes, label: str | None = None) -> str:
+    """Decode a piece of a header: label, then UTF-8, then windows-1252. No guess: there is too little to count."""
+    codec = (codec_of(label) if label else None) or "utf-8"
+    text = _strict(raw, codec)
+    if text is None:
+        text = _strict(raw, "utf-8")
+    return text if text is not None else raw.decode("cp1252", "replace")
+
+
+def _is_western(label: str | None) -> bool:
+    """Whether the label names windows-1252 by a name that promises 8-bit letters, as us-ascii does not."""
+    return label is not None and codec_of(label) == "cp1252" and "ascii" not in label.lower()
+
+
+def _looks_like_utf8(raw: bytes) -> bool:
+    """Mail labelled iso-8859-1 that is UTF-8 through and through, with at least two long sequences, was mislabelled."""
+    return not raw.isascii() and sum(raw.count(lead) for lead in (b"\xc3", b"\xe2\x80")) > 1
+
+
+def _strict(raw: bytes, codec: str) -> str | None:
+    try:
+        return raw.decode(codec)
+    except (UnicodeError, ValueError):
+        return None
+
+
+def _mislabelled(raw: bytes, codec: str) -> Decoded:
+    """Bytes that are not what their label says: UTF-8 if they are that, else the label with replacements."""
+    text = _strict(raw, "utf-8")
+    if text is not None:
+        return Decoded(text, "utf-8", is_guess=True)
+    return Decoded(raw.decode(codec, "replace"), codec, is_damaged=True)
+
+
+def _guess(raw: bytes) -> Decoded:
+    sample = raw[:MAX_GUESSED_BYTES]
+    if len(sample) >= MIN_GUESSED_BYTES:
+        best = from_bytes(sample).best()
+        if best is not None and best.encoding:
+            return Decoded(raw.decode(best.encoding, "replace"), best.encoding, is_guess=True)
+    return Decoded(raw.decode("cp1252", "replace"), "cp1252", is_guess=True)

@@ -1,0 +1,66 @@
+"""The Date header (RFC 5322 §3.3), as mail really spells it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+MAX_DATE_CHARS = 200
+
+_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, start=1)}
+_ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
+_ZONE = r"\s*+(?P<zone>[+-]\d{2}:?\d{2}|[A-Za-z]{1,5})?"
+_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2}))?+(?:\.\d{1,9})?+"
+_SHAPES = (
+    re.compile(
+        rf"(?P<day>\d{{1,2}})[\s-]++(?P<month>[A-Za-z]{{3,9}})\.?[\s,-]++(?P<year>\d{{2,4}})[,\s]++{_TIME}{_ZONE}"
+    ),
+    re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
+    re.compile(rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}{_ZONE}\s++(?P<year>\d{{4}})"),
+)
+_COMMENT = re.compile(r"\([^()]*+\)")
+
+
+def parse_date(text: str) -> int | None:
+    """Milliseconds since 1970 UTC, None where the text is no date. A missing or unknown zone is UTC."""
+    text = _COMMENT.sub(" ", text[:MAX_DATE_CHARS])
+    for shape in _SHAPES:
+        found = shape.search(text)
+        if found:
+            return _milliseconds(found)
+    return None
+
+
+def _milliseconds(found: re.Match[str]) -> int | None:
+    month = found["month"]
+    try:
+        moment = datetime(
+            _full_year(found["year"]),
+            int(month) if month.isdigit() else _MONTHS[month[:3].lower()],
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            min(int(found["second"] or 0), 59),  # a leap second is no second of datetime's
+            tzinfo=UTC,
+        )
+        return int((moment - _offset(found["zone"])).timestamp()) * 1000
+    except (ValueError, KeyError, OverflowError):
+        return None
+
+
+def _full_year(digits: str) -> int:
+    """Two digits below 50 are of this century, else years since 1900 (RFC 5322 §4.3)."""
+    year = int(digits)
+    if len(digits) == 4:
+        return year
+    return year + (2000 if year < 50 and len(digits) == 2 else 1900)
+
+
+def _offset(zone: str | None) -> timedelta:
+    if not zone:
+        return timedelta(0)
+    if zone[0] in "+-":
+        minutes = int(zone[1:3]) * 60 + int(zone[-2:])
+        return timedelta(minutes=-minutes if zone[0] == "-" else minutes)
+    return timedelta(hours=_ZONES.get(zone.lower(), 0))

@@ -1,0 +1,93 @@
+"""The header as IMAP tells it (Envelope) and as people read it (Overview)."""
+
+from __future__ import annotations
+
+import re
+
+from app.mail.types import Envelope, EnvelopeAddress, Overview
+from app.mime.addresses import MAX_ADDRESSES, parse_addresses, readable
+from app.mime.dates import parse_date
+from app.mime.fields import Fields, unfold
+from app.mime.words import BIDI_CONTROLS, clean, decode_words
+
+MAX_MESSAGE_IDS = 200
+MAX_UNCLEAN_ID_CHARS = 998
+
+_ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
+_TEXT_FIELDS = frozenset({"date", "subject", "in-reply-to", "message-id"})
+_SPACES = re.compile(r"\s{2,}")
+_MESSAGE_ID = re.compile(r"<[^<>\s]++>")
+
+
+def envelope_of(fields: Fields) -> Envelope:
+    """ENVELOPE of a header (RFC 9051 §7.5.2): Sender and Reply-To default to From.
+
+    Of a repeated text field the last counts, addresses of repeated fields add up, as Dovecot has it.
+    """
+    texts: dict[str, str] = {}
+    addresses: dict[str, list[EnvelopeAddress]] = {}
+    for name, value in fields:
+        if name in _TEXT_FIELDS:
+            texts[name] = unfold(value)
+        elif name in _ADDRESS_FIELDS:
+            found = addresses.setdefault(name, [])
+            found += parse_addresses(unfold(value), MAX_ADDRESSES - len(found))
+    lists = {name: tuple(found) for name, found in addresses.items()}
+    author = lists.get("from", ())
+    subject = texts.get("subject")
+    return Envelope(
+        date=texts.get("date"),
+        subject=_SPACES.sub(" ", subject) if subject is not None else None,
+        from_=author,
+        sender=lists.get("sender") or author,
+        reply_to=lists.get("reply-to") or author,
+        to=lists.get("to", ()),
+        cc=lists.get("cc", ()),
+        bcc=lists.get("bcc", ()),
+        in_reply_to=texts.get("in-reply-to"),
+        message_id=texts.get("message-id"),
+    )
+
+
+def overview_of(envelope: Envelope, references: str | None) -> Overview:
+    """What a list shows, from an ENVELOPE and the References header (unfolded, None where absent or not asked for)."""
+    return Overview(
+        subject=decode_words(envelope.subject or ""),
+        from_=readable(envelope.from_),
+        sender=readable(envelope.sender),
+        reply_to=readable(envelope.reply_to),
+        to=readable(envelope.to),
+        cc=readable(envelope.cc),
+        bcc=readable(envelope.bcc),
+        date_ms=parse_date(envelope.date) if envelope.date else None,
+        message_id_header=_own_message_id(envelope.message_id),
+        in_reply_to=message_ids(envelope.in_reply_to),
+        references=message_ids(references),
+    )
+
+
+def message_ids(text: str | None) -> tuple[str, ...]:
+    """The ids of In-Reply-To or References with their brackets, each once, in order.
+
+    Of more than MAX_MESSAGE_IDS the first and the last ones are kept: the thread's root and its nearest ancestors.
+    """
+    if not text:
+        return ()
+    found = list(dict.fromkeys(_MESSAGE_ID.findall(text)))
+    if len(found) > MAX_MESSAGE_IDS:
+        found = found[:1] + found[1 - MAX_MESSAGE_IDS :]
+    return tuple(found)
+
+
+def spoofing_problems(overview: Overview) -> tuple[str, ...]:
+    """Tricks with the sender's looks (Mailsploit): direction controls, several authors without a Sender."""
+    if any(BIDI_CONTROLS.search(address.name + address.address) for address in (*overview.from_, *overview.sender)):
+        return ("the sender's name holds characters that change the direction of text",)
+    return ()
+
+
+def _own_message_id(text: str | None) -> str | None:
+    if not text:
+        return None
+    found = _MESSAGE_ID.search(text)
+    return found[0] if found else clean(text[:MAX_UNCLEAN_ID_CHARS]) or None

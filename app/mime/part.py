@@ -1,0 +1,65 @@
+"""One part's header fields as BODYSTRUCTURE tells them (RFC 9051 §7.5.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from app.mime.fields import unfold
+from app.mime.params import Params, parse_value
+
+DEFAULT_PARAMS: Params = (("charset", "us-ascii"),)
+OPAQUE = "application/octet-stream"
+
+_COMMENT = re.compile(r"\([^()]*+\)")
+_WORD = re.compile(r"[^\s;(]++")
+
+
+Headers = Mapping[str, bytes]
+"""Fields by lower-case name, raw; of a repeated one the last counts."""
+
+
+def text_of(headers: Headers, name: str) -> str | None:
+    """The unfolded value of the field with this lower-case name, None where there is none."""
+    value = headers.get(name)
+    return unfold(value) if value is not None else None
+
+
+def content_type(headers: Headers, *, is_in_digest: bool) -> tuple[str, Params]:
+    """Media type and parameters, with the defaults of RFC 2045 §5.2 and, in a multipart/digest, RFC 2046 §5.1.5.
+
+    A type that is none is text/plain where it says "text", as old programs do, else application/octet-stream.
+    """
+    value = text_of(headers, "content-type")
+    if value is None:
+        return ("message/rfc822", ()) if is_in_digest else ("text/plain", DEFAULT_PARAMS)
+    media_type, params = parse_value(value)
+    if "/" not in media_type:
+        media_type = "text/plain" if media_type == "text" else OPAQUE
+    if media_type.startswith("text/") and not any(name in ("charset", "charset*") for name, _ in params):
+        params += DEFAULT_PARAMS
+    return media_type, params
+
+
+def encoding(headers: Headers) -> str:
+    """The transfer encoding in lower case, "7bit" where none is named."""
+    found = _WORD.search(text_of(headers, "content-transfer-encoding") or "")
+    return found[0].lower() if found else "7bit"
+
+
+def disposition(headers: Headers) -> tuple[str | None, Params]:
+    """Disposition in lower case and its parameters."""
+    value = text_of(headers, "content-disposition")
+    if value is None:
+        return None, ()
+    kind, params = parse_value(value)
+    return kind or None, params
+
+
+def languages(headers: Headers) -> tuple[str, ...]:
+    """Content-Language (RFC 3282) as a list, comments left out."""
+    value = text_of(headers, "content-language")
+    if value is None:
+        return ()
+    tags = _COMMENT.sub("", value).split(",")
+    return tuple(tag.strip() for tag in tags if tag.strip())

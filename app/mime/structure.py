@@ -1,0 +1,278 @@
+"""The skeleton of a message: where headers, bodies and parts begin and end (RFC 2045, RFC 2046).
+
+One pass, linear, without recursion. Every stretch of bytes has a skeleton: what cannot be understood is a part of text
+or application/octet-stream, and `problems` says why.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from app.mail.types import BodyPart, Envelope, Overview
+from app.mime.fields import Fields, first_value, problems_of, split_fields
+from app.mime.header import envelope_of, overview_of, spoofing_problems
+from app.mime.params import Params
+from app.mime.part import DEFAULT_PARAMS, OPAQUE, Headers, content_type, disposition, encoding, languages, text_of
+
+MAX_PARTS = 10_000
+MAX_DEPTH = 100
+MAX_BOUNDARY_BYTES = 1_000
+"""RFC 2046 allows 70; programs exceed it."""
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_LEADING_BLANK_LINE = re.compile(rb"\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedMessage:
+    """What a message's bytes say.
+
+    `header_block` holds the header with the blank line that ends it. `problems` are sentences for people, none for
+    sane mail. `structure` has section numbers and spans; without the spans it equals what Dovecot tells of sane mail
+    in BODYSTRUCTURE.
+    """
+
+    header_block: bytes
+    envelope: Envelope
+    structure: BodyPart
+    overview: Overview
+    problems: tuple[str, ...]
+
+
+def parse_structure(data: bytes | memoryview) -> ParsedMessage:
+    """Read a whole message, CRLF or bare LF. Never raises; bounded by MAX_PARTS, MAX_DEPTH and the header's limits."""
+    raw = bytes(data)
+    skeleton = _Skeleton(raw)
+    structure = skeleton.parse()
+    _, header_end, _ = structure.span or (0, 0, 0)
+    fields = skeleton.root_fields
+    envelope = envelope_of(fields)
+    overview = overview_of(envelope, first_value(fields, "references"))
+    problems = (*problems_of(header_end, len(fields)), *skeleton.problems, *spoofing_problems(overview))
+    return ParsedMessage(raw[:header_end], envelope, structure, overview, problems)
+
+
+class _Place(NamedTuple):
+    """The section of what is found at a place: a single part's, a multipart's, and the prefix of its children's."""
+
+    single: str
+    multipart: str
+    prefix: str
+
+
+_ROOT = _Place("1", "", "")
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A part whose end is not reached yet."""
+
+    place: _Place
+    headers: Headers
+    media_type: str
+    params: Params
+    start: int
+    body_start: int
+    lines_before: int
+    depth: int
+    boundary: bytes | None = None
+    shadowed: _Open | None = None
+    """The outer multipart that has the same boundary."""
+    children: list[BodyPart] = field(default_factory=list)
+
+    @property
+    def is_multipart(self) -> bool:
+        return self.media_type.startswith("multipart/")
+
+    @property
+    def section(self) -> str:
+        return self.place.multipart if self.is_multipart else self.place.single
+
+
+class _Skeleton:
+    """The pass over the bytes: a stack of open parts, and the boundaries that may end them."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.problems: dict[str, None] = {}
+        self.root_fields: Fields = []
+        self._raw = raw
+        self._stack: list[_Open] = []
+        self._boundaries: dict[bytes, _Open] = {}
+        self._parts = 0
+        self._blank_line = (-2, 0)
+        self._lines, self._counted_to = 0, 0
+
+    def parse(self) -> BodyPart:
+        """The whole tree. To be called once."""
+        position = self._open(0, _ROOT, is_in_digest=False)
+        while position >= 0 and self._boundaries:
+            position = self._after_next_delimiter(position)
+        if self._boundaries:
+            self.problems["a multipart is not closed by its boundary"] = None
+        self._close_down_to(1, len(self._raw))
+        return self._closed(self._stack.pop(), len(self._raw))
+
+    def _after_next_delimiter(self, position: int) -> int:
+        """Act on the next delimiter line at or after `position`: where to go on, -1 at the end."""
+        found = self._find_delimiter(position, len(self._raw))
+        if found is None:
+            return -1
+        start, end, owner, is_last = found
+        self._close_down_to(owner.depth + 1, _line_end_before(self._raw, start))
+        if is_last:
+            self._forget_boundary(owner)
+            return end
+        if self._parts >= MAX_PARTS:
+            self.problems[f"only the first {MAX_PARTS} parts were read"] = None
+            return -1
+        number = f"{owner.place.prefix}{len(owner.children) + 1}"
+        is_in_digest = owner.media_type == "multipart/digest"
+        return self._open(end, _Place(number, number, f"{number}."), is_in_digest=is_in_digest)
+
+    def _find_delimiter(self, position: int, limit: int) -> tuple[int, int, _Open, bool] | None:
+        """The next delimiter line that starts in [position, limit): start, end, its multipart, whether it is the last.
+
+        `position` is the start of a line and not 0, where no boundary can be known.
+        """
+        raw = self._raw
+        start = raw.find(b"\n--", position - 1, limit + 2) + 1
+        while start:
+            line_end = raw.find(b"\n", start)
+            line_end = len(raw) if line_end < 0 else line_end
+            line = raw[start + 2 : min(line_end, start + MAX_BOUNDARY_BYTES + 6)].rstrip()
+            owner = self._boundaries.get(line)
+            is_last = owner is None and line.endswith(b"--")
+            if is_last:
+                owner = self._boundaries.get(line[:-2])
+            if owner is not None:
+                return start, min(line_end + 1, len(raw)), owner, is_last
+            start = raw.find(b"\n--", line_end, limit + 2) + 1
+        return None
+
+    def _open(self, start: int, place: _Place, *, is_in_digest: bool) -> int:
+        """Open the part at `start`, and the message in it where it is a message/rfc822; where its body starts."""
+        while True:
+            part = self._read_part(start, place, is_in_digest)
+            self._stack.append(part)
+            self._parts += 1
+            if part.boundary:
+                part.shadowed = self._boundaries.get(part.boundary)
+                self._boundaries[part.boundary] = part
+            if part.media_type != "message/rfc822":
+                return part.body_start
+            start, is_in_digest, outer = part.body_start, False, part.section
+            place = _Place(f"{outer}.1", f"{outer}.TEXT", f"{outer}.")
+
+    def _read_part(self, start: int, place: _Place, is_in_digest: bool) -> _Open:
+        body_start = self._body_start(start)
+        fields = split_fields(self._raw[start:body_start])
+        headers = dict(fields)
+        media_type, params = content_type(headers, is_in_digest=is_in_digest)
+        depth = len(self._stack)
+        if not depth:
+            self.root_fields = fields
+        if depth >= MAX_DEPTH and media_type.startswith(("multipart/", "message/rfc822")):
+            self.problems[f"parts are nested more than {MAX_DEPTH} deep"] = None
+            media_type, params = OPAQUE, ()
+        part = _Open(place, headers, media_type, params, start, body_start, self._lines_up_to(body_start), depth)
+        if part.is_multipart:
+            part.boundary = self._boundary_of(params)
+        return part
+
+    def _boundary_of(self, params: Params) -> bytes | None:
+        value = next((value for name, value in params if name == "boundary"), "").rstrip()
+        boundary = value.encode("utf-8", "surrogateescape")
+        if 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
+            return boundary
+        self.problems["a multipart names no usable boundary"] = None
+        return None
+
+    def _body_start(self, start: int) -> int:
+        """Where the body begins: after the blank line, or at a delimiter that comes first."""
+        if start == 0:
+            leading = _LEADING_BLANK_LINE.match(self._raw)
+            if leading:
+                return leading.end()
+        if self._blank_line[0] < start - 1:
+            found = _BLANK_LINE.search(self._raw, max(start - 1, 0))
+            self._blank_line = found.span() if found else (len(self._raw), len(self._raw))
+        end = self._blank_line[1]
+        cut = self._find_delimiter(start, end) if self._boundaries else None
+        return cut[0] if cut else end
+
+    def _lines_up_to(self, position: int) -> int:
+        """Line feeds before `position`, counted from the place that was asked for last, which is always near."""
+        if position >= self._counted_to:
+            self._lines += self._raw.count(b"\n", self._counted_to, position)
+        else:
+            self._lines -= self._raw.count(b"\n", position, self._counted_to)
+        self._counted_to = position
+        return self._lines
+
+    def _close_down_to(self, depth: int, end: int) -> None:
+        """Close the parts at `depth` and below, innermost first."""
+        while len(self._stack) > depth:
+            part = self._stack.pop()
+            self._forget_boundary(part)
+            self._stack[-1].children.append(self._closed(part, end))
+
+    def _forget_boundary(self, part: _Open) -> None:
+        if part.boundary and self._boundaries.get(part.boundary) is part:
+            del self._boundaries[part.boundary]
+            if part.shadowed is not None:
+                self._boundaries[part.boundary] = part.shadowed
+
+    def _closed(self, part: _Open, end: int) -> BodyPart:
+        end = max(end, part.body_start)
+        kind, disposition_params = disposition(part.headers)
+        body = BodyPart(
+            section=part.section,
+            media_type=part.media_type,
+            params=part.params,
+            disposition=kind,
+            disposition_params=disposition_params,
+            language=languages(part.headers),
+            location=text_of(part.headers, "content-location"),
+            children=tuple(part.children),
+            span=(part.start, part.body_start, end),
+        )
+        if part.is_multipart:
+            return body if body.children else replace(body, children=(self._whole_body_as_text(part, end),))
+        return replace(
+            body,
+            content_id=text_of(part.headers, "content-id"),
+            description=text_of(part.headers, "content-description"),
+            encoding=encoding(part.headers),
+            size_bytes=end - part.body_start,
+            lines=self._line_count(part, end),
+            md5=text_of(part.headers, "content-md5"),
+            envelope=self._envelope_inside(part),
+        )
+
+    def _line_count(self, part: _Open, end: int) -> int | None:
+        """Lines where BODYSTRUCTURE has them: of text and of a message/rfc822."""
+        if part.media_type.startswith("text/") or part.media_type == "message/rfc822":
+            return self._lines_up_to(end) - part.lines_before
+        return None
+
+    def _envelope_inside(self, part: _Open) -> Envelope | None:
+        """The envelope of the message in a message/rfc822."""
+        if part.media_type != "message/rfc822":
+            return None
+        _, header_end, _ = part.children[0].span or (0, part.body_start, 0)
+        return envelope_of(split_fields(self._raw[part.body_start : header_end]))
+
+    def _whole_body_as_text(self, part: _Open, end: int) -> BodyPart:
+        """What stands for the parts of a multipart that has none: Dovecot tells an empty text; ours keeps the words."""
+        size_bytes, lines = end - part.body_start, self._lines_up_to(end) - part.lines_before
+        span = (part.body_start, part.body_start, end)
+        section = f"{part.place.prefix}1"
+        return BodyPart(section, "text/plain", DEFAULT_PARAMS, size_bytes=size_bytes, lines=lines, span=span)
+
+
+def _line_end_before(raw: bytes, delimiter: int) -> int:
+    """The end of a body that a delimiter line ends: the line end before it is the delimiter's (RFC 2046 §5.1.1)."""
+    end = delimiter - 1
+    return end - 1 if end > 0 and raw[end - 1 : end] == b"\r" else end

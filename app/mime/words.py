@@ -1,0 +1,68 @@
+"""Header text for people: encoded-words (RFC 2047) decoded, control characters gone.
+
+Neighbouring words of one charset are joined as bytes before they are decoded, since some programs split a character
+over two words.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from app.mime.charset import decode_short
+
+_WORD = re.compile(r"=\?([^?\s*]++)(?:\*[^?\s]*+)?\?([bBqQ])\?([^?\r\n]*+)\?=")
+_QUOTED = re.compile(rb"=([0-9A-Fa-f]{2})")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def decode_words(text: str) -> str:
+    """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises."""
+    if "=?" not in text:
+        return clean(_as_utf8(text))
+    pieces: list[str] = []
+    pending: list[bytes] = []
+    charset, end = "", 0
+    for match in _WORD.finditer(text):
+        between = text[end : match.start()]
+        is_neighbour = bool(pending) and not between.strip()
+        if not is_neighbour or match[1].lower() != charset:
+            pieces.append(decode_short(b"".join(pending), charset))
+            pending.clear()
+        if not is_neighbour:
+            pieces.append(_as_utf8(between))
+        charset = match[1].lower()
+        pending.append(_word_bytes(match[2], match[3]))
+        end = match.end()
+    pieces.append(decode_short(b"".join(pending), charset))
+    pieces.append(_as_utf8(text[end:]))
+    return clean("".join(pieces))
+
+
+def clean(text: str) -> str:
+    """Control characters, NUL and line ends among them, made one space each run; ends stripped."""
+    return text.strip() if text.isprintable() else _CONTROLS.sub(" ", text).strip()
+
+
+def decode_base64(raw: bytes) -> bytes:
+    """Base64 without regard to padding or foreign characters; a left-over sextet is dropped."""
+    kept = _NOT_BASE64.sub(b"", raw)
+    whole = len(kept) - (len(kept) % 4 == 1)
+    return binascii.a2b_base64(kept[:whole] + b"=" * (-whole % 4))
+
+
+def _word_bytes(encoding: str, payload: str) -> bytes:
+    raw = payload.encode("utf-8", "surrogateescape")
+    if encoding in "bB":
+        return decode_base64(raw)
+    return _QUOTED.sub(lambda match: bytes((int(match[1], 16),)), raw.replace(b"_", b" "))
+
+
+def _as_utf8(text: str) -> str:
+    """Raw 8-bit text: UTF-8 already where it could be, else the escaped bytes are read as windows-1252."""
+    if text.isascii() or not _SURROGATES.search(text):
+        return text
+    return decode_short(text.encode("utf-8", "surrogateescape"))
