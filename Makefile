@@ -1,0 +1,76 @@
+# Every command of the project; each does all the set-up that it needs and nothing twice.
+# Made for Debian 12 with Python 3.11. `make test` installs Debian packages when they are missing and then wants root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) python3.11)
+UV_VERSION := 0.13.9
+UV := .tools/uv/bin/uv
+BIN := .venv/bin
+NODE_MODULES := tests/node/node_modules/.package-lock.json
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+
+.PHONY: help run test check lint format types imports bench sdk openapi debian-packages clean
+
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: .tools/installed ## Gateway, embedded mail servers and demo mail in one process
+	@exec $(BIN)/postgate demo
+
+test: debian-packages .tools/installed-dev $(NODE_MODULES) check ## All checks and the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: lint types imports ## Style, types and the import contracts
+
+lint: .tools/installed-dev ## Style of the code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .tools/installed-dev ## Bring the code into style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: .tools/installed-dev ## Types of the code
+	$(BIN)/mypy
+
+imports: .tools/installed-dev ## Which layer may import which
+	$(BIN)/lint-imports
+
+bench: debian-packages .tools/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
+	$(BIN)/python -m benchmarks
+
+openapi: .tools/installed-dev ## Write the API's description anew from the code
+	$(BIN)/postgate openapi
+
+sdk: debian-packages .tools/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
+	tests/node/generate-sdk
+
+clean: ## Remove what was made, but no mail
+	rm -rf build dist .tools .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(UV):
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq; apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.tools/installed: $(UV) pyproject.toml uv.lock
+	$(UV) sync --quiet --frozen --inexact --no-dev --extra uvloop --python $(PYTHON)
+	touch $@
+
+.tools/installed-dev: .tools/installed
+	$(UV) sync --quiet --frozen --inexact --extra uvloop --python $(PYTHON)
+	touch $@
+
+debian-packages:
+	@tests/install-debian-packages
+
+$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | debian-packages
+	npm ci --prefix tests/node --no-audit --no-fund --loglevel=error
+	touch $@
