@@ -50,7 +50,7 @@ openapi: .tools/installed-dev ## Write the API's description anew from the code
 	$(BIN)/postgate openapi
 
 sdk: debian-packages .tools/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
-	tests/node/generate-sdk
+	openapi/generate-sdk
 
 clean: ## Remove what was made, but no mail
 	rm -rf build dist .tools .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
