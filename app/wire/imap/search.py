@@ -1,0 +1,243 @@
+"""Search criteria (RFC 9051 §6.4.4) as values: written by the client, read by the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from app.errors import InvalidRequest
+from app.wire.imap.dates import render_date
+from app.wire.imap.encode import Argument, atom, flag, number, string
+from app.wire.imap.sets import SequenceSet
+
+MAX_DEPTH = 32
+
+
+class TextField(StrEnum):
+    """Where a text is sought: address fields and the subject, BODY (the text of the body), TEXT (header and body)."""
+
+    FROM = "FROM"
+    TO = "TO"
+    CC = "CC"
+    BCC = "BCC"
+    SUBJECT = "SUBJECT"
+    BODY = "BODY"
+    TEXT = "TEXT"
+
+
+class DateField(StrEnum):
+    """A day compared with INTERNALDATE, or with the Date header (SENT…), or SAVEDATE (RFC 8514)."""
+
+    BEFORE = "BEFORE"
+    ON = "ON"
+    SINCE = "SINCE"
+    SENT_BEFORE = "SENTBEFORE"
+    SENT_ON = "SENTON"
+    SENT_SINCE = "SENTSINCE"
+    SAVED_BEFORE = "SAVEDBEFORE"
+    SAVED_ON = "SAVEDON"
+    SAVED_SINCE = "SAVEDSINCE"
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    keys: tuple[SearchKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    left: SearchKey
+    right: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    key: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Messages by sequence number, or by UID."""
+
+    numbers: SequenceSet
+    is_uid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SavedResult:
+    """`$`, the result of the last search that was saved (RFC 5182); `is_uid` where it was asked as `UID $`."""
+
+    is_uid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """Messages with a flag: `\\Seen`, `\\Recent` or a keyword."""
+
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    field: TextField
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    """A header field that holds the text; "" matches any message that has the field."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DateMatch:
+    field: DateField
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Younger:
+    """INTERNALDATE within the last seconds (RFC 5032)."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModifiedSince:
+    """MODSEQ at least this (RFC 7162 §3.1.5); the entry name that may stand with it changes nothing for us."""
+
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectId:
+    """EMAILID or THREADID (RFC 8474)."""
+
+    id: str
+    is_thread: bool = False
+
+
+SearchKey = (
+    All
+    | And
+    | Or
+    | Not
+    | Numbers
+    | SavedResult
+    | HasFlag
+    | TextMatch
+    | HeaderMatch
+    | DateMatch
+    | Larger
+    | Smaller
+    | Younger
+    | Older
+    | ModifiedSince
+    | ObjectId
+)
+
+FLAG_KEYS = {
+    "\\answered": "ANSWERED",
+    "\\deleted": "DELETED",
+    "\\draft": "DRAFT",
+    "\\flagged": "FLAGGED",
+    "\\recent": "RECENT",
+    "\\seen": "SEEN",
+}
+
+
+def is_ascii(key: SearchKey) -> bool:
+    """Whether a search can do without CHARSET."""
+    match key:
+        case And(keys):
+            return all(is_ascii(one) for one in keys)
+        case Or(left, right):
+            return is_ascii(left) and is_ascii(right)
+        case Not(inner):
+            return is_ascii(inner)
+        case TextMatch(_, text) | HeaderMatch(_, text):
+            return text.isascii()
+        case _:
+            return True
+
+
+def encode(key: SearchKey, *, is_utf8: bool = False) -> list[Argument]:
+    """The criteria as arguments. Raises InvalidRequest for text that can't be sent or a tree deeper than MAX_DEPTH."""
+    return _encode(key, is_utf8, MAX_DEPTH)
+
+
+def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
+    if depth == 0:
+        raise InvalidRequest(f"A search may be nested {MAX_DEPTH} levels deep")
+    match key:
+        case And(keys):
+            return [argument for one in keys for argument in _encode(one, is_utf8, depth - 1)] or [b"ALL"]
+        case Or(left, right):
+            return [b"OR", *_one(left, is_utf8, depth), *_one(right, is_utf8, depth)]
+        case Not(HasFlag(name)) if name.lower() not in FLAG_KEYS:
+            return [b"UNKEYWORD", flag(name)]
+        case Not(inner):
+            return [b"NOT", *_one(inner, is_utf8, depth)]
+        case TextMatch(field, text):
+            return [field.encode(), string(text, is_utf8=is_utf8)]
+        case HeaderMatch(name, text):
+            return [b"HEADER", string(name, is_utf8=is_utf8), string(text, is_utf8=is_utf8)]
+        case _:
+            return _encode_plain(key)
+
+
+def _one(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
+    """The criteria as one key: several stand in parentheses."""
+    arguments = _encode(key, is_utf8, depth - 1)
+    return [arguments] if isinstance(key, And) else arguments
+
+
+def _encode_plain(key: SearchKey) -> list[Argument]:
+    match key:
+        case Numbers(numbers, is_uid):
+            return _encode_numbers(numbers, is_uid)
+        case SavedResult(is_uid):
+            return [b"UID", b"$"] if is_uid else [b"$"]
+        case HasFlag(name):
+            known = FLAG_KEYS.get(name.lower())
+            return [known.encode()] if known else [b"KEYWORD", flag(name)]
+        case DateMatch(field, day):
+            return [field.encode(), render_date(day).encode()]
+        case ObjectId(id_, is_thread):
+            return [b"THREADID" if is_thread else b"EMAILID", atom(id_)]
+        case Larger(amount) | Smaller(amount) | Younger(amount) | Older(amount):
+            return [type(key).__name__.upper().encode(), number(amount)]
+        case ModifiedSince(modseq):
+            return [b"MODSEQ", number(modseq)]
+        case _:
+            return [b"ALL"]
+
+
+def _encode_numbers(numbers: SequenceSet, is_uid: bool) -> list[Argument]:
+    """An empty set matches nothing, which IMAP can only say as `NOT ALL`."""
+    if not numbers:
+        return [b"NOT", b"ALL"]
+    return [b"UID", str(numbers).encode()] if is_uid else [str(numbers).encode()]
