@@ -1,0 +1,187 @@
+"""What of a message is shown, and what is attached (RFC 8621 §4.1.4), chosen from its structure alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.mail.types import BodyPart
+from app.mime.charset import decode
+from app.mime.names import attachment_name
+from app.mime.text import unflowed
+from app.mime.transfer import decode_transfer
+
+_SEEN_TYPES = ("image/", "audio/", "video/")
+_SIGNATURES = frozenset({"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"})
+_SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_META_WINDOW_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BodyChoice:
+    """Parts in the order to show them. `text` may hold html parts where a message has no plain text, and vice versa."""
+
+    text: tuple[BodyPart, ...] = ()
+    html: tuple[BodyPart, ...] = ()
+    attachments: tuple[BodyPart, ...] = ()
+
+
+class Protection(StrEnum):
+    """How a message, or a part of it, is signed or encrypted end to end. Named, not verified."""
+
+    PGP_SIGNED = "pgp_signed"
+    PGP_ENCRYPTED = "pgp_encrypted"
+    SMIME_SIGNED = "smime_signed"
+    SMIME_ENCRYPTED = "smime_encrypted"
+
+
+@dataclass(slots=True)
+class _Choice:
+    """The lists while they are filled; one that is closed takes nothing more in the present alternative."""
+
+    text: list[BodyPart] = field(default_factory=list)
+    html: list[BodyPart] = field(default_factory=list)
+    attachments: list[BodyPart] = field(default_factory=list)
+
+
+def choose_body(structure: BodyPart) -> BodyChoice:
+    """Text parts, html parts and attachments of a message. An attached message is one attachment, never looked into."""
+    choice = _Choice()
+    _choose([structure], "mixed", choice, is_text_open=True, is_html_open=True, is_in_alternative=False)
+    return BodyChoice(tuple(choice.text), tuple(choice.html), tuple(choice.attachments))
+
+
+def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
+    """The sections whose bytes are needed to show the message: its text parts, each once, in order."""
+    choice = choose_body(structure)
+    parts = {part.section: part for part in (*choice.text, *choice.html)}
+    return tuple(section for section, part in parts.items() if part.media_type.startswith("text/"))
+
+
+def has_attachments(structure: BodyPart) -> bool:
+    """Whether there is an attachment in a reader's eyes: neither a signature nor an image that the text shows."""
+    return any(
+        part.media_type not in _SIGNATURES and not (part.content_id and part.media_type.startswith("image/"))
+        for part in choose_body(structure).attachments
+    )
+
+
+def part_at(structure: BodyPart, section: str) -> BodyPart | None:
+    """The part with this section number, None where there is none."""
+    return next((part for part in structure.walk() if part.section == section), None)
+
+
+def protections_of(structure: BodyPart) -> tuple[Protection, ...]:
+    """The kinds of signature and encryption among a message's parts, each once (RFC 3156, RFC 8551)."""
+    found = (_protection(part) for part in structure.walk())
+    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
+
+
+def decode_body(raw: bytes, part: BodyPart) -> tuple[str, tuple[str, ...]]:
+    """A text part's text from its encoded bytes, line ends as "\\n", and what was wrong with it, for people."""
+    decoded, is_damaged = decode_transfer(raw, part.encoding)
+    found = decode(decoded, _charset_label(decoded, part))
+    problems = []
+    if is_damaged:
+        problems.append(f"part {part.section}: its {part.encoding} is damaged")
+    if found.is_guess:
+        problems.append(f"part {part.section}: its charset is a guess ({found.charset})")
+    if found.is_damaged:
+        problems.append(f"part {part.section}: it is not all {found.charset}, some characters are lost")
+    text = found.text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    if (part.param("format") or "").lower() == "flowed":
+        text = unflowed(text, delete_space=(part.param("delsp") or "").lower() == "yes")
+    return text, tuple(problems)
+
+
+def _charset_label(decoded: bytes, part: BodyPart) -> str | None:
+    """The label in Content-Type, else the html's own. us-ascii is what servers say where there is none."""
+    label = part.param("charset") or part.param("charset*")
+    if part.media_type == "text/html" and (label is None or label.lower() == "us-ascii"):
+        found = _META_CHARSET.search(decoded[:_META_WINDOW_BYTES])
+        return found[1].decode("ascii") if found else label
+    return label
+
+
+def _protection(part: BodyPart) -> Protection | None:
+    protocol = (part.param("protocol") or "").lower()
+    if part.media_type == "multipart/encrypted":
+        return Protection.PGP_ENCRYPTED
+    if part.media_type == "multipart/signed":
+        return Protection.PGP_SIGNED if protocol == "application/pgp-signature" else Protection.SMIME_SIGNED
+    if part.media_type in _SMIME:
+        is_signed = (part.param("smime-type") or "").lower() == "signed-data"
+        return Protection.SMIME_SIGNED if is_signed else Protection.SMIME_ENCRYPTED
+    return None
+
+
+def _choose(
+    parts: list[BodyPart] | tuple[BodyPart, ...],
+    kind: str,
+    choice: _Choice,
+    *,
+    is_text_open: bool,
+    is_html_open: bool,
+    is_in_alternative: bool,
+) -> None:
+    """One level of a multipart; `kind` is its subtype. Depth is bounded by the tree's."""
+    text_before, html_before = len(choice.text), len(choice.html)
+    for index, part in enumerate(parts):
+        if part.is_multipart:
+            subtype = part.media_type.partition("/")[2]
+            _choose(
+                part.children,
+                subtype,
+                choice,
+                is_text_open=is_text_open,
+                is_html_open=is_html_open,
+                is_in_alternative=is_in_alternative or subtype == "alternative",
+            )
+        elif not _is_inline(part, index, kind):
+            choice.attachments.append(part)
+        elif kind == "alternative":
+            _choose_alternative(part, choice)
+        else:
+            if is_in_alternative:
+                is_html_open = is_html_open and part.media_type != "text/plain"
+                is_text_open = is_text_open and part.media_type != "text/html"
+            _show(part, choice, is_text_open=is_text_open, is_html_open=is_html_open)
+    if kind == "alternative" and is_text_open and is_html_open:
+        _fill_missing(choice, text_before, html_before)
+
+
+def _is_inline(part: BodyPart, index: int, kind: str) -> bool:
+    """Whether a part is body rather than attachment."""
+    is_seen = part.media_type.startswith(_SEEN_TYPES)
+    if part.disposition == "attachment" or not (is_seen or part.media_type in ("text/plain", "text/html")):
+        return False
+    return index == 0 or (kind != "related" and (is_seen or attachment_name(part) is None))
+
+
+def _choose_alternative(part: BodyPart, choice: _Choice) -> None:
+    if part.media_type == "text/plain":
+        choice.text.append(part)
+    elif part.media_type == "text/html":
+        choice.html.append(part)
+    else:
+        choice.attachments.append(part)
+
+
+def _show(part: BodyPart, choice: _Choice, *, is_text_open: bool, is_html_open: bool) -> None:
+    if is_text_open:
+        choice.text.append(part)
+    if is_html_open:
+        choice.html.append(part)
+    if not (is_text_open and is_html_open) and part.media_type.startswith(_SEEN_TYPES):
+        choice.attachments.append(part)
+
+
+def _fill_missing(choice: _Choice, text_before: int, html_before: int) -> None:
+    """An alternative of one kind alone serves for both."""
+    has_text, has_html = len(choice.text) > text_before, len(choice.html) > html_before
+    if has_html and not has_text:
+        choice.text.extend(choice.html[html_before:])
+    elif has_text and not has_html:
+        choice.html.extend(choice.text[text_before:])

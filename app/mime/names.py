@@ -1,0 +1,85 @@
+"""File names of attachments: what the sender called them, made harmless."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from app.mail.types import BodyPart
+from app.mime.params import decoded_param
+from app.mime.words import BIDI_CONTROLS, decode_words
+
+MAX_NAME_BYTES = 200
+"""File systems take 255; a browser adds " (1)" and the like."""
+MAX_EXTENSION_BYTES = 20
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\u200b-\u200d\u2060]")
+_RESERVED = re.compile(r'[<>:"|?*]')
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_EXTENSIONS = {
+    "text/plain": ".txt",
+    "text/html": ".html",
+    "text/calendar": ".ics",
+    "text/csv": ".csv",
+    "text/vcard": ".vcf",
+    "message/rfc822": ".eml",
+    "application/pdf": ".pdf",
+    "application/zip": ".zip",
+    "application/json": ".json",
+    "application/pgp-signature": ".asc",
+    "application/pgp-encrypted": ".asc",
+    "application/pkcs7-signature": ".p7s",
+    "application/x-pkcs7-signature": ".p7s",
+    "application/pkcs7-mime": ".p7m",
+    "application/x-pkcs7-mime": ".p7m",
+    "application/ms-tnef": ".dat",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+    "image/svg+xml": ".svg",
+    "audio/mpeg": ".mp3",
+    "video/mp4": ".mp4",
+}
+
+
+def attachment_name(part: BodyPart) -> str | None:
+    """The sender's name for a part (RFC 2183, else Content-Type's `name`), safe as a file name; None where it has none.
+
+    An attached message is called by its subject.
+    """
+    name = decoded_param(part.disposition_params, "filename") or decoded_param(part.params, "name")
+    if not name and part.envelope is not None and part.envelope.subject:
+        name = decode_words(part.envelope.subject).replace("/", "-").replace("\\", "-") + ".eml"
+    return safe_name(name) if name else None
+
+
+def download_name(part: BodyPart) -> str:
+    """A name to save a part under: the sender's, else one made of its section and type."""
+    section = part.section.lower().replace(".", "-") or "0"
+    return attachment_name(part) or f"part-{section}{_EXTENSIONS.get(part.media_type, '.bin')}"
+
+
+def safe_name(name: str) -> str | None:
+    """The last component of a name without controls, direction marks and characters that file systems refuse.
+
+    At most MAX_NAME_BYTES of UTF-8, the extension kept. None where nothing is left.
+    """
+    name = unicodedata.normalize("NFC", name[: 4 * MAX_NAME_BYTES] if len(name) <= 4096 else name[-4096:])
+    name = BIDI_CONTROLS.sub("", _CONTROLS.sub("", name)).replace("\\", "/")
+    name = _RESERVED.sub("_", name.rpartition("/")[2]).strip(" .")
+    if _DEVICE.fullmatch(name):
+        name = f"_{name}"
+    return _bounded(name) or None
+
+
+def _bounded(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    if not stem or len(extension.encode()) > MAX_EXTENSION_BYTES:
+        return _cut(name, MAX_NAME_BYTES)
+    tail = dot + extension
+    return _cut(stem, MAX_NAME_BYTES - len(tail.encode())) + tail
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    return text.encode()[:size_bytes].decode("utf-8", "ignore")

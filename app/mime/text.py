@@ -1,0 +1,81 @@
+"""Text for reading: out of HTML, out of format=flowed, and the first words of a message."""
+
+from __future__ import annotations
+
+import re
+
+from turbohtml import PlainText, parse
+
+PREVIEW_CHARS = 200
+MAX_PREVIEW_SOURCE_CHARS = 16 * 1024
+MAX_HTML_CHARS = 4 * 1024 * 1024
+
+_UNSEEN = "head, script, style, title, template, noscript, iframe, object, svg, math"
+_LAYOUT = PlainText(links="none", images=True, layout="extended")
+_FILLER = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u2007\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+)
+"""Unseen characters, with which newsletters pad the first line."""
+_ATTRIBUTION = re.compile(
+    r"(?:on|am|le|il|el|op|den) .{6,200} (?:wrote|schrieb|écrit|scritto|escribió|schreef|skrev) ?:", re.IGNORECASE
+)
+_SPACES = re.compile(r"\s+")
+_RULE = re.compile(r"[-_=*~#\s]{3,}")
+
+
+def text_of_html(html: str) -> str:
+    """The words of an HTML document laid out as text: nothing hidden in head, script or style, image texts kept."""
+    document = parse(html[:MAX_HTML_CHARS], positions=False)
+    document.remove(_UNSEEN)
+    return document.to_text(_LAYOUT).strip()
+
+
+def preview_of(text: str) -> str:
+    """The first PREVIEW_CHARS characters of the author's own, as one line; quoted text where there is no other."""
+    source = text[:MAX_PREVIEW_SOURCE_CHARS]
+    own = " ".join(_own_lines(source)) or source
+    return _SPACES.sub(" ", _FILLER.sub("", own)).strip()[:PREVIEW_CHARS].rstrip()
+
+
+def unflowed(text: str, *, delete_space: bool = False) -> str:
+    """format=flowed made paragraphs again (RFC 3676 §4.2): a line that ends in a space goes on in the next."""
+    paragraphs: list[str] = []
+    pieces: list[str] = []
+    depth_before = -1
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        depth = len(line) - len(content)
+        content = content.removeprefix(" ")
+        if pieces and depth != depth_before:
+            paragraphs.append(_paragraph(pieces, depth_before))
+            pieces = []
+        is_flowed = content.endswith(" ") and content != "-- "
+        pieces.append(content[:-1] if is_flowed and delete_space else content)
+        depth_before = depth
+        if not is_flowed:
+            paragraphs.append(_paragraph(pieces, depth))
+            pieces = []
+    if pieces:
+        paragraphs.append(_paragraph(pieces, depth_before))
+    return "\n".join(paragraphs)
+
+
+def _paragraph(pieces: list[str], depth: int) -> str:
+    text = "".join(pieces)
+    return f"{'>' * depth} {text}".rstrip() if depth else text
+
+
+def _own_lines(text: str) -> list[str]:
+    """Lines before the signature that are neither quoted nor an attribution nor a rule."""
+    own: list[str] = []
+    for line in text.split("\n"):
+        if line.rstrip("\r") in ("-- ", "--"):
+            break
+        stripped = line.strip()
+        if stripped and not _is_foreign(stripped):
+            own.append(stripped)
+    return own
+
+
+def _is_foreign(line: str) -> bool:
+    return line.startswith(">") or _RULE.fullmatch(line) is not None or _ATTRIBUTION.fullmatch(line[:300]) is not None

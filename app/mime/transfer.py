@@ -1,0 +1,198 @@
+"""Content-Transfer-Encoding undone (RFC 2045 §6), whole or piece by piece in flat memory.
+
+Damage is told, never raised.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Protocol
+
+MAX_LINE_BYTES = 64 * 1024
+"""What a line-based decoder holds back while it waits for a line end."""
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NOT_BASE64 = bytes(byte for byte in range(256) if byte not in _BASE64 + b"=")
+_SPACE = b" \t\r\n"
+_PADDING = re.compile(rb"=++")
+_BROKEN_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+\r?\n)")
+_LINE_END_SPACE = re.compile(rb"[ \t]\r?\n")
+_UU_BEGIN = re.compile(rb"begin [0-7]{3,4} .*")
+
+
+class TransferDecoder(Protocol):
+    """Takes encoded bytes in any pieces. `is_damaged` tells, once finished, that something had to be skipped."""
+
+    is_damaged: bool
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What can be decoded by now."""
+        ...
+
+    def finish(self) -> bytes:
+        """The rest. Nothing may be fed afterwards."""
+        ...
+
+
+def transfer_decoder(encoding: str) -> TransferDecoder:
+    """The decoder for an encoding's name in lower case; an unknown one leaves bytes as they are (RFC 2045 §6.4)."""
+    return _DECODERS.get(encoding, Identity)()
+
+
+def decode_transfer(raw: bytes, encoding: str) -> tuple[bytes, bool]:
+    """All at once: the bytes, and whether they were damaged."""
+    decoder = transfer_decoder(encoding)
+    decoded = decoder.feed(raw)
+    return decoded + decoder.finish(), decoder.is_damaged
+
+
+def decoded_size(raw: bytes, encoding: str) -> int:
+    """The exact size of `decode_transfer(raw, encoding)`, without building it where base64 or nothing encodes it."""
+    if encoding == "base64":
+        kept = raw.translate(None, _NOT_BASE64).rstrip(b"=")
+        if b"=" not in kept:
+            return len(kept) * 3 // 4
+    if _DECODERS.get(encoding, Identity) is Identity:
+        return len(raw)
+    return len(decode_transfer(raw, encoding)[0])
+
+
+class Identity:
+    """7bit, 8bit, binary, and what no one knows."""
+
+    def __init__(self) -> None:
+        self.is_damaged = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class Base64:
+    """Base64 with line ends anywhere, foreign characters, missing padding, and padding in the middle."""
+
+    def __init__(self) -> None:
+        self.is_damaged = False
+        self._kept = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        kept = chunk.translate(None, _NOT_BASE64)
+        if len(kept) != len(chunk) and chunk.translate(None, _SPACE) != kept:
+            self.is_damaged = True
+        if b"=" not in kept:
+            return self._decode(self._kept + kept)
+        pieces = _PADDING.split(self._kept + kept)
+        decoded = [self._decode(piece) + self.finish() for piece in pieces[:-1]]
+        decoded.append(self._decode(pieces[-1]))
+        return b"".join(decoded)
+
+    def finish(self) -> bytes:
+        left, self._kept = self._kept, b""
+        if len(left) == 1:
+            self.is_damaged = True  # six bits are no byte
+            return b""
+        return binascii.a2b_base64(left + b"=" * (-len(left) % 4))
+
+    def _decode(self, kept: bytes) -> bytes:
+        whole = len(kept) - len(kept) % 4
+        self._kept = kept[whole:]
+        return binascii.a2b_base64(kept[:whole])
+
+
+class _Lines:
+    """Holds back the line that is not complete."""
+
+    def __init__(self) -> None:
+        self.is_damaged = False
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        end = chunk.rfind(b"\n") + 1
+        if not end and self._kept_bytes + len(chunk) <= MAX_LINE_BYTES:
+            self._keep(chunk)
+            return b""
+        end = end or self._cut(chunk)
+        ready = b"".join((*self._kept, chunk[:end]))
+        self._kept, self._kept_bytes = [], 0
+        self._keep(chunk[end:])
+        return self._decode(ready)
+
+    def finish(self) -> bytes:
+        ready, self._kept = b"".join(self._kept), []
+        return self._decode(ready)
+
+    def _keep(self, piece: bytes) -> None:
+        self._kept.append(piece)
+        self._kept_bytes += len(piece)
+
+    def _cut(self, chunk: bytes) -> int:
+        """Where an endless line may be cut without cutting an escape."""
+        escape = chunk.rfind(b"=", max(len(chunk) - 2, 0))
+        return escape if escape >= 0 else len(chunk)
+
+    def _decode(self, lines: bytes) -> bytes:
+        raise NotImplementedError
+
+
+class QuotedPrintable(_Lines):
+    """Quoted-printable (RFC 2045 §6.7): space at a line's end is no content, a broken escape is left as it stands."""
+
+    def _decode(self, lines: bytes) -> bytes:
+        if _LINE_END_SPACE.search(lines):
+            lines = b"\n".join(_without_end_space(line) for line in lines.split(b"\n"))
+        if not self.is_damaged and _BROKEN_ESCAPE.search(lines):
+            self.is_damaged = not lines.endswith(b"=") or bool(_BROKEN_ESCAPE.search(lines, 0, len(lines) - 1))
+        return binascii.a2b_qp(lines)
+
+
+class UuEncoded(_Lines):
+    """uuencode, from its `begin` line to `end`; lines outside are skipped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_inside = False
+
+    def _decode(self, lines: bytes) -> bytes:
+        return b"".join(self._line(line.rstrip(b"\r")) for line in lines.split(b"\n"))
+
+    def _line(self, line: bytes) -> bytes:
+        if not self._is_inside:
+            self._is_inside = _UU_BEGIN.fullmatch(line) is not None
+            return b""
+        if line in (b"end", b""):
+            self._is_inside = line == b""
+            return b""
+        try:
+            return binascii.a2b_uu(line)
+        except binascii.Error:
+            self.is_damaged = True
+            return _uu_leniently(line)
+
+
+def _uu_leniently(line: bytes) -> bytes:
+    """A line that is longer than it says, as some encoders pad it: only what it says counts."""
+    wanted = ((line[0] - 32 & 63) * 4 + 5) // 3
+    try:
+        return binascii.a2b_uu(line[: wanted + 1])
+    except binascii.Error:
+        return b""
+
+
+def _without_end_space(line: bytes) -> bytes:
+    if line.endswith(b"\r"):
+        return line[:-1].rstrip(b" \t") + b"\r"
+    return line.rstrip(b" \t")
+
+
+_DECODERS: dict[str, type[Identity] | type[Base64] | type[QuotedPrintable] | type[UuEncoded]] = {
+    "base64": Base64,
+    "quoted-printable": QuotedPrintable,
+    "uuencode": UuEncoded,
+    "x-uuencode": UuEncoded,
+    "x-uue": UuEncoded,
+    "uue": UuEncoded,
+}
