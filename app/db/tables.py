@@ -6,7 +6,9 @@ Columns that hold JSON are text or bytes: they are written and read as they are,
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint
+from typing import cast
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Table, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 
@@ -30,7 +32,7 @@ class AccountRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     kind: str
     email: str = Field(sa_column=_text())
-    address: str = Field(sa_column=Column(Text, nullable=True, unique=True))
+    address: str | None = Field(sa_column=Column(Text, nullable=True, unique=True))
     """The e-mail address in lower case, for embedded accounts alone: unique among them."""
     name: str = Field(sa_column=_text())
     status: str = "connecting"
@@ -40,6 +42,8 @@ class AccountRow(SQLModel, table=True):
     last_seq: int = Field(sa_column=_big())
     first_seq: int = Field(sa_column=_big())
     """Events up to this number have been trimmed."""
+    last_uid_validity: int = Field(sa_column=_big())
+    """The highest UIDVALIDITY ever given here; never given again, whatever becomes of its mailbox."""
     servers: str = Field(sa_column=_text())
     """JSON: host, port, security, username of imap, pop3, smtp; never a password."""
     secrets: bytes | None = Field(sa_column=_bytes())
@@ -261,3 +265,22 @@ class LeaseRow(SQLModel, table=True):
     worker: str
     epoch: int = Field(sa_column=_big())
     expires_at_ms: int = Field(sa_column=_big())
+
+
+def _table(model: type[SQLModel]) -> Table:
+    return cast("Table", model.__dict__["__table__"])
+
+
+ACCOUNT = _table(AccountRow)
+MAILBOX = _table(MailboxRow)
+MESSAGE = _table(MessageRow)
+DETAIL = _table(DetailRow)
+THREAD_LINK = _table(ThreadLinkRow)
+EVENT = _table(EventRow)
+SUBMISSION = _table(SubmissionRow)
+IDEMPOTENCY = _table(IdempotencyRow)
+TOKEN = _table(TokenRow)
+TICKET = _table(TicketRow)
+CONSUMER = _table(ConsumerRow)
+LEASE = _table(LeaseRow)
+"""The tables as SQLAlchemy Core knows them: what statements are built from (`MESSAGE.c.uid`)."""

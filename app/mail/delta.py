@@ -74,7 +74,7 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A message went from one mailbox to another (COPYUID, or found by its identity). `target.uid` 0: the index numbers."""
+    """A message went from one mailbox to another (COPYUID, or found by identity). `target.uid` 0: as in Arrived."""
 
     source: Location
     target: Location
@@ -106,7 +106,10 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class MailboxFound:
-    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an event."""
+    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an event.
+
+    `uid_validity` 0 asks the index to number it: it is the origin.
+    """
 
     origin_name: str
     path: str

@@ -1,0 +1,142 @@
+"""How statements reach a database: one interface, SQLite and PostgreSQL behind it.
+
+Statements are SQLAlchemy Core over `tables`, compiled once and run on the driver itself (docs/adr). A unit of
+writing is a coroutine function over a Transaction; it awaits nothing but the transaction, so that on SQLite a single
+writer thread can run it to its end, several of them to one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+import orjson
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ClauseElement, ColumnElement
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import Boolean
+
+__all__ = [
+    "Database",
+    "Prepared",
+    "Row",
+    "Statement",
+    "Transaction",
+    "Work",
+    "insert_or",
+    "is_one_of",
+    "json_list",
+    "prepare",
+]
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+"""One row of a result: the driver's values, in the order of the statement's columns."""
+
+Statement = ClauseElement
+
+
+class Prepared:
+    """A statement as a driver takes it: text, and the order of its named parameters."""
+
+    __slots__ = ("_defaults", "order", "text")
+
+    def __init__(self, statement: Statement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        assert isinstance(compiled, SQLCompiler)
+        self.text = compiled.string
+        self.order = tuple(compiled.positiontup or ())
+        self._defaults = dict(compiled.params)
+
+    def arguments(self, values: Mapping[str, object]) -> list[object]:
+        """Values in the statement's order; a missing one takes the constant that the statement was built with."""
+        defaults = self._defaults
+        return [values[name] if name in values else defaults[name] for name in self.order]
+
+
+def _dialect_of_postgres() -> Dialect:
+    make: Callable[[], Dialect] = PGDialect_asyncpg
+    return make()
+
+
+_DIALECTS: dict[str, Dialect] = {"sqlite": SQLiteDialect_pysqlite(), "postgresql": _dialect_of_postgres()}
+
+
+@lru_cache(maxsize=1024)
+def prepare(statement: Statement, dialect: str) -> Prepared:
+    """Compile a statement for "sqlite" or "postgresql"; once, as long as the same object is passed."""
+    return Prepared(statement, _DIALECTS[dialect])
+
+
+class is_one_of(ColumnElement[bool]):
+    """`column IN` a list given as one parameter: a JSON array of strings or of integers (see `json_list`)."""
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any] | Any, values: ColumnElement[Any]) -> None:
+        self.column = column
+        self.values = values
+
+
+@compiles(is_one_of, "sqlite")
+def _sqlite_is_one_of(element: is_one_of, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return " ".join((column, "IN (SELECT value FROM json_each(", values, "))"))
+
+
+@compiles(is_one_of, "postgresql")
+def _postgres_is_one_of(element: is_one_of, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    kind = "BIGINT" if element.column.type.python_type is int else "TEXT"
+    array = f"jsonb_array_elements_text(CAST({values} AS JSONB)) AS t(value)"
+    return " ".join((column, "IN (SELECT CAST(value AS", kind, ") FROM", array, ")"))
+
+
+def json_list(values: Sequence[str] | Sequence[int]) -> str:
+    """The parameter of `is_one_of`."""
+    return orjson.dumps(list(values)).decode()
+
+
+class Transaction(Protocol):
+    """Statements of one transaction. Parameters go by name."""
+
+    async def rows(self, statement: Statement, **values: object) -> Sequence[Row]: ...
+
+    async def row(self, statement: Statement, **values: object) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    async def execute(self, statement: Statement, **values: object) -> int:
+        """The number of rows changed."""
+        ...
+
+    async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None: ...
+
+
+Work = Callable[[Transaction], Awaitable[T]]
+
+
+class Database(Protocol):
+    """A database. Reads outside `write` see the last commit."""
+
+    async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
+        """Read. `is_long` for what scans: it must not hold up the event loop."""
+        ...
+
+    async def row(self, statement: Statement, **values: object) -> Row | None: ...
+
+    async def write(self, work: Work[T], *, is_durable: bool = True) -> T:
+        """Run `work` in a transaction and commit it.
+
+        `is_durable` False may lose the last moments in a power cut, never consistency: for what can be read again
+        from an origin. When `work` raises, nothing of it is kept.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,189 @@
+"""SQLite: one writer thread that commits what waits together, and readers beside it (WAL)."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from app.db.session import Row, Statement, Transaction, Work, prepare
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_SECONDS = 30
+BATCH_LIMIT = 64
+QUEUE_LIMIT = 10_000
+_READER_THREADS = 2
+
+
+def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -8192")
+    if is_reader:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _run(connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> sqlite3.Cursor:
+    prepared = prepare(statement, "sqlite")
+    return connection.execute(prepared.text, cast("Any", prepared.arguments(values)))
+
+
+class _SqliteTransaction:
+    """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it straight through."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
+        return _run(self._connection, statement, values).fetchall()
+
+    async def row(self, statement: Statement, **values: object) -> Row | None:
+        return cast("Row | None", _run(self._connection, statement, values).fetchone())
+
+    async def execute(self, statement: Statement, **values: object) -> int:
+        return _run(self._connection, statement, values).rowcount
+
+    async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None:
+        prepared = prepare(statement, "sqlite")
+        self._connection.executemany(prepared.text, [cast("Any", prepared.arguments(one)) for one in values])
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Transaction], Awaitable[Any]]
+    is_durable: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tell the waiting task, in its own loop; it may be gone."""
+        if self.loop.is_closed():
+            return
+        self.loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _straight_through(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends to its end."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    coroutine.close()
+    raise RuntimeError("a unit of writing awaits nothing but its transaction")
+
+
+class SqliteDatabase:
+    """A Database in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = _connect(path, is_reader=True)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LIMIT)
+        self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
+        self._local = threading.local()
+        self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
+        self._writer.start()
+
+    async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
+        if not is_long:
+            return _run(self._reader, statement, values).fetchall()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._long_readers, self._read_long, statement, values)
+
+    async def row(self, statement: Statement, **values: object) -> Row | None:
+        cursor = _run(self._reader, statement, values)
+        first = cast("Row | None", cursor.fetchone())
+        cursor.close()  # an open cursor would hold the reader's snapshot
+        return first
+
+    async def write(self, work: Work[T], *, is_durable: bool = True) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put_nowait(_Job(work, is_durable, loop, future))
+        # The commit can't be called back: a caller that is cancelled leaves while its work goes on.
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._long_readers.shutdown(wait=True)
+        self._reader.close()
+
+    def _read_long(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Row]:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _connect(self._path, is_reader=True)
+        return _run(connection, statement, values).fetchall()
+
+    # ---- the writer thread
+
+    def _write_all(self) -> None:
+        connection = _connect(self._path, is_reader=False)
+        is_closing = False
+        while not is_closing:
+            batch, is_closing = self._next_batch()
+            if batch:
+                self._commit(connection, batch)
+        connection.close()
+
+    def _next_batch(self) -> tuple[list[_Job], bool]:
+        batch: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            batch.append(job)
+            if len(batch) == BATCH_LIMIT:
+                return batch, False
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
+        is_durable = any(job.is_durable for job in batch)
+        try:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            transaction = _SqliteTransaction(connection)
+            for job in batch:
+                self._attempt(connection, transaction, job)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in batch:
+                job.error = job.error or error
+        for job in batch:
+            job.settle()
+
+    def _attempt(self, connection: sqlite3.Connection, transaction: Transaction, job: _Job) -> None:
+        """One job in a savepoint of its own, so that its failure is not the others'."""
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = _straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the task that asked, not to this thread
+            job.error = error
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")

@@ -1,0 +1,136 @@
+"""What a search asks for: a tree of conditions, pure. The index turns it into SQL; text terms may need the origin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from app.mail.types import MessageId
+
+DEPTH_LIMIT = 20
+LEAF_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every one of these holds; true when there is none."""
+
+    of: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """At least one of these holds; false when there is none."""
+
+    of: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    of: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """A header field (subject, from, to, cc or bcc) contains a text, without regard to case."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that the index does not hold: `scope` is "body", "text" (header or body) or "header:Name"."""
+
+    scope: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class InMailbox:
+    mailbox_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBetween:
+    """`since_ms` inclusive, `before_ms` exclusive; None is open."""
+
+    since_ms: int | None = None
+    before_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SizeBetween:
+    """Both exclusive, in bytes; None is open."""
+
+    larger_than: int | None = None
+    smaller_than: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """The IMAP flag, compared without regard to case."""
+
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class HasAttachments:
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageIdHeader:
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsOneOf:
+    """What a Text became when it was answered."""
+
+    ids: Collection[MessageId]
+
+
+Filter = (
+    All
+    | Any
+    | Not
+    | Contains
+    | Text
+    | InMailbox
+    | ReceivedBetween
+    | SizeBetween
+    | HasFlag
+    | HasAttachments
+    | MessageIdHeader
+    | IsOneOf
+)
+
+
+def texts_in(tree: Filter) -> Iterator[Text]:
+    """Every Text of a tree."""
+    match tree:
+        case All(of) | Any(of):
+            for one in of:
+                yield from texts_in(one)
+        case Not(of):
+            yield from texts_in(of)
+        case Text():
+            yield tree
+        case _:
+            pass
+
+
+def with_answers(tree: Filter, answers: dict[Text, Filter]) -> Filter:
+    """The tree with each Text replaced by its answer."""
+    match tree:
+        case All(of):
+            return All(tuple(with_answers(one, answers) for one in of))
+        case Any(of):
+            return Any(tuple(with_answers(one, answers) for one in of))
+        case Not(of):
+            return Not(with_answers(of, answers))
+        case Text():
+            return answers[tree]
+        case _:
+            return tree

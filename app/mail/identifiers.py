@@ -1,0 +1,21 @@
+"""New ids: a type prefix, then time and chance in 24 characters that sort by time."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_BITS = 72
+_DIGITS = 24
+
+
+def new_id(prefix: str) -> str:
+    """`prefix_` and 24 characters of `0-9a-z`: 48 bits of milliseconds, then 72 of chance."""
+    value = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return prefix + "_" + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(5 * (_DIGITS - 1), -5, -5)])
+
+
+def now_ms() -> int:
+    """Wall-clock time in ms since 1970 UTC."""
+    return time.time_ns() // 1_000_000

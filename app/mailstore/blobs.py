@@ -1,0 +1,177 @@
+"""Message bytes by their hash: written and fsynced once, before any row points to them.
+
+For embedded accounts they are the truth. A file is `blobs/ab/cdef…` under the data directory, named by the SHA-256 of
+its content. It is never changed; `sweep` removes what no row has pointed to for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+
+from app import faults
+from app.errors import GatewayError
+from app.mail.backend import WHOLE, ByteRange
+
+CHUNK_BYTES = 256 * 1024
+SMALL_BYTES = 64 * 1024
+"""Up to this size a read or an already buffered write is done at once, beyond it in a thread."""
+GRACE_SECONDS = 3600
+
+
+class BlobMissing(GatewayError):
+    """The store has lost bytes that a row points to, or they are damaged."""
+
+    code = "blob_missing"
+    title = "The stored message is missing or damaged"
+
+
+class BlobWriter:
+    """Takes a message in pieces; `commit` makes it durable and says its hash, `discard` forgets it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / "incoming" / secrets.token_hex(16)
+        self._file = self._path.open("xb", buffering=CHUNK_BYTES)
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, piece: bytes | memoryview) -> None:
+        self._file.write(piece)
+        self._hash.update(piece)
+        self.size_bytes += len(piece)
+
+    def commit(self) -> str:
+        """Flush, fsync, put in place. Blocks for as long as the disk needs."""
+        name = self._hash.hexdigest()
+        target = _path_of(self._root, name)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        faults.point("blob.synced")
+        if _touch(target):
+            self._path.unlink()
+        else:
+            self._path.replace(target)
+        _sync_directory(target.parent)
+        faults.point("blob.placed")
+        return name
+
+    def discard(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _path_of(root: Path, name: str) -> Path:
+    return root / name[:2] / name[2:]
+
+
+def _touch(path: Path) -> bool:
+    """Renew the age of a file that is there already, so that no sweep under way removes it."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Blobs:
+    """The store of message bytes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        incoming = root / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (root / f"{number:02x}").mkdir(exist_ok=True)
+        for leftover in incoming.iterdir():  # what a crash left was never acknowledged
+            leftover.unlink()
+
+    def writer(self) -> BlobWriter:
+        return BlobWriter(self._root)
+
+    async def put(self, content: bytes) -> str:
+        """Store bytes; its hash. Durable when it returns."""
+        return await asyncio.to_thread(self._put, content)
+
+    def _put(self, content: bytes) -> str:
+        writer = self.writer()
+        try:
+            writer.write(content)
+            return writer.commit()
+        except OSError:
+            writer.discard()
+            raise
+
+    async def get(self, name: str, span: ByteRange = WHOLE) -> bytes:
+        """All bytes of a blob or of a span of it; BlobMissing. For what is known to be small."""
+        try:
+            size = (span.stop if span.stop is not None else _path_of(self._root, name).stat().st_size) - span.start
+            if size <= SMALL_BYTES:
+                return self._get(name, span)
+            return await asyncio.to_thread(self._get, name, span)
+        except FileNotFoundError:
+            raise BlobMissing from None
+
+    def _get(self, name: str, span: ByteRange) -> bytes:
+        with _path_of(self._root, name).open("rb") as file:
+            file.seek(span.start)
+            content = file.read() if span.stop is None else file.read(max(0, span.stop - span.start))
+        if span == WHOLE and hashlib.sha256(content).hexdigest() != name:
+            raise BlobMissing
+        return content
+
+    async def stream(self, name: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        """The bytes in pieces of `CHUNK_BYTES`; BlobMissing."""
+        try:
+            file = _path_of(self._root, name).open("rb")
+        except FileNotFoundError:
+            raise BlobMissing from None
+        with file:
+            file.seek(span.start)
+            left = (span.stop - span.start) if span.stop is not None else None
+            while left is None or left > 0:
+                piece = await asyncio.to_thread(file.read, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+                if not piece:
+                    return
+                left = None if left is None else left - len(piece)
+                yield piece
+
+    def size_bytes(self, name: str) -> int:
+        try:
+            return _path_of(self._root, name).stat().st_size
+        except FileNotFoundError:
+            raise BlobMissing from None
+
+    def old_names(self) -> Iterator[str]:
+        """Names of blobs that have not been written for `GRACE_SECONDS`: candidates for `remove`."""
+        limit = time.time() - GRACE_SECONDS
+        for folder in self._root.iterdir():
+            if folder.name == "incoming":
+                continue
+            for entry in os.scandir(folder):
+                if entry.stat().st_mtime < limit:
+                    yield folder.name + entry.name
+
+    def remove(self, names: Collection[str]) -> None:
+        """Delete blobs that no row points to, unless one was written again meanwhile."""
+        limit = time.time() - GRACE_SECONDS
+        for name in names:
+            path = _path_of(self._root, name)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()

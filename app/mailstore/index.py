@@ -1,0 +1,294 @@
+"""The index: one row a message, two writers (a mirror of the origin, or the mailbox itself), one way to change it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select, union, update
+
+from app import faults
+from app.cluster.bus import EVERY_LOG, Bus
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, SUBMISSION
+from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
+from app.mail.delta import Delta, Known, Location
+from app.mail.filter import Filter
+from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId
+from app.mailstore.changes import Applied, DeltaWriter
+from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
+from app.mailstore.search import condition_of
+
+_ACCOUNT_ID: BindParameter[str] = bindparam("account_id")
+_OF_ACCOUNT = MESSAGE.c.account_id == _ACCOUNT_ID
+_IN_MAILBOX = MESSAGE.c.mailbox_id == bindparam("mailbox_id")
+
+_LOCK: Statement = (
+    update(ACCOUNT)
+    .where(ACCOUNT.c.id == _ACCOUNT_ID)
+    .values(last_seq=ACCOUNT.c.last_seq)
+    .returning(ACCOUNT.c.last_seq, ACCOUNT.c.kind)
+)
+_ADVANCE: Statement = update(ACCOUNT).where(ACCOUNT.c.id == _ACCOUNT_ID).values(last_seq=bindparam("seq"))
+_EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == _ACCOUNT_ID)
+
+_MAILBOX_COLUMNS = (
+    MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.origin_name, MAILBOX.c.delimiter, MAILBOX.c.role,
+    MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.highest_modseq, MAILBOX.c.total, MAILBOX.c.unread,
+    MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable, MAILBOX.c.is_complete,
+)  # fmt: skip
+_MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == _ACCOUNT_ID).order_by(MAILBOX.c.path)
+
+_MESSAGE_COLUMNS = (
+    MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.mailbox_id, MESSAGE.c.uid, MESSAGE.c.modseq, MESSAGE.c.version,
+    MESSAGE.c.flags, MESSAGE.c.received_at_ms, MESSAGE.c.size_bytes, MESSAGE.c.thread_id, MESSAGE.c.message_id_header,
+    MESSAGE.c.preview, MESSAGE.c.blob, MESSAGE.c.summary,
+)  # fmt: skip
+_BY_IDS: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")))
+_BY_ID: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id"))
+_BY_UIDS: Statement = select(*_MESSAGE_COLUMNS).where(
+    _OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids"))
+)
+_BY_HEADER: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
+_DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
+    DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
+)
+_KNOWN: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq).where(_OF_ACCOUNT, _IN_MAILBOX)
+_WITHOUT_PREVIEW: Statement = (
+    select(*_MESSAGE_COLUMNS)
+    .where(_OF_ACCOUNT, _IN_MAILBOX, MESSAGE.c.preview.is_(None))
+    .order_by(MESSAGE.c.uid.desc())
+    .limit(bindparam("limit"))
+)
+_BLOBS_IN_USE: Statement = union(
+    select(MESSAGE.c.blob).where(is_one_of(MESSAGE.c.blob, bindparam("names"))),
+    select(SUBMISSION.c.blob).where(is_one_of(SUBMISSION.c.blob, bindparam("names"))),
+)
+
+_LISTED = (MESSAGE.c.received_at_ms, MESSAGE.c.uid, MESSAGE.c.id, MESSAGE.c.summary)
+_NEWEST_FIRST = (MESSAGE.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.c.id.desc())
+_FIRST_PAGE: Statement = (
+    select(*_LISTED).where(_OF_ACCOUNT, _IN_MAILBOX).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A place in a sorted list: the key of the message that stands there."""
+
+    sort_value: int | str
+    uid: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a list: its place, and its prepared summary."""
+
+    anchor: Anchor
+    summary: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """By which column: received_at, date, size, subject or from."""
+
+    key: str = "received_at"
+    is_descending: bool = True
+
+
+_SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "received_at": MESSAGE.c.received_at_ms,
+    "date": func.coalesce(MESSAGE.c.date_ms, MESSAGE.c.received_at_ms),
+    "size": MESSAGE.c.size_bytes,
+    "subject": MESSAGE.c.subject_folded,
+    "from": MESSAGE.c.from_folded,
+}
+NEWEST_FIRST = Sort()
+
+Decide = Callable[[Transaction], Awaitable[Delta]]
+
+
+class Index:
+    """Every account's mailboxes and messages."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+
+    # ---- changing
+
+    async def apply(
+        self, account_id: AccountId, delta: Delta, *, fence: int | None = None, is_durable: bool = False
+    ) -> Applied:
+        """Write what changed, with its events, in one transaction; then wake those who follow.
+
+        Safe to repeat. `fence` is the epoch of the lease under which a watcher speaks: Conflict when another holds it.
+        Raises AccountNotFound.
+        """
+
+        async def decide(_: Transaction) -> Delta:
+            return delta
+
+        return await self.change(account_id, decide, fence=fence, is_durable=is_durable)
+
+    async def change(
+        self, account_id: AccountId, decide: Decide, *, fence: int | None = None, is_durable: bool = True
+    ) -> Applied:
+        """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction."""
+        before = 0
+
+        async def work(transaction: Transaction) -> Applied:
+            nonlocal before
+            row = await transaction.row(_LOCK, account_id=account_id)
+            if row is None:
+                raise AccountNotFound
+            before, kind = row
+            await _check_fence(transaction, account_id, fence)
+            delta = await decide(transaction)
+            writer = DeltaWriter(transaction, account_id, before, is_origin=kind == AccountKind.EMBEDDED)
+            await writer.write(delta)
+            if writer.applied.seq != before:
+                await transaction.execute(_ADVANCE, account_id=account_id, seq=writer.applied.seq)
+            faults.point("index.before_commit")
+            return writer.applied
+
+        applied = await self._database.write(work, is_durable=is_durable)
+        faults.point("index.committed")
+        if applied.seq != before:
+            self._bus.poke(account_id)
+            self._bus.poke(EVERY_LOG)
+        return applied
+
+    # ---- mailboxes
+
+    async def mailboxes(self, account_id: AccountId) -> list[Mailbox]:
+        """All mailboxes of an account, by path."""
+        rows = await self._database.rows(_MAILBOXES, account_id=account_id)
+        parents = {row[2]: MailboxId(row[1]) for row in rows}
+        return [mailbox_of(row, parents) for row in rows]
+
+    async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
+        """Raises MailboxNotFound."""
+        for mailbox in await self.mailboxes(account_id):
+            if mailbox.id == mailbox_id:
+                return mailbox
+        raise MailboxNotFound
+
+    # ---- messages
+
+    async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
+        """Those that exist, in the order asked for."""
+        rows = await self._database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
+        found = {row[1]: message_of(row) for row in rows}
+        return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
+
+    async def message(self, account_id: AccountId, message_id: str) -> Message:
+        """Raises MessageNotFound."""
+        row = await self._database.row(_BY_ID, account_id=account_id, id=message_id)
+        if row is None:
+            raise MessageNotFound
+        return message_of(row)
+
+    async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:
+        """What is kept of one message beside its row; MessageNotFound."""
+        row = await self._database.row(_DETAIL, account_id=account_id, id=message_id)
+        if row is None:
+            raise MessageNotFound
+        return detail_of(*row)
+
+    async def locate(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[Message]:
+        """Messages of a mailbox by UID, in no order."""
+        rows = await self._database.rows(
+            _BY_UIDS, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
+        )
+        return [message_of(row) for row in rows]
+
+    async def at(self, account_id: AccountId, location: Location) -> Message:
+        """The message at a location; MessageNotFound."""
+        found = await self.locate(account_id, location.mailbox_id, [location.uid])
+        if not found:
+            raise MessageNotFound
+        return found[0]
+
+    async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
+        """Messages with this Message-ID, wherever they are."""
+        rows = await self._database.rows(_BY_HEADER, account_id=account_id, header=message_id_header)
+        return [message_of(row) for row in rows]
+
+    async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
+        """UID → flags of everything the index has of a mailbox."""
+        rows = await self._database.rows(_KNOWN, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return {row[0]: Known(flags_of(row[1]), row[2]) for row in rows}
+
+    async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
+        """Messages whose preview has not been read yet, newest first."""
+        rows = await self._database.rows(_WITHOUT_PREVIEW, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+        return [message_of(row) for row in rows]
+
+    async def first_page(self, account_id: AccountId, mailbox_id: str, limit: int) -> list[Listed]:
+        """The newest messages of a mailbox: what a list asks for most, in one prepared query."""
+        rows = await self._database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+        return [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+
+    async def search(
+        self,
+        account_id: AccountId,
+        tree: Filter,
+        *,
+        sort: Sort = NEWEST_FIRST,
+        limit: int,
+        after: Anchor | None = None,
+        before: Anchor | None = None,
+    ) -> list[Listed]:
+        """Up to `limit` messages that match, sorted, after an anchor; or, with `before`, those next to it before it.
+
+        Ties go by highest UID, then id. The tree holds no Text leaf any more.
+        """
+        column = _SORT_COLUMNS[sort.key]
+        is_descending = sort.is_descending == (before is None)
+        order = [one.desc() if is_descending else one.asc() for one in (column, MESSAGE.c.uid, MESSAGE.c.id)]
+        statement = select(column, *_LISTED[1:]).where(_OF_ACCOUNT, condition_of(tree)).order_by(*order).limit(limit)
+        anchor = before or after
+        if anchor is not None:
+            statement = statement.where(_beyond(column, anchor, is_descending=is_descending))
+        rows = await self._database.rows(statement, is_long=True, account_id=account_id)
+        listed = [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+        return listed[::-1] if before is not None else listed
+
+    async def count(self, account_id: AccountId, tree: Filter) -> int:
+        """How many match."""
+        statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, condition_of(tree))
+        row = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return int(row[0][0])
+
+    async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
+        """Ids of what matches, newest first."""
+        statement = select(MESSAGE.c.id).where(_OF_ACCOUNT, condition_of(tree)).order_by(*_NEWEST_FIRST).limit(limit)
+        rows = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return [MessageId(row[0]) for row in rows]
+
+    async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
+        """Those of the blobs that a message or a submission still needs."""
+        rows = await self._database.rows(_BLOBS_IN_USE, is_long=True, names=json_list(list(names)))
+        return {row[0] for row in rows}
+
+
+def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) -> ColumnElement[bool]:
+    """A message comes after `anchor` in the order, spelled out so that both databases use their index."""
+    uid, id_ = MESSAGE.c.uid, MESSAGE.c.id
+    is_tied = column == anchor.sort_value
+    if is_descending:
+        first, second, third = column < anchor.sort_value, uid < anchor.uid, id_ < anchor.id
+    else:
+        first, second, third = column > anchor.sort_value, uid > anchor.uid, id_ > anchor.id
+    return or_(first, and_(is_tied, second), and_(is_tied, uid == anchor.uid, third))
+
+
+async def _check_fence(transaction: Transaction, account_id: AccountId, fence: int | None) -> None:
+    if fence is None:
+        return
+    row = await transaction.row(_EPOCH, account_id=account_id)
+    if row is None or row[0] != fence:
+        raise Conflict("Another worker holds this account now")

@@ -1,0 +1,109 @@
+"""The event log: what is written into it, and how it is read from a position on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import bindparam, insert, select
+
+from app.db.session import Database, Statement
+from app.db.tables import ACCOUNT, EVENT
+from app.mail.identifiers import new_id
+from app.mail.types import AccountId
+from app.mailstore.rows import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry. `body` is the CloudEvents object as JSON. `uid` is in `mailbox_id`, `target_uid` in the target."""
+
+    account_id: AccountId
+    seq: int
+    type: str
+    subject: str
+    mailbox_id: str | None
+    uid: int | None
+    target_mailbox_id: str | None
+    target_uid: int | None
+    at_ms: int
+    body: bytes
+
+
+ADD_EVENTS: Statement = insert(EVENT)
+_COLUMNS = (
+    EVENT.c.account_id,
+    EVENT.c.seq,
+    EVENT.c.type,
+    EVENT.c.subject,
+    EVENT.c.mailbox_id,
+    EVENT.c.uid,
+    EVENT.c.target_mailbox_id,
+    EVENT.c.target_uid,
+    EVENT.c.at_ms,
+    EVENT.c.body,
+)
+_AFTER = (
+    select(*_COLUMNS)
+    .where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq > bindparam("seq"))
+    .order_by(EVENT.c.seq)
+    .limit(bindparam("limit"))
+)
+_POSITION = select(ACCOUNT.c.first_seq, ACCOUNT.c.last_seq).where(ACCOUNT.c.id == bindparam("account_id"))
+
+
+def event_values(
+    account_id: AccountId,
+    seq: int,
+    at_ms: int,
+    type_: str,
+    subject: str,
+    data: Mapping[str, object],
+    *,
+    mailbox_id: str | None = None,
+    uid: int | None = None,
+    target: tuple[str, int] | None = None,
+) -> dict[str, Any]:
+    """The row of an event, its CloudEvents 1.0 object included."""
+    id_ = new_id("evt")
+    body = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": f"/v1/accounts/{account_id}",
+        "type": type_,
+        "subject": subject,
+        "time": iso(at_ms),
+        "datacontenttype": "application/json",
+        "data": {"account_id": account_id, **data},
+    }
+    return {
+        "account_id": account_id,
+        "seq": seq,
+        "type": type_,
+        "subject": subject,
+        "mailbox_id": mailbox_id,
+        "uid": uid,
+        "target_mailbox_id": target[0] if target else None,
+        "target_uid": target[1] if target else None,
+        "at_ms": at_ms,
+        "body": orjson.dumps(body),
+    }
+
+
+class EventLog:
+    """Reads the log. Writing is the index's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def after(self, account_id: AccountId, seq: int, limit: int) -> list[Event]:
+        """Up to `limit` events after `seq`, in order."""
+        rows = await self._database.rows(_AFTER, account_id=account_id, seq=seq, limit=limit)
+        return [Event(*row) for row in rows]
+
+    async def position(self, account_id: AccountId) -> tuple[int, int] | None:
+        """(number up to which events are trimmed, number of the last one); None when there is no such account."""
+        row = await self._database.row(_POSITION, account_id=account_id)
+        return None if row is None else (row[0], row[1])

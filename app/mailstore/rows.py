@@ -1,0 +1,278 @@
+"""Between values and columns: the prepared JSON of a message, and the coding of structures and flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from app.mail.delta import Arrived
+from app.mail.types import (
+    AccountId,
+    Address,
+    BodyPart,
+    Detail,
+    Envelope,
+    EnvelopeAddress,
+    Flags,
+    Mailbox,
+    MailboxId,
+    Message,
+    MessageId,
+    Role,
+    ThreadId,
+    keywords_of,
+)
+from app.mime.body import attachments_of
+
+FOLDED_LIMIT = 2_000
+"""Characters of a header field that search looks at."""
+
+
+def iso(ms: int) -> str:
+    """RFC 3339 in UTC, to the second: `2026-01-31T08:15:00Z`. Years outside 1–9999 are clamped."""
+    try:
+        return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return "0001-01-01T00:00:00Z" if ms < 0 else "9999-12-31T23:59:59Z"
+
+
+def flags_to_text(flags: Flags) -> str:
+    return " ".join(sorted(flags))
+
+
+def flags_of(text: str) -> Flags:
+    return frozenset(text.split())
+
+
+def _addresses(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
+    return [{"name": one.name, "address": one.address} for one in addresses]
+
+
+def _folded(addresses: tuple[Address, ...]) -> str:
+    return ", ".join([f"{one.name} <{one.address}>" for one in addresses]).casefold()[:FOLDED_LIMIT]
+
+
+def summary_of(
+    account_id: AccountId, message_id: MessageId, thread_id: ThreadId, mailbox_id: MailboxId, one: Arrived
+) -> dict[str, Any]:
+    """The object of `view=summary`, its fields in the order of the contract."""
+    overview = one.overview
+    return {
+        "id": message_id,
+        "account_id": account_id,
+        "mailbox_ids": [mailbox_id],
+        "thread_id": thread_id,
+        "subject": overview.subject,
+        "from": _addresses(overview.from_),
+        "to": _addresses(overview.to),
+        "cc": _addresses(overview.cc),
+        "reply_to": _addresses(overview.reply_to),
+        "date": None if overview.date_ms is None else iso(overview.date_ms),
+        "received_at": iso(one.received_at_ms),
+        "preview": one.preview,
+        "keywords": keywords_of(one.flags),
+        "size_bytes": one.size_bytes,
+        "has_attachments": has_attachments(one.structure),
+        "message_id_header": overview.message_id_header,
+        "in_reply_to": overview.in_reply_to,
+        "references": overview.references,
+    }
+
+
+def has_attachments(structure: BodyPart | None) -> bool:
+    return structure is not None and bool(attachments_of(structure))
+
+
+def message_values(account_id: AccountId, message_id: MessageId, thread_id: ThreadId, one: Arrived) -> dict[str, Any]:
+    """The row of table `message` for an arrival; `version` and the numbers of the origin are the caller's."""
+    overview = one.overview
+    summary = summary_of(account_id, message_id, thread_id, one.mailbox_id, one)
+    return {
+        "account_id": account_id,
+        "id": message_id,
+        "mailbox_id": one.mailbox_id,
+        "uid": one.uid,
+        "modseq": one.modseq,
+        "flags": flags_to_text(one.flags),
+        "received_at_ms": one.received_at_ms,
+        "size_bytes": one.size_bytes,
+        "thread_id": thread_id,
+        "has_attachments": summary["has_attachments"],
+        "date_ms": overview.date_ms,
+        "message_id_header": overview.message_id_header,
+        "origin_id": one.origin_id,
+        "blob": one.blob,
+        "preview": one.preview,
+        "subject_folded": overview.subject.casefold()[:FOLDED_LIMIT],
+        "from_folded": _folded(overview.from_),
+        "to_folded": _folded(overview.to),
+        "cc_folded": _folded(overview.cc),
+        "bcc_folded": _folded(overview.bcc),
+        "summary": orjson.dumps(summary),
+    }
+
+
+def detail_values(account_id: AccountId, message_id: MessageId, one: Arrived) -> dict[str, Any]:
+    """The row of table `detail` for an arrival."""
+    has_extra = one.overview.bcc or one.problems
+    extra = orjson.dumps({"bcc": _addresses(one.overview.bcc), "problems": one.problems}) if has_extra else None
+    return {
+        "account_id": account_id,
+        "id": message_id,
+        "structure": None if one.structure is None else orjson.dumps(_structure_to_json(one.structure)),
+        "extra": extra,
+        "header": one.rendered.header if one.rendered else None,
+        "imap_envelope": one.rendered.envelope if one.rendered else None,
+        "imap_body_structure": one.rendered.body_structure if one.rendered else None,
+    }
+
+
+def patched(summary: bytes, **changes: object) -> bytes:
+    """A prepared summary with some fields replaced."""
+    return orjson.dumps({**orjson.loads(summary), **changes})
+
+
+# ---- structures: a list per part, in the order of BodyPart's fields
+
+
+def _structure_to_json(part: BodyPart) -> list[Any]:
+    return [
+        part.section,
+        part.media_type,
+        part.params,
+        part.content_id,
+        part.description,
+        part.encoding,
+        part.size_bytes,
+        part.lines,
+        part.md5,
+        part.disposition,
+        part.disposition_params,
+        part.language,
+        part.location,
+        None if part.envelope is None else _envelope_to_json(part.envelope),
+        [_structure_to_json(child) for child in part.children],
+        part.span,
+    ]
+
+
+def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, text) for name, text in value)
+
+
+def _structure_from_json(value: list[Any]) -> BodyPart:
+    (section, media_type, params, content_id, description, encoding, size, lines, md5, disposition, disposition_params,
+     language, location, envelope, children, span) = value  # fmt: skip
+    return BodyPart(
+        section,
+        media_type,
+        _pairs(params),
+        content_id,
+        description,
+        encoding,
+        size,
+        lines,
+        md5,
+        disposition,
+        _pairs(disposition_params),
+        tuple(language),
+        location,
+        None if envelope is None else _envelope_from_json(envelope),
+        tuple(_structure_from_json(child) for child in children),
+        None if span is None else (span[0], span[1], span[2]),
+    )
+
+
+_ENVELOPE_LISTS = ("from_", "sender", "reply_to", "to", "cc", "bcc")
+
+
+def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
+    """Header text may hold raw bytes (surrogates), which JSON can't carry: it goes as latin-1 of its UTF-8."""
+    lists = {
+        name: [
+            [_safe(one.name), _safe(one.route), _safe(one.mailbox), _safe(one.host)] for one in getattr(envelope, name)
+        ]
+        for name in _ENVELOPE_LISTS
+    }
+    texts = ("date", "subject", "in_reply_to", "message_id")
+    return lists | {name: _safe(getattr(envelope, name)) for name in texts}
+
+
+def _safe(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _unsafe(text: str | None) -> str | None:
+    return None if text is None else text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _addresses_from_json(value: list[list[str | None]]) -> tuple[EnvelopeAddress, ...]:
+    return tuple(EnvelopeAddress(*(_unsafe(field) for field in one)) for one in value)
+
+
+def _envelope_from_json(value: Mapping[str, Any]) -> Envelope:
+    from_, sender, reply_to, to, cc, bcc = (_addresses_from_json(value[name]) for name in _ENVELOPE_LISTS)
+    date, subject = _unsafe(value["date"]), _unsafe(value["subject"])
+    in_reply_to, message_id = _unsafe(value["in_reply_to"]), _unsafe(value["message_id"])
+    return Envelope(date, subject, from_, sender, reply_to, to, cc, bcc, in_reply_to, message_id)
+
+
+def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None) -> Detail:
+    """Read the columns of table `detail`."""
+    facts = orjson.loads(extra) if extra else {"bcc": [], "problems": []}
+    return Detail(
+        None if structure is None else _structure_from_json(orjson.loads(structure)),
+        tuple(Address(one["name"], one["address"]) for one in facts["bcc"]),
+        tuple(facts["problems"]),
+        header,
+    )
+
+
+# ---- rows to values; the order is that of the column lists in `index`
+
+
+def message_of(row: tuple[Any, ...]) -> Message:
+    (account_id, id_, mailbox_id, uid, modseq, version, flags, received_at_ms, size, thread_id, header, preview, blob,
+     summary) = row  # fmt: skip
+    return Message(
+        MessageId(id_),
+        AccountId(account_id),
+        MailboxId(mailbox_id),
+        uid,
+        modseq,
+        version,
+        flags_of(flags),
+        received_at_ms,
+        size,
+        ThreadId(thread_id),
+        header,
+        preview,
+        blob,
+        summary,
+    )
+
+
+def mailbox_of(row: tuple[Any, ...], parents: Mapping[str, MailboxId]) -> Mailbox:
+    """`parents` maps paths to ids."""
+    (account_id, id_, path, origin_name, delimiter, role, uid_validity, uid_next, highest_modseq, total, unread,
+     is_subscribed, is_selectable, is_complete) = row  # fmt: skip
+    return Mailbox(
+        MailboxId(id_),
+        AccountId(account_id),
+        path,
+        Role(role) if role else None,
+        uid_validity,
+        uid_next,
+        highest_modseq,
+        total,
+        unread,
+        bool(is_subscribed),
+        bool(is_selectable),
+        parents.get(path.rpartition("/")[0]) if "/" in path else None,
+        origin_name,
+        delimiter,
+        bool(is_complete),
+    )

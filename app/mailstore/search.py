@@ -1,0 +1,65 @@
+"""A filter tree as SQL over the index."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, false, literal, not_, or_, true
+
+from app.db.session import is_one_of, json_list
+from app.db.tables import MESSAGE
+from app.mail import filter as f
+
+_FOLDED = {
+    "subject": MESSAGE.c.subject_folded,
+    "from": MESSAGE.c.from_folded,
+    "to": MESSAGE.c.to_folded,
+    "cc": MESSAGE.c.cc_folded,
+    "bcc": MESSAGE.c.bcc_folded,
+}
+
+
+def condition_of(tree: f.Filter) -> ColumnElement[bool]:
+    """The condition of a tree without Text leaves (those are answered beforehand, see `filter.with_answers`)."""
+    match tree:
+        case f.All(of):
+            return and_(true(), *(condition_of(one) for one in of))
+        case f.Any(of):
+            return or_(false(), *(condition_of(one) for one in of))
+        case f.Not(of):
+            return not_(condition_of(of))
+        case _:
+            return _leaf(tree)
+
+
+def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
+    match leaf:
+        case f.Contains(field, value):
+            return _FOLDED[field].contains(value.casefold(), autoescape=True)
+        case f.InMailbox(mailbox_id):
+            return MESSAGE.c.mailbox_id == mailbox_id
+        case f.HasAttachments(value):
+            return MESSAGE.c.has_attachments.is_(value)
+        case f.MessageIdHeader(value):
+            return MESSAGE.c.message_id_header == value
+        case f.IsOneOf(ids):
+            return is_one_of(MESSAGE.c.id, literal(json_list(list(ids))))
+        case f.HasFlag(flag):
+            return _has_flag(flag)
+        case _:
+            return _between(leaf)
+
+
+def _between(leaf: f.Filter) -> ColumnElement[bool]:
+    match leaf:
+        case f.ReceivedBetween(since, before):
+            low, high = MESSAGE.c.received_at_ms >= since, MESSAGE.c.received_at_ms < before
+        case f.SizeBetween(since, before):
+            low, high = MESSAGE.c.size_bytes > since, MESSAGE.c.size_bytes < before
+        case _:
+            raise TypeError(f"{leaf!r} must be answered before it gets here")
+    return and_(true(), *([low] if since is not None else []), *([high] if before is not None else []))
+
+
+def _has_flag(flag: str) -> ColumnElement[bool]:
+    """Flags lie in one column, separated by spaces. LIKE's own letters are escaped; case does not count."""
+    padded = literal(" ") + MESSAGE.c.flags + literal(" ")
+    return padded.icontains(f" {flag} ", autoescape=True)

@@ -1,0 +1,388 @@
+"""The embedded mail store: what an IMAP, POP3 or SMTP server and the API do to mail that lives here.
+
+Each operation reads and decides under the account's lock, so that any number of clients agree; each answers only when
+its rows are on disk, and a message's bytes before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from sqlalchemy import BindParameter, bindparam, select, update
+
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.tables import MAILBOX, MESSAGE
+from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, TooLarge
+from app.mail.delta import (
+    Arrived,
+    Copied,
+    Delta,
+    Flagged,
+    Location,
+    MailboxDeleted,
+    MailboxFound,
+    MailboxRenamed,
+    MailboxSet,
+    Moved,
+    Removed,
+    Rendered,
+)
+from app.mail.identifiers import now_ms
+from app.mail.types import DELETED, AccountId, Flags, Mailbox, MailboxId, Role, with_flags
+from app.mailstore.blobs import SMALL_BYTES, Blobs
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
+from app.mailstore.rows import flags_of
+from app.mime.body import preview_of_message
+from app.mime.structure import parse_structure
+from app.wire.imap.structure import render_body, render_envelope
+
+T = TypeVar("T")
+
+DELIMITER = "/"
+PATH_LIMIT = 500
+"""Characters of a mailbox's path."""
+DEPTH_LIMIT = 20
+FLAGS_LIMIT = 100
+"""Flags on one message."""
+MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
+
+FIRST_MAILBOXES = (
+    ("INBOX", Role.INBOX),
+    ("Drafts", Role.DRAFTS),
+    ("Sent", Role.SENT),
+    ("Archive", Role.ARCHIVE),
+    ("Junk", Role.JUNK),
+    ("Trash", Role.TRASH),
+)
+"""What every embedded account has from the start."""
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_HERE = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+_STATES = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq)
+_THESE: Statement = select(*_STATES).where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
+_EVERY: Statement = select(*_STATES).where(*_HERE).order_by(MESSAGE.c.uid)
+_MAILBOXES: Statement = select(MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.role).where(MAILBOX.c.account_id == _ACCOUNT)
+_CLAIM_RECENT: Statement = (
+    update(MAILBOX)
+    .where(
+        MAILBOX.c.account_id == _ACCOUNT,
+        MAILBOX.c.id == bindparam("mailbox_id"),
+        MAILBOX.c.recent_from_uid < MAILBOX.c.uid_next,
+    )
+    .values(recent_from_uid=MAILBOX.c.uid_next)
+)
+_RECENT_FROM: Statement = select(MAILBOX.c.recent_from_uid, MAILBOX.c.uid_next).where(
+    MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id")
+)
+
+
+class StoreMode(Enum):
+    """STORE FLAGS, +FLAGS, -FLAGS (RFC 9051 §6.4.6)."""
+
+    REPLACE = "FLAGS"
+    ADD = "+FLAGS"
+    REMOVE = "-FLAGS"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A message whose bytes are on disk, read and rendered, ready to be put into any mailbox."""
+
+    blob: str
+    arrived: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsStored:
+    """`modified`: UIDs left alone, since they changed after the MODSEQ that was given (RFC 7162 §3.1.3)."""
+
+    applied: Applied
+    modified: tuple[int, ...]
+
+
+class MailStore:
+    """Mail that lives here. UIDs and UIDVALIDITY are never reused."""
+
+    def __init__(self, database: Database, index: Index, blobs: Blobs) -> None:
+        self._database = database
+        self._index = index
+        self.blobs = blobs
+
+    # ---- messages
+
+    async def keep(self, content: bytes) -> StoredContent:
+        """Put a message's bytes on disk and read what the index will say of it."""
+        if len(content) > MESSAGE_LIMIT_BYTES:
+            raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
+        blob = await self.blobs.put(content)
+        if len(content) <= SMALL_BYTES:
+            return StoredContent(blob, read_content(content, blob))
+        return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
+
+    async def keep_stream(self, pieces: AsyncIterator[bytes], limit_bytes: int = MESSAGE_LIMIT_BYTES) -> StoredContent:
+        """The same for a message that comes in pieces; TooLarge beyond the limit, and nothing is kept."""
+        writer = self.blobs.writer()
+        try:
+            async for piece in pieces:
+                if writer.size_bytes + len(piece) > limit_bytes:
+                    raise TooLarge(f"A message may have {limit_bytes} bytes")
+                writer.write(piece)
+        except BaseException:
+            writer.discard()
+            raise
+        blob = await asyncio.to_thread(writer.commit)
+        content = await self.blobs.get(blob)
+        return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
+
+    async def add(
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        contents: Sequence[tuple[StoredContent, Flags, int | None]],
+    ) -> Applied:
+        """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none."""
+        now = now_ms()
+        arrived = tuple(
+            _placed(content.arrived, mailbox_id, flags, now if received is None else received)
+            for content, flags, received in contents
+        )
+
+        async def decide(transaction: Transaction) -> Delta:
+            await _require(transaction, account_id, mailbox_id)
+            return Delta(arrived=arrived)
+
+        return await self._index.change(account_id, decide)
+
+    async def store_flags(
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: Flags,
+        unchanged_since: int | None = None,
+    ) -> FlagsStored:
+        """Change the flags of messages. Those that are gone are passed over."""
+        modified: list[int] = []
+
+        async def decide(transaction: Transaction) -> Delta:
+            changes = []
+            for uid, text, modseq in await _states(transaction, account_id, mailbox_id, uids):
+                if unchanged_since is not None and modseq > unchanged_since:
+                    modified.append(uid)
+                    continue
+                changes.append(Flagged(Location(mailbox_id, uid), _changed(flags_of(text), mode, flags)))
+            return Delta(flagged=tuple(changes))
+
+        return FlagsStored(await self._index.change(account_id, decide), tuple(modified))
+
+    async def expunge(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None, *, only_deleted: bool = True
+    ) -> Applied:
+        """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            rows = await _states(transaction, account_id, mailbox_id, uids)
+            gone = [row[0] for row in rows if not only_deleted or DELETED in flags_of(row[1])]
+            return Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in gone))
+
+        return await self._index.change(account_id, decide)
+
+    async def copy(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target_id: MailboxId
+    ) -> Applied:
+        """Copy messages; `Applied.copies` says where each went."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            await _require(transaction, account_id, target_id)
+            rows = await _states(transaction, account_id, mailbox_id, uids)
+            return Delta(copied=tuple(Copied(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
+
+        return await self._index.change(account_id, decide)
+
+    async def move(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target_id: MailboxId
+    ) -> Applied:
+        """Move messages, which keep their ids; `Applied.copies` says where each went."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            await _require(transaction, account_id, target_id)
+            rows = await _states(transaction, account_id, mailbox_id, uids)
+            return Delta(moved=tuple(Moved(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
+
+        return await self._index.change(account_id, decide)
+
+    async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """The UID from which on messages are recent to the session that asks; no later one is told so of them again."""
+
+        async def work(transaction: Transaction) -> int:
+            row = await transaction.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
+            if row is None:
+                raise MailboxNotFound
+            await transaction.execute(_CLAIM_RECENT, account_id=account_id, mailbox_id=mailbox_id)
+            return int(row[0])
+
+        return await self._database.write(work, is_durable=False)
+
+    # ---- mailboxes
+
+    async def create_first_mailboxes(self, account_id: AccountId) -> Applied:
+        """Give a new account the mailboxes that everyone has. Safe to repeat."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
+            return Delta(
+                mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
+            )
+
+        return await self._index.change(account_id, decide)
+
+    async def create_mailbox(self, account_id: AccountId, path: str, role: Role | None = None) -> Applied:
+        """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists."""
+        path = checked_path(path)
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
+            if path in taken:
+                raise AlreadyExists(f"There is a mailbox {path!r} already")
+            levels = path.split(DELIMITER)
+            above = [DELIMITER.join(levels[:count]) for count in range(1, len(levels))]
+            missing = [_found(one, None) for one in above if one not in taken]
+            return Delta(mailboxes_found=(*missing, _found(path, role)))
+
+        return await self._index.change(account_id, decide)
+
+    async def rename_mailbox(self, account_id: AccountId, mailbox_id: MailboxId, path: str) -> Applied:
+        """Rename a mailbox and all below it. Of INBOX the messages move to a new mailbox (RFC 9051 §6.3.6)."""
+        path = checked_path(path)
+
+        async def decide(transaction: Transaction) -> Delta:
+            paths = {row[0]: row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
+            old = paths.get(mailbox_id)
+            if old is None:
+                raise MailboxNotFound
+            if path in paths.values():
+                raise AlreadyExists(f"There is a mailbox {path!r} already")
+            if old == "INBOX":
+                raise Conflict("INBOX cannot be renamed; move its messages instead")
+            if path.startswith(old + DELIMITER):
+                raise InvalidRequest("A mailbox cannot go below itself")
+            below = {id_: one for id_, one in paths.items() if one.startswith(old + DELIMITER)}
+            renamed = {mailbox_id: path, **{id_: path + one[len(old) :] for id_, one in below.items()}}
+            return Delta(
+                mailboxes_renamed=tuple(MailboxRenamed(MailboxId(id_), new, new) for id_, new in renamed.items())
+            )
+
+        return await self._index.change(account_id, decide)
+
+    async def delete_mailbox(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
+        """Delete a mailbox with its messages. INBOX stays, and one with others below it: Conflict."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            paths = {row[0]: row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
+            path = paths.get(mailbox_id)
+            if path is None:
+                raise MailboxNotFound
+            if path == "INBOX":
+                raise Conflict("INBOX cannot be deleted")
+            if any(one.startswith(path + DELIMITER) for one in paths.values()):
+                raise Conflict("There are mailboxes below this one")
+            return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
+
+        return await self._index.change(account_id, decide)
+
+    async def set_mailbox(
+        self, account_id: AccountId, mailbox: Mailbox, *, is_subscribed: bool | None = None, role: Role | None = None
+    ) -> Applied:
+        return await self._index.apply(
+            account_id, Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed, role),)), is_durable=True
+        )
+
+
+def checked_path(path: str) -> str:
+    """A path that a mailbox may have: "/" between levels, INBOX in any case is INBOX. InvalidRequest otherwise."""
+    levels = path.split(DELIMITER)
+    if len(path) > PATH_LIMIT or len(levels) > DEPTH_LIMIT:
+        raise InvalidRequest(f"A mailbox path may have {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
+    if any(not level or level != level.strip() for level in levels):
+        raise InvalidRequest("A mailbox name is not empty and has no space at its ends")
+    if any(ord(one) < 32 or one in "%*\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
+        raise InvalidRequest("A mailbox name has no control character, % or *")
+    if levels[0].upper() == "INBOX":
+        levels[0] = "INBOX"
+    return DELIMITER.join(levels)
+
+
+def read_content(content: bytes, blob: str) -> Arrived:
+    """What the index says of a message, before it has a place. Never fails: what can't be parsed is a problem said."""
+    parsed = parse_structure(content)
+    rendered = Rendered(
+        parsed.header_block, render_envelope(parsed.envelope), render_body(parsed.structure, extended=True)
+    )
+    return Arrived(
+        MailboxId(""),
+        0,
+        frozenset(),
+        0,
+        len(content),
+        parsed.overview,
+        parsed.structure,
+        preview=preview_of_message(content, parsed.structure),
+        blob=blob,
+        problems=parsed.problems,
+        rendered=rendered,
+    )
+
+
+def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:
+    if len(flags) > FLAGS_LIMIT:
+        raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
+    return Arrived(
+        mailbox_id,
+        0,
+        flags,
+        received_at_ms,
+        one.size_bytes,
+        one.overview,
+        one.structure,
+        preview=one.preview,
+        blob=one.blob,
+        problems=one.problems,
+        rendered=one.rendered,
+    )
+
+
+def _changed(before: Flags, mode: StoreMode, flags: Flags) -> Flags:
+    if mode is StoreMode.ADD:
+        after = with_flags(before, add=flags)
+    elif mode is StoreMode.REMOVE:
+        after = with_flags(before, remove=flags)
+    else:
+        after = with_flags(frozenset(), add=flags)
+    if len(after) > FLAGS_LIMIT:
+        raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
+    return after
+
+
+def _found(path: str, role: Role | None) -> MailboxFound:
+    return MailboxFound(path, path, DELIMITER, role, 0)
+
+
+async def _require(transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> None:
+    rows: Collection[Row] = await transaction.rows(_MAILBOXES, account_id=account_id)
+    if all(row[0] != mailbox_id for row in rows):
+        raise MailboxNotFound
+
+
+async def _states(
+    transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None
+) -> Sequence[Row]:
+    """(UID, flags, MODSEQ) of messages, ascending; None: of all."""
+    if uids is None:
+        return await transaction.rows(_EVERY, account_id=account_id, mailbox_id=mailbox_id)
+    return await transaction.rows(_THESE, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids)))

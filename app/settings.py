@@ -1,0 +1,77 @@
+"""Every setting, with its default and unit. Each is read from the environment as POSTGATE_ and its name in capitals."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseSettings):
+    """Settings of one Postgate process. A port of 0 takes any free one; None switches a server off."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTGATE_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path("data"), description="Where the database, message bytes and the master key live.")
+    database_url: str | None = Field(
+        None, description="postgresql+asyncpg://… for PostgreSQL; unset: SQLite in the data directory."
+    )
+    bind: str = Field("127.0.0.1", description="The address that every server listens on.")
+    http_port: int = Field(8080, ge=0, le=65535, description="REST and WebSocket.")
+    imap_port: int | None = Field(1143, ge=0, le=65535, description="IMAP, with STARTTLS where there is a certificate.")
+    pop3_port: int | None = Field(1110, ge=0, le=65535, description="POP3, likewise.")
+    submission_port: int | None = Field(1587, ge=0, le=65535, description="SMTP submission, likewise.")
+    smtp_port: int | None = Field(1025, ge=0, le=65535, description="SMTP for mail to local domains (MX).")
+    lmtp_port: int | None = Field(1024, ge=0, le=65535, description="LMTP, for another mail server in front.")
+    imaps_port: int | None = Field(None, ge=0, le=65535, description="IMAP over TLS; needs a certificate.")
+    pop3s_port: int | None = Field(None, ge=0, le=65535, description="POP3 over TLS; needs a certificate.")
+    submissions_port: int | None = Field(None, ge=0, le=65535, description="Submission over TLS; needs a certificate.")
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain of the mail servers.")
+    tls_key: Path | None = Field(None, description="PEM file with its private key.")
+    hostname: str = Field("localhost", description="The name that the mail servers greet with.")
+    domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Local domains, separated by commas: mail to them is delivered here, and only to them by MX."
+    )
+    smarthost: str | None = Field(
+        None, description="host:port of the SMTP server that mail to foreign domains goes through."
+    )
+    smarthost_username: str | None = Field(None, description="Login at the smarthost.")
+    smarthost_password: SecretStr | None = Field(None, description="Password at the smarthost.")
+    smarthost_security: str = Field("starttls", pattern="^(tls|starttls|none)$", description="tls, starttls or none.")
+    tls_ca_file: Path | None = Field(
+        None, description="PEM file of certificate authorities to trust beside the system's, when we are the client."
+    )
+    master_key: SecretStr | None = Field(None, description="32 bytes in base64: encrypts credentials at rest.")
+    master_key_file: Path | None = Field(
+        None,
+        description="File that holds the master key; unset: master.key in the data directory, made on first start.",
+    )
+    net_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="Networks (CIDR, separated by commas) that remote accounts may reach besides public ones."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API, separated by commas; tokens may allow more."
+    )
+    max_message_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest message that is taken, in bytes.")
+    event_retention_days: int = Field(7, ge=1, description="How long events can be resumed, in days.")
+    event_retention_count: int = Field(100_000, ge=1000, description="How many events an account keeps at most.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @field_validator("domains", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("net_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
