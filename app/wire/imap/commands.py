@@ -147,18 +147,18 @@ def list_mailboxes(
     is_utf8: bool = False,
 ) -> Command:
     """LIST. `select`, `returning` need LIST-EXTENDED (RFC 5258), `status`, a list of items, LIST-STATUS (RFC 5819)."""
+    arguments: list[Argument] = []
+    selection = [enc.atom(option) for option in select]
+    if selection:
+        arguments.append(selection)
+    arguments += [enc.pattern(reference, is_utf8=is_utf8), enc.pattern(pattern, is_utf8=is_utf8)]
     options: list[Argument] = [enc.atom(option) for option in returning]
     items = [enc.atom(item) for item in status]
     if items:
         options += [b"STATUS", items]
-    selection = [enc.atom(option) for option in select]
-    return command(
-        "LIST",
-        *([selection] if selection else []),
-        enc.pattern(reference, is_utf8=is_utf8),
-        enc.pattern(pattern, is_utf8=is_utf8),
-        *([b"RETURN", options] if options else []),
-    )
+    if options:
+        arguments += [b"RETURN", options]
+    return command("LIST", *arguments)
 
 
 def list_subscribed(pattern: str = "*", *, reference: str = "", is_utf8: bool = False) -> Command:
