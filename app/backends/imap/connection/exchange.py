@@ -1,0 +1,88 @@
+"""A command on its way: aioimaplib's command object with an answer of its own and an end that cannot be missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from aioimaplib import aioimaplib as stock
+
+from app.backends.imap.connection.answers import Collector, Completion, Ground, LiteralSink
+from app.errors import MailServerError, ServerProtocolError
+from app.wire.imap.encode import Command
+from app.wire.imap.framing import Response
+
+COMMAND_TIMEOUT_SECONDS = 60.0
+MAX_RESPONSES = 2_000_000
+"""Responses to one command."""
+
+
+class Exchange(stock.Command):
+    """A command on its way: what came for it so far, and how it ended.
+
+    `content` gives the bytes of a literal that the command holds without its data. `take` gets the untagged responses
+    as they come, else they are kept for the completion; `sink` gets the large literals.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        tag: str,
+        *,
+        content: AsyncIterator[bytes] | None = None,
+        take: Callable[[Response], None] | None = None,
+        sink: LiteralSink | None = None,
+        timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    ) -> None:
+        super().__init__(command.name, tag)
+        self.command = command
+        self.content = content
+        self.sink: LiteralSink = sink or Collector()
+        self.timeout_seconds = timeout_seconds
+        self.deadline: asyncio.TimerHandle | None = None
+        self.ends_plaintext = False
+        self._kept: list[Response] = []
+        self._take = take or self._kept.append
+        self._taken = 0
+        self._error: MailServerError | None = None
+
+    async def wait(self) -> None:
+        """Return when the command has ended. Raises MailServerError when the connection ended first."""
+        await super().wait()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def is_done(self) -> bool:
+        return self._event.is_set()
+
+    @property
+    def completion(self) -> Completion:
+        result, lines = self.response
+        return Completion(result, lines[-1], self._kept)
+
+    def take(self, response: Response) -> None:
+        """Keep an untagged response. Raises ServerProtocolError for a flood."""
+        self._taken += 1
+        if self._taken > MAX_RESPONSES:
+            raise ServerProtocolError("The server answers one command without end")
+        self._take(response)
+
+    def abandon(self) -> None:
+        """Nobody waits any more. The command keeps its tag, and what still comes for it falls to the ground."""
+        self.sink.close()
+        self._kept, self.sink = [], Ground()
+        self._take = lambda _response: None
+
+    def close(self, line: bytes, result: str) -> None:
+        """End the command."""
+        super().close(line, result)
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self.sink.close()
+
+    def fail(self, error: MailServerError) -> None:
+        """End the command by an error; by one of its own, since each waiting task raises it."""
+        self._error = type(error)(error.detail, error.origin)
+        self._error.__cause__ = error
+        self.close(b"", "BAD")

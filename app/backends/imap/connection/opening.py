@@ -1,0 +1,214 @@
+"""How an IMAP connection begins: connect, TLS, greeting, login."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from aioimaplib import aioimaplib as stock
+from typing_extensions import override
+
+from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.exchange import Exchange
+from app.backends.imap.connection.protocol import AUTH, ImapProtocol
+from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.errors import (
+    CertificateRefused,
+    LoginRefused,
+    MailServerError,
+    ServerProtocolError,
+    TimedOut,
+    Unreachable,
+)
+from app.mail.types import TransportSecurity
+from app.wire.imap import commands
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+LOGIN_TIMEOUT_SECONDS = 20.0
+LOGOUT_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A mail server to connect to: `host` is what its certificate must name, `addresses` were checked beforehand."""
+
+    host: str
+    addresses: tuple[str, ...]
+    port: int
+    security: TransportSecurity
+    tls: ssl.SSLContext = field(repr=False)
+
+
+class ImapClient(stock.IMAP4):
+    """The client that connects: to a checked address, in our protocol, naming the host that the certificate must."""
+
+    def __init__(self, endpoint: Endpoint, address: str, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        super().__init__(address, endpoint.port, timeout=timeout_seconds)
+
+    @override
+    def create_client(
+        self,
+        host: str,
+        port: int,
+        loop: asyncio.AbstractEventLoop | None,
+        conn_lost_cb: Callable[[Exception | None], None] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        running = loop or asyncio.get_running_loop()
+        is_tls = self._endpoint.security is TransportSecurity.TLS
+        self.imap = ImapProtocol(running)
+        self._client_task = running.create_task(
+            running.create_connection(
+                lambda: self.imap,
+                host,
+                port,
+                ssl=self._endpoint.tls if is_tls else None,
+                server_hostname=self._endpoint.host if is_tls else None,
+            )
+        )
+
+    @override
+    async def _wait_connection_and_hello(self) -> None:
+        await self._client_task
+        await self.imap.greeting
+
+
+async def open_connection(endpoint: Endpoint, credential: Credential) -> ImapProtocol:
+    """Connect, secure the connection, and log in.
+
+    Raises CertificateRefused, Unreachable, TimedOut, LoginRefused, ServerProtocolError.
+    """
+    protocol = await _connect(endpoint)
+    try:
+        async with asyncio.timeout(LOGIN_TIMEOUT_SECONDS):
+            if endpoint.security is TransportSecurity.STARTTLS:
+                await _start_tls(protocol, endpoint)
+            await _log_in(protocol, credential)
+    except TimeoutError:
+        protocol.drop(TimedOut())
+        raise TimedOut("The mail server did not finish the login in time") from None
+    except BaseException:
+        protocol.drop(Unreachable())
+        raise
+    return protocol
+
+
+async def close_connection(protocol: ImapProtocol) -> None:
+    """Say LOGOUT, and close within LOGOUT_TIMEOUT_SECONDS whatever the answer."""
+    if protocol.lost is None:
+        logout = Exchange(commands.logout(), protocol.new_tag(), timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
+        with suppress(MailServerError):
+            await protocol.execute(logout)
+    protocol.drop(Unreachable("The connection is closed"))
+
+
+async def _connect(endpoint: Endpoint) -> ImapProtocol:
+    """The first address that answers. A certificate that is refused ends it at once: the next has no better one."""
+    error: MailServerError = Unreachable()
+    for address in endpoint.addresses:
+        client = ImapClient(endpoint, address, CONNECT_TIMEOUT_SECONDS)
+        try:
+            await client.wait_hello_from_server()
+        except (MailServerError, OSError, TimeoutError) as failure:
+            client.imap.drop(Unreachable())
+            error = _connect_error(failure)
+            if isinstance(error, CertificateRefused):
+                break
+        except BaseException:
+            client.imap.drop(Unreachable())
+            raise
+        else:
+            return client.imap
+    raise error
+
+
+def _connect_error(failure: Exception) -> MailServerError:
+    if isinstance(failure, MailServerError):
+        return failure
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return CertificateRefused(f"The mail server's certificate is not valid: {failure.verify_message}")
+    if isinstance(failure, ssl.SSLError):
+        return Unreachable("The mail server does not speak TLS on this port")
+    if isinstance(failure, TimeoutError):
+        return TimedOut("The mail server did not answer in time")
+    return Unreachable("The mail server refused the connection")
+
+
+async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
+    """Never falls back to plaintext; a server that is logged in before TLS is not to be trusted (RFC 8314 §5)."""
+    if protocol.state == AUTH:
+        raise ServerProtocolError("The server greets as logged in, before STARTTLS")
+    exchange = Exchange(commands.starttls(), protocol.new_tag())
+    exchange.ends_plaintext = True
+    await protocol.submit(exchange)
+    (await protocol.settle(exchange)).check()
+    try:
+        await protocol.start_tls(endpoint.tls, endpoint.host, CONNECT_TIMEOUT_SECONDS)
+    except OSError as failure:
+        raise _connect_error(failure) from None
+
+
+async def _log_in(protocol: ImapProtocol, credential: Credential) -> None:
+    if not protocol.capabilities:
+        await _ask_capabilities(protocol)
+    if protocol.state != AUTH:
+        before = protocol.capabilities
+        protocol.capabilities = set()
+        completion = await _authenticate(protocol, credential, before)
+        if completion.status != "OK":
+            raise _login_error(completion)
+        protocol.state = AUTH
+    if not protocol.capabilities:
+        await _ask_capabilities(protocol)
+
+
+async def _ask_capabilities(protocol: ImapProtocol) -> None:
+    exchange = Exchange(commands.capability(), protocol.new_tag())
+    await protocol.submit(exchange)
+    (await protocol.settle(exchange)).check()
+
+
+def _login_error(completion: Completion) -> MailServerError:
+    """A server that cannot check the password now has not refused it (RFC 5530 §3, UNAVAILABLE)."""
+    if completion.code is not None and completion.code.name == "UNAVAILABLE":
+        return Unreachable("The mail server cannot check logins now", completion.origin)
+    return LoginRefused(origin=completion.origin)
+
+
+async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: set[str]) -> Completion:
+    offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
+    mechanism = choose(credential, offered)
+    if mechanism is not None:
+        return await _run_mechanism(protocol, mechanism, can_send_initial="SASL-IR" in capabilities)
+    if credential.is_token or "LOGINDISABLED" in capabilities:
+        raise LoginRefused("The mail server offers no way to log in with this credential on this connection")
+    exchange = Exchange(commands.login(credential.username, credential.secret), protocol.new_tag())
+    await protocol.submit(exchange)
+    return await protocol.settle(exchange)
+
+
+async def _run_mechanism(protocol: ImapProtocol, mechanism: Mechanism, *, can_send_initial: bool) -> Completion:
+    initial = mechanism.initial()
+    encoded = base64.b64encode(initial) if initial is not None and can_send_initial else None
+    exchange = Exchange(commands.authenticate(mechanism.name, encoded), protocol.new_tag())
+    await protocol.submit(exchange)
+    pending = initial if encoded is None else None
+    while (challenge := await protocol.go_ahead(exchange)) is not None:
+        answer = pending if pending is not None else await _respond(mechanism, decode_challenge(challenge))
+        pending = None
+        protocol.send(base64.b64encode(answer))
+    completion = await protocol.settle(exchange)
+    if completion.status == "OK":
+        mechanism.finish()
+    return completion
+
+
+async def _respond(mechanism: Mechanism, challenge: bytes) -> bytes:
+    if mechanism.is_slow:
+        return await asyncio.to_thread(mechanism.respond, challenge)
+    return mechanism.respond(challenge)

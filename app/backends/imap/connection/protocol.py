@@ -1,0 +1,349 @@
+"""The receive path and the pipelining of an IMAP connection, on aioimaplib's protocol object.
+
+What aioimaplib does with bytes is replaced: commands are pipelined by tag, every answer goes to the oldest command
+that waits, large literals flow to a sink with back-pressure, and whatever breaks fails every waiting command at once.
+Only commands of our encoder leave. Nothing that was sent or received is ever logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+from aioimaplib import aioimaplib as stock
+from typing_extensions import override
+
+from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.exchange import Exchange
+from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
+from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
+from app.wire.imap.framing import (
+    ClientFramer,
+    LiteralChunk,
+    LiteralEnd,
+    LiteralStart,
+    Response,
+    ServerEvent,
+)
+
+PROGRESS_BYTES = 64 * 1024
+"""A command that moves a large literal gets its whole deadline anew for each so many bytes, and not for less."""
+MAX_UNSOLICITED = 200_000
+"""Responses between two commands."""
+KEEPALIVE_SECONDS = 60
+
+NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
+
+_TAGGED = re.compile(rb"([A-Z0-9]{1,20}) (OK|NO|BAD)(?: (.*))?", re.IGNORECASE | re.DOTALL)
+_CAPABILITIES = re.compile(rb"\* CAPABILITY ([^\r\n]*)|[^\[]*\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
+_GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)(?: |\Z)", re.IGNORECASE)
+_BYE = re.compile(rb"\* BYE(?: |\Z)", re.IGNORECASE)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+class ImapProtocol(stock.IMAP4ClientProtocol):
+    """The protocol object with a receive path that is linear in its input and bounded in memory.
+
+    `on_unsolicited` hears what comes while no command waits; `on_lost` hears once why the connection ended.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.greeting: asyncio.Future[Response] = loop.create_future()
+        self.lost: MailServerError | None = None
+        self.on_unsolicited: Callable[[Response], None] | None = None
+        self.on_lost: Callable[[MailServerError], None] | None = None
+        self._framer = ClientFramer()
+        self._waiting: dict[bytes, Exchange] = {}
+        self._writing = asyncio.Lock()
+        self._go_ahead: asyncio.Future[bytes | None] | None = None
+        self._sending: Exchange | None = None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._progress_bytes = self._unsolicited = 0
+
+    # ---- life
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wire = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 4)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(Unreachable("The connection to the mail server was lost"))
+
+    def drop(self, error: MailServerError) -> None:
+        """End the connection now: every command that waits raises `error`. Does nothing the second time."""
+        if self.lost is not None:
+            return
+        self.lost = error
+        self.state = stock.LOGOUT
+        for exchange in self._waiting.values():
+            exchange.fail(error)
+        self._waiting.clear()
+        self._refuse_go_ahead()
+        self._may_write.set()
+        if not self.greeting.done():
+            self.greeting.set_exception(error)
+            self.greeting.exception()
+        if self.transport is not None:
+            self._wire.abort()
+        if self.on_lost is not None:
+            self.on_lost(error)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no command waits, so that another user can begin."""
+        return self.lost is None and not self._waiting and not self._writing.locked()
+
+    # ---- receiving
+
+    def data_received(self, d: bytes) -> None:
+        try:
+            for event in self._framer.feed(d):
+                self._receive(event)
+                if self.lost is not None:
+                    return
+        except ServerProtocolError as error:
+            self.drop(error)
+
+    def _receive(self, event: ServerEvent) -> None:
+        match event:
+            case Response():
+                self._receive_response(event)
+            case LiteralStart():
+                self._start_literal(event)
+            case LiteralChunk():
+                self._receive_chunk(event)
+            case LiteralEnd():
+                pass
+
+    def _receive_response(self, response: Response) -> None:
+        text = response.text
+        if not self.greeting.done():
+            self._greet(response)
+        elif text.startswith(b"*"):
+            self._receive_untagged(response)
+        elif text.startswith(b"+"):
+            self._continuation(text[2:])
+        else:
+            self._response_done(text)
+
+    def _greet(self, response: Response) -> None:
+        match = _GREETING.match(response.text)
+        if match is None:
+            raise ServerProtocolError("The server does not speak IMAP")
+        self.state = stock.AUTH if match[1].upper() == b"PREAUTH" else stock.NONAUTH
+        self._learn_capabilities(response.text)
+        self.greeting.set_result(response)
+
+    def _receive_untagged(self, response: Response) -> None:
+        exchange = self._oldest()
+        if response.text[2:12].upper() == b"CAPABILITY":
+            self._learn_capabilities(response.text)
+        if exchange is not None:
+            exchange.take(exchange.sink.fill(response))
+        else:
+            self._count_unsolicited()
+            if self.on_unsolicited is not None:
+                self.on_unsolicited(response)
+        if _BYE.match(response.text) and not (exchange is not None and exchange.name == "LOGOUT"):
+            self.drop(Unreachable("The mail server said goodbye"))
+
+    def _count_unsolicited(self) -> None:
+        self._unsolicited += 1
+        if self._unsolicited > MAX_UNSOLICITED:
+            raise ServerProtocolError("The server sends without end what nobody asked for")
+
+    def _response_done(self, line: bytes) -> None:
+        match = _TAGGED.fullmatch(line)
+        exchange = self._waiting.pop(match[1], None) if match else None
+        if match is None or exchange is None:
+            raise ServerProtocolError("The server answers a command that was not given")
+        text = match[3] or b""
+        self._learn_capabilities(text)
+        if exchange.ends_plaintext and match[2].upper() == b"OK":
+            self._end_plaintext()
+        exchange.close(text, match[2].decode("ascii").upper())
+        if exchange is self._sending:
+            self._refuse_go_ahead()
+
+    def _learn_capabilities(self, text: bytes) -> None:
+        match = _CAPABILITIES.match(text)
+        if match is not None:
+            names = (match[1] or match[2] or b"").decode("ascii", "replace").upper()
+            self.capabilities = set(names.split())
+
+    def _start_literal(self, event: LiteralStart) -> None:
+        exchange = self._oldest()
+        if exchange is None:
+            raise ServerProtocolError("The server sends a large literal that nobody asked for")
+        exchange.sink.start(event.literal)
+
+    def _receive_chunk(self, event: LiteralChunk) -> None:
+        exchange = self._oldest()
+        if exchange is not None:
+            exchange.sink.write(event.data)
+            self._count_progress(exchange, len(event.data))
+
+    def _oldest(self) -> Exchange | None:
+        """The command that the server works on: it takes them in turn."""
+        return next(iter(self._waiting.values()), None)
+
+    def pause_reading(self) -> None:
+        if self.lost is None:
+            self._wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.lost is None:
+            self._wire.resume_reading()
+
+    # ---- sending
+
+    @override
+    async def execute(self, command: stock.Command, scrub: str | None = None) -> stock.Response:
+        """Send a command and wait for its end; several may wait at once. The command must be an Exchange.
+
+        Raises Unreachable, TimedOut or ServerProtocolError when the connection ends first.
+        """
+        if not isinstance(command, Exchange):
+            raise TypeError("Only commands of our encoder leave: those of aioimaplib are not quoted")
+        await self.submit(command)
+        await self.settle(command)
+        return cast(stock.Response, command.response)
+
+    async def submit(self, exchange: Exchange) -> None:
+        """Send a command without waiting for its end; returns when its last byte is written.
+
+        Who gives up amid a literal ends the connection: the server would take what follows for it.
+        """
+        async with self._writing:
+            self._begin(exchange)
+            try:
+                await self._write(exchange)
+            except BaseException:
+                self.drop(Unreachable("A command was given up amid its literal"))
+                raise
+
+    async def settle(self, exchange: Exchange) -> Completion:
+        """Wait for the end of a command that was submitted. When the caller gives up, the command is abandoned."""
+        try:
+            await exchange.wait()
+        except BaseException:
+            exchange.abandon()
+            raise
+        return exchange.completion
+
+    async def go_ahead(self, exchange: Exchange) -> bytes | None:
+        """The text of the server's next `+` for this command; None when the command ended instead."""
+        if exchange.is_done:
+            return None
+        self._go_ahead, self._sending = asyncio.get_running_loop().create_future(), exchange
+        try:
+            return await self._go_ahead
+        finally:
+            self._go_ahead = self._sending = None
+
+    @override
+    def send(self, line: str | bytes, scrub: str | None = None) -> None:
+        """Write one line: an answer to a `+`, or DONE."""
+        self._wire.write((line.encode("ascii") if isinstance(line, str) else line) + b"\r\n")
+
+    def _continuation(self, line: bytes) -> None:
+        """A `+` that nobody waits for is passed over, but counted."""
+        if self._go_ahead is None or self._go_ahead.done():
+            self._count_unsolicited()
+        else:
+            self._go_ahead.set_result(line)
+
+    def _refuse_go_ahead(self) -> None:
+        if self._go_ahead is not None and not self._go_ahead.done():
+            self._go_ahead.set_result(None)
+
+    def _begin(self, exchange: Exchange) -> None:
+        if self.lost is not None:
+            raise type(self.lost)(self.lost.detail, self.lost.origin)
+        self._unsolicited = self._progress_bytes = 0
+        self._waiting[exchange.tag.encode()] = exchange
+        self._renew_deadline(exchange)
+
+    async def _write(self, exchange: Exchange) -> None:
+        segments = exchange.command.segments(exchange.tag.encode(), self._literal_limit())
+        for index, segment in enumerate(segments):
+            if index and await self.go_ahead(exchange) is None:
+                return
+            for piece in segment:
+                if isinstance(piece, bytes):
+                    self._wire.write(piece)
+                else:
+                    await self._upload(exchange, piece.size_bytes)
+
+    def _literal_limit(self) -> int:
+        if "LITERAL+" in self.capabilities:
+            return LITERAL_PLUS
+        return LITERAL_MINUS if "LITERAL-" in self.capabilities else NO_PLUS
+
+    async def _upload(self, exchange: Exchange, size_bytes: int) -> None:
+        left = size_bytes
+        async for chunk in exchange.content or _nothing():
+            left -= len(chunk)
+            if left < 0 or self.lost is not None:
+                break
+            self._wire.write(chunk)
+            self._count_progress(exchange, len(chunk))
+            await self._may_write.wait()
+        if left and self.lost is None:
+            raise InvalidRequest("The content is not as long as was said")
+
+    def pause_writing(self) -> None:
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        self._may_write.set()
+
+    # ---- deadlines
+
+    def _renew_deadline(self, exchange: Exchange) -> None:
+        if exchange.deadline is not None:
+            exchange.deadline.cancel()
+        loop = asyncio.get_running_loop()
+        exchange.deadline = loop.call_later(exchange.timeout_seconds, self.drop, TimedOut())
+
+    def _count_progress(self, exchange: Exchange, size_bytes: int) -> None:
+        self._progress_bytes += size_bytes
+        if self._progress_bytes >= PROGRESS_BYTES:
+            self._progress_bytes = 0
+            self._renew_deadline(exchange)
+
+    # ---- TLS
+
+    def _end_plaintext(self) -> None:
+        """What is read from here on must be TLS: bytes that came with the OK were put in by someone else."""
+        if self._framer.unread_bytes:
+            raise ServerProtocolError("Plaintext follows the server's OK to STARTTLS")
+        self._wire.pause_reading()
+        self.capabilities = set()
+
+    async def start_tls(self, context: ssl.SSLContext, host: str, timeout_seconds: float) -> None:
+        """Go on in TLS after the OK to STARTTLS. Raises OSError (ssl.SSLError among them)."""
+        loop = asyncio.get_running_loop()
+        wire = await loop.start_tls(
+            self._wire, self, context, server_hostname=host, ssl_handshake_timeout=timeout_seconds
+        )
+        if wire is None:
+            raise ConnectionError
+        self._wire = wire
