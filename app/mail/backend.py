@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from app.mail.delta import Arrived, Delta, Known
-from app.mail.types import Flags, Mailbox, Message, Role
+from app.mail.types import AccountId, Flags, Mailbox, Message, Role, ServerLogin
 
 
 class SyncMode(StrEnum):
@@ -219,4 +219,24 @@ class Submission(Protocol):
 
     async def verify(self) -> None:
         """Connect and log in, nothing more."""
+        ...
+
+
+class Backends(Protocol):
+    """Hands out the backend of an account: local, IMAP or POP3. One backend an account, kept with its connections."""
+
+    async def of(self, account_id: AccountId) -> MailBackend:
+        """Raises AccountNotFound. Connects to nothing yet."""
+        ...
+
+    async def submission_of(self, account_id: AccountId) -> Submission:
+        """How mail of this account leaves. Raises AccountNotFound; NotSupported where it can't send."""
+        ...
+
+    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+        """Try these logins, side by side, within 10 s. Raises AddressNotAllowed, LoginRefused, Unreachable …"""
+        ...
+
+    async def forget(self, account_id: AccountId) -> None:
+        """Close what is open for an account whose settings changed or which was removed."""
         ...
