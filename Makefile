@@ -21,35 +21,35 @@ export UV_PROJECT_ENVIRONMENT := .venv
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: .tools/installed ## Gateway, embedded mail servers and demo mail in one process
+run: .venv/installed ## Gateway, embedded mail servers and demo mail in one process
 	@exec $(BIN)/postgate demo
 
-test: debian-packages .tools/installed-dev $(NODE_MODULES) check ## All checks and the whole test suite
+test: debian-packages .venv/installed-dev $(NODE_MODULES) check ## All checks and the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: lint types imports ## Style, types and the import contracts
 
-lint: .tools/installed-dev ## Style of the code
+lint: .venv/installed-dev ## Style of the code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: .tools/installed-dev ## Bring the code into style
+format: .venv/installed-dev ## Bring the code into style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-types: .tools/installed-dev ## Types of the code
+types: .venv/installed-dev ## Types of the code
 	$(BIN)/mypy
 
-imports: .tools/installed-dev ## Which layer may import which
+imports: .venv/installed-dev ## Which layer may import which
 	$(BIN)/lint-imports
 
-bench: debian-packages .tools/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
+bench: debian-packages .venv/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
 	$(BIN)/python -m benchmarks
 
-openapi: .tools/installed-dev ## Write the API's description anew from the code
+openapi: .venv/installed-dev ## Write the API's description anew from the code
 	$(BIN)/postgate openapi
 
-sdk: debian-packages .tools/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
+sdk: debian-packages .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
 	openapi/generate-sdk
 
 clean: ## Remove what was made, but no mail
@@ -60,11 +60,11 @@ $(UV):
 	$(PYTHON) -m venv .tools/uv
 	.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.tools/installed: $(UV) pyproject.toml uv.lock
+.venv/installed: $(UV) pyproject.toml uv.lock
 	$(UV) sync --quiet --frozen --inexact --no-dev --extra uvloop --python $(PYTHON)
 	touch $@
 
-.tools/installed-dev: .tools/installed
+.venv/installed-dev: .venv/installed
 	$(UV) sync --quiet --frozen --inexact --extra uvloop --python $(PYTHON)
 	touch $@
 

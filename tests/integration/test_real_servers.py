@@ -168,6 +168,36 @@ def test_the_smtp_sink_refuses_as_told(smtp_sink: SmtpSink) -> None:
     assert [message.recipients for message in smtp_sink.messages] == [["bob@elsewhere.test"]]
 
 
+def test_the_smtp_sink_takes_bounces_and_addresses_beyond_ascii(smtp_sink: SmtpSink) -> None:
+    smtp_sink.requires_auth = False
+
+    with smtplib.SMTP(smtp_sink.host, smtp_sink.port, timeout=10) as smtp:
+        smtp.sendmail("", ["bob@elsewhere.test"], MESSAGE)
+        smtp.sendmail("ann@mail.test", ["jürgen@elsewhere.test"], MESSAGE, mail_options=["SMTPUTF8"])
+
+    assert [(message.sender, message.recipients) for message in smtp_sink.messages] == [
+        ("", ["bob@elsewhere.test"]),
+        ("ann@mail.test", ["jürgen@elsewhere.test"]),
+    ]
+
+
+def test_the_smtp_sink_waits_as_told(smtp_sink: SmtpSink) -> None:
+    smtp_sink.delays_seconds = {"reply": 0.2}
+    started = time.monotonic()
+
+    _submit(smtp_sink)
+
+    assert time.monotonic() - started >= 0.2
+
+
+def test_the_smtp_sink_can_want_tls_before_a_login(smtp_sink: SmtpSink) -> None:
+    smtp_sink.requires_tls = True
+
+    with smtplib.SMTP(smtp_sink.host, smtp_sink.port, timeout=10) as smtp:
+        smtp.ehlo()
+        assert not smtp.has_extn("auth")
+
+
 @pytest.mark.parametrize("phase", ["connect", "ehlo", "auth", "mail", "rcpt", "data", "body", "reply"])
 def test_the_smtp_sink_cuts_the_line_at_any_phase_once(smtp_sink: SmtpSink, phase: Phase) -> None:
     smtp_sink.drop(phase)

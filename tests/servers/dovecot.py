@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.servers.process import ServerProcess, accepts, find_program, free_port
+from tests.servers.process import ServerProcess, accepts, find_program, free_port, lack
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, TlsFiles
 
 MailFormat = Literal["mdbox", "maildir"]
@@ -144,6 +144,8 @@ class Dovecot:
     expired_host = EXPIRED_ADDRESS
 
     def __init__(self, tls: TlsFiles, log: Path) -> None:
+        if os.geteuid() != 0:
+            lack("Dovecot gives each user a system uid, and wants root for it")
         self._folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self._folder.chmod(0o755)  # mail users of other uids pass through
         self._config = self._folder / "dovecot.conf"

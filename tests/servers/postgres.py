@@ -62,6 +62,10 @@ class Postgres:
         """Stop at once but in order: open transactions are rolled back, clients are told."""
         self._process.stop(signal.SIGINT)
 
+    def kill(self) -> None:
+        """End all processes at once, as a power cut would."""
+        self._process.kill()
+
     def restart(self) -> None:
         """Stop and start again on the same port, with the same databases."""
         self.stop()

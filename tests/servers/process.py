@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -47,9 +48,14 @@ def free_port() -> int:
 def find_program(name: str, *folders: Path) -> str:
     """Return the path of a program; a missing one fails the test in CI and skips it elsewhere."""
     search = os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    if found := shutil.which(name, path=search):
-        return found
-    reason = f"{name} is not installed: `make test` installs what the tests need"
+    found = shutil.which(name, path=search)
+    if found is None:
+        lack(f"{name} is not installed: `make test` installs what the tests need")
+    return found
+
+
+def lack(reason: str) -> NoReturn:
+    """Give up on a server that cannot run here: a failure in CI, a skip elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

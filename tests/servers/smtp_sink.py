@@ -21,7 +21,7 @@ _CLOSE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """What one transaction brought; `content` has CRLF line ends and dot-stuffing undone."""
+    """What one transaction brought; a bounce's `sender` is empty, `content` has CRLF and no dot-stuffing."""
 
     sender: str
     recipients: list[str]
@@ -228,7 +228,7 @@ class _Conversation:
         assert isinstance(envelope.original_content, bytes)
         self.sink._keep(
             ReceivedMessage(
-                sender=envelope.mail_from or "",
+                sender=(envelope.mail_from or "").removeprefix("<>"),  # aiosmtpd's name for the null sender
                 recipients=list(envelope.rcpt_tos),
                 content=envelope.original_content,
                 mail_options=list(envelope.mail_options),
