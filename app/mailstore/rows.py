@@ -25,7 +25,7 @@ from app.mail.types import (
     ThreadId,
     keywords_of,
 )
-from app.mime.body import attachments_of
+from app.mime.body import has_attachments
 
 FOLDED_LIMIT = 2_000
 """Characters of a header field that search looks at."""
@@ -75,15 +75,11 @@ def summary_of(
         "preview": one.preview,
         "keywords": keywords_of(one.flags),
         "size_bytes": one.size_bytes,
-        "has_attachments": has_attachments(one.structure),
+        "has_attachments": one.structure is not None and has_attachments(one.structure),
         "message_id_header": overview.message_id_header,
         "in_reply_to": overview.in_reply_to,
         "references": overview.references,
     }
-
-
-def has_attachments(structure: BodyPart | None) -> bool:
-    return structure is not None and bool(attachments_of(structure))
 
 
 def message_values(account_id: AccountId, message_id: MessageId, thread_id: ThreadId, one: Arrived) -> dict[str, Any]:

@@ -32,14 +32,15 @@ from app.mail.delta import (
     Rendered,
 )
 from app.mail.identifiers import now_ms
-from app.mail.types import DELETED, AccountId, Flags, Mailbox, MailboxId, Role, with_flags
+from app.mail.types import DELETED, AccountId, BodyPart, Flags, Mailbox, MailboxId, Role, with_flags
 from app.mailstore.blobs import SMALL_BYTES, Blobs
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.rows import flags_of
-from app.mime.body import preview_of_message
+from app.mime.body import choose_body, decode_body
 from app.mime.structure import parse_structure
-from app.wire.imap.structure import render_body, render_envelope
+from app.mime.text import preview_of, text_of_html
+from app.wire.imap import render
 
 T = TypeVar("T")
 
@@ -49,6 +50,8 @@ PATH_LIMIT = 500
 DEPTH_LIMIT = 20
 FLAGS_LIMIT = 100
 """Flags on one message."""
+PREVIEW_WINDOW_BYTES = 16 * 1024
+"""How much of a text part is read for its preview."""
 MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
 
 FIRST_MAILBOXES = (
@@ -321,9 +324,7 @@ def checked_path(path: str) -> str:
 def read_content(content: bytes, blob: str) -> Arrived:
     """What the index says of a message, before it has a place. Never fails: what can't be parsed is a problem said."""
     parsed = parse_structure(content)
-    rendered = Rendered(
-        parsed.header_block, render_envelope(parsed.envelope), render_body(parsed.structure, extended=True)
-    )
+    rendered = Rendered(parsed.header_block, render.envelope(parsed.envelope), render.structure(parsed.structure))
     return Arrived(
         MailboxId(""),
         0,
@@ -332,11 +333,21 @@ def read_content(content: bytes, blob: str) -> Arrived:
         len(content),
         parsed.overview,
         parsed.structure,
-        preview=preview_of_message(content, parsed.structure),
+        preview=_preview(content, parsed.structure),
         blob=blob,
         problems=parsed.problems,
         rendered=rendered,
     )
+
+
+def _preview(content: bytes, structure: BodyPart) -> str:
+    """The beginning of the text that a reader would see first; "" where there is none."""
+    for part in choose_body(structure).text:
+        if part.span is not None and part.media_type.startswith("text/"):
+            _, start, stop = part.span
+            text, _ = decode_body(content[start : min(stop, start + PREVIEW_WINDOW_BYTES)], part)
+            return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
+    return ""
 
 
 def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:
