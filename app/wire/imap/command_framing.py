@@ -122,7 +122,10 @@ class CommandFramer:
         return self._buffer.take(len(self._buffer))
 
     def feed(self, data: bytes) -> Iterator[ClientEvent]:
-        """Take bytes in, and give the events that are whole now. Stop iterating at any event to leave the rest unread."""
+        """Take bytes in, and give the events that are whole now.
+
+        Stop iterating at any event to leave the rest unread.
+        """
         self._buffer.append(data)
         return iter(self.next_event, None)
 
@@ -187,8 +190,8 @@ class CommandFramer:
         self._is_start_due = self._is_discarding = False
 
     def _read_tail(self) -> ClientEvent | None:
-        """What to do with a line that has no end yet."""
-        if len(self._buffer) <= self._limits.line_bytes:
+        """What to do with a line that has no end yet; its last byte may be the CR of one."""
+        if len(self._buffer) <= self._limits.line_bytes + 1:
             return None
         head = self._buffer.take(len(self._buffer) - _KEPT_TAIL)
         if self._is_discarding:

@@ -172,7 +172,7 @@ class ClientFramer:
         while self._take_inline_literal():
             line = self._buffer.take_line()
             if line is None:
-                self._check_line(len(self._buffer))
+                self._check_line(len(self._buffer) - 1)  # the last may be the CR of its end
                 return None
             self._check_line(len(line))
             mark = literal_mark(line)

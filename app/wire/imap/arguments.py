@@ -1,0 +1,224 @@
+"""Reading a command's arguments one by one (RFC 9051 §9): the server's side of `encode`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import NoReturn, TypeVar
+
+from app.errors import MalformedRequest
+from app.wire.imap.dates import parse_date, parse_date_time
+from app.wire.imap.framing import Part
+from app.wire.imap.names import read_name
+from app.wire.imap.sets import SequenceSet
+
+_T = TypeVar("_T")
+
+MAX_LIST_ITEMS = 10_000
+
+ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
+_ASTRING_ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+')
+_LIST_MAILBOX = re.compile(rb'[^\x00-\x20\x7f-\xff(){"\\]+')
+_QUOTED = re.compile(rb'"([^"\\\r\n\x00]*+(?:\\["\\][^"\\\r\n\x00]*+)*+)"')
+_ESCAPED = re.compile(rb'\\(["\\])')
+_FLAG = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
+_NUMBER = re.compile(rb"[0-9]{1,19}(?![0-9])")
+_SET = re.compile(rb"[0-9*:,]+")
+_SPACE = b" "
+
+
+class CommandSyntaxError(MalformedRequest):
+    """A command that breaks the grammar, for `tag BAD text`. `tag` is "*" where it has none."""
+
+    def __init__(self, text: str, tag: str = "*") -> None:
+        super().__init__(text)
+        self.tag = tag
+
+
+class UnsupportedCharset(MalformedRequest):
+    """A SEARCH in a charset that isn't read here, for `tag NO [BADCHARSET …]` (RFC 9051 §6.4.4)."""
+
+    def __init__(self, charset: str, tag: str = "*") -> None:
+        super().__init__(f"The charset {charset} is not known")
+        self.charset = charset
+        self.tag = tag
+
+
+class ArgumentReader:
+    """A place in a command, that moves on as arguments are read.
+
+    Every method raises CommandSyntaxError where the command goes on otherwise. `is_utf8` tells that UTF8=ACCEPT or
+    IMAP4rev2 is in force, so that mailbox names are UTF-8.
+    """
+
+    __slots__ = ("_at", "_index", "_parts", "_text", "is_utf8")
+
+    def __init__(self, parts: Sequence[Part], *, is_utf8: bool = False) -> None:
+        self._parts = parts
+        self._index = 0
+        self._text = self._piece(0)
+        self._at = 0
+        self.is_utf8 = is_utf8
+
+    def _piece(self, index: int) -> bytes:
+        piece = self._parts[index] if index < len(self._parts) else b""
+        assert isinstance(piece, bytes)
+        return piece
+
+    def fail(self, text: str) -> NoReturn:
+        raise CommandSyntaxError(text)
+
+    def match(self, pattern: re.Pattern[bytes], what: str) -> re.Match[bytes]:
+        """What the pattern matches here; `what` names it for the error."""
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            self.fail(f"{what} expected")
+        self._at = match.end()
+        return match
+
+    def next_is(self, text: bytes) -> bool:
+        return self._text.startswith(text, self._at)
+
+    def skip(self, text: bytes) -> bool:
+        """Move past `text` where it stands here; whether it did."""
+        if self.next_is(text):
+            self._at += len(text)
+            return True
+        return False
+
+    def expect(self, text: bytes) -> None:
+        if not self.skip(text):
+            self.fail("A space is missing" if text == _SPACE else f"{text.decode('ascii')} expected")
+
+    def space(self) -> None:
+        self.expect(_SPACE)
+
+    def is_at_end(self) -> bool:
+        return self._at == len(self._text) and not self._is_literal_next()
+
+    def end(self) -> None:
+        if not self.is_at_end():
+            self.fail("The command goes on where it should end")
+
+    def word(self) -> str:
+        """An atom, in upper case: a name of the protocol."""
+        return self.match(ATOM, "A word")[0].decode("ascii").upper()
+
+    def next_word(self) -> str:
+        """The atom that stands here, in upper case, without moving; "" where there is none."""
+        match = ATOM.match(self._text, self._at)
+        return match[0].decode("ascii").upper() if match else ""
+
+    def skip_word(self, word: str) -> bool:
+        """Move past this word where it stands here; whether it did."""
+        if self.next_word() != word:
+            return False
+        self._at += len(word)
+        return True
+
+    def number(self) -> int:
+        """A number of 63 bits."""
+        value = int(self.match(_NUMBER, "A number")[0])
+        if value >= 2**63:
+            self.fail("A number is too large")
+        return value
+
+    def _is_literal_next(self) -> bool:
+        return self._at == len(self._text) and self._index + 1 < len(self._parts)
+
+    def literal(self) -> Part:
+        """A literal, inline or streamed."""
+        if not self._is_literal_next():
+            self.fail("A literal expected")
+        found = self._parts[self._index + 1]
+        self._index += 2
+        self._text, self._at = self._piece(self._index), 0
+        return found
+
+    def string(self) -> bytes:
+        """A quoted string or an inline literal."""
+        if self._is_literal_next():
+            found = self.literal()
+            if not isinstance(found, bytes) or b"\x00" in found:
+                self.fail("A string is too long or holds NUL")
+            return found
+        content = self.match(_QUOTED, "A string")[1]
+        return _ESCAPED.sub(rb"\1", content) if b"\\" in content else content
+
+    def astring(self) -> bytes:
+        """A string, or an atom that stands for one."""
+        if self._is_literal_next() or self.next_is(b'"'):
+            return self.string()
+        return self.match(_ASTRING_ATOM, "A string")[0]
+
+    def text(self) -> str:
+        """An astring as text, which must be UTF-8."""
+        return self._decoded(self.astring())
+
+    def nstring(self) -> str | None:
+        """A string, or None for NIL."""
+        return None if self.skip_word("NIL") else self._decoded(self.string())
+
+    def _decoded(self, data: bytes) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            self.fail("Text is not UTF-8")
+
+    def mailbox(self) -> str:
+        """A mailbox name as text; INBOX has one spelling (RFC 9051 §5.1)."""
+        return self._name(self.astring())
+
+    def mailbox_pattern(self) -> str:
+        """A mailbox name in which `*` and `%` are wildcards."""
+        if self._is_literal_next() or self.next_is(b'"'):
+            return self._name(self.string())
+        return self._name(self.match(_LIST_MAILBOX, "A pattern")[0])
+
+    def _name(self, wire: bytes) -> str:
+        text = self._decoded(wire)
+        name = text if self.is_utf8 else read_name(text)
+        return "INBOX" if name.upper() == "INBOX" else name
+
+    def flag(self) -> str:
+        return self.match(_FLAG, "A flag")[0].decode("ascii")
+
+    def sequence_set(self) -> SequenceSet:
+        try:
+            return SequenceSet.parse(self.match(_SET, "A set of numbers")[0].decode("ascii"))
+        except ValueError:
+            self.fail("A set of numbers is malformed")
+
+    def date_time_ms(self) -> int:
+        """A quoted date and time as ms since 1970 UTC."""
+        return self._dated(self.string(), parse_date_time)
+
+    def day(self) -> date:
+        """A search date, quoted or not."""
+        return self._dated(self.astring(), parse_date)
+
+    def _dated(self, wire: bytes, parse: Callable[[str], _T]) -> _T:
+        try:
+            return parse(wire.decode("ascii"))
+        except ValueError:
+            self.fail("A date is malformed")
+
+    def items(self, read: Callable[[], _T]) -> list[_T]:
+        """One or more of what `read` reads, in parentheses."""
+        found = self.items_or_empty(read)
+        if not found:
+            self.fail("A list is empty")
+        return found
+
+    def items_or_empty(self, read: Callable[[], _T]) -> list[_T]:
+        """Any number of what `read` reads, in parentheses; `()` is an empty list."""
+        self.expect(b"(")
+        found: list[_T] = []
+        while not self.skip(b")"):
+            if found:
+                self.space()
+            if len(found) == MAX_LIST_ITEMS:
+                self.fail("A list is too long")
+            found.append(read())
+        return found

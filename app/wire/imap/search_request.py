@@ -1,0 +1,160 @@
+"""The criteria of a SEARCH as the server reads them (RFC 9051 §6.4.4; RFC 4731, 5032, 5182, 7162, 8474, 8514)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.wire.imap.arguments import ArgumentReader, UnsupportedCharset
+from app.wire.imap.requests import Search
+from app.wire.imap.search import (
+    FLAG_KEYS,
+    MAX_DEPTH,
+    All,
+    And,
+    DateField,
+    DateMatch,
+    HasFlag,
+    HeaderMatch,
+    Larger,
+    ModifiedSince,
+    Not,
+    Numbers,
+    ObjectId,
+    Older,
+    Or,
+    SavedResult,
+    SearchKey,
+    Smaller,
+    TextField,
+    TextMatch,
+    Younger,
+)
+
+MAX_KEYS = 1_000
+RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
+CHARSETS = frozenset({"UTF-8", "US-ASCII"})
+
+
+def read_search(reader: ArgumentReader, *, is_uid: bool = False) -> Search:
+    """What follows SEARCH. Raises CommandSyntaxError, UnsupportedCharset."""
+    returning = None
+    if reader.skip_word("RETURN"):
+        reader.space()
+        returning = frozenset(reader.items_or_empty(lambda: _return_option(reader)))
+        reader.space()
+    if reader.skip_word("CHARSET"):
+        reader.space()
+        charset = reader.text().upper()
+        if charset not in CHARSETS:
+            raise UnsupportedCharset(charset)
+        reader.space()
+    return Search(_KeyReader(reader).keys(), returning, is_uid)
+
+
+def _return_option(reader: ArgumentReader) -> str:
+    option = reader.word()
+    if option not in RETURN_OPTIONS:
+        reader.fail("An unknown RETURN option")
+    return option
+
+
+class _KeyReader:
+    """Reads search keys, and counts them: their number and their nesting have a bound."""
+
+    def __init__(self, reader: ArgumentReader) -> None:
+        self._reader = reader
+        self._count = 0
+
+    def keys(self) -> SearchKey:
+        """One or more keys to the end of the command."""
+        found = [self._key(MAX_DEPTH)]
+        while self._reader.skip(b" "):
+            found.append(self._key(MAX_DEPTH))
+        self._reader.end()
+        return found[0] if len(found) == 1 else And(tuple(found))
+
+    def _key(self, depth: int) -> SearchKey:
+        self._count += 1
+        if depth == 0 or self._count > MAX_KEYS:
+            self._reader.fail("The search is too large")
+        if self._reader.next_is(b"("):
+            found = self._reader.items(lambda: self._key(depth - 1))
+            return found[0] if len(found) == 1 else And(tuple(found))
+        word = self._reader.next_word()
+        if not word or word[0] in "0123456789$":
+            return self._numbers(is_uid=False)
+        return self._named(self._reader.word(), depth)
+
+    def _named(self, word: str, depth: int) -> SearchKey:
+        if word in _PLAIN:
+            return _PLAIN[word]
+        if word not in ("NOT", "OR", "UID") and word not in _WITH_ARGUMENT:
+            self._reader.fail("An unknown search key")
+        self._reader.space()
+        match word:
+            case "NOT":
+                return Not(self._key(depth - 1))
+            case "OR":
+                left = self._key(depth - 1)
+                self._reader.space()
+                return Or(left, self._key(depth - 1))
+            case "UID":
+                return self._numbers(is_uid=True)
+            case _:
+                return _WITH_ARGUMENT[word](self._reader)
+
+    def _numbers(self, *, is_uid: bool) -> SearchKey:
+        if self._reader.skip(b"$"):
+            return SavedResult(is_uid)
+        return Numbers(self._reader.sequence_set(), is_uid)
+
+
+def _text(field: TextField) -> Callable[[ArgumentReader], SearchKey]:
+    return lambda reader: TextMatch(field, reader.text())
+
+
+def _date(field: DateField) -> Callable[[ArgumentReader], SearchKey]:
+    return lambda reader: DateMatch(field, reader.day())
+
+
+def _header(reader: ArgumentReader) -> SearchKey:
+    name = reader.text()
+    reader.space()
+    return HeaderMatch(name, reader.text())
+
+
+def _modseq(reader: ArgumentReader) -> SearchKey:
+    """MODSEQ, with or without the entry that RFC 7162 §3.1.5 lets stand between."""
+    if reader.next_is(b'"'):
+        reader.string()
+        reader.space()
+        if reader.word() not in ("ALL", "PRIV", "SHARED"):
+            reader.fail("An unknown kind of entry")
+        reader.space()
+    return ModifiedSince(reader.number())
+
+
+_SEEN = HasFlag("\\Seen")
+_RECENT = HasFlag("\\Recent")
+_FLAGS = {word: HasFlag(flag[0] + flag[1:].capitalize()) for flag, word in FLAG_KEYS.items()}
+_PLAIN: dict[str, SearchKey] = {
+    "ALL": All(),
+    "NEW": And((_RECENT, Not(_SEEN))),
+    "OLD": Not(_RECENT),
+    **_FLAGS,
+    **{f"UN{word}": Not(flag) for word, flag in _FLAGS.items() if word != "RECENT"},
+}
+_WITH_ARGUMENT: dict[str, Callable[[ArgumentReader], SearchKey]] = {
+    **{field.value: _text(field) for field in TextField},
+    **{field.value: _date(field) for field in DateField},
+    "HEADER": _header,
+    "KEYWORD": lambda reader: HasFlag(reader.flag()),
+    "UNKEYWORD": lambda reader: Not(HasFlag(reader.flag())),
+    "LARGER": lambda reader: Larger(reader.number()),
+    "SMALLER": lambda reader: Smaller(reader.number()),
+    "OLDER": lambda reader: Older(reader.number()),
+    "YOUNGER": lambda reader: Younger(reader.number()),
+    "MODSEQ": _modseq,
+    "EMAILID": lambda reader: ObjectId(reader.text()),
+    "THREADID": lambda reader: ObjectId(reader.text(), is_thread=True),
+}
