@@ -46,7 +46,7 @@ def parse_addresses(text: str, limit: int = MAX_ADDRESSES) -> list[EnvelopeAddre
     while position < end and len(found) < limit:
         match = _MAILBOX.match(text, position)
         if match is None:
-            return (found + _parse_slowly(text, position))[:limit]
+            return (found + _parse_slowly(text, position, limit))[:limit]
         quoted, words, local, domain, bare_local, bare_domain = match.groups()
         name = quoted if quoted is not None else " ".join((words or "").split())
         found.append(EnvelopeAddress(name or None, None, local or bare_local, domain or bare_domain))
@@ -107,10 +107,12 @@ class _Item:
         return not self.angles and ("special", "@") not in self.before
 
 
-def _parse_slowly(text: str, position: int) -> list[EnvelopeAddress]:
+def _parse_slowly(text: str, position: int, limit: int) -> list[EnvelopeAddress]:
     found: list[EnvelopeAddress] = []
     item, is_group = _Item(), False
     for token in _tokens(text, position):
+        if len(found) >= limit:
+            return found
         mark = token[1] if token[0] == "special" and not item.is_route else ""
         if mark == ":" and item.is_group_name:
             found.extend(_group_marks(is_group, item))
@@ -190,21 +192,22 @@ def _split_address(tokens: list[Token]) -> tuple[str, str] | None:
 
 def _dotted(tokens: list[Token], extra_kind: str) -> str | None:
     """Words joined by dots, spaces around the dots allowed (obs-local-part, obs-domain); None for anything else."""
-    text = ""
-    for index, (kind, value) in enumerate(tokens):
+    pieces: list[str] = []
+    for kind, value in tokens:
         if kind not in ("atom", extra_kind):
             return None
-        if index and not (value.startswith(".") or text.endswith(".")):
+        if pieces and not (value.startswith(".") or pieces[-1].endswith(".")):
             return None
-        text += value
-    return text
+        pieces.append(value)
+    return "".join(pieces)
 
 
 def _words(tokens: list[Token]) -> str:
     """Tokens as one text, a space between two words alone."""
-    text, was_word = "", False
+    pieces: list[str] = []
+    was_word = False
     for kind, value in tokens:
         is_word = kind != "special"
-        text += f" {value}" if is_word and was_word else value
+        pieces.append(f" {value}" if is_word and was_word else value)
         was_word = is_word
-    return text
+    return "".join(pieces)

@@ -6,8 +6,6 @@ import codecs
 from dataclasses import dataclass
 from functools import lru_cache
 
-from charset_normalizer import from_bytes
-
 MAX_GUESSED_BYTES = 64 * 1024
 MIN_GUESSED_BYTES = 64
 """Below this a guess is worth less than the Western default: there is too little to count."""
@@ -140,6 +138,8 @@ def _mislabelled(raw: bytes, codec: str) -> Decoded:
 
 
 def _guess(raw: bytes) -> Decoded:
+    from charset_normalizer import from_bytes  # 10 MB of tables, for the few messages that need them
+
     sample = raw[:MAX_GUESSED_BYTES]
     if len(sample) >= MIN_GUESSED_BYTES:
         best = from_bytes(sample).best()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-MAX_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 256 * 1024
 """What is read of one header block; the rest is kept as bytes, but not understood."""
 MAX_FIELDS = 10_000
 

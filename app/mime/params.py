@@ -11,8 +11,8 @@ from app.mime.words import clean, decode_words
 
 Params = tuple[tuple[str, str], ...]
 
-MAX_PARAMS = 1_000
-MAX_PIECES = 1_000
+MAX_PARAMS = 200
+"""Read of one field, pieces of RFC 2231 counted."""
 MAX_VALUE_CHARS = 64 * 1024
 
 _ATOM = r"[^\s()<>@,;:\\\"/\[\]?=]++"
@@ -36,7 +36,7 @@ def parse_value(text: str) -> tuple[str, Params]:
 
 def decoded_param(params: Params, name: str) -> str | None:
     """A parameter for people: RFC 2231 in any form, RFC 2047 words where a program put them; None where absent."""
-    values = dict(reversed(_joined(list(params))))
+    values = dict(reversed(_joined(list(params[:MAX_PARAMS]))))
     extended = values.get(f"{name}*")
     if extended is not None:
         return clean(_decode_extended(extended))
@@ -72,7 +72,7 @@ def _joined(params: list[tuple[str, str]]) -> list[tuple[str, str]]:
             whole.append((name, value))
         else:
             pieces.setdefault(piece[1], []).append((int(piece[2]), bool(piece[3]), value))
-    return whole + [_join(name, found[:MAX_PIECES]) for name, found in pieces.items()]
+    return whole + [_join(name, found) for name, found in pieces.items()]
 
 
 def _join(name: str, found: list[tuple[int, bool, str]]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from app.mail.types import BodyPart, Envelope, Overview
-from app.mime.fields import Fields, first_value, problems_of, split_fields
+from app.mime.fields import MAX_HEADER_BYTES, Fields, first_value, problems_of, split_fields
 from app.mime.header import envelope_of, overview_of, spoofing_problems
 from app.mime.params import Params
 from app.mime.part import DEFAULT_PARAMS, OPAQUE, Headers, content_type, disposition, encoding, languages, text_of
@@ -103,6 +103,7 @@ class _Skeleton:
         self._parts = 0
         self._blank_line = (-2, 0)
         self._lines, self._counted_to = 0, 0
+        self._envelope_budget = MAX_HEADER_BYTES
 
     def parse(self) -> BodyPart:
         """The whole tree. To be called once."""
@@ -216,7 +217,9 @@ class _Skeleton:
         while len(self._stack) > depth:
             part = self._stack.pop()
             self._forget_boundary(part)
-            self._stack[-1].children.append(self._closed(part, end))
+            body = self._closed(part, end)
+            self._stack[-1].children.append(body)
+            end = max(end, body.span[2] if body.span else 0)  # a blank line before a delimiter is its part's
 
     def _forget_boundary(self, part: _Open) -> None:
         if part.boundary and self._boundaries.get(part.boundary) is part:
@@ -262,6 +265,11 @@ class _Skeleton:
         if part.media_type != "message/rfc822":
             return None
         _, header_end, _ = part.children[0].span or (0, part.body_start, 0)
+        size_bytes = header_end - part.body_start
+        if size_bytes > self._envelope_budget:
+            self.problems["the header of an attached message was not read: there is too much of them"] = None
+            return Envelope()
+        self._envelope_budget -= size_bytes
         return envelope_of(split_fields(self._raw[part.body_start : header_end]))
 
     def _whole_body_as_text(self, part: _Open, end: int) -> BodyPart:
