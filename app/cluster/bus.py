@@ -14,8 +14,6 @@ from typing import Protocol
 
 SUBMISSIONS = "submissions"
 ACCOUNTS = "accounts"
-EVERY_LOG = "logs"
-"""Poked with each account's own topic, for those who follow all accounts."""
 
 
 class Waiter:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select, union, update
 
 from app import faults
-from app.cluster.bus import EVERY_LOG, Bus
+from app.cluster.bus import Bus
 from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, SUBMISSION
 from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
@@ -158,7 +158,6 @@ class Index:
         faults.point("index.committed")
         if applied.seq != before:
             self._bus.poke(account_id)
-            self._bus.poke(EVERY_LOG)
         return applied
 
     # ---- mailboxes

@@ -1,0 +1,51 @@
+"""What one subscriber of the stream wants to hear, and how far it has heard it. Pure but for reading positions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from app.mail.types import AccountId
+from app.mailstore.log import Event
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One `subscribe` of a stream.
+
+    `mailbox_ids` and `types` None mean all; a type may end in ".*". `roles` are resolved to mailboxes by the stream,
+    which keeps `role_mailbox_ids` current. `visible` is what the token may see at all. `positions` maps each account
+    to the number of the last event that this subscription was told or that was not for it.
+    """
+
+    id: str
+    is_every_account: bool
+    positions: dict[AccountId, int]
+    mailbox_ids: frozenset[str] | None = None
+    roles: frozenset[str] = frozenset()
+    types: frozenset[str] | None = None
+    view: str = "summary"
+    consumer: str | None = None
+    visible: Collection[str] | None = None
+    role_mailbox_ids: set[str] = field(default_factory=set)
+
+    def wants(self, event: Event) -> bool:
+        """Whether the event is for this subscription."""
+        return self._wants_type(event.type) and self._sees(event) and self._wants_mailbox(event)
+
+    def _wants_type(self, type_: str) -> bool:
+        if self.types is None or type_ in self.types:
+            return True
+        return f"{type_.partition('.')[0]}.*" in self.types
+
+    def _sees(self, event: Event) -> bool:
+        return self.visible is None or event.mailbox_id is None or _touches(event, self.visible)
+
+    def _wants_mailbox(self, event: Event) -> bool:
+        if event.mailbox_id is None or (self.mailbox_ids is None and not self.roles):
+            return True
+        return _touches(event, (self.mailbox_ids or frozenset()) | self.role_mailbox_ids)
+
+
+def _touches(event: Event, mailbox_ids: Collection[str]) -> bool:
+    return event.mailbox_id in mailbox_ids or event.target_mailbox_id in mailbox_ids
