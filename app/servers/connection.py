@@ -1,0 +1,194 @@
+"""One client's socket under asyncio: reads wait for bytes or a poke, writes wait while the client does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from app.cluster.bus import Waiter
+from app.servers.conversation import ClientLost
+
+READ_LIMIT_BYTES = 256 * 1024
+"""Bytes taken from the socket ahead of the conversation; beyond, the client waits."""
+WRITE_LIMIT_BYTES = 256 * 1024
+GATHER_BYTES = 64 * 1024
+"""Replies are gathered up to this size before they are sent."""
+SEND_TIMEOUT_SECONDS = 60.0
+"""How long a client may take to read `WRITE_LIMIT_BYTES`."""
+HANDSHAKE_TIMEOUT_SECONDS = 20.0
+
+
+class _Poke(Waiter):
+    """A waiter of the bus that ends the connection's read as well."""
+
+    __slots__ = ("_rouse",)
+
+    def __init__(self, rouse: Callable[[], None]) -> None:
+        super().__init__()
+        self._rouse = rouse
+
+    def poke(self, topic: str) -> None:
+        self.topics.add(topic)
+        self._rouse()
+
+
+class Connection(asyncio.Protocol):
+    """The socket. `on_open` is called once it is made; one task reads and writes."""
+
+    def __init__(self, on_open: Callable[[Connection], None]) -> None:
+        self._on_open: Callable[[Connection], None] | None = on_open
+        self._transport: asyncio.Transport | None = None
+        self._incoming: list[bytes] = []
+        self._incoming_bytes = 0
+        self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._is_ended = False
+        self._is_lost = False
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._is_roused = asyncio.Event()
+        self.waiter: Waiter = _Poke(self._is_roused.set)
+        self.is_draining = False
+
+    # ---- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_LIMIT_BYTES)
+        on_open, self._on_open = self._on_open, None
+        if on_open is not None:  # TLS makes the connection a second time
+            on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.append(data)
+        self._incoming_bytes += len(data)
+        if self._incoming_bytes >= READ_LIMIT_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+        self._is_roused.set()
+
+    def eof_received(self) -> bool:
+        self._is_ended = True
+        self._is_roused.set()
+        return not self._is_tls
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._is_ended = self._is_lost = True
+        self._is_roused.set()
+        self._can_write.set()
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    # ---- what the pump calls
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; "" where there is none."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return str(name[0]) if name else ""
+
+    @property
+    def _is_tls(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    def drain(self) -> None:
+        """End the next wait for the client: the server stops."""
+        self.is_draining = True
+        self._is_roused.set()
+
+    async def read(self, timeout_seconds: float) -> bytes | None:
+        """What the client sent; b"" when it was only poked; None at its end. TimeoutError."""
+        if not self._incoming and not self.waiter.topics and not self.is_draining and not self._is_ended:
+            self._is_roused.clear()
+            async with asyncio.timeout(timeout_seconds):
+                await self._is_roused.wait()
+        if self._incoming:
+            return self._take()
+        return None if self._is_ended else b""
+
+    def _take(self) -> bytes:
+        data = self._incoming[0] if len(self._incoming) == 1 else b"".join(self._incoming)
+        self._incoming.clear()
+        if self._incoming_bytes >= READ_LIMIT_BYTES and self._transport is not None:
+            self._transport.resume_reading()
+        self._incoming_bytes = 0
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Send in order; waits while the client does not read. Raises ClientLost."""
+        self._outgoing.append(data)
+        self._outgoing_bytes += len(data)
+        if self._outgoing_bytes >= GATHER_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Hand over what was gathered. Raises ClientLost."""
+        if not self._outgoing:
+            return
+        self._write()
+        if self._can_write.is_set():
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                await self._can_write.wait()
+        except TimeoutError:
+            raise ClientLost("It does not read") from None
+
+    def _write(self) -> None:
+        if self._is_lost or self._transport is None:
+            raise ClientLost
+        self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+        self._outgoing_bytes = 0
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Forget what was read, send what was gathered, and go on under TLS. Raises ClientLost when it fails.
+
+        Reading stops first: what a client (or someone between) sent in the clear after its command is never taken for
+        a command under TLS (CVE-2021-33515); what still lies in the socket fails the handshake.
+        """
+        transport = self._transport
+        if transport is None or self._is_lost:
+            raise ClientLost
+        transport.pause_reading()
+        self._incoming.clear()
+        self._incoming_bytes = 0
+        if self._outgoing:
+            self._write()
+        loop = asyncio.get_running_loop()
+        try:
+            made = await loop.start_tls(
+                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are some
+            transport.abort()
+            raise ClientLost("The TLS handshake failed") from error
+        if made is None:
+            raise ClientLost
+        self.connection_made(made)
+
+    def abort(self) -> None:
+        """Cut the line."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Send what was gathered and close; cut what does not close in time."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._outgoing and not self._is_lost:
+            self._write()
+        transport.close()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while not self._is_lost:
+                    self._is_roused.clear()
+                    await self._is_roused.wait()
+        except TimeoutError:
+            transport.abort()
