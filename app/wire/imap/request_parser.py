@@ -7,43 +7,34 @@ from collections.abc import Callable, Sequence
 
 from app.wire.imap.arguments import ArgumentReader, CommandSyntaxError, UnsupportedCharset
 from app.wire.imap.commands import KnownState
-from app.wire.imap.fetch_request import read_items
 from app.wire.imap.framing import Part
 from app.wire.imap.mailbox_request import read_list, read_lsub, read_notify, read_status
+from app.wire.imap.message_request import read_append, read_copy, read_fetch, read_messages, read_store
 from app.wire.imap.requests import (
-    Append,
-    AppendedMessage,
     Authenticate,
     Command,
     Compress,
-    Copy,
     Create,
     Delete,
     Enable,
-    Fetch,
     GetQuota,
     GetQuotaRoot,
     Identify,
     Login,
-    MessageSet,
     Rename,
     Request,
     Resync,
     Select,
     Simple,
-    Store,
     Subscribe,
     UidExpunge,
 )
-from app.wire.imap.search import SavedResult
 from app.wire.imap.search_request import read_search
 
 MAX_ID_FIELDS = 30
-MAX_APPENDED = 1_000
 
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}")
 _BASE64 = re.compile(rb"=(?= |\Z)|[A-Za-z0-9+/]*={0,2}")
-_FLAGS_ITEM = re.compile(rb"([+-]?)FLAGS(\.SILENT)?(?= )", re.IGNORECASE)
 
 
 def parse_command(parts: Sequence[Part], *, is_utf8: bool = False) -> Request:
@@ -187,101 +178,6 @@ def _rename(reader: ArgumentReader) -> Rename:
     return Rename(mailbox, reader.mailbox())
 
 
-def _append(reader: ArgumentReader) -> Append:
-    mailbox = reader.mailbox()
-    messages: list[AppendedMessage] = []
-    while not reader.is_at_end():
-        if len(messages) == MAX_APPENDED:
-            reader.fail("Too many messages")
-        reader.space()
-        messages.append(_appended(reader))
-    if not messages:
-        reader.fail("A message expected")
-    return Append(mailbox, tuple(messages))
-
-
-def _appended(reader: ArgumentReader) -> AppendedMessage:
-    flags: tuple[str, ...] = ()
-    received_at_ms = None
-    if reader.next_is(b"("):
-        flags = tuple(reader.items_or_empty(reader.flag))
-        reader.space()
-    if reader.next_is(b'"'):
-        received_at_ms = reader.date_time_ms()
-        reader.space()
-    is_utf8 = reader.skip_word("UTF8")
-    if is_utf8:
-        reader.expect(b" (")
-    message = reader.literal()
-    if is_utf8:
-        reader.expect(b")")
-    return AppendedMessage(message, flags, received_at_ms, is_utf8)
-
-
-def _messages(reader: ArgumentReader) -> MessageSet:
-    return SavedResult() if reader.skip(b"$") else reader.sequence_set()
-
-
-def _fetch(reader: ArgumentReader, *, is_uid: bool = False) -> Fetch:
-    messages = _messages(reader)
-    reader.space()
-    items = read_items(reader)
-    changed_since, vanished = None, False
-    if reader.skip(b" "):
-        for since in reader.items(lambda: _fetch_modifier(reader)):
-            changed_since, vanished = (changed_since, True) if since is None else (since, vanished)
-    if vanished and (changed_since is None or not is_uid):
-        reader.fail("VANISHED needs CHANGEDSINCE and UID FETCH")
-    if is_uid and "UID" not in items:
-        items = ("UID", *items)
-    if changed_since is not None and "MODSEQ" not in items:
-        items = (*items, "MODSEQ")
-    return Fetch(messages, items, is_uid, changed_since, vanished)
-
-
-def _fetch_modifier(reader: ArgumentReader) -> int | None:
-    """The number of CHANGEDSINCE, None for VANISHED."""
-    name = reader.word()
-    if name == "CHANGEDSINCE":
-        reader.space()
-        return reader.number()
-    if name != "VANISHED":
-        reader.fail("An unknown modifier")
-    return None
-
-
-def _store(reader: ArgumentReader, *, is_uid: bool = False) -> Store:
-    messages = _messages(reader)
-    reader.space()
-    unchanged_since = None
-    if reader.skip(b"("):
-        if reader.word() != "UNCHANGEDSINCE":
-            reader.fail("An unknown modifier")
-        reader.space()
-        unchanged_since = reader.number()
-        reader.expect(b")")
-        reader.space()
-    item = reader.match(_FLAGS_ITEM, "FLAGS, +FLAGS or -FLAGS")
-    reader.space()
-    return Store(messages, item[1].decode("ascii"), _stored_flags(reader), item[2] is not None, is_uid, unchanged_since)
-
-
-def _stored_flags(reader: ArgumentReader) -> tuple[str, ...]:
-    """Flags in parentheses, or bare."""
-    if reader.next_is(b"("):
-        return tuple(reader.items_or_empty(reader.flag))
-    flags = [reader.flag()]
-    while reader.skip(b" "):
-        flags.append(reader.flag())
-    return tuple(flags)
-
-
-def _copy(reader: ArgumentReader, *, is_uid: bool, is_move: bool) -> Copy:
-    messages = _messages(reader)
-    reader.space()
-    return Copy(messages, reader.mailbox(), is_uid, is_move)
-
-
 _SIMPLE = frozenset(
     {"CAPABILITY", "NOOP", "LOGOUT", "STARTTLS", "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "IDLE", "NAMESPACE"}
 )
@@ -304,16 +200,16 @@ _READERS: dict[str, Callable[[ArgumentReader], Command]] = {
     "NOTIFY": read_notify,
     "GETQUOTAROOT": lambda reader: GetQuotaRoot(reader.mailbox()),
     "GETQUOTA": lambda reader: GetQuota(reader.text()),
-    "APPEND": _append,
+    "APPEND": read_append,
     "SEARCH": read_search,
     "UID SEARCH": lambda reader: read_search(reader, is_uid=True),
-    "FETCH": _fetch,
-    "UID FETCH": lambda reader: _fetch(reader, is_uid=True),
-    "STORE": _store,
-    "UID STORE": lambda reader: _store(reader, is_uid=True),
-    "COPY": lambda reader: _copy(reader, is_uid=False, is_move=False),
-    "UID COPY": lambda reader: _copy(reader, is_uid=True, is_move=False),
-    "MOVE": lambda reader: _copy(reader, is_uid=False, is_move=True),
-    "UID MOVE": lambda reader: _copy(reader, is_uid=True, is_move=True),
-    "UID EXPUNGE": lambda reader: UidExpunge(_messages(reader)),
+    "FETCH": read_fetch,
+    "UID FETCH": lambda reader: read_fetch(reader, is_uid=True),
+    "STORE": read_store,
+    "UID STORE": lambda reader: read_store(reader, is_uid=True),
+    "COPY": lambda reader: read_copy(reader, is_uid=False, is_move=False),
+    "UID COPY": lambda reader: read_copy(reader, is_uid=True, is_move=False),
+    "MOVE": lambda reader: read_copy(reader, is_uid=False, is_move=True),
+    "UID MOVE": lambda reader: read_copy(reader, is_uid=True, is_move=True),
+    "UID EXPUNGE": lambda reader: UidExpunge(read_messages(reader)),
 }
