@@ -1,0 +1,100 @@
+"""What callers may put into headers and envelopes: anything doubtful is refused with a pointer to it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from app.errors import InvalidRequest
+
+MAX_ADDRESS_CHARS = 320
+MAX_LOCAL_BYTES = 64
+MAX_DOMAIN_CHARS = 255
+MAX_HEADER_CHARS = 10_000
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\U0010ffff]"
+_LOCAL = re.compile(rf'{_ATEXT}+(?:\.{_ATEXT}+)*|"[A-Za-z0-9!#$%&\'*+/=?^_`{{|}}~.\-]+"')
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
+
+_ADDRESSING = ("from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date")
+_THREADING = ("message-id", "in-reply-to", "references", "mime-version")
+_TRACE = ("return-path", "received", "delivered-to", "dkim-signature", "authentication-results")
+_ARC = ("arc-seal", "arc-message-signature", "arc-authentication-results")
+_OWN_FIELDS = frozenset((*_ADDRESSING, *_THREADING, *_TRACE, *_ARC))
+"""Written by Postgate or by servers on the way, never by the caller."""
+_OWN_PREFIXES = ("content-", "resent-")
+
+
+def header_text(text: str, pointer: str) -> str:
+    """Text that may stand in a header: no line end, NUL or other control but a tab, no half of a surrogate pair."""
+    if len(text) > MAX_HEADER_CHARS:
+        raise InvalidRequest.at(pointer, f"It is longer than {MAX_HEADER_CHARS} characters")
+    if not text.isprintable() and _UNSAFE.search(text):
+        raise InvalidRequest.at(pointer, "It holds a line end or another control character")
+    return text
+
+
+def validate_address(address: str, pointer: str, *, allow_utf8: bool = False) -> str:
+    """An addr-spec that can be meant in one way alone, its domain in A-labels.
+
+    Refused: several @, spaces, comments, brackets, controls; a quoted local part that isn't plain inside; letters
+    beyond ASCII in the local part unless `allow_utf8` (RFC 6531).
+    Raises InvalidRequest.
+    """
+    header_text(address, pointer)
+    local, at, domain = address.partition("@")
+    if not at or "@" in domain or len(address) > MAX_ADDRESS_CHARS:
+        raise InvalidRequest.at(pointer, "It is no e-mail address: there must be one @")
+    if not _LOCAL.fullmatch(local) or len(local.encode()) > MAX_LOCAL_BYTES:
+        raise InvalidRequest.at(pointer, "It is no e-mail address: the part before the @ is not valid")
+    if not local.isascii() and not allow_utf8:
+        raise InvalidRequest.at(pointer, "Letters beyond ASCII before the @ need SMTPUTF8, which is not offered")
+    return f"{local}@{_domain(domain, pointer)}"
+
+
+def validate_header(name: str, value: str, pointer: str) -> None:
+    """A header of the caller's own: not one that Postgate writes itself, and safe. Raises InvalidRequest."""
+    lower = name.lower()
+    if not _FIELD_NAME.fullmatch(name):
+        raise InvalidRequest.at(pointer, "It is no name of a header field")
+    if lower in _OWN_FIELDS or lower.startswith(_OWN_PREFIXES):
+        raise InvalidRequest.at(pointer, f"The header {name} cannot be set")
+    header_text(value, pointer)
+
+
+def validate_message_id(message_id: str, pointer: str) -> str:
+    """An id with its brackets, of visible ASCII. Raises InvalidRequest."""
+    if not _MESSAGE_ID.fullmatch(message_id):
+        raise InvalidRequest.at(pointer, "It is no Message-ID in angle brackets")
+    return message_id
+
+
+def _domain(domain: str, pointer: str) -> str:
+    if domain.startswith("[") and domain.endswith("]"):
+        return _literal(domain, pointer)
+    ascii_domain = domain if domain.isascii() else _a_labels(domain, pointer)
+    labels = ascii_domain.split(".")
+    if len(ascii_domain) > MAX_DOMAIN_CHARS or not all(_LABEL.fullmatch(label) for label in labels):
+        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid")
+    return ascii_domain
+
+
+def _literal(domain: str, pointer: str) -> str:
+    inner = domain[1:-1]
+    try:
+        ipaddress.ip_address(inner[5:] if inner[:5].lower() == "ipv6:" else inner)
+    except ValueError as error:
+        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid") from error
+    return domain
+
+
+def _a_labels(domain: str, pointer: str) -> str:
+    import idna  # large tables, for the few domains that need them
+
+    try:
+        return idna.encode(domain[:MAX_DOMAIN_CHARS], uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid") from error
