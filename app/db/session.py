@@ -67,7 +67,7 @@ def _dialect_of_postgres() -> Dialect:
 _DIALECTS: dict[str, Dialect] = {"sqlite": SQLiteDialect_pysqlite(), "postgresql": _dialect_of_postgres()}
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=400)
 def prepare(statement: Statement, dialect: str) -> Prepared:
     """Compile a statement for "sqlite" or "postgresql"; once, as long as the same object is passed."""
     return Prepared(statement, _DIALECTS[dialect])

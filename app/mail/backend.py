@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -210,10 +210,14 @@ class OutgoingMail:
 
 
 class Submission(Protocol):
-    async def send(self, mail: OutgoingMail) -> Sequence[RecipientResult]:
+    async def send(
+        self, mail: OutgoingMail, before_content: Callable[[], Awaitable[None]] | None = None
+    ) -> Sequence[RecipientResult]:
         """Hand a message over: one result per recipient, in order.
 
-        Raises LoginRefused; Unreachable when nothing was handed over, so that a retry is safe. Never both.
+        `before_content` is awaited when a recipient was accepted and the message is about to go: what it records
+        tells, after a crash, whether a retry is safe. Raises LoginRefused; Unreachable when nothing was handed over,
+        so that a retry is safe. Never both.
         """
         ...
 

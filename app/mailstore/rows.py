@@ -21,6 +21,7 @@ from app.mail.types import (
     MailboxId,
     Message,
     MessageId,
+    Overview,
     Role,
     ThreadId,
     keywords_of,
@@ -131,6 +132,30 @@ def patched(summary: bytes, **changes: object) -> bytes:
     return orjson.dumps({**orjson.loads(summary), **changes})
 
 
+def overview_in(summary: bytes, bcc: tuple[Address, ...] = ()) -> Overview:
+    """The header that a prepared summary tells, for an answer to the message; `date_ms` to the second."""
+    fields = orjson.loads(summary)
+    lists = {name: _addresses_in(fields[name]) for name in ("from", "reply_to", "to", "cc")}
+    date = fields["date"]
+    return Overview(
+        fields["subject"],
+        lists["from"],
+        lists["from"],
+        lists["reply_to"],
+        lists["to"],
+        lists["cc"],
+        bcc,
+        None if date is None else int(datetime.fromisoformat(date).timestamp()) * 1000,
+        fields["message_id_header"],
+        tuple(fields["in_reply_to"]),
+        tuple(fields["references"]),
+    )
+
+
+def _addresses_in(value: list[dict[str, str]]) -> tuple[Address, ...]:
+    return tuple(Address(one["name"], one["address"]) for one in value)
+
+
 # ---- structures: a list per part, in the order of BodyPart's fields
 
 
@@ -221,7 +246,7 @@ def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None
     facts = orjson.loads(extra) if extra else {"bcc": [], "problems": []}
     return Detail(
         None if structure is None else _structure_from_json(orjson.loads(structure)),
-        tuple(Address(one["name"], one["address"]) for one in facts["bcc"]),
+        _addresses_in(facts["bcc"]),
         tuple(facts["problems"]),
         header,
     )

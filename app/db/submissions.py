@@ -1,0 +1,132 @@
+"""Queries over submissions: rows that are claimed, attempted, and tell how far an attempt came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, and_, bindparam, insert, or_, select, update
+
+from app.db.session import Database, Row, Statement, Transaction
+from app.db.tables import SUBMISSION
+
+COLUMNS = tuple(SUBMISSION.columns.keys())
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_THIS = (SUBMISSION.c.account_id == _ACCOUNT, SUBMISSION.c.id == bindparam("id"))
+_ADD: Statement = insert(SUBMISSION)
+_ONE: Statement = select(SUBMISSION).where(*_THIS)
+_NEWEST = (SUBMISSION.c.created_at_ms.desc(), SUBMISSION.c.id.desc())
+_FIRST: Statement = (
+    select(SUBMISSION).where(SUBMISSION.c.account_id == _ACCOUNT).order_by(*_NEWEST).limit(bindparam("limit"))
+)
+_AFTER: Statement = (
+    select(SUBMISSION)
+    .where(
+        SUBMISSION.c.account_id == _ACCOUNT,
+        or_(
+            SUBMISSION.c.created_at_ms < bindparam("created_at_ms"),
+            and_(SUBMISSION.c.created_at_ms == bindparam("created_at_ms"), SUBMISSION.c.id < bindparam("id")),
+        ),
+    )
+    .order_by(*_NEWEST)
+    .limit(bindparam("limit"))
+)
+WAITING = ("held", "queued", "deferred")
+"""States in which an attempt is still to come."""
+_IS_DUE = and_(SUBMISSION.c.status.in_(WAITING), SUBMISSION.c.due_at_ms <= bindparam("now_ms"))
+_IS_ABANDONED = and_(SUBMISSION.c.status == "sending", SUBMISSION.c.lease_until_ms < bindparam("now_ms"))
+_IS_UNFILED = and_(
+    SUBMISSION.c.status == "sent",
+    SUBMISSION.c.phase != "done",
+    SUBMISSION.c.due_at_ms <= bindparam("now_ms"),
+    SUBMISSION.c.lease_until_ms < bindparam("now_ms"),
+)
+_DUE: Statement = (
+    select(SUBMISSION)
+    .where(or_(_IS_DUE, _IS_ABANDONED, _IS_UNFILED))
+    .order_by(SUBMISSION.c.due_at_ms)
+    .limit(bindparam("limit"))
+)
+_NEXT: Statement = (
+    select(SUBMISSION.c.due_at_ms).where(SUBMISSION.c.status.in_(WAITING)).order_by(SUBMISSION.c.due_at_ms).limit(1)
+)
+_RENEW: Statement = update(SUBMISSION).where(*_THIS).values(lease_until_ms=bindparam("until_ms"))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A row of table `submission`; see there. `recipients` and `options` are JSON."""
+
+    account_id: str
+    id: str
+    status: str
+    phase: str
+    sender: str
+    recipients: str
+    message_id_header: str
+    blob: str | None
+    size_bytes: int
+    options: str
+    attempts: int
+    due_at_ms: int
+    send_at_ms: int | None
+    lease_until_ms: int
+    is_filed: bool
+    created_at_ms: int
+    updated_at_ms: int
+
+
+def _submission(row: Row) -> Submission:
+    return Submission(*row)
+
+
+async def add(transaction: Transaction, submission: Submission) -> None:
+    await transaction.execute(_ADD, **{name: getattr(submission, name) for name in COLUMNS})
+
+
+async def get(source: Database | Transaction, account_id: str, id_: str) -> Submission | None:
+    row = await source.row(_ONE, account_id=account_id, id=id_)
+    return None if row is None else _submission(row)
+
+
+async def page(
+    database: Database, account_id: str, limit: int, after: tuple[int, str] | None = None
+) -> list[Submission]:
+    """Newest first, after (created_at_ms, id)."""
+    if after is None:
+        rows = await database.rows(_FIRST, account_id=account_id, limit=limit)
+    else:
+        rows = await database.rows(_AFTER, account_id=account_id, created_at_ms=after[0], id=after[1], limit=limit)
+    return [_submission(row) for row in rows]
+
+
+async def due(database: Database, now_ms: int, limit: int) -> list[Submission]:
+    """What may be attempted now: due, abandoned by a worker that died, or sent and not filed yet."""
+    return [_submission(row) for row in await database.rows(_DUE, now_ms=now_ms, limit=limit)]
+
+
+async def next_due_ms(database: Database) -> int | None:
+    """When the next attempt is due."""
+    row = await database.row(_NEXT)
+    return None if row is None else int(row[0])
+
+
+async def change(
+    transaction: Transaction, before: Submission, changes: Mapping[str, object], *, is_claim: bool = False
+) -> bool:
+    """Set columns; False when the submission is no longer as `before` says (status, phase, and lease for a claim)."""
+    conditions = [*_THIS, SUBMISSION.c.status == before.status, SUBMISSION.c.phase == before.phase]
+    if is_claim:
+        conditions.append(SUBMISSION.c.lease_until_ms == before.lease_until_ms)
+    statement = update(SUBMISSION).where(*conditions).values(dict(changes))
+    return await transaction.execute(statement, account_id=before.account_id, id=before.id) == 1
+
+
+async def renew(database: Database, submission: Submission, until_ms: int) -> None:
+    """Hold a submission for longer: its attempt is alive."""
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(_RENEW, account_id=submission.account_id, id=submission.id, until_ms=until_ms)
+
+    await database.write(work, is_durable=False)

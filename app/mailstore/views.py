@@ -1,0 +1,134 @@
+"""What a mail server reads of a mailbox: rows by UID with just the columns asked for, and what changed since.
+
+Columns go by their names in the tables `message` and `detail`, so that a FETCH of a list is one query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sqlalchemy import and_, bindparam, func, select
+
+from app.db.session import Database, Row, Statement, is_one_of, json_list
+from app.db.tables import ACCOUNT, DETAIL, EVENT, MAILBOX, MESSAGE
+from app.mail.types import AccountId, BodyPart, MailboxId
+from app.mailstore.rows import detail_of
+
+LONG_FROM_ROWS = 500
+"""From this many rows on a read goes to a thread."""
+
+_ACCOUNT_ID = MESSAGE.c.account_id == bindparam("account_id")
+_HERE = (_ACCOUNT_ID, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+_STATES: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags).where(*_HERE).order_by(MESSAGE.c.uid)
+_CHANGES: Statement = (
+    select(
+        EVENT.c.seq,
+        EVENT.c.type,
+        EVENT.c.mailbox_id,
+        EVENT.c.uid,
+        EVENT.c.target_mailbox_id,
+        EVENT.c.target_uid,
+        EVENT.c.subject,
+    )
+    .where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq > bindparam("seq"))
+    .order_by(EVENT.c.seq)
+    .limit(bindparam("limit"))
+)
+_POSITION: Statement = select(ACCOUNT.c.last_seq).where(ACCOUNT.c.id == bindparam("account_id"))
+_RECENT_FROM: Statement = select(MAILBOX.c.recent_from_uid).where(
+    MAILBOX.c.account_id == bindparam("account_id"), MAILBOX.c.id == bindparam("mailbox_id")
+)
+_RECENT_COUNT: Statement = select(func.count()).where(*_HERE, MESSAGE.c.uid >= bindparam("uid"))
+_SIZE: Statement = select(func.coalesce(func.sum(MESSAGE.c.size_bytes), 0)).where(*_HERE)
+_DELETED_COUNT: Statement = select(func.count()).where(
+    *_HERE, MESSAGE.c.flags.contains(bindparam("flag"), autoescape=False)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of the account's log without its body. `subject` is the id of the message or mailbox."""
+
+    seq: int
+    type: str
+    mailbox_id: str | None
+    uid: int | None
+    target_mailbox_id: str | None
+    target_uid: int | None
+    subject: str
+
+
+@lru_cache(maxsize=256)
+def _rows_statement(columns: tuple[str, ...]) -> Statement:
+    found = [MESSAGE.c[name] if name in MESSAGE.c else DETAIL.c[name] for name in columns]
+    source = MESSAGE
+    statement = select(*found)
+    if any(column.table is DETAIL for column in found):
+        on_message = and_(DETAIL.c.account_id == MESSAGE.c.account_id, DETAIL.c.id == MESSAGE.c.id)
+        statement = statement.select_from(source.outerjoin(DETAIL, on_message))
+    return statement.where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
+
+
+class MailboxViews:
+    """Reads for sessions on a mailbox."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def rows(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], columns: tuple[str, ...]
+    ) -> Sequence[Row]:
+        """These columns of the messages that exist, by ascending UID."""
+        return await self._database.rows(
+            _rows_statement(columns),
+            is_long=len(uids) > LONG_FROM_ROWS,
+            account_id=account_id,
+            mailbox_id=mailbox_id,
+            uids=json_list(list(uids)),
+        )
+
+    async def states(self, account_id: AccountId, mailbox_id: MailboxId, *, is_long: bool) -> Sequence[Row]:
+        """(UID, flags as text) of every message, by ascending UID. `is_long`: there may be thousands."""
+        return await self._database.rows(_STATES, is_long=is_long, account_id=account_id, mailbox_id=mailbox_id)
+
+    async def position(self, account_id: AccountId) -> int:
+        """The number of the last event of the account's log; 0 where there is no such account."""
+        row = await self._database.row(_POSITION, account_id=account_id)
+        return 0 if row is None else int(row[0])
+
+    async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[Change]:
+        """Up to `limit` entries of the log after `seq`, in order."""
+        rows = await self._database.rows(_CHANGES, account_id=account_id, seq=seq, limit=limit)
+        return [Change(*row) for row in rows]
+
+    async def recent_from(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """The UID from which on no session has been told of messages as recent."""
+        row = await self._database.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
+        return 1 if row is None else int(row[0])
+
+    async def recent_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """How many messages no session has been told of as recent."""
+        uid = await self.recent_from(account_id, mailbox_id)
+        row = await self._database.row(_RECENT_COUNT, account_id=account_id, mailbox_id=mailbox_id, uid=uid)
+        return 0 if row is None else int(row[0])
+
+    async def size_bytes(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """The sizes of all messages together."""
+        row = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return int(row[0][0])
+
+    async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
+        """How many messages are `\\Deleted`."""
+        row = await self._database.rows(
+            _DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id, flag="\\Deleted"
+        )
+        return int(row[0][0])
+
+
+def structure_of(column: bytes) -> BodyPart:
+    """The part tree of a column `structure`, with spans."""
+    structure = detail_of(column, None, None).structure
+    assert structure is not None
+    return structure
