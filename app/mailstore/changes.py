@@ -176,6 +176,8 @@ class Applied:
     """Arrived, copied and moved messages by where they are now."""
     copies: dict[Location, Location] = field(default_factory=dict)
     """Source → target of what was copied or moved."""
+    seq_before: int = 0
+    """The account's last event number before: the events of this change are those after it, up to `seq`."""
 
 
 class DeltaWriter:
@@ -190,7 +192,7 @@ class DeltaWriter:
         self._at_ms = now_ms()
         self._events: list[dict[str, Any]] = []
         self._mailboxes: dict[str, _MailboxState | None] = {}
-        self.applied = Applied(seq)
+        self.applied = Applied(seq, seq_before=seq)
 
     async def write(self, delta: Delta) -> None:
         await self._each(self._find_mailbox, delta.mailboxes_found)

@@ -33,7 +33,7 @@ from app.mail.delta import (
 )
 from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, BodyPart, Flags, Mailbox, MailboxId, Role, with_flags
-from app.mailstore.blobs import SMALL_BYTES, Blobs
+from app.mailstore.blobs import SMALL_BYTES, Blobs, BlobWriter
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.rows import flags_of
@@ -138,6 +138,10 @@ class MailStore:
         except BaseException:
             writer.discard()
             raise
+        return await self.keep_written(writer)
+
+    async def keep_written(self, writer: BlobWriter) -> StoredContent:
+        """The same for a message that was written to one of `blobs.writer()`, which is at its end then."""
         blob = await asyncio.to_thread(writer.commit)
         content = await self.blobs.get(blob)
         return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))

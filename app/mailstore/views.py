@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, func, select
 
 from app.db.session import Database, Row, Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, DETAIL, EVENT, MAILBOX, MESSAGE
-from app.mail.types import AccountId, BodyPart, MailboxId
+from app.mail.types import DELETED, AccountId, BodyPart, MailboxId
 from app.mailstore.rows import detail_of
 
 LONG_FROM_ROWS = 500
@@ -42,9 +42,7 @@ _RECENT_FROM: Statement = select(MAILBOX.c.recent_from_uid).where(
 )
 _RECENT_COUNT: Statement = select(func.count()).where(*_HERE, MESSAGE.c.uid >= bindparam("uid"))
 _SIZE: Statement = select(func.coalesce(func.sum(MESSAGE.c.size_bytes), 0)).where(*_HERE)
-_DELETED_COUNT: Statement = select(func.count()).where(
-    *_HERE, MESSAGE.c.flags.contains(bindparam("flag"), autoescape=False)
-)
+_DELETED_COUNT: Statement = select(func.count()).where(*_HERE, MESSAGE.c.flags.contains(DELETED, autoescape=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +114,13 @@ class MailboxViews:
 
     async def size_bytes(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """The sizes of all messages together."""
-        row = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        return int(row[0][0])
+        rows = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return int(rows[0][0])
 
     async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """How many messages are `\\Deleted`."""
-        row = await self._database.rows(
-            _DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id, flag="\\Deleted"
-        )
-        return int(row[0][0])
+        rows = await self._database.rows(_DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return int(rows[0][0])
 
 
 def structure_of(column: bytes) -> BodyPart:
