@@ -5,7 +5,7 @@
 
 from app.backends.imap.connection.answers import Completion, LiteralStream
 from app.backends.imap.connection.exchange import Exchange
-from app.backends.imap.connection.opening import Endpoint, close_connection, open_connection
+from app.backends.imap.connection.opening import Endpoint, open_connection
 from app.backends.imap.connection.protocol import ImapProtocol
 
-__all__ = ["Completion", "Endpoint", "Exchange", "ImapProtocol", "LiteralStream", "close_connection", "open_connection"]
+__all__ = ["Completion", "Endpoint", "Exchange", "ImapProtocol", "LiteralStream", "open_connection"]

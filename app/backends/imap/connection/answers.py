@@ -136,6 +136,12 @@ class LiteralStream:
         self._is_closed = True
         self._news.set()
 
+    def release(self) -> None:
+        """Nobody reads any more: let the connection go on."""
+        self._chunks.clear()
+        self._held_bytes = 0
+        self._resume_when_low()
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks in order until the command has ended; how it ended is to be asked of the command."""
         while True:

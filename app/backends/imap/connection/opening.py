@@ -6,7 +6,6 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aioimaplib import aioimaplib as stock
@@ -29,7 +28,6 @@ from app.wire.imap import commands
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 LOGIN_TIMEOUT_SECONDS = 20.0
-LOGOUT_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +96,6 @@ async def open_connection(endpoint: Endpoint, credential: Credential) -> ImapPro
     return protocol
 
 
-async def close_connection(protocol: ImapProtocol) -> None:
-    """Say LOGOUT, and close within LOGOUT_TIMEOUT_SECONDS whatever the answer."""
-    if protocol.lost is None:
-        logout = Exchange(commands.logout(), protocol.new_tag(), timeout_seconds=LOGOUT_TIMEOUT_SECONDS)
-        with suppress(MailServerError):
-            await protocol.execute(logout)
-    protocol.drop(Unreachable("The connection is closed"))
-
-
 async def _connect(endpoint: Endpoint) -> ImapProtocol:
     """The first address that answers. A certificate that is refused ends it at once: the next has no better one."""
     error: MailServerError = Unreachable()
@@ -154,16 +143,16 @@ async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
 
 
 async def _log_in(protocol: ImapProtocol, credential: Credential) -> None:
-    if not protocol.capabilities:
+    if not protocol.offered:
         await _ask_capabilities(protocol)
     if protocol.state != AUTH:
-        before = protocol.capabilities
-        protocol.capabilities = set()
+        before = protocol.offered
+        protocol.offered = frozenset()
         completion = await _authenticate(protocol, credential, before)
         if completion.status != "OK":
             raise _login_error(completion)
         protocol.state = AUTH
-    if not protocol.capabilities:
+    if not protocol.offered:
         await _ask_capabilities(protocol)
 
 
@@ -180,7 +169,7 @@ def _login_error(completion: Completion) -> MailServerError:
     return LoginRefused(origin=completion.origin)
 
 
-async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: set[str]) -> Completion:
+async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: frozenset[str]) -> Completion:
     offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
     mechanism = choose(credential, offered)
     if mechanism is not None:

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 from typing import cast
 
 from aioimaplib import aioimaplib as stock
@@ -44,6 +45,12 @@ _GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)(?: |\Z)", re.IGNORECASE)
 _BYE = re.compile(rb"\* BYE(?: |\Z)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
+def _capability_set(names: bytes) -> frozenset[str]:
+    """The names in upper case; one set for all connections to servers that offer the same."""
+    return frozenset(names.decode("ascii", "replace").upper().split())
+
+
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
@@ -52,15 +59,17 @@ async def _nothing() -> AsyncIterator[bytes]:
 class ImapProtocol(stock.IMAP4ClientProtocol):
     """The protocol object with a receive path that is linear in its input and bounded in memory.
 
-    `on_unsolicited` hears what comes while no command waits; `on_lost` hears once why the connection ended.
+    `on_untagged` hears each untagged response, asked for or not; `on_lost` are called once when it ended.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.offered: frozenset[str] = frozenset()
         self.greeting: asyncio.Future[Response] = loop.create_future()
         self.lost: MailServerError | None = None
-        self.on_unsolicited: Callable[[Response], None] | None = None
-        self.on_lost: Callable[[MailServerError], None] | None = None
+        self.on_untagged: Callable[[Response], None] | None = None
+        self.on_lost: list[Callable[[], None]] = []
+        self._on_quiet: Callable[[], object] | None = None
         self._framer = ClientFramer()
         self._waiting: dict[bytes, Exchange] = {}
         self._writing = asyncio.Lock()
@@ -88,8 +97,12 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     def drop(self, error: MailServerError) -> None:
         """End the connection now: every command that waits raises `error`. Does nothing the second time."""
-        if self.lost is not None:
-            return
+        if self.lost is None:
+            if self.transport is not None:
+                self._wire.abort()
+            self._lose(error)
+
+    def _lose(self, error: MailServerError) -> None:
         self.lost = error
         self.state = stock.LOGOUT
         for exchange in self._waiting.values():
@@ -100,10 +113,25 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if not self.greeting.done():
             self.greeting.set_exception(error)
             self.greeting.exception()
-        if self.transport is not None:
-            self._wire.abort()
-        if self.on_lost is not None:
-            self.on_lost(error)
+        for callback in self.on_lost:
+            callback()
+        self._tell_quiet()
+
+    def leave(self) -> None:
+        """Say LOGOUT and close without waiting for the answer."""
+        if self.lost is None:
+            self._wire.write(f"{self.new_tag()} LOGOUT\r\n".encode())
+            self._wire.close()
+            self._lose(Unreachable("The connection is closed"))
+
+    def when_quiet(self, callback: Callable[[], object]) -> None:
+        """Call back once when no command waits any more, or the connection is lost."""
+        self._on_quiet = callback
+
+    def _tell_quiet(self) -> None:
+        callback, self._on_quiet = self._on_quiet, None
+        if callback is not None:
+            callback()
 
     @property
     def is_quiet(self) -> bool:
@@ -112,7 +140,10 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     # ---- receiving
 
+    @override
     def data_received(self, d: bytes) -> None:
+        if self.lost is not None:
+            return
         try:
             for event in self._framer.feed(d):
                 self._receive(event)
@@ -159,9 +190,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             exchange.take(exchange.sink.fill(response))
         else:
             self._count_unsolicited()
-            if self.on_unsolicited is not None:
-                self.on_unsolicited(response)
-        if _BYE.match(response.text) and not (exchange is not None and exchange.name == "LOGOUT"):
+        if self.on_untagged is not None:
+            self.on_untagged(response)
+        if _BYE.match(response.text):
             self.drop(Unreachable("The mail server said goodbye"))
 
     def _count_unsolicited(self) -> None:
@@ -181,12 +212,13 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         exchange.close(text, match[2].decode("ascii").upper())
         if exchange is self._sending:
             self._refuse_go_ahead()
+        if not self._waiting:
+            self._tell_quiet()
 
     def _learn_capabilities(self, text: bytes) -> None:
         match = _CAPABILITIES.match(text)
         if match is not None:
-            names = (match[1] or match[2] or b"").decode("ascii", "replace").upper()
-            self.capabilities = set(names.split())
+            self.offered = _capability_set(match[1] or match[2] or b"")
 
     def _start_literal(self, event: LiteralStart) -> None:
         exchange = self._oldest()
@@ -279,7 +311,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             raise type(self.lost)(self.lost.detail, self.lost.origin)
         self._unsolicited = self._progress_bytes = 0
         self._waiting[exchange.tag.encode()] = exchange
-        self._renew_deadline(exchange)
+        self.renew_deadline(exchange)
 
     async def _write(self, exchange: Exchange) -> None:
         segments = exchange.command.segments(exchange.tag.encode(), self._literal_limit())
@@ -293,9 +325,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
                     await self._upload(exchange, piece.size_bytes)
 
     def _literal_limit(self) -> int:
-        if "LITERAL+" in self.capabilities:
+        if "LITERAL+" in self.offered:
             return LITERAL_PLUS
-        return LITERAL_MINUS if "LITERAL-" in self.capabilities else NO_PLUS
+        return LITERAL_MINUS if "LITERAL-" in self.offered else NO_PLUS
 
     async def _upload(self, exchange: Exchange, size_bytes: int) -> None:
         left = size_bytes
@@ -317,17 +349,18 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     # ---- deadlines
 
-    def _renew_deadline(self, exchange: Exchange) -> None:
+    def renew_deadline(self, exchange: Exchange, seconds: float | None = None) -> None:
+        """Give a command its whole time from now, or so many seconds; the connection ends when they have passed."""
         if exchange.deadline is not None:
             exchange.deadline.cancel()
-        loop = asyncio.get_running_loop()
-        exchange.deadline = loop.call_later(exchange.timeout_seconds, self.drop, TimedOut())
+        delay = exchange.timeout_seconds if seconds is None else seconds
+        exchange.deadline = asyncio.get_running_loop().call_later(delay, self.drop, TimedOut())
 
     def _count_progress(self, exchange: Exchange, size_bytes: int) -> None:
         self._progress_bytes += size_bytes
         if self._progress_bytes >= PROGRESS_BYTES:
             self._progress_bytes = 0
-            self._renew_deadline(exchange)
+            self.renew_deadline(exchange)
 
     # ---- TLS
 
@@ -336,7 +369,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if self._framer.unread_bytes:
             raise ServerProtocolError("Plaintext follows the server's OK to STARTTLS")
         self._wire.pause_reading()
-        self.capabilities = set()
+        self.offered = frozenset()
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_seconds: float) -> None:
         """Go on in TLS after the OK to STARTTLS. Raises OSError (ssl.SSLError among them)."""

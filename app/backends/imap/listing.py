@@ -1,0 +1,166 @@
+"""The mailboxes of an account as the server lists them, and their names as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.backends.imap.connection import Completion
+from app.backends.imap.session import Session
+from app.errors import InvalidRequest
+from app.mail.backend import OriginMailbox
+from app.mail.types import Role
+from app.wire.imap import commands
+from app.wire.imap.responses import ListedMailbox, MailboxStatus
+
+ROLES = {
+    "\\sent": Role.SENT,
+    "\\drafts": Role.DRAFTS,
+    "\\trash": Role.TRASH,
+    "\\junk": Role.JUNK,
+    "\\archive": Role.ARCHIVE,
+    "\\all": Role.ALL,
+    "\\flagged": Role.FLAGGED,
+}
+USES = {role: use.replace(use[1], use[1].upper(), 1) for use, role in ROLES.items()}
+"""Role to the attribute that CREATE asks for (RFC 6154 §3)."""
+ROLES_BY_NAME = {
+    "sent": Role.SENT,
+    "sent items": Role.SENT,
+    "sent messages": Role.SENT,
+    "drafts": Role.DRAFTS,
+    "trash": Role.TRASH,
+    "deleted items": Role.TRASH,
+    "deleted messages": Role.TRASH,
+    "junk": Role.JUNK,
+    "junk email": Role.JUNK,
+    "spam": Role.JUNK,
+    "archive": Role.ARCHIVE,
+}
+"""For servers without SPECIAL-USE: the names that mail programs give."""
+_UNSELECTABLE = {"\\noselect", "\\nonexistent"}
+_LEVEL_SLASH = "\u2215"
+"""Stands in a readable path for a "/" within one level, where the origin's delimiter is another."""
+MAX_PIPELINED = 100
+
+
+def status_items(session: Session) -> list[str]:
+    """What STATUS is asked for."""
+    return [*commands.STATUS_ITEMS, *(["HIGHESTMODSEQ"] if session.keeps_modseq else [])]
+
+
+async def list_mailboxes(session: Session) -> list[OriginMailbox]:
+    """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS."""
+    if session.has("LIST-EXTENDED", "LIST-STATUS"):
+        return await _list_at_once(session)
+    listed, subscribed = await session.run(
+        commands.list_mailboxes(is_utf8=session.is_utf8), commands.list_subscribed(is_utf8=session.is_utf8)
+    )
+    names = {one.name for one in _listed(session, subscribed)} if subscribed.status == "OK" else None
+    found = _with_roles(
+        [
+            _origin_mailbox(session, one, is_subscribed=names is None or one.name in names)
+            for one in _listed(session, listed.check())
+        ]
+    )
+    return await ask_status(session, found)
+
+
+async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
+    """The same mailboxes with the numbers of now, by pipelined STATUS."""
+    asked = [mailbox for mailbox in mailboxes if mailbox.is_selectable]
+    statuses: dict[str, MailboxStatus] = {}
+    for start in range(0, len(asked), MAX_PIPELINED):
+        batch = asked[start : start + MAX_PIPELINED]
+        items = status_items(session)
+        for completion in await session.run(
+            *[commands.status(one.origin_name, items, is_utf8=session.is_utf8) for one in batch]
+        ):
+            statuses.update(_statuses(session, completion))
+    return [with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one for one in mailboxes]
+
+
+def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
+    items = status.items
+    return replace(
+        mailbox,
+        uid_validity=items.get("UIDVALIDITY", mailbox.uid_validity),
+        uid_next=items.get("UIDNEXT", mailbox.uid_next),
+        highest_modseq=items.get("HIGHESTMODSEQ", mailbox.highest_modseq),
+        total=items.get("MESSAGES", mailbox.total),
+        unread=items.get("UNSEEN", mailbox.unread),
+    )
+
+
+def path_of(name: str, delimiter: str | None, prefix: str) -> str:
+    """The readable path of a mailbox: "Work/Projects" of "INBOX.Work.Projects" where the prefix is "INBOX."."""
+    if name.upper() == "INBOX":
+        return "INBOX"
+    own = name.removeprefix(prefix) or name
+    if delimiter is None or delimiter == "/":
+        return own
+    return "/".join(level.replace("/", _LEVEL_SLASH) for level in own.split(delimiter))
+
+
+def name_of(path: str, delimiter: str | None, prefix: str) -> str:
+    """The origin's name of a path, the inverse of `path_of`. Raises InvalidRequest for one that cannot be."""
+    if path.upper() == "INBOX":
+        return "INBOX"
+    levels = path.split("/")
+    if not all(levels) or (delimiter is None and len(levels) > 1):
+        raise InvalidRequest.at("/name", "A mailbox of this name cannot be here")
+    if delimiter is not None and delimiter != "/":
+        levels = [level.replace(_LEVEL_SLASH, "/") for level in levels]
+        if any(delimiter in level for level in levels):
+            raise InvalidRequest.at("/name", f"A mailbox name may not hold {delimiter!r} on this server")
+    return prefix + (delimiter or "/").join(levels)
+
+
+async def _list_at_once(session: Session) -> list[OriginMailbox]:
+    returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
+    asked = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
+    completion = await session.do(asked)
+    statuses = _statuses(session, completion)
+    found = [
+        _origin_mailbox(session, one, is_subscribed="\\subscribed" in one.attributes)
+        for one in _listed(session, completion)
+    ]
+    return [
+        with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one
+        for one in _with_roles(found)
+    ]
+
+
+def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
+    found = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
+    return [one for one in found if "\\nonexistent" not in one.attributes or one.child_info]
+
+
+def _statuses(session: Session, completion: Completion) -> dict[str, MailboxStatus]:
+    return {one.name: one for one in session.parsed(completion) if isinstance(one, MailboxStatus)}
+
+
+def _origin_mailbox(session: Session, listed: ListedMailbox, *, is_subscribed: bool) -> OriginMailbox:
+    role = Role.INBOX if listed.name == "INBOX" else None
+    return OriginMailbox(
+        origin_name=listed.name,
+        path=path_of(listed.name, listed.delimiter, session.prefix),
+        delimiter=listed.delimiter,
+        role=next((ROLES[attribute] for attribute in sorted(listed.attributes) if attribute in ROLES), role),
+        is_selectable=not listed.attributes & _UNSELECTABLE,
+        is_subscribed=is_subscribed or listed.name == "INBOX",
+    )
+
+
+def _with_roles(mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
+    """Roles by name for those that the server names none for; each role once."""
+    taken = {mailbox.role for mailbox in mailboxes}
+    completed = []
+    for mailbox in mailboxes:
+        role = ROLES_BY_NAME.get(mailbox.path.lower())
+        if mailbox.role is None and role is not None and role not in taken:
+            taken.add(role)
+            completed.append(replace(mailbox, role=role))
+        else:
+            completed.append(mailbox)
+    return completed

@@ -1,0 +1,259 @@
+"""Who may use which connection of an account, and when a new one is tried.
+
+An account has one watching connection and a few working ones. A working connection belongs to one user at a time; the
+next gets one that has the wanted mailbox selected, if there is any. Unused ones are closed after a while, so an idle
+account holds none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.backends.imap.connection import Endpoint
+from app.backends.imap.session import Session
+from app.backends.sasl import Credential
+from app.errors import RateLimited, TimedOut, Unreachable
+from app.mail.types import ServerLogin
+from app.security.netguard import NetGuard
+
+T = TypeVar("T")
+
+WORKING_CONNECTIONS = 4
+"""Of an account's budget of five, with the one that watches."""
+HOST_CONNECTIONS = 4_000
+IDLE_SECONDS = 60.0
+WAIT_SECONDS = 30.0
+DRAIN_SECONDS = 5.0
+"""How long a command that nobody waits for any more may keep its connection."""
+FAILURES_TO_OPEN = 5
+OPEN_SECONDS = 5.0
+RECONNECT_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+    """Seconds to wait before each try to connect that nobody asked for: 0, 1, 2, 4 … 30, spread by a fifth."""
+    for seconds in RECONNECT_SECONDS:
+        yield seconds * jitter(0.8, 1.2)
+    while True:
+        yield RECONNECT_SECONDS[-1] * jitter(0.8, 1.2)
+
+
+@dataclass(slots=True)
+class Host:
+    """One mail server as all its accounts see it: a circuit breaker over failed connects, and a count of connections.
+
+    Refused logins and refused commands say nothing about the host's reach and never count.
+    """
+
+    limit: int = HOST_CONNECTIONS
+    connections: int = 0
+    _failures: int = 0
+    _closed_until: float = 0.0
+
+    def check(self, now: float) -> None:
+        """Raises Unreachable while the breaker is open, RateLimited when the host has all its connections."""
+        if now < self._closed_until:
+            raise Unreachable("The mail server could not be reached just now")
+        if self.connections >= self.limit:
+            raise RateLimited("Too many connections to this mail server")
+
+    def let_go(self) -> None:
+        self.connections -= 1
+
+    def note_success(self) -> None:
+        self._failures = 0
+
+    def note_failure(self, now: float) -> None:
+        """Open the breaker after FAILURES_TO_OPEN failed connects in a row, and again after each one more."""
+        self._failures += 1
+        if self._failures >= FAILURES_TO_OPEN:
+            self._closed_until = now + OPEN_SECONDS
+
+
+@dataclass(slots=True)
+class Hosts:
+    """The hosts of this process, by name and port."""
+
+    _hosts: dict[tuple[str, int], Host] = field(default_factory=dict)
+
+    def at(self, host: str, port: int) -> Host:
+        return self._hosts.setdefault((host.lower(), port), Host())
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What it takes to connect to one account's mail server."""
+
+    login: ServerLogin
+    guard: NetGuard
+    tls: ssl.SSLContext = field(repr=False)
+    hosts: Hosts = field(repr=False)
+    is_token: bool = False
+
+    async def open(self) -> Session:
+        """A new session, at an address that was checked this time.
+
+        Raises AddressNotAllowed, Unreachable, CertificateRefused, TimedOut, LoginRefused, ServerProtocolError.
+        """
+        login = self.login
+        host = self.hosts.at(login.host, login.port)
+        host.check(time.monotonic())
+        addresses = await self.guard.addresses(login.host)
+        endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls)
+        host.connections += 1
+        try:
+            session = await Session.open(endpoint, Credential(login.username, login.password, self.is_token))
+        except BaseException as error:
+            host.connections -= 1
+            if isinstance(error, Unreachable) and error.is_retryable and error.origin is None:
+                host.note_failure(time.monotonic())
+            raise
+        host.note_success()
+        session.on_closed(host.let_go)
+        return session
+
+
+class Pool:
+    """The working connections of one account."""
+
+    def __init__(
+        self,
+        open_session: Callable[[], Awaitable[Session]],
+        *,
+        limit: int = WORKING_CONNECTIONS,
+        idle_seconds: float = IDLE_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._open_session = open_session
+        self._limit = limit
+        self._idle_seconds = idle_seconds
+        self._wait_seconds = wait_seconds
+        self._idle: dict[Session, asyncio.TimerHandle] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._open = 0
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[Session]:
+        """A connection for the time of the block, if possible one that has this mailbox selected.
+
+        Raises what `Origin.open` raises; RateLimited when none comes free within WAIT_SECONDS.
+        """
+        session = await self._take(mailbox, is_new=is_new)
+        try:
+            yield session
+        finally:
+            self._give_back(session)
+
+    async def read(self, mailbox: str | None, operation: Callable[[Session], Awaitable[T]]) -> T:
+        """Run what may be run twice: once more on a new connection where a used one proved to be lost."""
+        async with self.session(mailbox) as session:
+            was_used = session.was_used
+            try:
+                return await operation(session)
+            except Unreachable as error:
+                if not was_used or isinstance(error, TimedOut):
+                    raise
+        async with self.session(mailbox, is_new=True) as session:
+            return await operation(session)
+
+    def close(self) -> None:
+        """Close what is unused now, and what is in use when it comes back."""
+        self._is_closed = True
+        for session in list(self._idle):
+            self._retire(session)
+
+    async def _take(self, mailbox: str | None, *, is_new: bool) -> Session:
+        while True:
+            self._forget_lost()
+            session = None if is_new else self._best(mailbox)
+            if session is not None:
+                self._idle.pop(session).cancel()
+                return session
+            if is_new and self._open >= self._limit and self._idle:
+                self._retire(next(iter(self._idle)))
+            if self._open < self._limit:
+                return await self._open_one()
+            await self._wait_turn()
+
+    def _best(self, mailbox: str | None) -> Session | None:
+        """An unused session: one with this mailbox selected, else the one used last."""
+        unused = list(self._idle)
+        there = (session for session in unused if session.selected and session.selected.name == mailbox)
+        return next(there, unused[-1] if unused else None)
+
+    async def _open_one(self) -> Session:
+        self._open += 1
+        try:
+            return await self._open_session()
+        except BaseException:
+            self._open -= 1
+            self._wake_one()
+            raise
+
+    async def _wait_turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn
+        except TimeoutError:
+            raise RateLimited("All connections of this account are in use") from None
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._wake_one()
+            raise
+        finally:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _give_back(self, session: Session) -> None:
+        """Make a session free for the next; one whose command was abandoned when that has ended, or soon dropped."""
+        session.was_used = True
+        protocol = session.protocol
+        loop = asyncio.get_running_loop()
+        if protocol.lost is None and not protocol.is_quiet:
+            self._drain(session)
+            return
+        if protocol.lost is not None or self._is_closed:
+            self._retire(session)
+            return
+        self._idle[session] = loop.call_later(self._idle_seconds, self._retire, session)
+        self._wake_one()
+
+    def _drain(self, session: Session) -> None:
+        protocol = session.protocol
+        patience = asyncio.get_running_loop().call_later(DRAIN_SECONDS, protocol.drop, TimedOut())
+
+        def end() -> None:
+            patience.cancel()
+            self._give_back(session)
+
+        protocol.when_quiet(end)
+
+    def _forget_lost(self) -> None:
+        for session in [session for session in self._idle if session.protocol.lost is not None]:
+            self._retire(session)
+
+    def _retire(self, session: Session) -> None:
+        timer = self._idle.pop(session, None)
+        if timer is not None:
+            timer.cancel()
+        session.close()
+        self._open -= 1
+        self._wake_one()

@@ -1,0 +1,341 @@
+"""A logged-in IMAP connection with typed commands, the fallback beside each.
+
+What a server advertises is a promise; of what must be ENABLED only what `ENABLED` confirms is believed (iCloud
+advertises QRESYNC and never confirms it). The selected mailbox is remembered, so that the next command in the same one
+costs one round trip; where it isn't selected, SELECT and a reading command leave together. UID commands only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from app.backends.imap.connection import (
+    Completion,
+    Endpoint,
+    Exchange,
+    ImapProtocol,
+    LiteralStream,
+    open_connection,
+)
+from app.backends.sasl import Credential
+from app.errors import MailboxNotFound, MessageNotFound, PartNotFound, ServerProtocolError, ServerRefused, Unreachable
+from app.wire.imap import commands
+from app.wire.imap.codes import ResponseCode
+from app.wire.imap.commands import BodySection, KnownState
+from app.wire.imap.encode import Command
+from app.wire.imap.fetch import FetchedMessage, Section, is_fetch, parse_fetch
+from app.wire.imap.framing import Response
+from app.wire.imap.response_parser import parse_response
+from app.wire.imap.responses import (
+    Enabled,
+    ESearchResult,
+    Exists,
+    MailboxFlags,
+    Namespaces,
+    SearchResult,
+    ServerResponse,
+    Status,
+)
+from app.wire.imap.search import SearchKey
+from app.wire.imap.sets import SequenceSet
+
+WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
+"""What is asked for by ENABLE where it is offered (RFC 5161)."""
+CLIENT_ID = {"name": "Postgate"}
+IDLE_END_SECONDS = 30.0
+TEMPORARY_CODES = frozenset({"INUSE", "UNAVAILABLE", "SERVERBUG", "LIMIT"})
+
+Take = Callable[[Response], None]
+
+
+@dataclass(slots=True)
+class Selected:
+    """The selected mailbox as SELECT told. `highest_modseq` 0: it keeps none."""
+
+    name: str
+    uid_validity: int = 0
+    uid_next: int = 0
+    highest_modseq: int = 0
+    exists: int = 0
+    permanent_flags: frozenset[str] = frozenset()
+    """In lower case; with `\\*` any keyword is kept."""
+
+
+class Session:
+    """One connection for one user at a time; see `pool` for who may use it when."""
+
+    def __init__(self, protocol: ImapProtocol) -> None:
+        self.protocol = protocol
+        self.enabled: frozenset[str] = frozenset()
+        self.prefix = ""
+        self.delimiter: str | None = "/"
+        self.selected: Selected | None = None
+        self.was_used = False
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, credential: Credential) -> Session:
+        """Connect, log in and agree on extensions. Raises what `open_connection` raises."""
+        session = cls(await open_connection(endpoint, credential))
+        try:
+            await session._agree()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def close(self) -> None:
+        self.protocol.leave()
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Call back once when the connection has ended, now if it has."""
+        if self.protocol.lost is not None:
+            callback()
+        else:
+            self.protocol.on_lost.append(callback)
+
+    # ---- capabilities
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these are offered; what needs ENABLE counts only when it was confirmed."""
+        return all(name in self.enabled if name in WANTED else name in self.protocol.offered for name in names)
+
+    @property
+    def keeps_modseq(self) -> bool:
+        """Whether CONDSTORE can be used: it needs no ENABLE, any command of it turns it on (RFC 7162 §3.1)."""
+        return "CONDSTORE" in self.protocol.offered or self.has("QRESYNC")
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether mailbox names are UTF-8 on the wire."""
+        return bool(self.enabled & {"UTF8=ACCEPT", "IMAP4REV2"})
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Those that may be used."""
+        return frozenset(self.protocol.offered) - frozenset(WANTED) | self.enabled
+
+    async def _agree(self) -> None:
+        """ENABLE, ID and NAMESPACE in one round trip; a server that refuses one goes without."""
+        offered = self.protocol.offered
+        wanted = [name for name in WANTED if name in offered] if "ENABLE" in offered else []
+        asked = [commands.enable(wanted)] if wanted else []
+        asked += [commands.identify(CLIENT_ID)] if "ID" in offered else []
+        asked += [commands.namespace()] if "NAMESPACE" in offered else []
+        for completion in await self.run(*asked):
+            for response in self.parsed(completion):
+                if isinstance(response, Enabled):
+                    self.enabled |= response.names & frozenset(WANTED)
+                elif isinstance(response, Namespaces) and response.personal:
+                    self.prefix, self.delimiter = response.personal[0]
+
+    # ---- running commands
+
+    async def run(self, *asked: Command) -> list[Completion]:
+        """Run commands, pipelined, and return how each ended, in order."""
+        exchanges = [self._exchange(command) for command in asked]
+        try:
+            for exchange in exchanges:
+                await self.protocol.submit(exchange)
+            return [await self.protocol.settle(exchange) for exchange in exchanges]
+        except BaseException:
+            for exchange in exchanges:
+                exchange.abandon()
+            raise
+
+    async def do(self, command: Command) -> Completion:
+        """Run one command that must succeed. Raises ServerRefused, ServerProtocolError."""
+        return (await self.run(command))[0].check()
+
+    def parsed(self, completion: Completion) -> list[ServerResponse]:
+        """The untagged responses of a command, but FETCH, which is read where it is expected."""
+        return [
+            parse_response(response, is_utf8=self.is_utf8)
+            for response in completion.responses
+            if not is_fetch(response)
+        ]
+
+    def codes(self, completion: Completion, name: str) -> list[ResponseCode]:
+        """The response codes of this name, untagged ones first."""
+        statuses = [response for response in self.parsed(completion) if isinstance(response, Status)]
+        found = [*(status.code for status in statuses), completion.code]
+        return [code for code in found if code is not None and code.name == name]
+
+    def _exchange(self, command: Command, take: Take | None = None) -> Exchange:
+        return Exchange(command, self.protocol.new_tag(), take=take)
+
+    # ---- selecting
+
+    async def select(self, name: str, *, known: KnownState | None = None) -> tuple[Selected, Completion]:
+        """Select a mailbox, also when it is selected already. Raises MailboxNotFound, ServerRefused."""
+        completion = (await self.run(self._select_command(name, known)))[0]
+        return self._selected_by(name, completion), completion
+
+    async def in_mailbox(self, name: str, *asked: Command) -> list[Completion]:
+        """Run reading commands in a mailbox; SELECT leaves with them where it must. Each has succeeded.
+
+        What changes mail is to be run after `ensure`: only then is it known where it would be done.
+        """
+        if self.selected is not None and self.selected.name == name:
+            return [completion.check() for completion in await self.run(*asked)]
+        self.selected = None
+        first, *rest = await self.run(self._select_command(name), *asked)
+        self._selected_by(name, first)
+        return [completion.check() for completion in rest]
+
+    async def ensure(self, name: str) -> Selected:
+        """The mailbox, selected now where it wasn't."""
+        if self.selected is None or self.selected.name != name:
+            await self.select(name)
+        assert self.selected is not None
+        return self.selected
+
+    def _select_command(self, name: str, known: KnownState | None = None) -> Command:
+        condstore = self.keeps_modseq and not self.has("QRESYNC")
+        known = known if self.has("QRESYNC") else None
+        return commands.select(name, known=known, condstore=condstore, is_utf8=self.is_utf8)
+
+    def _selected_by(self, name: str, completion: Completion) -> Selected:
+        self.selected = None
+        if completion.status != "OK":
+            code = completion.code.name if completion.code else ""
+            if completion.status == "NO" and code not in TEMPORARY_CODES:
+                raise MailboxNotFound(f"The mail server does not open this mailbox: {completion.origin.response}")
+            completion.check()
+        selected = Selected(name)
+        for response in self.parsed(completion):
+            _note(selected, response)
+        if not selected.uid_validity:
+            raise ServerProtocolError("The server selects a mailbox without UIDVALIDITY")
+        self.selected = selected
+        return selected
+
+    # ---- fetching
+
+    async def fetch(
+        self,
+        name: str,
+        uids: SequenceSet,
+        items: Iterable[str | BodySection],
+        *,
+        changed_since: int | None = None,
+    ) -> dict[int, FetchedMessage]:
+        """UID → what was fetched; a UID that is gone is absent."""
+        asked = commands.fetch(uids, items, changed_since=changed_since)
+        return fetched((await self.in_mailbox(name, asked))[0])
+
+    async def stream(self, name: str, uid: int, section: BodySection) -> AsyncIterator[bytes]:
+        """One section's bytes as they arrive, held to about 0.5 MiB whatever the size.
+
+        Raises MessageNotFound, PartNotFound. Whoever stops early leaves the connection to be dropped.
+        """
+        sink = LiteralStream(self.protocol.pause_reading, self.protocol.resume_reading)
+        asked = commands.fetch(SequenceSet.of([uid]), ["UID", section])
+        exchange = Exchange(asked, self.protocol.new_tag(), sink=sink)
+        select = None
+        if self.selected is None or self.selected.name != name:
+            self.selected = None
+            select = self._exchange(self._select_command(name))
+            await self.protocol.submit(select)
+        await self.protocol.submit(exchange)
+        try:
+            if select is not None:
+                self._selected_by(name, await self.protocol.settle(select))
+            async for chunk in sink:
+                yield chunk
+            completion = (await self.protocol.settle(exchange)).check()
+        finally:
+            if not exchange.is_done:
+                self.protocol.drop(Unreachable("A download was given up"))
+            sink.release()
+        if not sink.is_started:
+            yield _inline_section(fetched(completion), uid)
+
+    async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:
+        """Send a UID FETCH in the selected mailbox, to be settled later: so the next batch is on its way meanwhile."""
+        exchange = self._exchange(commands.fetch(uids, items))
+        await self.protocol.submit(exchange)
+        return exchange
+
+    # ---- idling
+
+    async def begin_idle(self, seconds: float) -> Exchange:
+        """IDLE, for so many seconds at most. What comes goes to `on_untagged`. Raises ServerRefused."""
+        exchange = Exchange(commands.idle(), self.protocol.new_tag(), timeout_seconds=seconds)
+        await self.protocol.submit(exchange)
+        if await self.protocol.go_ahead(exchange) is None:
+            completion = await self.protocol.settle(exchange)
+            raise ServerRefused(origin=completion.origin)
+        return exchange
+
+    async def end_idle(self, exchange: Exchange) -> None:
+        """DONE. Raises ServerProtocolError, ServerRefused, Unreachable; TimedOut where the server has fallen silent."""
+        self.protocol.send(b"DONE")
+        self.protocol.renew_deadline(exchange, IDLE_END_SECONDS)
+        (await self.protocol.settle(exchange)).check()
+
+    # ---- searching
+
+    async def search(self, name: str, key: SearchKey) -> SequenceSet:
+        """The UIDs of a mailbox that match: ESEARCH, whose answer is a set, else SEARCH."""
+        returning = ["ALL"] if "ESEARCH" in self.protocol.offered or self.has("IMAP4REV2") else None
+        asked = commands.search(key, returning=returning, is_utf8=self.is_utf8)
+        completion = (await self.in_mailbox(name, asked))[0]
+        for response in self.parsed(completion):
+            if isinstance(response, ESearchResult):
+                return response.all or SequenceSet()
+            if isinstance(response, SearchResult):
+                return SequenceSet.of(response.numbers)
+        return SequenceSet()
+
+
+def fetched(completion: Completion) -> dict[int, FetchedMessage]:
+    """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together."""
+    messages: dict[int, FetchedMessage] = {}
+    for response in completion.responses:
+        if is_fetch(response):
+            message = parse_fetch(response)
+            if message.uid is not None:
+                earlier = messages.get(message.uid)
+                messages[message.uid] = message if earlier is None else _joined(earlier, message)
+    return messages
+
+
+def _joined(earlier: FetchedMessage, later: FetchedMessage) -> FetchedMessage:
+    """Two responses about one message: another client's flag change may come between, without the items asked."""
+    later.sections = {**earlier.sections, **later.sections}
+    for name in ("flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id"):
+        if getattr(later, name) is None:
+            setattr(later, name, getattr(earlier, name))
+    return later
+
+
+def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
+    message = messages.get(uid)
+    if message is None:
+        raise MessageNotFound
+    section: Section = next(iter(message.sections.values()), None)
+    if not isinstance(section, bytes):
+        raise PartNotFound
+    return section
+
+
+def _note(selected: Selected, response: ServerResponse) -> None:
+    if isinstance(response, Exists):
+        selected.exists = response.count
+    elif isinstance(response, MailboxFlags) and not selected.permanent_flags:
+        selected.permanent_flags = frozenset(flag.lower() for flag in response.flags)
+    elif isinstance(response, Status) and response.code is not None:
+        _note_code(selected, response.code)
+
+
+def _note_code(selected: Selected, code: ResponseCode) -> None:
+    match code.name:
+        case "UIDVALIDITY":
+            selected.uid_validity = code.number
+        case "UIDNEXT":
+            selected.uid_next = code.number
+        case "HIGHESTMODSEQ":
+            selected.highest_modseq = code.number
+        case "PERMANENTFLAGS":
+            selected.permanent_flags = frozenset(word.lower() for word in code.words)

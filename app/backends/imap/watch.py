@@ -1,0 +1,260 @@
+"""Hearing of changes in every mailbox of an account, by the best means that the server confirms.
+
+1. NOTIFY (RFC 5465): one connection, nothing selected, a STATUS for each change anywhere; a slow sweep behind it.
+2. IDLE on INBOX, and a LIST-STATUS sweep over all mailboxes every 3 to 15 s.
+3. IDLE on INBOX, and pipelined STATUS, more rarely the more mailboxes there are.
+4. NOOP in INBOX every 10 s where there is no IDLE, with the same STATUS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from app.backends.imap.connection import Exchange
+from app.backends.imap.listing import list_mailboxes, with_status
+from app.backends.imap.session import Session
+from app.errors import ServerProtocolError, ServerRefused
+from app.mail.backend import OriginMailbox, Signal, SyncMode
+from app.mail.types import Mailbox
+from app.wire.imap import commands
+from app.wire.imap.commands import EventGroup
+from app.wire.imap.fetch import is_fetch
+from app.wire.imap.framing import Response
+from app.wire.imap.response_parser import parse_response
+from app.wire.imap.responses import Exists, Expunged, ListedMailbox, MailboxStatus, ServerResponse, Status, Vanished
+
+INBOX = "INBOX"
+EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")
+
+BACKGROUND_SWEEP_SECONDS = 300.0
+"""Behind NOTIFY, for what it loses; it also keeps the connection alive and shows that it is."""
+NEW_MAILBOX_SWEEP_SECONDS = 15.0
+"""Soon after mailboxes were made: Dovecot was seen to lose events then."""
+SWEEP_SECONDS = (3.0, 15.0)
+STATUS_SWEEP_SECONDS = (10.0, 30.0)
+STATUS_MAILBOXES = 100
+"""The number of mailboxes for which these seconds hold; with ten times as many each sweep is ten times as rare."""
+POLL_SECONDS = 10.0
+LONGEST_SECONDS = 540.0
+"""No connection is silent for longer: servers may end an IDLE after 30 min, NAT boxes forget one in 10."""
+
+
+class ImapWatch:
+    """A running watch. Signals are merged while nobody takes them, so they never pile up."""
+
+    def __init__(self, session: Session, mailboxes: Iterable[Mailbox]) -> None:
+        self._session = session
+        self._known = {mailbox.origin_name: _origin_mailbox(mailbox) for mailbox in mailboxes}
+        self._touched: set[str] = set()
+        self._status: dict[str, OriginMailbox] = {}
+        self._is_everywhere = self._is_sweeping = False
+        self._news = asyncio.Event()
+        self._idling: Exchange | None = None
+        self._next_sweep = self._pace = 0.0
+        self._mode = SyncMode.POLL
+
+    @property
+    def mode(self) -> SyncMode:
+        return self._mode
+
+    @classmethod
+    async def start(cls, session: Session, mailboxes: Iterable[Mailbox]) -> ImapWatch:
+        """Begin by the best strategy. The session is the watch's own from now on. Raises MailServerError."""
+        watch = cls(session, mailboxes)
+        session.protocol.on_untagged = watch._hear
+        session.on_closed(watch._news.set)
+        if not await watch._start_notify():
+            await watch._start_selected()
+        return watch
+
+    def close(self) -> None:
+        self._session.close()
+
+    async def signals(self) -> AsyncIterator[Signal]:
+        """Ends only by an error: Unreachable when the connection is lost."""
+        try:
+            while True:
+                await self._wait()
+                if signal := self._take():
+                    yield signal
+        finally:
+            self.close()
+
+    # ---- hearing
+
+    def _hear(self, response: Response) -> None:
+        """Take any untagged response, asked for or not."""
+        if is_fetch(response):
+            self._touch(INBOX)
+            return
+        try:
+            self._read(parse_response(response, is_utf8=self._session.is_utf8))
+        except ServerProtocolError:
+            self._be_everywhere()
+
+    def _read(self, response: ServerResponse) -> None:
+        match response:
+            case MailboxStatus():
+                self._hear_status(response)
+            case ListedMailbox() if not self._is_sweeping:
+                self._next_sweep = min(self._next_sweep, time.monotonic() + NEW_MAILBOX_SWEEP_SECONDS)
+                self._be_everywhere()
+            case Exists() | Expunged() | Vanished():
+                self._touch(INBOX)
+            case Status(code=code) if code is not None and code.name == "NOTIFICATIONOVERFLOW":
+                self._choose_selected()
+                self._be_everywhere()
+            case _:
+                pass
+
+    def _hear_status(self, response: MailboxStatus) -> None:
+        known = self._known.get(response.name)
+        if known is not None:
+            self._note(with_status(known, response))
+        elif not self._is_sweeping:
+            self._be_everywhere()
+
+    def _note(self, mailbox: OriginMailbox) -> None:
+        """Signal a mailbox that isn't as it was last heard."""
+        if self._known.get(mailbox.origin_name) != mailbox:
+            self._known[mailbox.origin_name] = mailbox
+            self._status[mailbox.origin_name] = mailbox
+            self._touch(mailbox.origin_name)
+
+    def _touch(self, name: str) -> None:
+        self._touched.add(name)
+        self._news.set()
+
+    def _be_everywhere(self) -> None:
+        self._is_everywhere = True
+        self._news.set()
+
+    def _take(self) -> Signal | None:
+        """What was heard since the last signal, None for nothing."""
+        if not (self._touched or self._is_everywhere):
+            return None
+        names = frozenset() if self._is_everywhere else frozenset(self._touched)
+        signal = Signal(names, tuple(self._status.values()))
+        self._touched.clear()
+        self._status.clear()
+        self._is_everywhere = False
+        return signal
+
+    # ---- waiting
+
+    async def _wait(self) -> None:
+        """Wait until something was heard; sweep when it is time for that."""
+        self._raise_if_lost()
+        if self._next_sweep <= time.monotonic():
+            await self._sweep()
+        if not self._news.is_set():
+            await self._listen(self._next_sweep - time.monotonic())
+        self._raise_if_lost()
+        self._news.clear()
+
+    async def _listen(self, seconds: float) -> None:
+        if self._mode in (SyncMode.IDLE, SyncMode.SWEEP):
+            await self._start_idle()
+        is_polling = self._mode is SyncMode.POLL
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, POLL_SECONDS) if is_polling else seconds)):
+                await self._news.wait()
+        except TimeoutError:
+            if is_polling:
+                await self._session.do(commands.noop())
+
+    def _raise_if_lost(self) -> None:
+        lost = self._session.protocol.lost
+        if lost is not None:
+            raise type(lost)(lost.detail, lost.origin)
+
+    # ---- strategies
+
+    async def _start_notify(self) -> bool:
+        """NOTIFY for all mailboxes with nothing selected; False where it isn't offered or is refused."""
+        if not self._session.has("NOTIFY"):
+            return False
+        groups = [EventGroup("personal", EVENTS)]
+        asked = commands.notify(groups, with_status=True, is_utf8=self._session.is_utf8)
+        completion = (await self._session.run(asked))[0]
+        if completion.status == "OK":
+            self._mode = SyncMode.NOTIFY
+            self._next_sweep = time.monotonic() + BACKGROUND_SWEEP_SECONDS
+        return completion.status == "OK"
+
+    async def _start_selected(self) -> None:
+        await self._session.select(INBOX)
+        self._choose_selected()
+
+    def _choose_selected(self) -> None:
+        """The best of the strategies that work with INBOX selected."""
+        if not self._session.has("IDLE"):
+            self._mode = SyncMode.POLL
+        else:
+            self._mode = SyncMode.IDLE if self._session.has("LIST-EXTENDED", "LIST-STATUS") else SyncMode.SWEEP
+        self._next_sweep = 0.0
+
+    async def _start_idle(self) -> None:
+        if self._idling is not None:
+            return
+        await self._session.ensure(INBOX)
+        try:
+            self._idling = await self._session.begin_idle(LONGEST_SECONDS + 60)
+        except ServerRefused:
+            self._mode = SyncMode.POLL
+
+    async def _stop_idle(self) -> None:
+        idling, self._idling = self._idling, None
+        if idling is not None:
+            await self._session.end_idle(idling)
+
+    # ---- sweeping
+
+    async def _sweep(self) -> None:
+        """Ask for the numbers of all mailboxes, and signal those that changed."""
+        await self._stop_idle()
+        before = len(self._touched)
+        self._is_sweeping = True
+        try:
+            self._compare(await list_mailboxes(self._session))
+        finally:
+            self._is_sweeping = False
+        self._schedule(found=len(self._touched) > before)
+
+    def _compare(self, mailboxes: Sequence[OriginMailbox]) -> None:
+        found = {mailbox.origin_name: mailbox for mailbox in mailboxes}
+        if found.keys() != self._known.keys():
+            self._be_everywhere()
+        for mailbox in mailboxes:
+            self._note(mailbox)
+        self._known = found
+
+    def _schedule(self, *, found: bool) -> None:
+        """The next sweep: soon after one that found something, later and later while nothing happens."""
+        shortest, longest = SWEEP_SECONDS
+        if self._mode is SyncMode.NOTIFY:
+            shortest = longest = BACKGROUND_SWEEP_SECONDS
+        elif not self._session.has("LIST-EXTENDED", "LIST-STATUS"):
+            rarity = max(1.0, len(self._known) / STATUS_MAILBOXES)
+            shortest, longest = (seconds * rarity for seconds in STATUS_SWEEP_SECONDS)
+        self._pace = shortest if found else max(shortest, self._pace * 1.5)
+        self._next_sweep = time.monotonic() + min(self._pace, longest, LONGEST_SECONDS)
+
+
+def _origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
+    """A mailbox as it is in the index, to be compared with what the origin says."""
+    return OriginMailbox(
+        origin_name=mailbox.origin_name,
+        path=mailbox.path,
+        delimiter=mailbox.delimiter,
+        role=mailbox.role,
+        is_selectable=mailbox.is_selectable,
+        is_subscribed=mailbox.is_subscribed,
+        uid_validity=mailbox.uid_validity,
+        uid_next=mailbox.uid_next,
+        highest_modseq=mailbox.highest_modseq or None,
+        total=mailbox.total,
+        unread=mailbox.unread,
+    )
