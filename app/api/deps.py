@@ -1,0 +1,153 @@
+"""What routes ask for by annotation: the caller's rights, the account, the services.
+
+The right that a route needs stands in its signature: `account: ReadableAccount` is the account of the path, checked
+against the token, which holds `mail.read`. An account that the token may not see and one that does not exist look
+alike. `Access.scope` can be read without a request, and a test holds every route to having one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Path
+from fastapi.requests import HTTPConnection
+
+from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
+from app.mail.types import AccountId
+from app.services.accounts import Accounts
+from app.services.callers import Caller, Scope
+from app.services.states import States
+from app.services.tokens import Tokens
+from app.settings import Settings
+
+__all__ = [
+    "AdminCaller",
+    "AdministeredAccount",
+    "Caller",
+    "CurrentCaller",
+    "DeletableAccount",
+    "MailboxesAccount",
+    "ModifiableAccount",
+    "PublicAccess",
+    "PushAccount",
+    "PushCaller",
+    "ReadableAccount",
+    "ReadingCaller",
+    "Scope",
+    "SendingAccount",
+    "Services",
+    "SettingsAccount",
+    "services_of",
+]
+
+_CALLER_KEY = "postgate.caller"
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """Every service that a route may call; the application holds it as `app.state.services`."""
+
+    settings: Settings
+    tokens: Tokens
+    accounts: Accounts
+    states: States
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    return cast("Services", connection.app.state.services)
+
+
+async def authenticate(connection: HTTPConnection) -> Caller:
+    """Who calls, by `Authorization: Bearer`; checked once a request. NotAuthenticated, NotPermitted."""
+    known = connection.scope.get(_CALLER_KEY)
+    if known is not None:
+        return cast("Caller", known)
+    kind, _, secret = connection.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer":
+        raise NotAuthenticated
+    services = services_of(connection)
+    caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
+    _check_origin(connection, services.settings, caller)
+    connection.scope[_CALLER_KEY] = caller
+    return caller
+
+
+def _check_origin(connection: HTTPConnection, settings: Settings, caller: Caller) -> None:
+    """A token that names the pages it is for works from no other."""
+    origin = connection.headers.get("origin")
+    if caller.origins is None or origin is None:
+        return
+    if not is_origin_allowed(origin, connection.headers.get("host", ""), settings, caller):
+        raise NotPermitted("The token may not be used from pages of this origin")
+
+
+def is_origin_allowed(origin: str, host: str, settings: Settings, caller: Caller | None) -> bool:
+    """Whether a page of `origin` may call: one of our own, one of the install's list, or one of the token's."""
+    if origin.partition("://")[2] == host and host:
+        return True
+    of_token = caller.origins if caller is not None else None
+    return origin in settings.cors_origins or (of_token is not None and origin in of_token)
+
+
+class Access:
+    """A dependency that declares and checks what a route needs; `scope` None is open to everyone."""
+
+    def __init__(self, scope: Scope | None) -> None:
+        self.scope = scope
+
+
+class _Public(Access):
+    async def __call__(self) -> None:
+        """Nothing to check."""
+
+
+class _CallerWith(Access):
+    async def __call__(self, connection: HTTPConnection) -> Caller:
+        caller = await authenticate(connection)
+        assert self.scope is not None
+        caller.require(self.scope)
+        return caller
+
+
+AccountPath = Annotated[
+    str,
+    Path(
+        alias="account_id",
+        description="An account's id, or `me`: the account of a token that holds one.",
+        max_length=100,
+    ),
+]
+
+
+class _AccountFor(Access):
+    async def __call__(self, connection: HTTPConnection, account_id: AccountPath) -> AccountId:
+        caller = await authenticate(connection)
+        assert self.scope is not None
+        caller.require(self.scope)
+        account = caller.account(account_id)
+        if not await services_of(connection).accounts.exists(account):
+            raise AccountNotFound
+        return account
+
+
+async def _current_caller(connection: HTTPConnection) -> Caller:
+    return await authenticate(connection)
+
+
+PublicAccess = Depends(_Public(None))
+"""For `dependencies=` of a route that needs no token."""
+CurrentCaller = Annotated[Caller, Depends(_current_caller)]
+"""The caller beside an account of the path; no right of its own."""
+AdminCaller = Annotated[Caller, Depends(_CallerWith(Scope.ADMIN))]
+PushCaller = Annotated[Caller, Depends(_CallerWith(Scope.PUSH))]
+ReadingCaller = Annotated[Caller, Depends(_CallerWith(Scope.MAIL_READ))]
+
+ReadableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_READ))]
+ModifiableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_MODIFY))]
+DeletableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_DELETE))]
+SendingAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_SEND))]
+MailboxesAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAILBOXES))]
+SettingsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.SETTINGS))]
+PushAccount = Annotated[AccountId, Depends(_AccountFor(Scope.PUSH))]
+AdministeredAccount = Annotated[AccountId, Depends(_AccountFor(Scope.ADMIN))]

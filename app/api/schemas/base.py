@@ -1,0 +1,90 @@
+"""What all shapes have in common, and the shapes that many routes answer with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
+
+from app.mailstore.rows import iso
+from app.services.accounts import SyncState
+
+T = TypeVar("T")
+
+Integer = Annotated[int, Strict()]
+"""An integer that no string or boolean passes for."""
+Boolean = Annotated[bool, Strict()]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.~-]+$")]
+Time = Annotated[datetime, PlainSerializer(lambda time: iso(round(time.timestamp() * 1000)), return_type=str)]
+"""RFC 3339 in UTC, to the second."""
+
+
+def time_of(ms: int) -> datetime:
+    """A time of ours (ms since 1970) for an answer."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+class RequestModel(BaseModel):
+    """A body that callers send: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AnswerModel(BaseModel):
+    """An object that callers get: every field is always there."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class Sync(AnswerModel):
+    """How fresh what is shown of an account is."""
+
+    status: str = Field(description="initial (lists already work), live, down or paused")
+    mode: str = Field(description="How changes reach us: notify, idle, sweep, poll or embedded")
+    lag_seconds: int = Field(description="Seconds since the origin last confirmed this state; 0 while it is watched")
+    checked_at: Time | None
+
+    @classmethod
+    def of(cls, state: SyncState) -> Sync:
+        checked_at = time_of(state.checked_at_ms) if state.checked_at_ms else None
+        return cls(status=state.status, mode=state.mode, lag_seconds=state.lag_seconds, checked_at=checked_at)
+
+
+class Page(AnswerModel, Generic[T]):
+    """A part of a list."""
+
+    items: list[T]
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+
+
+class ProblemOrigin(AnswerModel):
+    """What the mail server said."""
+
+    protocol: str
+    response: str
+    enhanced_code: str | None
+
+
+class ProblemFault(AnswerModel):
+    """One fault of the request: a JSON pointer into its body, or the name of a parameter."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class Problem(AnswerModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    origin: ProblemOrigin | None = None
+    errors: list[ProblemFault] = []

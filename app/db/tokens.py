@@ -1,0 +1,97 @@
+"""Queries on tokens and stream tickets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+
+from app.db.session import Database, Row, Statement, Transaction
+from app.db.tables import TICKET, TOKEN
+
+COLUMNS = (
+    TOKEN.c.id, TOKEN.c.kind, TOKEN.c.name, TOKEN.c.scopes, TOKEN.c.account_ids, TOKEN.c.mailbox_ids, TOKEN.c.senders,
+    TOKEN.c.origins, TOKEN.c.networks, TOKEN.c.family, TOKEN.c.is_used, TOKEN.c.created_by, TOKEN.c.created_at_ms,
+    TOKEN.c.expires_at_ms,
+)  # fmt: skip
+_IS_LIVE = or_(TOKEN.c.expires_at_ms.is_(None), TOKEN.c.expires_at_ms > bindparam("now_ms"))
+_BY_HASH: Statement = select(*COLUMNS).where(TOKEN.c.secret_hash == bindparam("secret_hash"))
+_BY_ID: Statement = select(*COLUMNS).where(TOKEN.c.id == bindparam("token_id"))
+_PAGE: Statement = (
+    select(*COLUMNS)
+    .where(TOKEN.c.id < bindparam("below_id"), TOKEN.c.kind != "refresh", _IS_LIVE)
+    .order_by(TOKEN.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_ORIGINS: Statement = select(TOKEN.c.origins).where(TOKEN.c.origins.is_not(None), _IS_LIVE).distinct()
+_ADD: Statement = insert(TOKEN)
+_USE: Statement = (
+    update(TOKEN).where(TOKEN.c.id == bindparam("token_id"), TOKEN.c.is_used.is_(False)).values(is_used=True)
+)
+_DELETE: Statement = delete(TOKEN).where(TOKEN.c.id == bindparam("token_id"))
+_DELETE_FAMILY: Statement = delete(TOKEN).where(TOKEN.c.family == bindparam("family_id"))
+_DELETE_EXPIRED: Statement = delete(TOKEN).where(
+    and_(TOKEN.c.expires_at_ms.is_not(None), TOKEN.c.expires_at_ms < bindparam("before_ms"))
+)
+_ADD_TICKET: Statement = insert(TICKET)
+_TAKE_TICKET: Statement = (
+    delete(TICKET)
+    .where(TICKET.c.secret_hash == bindparam("ticket_hash"))
+    .returning(TICKET.c.token_id, TICKET.c.expires_at_ms)
+)
+_DELETE_OLD_TICKETS: Statement = delete(TICKET).where(TICKET.c.expires_at_ms < bindparam("before_ms"))
+
+LAST_ID = "tok_~"
+"""Beyond every id: where a list from the newest begins."""
+
+
+async def find_by_hash(database: Database, secret_hash: str) -> Row | None:
+    return await database.row(_BY_HASH, secret_hash=secret_hash)
+
+
+async def find(database: Database, token_id: str) -> Row | None:
+    return await database.row(_BY_ID, token_id=token_id)
+
+
+async def list_newest(database: Database, below_id: str, limit: int, now_ms: int) -> list[Row]:
+    """Live tokens, newest first, refresh tokens left out."""
+    return list(await database.rows(_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
+
+
+async def live_origins(database: Database, now_ms: int) -> list[str]:
+    """The lists of origins of all live tokens, as JSON."""
+    return [row[0] for row in await database.rows(_ORIGINS, now_ms=now_ms)]
+
+
+async def add(transaction: Transaction, values: dict[str, Any]) -> None:
+    await transaction.execute_many(_ADD, [values])
+
+
+async def mark_used(transaction: Transaction, token_id: str) -> bool:
+    """False when it had been used before."""
+    return await transaction.execute(_USE, token_id=token_id) == 1
+
+
+async def remove(transaction: Transaction, token_id: str) -> bool:
+    return await transaction.execute(_DELETE, token_id=token_id) > 0
+
+
+async def remove_family(transaction: Transaction, family: str) -> None:
+    await transaction.execute(_DELETE_FAMILY, family_id=family)
+
+
+async def remove_expired(transaction: Transaction, before_ms: int) -> None:
+    """Tokens and tickets that ended before then."""
+    await transaction.execute(_DELETE_EXPIRED, before_ms=before_ms)
+    await transaction.execute(_DELETE_OLD_TICKETS, before_ms=before_ms)
+
+
+async def add_ticket(transaction: Transaction, secret_hash: str, token_id: str, expires_at_ms: int) -> None:
+    await transaction.execute_many(
+        _ADD_TICKET, [{"secret_hash": secret_hash, "token_id": token_id, "expires_at_ms": expires_at_ms}]
+    )
+
+
+async def take_ticket(transaction: Transaction, secret_hash: str) -> Row | None:
+    """The token's id and the time the ticket ends; it can be taken once."""
+    return await transaction.row(_TAKE_TICKET, ticket_hash=secret_hash)

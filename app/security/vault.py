@@ -1,0 +1,119 @@
+"""Credentials at rest: AES-256-GCM under a master key, bound to what they belong to.
+
+A sealed value is version (1 byte), key id (4), nonce (12), ciphertext with tag. The context (an account's id) is
+authenticated beside it, so that a value copied into another row does not open. Several master keys may be given, the
+newest last: it seals, all of them open. So a key is rotated by adding one, sealing anew, then dropping the old one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.errors import GatewayError
+from app.settings import Settings
+
+_VERSION = 1
+_KEY_BYTES = 32
+_ID_BYTES = 4
+_NONCE_BYTES = 12
+_HEAD_BYTES = 1 + _ID_BYTES + _NONCE_BYTES
+MASTER_KEY_FILE = "master.key"
+
+
+class MasterKeyError(GatewayError):
+    """The master key is missing, unreadable or not the one that sealed this."""
+
+    code = "master_key_error"
+    title = "The master key is missing or is not the right one"
+
+
+class Vault:
+    """Seals and opens small secrets."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """`keys`: 32 bytes each, oldest first."""
+        if not keys or any(len(key) != _KEY_BYTES for key in keys):
+            raise MasterKeyError(f"A master key is {_KEY_BYTES} bytes in base64")
+        self._keys = {_key_id(key): key for key in keys}
+        self._current = _key_id(keys[-1])
+
+    @classmethod
+    def of(cls, settings: Settings) -> Vault:
+        """The vault of this install; the first start makes its key."""
+        if settings.master_key is not None:
+            return cls(_keys_of(settings.master_key.get_secret_value()))
+        return cls(_read_or_make(settings.master_key_file or settings.data_dir / MASTER_KEY_FILE))
+
+    def seal(self, plain: bytes, context: str) -> bytes:
+        """Encrypt; only `open` with the same context gives it back."""
+        nonce = os.urandom(_NONCE_BYTES)
+        cipher = AESGCM(self._keys[self._current])
+        return bytes((_VERSION,)) + self._current + nonce + cipher.encrypt(nonce, plain, context.encode())
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Decrypt. Raises MasterKeyError when the key is not here, or the value was changed or moved."""
+        key_id, nonce = sealed[1 : 1 + _ID_BYTES], sealed[1 + _ID_BYTES : _HEAD_BYTES]
+        key = self._keys.get(key_id)
+        if key is None or sealed[0] != _VERSION:
+            raise MasterKeyError(f"This was sealed with the master key {key_id.hex()}, which is not here")
+        try:
+            return AESGCM(key).decrypt(nonce, sealed[_HEAD_BYTES:], context.encode())
+        except InvalidTag:
+            raise MasterKeyError("A sealed value was damaged, or belongs elsewhere") from None
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether the newest key sealed it."""
+        return sealed[1 : 1 + _ID_BYTES] == self._current
+
+    def signing_keys(self, purpose: str) -> tuple[bytes, ...]:
+        """A key for signing from each master key, newest first; each purpose has its own."""
+        ids = sorted(self._keys, key=lambda id_: id_ != self._current)
+        return tuple(hmac.digest(self._keys[id_], b"postgate signing " + purpose.encode(), "sha256") for id_ in ids)
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"postgate key id" + key).digest()[:_ID_BYTES]
+
+
+def _keys_of(text: str) -> list[bytes]:
+    try:
+        return [base64.b64decode(word, validate=True) for word in text.split()]
+    except binascii.Error:
+        raise MasterKeyError("The master key is not base64") from None
+
+
+def _read_or_make(path: Path) -> list[bytes]:
+    """The keys in a file, one a line; a file that isn't there is made, readable by its owner alone."""
+    try:
+        return _keys_of(path.read_text())
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MasterKeyError(f"The master key file cannot be read: {error.strerror}") from None
+    with contextlib.suppress(FileExistsError):  # another process of this install may have been faster
+        _write_new(path, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
+    return _keys_of(path.read_text())
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Put a file in place whole and durable, or not at all. FileExistsError where there is one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

@@ -1,0 +1,93 @@
+"""Who calls, and what they may: the rights that a token stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from app.errors import AccountNotFound, MailboxNotFound, NotPermitted
+from app.mail.types import AccountId, TokenId
+
+ME = "me"
+"""Stands for the one account of a token, wherever an account id may stand."""
+
+
+class Scope(StrEnum):
+    """What a token may do. `admin` is for server keys alone."""
+
+    MAIL_READ = "mail.read"
+    MAIL_MODIFY = "mail.modify"
+    MAIL_SEND = "mail.send"
+    MAIL_DELETE = "mail.delete"
+    MAILBOXES = "mailboxes"
+    SETTINGS = "settings"
+    PUSH = "push"
+    ADMIN = "admin"
+
+
+ACCOUNT_SCOPES = frozenset(Scope) - {Scope.ADMIN}
+"""All that a token for one user's accounts can hold."""
+
+
+class TokenKind(StrEnum):
+    SERVER = "server"
+    """A key of a back end: long-lived, may administer."""
+    ACCOUNT = "account"
+    """A token of a browser or a phone: short-lived, for one user's accounts."""
+    REFRESH = "refresh"
+    """Buys the next pair of tokens of a session; opens nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A token that was checked. None in a list of limits means: not limited."""
+
+    token_id: TokenId
+    kind: TokenKind
+    scopes: frozenset[Scope]
+    account_ids: frozenset[str] | None = None
+    mailbox_ids: frozenset[str] | None = None
+    senders: frozenset[str] | None = None
+    """Addresses, in lower case, that it may send from."""
+    origins: frozenset[str] | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    expires_at_ms: int | None = None
+    family: str | None = None
+    """The sign-in that it came from."""
+
+    def require(self, scope: Scope) -> None:
+        """Raises NotPermitted without this scope."""
+        if scope not in self.scopes:
+            raise NotPermitted(f"This needs the scope {scope}")
+
+    def account(self, account_id: str) -> AccountId:
+        """The id of an account that this caller may use; "me" is the one it has. AccountNotFound for any other."""
+        if account_id == ME:
+            if self.account_ids is None or len(self.account_ids) != 1:
+                raise AccountNotFound
+            return AccountId(next(iter(self.account_ids)))
+        if self.account_ids is not None and account_id not in self.account_ids:
+            raise AccountNotFound
+        return AccountId(account_id)
+
+    def sees_mailbox(self, mailbox_id: str) -> bool:
+        return self.mailbox_ids is None or mailbox_id in self.mailbox_ids
+
+    def require_mailbox(self, mailbox_id: str) -> None:
+        """Raises MailboxNotFound where the caller may not see it, as for one that does not exist."""
+        if not self.sees_mailbox(mailbox_id):
+            raise MailboxNotFound
+
+    def may_send_as(self, address: str) -> bool:
+        return self.senders is None or address.lower() in self.senders
+
+    def may_come_from(self, address: str | None) -> bool:
+        """Whether a client's IP address is on the caller's list; an unknown address is on none."""
+        if self.networks is None:
+            return True
+        try:
+            ip = ip_address(address or "")
+        except ValueError:
+            return False
+        return any(ip in network for network in self.networks)

@@ -1,0 +1,261 @@
+"""Server keys and account tokens: made, checked, listed, revoked. Only the hash of a secret is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+import orjson
+
+from app.db import directory, tokens
+from app.db.session import Database, Row, Transaction
+from app.errors import InvalidRequest, NotAuthenticated, NotFound
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import TokenId
+from app.security.secrets import SECRET_LIMIT_CHARS, SECRET_PREFIX, hash_secret, new_secret
+from app.services.callers import Caller, Scope, TokenKind
+
+DEFAULT_SECONDS = 15 * 60
+MAX_ACCOUNT_SECONDS = 24 * 3600
+CACHE_SECONDS = 5.0
+"""How long a revoked token may still work on another node."""
+_CACHE_LIMIT = 10_000
+
+
+class TokenNotFound(NotFound):
+    code = "token_not_found"
+    title = "No such token"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOrder:
+    """What a new token shall be; None in a list means not limited. `networks` are CIDRs."""
+
+    kind: TokenKind
+    scopes: frozenset[Scope]
+    name: str = ""
+    account_ids: tuple[str, ...] | None = None
+    mailbox_ids: tuple[str, ...] | None = None
+    senders: tuple[str, ...] | None = None
+    origins: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    expires_in_seconds: int | None = None
+    family: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """What is known of a token; never its secret."""
+
+    caller: Caller
+    name: str
+    created_by: str | None
+    created_at_ms: int
+    is_used: bool
+
+    @property
+    def id(self) -> TokenId:
+        return self.caller.token_id
+
+
+class Tokens:
+    """All tokens of this install."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: dict[str, tuple[Caller, float]] = {}
+        self._origins: tuple[frozenset[str], float] = (frozenset(), 0.0)
+
+    async def create(self, order: TokenOrder, by: Caller | None = None) -> tuple[TokenRecord, str]:
+        """Make a token; its record and its secret, which is never shown again. InvalidRequest with a pointer."""
+
+        async def work(transaction: Transaction) -> tuple[TokenRecord, str]:
+            return await self.create_in(transaction, order, by)
+
+        return await self._database.write(work)
+
+    async def create_in(
+        self, transaction: Transaction, order: TokenOrder, by: Caller | None = None
+    ) -> tuple[TokenRecord, str]:
+        """The same within a transaction of the caller's."""
+        _check(order)
+        await _check_accounts(transaction, order, by)
+        secret = new_secret()
+        values = _values(order, secret, by)
+        await tokens.add(transaction, values)
+        return _record(_row_of(values)), secret
+
+    async def authenticate(self, secret: str, address: str | None) -> Caller:
+        """Who holds this secret. NotAuthenticated when nobody does, it has ended, or may not come from `address`."""
+        if not secret.startswith(SECRET_PREFIX) or len(secret) > SECRET_LIMIT_CHARS:
+            raise NotAuthenticated
+        caller = await self._caller_of(hash_secret(secret))
+        if caller.kind is TokenKind.REFRESH or _has_ended(caller) or not caller.may_come_from(address):
+            raise NotAuthenticated
+        return caller
+
+    async def _caller_of(self, secret_hash: str) -> Caller:
+        cached = self._cache.get(secret_hash)
+        if cached is not None and cached[1] > time.monotonic():
+            return cached[0]
+        row = await tokens.find_by_hash(self._database, secret_hash)
+        if row is None:
+            self._cache.pop(secret_hash, None)
+            raise NotAuthenticated
+        if len(self._cache) >= _CACHE_LIMIT:
+            self._cache.clear()
+        caller = _caller(row)
+        self._cache[secret_hash] = (caller, time.monotonic() + CACHE_SECONDS)
+        return caller
+
+    async def caller(self, token_id: str) -> Caller:
+        """Whom a token stands for, by its id; NotAuthenticated when it is gone or has ended."""
+        row = await tokens.find(self._database, token_id)
+        if row is None or _has_ended(caller := _caller(row)):
+            raise NotAuthenticated
+        return caller
+
+    async def get(self, token_id: str, by: Caller) -> TokenRecord:
+        """Raises TokenNotFound, also for one that `by` may not administer."""
+        row = await tokens.find(self._database, token_id)
+        if row is None or row[1] == TokenKind.REFRESH or not _may_administer(by, record := _record(row)):
+            raise TokenNotFound
+        return record
+
+    async def list(
+        self, by: Caller, limit: int, below_id: str = tokens.LAST_ID
+    ) -> tuple[list[TokenRecord], str | None]:
+        """Live tokens, newest first, and the id to go on below; None at the end."""
+        rows = await tokens.list_newest(self._database, below_id, limit, now_ms())
+        seen = [record for row in rows if _may_administer(by, record := _record(row))]
+        return seen, (rows[-1][0] if len(rows) == limit else None)
+
+    async def revoke(self, token_id: str, by: Caller) -> None:
+        """End a token at once. TokenNotFound."""
+        record = await self.get(token_id, by)
+
+        async def work(transaction: Transaction) -> None:
+            await tokens.remove(transaction, record.id)
+
+        await self._database.write(work)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is cached of checked tokens: some were revoked."""
+        self._cache.clear()
+
+    async def are_origins_of_some_token(self, origin: str) -> bool:
+        """Whether any live token allows pages of this origin: what a preflight, which has no token, is judged by."""
+        origins, fresh_until = self._origins
+        if fresh_until < time.monotonic():
+            lists = await tokens.live_origins(self._database, now_ms())
+            origins = frozenset(one for text in lists for one in orjson.loads(text))
+            self._origins = (origins, time.monotonic() + CACHE_SECONDS)
+        return origin in origins
+
+    async def remove_expired(self) -> None:
+        """Forget tokens and tickets that ended more than a day ago."""
+
+        async def work(transaction: Transaction) -> None:
+            await tokens.remove_expired(transaction, now_ms() - 24 * 3600 * 1000)
+
+        await self._database.write(work)
+
+
+def _check(order: TokenOrder) -> None:
+    """What a kind of token may not be."""
+    if not order.scopes:
+        raise InvalidRequest.at("/scopes", "A token needs a scope")
+    if order.kind is TokenKind.SERVER:
+        return
+    if Scope.ADMIN in order.scopes:
+        raise InvalidRequest.at("/scopes", "The scope admin is for server keys alone")
+    if not order.account_ids:
+        raise InvalidRequest.at("/account_ids", "An account token names its accounts")
+    if order.kind is TokenKind.ACCOUNT and (order.expires_in_seconds or 0) > MAX_ACCOUNT_SECONDS:
+        raise InvalidRequest.at("/expires_in_seconds", f"An account token lasts {MAX_ACCOUNT_SECONDS} s at most")
+
+
+async def _check_accounts(transaction: Transaction, order: TokenOrder, by: Caller | None) -> None:
+    """The accounts exist and are the maker's to give."""
+    if order.account_ids is None:
+        if by is not None and by.account_ids is not None:
+            raise InvalidRequest.at("/account_ids", "A key that is limited to accounts cannot make one that is not")
+        return
+    known = await directory.existing(transaction, order.account_ids)
+    for number, account_id in enumerate(order.account_ids):
+        is_own = by is None or by.account_ids is None or account_id in by.account_ids
+        if account_id not in known or not is_own:
+            raise InvalidRequest.at(f"/account_ids/{number}", "No such account")
+
+
+def _may_administer(by: Caller, record: TokenRecord) -> bool:
+    if by.account_ids is None:
+        return True
+    return record.caller.account_ids is not None and record.caller.account_ids <= by.account_ids
+
+
+def _has_ended(caller: Caller) -> bool:
+    return caller.expires_at_ms is not None and caller.expires_at_ms <= now_ms()
+
+
+def _seconds(order: TokenOrder) -> int | None:
+    if order.expires_in_seconds is None and order.kind is TokenKind.ACCOUNT:
+        return DEFAULT_SECONDS
+    return order.expires_in_seconds
+
+
+def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]:
+    now, seconds = now_ms(), _seconds(order)
+    return {
+        "id": new_id("tok"),
+        "kind": order.kind.value,
+        "name": order.name,
+        "secret_hash": hash_secret(secret),
+        "scopes": " ".join(sorted(order.scopes)),
+        "account_ids": _json(order.account_ids),
+        "mailbox_ids": _json(order.mailbox_ids),
+        "senders": _json(None if order.senders is None else tuple(one.lower() for one in order.senders)),
+        "origins": _json(order.origins),
+        "networks": _json(order.networks),
+        "family": order.family,
+        "is_used": False,
+        "created_by": None if by is None else by.token_id,
+        "created_at_ms": now,
+        "expires_at_ms": None if seconds is None else now + seconds * 1000,
+    }
+
+
+def _row_of(values: Mapping[str, Any]) -> Row:
+    return tuple(values[column.name] for column in tokens.COLUMNS)
+
+
+def _json(items: tuple[str, ...] | None) -> str | None:
+    return None if items is None else orjson.dumps(items).decode()
+
+
+def _set(text: str | None) -> frozenset[str] | None:
+    return None if text is None else frozenset(orjson.loads(text))
+
+
+def _caller(row: Row) -> Caller:
+    id_, kind, _, scopes, account_ids, mailbox_ids, senders, origins, networks, family, _, _, _, expires_at_ms = row
+    return Caller(
+        token_id=TokenId(id_),
+        kind=TokenKind(kind),
+        scopes=frozenset(Scope(scope) for scope in scopes.split()),
+        account_ids=_set(account_ids),
+        mailbox_ids=_set(mailbox_ids),
+        senders=_set(senders),
+        origins=_set(origins),
+        networks=None if networks is None else tuple(ip_network(one, strict=False) for one in orjson.loads(networks)),
+        expires_at_ms=expires_at_ms,
+        family=family,
+    )
+
+
+def _record(row: Row) -> TokenRecord:
+    return TokenRecord(_caller(row), name=row[2], is_used=bool(row[10]), created_by=row[11], created_at_ms=row[12])
