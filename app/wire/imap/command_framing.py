@@ -73,7 +73,7 @@ class CommandLimits:
 
 _DEFAULT_LIMITS = CommandLimits()
 _STREAMABLE = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
-_TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}(?= |\Z)")
+_TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}(?= )")
 _KEPT_TAIL = 32
 """How much of an endless line is kept while it is thrown away: enough to see a literal's mark at its end."""
 
@@ -193,11 +193,11 @@ class CommandFramer:
         """What to do with a line that has no end yet; its last byte may be the CR of one."""
         if len(self._buffer) <= self._limits.line_bytes + 1:
             return None
-        head = self._buffer.take(len(self._buffer) - _KEPT_TAIL)
-        if self._is_discarding:
-            return None
-        event = self._too_large(head, "The line is too long")
-        self._is_discarding = True
+        event = None
+        if not self._is_discarding:
+            event = self._too_large(self._buffer.peek(self._limits.line_bytes), "The line is too long")
+            self._is_discarding = True
+        self._buffer.take(max(0, len(self._buffer) - _KEPT_TAIL))
         return event
 
     def _read_line(self, line: bytes) -> ClientEvent | None:
@@ -240,7 +240,7 @@ class CommandFramer:
     def _too_large(self, line: bytes, reason: str) -> CommandTooLarge:
         first = self._parts[0] if self._parts else line
         assert isinstance(first, bytes)
-        tag = _TAG.match(first)
+        tag = _TAG.match(first, 0, self._limits.line_bytes)
         self._forget()
         return CommandTooLarge(tag[0].decode("ascii") if tag else "*", reason)
 

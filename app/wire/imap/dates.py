@@ -40,7 +40,7 @@ def render_date_time(time_ms: int, zone_minutes: int = 0) -> str:
     try:
         zone = timezone(timedelta(minutes=zone_minutes))
         time = datetime.fromtimestamp(time_ms // 1_000, UTC).astimezone(zone)
-    except (OverflowError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise ValueError("a time that IMAP cannot write") from error
     sign = "-" if zone_minutes < 0 else "+"
     hours, minutes = divmod(abs(zone_minutes), 60)

@@ -104,6 +104,10 @@ class StreamBuffer:
             self._start = 0
         self._bytes += data
 
+    def peek(self, count: int) -> bytes:
+        """What `take` would give."""
+        return bytes(self._bytes[self._start : self._start + count])
+
     def take(self, count: int) -> bytes:
         """The next bytes, `count` at most."""
         end = min(self._start + count, len(self._bytes))
