@@ -7,7 +7,7 @@ its rows are on disk, and a message's bytes before them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -151,8 +151,12 @@ class MailStore:
         account_id: AccountId,
         mailbox_id: MailboxId,
         contents: Sequence[tuple[StoredContent, Flags, int | None]],
+        alongside: Callable[[Transaction], Awaitable[None]] | None = None,
     ) -> Applied:
-        """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none."""
+        """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
+
+        `alongside` is written in the same transaction.
+        """
         now = now_ms()
         arrived = tuple(
             _placed(content.arrived, mailbox_id, flags, now if received is None else received)
@@ -161,6 +165,8 @@ class MailStore:
 
         async def decide(transaction: Transaction) -> Delta:
             await _require(transaction, account_id, mailbox_id)
+            if alongside is not None:
+                await alongside(transaction)
             return Delta(arrived=arrived)
 
         return await self._index.change(account_id, decide)

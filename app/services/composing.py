@@ -1,0 +1,264 @@
+"""From what a caller wants to say to a message that can leave: recipients, quotes, references and attachments."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from app.errors import InvalidRequest, NotPermitted, NotSupported
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
+from app.mailstore.index import Index
+from app.mailstore.rows import overview_in
+from app.mime.compose import Draft, Enclosure, compose, recipients_of
+from app.mime.reply import (
+    forward_subject,
+    forwarded_html,
+    forwarded_text,
+    quoted_html,
+    quoted_text,
+    reply_recipients,
+    reply_references,
+    reply_subject,
+)
+from app.services.callers import Caller
+from app.services.submissions import NewSubmission, Options
+
+ATTACHMENTS_LIMIT_BYTES = 35 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """One attachment of a request: its content in base64, or a part of a message that is here already."""
+
+    filename: str | None = None
+    content_type: str | None = None
+    content_base64: str | None = None
+    content_id: str | None = None
+    message_id: str | None = None
+    attachment_id: str | None = None
+    upload_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """What a caller wants to say. `from_` None is the account itself; `save_to` None its Sent mailbox."""
+
+    mode: str = "new"
+    from_: Address | None = None
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+    attachments: tuple[NewAttachment, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    reply_to_message_id: str | None = None
+    is_quoted: bool = True
+    message_id_header: str | None = None
+    date_ms: int | None = None
+    save_to: str | None = None
+    is_saved: bool = True
+    is_retried_when_uncertain: bool = False
+    send_at_ms: int | None = None
+    undo_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableText:
+    """The text and the sanitised html of a message, for a quotation; None where it has none."""
+
+    text: str | None
+    html: str | None
+
+
+class MessageReader(Protocol):
+    """Reads what is quoted or attached again."""
+
+    async def readable(self, message: Message) -> ReadableText: ...
+
+    async def enclosure(self, account_id: AccountId, message_id: str, attachment_id: str) -> Enclosure:
+        """An attachment, decoded; MessageNotFound, PartNotFound."""
+        ...
+
+    async def enclosures(self, message: Message) -> Sequence[Enclosure]:
+        """All attachments of a message, to go along with a forward."""
+        ...
+
+
+@dataclass(slots=True)
+class _Original:
+    """The message that is answered or forwarded."""
+
+    message: Message
+    overview: Overview
+    readable: ReadableText = field(default_factory=lambda: ReadableText(None, None))
+
+
+class Composer:
+    """Makes messages for one account's caller."""
+
+    def __init__(self, index: Index, reader: MessageReader) -> None:
+        self._index = index
+        self._reader = reader
+
+    async def submission(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> NewSubmission:
+        """A message ready to be taken. `own` is the account's address.
+
+        Raises InvalidRequest with a pointer, NotPermitted for a sender that is not the caller's, MessageNotFound …
+        """
+        original = await self._original(account_id, new)
+        draft = await self._draft(account_id, own, caller, new, original)
+        recipients = recipients_of(draft)
+        if not recipients:
+            raise InvalidRequest.at("/to", "There is no recipient")
+        options = Options(
+            save_to=await self._save_to(account_id, new),
+            is_retried_when_uncertain=new.is_retried_when_uncertain,
+            answered=original.message.id if original and new.mode != "forward" else None,
+            forwarded=original.message.id if original and new.mode == "forward" else None,
+            needs_smtputf8=not all(one.isascii() for one in [draft.from_.address, *recipients]),
+        )
+        return NewSubmission(
+            draft.from_.address,
+            tuple(recipients),
+            draft.message_id,
+            compose(draft),
+            options,
+            new.send_at_ms,
+            new.undo_seconds,
+        )
+
+    async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
+        """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
+        original = await self._original(account_id, new)
+        return compose(await self._draft(account_id, own, caller, new, original))
+
+    async def _original(self, account_id: AccountId, new: NewMessage) -> _Original | None:
+        if new.mode == "new":
+            if new.reply_to_message_id is not None:
+                raise InvalidRequest.at("/reply_to_message_id", "It goes with mode reply, reply_all or forward")
+            return None
+        if new.reply_to_message_id is None:
+            raise InvalidRequest.at("/reply_to_message_id", f"Mode {new.mode} needs it")
+        message = await self._index.message(account_id, new.reply_to_message_id)
+        original = _Original(message, overview_in(message.summary))
+        if new.is_quoted:
+            original.readable = await self._reader.readable(message)
+        return original
+
+    async def _draft(
+        self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage, original: _Original | None
+    ) -> Draft:
+        from_ = new.from_ or own
+        if from_.address.lower() != own.address.lower() or not caller.may_send_as(from_.address):
+            raise NotPermitted("The caller may not send from this address")
+        draft = Draft(
+            from_=from_,
+            message_id=new.message_id_header or _new_message_id(own.address),
+            date_ms=new.date_ms if new.date_ms is not None else now_ms(),
+            to=new.to,
+            cc=new.cc,
+            bcc=new.bcc,
+            reply_to=new.reply_to,
+            subject=new.subject or "",
+            text=new.text,
+            html=new.html,
+            enclosures=await self._enclosures(account_id, new),
+            headers=new.headers,
+            allow_utf8=True,
+        )
+        if original is None:
+            return draft
+        if new.mode == "forward":
+            return replace(
+                _forward(draft, new, original),
+                enclosures=(*draft.enclosures, *await self._reader.enclosures(original.message)),
+            )
+        return _reply(draft, new, original, own)
+
+    async def _enclosures(self, account_id: AccountId, new: NewMessage) -> tuple[Enclosure, ...]:
+        enclosures, total = [], 0
+        for number, one in enumerate(new.attachments):
+            enclosure = await self._enclosure(account_id, one, f"/attachments/{number}")
+            total += len(enclosure.content) if isinstance(enclosure.content, bytes) else 0
+            if total > ATTACHMENTS_LIMIT_BYTES:
+                raise InvalidRequest.at("/attachments", f"They have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+            enclosures.append(enclosure)
+        return tuple(enclosures)
+
+    async def _enclosure(self, account_id: AccountId, one: NewAttachment, pointer: str) -> Enclosure:
+        if one.upload_id is not None:
+            raise NotSupported("Uploads are not offered yet")
+        if one.message_id is not None and one.attachment_id is not None:
+            found = await self._reader.enclosure(account_id, one.message_id, one.attachment_id)
+            return replace(
+                found,
+                filename=one.filename or found.filename,
+                content_type=one.content_type or found.content_type,
+                content_id=one.content_id,
+            )
+        if one.content_base64 is None:
+            raise InvalidRequest.at(pointer, "It needs content_base64, or message_id and attachment_id")
+        try:
+            content = base64.b64decode(one.content_base64, validate=True)
+        except binascii.Error:
+            raise InvalidRequest.at(f"{pointer}/content_base64", "It is not base64") from None
+        return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)
+
+    async def _save_to(self, account_id: AccountId, new: NewMessage) -> MailboxId | None:
+        if not new.is_saved:
+            return None
+        if new.save_to is not None:
+            return (await self._index.mailbox(account_id, new.save_to)).id
+        mailboxes = await self._index.mailboxes(account_id)
+        return next((one.id for one in mailboxes if one.role is Role.SENT), None)
+
+
+def _new_message_id(address: str) -> str:
+    """A Message-ID on the sender's own domain."""
+    domain = address.rpartition("@")[2]
+    if not domain.isascii():
+        domain = domain.encode("idna").decode()
+    return f"<{new_id('m')[2:]}@{domain}>"
+
+
+def _reply(draft: Draft, new: NewMessage, original: _Original, own: Address) -> Draft:
+    to, cc = reply_recipients(original.overview, {own.address.lower()}, to_all=new.mode == "reply_all")
+    in_reply_to, references = reply_references(original.overview)
+    text, html = draft.text, draft.html
+    if html is not None and original.readable.html is not None:
+        html += quoted_html(original.overview, original.readable.html)
+    if original.readable.text is not None and (text is not None or html is None):
+        text = f"{text or ''}\n\n{quoted_text(original.overview, original.readable.text)}\n"
+    return replace(
+        draft,
+        to=new.to or to,
+        cc=new.cc or cc,
+        subject=new.subject if new.subject is not None else reply_subject(original.overview.subject),
+        text=text,
+        html=html,
+        in_reply_to=in_reply_to,
+        references=references,
+    )
+
+
+def _forward(draft: Draft, new: NewMessage, original: _Original) -> Draft:
+    text, html = draft.text, draft.html
+    if html is not None and original.readable.html is not None:
+        html += forwarded_html(original.overview, original.readable.html)
+    if original.readable.text is not None and (text is not None or html is None):
+        text = f"{text or ''}\n\n{forwarded_text(original.overview, original.readable.text)}\n"
+    _, references = reply_references(original.overview)
+    return replace(
+        draft,
+        subject=new.subject if new.subject is not None else forward_subject(original.overview.subject),
+        text=text,
+        html=html,
+        references=references,
+    )
