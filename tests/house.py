@@ -1,0 +1,98 @@
+"""A whole Postgate store in a temporary folder, as the embedded servers see it: accounts, index, message bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cluster.bus import LocalBus
+from app.db.session import Database, Statement, Transaction
+from app.db.sqlite import SqliteDatabase
+from app.db.tables import ACCOUNT
+from app.mail.identifiers import new_id
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.blobs import Blobs
+from app.mailstore.index import Index
+from app.mailstore.log import EventLog
+from app.mailstore.store import MailStore
+from app.services.logins import Logins
+from argon2 import PasswordHasher
+from sqlalchemy import create_engine, insert
+from sqlmodel import SQLModel
+
+FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_ADD_ACCOUNT: Statement = insert(ACCOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The parts that servers and services are made of, on SQLite. `waits` records what logins slept, in seconds."""
+
+    database: Database
+    bus: LocalBus
+    index: Index
+    store: MailStore
+    log: EventLog
+    logins: Logins
+    waits: list[float]
+
+    async def add_account(self, email: str, password: str = "secret") -> AccountId:
+        """An embedded account with the mailboxes that everyone has."""
+        account_id = AccountId(new_id("acc"))
+        values = {"id": account_id, "kind": "embedded", "status": "ready", "email": email, "address": email.lower()}
+        password_hash = await self.logins.hash(password)
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute_many(_ADD_ACCOUNT, [{**_EMPTY, **values, "password_hash": password_hash}])
+
+        await self.database.write(work)
+        await self.store.create_first_mailboxes(account_id)
+        return account_id
+
+    async def mailbox(self, account_id: AccountId, path: str = "INBOX") -> Mailbox:
+        return next(one for one in await self.index.mailboxes(account_id) if one.path == path)
+
+    async def contents(self, account_id: AccountId, path: str = "INBOX") -> list[bytes]:
+        """The bytes of each message in a mailbox, oldest first."""
+        mailbox = await self.mailbox(account_id, path)
+        found = await self.index.locate(account_id, mailbox.id, sorted(await self.index.known(account_id, mailbox.id)))
+        return [await self.store.blobs.get(one.blob or "") for one in sorted(found, key=lambda one: one.uid)]
+
+
+_EMPTY: dict[str, object] = {
+    "name": "",
+    "sync_status": "live",
+    "sync_mode": "embedded",
+    "checked_at_ms": 0,
+    "last_seq": 0,
+    "first_seq": 0,
+    "last_uid_validity": 0,
+    "servers": "",
+    "secrets": None,
+    "settings": "",
+    "created_at_ms": 0,
+}
+
+
+@asynccontextmanager
+async def open_house(folder: Path) -> AsyncIterator[House]:
+    """A House with its schema made; closed at the end."""
+    path = folder / "house.sqlite3"
+    engine = create_engine(f"sqlite:///{path}")
+    SQLModel.metadata.create_all(engine)
+    engine.dispose()
+    database = SqliteDatabase(path)
+    bus = LocalBus()
+    index = Index(database, bus)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    store = MailStore(database, index, Blobs(folder / "blobs"))
+    try:
+        yield House(database, bus, index, store, EventLog(database), Logins(database, FAST_HASHER, sleep=sleep), waits)
+    finally:
+        await database.close()

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.errors import AccountNotFound, InvalidRequest, NotAuthenticated, RateLimited
+from app.mail.types import AccountId
+from app.services import logins
+from app.services.logins import Logins
+
+from tests.house import FAST_HASHER, House, open_house
+
+HERE = "192.0.2.1"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+class Clock:
+    """Seconds that pass when told to, and whoever sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+async def fail(service: Logins, email: str, *, address: str = HERE) -> type[Exception]:
+    with pytest.raises((NotAuthenticated, RateLimited)) as raised:
+        await service.verify(email, "wrong", address=address)
+    return raised.type
+
+
+async def test_the_right_password_gives_the_account_without_delay(house: House) -> None:
+    account_id = await house.add_account("Ann@Demo.test", "pass word")
+
+    assert await house.logins.verify("ann@demo.TEST", "pass word", address=HERE) == account_id
+    assert house.waits == []
+
+
+async def test_a_wrong_password_and_an_unknown_account_fail_alike(house: House) -> None:
+    await house.add_account("ann@demo.test", "right")
+
+    with pytest.raises(NotAuthenticated) as wrong:
+        await house.logins.verify("ann@demo.test", "wrong", address=HERE)
+    with pytest.raises(NotAuthenticated) as unknown:
+        await house.logins.verify("nobody@demo.test", "wrong", address=HERE)
+
+    assert wrong.value.detail == unknown.value.detail
+
+
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(house: House) -> None:
+    """Both ask argon2 once (check 17)."""
+    asked: list[str] = []
+
+    class Counting(type(FAST_HASHER)):  # type: ignore[misc]
+        def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+            asked.append(str(hash))
+            return bool(super().verify(hash, password))
+
+    await house.add_account("ann@demo.test", "right")
+    service = Logins(house.database, Counting(time_cost=1, memory_cost=8, parallelism=1), sleep=Clock().sleep)
+
+    await fail(service, "ann@demo.test")
+    await fail(service, "nobody@demo.test")
+
+    assert len(asked) == 2
+
+
+async def test_brute_force_is_slowed_and_then_refused_while_the_owner_gets_in(house: House) -> None:
+    account_id = await house.add_account("ann@demo.test", "right")
+    clock = Clock()
+    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+
+    first_twenty = [await fail(service, "ann@demo.test") for _ in range(20)]
+    beyond = await fail(service, "ann@demo.test")
+
+    assert first_twenty == [NotAuthenticated] * 20
+    assert beyond is RateLimited
+    assert clock.waits == sorted(clock.waits)
+    assert max(clock.waits) <= 2.0
+    waited = len(clock.waits)
+    assert await service.verify("ann@demo.test", "right", address=HERE) == account_id
+    assert len(clock.waits) == waited
+
+
+async def test_failures_count_per_address_too_and_are_forgotten_after_ten_minutes(house: House) -> None:
+    clock = Clock()
+    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+
+    for number in range(20):
+        await fail(service, f"user{number}@demo.test")
+    assert await fail(service, "another@demo.test") is RateLimited
+    assert await fail(service, "another@demo.test", address="198.51.100.7") is NotAuthenticated
+    clock.now += logins.FAILURE_WINDOW_SECONDS + 1
+
+    assert await fail(service, "another@demo.test") is NotAuthenticated
+
+
+async def test_a_verified_login_is_known_for_minutes_until_the_password_changes(house: House) -> None:
+    account_id = await house.add_account("ann@demo.test", "old")
+    clock = Clock()
+    slow = type(FAST_HASHER)(time_cost=8, memory_cost=16 * 1024, parallelism=1)
+    service = Logins(house.database, slow, clock, clock.sleep)
+    await service.set_password(account_id, "old")
+    await service.verify("ann@demo.test", "old", address=HERE)
+
+    started = time.perf_counter()
+    await service.verify("ann@demo.test", "old", address=HERE)
+    assert time.perf_counter() - started < 0.02
+    await service.set_password(account_id, "new")
+
+    assert await fail(service, "ann@demo.test") is NotAuthenticated
+    with pytest.raises(NotAuthenticated):
+        await service.verify("ann@demo.test", "old", address=HERE)
+    assert await service.verify("ann@demo.test", "new", address=HERE) == account_id
+
+
+@pytest.mark.parametrize("email", ["", "'", "%", "\\", "a\0b", "\ud800@demo.test", "x" * 100_000, "ann@demo.test\r\n"])
+async def test_odd_names_are_only_wrong(house: House, email: str) -> None:
+    await house.add_account("bob@demo.test")
+
+    assert await fail(house.logins, email) is NotAuthenticated
+
+
+@pytest.mark.parametrize("password", ["\udcff", "x" * 100_000, "", "\0"])
+async def test_odd_passwords_are_only_wrong(house: House, password: str) -> None:
+    await house.add_account("bob@demo.test")
+
+    with pytest.raises(NotAuthenticated):
+        await house.logins.verify("bob@demo.test", password, address=HERE)
+
+
+@pytest.mark.parametrize("password", ["", "x" * 1001, "line\nend"])
+async def test_a_password_that_no_client_could_send_is_refused(house: House, password: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await house.logins.set_password(AccountId("acc_1"), password)
+
+
+async def test_a_password_needs_an_account(house: House) -> None:
+    with pytest.raises(AccountNotFound):
+        await house.logins.set_password(AccountId("acc_none"), "secret")
