@@ -147,6 +147,12 @@ class Session:
         """Run one command that must succeed. Raises ServerRefused, ServerProtocolError."""
         return (await self.run(command))[0].check()
 
+    async def upload(self, command: Command, content: AsyncIterator[bytes]) -> Completion:
+        """Run a command that holds a literal without its data, which `content` gives."""
+        exchange = Exchange(command, self.protocol.new_tag(), content=content)
+        await self.protocol.submit(exchange)
+        return await self.protocol.settle(exchange)
+
     def parsed(self, completion: Completion) -> list[ServerResponse]:
         """The untagged responses of a command, but FETCH, which is read where it is expected."""
         return [
@@ -189,6 +195,15 @@ class Session:
             await self.select(name)
         assert self.selected is not None
         return self.selected
+
+    async def leave_mailbox(self) -> None:
+        """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges."""
+        if self.selected is not None:
+            self.selected = None
+            if self.has("UNSELECT") or self.has("IMAP4REV2"):
+                await self.do(commands.unselect())
+            else:
+                await self.select("INBOX")
 
     def _select_command(self, name: str, known: KnownState | None = None) -> Command:
         condstore = self.keeps_modseq and not self.has("QRESYNC")

@@ -1,0 +1,332 @@
+"""MailBackend by IMAP: one account on an external mail server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Protocol
+
+from app.backends.imap import changing, organising, reading
+from app.backends.imap.changing import Place, Transfer
+from app.backends.imap.listing import list_mailboxes
+from app.backends.imap.pool import Origin, Pool
+from app.backends.imap.reading import Row
+from app.backends.imap.session import Session
+from app.backends.imap.watch import ImapWatch
+from app.errors import MessageNotFound, PartNotFound, ServerRefused
+from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox
+from app.mail.delta import (
+    Arrived,
+    Copied,
+    Delta,
+    Flagged,
+    Known,
+    Location,
+    Moved,
+    Removed,
+)
+from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
+from app.wire.imap.commands import BodySection, KnownState
+from app.wire.imap.fetch import FetchedMessage
+from app.wire.imap.search import TextField, TextMatch
+from app.wire.imap.sets import SequenceSet
+
+MAX_COUNT = 4_294_967_295
+PIECE_BYTES = 256 * 1024
+
+
+class Directory(Protocol):
+    """Where the account's mailboxes are known by id: the index."""
+
+    async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
+        """Raises MailboxNotFound."""
+        ...
+
+    async def mailboxes(self, account_id: AccountId) -> Sequence[Mailbox]: ...
+
+
+class ImapBackend:
+    """See `MailBackend`. Opens connections when they are needed; `close` ends them."""
+
+    def __init__(self, account_id: AccountId, origin: Origin, directory: Directory, pool: Pool | None = None) -> None:
+        self._account_id = account_id
+        self._origin = origin
+        self._directory = directory
+        self._pool = pool or Pool(origin.open)
+
+    def close(self) -> None:
+        """Close the working connections; a watch is closed by whoever runs it."""
+        self._pool.close()
+
+    async def verify(self) -> None:
+        """Connect and log in, nothing more."""
+        async with self._pool.session():
+            pass
+
+    async def capabilities(self) -> Sequence[str]:
+        async with self._pool.session() as session:
+            return sorted(session.capabilities)
+
+    # ---- reading
+
+    async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        async for piece in self._stream(message, "", span):
+            yield piece
+
+    async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        async for piece in self._stream(message, section, span):
+            yield piece
+
+    async def _stream(self, message: Message, section: str, span: ByteRange) -> AsyncIterator[bytes]:
+        place = await self._place(message.mailbox_id)
+        partial = None
+        if span != WHOLE:
+            count = MAX_COUNT - span.start if span.stop is None else span.stop - span.start
+            partial = (span.start, count)
+        async with self._pool.session(place.name) as session:
+            async for chunk in session.stream(place.name, message.uid, BodySection(section, partial=partial)):
+                changing.check_validity(session, place)
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    yield chunk[start : start + PIECE_BYTES]
+
+    async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
+        place = await self._place(message.mailbox_id)
+        wanted = [BodySection(section) for section in sections]
+
+        async def read(session: Session) -> Mapping[str, bytes]:
+            found = await session.fetch(place.name, SequenceSet.of([message.uid]), ("UID", *wanted))
+            changing.check_validity(session, place)
+            if message.uid not in found:
+                raise MessageNotFound
+            return _parts(found[message.uid].sections, sections)
+
+        return await self._pool.read(place.name, read)
+
+    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+        key = TextMatch(TextField.BODY if scope == "body" else TextField.TEXT, value)
+
+        async def read(session: Session) -> Collection[int]:
+            found = await session.search(mailbox.origin_name, key)
+            changing.check_validity(session, _place(mailbox))
+            return set(found.numbers(reading.MAX_UIDS))
+
+        return await self._pool.read(mailbox.origin_name, read)
+
+    # ---- changing
+
+    async def append(
+        self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
+    ) -> Delta:
+        name = mailbox.origin_name
+        async with self._pool.session(name) as session:
+            uid = await changing.append(session, name, content, size_bytes, flags, received_at_ms)
+            rows = [row async for batch in reading.rows(session, name, [uid]) for row in batch]
+            if not rows:
+                raise ServerRefused("The mail server took the message and doesn't show it")
+            return Delta(arrived=tuple(_arrived(mailbox, row, session) for row in rows))
+
+    async def store_flags(
+        self,
+        messages: Sequence[Message],
+        *,
+        add: Flags = frozenset(),
+        remove: Flags = frozenset(),
+        unchanged_since: int | None = None,
+    ) -> Delta:
+        if not (add or remove):
+            return Delta()
+        delta = Delta()
+        for mailbox, uids in await self._by_mailbox(messages):
+            async with self._pool.session(mailbox.origin_name) as session:
+                changed = await changing.store_flags(
+                    session, _place(mailbox), uids, add=add, remove=remove, unchanged_since=unchanged_since
+                )
+            delta += Delta(
+                flagged=tuple(
+                    Flagged(Location(mailbox.id, uid), message.flags or frozenset(), message.modseq or 0)
+                    for uid, message in changed.items()
+                ),
+                removed=_removed(mailbox.id, [uid for uid in uids if uid not in changed]),
+            )
+        return delta
+
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+        delta = Delta()
+        for mailbox, uids in await self._by_mailbox(messages):
+            if mailbox.id == target.id:
+                continue
+            async with self._pool.session(mailbox.origin_name) as session:
+                transfer = await changing.move(session, _place(mailbox), uids, target.origin_name)
+                pairs = await self._bound(session, messages, mailbox, transfer, target)
+            moved = tuple(
+                Moved(Location(mailbox.id, source), Location(target.id, copied)) for source, copied in pairs.items()
+            )
+            delta += Delta(moved=moved, removed=_removed(mailbox.id, [uid for uid in uids if uid not in pairs]))
+        return delta
+
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+        delta = Delta()
+        for mailbox, uids in await self._by_mailbox(messages):
+            async with self._pool.session(mailbox.origin_name) as session:
+                transfer = await changing.copy(session, _place(mailbox), uids, target.origin_name)
+                pairs = await self._bound(session, messages, mailbox, transfer, target)
+            delta += Delta(
+                copied=tuple(
+                    Copied(Location(mailbox.id, source), Location(target.id, copied))
+                    for source, copied in pairs.items()
+                )
+            )
+        return delta
+
+    async def expunge(self, messages: Sequence[Message]) -> Delta:
+        delta = Delta()
+        for mailbox, uids in await self._by_mailbox(messages):
+            async with self._pool.session(mailbox.origin_name) as session:
+                await changing.expunge(session, _place(mailbox), uids)
+            delta += Delta(removed=_removed(mailbox.id, uids))
+        return delta
+
+    # ---- mailboxes
+
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+        async with self._pool.session() as session:
+            return await organising.create_mailbox(session, path, role)
+
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
+        known = await self._directory.mailboxes(self._account_id)
+        async with self._pool.session() as session:
+            return await organising.rename_mailbox(session, known, mailbox, path)
+
+    async def delete_mailbox(self, mailbox: Mailbox) -> Delta:
+        async with self._pool.session() as session:
+            return await organising.delete_mailbox(session, mailbox)
+
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta:
+        async with self._pool.session() as session:
+            return await organising.set_subscribed(session, mailbox, is_subscribed)
+
+    # ---- following
+
+    async def list_mailboxes(self) -> Sequence[OriginMailbox]:
+        return await self._pool.read(None, list_mailboxes)
+
+    async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
+        name = mailbox.origin_name
+        within = None if below_uid is None else SequenceSet.of_ranges([(1, below_uid - 1)] if below_uid > 1 else [])
+
+        async def read(session: Session) -> Sequence[Arrived]:
+            uids = (await reading.uids_of(session, name, within))[::-1][:count]
+            return [
+                _arrived(mailbox, row, session) async for batch in reading.rows(session, name, uids) for row in batch
+            ]
+
+        return await self._pool.read(name, read)
+
+    async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
+        async with self._pool.session(mailbox.origin_name) as session:
+            async for batch in reading.rows(session, mailbox.origin_name, uids):
+                yield [_arrived(mailbox, row, session) for row in batch]
+
+    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
+        name = mailbox.origin_name
+
+        async def read(session: Session) -> Mapping[int, Known]:
+            return _known(await reading.flags_of(session, name, await reading.uids_of(session, name)))
+
+        return await self._pool.read(name, read)
+
+    async def changes(self, mailbox: Mailbox) -> Changes:
+        known = KnownState(mailbox.uid_validity, mailbox.highest_modseq)
+
+        async def read(session: Session) -> Changes:
+            since = await reading.changes_since(session, mailbox.origin_name, known)
+            selected = since.selected
+            return Changes(
+                flags=_known(since.flags),
+                vanished=since.vanished,
+                uid_validity=selected.uid_validity,
+                uid_next=selected.uid_next,
+                highest_modseq=selected.highest_modseq,
+            )
+
+        return await self._pool.read(mailbox.origin_name, read)
+
+    async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        if not messages:
+            return {}
+        place = await self._place(messages[0].mailbox_id)
+        uids = [message.uid for message in messages]
+
+        async def read(session: Session) -> Mapping[int, str]:
+            return await reading.previews_of(session, place.name, uids)
+
+        return await self._pool.read(place.name, read)
+
+    async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
+        session = await self._origin.open()
+        try:
+            return await ImapWatch.start(session, mailboxes)
+        except BaseException:
+            session.close()
+            raise
+
+    # ---- places
+
+    async def _place(self, mailbox_id: MailboxId) -> Place:
+        return _place(await self._directory.mailbox(self._account_id, mailbox_id))
+
+    async def _by_mailbox(self, messages: Sequence[Message]) -> list[tuple[Mailbox, list[int]]]:
+        uids: dict[MailboxId, list[int]] = {}
+        for message in messages:
+            uids.setdefault(message.mailbox_id, []).append(message.uid)
+        return [(await self._directory.mailbox(self._account_id, id_), numbers) for id_, numbers in uids.items()]
+
+    async def _bound(
+        self, session: Session, messages: Sequence[Message], source: Mailbox, transfer: Transfer, target: Mailbox
+    ) -> Mapping[int, int]:
+        """Source UID → target UID; where the server didn't tell, they are sought by Message-ID."""
+        if not transfer.unbound:
+            return transfer.pairs
+        ids = {
+            message.uid: message.message_id_header
+            for message in messages
+            if message.mailbox_id == source.id and message.uid in transfer.unbound
+        }
+        return await changing.find_copies(session, target.origin_name, ids)
+
+
+def _place(mailbox: Mailbox) -> Place:
+    return Place(mailbox.origin_name, mailbox.uid_validity)
+
+
+def _parts(found: Mapping[str, object], sections: Sequence[str]) -> Mapping[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for section in sections:
+        content = found.get(section.upper())
+        if not isinstance(content, bytes):
+            raise PartNotFound
+        parts[section] = content
+    return parts
+
+
+def _removed(mailbox_id: MailboxId, uids: Sequence[int]) -> tuple[Removed, ...]:
+    return tuple(Removed(Location(mailbox_id, uid)) for uid in uids)
+
+
+def _known(found: Mapping[int, FetchedMessage]) -> Mapping[int, Known]:
+    return {uid: Known(one.flags, one.modseq or 0) for uid, one in found.items() if one.flags is not None}
+
+
+def _arrived(mailbox: Mailbox, row: Row, session: Session) -> Arrived:
+    return Arrived(
+        mailbox_id=mailbox.id,
+        uid=row.uid,
+        flags=row.flags,
+        received_at_ms=row.received_at_ms,
+        size_bytes=row.size_bytes,
+        overview=row.overview,
+        structure=row.structure,
+        modseq=row.modseq,
+        origin_id=row.origin_id,
+        uid_validity=session.selected.uid_validity if session.selected else None,
+        problems=row.problems,
+    )

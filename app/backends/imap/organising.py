@@ -1,0 +1,95 @@
+"""Making, renaming and removing mailboxes on an IMAP server. Each returns the Delta that the server confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.backends.imap.listing import USES, list_mailboxes, name_of
+from app.backends.imap.session import Session
+from app.errors import AlreadyExists, InvalidRequest, ServerRefused
+from app.mail.backend import OriginMailbox
+from app.mail.delta import Delta, MailboxDeleted, MailboxFound, MailboxRenamed, MailboxSet
+from app.mail.types import Mailbox, Role
+from app.wire.imap import commands
+
+
+async def create_mailbox(session: Session, path: str, role: Role | None) -> Delta:
+    """Make a mailbox and subscribe to it. Raises AlreadyExists, InvalidRequest, ServerRefused."""
+    name = name_of(path, session.delimiter, session.prefix)
+    use = USES.get(role) if role is not None and session.has("CREATE-SPECIAL-USE") else None
+    created, _ = await session.run(
+        commands.create(name, use=use, is_utf8=session.is_utf8), commands.subscribe(name, is_utf8=session.is_utf8)
+    )
+    found = next((one for one in await list_mailboxes(session) if one.origin_name == name), None)
+    if created.status != "OK" and found is not None:
+        raise AlreadyExists("There is a mailbox of this name")
+    created.check()
+    if found is None:
+        raise ServerRefused("The mail server made the mailbox and doesn't list it")
+    return Delta(mailboxes_found=(mailbox_found(found, role),))
+
+
+async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Mailbox, path: str) -> Delta:
+    """Rename or move a mailbox and those below it, and their subscriptions. Raises AlreadyExists, InvalidRequest."""
+    if mailbox.role is Role.INBOX:
+        raise InvalidRequest.at("/name", "INBOX keeps its name")
+    name = name_of(path, session.delimiter, session.prefix)
+    if any(one.origin_name == name for one in known):
+        raise AlreadyExists("There is a mailbox of this name")
+    await session.leave_mailbox()
+    await session.do(commands.rename(mailbox.origin_name, name, is_utf8=session.is_utf8))
+    renamed = _renamed(known, mailbox, name, path)
+    await _follow_subscriptions(session, known, renamed)
+    return Delta(mailboxes_renamed=renamed)
+
+
+async def delete_mailbox(session: Session, mailbox: Mailbox) -> Delta:
+    """Remove a mailbox with its messages; one that is gone already counts as removed."""
+    await session.leave_mailbox()
+    _, deleted = await session.run(
+        commands.unsubscribe(mailbox.origin_name, is_utf8=session.is_utf8),
+        commands.delete(mailbox.origin_name, is_utf8=session.is_utf8),
+    )
+    if deleted.code is None or deleted.code.name != "NONEXISTENT":
+        deleted.check()
+    return Delta(mailboxes_deleted=(MailboxDeleted(mailbox.id),))
+
+
+async def set_subscribed(session: Session, mailbox: Mailbox, is_subscribed: bool) -> Delta:
+    command = commands.subscribe if is_subscribed else commands.unsubscribe
+    await session.do(command(mailbox.origin_name, is_utf8=session.is_utf8))
+    return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
+
+
+def mailbox_found(found: OriginMailbox, role: Role | None = None) -> MailboxFound:
+    """A listed mailbox as a fact for the index; `role` where the server names none."""
+    return MailboxFound(
+        origin_name=found.origin_name,
+        path=found.path,
+        delimiter=found.delimiter,
+        role=found.role or role,
+        uid_validity=found.uid_validity or 0,
+        is_subscribed=found.is_subscribed,
+        is_selectable=found.is_selectable,
+    )
+
+
+def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -> tuple[MailboxRenamed, ...]:
+    """The mailbox and those below it, each under its new name."""
+    below = f"{mailbox.origin_name}{mailbox.delimiter}" if mailbox.delimiter else None
+    affected = [one for one in known if one.id == mailbox.id or (below and one.origin_name.startswith(below))]
+    return tuple(
+        MailboxRenamed(one.id, path + one.path[len(mailbox.path) :], name + one.origin_name[len(mailbox.origin_name) :])
+        for one in affected
+    )
+
+
+async def _follow_subscriptions(session: Session, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]) -> None:
+    """A subscription belongs to a name (RFC 9051 §6.3.6), so it is made anew for each."""
+    subscribed = {one.id: one.origin_name for one in known if one.is_subscribed}
+    asked = []
+    for one in renamed:
+        if one.mailbox_id in subscribed:
+            asked.append(commands.unsubscribe(subscribed[one.mailbox_id], is_utf8=session.is_utf8))
+            asked.append(commands.subscribe(one.origin_name, is_utf8=session.is_utf8))
+    await session.run(*asked)

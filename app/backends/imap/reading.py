@@ -1,0 +1,210 @@
+"""Reading messages of one mailbox: rows for the index, flags, changes since a MODSEQ, previews."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.backends.imap.connection import Completion, Exchange
+from app.backends.imap.session import Selected, Session, fetched
+from app.errors import ServerProtocolError
+from app.mail.types import BodyPart, Envelope, Flags, Overview
+from app.mime.body import decode_body, part_at, sections_to_fetch
+from app.mime.fields import first_value, split_fields
+from app.mime.header import envelope_of, overview_of, spoofing_problems
+from app.mime.text import preview_of, text_of_html
+from app.wire.imap.commands import BodySection, KnownState
+from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
+from app.wire.imap.responses import Vanished
+from app.wire.imap.search import All, And, Numbers, SearchKey
+from app.wire.imap.sets import SequenceSet
+
+ROWS_AT_ONCE = 200
+FLAGS_AT_ONCE = 2_000
+PARSED_AT_ONCE = 25
+"""Rows that are read before others get their turn: some 3 ms."""
+PREVIEW_BYTES = 4096
+MAX_UIDS = 10_000_000
+MAX_VANISHED = 1_000_000
+
+REFERENCES = BodySection("HEADER.FIELDS", ("REFERENCES",))
+_PLAIN_ITEMS = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", BodySection("HEADER"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the index keeps of a message."""
+
+    uid: int
+    flags: Flags
+    received_at_ms: int
+    size_bytes: int
+    overview: Overview
+    structure: BodyPart | None
+    modseq: int
+    origin_id: str | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What changed in a mailbox. `vanished` None: the server can't tell."""
+
+    selected: Selected
+    flags: Mapping[int, FetchedMessage]
+    vanished: frozenset[int] | None
+
+
+def row_items(session: Session) -> list[str | BodySection]:
+    """What is fetched of a message for its row."""
+    items: list[str | BodySection] = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"]
+    if session.keeps_modseq:
+        items.append("MODSEQ")
+    if session.has("OBJECTID"):
+        items.append("EMAILID")
+    elif session.has("X-GM-EXT-1"):
+        items.append("X-GM-MSGID")
+    return [*items, REFERENCES]
+
+
+async def uids_of(session: Session, name: str, within: SequenceSet | None = None) -> list[int]:
+    """The UIDs of a mailbox (within a set), ascending."""
+    key: SearchKey = All() if within is None else And((Numbers(within, is_uid=True),))
+    try:
+        return list((await session.search(name, key)).numbers(MAX_UIDS))
+    except ValueError:
+        raise ServerProtocolError("The server names more messages than a mailbox can hold") from None
+
+
+async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncIterator[list[Row]]:
+    """Rows in batches of ROWS_AT_ONCE, in the order of `uids`; the next batch is on its way while one is read."""
+    await session.ensure(name)
+    batches = [uids[start : start + ROWS_AT_ONCE] for start in range(0, len(uids), ROWS_AT_ONCE)]
+    items = row_items(session)
+    coming: list[Exchange] = []
+    try:
+        for index, batch in enumerate(batches):
+            while len(coming) < 2 and index + len(coming) < len(batches):
+                coming.append(await session.begin_fetch(SequenceSet.of(batches[index + len(coming)]), items))
+            completion = (await session.protocol.settle(coming.pop(0))).check()
+            yield await _rows_of(session, completion, batch)
+    finally:
+        for exchange in coming:
+            exchange.abandon()
+
+
+async def flags_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, FetchedMessage]:
+    """UID → flags (and MODSEQ where it is kept) of these messages, as far as they are there."""
+    items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
+    found: dict[int, FetchedMessage] = {}
+    for start in range(0, len(uids), FLAGS_AT_ONCE):
+        found.update(await session.fetch(name, SequenceSet.of(uids[start : start + FLAGS_AT_ONCE]), items))
+        await asyncio.sleep(0)
+    return found
+
+
+async def changes_since(session: Session, name: str, known: KnownState) -> Since:
+    """QRESYNC: all of it in one SELECT; CONDSTORE: flags by CHANGEDSINCE; else the flags of every message."""
+    if known.modseq and session.has("QRESYNC"):
+        selected, completion = await session.select(name, known=known)
+        return Since(selected, fetched(completion), _vanished(session, completion))
+    selected, _ = await session.select(name)
+    if selected.uid_validity != known.uid_validity:
+        return Since(selected, {}, None)
+    if known.modseq and selected.highest_modseq:
+        everything = SequenceSet.parse("1:*")
+        items = ("UID", "FLAGS", "MODSEQ")
+        return Since(selected, await session.fetch(name, everything, items, changed_since=known.modseq), None)
+    return Since(selected, await flags_of(session, name, await uids_of(session, name)), None)
+
+
+async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
+    """UID → preview: PREVIEW (RFC 8970), else the start of the first text part."""
+    if session.has("PREVIEW"):
+        found = await session.fetch(name, SequenceSet.of(uids), ("UID", "PREVIEW"))
+        return {uid: preview_of(message.preview) for uid, message in found.items() if message.preview is not None}
+    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
+    structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
+    previews = dict.fromkeys(structures, "")
+    for section, with_it in _by_first_text(structures).items():
+        start = BodySection(section, partial=(0, PREVIEW_BYTES))
+        for uid, message in (await session.fetch(name, SequenceSet.of(with_it), ("UID", start))).items():
+            if uid in structures:
+                previews[uid] = _preview(message, part_at(structures[uid], section))
+    return previews
+
+
+def _by_first_text(structures: Mapping[int, BodyPart]) -> dict[str, list[int]]:
+    """Section of the first text part → UIDs of the messages that have it there."""
+    sections: dict[str, list[int]] = {}
+    for uid, structure in structures.items():
+        for section in sections_to_fetch(structure)[:1]:
+            sections.setdefault(section, []).append(uid)
+    return sections
+
+
+def _preview(message: FetchedMessage, part: BodyPart | None) -> str:
+    raw = next(iter(message.sections.values()), None)
+    if part is None or not isinstance(raw, bytes):
+        return ""
+    text, _ = decode_body(raw, part)
+    return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
+
+
+def _vanished(session: Session, completion: Completion) -> frozenset[int] | None:
+    gone: set[int] = set()
+    for response in session.parsed(completion):
+        if isinstance(response, Vanished):
+            try:
+                gone.update(response.uids.numbers(MAX_VANISHED))
+            except ValueError:
+                return None
+    return frozenset(gone)
+
+
+async def _rows_of(session: Session, completion: Completion, asked: Sequence[int]) -> list[Row]:
+    """Rows in the order asked. A response that breaks the grammar costs that message its structure, not its row."""
+    found: dict[int, Row] = {}
+    is_any_broken = False
+    for index, response in enumerate(completion.responses):
+        if not is_fetch(response):
+            continue
+        try:
+            message = parse_fetch(response)
+        except ServerProtocolError:
+            is_any_broken = True
+            continue
+        if message.uid is not None and message.size_bytes is not None:
+            found[message.uid] = row_of(message)
+        if index % PARSED_AT_ONCE == PARSED_AT_ONCE - 1:
+            await asyncio.sleep(0)
+    missing = [uid for uid in asked if uid not in found]
+    if is_any_broken and missing:
+        found.update(await _plain_rows(session, missing))
+    return [found[uid] for uid in asked if uid in found]
+
+
+async def _plain_rows(session: Session, uids: Sequence[int]) -> dict[int, Row]:
+    exchange = await session.begin_fetch(SequenceSet.of(uids), _PLAIN_ITEMS)
+    completion = (await session.protocol.settle(exchange)).check()
+    return {uid: row_of(message, ("its structure cannot be read",)) for uid, message in fetched(completion).items()}
+
+
+def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
+    """A row of a FETCH with `row_items`, or with the plain items, which hold the header itself."""
+    fields = split_fields(next((text for text in message.sections.values() if isinstance(text, bytes)), b""))
+    envelope = message.envelope or (envelope_of(fields) if fields else Envelope())
+    overview = overview_of(envelope, first_value(fields, "references"))
+    gmail_id = message.gmail_message_id
+    return Row(
+        uid=message.uid or 0,
+        flags=message.flags or frozenset(),
+        received_at_ms=message.internal_date_ms or 0,
+        size_bytes=message.size_bytes or 0,
+        overview=overview,
+        structure=message.structure,
+        modseq=message.modseq or 0,
+        origin_id=message.email_id or (None if gmail_id is None else str(gmail_id)),
+        problems=problems + spoofing_problems(overview),
+    )
