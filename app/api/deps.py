@@ -17,6 +17,7 @@ from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.types import AccountId
 from app.services.accounts import Accounts
 from app.services.callers import Caller, Scope
+from app.services.idempotency import Idempotency
 from app.services.states import States
 from app.services.tokens import Tokens
 from app.settings import Settings
@@ -52,6 +53,7 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     states: States
+    idempotency: Idempotency
 
 
 def services_of(connection: HTTPConnection) -> Services:
