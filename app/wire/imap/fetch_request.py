@@ -64,7 +64,7 @@ def _read_section(reader: ArgumentReader, name: str, is_peek: bool) -> SectionRe
         reader.fail("A part number is too long")
     kind: str = ""
     fields: tuple[str, ...] = ()
-    if (not part or reader.skip(b".")) and not reader.next_is(b"]"):
+    if reader.skip(b".") if part else not reader.next_is(b"]"):
         kind, fields = _read_kind(reader, name, is_message=not part)
     reader.expect(b"]")
     return SectionRequest(part, kind, fields, _read_partial(reader, name), is_peek, name)

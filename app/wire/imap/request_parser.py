@@ -33,7 +33,7 @@ from app.wire.imap.search_request import read_search
 
 MAX_ID_FIELDS = 30
 
-_TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}")
+_TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}(?= |\Z)")
 _BASE64 = re.compile(rb"=(?= |\Z)|[A-Za-z0-9+/]*={0,2}")
 
 
