@@ -63,8 +63,7 @@ def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
 def has_attachments(structure: BodyPart) -> bool:
     """Whether there is an attachment in a reader's eyes: neither a signature nor an image that the text shows."""
     return any(
-        part.media_type not in _SIGNATURES and not (part.content_id and part.media_type.startswith("image/"))
-        for part in choose_body(structure).attachments
+        part.media_type not in _SIGNATURES and not _is_shown_image(part) for part in choose_body(structure).attachments
     )
 
 
@@ -94,6 +93,11 @@ def decode_body(raw: bytes, part: BodyPart) -> tuple[str, tuple[str, ...]]:
     if (part.param("format") or "").lower() == "flowed":
         text = unflowed(text, delete_space=(part.param("delsp") or "").lower() == "yes")
     return text, tuple(problems)
+
+
+def _is_shown_image(part: BodyPart) -> bool:
+    """Gmail gives every attachment a Content-ID, so the disposition counts too."""
+    return part.media_type.startswith("image/") and part.content_id is not None and part.disposition != "attachment"
 
 
 def _charset_label(decoded: bytes, part: BodyPart) -> str | None:

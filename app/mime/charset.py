@@ -88,19 +88,14 @@ def codec_of(label: str) -> str | None:
 def decode(raw: bytes, label: str | None) -> Decoded:
     """Decode by label; without a usable one as UTF-8, else by a guess. Never raises.
 
-    A label of us-ascii or none says nothing of 8-bit bytes, so UTF-8 is tried before windows-1252.
+    us-ascii says nothing of 8-bit bytes: servers name it where a message names nothing.
     """
-    codec = codec_of(label) if label else None
-    if codec is None or codec == "cp1252":
-        text = _strict(raw, "utf-8") if not _is_western(label) or _looks_like_utf8(raw) else None
-        if text is not None:
-            return Decoded(text, "utf-8", is_guess=not raw.isascii())
-    if codec is None:
-        return _guess(raw)
-    text = _strict(raw, codec)
-    if text is not None:
-        return Decoded(text, codec)
-    return _mislabelled(raw, codec)
+    codec = codec_of(label) if label and not (_is_ascii(label) and not raw.isascii()) else None
+    if codec is not None:
+        text = _strict(raw, codec)
+        return Decoded(text, codec) if text is not None else _mislabelled(raw, codec)
+    text = _utf8(raw)
+    return Decoded(text, "utf-8", is_guess=not raw.isascii()) if text is not None else _guess(raw)
 
 
 def decode_short(raw: bytes, label: str | None = None) -> str:
@@ -112,14 +107,8 @@ def decode_short(raw: bytes, label: str | None = None) -> str:
     return text if text is not None else raw.decode("cp1252", "replace")
 
 
-def _is_western(label: str | None) -> bool:
-    """Whether the label names windows-1252 by a name that promises 8-bit letters, as us-ascii does not."""
-    return label is not None and codec_of(label) == "cp1252" and "ascii" not in label.lower()
-
-
-def _looks_like_utf8(raw: bytes) -> bool:
-    """Mail labelled iso-8859-1 that is UTF-8 through and through, with at least two long sequences, was mislabelled."""
-    return not raw.isascii() and sum(raw.count(lead) for lead in (b"\xc3", b"\xe2\x80")) > 1
+def _is_ascii(label: str) -> bool:
+    return "ascii" in label.lower() or label.upper().startswith("ANSI_X3.4")
 
 
 def _strict(raw: bytes, codec: str) -> str | None:
@@ -129,11 +118,20 @@ def _strict(raw: bytes, codec: str) -> str | None:
         return None
 
 
+def _utf8(raw: bytes) -> str | None:
+    """The text of UTF-8, None for anything else. A last character that was cut off, as in a preview, is left out."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        is_cut = error.reason == "unexpected end of data" and not raw[: error.start].isascii()
+        return raw[: error.start].decode("utf-8") if is_cut else None
+
+
 def _mislabelled(raw: bytes, codec: str) -> Decoded:
     """Bytes that are not what their label says: UTF-8 if they are that, else the label with replacements."""
-    text = _strict(raw, "utf-8")
+    text = _utf8(raw)
     if text is not None:
-        return Decoded(text, "utf-8", is_guess=True)
+        return Decoded(text, "utf-8", is_guess=codec != "utf-8")
     return Decoded(raw.decode(codec, "replace"), codec, is_damaged=True)
 
 
