@@ -7,6 +7,7 @@ alike. `Access.scope` can be read without a request, and a test holds every rout
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -17,12 +18,17 @@ from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.types import AccountId
 from app.services.accounts import Accounts
 from app.services.callers import Caller, Scope
+from app.services.composing import Composer
+from app.services.consumers import Consumers
+from app.services.events import Events
 from app.services.idempotency import Idempotency
 from app.services.states import States
+from app.services.submissions import Submissions
 from app.services.tokens import Tokens
 from app.settings import Settings
 
 __all__ = [
+    "CALLER_KEY",
     "AdminCaller",
     "AdministeredAccount",
     "Caller",
@@ -42,7 +48,8 @@ __all__ = [
     "services_of",
 ]
 
-_CALLER_KEY = "postgate.caller"
+CALLER_KEY = "postgate.caller"
+"""Where the caller of a request is kept, or put by one who knows it already."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +60,12 @@ class Services:
     tokens: Tokens
     accounts: Accounts
     states: States
+    events: Events
+    consumers: Consumers
+    submissions: Submissions
+    composer: Composer
+    draining: asyncio.Event
+    """Set when the process is about to end: streams say goodbye."""
     idempotency: Idempotency
 
 
@@ -62,7 +75,7 @@ def services_of(connection: HTTPConnection) -> Services:
 
 async def authenticate(connection: HTTPConnection) -> Caller:
     """Who calls, by `Authorization: Bearer`; checked once a request. NotAuthenticated, NotPermitted."""
-    known = connection.scope.get(_CALLER_KEY)
+    known = connection.scope.get(CALLER_KEY)
     if known is not None:
         return cast("Caller", known)
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
@@ -71,7 +84,7 @@ async def authenticate(connection: HTTPConnection) -> Caller:
     services = services_of(connection)
     caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
-    connection.scope[_CALLER_KEY] = caller
+    connection.scope[CALLER_KEY] = caller
     return caller
 
 

@@ -15,6 +15,14 @@ _SYNC: Statement = select(ACCOUNT.c.sync_status, ACCOUNT.c.sync_mode, ACCOUNT.c.
 )
 
 
+_ALL: Statement = select(ACCOUNT.c.id).order_by(ACCOUNT.c.id)
+
+
+async def all_ids(reader: Database | Transaction) -> list[str]:
+    """Every account, oldest first."""
+    return [row[0] for row in await reader.rows(_ALL)]
+
+
 async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[str]:
     """Those of the ids that are accounts."""
     return {row[0] for row in await reader.rows(_EXISTING, ids=json_list(list(ids)))}

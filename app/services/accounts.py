@@ -11,6 +11,7 @@ from app.errors import AccountNotFound
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
+from app.services.callers import Caller
 
 EXISTENCE_SECONDS = 5.0
 """How long an account that was removed on another node may still seem to be there, empty."""
@@ -50,6 +51,12 @@ class Accounts:
             self._seen.clear()
         self._seen[account_id] = time.monotonic() + EXISTENCE_SECONDS
         return True
+
+    async def visible_ids(self, caller: Caller) -> list[AccountId]:
+        """The accounts that a caller may use, oldest first."""
+        if caller.account_ids is None:
+            return [AccountId(one) for one in await directory.all_ids(self._database)]
+        return sorted(AccountId(one) for one in await directory.existing(self._database, sorted(caller.account_ids)))
 
     async def sync(self, account_id: AccountId) -> SyncState:
         """How fresh its mail is. AccountNotFound."""

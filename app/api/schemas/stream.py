@@ -1,0 +1,167 @@
+"""Frames of the stream: one JSON object each, told apart by `type`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, Sync, Time
+
+SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+LIST_LIMIT = 1_000
+
+# ---- what clients send
+
+
+class SubscribeFrame(RequestModel):
+    """Begin to hear of accounts; a `sub_id` that is in use is replaced."""
+
+    type: Literal["subscribe"]
+    sub_id: SubscriptionId
+    accounts: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"]
+    mailboxes: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] | None = None
+    roles: Annotated[list[str], Field(max_length=20)] | None = None
+    types: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=100)] | None = None
+    view: Literal["ids", "summary"] = "summary"
+    after: Cursor | dict[Id, Cursor] | None = Field(
+        None, description="`now` (default), `earliest`, a cursor (one account), or a map account → cursor; exclusive"
+    )
+    consumer: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
+        None, description="Resume after what this name has acknowledged, where `after` is not given"
+    )
+
+
+class UnsubscribeFrame(RequestModel):
+    type: Literal["unsubscribe"]
+    sub_id: SubscriptionId
+
+
+class AckFrame(RequestModel):
+    """Everything up to this cursor has been dealt with; kept for the subscription's `consumer`."""
+
+    type: Literal["ack"]
+    cursor: Cursor
+    account_id: Id | None = None
+
+
+class AuthFrame(RequestModel):
+    """The token of this connection: the first one, or a newer one before the old one ends."""
+
+    type: Literal["auth"]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class RequestFrame(RequestModel):
+    """Any call of the REST API."""
+
+    type: Literal["request"]
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: Annotated[str, StringConstraints(pattern=r"^/v1/", max_length=8192)]
+    headers: dict[str, str] = Field(default_factory=dict, max_length=20)
+    body: Any = None
+
+
+class PingFrame(RequestModel):
+    type: Literal["ping"]
+    id: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class PongFrame(RequestModel):
+    type: Literal["pong"]
+    id: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+ClientFrame = Annotated[
+    SubscribeFrame | UnsubscribeFrame | AckFrame | AuthFrame | RequestFrame | PingFrame | PongFrame,
+    Field(discriminator="type"),
+]
+CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
+
+# ---- what clients get
+
+
+class CloudEvent(AnswerModel):
+    """An event (CloudEvents 1.0). `data` depends on `type`; it always holds `account_id`."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: Time
+    datacontenttype: Literal["application/json"]
+    data: dict[str, Any]
+
+
+class HelloFrame(AnswerModel):
+    type: Literal["hello"] = "hello"
+    session_id: str
+    heartbeat_seconds: Integer
+    limits: dict[str, int]
+    server_time: Time
+
+
+class SubscribedFrame(AnswerModel):
+    """`cursor` and `state` map each account to where the subscription begins; `sync` to how fresh it is."""
+
+    type: Literal["subscribed"] = "subscribed"
+    sub_id: str
+    cursor: dict[str, str]
+    state: dict[str, str]
+    sync: dict[str, Sync]
+
+
+class EventFrame(AnswerModel):
+    type: Literal["event"] = "event"
+    sub_ids: list[str]
+    seq: int
+    cursor: str
+    event: CloudEvent
+
+
+class StateFrame(AnswerModel):
+    """Too much happened to tell one by one: the newest state of each account, for `/changes`."""
+
+    type: Literal["state"] = "state"
+    states: dict[str, str]
+
+
+class GapFrame(AnswerModel):
+    """Events between these cursors are not kept any more: call `/changes`."""
+
+    type: Literal["gap"] = "gap"
+    account_id: str
+    from_: str = Field(alias="from")
+    to: str
+    reason: str
+
+
+class ResponseFrame(AnswerModel):
+    type: Literal["response"] = "response"
+    id: str
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class LifecycleFrame(AnswerModel):
+    type: Literal["lifecycle"] = "lifecycle"
+    event: str
+    expires_at: Time | None
+
+
+class ErrorFrame(AnswerModel):
+    type: Literal["error"] = "error"
+    problem: Problem
+    sub_id: str | None = None
+
+
+class ByeFrame(AnswerModel):
+    type: Literal["bye"] = "bye"
+    code: int
+    reason: str
+    reconnect_after: int | None
+    cursor: dict[str, str]

@@ -1,0 +1,98 @@
+"""A REST call that comes as a frame: the same application, the same rights, without a socket of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+from starlette.types import ASGIApp, Message
+from starlette.websockets import WebSocket
+
+from app.api.deps import CALLER_KEY
+from app.api.schemas.stream import RequestFrame, ResponseFrame
+from app.services.callers import Caller
+
+BODY_LIMIT_BYTES = 1024 * 1024
+"""Of an answer: larger ones are for HTTP."""
+_HEADERS_KEPT = frozenset({"etag", "link", "location", "retry-after", "idempotency-replayed", "ratelimit"})
+
+
+async def call(app: ASGIApp, websocket: WebSocket, caller: Caller, frame: RequestFrame) -> ResponseFrame:
+    """Do what the frame asks for."""
+    answer = _Answer()
+    body = b"" if frame.body is None else orjson.dumps(frame.body)
+    await app(_scope(websocket, caller, frame, len(body)), _sender_of(body), answer.take)
+    return answer.frame(frame.id)
+
+
+def _scope(websocket: WebSocket, caller: Caller, frame: RequestFrame, size: int) -> dict[str, Any]:
+    path, _, query = frame.path.partition("?")
+    headers = [(b"host", websocket.headers.get("host", "localhost").encode())]
+    if size:
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
+    for name, value in frame.headers.items():
+        if name.lower() in ("if-match", "if-none-match", "idempotency-key", "accept", "cache-control"):
+            headers.append((name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": frame.method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode("ascii", "replace"),
+        "query_string": query.encode("ascii", "replace"),
+        "root_path": "",
+        "headers": headers,
+        "client": websocket.scope.get("client"),
+        "server": websocket.scope.get("server"),
+        "state": {},
+        CALLER_KEY: caller,
+    }
+
+
+def _sender_of(body: bytes) -> Any:
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    return receive
+
+
+class _Answer:
+    """Collects what the application sends, up to a limit."""
+
+    def __init__(self) -> None:
+        self._status = 500
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._is_too_large = False
+
+    async def take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in message["headers"]
+            }
+        elif message["type"] == "http.response.body":
+            piece = message.get("body", b"")
+            self._is_too_large = self._is_too_large or len(self._body) + len(piece) > BODY_LIMIT_BYTES
+            if not self._is_too_large:
+                self._body += piece
+
+    def frame(self, id_: str) -> ResponseFrame:
+        headers = {name: value for name, value in self._headers.items() if name in _HEADERS_KEPT}
+        if self._is_too_large:
+            return ResponseFrame(
+                id=id_, status=413, headers={}, body={"detail": "Ask for this by HTTP: it is too large"}
+            )
+        return ResponseFrame(id=id_, status=self._status, headers=headers, body=self._decoded())
+
+    def _decoded(self) -> Any:
+        if not self._body:
+            return None
+        if "json" in self._headers.get("content-type", ""):
+            return orjson.loads(self._body)
+        return self._body.decode("utf-8", "replace")

@@ -1,0 +1,315 @@
+"""One client's stream: who it is, what it asked for, and that it is still there."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.websockets import WebSocket
+
+from app.api.deps import Services
+from app.api.problems import problem_of
+from app.api.schemas.base import Problem, Sync, time_of
+from app.api.schemas.stream import (
+    CLIENT_FRAME,
+    AckFrame,
+    AuthFrame,
+    ByeFrame,
+    ErrorFrame,
+    HelloFrame,
+    LifecycleFrame,
+    PingFrame,
+    PongFrame,
+    RequestFrame,
+    SubscribedFrame,
+    SubscribeFrame,
+    UnsubscribeFrame,
+)
+from app.api.stream.calls import call
+from app.api.stream.following import Following
+from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
+from app.errors import GatewayError, InvalidRequest, NotAuthenticated, NotPermitted
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId
+from app.services.callers import Caller, Scope
+from app.services.subscriptions import Subscription
+
+HEARTBEAT_SECONDS = 25
+AUTH_SECONDS = 5.0
+EXPIRY_WARNING_SECONDS = 60
+SUBSCRIPTIONS_LIMIT = 100
+CALLS_LIMIT = 8
+"""REST calls under way at once on one socket."""
+
+IsAllowed = Callable[[Caller], bool]
+
+
+@dataclass(slots=True)
+class _Life:
+    """When the client was last heard, and whether it was warned of its token's end."""
+
+    heard_at: float
+    is_warned: bool = False
+
+
+class StreamSession:
+    """Runs one accepted WebSocket to its end."""
+
+    def __init__(self, websocket: WebSocket, services: Services, caller: Caller | None, is_allowed: IsAllowed) -> None:
+        self._websocket = websocket
+        self._services = services
+        self._caller = caller
+        self._is_allowed = is_allowed
+        self._socket = StreamSocket(websocket)
+        self._following = Following(
+            self._socket, services.events, services.states, services.accounts, services.mailboxes
+        )
+        self._life = _Life(asyncio.get_running_loop().time())
+        self._calls = 0
+
+    async def run(self) -> None:
+        """Talk until either side ends it; says `bye` where it still can."""
+        try:
+            await self._welcome()
+            async with asyncio.TaskGroup() as group:
+                for part in (self._listen(group), self._follow(), self._keep_alive(), self._leave_when_draining()):
+                    group.create_task(part)
+        except* StreamClosed as closed:
+            await self._say_bye(_first(closed))
+        finally:
+            self._following.close()
+
+    async def _welcome(self) -> None:
+        limits = {"subscriptions": SUBSCRIPTIONS_LIMIT, "calls": CALLS_LIMIT}
+        await self._socket.send(
+            HelloFrame(
+                session_id=new_id("ses"),
+                heartbeat_seconds=HEARTBEAT_SECONDS,
+                limits=limits,
+                server_time=time_of(now_ms()),
+            )
+        )
+        if self._caller is not None:
+            return
+        try:
+            async with asyncio.timeout(AUTH_SECONDS):
+                frame = await self._next_frame()
+        except TimeoutError:
+            raise StreamClosed(CloseCode.TOKEN, "no auth frame came") from None
+        if not isinstance(frame, AuthFrame):
+            raise StreamClosed(CloseCode.TOKEN, "an auth frame comes first")
+        await self._authenticate(frame)
+
+    async def _say_bye(self, closed: StreamClosed) -> None:
+        if closed.code is None:
+            return
+        cursors = {one: self._services.states.issue(one, seq) for one, seq in self._following.positions().items()}
+        delay = 1 + secrets.randbelow(5) if closed.code is CloseCode.GOING_AWAY else None
+        bye = ByeFrame(code=closed.code, reason=closed.reason, reconnect_after=delay, cursor=cursors)
+        if closed.code is not CloseCode.SLOW:
+            try:
+                async with asyncio.timeout(1):
+                    await self._socket.send(bye)
+            except (StreamClosed, TimeoutError):
+                return
+        await self._socket.close(closed.code, closed.reason)
+
+    # ---- tasks
+
+    async def _follow(self) -> None:
+        while True:
+            await self._following.run(self._who())
+
+    async def _leave_when_draining(self) -> None:
+        await self._services.draining.wait()
+        raise StreamClosed(CloseCode.GOING_AWAY, "the server restarts")
+
+    async def _keep_alive(self) -> None:
+        """Ping, notice silence, warn of the token's end, and notice that it was revoked."""
+        loop = asyncio.get_running_loop()
+        next_ping = loop.time() + HEARTBEAT_SECONDS
+        while True:
+            await asyncio.sleep(max(0.05, min(next_ping - loop.time(), self._seconds_to_expiry_step())))
+            await self._watch_expiry()
+            if loop.time() < next_ping:
+                continue
+            if loop.time() - self._life.heard_at > 2 * HEARTBEAT_SECONDS + 1:
+                raise StreamClosed(CloseCode.HEARTBEAT, "no answer to two pings")
+            await self._check_token()
+            await self._socket.send(PingFrame(type="ping"))
+            next_ping = loop.time() + HEARTBEAT_SECONDS
+
+    def _seconds_to_expiry_step(self) -> float:
+        expires_at_ms = self._who().expires_at_ms
+        if expires_at_ms is None:
+            return HEARTBEAT_SECONDS
+        left = (expires_at_ms - now_ms()) / 1000
+        return left if self._life.is_warned else left - EXPIRY_WARNING_SECONDS
+
+    async def _watch_expiry(self) -> None:
+        expires_at_ms = self._who().expires_at_ms
+        if expires_at_ms is None:
+            return
+        if expires_at_ms <= now_ms():
+            raise StreamClosed(CloseCode.TOKEN, "the token has expired")
+        if not self._life.is_warned and expires_at_ms - now_ms() <= EXPIRY_WARNING_SECONDS * 1000:
+            self._life.is_warned = True
+            await self._socket.send(LifecycleFrame(event="token.expiring", expires_at=time_of(expires_at_ms)))
+
+    async def _check_token(self) -> None:
+        try:
+            await self._services.tokens.caller(self._who().token_id)
+        except NotAuthenticated:
+            raise StreamClosed(CloseCode.TOKEN, "the token was revoked") from None
+
+    async def _listen(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            frame = await self._next_frame()
+            try:
+                await self._take(frame, group)
+            except GatewayError as error:
+                await self._send_error(error, getattr(frame, "sub_id", None))
+
+    async def _next_frame(self) -> Any:
+        text = await self._socket.receive()
+        self._life.heard_at = asyncio.get_running_loop().time()
+        try:
+            return CLIENT_FRAME.validate_json(text)
+        except ValidationError as error:
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place = "/".join(str(step) for step in fault["loc"])
+            raise StreamClosed(CloseCode.BAD_FRAME, f"{place}: {fault['msg']}"[:100]) from None
+
+    async def _send_error(self, error: GatewayError, sub_id: str | None) -> None:
+        await self._socket.send(ErrorFrame(problem=Problem.model_validate(problem_of(error)), sub_id=sub_id))
+
+    # ---- frames
+
+    async def _take(self, frame: Any, group: asyncio.TaskGroup) -> None:
+        handlers: dict[type[Any], Callable[[Any], Awaitable[None]]] = {
+            SubscribeFrame: self._subscribe,
+            UnsubscribeFrame: self._unsubscribe,
+            AckFrame: self._acknowledge,
+            AuthFrame: self._authenticate,
+            PingFrame: self._answer_ping,
+        }
+        if isinstance(frame, RequestFrame):
+            self._start_call(frame, group)
+        elif type(frame) in handlers:
+            await handlers[type(frame)](frame)
+
+    async def _answer_ping(self, frame: PingFrame) -> None:
+        await self._socket.send(PongFrame(type="pong", id=frame.id))
+
+    async def _authenticate(self, frame: AuthFrame) -> None:
+        client = self._websocket.client
+        try:
+            caller = await self._services.tokens.authenticate(frame.token, client.host if client else None)
+            caller.require(Scope.PUSH)
+        except NotAuthenticated:
+            raise StreamClosed(CloseCode.TOKEN, "the token is not valid") from None
+        except NotPermitted:
+            raise StreamClosed(CloseCode.SCOPE, "the token lacks the scope push") from None
+        if not self._is_allowed(caller):
+            raise StreamClosed(CloseCode.SCOPE, "the token may not be used from pages of this origin")
+        followed = self._following.positions()
+        if caller.account_ids is not None and not caller.account_ids.issuperset(followed):
+            raise StreamClosed(CloseCode.SCOPE, "the new token does not hold the accounts of the old one")
+        self._caller = caller
+        self._life.is_warned = False
+
+    async def _subscribe(self, frame: SubscribeFrame) -> None:
+        if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
+            raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
+        caller = self._who()
+        account_ids = await self._accounts_of(frame, caller)
+        mailbox_ids = frame.mailboxes if isinstance(frame.mailboxes, list) else None
+        for mailbox_id in mailbox_ids or ():
+            caller.require_mailbox(mailbox_id)
+        begin = {one: await self._position(frame, one, caller) for one in account_ids}
+        subscription = Subscription(
+            frame.sub_id,
+            frame.accounts == "*",
+            dict(begin),
+            frozenset(mailbox_ids) if mailbox_ids is not None else None,
+            frozenset(frame.roles or ()),
+            frozenset(frame.types) if frame.types is not None else None,
+            frame.view,
+            frame.consumer,
+            caller.mailbox_ids,
+        )
+        cursors = {one: self._services.states.issue(one, seq) for one, seq in begin.items()}
+        sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
+        await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
+        await self._following.add(subscription)
+
+    async def _accounts_of(self, frame: SubscribeFrame, caller: Caller) -> list[AccountId]:
+        visible = await self._services.accounts.visible_ids(caller)
+        if frame.accounts == "*":
+            return list(visible)
+        found = [caller.account(one) for one in frame.accounts]
+        for number, account_id in enumerate(found):
+            if account_id not in visible:
+                raise InvalidRequest.at(f"/accounts/{number}", "There is no such account")
+        return list(dict.fromkeys(found))
+
+    async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> int:
+        """After which event a subscription begins."""
+        after = frame.after.get(account_id) if isinstance(frame.after, dict) else frame.after
+        events = self._services.events
+        if after is None and frame.consumer is not None:
+            place = await self._services.consumers.place(account_id, caller, frame.consumer)
+            return await events.position(account_id) if place is None else place
+        if after is None or after == "now":
+            return await events.position(account_id)
+        if after == "earliest":
+            return await events.earliest(account_id)
+        return self._services.states.read(after, account_id, "after")
+
+    async def _unsubscribe(self, frame: UnsubscribeFrame) -> None:
+        self._following.remove(frame.sub_id)
+
+    async def _acknowledge(self, frame: AckFrame) -> None:
+        followed = self._following.positions()
+        account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
+        if account_id is None or account_id not in followed:
+            raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
+        seq = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
+        for subscription in self._following.subscriptions.values():
+            if subscription.consumer is not None and account_id in subscription.positions:
+                await self._services.consumers.acknowledge(
+                    AccountId(account_id), self._who(), subscription.consumer, seq
+                )
+
+    def _start_call(self, frame: RequestFrame, group: asyncio.TaskGroup) -> None:
+        if self._calls >= CALLS_LIMIT:
+            raise StreamClosed(CloseCode.TOO_MANY, "too many calls at once")
+        self._calls += 1
+        group.create_task(self._call(frame))
+
+    async def _call(self, frame: RequestFrame) -> None:
+        try:
+            await self._socket.send(await call(self._websocket.app, self._websocket, self._who(), frame))
+        finally:
+            self._calls -= 1
+
+    def _who(self) -> Caller:
+        assert self._caller is not None
+        return self._caller
+
+
+def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
+    """Why it ended: a reason of ours before the mere end of the socket."""
+    found: list[StreamClosed] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)
+        elif isinstance(one, StreamClosed):
+            found.append(one)
+    return next((one for one in found if one.code is not None), found[0])

@@ -1,0 +1,74 @@
+"""The socket of a stream: frames out, one at a time, to a client that must keep taking them."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntEnum
+
+import orjson
+from pydantic import BaseModel
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+TAKE_SECONDS = 60.0
+"""A client that takes nothing for so long is cut off: its place is in the log, not in our memory."""
+
+
+class CloseCode(IntEnum):
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    TOO_BIG = 1009
+    INTERNAL = 1011
+    BAD_FRAME = 4400
+    TOKEN = 4401
+    SCOPE = 4403
+    HEARTBEAT = 4408
+    TOO_MANY = 4429
+    SLOW = 4490
+
+
+class StreamClosed(Exception):
+    """The stream ends; `code` is None when the client is gone already."""
+
+    def __init__(self, code: CloseCode | None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class StreamSocket:
+    """Sends whole frames in order. Raises StreamClosed."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._lock = asyncio.Lock()
+
+    async def send(self, frame: BaseModel | bytes) -> None:
+        """Send one frame; waits while the client does not read."""
+        text = frame if isinstance(frame, bytes) else orjson.dumps(frame.model_dump(mode="json", by_alias=True))
+        try:
+            async with self._lock, asyncio.timeout(TAKE_SECONDS):
+                await self._websocket.send_text(text.decode())
+        except TimeoutError:
+            raise StreamClosed(CloseCode.SLOW, "nothing was taken for too long") from None
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            raise StreamClosed(None) from None
+
+    async def receive(self) -> str:
+        """The next text frame."""
+        try:
+            message = await self._websocket.receive()
+        except (WebSocketDisconnect, RuntimeError):
+            raise StreamClosed(None) from None
+        if message["type"] == "websocket.disconnect":
+            raise StreamClosed(None)
+        text = message.get("text")
+        if not isinstance(text, str):
+            raise StreamClosed(CloseCode.BAD_FRAME, "frames are text")
+        return text
+
+    async def close(self, code: CloseCode, reason: str) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self._websocket.close(code, reason)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            return
