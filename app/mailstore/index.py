@@ -137,28 +137,31 @@ class Index:
         self, account_id: AccountId, decide: Decide, *, fence: int | None = None, is_durable: bool = True
     ) -> Applied:
         """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction."""
-        before = 0
-
         async def work(transaction: Transaction) -> Applied:
-            nonlocal before
-            row = await transaction.row(_LOCK, account_id=account_id)
-            if row is None:
-                raise AccountNotFound
-            before, kind = row
-            await _check_fence(transaction, account_id, fence)
-            delta = await decide(transaction)
-            writer = DeltaWriter(transaction, account_id, before, is_origin=kind == AccountKind.EMBEDDED)
-            await writer.write(delta)
-            if writer.applied.seq != before:
-                await transaction.execute(_ADVANCE, account_id=account_id, seq=writer.applied.seq)
-            faults.point("index.before_commit")
-            return writer.applied
+            return await self.change_in(transaction, account_id, decide, fence=fence)
 
         applied = await self._database.write(work, is_durable=is_durable)
         faults.point("index.committed")
-        if applied.seq != before:
+        if applied.seq != applied.seq_before:
             self._bus.poke(account_id)
         return applied
+
+    async def change_in(
+        self, transaction: Transaction, account_id: AccountId, decide: Decide, *, fence: int | None = None
+    ) -> Applied:
+        """The same as a part of a larger transaction. It wakes nobody: whoever commits does."""
+        row = await transaction.row(_LOCK, account_id=account_id)
+        if row is None:
+            raise AccountNotFound
+        before, kind = row
+        await _check_fence(transaction, account_id, fence)
+        delta = await decide(transaction)
+        writer = DeltaWriter(transaction, account_id, before, is_origin=kind == AccountKind.EMBEDDED)
+        await writer.write(delta)
+        if writer.applied.seq != before:
+            await transaction.execute(_ADVANCE, account_id=account_id, seq=writer.applied.seq)
+        faults.point("index.before_commit")
+        return writer.applied
 
     # ---- mailboxes
 

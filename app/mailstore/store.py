@@ -244,8 +244,8 @@ class MailStore:
 
     # ---- mailboxes
 
-    async def create_first_mailboxes(self, account_id: AccountId) -> Applied:
-        """Give a new account the mailboxes that everyone has. Safe to repeat."""
+    async def create_first_mailboxes(self, account_id: AccountId, within: Transaction | None = None) -> Applied:
+        """Give a new account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
 
         async def decide(transaction: Transaction) -> Delta:
             taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
@@ -253,6 +253,8 @@ class MailStore:
                 mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
             )
 
+        if within is not None:
+            return await self._index.change_in(within, account_id, decide)
         return await self._index.change(account_id, decide)
 
     async def create_mailbox(self, account_id: AccountId, path: str, role: Role | None = None) -> Applied:
