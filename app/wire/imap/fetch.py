@@ -169,6 +169,12 @@ def _structure(message: FetchedMessage, value: Value) -> None:
     message.structure = structure_of(value)
 
 
+def _short_structure(message: FetchedMessage, value: Value) -> None:
+    """BODY, which says less than a BODYSTRUCTURE in the same response."""
+    if message.structure is None:
+        message.structure = structure_of(value)
+
+
 def _preview(message: FetchedMessage, value: Value) -> None:
     """`PREVIEW` of RFC 8970, NIL while it is not made; its draft put `(FUZZY "text")`."""
     text = value[-1] if isinstance(value, list) and value else value
@@ -197,7 +203,7 @@ _ITEMS: dict[str, Callable[[FetchedMessage, Value], None]] = {
     "X-GM-THRID": _gmail_thread_id,
     "X-GM-LABELS": _gmail_labels,
     "ENVELOPE": _envelope,
-    "BODY": _structure,
+    "BODY": _short_structure,
     "BODYSTRUCTURE": _structure,
     "PREVIEW": _preview,
     "RFC822": _whole(""),
