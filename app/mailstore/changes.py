@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import orjson
@@ -195,6 +195,8 @@ class DeltaWriter:
         self.applied = Applied(seq, seq_before=seq)
 
     async def write(self, delta: Delta) -> None:
+        if self._is_origin:
+            delta = _without_done(delta)
         await self._each(self._find_mailbox, delta.mailboxes_found)
         await self._each(self._rename_mailbox, delta.mailboxes_renamed)
         await self._each(self._reset_mailbox, delta.mailboxes_reset)
@@ -645,6 +647,20 @@ class DeltaWriter:
                 preview=previewed.preview,
                 summary=patched(row[5], preview=previewed.preview),
             )
+
+
+def _without_done(delta: Delta) -> Delta:
+    """What an index that is the origin has yet to do: it numbers itself, so a numbered fact tells what it did already.
+
+    Doing it again could bring back, under its old number, what was removed since.
+    """
+    return replace(
+        delta,
+        mailboxes_found=tuple(one for one in delta.mailboxes_found if not one.uid_validity),
+        moved=tuple(one for one in delta.moved if not one.target.uid),
+        copied=tuple(one for one in delta.copied if not one.target.uid),
+        arrived=tuple(one for one in delta.arrived if not one.uid),
+    )
 
 
 def _related(one: Arrived) -> list[str]:

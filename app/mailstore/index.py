@@ -38,6 +38,12 @@ _MAILBOX_COLUMNS = (
     MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.highest_modseq, MAILBOX.c.total, MAILBOX.c.unread,
     MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable, MAILBOX.c.is_complete,
 )  # fmt: skip
+_THE_MAILBOX: Statement = select(*_MAILBOX_COLUMNS).where(
+    MAILBOX.c.account_id == _ACCOUNT_ID, MAILBOX.c.id == bindparam("mailbox_id")
+)
+_MAILBOX_AT: Statement = select(MAILBOX.c.id).where(
+    MAILBOX.c.account_id == _ACCOUNT_ID, MAILBOX.c.path == bindparam("path")
+)
 _MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == _ACCOUNT_ID).order_by(MAILBOX.c.path)
 
 _MESSAGE_COLUMNS = (
@@ -53,6 +59,25 @@ _BY_UIDS: Statement = select(*_MESSAGE_COLUMNS).where(
 _BY_HEADER: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
     DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
+)
+_IDS_AT: Statement = select(MESSAGE.c.id).where(_OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids")))
+_OF_THREADS: Statement = (
+    select(MESSAGE.c.thread_id, MESSAGE.c.id, MESSAGE.c.mailbox_id)
+    .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
+    .order_by(MESSAGE.c.received_at_ms, MESSAGE.c.uid)
+)
+_STANDING: Statement = (
+    select(
+        ACCOUNT.c.last_seq,
+        ACCOUNT.c.sync_status,
+        ACCOUNT.c.sync_mode,
+        ACCOUNT.c.checked_at_ms,
+        MAILBOX.c.uid_validity,
+        MAILBOX.c.is_complete,
+        MAILBOX.c.total,
+    )
+    .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
+    .where(ACCOUNT.c.id == _ACCOUNT_ID)
 )
 _KNOWN: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq).where(_OF_ACCOUNT, _IN_MAILBOX)
 _WITHOUT_PREVIEW: Statement = (
@@ -83,6 +108,22 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an account's index is, read in one query before a list.
+
+    `seq` is the number of its last event. The last three are of one mailbox; None where it does not exist.
+    """
+
+    seq: int
+    sync_status: str
+    sync_mode: str
+    checked_at_ms: int
+    uid_validity: int | None
+    is_complete: bool | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """One line of a list: its place, and its prepared summary."""
 
@@ -98,14 +139,19 @@ class Sort:
     is_descending: bool = True
 
 
+SORTED_CHARS = 200
+"""Characters of a text that order a list, so that an anchor stays short."""
 _SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
     "received_at": MESSAGE.c.received_at_ms,
     "date": func.coalesce(MESSAGE.c.date_ms, MESSAGE.c.received_at_ms),
     "size": MESSAGE.c.size_bytes,
-    "subject": MESSAGE.c.subject_folded,
-    "from": MESSAGE.c.from_folded,
+    "subject": func.substr(MESSAGE.c.subject_folded, 1, SORTED_CHARS),
+    "from": func.substr(MESSAGE.c.from_folded, 1, SORTED_CHARS),
 }
 NEWEST_FIRST = Sort()
+
+LONG_FROM_ROWS = 500
+"""From this many rows on a read goes to a thread."""
 
 Decide = Callable[[Transaction], Awaitable[Delta]]
 
@@ -137,6 +183,7 @@ class Index:
         self, account_id: AccountId, decide: Decide, *, fence: int | None = None, is_durable: bool = True
     ) -> Applied:
         """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction."""
+
         async def work(transaction: Transaction) -> Applied:
             return await self.change_in(transaction, account_id, decide, fence=fence)
 
@@ -173,10 +220,19 @@ class Index:
 
     async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
         """Raises MailboxNotFound."""
-        for mailbox in await self.mailboxes(account_id):
-            if mailbox.id == mailbox_id:
-                return mailbox
-        raise MailboxNotFound
+        row = await self._database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
+        if row is None:
+            raise MailboxNotFound
+        above = row[2].rpartition("/")[0]
+        parent = await self._database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
+        return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+
+    async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
+        """Raises AccountNotFound."""
+        row = await self._database.row(_STANDING, account_id=account_id, mailbox_id=mailbox_id)
+        if row is None:
+            raise AccountNotFound
+        return Standing(*row)
 
     # ---- messages
 
@@ -213,6 +269,24 @@ class Index:
         if not found:
             raise MessageNotFound
         return found[0]
+
+    async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
+        """Ids of a mailbox's messages by UID, in no order."""
+        values = json_list(list(uids))
+        rows = await self._database.rows(
+            _IDS_AT, is_long=len(uids) > LONG_FROM_ROWS, account_id=account_id, mailbox_id=mailbox_id, uids=values
+        )
+        return [MessageId(row[0]) for row in rows]
+
+    async def threads(
+        self, account_id: AccountId, thread_ids: Collection[str]
+    ) -> dict[str, list[tuple[MessageId, MailboxId]]]:
+        """The messages of each thread, with their mailboxes, oldest first."""
+        rows = await self._database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
+        found: dict[str, list[tuple[MessageId, MailboxId]]] = {id_: [] for id_ in thread_ids}
+        for thread_id, id_, mailbox_id in rows:
+            found[thread_id].append((MessageId(id_), MailboxId(mailbox_id)))
+        return found
 
     async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
         """Messages with this Message-ID, wherever they are."""

@@ -1,0 +1,270 @@
+"""MailBackend on our own store: the accounts whose mail lives here.
+
+The store has already made each change when its Delta is returned; applying that again changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
+from app.cluster.bus import Bus
+from app.db.session import Database
+from app.errors import MessageNotFound, PartNotFound, PreconditionFailed, TimedOut, TooLarge
+from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox
+from app.mail.delta import (
+    Arrived,
+    Copied,
+    Delta,
+    Flagged,
+    Known,
+    Location,
+    MailboxDeleted,
+    MailboxFound,
+    MailboxRenamed,
+    MailboxSet,
+    Moved,
+    Removed,
+)
+from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
+from app.mailstore.store import DELIMITER, MESSAGE_LIMIT_BYTES, MailStore, StoreMode
+from app.mailstore.text import body_contains, header_contains
+from app.mailstore.views import MailboxViews, structure_of
+from app.mime.body import part_at
+
+K = TypeVar("K")
+
+CAPABILITIES = ("CONDSTORE", "MOVE", "SPECIAL-USE", "UIDPLUS")
+SEARCH_SECONDS = 30.0
+SEARCH_BATCH = 100
+
+
+class LocalBackend:
+    """See `MailBackend`. Holds nothing open."""
+
+    def __init__(self, account_id: AccountId, store: MailStore, index: Index, database: Database, bus: Bus) -> None:
+        self._account_id = account_id
+        self._store = store
+        self._index = index
+        self._views = MailboxViews(database)
+        self._bus = bus
+
+    # ---- reading
+
+    async def capabilities(self) -> Sequence[str]:
+        return CAPABILITIES
+
+    async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        async for piece in self._store.blobs.stream(_blob(message), span):
+            yield piece
+
+    async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        structure = (await self._index.detail(self._account_id, message.id)).structure
+        part = part_at(structure, section) if structure is not None else None
+        if part is None or part.span is None:
+            raise PartNotFound
+        _, start, stop = part.span
+        low = min(start + span.start, stop)
+        high = stop if span.stop is None else min(stop, start + span.stop)
+        async for piece in self._store.blobs.stream(_blob(message), ByteRange(low, max(low, high))):
+            yield piece
+
+    async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
+        detail = await self._index.detail(self._account_id, message.id)
+        found: dict[str, bytes] = {}
+        for section in sections:
+            if section == "HEADER":
+                found[section] = detail.header or b""
+                continue
+            part = part_at(detail.structure, section) if detail.structure is not None else None
+            if part is None or part.span is None:
+                raise PartNotFound
+            found[section] = await self._store.blobs.get(_blob(message), ByteRange(*part.span[1:]))
+        return found
+
+    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+        """Raises TimedOut when there is too much mail to look through."""
+        uids = sorted(await self._index.known(self._account_id, mailbox.id), reverse=True)
+        found: set[int] = set()
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                for start in range(0, len(uids), SEARCH_BATCH):
+                    found |= await self._search(mailbox, uids[start : start + SEARCH_BATCH], scope, value.casefold())
+        except TimeoutError:
+            raise TimedOut("There is too much mail to look through; narrow the search") from None
+        return found
+
+    async def _search(self, mailbox: Mailbox, uids: Sequence[int], scope: str, folded: str) -> set[int]:
+        columns = ("uid", "header") if scope.startswith("header:") else ("uid", "header", "structure", "blob")
+        rows = await self._views.rows(self._account_id, mailbox.id, uids, columns)
+        found: set[int] = set()
+        for uid, header, *stored in rows:
+            if scope != "body" and header_contains(header or b"", folded, scope.partition(":")[2] or None):
+                found.add(uid)
+            elif stored and stored[0] and stored[1]:
+                content = await self._store.blobs.get(stored[1])
+                if await asyncio.to_thread(body_contains, content, structure_of(stored[0]), folded):
+                    found.add(uid)
+        return found
+
+    # ---- changing
+
+    async def append(
+        self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
+    ) -> Delta:
+        if size_bytes > MESSAGE_LIMIT_BYTES:
+            raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
+        stored = await self._store.keep_stream(content)
+        applied = await self._store.add(self._account_id, mailbox.id, [(stored, flags, received_at_ms)])
+        (location,) = applied.message_ids
+        message = await self._index.message(self._account_id, applied.message_ids[location])
+        arrived = replace(
+            stored.arrived,
+            mailbox_id=mailbox.id,
+            uid=location.uid,
+            flags=message.flags,
+            received_at_ms=message.received_at_ms,
+            modseq=message.modseq,
+        )
+        return Delta(arrived=(arrived,))
+
+    async def store_flags(
+        self,
+        messages: Sequence[Message],
+        *,
+        add: Flags = frozenset(),
+        remove: Flags = frozenset(),
+        unchanged_since: int | None = None,
+    ) -> Delta:
+        delta = Delta()
+        for mailbox_id, uids in _by_mailbox(messages).items():
+            for mode, flags in ((StoreMode.ADD, add), (StoreMode.REMOVE, remove)):
+                if not flags:
+                    continue
+                stored = await self._store.store_flags(self._account_id, mailbox_id, uids, mode, flags, unchanged_since)
+                if stored.modified:
+                    raise PreconditionFailed
+                unchanged_since = None  # it held; what follows is our own change
+            delta += await self._flags_of(mailbox_id, uids)
+        return delta
+
+    async def _flags_of(self, mailbox_id: MailboxId, uids: Sequence[int]) -> Delta:
+        found = await self._index.locate(self._account_id, mailbox_id, uids)
+        gone = set(uids) - {one.uid for one in found}
+        return Delta(
+            flagged=tuple(Flagged(Location(mailbox_id, one.uid), one.flags, one.modseq) for one in found),
+            removed=tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(gone)),
+        )
+
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+        delta = Delta()
+        for mailbox_id, uids in _by_mailbox(messages).items():
+            if mailbox_id == target.id:
+                continue
+            applied = await self._store.move(self._account_id, mailbox_id, uids, target.id)
+            delta += Delta(
+                moved=tuple(Moved(source, place) for source, place in applied.copies.items()),
+                removed=tuple(Removed(one) for one in _missing(mailbox_id, uids, applied)),
+            )
+        return delta
+
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+        delta = Delta()
+        for mailbox_id, uids in _by_mailbox(messages).items():
+            applied = await self._store.copy(self._account_id, mailbox_id, uids, target.id)
+            delta += Delta(copied=tuple(Copied(source, place) for source, place in applied.copies.items()))
+        return delta
+
+    async def expunge(self, messages: Sequence[Message]) -> Delta:
+        delta = Delta()
+        for mailbox_id, uids in _by_mailbox(messages).items():
+            await self._store.expunge(self._account_id, mailbox_id, uids, only_deleted=False)
+            delta += Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in uids))
+        return delta
+
+    # ---- mailboxes
+
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+        applied = await self._store.create_mailbox(self._account_id, path, role)
+        return Delta(mailboxes_found=tuple([await self._found(id_) for id_ in applied.mailbox_ids.values()]))
+
+    async def _found(self, mailbox_id: MailboxId) -> MailboxFound:
+        one = await self._index.mailbox(self._account_id, mailbox_id)
+        return MailboxFound(one.origin_name, one.path, DELIMITER, one.role, one.uid_validity, one.is_subscribed)
+
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
+        await self._store.rename_mailbox(self._account_id, mailbox.id, path)
+        new = await self._index.mailbox(self._account_id, mailbox.id)
+        below = [
+            one
+            for one in await self._index.mailboxes(self._account_id)
+            if one.id == new.id or one.path.startswith(new.path + DELIMITER)
+        ]
+        return Delta(mailboxes_renamed=tuple(MailboxRenamed(one.id, one.path, one.origin_name) for one in below))
+
+    async def delete_mailbox(self, mailbox: Mailbox) -> Delta:
+        await self._store.delete_mailbox(self._account_id, mailbox.id)
+        return Delta(mailboxes_deleted=(MailboxDeleted(mailbox.id),))
+
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta:
+        await self._store.set_mailbox(self._account_id, mailbox, is_subscribed=is_subscribed)
+        return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
+
+    # ---- following
+
+    async def list_mailboxes(self) -> Sequence[OriginMailbox]:
+        return [origin_mailbox(one) for one in await self._index.mailboxes(self._account_id)]
+
+    async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
+        known = await self._index.known(self._account_id, mailbox.id)
+        uids = sorted((uid for uid in known if below_uid is None or uid < below_uid), reverse=True)[:count]
+        return await self._arrived(mailbox, uids)
+
+    async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
+        for start in range(0, len(uids), SEARCH_BATCH):
+            yield await self._arrived(mailbox, uids[start : start + SEARCH_BATCH])
+
+    async def _arrived(self, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:
+        found = {one.uid: one for one in await self._index.locate(self._account_id, mailbox.id, uids)}
+        return [
+            arrived_of(found[uid], await self._index.detail(self._account_id, found[uid].id), mailbox.uid_validity)
+            for uid in uids
+            if uid in found
+        ]
+
+    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
+        return await self._index.known(self._account_id, mailbox.id)
+
+    async def changes(self, mailbox: Mailbox) -> Changes:
+        now = await self._index.mailbox(self._account_id, mailbox.id)
+        known = await self._index.known(self._account_id, mailbox.id)
+        changed = {uid: one for uid, one in known.items() if one.modseq > mailbox.highest_modseq}
+        return Changes(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
+
+    async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        return {one.uid: one.preview or "" for one in messages}
+
+    async def watch(self, mailboxes: Sequence[Mailbox]) -> LocalWatch:  # noqa: ARG002 - one log tells of them all
+        return LocalWatch(self._bus, self._account_id)
+
+
+def _blob(message: Message) -> str:
+    if message.blob is None:
+        raise MessageNotFound
+    return message.blob
+
+
+def _by_mailbox(messages: Sequence[Message]) -> dict[MailboxId, list[int]]:
+    found: dict[MailboxId, list[int]] = {}
+    for one in messages:
+        found.setdefault(one.mailbox_id, []).append(one.uid)
+    return found
+
+
+def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> list[Location]:
+    return [place for uid in uids if (place := Location(mailbox_id, uid)) not in applied.copies]

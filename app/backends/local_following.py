@@ -1,0 +1,62 @@
+"""How the store looks to one who follows it as if it were another's: listings, arrivals, a watch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.cluster.bus import Bus, listening
+from app.mail.backend import OriginMailbox, Signal, SyncMode
+from app.mail.delta import Arrived
+from app.mail.types import AccountId, Detail, Mailbox, Message
+from app.mailstore.rows import overview_in
+
+
+class LocalWatch:
+    """Signals whenever the account's log grew."""
+
+    mode = SyncMode.EMBEDDED
+
+    def __init__(self, bus: Bus, account_id: AccountId) -> None:
+        self._bus = bus
+        self._account_id = account_id
+
+    async def signals(self) -> AsyncIterator[Signal]:
+        with listening(self._bus, self._account_id) as waiter:
+            while True:
+                await waiter.wait()
+                yield Signal()
+
+
+def origin_mailbox(one: Mailbox) -> OriginMailbox:
+    """A mailbox as LIST and STATUS would tell it."""
+    return OriginMailbox(
+        one.origin_name,
+        one.path,
+        one.delimiter,
+        one.role,
+        one.is_selectable,
+        one.is_subscribed,
+        one.uid_validity,
+        one.uid_next,
+        one.highest_modseq,
+        one.total,
+        one.unread,
+    )
+
+
+def arrived_of(message: Message, detail: Detail, uid_validity: int) -> Arrived:
+    """A stored message as a fetch would tell it."""
+    return Arrived(
+        message.mailbox_id,
+        message.uid,
+        message.flags,
+        message.received_at_ms,
+        message.size_bytes,
+        overview_in(message.summary, detail.bcc),
+        detail.structure,
+        modseq=message.modseq,
+        preview=message.preview,
+        blob=message.blob,
+        uid_validity=uid_validity,
+        problems=detail.problems,
+    )
