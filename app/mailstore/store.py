@@ -245,7 +245,7 @@ class MailStore:
     # ---- mailboxes
 
     async def create_first_mailboxes(self, account_id: AccountId, within: Transaction | None = None) -> Applied:
-        """Give a new account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
+        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
 
         async def decide(transaction: Transaction) -> Delta:
             taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
