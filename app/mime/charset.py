@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 MAX_GUESSED_BYTES = 64 * 1024
-MIN_GUESSED_BYTES = 64
+MIN_GUESSED_BYTES = 256
 """Below this a guess is worth less than the Western default: there is too little to count."""
 
 _WHATWG = {

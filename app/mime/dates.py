@@ -17,7 +17,9 @@ _SHAPES = (
         rf"(?P<day>\d{{1,2}})[\s-]++(?P<month>[A-Za-z]{{3,9}})\.?[\s,-]++(?P<year>\d{{2,4}})[,\s]++{_TIME}{_ZONE}"
     ),
     re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
-    re.compile(rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}{_ZONE}\s++(?P<year>\d{{4}})"),
+    re.compile(
+        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?:\s++(?P<zone>[A-Z]{{1,5}}))?+\s++(?P<year>\d{{4}})"
+    ),
 )
 _COMMENT = re.compile(r"\([^()]*+\)")
 

@@ -1,0 +1,81 @@
+"""ENVELOPE and overview of a header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.mail.types import Address, Envelope, EnvelopeAddress
+from app.mime.fields import split_fields
+from app.mime.header import MAX_MESSAGE_IDS, envelope_of, message_ids, overview_of, spoofing_problems
+from app.mime.structure import parse_structure
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
+
+
+def test_sender_and_reply_to_default_to_from() -> None:
+    envelope = envelope_of(split_fields(b"From: a@b.example\nReply-To:\n"))
+
+    author = (EnvelopeAddress(None, None, "a", "b.example"),)
+    assert (envelope.from_, envelope.sender, envelope.reply_to) == (author, author, author)
+
+
+def test_an_envelope_of_nothing_is_nil() -> None:
+    assert envelope_of([]) == Envelope()
+
+
+def test_addresses_of_repeated_fields_add_up_and_the_last_text_counts() -> None:
+    envelope = envelope_of(split_fields(b"To: a@b.example\nTo: c@d.example\nSubject: one\nSubject: two\n"))
+
+    assert [address.mailbox for address in envelope.to] == ["a", "c"]
+    assert envelope.subject == "two"
+
+
+def test_an_envelope_stays_undecoded_and_an_overview_does_not() -> None:
+    envelope = envelope_of(split_fields(b"Subject: =?utf-8?q?=C3=BC?=\nFrom: =?utf-8?q?=C3=BC?= <a@b.example>\n"))
+
+    overview = overview_of(envelope, None)
+
+    assert envelope.subject == "=?utf-8?q?=C3=BC?="
+    assert (overview.subject, overview.from_) == ("ü", (Address("ü", "a@b.example"),))
+
+
+def test_references_come_once_each_in_order() -> None:
+    assert message_ids("<a@b> junk <c@d>\t<a@b><e@f>") == ("<a@b>", "<c@d>", "<e@f>")
+    assert message_ids(None) == ()
+
+
+def test_of_many_references_the_first_and_the_last_are_kept() -> None:
+    ids = message_ids(" ".join(f"<{index}@x>" for index in range(100_000)))
+
+    assert len(ids) == MAX_MESSAGE_IDS
+    assert (ids[0], ids[-1]) == ("<0@x>", "<99999@x>")
+
+
+def test_a_message_id_without_brackets_is_kept_as_it_is() -> None:
+    assert overview_of(Envelope(message_id="abc"), None).message_id_header == "abc"
+    assert overview_of(Envelope(message_id=" "), None).message_id_header is None
+
+
+def test_check_7_direction_controls_in_the_sender_are_flagged() -> None:
+    overview = overview_of(
+        Envelope(from_=(EnvelopeAddress("=?utf-8?q?=E2=80=AEtsac?=", None, "a", "b.example"),)), None
+    )
+
+    assert spoofing_problems(overview)
+    assert not spoofing_problems(overview_of(Envelope(), None))
+
+
+def test_raw_latin_1_in_a_header_is_read() -> None:
+    overview = parse_structure((CORPUS / "latin1-headers.eml").read_bytes()).overview
+
+    assert (overview.subject, overview.from_[0].name) == ("Información de interés", "José")
+
+
+def test_gb2312_is_read_as_gb18030() -> None:
+    overview = parse_structure((CORPUS / "outlook-related.eml").read_bytes()).overview
+
+    assert overview.subject == "报价㐀单"
+
+
+def test_a_character_split_over_two_encoded_words_survives() -> None:
+    assert parse_structure((CORPUS / "split-encoded-word.eml").read_bytes()).overview.subject == "会議の議事録について"

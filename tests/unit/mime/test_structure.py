@@ -1,0 +1,234 @@
+"""The skeleton of a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from app.mail.types import BodyPart
+from app.mime.structure import MAX_DEPTH, MAX_PARTS, parse_structure
+from hypothesis import given
+from hypothesis import strategies as st
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
+ALTERNATIVE = (
+    b"Subject: Hi\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\npreamble\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n\r\none\r\ntwo\r\n"
+    b"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>one</p>\r\n--b--\r\nepilogue\r\n"
+)
+PIECES = (
+    *(b"--x", b"--x--", b"--y", b"--y--", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"text", b"\xff\x00"),
+    *(b"Content-Type: multipart/mixed; boundary=x\r\n", b"Content-Type: multipart/digest; boundary=y\n"),
+    *(b"Content-Type: message/rfc822\r\n", b"Content-Type: text\r\n", b"Content-Type: multipart/mixed\n"),
+    *(b'From: "a <b@c>, (d', b"Subject: =?utf-8?b?4pyT?=", b"Content-Disposition: x; filename*0*=a'b'%41; f*1=b\n"),
+)
+
+
+def body(data: bytes, part: BodyPart) -> bytes:
+    assert part.span is not None
+    return data[part.span[1] : part.span[2]]
+
+
+def check_tree(data: bytes, root: BodyPart) -> None:
+    """What holds of every skeleton: parts lie within their parents, sections are unique, counts are of the bytes."""
+    sections = [part.section for part in root.walk()]
+    assert len(sections) == len(set(sections))
+    for part in root.walk():
+        assert part.span is not None
+        start, body_start, end = part.span
+        assert 0 <= start <= body_start <= end <= len(data)
+        for child in part.children:
+            assert child.span is not None
+            assert body_start <= child.span[0]
+            assert child.span[2] <= end
+        if not part.is_multipart:
+            assert part.size_bytes == end - body_start
+        if part.lines is not None:
+            assert part.lines == data[body_start:end].count(b"\n")
+
+
+def test_a_message_without_mime_is_one_text_part() -> None:
+    data = b"Subject: Hi\r\n\r\nHello\r\nthere\r\n"
+
+    part = parse_structure(data).structure
+
+    assert (part.section, part.media_type, part.params) == ("1", "text/plain", (("charset", "us-ascii"),))
+    assert (part.size_bytes, part.lines, part.encoding) == (14, 2, "7bit")
+    assert body(data, part) == b"Hello\r\nthere\r\n"
+
+
+def test_the_line_end_before_a_boundary_is_not_the_parts() -> None:
+    root = parse_structure(ALTERNATIVE).structure
+
+    assert [body(ALTERNATIVE, part) for part in root.children] == [b"one\r\ntwo", b"<p>one</p>"]
+    assert [part.lines for part in root.children] == [1, 0]
+
+
+def test_the_header_block_ends_with_its_blank_line() -> None:
+    parsed = parse_structure(ALTERNATIVE)
+
+    assert parsed.header_block.endswith(b"boundary=b\r\n\r\n")
+    assert parsed.problems == ()
+
+
+def test_bare_lf_has_the_same_parts() -> None:
+    data = ALTERNATIVE.replace(b"\r\n", b"\n")
+
+    assert [body(data, part) for part in parse_structure(data).structure.children] == [b"one\ntwo", b"<p>one</p>"]
+
+
+def test_sections_are_numbered_as_imap_numbers_them() -> None:
+    root = parse_structure((CORPUS / "mailman-digest.eml").read_bytes()).structure
+
+    numbered = [(part.section, part.media_type) for part in root.walk()]
+
+    assert numbered == [
+        ("", "multipart/mixed"),
+        ("1", "text/plain"),
+        ("2", "multipart/digest"),
+        ("2.1", "message/rfc822"),
+        ("2.1.1", "text/plain"),
+        ("2.2", "message/rfc822"),
+        ("2.2.TEXT", "multipart/alternative"),
+        ("2.2.1", "text/plain"),
+        ("2.2.2", "text/html"),
+    ]
+
+
+def test_an_attached_message_shows_its_envelope_and_counts_its_lines() -> None:
+    data = (CORPUS / "postfix-bounce.eml").read_bytes()
+
+    returned = parse_structure(data).structure.children[2]
+
+    assert returned.envelope is not None
+    assert returned.envelope.subject == "Hello"
+    assert returned.lines == body(data, returned).count(b"\n")
+
+
+def test_a_boundary_that_begins_another_is_not_mistaken_for_it() -> None:
+    data = (CORPUS / "apple-mail-inline-pdf.eml").read_bytes()
+
+    types = [part.media_type for part in parse_structure(data).structure.children]
+
+    assert types == ["text/plain", "multipart/related", "application/pdf", "text/plain"]
+
+
+def test_an_inner_multipart_may_use_its_parents_boundary() -> None:
+    data = b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\na\n--x--\n--x\n\nb\n"
+
+    root = parse_structure(data).structure
+
+    assert [part.section for part in root.walk()] == ["", "1", "1.1", "2"]
+
+
+def test_a_boundary_before_the_blank_line_ends_the_part() -> None:
+    data = b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/html\n--x\n\nb\n--x--\n"
+
+    first, second = parse_structure(data).structure.children
+
+    assert (first.media_type, body(data, first)) == ("text/html", b"")
+    assert body(data, second) == b"b"
+
+
+def test_an_outer_boundary_ends_all_that_is_open_inside() -> None:
+    data = (
+        b"Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\na\n"
+        b"--o\n\nb\n--o--\n"
+    )
+
+    root = parse_structure(data).structure
+
+    assert [body(data, part) for part in root.walk() if not part.is_multipart] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("name", ["no-boundary.eml", "truncated.eml"])
+def test_a_broken_multipart_keeps_its_words_and_says_why(name: str) -> None:
+    data = (CORPUS / name).read_bytes()
+
+    parsed = parse_structure(data)
+
+    assert parsed.problems
+    assert parsed.structure.children[0].media_type == "text/plain"
+    assert body(data, parsed.structure.children[0])
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n", b"\r", b"no header at all", b"A: b", b"\xff\xfe", b"--x"])
+def test_any_bytes_are_a_message(data: bytes) -> None:
+    parsed = parse_structure(data)
+
+    check_tree(data, parsed.structure)
+
+
+def test_a_memoryview_is_taken() -> None:
+    assert parse_structure(memoryview(ALTERNATIVE)) == parse_structure(ALTERNATIVE)
+
+
+@pytest.mark.parametrize(
+    ("value", "media_type"),
+    [
+        (b"text", "text/plain"),
+        (b"TEXT/Html", "text/html"),
+        (b"nonsense", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+        (b"image / png ; name=x", "image/png"),
+    ],
+)
+def test_a_content_type_that_is_none_has_a_default(value: bytes, media_type: str) -> None:
+    assert parse_structure(b"Content-Type: " + value + b"\n\nx").structure.media_type == media_type
+
+
+def test_10_000_parts_and_more_are_bounded() -> None:
+    data = b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\na\n" * (MAX_PARTS + 500)
+
+    parsed = parse_structure(data)
+
+    assert sum(1 for _ in parsed.structure.walk()) == MAX_PARTS
+    assert any(str(MAX_PARTS) in problem for problem in parsed.problems)
+
+
+@pytest.mark.parametrize("depth", [200, 5_000])
+@pytest.mark.parametrize("kind", ["multipart", "message"])
+def test_nesting_of_200_and_5_000_is_bounded(depth: int, kind: str) -> None:
+    level = b"Content-Type: multipart/mixed; boundary=x%d\n\n--x%d\n"
+    data = b"".join(
+        level % (index, index) if kind == "multipart" else b"Content-Type: message/rfc822\n\n" for index in range(depth)
+    )
+
+    parsed = parse_structure(data)
+
+    check_tree(data, parsed.structure)
+    assert sum(1 for _ in parsed.structure.walk()) <= MAX_DEPTH + 2
+    assert any("deep" in problem for problem in parsed.problems)
+
+
+def test_a_20_mb_header_is_bounded() -> None:
+    parsed = parse_structure(b"To: a@b.example\r\n" * 1_200_000 + b"\r\nbody")
+
+    assert 0 < len(parsed.envelope.to) <= 20_000
+    assert any("header" in problem for problem in parsed.problems)
+
+
+def test_headers_of_attached_messages_share_one_bound() -> None:
+    one = b"--x\nContent-Type: message/rfc822\n\nTo: " + b"a@b.example, " * 1_000 + b"\n\n\n"
+
+    parsed = parse_structure(b"Content-Type: multipart/mixed; boundary=x\n\n" + one * 500)
+
+    assert any("attached" in problem for problem in parsed.problems)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join))
+def test_pieces_of_mime_in_any_order_make_a_sound_tree(data: bytes) -> None:
+    check_tree(data, parse_structure(data).structure)
+
+
+@given(st.binary(max_size=500))
+def test_random_bytes_make_a_sound_tree(data: bytes) -> None:
+    check_tree(data, parse_structure(data).structure)
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.eml")), ids=lambda path: path.stem)
+def test_every_prefix_of_a_real_message_makes_a_sound_tree(path: Path) -> None:
+    data = path.read_bytes()
+
+    for size in range(0, len(data), 7):
+        check_tree(data[:size], parse_structure(data[:size]).structure)

@@ -1,0 +1,61 @@
+"""Encoded-words."""
+
+from __future__ import annotations
+
+import pytest
+from app.mime.words import decode_base64, decode_words
+from app.mime.writer import encoded_words
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("=?utf-8?Q?J=C3=BCrgen_M?= x", "Jürgen M x"),
+        ("=?UTF-8?B?w5w=?=", "Ü"),
+        ("a =?utf-8?q?b?= c", "a b c"),
+        ("=?utf-8?q?a?= =?utf-8?q?b?=", "ab"),
+        ("=?utf-8?q?a?= \t =?iso-8859-1?q?=E9?=", "aé"),
+        ("=?utf-8?q?a?=b=?utf-8?q?c?=", "abc"),
+        ("=?utf-8*de?q?=C3=BC?=", "ü"),
+        ("=?utf-8?q?with space?=", "with space"),
+        ("=?utf-8?B?w5w?=", "Ü"),
+        ("=?unknown-9?q?=C3=BC?=", "ü"),
+        ("=?gb2312?B?gsSB4A==?=", "偰佮"),
+        ("=?utf-8?x?abc?=", "=?utf-8?x?abc?="),
+        ("=?", "=?"),
+        ("caf\udce9", "café"),
+        ("tab\there", "tab here"),
+    ],
+)
+def test_words_are_decoded(text: str, expected: str) -> None:
+    assert decode_words(text) == expected
+
+
+def test_a_character_split_over_two_words_survives() -> None:
+    assert decode_words("=?utf-8?B?5pel5g==?= =?utf-8?B?nKw=?=") == "日本"
+    assert decode_words("=?UTF-8?Q?=E6=97?=\r\n =?utf-8?Q?=A5?=") == "日"
+
+
+def test_controls_and_line_ends_do_not_come_out() -> None:
+    assert decode_words("=?utf-8?Q?a=00b=0D=0ABcc:_x?=") == "a b Bcc: x"
+
+
+def test_base64_without_padding_or_with_rubbish_is_decoded() -> None:
+    assert decode_base64(b"YWJj ZA") == b"abcd"
+    assert decode_base64(b"Y") == b""
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), max_size=200))
+def test_what_we_encode_is_decoded_again(text: str) -> None:
+    words = encoded_words(text)
+
+    assert all(len(word) <= 75 for word in words)
+    assert decode_words(" ".join(words)) == text.strip()
+
+
+@given(st.text(alphabet="=?utf-8bBqQ_AZ \udce9\x00", max_size=80))
+def test_any_text_is_decoded(text: str) -> None:
+    decode_words(text).encode()
