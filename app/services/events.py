@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import orjson
 
 from app.cluster.bus import Bus, listening
 from app.errors import AccountNotFound, StateExpired
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.index import Index
 from app.mailstore.log import Event, EventLog
 
 BATCH_EVENTS = 200
@@ -41,8 +42,9 @@ class Changes:
 class Events:
     """Reads the log on behalf of subscribers."""
 
-    def __init__(self, log: EventLog, bus: Bus) -> None:
+    def __init__(self, log: EventLog, index: Index, bus: Bus) -> None:
         self._log = log
+        self._index = index
         self.bus = bus
 
     async def position(self, account_id: AccountId) -> int:
@@ -101,6 +103,14 @@ class Events:
         for event in _visible(events, visible):
             _FOLDS.get(event.type, _ignore)(changes, event)
         return changes
+
+    async def summaries(self, account_id: AccountId, ids: Sequence[str]) -> list[bytes]:
+        """The prepared summaries of messages that are still there, in the order asked for."""
+        return [message.summary for message in await self._index.find(account_id, ids)]
+
+    async def mailboxes(self, account_id: AccountId, ids: Collection[str]) -> list[Mailbox]:
+        """Those of the mailboxes that are still there."""
+        return [mailbox for mailbox in await self._index.mailboxes(account_id) if mailbox.id in ids]
 
 
 def _visible(events: Iterable[Event], visible: Collection[str] | None) -> Iterable[Event]:

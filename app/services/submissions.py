@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
+from app.services.idempotency import Answer
 
 UNDO_LIMIT_SECONDS = 3600
 SCHEDULE_LIMIT_MS = 366 * 24 * 3600 * 1000
@@ -82,8 +83,8 @@ class NewSubmission:
     undo_seconds: int = 0
 
 
-Alongside = Callable[[Transaction, SubmissionState], Awaitable[None]]
-"""What else is written in the transaction that takes a submission: an idempotent answer."""
+AnswerFor = Callable[[SubmissionState], Answer]
+"""The answer to the request that brought a submission."""
 
 
 class Submissions:
@@ -124,8 +125,7 @@ class Submissions:
 
         async def decide(transaction: Transaction) -> Delta:
             await rows.add(transaction, row)
-            if alongside is not None:
-                await alongside(transaction, state)
+            await attempt.record(transaction, answer_for(state))
             return Delta(notes=(note_of(state, "submission.queued"),))
 
         await self._index.change(account_id, decide)

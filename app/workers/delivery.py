@@ -25,6 +25,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, with_flags
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
+from app.mime.trace import return_path_field
 from app.services.submissions import (
     Recipient,
     note_of,
@@ -52,6 +53,10 @@ class LocalDirectory(Protocol):
 
     async def is_embedded(self, account_id: AccountId) -> bool:
         """Whether an account lives here, so that its mail to others here need not leave."""
+        ...
+
+    def is_local(self, address: str) -> bool:
+        """Whether the address's domain is one of ours."""
         ...
 
     async def account_of(self, address: str) -> AccountId | None:
@@ -192,10 +197,19 @@ class Delivery:
             target = await self._directory.account_of(recipient.address)
             if target is not None:
                 row = await self._deliver_to(row, recipient, target)
+            elif self._directory.is_local(recipient.address):
+                row = await self._refuse(row, recipient)
         return row
 
+    async def _refuse(self, row: rows.Submission, recipient: Recipient) -> rows.Submission:
+        gone = replace(recipient, status="refused", enhanced_code="5.1.1", response="There is no such user here")
+        updated = replace(row, recipients=_with(recipients_of(row.recipients), [gone]))
+        await self._record(row, {"recipients": updated.recipients})
+        return updated
+
     async def _deliver_to(self, row: rows.Submission, recipient: Recipient, target: AccountId) -> rows.Submission:
-        content = await self._store.keep(await self._store.blobs.get(row.blob or ""))
+        sent = await self._store.blobs.get(row.blob or "")
+        content = await self._store.keep(return_path_field(row.sender) + sent)
         inbox = next(one for one in await self._index.mailboxes(target) if one.path == "INBOX")
         done = replace(recipient, status="accepted", enhanced_code="2.1.5", response="Delivered here")
         updated = replace(row, recipients=_with(recipients_of(row.recipients), [done]))

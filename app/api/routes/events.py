@@ -1,0 +1,137 @@
+"""What changed: the difference since a state, and the events themselves by long poll or Server-Sent Events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.api.deps import CurrentCaller, ReadableAccount, Services, services_of
+from app.api.problems import problems
+from app.api.schemas.events import ChangesAnswer, EventsAnswer
+from app.api.schemas.mailboxes import MailboxAnswer
+from app.errors import InvalidRequest, StateExpired
+from app.mail.types import AccountId
+from app.mailstore.log import Event
+from app.services.callers import Caller
+from app.services.events import BATCH_EVENTS, Changes
+
+router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["events"])
+
+WAIT_LIMIT_SECONDS = 60
+SSE_COMMENT_SECONDS = 15.0
+StateText = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/changes", operation_id="listChanges", responses=problems(StateExpired, InvalidRequest))
+async def list_changes(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    since: Annotated[StateText, Query(description="A state or cursor that any answer or event gave")],
+    view: Literal["ids", "summary"] = "ids",
+) -> ChangesAnswer:
+    """What changed since a state; again with `new_state` while `has_more`."""
+    services = services_of(request)
+    seq = services.states.read(since, account_id, "since")
+    changes = await services.events.changes(account_id, seq, caller.mailbox_ids)
+    answer = await _changes_answer(services, account_id, changes, view)
+    return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
+
+
+async def _changes_answer(services: Services, account_id: AccountId, changes: Changes, view: str) -> dict[str, Any]:
+    created: list[Any] = [{"id": one} for one in changes.created]
+    if view == "summary":
+        created = [orjson.Fragment(one) for one in await services.events.summaries(account_id, list(changes.created))]
+    named = {*changes.mailboxes_created, *changes.mailboxes_updated}
+    mailboxes = await services.events.mailboxes(account_id, named) if named else []
+    shown = {one.id: MailboxAnswer.of(one).model_dump(mode="json") for one in mailboxes}
+    return {
+        "created": created,
+        "updated": [
+            {"id": id_, "changed": ["keywords"], "keywords": keywords} for id_, keywords in changes.updated.items()
+        ],
+        "moved": [{"id": id_, "from": source, "to": target} for id_, (source, target) in changes.moved.items()],
+        "removed": [{"id": id_, "reason": reason} for id_, reason in changes.removed.items()],
+        "mailboxes": {
+            "created": [shown[one] for one in changes.mailboxes_created if one in shown],
+            "updated": [shown[one] for one in changes.mailboxes_updated if one in shown],
+            "removed": [{"id": one} for one in changes.mailboxes_removed],
+        },
+        "new_state": services.states.issue(account_id, changes.seq),
+        "has_more": changes.has_more,
+    }
+
+
+@router.get(
+    "/events",
+    operation_id="listEvents",
+    response_model=EventsAnswer,
+    responses={**problems(StateExpired, InvalidRequest), 200: {"content": {"text/event-stream": {}}}},
+)
+async def list_events(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    after: Annotated[
+        StateText | None, Query(description="Exclusive; default: now for SSE, the oldest kept else")
+    ] = None,
+    wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the first event")] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = BATCH_EVENTS,
+    accept: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Events after a cursor: as JSON, waiting for up to `wait` seconds; with `Accept: text/event-stream`, for ever."""
+    services = services_of(request)
+    position = last_event_id or after
+    if "text/event-stream" in (accept or ""):
+        seq = await _begin(services, account_id, position, "now")
+        await services.events.after(account_id, seq, 1)  # a position that is gone is a problem, not a broken stream
+        return StreamingResponse(
+            _server_sent(services, account_id, caller, seq),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+    seq = await _begin(services, account_id, position, "earliest")
+    events = await services.events.wait(account_id, seq, limit, wait)
+    seen = events[-1].seq if events else seq
+    answer = {
+        "items": [orjson.Fragment(event.body) for event in events if _is_visible(event, caller)],
+        "cursor": services.states.issue(account_id, seen),
+        "has_more": len(events) == limit,
+    }
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+async def _begin(services: Services, account_id: AccountId, position: str | None, default: str) -> int:
+    match position or default:
+        case "now":
+            return await services.events.position(account_id)
+        case "earliest":
+            return await services.events.earliest(account_id)
+        case text:
+            return services.states.read(text, account_id, "after")
+
+
+async def _server_sent(services: Services, account_id: AccountId, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+    """Events as text/event-stream; a comment now and then keeps proxies from closing it. Ends when the server does."""
+    yield b": postgate\n\n"
+    async for events in services.events.follow(account_id, seq, SSE_COMMENT_SECONDS):
+        if services.draining.is_set():
+            return
+        if not events:
+            yield b":\n\n"
+        for event in events:
+            if _is_visible(event, caller):
+                cursor = services.states.issue(account_id, event.seq).encode()
+                yield b"id: " + cursor + b"\nevent: " + event.type.encode() + b"\ndata: " + event.body + b"\n\n"
+
+
+def _is_visible(event: Event, caller: Caller) -> bool:
+    visible = caller.mailbox_ids
+    return (
+        visible is None or event.mailbox_id is None or event.mailbox_id in visible or event.target_mailbox_id in visible
+    )

@@ -1,0 +1,98 @@
+"""Sending: a message is taken here, and its way out can be followed, postponed and cancelled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.deps import CurrentCaller, SendingAccount, services_of
+from app.api.once import Once, answer_of
+from app.api.problems import problems
+from app.api.schemas.base import Page
+from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission
+from app.errors import Conflict, InvalidRequest, MessageNotFound, NotPermitted, NotSupported, SubmissionNotFound
+from app.services.idempotency import Answer, Attempt
+from app.services.submissions import SubmissionState
+
+router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["sending"])
+
+
+@router.post(
+    "/send",
+    operation_id="sendMessage",
+    status_code=202,
+    response_model=Submission,
+    responses=problems(MessageNotFound, NotPermitted, InvalidRequest, NotSupported),
+)
+async def send_message(
+    request: Request, account_id: SendingAccount, caller: CurrentCaller, order: SendRequest, once: Once
+) -> Response:
+    """Send a message: it is on disk and queued when this answers. With an Idempotency-Key, never twice."""
+    services = services_of(request)
+    if order.dsn:
+        raise NotSupported("Delivery reports cannot be asked for yet")
+
+    async def work(attempt: Attempt) -> Answer:
+        own = await services.accounts.address(account_id)
+        new = await services.composer.submission(account_id, own, caller, order.value())
+        return _accepted(await services.submissions.take(account_id, new, attempt, _accepted))
+
+    return await once.run(work)
+
+
+def _accepted(state: SubmissionState) -> Answer:
+    return answer_of(202, Submission.of(state))
+
+
+@router.get("/submissions", operation_id="listSubmissions", responses=problems(InvalidRequest))
+async def list_submissions(
+    request: Request,
+    account_id: SendingAccount,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> Page[Submission]:
+    """Submissions of the account, newest first."""
+    services = services_of(request)
+    after = None
+    if cursor is not None:
+        created_at_ms, id_ = services.states.open_cursor(cursor, account_id)
+        after = (int(created_at_ms), str(id_))
+    found = await services.submissions.page(account_id, limit + 1, after)
+    shown = found[:limit]
+    more = len(found) > limit
+    last = (shown[-1].created_at_ms, shown[-1].id) if more else None
+    return Page(
+        items=[Submission.of(state) for state in shown],
+        next_cursor=services.states.seal_cursor(account_id, last) if last else None,
+    )
+
+
+@router.get("/submissions/{submission_id}", operation_id="getSubmission", responses=problems(SubmissionNotFound))
+async def get_submission(request: Request, account_id: SendingAccount, submission_id: str) -> Submission:
+    """One submission and what became of each recipient."""
+    return Submission.of(await services_of(request).submissions.get(account_id, submission_id))
+
+
+@router.patch(
+    "/submissions/{submission_id}",
+    operation_id="rescheduleSubmission",
+    responses=problems(SubmissionNotFound, Conflict, InvalidRequest),
+)
+async def reschedule_submission(
+    request: Request, account_id: SendingAccount, submission_id: str, order: RescheduleRequest
+) -> Submission:
+    """Send at another time. Possible until the first attempt."""
+    send_at_ms = round(order.send_at.timestamp() * 1000)
+    submissions = services_of(request).submissions
+    return Submission.of(await submissions.reschedule(account_id, submission_id, send_at_ms))
+
+
+@router.delete(
+    "/submissions/{submission_id}",
+    operation_id="cancelSubmission",
+    responses=problems(SubmissionNotFound, Conflict),
+)
+async def cancel_submission(request: Request, account_id: SendingAccount, submission_id: str) -> Submission:
+    """Never send. Possible until the first attempt."""
+    return Submission.of(await services_of(request).submissions.cancel(account_id, submission_id))

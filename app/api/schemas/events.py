@@ -1,0 +1,57 @@
+"""Shapes of changes and of the long poll."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from app.api.schemas.base import AnswerModel
+from app.api.schemas.stream import CloudEvent
+
+
+class UpdatedMessage(AnswerModel):
+    id: str
+    changed: list[str]
+    keywords: list[str]
+
+
+class MovedMessage(AnswerModel):
+    id: str
+    from_: list[str] = Field(alias="from")
+    to: list[str]
+
+
+class RemovedMessage(AnswerModel):
+    id: str
+    reason: str = Field(description="expunged, moved (out of what the token sees), merged or mailbox_deleted")
+
+
+class RemovedMailbox(AnswerModel):
+    id: str
+
+
+class ChangedMailboxes(AnswerModel):
+    created: list[dict[str, Any]] = Field(description="Mailbox objects")
+    updated: list[dict[str, Any]] = Field(description="Mailbox objects")
+    removed: list[RemovedMailbox]
+
+
+class ChangesAnswer(AnswerModel):
+    """What to do to mail as it was at `since` so that it is as it was at `new_state`."""
+
+    created: list[dict[str, Any]] = Field(description="Messages in the view asked for; `{id}` by default")
+    updated: list[UpdatedMessage]
+    moved: list[MovedMessage]
+    removed: list[RemovedMessage]
+    mailboxes: ChangedMailboxes
+    new_state: str
+    has_more: bool
+
+
+class EventsAnswer(AnswerModel):
+    """Events after a cursor, in order. `cursor` is where to go on."""
+
+    items: list[CloudEvent]
+    cursor: str
+    has_more: bool

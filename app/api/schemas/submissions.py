@@ -1,0 +1,147 @@
+"""Shapes of sending."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.api.schemas.base import AnswerModel, Boolean, Id, Integer, RequestModel, Time, time_of
+from app.mail.types import Address
+from app.services.composing import NewAttachment, NewMessage
+from app.services.submissions import SubmissionState
+
+TEXT_LIMIT = 10_000_000
+ADDRESSES_LIMIT = 1_000
+AddressText = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+
+
+class AddressInput(RequestModel):
+    """A mailbox: an address and, if one likes, a name."""
+
+    name: Annotated[str, StringConstraints(max_length=1_000)] = ""
+    address: AddressText
+
+    def value(self) -> Address:
+        return Address(self.name, self.address)
+
+
+Addresses = Annotated[list[AddressInput], Field(max_length=ADDRESSES_LIMIT)]
+
+
+class AttachmentInput(RequestModel):
+    """An attachment by its content, or by where it is: a part of another message, or an upload."""
+
+    filename: Annotated[str, StringConstraints(max_length=1_000)] | None = None
+    content_type: Annotated[str, StringConstraints(max_length=1_000)] | None = None
+    content_base64: str | None = None
+    content_id: Annotated[str, StringConstraints(max_length=200)] | None = None
+    upload_id: Id | None = None
+    message_id: Id | None = None
+    attachment_id: Id | None = None
+
+
+class HeaderInput(RequestModel):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    value: Annotated[str, StringConstraints(max_length=10_000)]
+
+
+class MessageInput(RequestModel):
+    """A message as JSON: what it says and to whom."""
+
+    mode: Literal["new", "reply", "reply_all", "forward"] = "new"
+    from_: AddressInput | None = Field(None, alias="from", description="Default: the account's own address")
+    to: Addresses = []
+    cc: Addresses = []
+    bcc: Addresses = []
+    reply_to: Addresses = []
+    subject: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    text: Annotated[str, StringConstraints(max_length=TEXT_LIMIT)] | None = None
+    html: Annotated[str, StringConstraints(max_length=TEXT_LIMIT)] | None = None
+    attachments: Annotated[list[AttachmentInput], Field(max_length=500)] = []
+    headers: Annotated[list[HeaderInput], Field(max_length=100)] = []
+    reply_to_message_id: Id | None = Field(None, description="The message that is answered or forwarded")
+    quote: Boolean = Field(True, description="Whether an answer or a forward holds the original's text")
+
+    def value(self) -> NewMessage:
+        return NewMessage(
+            mode=self.mode,
+            from_=self.from_.value() if self.from_ else None,
+            to=_values(self.to),
+            cc=_values(self.cc),
+            bcc=_values(self.bcc),
+            reply_to=_values(self.reply_to),
+            subject=self.subject,
+            text=self.text,
+            html=self.html,
+            attachments=tuple(NewAttachment(**one.model_dump()) for one in self.attachments),
+            headers=tuple((one.name, one.value) for one in self.headers),
+            reply_to_message_id=self.reply_to_message_id,
+            is_quoted=self.quote,
+        )
+
+
+class SendRequest(MessageInput):
+    """A message to send, and when and how."""
+
+    send_at: Time | None = Field(None, description="Not before this time")
+    undo_seconds: Integer = Field(0, ge=0, le=3600, description="How long it can be cancelled")
+    save_to: Id | None = Field(None, description="Mailbox for the copy; default: the one with role sent")
+    save: Boolean = Field(True, description="Whether a copy is filed at all")
+    on_uncertain: Literal["report", "retry"] = Field(
+        "report", description="What to do when nobody can tell whether it was taken: say so, or send again"
+    )
+    dsn: list[str] | None = Field(None, description="Not supported yet")
+
+    def value(self) -> NewMessage:
+        return replace(
+            super().value(),
+            save_to=self.save_to,
+            is_saved=self.save,
+            is_retried_when_uncertain=self.on_uncertain == "retry",
+            send_at_ms=round(self.send_at.timestamp() * 1000) if self.send_at else None,
+            undo_seconds=self.undo_seconds,
+        )
+
+
+class RescheduleRequest(RequestModel):
+    send_at: Time
+
+
+class RecipientStatus(AnswerModel):
+    address: str
+    status: str
+    enhanced_code: str | None
+    response: str | None
+
+
+class Submission(AnswerModel):
+    """A message on its way out. `status`: held, queued, sending, sent, deferred, failed, uncertain or cancelled."""
+
+    id: str
+    status: str
+    message_id_header: str
+    recipients: list[RecipientStatus]
+    send_at: Time | None
+    created_at: Time
+
+    @classmethod
+    def of(cls, state: SubmissionState) -> Submission:
+        return cls(
+            id=state.id,
+            status=state.status,
+            message_id_header=state.message_id_header,
+            recipients=[
+                RecipientStatus(
+                    address=one.address, status=one.status, enhanced_code=one.enhanced_code, response=one.response
+                )
+                for one in state.recipients
+            ],
+            send_at=time_of(state.send_at_ms) if state.send_at_ms is not None else None,
+            created_at=time_of(state.created_at_ms),
+        )
+
+
+def _values(addresses: list[AddressInput]) -> tuple[Address, ...]:
+    return tuple(one.value() for one in addresses)
