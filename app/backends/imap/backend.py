@@ -53,9 +53,9 @@ class ImapBackend:
         self._directory = directory
         self._pool = pool or Pool(origin.open)
 
-    def close(self) -> None:
-        """Close the working connections; a watch is closed by whoever runs it."""
-        self._pool.close()
+    async def close(self) -> None:
+        """Close the working connections; a watch closes when its signals are no longer followed."""
+        await self._pool.close()
 
     async def verify(self) -> None:
         """Connect and log in, nothing more."""
@@ -83,10 +83,14 @@ class ImapBackend:
             count = MAX_COUNT - span.start if span.stop is None else span.stop - span.start
             partial = (span.start, count)
         async with self._pool.session(place.name) as session:
+            is_empty = True
             async for chunk in session.stream(place.name, message.uid, BodySection(section, partial=partial)):
                 changing.check_validity(session, place)
                 for start in range(0, len(chunk), PIECE_BYTES):
+                    is_empty = False
                     yield chunk[start : start + PIECE_BYTES]
+            if is_empty:
+                await reading.check_part(session, place.name, message.uid, section)
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
         place = await self._place(message.mailbox_id)
@@ -97,7 +101,10 @@ class ImapBackend:
             changing.check_validity(session, place)
             if message.uid not in found:
                 raise MessageNotFound
-            return _parts(found[message.uid].sections, sections)
+            parts = _parts(found[message.uid].sections, sections)
+            for section in [section for section, content in parts.items() if not content]:
+                await reading.check_part(session, place.name, message.uid, section)
+            return parts
 
         return await self._pool.read(place.name, read)
 

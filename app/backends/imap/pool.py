@@ -165,11 +165,13 @@ class Pool:
         async with self.session(mailbox, is_new=True) as session:
             return await operation(session)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close what is unused now, and what is in use when it comes back."""
         self._is_closed = True
-        for session in list(self._idle):
+        unused = list(self._idle)
+        for session in unused:
             self._retire(session)
+        await asyncio.gather(*(session.protocol.wait_closed() for session in unused))
 
     async def _take(self, mailbox: str | None, *, is_new: bool) -> Session:
         while True:

@@ -69,8 +69,9 @@ class ImapWatch:
             await watch._start_selected()
         return watch
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._session.close()
+        await self._session.protocol.wait_closed()
 
     async def signals(self) -> AsyncIterator[Signal]:
         """Ends only by an error: Unreachable when the connection is lost."""
@@ -80,7 +81,7 @@ class ImapWatch:
                 if signal := self._take():
                     yield signal
         finally:
-            self.close()
+            await self.close()
 
     # ---- hearing
 

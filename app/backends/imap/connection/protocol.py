@@ -36,6 +36,7 @@ PROGRESS_BYTES = 64 * 1024
 MAX_UNSOLICITED = 200_000
 """Responses between two commands."""
 KEEPALIVE_SECONDS = 60
+CLOSE_TIMEOUT_SECONDS = 2.0
 
 NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
 
@@ -69,6 +70,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.lost: MailServerError | None = None
         self.on_untagged: Callable[[Response], None] | None = None
         self.on_lost: list[Callable[[], None]] = []
+        self._closed = asyncio.Event()
         self._on_quiet: Callable[[], object] | None = None
         self._framer = ClientFramer()
         self._waiting: dict[bytes, Exchange] = {}
@@ -94,6 +96,17 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop(Unreachable("The connection to the mail server was lost"))
+        self._closed.set()
+
+    async def wait_closed(self, timeout_seconds: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        """Wait until the transport is closed; after so many seconds cut it off."""
+        if self.transport is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            self._wire.abort()
 
     def drop(self, error: MailServerError) -> None:
         """End the connection now: every command that waits raises `error`. Does nothing the second time."""

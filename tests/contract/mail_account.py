@@ -1,0 +1,119 @@
+"""An account behind a MailBackend, with a mirror in memory in the place of the index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from app.errors import MailboxNotFound
+from app.mail.backend import MailBackend
+from app.mail.delta import Arrived, Location
+from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, MessageId, ThreadId
+
+ACCOUNT = AccountId("acc_contract")
+
+
+@dataclass
+class Mirror:
+    """Mailboxes by id, with just as much of them as backends ask for."""
+
+    known: dict[MailboxId, Mailbox] = field(default_factory=dict)
+
+    async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
+        try:
+            return self.known[MailboxId(mailbox_id)]
+        except KeyError:
+            raise MailboxNotFound from None
+
+    async def mailboxes(self, account_id: AccountId) -> Sequence[Mailbox]:
+        return list(self.known.values())
+
+
+@dataclass
+class MailAccount:
+    backend: MailBackend
+    mirror: Mirror
+
+    async def refresh(self) -> None:
+        """Read the list of mailboxes anew."""
+        self.mirror.known = {}
+        for one in await self.backend.list_mailboxes():
+            self.mirror.known[MailboxId(f"mbx_{one.path}")] = Mailbox(
+                id=MailboxId(f"mbx_{one.path}"),
+                account_id=ACCOUNT,
+                path=one.path,
+                role=one.role,
+                uid_validity=one.uid_validity or 0,
+                uid_next=one.uid_next or 0,
+                highest_modseq=one.highest_modseq or 0,
+                total=one.total or 0,
+                unread=one.unread or 0,
+                is_subscribed=one.is_subscribed,
+                is_selectable=one.is_selectable,
+                parent_id=None,
+                origin_name=one.origin_name,
+                delimiter=one.delimiter,
+                is_complete=True,
+            )
+
+    async def mailbox(self, path: str) -> Mailbox:
+        """The mailbox as it is now."""
+        await self.refresh()
+        return await self.mirror.mailbox(ACCOUNT, f"mbx_{path}")
+
+    async def add(
+        self, path: str, content: bytes, flags: Flags = frozenset(), received_at_ms: int | None = None
+    ) -> Message:
+        """Append a message and return it as the index would hold it."""
+        mailbox = await self.mailbox(path)
+        delta = await self.backend.append(mailbox, pieces_of(content), len(content), flags, received_at_ms)
+        (arrived,) = delta.arrived
+        return message_of(arrived)
+
+    async def subjects(self, path: str) -> list[str]:
+        """Subjects of the messages in a mailbox, oldest first."""
+        newest = await self.backend.newest(await self.mailbox(path), 100)
+        return [arrived.overview.subject for arrived in reversed(newest)]
+
+    async def flags(self, message: Message) -> Flags:
+        mailbox = await self.mirror.mailbox(ACCOUNT, message.mailbox_id)
+        return (await self.backend.scan(mailbox))[message.uid].flags
+
+
+def message_of(arrived: Arrived) -> Message:
+    return Message(
+        id=MessageId(f"msg_{arrived.mailbox_id}_{arrived.uid}"),
+        account_id=ACCOUNT,
+        mailbox_id=arrived.mailbox_id,
+        uid=arrived.uid,
+        modseq=arrived.modseq,
+        version=1,
+        flags=arrived.flags,
+        received_at_ms=arrived.received_at_ms,
+        size_bytes=arrived.size_bytes,
+        thread_id=ThreadId("thr_1"),
+        message_id_header=arrived.overview.message_id_header,
+        preview=None,
+        blob=None,
+        summary=b"{}",
+    )
+
+
+def at(message: Message, location: Location) -> Message:
+    """The same message in another place."""
+    return replace(message, mailbox_id=location.mailbox_id, uid=location.uid)
+
+
+def location_of(message: Message) -> Location:
+    return Location(message.mailbox_id, message.uid)
+
+
+async def pieces_of(content: bytes, size_bytes: int = 64 * 1024) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size_bytes):
+        yield content[start : start + size_bytes]
+        await asyncio.sleep(0)
+
+
+async def joined(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
