@@ -97,9 +97,9 @@ class Submissions:
         self._bus = bus
 
     async def take(
-        self, account_id: AccountId, new: NewSubmission, alongside: Alongside | None = None
+        self, account_id: AccountId, new: NewSubmission, attempt: Attempt, answer_for: AnswerFor
     ) -> SubmissionState:
-        """Accept a message for sending. Bytes and row are on disk when this returns."""
+        """Accept a message for sending. Bytes, row and the answer to the request are on disk when this returns."""
         now = now_ms()
         due = _due_ms(new, now)
         row = rows.Submission(

@@ -48,7 +48,7 @@ async def _changes_answer(services: Services, account_id: AccountId, changes: Ch
         created = [orjson.Fragment(one) for one in await services.events.summaries(account_id, list(changes.created))]
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
     mailboxes = await services.events.mailboxes(account_id, named) if named else []
-    shown = {one.id: MailboxAnswer.of(one).model_dump(mode="json") for one in mailboxes}
+    shown: dict[str, Any] = {one.id: MailboxAnswer.of(one).model_dump(mode="json") for one in mailboxes}
     return {
         "created": created,
         "updated": [

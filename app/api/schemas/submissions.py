@@ -52,15 +52,15 @@ class MessageInput(RequestModel):
 
     mode: Literal["new", "reply", "reply_all", "forward"] = "new"
     from_: AddressInput | None = Field(None, alias="from", description="Default: the account's own address")
-    to: Addresses = []
-    cc: Addresses = []
-    bcc: Addresses = []
-    reply_to: Addresses = []
+    to: Addresses = Field(default_factory=list)
+    cc: Addresses = Field(default_factory=list)
+    bcc: Addresses = Field(default_factory=list)
+    reply_to: Addresses = Field(default_factory=list)
     subject: Annotated[str, StringConstraints(max_length=10_000)] | None = None
     text: Annotated[str, StringConstraints(max_length=TEXT_LIMIT)] | None = None
     html: Annotated[str, StringConstraints(max_length=TEXT_LIMIT)] | None = None
-    attachments: Annotated[list[AttachmentInput], Field(max_length=500)] = []
-    headers: Annotated[list[HeaderInput], Field(max_length=100)] = []
+    attachments: list[AttachmentInput] = Field(default_factory=list, max_length=500)
+    headers: list[HeaderInput] = Field(default_factory=list, max_length=100)
     reply_to_message_id: Id | None = Field(None, description="The message that is answered or forwarded")
     quote: Boolean = Field(True, description="Whether an answer or a forward holds the original's text")
 
