@@ -98,11 +98,13 @@ class StreamBuffer:
         return len(self._bytes) - self._start
 
     def append(self, data: bytes) -> None:
-        if self._start:
-            del self._bytes[: self._start]
-            self._scanned -= self._start
-            self._start = 0
         self._bytes += data
+
+    def _let_go(self) -> None:
+        """Free the bytes that were read, so that an idle connection holds none."""
+        del self._bytes[: self._start]
+        self._scanned -= self._start
+        self._start = 0
 
     def peek(self, count: int) -> bytes:
         """What `take` would give."""
@@ -113,6 +115,8 @@ class StreamBuffer:
         end = min(self._start + count, len(self._bytes))
         taken = bytes(self._bytes[self._start : end])
         self._start = self._scanned = end
+        if end == len(self._bytes):
+            self._let_go()
         return taken
 
     def take_line(self) -> bytes | None:
@@ -120,6 +124,8 @@ class StreamBuffer:
         end = self._bytes.find(b"\r\n", self._scanned)
         if end < 0:
             self._scanned = max(self._start, len(self._bytes) - 1)
+            if self._start:
+                self._let_go()
             return None
         line = bytes(self._bytes[self._start : end])
         self._start = self._scanned = end + 2

@@ -49,9 +49,14 @@ def parse(parts: Sequence[Part], max_nesting: int = MAX_NESTING) -> list[Value]:
 
 def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_nesting: int) -> list[Value]:
     """Add the values of `text` to the innermost open list `values`; returns the one that is innermost at its end."""
-    for token in _TOKEN.findall(text):
-        first = token[0]
-        if first == "(":
+    for piece in _TOKEN.findall(text):
+        first = piece[0]
+        if first == '"':  # the commonest first, since this loop is the cost of a list
+            is_plain = "\\" not in piece and piece[-1] == '"' and len(piece) > 1
+            values.append(piece[1:-1] if is_plain else _unquoted(piece))
+        elif piece == "NIL":
+            values.append(None)
+        elif first == "(":
             inner: list[Value] = []
             values.append(inner)
             above.append(values)
@@ -62,24 +67,15 @@ def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_ne
             if not above:
                 raise ServerProtocolError("A list in a response has no start")
             values = above.pop()
-        elif first == '"':
-            values.append(_unquoted(token))
-        elif len(token) == 3 and token.upper() == "NIL":
-            values.append(None)
         else:
-            values.append(token)
+            values.append(piece if len(piece) != 3 or piece.upper() != "NIL" else None)
     return values
 
 
-def _unquoted(token: str) -> str:
-    content = token[1:-1]
-    if "\\" not in content:
-        if len(token) < 2 or token[-1] != '"':
-            raise ServerProtocolError("A quoted string in a response has no end")
-        return content
+def _unquoted(piece: str) -> str:
     if not _QUOTED.fullmatch(token):
         raise ServerProtocolError("A quoted string in a response has no end")
-    return _ESCAPED.sub(r"\1", content)
+    return _ESCAPED.sub(r"\1", token[1:-1])
 
 
 def text_of(value: Value) -> str | None:

@@ -127,7 +127,7 @@ def _single(fields: list[Value], section: str) -> BodyPart:
 
 
 def _padded(fields: Sequence[Value], count: int) -> list[Value]:
-    return [*fields, *([None] * (count - len(fields)))]
+    return [*fields, *([None] * (count - len(fields)))] if len(fields) != count else list(fields)
 
 
 def _count(value: Value) -> int:

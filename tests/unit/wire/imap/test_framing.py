@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import getsizeof
 from time import process_time
 
 import pytest
@@ -194,3 +195,14 @@ def test_literals_of_any_bytes_come_through(literals: list[bytes], size: int) ->
             streamed = iter(bodies)
             found = [part if isinstance(part, bytes) else next(streamed) for part in event.parts[1::2]]
             assert found == literals
+
+
+def test_an_idle_framer_holds_no_memory_of_what_it_read() -> None:
+    framer = ClientFramer()
+    idle = getsizeof(framer._buffer._bytes)
+
+    list(framer.feed(b"* 1 EXISTS\r\n" * 10_000))
+    list(framer.feed(b"* 1 FETCH (BODY[] {100000}\r\n" + b"x" * 100_000 + b")\r\n"))
+
+    assert framer.unread_bytes == 0
+    assert getsizeof(framer._buffer._bytes) <= idle + 8
