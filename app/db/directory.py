@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table, bindparam, delete, distinct, func, insert, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT
-
-_EXISTING: Statement = select(ACCOUNT.c.id).where(is_one_of(ACCOUNT.c.id, bindparam("ids")))
-_SYNC: Statement = select(ACCOUNT.c.sync_status, ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms).where(
-    ACCOUNT.c.id == bindparam("account_id")
+from app.db.tables import (
+    ACCOUNT,
+    CONSUMER,
+    DETAIL,
+    EVENT,
+    LEASE,
+    MAILBOX,
+    MESSAGE,
+    SUBMISSION,
+    THREAD_LINK,
+    TOKEN,
 )
 
+COLUMNS = (
+    ACCOUNT.c.id, ACCOUNT.c.kind, ACCOUNT.c.email, ACCOUNT.c.name, ACCOUNT.c.status, ACCOUNT.c.sync_status,
+    ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms, ACCOUNT.c.servers, ACCOUNT.c.secrets, ACCOUNT.c.created_at_ms,
+)  # fmt: skip
+_ID = ACCOUNT.c.id == bindparam("account_id")
+_EXISTING: Statement = select(ACCOUNT.c.id).where(is_one_of(ACCOUNT.c.id, bindparam("ids")))
+_SYNC: Statement = select(ACCOUNT.c.sync_status, ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms).where(_ID)
+_GET: Statement = select(*COLUMNS).where(_ID)
+_PAGE: Statement = (
+    select(*COLUMNS).where(ACCOUNT.c.id > bindparam("above_id")).order_by(ACCOUNT.c.id).limit(bindparam("limit"))
+)
+_PAGE_OF: Statement = (
+    select(*COLUMNS)
+    .where(ACCOUNT.c.id > bindparam("above_id"), is_one_of(ACCOUNT.c.id, bindparam("ids")))
+    .order_by(ACCOUNT.c.id)
+    .limit(bindparam("limit"))
+)
+_WITH_ADDRESS: Statement = select(func.count()).select_from(ACCOUNT).where(ACCOUNT.c.address == bindparam("address"))
+_SEALED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.secrets).where(ACCOUNT.c.secrets.is_not(None))
+_ADD: Statement = insert(ACCOUNT)
+_CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash")
+_CHANGES: dict[str, Statement] = {
+    name: update(ACCOUNT).where(_ID).values({name: bindparam("new_value", type_=ACCOUNT.c[name].type)})
+    for name in _CHANGEABLE
+}
+_DELETE: Statement = delete(ACCOUNT).where(_ID)
+_TOKENS_OF: Statement = delete(TOKEN).where(TOKEN.c.account_ids == bindparam("only_ids"))
 
-_ALL: Statement = select(ACCOUNT.c.id).order_by(ACCOUNT.c.id)
+
+def _some_rows(table: Table, key: str) -> Statement:
+    """Delete up to `limit` rows of an account, so that no other writer waits long."""
+    column = table.c[key]
+    chosen = select(column).where(table.c.account_id == bindparam("account_id")).limit(bindparam("limit"))
+    return delete(table).where(table.c.account_id == bindparam("account_id"), column.in_(chosen))
 
 
-async def all_ids(reader: Database | Transaction) -> list[str]:
-    """Every account, oldest first."""
-    return [row[0] for row in await reader.rows(_ALL)]
+_LARGE: tuple[Statement, ...] = (
+    _some_rows(DETAIL, "id"),
+    _some_rows(MESSAGE, "id"),
+    _some_rows(EVENT, "seq"),
+    _some_rows(THREAD_LINK, "message_id_header"),
+    _some_rows(SUBMISSION, "id"),
+    _some_rows(CONSUMER, "name"),
+    _some_rows(LEASE, "worker"),
+    _some_rows(MAILBOX, "id"),
+)
+"""Mailboxes go last: as long as one is left, the rest of an account that is gone can be found."""
+_ORPHANS: Statement = select(distinct(MAILBOX.c.account_id)).where(MAILBOX.c.account_id.not_in(select(ACCOUNT.c.id)))
+_BATCH_ROWS = 2_000
 
 
 async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[str]:
@@ -31,3 +80,54 @@ async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[st
 async def sync_of(reader: Database | Transaction, account_id: str) -> Row | None:
     """(sync_status, sync_mode, checked_at_ms)"""
     return await reader.row(_SYNC, account_id=account_id)
+
+
+async def get(reader: Database | Transaction, account_id: str) -> Row | None:
+    return await reader.row(_GET, account_id=account_id)
+
+
+async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[Row]:
+    """Accounts in the order they were made; of `ids` alone where given."""
+    if ids is None:
+        return list(await database.rows(_PAGE, above_id=above_id, limit=limit))
+    return list(await database.rows(_PAGE_OF, above_id=above_id, limit=limit, ids=json_list(list(ids))))
+
+
+async def has_address(transaction: Transaction, address: str) -> bool:
+    """Whether an embedded account has this address, in lower case."""
+    row = await transaction.row(_WITH_ADDRESS, address=address)
+    return row is not None and row[0] > 0
+
+
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    await transaction.execute_many(_ADD, [values])
+
+
+async def change(transaction: Transaction, account_id: str, changes: Mapping[str, Any]) -> None:
+    """Set columns among name, status, servers, secrets, password_hash."""
+    for name, value in changes.items():
+        await transaction.execute(_CHANGES[name], account_id=account_id, new_value=value)
+
+
+async def sealed_secrets(reader: Database | Transaction) -> list[Row]:
+    """(id, secrets) of all accounts that hold any."""
+    return list(await reader.rows(_SEALED))
+
+
+async def remove(transaction: Transaction, account_id: str) -> bool:
+    """Take an account out of the directory, with the tokens for it alone. False where there was none."""
+    await transaction.execute(_TOKENS_OF, only_ids=json_list([account_id]))
+    return await transaction.execute(_DELETE, account_id=account_id) == 1
+
+
+async def remove_some_rows(transaction: Transaction, account_id: str) -> bool:
+    """Delete a batch of what is left of an account that is gone; False when nothing is."""
+    for statement in _LARGE:
+        if await transaction.execute(statement, account_id=account_id, limit=_BATCH_ROWS):
+            return True
+    return False
+
+
+async def orphans(database: Database) -> list[str]:
+    """Ids of accounts that are gone but not yet cleared away."""
+    return [row[0] for row in await database.rows(_ORPHANS, is_long=True)]

@@ -45,8 +45,8 @@ LAST_ID = "tok_~"
 """Beyond every id: where a list from the newest begins."""
 
 
-async def find_by_hash(database: Database, secret_hash: str) -> Row | None:
-    return await database.row(_BY_HASH, secret_hash=secret_hash)
+async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> Row | None:
+    return await reader.row(_BY_HASH, secret_hash=secret_hash)
 
 
 async def find(database: Database, token_id: str) -> Row | None:

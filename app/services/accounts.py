@@ -1,45 +1,100 @@
-"""Accounts: who has mail here, and how fresh what we show of it is."""
+"""Accounts: who has mail here, how their mail servers are reached, and how fresh what we show of them is."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
+from app.cluster.bus import ACCOUNTS, Bus
 from app.db import directory
-from app.db.session import Database
-from app.errors import AccountNotFound
-from app.mail.backend import SyncMode
-from app.mail.identifiers import now_ms
-from app.mail.types import AccountId
+from app.db.session import Database, Transaction
+from app.errors import (
+    AccountNotFound,
+    AlreadyExists,
+    InvalidRequest,
+    LoginRefused,
+    NotPermitted,
+    NotSupported,
+    Unreachable,
+)
+from app.mail.backend import Backends, SyncMode
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, AccountKind, ServerLogin
+from app.mailstore.store import MailStore
+from app.mime.validate import validate_address
+from app.security.netguard import NetGuard
+from app.security.vault import Vault
+from app.services.account_rows import (
+    NO_SERVERS,
+    Account,
+    Servers,
+    SyncState,
+    account_of,
+    new_values,
+    sealed_servers,
+    servers_of,
+)
 from app.services.callers import Caller
+from app.services.logins import Logins
+
+__all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
 
 EXISTENCE_SECONDS = 5.0
 """How long an account that was removed on another node may still seem to be there, empty."""
 _CACHE_LIMIT = 100_000
 
+Alongside = Callable[[Transaction, Account], Awaitable[None]]
+"""What else is written in the transaction that adds an account: an idempotent answer."""
+
 
 @dataclass(frozen=True, slots=True)
-class SyncState:
-    """How fresh the index of an account is. `status`: initial, live, down or paused."""
+class NewAccount:
+    """An account to add: `servers` for a remote one, `password` for an embedded one."""
 
-    status: str
-    mode: SyncMode
-    checked_at_ms: int
+    kind: AccountKind
+    email: str
+    name: str = ""
+    servers: Servers = NO_SERVERS
+    password: str | None = None
 
-    @property
-    def lag_seconds(self) -> int:
-        """Seconds since the origin last confirmed what we show; 0 while we are told of every change."""
-        if self.status == "live" or self.mode is SyncMode.EMBEDDED or not self.checked_at_ms:
-            return 0
-        return max(0, (now_ms() - self.checked_at_ms) // 1000)
+
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """What to change; None leaves it."""
+
+    name: str | None = None
+    servers: Servers | None = None
+    password: str | None = None
 
 
 class Accounts:
     """All accounts of this install."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: MailStore,
+        backends: Backends,
+        logins: Logins,
+        vault: Vault,
+        bus: Bus,
+        guard: NetGuard,
+        domains: tuple[str, ...],
+    ) -> None:
+        """`domains`: whose mail lives here; an embedded account is in one of them."""
         self._database = database
+        self._store = store
+        self._backends = backends
+        self._logins = logins
+        self._vault = vault
+        self._bus = bus
+        self._guard = guard
+        self._domains = frozenset(domain.lower() for domain in domains)
         self._seen: dict[str, float] = {}
+
+    # ---- reading
 
     async def exists(self, account_id: AccountId) -> bool:
         """Whether there is such an account; remembered for a few seconds."""
@@ -52,15 +107,189 @@ class Accounts:
         self._seen[account_id] = time.monotonic() + EXISTENCE_SECONDS
         return True
 
-    async def visible_ids(self, caller: Caller) -> list[AccountId]:
-        """The accounts that a caller may use, oldest first."""
-        if caller.account_ids is None:
-            return [AccountId(one) for one in await directory.all_ids(self._database)]
-        return sorted(AccountId(one) for one in await directory.existing(self._database, sorted(caller.account_ids)))
-
     async def sync(self, account_id: AccountId) -> SyncState:
         """How fresh its mail is. AccountNotFound."""
         row = await directory.sync_of(self._database, account_id)
         if row is None:
             raise AccountNotFound
         return SyncState(row[0], SyncMode(row[1]), row[2])
+
+    async def get(self, account_id: AccountId) -> Account:
+        """Raises AccountNotFound."""
+        row = await directory.get(self._database, account_id)
+        if row is None:
+            raise AccountNotFound
+        return account_of(row)
+
+    async def page(self, caller: Caller, limit: int, above_id: str = "") -> tuple[list[Account], str | None]:
+        """Accounts that the caller may see, oldest first, and the id to go on above; None at the end."""
+        ids = None if caller.account_ids is None else sorted(caller.account_ids)
+        rows = await directory.page(self._database, above_id, limit, ids)
+        return [account_of(row) for row in rows], (rows[-1][0] if len(rows) == limit else None)
+
+    async def servers(self, account_id: AccountId) -> tuple[AccountKind, Servers]:
+        """How an account's mail is reached, with its credentials. AccountNotFound, MasterKeyError."""
+        row = await directory.get(self._database, account_id)
+        if row is None:
+            raise AccountNotFound
+        return AccountKind(row[1]), servers_of(row, self._vault)
+
+    async def capabilities(self, account_id: AccountId) -> list[str]:
+        """What its mail server confirmed. Raises MailServerError."""
+        return list(await (await self._backends.of(account_id)).capabilities())
+
+    # ---- changing
+
+    async def add(
+        self, new: NewAccount, by: Caller | None = None, *, is_verified: bool = True, alongside: Alongside | None = None
+    ) -> Account:
+        """Add an account. With `is_verified` its logins are tried first, within 10 s, and nothing is kept if one fails.
+
+        InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
+        """
+        if by is not None and by.account_ids is not None:
+            raise NotPermitted("A key that is limited to accounts cannot add one")
+        email = validate_address(new.email, "/email")
+        values = await self._values(new, email, is_verified=is_verified)
+        account_id = AccountId(values["id"])
+
+        async def work(transaction: Transaction) -> Account:
+            if values["address"] is not None and await directory.has_address(transaction, values["address"]):
+                raise AlreadyExists(f"There is an account {email} already")
+            await directory.add(transaction, values)
+            if new.kind is AccountKind.EMBEDDED:
+                await self._store.create_first_mailboxes(account_id, within=transaction)
+            row = await directory.get(transaction, account_id)
+            assert row is not None
+            account = account_of(row)
+            if alongside is not None:
+                await alongside(transaction, account)
+            return account
+
+        account = await self._database.write(work)
+        self._bus.poke(ACCOUNTS)
+        self._bus.poke(account_id)
+        return account
+
+    async def _values(self, new: NewAccount, email: str, *, is_verified: bool) -> dict[str, Any]:
+        account_id = AccountId(new_id("acc"))
+        if new.kind is AccountKind.POP3:
+            raise NotSupported("Accounts over POP3 are not offered by this version")
+        if new.kind is AccountKind.EMBEDDED:
+            password_hash = await self._password_hash(new.password, email)
+            return new_values(account_id, new.kind, email, new.name, now_ms(), password_hash=password_hash)
+        await self._check_servers(new.servers, is_verified=is_verified)
+        values = new_values(account_id, new.kind, email, new.name, now_ms())
+        status = "ready" if is_verified else "connecting"
+        return values | sealed_servers(new.servers, account_id, self._vault) | {"status": status}
+
+    async def _password_hash(self, password: str | None, email: str) -> str:
+        if email.rpartition("@")[2].lower() not in self._domains:
+            raise InvalidRequest.at("/email", "This is not a domain of this install")
+        if password is None:
+            raise InvalidRequest.at("/password", "An embedded account has a password")
+        return await self._logins.hash(password)
+
+    async def _check_servers(self, servers: Servers, *, is_verified: bool) -> None:
+        """Refuse hosts that may not be reached before anything connects; then try the logins."""
+        if servers.imap is None:
+            raise InvalidRequest.at("/imap", "An account over IMAP has an IMAP server")
+        for pointer, login in (("/imap/host", servers.imap), ("/smtp/host", servers.smtp)):
+            if login is not None:
+                await self._check_host(pointer, login, is_verified=is_verified)
+        if is_verified:
+            await self._backends.verify(servers.imap, servers.smtp)
+
+    async def _check_host(self, pointer: str, login: ServerLogin, *, is_verified: bool) -> None:
+        try:
+            await self._guard.addresses(login.host)
+        except InvalidRequest as error:
+            raise type(error).at(pointer, error.detail) from None
+        except Unreachable:
+            if is_verified:
+                raise
+
+    async def update(self, account_id: AccountId, changes: AccountChanges, *, is_verified: bool = True) -> Account:
+        """Change the name, the servers or the password. New servers are tried first. As `add`, and AccountNotFound."""
+        kind, _ = await self.servers(account_id)
+        if changes.servers is not None and kind is AccountKind.EMBEDDED:
+            raise InvalidRequest.at("/imap", "An embedded account has no other servers")
+        if changes.password is not None and kind is not AccountKind.EMBEDDED:
+            raise InvalidRequest.at("/password", "The passwords of this account are in imap and smtp")
+        values: dict[str, Any] = {} if changes.name is None else {"name": changes.name}
+        if changes.servers is not None:
+            await self._check_servers(changes.servers, is_verified=is_verified)
+            values |= sealed_servers(changes.servers, account_id, self._vault)
+            values["status"] = "ready" if is_verified else "connecting"
+        if changes.password is not None:
+            values["password_hash"] = await self._logins.hash(changes.password)
+        await self._change(account_id, values)
+        if changes.servers is not None:
+            await self._restart(account_id)
+        return await self.get(account_id)
+
+    async def verify(self, account_id: AccountId) -> Account:
+        """Try the account's logins now; its status says what came of it. Raises LoginRefused, Unreachable …"""
+        kind, servers = await self.servers(account_id)
+        if kind is not AccountKind.EMBEDDED:
+            try:
+                await self._backends.verify(servers.imap, servers.smtp)
+            except LoginRefused:
+                await self._change(account_id, {"status": "auth_required"})
+                raise
+            await self._change(account_id, {"status": "ready"})
+        return await self.get(account_id)
+
+    async def reconnect(self, account_id: AccountId) -> Account:
+        """Drop the connections of an account and make new ones. AccountNotFound."""
+        account = await self.get(account_id)
+        if account.kind is not AccountKind.EMBEDDED:
+            await self._restart(account_id)
+        return account
+
+    async def remove(self, account_id: AccountId) -> None:
+        """Remove an account with its tokens at once, then all that is kept of its mail. AccountNotFound."""
+
+        async def work(transaction: Transaction) -> bool:
+            return await directory.remove(transaction, account_id)
+
+        was_there = await self._database.write(work)
+        self._seen.pop(account_id, None)
+        await self._restart(account_id)
+        if not was_there:
+            raise AccountNotFound
+        await self._clear(account_id)
+
+    async def clear_removed(self) -> None:
+        """Finish removals that a crash broke off."""
+        for account_id in await directory.orphans(self._database):
+            await self._clear(AccountId(account_id))
+
+    async def seal_anew(self) -> int:
+        """Seal all credentials with the newest master key; how many had an older one."""
+        count = 0
+        for account_id, sealed in await directory.sealed_secrets(self._database):
+            if self._vault.is_current(bytes(sealed)):
+                continue
+            secrets = self._vault.seal(self._vault.open(bytes(sealed), account_id), account_id)
+            await self._change(AccountId(account_id), {"secrets": secrets})
+            count += 1
+        return count
+
+    async def _clear(self, account_id: AccountId) -> None:
+        async def work(transaction: Transaction) -> bool:
+            return await directory.remove_some_rows(transaction, account_id)
+
+        while await self._database.write(work):
+            pass
+
+    async def _change(self, account_id: AccountId, values: dict[str, Any]) -> None:
+        async def work(transaction: Transaction) -> None:
+            await directory.change(transaction, account_id, values)
+
+        if values:
+            await self._database.write(work)
+
+    async def _restart(self, account_id: AccountId) -> None:
+        await self._backends.forget(account_id)
+        self._bus.poke(ACCOUNTS)

@@ -107,14 +107,14 @@ class Tokens:
             raise NotAuthenticated
         if len(self._cache) >= _CACHE_LIMIT:
             self._cache.clear()
-        caller = _caller(row)
+        caller = caller_of(row)
         self._cache[secret_hash] = (caller, time.monotonic() + CACHE_SECONDS)
         return caller
 
     async def caller(self, token_id: str) -> Caller:
         """Whom a token stands for, by its id; NotAuthenticated when it is gone or has ended."""
         row = await tokens.find(self._database, token_id)
-        if row is None or _has_ended(caller := _caller(row)):
+        if row is None or _has_ended(caller := caller_of(row)):
             raise NotAuthenticated
         return caller
 
@@ -241,7 +241,8 @@ def _set(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(orjson.loads(text))
 
 
-def _caller(row: Row) -> Caller:
+def caller_of(row: Row) -> Caller:
+    """Whom a row of table `token` stands for."""
     id_, kind, _, scopes, account_ids, mailbox_ids, senders, origins, networks, family, _, _, _, expires_at_ms = row
     return Caller(
         token_id=TokenId(id_),
@@ -258,4 +259,4 @@ def _caller(row: Row) -> Caller:
 
 
 def _record(row: Row) -> TokenRecord:
-    return TokenRecord(_caller(row), name=row[2], is_used=bool(row[10]), created_by=row[11], created_at_ms=row[12])
+    return TokenRecord(caller_of(row), name=row[2], is_used=bool(row[10]), created_by=row[11], created_at_ms=row[12])

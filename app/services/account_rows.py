@@ -1,0 +1,114 @@
+"""Between an account's row and its values: servers as JSON without passwords, passwords sealed beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.db.session import Row
+from app.mail.backend import SyncMode
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
+from app.security.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """How fresh the index of an account is. `status`: initial, live, down or paused."""
+
+    status: str
+    mode: SyncMode
+    checked_at_ms: int
+
+    @property
+    def lag_seconds(self) -> int:
+        """Seconds since the origin last confirmed what we show; 0 while we are told of every change."""
+        if self.status == "live" or self.mode is SyncMode.EMBEDDED or not self.checked_at_ms:
+            return 0
+        return max(0, (now_ms() - self.checked_at_ms) // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as callers see it. `status`: connecting, syncing, ready, auth_required, unreachable, disabled."""
+
+    id: AccountId
+    kind: AccountKind
+    email: str
+    name: str
+    status: str
+    sync: SyncState
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """How the mail of a remote account is read and sent."""
+
+    imap: ServerLogin | None = None
+    smtp: ServerLogin | None = None
+
+
+NO_SERVERS = Servers()
+
+
+def account_of(row: Row) -> Account:
+    id_, kind, email, name, status, sync_status, sync_mode, checked_at_ms, _, _, created_at_ms = row
+    sync = SyncState(sync_status, SyncMode(sync_mode), checked_at_ms)
+    return Account(AccountId(id_), AccountKind(kind), email, name, status, sync, created_at_ms)
+
+
+def servers_of(row: Row, vault: Vault) -> Servers:
+    """The servers of an account with their passwords. Raises MasterKeyError."""
+    described: dict[str, dict[str, Any]] = orjson.loads(row[8]) if row[8] else {}
+    passwords = orjson.loads(vault.open(bytes(row[9]), row[0])) if row[9] else {}
+    logins = {
+        protocol: ServerLogin(
+            facts["host"],
+            facts["port"],
+            TransportSecurity(facts["security"]),
+            facts["username"],
+            passwords.get(protocol, ""),
+        )
+        for protocol, facts in described.items()
+    }
+    return Servers(logins.get("imap"), logins.get("smtp"))
+
+
+def sealed_servers(servers: Servers, account_id: AccountId, vault: Vault) -> dict[str, Any]:
+    """The columns `servers` and `secrets`."""
+    logins = {name: login for name, login in (("imap", servers.imap), ("smtp", servers.smtp)) if login is not None}
+    described = {
+        name: {"host": login.host, "port": login.port, "security": login.security.value, "username": login.username}
+        for name, login in logins.items()
+    }
+    passwords = orjson.dumps({name: login.password for name, login in logins.items()})
+    return {"servers": orjson.dumps(described).decode(), "secrets": vault.seal(passwords, account_id)}
+
+
+def new_values(
+    account_id: AccountId, kind: AccountKind, email: str, name: str, now: int, *, password_hash: str | None = None
+) -> dict[str, Any]:
+    """A whole row of table `account`, before anything is known of its servers."""
+    is_embedded = kind is AccountKind.EMBEDDED
+    return {
+        "id": account_id,
+        "kind": kind.value,
+        "email": email,
+        "address": email.lower() if is_embedded else None,
+        "name": name,
+        "status": "ready" if is_embedded else "connecting",
+        "sync_status": "live" if is_embedded else "initial",
+        "sync_mode": SyncMode.EMBEDDED.value if is_embedded else SyncMode.POLL.value,
+        "checked_at_ms": now if is_embedded else 0,
+        "last_seq": 0,
+        "first_seq": 0,
+        "last_uid_validity": 0,
+        "servers": "",
+        "secrets": None,
+        "password_hash": password_hash,
+        "settings": "",
+        "created_at_ms": now,
+    }

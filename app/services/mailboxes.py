@@ -1,0 +1,113 @@
+"""Mailboxes: listed from the index, changed where the mail lives, then in the index, which announces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest, MailboxNotFound, NotPermitted
+from app.mail.backend import Backends
+from app.mail.delta import Delta, MailboxSet
+from app.mail.types import AccountId, Mailbox, Role
+from app.mailstore.index import Index
+from app.services.callers import Caller
+
+NAME_LIMIT_CHARS = 200
+LEVEL = "/"
+"""Between the levels of a path as the API shows it, whatever the origin's delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanges:
+    """What to change; None leaves it. `is_moved` and `is_role_set` tell a parent or role of None from none given."""
+
+    name: str | None = None
+    parent_id: str | None = None
+    is_moved: bool = False
+    is_subscribed: bool | None = None
+    role: Role | None = None
+    is_role_set: bool = False
+
+
+class Mailboxes:
+    """The mailboxes of an account, as far as a caller may see them."""
+
+    def __init__(self, index: Index, backends: Backends) -> None:
+        self._index = index
+        self._backends = backends
+
+    async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
+        """By path."""
+        return [one for one in await self._index.mailboxes(account_id) if caller.sees_mailbox(one.id)]
+
+    async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
+        """Raises MailboxNotFound."""
+        caller.require_mailbox(mailbox_id)
+        return await self._index.mailbox(account_id, mailbox_id)
+
+    async def create(
+        self, account_id: AccountId, name: str, caller: Caller, parent_id: str | None = None, role: Role | None = None
+    ) -> Mailbox:
+        """Create a mailbox. AlreadyExists, InvalidRequest, NotPermitted, MailServerError."""
+        if caller.mailbox_ids is not None:
+            raise NotPermitted("A token that is limited to mailboxes cannot create one")
+        path = await self._path(account_id, name, parent_id)
+        backend = await self._backends.of(account_id)
+        delta = await backend.create_mailbox(path, role)
+        applied = await self._index.apply(account_id, delta, is_durable=True)
+        mailboxes = await self._index.mailboxes(account_id)
+        found = next((one for one in mailboxes if one.path == path), None)
+        if found is None:  # the origin spells it in its own way
+            created = set(applied.mailbox_ids.values())
+            found = next((one for one in reversed(mailboxes) if one.id in created), None)
+        if found is None:
+            raise MailboxNotFound
+        return found
+
+    async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
+        """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound."""
+        mailbox = await self.get(account_id, mailbox_id, caller)
+        backend = await self._backends.of(account_id)
+        if changes.name is not None or changes.is_moved:
+            parent_id = changes.parent_id if changes.is_moved else mailbox.parent_id
+            name = mailbox.name if changes.name is None else changes.name
+            path = await self._path(account_id, name, parent_id)
+            if path != mailbox.path:
+                delta = await backend.rename_mailbox(mailbox, path)
+                await self._index.apply(account_id, delta, is_durable=True)
+        if changes.is_subscribed is not None:
+            mailbox = await self._index.mailbox(account_id, mailbox_id)
+            delta = await backend.set_subscribed(mailbox, changes.is_subscribed)
+            await self._index.apply(account_id, delta, is_durable=True)
+        if changes.is_role_set:
+            await self._set_role(account_id, mailbox, changes.role)
+        return await self._index.mailbox(account_id, mailbox_id)
+
+    async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
+        """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
+        mailbox = await self.get(account_id, mailbox_id, caller)
+        backend = await self._backends.of(account_id)
+        delta = await backend.delete_mailbox(mailbox)
+        await self._index.apply(account_id, delta, is_durable=True)
+
+    async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
+        """A role is ours to give, and one mailbox of an account has it."""
+        others = [one for one in await self._index.mailboxes(account_id) if one.role == role and one.id != mailbox.id]
+        cleared = [MailboxSet(one.id, is_role_cleared=True) for one in others if role is not None]
+        this = MailboxSet(mailbox.id, role=role, is_role_cleared=role is None)
+        await self._index.apply(account_id, Delta(mailboxes_set=(*cleared, this)), is_durable=True)
+
+    async def _path(self, account_id: AccountId, name: str, parent_id: str | None) -> str:
+        """The path of a name below a parent; InvalidRequest for what cannot be."""
+        if not name.strip() or name != name.strip() or len(name) > NAME_LIMIT_CHARS:
+            raise InvalidRequest.at("/name", f"A name has 1 to {NAME_LIMIT_CHARS} characters, and no space at its ends")
+        if LEVEL in name:
+            raise InvalidRequest.at("/name", "A name holds no /; name the parent by parent_id")
+        if not name.isprintable():
+            raise InvalidRequest.at("/name", "A name holds no control character")
+        if parent_id is None:
+            return name
+        try:
+            parent = await self._index.mailbox(account_id, parent_id)
+        except MailboxNotFound:
+            raise InvalidRequest.at("/parent_id", "No such mailbox") from None
+        return parent.path + LEVEL + name

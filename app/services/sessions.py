@@ -1,0 +1,109 @@
+"""Sign-in of a user with the password of an embedded mailbox: an access token, and a refresh token that rotates.
+
+A refresh token works once. When a used one comes again, someone has a copy: the whole sign-in ends (RFC 9700 §4.14.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.db import tokens as rows
+from app.db.session import Database, Row, Transaction
+from app.errors import NotAuthenticated, NotFound, NotSupported
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId
+from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret
+from app.services.callers import ACCOUNT_SCOPES, Caller, TokenKind
+from app.services.logins import Logins
+from app.services.tokens import DEFAULT_SECONDS, TokenOrder, Tokens, caller_of
+
+REFRESH_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A pair of tokens; each is shown once."""
+
+    account_id: AccountId
+    access_token: str
+    refresh_token: str
+    expires_in_seconds: int
+
+    def __repr__(self) -> str:
+        return f"SignedIn({self.account_id!r})"
+
+
+class Sessions:
+    """Sign-ins."""
+
+    def __init__(self, database: Database, tokens: Tokens, logins: Logins, domains: tuple[str, ...]) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._logins = logins
+        self._domains = frozenset(domain.lower() for domain in domains)
+
+    async def sign_in(self, email: str, password: str, address: str) -> SignedIn:
+        """NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere. `address`: the client's."""
+        if email.rpartition("@")[2].lower() not in self._domains:
+            raise NotSupported("Signing in with a mailbox of another mail server is not offered by this version")
+        account_id = await self._logins.verify(email, password, address=address)
+
+        async def work(transaction: Transaction) -> SignedIn:
+            return await self._make_pair(transaction, account_id, new_id("ses"))
+
+        return await self._database.write(work)
+
+    async def refresh(self, refresh_token: str) -> SignedIn:
+        """The next pair. NotAuthenticated for a token that is unknown, used or over."""
+        secret_hash = hash_secret(refresh_token[:SECRET_LIMIT_CHARS])
+
+        async def work(transaction: Transaction) -> SignedIn | None:
+            row = await rows.find_by_hash(transaction, secret_hash)
+            caller = _refreshing(row)
+            if caller is None:
+                return None
+            family, account_id = _family_of(caller)
+            if not await rows.mark_used(transaction, caller.token_id):
+                await rows.remove_family(transaction, family)
+                return None
+            return await self._make_pair(transaction, account_id, family)
+
+        pair = await self._database.write(work)
+        if pair is None:
+            self._tokens.forget()
+            raise NotAuthenticated("The refresh token is not valid")
+        return pair
+
+    async def sign_out(self, caller: Caller) -> None:
+        """End the sign-in that a token came from, with all its tokens. NotFound for a token that came from none."""
+        if (family := caller.family) is None:
+            raise NotFound("This token belongs to no session")
+
+        async def work(transaction: Transaction) -> None:
+            await rows.remove_family(transaction, family)
+
+        await self._database.write(work)
+        self._tokens.forget()
+
+    async def _make_pair(self, transaction: Transaction, account_id: AccountId, family: str) -> SignedIn:
+        def order(kind: TokenKind, seconds: int) -> TokenOrder:
+            return TokenOrder(
+                kind, ACCOUNT_SCOPES, account_ids=(account_id,), expires_in_seconds=seconds, family=family
+            )
+
+        _, access = await self._tokens.create_in(transaction, order(TokenKind.ACCOUNT, DEFAULT_SECONDS))
+        _, refresh = await self._tokens.create_in(transaction, order(TokenKind.REFRESH, REFRESH_SECONDS))
+        return SignedIn(account_id, access, refresh, DEFAULT_SECONDS)
+
+
+def _refreshing(row: Row | None) -> Caller | None:
+    caller = None if row is None else caller_of(row)
+    if caller is None or caller.kind is not TokenKind.REFRESH or (caller.expires_at_ms or 0) <= now_ms():
+        return None
+    return caller
+
+
+def _family_of(caller: Caller) -> tuple[str, AccountId]:
+    assert caller.family is not None
+    assert caller.account_ids is not None
+    return caller.family, AccountId(next(iter(caller.account_ids)))

@@ -1,0 +1,47 @@
+"""Stream tickets: stand for a token in a URL, once and for half a minute, where a client cannot set headers."""
+
+from __future__ import annotations
+
+from app.db import tokens as rows
+from app.db.session import Database, Row, Transaction
+from app.errors import NotAuthenticated
+from app.mail.identifiers import now_ms
+from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
+from app.services.callers import Caller
+from app.services.tokens import Tokens
+
+TICKET_SECONDS = 30
+
+
+class Tickets:
+    """Issues and takes tickets."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    async def issue(self, caller: Caller) -> str:
+        """A ticket for whatever this caller may do."""
+        ticket = new_secret()
+
+        async def work(transaction: Transaction) -> None:
+            expires_at_ms = now_ms() + TICKET_SECONDS * 1000
+            await rows.add_ticket(transaction, hash_secret(ticket), caller.token_id, expires_at_ms)
+
+        await self._database.write(work)
+        return ticket
+
+    async def redeem(self, ticket: str, address: str | None) -> Caller:
+        """Take a ticket: it works once. NotAuthenticated when it is unknown, used or over, or its token is."""
+        secret_hash = hash_secret(ticket[:SECRET_LIMIT_CHARS])
+
+        async def work(transaction: Transaction) -> Row | None:
+            return await rows.take_ticket(transaction, secret_hash)
+
+        row = await self._database.write(work)
+        if row is None or row[1] <= now_ms():
+            raise NotAuthenticated("The ticket is not valid")
+        caller = await self._tokens.caller(row[0])
+        if not caller.may_come_from(address):
+            raise NotAuthenticated
+        return caller
