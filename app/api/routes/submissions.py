@@ -12,6 +12,7 @@ from app.api.problems import problems
 from app.api.schemas.base import Page
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission
 from app.errors import Conflict, InvalidRequest, MessageNotFound, NotPermitted, NotSupported, SubmissionNotFound
+from app.mail.types import Address
 from app.services.idempotency import Answer, Attempt
 from app.services.submissions import SubmissionState
 
@@ -34,7 +35,8 @@ async def send_message(
         raise NotSupported("Delivery reports cannot be asked for yet")
 
     async def work(attempt: Attempt) -> Answer:
-        own = await services.accounts.address(account_id)
+        account = await services.accounts.get(account_id)
+        own = Address(account.name, account.email)
         new = await services.composer.submission(account_id, own, caller, order.value())
         return _accepted(await services.submissions.take(account_id, new, attempt, _accepted))
 
