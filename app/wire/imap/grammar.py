@@ -72,7 +72,7 @@ def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_ne
     return values
 
 
-def _unquoted(piece: str) -> str:
+def _unquoted(token: str) -> str:
     if not _QUOTED.fullmatch(token):
         raise ServerProtocolError("A quoted string in a response has no end")
     return _ESCAPED.sub(r"\1", token[1:-1])
