@@ -17,7 +17,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
-from app.services.idempotency import Answer
+from app.services.idempotency import Answer, Attempt
 
 UNDO_LIMIT_SECONDS = 3600
 SCHEDULE_LIMIT_MS = 366 * 24 * 3600 * 1000
