@@ -1,0 +1,81 @@
+"""Status answers (RFC 9051 §7.1), and the one table from our errors to response codes (RFC 5530)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.errors import (
+    AlreadyExists,
+    Conflict,
+    GatewayError,
+    InvalidRequest,
+    MailboxNotFound,
+    MalformedRequest,
+    MessageNotFound,
+    NotAuthenticated,
+    NotPermitted,
+    NotSupported,
+    RateLimited,
+    TooLarge,
+)
+from app.mailstore.blobs import BlobMissing
+
+_NO_TEXT = re.compile(r"[^\x20-\x7e]")
+_TEXT_LIMIT = 400
+
+CODES: dict[type[GatewayError], str] = {
+    NotAuthenticated: "AUTHENTICATIONFAILED",
+    NotPermitted: "NOPERM",
+    MailboxNotFound: "NONEXISTENT",
+    MessageNotFound: "EXPUNGEISSUED",
+    AlreadyExists: "ALREADYEXISTS",
+    Conflict: "CANNOT",
+    InvalidRequest: "CANNOT",
+    NotSupported: "CANNOT",
+    TooLarge: "TOOBIG",
+    RateLimited: "LIMIT",
+    BlobMissing: "CORRUPTION",
+    GatewayError: "SERVERBUG",
+}
+
+
+class CommandRefused(GatewayError):
+    """A command that is understood and declined, with its response code."""
+
+    code = "imap_command_refused"
+    title = "The command was refused"
+
+    def __init__(self, response_code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.response_code = response_code
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a command ended: `OK [code] text`."""
+
+    text: str
+    code: str = ""
+    status: str = "OK"
+
+    def line(self, tag: str) -> bytes:
+        """The tagged answer; `*` as tag makes it untagged."""
+        code = f"[{self.code}] " if self.code else ""
+        return f"{tag} {self.status} {code}{_plain(self.text)}\r\n".encode("ascii", "replace")
+
+
+def refusal(error: GatewayError) -> Completion:
+    """How a command ends that raised this error."""
+    if isinstance(error, MalformedRequest):
+        return Completion(error.detail, status="BAD")
+    if isinstance(error, CommandRefused):
+        return Completion(error.detail, error.response_code, "NO")
+    code = next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+    return Completion(error.detail, code, "NO")
+
+
+def _plain(text: str) -> str:
+    """Text that can't end the line or be read as a response code."""
+    text = _NO_TEXT.sub("?", text[:_TEXT_LIMIT])
+    return text.lstrip("[") or "Done"

@@ -1,0 +1,35 @@
+"""APPEND, of one message or several (RFC 9051 §6.3.12, RFC 3502): OK only when they are on disk."""
+
+from __future__ import annotations
+
+from app.mailstore.store import StoredContent
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.copying import runs
+from app.servers.imap.session import Session
+from app.servers.imap.store import read_flags
+from app.wire.imap.framing import StreamedLiteral
+from app.wire.imap.requests import Append, AppendedMessage
+
+
+async def append(session: Session, command: Append, _out: Outlet) -> Completion:
+    """APPEND: all of its messages or none."""
+    mailbox = await session.mailbox(command.mailbox, try_create=True)
+    flags = [read_flags(one.flags) for one in command.messages]
+    contents = [await _keep(session, one) for one in command.messages]
+    dates = [one.received_at_ms for one in command.messages]
+    applied = await session.services.store.add(
+        session.account, mailbox.id, list(zip(contents, flags, dates, strict=True))
+    )
+    uids = sorted(location.uid for location in applied.message_ids if location.mailbox_id == mailbox.id)
+    return Completion("APPEND completed", f"APPENDUID {mailbox.uid_validity} {runs(uids)}")
+
+
+async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
+    """Put a message's bytes on disk, wherever they are now."""
+    found = message.message
+    if isinstance(found, StreamedLiteral):
+        return await session.services.store.keep_written(session.spools.pop(found.number))
+    if not found:
+        raise CommandRefused("CANNOT", "A message has at least one byte")
+    return await session.services.store.keep(found)

@@ -1,0 +1,236 @@
+"""The conversation with one IMAP client (see `servers/conversation.py`): commands in order, each to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Set
+from functools import partial
+
+from app.errors import GatewayError
+from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
+from app.servers.imap.answers import Completion, refusal
+from app.servers.imap.commands import Handler, find_handler, may_expunge
+from app.servers.imap.login import capability_code
+from app.servers.imap.news import MailboxLost, catch_up, tell_news
+from app.servers.imap.notify import tell_others
+from app.servers.imap.session import ImapServices, Session
+from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
+from app.wire.imap.command_framing import (
+    ClientEvent,
+    CommandFramer,
+    CommandLimits,
+    CommandTooLarge,
+    LiteralRequested,
+    ReceivedCommand,
+)
+from app.wire.imap.framing import KIB, LiteralChunk, LiteralEnd, LiteralStart
+from app.wire.imap.request_parser import parse_command
+from app.wire.imap.requests import Request, Simple
+
+GUEST_SECONDS = 60.0
+REQUEST_SECONDS = 300.0
+IDLE_SECONDS = 1800.0
+"""Autologout: no less than 30 minutes (RFC 9051 §5.4)."""
+GUEST_LIMITS = CommandLimits(line_bytes=16 * KIB, command_bytes=32 * KIB, stream_from_bytes=16 * KIB, literals=8)
+GUEST_COMMANDS = 50
+"""How many commands a client may send before it logs in."""
+ERRORS_LIMIT = 20
+"""How many malformed commands, one after another, end a conversation."""
+
+_FAREWELLS = {
+    Farewell.TIMEOUT: b"* BYE Autologout\r\n",
+    Farewell.SHUTDOWN: b"* BYE The server is stopping\r\n",
+    Farewell.OVERLOAD: b"* BYE [UNAVAILABLE] Too many connections\r\n",
+    Farewell.FAULT: b"* BYE [SERVERBUG] Something went wrong\r\n",
+}
+
+
+def imap_answer(services: ImapServices) -> Answer:
+    """What the listener calls for each client."""
+    return partial(ImapConversation, services)
+
+
+class ImapConversation:
+    """Cuts what comes into commands, does them, and tells what happened meanwhile before each is completed."""
+
+    def __init__(self, services: ImapServices, peer: Peer) -> None:
+        self._session = Session(services, peer)
+        self._framer = CommandFramer(GUEST_LIMITS)
+        self._guest_commands = 0
+        self._errors = 0
+        self._is_roused = False
+        self._farewell = b""
+
+    # ---- Conversation
+
+    @property
+    def timeout_seconds(self) -> float:
+        if self._session.account_id is None:
+            return GUEST_SECONDS
+        is_in_request = self._framer.unread_bytes or self._session.spools
+        return REQUEST_SECONDS if is_in_request else IDLE_SECONDS
+
+    def greet(self) -> bytes:
+        return Completion("Postgate is ready", capability_code(self._session)).line("*")
+
+    def receive(self, data: bytes) -> None:
+        self._framer.feed(data)
+
+    def next_step(self) -> Step | None:
+        session = self._session
+        if session.is_over:
+            return Close(self._farewell)
+        if self._is_roused:
+            self._is_roused = False
+            if session.wants_news:
+                return Work(self._push_news)
+        while (event := self._framer.next_event()) is not None:
+            step = self._step_of(event)
+            if step is not None:
+                return step
+        return None
+
+    def woken(self, topics: Set[str]) -> None:
+        self._is_roused = bool(topics)
+
+    def farewell(self, reason: Farewell) -> bytes:
+        return _FAREWELLS[reason]
+
+    def close(self) -> None:
+        session = self._session
+        session.discard_spools()
+        if session.account_id is not None:
+            session.services.bus.leave(session.peer.waiter, session.account_id)
+
+    # ---- from events to steps
+
+    def _step_of(self, event: ClientEvent) -> Step | None:
+        match event:
+            case ReceivedCommand():
+                return self._take_command(event)
+            case LiteralRequested():
+                return self._grant_literal()
+            case LiteralStart(literal):
+                self._session.spools[literal.number] = self._session.services.store.blobs.writer()
+            case LiteralChunk(literal, data):
+                self._session.spools[literal.number].write(data)
+            case LiteralEnd():
+                pass
+            case CommandTooLarge(tag, reason):
+                return self._reject(Completion(reason, "TOOBIG", "BAD" if tag == "*" else "NO"), tag)
+        return None
+
+    def _grant_literal(self) -> Step:
+        if self._session.read_line is None:
+            return Reply(b"+ Go ahead\r\n")
+        self._framer.refuse()
+        return self._reject(Completion("No literal can stand here", status="BAD"), self._session.tag)
+
+    def _take_command(self, received: ReceivedCommand) -> Step:
+        if self._session.read_line is not None:
+            return Work(partial(self._answer_line, received.text))
+        try:
+            request = parse_command(received.parts)
+        except CommandSyntaxError as error:
+            return self._reject(refusal(error), error.tag)
+        except UnsupportedCharset as error:
+            return self._reject(Completion(error.detail, "BADCHARSET (UTF-8 US-ASCII)", "NO"), error.tag)
+        self._session.tag = request.tag
+        return self._begin(request)
+
+    def _begin(self, request: Request) -> Step:
+        session = self._session
+        if session.account_id is None:
+            self._guest_commands += 1
+            if self._guest_commands > GUEST_COMMANDS:
+                return self._end(b"* BYE Too many commands before login\r\n")
+        match request.command:
+            case Simple("LOGOUT"):
+                done = Completion("Logged out").line(request.tag)
+                return self._end(b"* BYE Goodbye\r\n" + done)
+            case Simple("STARTTLS"):
+                return self._start_tls()
+        handler = find_handler(request.command)
+        reason = handler.why_not(session)
+        if reason:
+            return self._reject(Completion(reason, status="BAD"), request.tag)
+        return Work(partial(self._run, request, handler))
+
+    def _start_tls(self) -> Step:
+        session = self._session
+        if session.account_id is not None or session.peer.is_encrypted or not session.peer.can_start_tls:
+            return self._reject(Completion("STARTTLS is not possible now", status="BAD"), self._session.tag)
+        self._framer = CommandFramer(GUEST_LIMITS)  # what came after the command is forgotten (CVE-2021-33515)
+        return StartTls(Completion("Begin TLS now").line(self._session.tag))
+
+    def _reject(self, completion: Completion, tag: str) -> Step:
+        """Answer what can't be done at all; too many of them end the conversation."""
+        session = self._session
+        session.discard_spools()
+        session.read_line = None
+        session.is_idling = False
+        self._errors += 1
+        if self._errors > ERRORS_LIMIT:
+            return self._end(completion.line(tag) + b"* BYE Too many errors\r\n")
+        return Reply(completion.line(tag))
+
+    def _end(self, farewell: bytes) -> Step:
+        self._session.is_over = True
+        return Close(farewell)
+
+    # ---- what waits
+
+    async def _run(self, request: Request, handler: Handler, out: Outlet) -> None:
+        self._errors = 0
+        try:
+            doing = handler.run(self._session, request.command, out)
+            await self._attempt(doing, out, is_expunge_allowed=may_expunge(request.command))
+        finally:
+            self._session.discard_spools()
+
+    async def _answer_line(self, line: bytes, out: Outlet) -> None:
+        read_line = self._session.read_line
+        assert read_line is not None
+        await self._attempt(read_line(self._session, line, out), out, is_expunge_allowed=True)
+
+    async def _attempt(self, doing: Awaitable[Completion | None], out: Outlet, *, is_expunge_allowed: bool) -> None:
+        """Do a command, or the next line of a dialogue, and complete it unless the dialogue goes on."""
+        session = self._session
+        is_guest = session.account_id is None
+        try:
+            completion = await doing
+        except GatewayError as error:
+            completion = refusal(error)
+        if completion is None:
+            return
+        session.read_line = None
+        session.is_idling = False
+        if is_guest and session.account_id is not None:
+            self._welcome()
+        if await self._tell(out, may_expunge=is_expunge_allowed):
+            await out.send(completion.line(self._session.tag))
+
+    def _welcome(self) -> None:
+        """The client is known now: larger limits, and pokes for what happens in its account."""
+        session = self._session
+        unread = self._framer.take_unread()
+        self._framer = CommandFramer()
+        self._framer.message_limit_bytes = session.services.max_message_bytes
+        self._framer.feed(unread)
+        session.services.bus.listen(session.peer.waiter, session.account)
+
+    async def _push_news(self, out: Outlet) -> None:
+        session = self._session
+        watch = session.watch
+        await self._tell(out, may_expunge=session.is_idling or (watch is not None and watch.may_expunge))
+
+    async def _tell(self, out: Outlet, *, may_expunge: bool) -> bool:
+        """Tell what happened; False when that ended the session."""
+        try:
+            await catch_up(self._session)
+            await tell_news(self._session, out, may_expunge=may_expunge)
+            await tell_others(self._session, out)
+        except MailboxLost:
+            self._session.is_over = True
+            self._farewell = b"* BYE The selected mailbox is gone\r\n"
+            return False
+        return True

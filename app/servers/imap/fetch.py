@@ -1,0 +1,253 @@
+"""FETCH and UID FETCH: one query for a list, bytes joined; bodies from their files, large ones in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from app.db.session import Row
+from app.errors import MalformedRequest
+from app.mail.backend import ByteRange
+from app.mail.types import SEEN
+from app.mailstore.store import StoreMode
+from app.mailstore.views import structure_of
+from app.servers.conversation import ClientLost, Outlet
+from app.servers.imap.answers import Completion
+from app.servers.imap.news import catch_up, flag_list, new_keywords
+from app.servers.imap.sections import chosen_fields, cut, locate
+from app.servers.imap.session import Session
+from app.servers.imap.view import MailboxView
+from app.wire.imap import render
+from app.wire.imap.dates import render_date_time
+from app.wire.imap.requests import Fetch, FetchItem, SectionRequest
+
+ROWS_LIMIT = 500
+"""Rows read at a time."""
+STREAM_FROM_BYTES = 256 * 1024
+"""A section from this size on is sent in pieces."""
+
+_STATE = ("uid", "flags", "modseq")
+"""What is read of every message; first in each row."""
+_UID, _FLAGS, _MODSEQ = range(3)
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "UID": (),
+    "FLAGS": (),
+    "MODSEQ": (),
+    "INTERNALDATE": ("received_at_ms",),
+    "RFC822.SIZE": ("size_bytes",),
+    "ENVELOPE": ("imap_envelope",),
+    "BODYSTRUCTURE": ("imap_body_structure",),
+    "BODY": ("structure",),
+    "EMAILID": ("blob",),
+    "THREADID": ("thread_id",),
+    "PREVIEW": ("preview",),
+}
+_SECTION_COLUMNS = ("blob", "size_bytes", "header", "structure")
+
+Writer = Callable[[Row, MailboxView], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A body section, and how the answer names it. `place` is that of its four columns in a row."""
+
+    label: bytes
+    request: SectionRequest
+    place: tuple[int, int, int, int | None] = (0, 0, 0, None)
+
+
+_RFC822 = {
+    "RFC822": Section(b"RFC822", SectionRequest()),
+    "RFC822.HEADER": Section(b"RFC822.HEADER", SectionRequest(kind="HEADER", is_peek=True)),
+    "RFC822.TEXT": Section(b"RFC822.TEXT", SectionRequest(kind="TEXT")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """What a FETCH needs: its columns, and how each item is written."""
+
+    columns: tuple[str, ...]
+    items: tuple[Writer | Section, ...]
+    sets_seen: bool
+    tells_flags: bool
+
+    @property
+    def has_sections(self) -> bool:
+        return any(isinstance(item, Section) for item in self.items)
+
+
+@lru_cache(maxsize=512)
+def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
+    """Raises MalformedRequest for an item that is not offered."""
+    wanted = [_known(item) for item in items]
+    columns = dict.fromkeys(_STATE)
+    for item in wanted:
+        columns.update(dict.fromkeys(_columns_of(item)))
+    order = tuple(columns)
+    written = tuple(_placed(item, order) if isinstance(item, Section) else _writer(item, order) for item in wanted)
+    sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in wanted)
+    return FetchPlan(order, written, sets_seen, "FLAGS" in items)
+
+
+def _known(item: FetchItem) -> str | Section:
+    if isinstance(item, SectionRequest):
+        if item.name != "BODY":
+            raise MalformedRequest("BINARY is not offered")
+        return Section(item.label, item)
+    if item not in _COLUMNS and item not in _RFC822:
+        raise MalformedRequest(f"{item} is not offered")
+    return _RFC822.get(item, item)
+
+
+def _columns_of(item: str | Section) -> tuple[str, ...]:
+    if isinstance(item, Section):
+        return _SECTION_COLUMNS if item.request.part else _SECTION_COLUMNS[:3]
+    return _COLUMNS[item]
+
+
+def _placed(section: Section, order: tuple[str, ...]) -> Section:
+    blob, size, header = (order.index(name) for name in _SECTION_COLUMNS[:3])
+    return replace(section, place=(blob, size, header, order.index("structure") if section.request.part else None))
+
+
+def _writer(item: str, order: tuple[str, ...]) -> Writer:
+    """How a plain item is written from a row."""
+    place = order.index(_COLUMNS[item][0]) if _COLUMNS[item] else 0
+    writers: dict[str, Writer] = {
+        "UID": lambda row, _: b"UID %d" % row[_UID],
+        "FLAGS": lambda row, view: b"FLAGS " + flag_list(row[_FLAGS], is_recent=row[_UID] in view.recent),
+        "MODSEQ": lambda row, _: b"MODSEQ (%d)" % row[_MODSEQ],
+        "INTERNALDATE": lambda row, _: b'INTERNALDATE "%b"' % render_date_time(row[place]).encode(),
+        "RFC822.SIZE": lambda row, _: b"RFC822.SIZE %d" % row[place],
+        "ENVELOPE": lambda row, _: b"ENVELOPE %b" % row[place],
+        "BODYSTRUCTURE": lambda row, _: b"BODYSTRUCTURE %b" % row[place],
+        "BODY": lambda row, _: b"BODY %b" % render.structure(structure_of(row[place]), is_extended=False),
+        "EMAILID": lambda row, _: b"EMAILID (%b)" % row[place].encode(),
+        "THREADID": lambda row, _: b"THREADID (%b)" % row[place].encode(),
+        "PREVIEW": lambda row, _: b"PREVIEW %b" % render.nstring(row[place]),
+    }
+    return writers[item]
+
+
+async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
+    """FETCH. Messages that another session has expunged are passed over."""
+    view = session.selected
+    plan = plan_of(command.items)
+    session.has_condstore = session.has_condstore or "MODSEQ" in command.items
+    uids = view.resolve(command.messages, is_uid=command.is_uid)
+    is_complete = True
+    for start in range(0, len(uids), ROWS_LIMIT):
+        wanted = uids[start : start + ROWS_LIMIT]
+        rows = await session.services.views.rows(session.account, view.mailbox_id, wanted, plan.columns)
+        is_complete = is_complete and len(rows) == len(wanted)
+        if command.changed_since is not None:
+            rows = [row for row in rows if row[_MODSEQ] > command.changed_since]
+        await _tell(session, plan, rows, out)
+    if is_complete or command.is_uid:
+        return Completion("FETCH completed")
+    return Completion("Some of the messages are gone", "EXPUNGEISSUED")
+
+
+async def _tell(session: Session, plan: FetchPlan, rows: Sequence[Row], out: Outlet) -> None:
+    view = session.selected
+    seen: set[int] = set()
+    if plan.sets_seen and not view.is_read_only:
+        rows, seen = await _mark_seen(session, plan, rows)
+    if plan.tells_flags or seen:
+        await out.send(b"".join(new_keywords(view, (row[_FLAGS] for row in rows))))
+    if plan.has_sections:
+        for row in rows:
+            await _tell_with_sections(session, plan, row, out, is_seen=row[_UID] in seen)
+        return
+    writers = [item for item in plan.items if not isinstance(item, Section)]
+    number_of = view.number_of
+    await out.send(
+        b"".join(
+            [
+                b"* %d FETCH (%b)\r\n" % (number_of(row[0]), b" ".join([one(row, view) for one in writers]))
+                for row in rows
+            ]
+        )
+    )
+
+
+async def _mark_seen(session: Session, plan: FetchPlan, rows: Sequence[Row]) -> tuple[Sequence[Row], set[int]]:
+    """Set `\\Seen` where it is missing: the rows as they are then, and the UIDs it was set on."""
+    view, services = session.selected, session.services
+    unseen = [row[_UID] for row in rows if SEEN not in row[_FLAGS].split(" ")]
+    if not unseen:
+        return rows, set()
+    stored = await services.store.store_flags(
+        session.account, view.mailbox_id, unseen, StoreMode.ADD, frozenset((SEEN,))
+    )
+    await catch_up(session)
+    view.told_flags(unseen, stored.applied.seq)
+    uids = [row[_UID] for row in rows]
+    return await services.views.rows(session.account, view.mailbox_id, uids, plan.columns), set(unseen)
+
+
+async def _tell_with_sections(session: Session, plan: FetchPlan, row: Row, out: Outlet, *, is_seen: bool) -> None:
+    view = session.selected
+    pieces = [b"* %d FETCH (" % view.number_of(row[_UID])]
+    for place, item in enumerate(plan.items):
+        if place:
+            pieces.append(b" ")
+        if not isinstance(item, Section):
+            pieces.append(item(row, view))
+            continue
+        found = await _content(session, item, row)
+        pieces.append(item.label + b" ")
+        if isinstance(found, ByteRange):
+            await _stream(session, row[item.place[0]], found, b"".join(pieces), out)
+            pieces = []
+        else:
+            pieces.append(b"NIL" if found is None else render.literal(found))
+    if is_seen and not plan.tells_flags:
+        pieces.append(b" FLAGS " + flag_list(row[_FLAGS], is_recent=row[_UID] in view.recent))
+        if session.has_condstore:
+            pieces.append(b" MODSEQ (%d)" % row[_MODSEQ])
+    pieces.append(b")\r\n")
+    await out.send(b"".join(pieces))
+
+
+async def _content(session: Session, section: Section, row: Row) -> bytes | ByteRange | None:
+    """A section's bytes, or where they lie when they are too many to hold; None where there is no such section."""
+    request = section.request
+    blob, size, header = (row[place] for place in section.place[:3])
+    chooses = request.kind.startswith("HEADER.FIELDS")
+    if not request.part and request.kind.startswith("HEADER"):
+        return _partial(chosen_fields(header, request) if chooses else header, request)
+    found = locate(request, len(header), size, lambda: structure_of(row[section.place[3] or 0]))
+    if found is None:
+        return None
+    blobs = session.services.store.blobs
+    if chooses:
+        return _partial(chosen_fields(await blobs.get(blob, found), request), request)
+    if found == ByteRange(0, size) and size < STREAM_FROM_BYTES:
+        return _partial(await blobs.get(blob), request)  # whole, so that it is verified
+    found = cut(found, request.partial)
+    return found if _size(found) >= STREAM_FROM_BYTES else await blobs.get(blob, found)
+
+
+def _partial(data: bytes, request: SectionRequest) -> bytes:
+    span = cut(ByteRange(0, len(data)), request.partial)
+    return data[span.start : span.stop]
+
+
+def _size(span: ByteRange) -> int:
+    assert span.stop is not None
+    return span.stop - span.start
+
+
+async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, out: Outlet) -> None:
+    """Send a literal from its file in pieces, after `before`. Once it has begun only the end of the line can follow."""
+    left = _size(span)
+    start = before + b"{%d}\r\n" % left
+    async for piece in session.services.store.blobs.stream(blob, span):
+        await out.send(start + piece)
+        start = b""
+        left -= len(piece)
+    if left:
+        raise ClientLost("A stored message is shorter than its row says")

@@ -1,0 +1,149 @@
+"""CAPABILITY, LOGIN, AUTHENTICATE, ENABLE, ID, NAMESPACE, NOOP and IDLE."""
+
+from __future__ import annotations
+
+import binascii
+
+from app.errors import MalformedRequest
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.news import catch_up, tell_news
+from app.servers.imap.session import LineReader, Session
+from app.wire.imap.requests import Authenticate, Enable, Identify, Login, Simple
+
+CAPABILITIES = (
+    "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE "
+    "CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH SEARCHRES WITHIN CONDSTORE NOTIFY MULTIAPPEND "
+    "OBJECTID PREVIEW"
+)
+FAILED_LOGINS_LIMIT = 5
+"""Failed logins that a connection may have; a client that is still guessing must connect again."""
+
+
+def capabilities(session: Session) -> str:
+    """What is offered now."""
+    words = [CAPABILITIES, f"APPENDLIMIT={session.services.max_message_bytes}"]
+    peer = session.peer
+    if session.account_id is None:
+        if peer.can_start_tls and not peer.is_encrypted:
+            words.append("STARTTLS")
+        words.append("AUTH=PLAIN AUTH=LOGIN" if peer.may_log_in else "LOGINDISABLED")
+    return " ".join(words)
+
+
+def capability_code(session: Session) -> str:
+    return f"CAPABILITY {capabilities(session)}"
+
+
+async def tell_capabilities(session: Session, _command: Simple, out: Outlet) -> Completion:
+    await out.send(f"* CAPABILITY {capabilities(session)}\r\n".encode())
+    return Completion("These")
+
+
+async def noop(_session: Session, command: Simple, _out: Outlet) -> Completion:
+    """NOOP and CHECK: what happened is told before any command is completed."""
+    return Completion(f"{command.name} completed")
+
+
+async def log_in(session: Session, command: Login, _out: Outlet) -> Completion:
+    """LOGIN."""
+    _require_protection(session)
+    return await _verify(session, command.username, command.password)
+
+
+def _require_protection(session: Session) -> None:
+    if not session.peer.may_log_in:
+        raise CommandRefused("PRIVACYREQUIRED", "Start TLS first")
+
+
+async def _verify(session: Session, user: str, password: str) -> Completion:
+    if session.failed_logins >= FAILED_LOGINS_LIMIT:
+        raise CommandRefused("AUTHENTICATIONFAILED", "Too many failed logins on this connection")
+    session.failed_logins += 1
+    account_id = await session.services.logins.verify(user, password, address=session.peer.address)
+    session.peer.claim(account_id)
+    session.account_id = account_id
+    return Completion("Logged in", capability_code(session))
+
+
+async def authenticate(session: Session, command: Authenticate, out: Outlet) -> Completion | None:
+    """AUTHENTICATE PLAIN (RFC 4616) or LOGIN, with or without an initial response."""
+    _require_protection(session)
+    if command.mechanism == "PLAIN":
+        return await _next(session, b"", _plain, command.initial_response, out)
+    if command.mechanism == "LOGIN":
+        return await _next(session, b"VXNlcm5hbWU6", _login_user, command.initial_response, out)
+    raise CommandRefused("CANNOT", "This mechanism is not offered")
+
+
+async def _next(
+    session: Session, challenge: bytes, read_line: LineReader, given: bytes | None, out: Outlet
+) -> Completion | None:
+    """Read the response that was given already, or send the challenge and wait for it."""
+    if given is not None:
+        return await read_line(session, given, out)
+    await out.send(b"+ %b\r\n" % challenge)
+    session.read_line = read_line
+    return None
+
+
+async def _plain(session: Session, line: bytes, _out: Outlet) -> Completion:
+    authorized, separator, rest = _decoded(line).partition("\0")
+    user, second, password = rest.partition("\0")
+    if not separator or not second or (authorized and authorized != user):
+        raise CommandRefused("AUTHENTICATIONFAILED", "This is no login by PLAIN for the user's own account")
+    return await _verify(session, user, password)
+
+
+async def _login_user(session: Session, line: bytes, out: Outlet) -> Completion | None:
+    user = _decoded(line)
+
+    async def read_password(session: Session, line: bytes, _out: Outlet) -> Completion:
+        return await _verify(session, user, _decoded(line))
+
+    return await _next(session, b"UGFzc3dvcmQ6", read_password, None, out)
+
+
+def _decoded(line: bytes) -> str:
+    """A SASL response. Raises MalformedRequest for `*`, which cancels, and for what is no base64 of UTF-8."""
+    if line == b"*":
+        raise MalformedRequest("The login was cancelled")
+    try:
+        return binascii.a2b_base64(line, strict_mode=True).decode("utf-8")
+    except ValueError as error:
+        raise MalformedRequest("A response is not base64 of UTF-8") from error
+
+
+async def enable(session: Session, command: Enable, out: Outlet) -> Completion:
+    """ENABLE: CONDSTORE is all that can be."""
+    enabled = b""
+    if "CONDSTORE" in command.capabilities:
+        session.has_condstore = True
+        enabled = b" CONDSTORE"
+    await out.send(b"* ENABLED%b\r\n" % enabled)
+    return Completion("Enabled")
+
+
+async def identify(_session: Session, _command: Identify, out: Outlet) -> Completion:
+    await out.send(b'* ID ("name" "Postgate")\r\n')
+    return Completion("ID completed")
+
+
+async def tell_namespace(_session: Session, _command: Simple, out: Outlet) -> Completion:
+    await out.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    return Completion("NAMESPACE completed")
+
+
+async def idle(session: Session, _command: Simple, out: Outlet) -> None:
+    """IDLE (RFC 2177): tell what happens until the client says DONE."""
+    await out.send(b"+ idling\r\n")
+    session.read_line = _done
+    session.is_idling = True
+    await catch_up(session)
+    await tell_news(session, out, may_expunge=True)
+
+
+async def _done(_session: Session, line: bytes, _out: Outlet) -> Completion:
+    if line.upper() != b"DONE":
+        raise MalformedRequest("DONE was expected")
+    return Completion("IDLE completed")

@@ -1,0 +1,77 @@
+"""CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE."""
+
+from __future__ import annotations
+
+from app.mail.types import Role
+from app.mailstore.store import DELIMITER
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.session import Session
+from app.wire.imap.requests import Create, Delete, Rename, Subscribe
+
+SPECIAL_USES = {
+    Role.ALL: "\\All",
+    Role.ARCHIVE: "\\Archive",
+    Role.DRAFTS: "\\Drafts",
+    Role.FLAGGED: "\\Flagged",
+    Role.JUNK: "\\Junk",
+    Role.SENT: "\\Sent",
+    Role.TRASH: "\\Trash",
+}
+"""RFC 6154 §2."""
+
+_ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
+
+
+async def create(session: Session, command: Create, _out: Outlet) -> Completion:
+    """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it."""
+    path = command.mailbox.removesuffix(DELIMITER)
+    role = await _role_of(session, command.use)
+    applied = await session.services.store.create_mailbox(session.account, path, role)
+    mailbox_id = applied.mailbox_ids[path] if path in applied.mailbox_ids else (await session.mailbox(path)).id
+    return Completion("CREATE completed", f"MAILBOXID ({mailbox_id})")
+
+
+async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
+    """The one role that a new mailbox may have; no two mailboxes have the same."""
+    if not uses:
+        return None
+    role = _ROLES.get(uses[0].lower()) if len(uses) == 1 else None
+    mailboxes = await session.services.index.mailboxes(session.account)
+    if role is None or any(mailbox.role == role for mailbox in mailboxes):
+        raise CommandRefused("USEATTR", "A mailbox cannot be made for this use")
+    return role
+
+
+async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
+    """DELETE. One with others below it stays (RFC 9051 §6.3.5)."""
+    mailbox = await session.mailbox(command.mailbox)
+    mailboxes = await session.services.index.mailboxes(session.account)
+    if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
+        raise CommandRefused("HASCHILDREN", "There are mailboxes below this one")
+    if session.view is not None and session.view.mailbox_id == mailbox.id:
+        session.view = None
+    await session.services.store.delete_mailbox(session.account, mailbox.id)
+    return Completion("DELETE completed")
+
+
+async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
+    """RENAME, with all below. Of INBOX the messages go to a new mailbox, and it stays (RFC 9051 §6.3.6)."""
+    store = session.services.store
+    mailbox = await session.mailbox(command.mailbox)
+    path = command.new_name.removesuffix(DELIMITER)
+    if mailbox.path != "INBOX":
+        await store.rename_mailbox(session.account, mailbox.id, path)
+        return Completion("RENAME completed")
+    await store.create_mailbox(session.account, path)
+    target = await session.mailbox(path)
+    rows = await session.services.views.states(session.account, mailbox.id, is_long=True)
+    await store.move(session.account, mailbox.id, [row[0] for row in rows], target.id)
+    return Completion("RENAME completed")
+
+
+async def subscribe(session: Session, command: Subscribe, _out: Outlet) -> Completion:
+    """SUBSCRIBE and UNSUBSCRIBE, of mailboxes that exist."""
+    mailbox = await session.mailbox(command.mailbox)
+    await session.services.store.set_mailbox(session.account, mailbox, is_subscribed=command.is_subscribed)
+    return Completion("SUBSCRIBE completed" if command.is_subscribed else "UNSUBSCRIBE completed")

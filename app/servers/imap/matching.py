@@ -1,0 +1,250 @@
+"""Whether a message meets search criteria (RFC 9051 §6.4.4). Pure: rows and contents in, true or false out.
+
+A criterion becomes a function of a row, and where the row can't tell, of the message's text. The columns that it needs
+are gathered on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from app.db.session import Row
+from app.mailstore.views import structure_of
+from app.mime.body import decode_body
+from app.mime.fields import split_fields, unfold
+from app.mime.words import decode_words
+from app.servers.imap.view import MailboxView
+from app.wire.imap.dates import MONTHS
+from app.wire.imap.search import (
+    All,
+    And,
+    DateField,
+    DateMatch,
+    HasFlag,
+    HeaderMatch,
+    Larger,
+    ModifiedSince,
+    Not,
+    Numbers,
+    ObjectId,
+    Older,
+    Or,
+    SavedResult,
+    SearchKey,
+    Smaller,
+    TextField,
+    TextMatch,
+    Younger,
+)
+
+_HEADER_DATE = re.compile(rb'^\("[^"\d]{0,20}(\d{1,2})[ -]{1,3}([A-Za-z]{3})[A-Za-z]{0,9}[ -]{1,3}(\d{4})')
+_MONTH_NUMBERS = {name.lower().encode(): number for number, name in enumerate(MONTHS, 1)}
+_ADDRESS_COLUMNS = {
+    TextField.FROM: "from_folded",
+    TextField.TO: "to_folded",
+    TextField.CC: "cc_folded",
+    TextField.BCC: "bcc_folded",
+    TextField.SUBJECT: "subject_folded",
+}
+_COMPARISONS: dict[str, Callable[[date, date], bool]] = {
+    "BEFORE": lambda found, asked: found < asked,
+    "ON": lambda found, asked: found == asked,
+    "SINCE": lambda found, asked: found >= asked,
+}
+
+
+@dataclass(slots=True)
+class Content:
+    """The bytes of a message, None where they are not at hand, and its text once it was decoded."""
+
+    data: bytes | None
+    text: str | None = None
+
+
+Predicate = Callable[[Row, Content], bool]
+
+
+class Matcher:
+    """Criteria, ready to be compared with rows of `columns`, of which the first is the UID.
+
+    `needs_content` tells that rows alone can't decide. `now_ms` is what YOUNGER and OLDER count from.
+    """
+
+    def __init__(self, key: SearchKey, view: MailboxView, now_ms: int) -> None:
+        self._view = view
+        self._now_ms = now_ms
+        self._columns: dict[str, int] = {"uid": 0}
+        self.needs_content = False
+        self.has_modseq = False
+        self.meets = self._predicate(key)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self._columns)
+
+    def place(self, column: str) -> int:
+        """Where a column stands in a row; it is read from then on."""
+        return self._columns.setdefault(column, len(self._columns))
+
+    def _predicate(self, key: SearchKey) -> Predicate:
+        match key:
+            case And(keys):
+                return _all(self._cheapest_first(keys))
+            case Or(left, right):
+                first, second = self._cheapest_first((left, right))
+                return lambda row, content: first(row, content) or second(row, content)
+            case Not(inner):
+                negated = self._predicate(inner)
+                return lambda row, content: not negated(row, content)
+            case TextMatch(field, text):
+                return self._text(field, text.casefold())
+            case HeaderMatch(name, text):
+                return self._header(name.lower(), text.casefold())
+            case DateMatch(field, day):
+                return self._date(field, day)
+            case _:
+                return self._plain(key)
+
+    def _cheapest_first(self, keys: tuple[SearchKey, ...]) -> list[Predicate]:
+        return [self._predicate(key) for key in sorted(keys, key=_cost)]
+
+    def _plain(self, key: SearchKey) -> Predicate:
+        match key:
+            case All():
+                return lambda _row, _content: True
+            case Numbers() | SavedResult():
+                return self._numbers(key)
+            case HasFlag(flag):
+                return self._flag(flag)
+            case Larger(size_bytes):
+                place = self.place("size_bytes")
+                return lambda row, _: bool(row[place] > size_bytes)
+            case Smaller(size_bytes):
+                place = self.place("size_bytes")
+                return lambda row, _: bool(row[place] < size_bytes)
+            case _:
+                return self._stamp(key)
+
+    def _stamp(self, key: SearchKey) -> Predicate:
+        match key:
+            case ModifiedSince(modseq):
+                self.has_modseq = True
+                place = self.place("modseq")
+                return lambda row, _: bool(row[place] >= modseq)
+            case Younger(seconds):
+                place, limit = self.place("received_at_ms"), self._now_ms - seconds * 1000
+                return lambda row, _: bool(row[place] >= limit)
+            case Older(seconds):
+                place, limit = self.place("received_at_ms"), self._now_ms - seconds * 1000
+                return lambda row, _: bool(row[place] <= limit)
+            case ObjectId(id_, is_thread):
+                place = self.place("thread_id" if is_thread else "blob")
+                return lambda row, _: bool(row[place] == id_)
+            case _:
+                raise TypeError(f"{key!r} is no search key")
+
+    def _numbers(self, key: Numbers | SavedResult) -> Predicate:
+        is_uid = key.is_uid
+        uids = frozenset(self._view.resolve(key if isinstance(key, SavedResult) else key.numbers, is_uid=is_uid))
+        return lambda row, _: row[0] in uids
+
+    def _flag(self, flag: str) -> Predicate:
+        if flag.lower() == "\\recent":
+            recent = self._view.recent
+            return lambda row, _: row[0] in recent
+        place, wanted = self.place("flags"), flag.lower()
+        return lambda row, _: wanted in row[place].lower().split(" ")
+
+    def _text(self, field: TextField, text: str) -> Predicate:
+        column = _ADDRESS_COLUMNS.get(field)
+        if column is not None:
+            place = self.place(column)
+            return lambda row, _: text in row[place]
+        self.needs_content = True
+        structure, header = self.place("structure"), self.place("header")
+        if field is TextField.BODY:
+            return lambda row, content: text in body_text(content, row[structure])
+        return lambda row, content: text in header_text(row[header]) or text in body_text(content, row[structure])
+
+    def _header(self, name: str, text: str) -> Predicate:
+        place = self.place("header")
+
+        def has_header(row: Row, _: Content) -> bool:
+            values = (value for key, value in split_fields(row[place]) if key == name)
+            return any(text in decode_words(unfold(value)).casefold() for value in values)
+
+        return has_header
+
+    def _date(self, field: DateField, day: date) -> Predicate:
+        compare = _COMPARISONS[field.value.removeprefix("SENT").removeprefix("SAVED")]
+        if not field.value.startswith("SENT"):
+            place = self.place("received_at_ms")
+            return lambda row, _: compare(_day(row[place]), day)
+        envelope, sent = self.place("imap_envelope"), self.place("date_ms")
+
+        def is_sent(row: Row, _: Content) -> bool:
+            found = _day_in_header(row[envelope]) or (None if row[sent] is None else _day(row[sent]))
+            return found is not None and compare(found, day)
+
+        return is_sent
+
+
+def _all(predicates: list[Predicate]) -> Predicate:
+    return lambda row, content: all(meets(row, content) for meets in predicates)
+
+
+def _cost(key: SearchKey) -> int:
+    """0 for what a row tells at once, 1 for a header, 2 for a body."""
+    match key:
+        case And(keys):
+            return max((_cost(one) for one in keys), default=0)
+        case Or(left, right):
+            return max(_cost(left), _cost(right))
+        case Not(inner):
+            return _cost(inner)
+        case HeaderMatch():
+            return 1
+        case TextMatch(TextField.BODY | TextField.TEXT, _):
+            return 2
+        case _:
+            return 0
+
+
+def _day(time_ms: int) -> date:
+    try:
+        return datetime.fromtimestamp(time_ms // 1000, UTC).date()
+    except (OverflowError, ValueError, OSError):
+        return date.min if time_ms < 0 else date.max
+
+
+def _day_in_header(envelope: bytes) -> date | None:
+    """The day that the Date header names, in its own time zone; None where it can't be read."""
+    found = _HEADER_DATE.match(envelope)
+    month = _MONTH_NUMBERS.get(found[2].lower()) if found else None
+    if found is None or month is None:
+        return None
+    try:
+        return date(int(found[3]), month, int(found[1]))
+    except ValueError:
+        return None
+
+
+def header_text(header: bytes) -> str:
+    """A header as people read it, folded for comparison."""
+    return "\n".join(f"{name}: {decode_words(unfold(value))}" for name, value in split_fields(header)).casefold()
+
+
+def body_text(content: Content, structure: bytes) -> str:
+    """The text parts of a message, decoded and folded for comparison."""
+    if content.text is None:
+        data = content.data or b""
+        texts = [
+            decode_body(data[part.span[1] : part.span[2]], part)[0]
+            for part in structure_of(structure).walk()
+            if part.media_type.startswith("text/") and part.span is not None
+        ]
+        content.text = "\n".join(texts).casefold()
+    return content.text

@@ -1,0 +1,88 @@
+"""NOTIFY (RFC 5465): what is told of mailboxes that are not selected, and of new messages in the one that is."""
+
+from __future__ import annotations
+
+from app.mail.types import Mailbox
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.listing import list_line, mailbox_name, status_line
+from app.servers.imap.session import Session
+from app.servers.imap.watch import Watch
+from app.wire.imap.mailbox_request import MAILBOX_EVENTS, MESSAGE_EVENTS
+from app.wire.imap.requests import Notify
+
+_SUPPORTED = frozenset(MESSAGE_EVENTS[:3] + MAILBOX_EVENTS[:2])
+_BAD_EVENT = f"BADEVENT ({' '.join(sorted(_SUPPORTED))})"
+
+
+async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
+    """NOTIFY SET and NOTIFY NONE."""
+    if any(set(group.events) - _SUPPORTED for group in command.groups):
+        raise CommandRefused(_BAD_EVENT, "There is no such event here")
+    if not command.groups:
+        session.watch = None
+        return Completion("NOTIFY completed")
+    await session.follow_log()
+    mailboxes = await session.services.index.mailboxes(session.account)
+    watch = Watch(command.groups)
+    watch.set_known(mailboxes)
+    session.watch = watch
+    if command.with_status:
+        selected = session.view.mailbox_id if session.view else None
+        for mailbox in mailboxes:
+            items = _status_items(session, watch.events_of(mailbox))
+            if items and mailbox.id != selected:
+                await out.send(await status_line(session, mailbox, items))
+    return Completion("NOTIFY completed")
+
+
+def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
+    """What STATUS tells for these events (RFC 5465 §4, §5.1–5.3)."""
+    items: list[str] = []
+    if "MessageNew" in events:
+        items += ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
+    elif "MessageExpunge" in events:
+        items += ["MESSAGES", "UIDVALIDITY"]
+    if "FlagChange" in events:
+        items += ["UNSEEN", *([] if items else ["UIDVALIDITY"])]
+    if items and session.has_condstore:
+        items.append("HIGHESTMODSEQ")
+    return items
+
+
+async def tell_others(session: Session, out: Outlet) -> None:
+    """Send the STATUS and LIST answers that are due, of what was noted of other mailboxes."""
+    watch = session.watch
+    if watch is None or not (watch.counts or watch.names):
+        return
+    mailboxes: dict[str, Mailbox] = {
+        mailbox.id: mailbox for mailbox in await session.services.index.mailboxes(session.account)
+    }
+    for mailbox_id in watch.names:
+        await out.send(_name_line(watch, watch.known.get(mailbox_id), mailboxes.get(mailbox_id)))
+    watch.set_known(mailboxes.values())
+    for mailbox_id in watch.counts:
+        mailbox = mailboxes.get(mailbox_id)
+        items = _status_items(session, watch.events_of(mailbox))
+        if mailbox is not None and items:
+            await out.send(await status_line(session, mailbox, items))
+    watch.names.clear()
+    watch.counts.clear()
+
+
+def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> bytes:
+    """A mailbox that was made, deleted, renamed or (un)subscribed (RFC 5465 §5.4, §5.5); b"" where nobody asked."""
+    events = watch.events_of(after) or watch.events_of(before)
+    if after is None:
+        if before is None or "MailboxName" not in events:
+            return b""
+        return list_line(before.path, ["\\NonExistent"])
+    is_renamed = before is None or before.path != after.path
+    is_resubscribed = before is not None and before.is_subscribed != after.is_subscribed
+    wanted = {"MailboxName"} if is_renamed else {"SubscriptionChange"} if is_resubscribed else set()
+    if not wanted & set(events):
+        return b""
+    old_name = b""
+    if before is not None and is_renamed:
+        old_name = b' ("OLDNAME" (%b))' % mailbox_name(before.path)
+    return list_line(after.path, ["\\Subscribed"] if after.is_subscribed else [], old_name)

@@ -1,0 +1,71 @@
+"""SELECT, EXAMINE, CLOSE and UNSELECT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.db.session import Row
+from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import Completion
+from app.servers.imap.news import catch_up, flags_line, keywords_among, recent_among
+from app.servers.imap.session import Session
+from app.servers.imap.view import MailboxView
+from app.wire.imap.requests import Select, Simple
+
+LONG_FROM_MESSAGES = 2_000
+
+
+async def select(session: Session, command: Select, out: Outlet) -> Completion:
+    """SELECT and EXAMINE. What was selected before is no longer, even when this fails."""
+    if session.view is not None:
+        session.view = None
+        await out.send(b"* OK [CLOSED] The mailbox that was selected is closed\r\n")
+    session.has_condstore = session.has_condstore or command.condstore
+    mailbox = await session.mailbox(command.mailbox)
+    if session.watch is None:
+        await session.follow_log()
+    else:
+        await catch_up(session)
+    is_long = mailbox.total > LONG_FROM_MESSAGES
+    rows = await session.services.views.states(session.account, mailbox.id, is_long=is_long)
+    uids = [row[0] for row in rows]
+    view = MailboxView(mailbox.id, mailbox.uid_validity, uids, is_read_only=command.is_read_only, recent=())
+    view.recent = await recent_among(session, view, uids)
+    view.keywords = set(keywords_among(row[1] for row in rows))
+    session.view = view
+    await out.send(b"".join(_opening(mailbox, view, rows)))
+    if command.is_read_only:
+        return Completion("EXAMINE completed", "READ-ONLY")
+    return Completion("SELECT completed", "READ-WRITE")
+
+
+def _opening(mailbox: Mailbox, view: MailboxView, rows: Sequence[Row]) -> list[bytes]:
+    """What a client hears of a mailbox that it opens (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
+    first_unseen = next((number for number, row in enumerate(rows, 1) if SEEN not in row[1].split(" ")), 0)
+    permanent = "" if view.is_read_only else " ".join((*SYSTEM_FLAGS, *sorted(view.keywords), "\\*"))
+    uid_next = max(mailbox.uid_next, view.last_uid + 1)
+    return [
+        flags_line(view.keywords),
+        b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, len(view.recent)),
+        *([b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen] if first_unseen else []),
+        f"* OK [PERMANENTFLAGS ({permanent})] Flags kept\r\n".encode("ascii", "replace"),
+        b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % mailbox.uid_validity,
+        b"* OK [UIDNEXT %d] Next UID\r\n" % uid_next,
+        b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq,
+        f"* OK [MAILBOXID ({mailbox.id})] Its id\r\n".encode(),
+    ]
+
+
+async def close(session: Session, _command: Simple, _out: Outlet) -> Completion:
+    """CLOSE: what is `\\Deleted` goes, and nothing is told of it (RFC 9051 §6.4.1)."""
+    view = session.selected
+    session.view = None
+    if not view.is_read_only and not view.is_lost:
+        await session.services.store.expunge(session.account, view.mailbox_id, None)
+    return Completion("CLOSE completed")
+
+
+async def unselect(session: Session, _command: Simple, _out: Outlet) -> Completion:
+    session.view = None
+    return Completion("UNSELECT completed")

@@ -1,0 +1,92 @@
+"""What one client's session is made of: the login, the selected mailbox, what was enabled, where the log stands."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from app.cluster.bus import Bus
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.blobs import BlobWriter
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
+from app.mailstore.views import MailboxViews
+from app.servers.conversation import Outlet, Peer
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.view import MailboxView
+from app.servers.imap.watch import Watch
+from app.services.logins import Logins
+
+
+@dataclass(frozen=True, slots=True)
+class ImapServices:
+    """What the IMAP server stands on."""
+
+    store: MailStore
+    index: Index
+    views: MailboxViews
+    bus: Bus
+    logins: Logins
+    max_message_bytes: int
+
+
+LineReader = Callable[["Session", bytes, Outlet], Awaitable[Completion | None]]
+"""Takes the client's next line in a dialogue (SASL, IDLE); None while it goes on."""
+
+
+@dataclass(slots=True)
+class Session:
+    """State that commands read and change, one at a time.
+
+    `tag` is that of the command under way. `seq` is the last event of the account's log that was looked at; it only
+    moves while something follows the log. `read_line` takes the next line instead of the command reader. `spools`
+    holds what was streamed, by the number of its literal.
+    """
+
+    services: ImapServices
+    peer: Peer
+    account_id: AccountId | None = None
+    view: MailboxView | None = None
+    watch: Watch | None = None
+    tag: str = "*"
+    seq: int = 0
+    has_condstore: bool = False
+    read_line: LineReader | None = None
+    is_idling: bool = False
+    is_over: bool = False
+    failed_logins: int = 0
+    spools: dict[int, BlobWriter] = field(default_factory=dict)
+
+    @property
+    def account(self) -> AccountId:
+        """The account of a session that is logged in."""
+        assert self.account_id is not None
+        return self.account_id
+
+    @property
+    def selected(self) -> MailboxView:
+        """The view of a session that has selected a mailbox."""
+        assert self.view is not None
+        return self.view
+
+    @property
+    def wants_news(self) -> bool:
+        """Whether changes are told without a command."""
+        return self.is_idling or (self.watch is not None and self.watch.is_pushed)
+
+    async def mailbox(self, path: str, *, try_create: bool = False) -> Mailbox:
+        """The mailbox of that name. Refuses with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY."""
+        for mailbox in await self.services.index.mailboxes(self.account):
+            if mailbox.path == path and mailbox.is_selectable:
+                return mailbox
+        raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
+
+    async def follow_log(self) -> None:
+        """Let the log be read from here on, unless it is followed already."""
+        if self.view is None and self.watch is None:
+            self.seq = await self.services.views.position(self.account)
+
+    def discard_spools(self) -> None:
+        for writer in self.spools.values():
+            writer.discard()
+        self.spools.clear()

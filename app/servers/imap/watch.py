@@ -1,0 +1,97 @@
+"""What a client asked NOTIFY to tell (RFC 5465), and what is due of mailboxes that it has not selected. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.mail.types import Mailbox
+from app.mailstore.views import Change
+from app.wire.imap.requests import FetchItem, WatchedGroup
+
+_ON_SELECTED = frozenset({"SELECTED", "SELECTED-DELAYED"})
+_MESSAGE_TYPES = {
+    "message.created": "MessageNew",
+    "message.moved": "MessageNew",
+    "message.deleted": "MessageExpunge",
+    "message.updated": "FlagChange",
+}
+
+
+@dataclass(slots=True)
+class Watch:
+    """The groups of NOTIFY SET in force, and what waits to be told.
+
+    `counts` and `names` hold ids of mailboxes whose STATUS or LIST is due. `known` maps ids to the paths that the
+    client has heard of, which names those renamed or deleted.
+    """
+
+    groups: tuple[WatchedGroup, ...]
+    known: dict[str, Mailbox] = field(default_factory=dict)
+    counts: dict[str, None] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def _selected(self) -> WatchedGroup | None:
+        return next((group for group in self.groups if group.filter in _ON_SELECTED), None)
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether anything is to be told without a command."""
+        return any(group.events for group in self.groups)
+
+    @property
+    def tells_selected(self) -> bool:
+        """Whether what happens in the selected mailbox is told without a command."""
+        group = self._selected
+        return group is not None and bool(group.events)
+
+    @property
+    def may_expunge(self) -> bool:
+        """Whether EXPUNGE may be told between commands: SELECTED, but not SELECTED-DELAYED."""
+        group = self._selected
+        return group is not None and group.filter == "SELECTED" and "MessageExpunge" in group.events
+
+    @property
+    def new_items(self) -> tuple[FetchItem, ...]:
+        """What to tell of a new message in the selected mailbox beside its number."""
+        group = self._selected
+        return group.new_items if group is not None and "MessageNew" in group.events else ()
+
+    def note(self, change: Change, selected_id: str | None) -> None:
+        """Look at an entry of the log for what is due because of it."""
+        if change.type.startswith("mailbox."):
+            self.names[change.subject] = None
+        event = _MESSAGE_TYPES.get(change.type)
+        if event is None:
+            return
+        for mailbox_id in (change.mailbox_id, change.target_mailbox_id):
+            if mailbox_id is not None and mailbox_id != selected_id and self.events_of(self.known.get(mailbox_id)):
+                self.counts[mailbox_id] = None
+
+    def events_of(self, mailbox: Mailbox | None) -> tuple[str, ...]:
+        """The events asked for of a mailbox that is not selected: those of the first group that it is in."""
+        if mailbox is None:
+            return ()
+        for group in self.groups:
+            if group.filter not in _ON_SELECTED and is_in_group(mailbox, group):
+                return group.events
+        return ()
+
+    def set_known(self, mailboxes: Iterable[Mailbox]) -> None:
+        self.known = {mailbox.id: mailbox for mailbox in mailboxes}
+
+
+def is_in_group(mailbox: Mailbox, group: WatchedGroup) -> bool:
+    """Whether a filter takes a mailbox (RFC 5465 §6)."""
+    match group.filter:
+        case "INBOXES":
+            return mailbox.path == "INBOX"
+        case "SUBSCRIBED":
+            return mailbox.is_subscribed
+        case "PERSONAL":
+            return True
+        case "SUBTREE":
+            return any(mailbox.path == root or mailbox.path.startswith(f"{root}/") for root in group.mailboxes)
+        case _:
+            return mailbox.path in group.mailboxes
