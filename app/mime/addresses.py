@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     r"(?P<space>[\x00-\x20\x7f]++)"
     r"|(?P<word>=\?[^?\s]++\?[bBqQ]\?[^?\s]*+\?=)"
     rf"|(?P<atom>{_PLAIN})"
-    r'|"(?P<quoted>(?:[^"\\]++|\\.?)*+)"?'
+    r'|"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)\\?"?'
     r"|(?P<literal>\[[^\[\]\\]*+\])"
     r"|(?P<special>.)",
     re.DOTALL,

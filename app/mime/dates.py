@@ -11,14 +11,14 @@ _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 _MONTHS = {name: number for number, name in enumerate(_NAMES, start=1)}
 _ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
 _ZONE = r"\s*+(?P<zone>[+-]\d{2}:?\d{2}|[A-Za-z]{1,5})?"
-_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2}))?+(?:\.\d{1,9})?+"
+_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2}))?(?:\.\d{1,9})?"
 _SHAPES = (
     re.compile(
         rf"(?P<day>\d{{1,2}})[\s-]++(?P<month>[A-Za-z]{{3,9}})\.?[\s,-]++(?P<year>\d{{2,4}})[,\s]++{_TIME}{_ZONE}"
     ),
     re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
     re.compile(
-        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?:\s++(?P<zone>[A-Z]{{1,5}}))?+\s++(?P<year>\d{{4}})"
+        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?:\s++(?P<zone>[A-Z]{{1,5}}))?\s++(?P<year>\d{{4}})"
     ),
 )
 _COMMENT = re.compile(r"\([^()]*+\)")

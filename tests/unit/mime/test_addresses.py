@@ -77,7 +77,7 @@ def test_a_route_is_kept_apart() -> None:
         ("=?utf-8?Q?=3Creal=40bank.example=3E?= <a@evil.example>", [("<real@bank.example>", "a@evil.example")]),
         ("a@evil.example (real@bank.example)", [("real@bank.example", "a@evil.example")]),
         ("a@evil.example@good.example", [("a@evil.example@good.example", "")]),
-        ("<a@evil.example> <b@good.example>", [("a@evil.exampleb@good.example", "")]),
+        ("<a@evil.example> <b@good.example>", [("a@evil.example b@good.example", "")]),
         ("<a@evil.example>b@good.example", [("a@evil.example", "")]),
         ("a b@good.example", [("a b@good.example", "")]),
         ("alice@[evil", [("alice@[evil", "")]),

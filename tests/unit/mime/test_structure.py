@@ -114,7 +114,8 @@ def test_a_boundary_that_begins_another_is_not_mistaken_for_it() -> None:
 
 
 def test_an_inner_multipart_may_use_its_parents_boundary() -> None:
-    data = b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\na\n--x--\n--x\n\nb\n"
+    head = b"Content-Type: multipart/mixed; boundary=x\n\n--x\n"
+    data = head + head + b"\na\n--x--\n--x\n\nb\n"
 
     root = parse_structure(data).structure
 
