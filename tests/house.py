@@ -17,11 +17,13 @@ from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.mailstore.store import MailStore
+from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 from argon2 import PasswordHasher
 from sqlalchemy import create_engine, insert
 from sqlmodel import SQLModel
 
+DOMAIN = "demo.test"
 FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _ADD_ACCOUNT: Statement = insert(ACCOUNT)
 
@@ -36,6 +38,7 @@ class House:
     store: MailStore
     log: EventLog
     logins: Logins
+    deliveries: Deliveries
     waits: list[float]
 
     async def add_account(self, email: str, password: str = "secret") -> AccountId:
@@ -93,6 +96,15 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
 
     store = MailStore(database, index, Blobs(folder / "blobs"))
     try:
-        yield House(database, bus, index, store, EventLog(database), Logins(database, FAST_HASHER, sleep=sleep), waits)
+        yield House(
+            database,
+            bus,
+            index,
+            store,
+            EventLog(database),
+            Logins(database, FAST_HASHER, sleep=sleep),
+            Deliveries(database, index, store, bus, [DOMAIN]),
+            waits,
+        )
     finally:
         await database.close()

@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, and_, bindparam, select, update
 
 from app.db.session import Database, Statement, Transaction
 from app.db.tables import ACCOUNT, MAILBOX
-from app.mail.types import AccountId, MailboxId
+from app.mail.types import AccountId, AccountKind, MailboxId
 
 _ADDRESS: BindParameter[str] = bindparam("address_given")
 _LOGIN: Statement = select(ACCOUNT.c.id, ACCOUNT.c.password_hash, ACCOUNT.c.status).where(ACCOUNT.c.address == _ADDRESS)
@@ -18,6 +18,7 @@ _INBOX: Statement = (
     .where(ACCOUNT.c.address == _ADDRESS, ACCOUNT.c.status != "disabled")
 )
 _ADDRESS_OF: Statement = select(ACCOUNT.c.address).where(ACCOUNT.c.id == bindparam("account_id"))
+_KIND_OF: Statement = select(ACCOUNT.c.kind).where(ACCOUNT.c.id == bindparam("account_id"))
 _SET_PASSWORD: Statement = (
     update(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id")).values(password_hash=bindparam("new_hash"))
 )
@@ -51,6 +52,11 @@ async def address_of(database: Database, account_id: AccountId) -> str | None:
     """The address of an embedded account, in lower case."""
     row = await database.row(_ADDRESS_OF, account_id=account_id)
     return None if row is None or row[0] is None else str(row[0])
+
+
+async def kind_of(database: Database, account_id: AccountId) -> AccountKind | None:
+    row = await database.row(_KIND_OF, account_id=account_id)
+    return None if row is None else AccountKind(row[0])
 
 
 async def set_password_hash(transaction: Transaction, account_id: AccountId, password_hash: str) -> bool:

@@ -1,0 +1,82 @@
+"""AUTH (RFC 4954): one attempt after another until one is right or they are too many."""
+
+from __future__ import annotations
+
+import base64
+
+from app.errors import MalformedRequest, NotAuthenticated, RateLimited
+from app.mail.types import AccountId
+from app.servers.conversation import Close, Peer, Reply, Step
+from app.services.logins import Logins
+from app.wire.sasl import MECHANISMS, Claim, Exchange
+from app.wire.smtp import Refused, reply
+
+FAILURES_LIMIT = 3
+
+LoginOutcome = bytes | Claim
+"""A reply that asks for more, or what the client claims, to be verified."""
+
+
+class LoginDialogue:
+    """Who a session is logged in as, and how it gets there."""
+
+    def __init__(self, peer: Peer, logins: Logins) -> None:
+        self._peer = peer
+        self._logins = logins
+        self._exchange: Exchange | None = None
+        self._failures = 0
+        self.account_id: AccountId | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next line is a response, not a command."""
+        return self._exchange is not None
+
+    def begin(self, argument: str) -> LoginOutcome:
+        """`argument` is a mechanism and perhaps an initial response. Raises Refused."""
+        mechanism, _, initial = argument.partition(" ")
+        if self.account_id is not None:
+            raise Refused(reply(503, "5.5.1", "You are logged in"))
+        if not self._peer.may_log_in:
+            raise Refused(reply(538, "5.7.11", "Encryption required: use STARTTLS first"))
+        if mechanism.upper() not in MECHANISMS:
+            raise Refused(reply(504, "5.5.4", "This mechanism is not offered"))
+        self._exchange = Exchange(mechanism.upper())
+        return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
+
+    def respond(self, line: bytes) -> LoginOutcome:
+        """`line` has no line end any more. Raises Refused: that attempt is over."""
+        assert self._exchange is not None
+        return self._advance(self._exchange, line, is_first=False)
+
+    def _advance(self, exchange: Exchange, response: bytes | None, *, is_first: bool) -> LoginOutcome:
+        try:
+            outcome = exchange.start(response) if is_first else exchange.respond(response or b"")
+        except MalformedRequest as error:
+            self._exchange = None
+            raise Refused(reply(501, "5.5.2", error.detail)) from None
+        if isinstance(outcome, Claim):
+            self._exchange = None
+            return outcome
+        return b"334 " + base64.b64encode(outcome) + b"\r\n"
+
+    async def verify(self, claim: Claim) -> Step:
+        """Raises Refused when it is wrong."""
+        try:
+            account_id = await self._logins.verify(claim.user, claim.password, address=self._peer.address)
+        except NotAuthenticated:
+            return self._fail(reply(535, "5.7.8", "The e-mail address or the password is wrong"))
+        except RateLimited:
+            return self._fail(reply(454, "4.7.0", "Too many failed logins; try again later"))
+        try:
+            self._peer.claim(account_id)
+        except RateLimited as error:
+            return Close(reply(421, "4.7.0", error.detail))
+        self.account_id = account_id
+        return Reply(reply(235, "2.7.0", "Welcome"))
+
+    def _fail(self, answer: bytes) -> Step:
+        self._failures += 1
+        if self._failures >= FAILURES_LIMIT:
+            return Close(answer + reply(421, "4.7.0", "Too many failed logins"))
+        raise Refused(answer)

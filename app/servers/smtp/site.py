@@ -1,0 +1,32 @@
+"""What all SMTP conversations of a server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from app.services.deliveries import Deliveries
+from app.services.logins import Logins
+
+RECIPIENTS_LIMIT = 100
+"""Of one message (RFC 5321 §4.5.3.1.8 asks for as many)."""
+
+
+class Face(Enum):
+    """Who a server is for, and so what it takes."""
+
+    SUBMISSION = "submission"
+    """Our own users, logged in, to anyone (RFC 6409)."""
+    MX = "mx"
+    """Anyone, to our own users (RFC 5321)."""
+    LMTP = "lmtp"
+    """The same with a reply for each recipient (RFC 2033)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSite:
+    face: Face
+    hostname: str
+    deliveries: Deliveries
+    logins: Logins
+    max_message_bytes: int

@@ -1,0 +1,173 @@
+"""One mail transaction (RFC 5321 §3.3): a sender, recipients, a message, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from app import faults
+from app.errors import TooLarge
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId
+from app.mailstore.blobs import BlobWriter
+from app.mime.fields import first_value, split_fields
+from app.mime.trace import received_field, return_path_field
+from app.servers.intake import Intake
+from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
+from app.services.deliveries import Inbox, Outgoing
+from app.wire.smtp import Refused, reply
+
+HOPS_LIMIT = 50
+"""Received fields beyond which a message is going in circles (RFC 5321 §6.3)."""
+
+OK = reply(250, "2.0.0", "Ok")
+NO_USER = reply(550, "5.1.1", "No such user here")
+NO_RELAY = reply(550, "5.7.1", "Relaying denied")
+FULL = reply(452, "4.5.3", "Too many recipients")
+TOO_LARGE = reply(552, "5.3.4", "The message is too large")
+BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")
+LOOP = reply(554, "5.4.6", "The message goes in circles")
+NO_SPACE = reply(452, "4.3.1", "Insufficient storage")
+
+
+class Transaction:
+    """From MAIL to the end of the message."""
+
+    def __init__(self, site: SmtpSite, sender: str, *, needs_smtputf8: bool, account_id: AccountId | None) -> None:
+        self._site = site
+        self.sender = sender
+        self.needs_smtputf8 = needs_smtputf8
+        self._account_id = account_id
+        self._inboxes: list[Inbox] = []
+        self._elsewhere: list[str] = []
+        self._message_id = ""
+        self._intake: Intake | None = None
+
+    @property
+    def recipient_count(self) -> int:
+        return len(self._inboxes) + len(self._elsewhere)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the message has begun."""
+        return self._intake is not None
+
+    # ---- recipients
+
+    async def add_recipient(self, address: str) -> None:
+        """Raises Refused."""
+        if self.recipient_count >= RECIPIENTS_LIMIT:
+            raise Refused(FULL)
+        inbox = await self._site.deliveries.find(address)
+        if inbox is not None:
+            self._inboxes.append(inbox)
+        elif self._site.deliveries.is_local(address):
+            raise Refused(NO_USER)
+        elif self._account_id is None:
+            raise Refused(NO_RELAY)
+        else:
+            self._elsewhere.append(address)
+
+    # ---- the message
+
+    def begin(self, received: Callable[[str, str | None], bytes]) -> Intake:
+        """Where the message is written. `received` makes the trace field of an id and of the one recipient, or None."""
+
+        def trace(header: bytes) -> bytes:
+            return self._top(header, received)
+
+        self._intake = Intake(self._site.deliveries.blobs.writer(), self._site.max_message_bytes, trace)
+        return self._intake
+
+    def _top(self, header: bytes, received: Callable[[str, str | None], bytes]) -> bytes:
+        """What is put on top of the header. Raises Refused for a loop."""
+        fields = split_fields(header)
+        if sum(1 for name, _ in fields if name == "received") > HOPS_LIMIT:
+            raise Refused(LOOP)
+        addresses = [*(inbox.address for inbox in self._inboxes), *self._elsewhere]
+        top = received(new_id("in"), addresses[0] if len(addresses) == 1 else None)
+        if not self._elsewhere:  # what leaves again has none
+            top = return_path_field(self.sender) + top
+        self._message_id = first_value(fields, "message-id") or ""
+        if self._account_id is not None:
+            top += self._missing_fields({name for name, _ in fields})
+        return top
+
+    def _missing_fields(self, names: set[str]) -> bytes:
+        """What a client left to us (RFC 6409 §8)."""
+        added = ""
+        if "date" not in names:
+            added += f"Date: {format_datetime(datetime.now(UTC))}\r\n"
+        if not self._message_id:
+            self._message_id = f"<{new_id('m')}@{self._site.hostname}>"
+            added += f"Message-ID: {self._message_id}\r\n"
+        return added.encode("ascii")
+
+    async def finish(self, *, has_bare_line_end: bool) -> list[bytes]:
+        """Keep and deliver the message: the reply, or one for each recipient where LMTP is spoken."""
+        try:
+            replies = await self._deliver(self._spooled(has_bare_line_end))
+            faults.point("smtp.before_reply")
+        except Refused as refusal:
+            replies = [refusal.reply] * (self.recipient_count if self._site.face is Face.LMTP else 1)
+        return replies
+
+    @property
+    def refusal(self) -> bytes | None:
+        """Why the message that is under way will be refused, as far as that is known."""
+        problem = self._intake.problem if self._intake is not None else None
+        if problem is None or isinstance(problem, Refused):
+            return problem.reply if problem is not None else None
+        return TOO_LARGE if isinstance(problem, TooLarge) else NO_SPACE
+
+    def _spooled(self, has_bare_line_end: bool) -> BlobWriter:
+        assert self._intake is not None
+        if has_bare_line_end:
+            raise Refused(BARE_LINE_END)
+        spool = self._intake.finish()
+        if spool is None:
+            raise Refused(self.refusal or NO_SPACE)
+        return spool
+
+    async def _deliver(self, spool: BlobWriter) -> list[bytes]:
+        deliveries = self._site.deliveries
+        content = await deliveries.keep(spool)
+        faults.point("smtp.kept")
+        if not self._elsewhere:
+            return self._replies(await deliveries.deliver(content, self._inboxes))
+        assert self._account_id is not None
+        if self._inboxes:
+            await deliveries.deliver_copy(content.blob, self.sender, self._inboxes)
+        await deliveries.enqueue(
+            Outgoing(self._account_id, self.sender, tuple(self._elsewhere), self._message_id, self.needs_smtputf8),
+            content,
+        )
+        return [OK]
+
+    def _replies(self, delivered: Sequence[bool]) -> list[bytes]:
+        if self._site.face is Face.LMTP:
+            return [OK if is_there else NO_USER for is_there in delivered]
+        return [OK if any(delivered) else NO_USER]
+
+    def close(self) -> None:
+        """Forget what was not finished."""
+        if self._intake is not None:
+            self._intake.discard()
+
+
+def trace_field(site: SmtpSite, helo: str, address: str, protocol: str) -> Callable[[str, str | None], bytes]:
+    """What makes the Received field of a message in this session."""
+
+    def received(queue_id: str, recipient: str | None) -> bytes:
+        return received_field(
+            helo=helo,
+            peer=address,
+            by=site.hostname,
+            protocol=protocol,
+            queue_id=queue_id,
+            date_ms=now_ms(),
+            recipient=recipient,
+        )
+
+    return received

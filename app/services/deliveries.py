@@ -1,0 +1,164 @@
+"""Mail that arrives: who lives here, their INBOX, and the queue for those who do not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from app import faults
+from app.cluster.bus import SUBMISSIONS, Bus
+from app.db import accounts
+from app.db import submissions as rows
+from app.db.session import Database, Transaction
+from app.errors import AccountNotFound, MailboxNotFound
+from app.mail.delta import Delta, Note
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, AccountKind, MailboxId
+from app.mailstore.blobs import Blobs, BlobWriter
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore, StoredContent
+from app.mime.trace import return_path_field
+from app.services.submissions import Options, Recipient, note_of, options_to_json, recipients_to_json, state_of
+from app.wire.smtp import plain_address
+
+PLUS = "+"
+"""Separates what a user added to the local part: ann+shop@demo.test is ann@demo.test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """Where mail for one recipient goes. `address` is as the sender wrote it."""
+
+    address: str
+    account_id: AccountId
+    mailbox_id: MailboxId
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What an SMTP client submitted for recipients elsewhere."""
+
+    account_id: AccountId
+    sender: str
+    recipients: tuple[str, ...]
+    message_id_header: str
+    needs_smtputf8: bool = False
+
+
+class Deliveries:
+    """Finds recipients and gives them their mail. `domains` are those that mail is taken for."""
+
+    def __init__(
+        self, database: Database, index: Index, store: MailStore, bus: Bus, domains: Sequence[str] = ()
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._store = store
+        self._bus = bus
+        self._domains = frozenset(domain.lower() for domain in domains)
+
+    @property
+    def blobs(self) -> Blobs:
+        return self._store.blobs
+
+    # ---- who lives here
+
+    def is_local(self, address: str) -> bool:
+        """Whether the domain is one of ours."""
+        return address.rpartition("@")[2].lower() in self._domains
+
+    async def find(self, address: str) -> Inbox | None:
+        """The INBOX of an address, with or without what was added by a plus."""
+        for candidate in _candidates(address):
+            found = await accounts.inbox_of(self._database, candidate)
+            if found is not None:
+                return Inbox(address, *found)
+        return None
+
+    async def account_of(self, address: str) -> AccountId | None:
+        """The embedded account that mail to an address goes to."""
+        inbox = await self.find(address)
+        return None if inbox is None else inbox.account_id
+
+    async def is_embedded(self, account_id: AccountId) -> bool:
+        return await accounts.kind_of(self._database, account_id) is AccountKind.EMBEDDED
+
+    async def may_send_as(self, account_id: AccountId, sender: str) -> bool:
+        """Whether an address is the account's own, with or without what was added by a plus."""
+        own = await accounts.address_of(self._database, account_id)
+        return own is not None and own in _candidates(sender)
+
+    # ---- giving
+
+    async def keep(self, spool: BlobWriter) -> StoredContent:
+        """Put what was spooled on disk, for good."""
+        return await self._store.keep_written(spool)
+
+    async def deliver(self, content: StoredContent, inboxes: Sequence[Inbox]) -> list[bool]:
+        """Put a message into each INBOX, on disk when this returns; once where several are one and the same.
+
+        Says of each whether it was there still. Safe to repeat only as far as a second copy is.
+        """
+        outcome: dict[AccountId, bool] = {}
+        for inbox in inboxes:
+            if inbox.account_id not in outcome:
+                outcome[inbox.account_id] = await self._deliver_to(content, inbox)
+                faults.point("delivery.one_done")
+        return [outcome[inbox.account_id] for inbox in inboxes]
+
+    async def _deliver_to(self, content: StoredContent, inbox: Inbox) -> bool:
+        try:
+            await self._store.add(inbox.account_id, inbox.mailbox_id, [(content, frozenset(), None)])
+        except (AccountNotFound, MailboxNotFound):
+            return False
+        return True
+
+    async def deliver_copy(self, blob: str, sender: str, inboxes: Sequence[Inbox]) -> list[bool]:
+        """The same for a message that is stored as it leaves: the copy begins with its Return-Path."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield return_path_field(sender)
+            async for piece in self.blobs.stream(blob):
+                yield piece
+
+        return await self.deliver(await self._store.keep_stream(pieces()), inboxes)
+
+    async def enqueue(self, outgoing: Outgoing, content: StoredContent) -> str:
+        """Queue a stored message for recipients elsewhere; the submission's id. On disk when this returns."""
+        now = now_ms()
+        row = rows.Submission(
+            account_id=outgoing.account_id,
+            id=new_id("sub"),
+            status="queued",
+            phase="",
+            sender=outgoing.sender,
+            recipients=recipients_to_json([Recipient(address) for address in outgoing.recipients]),
+            message_id_header=outgoing.message_id_header,
+            blob=content.blob,
+            size_bytes=content.arrived.size_bytes,
+            options=options_to_json(Options(needs_smtputf8=outgoing.needs_smtputf8, is_from_client=True)),
+            attempts=0,
+            due_at_ms=now,
+            send_at_ms=None,
+            lease_until_ms=0,
+            is_filed=False,
+            created_at_ms=now,
+            updated_at_ms=now,
+        )
+        note: Note = note_of(state_of(row), "submission.queued")
+
+        async def decide(transaction: Transaction) -> Delta:
+            await rows.add(transaction, row)
+            return Delta(notes=(note,))
+
+        await self._index.change(outgoing.account_id, decide)
+        self._bus.poke(SUBMISSIONS)
+        return row.id
+
+
+def _candidates(address: str) -> list[str]:
+    """The addresses that mail for an address may be looked up by, the most exact first."""
+    plain = plain_address(address)
+    local, at, domain = plain.rpartition("@")
+    base = local.partition(PLUS)[0]
+    return [plain] if base in ("", local) else [plain, f"{base}{at}{domain}"]
