@@ -92,7 +92,7 @@ class ImapClient:
         return await self.until(tag)
 
     async def until(self, tag: bytes) -> list[bytes]:
-        answers = []
+        answers: list[bytes] = []
         while answer := await self.response():
             if answer.startswith(tag + b" "):
                 return [*answers, answer.removeprefix(tag + b" ")]

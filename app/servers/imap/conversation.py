@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Set
+from collections.abc import Awaitable, Sequence, Set
 from functools import partial
 
 from app.errors import GatewayError
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
-from app.servers.imap.answers import Completion, refusal
+from app.servers.imap.answers import CommandRefused, Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
 from app.servers.imap.login import capability_code
 from app.servers.imap.news import MailboxLost, catch_up, tell_news
@@ -22,8 +22,8 @@ from app.wire.imap.command_framing import (
     LiteralRequested,
     ReceivedCommand,
 )
-from app.wire.imap.framing import KIB, LiteralChunk, LiteralEnd, LiteralStart
-from app.wire.imap.request_parser import parse_command
+from app.wire.imap.framing import KIB, LiteralChunk, LiteralEnd, LiteralStart, Part
+from app.wire.imap.request_parser import append_target, parse_command
 from app.wire.imap.requests import Request, Simple
 
 GUEST_SECONDS = 60.0
@@ -36,6 +36,7 @@ GUEST_COMMANDS = 50
 ERRORS_LIMIT = 20
 """How many malformed commands, one after another, end a conversation."""
 
+_GO_AHEAD = b"+ Go ahead\r\n"
 _FAREWELLS = {
     Farewell.TIMEOUT: b"* BYE Autologout\r\n",
     Farewell.SHUTDOWN: b"* BYE The server is stopping\r\n",
@@ -108,22 +109,53 @@ class ImapConversation:
             case ReceivedCommand():
                 return self._take_command(event)
             case LiteralRequested():
-                return self._grant_literal()
-            case LiteralStart(literal):
-                self._session.spools[literal.number] = self._session.services.store.blobs.writer()
-            case LiteralChunk(literal, data):
-                self._session.spools[literal.number].write(data)
+                return self._consider_literal(event)
+            case LiteralStart() | LiteralChunk():
+                return self._spool(event)
             case LiteralEnd():
                 pass
             case CommandTooLarge(tag, reason):
                 return self._reject(Completion(reason, "TOOBIG", "BAD" if tag == "*" else "NO"), tag)
         return None
 
-    def _grant_literal(self) -> Step:
-        if self._session.read_line is None:
-            return Reply(b"+ Go ahead\r\n")
-        self._framer.refuse()
-        return self._reject(Completion("No literal can stand here", status="BAD"), self._session.tag)
+    def _consider_literal(self, requested: LiteralRequested) -> Step:
+        """Whether the client may go on: not in a dialogue, and not to append where nothing can be appended."""
+        session = self._session
+        if session.read_line is not None:
+            self._framer.refuse()
+            return self._reject(Completion("No literal can stand here", status="BAD"), session.tag)
+        try:
+            target = append_target(requested.parts)
+        except CommandSyntaxError:
+            return Reply(_GO_AHEAD)
+        if session.account_id is None:
+            return Reply(_GO_AHEAD)
+        session.tag = _tag_of(requested.parts)
+        return Work(partial(self._consider_append, target))
+
+    async def _consider_append(self, target: str, out: Outlet) -> None:
+        try:
+            await self._session.mailbox(target, try_create=True)
+        except CommandRefused as error:
+            self._framer.refuse()
+            self._session.discard_spools()
+            await out.send(refusal(error).line(self._session.tag))
+        else:
+            await out.send(_GO_AHEAD)
+
+    def _spool(self, event: LiteralStart | LiteralChunk) -> Step | None:
+        """Put a streamed literal on disk; a full disk refuses the command."""
+        spools, number = self._session.spools, event.literal.number
+        try:
+            if isinstance(event, LiteralStart):
+                self._session.tag = _tag_of(event.parts)
+                spools[number] = self._session.services.store.blobs.writer()
+            else:
+                spools[number].write(event.data)
+        except OSError:
+            self._framer.refuse()
+            return self._reject(Completion("The message cannot be stored now", "UNAVAILABLE", "NO"), self._session.tag)
+        return None
 
     def _take_command(self, received: ReceivedCommand) -> Step:
         if self._session.read_line is not None:
@@ -234,3 +266,9 @@ class ImapConversation:
             self._farewell = b"* BYE The selected mailbox is gone\r\n"
             return False
         return True
+
+
+def _tag_of(parts: Sequence[Part]) -> str:
+    """The tag of a command that is not whole yet."""
+    assert isinstance(parts[0], bytes)
+    return parts[0].decode("ascii", "replace").partition(" ")[0]

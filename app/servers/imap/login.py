@@ -8,8 +8,9 @@ from app.errors import MalformedRequest
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.news import catch_up, tell_news
-from app.servers.imap.session import LineReader, Session
+from app.servers.imap.session import Session
 from app.wire.imap.requests import Authenticate, Enable, Identify, Login, Simple
+from app.wire.sasl import MECHANISMS, Claim, Exchange
 
 CAPABILITIES = (
     "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN SPECIAL-USE "
@@ -67,51 +68,25 @@ async def _verify(session: Session, user: str, password: str) -> Completion:
 
 
 async def authenticate(session: Session, command: Authenticate, out: Outlet) -> Completion | None:
-    """AUTHENTICATE PLAIN (RFC 4616) or LOGIN, with or without an initial response."""
+    """AUTHENTICATE PLAIN or LOGIN, with or without an initial response (RFC 4959)."""
     _require_protection(session)
-    if command.mechanism == "PLAIN":
-        return await _next(session, b"", _plain, command.initial_response, out)
-    if command.mechanism == "LOGIN":
-        return await _next(session, b"VXNlcm5hbWU6", _login_user, command.initial_response, out)
-    raise CommandRefused("CANNOT", "This mechanism is not offered")
+    if command.mechanism not in MECHANISMS:
+        raise CommandRefused("CANNOT", "This mechanism is not offered")
+    exchange = Exchange(command.mechanism)
+    return await _go_on(session, exchange, exchange.start(command.initial_response), out)
 
 
-async def _next(
-    session: Session, challenge: bytes, read_line: LineReader, given: bytes | None, out: Outlet
-) -> Completion | None:
-    """Read the response that was given already, or send the challenge and wait for it."""
-    if given is not None:
-        return await read_line(session, given, out)
-    await out.send(b"+ %b\r\n" % challenge)
-    session.read_line = read_line
+async def _go_on(session: Session, exchange: Exchange, came: bytes | Claim, out: Outlet) -> Completion | None:
+    """Check what the client claims to be, or send the next challenge and wait for the response."""
+    if isinstance(came, Claim):
+        return await _verify(session, came.user, came.password)
+
+    async def respond(session: Session, line: bytes, out: Outlet) -> Completion | None:
+        return await _go_on(session, exchange, exchange.respond(line), out)
+
+    session.read_line = respond
+    await out.send(b"+ %b\r\n" % binascii.b2a_base64(came, newline=False))
     return None
-
-
-async def _plain(session: Session, line: bytes, _out: Outlet) -> Completion:
-    authorized, separator, rest = _decoded(line).partition("\0")
-    user, second, password = rest.partition("\0")
-    if not separator or not second or (authorized and authorized != user):
-        raise CommandRefused("AUTHENTICATIONFAILED", "This is no login by PLAIN for the user's own account")
-    return await _verify(session, user, password)
-
-
-async def _login_user(session: Session, line: bytes, out: Outlet) -> Completion | None:
-    user = _decoded(line)
-
-    async def read_password(session: Session, line: bytes, _out: Outlet) -> Completion:
-        return await _verify(session, user, _decoded(line))
-
-    return await _next(session, b"UGFzc3dvcmQ6", read_password, None, out)
-
-
-def _decoded(line: bytes) -> str:
-    """A SASL response. Raises MalformedRequest for `*`, which cancels, and for what is no base64 of UTF-8."""
-    if line == b"*":
-        raise MalformedRequest("The login was cancelled")
-    try:
-        return binascii.a2b_base64(line, strict_mode=True).decode("utf-8")
-    except ValueError as error:
-        raise MalformedRequest("A response is not base64 of UTF-8") from error
 
 
 async def enable(session: Session, command: Enable, out: Outlet) -> Completion:
