@@ -119,8 +119,17 @@ def test_a_message_is_appended_read_found_flagged_copied_moved_and_removed(clien
     one = SequenceSet.of([uid])
     client.run(commands.select("INBOX", condstore=True))
 
-    items = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "MODSEQ", "ENVELOPE", "BODYSTRUCTURE", BodySection()]
-    (message,) = fetched(client.run(commands.fetch(ALL, [*items, BodySection("HEADER", ("SUBJECT",), (0, 7))])))
+    items: list[str | BodySection] = [
+        "UID",
+        "FLAGS",
+        "INTERNALDATE",
+        "RFC822.SIZE",
+        "MODSEQ",
+        "ENVELOPE",
+        "BODYSTRUCTURE",
+    ]
+    items += [BodySection(), BodySection("HEADER", ("SUBJECT",), (0, 7))]
+    (message,) = fetched(client.run(commands.fetch(ALL, items)))
     assert (message.uid, message.internal_date_ms, message.size_bytes) == (uid, 0, len(MESSAGE))
     assert message.flags == frozenset({"\\Draft"})
     assert message.sections == {"": MESSAGE, "HEADER.FIELDS (SUBJECT)<0>": b"Subject"}
@@ -132,13 +141,17 @@ def test_a_message_is_appended_read_found_flagged_copied_moved_and_removed(clien
     assert isinstance(result, ESearchResult)
     assert (result.count, result.all) == (1, one)
 
-    client.run(commands.copy(one, "Archive"))
-    *_, moved, _ = client.run(commands.copy(one, "Trash"))
+    *_, copied = client.run(commands.copy(one, "Archive"))
+    assert isinstance(copied, Status)
+    assert copied.code is not None
+    assert copied.code.copied.pairs == ((uid, 1),)
     client.run(commands.store(one, ["\\Deleted"], silent=True))
-    gone = client.run(commands.expunge(one))
-    assert Vanished(one, is_earlier=False) in gone
+    assert Vanished(one, is_earlier=False) in client.run(commands.expunge(one))
     since = client.run(commands.fetch(ALL, ["UID", "FLAGS"], changed_since=1, vanished=True))
     assert Vanished(one, is_earlier=True) in since
+
+    client.run(commands.select("Archive"))
+    assert Vanished(SequenceSet.of([1]), is_earlier=False) in client.run(commands.move(SequenceSet.of([1]), "Trash"))
 
 
 def test_a_large_body_is_streamed(client: Client) -> None:
