@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app.errors import ServerProtocolError
 from app.wire.imap.codes import split_code
-from app.wire.imap.fetch import parse_fetch
+from app.wire.imap.fetch import is_fetch, parse_fetch
 from app.wire.imap.framing import Response
 from app.wire.imap.grammar import Value, list_of, number_of, parse, text_of
 from app.wire.imap.names import read_name
@@ -44,6 +44,8 @@ def parse_response(response: Response, *, is_utf8: bool = False) -> ServerRespon
 
     Raises ServerProtocolError where it breaks the grammar.
     """
+    if is_fetch(response):
+        return parse_fetch(response)
     if not response.text.startswith(b"* "):
         return _parse_tagged(response.text.decode("utf-8", "surrogateescape"))
     text = response.text.decode("utf-8", "surrogateescape")
@@ -52,7 +54,7 @@ def parse_response(response: Response, *, is_utf8: bool = False) -> ServerRespon
         raise ServerProtocolError("An untagged response without a name")
     number, name, rest = match[1], match[2].upper(), match[3] or ""
     if number is not None:
-        return _numbered(response, name, int(number))
+        return _numbered(name, int(number))
     if name in StatusKind.__members__:
         return Status(None, StatusKind(name), *split_code(rest))
     read_text = _TEXT_READERS.get(name)
@@ -71,10 +73,8 @@ def _parse_tagged(text: str) -> Status | Continuation:
     return Status(match[1], StatusKind(match[2].upper()), *split_code(match[3] or ""))
 
 
-def _numbered(response: Response, name: str, number: int) -> ServerResponse:
+def _numbered(name: str, number: int) -> ServerResponse:
     match name:
-        case "FETCH":
-            return parse_fetch(response)
         case "EXISTS":
             return Exists(number)
         case "EXPUNGE":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -75,8 +76,11 @@ class SequenceSet:
         return SequenceSet(tuple((start, end) for start, end in cut if start <= end))
 
     def __contains__(self, number: object) -> bool:
-        """Whether a resolved set holds this number; linear in its ranges."""
-        return isinstance(number, int) and any(low <= number <= high for low, high in self.ranges)
+        """Whether a resolved set holds this number."""
+        if not isinstance(number, int):
+            return False
+        place = bisect_right(self.ranges, (number, MAX_NUMBER))
+        return place > 0 and number <= self.ranges[place - 1][1]
 
     def numbers(self, max_count: int) -> Iterator[int]:
         """The numbers of a resolved set in order. Raises ValueError where there are more than `max_count`."""

@@ -164,6 +164,15 @@ def test_a_fetch_response_is_known_without_parsing_it() -> None:
     assert not is_fetch(Response((b"* 12 EXISTS",)))
 
 
+def test_three_thousand_rows_in_one_read_are_linear() -> None:
+    def seconds(count: int) -> float:
+        start = perf_counter()
+        assert len([parse_fetch(response) for response in responses(LISTED * count)]) == count
+        return perf_counter() - start
+
+    assert seconds(3_000) < 40 * max(seconds(300), 0.005)
+
+
 def test_fifty_rows_take_a_few_milliseconds() -> None:
     stream = LISTED * 50
     fastest = 1.0

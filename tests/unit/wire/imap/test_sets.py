@@ -63,6 +63,7 @@ def test_numbers_come_back_from_their_set(numbers: set[int]) -> None:
     assert list(found.numbers(200)) == sorted(numbers)
     assert len(found) == len(numbers)
     assert bool(found) == bool(numbers)
+    assert {number for number in range(203) if number in found} == numbers
     if numbers:
         assert SequenceSet.parse(str(found)) == found
 
