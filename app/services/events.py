@@ -112,6 +112,10 @@ class Events:
         """Those of the mailboxes that are still there."""
         return [mailbox for mailbox in await self._index.mailboxes(account_id) if mailbox.id in ids]
 
+    async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
+        """Ids of the mailboxes that have one of these roles."""
+        return {mailbox.id for mailbox in await self._index.mailboxes(account_id) if mailbox.role in roles}
+
 
 def _visible(events: Iterable[Event], visible: Collection[str] | None) -> Iterable[Event]:
     """Events as seen by one who knows only some mailboxes."""

@@ -55,7 +55,8 @@ async def _caller_of(websocket: WebSocket, services: Services) -> Caller | None:
     """Who it is by ticket or header; None when an `auth` frame is to say it."""
     ticket = websocket.query_params.get("ticket")
     if ticket is not None:
-        caller = await services.tickets.redeem(ticket)
+        client = websocket.client
+        caller = await services.tickets.redeem(ticket, client.host if client else None)
     elif "authorization" in websocket.headers:
         caller = await authenticate(websocket)
     else:

@@ -15,7 +15,6 @@ from app.mailstore.log import Event
 from app.services.accounts import Accounts
 from app.services.callers import Caller
 from app.services.events import Events
-from app.services.mailboxes import Mailboxes
 from app.services.states import States
 from app.services.subscriptions import Subscription
 
@@ -34,13 +33,11 @@ class Following:
         events: Events,
         states: States,
         accounts: Accounts,
-        mailboxes: Mailboxes,
     ) -> None:
         self._socket = socket
         self._events = events
         self._states = states
         self._accounts = accounts
-        self._mailboxes = mailboxes
         self._waiter = Waiter()
         self._listened: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
@@ -174,9 +171,7 @@ class Following:
         if not subscription.roles:
             return
         for account_id in accounts:
-            for mailbox in await self._mailboxes.list(account_id):
-                if mailbox.role in subscription.roles:
-                    subscription.role_mailbox_ids.add(mailbox.id)
+            subscription.role_mailbox_ids |= await self._events.mailboxes_with(account_id, subscription.roles)
 
 
 def _by_view(subscriptions: list[Subscription]) -> list[list[Subscription]]:

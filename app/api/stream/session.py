@@ -65,9 +65,7 @@ class StreamSession:
         self._caller = caller
         self._is_allowed = is_allowed
         self._socket = StreamSocket(websocket)
-        self._following = Following(
-            self._socket, services.events, services.states, services.accounts, services.mailboxes
-        )
+        self._following = Following(self._socket, services.events, services.states, services.accounts)
         self._life = _Life(asyncio.get_running_loop().time())
         self._calls = 0
 
