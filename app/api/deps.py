@@ -21,9 +21,13 @@ from app.services.callers import Caller, Scope
 from app.services.composing import Composer
 from app.services.consumers import Consumers
 from app.services.events import Events
+from app.services.health import Health
 from app.services.idempotency import Idempotency
+from app.services.mailboxes import Mailboxes
+from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
+from app.services.tickets import Tickets
 from app.services.tokens import Tokens
 from app.settings import Settings
 
@@ -44,6 +48,7 @@ __all__ = [
     "Scope",
     "SendingAccount",
     "Services",
+    "SessionCaller",
     "SettingsAccount",
     "services_of",
 ]
@@ -57,8 +62,12 @@ class Services:
     """Every service that a route may call; the application holds it as `app.state.services`."""
 
     settings: Settings
+    health: Health
     tokens: Tokens
+    tickets: Tickets
+    sessions: Sessions
     accounts: Accounts
+    mailboxes: Mailboxes
     states: States
     events: Events
     consumers: Consumers
@@ -106,15 +115,21 @@ def is_origin_allowed(origin: str, host: str, settings: Settings, caller: Caller
 
 
 class Access:
-    """A dependency that declares and checks what a route needs; `scope` None is open to everyone."""
+    """A dependency that declares and checks what a route needs: a scope, just a token, or nothing."""
 
-    def __init__(self, scope: Scope | None) -> None:
+    def __init__(self, scope: Scope | None, *, is_public: bool = False) -> None:
         self.scope = scope
+        self.is_public = is_public
 
 
 class _Public(Access):
     async def __call__(self) -> None:
         """Nothing to check."""
+
+
+class _AnyCaller(Access):
+    async def __call__(self, connection: HTTPConnection) -> Caller:
+        return await authenticate(connection)
 
 
 class _CallerWith(Access):
@@ -150,10 +165,12 @@ async def _current_caller(connection: HTTPConnection) -> Caller:
     return await authenticate(connection)
 
 
-PublicAccess = Depends(_Public(None))
+PublicAccess = Depends(_Public(None, is_public=True))
 """For `dependencies=` of a route that needs no token."""
 CurrentCaller = Annotated[Caller, Depends(_current_caller)]
 """The caller beside an account of the path; no right of its own."""
+SessionCaller = Annotated[Caller, Depends(_AnyCaller(None))]
+"""Any token: for what concerns the token itself."""
 AdminCaller = Annotated[Caller, Depends(_CallerWith(Scope.ADMIN))]
 PushCaller = Annotated[Caller, Depends(_CallerWith(Scope.PUSH))]
 ReadingCaller = Annotated[Caller, Depends(_CallerWith(Scope.MAIL_READ))]

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
+from app.services.health import NotReady
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -42,6 +43,7 @@ STATUSES: dict[type[GatewayError], int] = {
     GatewayError: 500,
     errors.NotSupported: 501,
     errors.MailServerError: 502,
+    NotReady: 503,
     errors.Unreachable: 503,
     errors.TimedOut: 504,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from app.services.account_rows import (
     servers_of,
 )
 from app.services.callers import Caller
+from app.services.idempotency import Answer, Attempt
 from app.services.logins import Logins
 
 __all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
@@ -44,9 +45,6 @@ __all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "Sy
 EXISTENCE_SECONDS = 5.0
 """How long an account that was removed on another node may still seem to be there, empty."""
 _CACHE_LIMIT = 100_000
-
-Alongside = Callable[[Transaction, Account], Awaitable[None]]
-"""What else is written in the transaction that adds an account: an idempotent answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +139,17 @@ class Accounts:
     # ---- changing
 
     async def add(
-        self, new: NewAccount, by: Caller | None = None, *, is_verified: bool = True, alongside: Alongside | None = None
+        self,
+        new: NewAccount,
+        by: Caller | None = None,
+        *,
+        is_verified: bool = True,
+        attempt: Attempt | None = None,
+        answer: Callable[[Account], Answer] | None = None,
     ) -> Account:
         """Add an account. With `is_verified` its logins are tried first, within 10 s, and nothing is kept if one fails.
+
+        `answer` is kept with `attempt` in the same transaction.
 
         InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
         """
@@ -162,8 +168,8 @@ class Accounts:
             row = await directory.get(transaction, account_id)
             assert row is not None
             account = account_of(row)
-            if alongside is not None:
-                await alongside(transaction, account)
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(account))
             return account
 
         account = await self._database.write(work)

@@ -20,15 +20,15 @@ class NotReady(GatewayError):
 
 
 class Health:
-    """`is_draining` is set when the process begins to end."""
+    """`draining` is set when the process begins to end."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, draining: asyncio.Event) -> None:
         self._database = database
-        self.is_draining = False
+        self._draining = draining
 
     async def check(self) -> None:
         """Raises NotReady."""
-        if self.is_draining:
+        if self._draining.is_set():
             raise NotReady("The process is ending")
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -17,6 +17,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import TokenId
 from app.security.secrets import SECRET_LIMIT_CHARS, SECRET_PREFIX, hash_secret, new_secret
 from app.services.callers import Caller, Scope, TokenKind
+from app.services.idempotency import Answer, Attempt
 
 DEFAULT_SECONDS = 15 * 60
 MAX_ACCOUNT_SECONDS = 24 * 3600
@@ -69,11 +70,24 @@ class Tokens:
         self._cache: dict[str, tuple[Caller, float]] = {}
         self._origins: tuple[frozenset[str], float] = (frozenset(), 0.0)
 
-    async def create(self, order: TokenOrder, by: Caller | None = None) -> tuple[TokenRecord, str]:
-        """Make a token; its record and its secret, which is never shown again. InvalidRequest with a pointer."""
+    async def create(
+        self,
+        order: TokenOrder,
+        by: Caller | None = None,
+        *,
+        attempt: Attempt | None = None,
+        answer: Callable[[TokenRecord, str], Answer] | None = None,
+    ) -> tuple[TokenRecord, str]:
+        """Make a token; its record and its secret, which is never shown again. InvalidRequest with a pointer.
+
+        `answer` is kept with `attempt` in the same transaction.
+        """
 
         async def work(transaction: Transaction) -> tuple[TokenRecord, str]:
-            return await self.create_in(transaction, order, by)
+            record, secret = await self.create_in(transaction, order, by)
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(record, secret))
+            return record, secret
 
         return await self._database.write(work)
 

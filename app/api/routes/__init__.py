@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.routes import problems
+from app.api.routes import accounts, mailboxes, problems, service, session, tokens
 
-ROUTERS: tuple[APIRouter, ...] = (problems.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    service.router,
+    problems.router,
+    tokens.router,
+    session.router,
+    accounts.router,
+    mailboxes.router,
+)

@@ -1,0 +1,115 @@
+"""Accounts: added and removed by back ends, seen and cared for by their own tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.deps import AdminCaller, AdministeredAccount, ReadableAccount, ReadingCaller, SettingsAccount, services_of
+from app.api.once import Once, answer_of
+from app.api.paging import Cursor, Limit
+from app.api.problems import problems
+from app.api.schemas.accounts import Account, Capabilities, CreateAccount, UpdateAccount
+from app.api.schemas.base import Page
+from app.errors import (
+    AddressNotAllowed,
+    AlreadyExists,
+    IdempotencyRunning,
+    InvalidRequest,
+    LoginRefused,
+    NotSupported,
+    ServerProtocolError,
+    ServerRefused,
+    TimedOut,
+    Unreachable,
+)
+from app.mail.types import AccountId
+from app.services import accounts
+from app.services.idempotency import Answer, Attempt
+
+router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+_ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
+_EVERY_ACCOUNT = AccountId("*")
+"""Cursors of lists that belong to no account."""
+Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
+
+
+@router.get("", operation_id="listAccounts", responses=problems(InvalidRequest))
+async def list_accounts(
+    request: Request, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
+) -> Page[Account]:
+    """The accounts of the token, oldest first."""
+    services = services_of(request)
+    above_id = "" if cursor is None else str(services.states.open_cursor(cursor, _EVERY_ACCOUNT))
+    found, last_id = await services.accounts.page(caller, limit, above_id)
+    next_cursor = None if last_id is None else services.states.seal_cursor(_EVERY_ACCOUNT, last_id)
+    return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)
+
+
+@router.post(
+    "",
+    operation_id="createAccount",
+    status_code=201,
+    response_model=Account,
+    responses=problems(AlreadyExists, IdempotencyRunning, InvalidRequest, AddressNotAllowed, NotSupported, *_ORIGIN),
+)
+async def create_account(
+    request: Request, caller: AdminCaller, order: CreateAccount, once: Once, verify: Verify = True
+) -> Response:
+    """Add an account. With `verify` its logins are tried first, and nothing is kept when one fails."""
+
+    async def work(attempt: Attempt) -> Answer:
+        service = services_of(request).accounts
+        new = order.order()
+        return _created(await service.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
+
+    return await once.run(work)
+
+
+def _created(account: accounts.Account) -> Answer:
+    return answer_of(201, Account.of(account), {"Location": f"/v1/accounts/{account.id}"})
+
+
+@router.get("/{account_id}", operation_id="getAccount")
+async def get_account(request: Request, account_id: ReadableAccount) -> Account:
+    """One account, with how fresh its mail is."""
+    return Account.of(await services_of(request).accounts.get(account_id))
+
+
+@router.patch(
+    "/{account_id}",
+    operation_id="updateAccount",
+    responses=problems(InvalidRequest, AddressNotAllowed, *_ORIGIN),
+)
+async def update_account(
+    request: Request, account_id: SettingsAccount, order: UpdateAccount, verify: Verify = True
+) -> Account:
+    """Change the name, the servers or the password."""
+    service = services_of(request).accounts
+    _, known = await service.servers(account_id)
+    return Account.of(await service.update(account_id, order.changes(known), is_verified=verify))
+
+
+@router.delete("/{account_id}", operation_id="deleteAccount", status_code=204)
+async def delete_account(request: Request, account_id: AdministeredAccount) -> None:
+    """Remove an account with all that is kept of its mail here; a remote mailbox itself stays as it is."""
+    await services_of(request).accounts.remove(account_id)
+
+
+@router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))
+async def verify_account(request: Request, account_id: SettingsAccount) -> Account:
+    """Try the account's logins now."""
+    return Account.of(await services_of(request).accounts.verify(account_id))
+
+
+@router.post("/{account_id}/reconnect", operation_id="reconnectAccount")
+async def reconnect_account(request: Request, account_id: SettingsAccount) -> Account:
+    """Drop the account's connections to its mail server and make new ones."""
+    return Account.of(await services_of(request).accounts.reconnect(account_id))
+
+
+@router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))
+async def get_capabilities(request: Request, account_id: ReadableAccount) -> Capabilities:
+    """What the account's mail server offers."""
+    return Capabilities(capabilities=await services_of(request).accounts.capabilities(account_id))

@@ -1,0 +1,95 @@
+"""Mailboxes of an account."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.conditions import etag_headers, is_unchanged, not_modified
+from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, services_of
+from app.api.once import Once, answer_of
+from app.api.problems import problems
+from app.api.schemas.base import Sync
+from app.api.schemas.mailboxes import CreateMailbox, Mailbox, MailboxList, UpdateMailbox
+from app.errors import (
+    AlreadyExists,
+    Conflict,
+    IdempotencyRunning,
+    InvalidRequest,
+    MailboxNotFound,
+    ServerProtocolError,
+    ServerRefused,
+    TimedOut,
+    Unreachable,
+)
+from app.services.idempotency import Answer, Attempt
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
+_ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
+
+
+@router.get("", operation_id="listMailboxes", response_model=MailboxList, responses={304: {"description": "As known"}})
+async def list_mailboxes(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
+    """All mailboxes that the token may see, by path."""
+    services = services_of(request)
+    state = services.states.issue(account_id, await services.events.position(account_id))
+    if is_unchanged(request, state):
+        return not_modified(state)
+    mailboxes = await services.mailboxes.list(account_id, caller)
+    answer = MailboxList(
+        items=[Mailbox.of(one) for one in mailboxes],
+        state=state,
+        sync=Sync.of(await services.accounts.sync(account_id)),
+    )
+    return Response(answer.model_dump_json(), headers=etag_headers(state), media_type="application/json")
+
+
+@router.post(
+    "",
+    operation_id="createMailbox",
+    status_code=201,
+    response_model=Mailbox,
+    responses=problems(AlreadyExists, IdempotencyRunning, InvalidRequest, *_ORIGIN),
+)
+async def create_mailbox(
+    request: Request, account_id: MailboxesAccount, caller: CurrentCaller, order: CreateMailbox, once: Once
+) -> Response:
+    """Create a mailbox where the mail lives."""
+    services = services_of(request)
+
+    async def work(_: Attempt) -> Answer:
+        made = await services.mailboxes.create(account_id, order.name, caller, order.parent_id, order.role)
+        return answer_of(201, Mailbox.of(made), {"Location": f"/v1/accounts/{account_id}/mailboxes/{made.id}"})
+
+    return await once.run(work)
+
+
+@router.get("/{mailbox_id}", operation_id="getMailbox", responses=problems(MailboxNotFound))
+async def get_mailbox(request: Request, account_id: ReadableAccount, caller: CurrentCaller, mailbox_id: str) -> Mailbox:
+    """One mailbox."""
+    return Mailbox.of(await services_of(request).mailboxes.get(account_id, mailbox_id, caller))
+
+
+@router.patch(
+    "/{mailbox_id}",
+    operation_id="updateMailbox",
+    responses=problems(MailboxNotFound, AlreadyExists, Conflict, InvalidRequest, *_ORIGIN),
+)
+async def update_mailbox(
+    request: Request, account_id: MailboxesAccount, caller: CurrentCaller, mailbox_id: str, order: UpdateMailbox
+) -> Mailbox:
+    """Rename a mailbox, move it below another one, subscribe to it, give it a role."""
+    mailboxes = services_of(request).mailboxes
+    return Mailbox.of(await mailboxes.update(account_id, mailbox_id, order.changes(), caller))
+
+
+@router.delete(
+    "/{mailbox_id}",
+    operation_id="deleteMailbox",
+    status_code=204,
+    responses=problems(MailboxNotFound, Conflict, *_ORIGIN),
+)
+async def delete_mailbox(
+    request: Request, account_id: MailboxesAccount, caller: CurrentCaller, mailbox_id: str
+) -> None:
+    """Delete a mailbox with its messages. INBOX stays, and so does one with others below it."""
+    await services_of(request).mailboxes.remove(account_id, mailbox_id, caller)

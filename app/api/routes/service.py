@@ -1,0 +1,68 @@
+"""The service itself: what it is, whether it works, what it counts."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.api.deps import AdminCaller, PublicAccess, services_of
+from app.api.problems import problems
+from app.api.schemas.base import AnswerModel
+from app.services.health import NotReady
+
+router = APIRouter(tags=["service"])
+
+
+class Root(AnswerModel):
+    """What this is, and where its parts are."""
+
+    name: str
+    version: str
+    api_version: str
+    links: dict[str, str]
+
+
+class HealthAnswer(AnswerModel):
+    """Fine."""
+
+    status: str
+
+
+@router.get("/v1", operation_id="getService", dependencies=[PublicAccess])
+async def get_service() -> Root:
+    """What this service is."""
+    links = {
+        "accounts": "/v1/accounts",
+        "stream": "/v1/stream",
+        "openapi": "/v1/openapi.json",
+        "asyncapi": "/v1/asyncapi.yaml",
+        "docs": "/docs",
+        "health": "/v1/health/ready",
+    }
+    return Root(name="Postgate", version=version("postgate"), api_version="1", links=links)
+
+
+@router.get("/v1/health/live", operation_id="getLiveness", dependencies=[PublicAccess])
+async def get_liveness() -> HealthAnswer:
+    """The process runs."""
+    return HealthAnswer(status="live")
+
+
+@router.get("/v1/health/ready", operation_id="getReadiness", dependencies=[PublicAccess], responses=problems(NotReady))
+async def get_readiness(request: Request) -> HealthAnswer:
+    """The process takes requests: its database answers, and it is not about to end."""
+    await services_of(request).health.check()
+    return HealthAnswer(status="ready")
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def get_metrics(_: AdminCaller) -> Response:
+    """Counters in the text format of Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,83 @@
+"""Mailboxes as callers see and order them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from app.api.schemas.base import AnswerModel, Boolean, Id, RequestModel, Sync
+from app.mail import types
+from app.mail.types import Role
+from app.services.mailboxes import NAME_LIMIT_CHARS, MailboxChanges
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARS)]
+
+
+class Mailbox(AnswerModel):
+    """A mailbox."""
+
+    id: str
+    account_id: str
+    name: str
+    path: str = Field(description="From the top, with / between the levels")
+    parent_id: str | None
+    role: Role | None
+    total: int = Field(description="Messages in it")
+    unread: int
+    is_subscribed: bool
+    uid_validity: int
+    uid_next: int
+
+    @classmethod
+    def of(cls, mailbox: types.Mailbox) -> Mailbox:
+        return cls(
+            id=mailbox.id,
+            account_id=mailbox.account_id,
+            name=mailbox.name,
+            path=mailbox.path,
+            parent_id=mailbox.parent_id,
+            role=mailbox.role,
+            total=mailbox.total,
+            unread=mailbox.unread,
+            is_subscribed=bool(mailbox.is_subscribed),
+            uid_validity=mailbox.uid_validity,
+            uid_next=mailbox.uid_next,
+        )
+
+
+class MailboxList(AnswerModel):
+    """All mailboxes of an account, by path: one page always."""
+
+    items: list[Mailbox]
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+    state: str = Field(description="The account's state before this was read; the ETag too")
+    sync: Sync
+
+
+class CreateMailbox(RequestModel):
+    """A mailbox to make."""
+
+    name: Name
+    parent_id: Id | None = None
+    role: Role | None = None
+
+
+class UpdateMailbox(RequestModel):
+    """What to change of a mailbox; what is left out stays."""
+
+    name: Name | None = None
+    parent_id: Id | None = Field(None, description="null moves it to the top")
+    is_subscribed: Boolean | None = None
+    role: Role | None = Field(None, description="null takes its role away")
+
+    def changes(self) -> MailboxChanges:
+        return MailboxChanges(
+            name=self.name,
+            parent_id=self.parent_id,
+            is_moved="parent_id" in self.model_fields_set,
+            is_subscribed=self.is_subscribed,
+            role=self.role,
+            is_role_set="role" in self.model_fields_set,
+        )
