@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.routes import accounts, mailboxes, problems, service, session, tokens
+from app.api.routes import accounts, events, mailboxes, problems, service, session, stream, submissions, tokens
 
 ROUTERS: tuple[APIRouter, ...] = (
     service.router,
@@ -13,4 +13,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     session.router,
     accounts.router,
     mailboxes.router,
+    submissions.router,
+    events.router,
+    stream.router,
 )

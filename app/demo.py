@@ -1,0 +1,200 @@
+"""The demo: a domain with two users and a mailbox that looks lived in, made once."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from app.mail.identifiers import now_ms
+from app.mail.types import ANSWERED, FLAGGED, SEEN, AccountId, AccountKind, Address, Flags, MailboxId
+from app.mailstore.store import MailStore
+from app.mime.compose import Draft, Enclosure, compose
+from app.runtime import Runtime
+from app.services.accounts import NewAccount
+from app.services.callers import Scope, TokenKind
+from app.services.tokens import TokenOrder
+
+DOMAIN = "demo.test"
+USERS = (("alice", "Alice Archer"), ("bob", "Bob Builder"))
+MESSAGES = 200
+FILE = "demo.json"
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+_DAY_MS = 24 * 3600 * 1000
+_PEOPLE = (
+    ("Carla Cruz", "carla@example.com"),
+    ("Dmitri Orlov", "dmitri@example.org"),
+    ("Éloïse Dupont", "eloise@example.fr"),
+    ("山田 太郎", "taro@example.jp"),
+    ("Grace O'Neil", "grace@example.net"),
+    ("Bob Builder", f"bob@{DOMAIN}"),
+    ("Build bot", "ci@example.com"),
+    ("The Weekly", "news@example.org"),
+)
+_SUBJECTS = """\
+Invoice {n} for November
+Lunch on Thursday?
+Re: Quarterly figures
+Minutes of the meeting
+Your order {n} has shipped
+Crème brûlée recipe
+Build {n} passed
+明日の会議について
+Photos from the trip
+Contract draft v{n}
+Weekly digest #{n}
+Can you review this?
+Train tickets""".splitlines()
+_SENTENCES = """\
+Thanks for getting back to me so quickly.
+I have attached the figures we talked about.
+Could you have a look before Friday?
+The meeting moved to half past three.
+Nothing urgent, just keeping you posted.
+The second paragraph still needs work.
+Let me know what you think.
+We shipped it this morning and it holds up well.
+Naïve question: who owns the budget?
+それでは、よろしくお願いします。""".splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoUser:
+    email: str
+    password: str
+    account_id: str
+
+
+async def prepare(runtime: Runtime) -> dict[str, Any]:
+    """Make users, mail and a server key where they are missing; what demo.json will say, but for `base_url`."""
+    path = runtime.settings.data_dir / FILE
+    known: dict[str, Any] = orjson.loads(path.read_bytes()) if path.exists() else {}
+    users = [await _user(runtime, name, full_name, known) for name, full_name in USERS]
+    return {
+        "base_url": "",
+        "server_key": known.get("server_key") or await _server_key(runtime),
+        "users": [{"email": one.email, "password": one.password, "account_id": one.account_id} for one in users],
+        "ports": runtime.mail_servers.ports,
+    }
+
+
+def write(demo: dict[str, Any], data_dir: Path) -> Path:
+    """Put demo.json in place, readable by its owner alone."""
+    path = data_dir / FILE
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(demo, option=orjson.OPT_INDENT_2) + b"\n")
+    temporary.replace(path)
+    return path
+
+
+def what_to_try(demo: dict[str, Any], path: Path) -> str:
+    """Lines to paste into another terminal."""
+    alice, ports, url = demo["users"][0], demo["ports"], demo["base_url"]
+    account = f"{url}/v1/accounts/{alice['account_id']}"
+    read_key = f'$(python3 -c \'import json; print(json.load(open("{path}"))["server_key"])\')'
+    return f"""\
+Postgate is at {url} (API explorer: {url}/docs). Keys and passwords are in {path}.
+
+KEY={read_key}
+
+# List mail:
+curl -s -H "Authorization: Bearer $KEY" '{account}/messages?limit=3'
+
+# Follow what happens:
+curl -sN -H "Authorization: Bearer $KEY" -H 'Accept: text/event-stream' '{account}/events'
+
+# Deliver a test mail; it appears on the stream:
+printf 'From: you@example.com\\nTo: {alice["email"]}\\nSubject: Hello\\n\\nIt works.\\n' | \\
+  curl -s smtp://127.0.0.1:{ports.get("smtp")} --mail-from you@example.com --mail-rcpt {alice["email"]} --crlf -T -
+
+# Mail programs: IMAP {ports.get("imap")}, POP3 {ports.get("pop3")}, submission {ports.get("submission")} on 127.0.0.1,
+# user {alice["email"]}, its password in the file.
+"""
+
+
+async def _user(runtime: Runtime, name: str, full_name: str, known: dict[str, Any]) -> DemoUser:
+    email = f"{name}@{DOMAIN}"
+    for one in known.get("users", []):
+        if one["email"] == email:
+            return DemoUser(email, one["password"], one["account_id"])
+    password = secrets.token_urlsafe(12)
+    account = await runtime.services.accounts.create(
+        NewAccount(AccountKind.EMBEDDED, email, full_name, password=password)
+    )
+    if name == "alice":
+        await _fill(runtime, account.id, Address(full_name, email))
+    return DemoUser(email, password, account.id)
+
+
+async def _server_key(runtime: Runtime) -> str:
+    order = TokenOrder(TokenKind.SERVER, frozenset(Scope), name="demo")
+    _, secret = await runtime.services.tokens.create(order)
+    return secret
+
+
+# ---- the mail
+
+
+async def _fill(runtime: Runtime, account_id: AccountId, own: Address) -> None:
+    """Two hundred messages of the last half year, the same every time but for their dates."""
+    mailboxes = {one.path: one.id for one in await runtime.index.mailboxes(account_id)}
+    chance = random.Random(20)  # noqa: S311 - the same mail every time
+    now = now_ms()
+    ages = sorted((int(chance.random() ** 2 * 180 * _DAY_MS) + 60_000 for _ in range(MESSAGES)), reverse=True)
+    for number, age in enumerate(ages, 1):
+        place, draft, flags = _message(number, now - age, own, chance)
+        await _put(runtime.store, account_id, mailboxes[place], compose(draft), flags, now - age)
+
+
+async def _put(
+    store: MailStore, account_id: AccountId, mailbox_id: MailboxId, content: bytes, flags: Flags, received_at_ms: int
+) -> None:
+    await store.add(account_id, mailbox_id, [(await store.keep(content), flags, received_at_ms)])
+
+
+def _message(number: int, date_ms: int, own: Address, chance: random.Random) -> tuple[str, Draft, Flags]:
+    """Where it goes, what it says, and its flags."""
+    person = Address(*chance.choice(_PEOPLE))
+    is_sent = number % 8 == 0
+    place = "Sent" if is_sent else chance.choices(("INBOX", "Archive", "Junk", "Trash"), (85, 10, 3, 2))[0]
+    text = "\n\n".join(chance.choice(_SENTENCES) for _ in range(chance.randint(2, 9)))
+    subject = chance.choice(_SUBJECTS).format(n=1000 + number)
+    draft = Draft(
+        from_=own if is_sent else person,
+        to=(person,) if is_sent else (own,),
+        message_id=f"<demo-{number}@{DOMAIN}>",
+        date_ms=date_ms,
+        subject=subject,
+        text=f"Hello,\n\n{text}\n\nBest regards\n",
+        html=f"<p>Hello,</p><p>{text.replace(chr(10) * 2, '</p><p>')}</p><p>Best regards</p>"
+        if number % 3 == 0
+        else None,
+        enclosures=_attachments(number, chance),
+        references=(f"<demo-{number - 5}@{DOMAIN}>",) if subject.startswith("Re:") and number > 5 else (),
+    )
+    return place, draft, _flags(number, is_sent, chance)
+
+
+def _flags(number: int, is_sent: bool, chance: random.Random) -> Flags:
+    flags = {SEEN} if is_sent or number < MESSAGES * 9 // 10 else set()
+    if chance.random() < 0.08:
+        flags.add(FLAGGED)
+    if chance.random() < 0.15:
+        flags.add(ANSWERED)
+    return frozenset(flags)
+
+
+def _attachments(number: int, chance: random.Random) -> tuple[Enclosure, ...]:
+    if number % 6:
+        return ()
+    rows = "\n".join(f"{day},{chance.randint(10, 99)}.{chance.randint(0, 99):02}" for day in range(1, 31))
+    return (Enclosure(f"figures-{number}.csv", "text/csv; charset=utf-8", f"day,amount\n{rows}\n".encode()),)

@@ -1,0 +1,152 @@
+"""Builds everything, in order, and closes it in reverse: the only place that picks implementations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app.api.deps import Services
+from app.cluster.bus import LocalBus
+from app.db.migrate import open_database
+from app.db.session import Database
+from app.mailstore.blobs import Blobs
+from app.mailstore.index import Index
+from app.mailstore.log import EventLog
+from app.mailstore.store import MailStore
+from app.mailstore.views import MailboxViews
+from app.runtime.backends import AccountBackends
+from app.runtime.mail_servers import MailServers
+from app.security.netguard import NetGuard
+from app.security.vault import Vault
+from app.servers.imap.session import ImapServices
+from app.servers.pop3 import Pop3Conversation, Pop3Site
+from app.servers.smtp import Face, SmtpSite
+from app.services.accounts import Accounts
+from app.services.composing import Composer
+from app.services.consumers import Consumers
+from app.services.deliveries import Deliveries
+from app.services.events import Events
+from app.services.health import Health
+from app.services.idempotency import Idempotency
+from app.services.logins import Logins
+from app.services.mailboxes import Mailboxes
+from app.services.sessions import Sessions
+from app.services.states import States
+from app.services.submissions import Submissions
+from app.services.tickets import Tickets
+from app.services.tokens import Tokens
+from app.settings import Settings
+from app.telemetry import get_logger
+from app.workers.delivery import Delivery
+from app.workers.retention import Retention
+from app.workers.supervisor import Supervisor
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A running Postgate."""
+
+    settings: Settings
+    services: Services
+    index: Index
+    store: MailStore
+    mail_servers: MailServers
+
+
+@dataclass(slots=True)
+class _Stores:
+    """What everything else stands on."""
+
+    settings: Settings
+    database: Database
+    bus: LocalBus
+    index: Index
+    log: EventLog
+    store: MailStore
+    vault: Vault
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open the stores, start the workers and the mail servers; close them when the block ends."""
+    async with AsyncExitStack() as stack:
+        stores = await _open_stores(settings, stack)
+        guard = NetGuard(settings.net_allow)
+        backends = AccountBackends(settings, stores.database, stores.index, stores.store, stores.bus, guard)
+        stack.push_async_callback(backends.close)
+        logins = Logins(stores.database)
+        services = _services(stores, backends, logins, guard)
+        backends.servers_of = services.accounts.servers
+        deliveries = Deliveries(stores.database, stores.index, stores.store, stores.bus, settings.domains)
+        await _start_workers(stack, stores, backends, deliveries)
+        servers = _mail_servers(stores, logins, deliveries)
+        await servers.start()
+        stack.push_async_callback(servers.close)
+        yield Runtime(settings, services, stores.index, stores.store, servers)
+        services.draining.set()
+
+
+async def _open_stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
+    database = await open_database(settings)
+    stack.push_async_callback(database.close)
+    bus = LocalBus()
+    index = Index(database, bus)
+    blobs = await asyncio.to_thread(Blobs, settings.data_dir / "blobs")
+    return _Stores(
+        settings,
+        database,
+        bus,
+        index,
+        EventLog(database),
+        MailStore(database, index, blobs),
+        await asyncio.to_thread(Vault.of, settings),
+    )
+
+
+def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard: NetGuard) -> Services:
+    database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
+    tokens = Tokens(database)
+    return Services(
+        settings=settings,
+        tokens=tokens,
+        tickets=Tickets(database, tokens),
+        sessions=Sessions(database, tokens, logins, settings.domains),
+        accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains),
+        mailboxes=Mailboxes(index, backends),
+        states=States(stores.vault),
+        events=Events(stores.log, index, bus),
+        consumers=Consumers(database),
+        submissions=Submissions(database, index, stores.store.blobs, bus),
+        composer=Composer(index, reader),
+        idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
+        health=Health(database),
+        draining=asyncio.Event(),
+    )
+
+
+async def _start_workers(
+    stack: AsyncExitStack, stores: _Stores, backends: AccountBackends, deliveries: Deliveries
+) -> None:
+    """Start what runs unasked. A worker that ends by a fault of ours is logged and started anew."""
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    delivery = Delivery(stores.database, stores.index, stores.store, backends, deliveries, stores.bus)
+    tasks = [group.create_task(one) for one in (delivery.run(),)]
+
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+
+    stack.push_async_callback(stop)
+
+
+def _mail_servers(stores: _Stores, logins: Logins, deliveries: Deliveries) -> MailServers:
+    settings = stores.settings
+    imap = ImapServices(
+        stores.store, stores.index, MailboxViews(stores.database), stores.bus, logins, settings.max_message_bytes
+    )
+    sites = {face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes) for face in Face}
+    return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3))

@@ -1,0 +1,131 @@
+"""Which backend an account has: chosen by its kind, made once, kept with its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from app.backends.imap.backend import ImapBackend
+from app.backends.imap.pool import Hosts, Origin
+from app.backends.local import LocalBackend
+from app.backends.smtp import SmtpSubmission
+from app.cluster.bus import Bus
+from app.db.session import Database
+from app.errors import GatewayError, NotSupported, TimedOut
+from app.mail.backend import MailBackend, Submission
+from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
+from app.security.netguard import NetGuard
+from app.services.account_rows import Servers
+from app.settings import Settings
+
+VERIFY_SECONDS = 10.0
+
+ServersOf = Callable[[AccountId], Awaitable[tuple[AccountKind, Servers]]]
+
+
+class AccountBackends:
+    """See `Backends`. `servers_of` is set once the accounts service, which itself verifies through us, is there."""
+
+    servers_of: ServersOf
+
+    def __init__(
+        self, settings: Settings, database: Database, index: Index, store: MailStore, bus: Bus, guard: NetGuard
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._store = store
+        self._bus = bus
+        self._guard = guard
+        self._tls = ssl.create_default_context()
+        if settings.tls_ca_file is not None:
+            self._tls.load_verify_locations(settings.tls_ca_file)
+        self._hosts = Hosts()
+        self._smarthost = _smarthost(settings)
+        self._open: dict[AccountId, MailBackend] = {}
+        self._submissions: dict[AccountId | None, SmtpSubmission] = {}
+
+    async def of(self, account_id: AccountId) -> MailBackend:
+        found = self._open.get(account_id)
+        if found is None:
+            kind, servers = await self.servers_of(account_id)
+            found = self._open.setdefault(account_id, self._make(account_id, kind, servers))
+        return found
+
+    def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
+        if kind is AccountKind.EMBEDDED:
+            return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
+        if servers.imap is None:
+            raise NotSupported("Accounts of this kind are not offered by this version")
+        return ImapBackend(account_id, self._origin(servers.imap), self._index)
+
+    def _origin(self, login: ServerLogin) -> Origin:
+        return Origin(login, self._guard, self._tls, self._hosts)
+
+    async def submission_of(self, account_id: AccountId) -> Submission:
+        kind, servers = await self.servers_of(account_id)
+        if kind is AccountKind.EMBEDDED:
+            if self._smarthost is None:
+                raise NotSupported("Mail to other domains needs the setting POSTGATE_SMARTHOST")
+            return self._submission(None, self._smarthost)
+        if servers.smtp is None:
+            raise NotSupported("This account has no SMTP server")
+        return self._submission(account_id, servers.smtp)
+
+    def _submission(self, key: AccountId | None, login: ServerLogin) -> SmtpSubmission:
+        if key not in self._submissions:
+            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls)
+        return self._submissions[key]
+
+    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+        attempts = [self._verify_imap(imap)] if imap is not None else []
+        attempts += [self._verify_smtp(smtp)] if smtp is not None else []
+        try:
+            async with asyncio.timeout(VERIFY_SECONDS):
+                await asyncio.gather(*attempts)
+        except TimeoutError:
+            raise TimedOut("The mail server did not answer within 10 s") from None
+
+    async def _verify_imap(self, login: ServerLogin) -> None:
+        session = await self._origin(login).open()
+        await session.close()
+
+    async def _verify_smtp(self, login: ServerLogin) -> None:
+        submission = SmtpSubmission(login, self._guard, self._tls)
+        try:
+            await submission.verify()
+        finally:
+            await submission.close()
+
+    async def forget(self, account_id: AccountId) -> None:
+        backend = self._open.pop(account_id, None)
+        if isinstance(backend, ImapBackend):
+            await backend.close()
+        submission = self._submissions.pop(account_id, None)
+        if submission is not None:
+            await submission.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for account_id in list(self._open):
+            with suppress(GatewayError):
+                await self.forget(account_id)
+        for submission in self._submissions.values():
+            await submission.close()
+
+
+def _smarthost(settings: Settings) -> ServerLogin | None:
+    if settings.smarthost is None:
+        return None
+    host, _, port = settings.smarthost.rpartition(":")
+    password = settings.smarthost_password.get_secret_value() if settings.smarthost_password else ""
+    return ServerLogin(
+        host or settings.smarthost,
+        int(port) if host else 587,
+        TransportSecurity(settings.smarthost_security),
+        settings.smarthost_username or "",
+        password,
+    )

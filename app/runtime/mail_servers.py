@@ -1,0 +1,66 @@
+"""The embedded mail servers: which conversation answers on which port."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from app.errors import InvalidRequest
+from app.servers.conversation import Conversation, Peer
+from app.servers.imap.conversation import ImapConversation
+from app.servers.imap.session import ImapServices
+from app.servers.listener import Admission, Listener
+from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.settings import Settings
+
+Answer = Callable[[Peer], Conversation]
+
+
+class MailServers:
+    """Starts and stops the listeners. `ports` says where each one listens."""
+
+    def __init__(self, settings: Settings, imap: ImapServices, smtp: Callable[[Face], SmtpSite], pop3: Answer) -> None:
+        self._settings = settings
+        self._tls = _server_tls(settings)
+        self._admission = Admission()
+        self._answers: dict[str, Answer] = {
+            "imap": lambda peer: ImapConversation(imap, peer),
+            "pop3": pop3,
+            "submission": lambda peer: SmtpConversation(peer, smtp(Face.SUBMISSION)),
+            "smtp": lambda peer: SmtpConversation(peer, smtp(Face.MX)),
+            "lmtp": lambda peer: SmtpConversation(peer, smtp(Face.LMTP)),
+        }
+        self._listeners: list[Listener] = []
+        self.ports: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Listen on every port that the settings name. OSError where one is taken."""
+        for name, answer in self._answers.items():
+            listener = Listener(name, answer, self._admission, self._tls)
+            self._listeners.append(listener)
+            await self._listen(listener, name, is_implicit_tls=False)
+            if name in ("imap", "pop3", "submission"):
+                await self._listen(listener, f"{name}s", is_implicit_tls=True)
+
+    async def _listen(self, listener: Listener, name: str, *, is_implicit_tls: bool) -> None:
+        port = getattr(self._settings, f"{name}_port")
+        if port is not None:
+            self.ports[name] = await listener.start(self._settings.bind, port, is_implicit_tls=is_implicit_tls)
+
+    async def close(self) -> None:
+        """Let every conversation end what it is doing, then stop."""
+        for listener in self._listeners:
+            await listener.close()
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    """The certificate of the mail servers, None without one. InvalidRequest where it cannot be used."""
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidRequest(f"The certificate of the mail servers cannot be used: {error}") from None
+    return context
