@@ -105,6 +105,12 @@ class Accounts:
         self._seen[account_id] = time.monotonic() + EXISTENCE_SECONDS
         return True
 
+    async def visible_ids(self, caller: Caller) -> list[AccountId]:
+        """The accounts that a caller may use, oldest first."""
+        if caller.account_ids is None:
+            return [AccountId(one) for one in await directory.all_ids(self._database)]
+        return sorted(AccountId(one) for one in await directory.existing(self._database, sorted(caller.account_ids)))
+
     async def sync(self, account_id: AccountId) -> SyncState:
         """How fresh its mail is. AccountNotFound."""
         row = await directory.sync_of(self._database, account_id)

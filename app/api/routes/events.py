@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from app.api.deps import CurrentCaller, ReadableAccount, Services, services_of
 from app.api.problems import problems
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
-from app.api.schemas.mailboxes import MailboxAnswer
+from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId
 from app.mailstore.log import Event
@@ -48,7 +48,7 @@ async def _changes_answer(services: Services, account_id: AccountId, changes: Ch
         created = [orjson.Fragment(one) for one in await services.events.summaries(account_id, list(changes.created))]
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
     mailboxes = await services.events.mailboxes(account_id, named) if named else []
-    shown: dict[str, Any] = {one.id: MailboxAnswer.of(one).model_dump(mode="json") for one in mailboxes}
+    shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}
     return {
         "created": created,
         "updated": [
