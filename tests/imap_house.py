@@ -28,7 +28,12 @@ _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 
 def mail(subject: str, body: str = "Hello.\r\n", **fields: str) -> bytes:
     """A small message; more header fields by name (`List_Id` is List-Id)."""
-    lines = {"From": "Bob <bob@example.test>", "To": USER, "Subject": subject, "Message-ID": f"<{subject}@example.test>"}
+    lines = {
+        "From": "Bob <bob@example.test>",
+        "To": USER,
+        "Subject": subject,
+        "Message-ID": f"<{subject}@example.test>",
+    }
     lines |= {"Date": "Mon, 1 Jan 2024 09:00:00 +0000"}
     lines |= {name.replace("_", "-"): value for name, value in fields.items()}
     header = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
