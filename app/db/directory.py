@@ -26,6 +26,7 @@ COLUMNS = (
     ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms, ACCOUNT.c.servers, ACCOUNT.c.secrets, ACCOUNT.c.created_at_ms,
 )  # fmt: skip
 _ID = ACCOUNT.c.id == bindparam("account_id")
+_ALL: Statement = select(ACCOUNT.c.id).order_by(ACCOUNT.c.id)
 _EXISTING: Statement = select(ACCOUNT.c.id).where(is_one_of(ACCOUNT.c.id, bindparam("ids")))
 _SYNC: Statement = select(ACCOUNT.c.sync_status, ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms).where(_ID)
 _GET: Statement = select(*COLUMNS).where(_ID)
@@ -70,6 +71,11 @@ _LARGE: tuple[Statement, ...] = (
 """Mailboxes go last: as long as one is left, the rest of an account that is gone can be found."""
 _ORPHANS: Statement = select(distinct(MAILBOX.c.account_id)).where(MAILBOX.c.account_id.not_in(select(ACCOUNT.c.id)))
 _BATCH_ROWS = 2_000
+
+
+async def all_ids(reader: Database | Transaction) -> list[str]:
+    """Every account, oldest first."""
+    return [row[0] for row in await reader.rows(_ALL)]
 
 
 async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[str]:

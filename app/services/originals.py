@@ -1,0 +1,61 @@
+"""Reads the message that is answered or forwarded: its text for a quotation, its attachments to go along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.errors import PartNotFound, TooLarge
+from app.mail.backend import Backends
+from app.mail.types import AccountId, BodyPart, Message
+from app.mailstore.index import Index
+from app.mime.compose import Enclosure
+from app.mime.names import attachment_name
+from app.mime.sanitise import Images
+from app.mime.transfer import decode_transfer
+from app.services.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
+from app.services.rendering import attachment_id, attachment_parts, render_body, text_parts
+
+
+class Originals:
+    """See `composing.MessageReader`."""
+
+    def __init__(self, index: Index, backends: Backends) -> None:
+        self._index = index
+        self._backends = backends
+
+    async def readable(self, message: Message) -> ReadableText:
+        structure = await self._structure(message)
+        if structure is None:
+            return ReadableText(None, None)
+        sections = [part.section for part in text_parts(structure).parts]
+        backend = await self._backends.of(message.account_id)
+        contents = await backend.read_parts(message, sections) if sections else {}
+        body = render_body(structure, contents, None, Images.BLOCK)
+        return ReadableText(body.text, body.html)
+
+    async def enclosure(self, account_id: AccountId, message_id: str, attachment: str) -> Enclosure:
+        message = await self._index.message(account_id, message_id)
+        for part in await self._attachments(message):
+            if attachment_id(message.id, part.section) == attachment:
+                return await self._read(message, part)
+        raise PartNotFound
+
+    async def enclosures(self, message: Message) -> Sequence[Enclosure]:
+        parts = await self._attachments(message)
+        if sum(part.size_bytes for part in parts) > ATTACHMENTS_LIMIT_BYTES * 4 // 3:
+            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+        return [await self._read(message, part) for part in parts]
+
+    async def _structure(self, message: Message) -> BodyPart | None:
+        return (await self._index.detail(message.account_id, message.id)).structure
+
+    async def _attachments(self, message: Message) -> list[BodyPart]:
+        structure = await self._structure(message)
+        return [] if structure is None else attachment_parts(structure)
+
+    async def _read(self, message: Message, part: BodyPart) -> Enclosure:
+        backend = await self._backends.of(message.account_id)
+        raw = b"".join([piece async for piece in backend.read_part(message, part.section)])
+        content, _ = decode_transfer(raw, part.encoding)
+        content_id = part.content_id.strip("<> ") if part.content_id else None
+        return Enclosure(attachment_name(part), part.media_type, content, content_id)
