@@ -93,6 +93,8 @@ def decode(raw: bytes, label: str | None) -> Decoded:
     codec = codec_of(label) if label and not (_is_ascii(label) and not raw.isascii()) else None
     if codec is not None:
         text = _strict(raw, codec)
+        if text is not None and codec == "utf-7":
+            text = text.encode("utf-8", "replace").decode()  # the one charset that may hold half a surrogate pair
         return Decoded(text, codec) if text is not None else _mislabelled(raw, codec)
     text = _utf8(raw)
     return Decoded(text, "utf-8", is_guess=not raw.isascii()) if text is not None else _guess(raw)

@@ -8,7 +8,7 @@ from app.mail.types import Envelope, EnvelopeAddress, Overview
 from app.mime.addresses import MAX_ADDRESSES, parse_addresses, readable
 from app.mime.dates import parse_date
 from app.mime.fields import Fields, unfold
-from app.mime.words import BIDI_CONTROLS, clean, decode_words
+from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
 
 MAX_MESSAGE_IDS = 200
 MAX_UNCLEAN_ID_CHARS = 998
@@ -73,7 +73,7 @@ def message_ids(text: str | None) -> tuple[str, ...]:
     """
     if not text:
         return ()
-    found = list(dict.fromkeys(_MESSAGE_ID.findall(text)))
+    found = list(dict.fromkeys(_MESSAGE_ID.findall(as_utf8(text))))
     if len(found) > MAX_MESSAGE_IDS:
         found = found[:1] + found[1 - MAX_MESSAGE_IDS :]
     return tuple(found)
@@ -89,5 +89,6 @@ def spoofing_problems(overview: Overview) -> tuple[str, ...]:
 def _own_message_id(text: str | None) -> str | None:
     if not text:
         return None
+    text = as_utf8(text)
     found = _MESSAGE_ID.search(text)
     return found[0] if found else clean(text[:MAX_UNCLEAN_ID_CHARS]) or None

@@ -12,6 +12,7 @@ from app.mime.words import BIDI_CONTROLS, decode_words
 MAX_NAME_BYTES = 200
 """File systems take 255; a browser adds " (1)" and the like."""
 MAX_EXTENSION_BYTES = 20
+MAX_RAW_CHARS = 4_096
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\u200b-\u200d\u2060]")
 _RESERVED = re.compile(r'[<>:"|?*]')
@@ -65,7 +66,7 @@ def safe_name(name: str) -> str | None:
 
     At most MAX_NAME_BYTES of UTF-8, the extension kept. None where nothing is left.
     """
-    name = unicodedata.normalize("NFC", name[: 4 * MAX_NAME_BYTES] if len(name) <= 4096 else name[-4096:])
+    name = unicodedata.normalize("NFC", name[-MAX_RAW_CHARS:])
     name = BIDI_CONTROLS.sub("", _CONTROLS.sub("", name)).replace("\\", "/")
     name = _RESERVED.sub("_", name.rpartition("/")[2]).strip(" .")
     if _DEVICE.fullmatch(name):

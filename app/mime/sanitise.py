@@ -56,6 +56,7 @@ _ATTRIBUTES = {
     "hr": {"size", "width", "color", "noshade"},
     "bdo": {"dir"},
 }
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
@@ -83,7 +84,7 @@ def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: Reso
     Links open elsewhere and tell no referrer. `cid:` images get what `resolve_cid` says; of other images `data:` ones
     stay, remote ones as `images` says. Never raises; time is linear, markup nests no deeper than 512.
     """
-    document = parse(html[:MAX_HTML_CHARS], positions=False)
+    document = parse(_SURROGATES.sub("\ufffd", html[:MAX_HTML_CHARS]), positions=False)
     document.remove(_DROPPED)
     sources, blocked = _settle_images(document.select("img"), images, resolve_cid)
     body = document.select_one("body") or document

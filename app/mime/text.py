@@ -19,13 +19,14 @@ _FILLER = re.compile(
 _ATTRIBUTION = re.compile(
     r"(?:on|am|le|il|el|op|den) .{6,200} (?:wrote|schrieb|écrit|scritto|escribió|schreef|skrev) ?:", re.IGNORECASE
 )
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _SPACES = re.compile(r"\s+")
 _RULE = re.compile(r"[-_=*~#\s]{3,}")
 
 
 def text_of_html(html: str) -> str:
     """The words of an HTML document laid out as text: nothing hidden in head, script or style, image texts kept."""
-    document = parse(html[:MAX_HTML_CHARS], positions=False)
+    document = parse(_SURROGATES.sub("\ufffd", html[:MAX_HTML_CHARS]), positions=False)
     document.remove(_UNSEEN)
     return document.to_text(_LAYOUT).strip()
 

@@ -177,7 +177,7 @@ def _uu_leniently(line: bytes) -> bytes:
     """A line that is longer than it says, as some encoders pad it: only what it says counts."""
     wanted = ((line[0] - 32 & 63) * 4 + 5) // 3
     try:
-        return binascii.a2b_uu(line[: wanted + 1])
+        return binascii.a2b_uu(line[:wanted])
     except binascii.Error:
         return b""
 

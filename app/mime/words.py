@@ -22,7 +22,7 @@ BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 def decode_words(text: str) -> str:
     """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises."""
     if "=?" not in text:
-        return clean(_as_utf8(text))
+        return clean(as_utf8(text))
     pieces: list[str] = []
     pending: list[bytes] = []
     charset, end = "", 0
@@ -33,12 +33,12 @@ def decode_words(text: str) -> str:
             pieces.append(decode_short(b"".join(pending), charset))
             pending.clear()
         if not is_neighbour:
-            pieces.append(_as_utf8(between))
+            pieces.append(as_utf8(between))
         charset = match[1].lower()
         pending.append(_word_bytes(match[2], match[3]))
         end = match.end()
     pieces.append(decode_short(b"".join(pending), charset))
-    pieces.append(_as_utf8(text[end:]))
+    pieces.append(as_utf8(text[end:]))
     return clean("".join(pieces))
 
 
@@ -61,7 +61,7 @@ def _word_bytes(encoding: str, payload: str) -> bytes:
     return _QUOTED.sub(lambda match: bytes((int(match[1], 16),)), raw.replace(b"_", b" "))
 
 
-def _as_utf8(text: str) -> str:
+def as_utf8(text: str) -> str:
     """Raw 8-bit text: UTF-8 already where it could be, else the escaped bytes are read as windows-1252."""
     if text.isascii() or not _SURROGATES.search(text):
         return text

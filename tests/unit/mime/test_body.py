@@ -1,0 +1,120 @@
+"""What is shown of a message, and what is attached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from app.mail.types import BodyPart
+from app.mime.body import (
+    Protection,
+    choose_body,
+    decode_body,
+    has_attachments,
+    part_at,
+    protections_of,
+    sections_to_fetch,
+)
+from app.mime.structure import parse_structure
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
+
+
+def structure(name: str) -> BodyPart:
+    return parse_structure((CORPUS / f"{name}.eml").read_bytes()).structure
+
+
+def text_of(name: str, section: str) -> tuple[str, tuple[str, ...]]:
+    data = (CORPUS / f"{name}.eml").read_bytes()
+    part = part_at(parse_structure(data).structure, section)
+    assert part is not None
+    assert part.span is not None
+    return decode_body(data[part.span[1] : part.span[2]], part)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "html", "attachments"),
+    [
+        ("cron", ["1"], ["1"], []),
+        ("newsletter", ["1"], ["1"], []),
+        ("gmail-attachment", ["1.1"], ["1.2"], ["2"]),
+        ("outlook-related", ["1.1.1"], ["1.1.2"], ["1.2", "2"]),
+        ("apple-mail-inline-pdf", ["1", "2.1", "4"], ["1", "2.1", "4"], ["3"]),
+        ("google-calendar", ["1.1"], ["1.2"], ["1.3", "2"]),
+        ("mailman-digest", ["1"], ["1"], ["2.1", "2.2"]),
+        ("postfix-bounce", ["1"], ["1"], ["2", "3"]),
+        ("smime-encrypted", [], [], ["1"]),
+        ("pgp-signed", ["1"], ["1"], ["2"]),
+    ],
+)
+def test_parts_are_chosen_as_jmap_chooses_them(
+    name: str, text: list[str], html: list[str], attachments: list[str]
+) -> None:
+    choice = choose_body(structure(name))
+
+    assert [part.section for part in choice.text] == text
+    assert [part.section for part in choice.html] == html
+    assert [part.section for part in choice.attachments] == attachments
+
+
+def test_only_text_is_fetched_each_part_once() -> None:
+    assert sections_to_fetch(structure("apple-mail-inline-pdf")) == ("1", "2.1", "4")
+    assert sections_to_fetch(structure("smime-encrypted")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("cron", False), ("gmail-attachment", True), ("pgp-signed", False), ("postfix-bounce", True)]
+)
+def test_a_signature_is_no_attachment_in_a_readers_eyes(name: str, expected: bool) -> None:
+    assert has_attachments(structure(name)) is expected
+
+
+def test_an_image_that_the_text_shows_is_no_attachment_in_a_readers_eyes() -> None:
+    shown = BodyPart("2", "image/png", content_id="<a@b>", disposition="inline")
+    attached = BodyPart("3", "image/png", content_id="<f_1>", disposition="attachment")
+    html = BodyPart("1", "text/html")
+
+    assert not has_attachments(BodyPart("", "multipart/related", children=(html, shown)))
+    assert has_attachments(BodyPart("", "multipart/mixed", children=(html, attached)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pgp-signed", (Protection.PGP_SIGNED,)),
+        ("smime-encrypted", (Protection.SMIME_ENCRYPTED,)),
+        ("cron", ()),
+    ],
+)
+def test_signatures_and_encryption_are_named(name: str, expected: tuple[Protection, ...]) -> None:
+    assert protections_of(structure(name)) == expected
+
+
+def test_text_is_decoded_with_unix_line_ends() -> None:
+    assert text_of("outlook-related", "1.1.1") == ("报价㐀单见附件。", ())
+    assert text_of("split-encoded-word", "1") == ("こんにちは。\n", ())
+
+
+def test_flowed_text_is_paragraphs_again() -> None:
+    assert text_of("thunderbird-rfc2231", "1")[0].startswith("The minutes of the meeting, à relire, which this para")
+    assert text_of("google-calendar", "1.1")[0] == "You have been invited to Standup."
+
+
+def test_a_guessed_charset_is_a_problem_said() -> None:
+    text, problems = text_of("latin1-headers", "1")
+
+    assert "información" in text
+    assert problems == ("part 1: its charset is a guess (cp1252)",)
+
+
+def test_damaged_base64_is_a_problem_said() -> None:
+    part = BodyPart("2", "text/plain", params=(("charset", "utf-8"),), encoding="base64")
+
+    assert decode_body(b"aGV*sbG8", part) == ("hello", ("part 2: its base64 is damaged",))
+
+
+def test_html_may_name_its_own_charset() -> None:
+    part = BodyPart("1", "text/html", params=(("charset", "us-ascii"),))
+    html = '<html><head><meta charset="windows-1251"></head>Привет'
+
+    assert decode_body(html.encode("cp1251"), part) == (html, ())

@@ -1,0 +1,37 @@
+"""Line ends."""
+
+from __future__ import annotations
+
+import pytest
+from app.mime.lines import normalise_newlines
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"a\nb\n", b"a\r\nb\r\n"),
+        (b"a\r\nb\n", b"a\r\nb\r\n"),
+        (b"a\rb", b"a\r\nb"),
+        (b"a\r\r\nb", b"a\r\n\r\nb"),
+        (b"\n\r", b"\r\n\r\n"),
+        (b"", b""),
+    ],
+)
+def test_bare_line_ends_become_crlf(data: bytes, expected: bytes) -> None:
+    assert normalise_newlines(data) == expected
+
+
+def test_sane_bytes_are_not_copied() -> None:
+    data = b"a\r\nb\r\n"
+
+    assert normalise_newlines(data) is data
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"."])).map(b"".join))
+def test_check_3_no_bare_cr_or_lf_is_left(data: bytes) -> None:
+    normal = normalise_newlines(data)
+
+    assert normal.count(b"\r") == normal.count(b"\n") == normal.count(b"\r\n")
+    assert normalise_newlines(normal) is normal
