@@ -78,7 +78,7 @@ class Session:
         """Connect, log in and agree on extensions. Raises what `open_connection` raises."""
         session = cls(await open_connection(endpoint, credential))
         try:
-            await session._agree()
+            await session.agree()
         except BaseException:
             session.close()
             raise
@@ -115,7 +115,7 @@ class Session:
         """Those that may be used."""
         return frozenset(self.protocol.offered) - frozenset(WANTED) | self.enabled
 
-    async def _agree(self) -> None:
+    async def agree(self) -> None:
         """ENABLE, ID and NAMESPACE in one round trip; a server that refuses one goes without."""
         offered = self.protocol.offered
         wanted = [name for name in WANTED if name in offered] if "ENABLE" in offered else []

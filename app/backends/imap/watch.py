@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from app.backends.imap.connection import Exchange
 from app.backends.imap.listing import list_mailboxes, with_status
@@ -44,8 +44,9 @@ LONGEST_SECONDS = 540.0
 class ImapWatch:
     """A running watch. Signals are merged while nobody takes them, so they never pile up."""
 
-    def __init__(self, session: Session, mailboxes: Iterable[Mailbox]) -> None:
+    def __init__(self, session: Session, mailboxes: Iterable[Mailbox], clock: Callable[[], float]) -> None:
         self._session = session
+        self._clock = clock
         self._known = {mailbox.origin_name: _origin_mailbox(mailbox) for mailbox in mailboxes}
         self._touched: set[str] = set()
         self._status: dict[str, OriginMailbox] = {}
@@ -60,9 +61,11 @@ class ImapWatch:
         return self._mode
 
     @classmethod
-    async def start(cls, session: Session, mailboxes: Iterable[Mailbox]) -> ImapWatch:
+    async def start(
+        cls, session: Session, mailboxes: Iterable[Mailbox], clock: Callable[[], float] = time.monotonic
+    ) -> ImapWatch:
         """Begin by the best strategy. The session is the watch's own from now on. Raises MailServerError."""
-        watch = cls(session, mailboxes)
+        watch = cls(session, mailboxes, clock)
         session.protocol.on_untagged = watch._hear
         session.on_closed(watch._news.set)
         if not await watch._start_notify():
@@ -100,7 +103,7 @@ class ImapWatch:
             case MailboxStatus():
                 self._hear_status(response)
             case ListedMailbox() if not self._is_sweeping:
-                self._next_sweep = min(self._next_sweep, time.monotonic() + NEW_MAILBOX_SWEEP_SECONDS)
+                self._next_sweep = min(self._next_sweep, self._clock() + NEW_MAILBOX_SWEEP_SECONDS)
                 self._be_everywhere()
             case Exists() | Expunged() | Vanished():
                 self._touch(INBOX)
@@ -148,10 +151,10 @@ class ImapWatch:
     async def _wait(self) -> None:
         """Wait until something was heard; sweep when it is time for that."""
         self._raise_if_lost()
-        if self._next_sweep <= time.monotonic():
+        if self._next_sweep <= self._clock():
             await self._sweep()
         if not self._news.is_set():
-            await self._listen(self._next_sweep - time.monotonic())
+            await self._listen(self._next_sweep - self._clock())
         self._raise_if_lost()
         self._news.clear()
 
@@ -182,7 +185,7 @@ class ImapWatch:
         completion = (await self._session.run(asked))[0]
         if completion.status == "OK":
             self._mode = SyncMode.NOTIFY
-            self._next_sweep = time.monotonic() + BACKGROUND_SWEEP_SECONDS
+            self._next_sweep = self._clock() + BACKGROUND_SWEEP_SECONDS
         return completion.status == "OK"
 
     async def _start_selected(self) -> None:
@@ -241,7 +244,7 @@ class ImapWatch:
             rarity = max(1.0, len(self._known) / STATUS_MAILBOXES)
             shortest, longest = (seconds * rarity for seconds in STATUS_SWEEP_SECONDS)
         self._pace = shortest if found else max(shortest, self._pace * 1.5)
-        self._next_sweep = time.monotonic() + min(self._pace, longest, LONGEST_SECONDS)
+        self._next_sweep = self._clock() + min(self._pace, longest, LONGEST_SECONDS)
 
 
 def _origin_mailbox(mailbox: Mailbox) -> OriginMailbox:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from app.backends.imap.listing import USES, list_mailboxes, name_of, path_of
+from app.errors import InvalidRequest
+from app.mail.types import Role
+
+from tests.unit.backends.imap.scripted import scripted_session
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "prefix", "path"),
+    [
+        ("INBOX", ".", "INBOX.", "INBOX"),
+        ("INBOX.Work.Projects", ".", "INBOX.", "Work/Projects"),
+        ("Work/Projects", "/", "", "Work/Projects"),
+        ("Work.a/b", ".", "", "Work/a\u2215b"),
+        ("flat", None, "", "flat"),
+        ("Shared.x", ".", "INBOX.", "Shared/x"),
+    ],
+)
+def test_a_path_reads_the_same_whatever_the_origins_delimiter(
+    name: str, delimiter: str | None, prefix: str, path: str
+) -> None:
+    assert path_of(name, delimiter, prefix) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "delimiter", "prefix", "name"),
+    [
+        ("Work/Projects", ".", "INBOX.", "INBOX.Work.Projects"),
+        ("Work/a\u2215b", ".", "", "Work.a/b"),
+        ("inbox", ".", "INBOX.", "INBOX"),
+        ("../etc", "/", "", "../etc"),
+    ],
+)
+def test_a_name_is_made_of_a_path(path: str, delimiter: str, prefix: str, name: str) -> None:
+    assert name_of(path, delimiter, prefix) == name
+
+
+@pytest.mark.parametrize(("path", "delimiter"), [("a.b", "."), ("a//b", "/"), ("", "/"), ("a/b", None)])
+def test_a_path_that_would_be_another_place_on_the_origin_is_refused(path: str, delimiter: str | None) -> None:
+    with pytest.raises(InvalidRequest):
+        name_of(path, delimiter, "")
+
+
+def test_uses_are_spelled_as_the_rfc_does() -> None:
+    assert USES[Role.SENT] == "\\Sent"
+
+
+async def test_one_command_lists_all_where_the_server_can() -> None:
+    session, server = scripted_session(
+        {
+            "LIST": '* LIST (\\Subscribed \\HasNoChildren) "/" INBOX\r\n'
+            "* STATUS INBOX (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 UNSEEN 1)\r\n"
+            '* LIST (\\Sent) "/" Outgoing\r\n'
+            '* LIST (\\Noselect) "/" Top\r\n'
+            '* LIST (\\NonExistent \\Subscribed) "/" Gone\r\n$ OK done\r\n'
+        },
+        "IMAP4rev1 LIST-EXTENDED LIST-STATUS SPECIAL-USE",
+    )
+
+    found = {one.path: one for one in await list_mailboxes(session)}
+
+    assert server.told == [
+        'LIST "" "*" RETURN (SUBSCRIBED CHILDREN SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY UNSEEN))'
+    ]
+    assert set(found) == {"INBOX", "Outgoing", "Top"}
+    inbox = found["INBOX"]
+    assert (inbox.role, inbox.total, inbox.uid_next, inbox.uid_validity, inbox.unread) == (Role.INBOX, 3, 9, 7, 1)
+    assert inbox.is_subscribed
+    assert (found["Outgoing"].role, found["Outgoing"].is_subscribed) == (Role.SENT, False)
+    assert not found["Top"].is_selectable
+
+
+async def test_list_lsub_and_status_do_where_the_server_has_no_list_status() -> None:
+    session, server = scripted_session(
+        {
+            "LIST": '* LIST () "." INBOX\r\n* LIST () "." INBOX.Trash\r\n* LIST (\\Noselect) "." INBOX.x\r\n$ OK\r\n',
+            "LSUB": '* LSUB () "." INBOX.Trash\r\n$ OK done\r\n',
+            'STATUS "INBOX" ': "* STATUS INBOX (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 UNSEEN 1)\r\n$ OK done\r\n",
+            'STATUS "INBOX.Trash"': "$ NO not now\r\n",
+        }
+    )
+    session.prefix = "INBOX."
+
+    found = {one.path: one for one in await list_mailboxes(session)}
+
+    assert [line.split()[0] for line in server.told] == ["LIST", "LSUB", "STATUS", "STATUS"]
+    assert found["INBOX"].total == 3
+    assert found["INBOX"].is_subscribed
+    assert (found["Trash"].role, found["Trash"].total, found["Trash"].is_subscribed) == (Role.TRASH, None, True)
+    assert not found["x"].is_subscribed

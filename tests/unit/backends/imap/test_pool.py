@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from itertools import islice
+
+import pytest
+from app.backends.imap.pool import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin, Pool, reconnect_delays
+from app.backends.imap.session import Session
+from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Unreachable
+from app.mail.types import ServerLogin, TransportSecurity
+from app.security.netguard import NetGuard
+from app.wire.imap import commands
+
+from tests.unit.backends.imap.scripted import ScriptedServer, scripted_session
+
+
+class Opener:
+    """Opens scripted sessions and remembers them."""
+
+    def __init__(self) -> None:
+        self.servers: list[ScriptedServer] = []
+
+    async def __call__(self) -> Session:
+        session, server = scripted_session()
+        self.servers.append(server)
+        return session
+
+
+async def test_a_connection_is_used_again() -> None:
+    opener = Opener()
+    pool = Pool(opener)
+
+    async with pool.session() as first:
+        pass
+    async with pool.session() as second:
+        pass
+
+    assert first is second
+    await pool.close()
+
+
+async def test_the_connection_with_the_wanted_mailbox_is_preferred() -> None:
+    pool = Pool(Opener())
+    async with pool.session() as one, pool.session() as other:
+        await one.select("Archive")
+        await other.select("INBOX")
+
+    async with pool.session("Archive") as chosen:
+        assert chosen is one
+    async with pool.session("INBOX") as chosen:
+        assert chosen is other
+    await pool.close()
+
+
+async def test_no_more_connections_are_opened_than_the_budget_and_the_next_user_waits() -> None:
+    opener = Opener()
+    pool = Pool(opener, limit=2)
+    used = 0
+
+    async def use() -> None:
+        nonlocal used
+        async with pool.session():
+            used += 1
+            assert used <= 2
+            await asyncio.sleep(0)
+            used -= 1
+
+    await asyncio.gather(*[use() for _ in range(20)])
+
+    assert len(opener.servers) == 2
+    await pool.close()
+
+
+async def test_who_waits_too_long_is_told_to_come_later() -> None:
+    pool = Pool(Opener(), limit=1, wait_seconds=0)
+
+    async with pool.session():
+        with pytest.raises(RateLimited):
+            async with pool.session():
+                pass
+    await pool.close()
+
+
+async def test_who_stops_waiting_takes_no_turn_from_the_next() -> None:
+    pool = Pool(Opener(), limit=1)
+    async with pool.session():
+        quitter = asyncio.ensure_future(pool.session().__aenter__())
+        await asyncio.sleep(0)
+        stayer = asyncio.ensure_future(pool.session().__aenter__())
+        await asyncio.sleep(0)
+        quitter.cancel()
+
+    assert isinstance(await stayer, Session)
+
+
+async def test_a_failed_connect_frees_its_place() -> None:
+    calls = 0
+
+    async def failing_once() -> Session:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unreachable
+        return scripted_session()[0]
+
+    pool = Pool(failing_once, limit=1)
+    with pytest.raises(Unreachable):
+        async with pool.session():
+            pass
+
+    async with pool.session():
+        pass
+    await pool.close()
+
+
+async def test_an_unused_connection_is_closed_after_a_while() -> None:
+    opener = Opener()
+    pool = Pool(opener, idle_seconds=0)
+    async with pool.session() as session:
+        pass
+
+    await session.protocol.wait_closed()
+
+    assert opener.servers[0].told == ["LOGOUT"]
+
+
+async def test_a_lost_connection_is_not_handed_out_again() -> None:
+    opener = Opener()
+    pool = Pool(opener)
+    async with pool.session():
+        pass
+    opener.servers[0].say("* BYE gone\r\n")
+
+    async with pool.session():
+        assert len(opener.servers) == 2
+    await pool.close()
+
+
+async def test_reading_is_tried_again_where_a_used_connection_proves_lost() -> None:
+    opener = Opener()
+    pool = Pool(opener, limit=1)
+    async with pool.session():
+        pass
+    opener.servers[0].script["NOOP"] = "* BYE gone\r\n"
+
+    async def read(session: Session) -> str:
+        await session.do(commands.noop())
+        return "read"
+
+    assert await pool.read(None, read) == "read"
+    await pool.close()
+
+
+async def test_reading_on_a_new_connection_is_tried_once() -> None:
+    pool = Pool(Opener())
+
+    async def read(session: Session) -> None:
+        raise Unreachable
+
+    with pytest.raises(Unreachable):
+        await pool.read(None, read)
+    await pool.close()
+
+
+async def test_a_connection_with_an_abandoned_command_comes_back_when_that_has_ended() -> None:
+    opener = Opener()
+    pool = Pool(opener, limit=1)
+    async with pool.session() as session:
+        opener.servers[0].script["SELECT"] = ""
+        waiting = asyncio.ensure_future(session.select("INBOX"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    coming = asyncio.ensure_future(pool.session().__aenter__())
+    await asyncio.sleep(0)
+    assert not coming.done()
+
+    tag = opener.servers[0].sent.split()[-3].decode()
+    opener.servers[0].say(f"{tag} OK late\r\n")
+
+    assert await coming is session
+
+
+def test_reconnects_wait_longer_and_longer_but_never_more_than_half_a_minute() -> None:
+    assert list(islice(reconnect_delays(lambda low, high: 1.0), 9)) == [0, 1, 2, 4, 8, 16, 30, 30, 30]
+    spread = list(islice(reconnect_delays(), 7))
+    assert 24 <= spread[6] <= 36
+
+
+def test_the_breaker_opens_after_failed_connects_and_closes_with_time() -> None:
+    host = Host()
+    for _ in range(FAILURES_TO_OPEN):
+        host.check(now=0.0)
+        host.note_failure(now=0.0)
+
+    with pytest.raises(Unreachable):
+        host.check(now=OPEN_SECONDS - 0.1)
+    host.check(now=OPEN_SECONDS)
+
+
+def test_one_success_forgets_the_failures() -> None:
+    host = Host()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        host.note_failure(now=0.0)
+    host.note_success()
+    host.note_failure(now=0.0)
+
+    host.check(now=0.0)
+
+
+def test_a_host_has_a_limit_of_connections() -> None:
+    with pytest.raises(RateLimited):
+        Host(limit=3, connections=3).check(now=0.0)
+
+
+def test_hosts_are_told_apart_by_name_and_port() -> None:
+    hosts = Hosts()
+
+    assert hosts.at("Mail.test", 993) is hosts.at("mail.test", 993)
+    assert hosts.at("mail.test", 993) is not hosts.at("mail.test", 143)
+
+
+def origin(hosts: Hosts, guard: NetGuard) -> Origin:
+    login = ServerLogin("127.0.0.1", 993, TransportSecurity.TLS, "u", "p")
+    return Origin(login, guard, ssl.create_default_context(), hosts)
+
+
+async def test_an_address_that_is_not_allowed_is_refused_before_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*args: object) -> Session:
+        raise AssertionError
+
+    monkeypatch.setattr(Session, "open", never)
+    with pytest.raises(AddressNotAllowed):
+        await origin(Hosts(), NetGuard()).open()
+
+
+@pytest.mark.parametrize(("error", "is_counted"), [(Unreachable(), True), (LoginRefused(), False)])
+async def test_the_breaker_counts_failed_connects_and_never_refused_logins(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, is_counted: bool
+) -> None:
+    async def failing(*args: object) -> Session:
+        raise error
+
+    monkeypatch.setattr(Session, "open", failing)
+    hosts = Hosts()
+    subject = origin(hosts, NetGuard.of(["127.0.0.0/8"]))
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(type(error)):
+            await subject.open()
+
+    host = hosts.at("127.0.0.1", 993)
+    assert host.connections == 0
+    with pytest.raises(Unreachable if is_counted else LoginRefused):
+        await subject.open()
+
+
+async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, server = scripted_session()
+
+    async def opening(*args: object) -> Session:
+        return session
+
+    monkeypatch.setattr(Session, "open", opening)
+    hosts = Hosts()
+    await origin(hosts, NetGuard.of(["127.0.0.0/8"])).open()
+    host = hosts.at("127.0.0.1", 993)
+    assert host.connections == 1
+
+    server.say("* BYE gone\r\n")
+
+    assert host.connections == 0

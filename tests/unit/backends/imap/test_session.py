@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pytest
+from app.backends.imap.session import Session
+from app.errors import MailboxNotFound, MessageNotFound, PartNotFound, ServerProtocolError, ServerRefused, Unreachable
+from app.wire.imap import commands
+from app.wire.imap.commands import BodySection, KnownState
+from app.wire.imap.search import All
+from app.wire.imap.sets import SequenceSet
+
+from tests.unit.backends.imap.scripted import SELECTED, ScriptedServer, scripted_session
+
+ONE = SequenceSet.of([1])
+
+
+async def agreed(script: dict[str, str], capabilities: str) -> tuple[Session, ScriptedServer]:
+    session, server = scripted_session(dict(script), capabilities)
+    await session.agree()
+    return session, server
+
+
+async def test_only_what_enabled_confirms_is_believed() -> None:
+    icloud = "IMAP4rev1 ENABLE CONDSTORE QRESYNC IDLE"
+    session, server = await agreed({"ENABLE": "* ENABLED CONDSTORE\r\n$ OK done\r\n"}, icloud)
+
+    assert server.told == ["ENABLE QRESYNC CONDSTORE"]
+    assert not session.has("QRESYNC")
+    assert session.has("CONDSTORE", "IDLE")
+    assert "QRESYNC" not in session.capabilities
+
+
+async def test_extensions_are_agreed_on_in_one_round_trip() -> None:
+    session, server = await agreed(
+        {
+            "ENABLE": "* ENABLED QRESYNC\r\n$ OK\r\n",
+            "ID": "* ID NIL\r\n$ OK\r\n",
+            "NAMESPACE": '* NAMESPACE (("INBOX." ".")) NIL NIL\r\n$ OK\r\n',
+        },
+        "IMAP4rev1 ENABLE QRESYNC ID NAMESPACE",
+    )
+
+    assert [line.split()[0] for line in server.told] == ["ENABLE", "ID", "NAMESPACE"]
+    assert (session.prefix, session.delimiter) == ("INBOX.", ".")
+    assert session.has("QRESYNC")
+
+
+async def test_a_server_that_refuses_to_agree_is_used_as_it_is() -> None:
+    session, _ = await agreed({"ENABLE": "$ BAD what\r\n", "ID": "$ NO\r\n"}, "IMAP4rev1 ENABLE QRESYNC ID")
+
+    assert session.enabled == frozenset()
+
+
+async def test_select_and_fetch_leave_together_and_the_next_fetch_alone() -> None:
+    session, server = scripted_session({"UID FETCH": "* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n$ OK done\r\n"})
+
+    await session.fetch("INBOX", ONE, ["UID", "FLAGS"])
+    assert server.sent.count(b"\r\n") == 2
+    await session.fetch("INBOX", ONE, ["UID", "FLAGS"])
+
+    assert server.told == ['SELECT "INBOX"', "UID FETCH 1 (UID FLAGS)", "UID FETCH 1 (UID FLAGS)"]
+
+
+async def test_a_mailbox_that_is_gone_is_not_found() -> None:
+    session, _ = scripted_session({"SELECT": "$ NO [NONEXISTENT] no\r\n", "UID FETCH": "$ BAD none selected\r\n"})
+
+    with pytest.raises(MailboxNotFound):
+        await session.fetch("Gone", ONE, ["UID"])
+    assert session.selected is None
+
+
+async def test_a_mailbox_that_is_busy_is_not_called_gone() -> None:
+    session, _ = scripted_session({"SELECT": "$ NO [INUSE] locked\r\n"})
+
+    with pytest.raises(ServerRefused):
+        await session.select("INBOX")
+
+
+async def test_a_mailbox_without_uidvalidity_cannot_be_used() -> None:
+    session, _ = scripted_session({"SELECT": "* 3 EXISTS\r\n$ OK selected\r\n"})
+
+    with pytest.raises(ServerProtocolError):
+        await session.select("INBOX")
+
+
+async def test_a_flag_change_told_amid_a_fetch_loses_nothing_that_was_fetched() -> None:
+    session, _ = scripted_session(
+        {"UID FETCH": "* 1 FETCH (UID 1 FLAGS () RFC822.SIZE 7)\r\n* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n$ OK done\r\n"}
+    )
+
+    found = await session.fetch("INBOX", ONE, ["UID", "FLAGS", "RFC822.SIZE"])
+
+    assert (found[1].flags, found[1].size_bytes) == (frozenset({"\\Seen"}), 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("$ OK done\r\n", MessageNotFound),
+        ("* 2 FETCH (UID 2 FLAGS ())\r\n$ OK done\r\n", MessageNotFound),
+        ("* 1 FETCH (UID 1 BODY[9] NIL)\r\n$ OK done\r\n", PartNotFound),
+        ("$ NO no\r\n", ServerRefused),
+        ("* BYE\r\n", Unreachable),
+    ],
+)
+async def test_a_stream_that_cannot_be_says_why(answer: str, error: type[Exception]) -> None:
+    session, _ = scripted_session({"UID FETCH": answer})
+
+    with pytest.raises(error):
+        [chunk async for chunk in session.stream("INBOX", 1, BodySection("9"))]
+
+
+async def test_short_and_long_sections_are_streamed_alike() -> None:
+    for content in (b"", b"short", b"x" * 200_000):
+        literal = b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\n$ OK done\r\n" % (len(content), content)
+        session, _ = scripted_session({"UID FETCH": literal})
+
+        assert b"".join([chunk async for chunk in session.stream("INBOX", 1, BodySection())]) == content
+
+
+async def test_a_stream_given_up_midway_ends_the_connection() -> None:
+    session, server = scripted_session({"UID FETCH": b"* 1 FETCH (UID 1 BODY[] {200000}\r\n" + b"x" * 100_000})
+    stream = session.stream("INBOX", 1, BodySection())
+
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+
+    assert server.is_closed
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "answer", "asked"),
+    [
+        ("IMAP4rev1", "* SEARCH 2 5 3\r\n", "UID SEARCH ALL"),
+        ("IMAP4rev1 ESEARCH", '* ESEARCH (TAG "x") UID ALL 2:3,5\r\n', "UID SEARCH RETURN (ALL) ALL"),
+    ],
+)
+async def test_a_search_reads_both_forms_of_its_answer(capabilities: str, answer: str, asked: str) -> None:
+    session, server = scripted_session({"UID SEARCH": answer + "$ OK done\r\n"}, capabilities)
+
+    assert str(await session.search("INBOX", All())) == "2:3,5"
+    assert server.told[-1] == asked
+
+
+async def test_qresync_parameters_are_sent_only_when_confirmed() -> None:
+    known = KnownState(7, 5)
+    session, server = scripted_session(capabilities="IMAP4rev1 QRESYNC CONDSTORE")
+    await session.select("INBOX", known=known)
+    assert server.told == ['SELECT "INBOX" (CONDSTORE)']
+
+    session, server = scripted_session(capabilities="IMAP4rev1 QRESYNC CONDSTORE", enabled=["QRESYNC"])
+    await session.select("INBOX", known=known)
+    assert server.told == ['SELECT "INBOX" (QRESYNC (7 5))']
+
+
+async def test_leaving_a_mailbox_never_expunges_it() -> None:
+    session, server = scripted_session(capabilities="IMAP4rev1")
+    await session.select("Work")
+    await session.leave_mailbox()
+    assert server.told[-1] == 'SELECT "INBOX"'
+
+    session, server = scripted_session(capabilities="IMAP4rev1 UNSELECT")
+    await session.select("Work")
+    await session.leave_mailbox()
+    assert server.told[-1] == "UNSELECT"
+
+
+async def test_idle_ends_by_done_and_a_refusal_is_told() -> None:
+    session, server = scripted_session({"IDLE": "+ idling\r\n"})
+    idling = await session.begin_idle(10)
+    await session.end_idle(idling)
+    assert server.told == ["IDLE", "DONE"]
+
+    session, _ = scripted_session({"IDLE": "$ NO not here\r\n"})
+    with pytest.raises(ServerRefused):
+        await session.begin_idle(10)
+
+
+async def test_utf8_names_go_as_they_are_after_enable() -> None:
+    session, server = scripted_session(capabilities="IMAP4rev1", enabled=["UTF8=ACCEPT"])
+    await session.select("Müll")
+    assert server.told == ['SELECT "Müll"']
+
+    session, server = scripted_session()
+    await session.select("Müll")
+    assert server.told == ['SELECT "M&APw-ll"']
+
+
+async def test_run_tells_how_each_command_ended() -> None:
+    session, _ = scripted_session({"NOOP": "$ NO busy\r\n", "SELECT": SELECTED})
+
+    noop, capability = await session.run(commands.noop(), commands.capability())
+
+    assert (noop.status, capability.status) == ("NO", "OK")

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+from app.backends.imap import watch as watch_module
+from app.backends.imap.watch import ImapWatch
+from app.errors import MailServerError, Unreachable
+from app.mail.backend import Signal, SyncMode
+from app.mail.types import AccountId, Mailbox, MailboxId, Role
+
+from tests.unit.backends.imap.scripted import Answer, ScriptedServer, scripted_session
+
+ALL = "IMAP4rev1 IDLE NOTIFY LIST-EXTENDED LIST-STATUS"
+
+
+def mailbox(name: str, uid_next: int = 4, total: int = 3, unread: int = 0) -> Mailbox:
+    return Mailbox(
+        id=MailboxId(f"mbx_{name}"),
+        account_id=AccountId("acc_1"),
+        path=name,
+        role=Role.INBOX if name == "INBOX" else None,
+        uid_validity=7,
+        uid_next=uid_next,
+        highest_modseq=0,
+        total=total,
+        unread=unread,
+        is_subscribed=True,
+        is_selectable=True,
+        parent_id=None,
+        origin_name=name,
+        delimiter="/",
+        is_complete=True,
+    )
+
+
+KNOWN = [mailbox("INBOX"), mailbox("Work")]
+
+
+def status(name: str, uid_next: int = 4, total: int = 3) -> str:
+    return f"* STATUS {name} (MESSAGES {total} UIDNEXT {uid_next} UIDVALIDITY 7 UNSEEN 0)\r\n"
+
+
+def listed(*names: str, uid_next: int = 4, total: int = 3) -> str:
+    lines = [f'* LIST (\\Subscribed) "/" {name}\r\n' + status(name, uid_next, total) for name in names]
+    return "".join(lines) + "$ OK done\r\n"
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def started(
+    capabilities: str, script: Mapping[str, Answer] | None = None, clock: Clock | None = None
+) -> tuple[ImapWatch, ScriptedServer, AsyncIterator[Signal]]:
+    answers = {"LIST": listed("INBOX", "Work"), "IDLE": "+ idling\r\n", **(script or {})}
+    session, server = scripted_session(answers, capabilities)
+    watch = await ImapWatch.start(session, KNOWN, clock or Clock())
+    return watch, server, watch.signals()
+
+
+async def soon(signals: AsyncIterator[Signal]) -> Signal:
+    async with asyncio.timeout(5):
+        return await anext(signals)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError
+
+
+async def test_notify_watches_all_mailboxes_on_one_connection_with_none_selected() -> None:
+    watch, server, signals = await started(ALL)
+    assert watch.mode is SyncMode.NOTIFY
+    assert server.told == [
+        "NOTIFY SET STATUS (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
+    ]
+
+    server.say(status("Work", uid_next=5, total=4))
+
+    signal = await soon(signals)
+    assert signal.origin_names == {"Work"}
+    assert [(one.origin_name, one.uid_next, one.total) for one in signal.status] == [("Work", 5, 4)]
+
+
+async def test_signals_are_merged_while_nobody_takes_them() -> None:
+    _, server, signals = await started(ALL)
+    for uid_next in range(5, 1000):
+        server.say(status("Work", uid_next=uid_next) + status("INBOX", uid_next=uid_next))
+
+    signal = await soon(signals)
+
+    assert signal.origin_names == {"INBOX", "Work"}
+    assert {one.uid_next for one in signal.status} == {999}
+
+
+async def test_a_status_that_says_nothing_new_is_no_signal() -> None:
+    _, server, signals = await started(ALL)
+    server.say(status("Work"))
+    server.say(status("INBOX", uid_next=9))
+
+    assert (await soon(signals)).origin_names == {"INBOX"}
+
+
+@pytest.mark.parametrize("said", ['* LIST () "/" New\r\n', "* STATUS New (MESSAGES 1)\r\n", "* STATUS (broken\r\n"])
+async def test_what_is_not_known_may_be_anywhere(said: str) -> None:
+    _, server, signals = await started(ALL)
+
+    server.say(said)
+
+    assert (await soon(signals)).origin_names == frozenset()
+
+
+async def test_an_overflow_of_notify_falls_to_idle() -> None:
+    watch, server, signals = await started(ALL)
+
+    server.say("* OK [NOTIFICATIONOVERFLOW] too much\r\n")
+
+    assert (await soon(signals)).origin_names == frozenset()
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: "IDLE" in server.told)
+    assert watch.mode is SyncMode.IDLE
+    server.say("* 4 EXISTS\r\n")
+    assert (await coming).origin_names == {"INBOX"}
+
+
+async def test_a_refused_notify_falls_to_idle() -> None:
+    watch, _, _ = await started(ALL, {"NOTIFY": "$ NO [BADEVENT] no\r\n"})
+
+    assert watch.mode is SyncMode.IDLE
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "mode"),
+    [
+        ("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", SyncMode.IDLE),
+        ("IMAP4rev1 IDLE", SyncMode.SWEEP),
+        ("IMAP4rev1", SyncMode.POLL),
+    ],
+)
+async def test_the_best_strategy_is_chosen_by_what_is_offered(capabilities: str, mode: SyncMode) -> None:
+    watch, _, _ = await started(capabilities)
+
+    assert watch.mode is mode
+
+
+async def test_idle_hears_of_inbox_and_a_sweep_of_the_others() -> None:
+    clock = Clock()
+    _, server, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", clock=clock)
+    await soon(signals)  # SELECT told of INBOX
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: "IDLE" in server.told)
+    server.say("* 1 FETCH (FLAGS (\\Seen))\r\n")
+    assert (await coming).origin_names == {"INBOX"}
+
+    clock.now += 15
+    server.script["LIST"] = listed("INBOX", "Work", uid_next=8)
+    signal = await soon(signals)
+
+    assert signal.origin_names == {"INBOX", "Work"}
+    assert server.told.count("DONE") == 1
+
+
+async def test_a_mailbox_that_came_or_went_is_found_by_the_sweep() -> None:
+    clock = Clock()
+    _, server, signals = await started(ALL, clock=clock)
+    server.script["LIST"] = listed("INBOX", "Work", "New")
+    clock.now += 300
+
+    assert (await soon(signals)).origin_names == frozenset()
+
+
+async def test_a_server_without_idle_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0)
+    _, server, signals = await started("IMAP4rev1", {"STATUS": "$ OK done\r\n"})
+    await soon(signals)
+    server.script["NOOP"] = "* 4 EXISTS\r\n$ OK done\r\n"
+
+    assert (await soon(signals)).origin_names == {"INBOX"}
+
+
+async def test_an_idle_that_is_refused_is_replaced_by_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, _, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", {"IDLE": "$ NO no\r\n"})
+    await soon(signals)
+    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0)
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: watch.mode is SyncMode.POLL)
+    coming.cancel()
+
+
+@pytest.mark.parametrize("capabilities", [ALL, "IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", "IMAP4rev1"])
+async def test_a_lost_connection_ends_the_signals_by_an_error(capabilities: str) -> None:
+    _, server, signals = await started(capabilities)
+    server.say("* BYE restarting\r\n")
+
+    with pytest.raises(Unreachable):
+        [signal async for signal in signals]
+
+
+async def test_a_sweep_that_is_not_answered_ends_the_watch() -> None:
+    clock = Clock()
+    _, server, signals = await started(ALL, {"LIST": ""}, clock)
+    clock.now += 300
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: server.told[-1].startswith("LIST"))
+
+    server.protocol.drop(Unreachable("silent"))
+
+    with pytest.raises(MailServerError):
+        await coming
+
+
+def test_no_strategy_is_silent_for_ten_minutes() -> None:
+    assert max(watch_module.BACKGROUND_SWEEP_SECONDS, watch_module.LONGEST_SECONDS) <= 540
