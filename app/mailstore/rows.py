@@ -162,26 +162,30 @@ def _addresses_in(value: list[dict[str, str]]) -> tuple[Address, ...]:
 def _structure_to_json(part: BodyPart) -> list[Any]:
     return [
         part.section,
-        part.media_type,
-        part.params,
-        part.content_id,
-        part.description,
-        part.encoding,
+        _safe(part.media_type),
+        _safe_pairs(part.params),
+        _safe(part.content_id),
+        _safe(part.description),
+        _safe(part.encoding),
         part.size_bytes,
         part.lines,
-        part.md5,
-        part.disposition,
-        part.disposition_params,
-        part.language,
-        part.location,
+        _safe(part.md5),
+        _safe(part.disposition),
+        _safe_pairs(part.disposition_params),
+        [_safe(tag) for tag in part.language],
+        _safe(part.location),
         None if part.envelope is None else _envelope_to_json(part.envelope),
         [_structure_to_json(child) for child in part.children],
         part.span,
     ]
 
 
+def _safe_pairs(value: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    return [(_safe_text(name), _safe_text(text)) for name, text in value]
+
+
 def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, text) for name, text in value)
+    return tuple((_unsafe_text(name), _unsafe_text(text)) for name, text in value)
 
 
 def _structure_from_json(value: list[Any]) -> BodyPart:
@@ -189,18 +193,18 @@ def _structure_from_json(value: list[Any]) -> BodyPart:
      language, location, envelope, children, span) = value  # fmt: skip
     return BodyPart(
         section,
-        media_type,
+        _unsafe_text(media_type),
         _pairs(params),
-        content_id,
-        description,
-        encoding,
+        _unsafe(content_id),
+        _unsafe(description),
+        _unsafe_text(encoding),
         size,
         lines,
-        md5,
-        disposition,
+        _unsafe(md5),
+        _unsafe(disposition),
         _pairs(disposition_params),
-        tuple(language),
-        location,
+        tuple(_unsafe_text(tag) for tag in language),
+        _unsafe(location),
         None if envelope is None else _envelope_from_json(envelope),
         tuple(_structure_from_json(child) for child in children),
         None if span is None else (span[0], span[1], span[2]),
@@ -211,7 +215,7 @@ _ENVELOPE_LISTS = ("from_", "sender", "reply_to", "to", "cc", "bcc")
 
 
 def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
-    """Header text may hold raw bytes (surrogates), which JSON can't carry: it goes as latin-1 of its UTF-8."""
+    """As parts' texts, these may hold raw bytes (surrogates), which JSON can't carry: latin-1 of their UTF-8 can."""
     lists = {
         name: [
             [_safe(one.name), _safe(one.route), _safe(one.mailbox), _safe(one.host)] for one in getattr(envelope, name)
@@ -222,12 +226,20 @@ def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
     return lists | {name: _safe(getattr(envelope, name)) for name in texts}
 
 
+def _safe_text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _unsafe_text(text: str) -> str:
+    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
 def _safe(text: str | None) -> str | None:
-    return None if text is None else text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return None if text is None else _safe_text(text)
 
 
 def _unsafe(text: str | None) -> str | None:
-    return None if text is None else text.encode("latin-1").decode("utf-8", "surrogateescape")
+    return None if text is None else _unsafe_text(text)
 
 
 def _addresses_from_json(value: list[list[str | None]]) -> tuple[EnvelopeAddress, ...]:
