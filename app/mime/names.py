@@ -7,7 +7,7 @@ import unicodedata
 
 from app.mail.types import BodyPart
 from app.mime.params import decoded_param
-from app.mime.words import BIDI_CONTROLS, decode_words
+from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
 
 MAX_NAME_BYTES = 200
 """File systems take 255; a browser adds " (1)" and the like."""
@@ -17,6 +17,7 @@ MAX_RAW_CHARS = 4_096
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\u200b-\u200d\u2060]")
 _RESERVED = re.compile(r'[<>:"|?*]')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~{}0-9a-z-]{1,127}/[!#$%&'*+.^_`|~{}0-9a-z-]{1,127}")
 _EXTENSIONS = {
     "text/plain": ".txt",
     "text/html": ".html",
@@ -59,6 +60,17 @@ def download_name(part: BodyPart) -> str:
     """A name to save a part under: the sender's, else one made of its section and type."""
     section = part.section.lower().replace(".", "-") or "0"
     return attachment_name(part) or f"part-{section}{_EXTENSIONS.get(part.media_type, '.bin')}"
+
+
+def content_id_of(part: BodyPart) -> str | None:
+    """A part's Content-ID for people and for `cid:` URLs: without brackets; None where it has none."""
+    text = clean(as_utf8(part.content_id)).strip("<> ") if part.content_id else ""
+    return text or None
+
+
+def media_type_of(part: BodyPart) -> str:
+    """A part's type for an HTTP header: one of another shape, as an origin may tell, is application/octet-stream."""
+    return part.media_type if _MEDIA_TYPE.fullmatch(part.media_type) else "application/octet-stream"
 
 
 def safe_name(name: str) -> str | None:

@@ -15,7 +15,7 @@ MAX_PARAMS = 200
 """Read of one field, pieces of RFC 2231 counted."""
 MAX_VALUE_CHARS = 64 * 1024
 
-_ATOM = r"[^\s()<>@,;:\\\"/\[\]?=]++"
+_ATOM = r"[!#$%&'*+.^_`|~{}0-9A-Za-z-]++"
 _MEDIA_TYPE = re.compile(rf"\s*+({_ATOM})\s*+(?:/\s*+({_ATOM}))?")
 _PARAM = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)\\?"?|([^;]*+))', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)

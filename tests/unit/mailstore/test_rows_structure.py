@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from app.mail.delta import Arrived
 from app.mail.types import AccountId, MailboxId, MessageId
 from app.mailstore.rows import detail_of, detail_values

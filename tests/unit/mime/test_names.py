@@ -6,7 +6,14 @@ import unicodedata
 
 import pytest
 from app.mail.types import BodyPart, Envelope
-from app.mime.names import MAX_NAME_BYTES, attachment_name, download_name, safe_name
+from app.mime.names import (
+    MAX_NAME_BYTES,
+    attachment_name,
+    content_id_of,
+    download_name,
+    media_type_of,
+    safe_name,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,3 +79,19 @@ def test_any_name_is_safe(name: str) -> None:
         assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in safe)
         assert not set(safe) & set('/\\:"')
         assert len(safe.encode()) <= MAX_NAME_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content_id", "expected"),
+    [("<a@b>", "a@b"), ("a@b", "a@b"), ("<caf\udce9\x00>", "café"), ("<>", None), (None, None)],
+)
+def test_a_content_id_is_clean_text_without_brackets(content_id: str | None, expected: str | None) -> None:
+    assert content_id_of(BodyPart("1", "image/png", content_id=content_id)) == expected
+
+
+@pytest.mark.parametrize(
+    "media_type", ["image", "image/\udce9", "a/b\r\nX: y", "a/b; c=d", "/", "a/b/c", "a/" + "b" * 200]
+)
+def test_a_type_of_another_shape_is_opaque(media_type: str) -> None:
+    assert media_type_of(BodyPart("1", media_type)) == "application/octet-stream"
+    assert media_type_of(BodyPart("1", "image/png")) == "image/png"
