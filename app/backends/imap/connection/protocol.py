@@ -215,13 +215,14 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     def _response_done(self, line: bytes) -> None:
         match = _TAGGED.fullmatch(line)
-        exchange = self._waiting.pop(match[1], None) if match else None
+        exchange = self._waiting.get(match[1]) if match else None
         if match is None or exchange is None:
             raise ServerProtocolError("The server answers a command that was not given")
         text = match[3] or b""
         self._learn_capabilities(text)
         if exchange.ends_plaintext and match[2].upper() == b"OK":
             self._end_plaintext()
+        del self._waiting[match[1]]
         exchange.close(text, match[2].decode("ascii").upper())
         if exchange is self._sending:
             self._refuse_go_ahead()

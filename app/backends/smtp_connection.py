@@ -1,0 +1,172 @@
+"""How an SMTP connection begins, on aiosmtplib: connect to a checked address, TLS, login. Its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+import aiosmtplib
+from aiosmtplib import SMTPResponse
+
+from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.errors import (
+    CertificateRefused,
+    LoginRefused,
+    MailServerError,
+    OriginAnswer,
+    ServerProtocolError,
+    ServerRefused,
+    TimedOut,
+    Unreachable,
+)
+from app.mail.types import ServerLogin, TransportSecurity
+from app.security.netguard import NetGuard
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+COMMAND_TIMEOUT_SECONDS = 60.0
+RESPONSE_LIMIT_CHARS = 500
+
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+_CONTINUE = 334
+_LOGGED_IN = 235
+
+
+async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext, client_name: str) -> aiosmtplib.SMTP:
+    """Connect, secure the connection, and log in where there is a user name.
+
+    AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused, ServerProtocolError.
+    """
+    connection = await _connected(await guard.addresses(server.host), server.port)
+    client = aiosmtplib.SMTP(
+        sock=connection,
+        hostname=server.host,
+        local_hostname=client_name,
+        timeout=COMMAND_TIMEOUT_SECONDS,
+        use_tls=server.security is TransportSecurity.TLS,
+        start_tls=False,
+        tls_context=tls,
+    )
+    try:
+        with our_errors():
+            async with asyncio.timeout(2 * CONNECT_TIMEOUT_SECONDS):
+                await client.connect()
+                await client.ehlo()
+                if server.security is TransportSecurity.STARTTLS:
+                    await _start_tls(client)
+        if server.username:
+            await _log_in(client, Credential(server.username, server.password))
+    except BaseException:
+        client.close()
+        connection.close()
+        raise
+    return client
+
+
+async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
+    """A socket connected to the first address that answers."""
+    loop = asyncio.get_running_loop()
+    failure: MailServerError = Unreachable("The mail server has no address")
+    for address in addresses:
+        connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await loop.sock_connect(connection, (address, port))
+        except TimeoutError:
+            connection.close()
+            failure = TimedOut("The mail server did not answer in time")
+        except OSError:
+            connection.close()
+            failure = Unreachable("The mail server refused the connection")
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+    raise failure
+
+
+async def _start_tls(client: aiosmtplib.SMTP) -> None:
+    """Never goes on without TLS. What the server offered before is forgotten, and what it sent ahead (RFC 3207 §4.2)."""
+    if not client.supports_extension("starttls"):
+        raise Unreachable("The mail server does not offer STARTTLS")
+    await client.starttls()
+    await client.ehlo()
+
+
+async def _log_in(client: aiosmtplib.SMTP, credential: Credential) -> None:
+    mechanism = choose(credential, {name.upper() for name in client.server_auth_methods})
+    if mechanism is None:
+        raise LoginRefused("The mail server offers no login that we know")
+    with our_errors():
+        answer = await _exchanged(client, mechanism)
+    if answer.code == _LOGGED_IN:
+        mechanism.finish()
+    elif 500 <= answer.code < 600:
+        raise LoginRefused("The mail server refused the login", origin_of(answer))
+    else:
+        raise ServerRefused("The mail server could not check the login", origin_of(answer))
+
+
+async def _exchanged(client: aiosmtplib.SMTP, mechanism: Mechanism) -> SMTPResponse:
+    """What the server says at the end of a login (RFC 4954 §4)."""
+    initial = mechanism.initial()
+    command = [b"AUTH", mechanism.name.encode()]
+    if initial is not None:
+        command.append(base64.b64encode(initial) or b"=")
+    answer = await client.execute_command(*command)
+    while answer.code == _CONTINUE:
+        challenge = decode_challenge(answer.message.encode("utf-8", "surrogateescape"))
+        if mechanism.is_slow:
+            response = await asyncio.to_thread(mechanism.respond, challenge)
+        else:
+            response = mechanism.respond(challenge)
+        answer = await client.execute_command(base64.b64encode(response))
+    return answer
+
+
+@contextlib.contextmanager
+def our_errors() -> Iterator[None]:
+    """Turn what aiosmtplib raises into MailServerError: Unreachable where the connection is at fault."""
+    try:
+        yield
+    except aiosmtplib.SMTPConnectResponseError as error:
+        raise Unreachable("The mail server takes no connection now") from error
+    except aiosmtplib.SMTPResponseException as error:
+        if error.code < 200 or error.code > 599:
+            raise ServerProtocolError("The mail server's answer cannot be read") from error
+        origin = origin_of(SMTPResponse(error.code, error.message))
+        raise ServerRefused("The mail server refused", origin) from error
+    except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError is one
+        raise _connection_error(error) from error
+
+
+def _connection_error(error: BaseException) -> Unreachable:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CertificateRefused(f"The mail server's certificate is not valid: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError):
+            return Unreachable("The mail server speaks no TLS here")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, TimeoutError):
+        return TimedOut("The mail server did not answer in time")
+    return Unreachable("The connection to the mail server was lost")
+
+
+def explained(answer: SMTPResponse) -> tuple[str | None, str]:
+    """The enhanced code of a reply, where there is one, and its text in one line."""
+    text = _CONTROLS.sub(" ", answer.message.encode("utf-8", "replace").decode())
+    match = _ENHANCED.match(text)
+    if match is None:
+        return None, f"{answer.code} {text}"[:RESPONSE_LIMIT_CHARS]
+    return match[1], text[match.end() :].replace(f" {match[1]} ", " ")[:RESPONSE_LIMIT_CHARS]
+
+
+def origin_of(answer: SMTPResponse) -> OriginAnswer:
+    enhanced_code, text = explained(answer)
+    return OriginAnswer("smtp", text if enhanced_code is None else f"{answer.code} {text}", enhanced_code)
