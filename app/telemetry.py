@@ -47,7 +47,7 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, logging.INFO))
-    for name in ("aioimaplib", "aiosmtplib", "asyncio", "uvicorn", "uvicorn.error"):
+    for name in ("aioimaplib", "aiosmtplib", "alembic", "asyncio", "uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)  # below it they log what is on the wire
 
 

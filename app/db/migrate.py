@@ -51,8 +51,8 @@ async def _is_current(settings: Settings) -> bool:
 
 def migrate(settings: Settings) -> None:
     """Run every migration that is missing. Blocks."""
-    from alembic import command  # noqa: PLC0415 - only a database that is behind pays for it
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
 
     def run(connection: Connection) -> None:
         config = Config(str(_PROJECT / "alembic.ini"))

@@ -34,7 +34,8 @@ _AFTER: Statement = (
 )
 WAITING = ("held", "queued", "deferred")
 """States in which an attempt is still to come."""
-_IS_DUE = and_(SUBMISSION.c.status.in_(WAITING), SUBMISSION.c.due_at_ms <= bindparam("now_ms"))
+_IS_WAITING = or_(*(SUBMISSION.c.status == status for status in WAITING))
+_IS_DUE = and_(_IS_WAITING, SUBMISSION.c.due_at_ms <= bindparam("now_ms"))
 _IS_ABANDONED = and_(SUBMISSION.c.status == "sending", SUBMISSION.c.lease_until_ms < bindparam("now_ms"))
 _IS_UNFILED = and_(
     SUBMISSION.c.status == "sent",
@@ -48,9 +49,7 @@ _DUE: Statement = (
     .order_by(SUBMISSION.c.due_at_ms)
     .limit(bindparam("limit"))
 )
-_NEXT: Statement = (
-    select(SUBMISSION.c.due_at_ms).where(SUBMISSION.c.status.in_(WAITING)).order_by(SUBMISSION.c.due_at_ms).limit(1)
-)
+_NEXT: Statement = select(SUBMISSION.c.due_at_ms).where(_IS_WAITING).order_by(SUBMISSION.c.due_at_ms).limit(1)
 _RENEW: Statement = update(SUBMISSION).where(*_THIS).values(lease_until_ms=bindparam("until_ms"))
 
 

@@ -32,6 +32,8 @@ from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.logins import Logins
 from app.services.mailboxes import Mailboxes
+from app.services.maildrops import Maildrops
+from app.services.originals import Originals
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -40,8 +42,6 @@ from app.services.tokens import Tokens
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
-from app.workers.retention import Retention
-from app.workers.supervisor import Supervisor
 
 log = get_logger(__name__)
 
@@ -121,7 +121,7 @@ def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard:
         events=Events(stores.log, index, bus),
         consumers=Consumers(database),
         submissions=Submissions(database, index, stores.store.blobs, bus),
-        composer=Composer(index, reader),
+        composer=Composer(index, Originals(index, backends)),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database),
         draining=asyncio.Event(),
@@ -131,7 +131,7 @@ def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard:
 async def _start_workers(
     stack: AsyncExitStack, stores: _Stores, backends: AccountBackends, deliveries: Deliveries
 ) -> None:
-    """Start what runs unasked. A worker that ends by a fault of ours is logged and started anew."""
+    """Start what runs unasked; it stops first when all is closed."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
     delivery = Delivery(stores.database, stores.index, stores.store, backends, deliveries, stores.bus)
     tasks = [group.create_task(one) for one in (delivery.run(),)]
@@ -149,4 +149,5 @@ def _mail_servers(stores: _Stores, logins: Logins, deliveries: Deliveries) -> Ma
         stores.store, stores.index, MailboxViews(stores.database), stores.bus, logins, settings.max_message_bytes
     )
     sites = {face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes) for face in Face}
+    pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
     return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3))

@@ -44,6 +44,7 @@ class AccountBackends:
         if settings.tls_ca_file is not None:
             self._tls.load_verify_locations(settings.tls_ca_file)
         self._hosts = Hosts()
+        self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
         self._open: dict[AccountId, MailBackend] = {}
         self._submissions: dict[AccountId | None, SmtpSubmission] = {}
@@ -77,7 +78,7 @@ class AccountBackends:
 
     def _submission(self, key: AccountId | None, login: ServerLogin) -> SmtpSubmission:
         if key not in self._submissions:
-            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls)
+            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls, self._client_name)
         return self._submissions[key]
 
     async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
@@ -91,14 +92,14 @@ class AccountBackends:
 
     async def _verify_imap(self, login: ServerLogin) -> None:
         session = await self._origin(login).open()
-        await session.close()
+        session.close()
 
     async def _verify_smtp(self, login: ServerLogin) -> None:
-        submission = SmtpSubmission(login, self._guard, self._tls)
+        submission = SmtpSubmission(login, self._guard, self._tls, self._client_name)
         try:
             await submission.verify()
         finally:
-            await submission.close()
+            submission.close()
 
     async def forget(self, account_id: AccountId) -> None:
         backend = self._open.pop(account_id, None)
@@ -106,7 +107,7 @@ class AccountBackends:
             await backend.close()
         submission = self._submissions.pop(account_id, None)
         if submission is not None:
-            await submission.close()
+            submission.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,7 +115,7 @@ class AccountBackends:
             with suppress(GatewayError):
                 await self.forget(account_id)
         for submission in self._submissions.values():
-            await submission.close()
+            submission.close()
 
 
 def _smarthost(settings: Settings) -> ServerLogin | None:
