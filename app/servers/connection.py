@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from app.cluster.bus import Waiter
 from app.servers.conversation import ClientLost
@@ -54,9 +55,8 @@ class Connection(asyncio.Protocol):
     # ---- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_LIMIT_BYTES)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
+        self._transport.set_write_buffer_limits(high=WRITE_LIMIT_BYTES)
         on_open, self._on_open = self._on_open, None
         if on_open is not None:  # TLS makes the connection a second time
             on_open(self)
