@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from app.errors import InvalidRequest
-from app.mail.types import Address
+from app.mail.types import Address, BodyPart
 from app.mime import writer
-from app.mime.names import safe_name
+from app.mime.names import attachment_name, content_id_of, media_type_of, safe_name
 from app.mime.params import parse_value
 from app.mime.text import text_of_html
 from app.mime.validate import header_text, validate_address, validate_header, validate_message_id
@@ -22,6 +22,7 @@ MAX_ENCLOSURES = 500
 MAX_OWN_HEADERS = 100
 
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
+_CHARSET = re.compile(r"[A-Za-z0-9_.:-]{1,40}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 
@@ -59,6 +60,20 @@ class Draft:
     headers: tuple[tuple[str, str], ...] = ()
     allow_utf8: bool = False
     """Whether addresses may hold letters beyond ASCII (SMTPUTF8)."""
+
+
+def enclosure_of(part: BodyPart, content: writer.Content) -> Enclosure:
+    """A part of a received message to be sent on: whatever its sender wrote in its header, it can be written."""
+    media_type = media_type_of(part)
+    charset = part.param("charset") or ""
+    if media_type.startswith("multipart/"):
+        media_type = "application/octet-stream"
+    elif media_type.startswith("text/") and _CHARSET.fullmatch(charset):
+        media_type = f"{media_type}; charset={charset}"
+    content_id = content_id_of(part) or ""
+    return Enclosure(
+        attachment_name(part), media_type, content, content_id if _CONTENT_ID.fullmatch(content_id) else None
+    )
 
 
 def compose(draft: Draft) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from urllib.parse import unquote
 
 import nh3
 from turbohtml import Element, Node, Text, parse
@@ -147,7 +148,7 @@ def _settle_images(found: list[Element], images: Images, resolve_cid: ResolveCid
 def _settled(source: str, resolve_cid: ResolveCid | None) -> str | None:
     """The source of an image that comes with the message."""
     if source[:4].lower() == "cid:":
-        return resolve_cid(source[4:].strip().strip("<>")) if resolve_cid is not None else None
+        return resolve_cid(unquote(source[4:]).strip("<> ")) if resolve_cid is not None else None
     return source if _DATA_IMAGE.fullmatch(source) else None
 
 

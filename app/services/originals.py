@@ -8,8 +8,7 @@ from app.errors import PartNotFound, TooLarge
 from app.mail.backend import Backends
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.index import Index
-from app.mime.compose import Enclosure
-from app.mime.names import attachment_name
+from app.mime.compose import Enclosure, enclosure_of
 from app.mime.sanitise import Images
 from app.mime.transfer import decode_transfer
 from app.services.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
@@ -57,5 +56,4 @@ class Originals:
         backend = await self._backends.of(message.account_id)
         raw = b"".join([piece async for piece in backend.read_part(message, part.section)])
         content, _ = decode_transfer(raw, part.encoding)
-        content_id = part.content_id.strip("<> ") if part.content_id else None
-        return Enclosure(attachment_name(part), part.media_type, content, content_id)
+        return enclosure_of(part, content)

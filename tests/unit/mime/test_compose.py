@@ -10,9 +10,9 @@ from email.message import EmailMessage
 
 import pytest
 from app.errors import InvalidRequest
-from app.mail.types import Address
+from app.mail.types import Address, BodyPart
 from app.mime.body import choose_body, decode_body
-from app.mime.compose import Draft, Enclosure, compose, compose_pieces, recipients_of
+from app.mime.compose import Draft, Enclosure, compose, compose_pieces, enclosure_of, recipients_of
 from app.mime.structure import parse_structure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,3 +254,21 @@ def test_any_draft_is_refused_or_comes_back(subject: str, name: str, text: str) 
     assert raw.count(b"\r\n\r\n", 0, raw.index(b"MIME-Version")) == 0
     assert overview.to[0].address == "bob@example.org"
     assert "".join(overview.subject.split()) == "".join(subject.split())
+
+
+@pytest.mark.parametrize(
+    ("part", "content_type", "content_id"),
+    [
+        (BodyPart("2", "text/plain", (("charset", "iso-8859-1"),)), "text/plain; charset=iso-8859-1", None),
+        (BodyPart("2", "text/plain", (("charset", "x\r\ny"),)), "text/plain", None),
+        (BodyPart("2", "image/png", content_id="<a@b>"), "image/png", "a@b"),
+        (BodyPart("2", "image/png", content_id="<a b\udce9>"), "image/png", None),
+        (BodyPart("2", "nonsense"), "application/octet-stream", None),
+        (BodyPart("2", "multipart/mixed"), "application/octet-stream", None),
+    ],
+)
+def test_whatever_was_received_can_be_sent_on(part: BodyPart, content_type: str, content_id: str | None) -> None:
+    enclosure = enclosure_of(part, b"x")
+
+    assert (enclosure.content_type, enclosure.content_id) == (content_type, content_id)
+    assert compose(replace(DRAFT, enclosures=(enclosure,)))

@@ -90,7 +90,7 @@ def test_remote_images_come_when_they_are_asked_for() -> None:
 
 
 def test_images_of_the_message_itself_are_found_by_content_id() -> None:
-    html = '<img src="cid:a@b"><img src="CID:%3Cunknown%3E"><img src=cid:>'
+    html = '<img src="cid:a%40b"><img src="CID:%3Cunknown%3E"><img src=cid:>'
 
     result = sanitise_html(html, resolve_cid={"a@b": "/v1/me/messages/msg_1/parts/2"}.get)
 
