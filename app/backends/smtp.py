@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiosmtplib
 from aiosmtplib import SMTPResponse
 
-from app.backends.smtp_connection import explained, open_client, our_errors
+from app.backends.smtp_connection import cut, explained, open_client, our_errors
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, Unreachable
 from app.mail.backend import OutgoingMail, RecipientResult, Verdict
 from app.mail.types import ServerLogin
@@ -61,7 +61,7 @@ class SmtpSubmission:
             try:
                 results = await envelope.complete(content, before_content)
             except BaseException:
-                client.close()
+                cut(client)
                 raise
             await self._put_away(client, needs_reset=not envelope.is_delivered)
         results |= refused
@@ -75,7 +75,7 @@ class SmtpSubmission:
         """Close the connections that wait."""
         for client, timer in self._idle.items():
             timer.cancel()
-            client.close()
+            cut(client)
         self._idle.clear()
 
     async def _begin(self, mail: OutgoingMail, recipients: Sequence[str]) -> tuple[aiosmtplib.SMTP, _Envelope]:
@@ -91,7 +91,7 @@ class SmtpSubmission:
         try:
             await envelope.tell(recipients)
         except BaseException:
-            client.close()
+            cut(client)
             raise
         return envelope
 
@@ -111,7 +111,7 @@ class SmtpSubmission:
                 with our_errors():
                     await client.rset()
         except MailServerError:
-            client.close()
+            cut(client)
         self._keep(client)
 
     def _keep(self, client: aiosmtplib.SMTP) -> None:
@@ -121,7 +121,7 @@ class SmtpSubmission:
 
     def _expire(self, client: aiosmtplib.SMTP) -> None:
         self._idle.pop(client, None)
-        client.close()
+        cut(client)
 
 
 class _Envelope:
@@ -225,7 +225,7 @@ class _Envelope:
             with our_errors():
                 return await protocol.read_response(REPLY_TIMEOUT_SECONDS) if protocol is not None else None
         except (Unreachable, ServerProtocolError):
-            self._client.close()
+            cut(self._client)
             return None
 
 

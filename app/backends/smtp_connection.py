@@ -62,10 +62,18 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
         if server.username:
             await _log_in(client, Credential(server.username, server.password))
     except BaseException:
-        client.close()
+        cut(client)
         connection.close()
         raise
     return client
+
+
+def cut(client: aiosmtplib.SMTP) -> None:
+    """Close at once; a TLS connection otherwise waits for the server's goodbye."""
+    transport = client.transport
+    client.close()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
 
 
 async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
@@ -91,7 +99,7 @@ async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
 
 
 async def _start_tls(client: aiosmtplib.SMTP) -> None:
-    """Never goes on without TLS. What the server offered before is forgotten, and what it sent ahead (RFC 3207 §4.2)."""
+    """Never goes on without TLS; forgets what the server offered or sent ahead of it (RFC 3207 §4.2)."""
     if not client.supports_extension("starttls"):
         raise Unreachable("The mail server does not offer STARTTLS")
     await client.starttls()
