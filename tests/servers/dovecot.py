@@ -198,6 +198,11 @@ class Dovecot:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
+    def pid(self) -> int:
+        """The master process; all others are below it."""
+        return self._process.pid
+
+    @property
     def log_tail(self) -> str:
         """The end of Dovecot's log."""
         return self._process.log_tail

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,9 +65,16 @@ class ServerProcess:
     """One server in the foreground of its own process group; `is_ready` is asked until it says so."""
 
     def __init__(
-        self, argv: Sequence[str], *, is_ready: Callable[[], bool], log: Path, user: str | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        is_ready: Callable[[], bool],
+        log: Path,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._argv = list(argv)
+        self._environment = environment
         self._is_ready = is_ready
         self._user = user
         self._running: subprocess.Popen[bytes] | None = None
@@ -83,6 +90,7 @@ class ServerProcess:
                 stdout=sink,
                 stderr=sink,
                 cwd="/",
+                env=self._environment,
                 start_new_session=True,
                 user=self._user,
                 group=self._user,
@@ -111,6 +119,12 @@ class ServerProcess:
             os.killpg(self._running.pid, signal.SIGKILL)
         self._running.wait(STOP_DEADLINE_SECONDS)
         self._running = None
+
+    @property
+    def pid(self) -> int:
+        """The process at the root of the server's tree, which must have been started."""
+        assert self._running is not None
+        return self._running.pid
 
     @property
     def is_running(self) -> bool:
