@@ -237,7 +237,8 @@ class LocalBackend:
             if uid in found
         ]
 
-    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
+    async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
+        del is_anew  # the index is the origin
         return await self._index.known(self._account_id, mailbox.id)
 
     async def changes(self, mailbox: Mailbox) -> Changes:

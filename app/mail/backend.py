@@ -160,8 +160,8 @@ class MailBackend(Protocol):
         """Those messages in batches, in the order of `uids` as far as the origin keeps it."""
         ...
 
-    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
-        """Every UID of the mailbox with its flags and MODSEQ."""
+    async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
+        """Every UID of the mailbox with its flags and MODSEQ. `is_anew`: on a new connection, to make sure."""
         ...
 
     async def changes(self, mailbox: Mailbox) -> Changes:

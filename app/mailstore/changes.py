@@ -374,11 +374,11 @@ class DeltaWriter:
                 setattr(mailbox, name, value)
         if counted.is_complete is not None:
             mailbox.is_complete = counted.is_complete
-        if mailbox.is_complete:
+        if counted.is_complete:  # counted once; from then on each change counts itself
             rows = await self._tx.rows(_COUNTS, account_id=self._account_id, mailbox_id=mailbox.id)
             mailbox.total = len(rows)
             mailbox.unread = sum(SEEN not in row[0].split(" ") for row in rows)
-        else:
+        elif not mailbox.is_complete:
             mailbox.total = mailbox.total if counted.total is None else counted.total
             mailbox.unread = mailbox.unread if counted.unread is None else counted.unread
         mailbox.is_changed = True

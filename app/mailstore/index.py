@@ -57,6 +57,9 @@ _BY_UIDS: Statement = select(*_MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids"))
 )
 _BY_HEADER: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
+_BY_HEADERS: Statement = select(*_MESSAGE_COLUMNS).where(
+    _OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
+)
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
     DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
 )
@@ -291,6 +294,12 @@ class Index:
     async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
         """Messages with this Message-ID, wherever they are."""
         rows = await self._database.rows(_BY_HEADER, account_id=account_id, header=message_id_header)
+        return [message_of(row) for row in rows]
+
+    async def with_headers(self, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
+        """Messages with one of these Message-IDs, wherever they are, in no order."""
+        headers = json_list(list(message_id_headers))
+        rows = await self._database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
         return [message_of(row) for row in rows]
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:

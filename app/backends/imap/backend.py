@@ -221,6 +221,7 @@ class ImapBackend:
         within = None if below_uid is None else SequenceSet.of_ranges([(1, below_uid - 1)] if below_uid > 1 else [])
 
         async def read(session: Session) -> Sequence[Arrived]:
+            await session.refresh(name)
             uids = (await reading.uids_of(session, name, within))[::-1][:count]
             return [
                 _arrived(mailbox, row, session) async for batch in reading.rows(session, name, uids) for row in batch
@@ -233,13 +234,17 @@ class ImapBackend:
             async for batch in reading.rows(session, mailbox.origin_name, uids):
                 yield [_arrived(mailbox, row, session) for row in batch]
 
-    async def scan(self, mailbox: Mailbox) -> Mapping[int, Known]:
+    async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Mapping[int, Known]:
+            await session.refresh(name)
             return _known(await reading.flags_of(session, name, await reading.uids_of(session, name)))
 
-        return await self._pool.read(name, read)
+        if not is_anew:
+            return await self._pool.read(name, read)
+        async with self._pool.session(name, is_new=True) as session:
+            return await read(session)
 
     async def changes(self, mailbox: Mailbox) -> Changes:
         known = KnownState(mailbox.uid_validity, mailbox.highest_modseq)

@@ -79,7 +79,7 @@ async def uids_of(session: Session, name: str, within: SequenceSet | None = None
 
 async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncIterator[list[Row]]:
     """Rows in batches of ROWS_AT_ONCE, in the order of `uids`; the next batch is on its way while one is read."""
-    await session.ensure(name)
+    noop = await session.begin_refresh(name)
     batches = [uids[start : start + ROWS_AT_ONCE] for start in range(0, len(uids), ROWS_AT_ONCE)]
     items = row_items(session)
     coming: list[Exchange] = []
@@ -87,6 +87,8 @@ async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncIterato
         for index, batch in enumerate(batches):
             while len(coming) < 2 and index + len(coming) < len(batches):
                 coming.append(await session.begin_fetch(SequenceSet.of(batches[index + len(coming)]), items))
+            if noop is not None and index == 0:
+                (await session.protocol.settle(noop)).check()
             completion = (await session.protocol.settle(coming.pop(0))).check()
             yield await _rows_of(session, completion, batch)
     finally:

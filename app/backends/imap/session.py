@@ -196,6 +196,24 @@ class Session:
         assert self.selected is not None
         return self.selected
 
+    async def begin_refresh(self, name: str) -> Exchange | None:
+        """Have the mailbox selected as it is now: a NOOP to be settled later where it was selected before.
+
+        A session's view of its mailbox grows between commands alone: Dovecot answers a FETCH of new UIDs with nothing.
+        """
+        if self.selected is None or self.selected.name != name:
+            await self.select(name)
+            return None
+        exchange = self._exchange(commands.noop())
+        await self.protocol.submit(exchange)
+        return exchange
+
+    async def refresh(self, name: str) -> None:
+        """The same, and wait for it."""
+        noop = await self.begin_refresh(name)
+        if noop is not None:
+            (await self.protocol.settle(noop)).check()
+
     async def leave_mailbox(self) -> None:
         """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges."""
         if self.selected is not None:
