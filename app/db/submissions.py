@@ -53,6 +53,9 @@ _NEXT: Statement = select(SUBMISSION.c.due_at_ms).where(_IS_WAITING).order_by(SU
 _RENEW: Statement = update(SUBMISSION).where(*_THIS).values(lease_until_ms=bindparam("until_ms"))
 
 
+_RELEASE_ALL: Statement = update(SUBMISSION).where(SUBMISSION.c.lease_until_ms > 0).values(lease_until_ms=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A row of table `submission`; see there. `recipients` and `options` are JSON."""
@@ -129,3 +132,12 @@ async def renew(database: Database, submission: Submission, until_ms: int) -> No
         await transaction.execute(_RENEW, account_id=submission.account_id, id=submission.id, until_ms=until_ms)
 
     await database.write(work, is_durable=False)
+
+
+async def release_all(database: Database) -> None:
+    """End every lease: whoever held one is dead, for this process alone works on the database."""
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(_RELEASE_ALL)
+
+    await database.write(work)

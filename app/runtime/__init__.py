@@ -133,7 +133,10 @@ async def _start_workers(
 ) -> None:
     """Start what runs unasked; it stops first when all is closed."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
-    delivery = Delivery(stores.database, stores.index, stores.store, backends, deliveries, stores.bus)
+    is_alone = stores.settings.database_url is None
+    delivery = Delivery(
+        stores.database, stores.index, stores.store, backends, deliveries, stores.bus, is_alone=is_alone
+    )
     tasks = [group.create_task(one) for one in (delivery.run(),)]
 
     async def stop() -> None:

@@ -75,7 +75,11 @@ class Delivery:
         backends: Backends,
         directory: LocalDirectory,
         bus: Bus,
+        *,
+        is_alone: bool,
     ) -> None:
+        """`is_alone`: no other process works on this database."""
+        self._is_alone = is_alone
         self._database = database
         self._index = index
         self._store = store
@@ -86,6 +90,8 @@ class Delivery:
 
     async def run(self) -> None:
         """Look for due submissions whenever one is taken and whenever one falls due."""
+        if self._is_alone:
+            await rows.release_all(self._database)
         with listening(self._bus, SUBMISSIONS) as waiter:
             async with asyncio.TaskGroup() as group:
                 while True:

@@ -126,6 +126,11 @@ class ServerProcess:
         assert self._running is not None
         return self._running.pid
 
+    def wait(self, seconds: float) -> None:
+        """Wait until the program has ended by itself; raises subprocess.TimeoutExpired."""
+        if self._running is not None:
+            self._running.wait(seconds)
+
     @property
     def is_running(self) -> bool:
         """Whether the program was started and has not ended."""

@@ -1,0 +1,32 @@
+"""A running Postgate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgate import Postgate
+
+
+@pytest.fixture
+def postgate(tmp_path: Path) -> Iterator[Postgate]:
+    """The demo, of this test alone."""
+    server = Postgate(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_postgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgate]:
+    """One demo for the tests of a module that don't mind each other."""
+    server = Postgate(tmp_path_factory.mktemp("postgate"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

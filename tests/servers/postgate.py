@@ -1,0 +1,113 @@
+"""Postgate itself as its users run it: a process with the demo, on free ports, that can be killed at a named point."""
+
+from __future__ import annotations
+
+import imaplib
+import json
+import smtplib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from websockets.sync.client import ClientConnection, connect
+
+from tests.servers.process import ServerProcess, free_port
+
+_PORTS = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
+REQUEST_SECONDS = 30.0
+
+
+class Postgate:
+    """`postgate demo` with its data in a folder. `settings` are POSTGATE_* without the prefix."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder = folder
+        self._settings = {f"{name}_PORT": str(free_port()) for name in _PORTS} | settings
+        self._process: ServerProcess | None = None
+        self._demo: dict[str, Any] = {}
+
+    def start(self, fault_point: str | None = None) -> None:
+        """Return when it says `ready`; with a fault point it dies there by SIGKILL."""
+        log = self._folder / f"postgate-{free_port()}.log"
+        settings = self._settings | {"DATA_DIR": str(self._folder / "data")}
+        if fault_point is not None:
+            settings["FAULT_POINT"] = fault_point
+        environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
+        program = Path(sys.executable).with_name("postgate")
+        self._process = ServerProcess(
+            ["/usr/bin/env", *environment, str(program), "demo"], is_ready=_says_ready(log), log=log
+        )
+        self._process.start()
+        self._demo = json.loads((self._folder / "data" / "demo.json").read_text())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running
+
+    @property
+    def log_tail(self) -> str:
+        return self._process.log_tail if self._process else ""
+
+    def wait_until_dead(self, seconds: float = 20.0) -> None:
+        """Wait for a fault point to be reached."""
+        assert self._process is not None
+        self._process.wait(seconds)
+
+    @property
+    def base_url(self) -> str:
+        return str(self._demo["base_url"])
+
+    @property
+    def ports(self) -> dict[str, int]:
+        ports: dict[str, int] = self._demo["ports"]
+        return ports
+
+    @property
+    def key(self) -> str:
+        return str(self._demo["server_key"])
+
+    def user(self, name: str = "alice") -> dict[str, str]:
+        """email, password, account_id"""
+        found: dict[str, str] = next(one for one in self._demo["users"] if one["email"].startswith(name))
+        return found
+
+    def client(self, token: str | None = None) -> httpx2.Client:
+        """An HTTP client with the server key, or with another token."""
+        return httpx2.Client(
+            base_url=self.base_url, headers={"Authorization": f"Bearer {token or self.key}"}, timeout=REQUEST_SECONDS
+        )
+
+    def account_path(self, name: str = "alice") -> str:
+        return f"/v1/accounts/{self.user(name)['account_id']}"
+
+    def stream(self, token: str | None = None) -> ClientConnection:
+        """The WebSocket stream, after its `hello`."""
+        url = self.base_url.replace("http", "ws", 1) + "/v1/stream"
+        headers = {"Authorization": f"Bearer {token or self.key}"}
+        socket = connect(url, additional_headers=headers, subprotocols=["postgate.v1"], max_size=None)  # type: ignore[list-item]
+        assert json.loads(socket.recv(10))["type"] == "hello"
+        return socket
+
+    def imap(self, name: str = "alice") -> imaplib.IMAP4:
+        connection = imaplib.IMAP4("127.0.0.1", self.ports["imap"], timeout=REQUEST_SECONDS)
+        connection.login(self.user(name)["email"], self.user(name)["password"])
+        return connection
+
+    def deliver(self, content: bytes, name: str = "alice") -> None:
+        """By SMTP, as mail from elsewhere."""
+        with smtplib.SMTP("127.0.0.1", self.ports["smtp"], timeout=REQUEST_SECONDS) as connection:
+            connection.sendmail("sender@example.com", [self.user(name)["email"]], content)
+
+
+def _says_ready(log: Path) -> Callable[[], bool]:
+    return lambda: log.exists() and b"\nready\n" in log.read_bytes()
