@@ -80,7 +80,7 @@ def message_ids(text: str | None) -> tuple[str, ...]:
 
 
 def spoofing_problems(overview: Overview) -> tuple[str, ...]:
-    """Tricks with the sender's looks (Mailsploit): direction controls, several authors without a Sender."""
+    """Tricks with the looks of a sender, for people: characters that turn the direction of text."""
     if any(BIDI_CONTROLS.search(address.name + address.address) for address in (*overview.from_, *overview.sender)):
         return ("the sender's name holds characters that change the direction of text",)
     return ()

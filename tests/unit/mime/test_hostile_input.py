@@ -19,7 +19,7 @@ from app.mime.text import preview_of, text_of_html, unflowed
 from app.mime.transfer import decode_transfer
 from app.mime.words import decode_words
 
-SIZE = 300_000
+SIZE = 100_000
 MAX_SECONDS = 2.0
 UNITS = (
     *(
