@@ -125,7 +125,9 @@ async def test_starttls_is_refused_twice_without_a_certificate_and_after_login(h
         assert (await talk.say("STARTTLS"))[0].startswith(b"a BAD")
 
 
-@pytest.mark.parametrize("command", ["SELECT INBOX", 'LIST "" *', "STATUS INBOX (MESSAGES)", "ENABLE CONDSTORE", "IDLE"])
+@pytest.mark.parametrize(
+    "command", ["SELECT INBOX", 'LIST "" *', "STATUS INBOX (MESSAGES)", "ENABLE CONDSTORE", "IDLE"]
+)
 async def test_a_guest_gets_nothing_of_anyone(house: House, command: str) -> None:
     assert (await Talk.start(house).say(command))[0].startswith(b"a BAD This command is only possible after login")
 
