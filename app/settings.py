@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, separated by commas; tokens may allow more."
     )
+    requests_per_minute: int = Field(
+        6000, ge=1, description="Requests a minute that an account token, and an account by all its tokens, may make."
+    )
     max_message_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest message that is taken, in bytes.")
     event_retention_days: int = Field(7, ge=1, description="How long events can be resumed, in days.")
     event_retention_count: int = Field(100_000, ge=1000, description="How many events an account keeps at most.")

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 
 from app.api import problems
-from app.api.middleware import MePaths
+from app.api.middleware import Edge, MePaths
 from app.api.routes import ROUTERS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -28,5 +28,6 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Edge)
     app.add_middleware(MePaths)
     return app

@@ -8,7 +8,7 @@ alike. `Access.scope` can be read without a request, and a test holds every rout
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Path
@@ -23,6 +23,7 @@ from app.services.consumers import Consumers
 from app.services.events import Events
 from app.services.health import Health
 from app.services.idempotency import Idempotency
+from app.services.limits import RateLimits
 from app.services.mailboxes import Mailboxes
 from app.services.sessions import Sessions
 from app.services.states import States
@@ -33,6 +34,7 @@ from app.settings import Settings
 
 __all__ = [
     "CALLER_KEY",
+    "RATES_KEY",
     "AdminCaller",
     "AdministeredAccount",
     "Caller",
@@ -54,6 +56,8 @@ __all__ = [
 ]
 
 CALLER_KEY = "postgate.caller"
+RATES_KEY = "postgate.rates"
+"""Where a request's scope carries what authentication found."""
 """Where the caller of a request is kept, or put by one who knows it already."""
 
 
@@ -76,6 +80,7 @@ class Services:
     draining: asyncio.Event
     """Set when the process is about to end: streams say goodbye."""
     idempotency: Idempotency
+    limits: RateLimits = field(default_factory=RateLimits)
 
 
 def services_of(connection: HTTPConnection) -> Services:
@@ -94,6 +99,7 @@ async def authenticate(connection: HTTPConnection) -> Caller:
     caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
     connection.scope[CALLER_KEY] = caller
+    connection.scope[RATES_KEY] = services.limits.hit(caller, services.settings.requests_per_minute)
     return caller
 
 

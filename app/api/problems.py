@@ -176,6 +176,8 @@ def _escaped(step: object) -> str:
 
 def _of_framework(error: HTTPException) -> Response:
     """404 of an unknown path, 405, and what the framework itself refuses."""
+    if isinstance(error.__cause__, GatewayError):  # ours, met while the framework read the body
+        return problem_response(error.__cause__)
     if error.status_code == 405:
         response = problem_response(MethodNotAllowed())
         response.headers.update(error.headers or {})

@@ -20,15 +20,15 @@ class NotReady(GatewayError):
 
 
 class Health:
-    """`draining` is set when the process begins to end."""
+    """`is_draining` is set when the process begins to end."""
 
-    def __init__(self, database: Database, draining: asyncio.Event) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._draining = draining
+        self.is_draining = False
 
     async def check(self) -> None:
         """Raises NotReady."""
-        if self._draining.is_set():
+        if self.is_draining:
             raise NotReady("The process is ending")
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):

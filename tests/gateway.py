@@ -1,0 +1,126 @@
+"""The HTTP API on a store in a temporary folder, called without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from app.api.application import create_api
+from app.api.deps import Services
+from app.backends.local import LocalBackend
+from app.mail.backend import MailBackend, Submission
+from app.mail.types import AccountId, ServerLogin
+from app.security.netguard import NetGuard
+from app.security.vault import Vault
+from app.services.accounts import Accounts
+from app.services.callers import Scope, TokenKind
+from app.services.events import Events
+from app.services.health import Health
+from app.services.idempotency import Idempotency
+from app.services.mailboxes import Mailboxes
+from app.services.sessions import Sessions
+from app.services.states import States
+from app.services.tickets import Tickets
+from app.services.tokens import TokenOrder, Tokens
+from app.settings import Settings
+from fastapi import FastAPI
+
+from tests.house import House, open_house
+
+DOMAIN = "demo.test"
+MASTER_KEY = bytes(range(32))
+
+
+class FakeBackends:
+    """Local accounts as they are; `refusal` is what every login at a remote server ends with."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.refusal: Exception | None = None
+        self.verified: list[tuple[ServerLogin | None, ServerLogin | None]] = []
+        self.forgotten: list[AccountId] = []
+
+    async def of(self, account_id: AccountId) -> MailBackend:
+        house = self._house
+        return LocalBackend(account_id, house.store, house.index, house.database, house.bus)
+
+    async def submission_of(self, account_id: AccountId) -> Submission:
+        raise NotImplementedError
+
+    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+        self.verified.append((imap, smtp))
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def forget(self, account_id: AccountId) -> None:
+        self.forgotten.append(account_id)
+
+
+def client_of(app: FastAPI, headers: dict[str, str]) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://postgate.test", headers=headers)
+
+
+async def _no_names(host: str) -> list[str]:
+    raise OSError(host)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """`admin` calls with a server key that may do everything."""
+
+    house: House
+    services: Services
+    backends: FakeBackends
+    app: FastAPI
+    admin: httpx2.AsyncClient
+    folder: Path
+
+    async def token(self, *account_ids: AccountId, scopes: Sequence[Scope] = (Scope.MAIL_READ,), **limits: Any) -> str:
+        """The secret of a new account token."""
+        order = TokenOrder(TokenKind.ACCOUNT, frozenset(scopes), account_ids=account_ids, **limits)
+        return (await self.services.tokens.create(order))[1]
+
+    def client(self, secret: str | None, **headers: str) -> httpx2.AsyncClient:
+        """A client with this token; to be used without closing."""
+        authorization = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        return client_of(self.app, {**authorization, **headers})
+
+
+@asynccontextmanager
+async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
+    """A Gateway whose services of the directory are real; those of messages and sending are not there."""
+    async with open_house(folder) as house:
+        backends = FakeBackends(house)
+        services = _services(house, backends, Settings(data_dir=folder, domains=(DOMAIN,), **settings))
+        app = create_api()
+        app.state.services = services
+        key = TokenOrder(TokenKind.SERVER, frozenset(Scope))
+        _, secret = await services.tokens.create(key)
+        yield Gateway(house, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
+
+
+def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:
+    database, vault = house.database, Vault([MASTER_KEY])
+    guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
+    tokens = Tokens(database)
+    here: dict[str, Any] = {
+        "settings": settings,
+        "draining": asyncio.Event(),
+        "health": Health(database),
+        "tokens": tokens,
+        "tickets": Tickets(database, tokens),
+        "sessions": Sessions(database, tokens, house.logins, settings.domains),
+        "accounts": Accounts(database, house.store, backends, house.logins, vault, house.bus, guard, settings.domains),
+        "mailboxes": Mailboxes(house.index, backends),
+        "states": States(vault),
+        "events": Events(house.log, house.index, house.bus),
+        "idempotency": Idempotency(database, vault, is_alone=True),
+    }
+    required = [field.name for field in fields(Services) if field.default_factory is MISSING]
+    whole: dict[str, Any] = {name: here.get(name) for name in required}
+    return Services(**whole)

@@ -1,0 +1,169 @@
+"""What every request meets: problems, origins, bounds, rights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from app.api.problems import STATUSES, kinds_of_problem, status_of
+from app.errors import GatewayError
+from app.services.callers import Scope
+
+from tests.gateway import Gateway
+
+PAGE = "https://app.example.com"
+
+
+async def test_every_kind_of_problem_has_a_page(gateway: Gateway) -> None:
+    anyone = gateway.client(None)
+    for code, kind in kinds_of_problem().items():
+        page = await anyone.get(f"/v1/problems/{code}")
+        assert (page.json()["code"], page.json()["status"]) == (code, status_of(kind))
+    assert (await anyone.get("/v1/problems/nothing")).status_code == 404
+
+
+def test_every_error_has_a_status() -> None:
+    assert STATUSES[GatewayError] == 500
+    assert {status_of(kind) for kind in kinds_of_problem().values()} == set(STATUSES.values())
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_problems(gateway: Gateway) -> None:
+    lost = await gateway.admin.get("/v1/nowhere")
+    wrong = await gateway.admin.put("/v1/accounts")
+
+    assert (lost.status_code, lost.json()["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["Allow"]
+    assert {one.headers["content-type"] for one in (lost, wrong)} == {"application/problem+json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "malformed_request"),
+        (b"\xff\xfe", "application/json", 400, "malformed_request"),
+        (b"[" * 100_000, "application/json", 400, "malformed_request"),
+        (b"", "application/json", 422, "invalid_request"),
+        (b"[]", "application/json", 422, "invalid_request"),
+        (b"null", "application/json", 422, "invalid_request"),
+        (b"name=x", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"<a/>", "application/xml", 415, "unsupported_media_type"),
+        (b'{"scopes": ["admin"], "name": "' + b"x" * 2_000_000 + b'"}', "application/json", 413, "too_large"),
+    ],
+)
+async def test_a_body_that_cannot_be_taken_is_told_so(
+    gateway: Gateway, body: bytes, content_type: str, status: int, code: str
+) -> None:
+    refused = await gateway.admin.post("/v1/tokens", content=body, headers={"Content-Type": content_type})
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+
+
+async def test_a_body_without_a_length_is_bounded_too(gateway: Gateway) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 65536
+
+    refused = await gateway.admin.post("/v1/tokens", content=endless(), headers={"Content-Type": "application/json"})
+
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+
+
+async def test_a_parameter_that_is_wrong_is_named(gateway: Gateway) -> None:
+    for value in ("0", "501", "x", "1.5"):
+        refused = await gateway.admin.get("/v1/accounts", params={"limit": value})
+        assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "limit")
+
+
+async def test_check_11_a_cursor_of_another_list_is_refused(gateway: Gateway) -> None:
+    for name in ("a", "b", "c"):
+        await gateway.house.add_account(f"{name}@demo.test")
+    cursor = (await gateway.admin.get("/v1/accounts", params={"limit": 1})).json()["next_cursor"]
+
+    for path, text in (
+        ("/v1/tokens", cursor),
+        ("/v1/accounts", cursor[:-1]),
+        ("/v1/accounts", "x.y"),
+        ("/v1/accounts", ""),
+    ):
+        refused = await gateway.admin.get(path, params={"cursor": text})
+        assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "cursor")
+
+
+async def test_a_fault_of_ours_says_nothing_of_itself(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("canary-secret")
+
+    monkeypatch.setattr(type(gateway.services.accounts), "page", broken)
+    with caplog.at_level(logging.DEBUG):
+        failed = await gateway.admin.get("/v1/accounts")
+
+    assert (failed.status_code, failed.json()["code"]) == (500, "internal_error")
+    assert "canary" not in failed.text + caplog.text
+
+
+async def test_a_preflight_is_answered_for_origins_of_the_install_and_of_tokens(gateway: Gateway) -> None:
+    ann = await gateway.house.add_account("ann@demo.test")
+    ask = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    anyone = gateway.client(None)
+    await gateway.token(ann, origins=(PAGE,))
+
+    allowed = await anyone.options("/v1/me/mailboxes", headers=ask)
+    refused = await anyone.options("/v1/me/mailboxes", headers={**ask, "Origin": "https://evil.example"})
+
+    assert allowed.status_code == 204
+    assert allowed.headers["access-control-allow-origin"] == PAGE
+    assert allowed.headers["access-control-allow-headers"] == "authorization"
+    assert refused.status_code == 403
+    assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_check_10_a_token_works_from_its_own_pages_alone(gateway: Gateway) -> None:
+    ann = await gateway.house.add_account("ann@demo.test")
+    client = gateway.client(await gateway.token(ann, origins=(PAGE,)))
+
+    own = await client.get("/v1/me", headers={"Origin": PAGE})
+    foreign = await client.get("/v1/me", headers={"Origin": "https://evil.example"})
+
+    assert own.status_code == 200
+    assert own.headers["access-control-allow-origin"] == PAGE
+    assert "Origin" in own.headers["vary"]
+    assert foreign.status_code == 403
+    assert "access-control-allow-origin" not in foreign.headers
+    assert (await client.get("/v1/me")).status_code == 200
+
+
+async def test_check_10_a_token_in_the_url_is_no_token(gateway: Gateway) -> None:
+    secret = await gateway.token(await gateway.house.add_account("ann@demo.test"))
+
+    for name in ("token", "access_token", "authorization", "ticket"):
+        assert (await gateway.client(None).get("/v1/me", params={name: secret})).status_code == 401
+
+
+async def test_every_answer_forbids_sniffing_and_storing(gateway: Gateway) -> None:
+    answer = await gateway.admin.get("/v1/accounts")
+
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_the_public_is_told_what_this_is_and_that_it_works(gateway: Gateway) -> None:
+    anyone = gateway.client(None)
+
+    assert (await anyone.get("/v1")).json()["name"] == "Postgate"
+    assert (await anyone.get("/v1/health/live")).json() == {"status": "live"}
+    assert (await anyone.get("/v1/health/ready")).json() == {"status": "ready"}
+    gateway.services.health.is_draining = True
+    assert (await anyone.get("/v1/health/ready")).json()["code"] == "not_ready"
+
+
+async def test_metrics_are_for_administrators(gateway: Gateway) -> None:
+    ann = await gateway.house.add_account("ann@demo.test")
+
+    assert (await gateway.admin.get("/metrics")).text.startswith("# HELP")
+    assert (await gateway.client(None).get("/metrics")).status_code == 401
+    reader = gateway.client(await gateway.token(ann, scopes=list(Scope)[:-1]))
+    assert (await reader.get("/metrics")).status_code == 403

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from tests.gateway import Gateway
+
+
+async def _sign_in(gateway: Gateway) -> dict[str, str]:
+    await gateway.house.add_account("ann@demo.test", "right")
+    answer = await gateway.client(None).post("/v1/session", json={"email": "ann@demo.test", "password": "right"})
+    assert answer.status_code == 201
+    session: dict[str, str] = answer.json()
+    return session
+
+
+async def test_a_user_signs_in_with_the_mailbox_password(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+
+    me = await gateway.client(session["access_token"]).get("/v1/me")
+
+    assert me.json()["id"] == session["account_id"]
+    assert session["expires_in"] == 900
+
+
+async def test_check_17_an_unknown_user_and_a_wrong_password_look_alike(gateway: Gateway) -> None:
+    await gateway.house.add_account("ann@demo.test", "right")
+
+    answers = [
+        await gateway.client(None).post("/v1/session", json={"email": email, "password": "wrong"})
+        for email in ("ann@demo.test", "nobody@demo.test")
+    ]
+
+    assert [one.status_code for one in answers] == [401, 401]
+    assert answers[0].text == answers[1].text
+
+
+async def test_signing_in_with_a_remote_mailbox_is_not_offered_yet(gateway: Gateway) -> None:
+    refused = await gateway.client(None).post("/v1/session", json={"email": "me@example.com", "password": "x"})
+
+    assert (refused.status_code, refused.json()["code"]) == (501, "not_supported")
+
+
+async def test_a_refresh_token_rotates(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+
+    next_ = await gateway.client(None).post("/v1/session/refresh", json={"refresh_token": session["refresh_token"]})
+
+    assert next_.status_code == 200
+    assert next_.json()["refresh_token"] != session["refresh_token"]
+    assert (await gateway.client(next_.json()["access_token"]).get("/v1/me")).status_code == 200
+
+
+async def test_a_refresh_token_that_comes_twice_ends_the_whole_session(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+    anyone = gateway.client(None)
+    order = {"refresh_token": session["refresh_token"]}
+    next_ = (await anyone.post("/v1/session/refresh", json=order)).json()
+
+    assert (await anyone.post("/v1/session/refresh", json=order)).status_code == 401
+
+    for token in (session["access_token"], next_["access_token"]):
+        assert (await gateway.client(token).get("/v1/me")).status_code == 401
+    stolen = {"refresh_token": next_["refresh_token"]}
+    assert (await anyone.post("/v1/session/refresh", json=stolen)).status_code == 401
+
+
+async def test_a_refresh_token_opens_nothing_itself(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+
+    assert (await gateway.client(session["refresh_token"]).get("/v1/me")).status_code == 401
+    access = {"refresh_token": session["access_token"]}
+    assert (await gateway.client(None).post("/v1/session/refresh", json=access)).status_code == 401
+
+
+async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+    client = gateway.client(session["access_token"])
+
+    assert (await client.delete("/v1/session")).status_code == 204
+
+    assert (await client.get("/v1/me")).status_code == 401
+    order = {"refresh_token": session["refresh_token"]}
+    assert (await gateway.client(None).post("/v1/session/refresh", json=order)).status_code == 401
+
+
+async def test_a_token_of_no_session_cannot_sign_out(gateway: Gateway) -> None:
+    assert (await gateway.admin.delete("/v1/session")).status_code == 404
