@@ -11,6 +11,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import aiosmtplib
 from aiosmtplib import SMTPResponse
@@ -208,8 +209,7 @@ class _Envelope:
         protocol = self._client.protocol
         if protocol is None:
             raise Unreachable("The connection to the mail server was lost")
-        transport = protocol.transport
-        assert isinstance(transport, asyncio.WriteTransport)
+        transport = cast("asyncio.WriteTransport", protocol.transport)
         transport.set_write_buffer_limits(high=0)  # so that all has left us when the dot is written
         view, end = memoryview(content), len(content) - 3
         for start in range(0, end, PIECE_BYTES):

@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import aiosmtplib
 from aiosmtplib import SMTPResponse
@@ -70,9 +71,9 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
 
 def cut(client: aiosmtplib.SMTP) -> None:
     """Close at once; a TLS connection otherwise waits for the server's goodbye."""
-    transport = client.transport
+    transport = cast("asyncio.WriteTransport | None", client.transport)  # uvloop's is none by its class
     client.close()
-    if isinstance(transport, asyncio.WriteTransport):
+    if transport is not None:
         transport.abort()
 
 
