@@ -18,15 +18,25 @@ from app.mail.types import AccountId, ServerLogin
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
 from app.services.accounts import Accounts
+from app.services.bulk import Bulk
 from app.services.callers import Scope, TokenKind
+from app.services.composing import Composer
+from app.services.content import Content
 from app.services.events import Events
+from app.services.freshness import Freshness
 from app.services.health import Health
 from app.services.idempotency import Idempotency
+from app.services.imports import Imports
+from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
+from app.services.messages import Messages
+from app.services.originals import Originals
 from app.services.sessions import Sessions
 from app.services.states import States
+from app.services.texts import Texts
 from app.services.tickets import Tickets
 from app.services.tokens import TokenOrder, Tokens
+from app.services.views import Views
 from app.settings import Settings
 from fastapi import FastAPI
 
@@ -104,6 +114,22 @@ async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
         yield Gateway(house, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
 
 
+def _mail_services(house: House, backends: FakeBackends, settings: Settings, states: States) -> dict[str, Any]:
+    index = house.index
+    content, texts = Content(backends, index), Texts(backends, index)
+    messages = Messages(backends, index, content)
+    return {
+        "states": states,
+        "content": content,
+        "views": Views(index, content),
+        "listing": Listing(index, states, Freshness(backends, index), texts),
+        "messages": messages,
+        "bulk": Bulk(backends, index, messages, texts),
+        "imports": Imports(backends, index, messages, settings.max_message_bytes),
+        "composer": Composer(index, Originals(index, backends)),
+    }
+
+
 def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:
     database, vault = house.database, Vault([MASTER_KEY])
     guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
@@ -117,7 +143,7 @@ def _services(house: House, backends: FakeBackends, settings: Settings) -> Servi
         "sessions": Sessions(database, tokens, house.logins, settings.domains),
         "accounts": Accounts(database, house.store, backends, house.logins, vault, house.bus, guard, settings.domains),
         "mailboxes": Mailboxes(house.index, backends),
-        "states": States(vault),
+        **_mail_services(house, backends, settings, States(vault)),
         "events": Events(house.log, house.index, house.bus),
         "idempotency": Idempotency(database, vault, is_alone=True),
     }

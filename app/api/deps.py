@@ -17,19 +17,25 @@ from fastapi.requests import HTTPConnection
 from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.types import AccountId
 from app.services.accounts import Accounts
+from app.services.bulk import Bulk
 from app.services.callers import Caller, Scope
 from app.services.composing import Composer
 from app.services.consumers import Consumers
+from app.services.content import Content
 from app.services.events import Events
 from app.services.health import Health
 from app.services.idempotency import Idempotency
+from app.services.imports import Imports
 from app.services.limits import RateLimits
+from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
+from app.services.messages import Messages
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
 from app.services.tickets import Tickets
 from app.services.tokens import Tokens
+from app.services.views import Views
 from app.settings import Settings
 
 __all__ = [
@@ -72,6 +78,12 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     mailboxes: Mailboxes
+    content: Content
+    views: Views
+    listing: Listing
+    messages: Messages
+    bulk: Bulk
+    imports: Imports
     states: States
     events: Events
     consumers: Consumers

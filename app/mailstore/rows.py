@@ -48,7 +48,8 @@ def flags_of(text: str) -> Flags:
     return frozenset(text.split())
 
 
-def _addresses(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
+def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
+    """Addresses as the API shows them."""
     return [{"name": one.name, "address": one.address} for one in addresses]
 
 
@@ -67,10 +68,10 @@ def summary_of(
         "mailbox_ids": [mailbox_id],
         "thread_id": thread_id,
         "subject": overview.subject,
-        "from": _addresses(overview.from_),
-        "to": _addresses(overview.to),
-        "cc": _addresses(overview.cc),
-        "reply_to": _addresses(overview.reply_to),
+        "from": addresses_to_json(overview.from_),
+        "to": addresses_to_json(overview.to),
+        "cc": addresses_to_json(overview.cc),
+        "reply_to": addresses_to_json(overview.reply_to),
         "date": None if overview.date_ms is None else iso(overview.date_ms),
         "received_at": iso(one.received_at_ms),
         "preview": one.preview,
@@ -115,7 +116,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
 def detail_values(account_id: AccountId, message_id: MessageId, one: Arrived) -> dict[str, Any]:
     """The row of table `detail` for an arrival."""
     has_extra = one.overview.bcc or one.problems
-    extra = orjson.dumps({"bcc": _addresses(one.overview.bcc), "problems": one.problems}) if has_extra else None
+    extra = orjson.dumps({"bcc": addresses_to_json(one.overview.bcc), "problems": one.problems}) if has_extra else None
     return {
         "account_id": account_id,
         "id": message_id,

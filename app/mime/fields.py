@@ -21,8 +21,13 @@ _FOLD = re.compile(rb"[\r\n]+")
 
 def split_fields(block: bytes) -> Fields:
     """The fields of a header block. Lines that are none (an mbox "From " line, garbage) are skipped."""
+    return [(name.lower(), value) for name, value in named_fields(block)]
+
+
+def named_fields(block: bytes) -> Fields:
+    """The same with the names as they are spelled."""
     found = islice(_FIELD.finditer(block[:MAX_HEADER_BYTES]), MAX_FIELDS)
-    return [(match[1].decode("ascii").lower(), match[2]) for match in found]
+    return [(match[1].decode("ascii"), match[2]) for match in found]
 
 
 def unfold(value: bytes) -> str:

@@ -24,21 +24,29 @@ from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpSite
 from app.services.accounts import Accounts
+from app.services.bulk import Bulk
 from app.services.composing import Composer
 from app.services.consumers import Consumers
+from app.services.content import Content
 from app.services.deliveries import Deliveries
 from app.services.events import Events
+from app.services.freshness import Freshness
 from app.services.health import Health
 from app.services.idempotency import Idempotency
+from app.services.imports import Imports
+from app.services.listing import Listing
 from app.services.logins import Logins
 from app.services.mailboxes import Mailboxes
 from app.services.maildrops import Maildrops
+from app.services.messages import Messages
 from app.services.originals import Originals
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
+from app.services.texts import Texts
 from app.services.tickets import Tickets
 from app.services.tokens import Tokens
+from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
@@ -110,6 +118,10 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
 def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard: NetGuard) -> Services:
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database)
+    states = States(stores.vault)
+    texts = Texts(backends, index)
+    content = Content(backends, index)
+    messages = Messages(backends, index, content)
     return Services(
         settings=settings,
         tokens=tokens,
@@ -117,7 +129,13 @@ def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard:
         sessions=Sessions(database, tokens, logins, settings.domains),
         accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains),
         mailboxes=Mailboxes(index, backends),
-        states=States(stores.vault),
+        content=content,
+        views=Views(index, content),
+        listing=Listing(index, states, Freshness(backends, index), texts),
+        messages=messages,
+        bulk=Bulk(backends, index, messages, texts),
+        imports=Imports(backends, index, messages, settings.max_message_bytes),
+        states=states,
         events=Events(stores.log, index, bus),
         consumers=Consumers(database),
         submissions=Submissions(database, index, stores.store.blobs, bus),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.api.routes import accounts, events, mailboxes, problems, service, session, stream, submissions, tokens
+from app.api.routes import (
+    accounts,
+    bulk,
+    content,
+    events,
+    imports,
+    mailboxes,
+    messages,
+    problems,
+    service,
+    session,
+    stream,
+    submissions,
+    tokens,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     service.router,
@@ -13,6 +27,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     session.router,
     accounts.router,
     mailboxes.router,
+    bulk.router,
+    imports.router,
+    messages.router,
+    content.router,
     submissions.router,
     events.router,
     stream.router,

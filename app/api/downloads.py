@@ -1,0 +1,102 @@
+"""Bytes by HTTP: ranges, ETags, HEAD, exact lengths where they are known; streamed in flat memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+
+from app.api.conditions import is_unchanged
+from app.errors import RangeNotSatisfiable
+from app.mail.backend import WHOLE, ByteRange
+from app.mime.disposition import content_disposition
+from app.services.downloads import cut
+
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*")
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+_SAFE = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-site",
+    "Accept-Ranges": "bytes",
+}
+
+
+class Source(Protocol):
+    """Something to download."""
+
+    async def size(self, *, is_needed: bool) -> int | None:
+        """Its size in bytes; None only where finding out is dear and it is not `is_needed`."""
+        ...
+
+    def stream(self, span: ByteRange) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How a download is labelled. It is always an attachment: nothing of a stranger's is shown by a browser."""
+
+    etag: str
+    media_type: str
+    filename: str
+
+
+async def download(request: Request, source: Source, labels: Labels) -> Response:
+    """The answer to GET or HEAD. Several ranges at once are answered by the whole (RFC 9110 §14.2).
+
+    Raises RangeNotSatisfiable, and what reading raises, before anything is sent.
+    """
+    headers = {**_SAFE, "ETag": f'"{labels.etag}"', "Cache-Control": "private, max-age=3600, immutable"}
+    if is_unchanged(request, labels.etag):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = content_disposition(labels.filename, inline=False)
+    wanted = _wanted_range(request, labels.etag)
+    size = await source.size(is_needed=wanted is not None)
+    span, status = WHOLE, 200
+    if wanted is not None and size is not None:
+        span, status = parse_range(wanted, size), 206
+        headers["Content-Range"] = f"bytes {span.start}-{(span.stop or 0) - 1}/{size}"
+        size = (span.stop or 0) - span.start
+    if size is not None:
+        headers["Content-Length"] = str(size)
+    media_type = labels.media_type if _MEDIA_TYPE.fullmatch(labels.media_type) else "application/octet-stream"
+    headers["Content-Type"] = media_type
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    pieces = source.stream(span)
+    if size is not None:
+        pieces = cut(pieces, ByteRange(0, size))
+    first = await anext(pieces, b"")
+    return StreamingResponse(_with_first(first, pieces), status, headers)
+
+
+def parse_range(text: str, size: int) -> ByteRange:
+    """The one range of a Range header (RFC 9110 §14.1.2). RangeNotSatisfiable for one that is none or lies outside."""
+    found = _RANGE.fullmatch(text)
+    if found is None or not (found[1] or found[2]):
+        raise RangeNotSatisfiable(size)
+    if not found[1]:
+        start, stop = max(0, size - int(found[2])), size
+    else:
+        start, stop = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+    if start >= stop:
+        raise RangeNotSatisfiable(size)
+    return ByteRange(start, stop)
+
+
+def _wanted_range(request: Request, etag: str) -> str | None:
+    """The Range header where it counts: in bytes, one range, and of this representation (If-Range)."""
+    text = request.headers.get("range")
+    if text is None or "," in text or not text.lstrip().startswith("bytes"):
+        return None
+    condition = request.headers.get("if-range")
+    return text if condition is None or condition.strip() == f'"{etag}"' else None
+
+
+async def _with_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -1,0 +1,137 @@
+"""Many messages at once: moved, copied, changed, read. Each has its own result; the request as a whole succeeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount, Services, services_of
+from app.api.once import Once, answer_of
+from app.api.problems import problem_of, problems
+from app.api.routes.messages import ORIGIN
+from app.api.schemas.messages import BatchGetRequest, BatchRequest, BulkAnswer, TransferRequest
+from app.errors import (
+    Conflict,
+    IdempotencyRunning,
+    InvalidRequest,
+    MailboxNotFound,
+    MessageNotFound,
+    NotPermitted,
+    TooLarge,
+)
+from app.mail.types import AccountId
+from app.services.bulk import BulkResult, Deletion
+from app.services.callers import Scope
+from app.services.idempotency import Answer, Attempt
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
+
+
+@router.post(
+    "/move",
+    operation_id="moveMessages",
+    response_model=BulkAnswer,
+    responses=problems(MailboxNotFound, Conflict, InvalidRequest, *ORIGIN),
+)
+async def move_messages(
+    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: TransferRequest
+) -> Response:
+    """Move messages to another mailbox of the account. They keep their ids; safe to repeat."""
+    services = services_of(request)
+    return _response(
+        services, account_id, await services.bulk.move(account_id, caller, order.message_ids, order.mailbox_id)
+    )
+
+
+@router.post(
+    "/copy",
+    operation_id="copyMessages",
+    response_model=BulkAnswer,
+    responses=problems(MailboxNotFound, Conflict, IdempotencyRunning, InvalidRequest, *ORIGIN),
+)
+async def copy_messages(
+    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: TransferRequest, once: Once
+) -> Response:
+    """Copy messages to another mailbox of the account: each result tells the id of the copy."""
+    services = services_of(request)
+
+    async def work(attempt: Attempt) -> Answer:
+        result = await services.bulk.copy(
+            account_id, caller, order.message_ids, order.mailbox_id, is_repeated=attempt.is_repeated
+        )
+        return answer_of(200, _content(services, account_id, result))
+
+    return await once.run(work)
+
+
+@router.post(
+    "/batch",
+    operation_id="batchMessages",
+    response_model=BulkAnswer,
+    responses=problems(MailboxNotFound, NotPermitted, Conflict, TooLarge, InvalidRequest, *ORIGIN),
+)
+async def batch_messages(
+    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: BatchRequest
+) -> Response:
+    """Change keywords, move or delete many messages, by id or by filter. To delete needs `mail.delete` too."""
+    services = services_of(request)
+    if order.delete is not None:
+        caller.require(Scope.MAIL_DELETE)
+    ids: list[str] = list(order.message_ids or ())
+    if order.filter is not None:
+        ids = list(await services.bulk.matching(account_id, caller, order.filter.value()))
+    if order.delete is not None:
+        how: Deletion = "permanent" if order.delete == "permanent" else "trash"
+        result = await services.bulk.remove(account_id, caller, ids, how)
+    else:
+        result = await services.bulk.change(account_id, caller, ids, order.change())
+    return _response(services, account_id, result)
+
+
+@router.post(
+    "/batch-get",
+    operation_id="batchGetMessages",
+    response_model=BulkAnswer,
+    responses=problems(InvalidRequest, *ORIGIN),
+)
+async def batch_get_messages(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, order: BatchGetRequest
+) -> Response:
+    """Read many messages by id."""
+    services = services_of(request)
+    seq = await services.events.position(account_id)
+    found = await services.content.messages(account_id, caller, order.message_ids)
+    objects = await services.views.rendered(account_id, caller, found, order.shown())
+    shown = {message.id: one for message, one in zip(found, objects, strict=True)}
+    result = BulkResult(list(dict.fromkeys(order.message_ids)), seq)
+    result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}
+    content = _content(services, account_id, result, {id_: orjson.Fragment(one) for id_, one in shown.items()})
+    return Response(content, media_type="application/json")
+
+
+def _response(services: Services, account_id: AccountId, result: BulkResult) -> Response:
+    return Response(_content(services, account_id, result), media_type="application/json")
+
+
+def _content(
+    services: Services, account_id: AccountId, result: BulkResult, shown: dict[str, orjson.Fragment] | None = None
+) -> bytes:
+    """A BulkAnswer."""
+    results: list[dict[str, Any]] = []
+    for id_ in result.ids:
+        error = result.errors.get(id_)
+        one: dict[str, Any] = {"id": id_, "status": 200}
+        if error is not None:
+            problem = problem_of(error)
+            one |= {"status": problem["status"], "problem": problem}
+        elif id_ in result.new_ids:
+            one["new_id"] = result.new_ids[id_]
+        elif shown is not None:
+            one["message"] = shown[id_]
+        results.append(one)
+    failed = sum(id_ in result.errors for id_ in result.ids)
+    summary = {"ok": len(results) - failed, "failed": failed}
+    state = services.states.issue(account_id, result.seq)
+    return orjson.dumps({"results": results, "summary": summary, "state": state})

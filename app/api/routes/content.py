@@ -1,0 +1,129 @@
+"""What is in a message: its bytes, its header, its body, its parts and attachments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.conditions import etag_headers, is_unchanged, not_modified
+from app.api.deps import CurrentCaller, ReadableAccount, services_of
+from app.api.downloads import Labels, download
+from app.api.problems import problems
+from app.api.routes.messages import NOT_MODIFIED, ORIGIN
+from app.api.schemas.messages import HeaderField, HeaderList
+from app.errors import (
+    InvalidRequest,
+    MessageNotFound,
+    NotSupported,
+    PartNotFound,
+    RangeNotSatisfiable,
+)
+from app.mailstore.rows import overview_in
+from app.mime.fields import named_fields, unfold
+from app.mime.names import download_name
+from app.mime.sanitise import Images, text_as_html
+from app.mime.words import decode_words
+from app.services.downloads import DecodedPart
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
+
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The whole", "content": _BYTES},
+    206: {"description": "The range", "content": _BYTES},
+    **NOT_MODIFIED,
+    **problems(MessageNotFound, PartNotFound, RangeNotSatisfiable, InvalidRequest, *ORIGIN),
+}
+_BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; sandbox allow-popups"
+
+
+@router.head("/raw", operation_id="headRawMessage", response_class=Response, responses=_DOWNLOAD)
+@router.get("/raw", operation_id="getRawMessage", response_class=Response, responses=_DOWNLOAD)
+async def get_raw(request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str) -> Response:
+    """The message as it was received (message/rfc822); by Range too."""
+    content = services_of(request).content
+    message = await content.message(account_id, caller, message_id)
+    subject = overview_in(message.summary).subject.replace("/", "-").replace("\\", "-")[:100]
+    labels = Labels(f"{message.id}-raw", "message/rfc822", f"{subject or 'message'}.eml")
+    return await download(request, await content.raw(message), labels)
+
+
+@router.get("/headers", operation_id="getHeaders", responses=problems(MessageNotFound, *ORIGIN))
+async def get_headers(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str
+) -> HeaderList:
+    """All header fields in order, decoded."""
+    content = services_of(request).content
+    block = await content.header(await content.message(account_id, caller, message_id))
+    return HeaderList(
+        items=[HeaderField(name=name, value=decode_words(unfold(value))) for name, value in named_fields(block)]
+    )
+
+
+@router.get(
+    "/body",
+    operation_id="getBody",
+    response_class=Response,
+    responses={
+        200: {"description": "The body", "content": {"text/html": {}, "text/plain": {}}},
+        **NOT_MODIFIED,
+        **problems(MessageNotFound, NotSupported, InvalidRequest, *ORIGIN),
+    },
+)
+async def get_body(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    format: Annotated[Literal["html", "text"], Query()] = "html",
+    images: Annotated[
+        Literal["block", "inline", "proxy"], Query(description="Images from elsewhere: blocked, or left")
+    ] = "block",
+    quotes: Annotated[Literal["keep", "fold"], Query()] = "keep",
+) -> Response:
+    """The body alone: a sanitised HTML fragment with its own pictures inside, or text."""
+    if images == "proxy" or quotes == "fold":
+        raise NotSupported("images=proxy and quotes=fold are not offered yet")
+    content = services_of(request).content
+    message = await content.message(account_id, caller, message_id)
+    etag = f"{message.id}-{format}-{images}"
+    if is_unchanged(request, etag):
+        return not_modified(etag)
+    body = await content.body(message, Images(images))
+    headers = etag_headers(etag)
+    if format == "text":
+        return Response(body.text, headers=headers, media_type="text/plain")
+    policy = _BODY_POLICY.format(images=" https: http:" if images == "inline" else "")
+    html = body.html if body.html is not None else text_as_html(body.text)
+    return Response(html, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
+
+
+@router.head("/parts/{part}", operation_id="headPart", response_class=Response, responses=_DOWNLOAD)
+@router.get("/parts/{part}", operation_id="getPart", response_class=Response, responses=_DOWNLOAD)
+async def get_part(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, part: str
+) -> Response:
+    """A part by its IMAP section number (`1`, `2.1`), decoded; by Range too."""
+    content = services_of(request).content
+    message = await content.message(account_id, caller, message_id)
+    return await _download_part(request, message.id, await content.part(message, part))
+
+
+@router.head(
+    "/attachments/{attachment_id}", operation_id="headAttachment", response_class=Response, responses=_DOWNLOAD
+)
+@router.get("/attachments/{attachment_id}", operation_id="getAttachment", response_class=Response, responses=_DOWNLOAD)
+async def get_attachment(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, attachment_id: str
+) -> Response:
+    """An attachment, decoded; by Range too."""
+    content = services_of(request).content
+    message = await content.message(account_id, caller, message_id)
+    return await _download_part(request, message.id, await content.attachment(message, attachment_id))
+
+
+async def _download_part(request: Request, message_id: str, decoded: DecodedPart) -> Response:
+    part = decoded.part
+    labels = Labels(f"{message_id}-{part.section.lower()}", part.media_type, download_name(part))
+    return await download(request, decoded, labels)

@@ -1,0 +1,213 @@
+"""Messages of an account: listed, searched, read and changed one at a time."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, if_match, is_unchanged, not_modified
+from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, Services, services_of
+from app.api.problems import problems
+from app.api.schemas.base import Sync
+from app.api.schemas.messages import (
+    ChangeRequest,
+    CountText,
+    GetQuery,
+    ListQuery,
+    Message,
+    MessagePage,
+    SearchRequest,
+)
+from app.errors import (
+    Conflict,
+    InvalidRequest,
+    LoginRefused,
+    MailboxNotFound,
+    MessageNotFound,
+    PreconditionFailed,
+    ServerProtocolError,
+    ServerRefused,
+    StateExpired,
+    TimedOut,
+    Unreachable,
+)
+from app.mail import types
+from app.mail.types import AccountId
+from app.services.callers import Caller
+from app.services.listing import ListOrder, ListPage
+from app.services.messages import Changed
+from app.services.views import SUMMARY, View
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
+ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "As known"}}
+_VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
+
+
+@router.get(
+    "",
+    operation_id="listMessages",
+    response_model=MessagePage,
+    responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
+)
+async def list_messages(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, query: Annotated[ListQuery, Query()]
+) -> Response:
+    """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first."""
+    return await _list(request, account_id, caller, query.order(is_forced=_is_forced(request)), query.shown())
+
+
+@router.post(
+    "/search",
+    operation_id="searchMessages",
+    response_model=MessagePage,
+    responses=problems(MailboxNotFound, StateExpired, InvalidRequest, *ORIGIN),
+)
+async def search_messages(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    search: SearchRequest,
+    count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
+) -> Response:
+    """Messages that a filter finds. Texts in bodies are looked for where the mail lives."""
+    return await _list(request, account_id, caller, search.order(count, is_forced=_is_forced(request)), search.shown())
+
+
+async def _list(request: Request, account_id: AccountId, caller: Caller, order: ListOrder, view: View) -> Response:
+    services = services_of(request)
+    prepared = await services.listing.prepare(account_id, caller, order)
+    state = services.states.issue(account_id, prepared.standing.seq)
+    if is_unchanged(request, state):
+        return not_modified(state)
+    page = await services.listing.page(prepared)
+    items = await services.views.listed(account_id, caller, page.items, view)
+    headers = {"ETag": f'"{state}"', "Cache-Control": PRIVATE}
+    if request.method == "GET" and (page.next_cursor or page.prev_cursor):
+        headers["Link"] = _link(request, page)
+    return Response(_page_bytes(items, page, state), headers=headers, media_type="application/json")
+
+
+def _page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
+    """A MessagePage around prepared objects."""
+    rest: dict[str, Any] = {
+        "next_cursor": page.next_cursor,
+        "prev_cursor": page.prev_cursor,
+        "state": state,
+        "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
+    }
+    if page.total is not None:
+        rest["total"] = page.total
+    return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
+
+
+def _link(request: Request, page: ListPage) -> str:
+    """The Link header (RFC 8288): this list at its other cursors."""
+    cursors = (("next", page.next_cursor), ("prev", page.prev_cursor))
+    links = []
+    for relation, cursor in cursors:
+        if cursor is not None:
+            url = request.url.include_query_params(cursor=cursor)
+            links.append(f'<{url.path}?{url.query}>; rel="{relation}"')
+    return ", ".join(links)
+
+
+def _is_forced(request: Request) -> bool:
+    return "no-cache" in request.headers.get("cache-control", "")
+
+
+@router.get(
+    "/{message_id}",
+    operation_id="getMessage",
+    response_model=Message,
+    responses={**NOT_MODIFIED, **problems(MessageNotFound, InvalidRequest, *ORIGIN)},
+)
+async def get_message(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    query: Annotated[GetQuery, Query()],
+) -> Response:
+    """One message; `view=full` with its body, sanitised, and its attachments."""
+    services, view = services_of(request), query.shown()
+    message = await services.content.message(account_id, caller, message_id)
+    etag = _etag(message, view)
+    if is_unchanged(request, etag):
+        return not_modified(etag)
+    return await _shown(services, caller, message, view, await services.events.position(account_id))
+
+
+@router.patch(
+    "/{message_id}",
+    operation_id="updateMessage",
+    response_model=Message,
+    responses=problems(MessageNotFound, MailboxNotFound, PreconditionFailed, Conflict, InvalidRequest, *ORIGIN),
+)
+async def update_message(
+    request: Request,
+    account_id: ModifiableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    order: ChangeRequest,
+) -> Response:
+    """Change keywords, move it to another mailbox. With If-Match only if it is still as known."""
+    services = services_of(request)
+    changed = await services.messages.change(account_id, caller, message_id, order.change(), _versions(request))
+    return await _after(services, caller, changed)
+
+
+@router.delete(
+    "/{message_id}",
+    operation_id="deleteMessage",
+    response_model=Message,
+    responses={
+        204: {"description": "Removed for good"},
+        **problems(MessageNotFound, PreconditionFailed, InvalidRequest, *ORIGIN),
+    },
+)
+async def delete_message(
+    request: Request,
+    account_id: DeletableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    permanent: Annotated[bool, Query(description="Do not keep it in Trash")] = False,
+) -> Response:
+    """Move a message to Trash; one that is there already, or with `permanent=true`, is removed for good."""
+    services = services_of(request)
+    changed = await services.messages.remove(
+        account_id, caller, message_id, is_permanent=permanent, versions=_versions(request)
+    )
+    if changed.message is None:
+        state = services.states.issue(account_id, changed.seq)
+        return Response(status_code=204, headers={STATE_HEADER: state})
+    return await _after(services, caller, changed)
+
+
+async def _after(services: Services, caller: Caller, changed: Changed) -> Response:
+    assert changed.message is not None
+    return await _shown(services, caller, changed.message, SUMMARY, changed.seq)
+
+
+async def _shown(
+    services: Services, caller: Caller, message: types.Message, view: View, seq: int, status: int = 200
+) -> Response:
+    headers = etag_headers(_etag(message, view)) | {STATE_HEADER: services.states.issue(message.account_id, seq)}
+    content = await services.views.one(message, caller, view)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def _etag(message: types.Message, view: View) -> str:
+    """Its version and view; a preview that was read later makes another representation of the same version."""
+    return f"{message.version}-{view.name}" + ("" if message.preview is not None else "-unread")
+
+
+def _versions(request: Request) -> set[int] | None:
+    """The versions that If-Match names; None where any will do."""
+    tags = if_match(request)
+    if tags is None:
+        return None
+    return {int(found[1]) for tag in tags if (found := _VERSION.fullmatch(tag))}

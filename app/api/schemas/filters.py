@@ -1,0 +1,131 @@
+"""The filter of a search: a tree of conditions. All conditions of one object must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from app.api.schemas.base import Boolean, Id, Integer, RequestModel, Time
+from app.errors import InvalidRequest
+from app.mail import filter as f
+from app.mail.types import flag_of
+
+TEXT_LIMIT_CHARS = 500
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_LIMIT_CHARS, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What is searched for: no control characters, since it may go to a mail server."""
+KEYWORD_PATTERN = r"^[!#$&'+\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,100}$"
+Keyword = Annotated[str, StringConstraints(pattern=KEYWORD_PATTERN)]
+"""`$seen`, `$flagged` … or one of your own: an IMAP atom (RFC 9051 §9), compared without regard to case."""
+
+
+class HeaderCondition(RequestModel):
+    """A header field contains a text; an empty one asks whether the field is there."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[!-9;-~]{1,76}$")]
+    value: Annotated[str, StringConstraints(max_length=TEXT_LIMIT_CHARS, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Conditions(RequestModel):
+    """Conditions on a message. Texts are compared without regard to case."""
+
+    mailbox_id: Id | None = None
+    from_: Text | None = Field(None, alias="from")
+    to: Text | None = None
+    cc: Text | None = None
+    bcc: Text | None = None
+    subject: Text | None = None
+    body: Text | None = Field(None, description="In a text of the message")
+    text: Text | None = Field(None, description="Anywhere in header or body")
+    since: Time | None = Field(None, description="Received at this time or later")
+    before: Time | None = Field(None, description="Received earlier")
+    larger_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
+    smaller_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
+    keyword: Keyword | None = None
+    not_keyword: Keyword | None = None
+    has_attachments: Boolean | None = None
+    message_id_header: Text | None = None
+
+    def leaves(self) -> list[f.Filter]:
+        """A leaf for each condition."""
+        found: list[f.Filter] = []
+        if self.mailbox_id is not None:
+            found.append(f.InMailbox(self.mailbox_id))
+        for name, value in (
+            ("from", self.from_),
+            ("to", self.to),
+            ("cc", self.cc),
+            ("bcc", self.bcc),
+            ("subject", self.subject),
+        ):
+            found += [f.Contains(name, value)] if value is not None else []
+        return found + self._texts() + self._facts()
+
+    def _texts(self) -> list[f.Filter]:
+        given = (("body", self.body), ("text", self.text))
+        return [f.Text(scope, value) for scope, value in given if value is not None]
+
+    def _facts(self) -> list[f.Filter]:
+        found: list[f.Filter] = []
+        if self.since is not None or self.before is not None:
+            found.append(f.ReceivedBetween(_ms(self.since), _ms(self.before)))
+        if self.larger_than is not None or self.smaller_than is not None:
+            found.append(f.SizeBetween(self.larger_than, self.smaller_than))
+        if self.keyword is not None:
+            found.append(f.HasFlag(flag_of(self.keyword)))
+        if self.not_keyword is not None:
+            found.append(f.Not(f.HasFlag(flag_of(self.not_keyword))))
+        if self.has_attachments is not None:
+            found.append(f.HasAttachments(self.has_attachments))
+        if self.message_id_header is not None:
+            found.append(f.MessageIdHeader(self.message_id_header))
+        return found
+
+
+Branches = Annotated[list["FilterInput"], Field(max_length=f.LEAF_LIMIT)]
+
+
+class FilterInput(Conditions):
+    """A filter: conditions, and `all`, `any` or `not` of filters. An empty one matches everything."""
+
+    header: HeaderCondition | None = None
+    all: Branches | None = None
+    any: Branches | None = None
+    not_: FilterInput | None = Field(None, alias="not")
+
+    def value(self, pointer: str = "/filter") -> f.Filter:
+        """The filter tree. InvalidRequest when it is too deep or has too many conditions."""
+        tree = self._tree(1, pointer)
+        if _size(tree) > f.LEAF_LIMIT:
+            raise InvalidRequest.at(pointer, f"It has more than {f.LEAF_LIMIT} conditions")
+        return tree
+
+    def _tree(self, depth: int, pointer: str) -> f.Filter:
+        if depth > f.DEPTH_LIMIT:
+            raise InvalidRequest.at(pointer, f"It is nested more than {f.DEPTH_LIMIT} deep")
+        found = self.leaves()
+        if self.header is not None:
+            found.append(f.Text(f"header:{self.header.name}", self.header.value))
+        for number, one in enumerate(self.all or ()):
+            found.append(one._tree(depth + 1, f"{pointer}/all/{number}"))
+        if self.any is not None:
+            found.append(
+                f.Any(tuple(one._tree(depth + 1, f"{pointer}/any/{number}") for number, one in enumerate(self.any)))
+            )
+        if self.not_ is not None:
+            found.append(f.Not(self.not_._tree(depth + 1, f"{pointer}/not")))
+        return found[0] if len(found) == 1 else f.All(tuple(found))
+
+
+def _size(tree: f.Filter) -> int:
+    match tree:
+        case f.All(of) | f.Any(of):
+            return 1 + sum(_size(one) for one in of)
+        case f.Not(of):
+            return 1 + _size(of)
+        case _:
+            return 1
+
+
+def _ms(time: Time | None) -> int | None:
+    return None if time is None else round(time.timestamp() * 1000)

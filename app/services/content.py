@@ -1,0 +1,215 @@
+"""What is in a message: its body, its parts, its attachments, its header, its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.errors import MessageNotFound, PartNotFound
+from app.mail.backend import Backends, ByteRange, MailBackend
+from app.mail.types import AccountId, BodyPart, Detail, Message
+from app.mailstore.index import Index
+from app.mailstore.rows import addresses_to_json
+from app.mime.body import part_at
+from app.mime.sanitise import Images
+from app.mime.structure import parse_structure
+from app.mime.transfer import decode_transfer
+from app.services.callers import Caller
+from app.services.downloads import DecodedPart, PartSizes, RawMessage
+from app.services.recent import RecentBytes
+from app.services.rendering import (
+    TEXT_PART_LIMIT_BYTES,
+    Body,
+    attachment_id,
+    attachment_object,
+    attachment_parts,
+    cid_resolver,
+    estimated_size,
+    render_body,
+    text_parts,
+)
+
+CACHE_BYTES = 8 * 1024 * 1024
+UNPARSED_LIMIT_BYTES = 1024 * 1024
+"""How much is read of a message whose structure the origin could not tell."""
+INLINE_LIMIT_BYTES = 5 * 1024 * 1024
+"""Pictures of a message that are put into its HTML, together."""
+PADDINGS_LIMIT = 50
+"""Attachments whose exact size is looked up for a list of them."""
+_BIG_BYTES = 64 * 1024
+"""From this size on a body is rendered in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A message with its structure; `local` holds part contents where the structure came from the bytes themselves."""
+
+    message: Message
+    detail: Detail
+    structure: BodyPart
+    local: Mapping[str, bytes] | None = None
+
+
+class Content:
+    """Reads messages. What was rendered is remembered, for the content of a message never changes."""
+
+    def __init__(self, backends: Backends, index: Index) -> None:
+        self._backends = backends
+        self._index = index
+        self._bodies = RecentBytes(CACHE_BYTES)
+        self._sizes = PartSizes()
+
+    async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
+        """A message that the caller may see. MessageNotFound."""
+        message = await self._index.message(account_id, message_id)
+        if not caller.sees_mailbox(message.mailbox_id):
+            raise MessageNotFound
+        return message
+
+    async def messages(self, account_id: AccountId, caller: Caller, ids: Sequence[str]) -> list[Message]:
+        """Those that exist and the caller may see, in the order asked for."""
+        return [one for one in await self._index.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
+
+    # ---- the whole of it, readable
+
+    async def full(self, message: Message, *, has_body: bool = True) -> bytes:
+        """The JSON members that `view=full` adds to a summary but `locations`, without braces.
+
+        Without `has_body` no text is read, and `text` and `html` are not among them.
+        """
+        key = f"{message.id} {has_body:d}"
+        cached = self._bodies.get(key)
+        if cached is None:
+            cached = await self._made(message, has_body=has_body)
+            self._bodies.put(key, cached)
+        return cached
+
+    async def locations(self, message: Message) -> list[dict[str, Any]]:
+        """Where a message is, as the API shows it."""
+        mailbox = await self._index.mailbox(message.account_id, message.mailbox_id)
+        return [{"mailbox_id": mailbox.id, "uid": message.uid, "uid_validity": mailbox.uid_validity}]
+
+    async def _made(self, message: Message, *, has_body: bool) -> bytes:
+        opened = await self._open(message)
+        attachments = attachment_parts(opened.structure)
+        members: dict[str, Any] = {"bcc": addresses_to_json(opened.detail.bcc)}
+        problems: tuple[str, ...] = opened.detail.problems
+        if has_body:
+            prefix = f"/v1/accounts/{message.account_id}/messages/{message.id}/attachments/"
+            resolve = cid_resolver(attachments, lambda part: prefix + attachment_id(message.id, part.section))
+            body = await self._body(opened, resolve)
+            members |= {"text": body.text, "html": body.html}
+            problems += body.problems
+        members["attachments"] = [
+            attachment_object(message.id, part, await self._size(opened, part, is_cheap=number < PADDINGS_LIMIT))
+            for number, part in enumerate(attachments)
+        ]
+        members["problems"] = list(dict.fromkeys(problems))
+        return orjson.dumps(members)[1:-1]
+
+    async def body(self, message: Message, images: Images) -> Body:
+        """The body alone, its own pictures inside the HTML."""
+        opened = await self._open(message)
+        pictures = [one for one in attachment_parts(opened.structure) if one.content_id and _is_picture(one)]
+        urls: dict[str, str] = {}
+        left = INLINE_LIMIT_BYTES
+        backend = await self._backends.of(message.account_id)
+        for part in pictures:
+            if part.size_bytes <= left:
+                left -= part.size_bytes
+                raw = await self._read(backend, opened, part, part.size_bytes)
+                content = base64.b64encode(decode_transfer(raw, part.encoding)[0]).decode()
+                urls[part.section] = f"data:{part.media_type};base64,{content}"
+        return await self._body(opened, cid_resolver(pictures, lambda part: urls.get(part.section)), images)
+
+    async def _body(self, opened: _Opened, resolve: Any, images: Images = Images.BLOCK) -> Body:
+        wanted = text_parts(opened.structure)
+        contents = await self._texts(opened, wanted.parts)
+        if sum(map(len, contents.values())) > _BIG_BYTES:
+            body = await asyncio.to_thread(render_body, opened.structure, contents, resolve, images)
+        else:
+            body = render_body(opened.structure, contents, resolve, images)
+        return Body(body.text, body.html, wanted.problems + body.problems)
+
+    async def _texts(self, opened: _Opened, parts: Sequence[BodyPart]) -> dict[str, bytes]:
+        """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning."""
+        if not parts:
+            return {}
+        backend = await self._backends.of(opened.message.account_id)
+        usual = [part.section for part in parts if part.size_bytes <= TEXT_PART_LIMIT_BYTES]
+        contents: dict[str, bytes] = {}
+        if opened.local is None and usual:
+            contents = dict(await backend.read_parts(opened.message, usual))
+        for part in parts:
+            if part.section not in contents:
+                contents[part.section] = await self._read(backend, opened, part, TEXT_PART_LIMIT_BYTES)
+        return contents
+
+    async def _read(self, backend: MailBackend, opened: _Opened, part: BodyPart, limit: int) -> bytes:
+        if opened.local is not None:
+            return opened.local.get(part.section, b"")[:limit]
+        pieces = backend.read_part(opened.message, part.section, ByteRange(0, limit))
+        return b"".join([piece async for piece in pieces])
+
+    async def _open(self, message: Message) -> _Opened:
+        detail = await self._index.detail(message.account_id, message.id)
+        if detail.structure is not None:
+            return _Opened(message, detail, detail.structure)
+        backend = await self._backends.of(message.account_id)
+        pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
+        content = b"".join([piece async for piece in pieces])
+        structure = (await asyncio.to_thread(parse_structure, content)).structure
+        spans = {part.section: part.span for part in structure.walk() if part.span is not None}
+        return _Opened(message, detail, structure, {key: content[span[1] : span[2]] for key, span in spans.items()})
+
+    async def _size(self, opened: _Opened, part: BodyPart, *, is_cheap: bool) -> int | None:
+        """The decoded size where it is known exactly, or is a matter of a few bytes of our own disk."""
+        known = self._sizes.get(opened.message.id, part)
+        if known is not None or part.encoding != "base64" or not is_cheap or opened.message.blob is None:
+            return known
+        backend = await self._backends.of(opened.message.account_id)
+        tail = ByteRange(max(0, part.size_bytes - 4), part.size_bytes)
+        end = b"".join([piece async for piece in backend.read_part(opened.message, part.section, tail)])
+        return estimated_size(part, end.count(b"="))
+
+    # ---- pieces
+
+    async def raw(self, message: Message) -> RawMessage:
+        return RawMessage(await self._backends.of(message.account_id), message)
+
+    async def part(self, message: Message, section: str) -> DecodedPart:
+        """A part by its section number. PartNotFound."""
+        opened = await self._open(message)
+        part = part_at(opened.structure, section) if section else None
+        if part is None:
+            raise PartNotFound
+        return await self._decoded(opened, part)
+
+    async def attachment(self, message: Message, id_: str) -> DecodedPart:
+        """A part by its attachment id. PartNotFound."""
+        opened = await self._open(message)
+        for part in attachment_parts(opened.structure):
+            if attachment_id(message.id, part.section) == id_:
+                return await self._decoded(opened, part)
+        raise PartNotFound
+
+    async def _decoded(self, opened: _Opened, part: BodyPart) -> DecodedPart:
+        backend = await self._backends.of(opened.message.account_id)
+        return DecodedPart(backend, opened.message, part, self._sizes)
+
+    async def header(self, message: Message) -> bytes:
+        """The header block as it is."""
+        detail = await self._index.detail(message.account_id, message.id)
+        if detail.header is not None:
+            return detail.header
+        backend = await self._backends.of(message.account_id)
+        return (await backend.read_parts(message, ["HEADER"]))["HEADER"]
+
+
+def _is_picture(part: BodyPart) -> bool:
+    return part.media_type in ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")

@@ -1,0 +1,131 @@
+"""How fresh a list is: from the index where it is watched, else the origin is asked first.
+
+An embedded account is its own origin. Of a remote one a mailbox that is complete and watched is answered from the
+index; any other is asked about in one go, and when the origin does not answer in time the index does, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from app.errors import MailServerError
+from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
+from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId, Mailbox, Role
+from app.mailstore.index import Index, Standing
+from app.services.accounts import SyncState
+
+ASK_SECONDS = 2.0
+REST_SECONDS = 5.0
+"""How long an origin that did not answer is left alone, unless a caller insists."""
+MAILBOXES_LIMIT = 5
+"""Mailboxes asked about for a list over all of them."""
+GONE_COUNT, GONE_SHARE = 50, 0.2
+"""When more than both seems to be gone, it is for the sync worker to make sure."""
+_REST_LIMIT = 10_000
+
+
+class Freshness:
+    """Asks origins on behalf of lists."""
+
+    def __init__(self, backends: Backends, index: Index) -> None:
+        self._backends = backends
+        self._index = index
+        self._resting: dict[AccountId, float] = {}
+
+    async def settle(
+        self,
+        account_id: AccountId,
+        standing: Standing,
+        mailbox_id: str | None,
+        *,
+        count: int,
+        below_uid: int | None = None,
+        is_forced: bool = False,
+    ) -> tuple[Standing, SyncState]:
+        """Bring the index up to date where it may not be, for a list of `count`; how it stands then."""
+        state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
+        if state.mode is SyncMode.EMBEDDED:
+            return standing, state
+        is_fresh = state.status == "live" and standing.is_complete is not False
+        if not is_forced and (is_fresh or state.status == "paused" or self._is_resting(account_id)):
+            return standing, state
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await self._ask(account_id, mailbox_id, count, below_uid)
+        except (MailServerError, TimeoutError):
+            self._rest(account_id)
+            return standing, SyncState("down", state.mode, state.checked_at_ms)
+        status = "initial" if state.status == "down" else state.status
+        now = await self._index.standing(account_id, mailbox_id)
+        return now, SyncState(status, state.mode, now_ms())
+
+    def _is_resting(self, account_id: AccountId) -> bool:
+        return self._resting.get(account_id, 0.0) > time.monotonic()
+
+    def _rest(self, account_id: AccountId) -> None:
+        if len(self._resting) >= _REST_LIMIT:
+            self._resting.clear()
+        self._resting[account_id] = time.monotonic() + REST_SECONDS
+
+    async def _ask(self, account_id: AccountId, mailbox_id: str | None, count: int, below_uid: int | None) -> None:
+        backend = await self._backends.of(account_id)
+        if mailbox_id is not None:
+            await self._ask_about(backend, await self._index.mailbox(account_id, mailbox_id), count, below_uid)
+            return
+        theirs = {one.origin_name: one for one in await backend.list_mailboxes()}
+        mailboxes = await self._index.mailboxes(account_id)
+        changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
+        for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
+            await self._ask_about(backend, mailbox, count, None)
+
+    async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
+        newest = await backend.newest(mailbox, count, below_uid)
+        known = await self._index.known(mailbox.account_id, mailbox.id)
+        delta = difference_of_newest(mailbox, newest, known, count, below_uid)
+        if delta:
+            await self._index.apply(mailbox.account_id, delta)
+
+
+def difference_of_newest(
+    mailbox: Mailbox, newest: Sequence[Arrived], known: Mapping[int, Known], count: int, below_uid: int | None
+) -> Delta:
+    """What the origin's newest `count` messages (below a UID) say that the index does not know.
+
+    What the index has within their span and they don't is gone, unless that is suspiciously much.
+    """
+    there = {one.uid: one for one in newest}
+    lowest = min(there) if len(there) >= count else 0
+    span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]
+    gone = [uid for uid in span if uid not in there]
+    if len(gone) > GONE_COUNT and len(gone) > GONE_SHARE * len(known):
+        gone = []
+    fresh = [_arrival(mailbox, one) for uid, one in sorted(there.items()) if uid not in known]
+    flagged = [one for uid, one in there.items() if uid in known and known[uid].flags != one.flags]
+    return Delta(
+        arrived=tuple(fresh),
+        flagged=tuple(Flagged(Location(mailbox.id, one.uid), one.flags, one.modseq) for one in flagged),
+        removed=tuple(Removed(Location(mailbox.id, uid)) for uid in sorted(gone)),
+    )
+
+
+def _arrival(mailbox: Mailbox, one: Arrived) -> Arrived:
+    """New mail of a mailbox that is known whole is announced; what the first sync has yet to reach is not."""
+    if mailbox.is_complete:
+        return one
+    return replace(one, is_announced=False)
+
+
+def _differs(ours: Mailbox, theirs: OriginMailbox | None) -> bool:
+    if theirs is None:
+        return False
+    pairs = (
+        (theirs.uid_next, ours.uid_next),
+        (theirs.highest_modseq, ours.highest_modseq),
+        (theirs.total, ours.total),
+    )
+    return not ours.is_complete or any(told is not None and told != known for told, known in pairs)

@@ -1,0 +1,181 @@
+"""Lists of messages: filtered, sorted, paged by signed anchors, as fresh as `freshness` can make them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from app.errors import InvalidRequest, MailboxNotFound, StateExpired
+from app.mail import filter as f
+from app.mail.types import AccountId
+from app.mailstore.index import NEWEST_FIRST, Anchor, Index, Listed, Sort, Standing
+from app.services.accounts import SyncState
+from app.services.callers import Caller
+from app.services.freshness import Freshness
+from app.services.states import States
+from app.services.texts import Texts
+
+SORT_KEYS = ("received_at", "date", "size", "subject", "from")
+_FINGERPRINT_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ListOrder:
+    """What to list. `is_forced`: the origin must be asked. A list is of one mailbox when the filter says no more."""
+
+    tree: f.Filter
+    sort: Sort = NEWEST_FIRST
+    limit: int = 50
+    cursor: str | None = None
+    count: Literal["exact", "estimate"] | None = None
+    is_forced: bool = False
+
+    @property
+    def mailbox_id(self) -> str | None:
+        """The one mailbox that the list is limited to, if there is one."""
+        leaves = self.tree.of if isinstance(self.tree, f.All) else (self.tree,)
+        return next((leaf.mailbox_id for leaf in leaves if isinstance(leaf, f.InMailbox)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page. `seq` is the position in the log from before it was read: to follow from there misses nothing."""
+
+    items: list[Listed]
+    seq: int
+    sync: SyncState
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a cursor says: an anchor (None: the beginning), and on which side of it the page lies."""
+
+    anchor: Anchor | None = None
+    is_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A list that is about to be read: what the caller may know of it before it is. `state` is its ETag."""
+
+    account_id: AccountId
+    caller: Caller
+    order: ListOrder
+    place: _Place
+    standing: Standing
+    sync: SyncState
+
+
+class Listing:
+    """Answers lists and searches."""
+
+    def __init__(self, index: Index, states: States, freshness: Freshness, texts: Texts) -> None:
+        self._index = index
+        self._states = states
+        self._freshness = freshness
+        self._texts = texts
+
+    async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
+        """How the index stands for this list, brought up to date where it may not be.
+
+        MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired when its mailbox was made anew.
+        """
+        mailbox_id = order.mailbox_id
+        if mailbox_id is not None:
+            caller.require_mailbox(mailbox_id)
+        standing = await self._index.standing(account_id, mailbox_id)
+        if mailbox_id is not None and standing.uid_validity is None:
+            raise MailboxNotFound
+        place = self._place(account_id, order, standing)
+        below_uid = place.anchor.uid if place.anchor is not None and not place.is_before else None
+        standing, sync = await self._freshness.settle(
+            account_id, standing, mailbox_id, count=order.limit, below_uid=below_uid, is_forced=order.is_forced
+        )
+        return Prepared(account_id, caller, order, place, standing, sync)
+
+    async def page(self, prepared: Prepared) -> ListPage:
+        """Read the list."""
+        order, place = prepared.order, prepared.place
+        tree = order.tree
+        if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
+            found = await self._index.first_page(prepared.account_id, tree.mailbox_id, order.limit + 1)
+        else:
+            tree = await self._texts.answered(prepared.account_id, prepared.caller, limited_to(tree, prepared.caller))
+            before, after = (place.anchor, None) if place.is_before else (None, place.anchor)
+            found = await self._index.search(
+                prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
+            )
+        return self._cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
+
+    async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
+        standing = prepared.standing
+        if (
+            prepared.order.count == "estimate"
+            and isinstance(prepared.order.tree, f.InMailbox)
+            and standing.total is not None
+        ):
+            return standing.total
+        return await self._index.count(prepared.account_id, tree)
+
+    def _cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
+        """One more was asked for than is shown: whether it came tells whether there is more on that side."""
+        limit, place = prepared.order.limit, prepared.place
+        has_more = len(found) > limit
+        items = found[-limit:] if place.is_before else found[:limit]
+        if items:
+            after, before = _Place(items[-1].anchor), _Place(items[0].anchor, is_before=True)
+        else:
+            after, before = _Place(), replace(place, is_before=True)
+        has_next = place.is_before or has_more
+        has_prev = has_more if place.is_before else place.anchor is not None
+        return ListPage(
+            items,
+            prepared.standing.seq,
+            prepared.sync,
+            self._seal(prepared, after) if has_next else None,
+            self._seal(prepared, before) if has_prev else None,
+            total,
+        )
+
+    # ---- cursors
+
+    def _seal(self, prepared: Prepared, place: _Place) -> str:
+        anchor = place.anchor
+        values = None if anchor is None else [anchor.sort_value, anchor.uid, anchor.id]
+        content = [values, place.is_before, prepared.standing.uid_validity, _fingerprint(prepared.order)]
+        return self._states.seal_cursor(prepared.account_id, content)
+
+    def _place(self, account_id: AccountId, order: ListOrder, standing: Standing) -> _Place:
+        if order.cursor is None:
+            return _Place()
+        match self._states.open_cursor(order.cursor, account_id):
+            case [values, bool(is_before), validity, fingerprint] if fingerprint == _fingerprint(order):
+                if validity != standing.uid_validity:
+                    raise StateExpired("The mailbox was made anew", [order.mailbox_id] if order.mailbox_id else [])
+                return _Place(None if values is None else Anchor(*values), is_before)
+            case _:
+                raise InvalidRequest.parameter("cursor", "This cursor belongs to another list")
+
+
+def limited_to(tree: f.Filter, caller: Caller) -> f.Filter:
+    """The filter as this caller sees it: within its mailboxes alone."""
+    if caller.mailbox_ids is None:
+        return tree
+    return f.All((tree, f.Any(tuple(f.InMailbox(one) for one in sorted(caller.mailbox_ids)))))
+
+
+def sort_of(text: str) -> Sort:
+    """`-received_at` and the like; a minus is descending. InvalidRequest for another key."""
+    key = text.removeprefix("-")
+    if key not in SORT_KEYS:
+        raise InvalidRequest.parameter("sort", f"It is one of {', '.join(SORT_KEYS)}, with a minus for descending")
+    return Sort(key, text.startswith("-"))
+
+
+def _fingerprint(order: ListOrder) -> str:
+    """What a cursor is bound to: the filter and the order of the list."""
+    return hashlib.sha256(f"{order.tree!r} {order.sort!r}".encode("utf-8", "replace")).hexdigest()[:_FINGERPRINT_DIGITS]

@@ -1,0 +1,35 @@
+"""A small memory of what was made lately, bounded in bytes; the oldest goes first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class RecentBytes:
+    """Byte strings by key; `limit_bytes` counts keys too, and nothing larger than an eighth of it is kept."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._size = 0
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, key: str) -> bytes | None:
+        value = self._kept.get(key)
+        if value is not None:
+            self._kept.move_to_end(key)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        size = len(key) + len(value)
+        if size > self._limit // 8:
+            return
+        self.drop(key)
+        self._kept[key] = value
+        self._size += size
+        while self._size > self._limit:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, key: str) -> None:
+        value = self._kept.pop(key, None)
+        if value is not None:
+            self._size -= len(key) + len(value)

@@ -1,0 +1,150 @@
+"""A message made readable: text and sanitised HTML out of its parts, and the list of what is attached. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.mail.types import BodyPart
+from app.mime.body import BodyChoice, choose_body, decode_body, protections_of
+from app.mime.names import attachment_name, content_id_of, media_type_of
+from app.mime.sanitise import Images, ResolveCid, sanitise_html, text_as_html
+from app.mime.text import text_of_html
+
+TEXT_PART_LIMIT_BYTES = 4 * 1024 * 1024
+"""How much of one text part is shown."""
+TEXT_LIMIT_BYTES = 8 * 1024 * 1024
+"""How much of all text parts of a message is shown."""
+TEXT_PARTS_LIMIT = 100
+ATTACHMENTS_LIMIT = 1_000
+"""How many attachments of a message are listed."""
+_BASE64_LINE = 76
+_ID_CHARS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a person reads. `html` None where the message has none; `problems` says what was wrong, for people."""
+
+    text: str
+    html: str | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextParts:
+    """The text parts to read, in order, and what is left out for want of room."""
+
+    parts: tuple[BodyPart, ...]
+    problems: tuple[str, ...]
+
+
+def text_parts(structure: BodyPart) -> TextParts:
+    """The parts whose bytes are needed to show a message, within the limits."""
+    choice = choose_body(structure)
+    wanted: dict[str, BodyPart] = {}
+    problems: list[str] = []
+    total = 0
+    for part in (*choice.text, *choice.html):
+        if not part.media_type.startswith("text/") or part.section in wanted:
+            continue
+        size = min(part.size_bytes, TEXT_PART_LIMIT_BYTES)
+        if len(wanted) >= TEXT_PARTS_LIMIT or total + size > TEXT_LIMIT_BYTES:
+            problems.append(f"part {part.section} and what follows: not shown, the message holds too much text")
+            break
+        if size < part.size_bytes:
+            problems.append(f"part {part.section}: only its first {size} bytes are shown")
+        wanted[part.section] = part
+        total += size
+    return TextParts(tuple(wanted.values()), tuple(problems))
+
+
+def render_body(
+    structure: BodyPart, contents: Mapping[str, bytes], resolve_cid: ResolveCid | None, images: Images = Images.BLOCK
+) -> Body:
+    """The body from its encoded text parts by section; a part that is not given is left out."""
+    choice = choose_body(structure)
+    problems: list[str] = []
+    texts: dict[str, str] = {}
+    for part in {one.section: one for one in (*choice.text, *choice.html)}.values():
+        if part.section in contents:
+            texts[part.section], found = decode_body(contents[part.section], part)
+            problems += found
+    problems += [f"the message is {one.value.replace('_', ' ')}" for one in protections_of(structure)]
+    return Body(_text(choice, texts), _html(choice, texts, resolve_cid, images), tuple(problems))
+
+
+def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
+    shown = (
+        text_of_html(texts[part.section]) if part.media_type == "text/html" else texts[part.section]
+        for part in choice.text
+        if part.section in texts
+    )
+    return "\n".join(shown)
+
+
+def _html(choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, images: Images) -> str | None:
+    """Each part is cleaned by itself, so that they cannot reach into each other. None without an HTML part."""
+    parts = [part for part in choice.html if part.section in texts]
+    if not any(part.media_type == "text/html" for part in parts):
+        return None
+    return "".join(
+        sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid).html
+        if part.media_type == "text/html"
+        else text_as_html(texts[part.section])
+        for part in parts
+    )
+
+
+# ---- attachments
+
+
+def attachment_parts(structure: BodyPart) -> list[BodyPart]:
+    """What is attached, and pictures and the like that are shown between texts; in the message's order."""
+    choice = choose_body(structure)
+    shown = [part for part in (*choice.text, *choice.html) if not part.media_type.startswith("text/")]
+    wanted = {part.section for part in (*choice.attachments, *shown)}
+    return [part for part in structure.walk() if part.section in wanted][:ATTACHMENTS_LIMIT]
+
+
+def attachment_id(message_id: str, section: str) -> str:
+    """The id of an attachment: the same for ever, and of this message alone."""
+    digest = hashlib.sha256(f"{message_id} {section}".encode()).digest()
+    return "att_" + base64.b32encode(digest).decode().lower()[:_ID_CHARS]
+
+
+def attachment_object(message_id: str, part: BodyPart, size_bytes: int | None) -> dict[str, Any]:
+    """An attachment as the API shows it; without an exact size, that of its usual encoding."""
+    disposition = part.disposition if part.disposition in ("inline", "attachment") else None
+    return {
+        "id": attachment_id(message_id, part.section),
+        "part": part.section,
+        "filename": attachment_name(part),
+        "content_type": media_type_of(part),
+        "size_bytes": estimated_size(part) if size_bytes is None else size_bytes,
+        "disposition": disposition or ("inline" if part.content_id else "attachment"),
+        "content_id": content_id_of(part),
+    }
+
+
+def estimated_size(part: BodyPart, padding: int = 0) -> int:
+    """The decoded size: exact where nothing is encoded, and for base64 in lines of 76 with known padding."""
+    if part.encoding != "base64":
+        return part.size_bytes
+    lines = -(-(part.size_bytes + 2) // (_BASE64_LINE + 2))
+    characters = part.size_bytes - 2 * (lines - 1)
+    return max(0, characters // 4 * 3 - padding)
+
+
+def cid_resolver(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> ResolveCid:
+    """Finds the URL of the part that has a Content-ID."""
+    by_id = {content_id_of(part): part for part in parts if part.content_id}
+
+    def resolve(content_id: str) -> str | None:
+        part = by_id.get(content_id)
+        return None if part is None else url_of(part)
+
+    return resolve

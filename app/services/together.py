@@ -1,0 +1,43 @@
+"""Several things at once, within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from app.errors import GatewayError
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list[T]:
+    """The results in order. The first GatewayError ends the rest and is raised by itself."""
+    gate = asyncio.Semaphore(at_a_time)
+
+    async def run(one: Coroutine[Any, Any, T]) -> T:
+        async with gate:
+            return await one
+
+    coroutines = list(work)
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(one)) for one in coroutines]
+    except* GatewayError as failed:
+        error = _first(failed)
+    else:
+        return [task.result() for task in tasks]
+    finally:
+        for one in coroutines:
+            one.close()
+    raise error
+
+
+def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    assert isinstance(one, GatewayError)
+    return one

@@ -1,0 +1,209 @@
+"""What of a message an answer shows: its view, single fields of it, and what may be included beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import orjson
+
+from app.errors import InvalidRequest
+from app.mail.types import AccountId, Message
+from app.mailstore.index import Index, Listed
+from app.mime.fields import split_fields, unfold
+from app.mime.words import decode_words
+from app.services.callers import Caller
+from app.services.content import Content
+from app.services.together import together
+
+ViewName = Literal["ids", "summary", "full"]
+
+FULL_LIMIT = 100
+"""Messages of one answer with their bodies."""
+FULL_AT_A_TIME = 4
+INCLUDES_LIMIT = 20
+FIELDS_LIMIT = 100
+
+_ADDRESS: dict[str, Any] = {"name": None, "address": None}
+_SUMMARY: dict[str, Any] = {
+    **dict.fromkeys(("id", "account_id", "mailbox_ids", "thread_id", "subject")),
+    **dict.fromkeys(("from", "to", "cc", "reply_to"), _ADDRESS),
+    **dict.fromkeys(("date", "received_at", "preview", "keywords", "size_bytes", "has_attachments")),
+    **dict.fromkeys(("message_id_header", "in_reply_to", "references")),
+}
+_ATTACHMENT = dict.fromkeys(("id", "part", "filename", "content_type", "size_bytes", "disposition", "content_id"))
+_FULL: dict[str, Any] = {
+    **_SUMMARY,
+    "bcc": _ADDRESS,
+    **dict.fromkeys(("text", "html")),
+    "attachments": _ATTACHMENT,
+    "locations": dict.fromkeys(("mailbox_id", "uid", "uid_validity")),
+    "problems": None,
+}
+_FIELDS: dict[str, dict[str, Any]] = {"ids": {"id": None}, "summary": _SUMMARY, "full": _FULL}
+_ADDED_BY_FULL = _FULL.keys() - _SUMMARY.keys()
+_READ_FOR = frozenset({"text", "html", "problems"})
+"""Fields for which the text of a message is read."""
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown. `fields` None is all of the view; `headers` are names of header fields to include."""
+
+    name: ViewName = "summary"
+    fields: tuple[tuple[str, ...], ...] | None = None
+    headers: tuple[str, ...] = ()
+    has_thread: bool = False
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the summaries of the index are the answer as they are."""
+        return self.name == "summary" and self.fields is None and not (self.headers or self.has_thread)
+
+    @property
+    def needs_full(self) -> bool:
+        return self.name == "full" and (self.fields is None or any(one[0] in _ADDED_BY_FULL for one in self.fields))
+
+    @property
+    def needs_body(self) -> bool:
+        return self.fields is None or any(one[0] in _READ_FOR for one in self.fields)
+
+
+SUMMARY = View()
+
+
+@lru_cache(maxsize=256)
+def view_of(name: ViewName, fields: str | None = None, include: str | None = None) -> View:
+    """A view from its query parameters. InvalidRequest for a field or an inclusion that there is not."""
+    headers, has_thread = _included(include)
+    return View(name, None if fields is None else _fields(name, fields), headers, has_thread)
+
+
+def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
+    found = [tuple(one.strip().split(".")) for one in text.split(",") if one.strip()]
+    if len(found) > FIELDS_LIMIT:
+        raise InvalidRequest.parameter("fields", f"There are more than {FIELDS_LIMIT}")
+    for path in found:
+        known: dict[str, Any] | None = _FIELDS[name]
+        for step in path:
+            if known is None or step not in known:
+                raise InvalidRequest.parameter("fields", f"view={name} has no field {'.'.join(path)[:100]}")
+            known = known[step]
+    return tuple(found)
+
+
+def _included(text: str | None) -> tuple[tuple[str, ...], bool]:
+    headers: list[str] = []
+    has_thread = False
+    for one in (text or "").split(","):
+        kind, _, name = one.strip().partition(":")
+        if kind == "headers" and _HEADER_NAME.fullmatch(name):
+            headers.append(name)
+        elif one.strip() == "thread":
+            has_thread = True
+        elif one.strip():
+            raise InvalidRequest.parameter("include", "It is a list of `thread` and `headers:Name`")
+    if len(headers) > INCLUDES_LIMIT:
+        raise InvalidRequest.parameter("include", f"There are more than {INCLUDES_LIMIT} headers")
+    return tuple(headers), has_thread
+
+
+class Views:
+    """Renders messages as JSON objects."""
+
+    def __init__(self, index: Index, content: Content) -> None:
+        self._index = index
+        self._content = content
+
+    async def listed(self, account_id: AccountId, caller: Caller, found: Sequence[Listed], view: View) -> list[bytes]:
+        """The objects of a list, in its order; a message that left meanwhile is left out."""
+        if view.is_prepared:
+            return [one.summary for one in found]
+        if view.name == "ids" and not (view.headers or view.has_thread):
+            return [b'{"id":"' + one.anchor.id.encode() + b'"}' for one in found]
+        if not (view.needs_full or view.headers or view.has_thread):
+            return [orjson.dumps(_projected(orjson.loads(one.summary), view)) for one in found]
+        messages = await self._index.find(account_id, [one.anchor.id for one in found])
+        return await self.rendered(account_id, caller, messages, view)
+
+    async def rendered(
+        self, account_id: AccountId, caller: Caller, messages: Sequence[Message], view: View
+    ) -> list[bytes]:
+        """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
+        if view.is_prepared:
+            return [one.summary for one in messages]
+        if (view.needs_full or view.headers) and len(messages) > FULL_LIMIT:
+            raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
+        objects = await together((self._object(one, view) for one in messages), FULL_AT_A_TIME)
+        if view.has_thread:
+            await self._add_threads(account_id, caller, messages, objects)
+        return [orjson.dumps(one) for one in objects]
+
+    async def one(self, message: Message, caller: Caller, view: View) -> bytes:
+        """The object of one message. In the plain full view it is put together from what is prepared."""
+        if view == View("full"):
+            added = await self._content.full(message)
+            locations = orjson.dumps(await self._content.locations(message))
+            return b"".join((message.summary[:-1], b",", added, b',"locations":', locations, b"}"))
+        return (await self.rendered(message.account_id, caller, [message], view))[0]
+
+    async def _object(self, message: Message, view: View) -> dict[str, Any]:
+        shown: dict[str, Any] = orjson.loads(message.summary)
+        if view.needs_full:
+            added = await self._content.full(message, has_body=view.needs_body)
+            shown |= orjson.loads(b"{" + added + b"}")
+            shown["locations"] = await self._content.locations(message)
+        shown = _projected(shown, view)
+        if view.headers:
+            shown["headers"] = await self._headers(message, view.headers)
+        return shown
+
+    async def _headers(self, message: Message, names: Sequence[str]) -> dict[str, list[str]]:
+        fields = split_fields(await self._content.header(message))
+        return {name: [decode_words(unfold(value)) for key, value in fields if key == name.lower()] for name in names}
+
+    async def _add_threads(
+        self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]
+    ) -> None:
+        threads = await self._index.threads(account_id, {one.thread_id for one in messages})
+        for message, shown in zip(messages, objects, strict=True):
+            members = [id_ for id_, mailbox_id in threads[message.thread_id] if caller.sees_mailbox(mailbox_id)]
+            shown["thread"] = {"id": message.thread_id, "message_ids": members}
+
+
+def _projected(shown: dict[str, Any], view: View) -> dict[str, Any]:
+    if view.name == "ids":
+        return {"id": shown["id"]}
+    if view.fields is None:
+        return shown
+    tree: dict[str, Any] = {}
+    for path in view.fields:
+        _plant(tree, path)
+    picked: dict[str, Any] = _picked(shown, tree)
+    return picked
+
+
+def _plant(tree: dict[str, Any], path: Sequence[str]) -> None:
+    """Add a path to a tree of wanted fields; an empty branch wants all below it."""
+    for number, step in enumerate(path):
+        is_known = step in tree
+        branch = tree.setdefault(step, {})
+        if is_known and not branch:
+            return
+        if number == len(path) - 1:
+            branch.clear()
+        tree = branch
+
+
+def _picked(value: Any, tree: Mapping[str, Any]) -> Any:
+    if not tree:
+        return value
+    if isinstance(value, list):
+        return [_picked(one, tree) for one in value]
+    if isinstance(value, dict):
+        return {name: _picked(one, tree[name]) for name, one in value.items() if name in tree}
+    return value
