@@ -11,7 +11,7 @@ from app.servers.imap.answers import CommandRefused, Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
 from app.servers.imap.login import capability_code
 from app.servers.imap.news import MailboxLost, catch_up, tell_news
-from app.servers.imap.notify import tell_others
+from app.servers.imap.notify import tell_new_messages, tell_others
 from app.servers.imap.session import ImapServices, Session
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
 from app.wire.imap.command_framing import (
@@ -251,16 +251,24 @@ class ImapConversation:
         session.services.bus.listen(session.peer.waiter, session.account)
 
     async def _push_news(self, out: Outlet) -> None:
-        session = self._session
-        watch = session.watch
-        await self._tell(out, may_expunge=session.is_idling or (watch is not None and watch.may_expunge))
+        session, watch = self._session, self._session.watch
+        if session.is_idling or watch is None:
+            await self._tell(out, may_expunge=True)
+        elif watch.tells_selected:
+            await self._tell(out, may_expunge=watch.may_expunge)
+        else:
+            await catch_up(session)
+            await tell_others(session, out)
 
     async def _tell(self, out: Outlet, *, may_expunge: bool) -> bool:
         """Tell what happened; False when that ended the session."""
+        session = self._session
         try:
-            await catch_up(self._session)
-            await tell_news(self._session, out, may_expunge=may_expunge)
-            await tell_others(self._session, out)
+            await catch_up(session)
+            fresh = await tell_news(session, out, may_expunge=may_expunge)
+            if fresh and session.watch is not None:
+                await tell_new_messages(session, session.watch, fresh, out)
+            await tell_others(session, out)
         except MailboxLost:
             self._session.is_over = True
             self._farewell = b"* BYE The selected mailbox is gone\r\n"

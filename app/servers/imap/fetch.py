@@ -133,21 +133,33 @@ def _writer(item: str, order: tuple[str, ...]) -> Writer:
 
 async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     """FETCH. Messages that another session has expunged are passed over."""
-    view = session.selected
-    plan = plan_of(command.items)
     session.has_condstore = session.has_condstore or "MODSEQ" in command.items
-    uids = view.resolve(command.messages, is_uid=command.is_uid)
-    is_complete = True
-    for start in range(0, len(uids), ROWS_LIMIT):
-        wanted = uids[start : start + ROWS_LIMIT]
-        rows = await session.services.views.rows(session.account, view.mailbox_id, wanted, plan.columns)
-        is_complete = is_complete and len(rows) == len(wanted)
-        if command.changed_since is not None:
-            rows = [row for row in rows if row[_MODSEQ] > command.changed_since]
-        await _tell(session, plan, rows, out)
-    if is_complete or command.is_uid:
+    uids = session.selected.resolve(command.messages, is_uid=command.is_uid)
+    found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
+    if found == len(uids) or command.is_uid:
         return Completion("FETCH completed")
     return Completion("Some of the messages are gone", "EXPUNGEISSUED")
+
+
+async def tell_messages(
+    session: Session,
+    items: tuple[FetchItem, ...],
+    uids: Sequence[int],
+    out: Outlet,
+    *,
+    changed_since: int | None = None,
+) -> int:
+    """Send FETCH answers with these items, of those that changed since a MODSEQ; how many of the messages exist."""
+    plan = plan_of(items)
+    found = 0
+    for start in range(0, len(uids), ROWS_LIMIT):
+        wanted = uids[start : start + ROWS_LIMIT]
+        rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, plan.columns)
+        found += len(rows)
+        if changed_since is not None:
+            rows = [row for row in rows if row[_MODSEQ] > changed_since]
+        await _tell(session, plan, rows, out)
+    return found
 
 
 async def _tell(session: Session, plan: FetchPlan, rows: Sequence[Row], out: Outlet) -> None:

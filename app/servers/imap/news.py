@@ -72,11 +72,14 @@ async def _read_anew(session: Session, seq: int) -> None:
             view.flag(uid, seq)
 
 
-async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None:
-    """Send EXPUNGE (where it may be), EXISTS, RECENT and FETCH for what was noted. Raises MailboxLost."""
+async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> Sequence[int]:
+    """Send EXPUNGE (where it may be), EXISTS, RECENT and FETCH for what was noted; the UIDs that are new.
+
+    Raises MailboxLost.
+    """
     view = session.view
     if view is None:
-        return
+        return ()
     if view.is_lost:
         raise MailboxLost
     lines = [b"* %d EXPUNGE\r\n" % number for number in view.take_expunged()] if may_expunge else []
@@ -89,6 +92,7 @@ async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None
         lines += await flag_lines(session, view, flagged[start : start + ROWS_LIMIT])
     if lines:
         await out.send(b"".join(lines))
+    return fresh
 
 
 async def recent_among(session: Session, view: MailboxView, uids: Iterable[int]) -> set[int]:

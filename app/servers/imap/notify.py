@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.mail.types import Mailbox
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.fetch import plan_of, tell_messages
 from app.servers.imap.listing import list_line, mailbox_name, status_line
 from app.servers.imap.session import Session
 from app.servers.imap.watch import Watch
@@ -19,6 +22,8 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
     """NOTIFY SET and NOTIFY NONE."""
     if any(set(group.events) - _SUPPORTED for group in command.groups):
         raise CommandRefused(_BAD_EVENT, "There is no such event here")
+    for group in command.groups:
+        plan_of(group.new_items)  # what can't be told is refused now
     if not command.groups:
         session.watch = None
         return Completion("NOTIFY completed")
@@ -34,6 +39,12 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
             if items and mailbox.id != selected:
                 await out.send(await status_line(session, mailbox, items))
     return Completion("NOTIFY completed")
+
+
+async def tell_new_messages(session: Session, watch: Watch, uids: Sequence[int], out: Outlet) -> None:
+    """Send what MessageNew asked for of messages that came into the selected mailbox."""
+    if watch.new_items:
+        await tell_messages(session, watch.new_items, uids, out)
 
 
 def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:

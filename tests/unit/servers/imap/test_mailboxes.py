@@ -1,0 +1,253 @@
+"""LIST, STATUS, CREATE, DELETE, RENAME, SUBSCRIBE and NOTIFY, as lines."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from app.mail.types import AccountId
+
+from tests.house import House
+from tests.imap_house import mail
+from tests.unit.servers.imap.talk import USER, Talk
+
+
+async def deliver(house: House, path: str = "INBOX") -> AccountId:
+    account_id = await house.logins.verify(USER, "secret", address="127.0.0.1")
+    mailbox = await house.mailbox(account_id, path)
+    await house.store.add(account_id, mailbox.id, [(await house.store.keep(mail("Hello")), frozenset(), None)])
+    return account_id
+
+
+async def listed(talk: Talk, command: str) -> list[str]:
+    """The answers of a LIST without their `* LIST `, and the LIST's own end checked."""
+    *lines, done = await talk.say(command)
+    assert done.startswith(b"a OK"), done
+    return [line.decode().removeprefix("* LIST ") for line in lines]
+
+
+async def test_everyone_has_the_mailboxes_that_programs_look_for(house: House) -> None:
+    talk = await Talk.logged_in(house)
+
+    assert await listed(talk, 'LIST "" *') == [
+        '(\\HasNoChildren \\Archive) "/" "Archive"',
+        '(\\HasNoChildren \\Drafts) "/" "Drafts"',
+        '(\\HasNoChildren) "/" "INBOX"',
+        '(\\HasNoChildren \\Junk) "/" "Junk"',
+        '(\\HasNoChildren \\Sent) "/" "Sent"',
+        '(\\HasNoChildren \\Trash) "/" "Trash"',
+    ]
+
+
+async def test_names_travel_in_modified_utf7(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Gr&APwA3w-e", "CREATE R&-D")
+
+    assert '(\\HasNoChildren) "/" "Gr&APwA3w-e"' in await listed(talk, 'LIST "" *')
+    assert await listed(talk, 'LIST "" R&-D') == ['(\\HasNoChildren) "/" "R&-D"']
+    account_id = await house.logins.verify(USER, "secret", address="")
+    assert (await house.mailbox(account_id, "Gr\u00fc\u00dfe")).path == "Gr\u00fc\u00dfe"
+
+
+async def test_list_tells_of_children_subscriptions_and_status(house: House) -> None:
+    await deliver(house)
+    talk = await Talk.logged_in(house, "CREATE Work/2024/May", "UNSUBSCRIBE Work/2024")
+
+    assert await listed(talk, 'LIST "" (Work Work/%) RETURN (CHILDREN SUBSCRIBED)') == [
+        '(\\HasChildren \\Subscribed) "/" "Work"',
+        '(\\HasChildren) "/" "Work/2024"',
+    ]
+    assert await listed(talk, 'LIST (SUBSCRIBED) "" Work/*') == ['(\\HasNoChildren \\Subscribed) "/" "Work/2024/May"']
+    assert await listed(talk, 'LIST (SUBSCRIBED RECURSIVEMATCH) "Work/" %') == [
+        '(\\HasChildren) "/" "Work/2024" ("CHILDINFO" ("SUBSCRIBED"))'
+    ]
+    assert await listed(talk, 'LIST (SPECIAL-USE) "" T*') == ['(\\HasNoChildren \\Trash) "/" "Trash"']
+    assert (await listed(talk, 'LIST "" INBOX RETURN (STATUS (MESSAGES UNSEEN))'))[1:] == [
+        '* STATUS "INBOX" (MESSAGES 1 UNSEEN 1)'
+    ]
+    assert await listed(talk, 'LIST "" ""') == ['(\\Noselect) "/" ""']
+    assert await talk.say('LSUB "" Work/2024') == [b"a OK LSUB completed"]
+
+
+async def test_status_tells_what_was_asked_for_in_that_order(house: House) -> None:
+    account_id = await deliver(house)
+    inbox = await house.mailbox(account_id)
+    talk = await Talk.logged_in(house)
+
+    answers = await talk.say("STATUS INBOX (UIDNEXT MESSAGES RECENT UNSEEN UIDVALIDITY SIZE DELETED MAILBOXID)")
+
+    assert answers[0].decode() == (
+        f'* STATUS "INBOX" (UIDNEXT 2 MESSAGES 1 RECENT 1 UNSEEN 1 UIDVALIDITY {inbox.uid_validity} '
+        f"SIZE {len(mail('Hello'))} DELETED 0 MAILBOXID ({inbox.id}))"
+    )
+
+
+async def test_create_makes_those_above_and_one_for_a_special_use(house: House) -> None:
+    talk = await Talk.logged_in(house)
+
+    assert re.fullmatch(rb"a OK \[MAILBOXID \(mbx_\w+\)\] CREATE completed", (await talk.say("CREATE a/b/c/"))[0])
+    assert (await talk.say("CREATE a/b"))[0].startswith(b"a NO [ALREADYEXISTS]")
+    assert (await talk.say("CREATE inbox"))[0].startswith(b"a NO [ALREADYEXISTS]")
+    assert (await talk.say("CREATE Starred (USE (\\Flagged))"))[0].startswith(b"a OK")
+    assert (await talk.say("CREATE Bin (USE (\\Trash))"))[0].startswith(b"a NO [USEATTR]")
+
+
+NO_NAMES = [
+    *('""', '"a//b"', '"/a"', '"a%b"', '"a*"', '" a"', "{3+}\r\na\nb"),
+    f'"{"x" * 600}"',
+    f'"{"a/" * 30}a"',
+]
+
+
+async def test_a_name_that_no_mailbox_may_have_is_refused(house: House) -> None:
+    talk = await Talk.logged_in(house)
+    before = await listed(talk, 'LIST "" *')
+
+    for name in NO_NAMES:
+        answer = (await talk.say(f"CREATE {name}"))[-1]
+        assert answer.startswith((b"a NO [CANNOT]", b"a BAD")), (name, answer)
+
+    assert await listed(talk, 'LIST "" *') == before
+
+
+async def test_a_name_is_never_a_path_of_the_file_system(house: House) -> None:
+    talk = await Talk.logged_in(house, 'CREATE "../../etc/passwd"')
+
+    assert await listed(talk, 'LIST "" "*passwd"') == ['(\\HasNoChildren) "/" "../../etc/passwd"']
+
+
+async def test_delete_keeps_inbox_and_what_has_children(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Work/May")
+
+    assert (await talk.say("DELETE INBOX"))[0].startswith(b"a NO [CANNOT]")
+    assert (await talk.say("DELETE Work"))[0].startswith(b"a NO [HASCHILDREN]")
+    assert (await talk.say("DELETE Work/May"))[0].startswith(b"a OK")
+    assert (await talk.say("DELETE Work/May"))[0].startswith(b"a NO [NONEXISTENT]")
+    assert (await talk.say("SELECT Work/May"))[0].startswith(b"a NO [NONEXISTENT]")
+
+
+async def test_a_name_made_again_has_another_uidvalidity(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Work")
+    first = (await talk.say("STATUS Work (UIDVALIDITY)"))[0]
+    await talk.say("DELETE Work")
+    await talk.say("CREATE Work")
+
+    assert (await talk.say("STATUS Work (UIDVALIDITY)"))[0] != first
+
+
+async def test_rename_takes_children_along(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Work/May", "RENAME Work Jobs")
+
+    assert await listed(talk, 'LIST "" (Work* Jobs*)') == [
+        '(\\HasChildren) "/" "Jobs"',
+        '(\\HasNoChildren) "/" "Jobs/May"',
+    ]
+    assert (await talk.say("RENAME Jobs Jobs/Inside"))[0].startswith(b"a NO [CANNOT]")
+    assert (await talk.say("RENAME Jobs Sent"))[0].startswith(b"a NO [ALREADYEXISTS]")
+
+
+async def test_renaming_inbox_moves_its_messages_and_leaves_it(house: House) -> None:
+    account_id = await deliver(house)
+    await Talk.logged_in(house, "RENAME INBOX Old")
+
+    assert await house.contents(account_id) == []
+    assert await house.contents(account_id, "Old") == [mail("Hello")]
+
+
+@pytest.mark.parametrize("command", ["SUBSCRIBE Nowhere", "STATUS Nowhere (MESSAGES)", "EXAMINE Nowhere"])
+async def test_a_mailbox_that_is_not_there_is_said_so(house: House, command: str) -> None:
+    talk = await Talk.logged_in(house)
+
+    assert (await talk.say(command))[0].startswith(b"a NO [NONEXISTENT]")
+
+
+async def test_a_failed_select_leaves_nothing_selected(house: House) -> None:
+    talk = await Talk.logged_in(house, "SELECT INBOX")
+
+    assert (await talk.say("SELECT Nowhere"))[0].startswith(b"* OK [CLOSED]")
+    assert (await talk.say("FETCH 1 UID"))[0].startswith(b"a BAD")
+
+
+async def test_notify_tells_of_mail_in_other_mailboxes_unasked(house: House) -> None:
+    talk = await Talk.logged_in(
+        house, "NOTIFY SET (PERSONAL (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
+    )
+    await deliver(house, "Archive")
+
+    assert await talk.wake() == [re_status("Archive", "MESSAGES 1 UIDNEXT 2 UIDVALIDITY {} UNSEEN 1", talk)]
+
+    other = await Talk.logged_in(house, "SELECT Archive")
+    await other.say("STORE 1 +FLAGS (\\Seen)")
+    assert [line[:28] for line in await talk.wake()] == [b'* STATUS "Archive" (MESSAGES']
+
+
+def re_status(path: str, items: str, talk: Talk) -> bytes:
+    """A STATUS line with the UIDVALIDITY that was sent last."""
+    found = re.findall(rb"UIDVALIDITY (\d+)", talk.sent)
+    return f'* STATUS "{path}" ({items.format(found[-1].decode())})'.encode()
+
+
+async def test_notify_tells_of_names(house: House) -> None:
+    talk = await Talk.logged_in(house, "NOTIFY SET (PERSONAL (MailboxName SubscriptionChange))")
+    other = await Talk.logged_in(house)
+
+    await other.say("CREATE Work")
+    assert await talk.wake() == [b'* LIST (\\Subscribed) "/" "Work"']
+    await other.say("RENAME Work Jobs")
+    assert await talk.wake() == [b'* LIST (\\Subscribed) "/" "Jobs" ("OLDNAME" ("Work"))']
+    await other.say("UNSUBSCRIBE Jobs")
+    assert await talk.wake() == [b'* LIST () "/" "Jobs"']
+    await other.say("DELETE Jobs")
+    assert await talk.wake() == [b'* LIST (\\NonExistent) "/" "Jobs"']
+
+
+async def test_notify_with_status_tells_all_at_once(house: House) -> None:
+    talk = await Talk.logged_in(house)
+
+    answers = await talk.say("NOTIFY SET STATUS (MAILBOXES (Sent Trash) (MessageNew MessageExpunge))")
+
+    assert [line.split(b" (")[0] for line in answers[:-1]] == [b'* STATUS "Sent"', b'* STATUS "Trash"']
+
+
+async def test_notify_of_the_selected_mailbox_tells_new_mail_with_what_was_asked(house: House) -> None:
+    await deliver(house)
+    talk = await Talk.logged_in(
+        house, "SELECT INBOX", "NOTIFY SET (SELECTED (MessageNew (UID FLAGS) MessageExpunge FlagChange))"
+    )
+    await deliver(house)
+    assert await talk.wake() == [
+        b"* 2 EXISTS",
+        b"* 2 RECENT",
+        b"* 2 FETCH (UID 2 FLAGS (\\Recent))",
+    ]
+
+    other = await Talk.logged_in(house, "SELECT INBOX")
+    await other.say("STORE 1 +FLAGS (\\Deleted)")
+    assert await talk.wake() == [b"* 1 FETCH (UID 1 FLAGS (\\Deleted \\Recent))"]
+    await other.say("EXPUNGE")
+    assert await talk.wake() == [b"* 1 EXPUNGE"]
+
+
+async def test_selected_delayed_tells_expunges_only_when_asked(house: House) -> None:
+    await deliver(house)
+    talk = await Talk.logged_in(house, "SELECT INBOX", "NOTIFY SET (SELECTED-DELAYED (MessageNew MessageExpunge))")
+    other = await Talk.logged_in(house, "SELECT INBOX")
+    await other.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await other.say("EXPUNGE")
+
+    assert b"* 1 EXPUNGE" not in await talk.wake()
+    assert b"* 1 EXPUNGE" in await talk.say("NOOP")
+
+
+async def test_notify_none_is_silence(house: House) -> None:
+    talk = await Talk.logged_in(house, "NOTIFY SET (PERSONAL (MessageNew MessageExpunge))", "NOTIFY NONE")
+    await deliver(house, "Archive")
+
+    assert await talk.wake() == []
+
+
+async def test_an_event_that_nobody_knows_is_named_with_those_known(house: House) -> None:
+    talk = await Talk.logged_in(house)
+
+    answer = (await talk.say("NOTIFY SET (PERSONAL (AnnotationChange))"))[0]
+
+    assert answer.startswith(b"a NO [BADEVENT (FlagChange MailboxName MessageExpunge MessageNew SubscriptionChange)]")
