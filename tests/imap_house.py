@@ -112,10 +112,14 @@ class ImapClient:
 
 
 @asynccontextmanager
-async def open_imap_house(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[ImapHouse]:
-    """An account `USER`, and the IMAP server."""
+async def open_imap_house(
+    folder: Path, tls: ssl.SSLContext | None = None, *, is_new: bool = True
+) -> AsyncIterator[ImapHouse]:
+    """An account `USER`, and the IMAP server. `is_new` False: the account is there from before."""
     async with open_house(folder) as house:
-        account_id = await house.add_account(USER, PASSWORD)
+        if is_new:
+            await house.add_account(USER, PASSWORD)
+        account_id = await house.logins.verify(USER, PASSWORD, address="127.0.0.1")
         services = ImapServices(
             house.store, house.index, MailboxViews(house.database), house.bus, house.logins, MAX_MESSAGE_BYTES
         )
