@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from fastapi import FastAPI
 
 from app.api import problems
 from app.api.middleware import Edge, MePaths
+from app.api.openapi import describe
 from app.api.routes import ROUTERS
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
+class Api(FastAPI):
+    """FastAPI whose description is completed by what every route has in common."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self, ROUTERS)
+        return self.openapi_schema
+
+
 def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     """An application without services; whoever serves it puts them at `app.state.services` before a request comes."""
-    app = FastAPI(
+    app = Api(
         title="Postgate",
         version="1",
         openapi_url=None,

@@ -8,6 +8,7 @@ from app.api.routes import (
     accounts,
     bulk,
     content,
+    docs,
     events,
     imports,
     mailboxes,
@@ -21,15 +22,16 @@ from app.api.routes import (
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    messages.router,  # first: a route is sought in this order, and lists are asked for most
     service.router,
     problems.router,
+    docs.router,
     tokens.router,
     session.router,
     accounts.router,
     mailboxes.router,
     bulk.router,
     imports.router,
-    messages.router,
     content.router,
     submissions.router,
     events.router,

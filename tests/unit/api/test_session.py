@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 from tests.gateway import Gateway
 
 
-async def _sign_in(gateway: Gateway) -> dict[str, str]:
+async def _sign_in(gateway: Gateway) -> dict[str, Any]:
     await gateway.house.add_account("ann@demo.test", "right")
     answer = await gateway.client(None).post("/v1/session", json={"email": "ann@demo.test", "password": "right"})
     assert answer.status_code == 201
-    session: dict[str, str] = answer.json()
+    session: dict[str, Any] = answer.json()
     return session
 
 

@@ -128,7 +128,7 @@ async def test_a_ticket_stands_for_its_token_once(gateway: Gateway) -> None:
     assert made.json()["expires_in"] == 30
     ticket = made.json()["ticket"]
     caller = await gateway.services.tickets.redeem(ticket, "127.0.0.1")
-    assert caller.account_ids == {ann}
+    assert caller.account_ids == frozenset[str]({ann})
     with pytest.raises(Exception, match="ticket is not valid"):
         await gateway.services.tickets.redeem(ticket, "127.0.0.1")
 

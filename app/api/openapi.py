@@ -1,0 +1,183 @@
+"""The API's description: OpenAPI from the routes, AsyncAPI from the frames of the stream. Generated, never written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app import errors
+from app.api.deps import Access
+from app.api.problems import response_of, status_of
+from app.api.schemas import stream
+from app.api.schemas.base import AnswerModel, Problem, RequestModel
+from app.api.schemas.submissions import MessageInput
+from app.errors import GatewayError
+
+REF = "#/components/schemas/{model}"
+_METHODS = ("get", "post", "patch", "put", "delete", "head")
+_DESCRIPTION = """REST and WebSocket over mail servers.
+
+Every request carries `Authorization: Bearer` with a server key or an account token. `/v1/me/…` stands for
+`/v1/accounts/{account_id}/…` of a token that holds one account; so does the account id `me`. Errors are
+`application/problem+json`; every kind has a page under `/v1/problems/{code}`.
+"""
+_ALWAYS: tuple[type[GatewayError], ...] = (errors.NotAuthenticated, errors.NotPermitted, errors.RateLimited)
+_WITH_BODY: tuple[type[GatewayError], ...] = (errors.MalformedRequest, errors.TooLarge, errors.UnsupportedMedia)
+_PAGE_NAME = re.compile(r"Page_(\w+?)_(?!\w)")
+
+
+def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of an application made of these routers."""
+    document: dict[str, Any] = get_openapi(
+        title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, openapi_version="3.1.0"
+    )
+    accesses = {
+        (route.path_format, method.lower()): access_of(route)
+        for route in http_routes(routers)
+        for method in route.methods or ()
+    }
+    for path, operations in document["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _complete(operations[method], accesses[path, method])
+    # named by hand in routes that read their body themselves
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas.update(_schemas([MessageInput], "validation"), **_schemas([Problem], "serialization"))
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    document["servers"] = [{"url": "http://127.0.0.1:8080", "description": "A Postgate on this machine"}]
+    renamed: dict[str, Any] = json.loads(_PAGE_NAME.sub(r"\1List", json.dumps(document)))
+    return renamed
+
+
+def http_routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
+    """Every HTTP route of the routers."""
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                yield route
+
+
+def access_of(route: APIRoute) -> Access | None:
+    """What a route declares that its callers need; None where it declares nothing, which must not be."""
+    return next(_accesses(route.dependant), None)
+
+
+def _accesses(dependant: Dependant) -> Iterator[Access]:
+    if isinstance(dependant.call, Access):
+        yield dependant.call
+    for below in dependant.dependencies:
+        yield from _accesses(below)
+
+
+def _complete(operation: dict[str, Any], access: Access | None) -> None:
+    """Add what no route says for itself: the right it needs, and the problems that any such route may answer."""
+    responses = operation["responses"]
+    if _is_generated(responses.get("422")):
+        del responses["422"]
+    kinds: list[type[GatewayError]] = []
+    if access is not None and not access.is_public:
+        operation["security"] = [{"bearer": []}]
+        operation["x-scope"] = access.scope
+        kinds += _ALWAYS
+    if "requestBody" in operation:
+        kinds += _WITH_BODY
+    if operation.get("parameters") or "requestBody" in operation:
+        kinds.append(errors.InvalidRequest)
+    if any(one["in"] == "path" for one in operation.get("parameters", ())):
+        kinds.append(errors.NotFound)
+    for kind in kinds:
+        responses.setdefault(str(status_of(kind)), response_of([kind]))
+    responses["default"] = response_of([GatewayError])
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _is_generated(response: dict[str, Any] | None) -> bool:
+    """Whether the framework put a 422 of its own shape here, which is never answered."""
+    return response is not None and "HTTPValidationError" in json.dumps(response)
+
+
+def _schemas(models: Iterable[type[BaseModel]], mode: str) -> dict[str, Any]:
+    inputs: list[Any] = [(model, mode) for model in models]
+    definitions: dict[str, Any] = models_json_schema(inputs, ref_template=REF)[1]["$defs"]
+    return definitions
+
+
+def describe_stream() -> dict[str, Any]:
+    """The AsyncAPI 3.0 document of `/v1/stream`."""
+    sent, received = _frames(RequestModel), _frames(AnswerModel)
+    schemas = {**_schemas(sent, "validation"), **_schemas(received, "serialization")}
+    messages = {model.__name__: _message(model) for model in (*sent, *received)}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Postgate stream", "version": "1", "description": (stream.__doc__ or "").strip()},
+        "defaultContentType": "application/json",
+        "servers": {"local": {"host": "127.0.0.1:8080", "protocol": "ws"}},
+        "channels": {
+            "stream": {
+                "address": "/v1/stream",
+                "description": "Sub-protocol postgate.v1; authorised by header, ticket or an auth frame within 5 s.",
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+            }
+        },
+        "operations": {
+            "clientSends": _operation("receive", sent),
+            "clientReceives": _operation("send", received),
+        },
+        "components": {"messages": messages, "schemas": dict(sorted(schemas.items()))},
+    }
+
+
+def _frames(base: type[BaseModel]) -> list[type[BaseModel]]:
+    """The frames that one side sends: requests are the client's, answers ours."""
+    return [
+        model
+        for name, model in vars(stream).items()
+        if name.endswith("Frame") and isinstance(model, type) and issubclass(model, base)
+    ]
+
+
+def _message(model: type[BaseModel]) -> dict[str, Any]:
+    message = {
+        "name": model.__name__.removesuffix("Frame").lower(),
+        "payload": {"$ref": REF.format(model=model.__name__)},
+    }
+    summary = (model.__dict__.get("__doc__") or "").strip().partition("\n")[0]
+    return {**message, "summary": summary} if summary else message
+
+
+def _operation(action: str, models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": "#/channels/stream"},
+        "messages": [{"$ref": f"#/channels/stream/messages/{model.__name__}"} for model in models],
+    }
+
+
+def openapi_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def asyncapi_text() -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(describe_stream(), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def write(app: FastAPI, folder: Path) -> None:
+    """Write openapi.json and asyncapi.yaml."""
+    (folder / "openapi.json").write_text(openapi_text(app.openapi()))
+    (folder / "asyncapi.yaml").write_text(asyncapi_text())

@@ -1,0 +1,88 @@
+"""The description follows from the code, and the files that hold it are never behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from app.api.application import create_api
+from app.api.openapi import access_of, asyncapi_text, describe_stream, http_routes, openapi_text
+from app.api.routes import ROUTERS
+from app.services.callers import Scope
+from fastapi.routing import APIRoute
+
+from tests.gateway import Gateway
+
+FOLDER = Path(__file__).parents[3] / "openapi"
+ROUTES = list(http_routes(ROUTERS))
+PUBLIC = re.compile(
+    r"/v1|/v1/health/.*|/v1/(openapi\.json|asyncapi\.yaml)|/docs.*|/v1/problems/.*|/v1/session(/refresh)?"
+)
+ADMIN = re.compile(r"/v1/tokens.*|/metrics")
+
+
+def _name(route: APIRoute) -> str:
+    return f"{'/'.join(sorted(route.methods))} {route.path}"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_name)
+def test_every_route_declares_what_its_callers_need(route: APIRoute) -> None:
+    access = access_of(route)
+
+    assert access is not None
+    if access.is_public:
+        assert PUBLIC.fullmatch(route.path)
+    elif ADMIN.fullmatch(route.path):
+        assert access.scope is Scope.ADMIN
+    elif access.scope is None:
+        assert (route.path, route.methods) == ("/v1/session", {"DELETE"})
+
+
+def test_operation_ids_are_verbs_and_unique() -> None:
+    ids = [route.operation_id for route in ROUTES if route.include_in_schema]
+
+    assert len(ids) == len(set(ids))
+    assert [one for one in ids if not re.fullmatch(r"[a-z]+[A-Z][A-Za-z]+", one or "")] == []
+
+
+def test_openapi_json_is_what_the_code_says() -> None:
+    assert (FOLDER / "openapi.json").read_text() == openapi_text(create_api().openapi()), "run: make openapi"
+
+
+def test_asyncapi_yaml_is_what_the_code_says() -> None:
+    assert (FOLDER / "asyncapi.yaml").read_text() == asyncapi_text(), "run: make openapi"
+
+
+def test_every_reference_of_the_descriptions_leads_somewhere() -> None:
+    for document in (create_api().openapi(), describe_stream()):
+        text = openapi_text(document)
+        for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
+            assert name in document["components"]["schemas"]
+        for name in set(re.findall(r'"#/channels/stream/messages/([^"]+)"', text)):
+            assert name in document["components"]["messages"]
+
+
+async def test_the_descriptions_are_served(gateway: Gateway) -> None:
+    anyone = gateway.client(None)
+
+    assert (await anyone.get("/v1/openapi.json")).json()["openapi"] == "3.1.0"
+    assert yaml.safe_load((await anyone.get("/v1/asyncapi.yaml")).text)["asyncapi"] == "3.0.0"
+
+
+async def test_the_explorer_needs_nothing_from_elsewhere(gateway: Gateway) -> None:
+    anyone = gateway.client(None)
+
+    page = await anyone.get("/docs")
+
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "://" not in page.text
+    for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        asset = await anyone.get(path)
+        assert asset.status_code == 200
+        assert asset.headers["x-content-type-options"] == "nosniff"
+    assert (await anyone.get("/docs/../pyproject.toml")).status_code == 404
+    assert (await anyone.get("/docs/swagger-ui.js.map")).status_code == 404
