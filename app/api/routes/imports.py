@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -14,6 +14,7 @@ from app.api.conditions import STATE_HEADER
 from app.api.deps import CurrentCaller, ModifiableAccount, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
+from app.api.queries import parameters_of, query_of
 from app.api.routes.messages import ORIGIN
 from app.api.schemas.filters import KEYWORD_PATTERN
 from app.api.schemas.messages import ImportedMessage, ImportQuery, Message
@@ -36,12 +37,21 @@ router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"
 
 JSON_LIMIT_BYTES = 50 * 1024 * 1024
 _KEYWORD = re.compile(KEYWORD_PATTERN)
+
+
+def _schema_of_json() -> dict[str, Any]:
+    """The schema of a message as JSON; what it refers to is there by `POST /send`."""
+    schema = ImportedMessage.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")
+    return schema
+
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "message/rfc822": {"schema": {"type": "string", "format": "binary"}},
-            "application/json": {"schema": {"$ref": "#/components/schemas/MessageInput"}},
+            "application/json": {"schema": _schema_of_json()},
         },
     }
 }
@@ -52,7 +62,7 @@ _BODY: dict[str, Any] = {
     operation_id="importMessage",
     status_code=201,
     response_model=Message,
-    openapi_extra=_BODY,
+    openapi_extra=_BODY | parameters_of(ImportQuery),
     responses=problems(
         MailboxNotFound, NotPermitted, Conflict, IdempotencyRunning, TooLarge, UnsupportedMedia, InvalidRequest, *ORIGIN
     ),
@@ -61,11 +71,10 @@ async def import_message(
     request: Request,
     account_id: ModifiableAccount,
     caller: CurrentCaller,
-    query: Annotated[ImportQuery, Query()],
     once: Once,
 ) -> Response:
     """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says."""
-    order = _order(query)
+    order = _order(query_of(request, ImportQuery))
     spool = await services_of(request).imports.spooled(await _pieces(request, account_id, caller))
     try:
         payload = hash_payload(request.url.query.encode(), spool.hash.encode())

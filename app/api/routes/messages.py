@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, if_match, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, Services, services_of
 from app.api.problems import problems
+from app.api.queries import parameters_of, query_of
 from app.api.schemas.base import Sync
 from app.api.schemas.messages import (
     ChangeRequest,
@@ -51,12 +52,12 @@ _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
     "",
     operation_id="listMessages",
     response_model=MessagePage,
+    openapi_extra=parameters_of(ListQuery),
     responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
 )
-async def list_messages(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, query: Annotated[ListQuery, Query()]
-) -> Response:
+async def list_messages(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first."""
+    query = query_of(request, ListQuery)
     return await _list(request, account_id, caller, query.order(is_forced=_is_forced(request)), query.shown())
 
 
@@ -123,6 +124,7 @@ def _is_forced(request: Request) -> bool:
     "/{message_id}",
     operation_id="getMessage",
     response_model=Message,
+    openapi_extra=parameters_of(GetQuery),
     responses={**NOT_MODIFIED, **problems(MessageNotFound, InvalidRequest, *ORIGIN)},
 )
 async def get_message(
@@ -130,10 +132,9 @@ async def get_message(
     account_id: ReadableAccount,
     caller: CurrentCaller,
     message_id: str,
-    query: Annotated[GetQuery, Query()],
 ) -> Response:
     """One message; `view=full` with its body, sanitised, and its attachments."""
-    services, view = services_of(request), query.shown()
+    services, view = services_of(request), query_of(request, GetQuery).shown()
     message = await services.content.message(account_id, caller, message_id)
     etag = _etag(message, view)
     if is_unchanged(request, etag):
