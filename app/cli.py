@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -106,6 +107,15 @@ def demo() -> None:
         print("ready", flush=True)
 
     _run(settings, create_app(settings, when_open), say_ready)
+
+
+@app.command()
+def openapi(folder: Path = Path("openapi")) -> None:
+    """Write the API's description, openapi.json and asyncapi.yaml, from the code."""
+    from app.api.application import create_api
+    from app.api.openapi import write
+
+    write(create_api(), folder)
 
 
 def _refuse_insecure(settings: Settings) -> None:

@@ -24,7 +24,7 @@ ADMIN = re.compile(r"/v1/tokens.*|/metrics")
 
 
 def _name(route: APIRoute) -> str:
-    return f"{'/'.join(sorted(route.methods))} {route.path}"
+    return f"{'/'.join(sorted(route.methods or ()))} {route.path}"
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=_name)
