@@ -97,7 +97,7 @@ async def _work_at_random(follower: Follower, chance: random.Random, subject: st
         if count:
             sign = chance.choice("+-")
             choices += [f"STORE {number} {sign}FLAGS ({flag})", f"STORE 1:{number} {sign}FLAGS.SILENT ({flag})"]
-            choices += [f"FETCH {number}:* (UID FLAGS)", "UID FETCH 1:* FLAGS", f"COPY {number} INBOX", "append"]
+            choices += [f"FETCH {number}:* (UID)", "UID FETCH 1:* UID", f"COPY {number} INBOX", "append"]
             choices += [f"UID STORE {number} +FLAGS (\\Answered)", f"FETCH {number} (UID BODY[TEXT])"]
         command: str | bytes = chance.choice(choices)
         if command == "append":

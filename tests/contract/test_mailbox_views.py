@@ -1,0 +1,97 @@
+"""What IMAP sessions read is the same on every database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.mail.types import DELETED, SEEN, AccountId, Flags, Mailbox
+from app.mailstore.store import StoreMode
+from app.mailstore.views import MailboxViews, structure_of
+
+from tests.contract.stores import Stores, message, open_stores
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with open_stores(tmp_path, url) as opened:
+        yield opened
+
+
+async def inbox_with(stores: Stores, *flags: Flags) -> tuple[AccountId, Mailbox]:
+    """An account whose INBOX holds one message for each set of flags."""
+    account_id = await stores.add_account()
+    inbox = await stores.mailbox(account_id, "INBOX")
+    contents = [(await stores.store.keep(message(number)), one, 1_000) for number, one in enumerate(flags)]
+    await stores.store.add(account_id, inbox.id, contents)
+    return account_id, await stores.mailbox(account_id, "INBOX")
+
+
+async def test_rows_hold_the_columns_asked_for_by_ascending_uid(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, frozenset(), frozenset({SEEN}), frozenset())
+    views = MailboxViews(stores.database)
+
+    rows = await views.rows(account_id, inbox.id, [3, 2, 99], ("uid", "flags", "imap_envelope", "structure", "header"))
+
+    assert [(row[0], row[1]) for row in rows] == [(2, "\\Seen"), (3, "")]
+    assert b"<1@example.com>" in rows[0][2]
+    assert structure_of(rows[0][3]).media_type == "text/plain"
+    assert rows[0][4].endswith(b"\r\n\r\n")
+
+
+async def test_many_uids_are_read_as_few_are(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, frozenset(), frozenset())
+    views = MailboxViews(stores.database)
+
+    rows = await views.rows(account_id, inbox.id, range(1, 2_000), ("uid",))
+
+    assert [row[0] for row in rows] == [1, 2]
+
+
+async def test_states_and_counts_are_those_of_the_mailbox(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, frozenset(), frozenset({SEEN, DELETED}), frozenset({"Deleted"}))
+    views = MailboxViews(stores.database)
+
+    states = await views.states(account_id, inbox.id, is_long=True)
+
+    assert list(map(tuple, states)) == [(1, ""), (2, "\\Deleted \\Seen"), (3, "Deleted")]
+    assert await views.deleted_count(account_id, inbox.id) == 1
+    assert await views.size_bytes(account_id, inbox.id) == sum(len(message(number)) for number in range(3))
+
+
+async def test_recent_messages_are_those_nobody_claimed(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, frozenset(), frozenset())
+    views = MailboxViews(stores.database)
+    assert await views.recent_count(account_id, inbox.id) == 2
+
+    assert await stores.store.claim_recent(account_id, inbox.id) == 1
+
+    assert await views.recent_count(account_id, inbox.id) == 0
+    assert await views.recent_from(account_id, inbox.id) == 3
+
+
+async def test_changes_come_in_order_without_gaps(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, frozenset(), frozenset())
+    views = MailboxViews(stores.database)
+    before = await views.position(account_id)
+    archive = await stores.mailbox(account_id, "Archive")
+
+    stored = await stores.store.store_flags(account_id, inbox.id, [1, 2], StoreMode.ADD, frozenset({SEEN}))
+    await stores.store.move(account_id, inbox.id, [1], archive.id)
+    await stores.store.expunge(account_id, inbox.id, [2], only_deleted=False)
+    first = await views.changes_after(account_id, before, 3)
+    rest = await views.changes_after(account_id, first[-1].seq, 100)
+
+    changes = [*first, *rest]
+    assert [change.seq for change in changes] == list(range(before + 1, before + 5))
+    assert [(change.type, change.uid) for change in changes] == [
+        ("message.updated", 1),
+        ("message.updated", 2),
+        ("message.moved", 1),
+        ("message.deleted", 2),
+    ]
+    assert (changes[2].target_mailbox_id, changes[2].target_uid) == (archive.id, 1)
+    assert (stored.applied.seq_before, stored.applied.seq) == (before, before + 2)
+    assert await views.position(account_id) == before + 4
