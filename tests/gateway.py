@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,21 @@ from app.api.deps import Services
 from app.backends.local import LocalBackend
 from app.mail.backend import MailBackend, Submission
 from app.mail.types import AccountId, ServerLogin
+from app.runtime import Stores, services_on
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.accounts import Accounts
 from app.services.bulk import Bulk
 from app.services.callers import Scope, TokenKind
 from app.services.composing import Composer
 from app.services.content import Content
-from app.services.events import Events
 from app.services.freshness import Freshness
-from app.services.health import Health
-from app.services.idempotency import Idempotency
 from app.services.imports import Imports
 from app.services.listing import Listing
-from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
 from app.services.originals import Originals
-from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.texts import Texts
-from app.services.tickets import Tickets
-from app.services.tokens import TokenOrder, Tokens
+from app.services.tokens import TokenOrder
 from app.services.views import Views
 from app.settings import Settings
 from fastapi import FastAPI
@@ -103,7 +96,7 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
-    """A Gateway whose services of the directory are real; those of messages and sending are not there."""
+    """A Gateway with all services on a House; no mail server and no worker runs."""
     async with open_house(folder) as house:
         backends = FakeBackends(house)
         services = _services(house, backends, Settings(data_dir=folder, domains=(DOMAIN,), **settings))
@@ -131,22 +124,6 @@ def _mail_services(house: House, backends: FakeBackends, settings: Settings, sta
 
 
 def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:
-    database, vault = house.database, Vault([MASTER_KEY])
+    stores = Stores(settings, house.database, house.bus, house.index, house.log, house.store, Vault([MASTER_KEY]))
     guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
-    tokens = Tokens(database)
-    here: dict[str, Any] = {
-        "settings": settings,
-        "draining": asyncio.Event(),
-        "health": Health(database),
-        "tokens": tokens,
-        "tickets": Tickets(database, tokens),
-        "sessions": Sessions(database, tokens, house.logins, settings.domains),
-        "accounts": Accounts(database, house.store, backends, house.logins, vault, house.bus, guard, settings.domains),
-        "mailboxes": Mailboxes(house.index, backends),
-        **_mail_services(house, backends, settings, States(vault)),
-        "events": Events(house.log, house.index, house.bus),
-        "idempotency": Idempotency(database, vault, is_alone=True),
-    }
-    required = [field.name for field in fields(Services) if field.default_factory is MISSING]
-    whole: dict[str, Any] = {name: here.get(name) for name in required}
-    return Services(**whole)
+    return services_on(stores, backends, house.logins, guard)

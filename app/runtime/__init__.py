@@ -11,6 +11,7 @@ from app.api.deps import Services
 from app.cluster.bus import LocalBus
 from app.db.migrate import open_database
 from app.db.session import Database
+from app.mail.backend import Backends
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
@@ -66,7 +67,7 @@ class Runtime:
 
 
 @dataclass(slots=True)
-class _Stores:
+class Stores:
     """What everything else stands on."""
 
     settings: Settings
@@ -87,7 +88,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         backends = AccountBackends(settings, stores.database, stores.index, stores.store, stores.bus, guard)
         stack.push_async_callback(backends.close)
         logins = Logins(stores.database)
-        services = _services(stores, backends, logins, guard)
+        services = services_on(stores, backends, logins, guard)
         backends.servers_of = services.accounts.servers
         deliveries = Deliveries(stores.database, stores.index, stores.store, stores.bus, settings.domains)
         await _start_workers(stack, stores, backends, deliveries)
@@ -98,13 +99,13 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         services.draining.set()
 
 
-async def _open_stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
+async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
     database = await open_database(settings)
     stack.push_async_callback(database.close)
     bus = LocalBus()
     index = Index(database, bus)
     blobs = await asyncio.to_thread(Blobs, settings.data_dir / "blobs")
-    return _Stores(
+    return Stores(
         settings,
         database,
         bus,
@@ -115,7 +116,8 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     )
 
 
-def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard: NetGuard) -> Services:
+def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
+    """Every service that the API calls."""
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database)
     states = States(stores.vault)
@@ -147,7 +149,7 @@ def _services(stores: _Stores, backends: AccountBackends, logins: Logins, guard:
 
 
 async def _start_workers(
-    stack: AsyncExitStack, stores: _Stores, backends: AccountBackends, deliveries: Deliveries
+    stack: AsyncExitStack, stores: Stores, backends: AccountBackends, deliveries: Deliveries
 ) -> None:
     """Start what runs unasked; it stops first when all is closed."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -164,7 +166,7 @@ async def _start_workers(
     stack.push_async_callback(stop)
 
 
-def _mail_servers(stores: _Stores, logins: Logins, deliveries: Deliveries) -> MailServers:
+def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries) -> MailServers:
     settings = stores.settings
     imap = ImapServices(
         stores.store, stores.index, MailboxViews(stores.database), stores.bus, logins, settings.max_message_bytes
