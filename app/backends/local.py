@@ -13,7 +13,15 @@ from typing import TypeVar
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
 from app.cluster.bus import Bus
 from app.db.session import Database
-from app.errors import MessageNotFound, PartNotFound, PreconditionFailed, TimedOut, TooLarge
+from app.errors import (
+    InvalidRequest,
+    MailboxNotFound,
+    MessageNotFound,
+    PartNotFound,
+    PreconditionFailed,
+    TimedOut,
+    TooLarge,
+)
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox
 from app.mail.delta import (
     Arrived,
@@ -60,7 +68,8 @@ class LocalBackend:
         return CAPABILITIES
 
     async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        async for piece in self._store.blobs.stream(_blob(message), span):
+        blob = await self._blob(message)
+        async for piece in self._store.blobs.stream(blob, span):
             yield piece
 
     async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
@@ -71,7 +80,8 @@ class LocalBackend:
         _, start, stop = part.span
         low = min(start + span.start, stop)
         high = stop if span.stop is None else min(stop, start + span.stop)
-        async for piece in self._store.blobs.stream(_blob(message), ByteRange(low, max(low, high))):
+        blob = await self._blob(message)
+        async for piece in self._store.blobs.stream(blob, ByteRange(low, max(low, high))):
             yield piece
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
@@ -84,11 +94,20 @@ class LocalBackend:
             part = part_at(detail.structure, section) if detail.structure is not None else None
             if part is None or part.span is None:
                 raise PartNotFound
-            found[section] = await self._store.blobs.get(_blob(message), ByteRange(*part.span[1:]))
+            found[section] = await self._store.blobs.get(await self._blob(message), ByteRange(*part.span[1:]))
         return found
+
+    async def _blob(self, message: Message) -> str:
+        """The bytes of a message that is still here; those of one that is gone stay on disk for a while."""
+        blob = (await self._index.message(self._account_id, message.id)).blob
+        if blob is None:
+            raise MessageNotFound
+        return blob
 
     async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
         """Raises TimedOut when there is too much mail to look through."""
+        if any(char < " " or char == "\x7f" for char in value):
+            raise InvalidRequest("A text to search for holds no control character")
         uids = sorted(await self._index.known(self._account_id, mailbox.id), reverse=True)
         found: set[int] = set()
         try:
@@ -142,7 +161,7 @@ class LocalBackend:
         unchanged_since: int | None = None,
     ) -> Delta:
         delta = Delta()
-        for mailbox_id, uids in _by_mailbox(messages).items():
+        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
             for mode, flags in ((StoreMode.ADD, add), (StoreMode.REMOVE, remove)):
                 if not flags:
                     continue
@@ -163,7 +182,7 @@ class LocalBackend:
 
     async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta:
         delta = Delta()
-        for mailbox_id, uids in _by_mailbox(messages).items():
+        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
             if mailbox_id == target.id:
                 continue
             applied = await self._store.move(self._account_id, mailbox_id, uids, target.id)
@@ -175,17 +194,29 @@ class LocalBackend:
 
     async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
         delta = Delta()
-        for mailbox_id, uids in _by_mailbox(messages).items():
+        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
             applied = await self._store.copy(self._account_id, mailbox_id, uids, target.id)
             delta += Delta(copied=tuple(Copied(source, place) for source, place in applied.copies.items()))
         return delta
 
     async def expunge(self, messages: Sequence[Message]) -> Delta:
         delta = Delta()
-        for mailbox_id, uids in _by_mailbox(messages).items():
+        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
             await self._store.expunge(self._account_id, mailbox_id, uids, only_deleted=False)
             delta += Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in uids))
         return delta
+
+    async def _by_mailbox(self, messages: Sequence[Message]) -> dict[MailboxId, list[int]]:
+        """UIDs by mailbox. MessageNotFound when a mailbox is gone, and with it all that was in it."""
+        found: dict[MailboxId, list[int]] = {}
+        for one in messages:
+            found.setdefault(one.mailbox_id, []).append(one.uid)
+        for mailbox_id in found:
+            try:
+                await self._index.mailbox(self._account_id, mailbox_id)
+            except MailboxNotFound:
+                raise MessageNotFound from None
+        return found
 
     # ---- mailboxes
 
@@ -251,20 +282,7 @@ class LocalBackend:
         return {one.uid: one.preview or "" for one in messages}
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> LocalWatch:  # noqa: ARG002 - one log tells of them all
-        return LocalWatch(self._bus, self._account_id)
-
-
-def _blob(message: Message) -> str:
-    if message.blob is None:
-        raise MessageNotFound
-    return message.blob
-
-
-def _by_mailbox(messages: Sequence[Message]) -> dict[MailboxId, list[int]]:
-    found: dict[MailboxId, list[int]] = {}
-    for one in messages:
-        found.setdefault(one.mailbox_id, []).append(one.uid)
-    return found
+        return LocalWatch(self._bus, self._account_id, self.list_mailboxes)
 
 
 def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> list[Location]:

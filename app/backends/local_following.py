@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from app.cluster.bus import Bus, listening
 from app.mail.backend import OriginMailbox, Signal, SyncMode
@@ -16,15 +16,21 @@ class LocalWatch:
 
     mode = SyncMode.EMBEDDED
 
-    def __init__(self, bus: Bus, account_id: AccountId) -> None:
+    def __init__(
+        self, bus: Bus, account_id: AccountId, status: Callable[[], Awaitable[Sequence[OriginMailbox]]]
+    ) -> None:
         self._bus = bus
         self._account_id = account_id
+        self._status = status
 
     async def signals(self) -> AsyncIterator[Signal]:
         with listening(self._bus, self._account_id) as waiter:
             while True:
                 await waiter.wait()
-                yield Signal()
+                yield Signal(status=tuple(await self._status()))
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def origin_mailbox(one: Mailbox) -> OriginMailbox:

@@ -79,6 +79,10 @@ class Watch(Protocol):
         """Ends only by an error: Unreachable when the connection is lost."""
         ...
 
+    async def close(self) -> None:
+        """End a watch whose signals nobody follows; its connection is its own. Safe to repeat."""
+        ...
+
 
 class MailBackend(Protocol):
     """One account's mail where it lives. Every mutation returns the Delta that the origin confirmed.
@@ -106,7 +110,9 @@ class MailBackend(Protocol):
         ...
 
     async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
-        """UIDs whose body (`scope` "body") or whole text ("text") contains `value`, without regard to case."""
+        """UIDs whose body (`scope` "body"), whole text ("text") or header field ("header:Name") contains `value`,
+        without regard to case. An empty value finds every message that has the field.
+        """
         ...
 
     # ---- changing

@@ -326,8 +326,8 @@ def checked_path(path: str) -> str:
         raise InvalidRequest(f"A mailbox path may have {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
     if any(not level or level != level.strip() for level in levels):
         raise InvalidRequest("A mailbox name is not empty and has no space at its ends")
-    if any(ord(one) < 32 or one in "%*\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
-        raise InvalidRequest("A mailbox name has no control character, % or *")
+    if any(ord(one) < 32 or one == "\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
+        raise InvalidRequest("A mailbox name has no control character")
     if levels[0].upper() == "INBOX":
         levels[0] = "INBOX"
     return DELIMITER.join(levels)

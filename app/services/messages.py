@@ -76,7 +76,7 @@ class Messages:
             [message],
             add=change.add,
             remove=change.remove,
-            unchanged_since=message.modseq if is_conditional and message.modseq else None,
+            unchanged_since=message.modseq if is_conditional else None,
         )
         return await self.apply(message.account_id, delta)
 
