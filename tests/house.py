@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from app.cluster.bus import LocalBus
 from app.db.session import Database, Statement, Transaction
@@ -20,12 +22,13 @@ from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 from argon2 import PasswordHasher
-from sqlalchemy import create_engine, insert
+from sqlalchemy import bindparam, create_engine, delete, insert
 from sqlmodel import SQLModel
 
 DOMAIN = "demo.test"
 FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _ADD_ACCOUNT: Statement = insert(ACCOUNT)
+_REMOVE_ACCOUNT: Statement = delete(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,14 @@ class House:
         await self.store.create_first_mailboxes(account_id)
         return account_id
 
+    async def remove_account(self, account_id: AccountId) -> None:
+        """Take the account's row away; what was its mail stays behind, out of reach."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(_REMOVE_ACCOUNT, account_id=account_id)
+
+        await self.database.write(work)
+
     async def mailbox(self, account_id: AccountId, path: str = "INBOX") -> Mailbox:
         return next(one for one in await self.index.mailboxes(account_id) if one.path == path)
 
@@ -79,13 +90,22 @@ _EMPTY: dict[str, object] = {
 }
 
 
+@cache
+def _empty_database() -> bytes:
+    """A database file with the schema and nothing in it, made once a process."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.sqlite3"
+        engine = create_engine(f"sqlite:///{path}")
+        SQLModel.metadata.create_all(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
 @asynccontextmanager
 async def open_house(folder: Path) -> AsyncIterator[House]:
     """A House with its schema made; closed at the end."""
     path = folder / "house.sqlite3"
-    engine = create_engine(f"sqlite:///{path}")
-    SQLModel.metadata.create_all(engine)
-    engine.dispose()
+    path.write_bytes(_empty_database())
     database = SqliteDatabase(path)
     bus = LocalBus()
     index = Index(database, bus)

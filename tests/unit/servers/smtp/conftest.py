@@ -1,0 +1,70 @@
+"""A house with Ann and Bob, and a client at each face of the SMTP server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from app.servers.smtp import Face, SmtpConversation, SmtpSite
+
+from tests.house import House, open_house
+from tests.unit.servers.talk import Talk, local_peer
+
+LIMIT = 400_000
+"""Bytes of a message."""
+
+Visit = Callable[..., Talk]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as house:
+        await house.add_account("ann@demo.test")
+        await house.add_account("bob@demo.test")
+        yield house
+
+
+@pytest.fixture
+def visit(house: House) -> Visit:
+    """Begins a talk with a face."""
+
+    def begin(
+        face: Face, address: str = "127.0.0.1", *, is_encrypted: bool = False, can_start_tls: bool = True
+    ) -> Talk:
+        peer = local_peer(address=address, is_encrypted=is_encrypted, can_start_tls=can_start_tls)
+        site = SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, LIMIT)
+        return Talk(SmtpConversation(peer, site), peer)
+
+    return begin
+
+
+@pytest.fixture
+async def mx(visit: Visit) -> Talk:
+    """A stranger who has said EHLO."""
+    talk = visit(Face.MX)
+    await talk.say(b"EHLO there.example\r\n")
+    return talk
+
+
+@pytest.fixture
+async def lmtp(visit: Visit) -> Talk:
+    talk = visit(Face.LMTP)
+    await talk.say(b"LHLO front.example\r\n")
+    return talk
+
+
+@pytest.fixture
+async def ann(visit: Visit) -> Talk:
+    """Ann, logged in for submission."""
+    talk = visit(Face.SUBMISSION)
+    answer = await talk.say(b"EHLO laptop.example\r\nAUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n")
+    assert answer.endswith(b"235 2.7.0 Welcome\r\n")
+    return talk
+
+
+async def inbox(house: House, name: str) -> list[bytes]:
+    """What is in a user's INBOX, oldest first."""
+    account_id = await house.deliveries.account_of(f"{name}@demo.test")
+    assert account_id is not None
+    return await house.contents(account_id)
