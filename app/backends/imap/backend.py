@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 from app.backends.imap import changing, organising, reading
-from app.backends.imap.changing import Place, Transfer
+from app.backends.imap.changing import Place, Transfer, Unchanged
 from app.backends.imap.listing import list_mailboxes
 from app.backends.imap.pool import Origin, Pool
 from app.backends.imap.reading import Row
@@ -27,7 +28,7 @@ from app.mail.delta import (
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.fetch import FetchedMessage
-from app.wire.imap.search import TextField, TextMatch
+from app.wire.imap.search import HeaderMatch, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 
 MAX_COUNT = 4_294_967_295
@@ -69,26 +70,30 @@ class ImapBackend:
     # ---- reading
 
     async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        async for piece in self._stream(message, "", span):
-            yield piece
+        async with aclosing(self._stream(message, "", span)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        async for piece in self._stream(message, section, span):
-            yield piece
+        async with aclosing(self._stream(message, section, span)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    async def _stream(self, message: Message, section: str, span: ByteRange) -> AsyncIterator[bytes]:
+    async def _stream(self, message: Message, section: str, span: ByteRange) -> AsyncGenerator[bytes, None]:
         place = await self._place(message.mailbox_id)
         partial = None
         if span != WHOLE:
             count = MAX_COUNT - span.start if span.stop is None else span.stop - span.start
             partial = (span.start, count)
+        wanted = BodySection(section, partial=partial)
         async with self._pool.session(place.name) as session:
             is_empty = True
-            async for chunk in session.stream(place.name, message.uid, BodySection(section, partial=partial)):
-                changing.check_validity(session, place)
-                for start in range(0, len(chunk), PIECE_BYTES):
-                    is_empty = False
-                    yield chunk[start : start + PIECE_BYTES]
+            async with aclosing(session.stream(place.name, message.uid, wanted)) as chunks:
+                async for chunk in chunks:
+                    changing.check_validity(session, place)
+                    for start in range(0, len(chunk), PIECE_BYTES):
+                        is_empty = False
+                        yield chunk[start : start + PIECE_BYTES]
             if is_empty:
                 await reading.check_part(session, place.name, message.uid, section)
 
@@ -109,7 +114,7 @@ class ImapBackend:
         return await self._pool.read(place.name, read)
 
     async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
-        key = TextMatch(TextField.BODY if scope == "body" else TextField.TEXT, value)
+        key = _search_key(scope, value)
 
         async def read(session: Session) -> Collection[int]:
             found = await session.search(mailbox.origin_name, key)
@@ -139,13 +144,14 @@ class ImapBackend:
         remove: Flags = frozenset(),
         unchanged_since: int | None = None,
     ) -> Delta:
-        if not (add or remove):
+        if not messages or not (add or remove):
             return Delta()
+        condition = None if unchanged_since is None else Unchanged(unchanged_since, messages[0].flags)
         delta = Delta()
         for mailbox, uids in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
                 changed = await changing.store_flags(
-                    session, _place(mailbox), uids, add=add, remove=remove, unchanged_since=unchanged_since
+                    session, _place(mailbox), uids, add=add, remove=remove, condition=condition
                 )
             delta += Delta(
                 flagged=tuple(
@@ -221,7 +227,6 @@ class ImapBackend:
         within = None if below_uid is None else SequenceSet.of_ranges([(1, below_uid - 1)] if below_uid > 1 else [])
 
         async def read(session: Session) -> Sequence[Arrived]:
-            await session.refresh(name)
             uids = (await reading.uids_of(session, name, within))[::-1][:count]
             return [
                 _arrived(mailbox, row, session) async for batch in reading.rows(session, name, uids) for row in batch
@@ -230,15 +235,15 @@ class ImapBackend:
         return await self._pool.read(name, read)
 
     async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
-        async with self._pool.session(mailbox.origin_name) as session:
-            async for batch in reading.rows(session, mailbox.origin_name, uids):
+        name = mailbox.origin_name
+        async with self._pool.session(name) as session, aclosing(reading.rows(session, name, uids)) as batches:
+            async for batch in batches:
                 yield [_arrived(mailbox, row, session) for row in batch]
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Mapping[int, Known]:
-            await session.refresh(name)
             return _known(await reading.flags_of(session, name, await reading.uids_of(session, name)))
 
         if not is_anew:
@@ -304,6 +309,12 @@ class ImapBackend:
             if message.mailbox_id == source.id and message.uid in transfer.unbound
         }
         return await changing.find_copies(session, target.origin_name, ids)
+
+
+def _search_key(scope: str, value: str) -> SearchKey:
+    if scope.startswith("header:"):
+        return HeaderMatch(scope.removeprefix("header:"), value)
+    return TextMatch(TextField.BODY if scope == "body" else TextField.TEXT, value)
 
 
 def _place(mailbox: Mailbox) -> Place:

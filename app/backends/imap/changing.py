@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.backends.imap.connection import Completion
 from app.backends.imap.session import Selected, Session, fetched
@@ -55,32 +56,70 @@ async def enter(session: Session, place: Place) -> Selected:
     return selected
 
 
+async def enter_anew(session: Session, place: Place) -> None:
+    """The same, and see the mailbox as it is now: one that stays selected may hide its newest messages."""
+    await session.select(place.name)
+    check_validity(session, place)
+
+
 def check_validity(session: Session, place: Place) -> None:
     """Raises MessageNotFound when the selected mailbox has another UIDVALIDITY than the index knows."""
     if session.selected is None or session.selected.uid_validity != place.uid_validity:
         raise MessageNotFound("The mailbox was made anew on the mail server")
 
 
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A condition: the message has changed neither past this MODSEQ nor, where none is kept, from these flags."""
+
+    modseq: int
+    flags: Flags
+
+
 async def store_flags(
-    session: Session, place: Place, uids: Sequence[int], *, add: Flags, remove: Flags, unchanged_since: int | None
+    session: Session, place: Place, uids: Sequence[int], *, add: Flags, remove: Flags, condition: Unchanged | None
 ) -> dict[int, FetchedMessage]:
     """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported."""
+    was_selected = session.is_in(place.name)
     selected = await enter(session, place)
     _check_keywords(selected, add)
-    condition = unchanged_since if session.keeps_modseq and selected.highest_modseq else None
+    since = None
+    if condition is not None and session.keeps_modseq and selected.highest_modseq:
+        since = condition.modseq
+    elif condition is not None:
+        await _compare_flags(session, place, uids, condition.flags)
+    changes = {mode: sorted(flags) for mode, flags in (("+", add), ("-", remove)) if flags}
+    told = await _store(session, uids, changes, since)
+    unseen = [uid for uid in uids if uid not in told]
+    if unseen and was_selected:
+        await enter_anew(session, place)
+        told.update(await _store(session, unseen, changes, since))
+    untold = [uid for uid in unseen if uid not in told]
+    if untold:
+        told.update(await session.fetch(place.name, SequenceSet.of(untold), ("UID", "FLAGS")))
+    return told
+
+
+async def _store(
+    session: Session, uids: Sequence[int], changes: Mapping[str, Sequence[str]], since: int | None
+) -> dict[int, FetchedMessage]:
+    """UID → the flags that the server tells after these changes (mode → flags)."""
     numbers = SequenceSet.of(uids)
     asked = [
-        commands.store(numbers, sorted(flags), mode=mode, unchanged_since=condition if index == 0 else None)
-        for index, (mode, flags) in enumerate([(mode, flags) for mode, flags in (("+", add), ("-", remove)) if flags])
+        commands.store(numbers, flags, mode=mode, unchanged_since=since if index == 0 else None)
+        for index, (mode, flags) in enumerate(changes.items())
     ]
     changed: dict[int, FetchedMessage] = {}
-    for completion in await _run_stores(session, asked, is_conditional=condition is not None):
+    for completion in await _run_stores(session, asked, is_conditional=since is not None):
         changed.update(fetched(completion))
-    wanted = {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
-    untold = [uid for uid in uids if uid not in wanted]
-    if untold:
-        wanted.update(await session.fetch(place.name, SequenceSet.of(untold), ("UID", "FLAGS")))
-    return wanted
+    return {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
+
+
+async def _compare_flags(session: Session, place: Place, uids: Sequence[int], flags: Flags) -> None:
+    """The next best thing to UNCHANGEDSINCE: look before the change."""
+    found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", "FLAGS"))
+    if any(message.flags != flags for message in found.values()):
+        raise PreconditionFailed
 
 
 async def _run_stores(session: Session, asked: Sequence[Command], *, is_conditional: bool) -> list[Completion]:
@@ -104,22 +143,38 @@ def _check_keywords(selected: Selected, add: Collection[str]) -> None:
 
 async def copy(session: Session, place: Place, uids: Sequence[int], target: str) -> Transfer:
     """Copy messages. Raises MailboxNotFound when the target is gone."""
-    await enter(session, place)
-    completion = (await session.run(commands.copy(SequenceSet.of(uids), target, is_utf8=session.is_utf8)))[0]
-    return _transferred(session, uids, _check_target(completion))
+    return await _transfer(session, place, uids, target, commands.copy)
 
 
 async def move(session: Session, place: Place, uids: Sequence[int], target: str) -> Transfer:
     """Move messages: MOVE (RFC 6851), else COPY and then the removal of exactly these."""
     if session.has("MOVE") or session.has("IMAP4REV2"):
-        await enter(session, place)
-        completion = (await session.run(commands.move(SequenceSet.of(uids), target, is_utf8=session.is_utf8)))[0]
-        return _transferred(session, uids, _check_target(completion))
+        return await _transfer(session, place, uids, target, commands.move)
     transfer = await copy(session, place, uids, target)
     there = [uid for uid in uids if uid not in transfer.gone]
     if there:
         await expunge(session, place, there)
     return transfer
+
+
+class _TransferCommand(Protocol):
+    def __call__(self, uids: SequenceSet, mailbox: str, *, is_utf8: bool = False) -> Command: ...
+
+
+async def _transfer(
+    session: Session, place: Place, uids: Sequence[int], target: str, build: _TransferCommand
+) -> Transfer:
+    was_selected = session.is_in(place.name)
+    await enter(session, place)
+    completion = (await session.run(build(SequenceSet.of(uids), target, is_utf8=session.is_utf8)))[0]
+    first = _transferred(session, uids, _check_target(completion))
+    if not (first.gone and was_selected):
+        return first
+    await enter_anew(session, place)
+    unseen = sorted(first.gone)
+    completion = (await session.run(build(SequenceSet.of(unseen), target, is_utf8=session.is_utf8)))[0]
+    second = _transferred(session, unseen, _check_target(completion))
+    return Transfer({**first.pairs, **second.pairs}, second.gone)
 
 
 async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
@@ -128,7 +183,7 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
     Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
     else raises NotSupported, and the marks are taken back.
     """
-    await enter(session, place)
+    await enter_anew(session, place)
     numbers = SequenceSet.of(uids)
     mark = commands.store(numbers, [DELETED], mode="+", silent=True)
     if session.has("UIDPLUS") or session.has("IMAP4REV2"):
@@ -173,9 +228,9 @@ def _check_limit(session: Session, size_bytes: int) -> None:
 
 async def _find_appended(session: Session, target: str, before: int, size_bytes: int) -> int:
     """The newest message that came since and has this size."""
-    await session.do(commands.noop())
     since = SequenceSet.parse(f"{max(1, before)}:*")
-    found = await session.fetch(target, since, ("UID", "RFC822.SIZE"))
+    asked = commands.fetch(since, ("UID", "RFC822.SIZE"))
+    found = fetched((await session.in_mailbox(target, asked, is_anew=True))[0])
     uids = [uid for uid, message in found.items() if uid >= before and message.size_bytes == size_bytes]
     if not uids:
         raise ServerRefused("The mail server took the message and doesn't show it")

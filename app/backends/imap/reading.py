@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.backends.imap.connection import Completion, Exchange
+from app.backends.imap.connection import Completion
 from app.backends.imap.session import Selected, Session, fetched
 from app.errors import PartNotFound, ServerProtocolError
 from app.mail.types import BodyPart, Envelope, Flags, Overview
@@ -77,20 +77,24 @@ async def uids_of(session: Session, name: str, within: SequenceSet | None = None
         raise ServerProtocolError("The server names more messages than a mailbox can hold") from None
 
 
-async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncIterator[list[Row]]:
-    """Rows in batches of ROWS_AT_ONCE, in the order of `uids`; the next batch is on its way while one is read."""
-    noop = await session.begin_refresh(name)
+async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
+    """Rows in batches of ROWS_AT_ONCE, in the order of `uids`, of the mailbox as it is now.
+
+    The SELECT and two batches are on their way before the first is read, then always one more.
+    """
     batches = [uids[start : start + ROWS_AT_ONCE] for start in range(0, len(uids), ROWS_AT_ONCE)]
     items = row_items(session)
-    coming: list[Exchange] = []
+    early: dict[int, Row] = {}
+    coming = [await session.begin_select(name)]
     try:
+        coming += [await session.begin_fetch(SequenceSet.of(batch), items) for batch in batches[:2]]
+        await session.end_select(name, coming.pop(0))
         for index, batch in enumerate(batches):
-            while len(coming) < 2 and index + len(coming) < len(batches):
-                coming.append(await session.begin_fetch(SequenceSet.of(batches[index + len(coming)]), items))
-            if noop is not None and index == 0:
-                (await session.protocol.settle(noop)).check()
             completion = (await session.protocol.settle(coming.pop(0))).check()
-            yield await _rows_of(session, completion, batch)
+            if index + 2 < len(batches):
+                coming.append(await session.begin_fetch(SequenceSet.of(batches[index + 2]), items))
+            early.update(await _rows_of(session, completion, batch, early))
+            yield [early.pop(uid) for uid in batch if uid in early]
     finally:
         for exchange in coming:
             exchange.abandon()
@@ -177,8 +181,13 @@ def _vanished(session: Session, completion: Completion) -> frozenset[int] | None
     return frozenset(gone)
 
 
-async def _rows_of(session: Session, completion: Completion, asked: Sequence[int]) -> list[Row]:
-    """Rows in the order asked. A response that breaks the grammar costs that message its structure, not its row."""
+async def _rows_of(
+    session: Session, completion: Completion, asked: Sequence[int], early: Mapping[int, Row]
+) -> dict[int, Row]:
+    """Rows by UID, also of the next batch where the server was early.
+
+    A response that breaks the grammar costs that message its structure, not its row.
+    """
     found: dict[int, Row] = {}
     is_any_broken = False
     for index, response in enumerate(completion.responses):
@@ -193,10 +202,10 @@ async def _rows_of(session: Session, completion: Completion, asked: Sequence[int
             found[message.uid] = row_of(message)
         if index % PARSED_AT_ONCE == PARSED_AT_ONCE - 1:
             await asyncio.sleep(0)
-    missing = [uid for uid in asked if uid not in found]
+    missing = [uid for uid in asked if uid not in found and uid not in early]
     if is_any_broken and missing:
         found.update(await _plain_rows(session, missing))
-    return [found[uid] for uid in asked if uid in found]
+    return found
 
 
 async def _plain_rows(session: Session, uids: Sequence[int]) -> dict[int, Row]:

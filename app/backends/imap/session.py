@@ -7,7 +7,8 @@ costs one round trip; where it isn't selected, SELECT and a reading command leav
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.backends.imap.connection import (
@@ -174,15 +175,32 @@ class Session:
 
     async def select(self, name: str, *, known: KnownState | None = None) -> tuple[Selected, Completion]:
         """Select a mailbox, also when it is selected already. Raises MailboxNotFound, ServerRefused."""
-        completion = (await self.run(self._select_command(name, known)))[0]
+        exchange = await self.begin_select(name, known=known)
+        completion = await self.protocol.settle(exchange)
         return self._selected_by(name, completion), completion
 
-    async def in_mailbox(self, name: str, *asked: Command) -> list[Completion]:
+    async def begin_select(self, name: str, *, known: KnownState | None = None) -> Exchange:
+        """Send a SELECT, to be followed by reading commands at once and settled by `end_select`."""
+        self.selected = None
+        exchange = self._exchange(self._select_command(name, known))
+        await self.protocol.submit(exchange)
+        return exchange
+
+    async def end_select(self, name: str, exchange: Exchange) -> Selected:
+        return self._selected_by(name, await self.protocol.settle(exchange))
+
+    def is_in(self, name: str) -> bool:
+        """Whether this mailbox is selected. What is seen of it may be old: see `in_mailbox`."""
+        return self.selected is not None and self.selected.name == name
+
+    async def in_mailbox(self, name: str, *asked: Command, is_anew: bool = False) -> list[Completion]:
         """Run reading commands in a mailbox; SELECT leaves with them where it must. Each has succeeded.
 
+        A mailbox that stays selected is seen as it was when the server last looked, and Dovecot may look after the
+        commands that were sent with a NOOP. `is_anew` sends a SELECT in any case, which all servers look at first.
         What changes mail is to be run after `ensure`: only then is it known where it would be done.
         """
-        if self.selected is not None and self.selected.name == name:
+        if self.is_in(name) and not is_anew:
             return [completion.check() for completion in await self.run(*asked)]
         self.selected = None
         first, *rest = await self.run(self._select_command(name), *asked)
@@ -191,28 +209,10 @@ class Session:
 
     async def ensure(self, name: str) -> Selected:
         """The mailbox, selected now where it wasn't."""
-        if self.selected is None or self.selected.name != name:
+        if not self.is_in(name):
             await self.select(name)
         assert self.selected is not None
         return self.selected
-
-    async def begin_refresh(self, name: str) -> Exchange | None:
-        """Have the mailbox selected as it is now: a NOOP to be settled later where it was selected before.
-
-        A session's view of its mailbox grows between commands alone: Dovecot answers a FETCH of new UIDs with nothing.
-        """
-        if self.selected is None or self.selected.name != name:
-            await self.select(name)
-            return None
-        exchange = self._exchange(commands.noop())
-        await self.protocol.submit(exchange)
-        return exchange
-
-    async def refresh(self, name: str) -> None:
-        """The same, and wait for it."""
-        noop = await self.begin_refresh(name)
-        if noop is not None:
-            (await self.protocol.settle(noop)).check()
 
     async def leave_mailbox(self) -> None:
         """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges."""
@@ -249,31 +249,45 @@ class Session:
         self,
         name: str,
         uids: SequenceSet,
-        items: Iterable[str | BodySection],
+        items: Sequence[str | BodySection],
         *,
         changed_since: int | None = None,
     ) -> dict[int, FetchedMessage]:
-        """UID → what was fetched; a UID that is gone is absent."""
+        """UID → what was fetched; a UID that is gone is absent. Who isn't seen at first is looked for anew."""
+        was_selected = self.is_in(name)
         asked = commands.fetch(uids, items, changed_since=changed_since)
-        return fetched((await self.in_mailbox(name, asked))[0])
+        found = fetched((await self.in_mailbox(name, asked))[0])
+        if was_selected and changed_since is None and len(found) < len(uids):
+            found = fetched((await self.in_mailbox(name, asked, is_anew=True))[0])
+        return found
 
-    async def stream(self, name: str, uid: int, section: BodySection) -> AsyncIterator[bytes]:
+    async def stream(self, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
         """One section's bytes as they arrive, held to about 0.5 MiB whatever the size.
 
         Raises MessageNotFound, PartNotFound. Whoever stops early leaves the connection to be dropped.
         """
+        was_selected = self.is_in(name)
+        try:
+            async with aclosing(self._stream_once(name, uid, section)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except MessageNotFound:
+            if not was_selected:
+                raise
+            self.selected = None
+            async with aclosing(self._stream_once(name, uid, section)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _stream_once(self, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
         sink = LiteralStream(self.protocol.pause_reading, self.protocol.resume_reading)
         asked = commands.fetch(SequenceSet.of([uid]), ["UID", section])
         exchange = Exchange(asked, self.protocol.new_tag(), sink=sink)
-        select = None
-        if self.selected is None or self.selected.name != name:
-            self.selected = None
-            select = self._exchange(self._select_command(name))
-            await self.protocol.submit(select)
+        select = None if self.is_in(name) else await self.begin_select(name)
         await self.protocol.submit(exchange)
         try:
             if select is not None:
-                self._selected_by(name, await self.protocol.settle(select))
+                await self.end_select(name, select)
             async for chunk in sink:
                 yield chunk
             completion = (await self.protocol.settle(exchange)).check()
@@ -310,10 +324,10 @@ class Session:
     # ---- searching
 
     async def search(self, name: str, key: SearchKey) -> SequenceSet:
-        """The UIDs of a mailbox that match: ESEARCH, whose answer is a set, else SEARCH."""
+        """The UIDs of a mailbox, as it is now, that match: ESEARCH, whose answer is a set, else SEARCH."""
         returning = ["ALL"] if "ESEARCH" in self.protocol.offered or self.has("IMAP4REV2") else None
         asked = commands.search(key, returning=returning, is_utf8=self.is_utf8)
-        completion = (await self.in_mailbox(name, asked))[0]
+        completion = (await self.in_mailbox(name, asked, is_anew=True))[0]
         for response in self.parsed(completion):
             if isinstance(response, ESearchResult):
                 return response.all or SequenceSet()

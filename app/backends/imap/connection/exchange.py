@@ -17,6 +17,20 @@ MAX_RESPONSES = 2_000_000
 """Responses to one command."""
 
 
+_ANSWERS = {
+    "UID FETCH": frozenset({b"FETCH"}),
+    "UID STORE": frozenset({b"FETCH"}),
+    "UID SEARCH": frozenset({b"SEARCH", b"ESEARCH"}),
+    "LIST": frozenset({b"LIST", b"STATUS"}),
+    "LSUB": frozenset({b"LSUB"}),
+    "STATUS": frozenset({b"STATUS"}),
+    "ID": frozenset({b"ID"}),
+    "ENABLE": frozenset({b"ENABLED"}),
+    "NAMESPACE": frozenset({b"NAMESPACE"}),
+}
+"""The untagged responses that a command asks for, by its name."""
+
+
 class Exchange(stock.Command):
     """A command on its way: what came for it so far, and how it ended.
 
@@ -45,6 +59,7 @@ class Exchange(stock.Command):
         self._take = take or self._kept.append
         self._taken = 0
         self._error: MailServerError | None = None
+        self.expects = _ANSWERS.get(command.name, frozenset())
 
     async def wait(self) -> None:
         """Return when the command has ended. Raises MailServerError when the connection ended first."""

@@ -1,8 +1,8 @@
 """The receive path and the pipelining of an IMAP connection, on aioimaplib's protocol object.
 
 What aioimaplib does with bytes is replaced: commands are pipelined by tag, every answer goes to the oldest command
-that waits, large literals flow to a sink with back-pressure, and whatever breaks fails every waiting command at once.
-Only commands of our encoder leave. Nothing that was sent or received is ever logged.
+that asks for its kind, large literals flow to a sink with back-pressure, and whatever breaks fails every waiting
+command at once. Only commands of our encoder leave. Nothing that was sent or received is ever logged.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
 _TAGGED = re.compile(rb"([A-Z0-9]{1,20}) (OK|NO|BAD)(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _CAPABILITIES = re.compile(rb"\* CAPABILITY ([^\r\n]*)|[^\[]*\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
 _GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)(?: |\Z)", re.IGNORECASE)
+_NAME = re.compile(rb"\* (?:[0-9]+ )?([A-Za-z]+)")
 _BYE = re.compile(rb"\* BYE(?: |\Z)", re.IGNORECASE)
 
 
@@ -77,6 +78,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._writing = asyncio.Lock()
         self._go_ahead: asyncio.Future[bytes | None] | None = None
         self._sending: Exchange | None = None
+        self._literal_owner: Exchange | None = None
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._progress_bytes = self._unsolicited = 0
@@ -174,7 +176,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             case LiteralChunk():
                 self._receive_chunk(event)
             case LiteralEnd():
-                pass
+                self._literal_owner = None
 
     def _receive_response(self, response: Response) -> None:
         text = response.text
@@ -196,7 +198,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.greeting.set_result(response)
 
     def _receive_untagged(self, response: Response) -> None:
-        exchange = self._oldest()
+        exchange = self._owner(response.text)
         if response.text[2:12].upper() == b"CAPABILITY":
             self._learn_capabilities(response.text)
         if exchange is not None:
@@ -207,6 +209,19 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self.on_untagged(response)
         if _BYE.match(response.text):
             self.drop(Unreachable("The mail server said goodbye"))
+
+    def _owner(self, text: bytes) -> Exchange | None:
+        """The oldest command that asks for this kind of response, else the oldest.
+
+        Servers begin commands in turn but need not end them so: Dovecot answers a FETCH before a NOOP ahead of it.
+        """
+        waiting = self._waiting.values()
+        if len(waiting) > 1 and (match := _NAME.match(text)) is not None:
+            name = match[1].upper()
+            for exchange in waiting:
+                if name in exchange.expects:
+                    return exchange
+        return next(iter(waiting), None)
 
     def _count_unsolicited(self) -> None:
         self._unsolicited += 1
@@ -235,20 +250,18 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self.offered = _capability_set(match[1] or match[2] or b"")
 
     def _start_literal(self, event: LiteralStart) -> None:
-        exchange = self._oldest()
-        if exchange is None:
+        first = event.parts[0]
+        assert isinstance(first, bytes)
+        self._literal_owner = self._owner(first)
+        if self._literal_owner is None:
             raise ServerProtocolError("The server sends a large literal that nobody asked for")
-        exchange.sink.start(event.literal)
+        self._literal_owner.sink.start(event.literal)
 
     def _receive_chunk(self, event: LiteralChunk) -> None:
-        exchange = self._oldest()
+        exchange = self._literal_owner
         if exchange is not None:
             exchange.sink.write(event.data)
             self._count_progress(exchange, len(event.data))
-
-    def _oldest(self) -> Exchange | None:
-        """The command that the server works on: it takes them in turn."""
-        return next(iter(self._waiting.values()), None)
 
     def pause_reading(self) -> None:
         if self.lost is None:

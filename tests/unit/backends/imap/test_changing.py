@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from app.backends.imap import changing
-from app.backends.imap.changing import Place
+from app.backends.imap.changing import Place, Unchanged
 from app.errors import MailboxNotFound, MessageNotFound, NotSupported, PreconditionFailed, ServerRefused, TooLarge
 from app.mail.types import FLAGGED
 
@@ -34,6 +34,7 @@ async def test_where_there_is_no_move_messages_are_copied_and_exactly_they_are_r
     assert transfer.pairs == {1: 11, 2: 12}
     assert server.told[1:] == [
         'UID COPY 1:2 "Archive"',
+        'SELECT "INBOX"',
         "UID STORE 1:2 +FLAGS.SILENT (\\Deleted)",
         "UID EXPUNGE 1:2",
     ]
@@ -110,13 +111,13 @@ async def test_a_changed_uidvalidity_stops_every_change() -> None:
     elsewhere = Place("INBOX", 6)
 
     with pytest.raises(MessageNotFound):
-        await changing.store_flags(session, elsewhere, [1], add=frozenset({FLAGGED}), remove=NONE, unchanged_since=None)
+        await changing.store_flags(session, elsewhere, [1], add=frozenset({FLAGGED}), remove=NONE, condition=None)
     with pytest.raises(MessageNotFound):
         await changing.move(session, elsewhere, [1], "Archive")
     with pytest.raises(MessageNotFound):
         await changing.expunge(session, elsewhere, [1])
 
-    assert verbs(server) == ["SELECT"]
+    assert set(verbs(server)) == {"SELECT"}
 
 
 async def test_a_server_that_tells_no_flags_after_a_change_is_asked_for_them() -> None:
@@ -124,12 +125,39 @@ async def test_a_server_that_tells_no_flags_after_a_change_is_asked_for_them() -
         {"UID STORE": "$ OK done\r\n", "UID FETCH": "* 1 FETCH (UID 1 FLAGS (\\Flagged))\r\n$ OK done\r\n"}
     )
 
-    changed = await changing.store_flags(
-        session, INBOX, [1, 2], add=frozenset({FLAGGED}), remove=NONE, unchanged_since=None
-    )
+    changed = await changing.store_flags(session, INBOX, [1, 2], add=frozenset({FLAGGED}), remove=NONE, condition=None)
 
     assert {uid: message.flags for uid, message in changed.items()} == {1: frozenset({FLAGGED})}
-    assert verbs(server) == ["SELECT", "STORE", "FETCH"]
+    assert verbs(server)[:3] == ["SELECT", "STORE", "FETCH"]
+
+
+async def test_what_a_selected_mailbox_hides_is_looked_for_anew() -> None:
+    session, server = scripted_session(
+        {
+            "UID MOVE 1:2": "* OK [COPYUID 4 1 11] moved\r\n$ OK done\r\n",
+            "UID MOVE 2": "* OK [COPYUID 4 2 12] moved\r\n$ OK done\r\n",
+        },
+        capabilities="IMAP4rev1 UIDPLUS MOVE",
+    )
+    await session.select("INBOX")
+
+    transfer = await changing.move(session, INBOX, [1, 2], "Archive")
+
+    assert transfer.pairs == {1: 11, 2: 12}
+    assert transfer.gone == frozenset()
+    assert verbs(server) == ["SELECT", "MOVE", "SELECT", "MOVE"]
+
+
+async def test_flags_of_what_a_selected_mailbox_hides_are_changed_too() -> None:
+    session, server = scripted_session({"UID STORE": "$ OK done\r\n"})
+    await session.select("INBOX")
+    answered = iter(["$ OK done\r\n", "* 1 FETCH (UID 1 FLAGS (\\Flagged))\r\n$ OK done\r\n"])
+    server.script["UID STORE"] = lambda _: next(answered)
+
+    changed = await changing.store_flags(session, INBOX, [1], add=frozenset({FLAGGED}), remove=NONE, condition=None)
+
+    assert list(changed) == [1]
+    assert verbs(server) == ["SELECT", "STORE", "SELECT", "STORE"]
 
 
 async def test_a_condition_that_fails_changes_nothing_more() -> None:
@@ -143,10 +171,21 @@ async def test_a_condition_that_fails_changes_nothing_more() -> None:
 
     with pytest.raises(PreconditionFailed):
         await changing.store_flags(
-            session, INBOX, [1], add=frozenset({FLAGGED}), remove=frozenset({"x"}), unchanged_since=5
+            session, INBOX, [1], add=frozenset({FLAGGED}), remove=frozenset({"x"}), condition=Unchanged(5, NONE)
         )
 
     assert server.told[1:] == ["UID STORE 1 (UNCHANGEDSINCE 5) +FLAGS (\\Flagged)"]
+
+
+async def test_where_no_modseq_is_kept_the_flags_are_compared_first() -> None:
+    session, server = scripted_session({"UID FETCH": "* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n$ OK done\r\n"})
+
+    with pytest.raises(PreconditionFailed):
+        await changing.store_flags(
+            session, INBOX, [1], add=frozenset({FLAGGED}), remove=NONE, condition=Unchanged(0, NONE)
+        )
+
+    assert verbs(server) == ["SELECT", "FETCH"]
 
 
 async def test_a_keyword_that_the_mailbox_does_not_keep_is_not_pretended_to_be_set() -> None:
@@ -155,6 +194,6 @@ async def test_a_keyword_that_the_mailbox_does_not_keep_is_not_pretended_to_be_s
     )
 
     with pytest.raises(NotSupported):
-        await changing.store_flags(session, INBOX, [1], add=frozenset({"$work"}), remove=NONE, unchanged_since=None)
+        await changing.store_flags(session, INBOX, [1], add=frozenset({"$work"}), remove=NONE, condition=None)
 
     assert verbs(server) == ["SELECT"]

@@ -98,6 +98,22 @@ async def test_commands_wait_side_by_side_and_each_gets_its_own_answer() -> None
         two.check()
 
 
+async def test_an_answer_that_overtakes_an_earlier_command_goes_to_the_one_that_asked() -> None:
+    server, protocol = silent_server()
+    first = noop(protocol)
+    sink = LiteralStream(protocol.pause_reading, protocol.resume_reading)
+    fetch = new(protocol, commands.fetch(SequenceSet.of([5]), ["UID"]), sink=sink)
+    await protocol.submit(first)
+    await protocol.submit(fetch)
+
+    server.say(b"* 5 FETCH (UID 5 BODY[] {70000}\r\n" + b"x" * 70_000 + b")\r\n* 6 EXISTS\r\n")
+    server.say(f"{first.tag} OK done\r\n{fetch.tag} OK done\r\n")
+
+    assert [response.text for response in (await protocol.settle(first)).responses] == [b"* 6 EXISTS"]
+    assert len((await protocol.settle(fetch)).responses) == 1
+    assert b"".join([chunk async for chunk in sink]) == b"x" * 70_000
+
+
 async def test_a_cancelled_command_keeps_its_tag_and_blocks_no_other() -> None:
     server, protocol = silent_server()
     given_up = noop(protocol)

@@ -54,14 +54,21 @@ async def test_one_broken_answer_costs_that_message_its_structure_and_hides_noth
     assert found[1].problems
 
 
-async def test_the_next_batch_is_asked_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_row_told_ahead_of_its_command_is_kept_for_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 1)
+    answers = {"UID FETCH 1 ": row(1) + row(2) + "$ OK done\r\n", "UID FETCH 2 ": "$ OK done\r\n"}
+
+    assert [one.uid for one in await rows_of(answers, [1, 2])] == [1, 2]
+
+
+async def test_the_next_batches_are_asked_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "ROWS_AT_ONCE", 1)
     session, server = scripted_session({"UID FETCH": lambda command: row(int(command.split()[2])) + "$ OK done\r\n"})
 
     batches = reading.rows(session, "INBOX", [3, 2, 1])
     first = await anext(batches)
 
-    assert [line.split()[2] for line in server.told if line.startswith("UID FETCH")] == ["3", "2"]
+    assert [line.split()[2] for line in server.told if line.startswith("UID FETCH")] == ["3", "2", "1"]
     assert [one.uid for one in first] == [3]
     assert [one.uid async for batch in batches for one in batch] == [2, 1]
 

@@ -60,6 +60,17 @@ async def test_select_and_fetch_leave_together_and_the_next_fetch_alone() -> Non
     assert server.told == ['SELECT "INBOX"', "UID FETCH 1 (UID FLAGS)", "UID FETCH 1 (UID FLAGS)"]
 
 
+async def test_a_message_that_a_selected_mailbox_hides_is_looked_for_anew() -> None:
+    session, server = scripted_session()
+    await session.select("INBOX")
+    fetches = iter(["$ OK done\r\n", "* 1 FETCH (UID 1 BODY[] {2}\r\nhi)\r\n$ OK done\r\n"] * 2)
+    server.script["UID FETCH"] = lambda _: next(fetches)
+
+    assert 1 in await session.fetch("INBOX", ONE, ["UID", BodySection()])
+    assert [chunk async for chunk in session.stream("INBOX", 1, BodySection())] == [b"hi"]
+    assert server.told.count('SELECT "INBOX"') == 3
+
+
 async def test_a_mailbox_that_is_gone_is_not_found() -> None:
     session, _ = scripted_session({"SELECT": "$ NO [NONEXISTENT] no\r\n", "UID FETCH": "$ BAD none selected\r\n"})
 
@@ -122,7 +133,7 @@ async def test_a_stream_given_up_midway_ends_the_connection() -> None:
     stream = session.stream("INBOX", 1, BodySection())
 
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
     assert server.is_closed
 
