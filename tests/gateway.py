@@ -68,6 +68,11 @@ def client_of(app: FastAPI, headers: dict[str, str]) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://postgate.test", headers=headers)
 
 
+def files_holding(folder: Path, text: bytes) -> list[Path]:
+    """The files below a folder that hold a text in clear."""
+    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
 async def _no_names(host: str) -> list[str]:
     raise OSError(host)
 

@@ -8,7 +8,6 @@ newest last: it seals, all of them open. So a key is rotated by adding one, seal
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
@@ -88,7 +87,7 @@ def _key_id(key: bytes) -> bytes:
 def _keys_of(text: str) -> list[bytes]:
     try:
         return [base64.b64decode(word, validate=True) for word in text.split()]
-    except binascii.Error:
+    except ValueError:
         raise MasterKeyError("The master key is not base64") from None
 
 
