@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from tests.servers.postgate import Postgate
 
 
 @pytest.fixture
-def postgate(tmp_path: Path) -> Iterator[Postgate]:
+def postgate(tmp_path: Path, demo_data: Path) -> Iterator[Postgate]:
     """The demo, of this test alone."""
+    shutil.copytree(demo_data, tmp_path / "data")
     server = Postgate(tmp_path)
     server.start()
     try:
@@ -30,3 +32,13 @@ def shared_postgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postga
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a demo that was started and stopped once: to be copied."""
+    folder = tmp_path_factory.mktemp("demo")
+    server = Postgate(folder)
+    server.start()
+    server.stop()
+    return folder / "data"

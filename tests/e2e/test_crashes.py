@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import shutil
 import smtplib
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,10 @@ SETTLED = ("sent", "failed", "uncertain")
 
 
 @pytest.fixture
-def crashing(tmp_path: Path) -> Iterator[Postgate]:
-    """A demo that has been started and stopped once, so that only the work of the test passes a fault point."""
+def crashing(tmp_path: Path, demo_data: Path) -> Iterator[Postgate]:
+    """A demo that was made before, so that only the work of the test passes a fault point."""
+    shutil.copytree(demo_data, tmp_path / "data")
     server = Postgate(tmp_path)
-    server.start()
-    server.stop()
     try:
         yield server
     finally:
@@ -40,8 +40,11 @@ def deliver_by_smtp(server: Postgate) -> None:
 
 def append_by_imap(server: Postgate) -> None:
     connection = server.imap()
-    kind, _ = connection.append("INBOX", "", imaplib.Time2Internaldate(0), MESSAGE)
-    assert kind == "OK"
+    try:
+        kind, _ = connection.append("INBOX", "", imaplib.Time2Internaldate(0), MESSAGE)
+        assert kind == "OK"
+    finally:
+        connection.shutdown()
 
 
 def import_by_rest(server: Postgate) -> None:
@@ -107,8 +110,9 @@ def settled(server: Postgate, submission_id: str, seconds: float = 20.0) -> dict
 
 
 @pytest.fixture
-def sending(tmp_path: Path, smtp_sink: SmtpSink) -> Iterator[Postgate]:
+def sending(tmp_path: Path, demo_data: Path, smtp_sink: SmtpSink) -> Iterator[Postgate]:
     """The same with a smarthost that keeps what it gets."""
+    shutil.copytree(demo_data, tmp_path / "data")
     server = Postgate(
         tmp_path,
         SMARTHOST=f"127.0.0.1:{smtp_sink.port}",
@@ -117,8 +121,6 @@ def sending(tmp_path: Path, smtp_sink: SmtpSink) -> Iterator[Postgate]:
         SMARTHOST_SECURITY="none",
     )
     smtp_sink.requires_tls = False
-    server.start()
-    server.stop()
     try:
         yield server
     finally:

@@ -6,7 +6,8 @@ import imaplib
 import json
 import smtplib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,14 @@ class Postgate:
     def account_path(self, name: str = "alice") -> str:
         return f"/v1/accounts/{self.user(name)['account_id']}"
 
-    def stream(self, token: str | None = None) -> ClientConnection:
+    @contextmanager
+    def stream(self, token: str | None = None) -> Iterator[ClientConnection]:
         """The WebSocket stream, after its `hello`."""
         url = self.base_url.replace("http", "ws", 1) + "/v1/stream"
         headers = {"Authorization": f"Bearer {token or self.key}"}
-        socket = connect(url, additional_headers=headers, subprotocols=["postgate.v1"], max_size=None)  # type: ignore[list-item]
-        assert json.loads(socket.recv(10))["type"] == "hello"
-        return socket
+        with connect(url, additional_headers=headers, max_size=None) as socket:
+            assert json.loads(socket.recv(10))["type"] == "hello"
+            yield socket
 
     def imap(self, name: str = "alice") -> imaplib.IMAP4:
         connection = imaplib.IMAP4("127.0.0.1", self.ports["imap"], timeout=REQUEST_SECONDS)
