@@ -173,8 +173,8 @@ class Connection(asyncio.Protocol):
         self.connection_made(made)
 
     def abort(self) -> None:
-        """Cut the line."""
-        if self._transport is not None:
+        """Cut the line, unless it is gone: a TLS transport that has ended knows no abort any more."""
+        if self._transport is not None and not self._is_lost:
             self._transport.abort()
 
     async def close(self, timeout_seconds: float) -> None:
