@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, distinct, func, insert, select, update
+from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import (
@@ -69,7 +69,7 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(MAILBOX, "id"),
 )
 """Mailboxes go last: as long as one is left, the rest of an account that is gone can be found."""
-_ORPHANS: Statement = select(distinct(MAILBOX.c.account_id)).where(MAILBOX.c.account_id.not_in(select(ACCOUNT.c.id)))
+_ORPHANS: Statement = select(MAILBOX.c.account_id).where(MAILBOX.c.account_id.not_in(select(ACCOUNT.c.id))).distinct()
 _BATCH_ROWS = 2_000
 
 
