@@ -17,19 +17,8 @@ from app.mail.types import AccountId, ServerLogin
 from app.runtime import Stores, services_on
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.bulk import Bulk
 from app.services.callers import Scope, TokenKind
-from app.services.composing import Composer
-from app.services.content import Content
-from app.services.freshness import Freshness
-from app.services.imports import Imports
-from app.services.listing import Listing
-from app.services.messages import Messages
-from app.services.originals import Originals
-from app.services.states import States
-from app.services.texts import Texts
 from app.services.tokens import TokenOrder
-from app.services.views import Views
 from app.settings import Settings
 from fastapi import FastAPI
 
@@ -110,22 +99,6 @@ async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
         key = TokenOrder(TokenKind.SERVER, frozenset(Scope))
         _, secret = await services.tokens.create(key)
         yield Gateway(house, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
-
-
-def _mail_services(house: House, backends: FakeBackends, settings: Settings, states: States) -> dict[str, Any]:
-    index = house.index
-    content, texts = Content(backends, index), Texts(backends, index)
-    messages = Messages(backends, index, content)
-    return {
-        "states": states,
-        "content": content,
-        "views": Views(index, content),
-        "listing": Listing(index, states, Freshness(backends, index), texts),
-        "messages": messages,
-        "bulk": Bulk(backends, index, messages, texts),
-        "imports": Imports(backends, index, messages, settings.max_message_bytes),
-        "composer": Composer(index, Originals(index, backends)),
-    }
 
 
 def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:

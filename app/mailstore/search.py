@@ -49,14 +49,18 @@ def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
 
 
 def _between(leaf: f.Filter) -> ColumnElement[bool]:
+    """The bounds that are given."""
+    found: list[ColumnElement[bool]] = []
     match leaf:
         case f.ReceivedBetween(since, before):
-            low, high = MESSAGE.c.received_at_ms >= since, MESSAGE.c.received_at_ms < before
-        case f.SizeBetween(since, before):
-            low, high = MESSAGE.c.size_bytes > since, MESSAGE.c.size_bytes < before
+            found += [] if since is None else [MESSAGE.c.received_at_ms >= since]
+            found += [] if before is None else [MESSAGE.c.received_at_ms < before]
+        case f.SizeBetween(larger_than, smaller_than):
+            found += [] if larger_than is None else [MESSAGE.c.size_bytes > larger_than]
+            found += [] if smaller_than is None else [MESSAGE.c.size_bytes < smaller_than]
         case _:
             raise TypeError(f"{leaf!r} must be answered before it gets here")
-    return and_(true(), *([low] if since is not None else []), *([high] if before is not None else []))
+    return and_(true(), *found)
 
 
 def _has_flag(flag: str) -> ColumnElement[bool]:
