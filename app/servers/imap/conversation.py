@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence, Set
 from functools import partial
 
-from app.errors import GatewayError
+from app.errors import GatewayError, MailboxNotFound
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.imap.answers import CommandRefused, Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
@@ -233,6 +233,8 @@ class ImapConversation:
         except GatewayError as error:
             completion = refusal(error)
         if completion is None:
+            if session.is_idling:
+                await self._tell(out, may_expunge=True)
             return
         session.read_line = None
         session.is_idling = False
@@ -269,7 +271,7 @@ class ImapConversation:
             if fresh and session.watch is not None:
                 await tell_new_messages(session, session.watch, fresh, out)
             await tell_others(session, out)
-        except MailboxLost:
+        except (MailboxLost, MailboxNotFound):
             self._session.is_over = True
             self._farewell = b"* BYE The selected mailbox is gone\r\n"
             return False

@@ -78,7 +78,7 @@ class FetchPlan:
         return any(isinstance(item, Section) for item in self.items)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
     """Raises MalformedRequest for an item that is not offered."""
     wanted = [_known(item) for item in items]
@@ -133,6 +133,8 @@ def _writer(item: str, order: tuple[str, ...]) -> Writer:
 
 async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     """FETCH. Messages that another session has expunged are passed over."""
+    if command.vanished:
+        raise MalformedRequest("QRESYNC is not offered")
     session.has_condstore = session.has_condstore or "MODSEQ" in command.items
     uids = session.selected.resolve(command.messages, is_uid=command.is_uid)
     found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)

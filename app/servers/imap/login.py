@@ -7,7 +7,6 @@ import binascii
 from app.errors import MalformedRequest
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.news import catch_up, tell_news
 from app.servers.imap.session import Session
 from app.wire.imap.requests import Authenticate, Enable, Identify, Login, Simple
 from app.wire.sasl import MECHANISMS, Claim, Exchange
@@ -38,7 +37,7 @@ def capability_code(session: Session) -> str:
 
 async def tell_capabilities(session: Session, _command: Simple, out: Outlet) -> Completion:
     await out.send(f"* CAPABILITY {capabilities(session)}\r\n".encode())
-    return Completion("These")
+    return Completion("CAPABILITY completed")
 
 
 async def noop(_session: Session, command: Simple, _out: Outlet) -> Completion:
@@ -114,8 +113,6 @@ async def idle(session: Session, _command: Simple, out: Outlet) -> None:
     await out.send(b"+ idling\r\n")
     session.read_line = _done
     session.is_idling = True
-    await catch_up(session)
-    await tell_news(session, out, may_expunge=True)
 
 
 async def _done(_session: Session, line: bytes, _out: Outlet) -> Completion:

@@ -6,7 +6,7 @@ from app.mail.types import Role
 from app.mailstore.store import DELIMITER
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.session import Session
+from app.servers.imap.session import Session, canonical
 from app.wire.imap.requests import Create, Delete, Rename, Subscribe
 
 SPECIAL_USES = {
@@ -25,11 +25,10 @@ _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 async def create(session: Session, command: Create, _out: Outlet) -> Completion:
     """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it."""
-    path = command.mailbox.removesuffix(DELIMITER)
+    path = canonical(command.mailbox.removesuffix(DELIMITER))
     role = await _role_of(session, command.use)
     applied = await session.services.store.create_mailbox(session.account, path, role)
-    mailbox_id = applied.mailbox_ids[path] if path in applied.mailbox_ids else (await session.mailbox(path)).id
-    return Completion("CREATE completed", f"MAILBOXID ({mailbox_id})")
+    return Completion("CREATE completed", f"MAILBOXID ({applied.mailbox_ids[path]})")
 
 
 async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.db.session import Row
+from app.errors import MalformedRequest
 from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
@@ -18,15 +19,17 @@ LONG_FROM_MESSAGES = 2_000
 
 async def select(session: Session, command: Select, out: Outlet) -> Completion:
     """SELECT and EXAMINE. What was selected before is no longer, even when this fails."""
+    if command.resync is not None:
+        raise MalformedRequest("QRESYNC is not offered")
     if session.view is not None:
         session.view = None
         await out.send(b"* OK [CLOSED] The mailbox that was selected is closed\r\n")
     session.has_condstore = session.has_condstore or command.condstore
-    mailbox = await session.mailbox(command.mailbox)
     if session.watch is None:
         await session.follow_log()
     else:
         await catch_up(session)
+    mailbox = await session.mailbox(command.mailbox)  # after the log's position, so that its end is not missed
     is_long = mailbox.total > LONG_FROM_MESSAGES
     rows = await session.services.views.states(session.account, mailbox.id, is_long=is_long)
     uids = [row[0] for row in rows]

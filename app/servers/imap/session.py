@@ -76,6 +76,7 @@ class Session:
 
     async def mailbox(self, path: str, *, try_create: bool = False) -> Mailbox:
         """The mailbox of that name. Refuses with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY."""
+        path = canonical(path)
         for mailbox in await self.services.index.mailboxes(self.account):
             if mailbox.path == path and mailbox.is_selectable:
                 return mailbox
@@ -90,3 +91,8 @@ class Session:
         for writer in self.spools.values():
             writer.discard()
         self.spools.clear()
+
+
+def canonical(path: str) -> str:
+    """A mailbox's path as the store spells it: INBOX in one case, also above others (RFC 9051 §5.1)."""
+    return "INBOX" + path[5:] if path[:6].upper() in ("INBOX", "INBOX/") else path

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.errors import MalformedRequest
 from app.mail.types import SYSTEM_FLAGS, Flags
-from app.mailstore.store import FlagsStored, StoreMode
+from app.mailstore.store import StoreMode
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.news import ROWS_LIMIT, catch_up, flag_lines
+from app.servers.imap.news import catch_up, flag_lines
 from app.servers.imap.session import Session
-from app.servers.imap.view import MailboxView
 from app.wire.imap.requests import Store
 from app.wire.imap.sets import SequenceSet
 
 KEYWORD_LIMIT_CHARS = 255
+STORED_LIMIT = 500
+"""Messages changed in one transaction: no other account waits long."""
 
 _MODES = {"": StoreMode.REPLACE, "+": StoreMode.ADD, "-": StoreMode.REMOVE}
 _SYSTEM = {flag.lower(): flag for flag in SYSTEM_FLAGS}
@@ -39,40 +42,37 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")
     session.has_condstore = session.has_condstore or command.unchanged_since is not None
+    flags = read_flags(command.flags)
     uids = view.resolve(command.messages, is_uid=command.is_uid)
-    stored = await session.services.store.store_flags(
-        session.account, view.mailbox_id, uids, _MODES[command.mode], read_flags(command.flags), command.unchanged_since
-    )
-    await catch_up(session)
-    applied = stored.applied
-    changed = [uid for uid in uids if uid not in set(stored.modified)]
-    if command.is_silent:
-        view.told_flags(changed, applied.seq, applied.seq_before)
-    else:
-        view.told_flags(changed, applied.seq)
-    await _tell(session, view, changed, out, is_silent=command.is_silent)
-    return _completion(view, command, uids, stored)
-
-
-async def _tell(session: Session, view: MailboxView, uids: list[int], out: Outlet, *, is_silent: bool) -> None:
-    """The flags that the messages have now; of a silent STORE no more than their MODSEQ, where that is wanted."""
-    if is_silent and not session.has_condstore:
-        return
-    for start in range(0, len(uids), ROWS_LIMIT):
-        some = uids[start : start + ROWS_LIMIT]
-        if is_silent:
-            columns = ("uid", "modseq")
-            rows = await session.services.views.rows(session.account, view.mailbox_id, some, columns)
-            lines = [b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (view.number_of(row[0]), *row) for row in rows]
-        else:
-            lines = await flag_lines(session, view, some)
-        await out.send(b"".join(lines))
-
-
-def _completion(view: MailboxView, command: Store, uids: list[int], stored: FlagsStored) -> Completion:
-    if stored.modified:
-        numbers = stored.modified if command.is_uid else map(view.number_of, stored.modified)
+    modified: list[int] = []
+    for start in range(0, len(uids), STORED_LIMIT):
+        modified += await _store_some(session, command, uids[start : start + STORED_LIMIT], flags, out)
+    if modified:
+        numbers = modified if command.is_uid else map(view.number_of, modified)
         return Completion("Some were changed meanwhile", f"MODIFIED {SequenceSet.of(numbers)}")
     if not command.is_uid and any(view.is_gone(uid) for uid in uids):
         return Completion("Some of the messages are gone", "EXPUNGEISSUED")
     return Completion("STORE completed")
+
+
+async def _store_some(
+    session: Session, command: Store, uids: Sequence[int], flags: Flags, out: Outlet
+) -> tuple[int, ...]:
+    """Change some messages in one transaction and tell of it; the UIDs of those left alone."""
+    view, services = session.selected, session.services
+    stored = await services.store.store_flags(
+        session.account, view.mailbox_id, uids, _MODES[command.mode], flags, command.unchanged_since
+    )
+    await catch_up(session)
+    applied, left_alone = stored.applied, set(stored.modified)
+    changed = [uid for uid in uids if uid not in left_alone]
+    if not command.is_silent:
+        view.told_flags(changed, applied.seq)
+        await out.send(b"".join(await flag_lines(session, view, changed)))
+        return stored.modified
+    view.told_flags(changed, applied.seq, applied.seq_before)
+    if session.has_condstore:
+        rows = await services.views.rows(session.account, view.mailbox_id, changed, ("uid", "modseq"))
+        lines = [b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (view.number_of(row[0]), *row) for row in rows]
+        await out.send(b"".join(lines))
+    return stored.modified

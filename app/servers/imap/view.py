@@ -49,7 +49,7 @@ class MailboxView:
         self.recent = set(recent)
         self.keywords: set[str] = set()
         """Flags that the last FLAGS response named."""
-        self._uids = array("Q", uids)
+        self._uids = array("I", uids)
         self._told = len(self._uids)
         self._gone: set[int] = set()
         self._flagged: dict[int, _Untold] = {}

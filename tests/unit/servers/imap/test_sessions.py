@@ -159,6 +159,15 @@ async def test_a_mailbox_deleted_under_a_session_ends_it_with_bye(house: House) 
     assert one.ended
 
 
+async def test_a_mailbox_deleted_before_idle_ends_the_session_too(house: House) -> None:
+    one = await Talk.logged_in(house, "CREATE Work", "SELECT Work")
+    other = await Talk.logged_in(house, "DELETE Work")
+
+    assert await one.say("IDLE") == [b"+ idling", b"* BYE The selected mailbox is gone"]
+    assert one.ended
+    assert not other.ended
+
+
 async def test_a_renamed_mailbox_stays_selected(house: House) -> None:
     one = await Talk.logged_in(house, "CREATE Work", "SELECT Work")
     other = await Talk.logged_in(house, "RENAME Work Jobs")
