@@ -103,9 +103,10 @@ def _empty_database() -> bytes:
 
 @asynccontextmanager
 async def open_house(folder: Path) -> AsyncIterator[House]:
-    """A House with its schema made; closed at the end."""
+    """A House in a folder, a new one where there is none yet; closed at the end."""
     path = folder / "house.sqlite3"
-    path.write_bytes(_empty_database())
+    if not path.exists():
+        path.write_bytes(_empty_database())
     database = SqliteDatabase(path)
     bus = LocalBus()
     index = Index(database, bus)
