@@ -6,9 +6,9 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 import uvicorn
@@ -18,6 +18,11 @@ from app import telemetry
 from app.errors import GatewayError
 from app.security.vault import MASTER_KEY_FILE
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.api.deps import Services
+
+T = TypeVar("T")
 
 WS_FRAME_LIMIT_BYTES = 1024 * 1024
 GRACE_SECONDS = 8
@@ -116,6 +121,50 @@ def openapi(folder: Path = Path("openapi")) -> None:
     from app.api.openapi import write
 
     write(create_api(), folder)
+
+
+tokens = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
+mailboxes = typer.Typer(help="Accounts whose mail lives here.", no_args_is_help=True)
+app.add_typer(tokens, name="token")
+app.add_typer(mailboxes, name="mailbox")
+
+
+@tokens.command("create")
+def create_token(
+    name: Annotated[str, typer.Option(help="What it is for")] = "",
+    scope: Annotated[list[str] | None, typer.Option(help="A right that it has; several times; default: all")] = None,
+    expires_in_seconds: Annotated[int | None, typer.Option(help="Default: never")] = None,
+) -> None:
+    """Make a server key and print its secret, which is shown this once."""
+    from app.services.callers import Scope, TokenKind
+    from app.services.tokens import TokenOrder
+
+    scopes = frozenset(Scope(one) for one in scope) if scope else frozenset(Scope)
+    order = TokenOrder(TokenKind.SERVER, scopes, name=name, expires_in_seconds=expires_in_seconds)
+    record, secret = asyncio.run(_with_services(lambda services: services.tokens.create(order)))
+    print(f"{record.id} {secret}")
+
+
+@mailboxes.command("add")
+def add_mailbox(
+    email: str,
+    name: Annotated[str, typer.Option(help="The person's name")] = "",
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+) -> None:
+    """Add an account in one of the domains of POSTGATE_DOMAINS; its mailboxes are there at once."""
+    from app.mail.types import AccountKind
+    from app.services.accounts import NewAccount
+
+    new = NewAccount(AccountKind.EMBEDDED, email, name, password=password)
+    account = asyncio.run(_with_services(lambda services: services.accounts.add(new)))
+    print(account.id)
+
+
+async def _with_services(work: Callable[[Services], Awaitable[T]]) -> T:
+    from app.runtime import open_services
+
+    async with open_services(Settings()) as services:
+        return await work(services)
 
 
 def _refuse_insecure(settings: Settings) -> None:

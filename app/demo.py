@@ -127,9 +127,7 @@ async def _user(runtime: Runtime, name: str, full_name: str, known: dict[str, An
         if one["email"] == email:
             return DemoUser(email, one["password"], one["account_id"])
     password = secrets.token_urlsafe(12)
-    account = await runtime.services.accounts.add(
-        NewAccount(AccountKind.EMBEDDED, email, full_name, password=password)
-    )
+    account = await runtime.services.accounts.add(NewAccount(AccountKind.EMBEDDED, email, full_name, password=password))
     if name == "alice":
         await _fill(runtime, account.id, Address(full_name, email))
     return DemoUser(email, password, account.id)

@@ -80,16 +80,20 @@ class Stores:
 
 
 @asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services alone, for one command beside a running server: nothing listens, nothing works unasked."""
+    async with AsyncExitStack() as stack:
+        stores = await _open_stores(settings, stack)
+        _, _, services = _open_backends(stores, stack)
+        yield services
+
+
+@asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Open the stores, start the workers and the mail servers; close them when the block ends."""
     async with AsyncExitStack() as stack:
         stores = await _open_stores(settings, stack)
-        guard = NetGuard(settings.net_allow)
-        backends = AccountBackends(settings, stores.database, stores.index, stores.store, stores.bus, guard)
-        stack.push_async_callback(backends.close)
-        logins = Logins(stores.database)
-        services = services_on(stores, backends, logins, guard)
-        backends.servers_of = services.accounts.servers
+        backends, logins, services = _open_backends(stores, stack)
         deliveries = Deliveries(stores.database, stores.index, stores.store, stores.bus, settings.domains)
         await _start_workers(stack, stores, backends, deliveries)
         servers = _mail_servers(stores, logins, deliveries)
@@ -114,6 +118,16 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
         MailStore(database, index, blobs),
         await asyncio.to_thread(Vault.of, settings),
     )
+
+
+def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBackends, Logins, Services]:
+    guard = NetGuard(stores.settings.net_allow)
+    backends = AccountBackends(stores.settings, stores.database, stores.index, stores.store, stores.bus, guard)
+    stack.push_async_callback(backends.close)
+    logins = Logins(stores.database)
+    services = services_on(stores, backends, logins, guard)
+    backends.servers_of = services.accounts.servers
+    return backends, logins, services
 
 
 def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
