@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
 from app.db.session import Database, Row, Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, DETAIL, EVENT, MAILBOX, MESSAGE
 from app.mail.types import DELETED, AccountId, BodyPart, MailboxId
 from app.mailstore.rows import detail_of
 
+HEADER_LIMIT_BYTES = 64 * 1024
+"""As much of a header is read with a row: some senders write megabytes, and hundreds of rows are read at a time."""
 LONG_FROM_ROWS = 500
 """From this many rows on a read goes to a thread."""
 
@@ -58,14 +61,19 @@ class Change:
     subject: str
 
 
+_ON_MESSAGE = and_(DETAIL.c.account_id == MESSAGE.c.account_id, DETAIL.c.id == MESSAGE.c.id)
+_DETAIL_COLUMNS: dict[str, ColumnElement[Any]] = {
+    **{name: DETAIL.c[name] for name in ("structure", "imap_envelope", "imap_body_structure")},
+    "header": func.substr(DETAIL.c.header, 1, HEADER_LIMIT_BYTES),
+    "header_bytes": func.length(DETAIL.c.header),
+}
+
+
 @lru_cache(maxsize=256)
 def _rows_statement(columns: tuple[str, ...]) -> Statement:
-    found = [MESSAGE.c[name] if name in MESSAGE.c else DETAIL.c[name] for name in columns]
-    source = MESSAGE
-    statement = select(*found)
-    if any(column.table is DETAIL for column in found):
-        on_message = and_(DETAIL.c.account_id == MESSAGE.c.account_id, DETAIL.c.id == MESSAGE.c.id)
-        statement = statement.select_from(source.outerjoin(DETAIL, on_message))
+    statement = select(*(_DETAIL_COLUMNS[name] if name in _DETAIL_COLUMNS else MESSAGE.c[name] for name in columns))
+    if is_detailed(columns):
+        statement = statement.select_from(MESSAGE.outerjoin(DETAIL, _ON_MESSAGE))
     return statement.where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
 
 
@@ -78,7 +86,10 @@ class MailboxViews:
     async def rows(
         self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], columns: tuple[str, ...]
     ) -> Sequence[Row]:
-        """These columns of the messages that exist, by ascending UID."""
+        """These columns of the messages that exist, by ascending UID.
+
+        `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it.
+        """
         return await self._database.rows(
             _rows_statement(columns),
             is_long=len(uids) > LONG_FROM_ROWS,
@@ -121,6 +132,11 @@ class MailboxViews:
         """How many messages are `\\Deleted`."""
         rows = await self._database.rows(_DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
         return int(rows[0][0])
+
+
+def is_detailed(columns: tuple[str, ...]) -> bool:
+    """Whether some of the columns may be large: fewer rows should be read at a time."""
+    return not _DETAIL_COLUMNS.keys().isdisjoint(columns)
 
 
 def structure_of(column: bytes) -> BodyPart:

@@ -11,19 +11,19 @@ from app.errors import MalformedRequest
 from app.mail.backend import ByteRange
 from app.mail.types import SEEN
 from app.mailstore.store import StoreMode
-from app.mailstore.views import structure_of
+from app.mailstore.views import is_detailed, structure_of
 from app.servers.conversation import ClientLost, Outlet
 from app.servers.imap.answers import Completion
 from app.servers.imap.news import catch_up, flag_list, new_keywords
-from app.servers.imap.sections import chosen_fields, cut, locate
+from app.servers.imap.sections import CHOSEN_LIMIT_BYTES, chosen_fields, cut, locate
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
 from app.wire.imap import render
 from app.wire.imap.dates import render_date_time
 from app.wire.imap.requests import Fetch, FetchItem, SectionRequest
 
-ROWS_LIMIT = 500
-"""Rows read at a time."""
+ROWS_LIMIT, DETAILED_ROWS_LIMIT = 500, 100
+"""Rows read at a time, of small columns alone and with large ones among them."""
 STREAM_FROM_BYTES = 256 * 1024
 """A section from this size on is sent in pieces."""
 
@@ -43,18 +43,18 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "THREADID": ("thread_id",),
     "PREVIEW": ("preview",),
 }
-_SECTION_COLUMNS = ("blob", "size_bytes", "header", "structure")
+_SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
 
 Writer = Callable[[Row, MailboxView], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A body section, and how the answer names it. `place` is that of its four columns in a row."""
+    """A body section, and how the answer names it. `places` are those of its columns in a row."""
 
     label: bytes
     request: SectionRequest
-    place: tuple[int, int, int, int | None] = (0, 0, 0, None)
+    places: tuple[int, ...] = ()
 
 
 _RFC822 = {
@@ -103,13 +103,12 @@ def _known(item: FetchItem) -> str | Section:
 
 def _columns_of(item: str | Section) -> tuple[str, ...]:
     if isinstance(item, Section):
-        return _SECTION_COLUMNS if item.request.part else _SECTION_COLUMNS[:3]
+        return _SECTION_COLUMNS if item.request.part else _SECTION_COLUMNS[:-1]
     return _COLUMNS[item]
 
 
 def _placed(section: Section, order: tuple[str, ...]) -> Section:
-    blob, size, header = (order.index(name) for name in _SECTION_COLUMNS[:3])
-    return replace(section, place=(blob, size, header, order.index("structure") if section.request.part else None))
+    return replace(section, places=tuple(order.index(name) for name in _columns_of(section)))
 
 
 def _writer(item: str, order: tuple[str, ...]) -> Writer:
@@ -154,8 +153,9 @@ async def tell_messages(
     """Send FETCH answers with these items, of those that changed since a MODSEQ; how many of the messages exist."""
     plan = plan_of(items)
     found = 0
-    for start in range(0, len(uids), ROWS_LIMIT):
-        wanted = uids[start : start + ROWS_LIMIT]
+    step = DETAILED_ROWS_LIMIT if is_detailed(plan.columns) else ROWS_LIMIT
+    for start in range(0, len(uids), step):
+        wanted = uids[start : start + step]
         rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, plan.columns)
         found += len(rows)
         if changed_since is not None:
@@ -214,7 +214,7 @@ async def _tell_with_sections(session: Session, plan: FetchPlan, row: Row, out: 
         found = await _content(session, item, row)
         pieces.append(item.label + b" ")
         if isinstance(found, ByteRange):
-            await _stream(session, row[item.place[0]], found, b"".join(pieces), out)
+            await _stream(session, row[item.places[0]], found, b"".join(pieces), out)
             pieces = []
         else:
             pieces.append(b"NIL" if found is None else render.literal(found))
@@ -229,16 +229,17 @@ async def _tell_with_sections(session: Session, plan: FetchPlan, row: Row, out: 
 async def _content(session: Session, section: Section, row: Row) -> bytes | ByteRange | None:
     """A section's bytes, or where they lie when they are too many to hold; None where there is no such section."""
     request = section.request
-    blob, size, header = (row[place] for place in section.place[:3])
+    blob, size, header, header_bytes = (row[place] for place in section.places[:4])
     chooses = request.kind.startswith("HEADER.FIELDS")
-    if not request.part and request.kind.startswith("HEADER"):
+    if not request.part and request.kind.startswith("HEADER") and len(header) == header_bytes:
         return _partial(chosen_fields(header, request) if chooses else header, request)
-    found = locate(request, len(header), size, lambda: structure_of(row[section.place[3] or 0]))
+    found = locate(request, header_bytes, size, lambda: structure_of(row[section.places[4]]))
     if found is None:
         return None
     blobs = session.services.store.blobs
     if chooses:
-        return _partial(chosen_fields(await blobs.get(blob, found), request), request)
+        looked_at = cut(found, (0, CHOSEN_LIMIT_BYTES))
+        return _partial(chosen_fields(await blobs.get(blob, looked_at), request), request)
     if found == ByteRange(0, size) and size < STREAM_FROM_BYTES:
         return _partial(await blobs.get(blob), request)  # whole, so that it is verified
     found = cut(found, request.partial)

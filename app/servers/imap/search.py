@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from app.db.session import Row
 from app.mail.identifiers import now_ms
 from app.mailstore.blobs import BlobMissing
+from app.mailstore.views import is_detailed
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.matching import Content, Matcher
@@ -17,8 +18,7 @@ from app.wire.imap.requests import Search
 from app.wire.imap.search import And, Numbers, SavedResult, SearchKey
 from app.wire.imap.sets import SequenceSet
 
-ROWS_LIMIT = 1_000
-CONTENTS_LIMIT = 50
+ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
 CONTENTS_LIMIT_BYTES = 4 * 1024 * 1024
 """How much message text is held at a time, unless one message is larger."""
 SEARCH_SECONDS = 60.0
@@ -58,7 +58,7 @@ async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> Foun
     modseq = matcher.place("modseq") if matcher.has_modseq else None
     blob, size = (matcher.place("blob"), matcher.place("size_bytes")) if matcher.needs_content else (0, 0)
     found: Found = []
-    step = CONTENTS_LIMIT if matcher.needs_content else ROWS_LIMIT
+    step = DETAILED_ROWS_LIMIT if is_detailed(matcher.columns) else ROWS_LIMIT
     for start in range(0, len(uids), step):
         wanted = uids[start : start + step]
         rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, matcher.columns)

@@ -10,7 +10,7 @@ from app.mail.types import BodyPart
 from app.mime.body import part_at
 from app.wire.imap.requests import SectionRequest
 
-HEADER_LIMIT_BYTES = 1 << 20
+CHOSEN_LIMIT_BYTES = 1 << 20
 """How much of a header HEADER.FIELDS looks at."""
 
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)", re.MULTILINE)
@@ -54,7 +54,7 @@ def chosen_fields(header: bytes, section: SectionRequest) -> bytes:
     is_not = section.kind == "HEADER.FIELDS.NOT"
     found = [
         _with_line_end(match[0])
-        for match in _FIELD.finditer(header[:HEADER_LIMIT_BYTES])
+        for match in _FIELD.finditer(header[:CHOSEN_LIMIT_BYTES])
         if (match[1].upper() in wanted) != is_not
     ]
     return b"".join((*found, b"\r\n"))

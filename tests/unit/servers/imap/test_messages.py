@@ -133,6 +133,17 @@ async def test_a_large_message_comes_in_pieces_and_whole(house: House) -> None:
     assert await fetched(talk, "BODY.PEEK[]<300000.5>") == b"BODY[]<300000> {5}\r\n%b" % large[300_000:300_005]
 
 
+async def test_a_header_of_megabytes_is_told_whole(house: House) -> None:
+    header = mail("Wide", X_Wide="x" * 200_000, X_Last="end").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    talk = await with_mail(house, header + b"Body.\r\n")
+
+    assert await fetched(talk, "RFC822.HEADER") == b"RFC822.HEADER {%d}\r\n%b" % (len(header), header)
+    assert await fetched(talk, "BODY.PEEK[HEADER.FIELDS (X-LAST)]") == (
+        b"BODY[HEADER.FIELDS (X-LAST)] {15}\r\nX-Last: end\r\n\r\n"
+    )
+    assert await fetched(talk, "BODY.PEEK[TEXT]") == b"BODY[TEXT] {7}\r\nBody.\r\n"
+
+
 async def test_reading_a_body_marks_it_seen_and_peeking_does_not(house: House) -> None:
     talk = await with_mail(house, mail("One"))
 
