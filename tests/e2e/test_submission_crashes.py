@@ -1,0 +1,48 @@
+"""kill -9 while a mail program submits: what was not acknowledged may be sent again, and nothing is half done."""
+
+from __future__ import annotations
+
+import shutil
+import smtplib
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgate import Postgate
+
+MESSAGE = b"From: alice@demo.test\r\nSubject: Both ways\r\nMessage-ID: <both@demo.test>\r\n\r\nText\r\n"
+
+
+def submit(server: Postgate) -> None:
+    alice = server.user()
+    with smtplib.SMTP("127.0.0.1", server.ports["submission"], timeout=30) as client:
+        client.login(alice["email"], alice["password"])
+        client.sendmail(alice["email"], ["bob@demo.test", "joe@elsewhere.example"], MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("point", "copies", "submissions"), [("smtp.kept", 0, 0), ("delivery.one_done", 1, 0), ("smtp.before_reply", 1, 1)]
+)
+def test_a_submission_that_was_cut_short_is_not_acknowledged(
+    tmp_path: Path, demo_data: Path, point: str, copies: int, submissions: int
+) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    server = Postgate(tmp_path)
+    try:
+        server.start(fault_point=point)
+        with pytest.raises((OSError, smtplib.SMTPException)):
+            submit(server)
+        server.wait_until_dead()
+
+        server.start()
+        with server.client() as client:
+            search = {"filter": {"message_id_header": "<both@demo.test>"}}
+            found = client.post(f"{server.account_path('bob')}/messages/search", json=search).json()["items"]
+            queued = client.get(f"{server.account_path()}/submissions").json()["items"]
+            raw = [client.get(f"{server.account_path('bob')}/messages/{one['id']}/raw").content for one in found]
+    finally:
+        server.kill()
+
+    assert len(found) == copies
+    assert all(one.endswith(MESSAGE) for one in raw)
+    assert [[to["address"] for to in one["recipients"]] for one in queued] == [["joe@elsewhere.example"]] * submissions
