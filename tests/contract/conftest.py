@@ -1,24 +1,76 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.session import Session
+from app.backends.local import LocalBackend
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.contract.mail_account import ACCOUNT, MailAccount, Mirror
+from tests.contract.mail_account import ACCOUNT, LocalMailAccount, MailAccount, Mirror
+from tests.house import open_house
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
 
+LIKE_EXCHANGE = frozenset({"IMAP4REV1", "IDLE", "MOVE", "UIDPLUS", "LITERAL+", "NAMESPACE", "CHILDREN", "UNSELECT"})
+BARE = frozenset({"IMAP4REV1"})
 
-@pytest.fixture(params=["dovecot-mdbox", "dovecot-maildir"])
-async def account(request: pytest.FixtureRequest, dovecot: Dovecot, tls: TlsFiles) -> AsyncIterator[MailAccount]:
+
+@dataclass(frozen=True, slots=True)
+class PoorerOrigin(Origin):
+    """A server of which only these capabilities are believed, as if it had no more."""
+
+    offered: frozenset[str] = BARE
+
+    async def open(self) -> Session:
+        session = await Origin.open(self)
+        session.protocol.offered &= self.offered
+        session.enabled = frozenset()
+        return session
+
+
+LOCAL = "local"
+KINDS = {
+    LOCAL: None,
+    "dovecot-mdbox": None,
+    "dovecot-maildir": None,
+    "dovecot-like-exchange": LIKE_EXCHANGE,
+    "dovecot-bare": BARE,
+}
+
+
+@pytest.fixture(params=KINDS)
+async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MailAccount]:
     """An empty account behind each kind of backend."""
+    opened = _local(tmp_path) if request.param == LOCAL else _remote(request)
+    async with opened as one:
+        yield one
+
+
+@asynccontextmanager
+async def _local(folder: Path) -> AsyncIterator[MailAccount]:
+    async with open_house(folder) as house:
+        account_id = await house.add_account("me@mail.test")
+        backend = LocalBackend(account_id, house.store, house.index, house.database, house.bus)
+        yield LocalMailAccount(backend, Mirror(), house, account_id)
+
+
+@asynccontextmanager
+async def _remote(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
+    dovecot: Dovecot = request.getfixturevalue("dovecot")
+    tls: TlsFiles = request.getfixturevalue("tls")
     user = dovecot.add_user(format="maildir" if request.param == "dovecot-maildir" else "mdbox")
     login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
-    origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
+    guard, context, offered = NetGuard.of(["127.0.0.0/8"]), tls.client_context(), KINDS[request.param]
+    origin = Origin(login, guard, context, Hosts())
+    if offered is not None:
+        origin = PoorerOrigin(login, guard, context, Hosts(), offered=offered)
     mirror = Mirror()
     backend = ImapBackend(ACCOUNT, origin, mirror)
     try:

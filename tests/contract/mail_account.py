@@ -11,6 +11,8 @@ from app.mail.backend import MailBackend
 from app.mail.delta import Arrived, Location
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, MessageId, ThreadId
 
+from tests.house import House
+
 ACCOUNT = AccountId("acc_contract")
 
 
@@ -117,3 +119,24 @@ async def pieces_of(content: bytes, size_bytes: int = 64 * 1024) -> AsyncIterato
 
 async def joined(pieces: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in pieces])
+
+
+@dataclass
+class LocalMailAccount(MailAccount):
+    """An account of our own store: its index is the origin, so ids are real ones."""
+
+    house: House
+    account_id: AccountId
+
+    async def refresh(self) -> None:
+        self.mirror.known = {one.id: one for one in await self.house.index.mailboxes(self.account_id)}
+
+    async def mailbox(self, path: str) -> Mailbox:
+        await self.refresh()
+        return next(one for one in self.mirror.known.values() if one.path == path)
+
+    async def add(
+        self, path: str, content: bytes, flags: Flags = frozenset(), received_at_ms: int | None = None
+    ) -> Message:
+        added = await MailAccount.add(self, path, content, flags, received_at_ms)
+        return await self.house.index.at(self.account_id, location_of(added))

