@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from app.security.netguard import NetGuard
 
 from tests.contract.mail_account import ACCOUNT, LocalMailAccount, MailAccount, Mirror
 from tests.house import open_house
+from tests.imap_house import PASSWORD, USER, open_imap_house
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
 
+GUARD = NetGuard.of(["127.0.0.0/8"])
 LIKE_EXCHANGE = frozenset({"IMAP4REV1", "IDLE", "MOVE", "UIDPLUS", "LITERAL+", "NAMESPACE", "CHILDREN", "UNSELECT"})
 BARE = frozenset({"IMAP4REV1"})
 
@@ -35,9 +38,10 @@ class PoorerOrigin(Origin):
         return session
 
 
-LOCAL = "local"
+LOCAL, OWN_IMAP = "local", "own-imap"
 KINDS = {
     LOCAL: None,
+    OWN_IMAP: None,
     "dovecot-mdbox": None,
     "dovecot-maildir": None,
     "dovecot-like-exchange": LIKE_EXCHANGE,
@@ -48,7 +52,12 @@ KINDS = {
 @pytest.fixture(params=KINDS)
 async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MailAccount]:
     """An empty account behind each kind of backend."""
-    opened = _local(tmp_path) if request.param == LOCAL else _remote(request)
+    if request.param == LOCAL:
+        opened = _local(tmp_path)
+    elif request.param == OWN_IMAP:
+        opened = _own_imap(tmp_path)
+    else:
+        opened = _dovecot(request)
     async with opened as one:
         yield one
 
@@ -62,15 +71,29 @@ async def _local(folder: Path) -> AsyncIterator[MailAccount]:
 
 
 @asynccontextmanager
-async def _remote(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
+async def _own_imap(folder: Path) -> AsyncIterator[MailAccount]:
+    async with open_imap_house(folder) as served:
+        login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, USER, PASSWORD)
+        async with _mirrored(Origin(login, GUARD, ssl.create_default_context(), Hosts())) as account:
+            yield account
+
+
+@asynccontextmanager
+async def _dovecot(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
     dovecot: Dovecot = request.getfixturevalue("dovecot")
     tls: TlsFiles = request.getfixturevalue("tls")
     user = dovecot.add_user(format="maildir" if request.param == "dovecot-maildir" else "mdbox")
     login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
-    guard, context, offered = NetGuard.of(["127.0.0.0/8"]), tls.client_context(), KINDS[request.param]
-    origin = Origin(login, guard, context, Hosts())
+    context, offered = tls.client_context(), KINDS[request.param]
+    origin = Origin(login, GUARD, context, Hosts())
     if offered is not None:
-        origin = PoorerOrigin(login, guard, context, Hosts(), offered=offered)
+        origin = PoorerOrigin(login, GUARD, context, Hosts(), offered=offered)
+    async with _mirrored(origin) as account:
+        yield account
+
+
+@asynccontextmanager
+async def _mirrored(origin: Origin) -> AsyncIterator[MailAccount]:
     mirror = Mirror()
     backend = ImapBackend(ACCOUNT, origin, mirror)
     try:
