@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import Boolean
 
 __all__ = [
@@ -82,6 +83,10 @@ class is_one_of(ColumnElement[bool]):
     def __init__(self, column: ColumnElement[Any] | Any, values: ColumnElement[Any]) -> None:
         self.column = column
         self.values = values
+
+    def self_group(self, against: OperatorType | None = None) -> is_one_of:  # noqa: ARG002 - SQLAlchemy's signature
+        """Itself: the `= 1` that SQLAlchemy puts behind it where there is no boolean would keep it off every index."""
+        return self
 
 
 @compiles(is_one_of, "sqlite")
