@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from app.api.deps import Services
 from app.cluster.bus import LocalBus
+from app.cluster.leases import Leases
 from app.db.migrate import open_database
 from app.db.session import Database
 from app.mail.backend import Backends
@@ -51,6 +52,7 @@ from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
+from app.workers.supervisor import Supervisor
 
 log = get_logger(__name__)
 
@@ -171,7 +173,10 @@ async def _start_workers(
     delivery = Delivery(
         stores.database, stores.index, stores.store, backends, deliveries, stores.bus, is_alone=is_alone
     )
-    tasks = [group.create_task(one) for one in (delivery.run(),)]
+    supervisor = Supervisor(
+        stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone)
+    )
+    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run())]
 
     async def stop() -> None:
         for task in tasks:
