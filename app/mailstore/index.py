@@ -309,7 +309,9 @@ class Index:
 
     async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
         """Messages whose preview has not been read yet, newest first."""
-        rows = await self._database.rows(_WITHOUT_PREVIEW, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+        rows = await self._database.rows(
+            _WITHOUT_PREVIEW, is_long=True, account_id=account_id, mailbox_id=mailbox_id, limit=limit
+        )
         return [message_of(row) for row in rows]
 
     async def first_page(self, account_id: AccountId, mailbox_id: str, limit: int) -> list[Listed]:

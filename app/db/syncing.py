@@ -1,0 +1,45 @@
+"""Queries of the sync workers: which accounts are to be followed, and what is known of how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.tables import ACCOUNT
+
+UNFOLLOWED = ("disabled", "auth_required")
+"""Accounts in one of these states wait for someone to change something."""
+_FOLLOWED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets).where(
+    ACCOUNT.c.kind == "imap", ACCOUNT.c.status.not_in(UNFOLLOWED)
+)
+_UNWATCHED: Statement = (
+    update(ACCOUNT)
+    .where(is_one_of(ACCOUNT.c.id, bindparam("ids")), ACCOUNT.c.sync_status == "live")
+    .values(sync_status="initial")
+)
+_CHANGEABLE = ("status", "sync_status", "sync_mode", "checked_at_ms")
+_SET: dict[str, Statement] = {
+    name: update(ACCOUNT)
+    .where(ACCOUNT.c.id == bindparam("account_id"), ACCOUNT.c.status != "disabled")
+    .values({name: bindparam("new_value", type_=ACCOUNT.c[name].type)})
+    for name in _CHANGEABLE
+}
+
+
+async def followed(database: Database) -> Sequence[Row]:
+    """(id, servers, secrets) of every remote account that wants following."""
+    return await database.rows(_FOLLOWED)
+
+
+async def mark_unwatched(transaction: Transaction, ids: Sequence[str]) -> None:
+    """What an earlier worker said of these accounts holds no more: nobody watches them yet."""
+    await transaction.execute(_UNWATCHED, ids=json_list(list(ids)))
+
+
+async def set_state(transaction: Transaction, account_id: str, **columns: Any) -> None:
+    """Set columns among status, sync_status, sync_mode, checked_at_ms; a disabled account stays as it is."""
+    for name, value in columns.items():
+        await transaction.execute(_SET[name], account_id=account_id, new_value=value)

@@ -1,0 +1,109 @@
+"""Lets go of what need not be kept: old events, submissions that are over, old answers, tokens, unused bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+
+from app.db import idempotency, retention, tokens
+from app.db.session import Database, Transaction
+from app.mail.identifiers import now_ms
+from app.mailstore.blobs import Blobs
+from app.mailstore.index import Index
+from app.settings import Settings
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+ROUND_SECONDS = 3600.0
+FIRST_ROUND_SECONDS = 60.0
+"""A start has more urgent work."""
+DAY_MS = 24 * 3600 * 1000
+SUBMISSION_DAYS = 30
+ANSWER_DAYS = 2
+TOKEN_DAYS = 1
+"""Tokens and tickets are kept for so long after their end."""
+BATCH_ROWS = 1_000
+PAUSE_SECONDS = 0.02
+
+
+class Retention:
+    """`run` it, or one `round`."""
+
+    def __init__(self, settings: Settings, database: Database, index: Index, blobs: Blobs) -> None:
+        self._settings = settings
+        self._database = database
+        self._index = index
+        self._blobs = blobs
+
+    async def run(self) -> None:
+        """A round an hour, until cancelled."""
+        await asyncio.sleep(FIRST_ROUND_SECONDS)
+        while True:
+            try:
+                await self.round()
+            except Exception:  # the next round finds the same again
+                log.exception("retention_failed")
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def round(self) -> None:
+        """Let go of all that is old now."""
+        now = now_ms()
+        for account_id, first_seq, last_seq in await retention.accounts(self._database):
+            await self._trim(account_id, first_seq, last_seq, now)
+        await self._remove_submissions(now)
+        await self._remove_answers_and_tokens(now)
+        await self._sweep_blobs()
+
+    async def _trim(self, account_id: str, first_seq: int, last_seq: int, now: int) -> None:
+        """Trim an account's log to the count and the age that the settings name."""
+        before_ms = now - self._settings.event_retention_days * DAY_MS
+        free_seq = last_seq - self._settings.event_retention_count
+        while True:
+            events = await retention.oldest_events(self._database, account_id, first_seq, BATCH_ROWS)
+            old = 0
+            for seq, at_ms in events:
+                if seq > free_seq and at_ms >= before_ms:
+                    break
+                first_seq = seq
+                old += 1
+            if old:
+                await self._trim_to(account_id, first_seq)
+            if old < BATCH_ROWS:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _trim_to(self, account_id: str, seq: int) -> None:
+        async def work(transaction: Transaction) -> None:
+            await retention.trim_events(transaction, account_id, seq)
+
+        await self._database.write(work, is_durable=False)
+
+    async def _remove_submissions(self, now: int) -> None:
+        async def work(transaction: Transaction) -> int:
+            return await retention.remove_submissions(transaction, now - SUBMISSION_DAYS * DAY_MS, BATCH_ROWS)
+
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            removed = await self._database.write(work)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _remove_answers_and_tokens(self, now: int) -> None:
+        async def work(transaction: Transaction) -> None:
+            await idempotency.remove_old(transaction, now - ANSWER_DAYS * DAY_MS)
+            await tokens.remove_expired(transaction, now - TOKEN_DAYS * DAY_MS)
+
+        await self._database.write(work)
+
+    async def _sweep_blobs(self) -> None:
+        """Delete bytes that no row has pointed to for a while; the store itself spares what was written just now."""
+        names = self._blobs.old_names()
+        while batch := await asyncio.to_thread(_take, names):
+            in_use = await self._index.blobs_in_use(batch)
+            await asyncio.to_thread(self._blobs.remove, [name for name in batch if name not in in_use])
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _take(names: Iterator[str]) -> list[str]:
+    return list(islice(names, BATCH_ROWS))

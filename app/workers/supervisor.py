@@ -1,0 +1,123 @@
+"""Holds leases on remote accounts and runs one sync task for each; a task that fails is started anew, alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from app.cluster.bus import ACCOUNTS, Bus, listening
+from app.cluster.leases import RENEW_SECONDS, Leases
+from app.db import syncing
+from app.db.session import Database, Transaction
+from app.errors import GatewayError
+from app.mail.backend import Backends, MailBackend
+from app.mail.types import AccountId
+from app.mailstore.index import Index
+from app.telemetry import get_logger
+from app.workers.sync.account import AccountSync, Gates
+
+log = get_logger(__name__)
+
+TAKEN_AT_ONCE = 100
+"""So that several workers that start together share the accounts."""
+RESTART_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A sync task, and what it was started with: when any of it changes, it is started anew."""
+
+    task: asyncio.Task[None]
+    epoch: int
+    fingerprint: int
+    backend: MailBackend
+
+
+class Supervisor:
+    """See above; `run` it."""
+
+    def __init__(self, database: Database, index: Index, backends: Backends, bus: Bus, leases: Leases) -> None:
+        self._database = database
+        self._index = index
+        self._backends = backends
+        self._bus = bus
+        self._leases = leases
+        self._gates = Gates()
+        self._running: dict[AccountId, _Running] = {}
+
+    async def run(self) -> None:
+        """Follow the list of accounts until cancelled; then give the leases back."""
+        with listening(self._bus, ACCOUNTS) as waiter:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    while True:
+                        try:
+                            await self._adjust(group)
+                        except Exception:  # the next round may succeed; what runs goes on
+                            log.exception("supervisor_failed")
+                        await waiter.wait(RENEW_SECONDS)
+            finally:
+                await self._leases.release(list(self._running))
+
+    async def _adjust(self, group: asyncio.TaskGroup) -> None:
+        """Stop what should not run, start what should."""
+        wanted = {AccountId(row[0]): hash((row[1], row[2])) for row in await syncing.followed(self._database)}
+        held = await self._leases.renew()
+        await self._stop(
+            [id_ for id_, one in self._running.items() if not await self._is_current(id_, one, wanted, held)]
+        )
+        if unwanted := [id_ for id_ in held if id_ not in wanted]:
+            await self._leases.release(unwanted)
+        idle = [id_ for id_ in wanted if id_ not in self._running]
+        epochs = {id_: held[id_] for id_ in idle if id_ in held}
+        while taken := await self._take([id_ for id_ in idle if id_ not in epochs]):
+            epochs |= taken
+        for id_, epoch in epochs.items():
+            await self._start(group, id_, epoch, wanted[id_])
+
+    async def _is_current(
+        self, id_: AccountId, one: _Running, wanted: Mapping[AccountId, int], held: Mapping[AccountId, int]
+    ) -> bool:
+        if one.task.done() or wanted.get(id_) != one.fingerprint or held.get(id_) != one.epoch:
+            return False
+        try:
+            return await self._backends.of(id_) is one.backend
+        except GatewayError:
+            return False
+
+    async def _stop(self, ids: Collection[AccountId]) -> None:
+        tasks = [self._running.pop(id_).task for id_ in ids]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take(self, ids: list[AccountId]) -> dict[AccountId, int]:
+        """Take leases. What a worker before us said of these accounts is void: nobody watches them yet."""
+        taken = await self._leases.take(ids, TAKEN_AT_ONCE)
+
+        async def work(transaction: Transaction) -> None:
+            await syncing.mark_unwatched(transaction, list(taken))
+
+        if taken:
+            await self._database.write(work, is_durable=False)
+        return taken
+
+    async def _start(self, group: asyncio.TaskGroup, id_: AccountId, epoch: int, fingerprint: int) -> None:
+        try:
+            backend = await self._backends.of(id_)
+        except GatewayError as error:
+            log.warning("account_not_started", account_id=id_, error=error.code)
+            return
+        task = group.create_task(self._follow(id_, backend, epoch))
+        self._running[id_] = _Running(task, epoch, fingerprint, backend)
+
+    async def _follow(self, id_: AccountId, backend: MailBackend, epoch: int) -> None:
+        """One account's trouble is its own: even a fault of ours in it ends no other."""
+        while True:
+            try:
+                await AccountSync(id_, self._index, backend, epoch, self._gates).run()
+                return
+            except Exception:
+                log.exception("sync_failed", account_id=id_)
+                await asyncio.sleep(RESTART_SECONDS)

@@ -1,0 +1,252 @@
+"""Follows one account: watch, catch up, write what is heard; and again when the connection was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from app.backends.imap.pool import reconnect_delays
+from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
+from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
+from app.mail.delta import Delta, MailboxDeleted, Note
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.index import Index
+from app.telemetry import get_logger
+from app.workers.sync.filling import Progress, fill
+from app.workers.sync.listing import (
+    beginnings,
+    differs,
+    first_sync_order,
+    is_miscounted,
+    is_news,
+    list_changes,
+    renames,
+)
+from app.workers.sync.mirror import Mirror
+from app.workers.sync.previews import Previews
+from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
+from app.workers.sync.state import AccountState
+
+log = get_logger(__name__)
+
+CHECK_SECONDS = 600.0
+"""How often all mailboxes are compared by their numbers, for what a watch may have lost."""
+PARALLEL_CONNECTS = 20
+PARALLEL_FILLS = 4
+FILL_ATTEMPTS = 2
+
+
+@dataclass(slots=True)
+class Gates:
+    """How many accounts of this process do the same costly thing at once, so that hundreds start gradually."""
+
+    connecting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_CONNECTS))
+    filling: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_FILLS))
+
+
+class AccountSync:
+    """One account, held under the lease `epoch`, until it is cancelled or cannot go on."""
+
+    def __init__(
+        self,
+        account_id: AccountId,
+        index: Index,
+        backend: MailBackend,
+        epoch: int,
+        gates: Gates,
+        delays: Callable[[], Iterator[float]] = reconnect_delays,
+    ) -> None:
+        self._mirror = Mirror(account_id, index, backend, epoch)
+        self._state = AccountState(account_id, index, epoch)
+        self._gates = gates
+        self._delays = delays
+        self._previews = Previews(self._mirror)
+        self._refresher = Refresher(self._mirror, self._previews.want)
+        self._has_work = asyncio.Event()
+        self._is_live = False
+
+    async def run(self) -> None:
+        """Follow for ever. Returns when the login is refused, the account is gone or another worker holds it."""
+        delays = self._delays()
+        while True:
+            try:
+                await self._follow()
+            except LoginRefused as error:
+                await self._state.refused(error)
+                return
+            except (AccountNotFound, Conflict):
+                return
+            except GatewayError as error:
+                log.info("account_lost", account_id=self._mirror.account_id, error=error.code)
+                await self._state.lost(error)
+            if self._is_live:
+                self._is_live = False
+                delays = self._delays()
+            await asyncio.sleep(next(delays))
+
+    async def _follow(self) -> None:
+        """One connection's life. Ends by an error."""
+        async with self._gates.connecting:
+            watch = await self._mirror.backend.watch(await self._mirror.mailboxes())
+        try:
+            await self._state.connected(watch.mode)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hear_all(watch))
+                group.create_task(self._keep_up(watch))
+                group.create_task(self._previews.run())
+        except BaseExceptionGroup as failed:
+            raise _cause(failed) from None
+        finally:
+            await watch.close()
+
+    # ---- hearing
+
+    async def _hear_all(self, watch: Watch) -> None:
+        async for signal in watch.signals():
+            await self._hear(signal)
+            if self._is_live:
+                await self._state.live(watch.mode)
+
+    async def _hear(self, signal: Signal) -> None:
+        told = {one.origin_name: one for one in signal.status}
+        async with self._mirror.lock:
+            known = {one.origin_name: one for one in await self._mirror.mailboxes()}
+            is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
+            if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
+                mailboxes = [known[name] for name in sorted(signal.origin_names) if known[name].is_selectable]
+                await self._refresher.refresh(mailboxes, told, self._ask)
+                return
+        await self._catch_up()
+
+    # ---- keeping up
+
+    async def _keep_up(self, watch: Watch) -> None:
+        """Catch up, fill what is new, and compare all now and then."""
+        async with self._gates.connecting:
+            await self._catch_up()
+        while True:
+            await self._fill_all()
+            if not self._is_live:
+                await self._state.live(watch.mode)
+                self._is_live = True
+                self._previews.want_of(one.id for one in first_sync_order(await self._mirror.mailboxes()))
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._has_work.wait()
+                self._has_work.clear()
+            except TimeoutError:
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Compare all mailboxes by list and numbers, and bring those up to date that differ."""
+        async with self._mirror.lock:
+            told = await self._ask()
+            gone = await self._take_list(told)
+            known = await self._mirror.mailboxes()
+            changed = [one for one in known if one.is_selectable and _has_changed(one, told)]
+            await self._refresher.refresh(changed, told, self._ask)
+            if gone:
+                await self._delete(gone)
+            await self._reconcile(told)
+        if any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
+            self._has_work.set()
+
+    async def _ask(self) -> Told:
+        """All mailboxes of the origin, by name. A list without INBOX is no answer: nothing is deleted because of it."""
+        told = {one.origin_name: one for one in await self._mirror.backend.list_mailboxes()}
+        if "INBOX" not in told:
+            raise ServerProtocolError("The mail server lists no INBOX")
+        return told
+
+    async def _take_list(self, told: Told) -> tuple[Mailbox, ...]:
+        """Write the mailboxes that are new, renamed or reset; those that are gone."""
+        listed = list(told.values())
+        known = await self._mirror.mailboxes()
+        if renamed := renames(known, listed):
+            await self._mirror.apply(Delta(mailboxes_renamed=renamed))
+            known = await self._mirror.mailboxes()
+        changes = list_changes(known, listed)
+        delta = changes.delta
+        if delta.mailboxes_reset:
+            ids = [one.mailbox_id for one in delta.mailboxes_reset]
+            delta += Delta(notes=(Note("account.resync", self._mirror.account_id, {"mailbox_ids": ids}),))
+        if delta:
+            await self._mirror.apply(delta)
+        ids_before = {one.id for one in known}
+        known = await self._mirror.mailboxes()
+        if self._is_live:
+            self._mirror.newcomers |= {one.id for one in known} - ids_before
+        begun = beginnings(known, told, frozenset(self._mirror.newcomers))
+        if begun:
+            await self._mirror.apply(Delta(mailboxes_counted=begun))
+        return changes.gone
+
+    async def _delete(self, gone: tuple[Mailbox, ...]) -> None:
+        """Delete mailboxes that a second list lacks too; their messages that went elsewhere have been found there."""
+        told = await self._ask()
+        deleted = tuple(MailboxDeleted(one.id) for one in gone if one.origin_name not in told)
+        await self._mirror.apply(Delta(mailboxes_deleted=deleted))
+
+    async def _reconcile(self, told: Told) -> None:
+        for mailbox in await self._mirror.mailboxes():
+            now = told.get(mailbox.origin_name)
+            if now is not None and mailbox.is_complete and is_miscounted(mailbox, now):
+                try:
+                    await self._refresher.reconcile(mailbox)
+                except MAILBOX_FAULTS as error:
+                    self._warn("reconcile_failed", mailbox, error)
+
+    # ---- first syncs
+
+    def _is_unfilled(self, mailbox: Mailbox) -> bool:
+        return mailbox.is_selectable and not mailbox.is_complete and self._mirror.has_begun(mailbox)
+
+    async def _fill_all(self) -> None:
+        """Run the first sync of every mailbox that has not had it; one that fails is left for the next time."""
+        attempts: Counter[str] = Counter()
+        progress = Progress()
+        while unfilled := [
+            one
+            for one in first_sync_order(await self._mirror.mailboxes())
+            if self._is_unfilled(one) and attempts[one.id] < FILL_ATTEMPTS
+        ]:
+            mailbox = unfilled[0]
+            attempts[mailbox.id] += 1
+            try:
+                async with self._gates.filling:
+                    is_filled = await fill(self._mirror, self._refresher, mailbox, progress)
+            except MAILBOX_FAULTS as error:
+                self._warn("first_sync_failed", mailbox, error)
+                continue
+            if is_filled:
+                self._previews.want_of([mailbox.id])
+            else:
+                await self._catch_up()
+
+    def _warn(self, event: str, mailbox: Mailbox, error: GatewayError) -> None:
+        log.warning(event, account_id=self._mirror.account_id, mailbox_id=mailbox.id, error=error.code)
+
+
+def _is_other(told: OriginMailbox, known: Mailbox) -> bool:
+    """Whether more than the numbers of a mailbox changed."""
+    return told.uid_validity not in (None, known.uid_validity) or is_news(told, known)
+
+
+def _has_changed(mailbox: Mailbox, told: Told) -> bool:
+    now = told.get(mailbox.origin_name)
+    return now is not None and now.uid_validity == mailbox.uid_validity and differs(mailbox, now)
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a group of tasks: a fault of ours before what an origin did."""
+    errors: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        else:
+            errors.append(error)
+    return next((error for error in errors if not isinstance(error, GatewayError)), errors[-1])

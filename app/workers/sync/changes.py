@@ -1,0 +1,97 @@
+"""What an origin says that the index does not know: new mail of a mailbox, its changed flags, its removals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Set as AbstractSet
+
+from app.errors import MailboxNotFound
+from app.mail.backend import Changes, OriginMailbox
+from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxCounted, Removed, difference
+from app.mail.types import Mailbox
+from app.workers.sync.mirror import Mirror
+
+LIKELY_NEW = 50
+"""UIDs asked for where a signal does not tell how many came: one round trip; those that are not there cost nothing."""
+SPAN_LIMIT = 5_000
+"""A longer span of UIDs is looked through before its messages are fetched."""
+GONE_COUNT, GONE_SHARE = 50, 0.2
+"""More than both is confirmed on a new connection before it is announced."""
+
+
+async def new_mail(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> AsyncIterator[Sequence[Arrived]]:
+    """Messages with a UID from the mailbox's UIDNEXT on, ascending."""
+    first = mailbox.uid_next
+    stop = told.uid_next if told is not None and told.uid_next is not None else first + LIKELY_NEW
+    async for batch in fetch_span(mirror, mailbox, first, stop):
+        yield batch
+
+
+async def fetch_span(mirror: Mirror, mailbox: Mailbox, first: int, stop: int) -> AsyncIterator[Sequence[Arrived]]:
+    """Messages with UIDs from `first` up to `stop`, exclusive."""
+    uids: Sequence[int] = range(first, stop)
+    if len(uids) > SPAN_LIMIT:
+        uids = sorted(uid for uid in await mirror.backend.scan(mailbox) if first <= uid < stop)
+    if not uids:
+        return
+    async for batch in mirror.backend.fetch(mailbox, uids):
+        yield batch
+
+
+async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> tuple[Delta, Changes] | None:
+    """Flags and removals since the mailbox's HIGHESTMODSEQ, and what the origin answered.
+
+    None when it is not the mailbox any more that we know: the list of mailboxes will say what it is.
+    """
+    try:
+        changes = await mirror.backend.changes(mailbox)
+    except MailboxNotFound:
+        return None
+    if changes.uid_validity != mailbox.uid_validity:
+        return None
+    if changes.vanished is not None:
+        gone: AbstractSet[int] = await _known_among(mirror, mailbox, changes.vanished)
+        flags = changes.flags
+    elif not (mailbox.highest_modseq and changes.highest_modseq):  # then they are the flags of all messages
+        known = await mirror.index.known(mirror.account_id, mailbox.id)
+        gone = known.keys() - changes.flags.keys()
+        flags = {uid: one for uid, one in changes.flags.items() if uid in known and known[uid].flags != one.flags}
+    else:
+        gone = set() if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
+        flags = changes.flags
+    flagged = tuple(Flagged(Location(mailbox.id, uid), now.flags, now.modseq) for uid, now in sorted(flags.items()))
+    return Delta(flagged=flagged, removed=await _confirmed(mirror, mailbox, gone)), changes
+
+
+async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, list[int]]:
+    """Compare every UID: flags and removals as a Delta, and the UIDs that the index lacks, ascending."""
+    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    delta, missing = difference(mailbox.id, known, await mirror.backend.scan(mailbox))
+    gone = {one.location.uid for one in delta.removed}
+    return Delta(flagged=delta.flagged, removed=await _confirmed(mirror, mailbox, gone)), missing
+
+
+def counted(mailbox: Mailbox, changes: Changes, *, is_complete: bool | None = None) -> MailboxCounted:
+    """How far a mailbox's index is after these changes."""
+    uid_next = max(changes.uid_next, mailbox.uid_next)
+    return MailboxCounted(mailbox.id, uid_next, changes.highest_modseq, is_complete=is_complete)
+
+
+async def _missing(mirror: Mirror, mailbox: Mailbox) -> set[int]:
+    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    return known.keys() - (await mirror.backend.scan(mailbox)).keys()
+
+
+async def _known_among(mirror: Mirror, mailbox: Mailbox, vanished: Collection[int]) -> set[int]:
+    """Those of the UIDs that the index has: a server may name many that never were."""
+    if len(vanished) > GONE_COUNT:
+        return set(vanished) & (await mirror.index.known(mirror.account_id, mailbox.id)).keys()
+    found = await mirror.index.locate(mirror.account_id, mailbox.id, vanished) if vanished else []
+    return {one.uid for one in found}
+
+
+async def _confirmed(mirror: Mirror, mailbox: Mailbox, gone: AbstractSet[int]) -> tuple[Removed, ...]:
+    """The removals that are true: where suspiciously many messages seem to be gone, a new connection is asked."""
+    if len(gone) > GONE_COUNT and len(gone) > GONE_SHARE * mailbox.total:
+        gone = gone - (await mirror.backend.scan(mailbox, is_anew=True)).keys()
+    return tuple(Removed(Location(mailbox.id, uid)) for uid in sorted(gone))

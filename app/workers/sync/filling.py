@@ -1,0 +1,63 @@
+"""The first sync of a mailbox: newest first, in batches, to be taken up again wherever it was broken off.
+
+The index's own UIDs say how far it came: what the origin has and the index has not is fetched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.mail.delta import Arrived, Delta, Note
+from app.mail.types import Mailbox
+from app.workers.sync.changes import whole_difference
+from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
+from app.workers.sync.refresh import Refresher
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Tells how far a first sync is, at most once a second."""
+
+    next_at: float = 0.0
+
+    def note(self, mailbox: Mailbox, indexed: int, total: int, *, is_complete: bool = False) -> tuple[Note, ...]:
+        now = time.monotonic()
+        if now < self.next_at and not is_complete:
+            return ()
+        self.next_at = now + PROGRESS_SECONDS
+        facts = {"mailbox_id": mailbox.id, "indexed": indexed, "total": total, "is_complete": is_complete}
+        return (Note("sync.progress", mailbox.id, facts),)
+
+
+async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
+    """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
+    is_newcomer = mailbox.id in mirror.newcomers
+    delta, missing = await whole_difference(mirror, mailbox)
+    await mirror.apply_in_pieces(delta)
+    missing.reverse()
+    total, indexed = len(missing), 0
+    async for batch in mirror.backend.fetch(mailbox, missing):
+        indexed += len(batch)
+        if is_newcomer:
+            async with mirror.lock:
+                await refresher.arrive(batch)
+        else:
+            await _write(mirror, mailbox, batch, progress.note(mailbox, indexed, total))
+    async with mirror.lock:
+        if not await refresher.complete(mailbox):
+            return False
+    mirror.newcomers.discard(mailbox.id)
+    await mirror.apply(Delta(notes=progress.note(mailbox, indexed, total, is_complete=True)))
+    return True
+
+
+async def _write(mirror: Mirror, mailbox: Mailbox, batch: Sequence[Arrived], notes: tuple[Note, ...]) -> None:
+    """What was there when the first sync began comes without an event of its own; what came later is new mail."""
+    for start in range(0, len(batch), FACTS_AT_ONCE):
+        piece = batch[start : start + FACTS_AT_ONCE]
+        arrived = tuple(replace(one, is_announced=one.uid >= mailbox.uid_next) for one in piece)
+        await mirror.apply(Delta(arrived=arrived, notes=notes if start == 0 else ()))

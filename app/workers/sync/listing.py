@@ -1,0 +1,165 @@
+"""What a list of the origin's mailboxes says that the index does not know. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.mail.backend import OriginMailbox
+from app.mail.delta import Delta, MailboxCounted, MailboxFound, MailboxRenamed, MailboxReset
+from app.mail.types import Mailbox, MailboxId, Role
+
+RENAMED_GROWTH = 1_000
+"""How many UIDs a mailbox may have given since it was last seen and still be known under another name."""
+NEWCOMER_MESSAGES = 500
+"""A mailbox that appears while its account is live and holds no more than this is told message by message: they may
+have been moved there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListChanges:
+    """`gone` are mailboxes that are to be deleted when all that came elsewhere has been looked at."""
+
+    delta: Delta
+    gone: tuple[Mailbox, ...]
+
+
+def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[MailboxRenamed, ...]:
+    """Mailboxes that went to another name: one that is not where it was, and a new one with its UIDVALIDITY.
+
+    In an order in which each finds its name free. Where two could be meant, neither is: ids are not guessed.
+    """
+    by_name = {one.origin_name: one for one in listed}
+    validities = {one.origin_name: one.uid_validity for one in known}
+    missing = [one for one in known if one.uid_validity and not _is_there(one, by_name)]
+    fresh = [one for one in listed if one.uid_validity not in (None, validities.get(one.origin_name))]
+    pairs: dict[MailboxId, OriginMailbox] = {}
+    for mailbox in missing:
+        found = [one for one in fresh if _may_be(mailbox, one)]
+        if len(found) == 1:
+            pairs[mailbox.id] = found[0]
+    targets = [one.origin_name for one in pairs.values()]
+    renamed = [(one, pairs[one.id]) for one in missing if one.id in pairs]
+    wanted = {one.origin_name: to for one, to in renamed if targets.count(to.origin_name) == 1}
+    return _in_free_order({one.origin_name: one for one, _ in renamed}, wanted, set(validities))
+
+
+def _is_there(mailbox: Mailbox, by_name: Mapping[str, OriginMailbox]) -> bool:
+    there = by_name.get(mailbox.origin_name)
+    return there is not None and there.uid_validity in (None, mailbox.uid_validity)
+
+
+def _may_be(mailbox: Mailbox, one: OriginMailbox) -> bool:
+    """Whether `mailbox` may be `one` under its new name."""
+    grown = (one.uid_next or 0) - mailbox.uid_next
+    is_alike = one.uid_validity == mailbox.uid_validity and 0 <= grown <= RENAMED_GROWTH
+    return is_alike and mailbox.role is not Role.INBOX
+
+
+def _in_free_order(
+    mailboxes: Mapping[str, Mailbox], wanted: Mapping[str, OriginMailbox], taken: set[str]
+) -> tuple[MailboxRenamed, ...]:
+    done: list[MailboxRenamed] = []
+    waiting = dict(wanted)
+    while ready := [name for name, to in waiting.items() if to.origin_name not in taken]:
+        for name in ready:
+            to = waiting.pop(name)
+            taken.discard(name)
+            taken.add(to.origin_name)
+            done.append(MailboxRenamed(mailboxes[name].id, to.path, to.origin_name))
+    return tuple(done)
+
+
+def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> ListChanges:
+    """New, changed and reset mailboxes as a Delta, and those that are gone. Renames are applied before."""
+    by_name = {one.origin_name: one for one in known}
+    names = {one.origin_name for one in listed}
+    found = tuple(_found(one) for one in listed if is_news(one, by_name.get(one.origin_name)))
+    reset = tuple(
+        MailboxReset(ours.id, one.uid_validity)
+        for one in listed
+        if (ours := by_name.get(one.origin_name)) is not None
+        and one.uid_validity is not None
+        and one.uid_validity != ours.uid_validity
+    )
+    gone = tuple(one for one in known if one.origin_name not in names)
+    return ListChanges(Delta(mailboxes_found=found, mailboxes_reset=reset), gone)
+
+
+def is_news(one: OriginMailbox, ours: Mailbox | None) -> bool:
+    """Whether the index has no such mailbox, or another path, role or subscription of it."""
+    if ours is None:
+        return True
+    role = one.role or ours.role
+    now = (one.path, role, one.is_subscribed, one.is_selectable)
+    return now != (ours.path, ours.role, ours.is_subscribed, ours.is_selectable)
+
+
+def _found(one: OriginMailbox) -> MailboxFound:
+    return MailboxFound(
+        one.origin_name,
+        one.path,
+        one.delimiter,
+        one.role,
+        one.uid_validity or 0,
+        is_subscribed=one.is_subscribed,
+        is_selectable=one.is_selectable,
+    )
+
+
+def beginnings(
+    known: Iterable[Mailbox], listed: Mapping[str, OriginMailbox], newcomers: frozenset[MailboxId]
+) -> tuple[MailboxCounted, ...]:
+    """Where the first sync of each mailbox that has none begins: what comes later than this is new mail.
+
+    Of a newcomer everything is new mail; an empty mailbox is complete.
+    """
+    return tuple(
+        _beginning(ours, listed[ours.origin_name], is_newcomer=ours.id in newcomers)
+        for ours in known
+        if not ours.is_complete and ours.uid_next <= 1 and _is_told(listed.get(ours.origin_name))
+    )
+
+
+def _is_told(told: OriginMailbox | None) -> bool:
+    """Where STATUS was refused nothing can begin."""
+    return told is not None and (told.uid_next is not None or not told.is_selectable)
+
+
+def _beginning(ours: Mailbox, told: OriginMailbox, *, is_newcomer: bool) -> MailboxCounted:
+    if not told.is_selectable or told.total == 0:
+        return MailboxCounted(ours.id, told.uid_next, told.highest_modseq, is_complete=True)
+    if is_newcomer and (told.total or 0) <= NEWCOMER_MESSAGES:
+        return MailboxCounted(ours.id, 1, told.highest_modseq, total=0, unread=0)
+    return MailboxCounted(ours.id, told.uid_next, told.highest_modseq, told.total, told.unread)
+
+
+def differs(ours: Mailbox, told: OriginMailbox) -> bool:
+    """Whether the origin's numbers are others than those of a complete mailbox."""
+    pairs = (
+        (told.uid_next, ours.uid_next),
+        (told.highest_modseq, ours.highest_modseq),
+        (told.total, ours.total),
+        (told.unread, ours.unread),
+    )
+    return any(theirs is not None and theirs != known for theirs, known in pairs)
+
+
+def is_miscounted(ours: Mailbox, told: OriginMailbox) -> bool:
+    """Whether the counts differ though the origin has given no UID that we don't know of."""
+    if told.total is None or told.uid_next != ours.uid_next:
+        return False
+    return told.total != ours.total or told.unread not in (None, ours.unread)
+
+
+_PLACES: dict[Role | None, int] = {Role.INBOX: 0, None: 2, Role.ALL: 3}
+
+
+def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
+    """INBOX, those with a role, then the others, the smaller ones first; All Mail, which repeats the others, last."""
+
+    def rank(one: Mailbox) -> tuple[int, int, str]:
+        place = _PLACES.get(one.role, 1)
+        return place, one.total if place > 1 else 0, one.path
+
+    return sorted(mailboxes, key=rank)

@@ -1,0 +1,70 @@
+"""One account as its worker knows it: the origin on one side, the index on the other, written under the lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from app.mail.backend import MailBackend
+from app.mail.delta import Delta
+from app.mail.types import AccountId, Mailbox, MailboxId
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
+
+FACTS_AT_ONCE = 100
+"""Facts of one transaction: some 20 ms of writing, so that a caller's write is not held up for longer."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """`lock` is held by whoever compares a complete mailbox with its origin: two of them would undo each other.
+
+    `newcomers` are mailboxes whose first sync tells each message as new.
+    """
+
+    account_id: AccountId
+    index: Index
+    backend: MailBackend
+    epoch: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    newcomers: set[MailboxId] = field(default_factory=set)
+
+    async def apply(self, delta: Delta) -> Applied:
+        """Write a Delta in one transaction. Raises Conflict when another worker holds the account, AccountNotFound."""
+        return await self.index.apply(self.account_id, delta, fence=self.epoch)
+
+    async def apply_in_pieces(self, delta: Delta) -> None:
+        """Write a large Delta in several transactions, the numbers of its mailboxes (`mailboxes_counted`) last."""
+        for piece in pieces(delta):
+            await self.apply(piece)
+
+    async def mailboxes(self) -> list[Mailbox]:
+        return await self.index.mailboxes(self.account_id)
+
+    async def mailbox(self, mailbox: Mailbox) -> Mailbox:
+        """The mailbox as the index has it now; MailboxNotFound."""
+        return await self.index.mailbox(self.account_id, mailbox.id)
+
+    def has_begun(self, mailbox: Mailbox) -> bool:
+        """Whether it is known from which UID on its messages are new mail."""
+        return mailbox.is_complete or mailbox.uid_next > 1 or mailbox.id in self.newcomers
+
+
+def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
+    """The same facts in the same order, up to `at_once` of one kind in each; together where they are few."""
+    counted = delta.mailboxes_counted
+    rest = replace(delta, mailboxes_counted=())
+    largest = max(len(getattr(rest, one.name)) for one in fields(rest))
+    if largest <= at_once:
+        if delta:
+            yield delta
+        return
+    for one in fields(rest):
+        facts = getattr(rest, one.name)
+        for start in range(0, len(facts), at_once):
+            piece: dict[str, Any] = {one.name: facts[start : start + at_once]}
+            yield Delta(**piece)
+    if counted:
+        yield Delta(mailboxes_counted=counted)

@@ -1,0 +1,58 @@
+"""What an account says of its connection: columns and events, changed together."""
+
+from __future__ import annotations
+
+from app.db import syncing
+from app.db.session import Transaction
+from app.errors import GatewayError, RateLimited
+from app.mail.backend import SyncMode
+from app.mail.delta import Delta, Note
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId
+from app.mailstore.index import Index
+
+
+class AccountState:
+    """Writes a change of state once, with its event in the same transaction. Raises AccountNotFound, Conflict."""
+
+    def __init__(self, account_id: AccountId, index: Index, epoch: int) -> None:
+        self._account_id = account_id
+        self._index = index
+        self._epoch = epoch
+        self._written: dict[str, str] = {}
+
+    async def connected(self, mode: SyncMode) -> None:
+        """The login works and a watch runs; what was missed meanwhile is yet to be read."""
+        note = self._note("account.connected", {"sync_mode": mode.value})
+        await self._write(note, status="ready", sync_status="initial", sync_mode=mode.value)
+
+    async def live(self, mode: SyncMode) -> None:
+        """The index is as the origin is, and hears of changes."""
+        await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
+
+    async def lost(self, error: GatewayError) -> None:
+        """The origin cannot be reached, or has enough of us."""
+        type_ = "account.throttled" if isinstance(error, RateLimited) else "account.disconnected"
+        note = self._note(type_, {"code": error.code, "detail": error.detail})
+        await self._write(note, status="unreachable", sync_status="down")
+
+    async def refused(self, error: GatewayError) -> None:
+        """The login does not work; nothing tries it again by itself."""
+        note = self._note("account.auth_required", {"code": error.code, "detail": error.detail})
+        await self._write(note, status="auth_required", sync_status="down")
+
+    def _note(self, type_: str, facts: dict[str, object]) -> Note:
+        return Note(type_, self._account_id, facts)
+
+    async def _write(self, note: Note | None, **columns: str) -> None:
+        if columns.items() <= self._written.items():
+            return
+
+        async def decide(transaction: Transaction) -> Delta:
+            is_checked = columns["sync_status"] != "down"
+            times = {"checked_at_ms": now_ms()} if is_checked else {}
+            await syncing.set_state(transaction, self._account_id, **columns, **times)
+            return Delta(notes=(note,) if note is not None else ())
+
+        await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
+        self._written |= columns

@@ -1,0 +1,226 @@
+"""A House that follows an account on a real mail server, another client of that account, and what the index knows."""
+
+from __future__ import annotations
+
+import asyncio
+import imaplib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import orjson
+from app.backends.imap.backend import ImapBackend
+from app.backends.imap.pool import Hosts, Origin
+from app.cluster.bus import listening
+from app.cluster.leases import Leases
+from app.db import directory
+from app.db.session import Transaction
+from app.errors import AccountNotFound
+from app.mail.backend import MailBackend, Submission
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, AccountKind, Flags, Message, ServerLogin, TransportSecurity
+from app.mailstore.log import Event
+from app.security.netguard import NetGuard
+from app.services.account_rows import new_values
+from app.workers.supervisor import Supervisor
+from app.workers.sync.account import AccountSync, Gates
+
+from tests.house import House, open_house
+from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.tls import TlsFiles
+
+PATIENCE_SECONDS = 15.0
+
+
+def mail(subject: str, body: str = "Hello.") -> bytes:
+    lines = ["From: Bob <bob@elsewhere.test>", "To: ann@mail.test", f"Subject: {subject}"]
+    lines += [f"Message-ID: <{subject}@elsewhere.test>", "Date: Mon, 1 Jan 2024 09:00:00 +0000", "", body, ""]
+    return "\r\n".join(lines).encode()
+
+
+@dataclass
+class GivenBackends:
+    """Backends by account, as a test made them."""
+
+    by_id: dict[AccountId, MailBackend] = field(default_factory=dict)
+
+    async def of(self, account_id: AccountId) -> MailBackend:
+        if account_id not in self.by_id:
+            raise AccountNotFound
+        return self.by_id[account_id]
+
+    async def submission_of(self, account_id: AccountId) -> Submission:
+        raise NotImplementedError
+
+    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+        raise NotImplementedError
+
+    async def forget(self, account_id: AccountId) -> None:
+        self.by_id.pop(account_id, None)
+
+
+@dataclass
+class Followed:
+    """One remote account in a House."""
+
+    house: House
+    account_id: AccountId
+    backend: MailBackend
+
+    def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
+        return AccountSync(self.account_id, self.house.index, self.backend, epoch, Gates(), delays)
+
+    async def lease(self) -> int:
+        """A new epoch, as a worker that takes the account has it."""
+        taken = await Leases(self.house.database, is_alone=True).take([self.account_id], 1)
+        return taken[self.account_id]
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow the account during the block."""
+        task = asyncio.create_task(self.sync(await self.lease()).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def state(self) -> tuple[str, str]:
+        """(status, sync_status)"""
+        row = await directory.get(self.house.database, self.account_id)
+        assert row is not None
+        return row[4], row[5]
+
+    async def until_live(self) -> None:
+        await self.until(self.state, ("ready", "live"))
+
+    async def until(self, look: Callable[[], Any], wanted: object) -> None:
+        """Look until what is wanted is seen."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with listening(self.house.bus, self.account_id) as waiter:
+            while (seen := await look()) != wanted and time.monotonic() < deadline:
+                await waiter.wait(0.05)
+        assert seen == wanted
+
+    async def messages(self, path: str = "INBOX") -> list[Message]:
+        """What the index has of a mailbox, by UID."""
+        mailbox = await self.house.mailbox(self.account_id, path)
+        known = await self.house.index.known(self.account_id, mailbox.id)
+        found = await self.house.index.locate(self.account_id, mailbox.id, list(known))
+        return sorted(found, key=lambda one: one.uid)
+
+    async def subjects(self, path: str = "INBOX") -> list[str]:
+        return [orjson.loads(one.summary)["subject"] for one in await self.messages(path)]
+
+    async def flags(self, path: str = "INBOX") -> list[Flags]:
+        return [one.flags for one in await self.messages(path)]
+
+    async def ids(self, path: str = "INBOX") -> list[str]:
+        return [one.id for one in await self.messages(path)]
+
+    async def paths(self) -> set[str]:
+        return {one.path for one in await self.house.index.mailboxes(self.account_id)}
+
+    async def events(self, prefix: str = "") -> list[Event]:
+        found = await self.house.log.after(self.account_id, 0, 100_000)
+        return [one for one in found if one.type.startswith(prefix)]
+
+    async def content(self) -> dict[str, dict[int, Flags]]:
+        """The whole index: path → UID → flags."""
+        return {
+            one.path: {
+                uid: known.flags for uid, known in (await self.house.index.known(self.account_id, one.id)).items()
+            }
+            for one in await self.house.index.mailboxes(self.account_id)
+        }
+
+    async def origin_content(self) -> dict[str, dict[int, Flags]]:
+        """The same as the origin has it."""
+        content = {}
+        for one in await self.house.index.mailboxes(self.account_id):
+            scanned = await self.backend.scan(replace(one), is_anew=True)
+            content[one.path] = {uid: known.flags for uid, known in scanned.items()}
+        return content
+
+
+async def add_remote_account(house: House, email: str) -> AccountId:
+    """The row of a remote account that was verified."""
+    account_id = AccountId(new_id("acc"))
+    values = new_values(account_id, AccountKind.IMAP, email, "", now_ms()) | {"status": "ready"}
+
+    async def work(transaction: Transaction) -> None:
+        await directory.add(transaction, values)
+
+    await house.database.write(work)
+    return account_id
+
+
+def imap_backend(
+    account_id: AccountId, house: House, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser
+) -> ImapBackend:
+    login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+    origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
+    return ImapBackend(account_id, origin, house.index)
+
+
+@asynccontextmanager
+async def open_followed(folder: Path, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser) -> AsyncIterator[Followed]:
+    """A House with an account on Dovecot, followed once `following` is entered."""
+    async with open_house(folder) as house:
+        account_id = await add_remote_account(house, user.name)
+        backend = imap_backend(account_id, house, dovecot, tls, user)
+        try:
+            yield Followed(house, account_id, backend)
+        finally:
+            await backend.close()
+
+
+@asynccontextmanager
+async def supervised(house: House, backends: GivenBackends) -> AsyncIterator[None]:
+    """Run a supervisor during the block."""
+    leases = Leases(house.database, is_alone=True)
+    task = asyncio.create_task(Supervisor(house.database, house.index, backends, house.bus, leases).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class OtherClient:
+    """Another mail program on the same account, by imaplib. Blocks, as short as it is."""
+
+    def __init__(self, dovecot: Dovecot, user: DovecotUser) -> None:
+        self.imap = imaplib.IMAP4(dovecot.host, dovecot.imap_port)
+        self.imap.login(user.name, user.password)
+
+    def __enter__(self) -> OtherClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.imap.logout()
+
+    def append(self, mailbox: str, content: bytes, flags: str = "") -> None:
+        self._check(self.imap.append(mailbox, flags, "", content))
+
+    def select(self, mailbox: str = "INBOX") -> None:
+        self._check(self.imap.select(mailbox))
+
+    def uid(self, *arguments: str) -> list[Any]:
+        return self._check(self.imap.uid(*arguments))
+
+    def do(self, name: str, *arguments: str) -> None:
+        """Run a command by its method: create, rename, delete, expunge …"""
+        self._check(getattr(self.imap, name)(*arguments))
+
+    @staticmethod
+    def _check(answer: tuple[str, list[Any]]) -> list[Any]:
+        status, data = answer
+        assert status == "OK", data
+        return data
