@@ -181,7 +181,8 @@ async def test_conditions_of_a_list_must_all_hold(mail: Mail) -> None:
     assert _subjects(await mail.get(not_keyword="$SEEN")) == ["Letter", "Invoice two"]
     assert _subjects(await mail.get(since="2023-11-15T22:13:20Z", before="2023-11-16T22:13:20Z")) == ["Invoice two"]
     assert _subjects(await mail.get(message_id_header="<Letter@elsewhere.test>")) == ["Letter"]
-    assert _subjects(await mail.get(**{"from": "ann@", "larger_than": 1_000_000})) == []
+    both: dict[str, Any] = {"from": "ann@", "larger_than": 1_000_000}
+    assert _subjects(await mail.get(**both)) == []
     assert (await mail.get(subject="invoice", count="exact", limit=1))["total"] == 2
     assert "total" not in await mail.get()
 

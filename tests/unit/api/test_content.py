@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+import tracemalloc
+from collections.abc import MutableMapping
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.unit.api.mail import Mail, multipart, note
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
+
+
+def _with_attachment(content: bytes, filename: str = "a.bin", content_type: str = "application/octet-stream") -> bytes:
+    message = EmailMessage()
+    message["Subject"] = "With attachment"
+    message.set_content("See attachment")
+    main, _, sub = content_type.partition("/")
+    message.add_attachment(content, maintype=main, subtype=sub, filename=filename)
+    return message.as_bytes().replace(b"\n", b"\r\n")
+
+
+async def _attachment_path(mail: Mail, id_: str) -> str:
+    (attachment,) = (await mail.get(f"/{id_}", view="full"))["attachments"]
+    return f"/v1/me/messages/{id_}/attachments/{attachment['id']}"
+
+
+async def _download(mail: Mail, path: str, **headers: str) -> httpx2.Response:
+    return await mail.client.get(path, headers=headers)
+
+
+async def test_the_raw_message_is_what_was_stored(mail: Mail) -> None:
+    content = note("Invoice / 7", "x" * 300_000)
+    id_ = await mail.add(content)
+    path = f"/v1/me/messages/{id_}/raw"
+
+    whole = await _download(mail, path)
+
+    assert whole.content == content
+    assert whole.headers["Content-Type"] == "message/rfc822"
+    assert whole.headers["Content-Length"] == str(len(content))
+    assert whole.headers["Content-Disposition"] == 'attachment; filename="Invoice - 7.eml"'
+    head = await mail.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(content))
+    known = await _download(mail, path, **{"If-None-Match": whole.headers["ETag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"),
+    [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-5", -5, None), ("bytes=5-999999", 5, None)],
+)
+@pytest.mark.parametrize("what", ["raw", "attachment"])
+async def test_a_range_is_a_slice(mail: Mail, what: str, wanted: str, start: int, stop: int | None) -> None:
+    content = _with_attachment(os.urandom(5_000))
+    id_ = await mail.add(content)
+    path = f"/v1/me/messages/{id_}/raw" if what == "raw" else await _attachment_path(mail, id_)
+    whole = (await _download(mail, path)).content
+
+    part = await _download(mail, path, Range=wanted)
+
+    expected = whole[start:stop]
+    first = len(whole) + start if start < 0 else start
+    assert (part.status_code, part.content) == (206, expected)
+    assert part.headers["Content-Length"] == str(len(expected))
+    assert part.headers["Content-Range"] == f"bytes {first}-{first + len(expected) - 1}/{len(whole)}"
+
+
+@pytest.mark.parametrize("wanted", ["bytes=999999-", "bytes=9-5", "bytes=-0", "bytes=x-y", "bytes=", "bytes=-"])
+async def test_a_range_that_is_none_is_refused_with_the_size(mail: Mail, wanted: str) -> None:
+    content = note("one")
+    id_ = await mail.add(content)
+
+    answer = await _download(mail, f"/v1/me/messages/{id_}/raw", Range=wanted)
+
+    assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == f"bytes */{len(content)}"
+
+
+async def test_a_range_of_another_representation_is_the_whole(mail: Mail) -> None:
+    content = note("one")
+    path = f"/v1/me/messages/{await mail.add(content)}/raw"
+    etag = (await _download(mail, path)).headers["ETag"]
+
+    assert (await _download(mail, path, **{"Range": "bytes=0-1", "If-Range": '"other"'})).content == content
+    assert (await _download(mail, path, **{"Range": "bytes=0-1", "If-Range": etag})).content == content[:2]
+    assert (await _download(mail, path, Range="lines=0-1")).content == content
+
+
+async def test_downloads_of_ten_thousand_ranges_take_no_longer(mail: Mail) -> None:
+    """Check 25 of the promises: many ranges at once are answered by the whole."""
+    content = note("one")
+    path = f"/v1/me/messages/{await mail.add(content)}/raw"
+    ranges = "bytes=" + ",".join(f"{number}-{number}" for number in range(10_000))
+
+    began = time.perf_counter()
+    answer = await _download(mail, path, Range=ranges)
+
+    assert (answer.status_code, answer.content) == (200, content)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 76, 10_000])
+async def test_an_attachment_comes_decoded_and_its_size_is_told_before(mail: Mail, size: int) -> None:
+    content = os.urandom(size)
+    id_ = await mail.add(_with_attachment(content))
+    (listed,) = (await mail.get(f"/{id_}", view="full"))["attachments"]
+
+    answer = await _download(mail, await _attachment_path(mail, id_))
+
+    assert answer.content == content
+    assert answer.headers["Content-Length"] == str(size)
+    assert listed["size_bytes"] == size
+
+
+async def test_a_large_attachment_streams_in_flat_memory(mail: Mail) -> None:
+    content = os.urandom(1024 * 1024) * 12
+    path = await _attachment_path(mail, await mail.add(_with_attachment(content)))
+    sizes: list[int] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    headers = [(b"host", b"x"), (b"authorization", mail.client.headers["Authorization"].encode())]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+    tracemalloc.start()
+    await mail.gateway.app(scope, receive, send)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert sum(sizes) == len(content)
+    assert peak_bytes < 3 * 1024 * 1024
+    part = await _download(mail, path, Range="bytes=12000000-12000099")
+    assert part.content == content[12_000_000:12_000_100]
+
+
+@pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ("../../etc/passwd", 'attachment; filename="passwd"'),
+        ("C:\\x\\evil.exe", 'attachment; filename="evil.exe"'),
+        ('a"b.txt', 'attachment; filename="a_b.txt"'),
+        ("\u202egpj.exe", 'attachment; filename="gpj.exe"'),
+        ("über.pdf", "attachment; filename=\"uber.pdf\"; filename*=UTF-8''%C3%BCber.pdf"),
+    ],
+)
+async def test_downloads_have_harmless_names(mail: Mail, filename: str, shown: str) -> None:
+    """Check 25 of the promises."""
+    id_ = await mail.add(_with_attachment(b"x", filename))
+
+    answer = await _download(mail, await _attachment_path(mail, id_))
+
+    assert answer.headers["Content-Disposition"] == shown
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_downloads_of_html_are_never_shown_inline(mail: Mail) -> None:
+    """Check 25 of the promises."""
+    id_ = await mail.add(_with_attachment(b"<script>alert(1)</script>", "a.html", "text/html"))
+
+    for path in (await _attachment_path(mail, id_), f"/v1/me/messages/{id_}/parts/2"):
+        answer = await _download(mail, path)
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_an_odd_content_type_is_sent_as_bytes(mail: Mail) -> None:
+    id_ = await mail.add(multipart(b"\r\nx", b'Content-Type: a/b;c="\x01"\r\nContent-Disposition: attachment\r\n\r\nx'))
+
+    answer = await _download(mail, await _attachment_path(mail, id_))
+
+    assert answer.headers["Content-Type"] in ("application/octet-stream", "a/b")
+
+
+async def test_parts_are_read_by_their_section(mail: Mail) -> None:
+    inner = multipart(b"Content-Type: text/plain\r\n\r\none", b"Content-Type: text/html\r\n\r\n<p>two</p>")
+    id_ = await mail.add(multipart(b"\r\nouter", b"Content-Type: message/rfc822\r\n\r\n" + inner))
+
+    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/1")).content == b"outer"
+    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/2.1")).content == b"one"
+    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/2")).content == inner
+
+
+@pytest.mark.parametrize("below", ["parts/7", "parts/x", "parts/HEADER", "parts/1%0d%0aX", "attachments/att_x"])
+async def test_a_part_that_is_not_there_is_not_found(mail: Mail, below: str) -> None:
+    id_ = await mail.add(note("one"))
+
+    answer = await _download(mail, f"/v1/me/messages/{id_}/{below}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "part_not_found")
+
+
+async def test_headers_come_in_order_and_decoded(mail: Mail) -> None:
+    id_ = await mail.add(note("one", "x", "X-Two: =?utf-8?q?K=C3=A4se?=", "x-two: b\r\n folded"))
+
+    headers = await mail.get(f"/{id_}/headers")
+
+    assert [one["name"] for one in headers["items"]] == ["From", "To", "Subject", "Message-ID", "X-Two", "x-two"]
+    assert [one["value"] for one in headers["items"]][-2:] == ["Käse", "b folded"]
+
+
+async def test_the_body_is_a_safe_fragment_with_its_own_pictures(mail: Mail) -> None:
+    html = (
+        b'<p onclick="x()">Hi <a href="javascript:x">l</a><img src="cid:p@x"><img src="https://far.test/t.png"></p>'
+        b"<form><input></form><base href='https://evil.test/'>"
+    )
+    picture = b"Content-Type: image/png\r\nContent-ID: <p@x>\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    id_ = await mail.add(
+        multipart(b"Content-Type: text/html\r\n\r\n" + html, picture + base64.b64encode(b"PNG"), subtype="related")
+    )
+    path = f"/v1/me/messages/{id_}/body"
+
+    blocked = await _download(mail, path)
+
+    assert blocked.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "img-src data:;" in blocked.headers["Content-Security-Policy"]
+    assert "sandbox" in blocked.headers["Content-Security-Policy"]
+    assert 'src="data:image/png;base64,UE5H"' in blocked.text
+    for forbidden in ("onclick", "javascript", "<form", "<input", "<base", ' src="https://far.test'):
+        assert forbidden not in blocked.text
+    left = await _download(mail, f"{path}?images=inline")
+    assert 'src="https://far.test/t.png"' in left.text
+    full = await mail.get(f"/{id_}", view="full")
+    attachment = full["attachments"][0]
+    assert attachment["content_id"] == "p@x"
+    assert f'src="/v1/accounts/{mail.account_id}/messages/{id_}/attachments/{attachment["id"]}"' in full["html"]
+
+
+async def test_a_body_of_text_is_escaped_as_html(mail: Mail) -> None:
+    """Check 8 of the promises: text as HTML is text."""
+    id_ = await mail.add(note("one", "<script>alert(1)</script>"))
+
+    assert "&lt;script&gt;" in (await _download(mail, f"/v1/me/messages/{id_}/body")).text
+    text = await _download(mail, f"/v1/me/messages/{id_}/body?format=text")
+    assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert text.text == "<script>alert(1)</script>\n"
+
+
+@pytest.mark.parametrize("query", ["images=proxy", "quotes=fold"])
+async def test_what_is_not_offered_yet_says_so(mail: Mail, query: str) -> None:
+    id_ = await mail.add(note("one"))
+
+    answer = await _download(mail, f"/v1/me/messages/{id_}/body?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (501, "not_supported")
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.eml")), ids=lambda path: path.stem)
+async def test_every_message_of_the_corpus_can_be_shown(mail: Mail, path: Path) -> None:
+    content = await asyncio.to_thread(path.read_bytes)
+    id_ = await mail.add(content)
+
+    shown: dict[str, Any] = await mail.get(f"/{id_}", view="full")
+
+    assert isinstance(shown["text"], str)
+    for attachment in shown["attachments"]:
+        answer = await _download(mail, f"/v1/me/messages/{id_}/attachments/{attachment['id']}")
+        assert answer.status_code == 200
+        assert abs(len(answer.content) - attachment["size_bytes"]) <= max(3, len(answer.content) // 10)
+    assert (await _download(mail, f"/v1/me/messages/{id_}/body")).status_code == 200
+    assert (await _download(mail, f"/v1/me/messages/{id_}/raw")).content == content

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from app.mail.types import SEEN
+from app.services.callers import Scope
+
+from tests.gateway import Gateway, open_gateway
+from tests.unit.api.mail import Mail, note, open_mail
+
+RAW = "message/rfc822"
+
+
+async def _import(mail: Mail, content: bytes, kind: str = RAW, **query: Any) -> httpx2.Response:
+    headers = {"Content-Type": kind} | ({"Idempotency-Key": query.pop("key")} if "key" in query else {})
+    parameters = {"mailbox_id": await mail.mailbox_id(), **query}
+    return await mail.client.post("/v1/me/messages", content=content, params=parameters, headers=headers)
+
+
+async def _raw(mail: Mail, id_: str) -> bytes:
+    return (await mail.client.get(f"/v1/me/messages/{id_}/raw")).content
+
+
+async def test_an_imported_message_is_kept_byte_for_byte(mail: Mail) -> None:
+    content = note("Old letter", "Umlauts: \x80")
+
+    answer = await _import(mail, content, keywords="$seen,Work", received_at="2001-02-03T04:05:06Z")
+
+    body = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/v1/accounts/{mail.account_id}/messages/{body['id']}"
+    assert answer.headers["Postgate-State"] == (await mail.get())["state"]
+    assert (body["subject"], body["keywords"]) == ("Old letter", ["$seen", "work"])
+    assert body["received_at"] == "2001-02-03T04:05:06Z"
+    assert await _raw(mail, body["id"]) == content
+    stored = await mail.gateway.house.index.message(mail.account_id, body["id"])
+    assert stored.flags == {SEEN, "Work"}
+
+
+@pytest.mark.parametrize("content", [b"Subject: a\n\nb\nc\n", b"Subject: a\r\n\nb\rc\r\n", b"Subject: a\r\rb\rc\r"])
+async def test_lines_end_in_crlf_however_they_came(mail: Mail, content: bytes) -> None:
+    answer = await _import(mail, content)
+
+    assert await _raw(mail, answer.json()["id"]) == b"Subject: a\r\n\r\nb\r\nc\r\n"
+
+
+async def test_line_ends_are_made_right_wherever_the_pieces_are_cut(mail: Mail) -> None:
+    content = b"Subject: a\r\n\r\nb\nc\rd\r\n"
+
+    async def pieces() -> Any:
+        for byte in content:
+            yield bytes([byte])
+
+    parameters = {"mailbox_id": await mail.mailbox_id()}
+    answer = await mail.client.post(
+        "/v1/me/messages", content=pieces(), params=parameters, headers={"Content-Type": RAW}
+    )
+
+    assert await _raw(mail, answer.json()["id"]) == b"Subject: a\r\n\r\nb\r\nc\r\nd\r\n"
+
+
+@pytest.mark.parametrize("content", [b"no header at all", b"\x00\xff" * 50, b"\r\n\r\n", b": : :\r\n\r\nx"])
+async def test_mail_that_cannot_be_parsed_is_taken_too(mail: Mail, content: bytes) -> None:
+    answer = await _import(mail, content)
+
+    assert answer.status_code == 201
+    assert await _raw(mail, answer.json()["id"]) == content
+    await mail.get(f"/{answer.json()['id']}", view="full")
+
+
+async def test_a_large_message_is_taken_by_way_of_the_disk(mail: Mail) -> None:
+    content = note("large", "0123456789abcde\r\n" * 200_000)
+
+    answer = await _import(mail, content)
+
+    assert answer.json()["size_bytes"] == len(content)
+    assert await _raw(mail, answer.json()["id"]) == content
+
+
+async def test_a_message_as_json_is_written_first(mail: Mail) -> None:
+    answer = await mail.client.post(
+        "/v1/me/messages",
+        params={"mailbox_id": await mail.mailbox_id("Drafts"), "keywords": "$draft"},
+        json={"to": [{"name": "Bob", "address": "bob@x.test"}], "subject": "Käse", "text": "Hallo"},
+    )
+
+    assert answer.status_code == 201, answer.text
+    body = await mail.get(f"/{answer.json()['id']}", view="full")
+    assert (body["subject"], body["text"].strip(), body["keywords"]) == ("Käse", "Hallo", ["$draft"])
+    assert body["from"][0]["address"] == "me@demo.test"
+    assert body["to"] == [{"name": "Bob", "address": "bob@x.test"}]
+
+
+async def test_an_import_with_its_key_is_made_once(mail: Mail) -> None:
+    content = note("once")
+
+    first = await _import(mail, content, key='"k 1"'.replace(" ", "-"))
+    again = await _import(mail, content, key='"k-1"')
+
+    assert again.json() == first.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert await mail.subjects() == ["once"]
+    other = await _import(mail, note("other"), key='"k-1"')
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_an_import_that_was_cut_off_is_found_again(mail: Mail) -> None:
+    content = note("once")
+    id_ = await mail.add(content)
+
+    found = await mail.gateway.services.imports.find(
+        mail.account_id, await mail.mailbox_id(), "<once@elsewhere.test>", len(content)
+    )
+
+    assert found is not None
+    assert found.id == id_
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "query", "status", "place"),
+    [
+        (b"", RAW, {}, 422, {"pointer": ""}),
+        (b"x", "text/plain", {}, 415, None),
+        (b"x", RAW, {"keywords": "a b"}, 422, {"parameter": "keywords"}),
+        (b"x", RAW, {"keywords": "\\Seen"}, 422, {"parameter": "keywords"}),
+        (b"x", RAW, {"received_at": "then"}, 422, {"parameter": "received_at"}),
+        (b"x", RAW, {"colour": "red"}, 422, {"parameter": "colour"}),
+        (b"x", RAW, {"mailbox_id": "a b"}, 422, {"parameter": "mailbox_id"}),
+        (b"x", RAW, {"mailbox_id": "mbx_none"}, 404, None),
+        (b"{", "application/json", {}, 400, {"pointer": ""}),
+        (b'{"colour": 1}', "application/json", {}, 422, {"pointer": "/colour"}),
+        (b'{"subject": "a\\r\\nBcc: x"}', "application/json", {}, 422, {"pointer": "/subject"}),
+    ],
+)
+async def test_an_import_that_makes_no_sense_names_its_fault(
+    mail: Mail, content: bytes, kind: str, query: dict[str, str], status: int, place: dict[str, str] | None
+) -> None:
+    answer = await _import(mail, content, kind, **query)
+
+    assert answer.status_code == status, answer.text
+    if place is not None:
+        assert place.items() <= answer.json()["errors"][0].items()
+    assert await mail.subjects() == []
+
+
+async def test_a_message_that_is_too_large_is_refused(tmp_path: Any) -> None:
+    async with open_gateway(tmp_path, max_message_bytes=2_000) as gateway:
+        mail = await open_mail(gateway)
+
+        answer = await _import(mail, b"Subject: a\r\n\r\n" + b"x" * 3_000)
+
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert await mail.subjects() == []
+
+
+async def test_to_import_needs_the_right_to_change(gateway: Gateway, mail: Mail) -> None:
+    reader = gateway.client(await gateway.token(mail.account_id, scopes=[Scope.MAIL_READ]))
+
+    answer = await reader.post("/v1/me/messages", params={"mailbox_id": await mail.mailbox_id()}, json={"subject": "x"})
+
+    assert answer.status_code == 403
