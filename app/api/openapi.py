@@ -100,7 +100,6 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
         kinds.append(errors.NotFound)
     for kind in kinds:
         responses.setdefault(str(status_of(kind)), response_of([kind]))
-    responses["default"] = response_of([GatewayError])
     operation["responses"] = dict(sorted(responses.items()))
 
 

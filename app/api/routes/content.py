@@ -28,7 +28,7 @@ from app.services.downloads import DecodedPart
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole", "content": _BYTES},
     206: {"description": "The range", "content": _BYTES},

@@ -64,7 +64,7 @@ async def get_openapi(request: Request) -> Response:
     "/v1/asyncapi.yaml",
     operation_id="getAsyncApi",
     response_class=Response,
-    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"application/yaml": {}}}},
 )
 async def get_asyncapi() -> Response:
     """The description of the stream (AsyncAPI 3.0)."""

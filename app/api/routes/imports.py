@@ -24,6 +24,7 @@ from app.errors import (
     InvalidRequest,
     MailboxNotFound,
     NotPermitted,
+    NotSupported,
     TooLarge,
     UnsupportedMedia,
 )
@@ -64,7 +65,15 @@ _BODY: dict[str, Any] = {
     response_model=Message,
     openapi_extra=_BODY | parameters_of(ImportQuery),
     responses=problems(
-        MailboxNotFound, NotPermitted, Conflict, IdempotencyRunning, TooLarge, UnsupportedMedia, InvalidRequest, *ORIGIN
+        MailboxNotFound,
+        NotPermitted,
+        NotSupported,
+        Conflict,
+        IdempotencyRunning,
+        TooLarge,
+        UnsupportedMedia,
+        InvalidRequest,
+        *ORIGIN,
     ),
 )
 async def import_message(
