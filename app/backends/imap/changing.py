@@ -94,16 +94,13 @@ async def store_flags(
     if unseen and was_selected:
         await enter_anew(session, place)
         told.update(await _store(session, unseen, changes, since))
-    untold = [uid for uid in unseen if uid not in told]
-    if untold:
-        told.update(await session.fetch(place.name, SequenceSet.of(untold), ("UID", "FLAGS")))
     return told
 
 
 async def _store(
     session: Session, uids: Sequence[int], changes: Mapping[str, Sequence[str]], since: int | None
 ) -> dict[int, FetchedMessage]:
-    """UID → the flags that the server tells after these changes (mode → flags)."""
+    """UID → flags after these changes (mode → flags), asked for where the server tells nothing since none changed."""
     numbers = SequenceSet.of(uids)
     asked = [
         commands.store(numbers, flags, mode=mode, unchanged_since=since if index == 0 else None)
@@ -112,7 +109,11 @@ async def _store(
     changed: dict[int, FetchedMessage] = {}
     for completion in await _run_stores(session, asked, is_conditional=since is not None):
         changed.update(fetched(completion))
-    return {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
+    told = {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
+    untold = [uid for uid in uids if uid not in told]
+    if untold:
+        told.update(fetched(await session.do(commands.fetch(SequenceSet.of(untold), ("UID", "FLAGS")))))
+    return told
 
 
 async def _compare_flags(session: Session, place: Place, uids: Sequence[int], flags: Flags) -> None:
