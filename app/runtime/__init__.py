@@ -52,6 +52,7 @@ from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
+from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
 
 log = get_logger(__name__)
@@ -176,7 +177,8 @@ async def _start_workers(
     supervisor = Supervisor(
         stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone)
     )
-    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run())]
+    retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
+    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run(), retention.run())]
 
     async def stop() -> None:
         for task in tasks:
