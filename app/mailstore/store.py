@@ -144,6 +144,8 @@ class MailStore:
         """The same for a message that was written to one of `blobs.writer()`, which is at its end then."""
         blob = await asyncio.to_thread(writer.commit)
         content = await self.blobs.get(blob)
+        if len(content) <= SMALL_BYTES:
+            return StoredContent(blob, read_content(content, blob))
         return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
 
     async def add(
