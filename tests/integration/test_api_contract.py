@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -77,7 +78,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_one_that_the_description_names(case: schemathesis.Case, known: Known) -> None:
+def test_every_answer_is_one_that_the_description_names(case: schemathesis.Case[Any], known: Known) -> None:
     if case.operation.definition.raw.get("operationId") not in REMOVING:
         case.path_parameters.update(
             {name: value for name, value in known.paths.items() if name in case.path_parameters}
