@@ -50,9 +50,12 @@ class Prepared:
     def __init__(self, statement: Statement, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
-        self.text = compiled.string
-        self.order = tuple(compiled.positiontup or ())
-        self._defaults = dict(compiled.params)
+        # lists of constants (`in_`) are spelled out now; a bound parameter has no value yet
+        unbound = {bind.key: None for bind in compiled.binds.values() if bind.required}
+        expanded = compiled.construct_expanded_state(unbound)
+        self.text = expanded.statement
+        self.order = tuple(expanded.positiontup or ())
+        self._defaults = dict(expanded.parameters)
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """Values in the statement's order; a missing one takes the constant that the statement was built with."""
