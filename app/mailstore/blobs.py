@@ -64,7 +64,8 @@ class BlobWriter:
         return name
 
     def discard(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written at the end either
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Set
 
 from app.errors import MalformedRequest, TooLarge
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.smtp.content import ChunkedContent, DotContent
 from app.servers.smtp.login import LoginDialogue, LoginOutcome
+from app.servers.smtp.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, check_parameters, path_of
+from app.servers.smtp.replies import (
+    BAD_SEQUENCE,
+    LOGIN_FIRST,
+    NEEDS_SMTPUTF8,
+    NO_RECIPIENTS,
+    NOT_YOURS,
+    OK,
+    SYNTAX,
+    TOO_LARGE,
+    TOO_MANY,
+    UNKNOWN,
+)
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
-from app.servers.smtp.transaction import OK, TOO_LARGE, Transaction, trace_field
+from app.servers.smtp.transaction import Transaction, trace_field
 from app.wire.lines import LineBuffer
 from app.wire.sasl import MECHANISMS
 from app.wire.smtp import (
     LINE_LIMIT_BYTES,
-    Path,
     Refused,
     is_helo_name,
     parse_command,
-    parse_path,
     reply,
     reply_lines,
 )
@@ -33,27 +44,6 @@ TIMEOUT_SECONDS = 300.0
 STRANGER_TIMEOUT_SECONDS = 60.0
 """Until the client has said EHLO."""
 
-BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
-UNKNOWN = reply(500, "5.5.1", "Command not recognized")
-SYNTAX = reply(501, "5.5.4", "Syntax error in parameters")
-BAD_PARAMETER = reply(555, "5.5.4", "A parameter is not recognized")
-LOGIN_FIRST = reply(530, "5.7.0", "Authentication required")
-NOT_YOURS = reply(553, "5.7.1", "The sender is not one of your addresses")
-NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address needs SMTPUTF8")
-NO_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
-TOO_MANY = reply(421, "4.7.0", "Too many errors or commands")
-
-_MAIL_PARAMETERS = {
-    "SIZE": re.compile(r"[0-9]{1,20}"),
-    "BODY": re.compile(r"7BIT|8BITMIME", re.IGNORECASE),
-    "AUTH": re.compile(r"[!-~]{1,500}"),
-    "RET": re.compile(r"FULL|HDRS", re.IGNORECASE),
-    "ENVID": re.compile(r"[!-~]{1,100}"),
-}
-_RCPT_PARAMETERS = {
-    "NOTIFY": re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE),
-    "ORCPT": re.compile(r"[A-Za-z0-9\-]{1,40};[!-~]{1,500}"),
-}
 _CHUNK = re.compile(r"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
 
 
@@ -224,10 +214,10 @@ class SmtpConversation:
             raise Refused(BAD_SEQUENCE)
         if self._site.face is Face.SUBMISSION and self._login.account_id is None:
             raise Refused(LOGIN_FIRST)
-        path = _path(argument, "FROM", reply(501, "5.1.7", "This is no sender address"))
+        path = path_of(argument, "FROM", reply(501, "5.1.7", "This is no sender address"))
         parameters = dict(path.parameters)
         needs_smtputf8 = "SMTPUTF8" in parameters and parameters.pop("SMTPUTF8") is None
-        _check(parameters, _MAIL_PARAMETERS)
+        check_parameters(parameters, MAIL_PARAMETERS)
         if int(parameters.get("SIZE") or 0) > self._site.max_message_bytes:
             raise Refused(TOO_LARGE)
         if not path.address.isascii() and not needs_smtputf8:
@@ -247,8 +237,8 @@ class SmtpConversation:
         transaction = self._transaction
         if transaction is None or transaction.has_content:
             raise Refused(BAD_SEQUENCE)
-        path = _path(argument, "TO", reply(501, "5.1.3", "This is no recipient address"))
-        _check(path.parameters, _RCPT_PARAMETERS)
+        path = path_of(argument, "TO", reply(501, "5.1.3", "This is no recipient address"))
+        check_parameters(path.parameters, RCPT_PARAMETERS)
         if not path.address.isascii() and not transaction.needs_smtputf8:
             raise Refused(NEEDS_SMTPUTF8)
         address = path.address if "@" in path.address else f"{path.address}@{self._site.hostname}"
@@ -343,19 +333,3 @@ class SmtpConversation:
         if family == "LMTP":
             return f"LMTP{suffix}"
         return f"ESMTP{suffix}" if self._is_extended else "SMTP"
-
-
-def _path(argument: str, keyword: str, refusal: bytes) -> Path:
-    try:
-        return parse_path(argument, keyword)
-    except MalformedRequest:
-        raise Refused(refusal) from None
-
-
-def _check(parameters: Mapping[str, str | None], known: Mapping[str, re.Pattern[str]]) -> None:
-    """Raises Refused for a parameter that is unknown or has no right value."""
-    for name, value in parameters.items():
-        if name not in known:
-            raise Refused(BAD_PARAMETER)
-        if value is None or known[name].fullmatch(value) is None:
-            raise Refused(SYNTAX)

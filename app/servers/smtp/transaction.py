@@ -11,24 +11,17 @@ from app.errors import TooLarge
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobWriter
+from app.mailstore.store import StoredContent
 from app.mime.fields import first_value, split_fields
 from app.mime.trace import received_field, return_path_field
 from app.servers.intake import Intake
+from app.servers.smtp.replies import BARE_LINE_END, FULL, LOOP, NO_RELAY, NO_SPACE, NO_USER, OK, TOO_LARGE
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.services.deliveries import Inbox, Outgoing
-from app.wire.smtp import Refused, reply
+from app.wire.smtp import Refused
 
 HOPS_LIMIT = 50
 """Received fields beyond which a message is going in circles (RFC 5321 §6.3)."""
-
-OK = reply(250, "2.0.0", "Ok")
-NO_USER = reply(550, "5.1.1", "No such user here")
-NO_RELAY = reply(550, "5.7.1", "Relaying denied")
-FULL = reply(452, "4.5.3", "Too many recipients")
-TOO_LARGE = reply(552, "5.3.4", "The message is too large")
-BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")
-LOOP = reply(554, "5.4.6", "The message goes in circles")
-NO_SPACE = reply(452, "4.3.1", "Insufficient storage")
 
 
 class Transaction:
@@ -107,7 +100,7 @@ class Transaction:
     async def finish(self, *, has_bare_line_end: bool) -> list[bytes]:
         """Keep and deliver the message: the reply, or one for each recipient where LMTP is spoken."""
         try:
-            replies = await self._deliver(self._spooled(has_bare_line_end))
+            replies = await self._deliver(await self._kept(self._spooled(has_bare_line_end)))
             faults.point("smtp.before_reply")
         except Refused as refusal:
             replies = [refusal.reply] * (self.recipient_count if self._site.face is Face.LMTP else 1)
@@ -130,10 +123,16 @@ class Transaction:
             raise Refused(self.refusal or NO_SPACE)
         return spool
 
-    async def _deliver(self, spool: BlobWriter) -> list[bytes]:
-        deliveries = self._site.deliveries
-        content = await deliveries.keep(spool)
+    async def _kept(self, spool: BlobWriter) -> StoredContent:
+        try:
+            content = await self._site.deliveries.keep(spool)
+        except OSError:
+            raise Refused(NO_SPACE) from None
         faults.point("smtp.kept")
+        return content
+
+    async def _deliver(self, content: StoredContent) -> list[bytes]:
+        deliveries = self._site.deliveries
         if not self._elsewhere:
             return self._replies(await deliveries.deliver(content, self._inboxes))
         assert self._account_id is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from io import BufferedWriter, FileIO
+
 import pytest
+from app.mailstore.blobs import CHUNK_BYTES, BlobWriter
 from app.servers.smtp import Face
 
 from tests.house import House
@@ -182,14 +185,25 @@ async def test_a_header_without_end_is_bounded(house: House, mx: Talk) -> None:
     assert content.count(b"X-Long: ") == 350
 
 
-async def test_a_full_disk_defers_the_message(house: House, mx: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object, piece: bytes) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("body_bytes", [100, 300_000])
+async def test_a_full_disk_defers_the_message(
+    house: House, mx: Talk, monkeypatch: pytest.MonkeyPatch, body_bytes: int
+) -> None:
+    """Whether it is noticed while the message comes in, or when it is put on disk at its end."""
+    make = house.store.blobs.writer
 
+    def writer() -> BlobWriter:
+        made = make()
+        made._file.close()
+        made._file = BufferedWriter(FileIO("/dev/full", "w"), CHUNK_BYTES)
+        return made
+
+    monkeypatch.setattr(house.store.blobs, "writer", writer)
     await mx.say(ENVELOPE + b"DATA\r\n")
-    monkeypatch.setattr("app.mailstore.blobs.BlobWriter.write", full)
 
-    assert await mx.say(BODY + b".\r\n") == b"452 4.3.1 Insufficient storage\r\n"
+    assert await mx.say(BODY, *[b"x" * 98 + b"\r\n"] * (body_bytes // 100), b".\r\n") == (
+        b"452 4.3.1 Insufficient storage\r\n"
+    )
     assert not list((house.store.blobs._root / "incoming").iterdir())
 
 

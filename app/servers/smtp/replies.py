@@ -1,0 +1,23 @@
+"""Replies of SMTP and LMTP with their enhanced codes (RFC 3463): refusals, and plain consent."""
+
+from __future__ import annotations
+
+from app.wire.smtp import reply
+
+OK = reply(250, "2.0.0", "Ok")
+NO_USER = reply(550, "5.1.1", "No such user here")
+NO_RELAY = reply(550, "5.7.1", "Relaying denied")
+FULL = reply(452, "4.5.3", "Too many recipients")
+TOO_LARGE = reply(552, "5.3.4", "The message is too large")
+BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")
+LOOP = reply(554, "5.4.6", "The message goes in circles")
+NO_SPACE = reply(452, "4.3.1", "Insufficient storage")
+BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
+UNKNOWN = reply(500, "5.5.1", "Command not recognized")
+SYNTAX = reply(501, "5.5.4", "Syntax error in parameters")
+BAD_PARAMETER = reply(555, "5.5.4", "A parameter is not recognized")
+LOGIN_FIRST = reply(530, "5.7.0", "Authentication required")
+NOT_YOURS = reply(553, "5.7.1", "The sender is not one of your addresses")
+NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address needs SMTPUTF8")
+NO_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
+TOO_MANY = reply(421, "4.7.0", "Too many errors or commands")
