@@ -33,7 +33,7 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
     is_long = mailbox.total > LONG_FROM_MESSAGES
     rows = await session.services.views.states(session.account, mailbox.id, is_long=is_long)
     uids = [row[0] for row in rows]
-    view = MailboxView(mailbox.id, mailbox.uid_validity, uids, is_read_only=command.is_read_only, recent=())
+    view = MailboxView(mailbox.id, uids, is_read_only=command.is_read_only, recent=())
     view.recent = await recent_among(session, view, uids)
     view.keywords = set(keywords_among(row[1] for row in rows))
     session.view = view

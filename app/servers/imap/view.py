@@ -35,14 +35,12 @@ class MailboxView:
     def __init__(
         self,
         mailbox_id: MailboxId,
-        uid_validity: int,
         uids: Iterable[int],
         *,
         is_read_only: bool,
         recent: Iterable[int],
     ) -> None:
         self.mailbox_id = mailbox_id
-        self.uid_validity = uid_validity
         self.is_read_only = is_read_only
         self.is_lost = False
         self.saved: tuple[int, ...] = ()
@@ -132,11 +130,6 @@ class MailboxView:
     @property
     def last_uid(self) -> int:
         return self._uids[-1] if self._uids else 0
-
-    @property
-    def has_gone(self) -> bool:
-        """Whether there are messages whose EXPUNGE is still to be told."""
-        return bool(self._gone)
 
     def uids(self) -> Sequence[int]:
         """The UIDs of the messages that the client knows of, in order."""
