@@ -18,22 +18,24 @@ from app.api.routes import (
     session,
     stream,
     submissions,
+    tickets,
     tokens,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
-    messages.router,  # first: a route is sought in this order, and lists are asked for most
+    messages.router,  # a route is sought in this order: what is asked for most comes first
+    content.router,
+    bulk.router,
+    submissions.router,
+    mailboxes.router,
     service.router,
     problems.router,
     docs.router,
     tokens.router,
     session.router,
     accounts.router,
-    mailboxes.router,
-    bulk.router,
     imports.router,
-    content.router,
-    submissions.router,
     events.router,
+    tickets.router,
     stream.router,
 )

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import AdminCaller, PushCaller, services_of
+from app.api.deps import AdminCaller, services_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit
 from app.api.problems import problems
 from app.api.schemas.base import Page
-from app.api.schemas.tokens import CreateTicket, CreateToken, NewToken, Ticket, Token
+from app.api.schemas.tokens import CreateToken, NewToken, Token
 from app.errors import IdempotencyRunning, InvalidRequest
 from app.mail.types import AccountId
 from app.services.idempotency import Answer, Attempt
-from app.services.tickets import TICKET_SECONDS
 from app.services.tokens import TokenNotFound, TokenRecord
 
-router = APIRouter(prefix="/v1", tags=["tokens"])
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 _ALL = AccountId("tokens")
 """Cursors of this list belong to no account."""
 
 
-@router.get("/tokens", operation_id="listTokens", responses=problems(InvalidRequest))
+@router.get("", operation_id="listTokens", responses=problems(InvalidRequest))
 async def list_tokens(request: Request, caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None) -> Page[Token]:
     """Live tokens, newest first."""
     services = services_of(request)
@@ -32,7 +31,7 @@ async def list_tokens(request: Request, caller: AdminCaller, limit: Limit = 50, 
 
 
 @router.post(
-    "/tokens",
+    "",
     operation_id="createToken",
     status_code=201,
     response_model=NewToken,
@@ -53,19 +52,13 @@ def _created(record: TokenRecord, secret: str) -> Answer:
     return answer_of(201, NewToken.with_secret(record, secret), {"Location": f"/v1/tokens/{record.id}"})
 
 
-@router.get("/tokens/{token_id}", operation_id="getToken", responses=problems(TokenNotFound))
+@router.get("/{token_id}", operation_id="getToken", responses=problems(TokenNotFound))
 async def get_token(request: Request, caller: AdminCaller, token_id: str) -> Token:
     """One token, without its secret."""
     return Token.of(await services_of(request).tokens.get(token_id, caller))
 
 
-@router.delete("/tokens/{token_id}", operation_id="deleteToken", status_code=204, responses=problems(TokenNotFound))
+@router.delete("/{token_id}", operation_id="deleteToken", status_code=204, responses=problems(TokenNotFound))
 async def delete_token(request: Request, caller: AdminCaller, token_id: str) -> None:
     """Revoke a token at once."""
     await services_of(request).tokens.revoke(token_id, caller)
-
-
-@router.post("/stream/tickets", operation_id="createStreamTicket", status_code=201, tags=["events"])
-async def create_stream_ticket(request: Request, caller: PushCaller, _: CreateTicket | None = None) -> Ticket:
-    """A ticket that opens the stream once within 30 s, for clients that cannot set headers."""
-    return Ticket(ticket=await services_of(request).tickets.issue(caller), expires_in=TICKET_SECONDS)
