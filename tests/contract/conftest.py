@@ -31,8 +31,8 @@ class PoorerOrigin(Origin):
 
     offered: frozenset[str] = BARE
 
-    async def open(self) -> Session:
-        session = await Origin.open(self)
+    async def open(self, *, is_compressed: bool = True) -> Session:
+        session = await Origin.open(self, is_compressed=is_compressed)
         session.protocol.offered &= self.offered
         session.enabled = frozenset()
         return session

@@ -279,7 +279,7 @@ class ImapBackend:
         return await self._pool.read(place.name, read)
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
-        session = await self._origin.open()
+        session = await self._origin.open(is_compressed=False)
         try:
             return await ImapWatch.start(session, mailboxes)
         except BaseException:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TypeVar
 
 from app.backends.imap.connection import Endpoint
@@ -98,9 +99,11 @@ class Origin:
     hosts: Hosts = field(repr=False)
     is_token: bool = False
 
-    async def open(self) -> Session:
+    async def open(self, *, is_compressed: bool = True) -> Session:
         """A new session, at an address that was checked this time.
 
+        `is_compressed` asks for compression, which pays for much mail but not for a connection that only listens, and
+        not on loopback.
         Raises AddressNotAllowed, Unreachable, CertificateRefused, TimedOut, LoginRefused, ServerProtocolError.
         """
         login = self.login
@@ -118,6 +121,8 @@ class Origin:
             raise
         host.note_success()
         session.on_closed(host.let_go)
+        if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
+            await session.compress()
         return session
 
 

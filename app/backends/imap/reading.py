@@ -21,7 +21,7 @@ from app.wire.imap.search import All, And, Numbers, SearchKey
 from app.wire.imap.sets import SequenceSet
 
 ROWS_AT_ONCE = 200
-FLAGS_AT_ONCE = 2_000
+FLAGS_AT_ONCE = 500
 PARSED_AT_ONCE = 25
 """Rows that are read before others get their turn: some 3 ms."""
 PREVIEW_BYTES = 4096

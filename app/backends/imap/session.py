@@ -130,6 +130,11 @@ class Session:
                 elif isinstance(response, Namespaces) and response.personal:
                     self.prefix, self.delimiter = response.personal[0]
 
+    async def compress(self) -> None:
+        """COMPRESS=DEFLATE (RFC 4978) where it is offered; a server that refuses goes without."""
+        if self.has("COMPRESS=DEFLATE"):
+            await self.run(commands.compress())
+
     # ---- running commands
 
     async def run(self, *asked: Command) -> list[Completion]:

@@ -113,7 +113,7 @@ class LiteralStream:
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause, self._resume = pause, resume
         self._chunks: deque[bytes] = deque()
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._is_paused = self._is_closed = False
         self._news = asyncio.Event()
         self.is_started = False
@@ -123,9 +123,9 @@ class LiteralStream:
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
-        self._held_bytes += len(data)
+        self.held_bytes += len(data)
         self._news.set()
-        if self._held_bytes > HIGH_WATER_BYTES and not self._is_paused:
+        if self.held_bytes > HIGH_WATER_BYTES and not self._is_paused:
             self._is_paused = True
             self._pause()
 
@@ -139,7 +139,7 @@ class LiteralStream:
     def release(self) -> None:
         """Nobody reads any more: let the connection go on."""
         self._chunks.clear()
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._resume_when_low()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -147,7 +147,7 @@ class LiteralStream:
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
-                self._held_bytes -= len(chunk)
+                self.held_bytes -= len(chunk)
                 self._resume_when_low()
                 yield chunk
             if self._is_closed:
@@ -156,6 +156,6 @@ class LiteralStream:
             await self._news.wait()
 
     def _resume_when_low(self) -> None:
-        if self._is_paused and self._held_bytes <= LOW_WATER_BYTES:
+        if self._is_paused and self.held_bytes <= LOW_WATER_BYTES:
             self._is_paused = False
             self._resume()

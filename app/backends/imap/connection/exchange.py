@@ -54,7 +54,8 @@ class Exchange(stock.Command):
         self.sink: LiteralSink = sink or Collector()
         self.timeout_seconds = timeout_seconds
         self.deadline: asyncio.TimerHandle | None = None
-        self.ends_plaintext = False
+        self.ends_plaintext = command.name == "STARTTLS"
+        self.begins_compression = command.name == "COMPRESS"
         self._kept: list[Response] = []
         self._take = take or self._kept.append
         self._taken = 0

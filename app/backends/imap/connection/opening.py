@@ -133,7 +133,6 @@ async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
     if protocol.state == AUTH:
         raise ServerProtocolError("The server greets as logged in, before STARTTLS")
     exchange = Exchange(commands.starttls(), protocol.new_tag())
-    exchange.ends_plaintext = True
     await protocol.submit(exchange)
     (await protocol.settle(exchange)).check()
     try:

@@ -19,6 +19,7 @@ from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
 from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.compression import DeflateLayer
 from app.backends.imap.connection.exchange import Exchange
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
@@ -235,8 +236,8 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             raise ServerProtocolError("The server answers a command that was not given")
         text = match[3] or b""
         self._learn_capabilities(text)
-        if exchange.ends_plaintext and match[2].upper() == b"OK":
-            self._end_plaintext()
+        if match[2].upper() == b"OK":
+            self._change_form(exchange)
         del self._waiting[match[1]]
         exchange.close(text, match[2].decode("ascii").upper())
         if exchange is self._sending:
@@ -389,7 +390,16 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self._progress_bytes = 0
             self.renew_deadline(exchange)
 
-    # ---- TLS
+    # ---- TLS and compression
+
+    def _change_form(self, exchange: Exchange) -> None:
+        """What is read after the OK to STARTTLS is TLS, after that to COMPRESS is compressed."""
+        if exchange.ends_plaintext:
+            self._end_plaintext()
+        elif exchange.begins_compression:
+            layer = DeflateLayer(self._wire, self, self._framer.take_unread())
+            self._wire.set_protocol(layer)
+            self._wire = layer
 
     def _end_plaintext(self) -> None:
         """What is read from here on must be TLS: bytes that came with the OK were put in by someone else."""
