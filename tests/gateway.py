@@ -36,9 +36,13 @@ class FakeBackends:
         self.refusal: Exception | None = None
         self.verified: list[tuple[ServerLogin | None, ServerLogin | None]] = []
         self.forgotten: list[AccountId] = []
+        self.given: dict[AccountId, MailBackend] = {}
+        """Backends of accounts that are not local."""
 
     async def of(self, account_id: AccountId) -> MailBackend:
         house = self._house
+        if account_id in self.given:
+            return self.given[account_id]
         return LocalBackend(account_id, house.store, house.index, house.database, house.bus)
 
     async def submission_of(self, account_id: AccountId) -> Submission:

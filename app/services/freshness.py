@@ -84,8 +84,8 @@ class Freshness:
             await self._ask_about(backend, mailbox, count, None)
 
     async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
+        known = await self._index.known(mailbox.account_id, mailbox.id)  # first: what comes meanwhile is not gone
         newest = await backend.newest(mailbox, count, below_uid)
-        known = await self._index.known(mailbox.account_id, mailbox.id)
         delta = difference_of_newest(mailbox, newest, known, count, below_uid)
         if delta:
             await self._index.apply(mailbox.account_id, delta)
@@ -98,6 +98,8 @@ def difference_of_newest(
 
     What the index has within their span and they don't is gone, unless that is suspiciously much.
     """
+    if any(one.uid_validity not in (None, mailbox.uid_validity) for one in newest):
+        return Delta()  # made anew: the sync worker's to tell
     there = {one.uid: one for one in newest}
     lowest = min(there) if len(there) >= count else 0
     span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]
@@ -114,10 +116,9 @@ def difference_of_newest(
 
 
 def _arrival(mailbox: Mailbox, one: Arrived) -> Arrived:
-    """New mail of a mailbox that is known whole is announced; what the first sync has yet to reach is not."""
-    if mailbox.is_complete:
-        return one
-    return replace(one, is_announced=False)
+    """New mail is announced; what the first sync has yet to reach is not."""
+    is_new = mailbox.is_complete or 1 < mailbox.uid_next <= one.uid
+    return replace(one, is_announced=is_new)
 
 
 def _differs(ours: Mailbox, theirs: OriginMailbox | None) -> bool:

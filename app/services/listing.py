@@ -93,7 +93,7 @@ class Listing:
         place = self._place(account_id, order, standing)
         below_uid = place.anchor.uid if place.anchor is not None and not place.is_before else None
         standing, sync = await self._freshness.settle(
-            account_id, standing, mailbox_id, count=order.limit, below_uid=below_uid, is_forced=order.is_forced
+            account_id, standing, mailbox_id, count=order.limit + 1, below_uid=below_uid, is_forced=order.is_forced
         )
         return Prepared(account_id, caller, order, place, standing, sync)
 
