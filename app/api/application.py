@@ -39,7 +39,7 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     )
     problems.install(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # flat: `include_router` would match every path twice
     app.add_middleware(Edge)
     app.add_middleware(MePaths)
     return app

@@ -70,6 +70,8 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
     if size is not None:
         pieces = cut(pieces, ByteRange(0, size))
     first = await anext(pieces, b"")
+    if size is not None and len(first) == size:
+        return Response(first, status, headers)  # all there is: no stream is needed
     return StreamingResponse(_with_first(first, pieces), status, headers)
 
 

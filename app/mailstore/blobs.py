@@ -144,12 +144,16 @@ class Blobs:
             raise BlobMissing from None
         with file:
             file.seek(span.start)
-            left = (span.stop - span.start) if span.stop is not None else None
-            while left is None or left > 0:
-                piece = await asyncio.to_thread(file.read, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+            end = os.fstat(file.fileno()).st_size
+            left = (end if span.stop is None else min(span.stop, end)) - span.start
+            if left <= SMALL_BYTES:
+                yield file.read(max(0, left))
+                return
+            while left > 0:
+                piece = await asyncio.to_thread(file.read, min(CHUNK_BYTES, left))
                 if not piece:
                     return
-                left = None if left is None else left - len(piece)
+                left -= len(piece)
                 yield piece
 
     def size_bytes(self, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_STYLE_CHARS = 8_000
 MAX_DECLARATIONS = 100
@@ -25,6 +26,7 @@ _UNSAFE_VALUE = re.compile(
 _NEGATIVE = re.compile(r"(?:^|[\s(,+*/])-")
 
 
+@lru_cache(maxsize=1024)
 def safe_style(style: str) -> str:
     """The harmless declarations of a style attribute, "" where there are none. Linear.
 
