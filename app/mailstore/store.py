@@ -53,6 +53,8 @@ FLAGS_LIMIT = 100
 PREVIEW_WINDOW_BYTES = 16 * 1024
 """How much of a text part is read for its preview."""
 MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
+LARGE_READS = 2
+"""Large messages that are in memory at a time, to be read when they have come."""
 
 FIRST_MAILBOXES = (
     ("INBOX", Role.INBOX),
@@ -114,6 +116,7 @@ class MailStore:
     def __init__(self, database: Database, index: Index, blobs: Blobs) -> None:
         self._database = database
         self._index = index
+        self._large_reads = asyncio.Semaphore(LARGE_READS)
         self.blobs = blobs
 
     # ---- messages
@@ -143,10 +146,11 @@ class MailStore:
     async def keep_written(self, writer: BlobWriter) -> StoredContent:
         """The same for a message that was written to one of `blobs.writer()`, which is at its end then."""
         blob = await asyncio.to_thread(writer.commit)
-        content = await self.blobs.get(blob)
-        if len(content) <= SMALL_BYTES:
-            return StoredContent(blob, read_content(content, blob))
-        return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
+        if writer.size_bytes <= SMALL_BYTES:
+            return StoredContent(blob, read_content(await self.blobs.get(blob), blob))
+        async with self._large_reads:
+            content = await self.blobs.get(blob)
+            return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
 
     async def add(
         self,
