@@ -49,6 +49,7 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method in _METHODS:
             if method in operations:
+                _order_parameters(operations[method], path)
                 _complete(operations[method], accesses[path, method])
     # named by hand in routes that read their body themselves
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -80,6 +81,13 @@ def _accesses(dependant: Dependant) -> Iterator[Access]:
         yield dependant.call
     for below in dependant.dependencies:
         yield from _accesses(below)
+
+
+def _order_parameters(operation: dict[str, Any], path: str) -> None:
+    """Put those of the path first, in its order: the order in which generated clients take them."""
+    parameters = operation.get("parameters")
+    if parameters:
+        parameters.sort(key=lambda one: path.index("{" + one["name"] + "}") if one["in"] == "path" else len(path))
 
 
 def _complete(operation: dict[str, Any], access: Access | None) -> None:
