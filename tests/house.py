@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.cluster.bus import LocalBus
+from app.db.migrate import open_database
 from app.db.session import Database, Statement, Transaction
 from app.db.sqlite import SqliteDatabase
 from app.db.tables import ACCOUNT
@@ -21,6 +22,7 @@ from app.mailstore.log import EventLog
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
 from app.services.logins import Logins
+from app.settings import Settings
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, create_engine, delete, insert
 from sqlmodel import SQLModel
@@ -101,13 +103,21 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
-@asynccontextmanager
-async def open_house(folder: Path) -> AsyncIterator[House]:
-    """A House in a folder, a new one where there is none yet; closed at the end."""
+def _open_file(folder: Path) -> Database:
     path = folder / "house.sqlite3"
     if not path.exists():
         path.write_bytes(_empty_database())
-    database = SqliteDatabase(path)
+    return SqliteDatabase(path)
+
+
+async def _open_at(folder: Path, database_url: str) -> Database:
+    return await open_database(Settings(data_dir=folder, database_url=database_url))
+
+
+@asynccontextmanager
+async def open_house(folder: Path, database_url: str | None = None) -> AsyncIterator[House]:
+    """A House in a folder, a new one where there is none yet; closed at the end. With a URL its rows are there."""
+    database = _open_file(folder) if database_url is None else await _open_at(folder, database_url)
     bus = LocalBus()
     index = Index(database, bus)
     waits: list[float] = []

@@ -113,10 +113,13 @@ class ImapClient:
 
 @asynccontextmanager
 async def open_imap_house(
-    folder: Path, tls: ssl.SSLContext | None = None, *, is_new: bool = True
+    folder: Path, tls: ssl.SSLContext | None = None, *, is_new: bool = True, database_url: str | None = None
 ) -> AsyncIterator[ImapHouse]:
-    """An account `USER`, and the IMAP server. `is_new` False: the account is there from before."""
-    async with open_house(folder) as house:
+    """An account `USER`, and the IMAP server. `is_new` False: the account is there from before.
+
+    Rows are in SQLite unless there is a `database_url`.
+    """
+    async with open_house(folder, database_url) as house:
         if is_new:
             await house.add_account(USER, PASSWORD)
         account_id = await house.logins.verify(USER, PASSWORD, address="127.0.0.1")

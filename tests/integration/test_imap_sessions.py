@@ -16,7 +16,7 @@ from app.servers.imap.conversation import GUEST_LIMITS
 from tests.imap_house import PASSWORD, USER, ImapClient, ImapHouse, mail, open_imap_house
 
 SESSIONS = 10
-COMMANDS = 100
+COMMANDS = 60
 """Commands of each session."""
 SEED = 20240501
 
@@ -107,9 +107,13 @@ async def _work_at_random(follower: Follower, chance: random.Random, subject: st
         assert done.startswith(b"OK"), (command, done)
 
 
-async def test_many_sessions_on_one_mailbox_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_many_sessions_on_one_mailbox_agree(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
     """Each follows what it is told; when all is quiet, each has what a fresh session reads."""
-    async with open_imap_house(tmp_path) as imap, asyncio.timeout(60):
+    url = request.getfixturevalue("postgres_url") if database == "postgresql" else None
+    async with open_imap_house(tmp_path, database_url=url) as imap, asyncio.timeout(60):
         await imap.deliver(mail("First"))
         quiet = asyncio.Barrier(SESSIONS)
         async with asyncio.TaskGroup() as group:
