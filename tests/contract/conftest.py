@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from app.backends.imap import watch
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
 from app.backends.imap.session import Session
@@ -47,6 +48,14 @@ KINDS = {
     "dovecot-like-exchange": LIKE_EXCHANGE,
     "dovecot-bare": BARE,
 }
+
+
+@pytest.fixture(autouse=True)
+def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let those that are watched by asking be asked often, so that no test waits for it."""
+    for name in ("SWEEP_SECONDS", "STATUS_SWEEP_SECONDS"):
+        monkeypatch.setattr(watch, name, (0.2, 0.2))
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.2)
 
 
 @pytest.fixture(params=KINDS)

@@ -220,7 +220,12 @@ class ImapBackend:
     # ---- following
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
-        return await self._pool.read(None, list_mailboxes)
+        async def read(session: Session) -> Sequence[OriginMailbox]:
+            if session.selected is not None:  # its numbers would be those that the session has seen
+                await session.refresh(session.selected.name)
+            return await list_mailboxes(session)
+
+        return await self._pool.read(None, read)
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
         name = mailbox.origin_name

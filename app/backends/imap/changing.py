@@ -27,6 +27,7 @@ from app.wire.imap.search import HasFlag, HeaderMatch
 from app.wire.imap.sets import SequenceSet
 
 ANY_KEYWORD = "\\*"
+MAX_HEADER_BYTES = 256 * 1024
 MAX_SOUGHT = 100
 """Copies that are sought by Message-ID where the server has no COPYUID."""
 
@@ -211,13 +212,40 @@ async def append(
     _check_limit(session, size_bytes)
     has_uidplus = session.has("UIDPLUS") or session.has("IMAP4REV2")
     before = 0 if has_uidplus else (await session.select(target))[0].uid_next
+    has_utf8_headers = False
+    if session.has("UTF8=ACCEPT"):
+        has_utf8_headers, content = await _look_at_header(content)
     asked = commands.append(
-        target, size_bytes, flags=sorted(flags), received_at_ms=received_at_ms, is_utf8=session.is_utf8
+        target,
+        size_bytes,
+        flags=sorted(flags),
+        received_at_ms=received_at_ms,
+        utf8_headers=has_utf8_headers,
+        is_utf8=session.is_utf8,
     )
     completion = _check_target(await session.upload(asked, content))
     for code in session.codes(completion, "APPENDUID"):
         return code.appended.uids[-1]
     return await _find_appended(session, target, before, size_bytes)
+
+
+async def _look_at_header(content: AsyncIterator[bytes]) -> tuple[bool, AsyncIterator[bytes]]:
+    """Whether the header holds bytes that aren't ASCII, and the same content whole.
+
+    A server with UTF8=ACCEPT refuses them unless they are announced (RFC 6855 §4).
+    """
+    start = b""
+    async for piece in content:
+        start += piece
+        if b"\r\n\r\n" in start or len(start) > MAX_HEADER_BYTES:
+            break
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield start
+        async for piece in content:
+            yield piece
+
+    return not start.partition(b"\r\n\r\n")[0].isascii(), whole()
 
 
 def _check_limit(session: Session, size_bytes: int) -> None:

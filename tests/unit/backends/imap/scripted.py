@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from app.backends.imap.connection import ImapProtocol
 from app.backends.imap.session import Session
 
-_COMMAND = re.compile(r"[^\r\n]*\r\n")
-_LITERAL = re.compile(r"\{([0-9]+)\+\}\r\n\Z")
+_COMMAND = re.compile(rb"[^\r\n]*\r\n")
+_LITERAL = re.compile(rb"\{([0-9]+)\+\}\r\n\Z")
 
 Answer = str | bytes | Callable[[str], str]
 
@@ -31,7 +31,8 @@ class ScriptedServer(asyncio.Transport):
         self.is_closed = False
         self.protocol = ImapProtocol(asyncio.get_running_loop())
         self.protocol.connection_made(self)
-        self._rest = self._idle_tag = ""
+        self._rest = b""
+        self._idle_tag = ""
 
     def say(self, data: str | bytes) -> None:
         """The server sends this."""
@@ -46,17 +47,17 @@ class ScriptedServer(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += bytes(data)
-        self._rest += bytes(data).decode("utf-8", "surrogateescape")
+        self._rest += bytes(data)
         while (command := _COMMAND.match(self._rest)) is not None:
             line = command[0]
             if literal := _LITERAL.search(line):
                 if len(self._rest) < len(line) + int(literal[1]) + 2:
                     return
-                line = self._rest[: self._rest.index("\r\n", len(line) + int(literal[1])) + 2]
+                line = self._rest[: self._rest.index(b"\r\n", len(line) + int(literal[1])) + 2]
             self._rest = self._rest[len(line) :]
-            line = line.removesuffix("\r\n")
-            self.told.append(line.partition(" ")[2] or line)
-            asyncio.get_running_loop().call_soon(self._answer, line)
+            text = line.removesuffix(b"\r\n").decode("utf-8", "surrogateescape")
+            self.told.append(text.partition(" ")[2] or text)
+            asyncio.get_running_loop().call_soon(self._answer, text)
 
     def _answer(self, line: str) -> None:
         tag, _, command = line.partition(" ")

@@ -106,6 +106,30 @@ async def test_without_uidplus_the_appended_message_is_found_among_the_new_ones(
     assert await changing.append(session, "INBOX", content(), 1, NONE, None) == 11
 
 
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        (["Subject: Grü", "ße\r\n\r\nx"], 'APPEND "Archive" UTF8 (~{21+}\r\nSubject: Grüße\r\n\r\nx)'),
+        (["Subject: s\r\n", "\r\nü"], 'APPEND "Archive" {16+}\r\nSubject: s\r\n\r\nü'),
+    ],
+)
+async def test_raw_utf8_in_a_header_is_announced_where_the_server_wants_it(message: list[str], sent: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in message:
+            yield piece.encode()
+
+    session, server = scripted_session(
+        {"APPEND": "$ OK [APPENDUID 4 9] done\r\n"},
+        capabilities="IMAP4rev1 UIDPLUS LITERAL+",
+        enabled=["UTF8=ACCEPT"],
+    )
+
+    uid = await changing.append(session, "Archive", pieces(), len("".join(message).encode()), NONE, None)
+
+    assert uid == 9
+    assert sent in server.sent.decode()
+
+
 async def test_a_changed_uidvalidity_stops_every_change() -> None:
     session, server = scripted_session()
     elsewhere = Place("INBOX", 6)
