@@ -305,7 +305,8 @@ class Index:
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
         """UID → flags of everything the index has of a mailbox."""
         rows = await self._database.rows(_KNOWN, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        return {row[0]: Known(flags_of(row[1]), row[2]) for row in rows}
+        flags = {text: flags_of(text) for text in {row[1] for row in rows}}
+        return {row[0]: Known(flags[row[1]], row[2]) for row in rows}
 
     async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
         """Messages whose preview has not been read yet, newest first."""

@@ -89,6 +89,8 @@ class AccountSync:
     async def _follow(self) -> None:
         """One connection's life. Ends by an error."""
         async with self._gates.connecting:
+            if not await self._mirror.mailboxes():
+                await self._take_list(await self._ask())
             watch = await self._mirror.backend.watch(await self._mirror.mailboxes())
         try:
             await self._state.connected(watch.mode)

