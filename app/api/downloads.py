@@ -24,6 +24,9 @@ _SAFE = {
     "Accept-Ranges": "bytes",
 }
 
+AT_ONCE_BYTES = 128 * 1024
+"""Up to this size an answer is not streamed."""
+
 
 class Source(Protocol):
     """Something to download."""
@@ -67,6 +70,10 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     pieces = source.stream(span)
+    if size is not None and size <= AT_ONCE_BYTES:
+        content = b"".join([piece async for piece in pieces])
+        headers["Content-Length"] = str(len(content))  # a mail server may be wrong about a size
+        return Response(content, status, headers)
     if size is not None:
         pieces = cut(pieces, ByteRange(0, size))
     first = await anext(pieces, b"")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from app.mail.backend import WHOLE, ByteRange, MailBackend
 from app.mail.types import BodyPart, Message
@@ -11,6 +12,8 @@ from app.mime.transfer import decode_transfer, transfer_decoder
 
 WHOLE_LIMIT_BYTES = 1024 * 1024
 """An encoded part up to this size is decoded at once, so that its exact size is known before it is sent."""
+READ_ON_BYTES = 1024 * 1024
+"""Up to so much is read and thrown away rather than a connection with it."""
 SIZES_LIMIT = 20_000
 ENCODED = frozenset({"base64", "quoted-printable", "uuencode", "x-uuencode", "x-uue", "uue"})
 """What changes the size; everything else is sent as it is stored."""
@@ -78,9 +81,17 @@ class DecodedPart:
             return _of(self._content[span.start : span.stop])
         if self.part.encoding not in ENCODED:
             return self._backend.read_part(self._message, self.part.section, span)
-        return self._decoded() if span == WHOLE else cut(self._decoded(), span)
+        if span == WHOLE:
+            return self._decoded()
+        rest = 0 if span.stop is None else self.part.size_bytes - span.stop
+        return self._part_of(span, is_read_on=rest <= READ_ON_BYTES)
 
-    async def _decoded(self) -> AsyncIterator[bytes]:
+    async def _part_of(self, span: ByteRange, *, is_read_on: bool) -> AsyncIterator[bytes]:
+        async with aclosing(self._decoded()) as pieces:
+            async for piece in cut(pieces, span, is_read_on=is_read_on):
+                yield piece
+
+    async def _decoded(self) -> AsyncGenerator[bytes, None]:
         """All of it; what was found to be its size is remembered."""
         decoder = transfer_decoder(self.part.encoding)
         size = 0
@@ -95,8 +106,8 @@ class DecodedPart:
             yield rest
 
 
-async def cut(pieces: AsyncIterator[bytes], span: ByteRange) -> AsyncIterator[bytes]:
-    """A span of a stream."""
+async def cut(pieces: AsyncIterator[bytes], span: ByteRange, *, is_read_on: bool = True) -> AsyncIterator[bytes]:
+    """A span of a stream. `is_read_on`: the rest is read too, which keeps the connection that it comes by."""
     position = 0
     async for piece in pieces:
         low, high = max(0, span.start - position), len(piece)
@@ -105,7 +116,7 @@ async def cut(pieces: AsyncIterator[bytes], span: ByteRange) -> AsyncIterator[by
         if low < high:
             yield piece[low:high]
         position += len(piece)
-        if span.stop is not None and position >= span.stop:
+        if span.stop is not None and position >= span.stop and not is_read_on:
             return
 
 

@@ -28,4 +28,17 @@ async def test_a_cut_stream_ends_without_reading_on() -> None:
         yield b"abc"
         raise AssertionError("read beyond what was wanted")
 
+    assert [piece async for piece in cut(pieces(), ByteRange(1, 3), is_read_on=False)] == [b"bc"]
+
+
+async def test_a_stream_that_is_read_on_is_read_to_its_end() -> None:
+    is_at_end = False
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal is_at_end
+        yield b"abc"
+        yield b"def"
+        is_at_end = True
+
     assert [piece async for piece in cut(pieces(), ByteRange(1, 3))] == [b"bc"]
+    assert is_at_end
