@@ -221,8 +221,7 @@ class ImapBackend:
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
         async def read(session: Session) -> Sequence[OriginMailbox]:
-            if session.selected is not None:  # its numbers would be those that the session has seen
-                await session.refresh(session.selected.name)
+            await session.leave_mailbox()  # its numbers would be those that the session has seen
             return await list_mailboxes(session)
 
         return await self._pool.read(None, read)
