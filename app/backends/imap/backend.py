@@ -117,9 +117,9 @@ class ImapBackend:
         key = _search_key(scope, value)
 
         async def read(session: Session) -> Collection[int]:
-            found = await session.search(mailbox.origin_name, key)
+            found = await reading.search(session, mailbox.origin_name, key)
             changing.check_validity(session, _place(mailbox))
-            return set(found.numbers(reading.MAX_UIDS))
+            return found
 
         return await self._pool.read(mailbox.origin_name, read)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.backends.imap.connection import Completion
-from app.backends.imap.session import Selected, Session, fetched
+from app.backends.imap.session import Selected, Session, fetched, uid_set
 from app.errors import (
     MailboxNotFound,
     MessageNotFound,
@@ -225,7 +225,8 @@ async def append(
     )
     completion = _check_target(await session.upload(asked, content))
     for code in session.codes(completion, "APPENDUID"):
-        return code.appended.uids[-1]
+        (uid,) = uid_set(code.appended.uids[-1:]).numbers(1)
+        return uid
     return await _find_appended(session, target, before, size_bytes)
 
 
@@ -279,6 +280,7 @@ def _check_target(completion: Completion) -> Completion:
 def _transferred(session: Session, uids: Sequence[int], completion: Completion) -> Transfer:
     codes = session.codes(completion, "COPYUID")
     pairs = {source: copied for code in codes for source, copied in code.copied.pairs}
+    uid_set(pairs.values())
     wanted = frozenset(uids)
     if codes or session.has("UIDPLUS"):
         return Transfer({uid: pairs[uid] for uid in wanted & pairs.keys()}, wanted - pairs.keys())

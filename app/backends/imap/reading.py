@@ -70,7 +70,11 @@ def row_items(session: Session) -> list[str | BodySection]:
 
 async def uids_of(session: Session, name: str, within: SequenceSet | None = None) -> list[int]:
     """The UIDs of a mailbox (within a set), ascending."""
-    key: SearchKey = All() if within is None else And((Numbers(within, is_uid=True),))
+    return await search(session, name, All() if within is None else And((Numbers(within, is_uid=True),)))
+
+
+async def search(session: Session, name: str, key: SearchKey) -> list[int]:
+    """The UIDs that match, ascending. Raises ServerProtocolError for more than a mailbox can hold."""
     try:
         return list((await session.search(name, key)).numbers(MAX_UIDS))
     except ValueError:

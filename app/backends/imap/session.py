@@ -7,7 +7,7 @@ costs one round trip; where it isn't selected, SELECT and a reading command leav
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ from app.wire.imap.responses import (
     Status,
 )
 from app.wire.imap.search import SearchKey
-from app.wire.imap.sets import SequenceSet
+from app.wire.imap.sets import MAX_NUMBER, SequenceSet
 
 WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
 """What is asked for by ENABLE where it is offered (RFC 5161)."""
@@ -337,8 +337,16 @@ class Session:
             if isinstance(response, ESearchResult):
                 return response.all or SequenceSet()
             if isinstance(response, SearchResult):
-                return SequenceSet.of(response.numbers)
+                return uid_set(response.numbers)
         return SequenceSet()
+
+
+def uid_set(numbers: Iterable[int]) -> SequenceSet:
+    """The set of UIDs that a server named. Raises ServerProtocolError for what is none."""
+    try:
+        return SequenceSet.of(numbers)
+    except ValueError:
+        raise ServerProtocolError("The server names a UID that cannot be") from None
 
 
 def fetched(completion: Completion) -> dict[int, FetchedMessage]:
@@ -347,7 +355,7 @@ def fetched(completion: Completion) -> dict[int, FetchedMessage]:
     for response in completion.responses:
         if is_fetch(response):
             message = parse_fetch(response)
-            if message.uid is not None:
+            if message.uid is not None and 0 < message.uid <= MAX_NUMBER:
                 earlier = messages.get(message.uid)
                 messages[message.uid] = message if earlier is None else _joined(earlier, message)
     return messages

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator
 import pytest
 from app.backends.imap import changing
 from app.backends.imap.changing import Place, Unchanged
-from app.errors import MailboxNotFound, MessageNotFound, NotSupported, PreconditionFailed, ServerRefused, TooLarge
+from app.errors import (
+    MailboxNotFound,
+    MessageNotFound,
+    NotSupported,
+    PreconditionFailed,
+    ServerProtocolError,
+    ServerRefused,
+    TooLarge,
+)
 from app.mail.types import FLAGGED
 
 from tests.unit.backends.imap.scripted import ScriptedServer, scripted_session
@@ -153,6 +161,14 @@ async def test_a_server_that_tells_no_flags_after_a_change_is_asked_for_them() -
 
     assert {uid: message.flags for uid, message in changed.items()} == {1: frozenset({FLAGGED})}
     assert verbs(server) == ["SELECT", "STORE", "FETCH"]
+
+
+@pytest.mark.parametrize("code", ["COPYUID 4 1 9999999999", "COPYUID 4 1 2,3", "COPYUID x"])
+async def test_copies_at_uids_that_cannot_be_are_not_believed(code: str) -> None:
+    session, _ = scripted_session({"UID COPY": f"$ OK [{code}] done\r\n"}, capabilities="IMAP4rev1 UIDPLUS")
+
+    with pytest.raises(ServerProtocolError):
+        await changing.copy(session, INBOX, [1], "Archive")
 
 
 async def test_what_a_selected_mailbox_hides_is_looked_for_anew() -> None:
