@@ -9,6 +9,8 @@ import binascii
 import re
 from typing import Protocol
 
+import pybase64
+
 MAX_LINE_BYTES = 64 * 1024
 """What a line-based decoder holds back while it waits for a line end."""
 
@@ -72,13 +74,29 @@ class Identity:
 
 
 class Base64:
-    """Base64 with line ends anywhere, foreign characters, missing padding, and padding in the middle."""
+    """Base64 with line ends anywhere, foreign characters, missing padding, and padding in the middle.
+
+    What is sound goes through pybase64, ten times as fast as binascii; what is not, the slow way.
+    """
 
     def __init__(self) -> None:
         self.is_damaged = False
         self._kept = b""
 
     def feed(self, chunk: bytes) -> bytes:
+        given = self._kept + chunk.translate(None, _SPACE)
+        whole = len(given) - len(given) % 4
+        if not given[whole:].translate(None, _BASE64):
+            try:
+                decoded = pybase64.b64decode(given[:whole], validate=True)
+            except binascii.Error:
+                return self._feed_damaged(chunk)
+            self._kept = given[whole:]
+            return decoded
+        return self._feed_damaged(chunk)
+
+    def _feed_damaged(self, chunk: bytes) -> bytes:
+        """What is not as it should be, read as far as it goes."""
         kept = chunk.translate(None, _NOT_BASE64)
         if len(kept) != len(chunk) and chunk.translate(None, _SPACE) != kept:
             self.is_damaged = True

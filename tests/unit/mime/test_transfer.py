@@ -6,7 +6,7 @@ import base64
 import quopri
 
 import pytest
-from app.mime.transfer import MAX_LINE_BYTES, decode_transfer, decoded_size, transfer_decoder
+from app.mime.transfer import MAX_LINE_BYTES, Base64, decode_transfer, decoded_size, transfer_decoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +74,24 @@ def test_an_endless_line_is_not_held_back() -> None:
 
     assert len(b"".join(decoded)) > 200_000 - MAX_LINE_BYTES
     assert set(b"".join((*decoded, decoder.finish()))) == {0x41}
+
+
+@given(
+    st.binary(max_size=60), st.integers(1, 9), st.lists(st.tuples(st.integers(0, 99), st.sampled_from(b"=Az\n \0-")))
+)
+def test_base64_is_read_the_same_the_fast_way_and_the_slow(
+    content: bytes, size: int, faults: list[tuple[int, int]]
+) -> None:
+    encoded = bytearray(base64.encodebytes(content))
+    for place, byte in faults:
+        if encoded:
+            encoded[place % len(encoded)] = byte
+
+    fast, slow = Base64(), Base64()
+    slow.feed = slow._feed_damaged  # type: ignore[method-assign]
+    outcomes = []
+    for decoder in (fast, slow):
+        pieces = [decoder.feed(bytes(encoded[start : start + size])) for start in range(0, len(encoded), size)]
+        outcomes.append((b"".join(pieces) + decoder.finish(), decoder.is_damaged))
+
+    assert outcomes[0] == outcomes[1]
