@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from app import telemetry
 from app.errors import GatewayError
@@ -21,6 +24,7 @@ from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.api.deps import Services
+    from app.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -30,6 +34,8 @@ GRACE_SECONDS = 8
 
 app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
 
+WhenOpen = Callable[["Runtime"], Awaitable[None]]
+"""Awaited when all but HTTP is open."""
 SayReady = Callable[[int], None]
 """Called with the HTTP port once everything listens."""
 
@@ -37,9 +43,9 @@ SayReady = Callable[[int], None]
 class _Server(uvicorn.Server):
     """uvicorn, with a word when it listens and one to the streams before it stops."""
 
-    def __init__(self, config: uvicorn.Config, application: FastAPI, say_ready: SayReady) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, say_ready: SayReady) -> None:
         super().__init__(config)
-        self._application = application
+        self._services = services
         self._say_ready = say_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -48,17 +54,39 @@ class _Server(uvicorn.Server):
             self._say_ready(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        services = getattr(self._application.state, "services", None)
-        if services is not None:
-            services.health.is_draining = True
-            services.draining.set()
-            await asyncio.sleep(0.2)  # streams say goodbye with their own close code
+        self._services.health.is_draining = True
+        self._services.draining.set()
+        await asyncio.sleep(0.2)  # streams say goodbye with their own close code
         await super().shutdown(sockets)
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask for the end, once; the process then ends by itself, all being closed."""
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = {one: signal.signal(one, self._end) for one in handled}
+        try:
+            yield
+        finally:
+            for one in before:
+                signal.signal(one, signal.SIG_IGN)  # closing goes on; a second one changes nothing
 
-def _run(settings: Settings, application: FastAPI, say_ready: SayReady) -> None:
-    telemetry.configure(settings.log_level)
-    config = uvicorn.Config(
+    def _end(self, *_: object) -> None:
+        self.should_exit = True
+
+
+async def _serve(settings: Settings, when_open: WhenOpen, say_ready: SayReady) -> None:
+    from app.api.application import create_api
+    from app.runtime import open_runtime
+
+    async with open_runtime(settings) as runtime:
+        await when_open(runtime)
+        application = create_api()
+        application.state.services = runtime.services
+        await _Server(_http_config(settings, application), runtime.services, say_ready).serve()
+
+
+def _http_config(settings: Settings, application: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         application,
         host=settings.bind,
         port=settings.http_port,
@@ -72,28 +100,35 @@ def _run(settings: Settings, application: FastAPI, say_ready: SayReady) -> None:
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        lifespan="on",
+        lifespan="off",
     )
-    _Server(config, application, say_ready).run()
+
+
+def _run(settings: Settings, when_open: WhenOpen, say_ready: SayReady) -> None:
+    telemetry.configure(settings.log_level)
+    loop_factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve(settings, when_open, say_ready))
 
 
 @app.command()
 def serve() -> None:
     """Run in production: no demo data; refuses insecure settings."""
-    from app.main import create_app
-
-    settings = Settings()
+    settings = _settings()
     _refuse_insecure(settings)
-    _run(settings, create_app(settings), lambda _: print("ready", flush=True))
+
+    async def when_open(_: Runtime) -> None:
+        """There is nothing to prepare."""
+
+    _run(settings, when_open, lambda _: print("ready", flush=True))
 
 
 @app.command()
 def demo() -> None:
     """Run everything in one process with the domain demo.test, two users and demo mail."""
     from app import demo as demo_data
-    from app.main import create_app
 
-    settings = Settings()
+    settings = _settings()
     settings = settings.model_copy(
         update={
             "domains": settings.domains or (demo_data.DOMAIN,),
@@ -102,7 +137,7 @@ def demo() -> None:
     )
     facts: dict[str, Any] = {}
 
-    async def when_open(runtime: Any) -> None:
+    async def when_open(runtime: Runtime) -> None:
         facts.update(await demo_data.prepare(runtime))
 
     def say_ready(port: int) -> None:
@@ -111,7 +146,7 @@ def demo() -> None:
         print(demo_data.what_to_try(facts, path))
         print("ready", flush=True)
 
-    _run(settings, create_app(settings, when_open), say_ready)
+    _run(settings, when_open, say_ready)
 
 
 @app.command()
@@ -163,7 +198,7 @@ def add_mailbox(
 async def _with_services(work: Callable[[Services], Awaitable[T]]) -> T:
     from app.runtime import open_services
 
-    async with open_services(Settings()) as services:
+    async with open_services(_settings()) as services:
         return await work(services)
 
 
@@ -192,10 +227,36 @@ def _insecurities(settings: Settings) -> Iterator[str]:
         yield f"{key_file} can be read by others: chmod 600"
 
 
+def _settings() -> Settings:
+    """The settings of the environment; exits with a word on each that is not valid."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            name = "_".join(str(step) for step in fault["loc"]).upper()
+            typer.echo(f"postgate: POSTGATE_{name}: {fault['msg']}", err=True)
+        raise typer.Exit(1) from None
+
+
 def main() -> None:
     """Entry point: problems of ours are a line, not a traceback."""
     try:
         app()
     except GatewayError as error:
-        typer.echo(f"postgate: {error.detail}", err=True)
-        sys.exit(1)
+        _exit(error)
+    except BaseExceptionGroup as group:
+        errors = list(_leaves(group))
+        if not all(isinstance(error, GatewayError) for error in errors):
+            raise
+        _exit(*errors)
+
+
+def _exit(*errors: BaseException) -> NoReturn:
+    for error in errors:
+        typer.echo(f"postgate: {error}", err=True)
+    sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)

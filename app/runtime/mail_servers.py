@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-from app.errors import InvalidRequest
+from app.errors import GatewayError, InvalidRequest
 from app.servers.conversation import Conversation, Peer
 from app.servers.imap.conversation import ImapConversation
 from app.servers.imap.session import ImapServices
@@ -14,6 +14,11 @@ from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.settings import Settings
 
 Answer = Callable[[Peer], Conversation]
+
+
+class CannotListen(GatewayError):
+    code = "cannot_listen"
+    title = "A port cannot be listened on"
 
 
 class MailServers:
@@ -34,7 +39,7 @@ class MailServers:
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Listen on every port that the settings name. OSError where one is taken."""
+        """Listen on every port that the settings name. CannotListen where one is taken."""
         for name, answer in self._answers.items():
             listener = Listener(name, answer, self._admission, self._tls)
             self._listeners.append(listener)
@@ -44,8 +49,13 @@ class MailServers:
 
     async def _listen(self, listener: Listener, name: str, *, is_implicit_tls: bool) -> None:
         port = getattr(self._settings, f"{name}_port")
-        if port is not None:
+        if port is None:
+            return
+        try:
             self.ports[name] = await listener.start(self._settings.bind, port, is_implicit_tls=is_implicit_tls)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CannotListen(f"POSTGATE_{name.upper()}_PORT: cannot listen on port {port}: {reason}") from None
 
     async def close(self) -> None:
         """Let every conversation end what it is doing, then stop."""
