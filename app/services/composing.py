@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.errors import InvalidRequest, NotPermitted, NotSupported
+from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
 from app.mailstore.index import Index
@@ -112,13 +112,13 @@ class Composer:
 
         Raises InvalidRequest with a pointer, NotPermitted for a sender that is not the caller's, MessageNotFound …
         """
-        original = await self._original(account_id, new)
+        original = await self._original(account_id, caller, new)
         draft = await self._draft(account_id, own, caller, new, original)
         recipients = recipients_of(draft)
         if not recipients:
             raise InvalidRequest.at("/to", "There is no recipient")
         options = Options(
-            save_to=await self._save_to(account_id, new),
+            save_to=await self._save_to(account_id, caller, new),
             is_retried_when_uncertain=new.is_retried_when_uncertain,
             answered=original.message.id if original and new.mode != "forward" else None,
             forwarded=original.message.id if original and new.mode == "forward" else None,
@@ -136,21 +136,28 @@ class Composer:
 
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
         """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
-        original = await self._original(account_id, new)
+        original = await self._original(account_id, caller, new)
         return compose(await self._draft(account_id, own, caller, new, original))
 
-    async def _original(self, account_id: AccountId, new: NewMessage) -> _Original | None:
+    async def _original(self, account_id: AccountId, caller: Caller, new: NewMessage) -> _Original | None:
         if new.mode == "new":
             if new.reply_to_message_id is not None:
                 raise InvalidRequest.at("/reply_to_message_id", "It goes with mode reply, reply_all or forward")
             return None
         if new.reply_to_message_id is None:
             raise InvalidRequest.at("/reply_to_message_id", f"Mode {new.mode} needs it")
-        message = await self._index.message(account_id, new.reply_to_message_id)
+        message = await self._message(account_id, caller, new.reply_to_message_id)
         original = _Original(message, overview_in(message.summary))
         if new.is_quoted:
             original.readable = await self._reader.readable(message)
         return original
+
+    async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
+        """A message that the caller may see. MessageNotFound."""
+        message = await self._index.message(account_id, message_id)
+        if not caller.sees_mailbox(message.mailbox_id):
+            raise MessageNotFound
+        return message
 
     async def _draft(
         self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage, original: _Original | None
@@ -169,7 +176,7 @@ class Composer:
             subject=new.subject or "",
             text=new.text,
             html=new.html,
-            enclosures=await self._enclosures(account_id, new),
+            enclosures=await self._enclosures(account_id, caller, new),
             headers=new.headers,
             allow_utf8=True,
         )
@@ -182,20 +189,21 @@ class Composer:
             )
         return _reply(draft, new, original, own)
 
-    async def _enclosures(self, account_id: AccountId, new: NewMessage) -> tuple[Enclosure, ...]:
+    async def _enclosures(self, account_id: AccountId, caller: Caller, new: NewMessage) -> tuple[Enclosure, ...]:
         enclosures, total = [], 0
         for number, one in enumerate(new.attachments):
-            enclosure = await self._enclosure(account_id, one, f"/attachments/{number}")
+            enclosure = await self._enclosure(account_id, caller, one, f"/attachments/{number}")
             total += len(enclosure.content) if isinstance(enclosure.content, bytes) else 0
             if total > ATTACHMENTS_LIMIT_BYTES:
                 raise InvalidRequest.at("/attachments", f"They have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
             enclosures.append(enclosure)
         return tuple(enclosures)
 
-    async def _enclosure(self, account_id: AccountId, one: NewAttachment, pointer: str) -> Enclosure:
+    async def _enclosure(self, account_id: AccountId, caller: Caller, one: NewAttachment, pointer: str) -> Enclosure:
         if one.upload_id is not None:
             raise NotSupported("Uploads are not offered yet")
         if one.message_id is not None and one.attachment_id is not None:
+            await self._message(account_id, caller, one.message_id)
             found = await self._reader.enclosure(account_id, one.message_id, one.attachment_id)
             return replace(
                 found,
@@ -211,10 +219,11 @@ class Composer:
             raise InvalidRequest.at(f"{pointer}/content_base64", "It is not base64") from None
         return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)
 
-    async def _save_to(self, account_id: AccountId, new: NewMessage) -> MailboxId | None:
+    async def _save_to(self, account_id: AccountId, caller: Caller, new: NewMessage) -> MailboxId | None:
         if not new.is_saved:
             return None
         if new.save_to is not None:
+            caller.require_mailbox(new.save_to)
             return (await self._index.mailbox(account_id, new.save_to)).id
         mailboxes = await self._index.mailboxes(account_id)
         return next((one.id for one in mailboxes if one.role is Role.SENT), None)

@@ -8,7 +8,7 @@ from app.mail.types import SEEN
 from app.services.callers import Scope
 
 from tests.gateway import Gateway, open_gateway
-from tests.unit.api.mail import Mail, note, open_mail
+from tests.unit.api.mail import EVERYTHING, Mail, multipart, note, open_mail
 
 RAW = "message/rfc822"
 
@@ -161,3 +161,30 @@ async def test_to_import_needs_the_right_to_change(gateway: Gateway, mail: Mail)
     answer = await reader.post("/v1/me/messages", params={"mailbox_id": await mail.mailbox_id()}, json={"subject": "x"})
 
     assert answer.status_code == 403
+
+
+async def test_idor_a_token_for_some_mailboxes_quotes_and_encloses_no_message_of_another(mail: Mail) -> None:
+    """Check 11 of the promises."""
+    attached = multipart(
+        b"\r\nsecret", b"Content-Disposition: attachment; filename=a.txt\r\n\r\nsecret", subject="hidden"
+    )
+    hidden = await mail.add(attached, "Archive")
+    (attachment,) = (await mail.get(f"/{hidden}", view="full"))["attachments"]
+    inbox = await mail.mailbox_id()
+    limited = mail.gateway.client(
+        await mail.gateway.token(mail.account_id, scopes=[*EVERYTHING, Scope.MAIL_SEND], mailbox_ids=(inbox,))
+    )
+    to = {"to": [{"address": "bob@demo.test"}], "text": "x"}
+    enclosing = {**to, "attachments": [{"message_id": hidden, "attachment_id": attachment["id"]}]}
+    forwarding = {**to, "mode": "forward", "reply_to_message_id": hidden}
+
+    for body in (enclosing, forwarding):
+        written = await limited.post("/v1/me/messages", params={"mailbox_id": inbox}, json=body)
+        sent = await limited.post("/v1/me/send", json=body)
+        assert [(one.status_code, one.json()["code"]) for one in (written, sent)] == [(404, "message_not_found")] * 2
+    filed = await limited.post("/v1/me/send", json={**to, "save_to": await mail.mailbox_id("Sent")})
+    assert (filed.status_code, filed.json()["code"]) == (404, "mailbox_not_found")
+    allowed = await mail.client.post("/v1/me/messages", params={"mailbox_id": inbox}, json=enclosing)
+    assert allowed.status_code == 201, allowed.text
+    copy = await mail.get(f"/{allowed.json()['id']}", view="full")
+    assert [one["filename"] for one in copy["attachments"]] == ["a.txt"]

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app.mail.types import FLAGGED, SEEN
+from app.mail.delta import Delta, MailboxReset
+from app.mail.types import FLAGGED, SEEN, MailboxId
 from app.services.callers import Scope
 
 from tests.gateway import Gateway
@@ -169,6 +170,18 @@ async def test_a_cursor_is_for_the_list_it_came_from(gateway: Gateway, mail: Mai
     assert (await mail.get(limit=1, cursor=cursor, sort="size", expected=422))["code"] == "invalid_request"
     other = await open_mail(gateway, "other@demo.test")
     assert (await other.get(limit=1, cursor=cursor, expected=422))["code"] == "invalid_request"
+
+
+async def test_a_cursor_of_a_mailbox_that_was_made_anew_has_expired(mail: Mail) -> None:
+    await _fill(mail, 3)
+    inbox = await mail.mailbox_id()
+    cursor = (await mail.get(mailbox_id=inbox, limit=1))["next_cursor"]
+    reset = Delta(mailboxes_reset=(MailboxReset(MailboxId(inbox), 4_000_000_000),))
+    await mail.gateway.house.index.apply(mail.account_id, reset)
+
+    problem = await mail.get(mailbox_id=inbox, limit=1, cursor=cursor, expected=410)
+
+    assert (problem["code"], problem["mailbox_ids"]) == ("state_expired", [inbox])
 
 
 async def test_conditions_of_a_list_must_all_hold(mail: Mail) -> None:
