@@ -66,6 +66,8 @@ class Runtime:
     services: Services
     index: Index
     store: MailStore
+    logins: Logins
+    deliveries: Deliveries
     mail_servers: MailServers
 
 
@@ -102,7 +104,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         servers = _mail_servers(stores, logins, deliveries)
         await servers.start()
         stack.push_async_callback(servers.close)
-        yield Runtime(settings, services, stores.index, stores.store, servers)
+        yield Runtime(settings, services, stores.index, stores.store, logins, deliveries, servers)
         services.draining.set()
 
 
