@@ -52,10 +52,9 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
 
     Raises RangeNotSatisfiable, and what reading raises, before anything is sent.
     """
-    headers = {**_SAFE, "ETag": f'"{labels.etag}"', "Cache-Control": "private, max-age=3600, immutable"}
     if is_unchanged(request, labels.etag):
-        return Response(status_code=304, headers=headers)
-    headers["Content-Disposition"] = content_disposition(labels.filename, inline=False)
+        return Response(status_code=304, headers=_headers(labels))
+    headers = _headers(labels)
     wanted = _wanted_range(request, labels.etag)
     size = await source.size(is_needed=wanted is not None)
     span, status = WHOLE, 200
@@ -65,8 +64,6 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
         size = (span.stop or 0) - span.start
     if size is not None:
         headers["Content-Length"] = str(size)
-    media_type = labels.media_type if _MEDIA_TYPE.fullmatch(labels.media_type) else "application/octet-stream"
-    headers["Content-Type"] = media_type
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     pieces = source.stream(span)
@@ -80,6 +77,17 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
     if size is not None and len(first) == size:
         return Response(first, status, headers)  # all there is: no stream is needed
     return StreamingResponse(_with_first(first, pieces), status, headers)
+
+
+def _headers(labels: Labels) -> dict[str, str]:
+    media_type = labels.media_type if _MEDIA_TYPE.fullmatch(labels.media_type) else "application/octet-stream"
+    return {
+        **_SAFE,
+        "ETag": f'"{labels.etag}"',
+        "Cache-Control": "private, max-age=3600, immutable",
+        "Content-Type": media_type,
+        "Content-Disposition": content_disposition(labels.filename, inline=False),
+    }
 
 
 def parse_range(text: str, size: int) -> ByteRange:

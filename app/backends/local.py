@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
 from app.cluster.bus import Bus
@@ -44,8 +43,6 @@ from app.mailstore.store import DELIMITER, MESSAGE_LIMIT_BYTES, MailStore, Store
 from app.mailstore.text import body_contains, header_contains
 from app.mailstore.views import MailboxViews, structure_of
 from app.mime.body import part_at
-
-K = TypeVar("K")
 
 CAPABILITIES = ("CONDSTORE", "MOVE", "SPECIAL-USE", "UIDPLUS")
 SEARCH_SECONDS = 30.0

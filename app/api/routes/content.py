@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.conditions import etag_headers, is_unchanged, not_modified
@@ -19,7 +20,6 @@ from app.errors import (
     PartNotFound,
     RangeNotSatisfiable,
 )
-from app.mailstore.rows import overview_in
 from app.mime.fields import named_fields, unfold
 from app.mime.names import download_name
 from app.mime.sanitise import Images, text_as_html
@@ -44,7 +44,7 @@ async def get_raw(request: Request, account_id: ReadableAccount, caller: Current
     """The message as it was received (message/rfc822); by Range too."""
     content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
-    subject = overview_in(message.summary).subject.replace("/", "-").replace("\\", "-")[:100]
+    subject = str(orjson.loads(message.summary)["subject"]).replace("/", "-").replace("\\", "-")[:100]
     labels = Labels(f"{message.id}-raw", "message/rfc822", f"{subject or 'message'}.eml")
     return await download(request, await content.raw(message), labels)
 
