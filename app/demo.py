@@ -127,6 +127,10 @@ async def _user(runtime: Runtime, name: str, full_name: str, known: dict[str, An
         if one["email"] == email:
             return DemoUser(email, one["password"], one["account_id"])
     password = secrets.token_urlsafe(12)
+    existing = await runtime.deliveries.account_of(email)
+    if existing is not None:  # demo.json was lost, and the password with it
+        await runtime.logins.set_password(existing, password)
+        return DemoUser(email, password, existing)
     account = await runtime.services.accounts.add(NewAccount(AccountKind.EMBEDDED, email, full_name, password=password))
     if name == "alice":
         await _fill(runtime, account.id, Address(full_name, email))
