@@ -158,6 +158,17 @@ def openapi(folder: Path = Path("openapi")) -> None:
     write(create_api(), folder)
 
 
+@app.command()
+def settings() -> None:
+    """Print every setting as a table: docs/settings.md."""
+    print("# Settings\n\nRead from the environment. Times and sizes have their unit in the name.\n")
+    print("| Setting | Default | Meaning |\n|---|---|---|")
+    for name, field in Settings.model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        shown = f"`{default}`" if default not in (None, "") else ""
+        print(f"| `POSTGATE_{name.upper()}` | {shown} | {field.description} |")
+
+
 tokens = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
 mailboxes = typer.Typer(help="Accounts whose mail lives here.", no_args_is_help=True)
 app.add_typer(tokens, name="token")

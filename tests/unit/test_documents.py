@@ -1,0 +1,37 @@
+"""What is documented is what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from app.cli import app as command_line
+from app.settings import Settings
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).parents[2]
+_EVENT = re.compile(r'"((?:message|mailbox|account|submission|sync)\.[a-z_]+)"')
+
+
+def test_the_settings_page_is_what_the_settings_say() -> None:
+    printed = CliRunner().invoke(command_line, ["settings"]).output
+
+    assert (ROOT / "docs" / "settings.md").read_text() == printed
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_event_is_documented() -> None:
+    named = {match for path in (ROOT / "app").rglob("*.py") for match in _EVENT.findall(path.read_text())}
+    page = (ROOT / "docs" / "events.md").read_text()
+
+    assert len(named) > 10
+    assert [name for name in sorted(named) if f"`{name}`" not in page] == []
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+
+    assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
