@@ -24,13 +24,14 @@ from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 from app.settings import Settings
 from argon2 import PasswordHasher
-from sqlalchemy import bindparam, create_engine, delete, insert
+from sqlalchemy import bindparam, create_engine, delete, insert, update
 from sqlmodel import SQLModel
 
 DOMAIN = "demo.test"
 FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _ADD_ACCOUNT: Statement = insert(ACCOUNT)
 _REMOVE_ACCOUNT: Statement = delete(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id"))
+_DISABLE_ACCOUNT: Statement = update(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id")).values(status="disabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,14 @@ class House:
 
     async def remove_account(self, account_id: AccountId) -> None:
         """Take the account's row away; what was its mail stays behind, out of reach."""
+        await self._execute(_REMOVE_ACCOUNT, account_id)
 
+    async def disable_account(self, account_id: AccountId) -> None:
+        await self._execute(_DISABLE_ACCOUNT, account_id)
+
+    async def _execute(self, statement: Statement, account_id: AccountId) -> None:
         async def work(transaction: Transaction) -> None:
-            await transaction.execute(_REMOVE_ACCOUNT, account_id=account_id)
+            await transaction.execute(statement, account_id=account_id)
 
         await self.database.write(work)
 

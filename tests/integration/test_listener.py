@@ -159,6 +159,19 @@ async def test_starttls_drops_what_was_sent_in_the_clear_after_it(server: Server
     assert server.talks[0].peer.is_encrypted
 
 
+async def test_starttls_drops_what_arrived_while_the_server_was_busy_before_it(server: Server) -> None:
+    reader, writer = await server.connect()
+
+    writer.write(b"work x\ntls\n")
+    await asyncio.sleep(0.01)
+    writer.write(b"injected\n")
+    assert [await reader.readline() for _ in range(3)] == [b"worked\n", b"work x\n", b"go\n"]
+    await writer.start_tls(server.tls, server_hostname="localhost")
+    writer.write(b"secret\n")
+
+    assert await reader.readline() == b"secret\n"
+
+
 async def test_implicit_tls_is_spoken_from_the_first_byte(server: Server) -> None:
     reader, writer = await server.open(server.tls_port, server.tls)
 

@@ -77,6 +77,15 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password(house: House
     assert len(asked) == 2
 
 
+async def test_a_disabled_account_lets_nobody_in_even_with_a_password_verified_before(house: House) -> None:
+    account_id = await house.add_account("ann@demo.test", "right")
+    await house.logins.verify("ann@demo.test", "right", address=HERE)
+    await house.disable_account(account_id)
+
+    with pytest.raises(NotAuthenticated):
+        await house.logins.verify("ann@demo.test", "right", address=HERE)
+
+
 async def test_brute_force_is_slowed_and_then_refused_while_the_owner_gets_in(house: House) -> None:
     account_id = await house.add_account("ann@demo.test", "right")
     clock = Clock()
