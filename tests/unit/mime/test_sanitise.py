@@ -205,4 +205,4 @@ def test_check_8_no_mixture_of_markup_gets_a_script_through(html: str) -> None:
     once = safe(html)
 
     assert not any(tag in once.lower() for tag in ("<script", "<svg", "<math", "<style", "<noscript", "<template"))
-    assert sorted(safe(once)) == sorted(once)  # the order of attributes is not kept
+    assert sorted(safe(once).strip()) == sorted(once.strip())  # the order of attributes is not kept
