@@ -1,5 +1,6 @@
 """The SMTP server that submissions go to, in a process of its own so that it takes no turn of the clients' loop."""
 
+import logging
 import multiprocessing
 from multiprocessing.connection import Connection
 
@@ -29,6 +30,7 @@ class Sink:
 
 
 def _serve(pipe: Connection, tls: TlsFiles) -> None:
+    logging.disable(logging.WARNING)  # aiosmtpd warns of its own attributes
     sink = SmtpSink(tls)
     sink.start()
     pipe.send((sink.port, sink.user, sink.password))
