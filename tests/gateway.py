@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 from app.api.application import create_api
 from app.api.deps import Services
 from app.backends.local import LocalBackend
+from app.cluster.bus import LocalBus
+from app.db.session import Database
 from app.mail.backend import MailBackend, Submission
 from app.mail.types import AccountId, ServerLogin
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
 from app.runtime import Stores, services_on
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -28,11 +32,27 @@ DOMAIN = "demo.test"
 MASTER_KEY = bytes(range(32))
 
 
+class _Stores(Protocol):
+    """What local backends stand on."""
+
+    @property
+    def database(self) -> Database: ...
+
+    @property
+    def bus(self) -> LocalBus: ...
+
+    @property
+    def index(self) -> Index: ...
+
+    @property
+    def store(self) -> MailStore: ...
+
+
 class FakeBackends:
     """Local accounts as they are; `refusal` is what every login at a remote server ends with."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, stores: _Stores) -> None:
+        self._stores = stores
         self.refusal: Exception | None = None
         self.verified: list[tuple[ServerLogin | None, ServerLogin | None]] = []
         self.forgotten: list[AccountId] = []
@@ -40,10 +60,10 @@ class FakeBackends:
         """Backends of accounts that are not local."""
 
     async def of(self, account_id: AccountId) -> MailBackend:
-        house = self._house
+        stores = self._stores
         if account_id in self.given:
             return self.given[account_id]
-        return LocalBackend(account_id, house.store, house.index, house.database, house.bus)
+        return LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
 
     async def submission_of(self, account_id: AccountId) -> Submission:
         raise NotImplementedError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Row, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import (
     ACCOUNT,
     CONSUMER,
@@ -39,9 +39,8 @@ _PAGE_OF: Statement = (
     .order_by(ACCOUNT.c.id)
     .limit(bindparam("limit"))
 )
-_WITH_ADDRESS: Statement = select(func.count()).select_from(ACCOUNT).where(ACCOUNT.c.address == bindparam("address"))
 _SEALED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.secrets).where(ACCOUNT.c.secrets.is_not(None))
-_ADD: Statement = insert(ACCOUNT)
+_ADD: Statement = insert_or(ACCOUNT).on_conflict_do_nothing()
 _CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash")
 _CHANGES: dict[str, Statement] = {
     name: update(ACCOUNT).where(_ID).values({name: bindparam("new_value", type_=ACCOUNT.c[name].type)})
@@ -99,14 +98,9 @@ async def page(database: Database, above_id: str, limit: int, ids: Sequence[str]
     return list(await database.rows(_PAGE_OF, above_id=above_id, limit=limit, ids=json_list(list(ids))))
 
 
-async def has_address(transaction: Transaction, address: str) -> bool:
-    """Whether an embedded account has this address, in lower case."""
-    row = await transaction.row(_WITH_ADDRESS, address=address)
-    return row is not None and row[0] > 0
-
-
-async def add(transaction: Transaction, values: Mapping[str, Any]) -> None:
-    await transaction.execute_many(_ADD, [values])
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:
+    """False where another embedded account has the address."""
+    return await transaction.execute(_ADD, **values) == 1
 
 
 async def change(transaction: Transaction, account_id: str, changes: Mapping[str, Any]) -> None:
@@ -126,12 +120,17 @@ async def remove(transaction: Transaction, account_id: str) -> bool:
     return await transaction.execute(_DELETE, account_id=account_id) == 1
 
 
-async def remove_some_rows(transaction: Transaction, account_id: str) -> bool:
-    """Delete a batch of what is left of an account that is gone; False when nothing is."""
-    for statement in _LARGE:
-        if await transaction.execute(statement, account_id=account_id, limit=_BATCH_ROWS):
-            return True
-    return False
+async def clear(database: Database, account_id: str) -> None:
+    """Delete what is left of an account that is gone, a batch at a time."""
+
+    async def work(transaction: Transaction) -> bool:
+        for statement in _LARGE:
+            if await transaction.execute(statement, account_id=account_id, limit=_BATCH_ROWS):
+                return True
+        return False
+
+    while await database.write(work):
+        pass
 
 
 async def orphans(database: Database) -> list[str]:

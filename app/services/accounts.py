@@ -166,9 +166,8 @@ class Accounts:
         account_id = AccountId(values["id"])
 
         async def work(transaction: Transaction) -> Account:
-            if values["address"] is not None and await directory.has_address(transaction, values["address"]):
+            if not await directory.add(transaction, values):
                 raise AlreadyExists(f"There is an account {email} already")
-            await directory.add(transaction, values)
             if new.kind is AccountKind.EMBEDDED:
                 await self._store.create_first_mailboxes(account_id, within=transaction)
             row = await directory.get(transaction, account_id)
@@ -270,12 +269,7 @@ class Accounts:
         await self._restart(account_id)
         if not was_there:
             raise AccountNotFound
-        await self._clear(account_id)
-
-    async def clear_removed(self) -> None:
-        """Finish removals that a crash broke off."""
-        for account_id in await directory.orphans(self._database):
-            await self._clear(AccountId(account_id))
+        await directory.clear(self._database, account_id)
 
     async def seal_anew(self) -> int:
         """Seal all credentials with the newest master key; how many had an older one."""
@@ -287,13 +281,6 @@ class Accounts:
             await self._change(AccountId(account_id), {"secrets": secrets})
             count += 1
         return count
-
-    async def _clear(self, account_id: AccountId) -> None:
-        async def work(transaction: Transaction) -> bool:
-            return await directory.remove_some_rows(transaction, account_id)
-
-        while await self._database.write(work):
-            pass
 
     async def _change(self, account_id: AccountId, values: dict[str, Any]) -> None:
         async def work(transaction: Transaction) -> None:

@@ -19,7 +19,6 @@ from app.errors import IdempotencyMismatch, IdempotencyRunning, InvalidRequest
 from app.mail.identifiers import now_ms
 from app.security.vault import Vault
 
-KEEP_MS = 48 * 3600 * 1000
 RUNNING_LIMIT_MS = 120_000
 """A request that runs longer than this on another node has died with it."""
 KEY_LIMIT_CHARS = 255
@@ -136,14 +135,6 @@ class Idempotency:
         """This attempt runs no more, whatever came of it."""
         if attempt.key is not None:
             self._running.discard((attempt.scope, attempt.key))
-
-    async def remove_old(self) -> None:
-        """Forget answers older than `KEEP_MS`."""
-
-        async def work(transaction: Transaction) -> None:
-            await rows.remove_old(transaction, now_ms() - KEEP_MS)
-
-        await self.database.write(work)
 
     def sealed(self, answer: Answer, *, is_secret: bool) -> bytes:
         """An answer as it is stored."""

@@ -170,14 +170,6 @@ class Tokens:
             self._origins = (origins, time.monotonic() + CACHE_SECONDS)
         return origin in origins
 
-    async def remove_expired(self) -> None:
-        """Forget tokens and tickets that ended more than a day ago."""
-
-        async def work(transaction: Transaction) -> None:
-            await tokens.remove_expired(transaction, now_ms() - 24 * 3600 * 1000)
-
-        await self._database.write(work)
-
 
 def _check(order: TokenOrder) -> None:
     """What a kind of token may not be."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import islice
 
-from app.db import idempotency, retention, tokens
+from app.db import directory, idempotency, retention, tokens
 from app.db.session import Database, Transaction
 from app.mail.identifiers import now_ms
 from app.mailstore.blobs import Blobs
@@ -54,6 +54,8 @@ class Retention:
             await self._trim(account_id, first_seq, last_seq, now)
         await self._remove_submissions(now)
         await self._remove_answers_and_tokens(now)
+        for account_id in await directory.orphans(self._database):  # whose removal broke off
+            await directory.clear(self._database, account_id)
         await self._sweep_blobs()
 
     async def _trim(self, account_id: str, first_seq: int, last_seq: int, now: int) -> None:

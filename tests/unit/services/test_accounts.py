@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.db import directory
-from app.db.session import Transaction
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.security.vault import Vault
 from app.services.accounts import NewAccount, Servers
@@ -36,21 +34,3 @@ async def test_credentials_are_sealed_anew_under_a_new_master_key(tmp_path: Path
 
         accounts._vault = Vault([new_key])
         assert (await accounts.servers(remote.id))[1].imap == IMAP
-
-
-async def test_a_removal_that_a_crash_broke_off_is_finished(tmp_path: Path) -> None:
-    async with open_gateway(tmp_path) as gateway:
-        ann = await gateway.house.add_account("ann@demo.test")
-        bob = await gateway.house.add_account("bob@demo.test")
-        accounts = gateway.services.accounts
-
-        async def take_out_alone(transaction: Transaction) -> None:
-            await directory.remove(transaction, ann)
-
-        await gateway.house.database.write(take_out_alone)
-        assert await gateway.house.index.mailboxes(ann)
-
-        await accounts.clear_removed()
-
-        assert await gateway.house.index.mailboxes(ann) == []
-        assert len(await gateway.house.index.mailboxes(bob)) == 6
