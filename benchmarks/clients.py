@@ -28,12 +28,18 @@ class _Exchange(asyncio.Protocol):
         self._is_complete: Callable[[bytearray], bool] = _never
         self._waiting: asyncio.Future[bytes] | None = None
         self._transport: asyncio.Transport
+        self._port = 0
         self.received_at = 0.0
 
     @classmethod
     async def connect(cls, port: int) -> Self:
-        _, protocol = await asyncio.get_running_loop().create_connection(cls, HOST, port)
-        return protocol
+        client = cls()
+        await client._open(port)
+        return client
+
+    async def _open(self, port: int) -> None:
+        self._port = port
+        await asyncio.get_running_loop().create_connection(lambda: self, HOST, port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -58,6 +64,8 @@ class _Exchange(asyncio.Protocol):
 
     async def _answer(self, request: bytes, is_complete: Callable[[bytearray], bool]) -> bytes:
         """Send, and return everything up to the end of the answer."""
+        if self._transport.is_closing():
+            raise Refused(f"the connection was closed after {bytes(self._buffer[:200])!r}")
         self._is_complete = is_complete
         self._waiting = asyncio.get_running_loop().create_future()
         if request:
@@ -164,7 +172,12 @@ class Http(_Exchange):
         return head.encode() + b"\r\n" + content
 
     async def send(self, request: bytes) -> bytes:
-        """The body of the answer to prepared bytes. Raises Refused unless the status is 2xx."""
+        """The body of the answer to prepared bytes, on a new connection where the old one idled for too long.
+
+        Raises Refused unless the status is 2xx.
+        """
+        if self._transport.is_closing():
+            await self._open(self._port)
         answer = await self._answer(request, _is_whole_answer)
         head, _, body = answer.partition(b"\r\n\r\n")
         if not answer.startswith(b"HTTP/1.1 2"):
