@@ -169,6 +169,13 @@ def settings() -> None:
         print(f"| `POSTGATE_{name.upper()}` | {shown} | {field.description} |")
 
 
+@app.command()
+def seal() -> None:
+    """Seal all credentials with the newest master key: the last line of the key file, or last word of the setting."""
+    count = asyncio.run(_with_services(lambda services: services.accounts.seal_anew()))
+    print(f"{count} accounts sealed anew")
+
+
 tokens = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
 mailboxes = typer.Typer(help="Accounts whose mail lives here.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
