@@ -16,7 +16,7 @@ from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFou
 from app.mail.delta import Delta, Known, Location
 from app.mail.filter import Filter
 from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId
-from app.mailstore.changes import Applied, DeltaWriter
+from app.mailstore.changes import Applied, write_delta
 from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
 from app.mailstore.search import condition_of
 
@@ -206,12 +206,12 @@ class Index:
         before, kind = row
         await _check_fence(transaction, account_id, fence)
         delta = await decide(transaction)
-        writer = DeltaWriter(transaction, account_id, before, is_origin=kind == AccountKind.EMBEDDED)
-        await writer.write(delta)
-        if writer.applied.seq != before:
-            await transaction.execute(_ADVANCE, account_id=account_id, seq=writer.applied.seq)
+        is_origin = kind == AccountKind.EMBEDDED
+        written = await write_delta(transaction, account_id, before, delta, is_origin=is_origin)
+        if written.seq != before:
+            await transaction.execute(_ADVANCE, account_id=account_id, seq=written.seq)
         faults.point("index.before_commit")
-        return writer.applied
+        return written
 
     # ---- mailboxes
 

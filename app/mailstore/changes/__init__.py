@@ -1,0 +1,67 @@
+"""Writes a Delta: rows, counts and events of one transaction, under the account's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from app.db.session import Transaction
+from app.mail.delta import Delta
+from app.mail.types import AccountId
+from app.mailstore.changes.arrivals import Arrivals
+from app.mailstore.changes.ledger import Applied, Ledger
+from app.mailstore.changes.mailboxes import MailboxChanges
+from app.mailstore.changes.messages import MessageChanges
+
+__all__ = ["Applied", "write_delta"]
+
+F = TypeVar("F")
+
+
+async def write_delta(
+    transaction: Transaction, account_id: AccountId, seq: int, delta: Delta, *, is_origin: bool
+) -> Applied:
+    """Apply the facts of a Delta, one kind after another. `seq` is the number of the account's last event.
+
+    `is_origin`: this index is where the mail lives, so it numbers messages itself.
+    """
+    ledger = Ledger(transaction, account_id, seq, is_origin=is_origin)
+    mailboxes, messages = MailboxChanges(ledger), MessageChanges(ledger)
+    if is_origin:
+        delta = _without_done(delta)
+    await _each(mailboxes.find, delta.mailboxes_found)
+    await _each(mailboxes.rename, delta.mailboxes_renamed)
+    await _each(mailboxes.reset, delta.mailboxes_reset)
+    await _each(mailboxes.set, delta.mailboxes_set)
+    await _each(messages.move, delta.moved)
+    await _each(messages.copy, delta.copied)
+    await Arrivals(ledger).arrive(delta.arrived)
+    await messages.flag(delta.flagged)
+    await messages.remove(delta.removed)
+    await _each(messages.preview, delta.previewed)
+    await _each(mailboxes.count, delta.mailboxes_counted)
+    await _each(mailboxes.delete, delta.mailboxes_deleted)
+    for note in delta.notes:
+        ledger.event(note.type, note.subject, note.facts)
+    await ledger.close()
+    return ledger.applied
+
+
+async def _each(apply: Callable[[F], Awaitable[None]], facts: Iterable[F]) -> None:
+    for fact in facts:
+        await apply(fact)
+
+
+def _without_done(delta: Delta) -> Delta:
+    """What an index that is the origin has yet to do: it numbers itself, so a numbered fact tells what it did already.
+
+    Doing it again could bring back, under its old number, what was removed since.
+    """
+    return replace(
+        delta,
+        mailboxes_found=tuple(one for one in delta.mailboxes_found if not one.uid_validity),
+        moved=tuple(one for one in delta.moved if not one.target.uid),
+        copied=tuple(one for one in delta.copied if not one.target.uid),
+        arrived=tuple(one for one in delta.arrived if not one.uid),
+    )

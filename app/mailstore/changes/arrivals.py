@@ -1,0 +1,122 @@
+"""Messages that arrive: a row, a thread and, unless a first sync found them, an event each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import BindParameter, bindparam, insert, select
+
+from app.db.session import Statement, insert_or, is_one_of, json_list
+from app.db.tables import DETAIL, MESSAGE, THREAD_LINK
+from app.mail.delta import Arrived, Location
+from app.mail.identifiers import new_id
+from app.mail.types import MailboxId, MessageId, ThreadId
+from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.rows import detail_values, message_values
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+ADD_MESSAGE: Statement = insert(MESSAGE)
+ADD_DETAIL: Statement = insert(DETAIL)
+_UIDS: Statement = select(MESSAGE.c.uid).where(
+    MESSAGE.c.account_id == _ACCOUNT,
+    MESSAGE.c.mailbox_id == bindparam("mailbox_id"),
+    is_one_of(MESSAGE.c.uid, bindparam("uids")),
+)
+_LINKS: Statement = select(THREAD_LINK.c.message_id_header, THREAD_LINK.c.thread_id).where(
+    THREAD_LINK.c.account_id == _ACCOUNT, is_one_of(THREAD_LINK.c.message_id_header, bindparam("headers"))
+)
+_ADD_LINK: Statement = insert_or(THREAD_LINK).on_conflict_do_nothing()
+
+REFERENCES_LIMIT = 50
+"""How many of a message's references take part in threading: its nearest ancestors."""
+HEADER_LIMIT = 500
+"""Characters of a Message-ID that count."""
+
+
+class Arrivals:
+    """Applies arrivals."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def arrive(self, arrived: Sequence[Arrived]) -> None:
+        fresh = await self._unknown(arrived)
+        if not fresh:
+            return
+        threads = await self._threads(fresh)
+        messages, details = [], []
+        for one, thread_id in zip(fresh, threads, strict=True):
+            mailbox = await self._ledger.mailbox(one.mailbox_id)
+            if mailbox is None or one.uid_validity not in (None, mailbox.uid_validity):
+                continue
+            message_id = MessageId(new_id("msg"))
+            values = message_values(self._ledger.account_id, message_id, thread_id, one)
+            values["uid"] = self._ledger.number(mailbox, one.uid)
+            location = Location(mailbox.id, values["uid"])
+            self._announce(mailbox, one, values, location)
+            messages.append(values)
+            details.append(detail_values(self._ledger.account_id, message_id, one))
+            self._ledger.applied.message_ids[location] = message_id
+        await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
+        await self._ledger.tx.execute_many(ADD_DETAIL, details)
+
+    def _announce(self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location) -> None:
+        if one.is_announced:
+            facts = {"mailbox_id": mailbox.id, "message": orjson.Fragment(values["summary"])}
+            self._ledger.event("message.created", values["id"], facts, at=location)
+            self._ledger.entered(mailbox, one.flags)
+        values["version"] = self._ledger.seq
+        values["modseq"] = one.modseq or self._ledger.seq
+
+    async def _unknown(self, arrived: Sequence[Arrived]) -> list[Arrived]:
+        """Those that have no row yet. What is numbered here is always new."""
+        by_mailbox: dict[MailboxId, list[int]] = {}
+        for one in arrived:
+            if one.uid:
+                by_mailbox.setdefault(one.mailbox_id, []).append(one.uid)
+        known: set[tuple[str, int]] = set()
+        for mailbox_id, uids in by_mailbox.items():
+            rows = await self._ledger.tx.rows(
+                _UIDS, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(uids)
+            )
+            known |= {(mailbox_id, row[0]) for row in rows}
+        fresh: list[Arrived] = []
+        for one in arrived:
+            if (one.mailbox_id, one.uid) in known:
+                continue
+            fresh.append(one)
+            if one.uid:
+                known.add((one.mailbox_id, one.uid))
+        return fresh
+
+    async def _threads(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
+        """A thread for each: that of a message it names or is named by, else a new one."""
+        related = [_related(one) for one in arrived]
+        headers = list({header for one in related for header in one})
+        links: dict[str, ThreadId] = {}
+        if headers:
+            rows = await self._ledger.tx.rows(_LINKS, account_id=self._ledger.account_id, headers=json_list(headers))
+            links = {row[0]: ThreadId(row[1]) for row in rows}
+        threads, fresh = [], []
+        for one in related:
+            thread = next((links[header] for header in one if header in links), None) or ThreadId(new_id("thr"))
+            for header in one:
+                if header not in links:
+                    links[header] = thread
+                    fresh.append(
+                        {"account_id": self._ledger.account_id, "message_id_header": header, "thread_id": thread}
+                    )
+            threads.append(thread)
+        if fresh:
+            await self._ledger.tx.execute_many(_ADD_LINK, fresh)
+        return threads
+
+
+def _related(one: Arrived) -> list[str]:
+    """The Message-IDs that tie a message to its thread: its own, then its ancestors, nearest first."""
+    overview = one.overview
+    own = [overview.message_id_header] if overview.message_id_header else []
+    ancestors = [*reversed(overview.references[-REFERENCES_LIMIT:]), *overview.in_reply_to[:REFERENCES_LIMIT]]
+    return list(dict.fromkeys(header[:HEADER_LIMIT] for header in [*own, *ancestors]))

@@ -1,0 +1,189 @@
+"""What one change of an account's mail shares: its transaction, the numbers, the mailboxes it touches, its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, select, update
+
+from app.db.session import Statement, Transaction
+from app.db.tables import MAILBOX
+from app.mail.delta import Location
+from app.mail.identifiers import now_ms
+from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId
+from app.mailstore.log import ADD_EVENTS, event_values
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_MAILBOX: Statement = select(
+    MAILBOX.c.id,
+    MAILBOX.c.origin_name,
+    MAILBOX.c.path,
+    MAILBOX.c.role,
+    MAILBOX.c.uid_validity,
+    MAILBOX.c.uid_next,
+    MAILBOX.c.highest_modseq,
+    MAILBOX.c.total,
+    MAILBOX.c.unread,
+    MAILBOX.c.is_subscribed,
+    MAILBOX.c.is_selectable,
+    MAILBOX.c.is_complete,
+    MAILBOX.c.delimiter,
+).where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
+_SAVE_MAILBOX: Statement = (
+    update(MAILBOX)
+    .where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("key"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "origin_name",
+                "path",
+                "role",
+                "uid_validity",
+                "uid_next",
+                "highest_modseq",
+                "total",
+                "unread",
+                "is_subscribed",
+                "is_selectable",
+                "is_complete",
+                "changed_seq",
+            )
+        }
+    )
+)
+
+
+@dataclass(slots=True)
+class MailboxState:
+    """A mailbox while it changes; saved at the end."""
+
+    id: MailboxId
+    origin_name: str
+    path: str
+    role: str | None
+    uid_validity: int
+    uid_next: int
+    highest_modseq: int
+    total: int
+    unread: int
+    is_subscribed: bool
+    is_selectable: bool
+    is_complete: bool
+    delimiter: str | None
+    is_changed: bool = False
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of a Delta: the account's last event number, and the ids of what it named by location."""
+
+    seq: int = 0
+    mailbox_ids: dict[str, MailboxId] = field(default_factory=dict)
+    """By origin name: the mailboxes found."""
+    message_ids: dict[Location, MessageId] = field(default_factory=dict)
+    """Arrived, copied and moved messages by where they are now."""
+    copies: dict[Location, Location] = field(default_factory=dict)
+    """Source → target of what was copied or moved."""
+    seq_before: int = 0
+    """The account's last event number before: the events of this change are those after it, up to `seq`."""
+
+
+class Ledger:
+    """Kept while a Delta is written; `close` saves what it holds.
+
+    `is_origin`: this index is where the mail lives, so it numbers messages itself and keeps UIDNEXT and HIGHESTMODSEQ.
+    """
+
+    def __init__(self, transaction: Transaction, account_id: AccountId, seq: int, *, is_origin: bool) -> None:
+        self.tx = transaction
+        self.account_id = account_id
+        self.is_origin = is_origin
+        self.seq = seq
+        self.at_ms = now_ms()
+        self.mailboxes: dict[str, MailboxState | None] = {}
+        self.applied = Applied(seq, seq_before=seq)
+        self._events: list[dict[str, Any]] = []
+
+    async def close(self) -> None:
+        """Write the mailboxes that changed, and the events."""
+        for mailbox in self.mailboxes.values():
+            if mailbox is not None and mailbox.is_changed:
+                await self.save(mailbox)
+        if self._events:
+            await self.tx.execute_many(ADD_EVENTS, self._events)
+        self.applied.seq = self.seq
+
+    def event(
+        self,
+        type_: str,
+        subject: str,
+        data: Mapping[str, object],
+        *,
+        at: Location | None = None,
+        to: Location | None = None,
+    ) -> int:
+        """Log an event; its number."""
+        self.seq += 1
+        values = event_values(
+            self.account_id,
+            self.seq,
+            self.at_ms,
+            type_,
+            subject,
+            data,
+            mailbox_id=at.mailbox_id if at else None,
+            uid=at.uid if at else None,
+            target=(to.mailbox_id, to.uid) if to else None,
+        )
+        self._events.append(values)
+        return self.seq
+
+    async def mailbox(self, id_: MailboxId) -> MailboxState | None:
+        if id_ not in self.mailboxes:
+            row = await self.tx.row(_MAILBOX, account_id=self.account_id, mailbox_id=id_)
+            self.mailboxes[id_] = None if row is None else MailboxState(*row)
+        return self.mailboxes[id_]
+
+    async def save(self, mailbox: MailboxState) -> None:
+        await self.tx.execute(
+            _SAVE_MAILBOX,
+            account_id=self.account_id,
+            key=mailbox.id,
+            origin_name=mailbox.origin_name,
+            path=mailbox.path,
+            role=mailbox.role,
+            uid_validity=mailbox.uid_validity,
+            uid_next=mailbox.uid_next,
+            highest_modseq=mailbox.highest_modseq,
+            total=max(0, mailbox.total),
+            unread=max(0, mailbox.unread),
+            is_subscribed=bool(mailbox.is_subscribed),
+            is_selectable=bool(mailbox.is_selectable),
+            is_complete=bool(mailbox.is_complete),
+            changed_seq=self.seq,
+        )
+
+    def number(self, mailbox: MailboxState, uid: int) -> int:
+        """The UID of a message that comes into a mailbox."""
+        if uid == 0:
+            uid = mailbox.uid_next
+        if self.is_origin:
+            mailbox.uid_next = max(mailbox.uid_next, uid + 1)
+        return uid
+
+    def entered(self, mailbox: MailboxState, flags: Flags, count: int = 1) -> None:
+        mailbox.total += count
+        if SEEN not in flags:
+            mailbox.unread += count
+        self.touched(mailbox)
+
+    def left(self, mailbox: MailboxState, flags: Flags) -> None:
+        self.entered(mailbox, flags, -1)
+
+    def touched(self, mailbox: MailboxState) -> None:
+        mailbox.is_changed = True
+        if self.is_origin:
+            mailbox.highest_modseq = self.seq

@@ -1,0 +1,183 @@
+"""What a Delta says of mailboxes: found, renamed, reset, set, counted, deleted."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, insert, select, update
+
+from app.db.session import Statement
+from app.db.tables import ACCOUNT, DETAIL, MAILBOX, MESSAGE
+from app.mail.delta import (
+    Location,
+    MailboxCounted,
+    MailboxDeleted,
+    MailboxFound,
+    MailboxRenamed,
+    MailboxReset,
+    MailboxSet,
+)
+from app.mail.identifiers import new_id
+from app.mail.types import SEEN, MailboxId
+from app.mailstore.changes.ledger import Ledger, MailboxState
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+
+_NEXT_VALIDITY: Statement = (
+    update(ACCOUNT)
+    .where(ACCOUNT.c.id == _ACCOUNT)
+    .values(
+        last_uid_validity=case(
+            (ACCOUNT.c.last_uid_validity >= bindparam("now", type_=BigInteger), ACCOUNT.c.last_uid_validity + 1),
+            else_=bindparam("now", type_=BigInteger),
+        )
+    )
+    .returning(ACCOUNT.c.last_uid_validity)
+)
+_MAILBOX_BY_NAME: Statement = select(MAILBOX.c.id).where(
+    MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.origin_name == bindparam("origin_name")
+)
+_ADD_MAILBOX: Statement = insert(MAILBOX)
+_DROP_MAILBOX: Statement = delete(MAILBOX).where(
+    MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id")
+)
+_DROP_ALL_DETAILS: Statement = delete(DETAIL).where(
+    DETAIL.c.account_id == _ACCOUNT,
+    DETAIL.c.id.in_(select(MESSAGE.c.id).where(*_MESSAGES_IN)),
+)
+_DROP_ALL_MESSAGES: Statement = delete(MESSAGE).where(*_MESSAGES_IN)
+_COUNTS: Statement = select(MESSAGE.c.flags).where(*_MESSAGES_IN)
+
+
+class MailboxChanges:
+    """Applies facts about mailboxes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def find(self, found: MailboxFound) -> None:
+        row = await self._ledger.tx.row(
+            _MAILBOX_BY_NAME, account_id=self._ledger.account_id, origin_name=found.origin_name
+        )
+        if row is not None:
+            await self._refresh(MailboxId(row[0]), found)
+            return
+        uid_validity = found.uid_validity or await self._new_uid_validity()
+        id_ = MailboxId(new_id("mbx"))
+        mailbox = MailboxState(
+            id_,
+            found.origin_name,
+            found.path,
+            found.role,
+            uid_validity,
+            1,
+            self._ledger.seq + 1 if self._ledger.is_origin else 0,
+            0,
+            0,
+            found.is_subscribed,
+            found.is_selectable,
+            self._ledger.is_origin,
+            found.delimiter,
+        )
+        self._ledger.mailboxes[id_] = mailbox
+        self._ledger.applied.mailbox_ids[found.origin_name] = id_
+        self._announce("mailbox.created", mailbox)
+        values = {name: getattr(mailbox, name) for name in MailboxState.__slots__ if name != "is_changed"}
+        await self._ledger.tx.execute(
+            _ADD_MAILBOX,
+            **{**values, "account_id": self._ledger.account_id, "recent_from_uid": 1, "changed_seq": self._ledger.seq},
+        )
+
+    async def _new_uid_validity(self) -> int:
+        """The time in seconds, or one more than the last: unique within the account for ever, growing, 32 bits."""
+        row = await self._ledger.tx.row(
+            _NEXT_VALIDITY, account_id=self._ledger.account_id, now=self._ledger.at_ms // 1000
+        )
+        assert row is not None
+        return int(row[0])
+
+    async def _refresh(self, id_: MailboxId, found: MailboxFound) -> None:
+        mailbox = await self._ledger.mailbox(id_)
+        assert mailbox is not None
+        self._ledger.applied.mailbox_ids[found.origin_name] = id_
+        before = (mailbox.path, mailbox.role, bool(mailbox.is_subscribed), bool(mailbox.is_selectable))
+        role = found.role if found.role is not None else mailbox.role
+        if before != (found.path, role, found.is_subscribed, found.is_selectable):
+            mailbox.path, mailbox.role = found.path, role
+            mailbox.is_subscribed, mailbox.is_selectable = found.is_subscribed, found.is_selectable
+            self._announce_change(mailbox)
+
+    async def rename(self, renamed: MailboxRenamed) -> None:
+        mailbox = await self._ledger.mailbox(renamed.mailbox_id)
+        if mailbox is None or mailbox.origin_name == renamed.origin_name:
+            return
+        mailbox.path, mailbox.origin_name = renamed.path, renamed.origin_name
+        self._announce_change(mailbox)
+        await self._ledger.save(mailbox)  # at once: another of this Delta may take the old name
+
+    async def set(self, wanted: MailboxSet) -> None:
+        mailbox = await self._ledger.mailbox(wanted.mailbox_id)
+        if mailbox is None:
+            return
+        subscribed = bool(mailbox.is_subscribed) if wanted.is_subscribed is None else wanted.is_subscribed
+        role = None if wanted.is_role_cleared else wanted.role or mailbox.role
+        if (subscribed, role) != (bool(mailbox.is_subscribed), mailbox.role):
+            mailbox.is_subscribed, mailbox.role = subscribed, role
+            self._announce_change(mailbox)
+
+    async def count(self, counted: MailboxCounted) -> None:
+        mailbox = await self._ledger.mailbox(counted.mailbox_id)
+        if mailbox is None:
+            return
+        for name in ("uid_next", "highest_modseq"):
+            value = getattr(counted, name)
+            if value is not None:
+                setattr(mailbox, name, value)
+        if counted.is_complete is not None:
+            mailbox.is_complete = counted.is_complete
+        if counted.is_complete:  # counted once; from then on each change counts itself
+            rows = await self._ledger.tx.rows(_COUNTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+            mailbox.total = len(rows)
+            mailbox.unread = sum(SEEN not in row[0].split(" ") for row in rows)
+        elif not mailbox.is_complete:
+            mailbox.total = mailbox.total if counted.total is None else counted.total
+            mailbox.unread = mailbox.unread if counted.unread is None else counted.unread
+        mailbox.is_changed = True
+
+    async def reset(self, reset: MailboxReset) -> None:
+        mailbox = await self._ledger.mailbox(reset.mailbox_id)
+        if mailbox is None or mailbox.uid_validity == reset.uid_validity:
+            return
+        await self._drop_all(mailbox)
+        mailbox.uid_validity, mailbox.uid_next, mailbox.highest_modseq = reset.uid_validity, 1, 0
+        mailbox.total = mailbox.unread = 0
+        mailbox.is_complete = False
+        mailbox.is_changed = True
+        self._announce("mailbox.reset", mailbox)
+
+    async def delete(self, gone: MailboxDeleted) -> None:
+        mailbox = await self._ledger.mailbox(gone.mailbox_id)
+        if mailbox is None:
+            return
+        await self._drop_all(mailbox)
+        await self._ledger.tx.execute(_DROP_MAILBOX, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+        self._ledger.mailboxes[mailbox.id] = None
+        self._announce("mailbox.deleted", mailbox)
+
+    async def _drop_all(self, mailbox: MailboxState) -> None:
+        await self._ledger.tx.execute(_DROP_ALL_DETAILS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+        await self._ledger.tx.execute(_DROP_ALL_MESSAGES, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+
+    def _announce_change(self, mailbox: MailboxState) -> None:
+        mailbox.is_changed = True
+        self._announce("mailbox.updated", mailbox)
+
+    def _announce(self, type_: str, mailbox: MailboxState) -> None:
+        facts = {
+            "mailbox_id": mailbox.id,
+            "path": mailbox.path,
+            "name": mailbox.path.rpartition("/")[2],
+            "role": mailbox.role,
+            "is_subscribed": bool(mailbox.is_subscribed),
+            "uid_validity": mailbox.uid_validity,
+        }
+        self._ledger.event(type_, mailbox.id, facts, at=Location(mailbox.id, 0))

@@ -1,0 +1,210 @@
+"""What a Delta says of messages that are here: moved, copied, flagged, removed, previewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+from sqlalchemy import BindParameter, bindparam, delete, select, update
+
+from app.db.session import Row, Statement, is_one_of, json_list
+from app.db.tables import DETAIL, MESSAGE
+from app.mail.delta import Copied, Flagged, Location, Moved, Previewed, Reason, Removed
+from app.mail.identifiers import new_id
+from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
+from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
+from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.rows import flags_of, flags_to_text, patched
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+
+_BRIEF = (
+    MESSAGE.c.id, MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq, MESSAGE.c.version, MESSAGE.c.summary,
+)  # fmt: skip
+_BRIEFS: Statement = select(*_BRIEF).where(*_MESSAGES_IN, is_one_of(MESSAGE.c.uid, bindparam("uids")))
+_BRIEF_ONE: Statement = select(*_BRIEF).where(*_MESSAGES_IN, MESSAGE.c.uid == bindparam("uid"))
+_WHOLE: Statement = select(MESSAGE).where(*_MESSAGES_IN, MESSAGE.c.uid == bindparam("uid"))
+_WHOLE_DETAIL: Statement = select(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, DETAIL.c.id == bindparam("message_id"))
+_MESSAGE_COLUMNS = tuple(column.name for column in MESSAGE.columns)
+_DETAIL_COLUMNS = tuple(column.name for column in DETAIL.columns)
+
+
+def _set(*names: str) -> Statement:
+    return (
+        update(MESSAGE)
+        .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
+        .values({name: bindparam(name) for name in names})
+    )
+
+
+_SET_FLAGS = _set("flags", "modseq", "version", "summary")
+_SET_MODSEQ = _set("modseq")
+_SET_PREVIEW = _set("preview", "summary")
+_SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary")
+_DROP_MESSAGES: Statement = delete(MESSAGE).where(
+    MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids"))
+)
+_DROP_DETAILS: Statement = delete(DETAIL).where(
+    DETAIL.c.account_id == _ACCOUNT, is_one_of(DETAIL.c.id, bindparam("ids"))
+)
+
+
+class MessageChanges:
+    """Applies facts about messages that have rows."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def move(self, moved: Moved) -> None:
+        source = await self._ledger.mailbox(moved.source.mailbox_id)
+        target = await self._ledger.mailbox(moved.target.mailbox_id)
+        rows = await self._briefs(moved.source.mailbox_id, [moved.source.uid])
+        if source is None or target is None or not rows:
+            return
+        id_, _, flags_text, modseq, _, summary = rows[moved.source.uid]
+        flags = flags_of(flags_text)
+        uid = moved.target.uid
+        if uid:
+            await self._merge(Location(target.id, uid))
+        uid = self._ledger.number(target, uid)
+        location = Location(target.id, uid)
+        facts = {"message_id": id_, "from": [source.id], "to": [target.id]}
+        seq = self._ledger.event("message.moved", id_, facts, at=moved.source, to=location)
+        await self._ledger.tx.execute(
+            _SET_PLACE,
+            account_id=self._ledger.account_id,
+            key=id_,
+            mailbox_id=target.id,
+            uid=uid,
+            modseq=moved.modseq or (seq if self._ledger.is_origin else modseq),
+            version=seq,
+            summary=patched(summary, mailbox_ids=[target.id]),
+        )
+        self._ledger.left(source, flags)
+        self._ledger.entered(target, flags)
+        self._ledger.applied.message_ids[location] = id_
+        self._ledger.applied.copies[moved.source] = location
+
+    async def _merge(self, at: Location) -> None:
+        """Make way for a moved message whose arrival was seen before the move: that row ends here."""
+        rows = await self._briefs(at.mailbox_id, [at.uid])
+        if rows:
+            await self._drop(at.mailbox_id, rows.values(), Reason.MERGED)
+
+    async def copy(self, copied: Copied) -> None:
+        target = await self._ledger.mailbox(copied.target.mailbox_id)
+        row = await self._ledger.tx.row(
+            _WHOLE, account_id=self._ledger.account_id, mailbox_id=copied.source.mailbox_id, uid=copied.source.uid
+        )
+        if target is None or row is None:
+            return
+        if copied.target.uid and await self._briefs(target.id, [copied.target.uid]):
+            self._ledger.applied.copies[copied.source] = copied.target  # the watcher was quicker
+            return
+        values = dict(zip(_MESSAGE_COLUMNS, row, strict=True))
+        source_id, id_ = values["id"], MessageId(new_id("msg"))
+        uid = self._ledger.number(target, copied.target.uid)
+        location = Location(target.id, uid)
+        summary = patched(values["summary"], id=id_, mailbox_ids=[target.id])
+        facts = {"mailbox_id": target.id, "message": orjson.Fragment(summary)}
+        seq = self._ledger.event("message.created", id_, facts, at=location)
+        values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
+        values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
+        values["has_attachments"] = bool(values["has_attachments"])
+        await self._ledger.tx.execute(ADD_MESSAGE, **values)
+        detail = await self._ledger.tx.row(_WHOLE_DETAIL, account_id=self._ledger.account_id, message_id=source_id)
+        if detail is not None:
+            await self._ledger.tx.execute(ADD_DETAIL, **{**dict(zip(_DETAIL_COLUMNS, detail, strict=True)), "id": id_})
+        self._ledger.entered(target, flags_of(values["flags"]))
+        self._ledger.applied.message_ids[location] = id_
+        self._ledger.applied.copies[copied.source] = location
+
+    async def flag(self, flagged: Sequence[Flagged]) -> None:
+        by_mailbox: dict[MailboxId, list[Flagged]] = {}
+        for one in flagged:
+            by_mailbox.setdefault(one.location.mailbox_id, []).append(one)
+        for mailbox_id, changes in by_mailbox.items():
+            mailbox = await self._ledger.mailbox(mailbox_id)
+            if mailbox is None:
+                continue
+            rows = await self._briefs(mailbox_id, [one.location.uid for one in changes])
+            for one in changes:
+                if one.location.uid in rows:
+                    await self._flag_one(mailbox, one, rows[one.location.uid])
+
+    async def _flag_one(self, mailbox: MailboxState, change: Flagged, row: Row) -> None:
+        id_, _, flags_text, modseq, _, summary = row
+        if change.modseq and change.modseq < modseq:
+            return
+        before = flags_of(flags_text)
+        if before == change.flags:
+            if change.modseq > modseq:
+                await self._ledger.tx.execute(
+                    _SET_MODSEQ, account_id=self._ledger.account_id, key=id_, modseq=change.modseq
+                )
+            return
+        keywords = keywords_of(change.flags)
+        facts = {"mailbox_id": mailbox.id, "message_id": id_, "changed": ["keywords"], "keywords": keywords}
+        seq = self._ledger.event("message.updated", id_, facts, at=change.location)
+        await self._ledger.tx.execute(
+            _SET_FLAGS,
+            account_id=self._ledger.account_id,
+            key=id_,
+            flags=flags_to_text(change.flags),
+            modseq=change.modseq or (seq if self._ledger.is_origin else modseq),
+            version=seq,
+            summary=patched(summary, keywords=keywords),
+        )
+        mailbox.unread += (SEEN not in change.flags) - (SEEN not in before)
+        self._ledger.touched(mailbox)
+
+    async def remove(self, removed: Sequence[Removed]) -> None:
+        groups: dict[tuple[MailboxId, Reason], list[int]] = {}
+        for one in removed:
+            groups.setdefault((one.location.mailbox_id, one.reason), []).append(one.location.uid)
+        for (mailbox_id, reason), uids in groups.items():
+            rows = await self._briefs(mailbox_id, uids)
+            if rows:
+                await self._drop(mailbox_id, [rows[uid] for uid in sorted(rows)], reason)
+
+    async def _drop(self, mailbox_id: MailboxId, rows: Iterable[Row], reason: Reason) -> None:
+        mailbox = await self._ledger.mailbox(mailbox_id)
+        if mailbox is None:
+            return
+        ids = []
+        for id_, uid, flags, *_ in rows:
+            facts = {
+                "message_id": id_,
+                "mailbox_id": mailbox_id,
+                "uid": uid,
+                "uid_validity": mailbox.uid_validity,
+                "reason": reason,
+            }
+            self._ledger.event("message.deleted", id_, facts, at=Location(mailbox_id, uid))
+            self._ledger.left(mailbox, flags_of(flags))
+            ids.append(id_)
+        await self._ledger.tx.execute(_DROP_MESSAGES, account_id=self._ledger.account_id, ids=json_list(ids))
+        await self._ledger.tx.execute(_DROP_DETAILS, account_id=self._ledger.account_id, ids=json_list(ids))
+
+    async def preview(self, previewed: Previewed) -> None:
+        rows = await self._briefs(previewed.location.mailbox_id, [previewed.location.uid])
+        for row in rows.values():
+            await self._ledger.tx.execute(
+                _SET_PREVIEW,
+                account_id=self._ledger.account_id,
+                key=row[0],
+                preview=previewed.preview,
+                summary=patched(row[5], preview=previewed.preview),
+            )
+
+    async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Row]:
+        if len(uids) == 1:
+            row = await self._ledger.tx.row(
+                _BRIEF_ONE, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uid=uids[0]
+            )
+            return {} if row is None else {row[1]: row}
+        rows = await self._ledger.tx.rows(
+            _BRIEFS, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
+        )
+        return {row[1]: row for row in rows}
