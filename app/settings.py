@@ -46,10 +46,13 @@ class Settings(BaseSettings):
     tls_ca_file: Path | None = Field(
         None, description="PEM file of certificate authorities to trust beside the system's, when we are the client."
     )
-    master_key: SecretStr | None = Field(None, description="32 bytes in base64: encrypts credentials at rest.")
+    master_key: SecretStr | None = Field(
+        None,
+        description="32 bytes in base64: encrypts credentials at rest; several, separated by spaces, the newest last.",
+    )
     master_key_file: Path | None = Field(
         None,
-        description="File that holds the master key; unset: master.key in the data directory, made on first start.",
+        description="File that holds it, several one a line; unset: master.key in the data directory, made on first start.",
     )
     net_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="Networks (CIDR, separated by commas) that remote accounts may reach besides public ones."
