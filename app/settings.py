@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     )
     master_key_file: Path | None = Field(
         None,
-        description="File that holds it, several one a line; unset: master.key in the data directory, made on first start.",
+        description="A file with it, or several, one a line; unset: master.key in the data directory, made at first.",
     )
     net_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="Networks (CIDR, separated by commas) that remote accounts may reach besides public ones."
