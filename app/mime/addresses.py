@@ -26,14 +26,14 @@ _TOKEN = re.compile(
     r"(?P<space>[\x00-\x20\x7f]++)"
     r"|(?P<word>=\?[^?\s]++\?[bBqQ]\?[^?\s]*+\?=)"
     rf"|(?P<atom>{_PLAIN})"
-    r'|"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)\\?"?'
+    r'|"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*)\\?"?'
     r"|(?P<literal>\[[^\[\]\\]*+\])"
     r"|(?P<special>.)",
     re.DOTALL,
 )
 _COMMENT_MARK = re.compile(r"[()]|\\.?", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_DOT_ATOM = re.compile(r"[^\x00-\x20\"(),:;<>@\[\]\\.\x7f]++(?:\.[^\x00-\x20\"(),:;<>@\[\]\\.\x7f]++)*+")
+_DOT_ATOM = re.compile(r"[^\x00-\x20\"(),:;<>@\[\]\\.\x7f]++(?:\.[^\x00-\x20\"(),:;<>@\[\]\\.\x7f]++)*")
 
 Token = tuple[str, str]
 """(kind, text): atom, quoted, literal, comment or special; text without quotes and escapes."""

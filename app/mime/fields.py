@@ -15,7 +15,7 @@ MAX_FIELDS = 10_000
 Fields = list[tuple[str, bytes]]
 """(lower-case name, raw value) in order of appearance."""
 
-_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)", re.MULTILINE)
 _FOLD = re.compile(rb"[\r\n]+")
 
 

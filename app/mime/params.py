@@ -17,7 +17,7 @@ MAX_VALUE_CHARS = 64 * 1024
 
 _ATOM = r"[!#$%&'*+.^_`|~{}0-9A-Za-z-]++"
 _MEDIA_TYPE = re.compile(rf"\s*+({_ATOM})\s*+(?:/\s*+({_ATOM}))?")
-_PARAM = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)\\?"?|([^;]*+))', re.DOTALL)
+_PARAM = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*)\\?"?|([^;]*+))', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TRAILING_COMMENT = re.compile(r"(\S++)\s++\(.*\)", re.DOTALL)
 _PIECE = re.compile(r"(.+?)\*(\d{1,6})(\*?)")

@@ -13,7 +13,7 @@ from app.wire.imap.requests import SectionRequest
 CHOSEN_LIMIT_BYTES = 1 << 20
 """How much of a header HEADER.FIELDS looks at."""
 
-_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)", re.MULTILINE)
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*(?:\n|\Z)", re.MULTILINE)
 
 
 def locate(

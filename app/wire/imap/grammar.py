@@ -19,14 +19,14 @@ MAX_NESTING = 120
 _TOKEN = re.compile(
     r"""
       [()]
-    | "[^"\\]*+(?:\\.[^"\\]*+)*+"                                # a quoted string
+    | "[^"\\]*+(?:\\.[^"\\]*+)*"                                # a quoted string
     | (?:BODY|BINARY(?:\.SIZE)?)\[[^][]*\](?:<[0-9]+>)?         # a section, the one atom with spaces and parentheses
     | [^ ()"\t\r\n]+                                            # an atom
     | ".*                                                       # a quoted string without end swallows the rest
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE | re.ASCII,
 )
-_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
