@@ -35,3 +35,13 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
 
     assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+
+
+def test_every_test_that_is_named_for_an_attack_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    written = {
+        match for path in (ROOT / "tests").rglob("*.py") for match in re.findall(r"def (test_\w+)\(", path.read_text())
+    }
+
+    assert len(named) > 50
+    assert named - written == set()
