@@ -11,6 +11,7 @@ WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --extra uvloop --no-install-project
 COPY README.md LICENSE ./
+COPY alembic.ini ./
 COPY alembic ./alembic
 COPY app ./app
 RUN uv sync --frozen --no-dev --extra uvloop

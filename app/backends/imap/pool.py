@@ -8,11 +8,10 @@ account holds none.
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -36,15 +35,6 @@ DRAIN_SECONDS = 5.0
 """How long a command that nobody waits for any more may keep its connection."""
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
-RECONNECT_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-
-
-def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
-    """Seconds to wait before each try to connect that nobody asked for: 0, 1, 2, 4 … 30, spread by a fifth."""
-    for seconds in RECONNECT_SECONDS:
-        yield seconds * jitter(0.8, 1.2)
-    while True:
-        yield RECONNECT_SECONDS[-1] * jitter(0.8, 1.2)
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from app.backends.imap.pool import reconnect_delays
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
+from app.mail.backoff import reconnect_delays
 from app.mail.delta import Delta, MailboxDeleted, Note
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index

@@ -5,9 +5,10 @@ import ssl
 from itertools import islice
 
 import pytest
-from app.backends.imap.pool import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin, Pool, reconnect_delays
+from app.backends.imap.pool import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin, Pool
 from app.backends.imap.session import Session
 from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Unreachable
+from app.mail.backoff import reconnect_delays
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.wire.imap import commands

@@ -1,0 +1,16 @@
+"""How long to wait before trying again what nobody waits for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+RECONNECT_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+    """Seconds to wait before each try to connect that nobody asked for: 0, 1, 2, 4 … 30, spread by a fifth."""
+    for seconds in RECONNECT_SECONDS:
+        yield seconds * jitter(0.8, 1.2)
+    while True:
+        yield RECONNECT_SECONDS[-1] * jitter(0.8, 1.2)
