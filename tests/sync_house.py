@@ -17,7 +17,7 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
 from app.cluster.bus import listening
 from app.cluster.leases import Leases
-from app.db import directory
+from app.db import directory, syncing
 from app.db.session import Transaction
 from app.errors import AccountNotFound
 from app.mail.backend import MailBackend, Submission
@@ -70,25 +70,32 @@ class Followed:
     house: House
     account_id: AccountId
     backend: MailBackend
+    task: asyncio.Task[None] | None = None
 
     def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
         return AccountSync(self.account_id, self.house.index, self.backend, epoch, Gates(), delays)
 
     async def lease(self) -> int:
-        """A new epoch, as a worker that takes the account has it."""
+        """A new epoch, as a worker that takes the account has it; nobody watches it yet."""
         taken = await Leases(self.house.database, is_alone=True).take([self.account_id], 1)
+
+        async def work(transaction: Transaction) -> None:
+            await syncing.mark_unwatched(transaction, list(taken))
+
+        await self.house.database.write(work)
         return taken[self.account_id]
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow the account during the block."""
-        task = asyncio.create_task(self.sync(await self.lease()).run())
+        self.task = task = asyncio.create_task(self.sync(await self.lease()).run())
         try:
             yield
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            self.task = None
 
     async def state(self) -> tuple[str, str]:
         """(status, sync_status)"""
@@ -104,6 +111,8 @@ class Followed:
         deadline = time.monotonic() + PATIENCE_SECONDS
         with listening(self.house.bus, self.account_id) as waiter:
             while (seen := await look()) != wanted and time.monotonic() < deadline:
+                if self.task is not None and self.task.done():
+                    self.task.result()  # whatever ended it
                 await waiter.wait(0.05)
         assert seen == wanted
 
@@ -119,6 +128,10 @@ class Followed:
 
     async def flags(self, path: str = "INBOX") -> list[Flags]:
         return [one.flags for one in await self.messages(path)]
+
+    async def told(self, prefix: str = "message.") -> list[str]:
+        """Types of the events so far."""
+        return [one.type for one in await self.events(prefix)]
 
     async def ids(self, path: str = "INBOX") -> list[str]:
         return [one.id for one in await self.messages(path)]
