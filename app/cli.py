@@ -77,11 +77,13 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings, when_open: WhenOpen, say_ready: SayReady) -> None:
     from app.api.application import create_api
     from app.runtime import open_runtime
+    from app.runtime.memory import settle
 
     async with open_runtime(settings) as runtime:
         await when_open(runtime)
         application = create_api()
         application.state.services = runtime.services
+        settle()
         await _Server(_http_config(settings, application), runtime.services, say_ready).serve()
 
 

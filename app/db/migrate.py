@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.db.postgres import PostgresDatabase
 from app.db.session import Database
@@ -74,6 +73,8 @@ def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
 
 
 async def _on_postgres(url: str, work: Callable[[Connection], None]) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine  # likewise
+
     engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(work)

@@ -19,17 +19,20 @@ T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 30
 BATCH_LIMIT = 64
 QUEUE_LIMIT = 10_000
+CACHE_KIB = 4096
+LONG_CACHE_KIB = 1024
+"""Page cache of a connection, in KiB. Scans read through the system's cache, which costs no memory of ours."""
 _READER_THREADS = 2
 
 
-def _connect(path: Path, *, is_reader: bool) -> sqlite3.Connection:
+def _connect(path: Path, *, is_reader: bool, cache_kib: int = CACHE_KIB) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
     )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     if is_reader:
         connection.execute("PRAGMA query_only = ON")
     return connection
@@ -134,7 +137,7 @@ class SqliteDatabase:
     def _read_long(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Row]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = _connect(self._path, is_reader=True)
+            connection = self._local.connection = _connect(self._path, is_reader=True, cache_kib=LONG_CACHE_KIB)
         return _run(connection, statement, values).fetchall()
 
     # ---- the writer thread
