@@ -1,0 +1,252 @@
+"""What the sync of an account promises, whatever its origin can tell and however it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
+from app.mail.delta import Delta
+
+from tests.fake_origin import FakeOrigin, Tells
+from tests.house import House, open_house
+from tests.sync_house import Followed, GivenBackends, add_remote_account, supervised
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+@pytest.fixture(params=list(Tells), ids=lambda one: one.value)
+def origin(request: pytest.FixtureRequest) -> FakeOrigin:
+    return FakeOrigin(request.param)
+
+
+@pytest.fixture
+async def followed(house: House, origin: FakeOrigin) -> Followed:
+    return Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+
+
+async def settled(followed: Followed, origin: FakeOrigin) -> None:
+    """Wait until the index is as the origin is."""
+    await followed.until_live()
+    await followed.until(followed.content, origin.content())
+
+
+async def test_what_changes_while_it_is_watched_is_followed(followed: Followed, origin: FakeOrigin) -> None:
+    for number in range(3):
+        origin.add(f"n{number}")
+    async with followed.following():
+        await settled(followed, origin)
+        origin.add("new")
+        origin.flag(1, frozenset({"\\Seen"}))
+        origin.expunge(2)
+        origin.make("Work")
+        origin.add("in it", "Work")
+        await settled(followed, origin)
+
+    assert sorted(await followed.told()) == ["message.created"] * 2 + ["message.deleted", "message.updated"]
+
+
+async def test_what_changed_while_nobody_watched_is_found(followed: Followed, origin: FakeOrigin) -> None:
+    for number in range(3):
+        origin.add(f"n{number}")
+    async with followed.following():
+        await settled(followed, origin)
+    origin.add("new")
+    origin.flag(1, frozenset({"\\Flagged", "\\Seen"}))
+    origin.expunge(2)
+
+    async with followed.following():
+        await settled(followed, origin)
+
+    assert sorted(await followed.told()) == ["message.created", "message.deleted", "message.updated"]
+
+
+async def test_a_moved_message_keeps_its_id_whichever_mailbox_is_heard_of_first(
+    followed: Followed, origin: FakeOrigin
+) -> None:
+    origin.make("Work")
+    origin.add("there")
+    origin.add("back")
+    async with followed.following():
+        await settled(followed, origin)
+        ids = await followed.ids()
+        origin.is_quiet = True
+        origin.move(1, "INBOX", "Work")
+        origin.signal("INBOX")
+        await settled(followed, origin)
+        assert await followed.ids("Work") == ids[:1]
+        origin.move(2, "INBOX", "Work")
+        origin.signal("Work")
+        await followed.until(lambda: followed.ids("Work"), ids)
+        origin.signal("INBOX")
+        await settled(followed, origin)
+
+    assert await followed.told() == ["message.moved"] * 2
+
+
+async def test_a_mailbox_that_seems_empty_is_asked_about_anew_before_anything_is_told(
+    followed: Followed, origin: FakeOrigin
+) -> None:
+    for number in range(80):
+        origin.add(f"n{number}")
+    async with followed.following():
+        await settled(followed, origin)
+        origin.boxes["INBOX"].is_hiding = True
+        origin.flag(1, frozenset({"\\Seen"}))
+        await asyncio.sleep(0.2)
+        origin.boxes["INBOX"].is_hiding = False
+        origin.signal("INBOX")
+        await followed.until(followed.subjects, [f"n{number}" for number in range(80)])
+
+    assert "message.deleted" not in await followed.told()
+
+
+async def test_a_mailbox_that_was_truly_emptied_is(followed: Followed, origin: FakeOrigin) -> None:
+    for number in range(80):
+        origin.add(f"n{number}")
+    async with followed.following():
+        await settled(followed, origin)
+        for uid in range(1, 81):
+            origin.expunge(uid)
+        await settled(followed, origin)
+
+    assert await followed.told() == ["message.deleted"] * 80
+
+
+async def test_a_list_without_inbox_deletes_nothing(followed: Followed, origin: FakeOrigin) -> None:
+    origin.add("kept")
+    async with followed.following():
+        await settled(followed, origin)
+        boxes, origin.boxes = origin.boxes, {}
+        origin.signal("INBOX", "unknown")
+        await followed.until(followed.state, ("unreachable", "down"))
+        origin.boxes = boxes
+        await settled(followed, origin)
+
+    assert await followed.told("mailbox.deleted") == []
+
+
+async def test_a_mailbox_that_cannot_be_opened_holds_up_no_other(followed: Followed, origin: FakeOrigin) -> None:
+    origin.make("Broken")
+    origin.add("lost", "Broken")
+    origin.add("found")
+    origin.boxes["Broken"].is_refusing = True
+    async with followed.following():
+        await followed.until_live()
+        assert await followed.subjects() == ["found"]
+        origin.boxes["Broken"].is_refusing = False
+        origin.make("Other")
+        await followed.until(lambda: followed.subjects("Broken"), ["lost"])
+
+
+@pytest.mark.parametrize("error", [Unreachable("gone"), TimedOut("late")])
+async def test_a_lost_connection_heals_by_itself(
+    followed: Followed, origin: FakeOrigin, error: MailServerError
+) -> None:
+    async with followed.following():
+        await settled(followed, origin)
+        origin.lose(error)
+        await followed.until(followed.state, ("unreachable", "down"))
+        origin.is_quiet = True
+        origin.add("meanwhile")
+        origin.fault = None
+        await settled(followed, origin)
+
+    told = await followed.told("account.")
+    assert told == ["account.connected", "account.disconnected", "account.connected"]
+
+
+async def test_a_refused_login_is_never_tried_again_by_itself(followed: Followed, origin: FakeOrigin) -> None:
+    origin.fault = LoginRefused("no")
+    async with followed.following():
+        await followed.until(followed.state, ("auth_required", "down"))
+        assert followed.task is not None
+        await followed.task
+
+    assert await followed.told("account.") == ["account.auth_required"]
+
+
+async def test_a_message_that_the_api_changed_is_told_once(followed: Followed, origin: FakeOrigin) -> None:
+    origin.add("mine")
+    async with followed.following():
+        await settled(followed, origin)
+        origin.is_quiet = True
+        uid = origin.add("sent")
+        mailbox = await followed.house.mailbox(followed.account_id)
+        (batch,) = [batch async for batch in origin.backend.fetch(mailbox, [uid])]
+        await followed.house.index.apply(followed.account_id, Delta(arrived=tuple(batch)))
+        origin.signal("INBOX")
+        await settled(followed, origin)
+
+    assert await followed.told() == ["message.created"]
+    assert (await followed.house.mailbox(followed.account_id)).total == 2
+
+
+async def test_a_sync_that_is_stopped_anywhere_ends_as_a_fresh_one(followed: Followed, origin: FakeOrigin) -> None:
+    chance = random.Random(7)
+    for number in range(300):
+        origin.add(f"n{number}")
+    origin.make("Work")
+    for step in range(40):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(chance.uniform(0, 0.05)), followed.following():
+                await asyncio.sleep(1)
+        _change_something(origin, chance, step)
+
+    async with followed.following():
+        await settled(followed, origin)
+
+    mailboxes = {one.path: one for one in await followed.house.index.mailboxes(followed.account_id)}
+    assert {path: one.total for path, one in mailboxes.items()} == {
+        name: len(box.messages) for name, box in origin.boxes.items()
+    }
+    assert all(one.is_complete for one in mailboxes.values())
+
+
+def _change_something(origin: FakeOrigin, chance: random.Random, step: int) -> None:
+    inbox = origin.boxes["INBOX"].messages
+    uid = chance.choice(sorted(inbox))
+    match chance.randrange(4):
+        case 0:
+            origin.add(f"later{step}")
+        case 1:
+            origin.flag(uid, frozenset(chance.sample(["\\Seen", "\\Flagged", "$Work"], 2)))
+        case 2:
+            origin.expunge(uid)
+        case _:
+            origin.move(uid, "INBOX", "Work")
+
+
+async def test_one_accounts_trouble_is_its_own(house: House) -> None:
+    good, bad = FakeOrigin(), FakeOrigin()
+    bad.fault = ZeroDivisionError("a fault of ours")
+    accounts = [Followed(house, await add_remote_account(house, "a@fake.test"), one.backend) for one in (good, bad)]
+    backends = GivenBackends({one.account_id: one.backend for one in accounts})
+    async with supervised(house, backends):
+        await accounts[0].until_live()
+        good.add("fresh")
+        await accounts[0].until(accounts[0].subjects, ["fresh"])
+
+
+async def test_an_account_that_is_made_later_is_followed_and_one_that_is_removed_is_not(house: House) -> None:
+    origin, backends = FakeOrigin(), GivenBackends()
+    async with supervised(house, backends):
+        account = Followed(house, await add_remote_account(house, "a@fake.test"), origin.backend)
+        backends.by_id[account.account_id] = origin.backend
+        house.bus.poke("accounts")
+        await account.until_live()
+
+        backends.by_id.clear()
+        house.bus.poke("accounts")
+        await asyncio.sleep(0.1)
+        origin.add("unheard")
+        await asyncio.sleep(0.1)
+        assert await account.subjects() == []
