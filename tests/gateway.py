@@ -14,6 +14,7 @@ from app.api.deps import Services
 from app.backends.local import LocalBackend
 from app.cluster.bus import LocalBus
 from app.db.session import Database
+from app.errors import NotSupported
 from app.mail.backend import MailBackend, Submission
 from app.mail.types import AccountId, ServerLogin
 from app.mailstore.index import Index
@@ -66,7 +67,7 @@ class FakeBackends:
         return LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
 
     async def submission_of(self, account_id: AccountId) -> Submission:
-        raise NotImplementedError
+        raise NotSupported("Mail to other domains needs a smarthost")
 
     async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
         self.verified.append((imap, smtp))

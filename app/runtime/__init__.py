@@ -99,7 +99,14 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         stores = await _open_stores(settings, stack)
         backends, logins, services = _open_backends(stores, stack)
-        deliveries = Deliveries(stores.database, stores.index, stores.store, stores.bus, settings.domains)
+        deliveries = Deliveries(
+            stores.database,
+            stores.index,
+            stores.store,
+            stores.bus,
+            settings.domains,
+            has_smarthost=settings.smarthost is not None,
+        )
         await _start_workers(stack, stores, backends, deliveries)
         servers = _mail_servers(stores, logins, deliveries)
         await servers.start()
@@ -159,7 +166,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         states=states,
         events=Events(stores.log, index, bus),
         consumers=Consumers(database),
-        submissions=Submissions(database, index, stores.store.blobs, bus),
+        submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
         composer=Composer(index, Originals(index, backends)),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database),

@@ -49,8 +49,17 @@ class Deliveries:
     """Finds recipients and gives them their mail. `domains` are those that mail is taken for."""
 
     def __init__(
-        self, database: Database, index: Index, store: MailStore, bus: Bus, domains: Sequence[str] = ()
+        self,
+        database: Database,
+        index: Index,
+        store: MailStore,
+        bus: Bus,
+        domains: Sequence[str] = (),
+        *,
+        has_smarthost: bool = True,
     ) -> None:
+        """`has_smarthost`: mail to other domains can leave."""
+        self.has_smarthost = has_smarthost
         self._database = database
         self._index = index
         self._store = store

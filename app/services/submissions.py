@@ -12,6 +12,7 @@ from app.cluster.bus import SUBMISSIONS, Bus
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import Conflict, InvalidRequest, SubmissionNotFound
+from app.mail.backend import Backends
 from app.mail.delta import Delta, Note
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
@@ -90,7 +91,18 @@ AnswerFor = Callable[[SubmissionState], Answer]
 class Submissions:
     """Takes submissions and answers for them."""
 
-    def __init__(self, database: Database, index: Index, blobs: Blobs, bus: Bus) -> None:
+    def __init__(
+        self,
+        database: Database,
+        index: Index,
+        blobs: Blobs,
+        bus: Bus,
+        backends: Backends,
+        domains: Sequence[str] = (),
+    ) -> None:
+        """`domains` are those whose mail stays here."""
+        self._backends = backends
+        self._domains = frozenset(domain.lower() for domain in domains)
         self._database = database
         self._index = index
         self._blobs = blobs
@@ -99,7 +111,12 @@ class Submissions:
     async def take(
         self, account_id: AccountId, new: NewSubmission, attempt: Attempt, answer_for: AnswerFor
     ) -> SubmissionState:
-        """Accept a message for sending. Bytes, row and the answer to the request are on disk when this returns."""
+        """Accept a message for sending. Bytes, row and the answer to the request are on disk when this returns.
+
+        NotSupported, and nothing is taken, where it could not leave.
+        """
+        if any(address.rpartition("@")[2].lower() not in self._domains for address in new.recipients):
+            await self._backends.submission_of(account_id)
         now = now_ms()
         due = _due_ms(new, now)
         row = rows.Submission(

@@ -27,7 +27,7 @@ def test_a_submission_that_was_cut_short_is_not_acknowledged(
     tmp_path: Path, demo_data: Path, point: str, copies: int, submissions: int
 ) -> None:
     shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path)
+    server = Postgate(tmp_path, SMARTHOST="127.0.0.1:9")  # where nobody answers: what is queued stays
     try:
         server.start(fault_point=point)
         with pytest.raises((OSError, smtplib.SMTPException)):

@@ -7,6 +7,7 @@ from app.wire.smtp import reply
 OK = reply(250, "2.0.0", "Ok")
 NO_USER = reply(550, "5.1.1", "No such user here")
 NO_RELAY = reply(550, "5.7.1", "Relaying denied")
+NO_ROUTE = reply(550, "5.4.4", "Mail to other domains cannot leave: this server has no smarthost")
 FULL = reply(452, "4.5.3", "Too many recipients")
 TOO_LARGE = reply(552, "5.3.4", "The message is too large")
 BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")

@@ -15,7 +15,7 @@ from app.mailstore.store import StoredContent
 from app.mime.fields import first_value, split_fields
 from app.mime.trace import received_field, return_path_field
 from app.servers.intake import Intake
-from app.servers.smtp.replies import BARE_LINE_END, FULL, LOOP, NO_RELAY, NO_SPACE, NO_USER, OK, TOO_LARGE
+from app.servers.smtp.replies import BARE_LINE_END, FULL, LOOP, NO_RELAY, NO_ROUTE, NO_SPACE, NO_USER, OK, TOO_LARGE
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.services.deliveries import Inbox, Outgoing
 from app.wire.smtp import Refused
@@ -59,6 +59,8 @@ class Transaction:
             raise Refused(NO_USER)
         elif self._account_id is None:
             raise Refused(NO_RELAY)
+        elif not self._site.deliveries.has_smarthost:
+            raise Refused(NO_ROUTE)
         else:
             self._elsewhere.append(address)
 

@@ -73,6 +73,20 @@ async def test_mail_to_the_world_is_queued_before_250_is_said(house: House, ann:
     assert await house.contents(row_account, "Sent") == []
 
 
+async def test_mail_to_the_world_is_refused_at_once_where_it_cannot_leave(house: House, ann: Talk) -> None:
+    house.deliveries.has_smarthost = False
+    envelope = b"MAIL FROM:<ann@demo.test>\r\nRCPT TO:<bob@demo.test>\r\nRCPT TO:<joe@there.example>\r\n"
+
+    assert (await ann.say(envelope)).splitlines()[1:] == [
+        b"250 2.1.5 Ok",
+        b"550 5.4.4 Mail to other domains cannot leave: this server has no smarthost",
+    ]
+    await ann.say(b"DATA\r\n")
+    assert await ann.say(BODY + b".\r\n") == OK
+    assert len(await inbox(house, "bob")) == 1
+    assert await queue(house) == []
+
+
 async def test_one_message_may_stay_here_and_leave(house: House, ann: Talk) -> None:
     assert await submit(ann, "bob@demo.test", "joe@there.example") == OK
 

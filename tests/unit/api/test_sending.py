@@ -1,0 +1,25 @@
+"""What can be sent, and what is refused at once."""
+
+from __future__ import annotations
+
+import pytest
+from app.services.callers import Scope
+
+from tests.gateway import Gateway
+
+
+@pytest.mark.parametrize("undo_seconds", [0, 60])
+async def test_mail_to_other_domains_is_refused_at_once_where_it_cannot_leave(
+    gateway: Gateway, undo_seconds: int
+) -> None:
+    account_id = await gateway.house.add_account("ann@demo.test")
+    client = gateway.client(await gateway.token(account_id, scopes=[Scope.MAIL_SEND]))
+    both = [{"address": "bob@demo.test"}, {"address": "joe@elsewhere.example"}]
+
+    refused = await client.post("/v1/me/send", json={"to": both, "text": "x", "undo_seconds": undo_seconds})
+    taken = await client.post("/v1/me/send", json={"to": both[:1], "text": "x"})
+
+    assert (refused.status_code, refused.json()["code"]) == (501, "not_supported")
+    assert taken.status_code == 202
+    listed = (await client.get("/v1/me/submissions")).json()["items"]
+    assert [one["id"] for one in listed] == [taken.json()["id"]]
