@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sqlalchemy import BindParameter, and_, bindparam, insert, or_, select, update
+from sqlalchemy import BindParameter, and_, bindparam, insert, not_, or_, select, update
 
-from app.db.session import Database, Row, Statement, Transaction
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import SUBMISSION
 
 COLUMNS = tuple(SUBMISSION.columns.keys())
@@ -32,6 +33,8 @@ _AFTER: Statement = (
     .order_by(*_NEWEST)
     .limit(bindparam("limit"))
 )
+NEVER_MS = 2**62
+"""`due_at_ms` of what is done for good: it lies beyond all that is looked for when something falls due."""
 WAITING = ("held", "queued", "deferred")
 """States in which an attempt is still to come."""
 _IS_WAITING = or_(*(SUBMISSION.c.status == status for status in WAITING))
@@ -45,7 +48,7 @@ _IS_UNFILED = and_(
 )
 _DUE: Statement = (
     select(SUBMISSION)
-    .where(or_(_IS_DUE, _IS_ABANDONED, _IS_UNFILED))
+    .where(or_(_IS_DUE, _IS_ABANDONED, _IS_UNFILED), not_(is_one_of(SUBMISSION.c.account_id, bindparam("busy"))))
     .order_by(SUBMISSION.c.due_at_ms)
     .limit(bindparam("limit"))
 )
@@ -103,9 +106,13 @@ async def page(
     return [_submission(row) for row in rows]
 
 
-async def due(database: Database, now_ms: int, limit: int) -> list[Submission]:
-    """What may be attempted now: due, abandoned by a worker that died, or sent and not filed yet."""
-    return [_submission(row) for row in await database.rows(_DUE, now_ms=now_ms, limit=limit)]
+async def due(database: Database, now_ms: int, busy: Sequence[str], limit: int) -> list[Submission]:
+    """What may be attempted now: due, abandoned by a worker that died, or sent and not filed yet.
+
+    Not what belongs to one of the `busy` accounts.
+    """
+    rows = await database.rows(_DUE, now_ms=now_ms, busy=json_list(busy), limit=limit)
+    return [_submission(row) for row in rows]
 
 
 async def next_due_ms(database: Database) -> int | None:
@@ -118,11 +125,20 @@ async def change(
     transaction: Transaction, before: Submission, changes: Mapping[str, object], *, is_claim: bool = False
 ) -> bool:
     """Set columns; False when the submission is no longer as `before` says (status, phase, and lease for a claim)."""
-    conditions = [*_THIS, SUBMISSION.c.status == before.status, SUBMISSION.c.phase == before.phase]
+    known = {f"known_{name}": getattr(before, name) for name in ("status", "phase", "lease_until_ms")}
+    new = {f"new_{name}": value for name, value in changes.items()}
+    statement = _change_of(tuple(sorted(changes)), is_claim)
+    return await transaction.execute(statement, account_id=before.account_id, id=before.id, **known, **new) == 1
+
+
+@lru_cache(maxsize=64)
+def _change_of(names: tuple[str, ...], is_claim: bool) -> Statement:
+    """The statement that sets these columns: made once, so that it is compiled once."""
+    conditions = [SUBMISSION.c[name] == bindparam(f"known_{name}") for name in ("status", "phase")]
     if is_claim:
-        conditions.append(SUBMISSION.c.lease_until_ms == before.lease_until_ms)
-    statement = update(SUBMISSION).where(*conditions).values(dict(changes))
-    return await transaction.execute(statement, account_id=before.account_id, id=before.id) == 1
+        conditions.append(SUBMISSION.c.lease_until_ms == bindparam("known_lease_until_ms"))
+    new = {name: bindparam(f"new_{name}", type_=SUBMISSION.c[name].type) for name in names}
+    return update(SUBMISSION).where(*_THIS, *conditions).values(new)
 
 
 async def renew(database: Database, submission: Submission, until_ms: int) -> None:

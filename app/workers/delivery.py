@@ -37,7 +37,9 @@ from app.services.submissions import (
 from app.telemetry import get_logger
 
 LEASE_SECONDS = 120.0
-PARALLEL_ATTEMPTS = 8
+PARALLEL_ATTEMPTS = 32
+ATTEMPTS_PER_ACCOUNT = 2
+"""So that a slow server holds up its own account's mail alone, and sending leaves room for answering."""
 RETRY_SECONDS = (60, 300, 900, 1800, 3600, 7200, 14400)
 """Waits between attempts; the last one repeats."""
 GIVE_UP_MS = 4 * 24 * 3600 * 1000
@@ -105,15 +107,19 @@ class Delivery:
         return min(IDLE_SECONDS, max(0.05, (due - now_ms()) / 1000))
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        free = PARALLEL_ATTEMPTS - len(self._attempts)
-        if free <= 0:
+        if len(self._attempts) >= PARALLEL_ATTEMPTS:
             return
-        for row in await rows.due(self._database, now_ms(), PARALLEL_ATTEMPTS * 2):
+        busy = [account_id for account_id, _ in self._attempts]
+        full = [one for one in set(busy) if busy.count(one) >= ATTEMPTS_PER_ACCOUNT]
+        for row in await rows.due(self._database, now_ms(), full, PARALLEL_ATTEMPTS * 2):
             key = (row.account_id, row.id)
-            if key in self._attempts or len(self._attempts) >= PARALLEL_ATTEMPTS:
-                continue
-            self._attempts.add(key)
-            group.create_task(self._attempt(row))
+            if key not in self._attempts and self._has_room(row.account_id):
+                self._attempts.add(key)
+                group.create_task(self._attempt(row))
+
+    def _has_room(self, account_id: str) -> bool:
+        of_account = sum(one == account_id for one, _ in self._attempts)
+        return of_account < ATTEMPTS_PER_ACCOUNT and len(self._attempts) < PARALLEL_ATTEMPTS
 
     async def _attempt(self, row: rows.Submission) -> None:
         try:
@@ -135,7 +141,9 @@ class Delivery:
         async def work(transaction: Transaction) -> bool:
             return await rows.change(transaction, row, changes, is_claim=True)
 
-        return replace(row, **changes) if await self._database.write(work) else None  # type: ignore[arg-type]
+        # a claim that a power cut loses is made again: nothing has left by then
+        is_claimed = await self._database.write(work, is_durable=False)
+        return replace(row, **changes) if is_claimed else None  # type: ignore[arg-type]
 
     async def _advance(self, row: rows.Submission) -> None:
         """Take a claimed submission as far as it goes."""
@@ -183,12 +191,12 @@ class Delivery:
         faults.point("delivery.after_reply")
         return results
 
-    async def _record(self, row: rows.Submission, changes: dict[str, object]) -> None:
+    async def _record(self, row: rows.Submission, changes: dict[str, object], *, is_durable: bool = True) -> None:
         async def work(transaction: Transaction) -> None:
             if not await rows.change(transaction, row, changes):
                 raise Conflict("Another worker has taken this submission")
 
-        await self._database.write(work)
+        await self._database.write(work, is_durable=is_durable)
 
     def _lease_kept(self, row: rows.Submission) -> _LeaseKeeper:
         return _LeaseKeeper(lambda: rows.renew(self._database, row, now_ms() + int(LEASE_SECONDS * 1000)))
@@ -282,7 +290,7 @@ class Delivery:
             return
         current = await rows.get(self._database, row.account_id, row.id)
         if current is not None:
-            await self._record(current, {"phase": "done"})
+            await self._record(current, {"phase": "done", "due_at_ms": rows.NEVER_MS}, is_durable=False)
 
     async def _file_copy(self, row: rows.Submission) -> None:
         save_to = options_of(row.options).save_to
@@ -308,7 +316,8 @@ class Delivery:
             await rows.change(transaction, row, {"is_filed": True})
             return delta
 
-        await self._index.change(account_id, decide)
+        # lost by a power cut, the phase is still "filing": then the origin is asked for the copy
+        await self._index.change(account_id, decide, is_durable=False)
 
     async def _is_in_sent(self, row: rows.Submission) -> bool:
         save_to = options_of(row.options).save_to
