@@ -30,7 +30,8 @@ GUEST_SECONDS = 60.0
 REQUEST_SECONDS = 300.0
 IDLE_SECONDS = 1800.0
 """Autologout: no less than 30 minutes (RFC 9051 §5.4)."""
-GUEST_LIMITS = CommandLimits(line_bytes=16 * KIB, command_bytes=32 * KIB, stream_from_bytes=16 * KIB, literals=8)
+GUEST_LIMITS = CommandLimits(line_bytes=40 * KIB, command_bytes=40 * KIB, stream_from_bytes=16 * KIB, literals=8)
+"""Enough for the longest ID, of thirty fields with a kilobyte each (RFC 2971 §3.3)."""
 GUEST_COMMANDS = 50
 """How many commands a client may send before it logs in."""
 ERRORS_LIMIT = 20

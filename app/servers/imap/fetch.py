@@ -134,7 +134,8 @@ async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     """FETCH. Messages that another session has expunged are passed over."""
     if command.vanished:
         raise MalformedRequest("QRESYNC is not offered")
-    session.has_condstore = session.has_condstore or "MODSEQ" in command.items
+    if "MODSEQ" in command.items:
+        await session.enable_condstore(out)
     uids = session.selected.resolve(command.messages, is_uid=command.is_uid)
     found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
     if found == len(uids) or command.is_uid:

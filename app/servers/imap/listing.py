@@ -92,7 +92,8 @@ def mailbox_name(path: str) -> bytes:
 
 async def status(session: Session, command: MailboxStatusOf, out: Outlet) -> Completion:
     """STATUS."""
-    session.has_condstore = session.has_condstore or "HIGHESTMODSEQ" in command.items
+    if "HIGHESTMODSEQ" in command.items:
+        await session.enable_condstore(out)
     mailbox = await session.mailbox(command.mailbox)
     await out.send(await status_line(session, mailbox, command.items))
     return Completion("STATUS completed")

@@ -92,7 +92,7 @@ async def enable(session: Session, command: Enable, out: Outlet) -> Completion:
     """ENABLE: CONDSTORE is all that can be."""
     enabled = b""
     if "CONDSTORE" in command.capabilities:
-        session.has_condstore = True
+        await session.enable_condstore(out)
         enabled = b" CONDSTORE"
     await out.send(b"* ENABLED%b\r\n" % enabled)
     return Completion("Enabled")

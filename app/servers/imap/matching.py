@@ -148,7 +148,8 @@ class Matcher:
 
     def _numbers(self, key: Numbers | SavedResult) -> Predicate:
         is_uid = key.is_uid
-        uids = frozenset(self._view.resolve(key if isinstance(key, SavedResult) else key.numbers, is_uid=is_uid))
+        numbers = key if isinstance(key, SavedResult) else key.numbers
+        uids = frozenset(self._view.resolve(numbers, is_uid=is_uid, is_search=True))
         return lambda row, _: row[0] in uids
 
     def _flag(self, flag: str) -> Predicate:

@@ -31,7 +31,8 @@ async def search(session: Session, command: Search, out: Outlet) -> Completion:
     """SEARCH. Refused with LIMIT when it takes too long."""
     view = session.selected
     matcher = Matcher(command.key, view, now_ms())
-    session.has_condstore = session.has_condstore or matcher.has_modseq
+    if matcher.has_modseq:
+        await session.enable_condstore(out)
     try:
         async with asyncio.timeout(SEARCH_SECONDS):
             found = await _find(session, matcher, candidates(view, command.key))
@@ -48,7 +49,7 @@ def candidates(view: MailboxView, key: SearchKey) -> Sequence[int]:
     """The UIDs to look at: those that the criteria name, where they name some, else all."""
     for one in key.keys if isinstance(key, And) else (key,):
         if isinstance(one, Numbers):
-            return view.resolve(one.numbers, is_uid=one.is_uid)
+            return view.resolve(one.numbers, is_uid=one.is_uid, is_search=True)
         if isinstance(one, SavedResult):
             return view.resolve(one, is_uid=one.is_uid)
     return view.uids()

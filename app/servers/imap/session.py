@@ -82,6 +82,15 @@ class Session:
                 return mailbox
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
 
+    async def enable_condstore(self, out: Outlet) -> None:
+        """Tell of MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""
+        if self.has_condstore:
+            return
+        self.has_condstore = True
+        for mailbox in await self.services.index.mailboxes(self.account) if self.view is not None else ():
+            if self.view is not None and mailbox.id == self.view.mailbox_id:
+                await out.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq)
+
     async def follow_log(self) -> None:
         """Let the log be read from here on, unless it is followed already."""
         if self.view is None and self.watch is None:

@@ -41,7 +41,8 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
     view = session.selected
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")
-    session.has_condstore = session.has_condstore or command.unchanged_since is not None
+    if command.unchanged_since is not None:
+        await session.enable_condstore(out)
     flags = read_flags(command.flags)
     uids = view.resolve(command.messages, is_uid=command.is_uid)
     modified: list[int] = []

@@ -146,26 +146,27 @@ class MailboxView:
         """The sequence number of a message that is known to be here."""
         return bisect_left(self._uids, uid) + 1
 
-    def resolve(self, messages: MessageSet, *, is_uid: bool) -> list[int]:
+    def resolve(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> list[int]:
         """The UIDs that a set names, ascending, those gone included.
 
-        UIDs that are not here are passed over; a sequence number that is not here is MalformedRequest.
+        UIDs that are not here are passed over; a sequence number that is not here is MalformedRequest, but in a
+        search a criterion that nothing meets.
         """
         if isinstance(messages, SavedResult):
             return [uid for uid in self.saved if self._is_told(uid)]
         if is_uid:
             known = self._uids[self._told - 1] if self._told else 0
             return [uid for first, last in self._runs(messages.resolved(known)) for uid in self._uids[first:last]]
-        return list(self._by_number(messages))
+        return list(self._by_number(messages, is_search=is_search))
 
-    def _by_number(self, messages: SequenceSet) -> Iterator[int]:
+    def _by_number(self, messages: SequenceSet, *, is_search: bool) -> Iterator[int]:
         ranges = messages.resolved(self._told).ranges
         if self._told == 0 and messages.from_last:
             return
-        if ranges and ranges[-1][1] > self._told:
+        if ranges and ranges[-1][1] > self._told and not is_search:
             raise MalformedRequest("There is no message with this number")
         for low, high in ranges:
-            yield from self._uids[low - 1 : high]
+            yield from self._uids[low - 1 : min(high, self._told)]
 
     def _runs(self, messages: SequenceSet) -> Iterator[tuple[int, int]]:
         """Index ranges of the UIDs in a set."""

@@ -84,7 +84,7 @@ async def test_an_asterisk_cancels_a_login(house: House) -> None:
 async def test_an_overlong_initial_response_is_refused(house: House) -> None:
     talk = Talk.start(house)
 
-    assert (await talk.say(b"AUTHENTICATE PLAIN " + b"A" * 20_000))[0].startswith(b"a NO [TOOBIG]")
+    assert (await talk.say(b"AUTHENTICATE PLAIN " + b"A" * 50_000))[0].startswith(b"a NO [TOOBIG]")
     assert (await talk.say(b"AUTHENTICATE PLAIN " + PLAIN))[-1].startswith(b"a OK")
 
 
@@ -175,6 +175,14 @@ async def test_a_guest_can_announce_no_large_literal(house: House) -> None:
 
     assert (await talk.say("LOGIN {1000000}"))[0].startswith(b"a NO [TOOBIG]")
     assert (await talk.say("APPEND INBOX {1000000}"))[0].startswith(b"a NO [TOOBIG]")
+
+
+async def test_a_guest_may_tell_all_of_the_longest_id(house: House) -> None:
+    """RFC 2971 §3.3: up to thirty fields, of 30 and 1024 bytes."""
+    talk = Talk.start(house)
+    fields = " ".join(f'"{"f" * 28}{number:02}" "{"v" * 1024}"' for number in range(30))
+
+    assert (await talk.say(f"ID ({fields})"))[-1].startswith(b"a OK")
 
 
 async def test_logout_says_goodbye_and_answers_nothing_after(house: House) -> None:

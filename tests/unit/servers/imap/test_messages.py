@@ -289,6 +289,28 @@ async def test_esearch_tells_ends_count_and_set(house: House) -> None:
     assert (await talk.say("SEARCH RETURN (MIN COUNT) DELETED"))[0] == b'* ESEARCH (TAG "a") COUNT 0'
 
 
+async def test_a_search_for_a_number_that_is_not_there_finds_nothing(house: House) -> None:
+    talk = await with_mail(house, mail("One"))
+
+    assert await talk.say("SEARCH RETURN () 1000") == [b'* ESEARCH (TAG "a")', b"a OK SEARCH completed"]
+    assert (await talk.say("SEARCH NOT 2:1000"))[0] == b"* SEARCH 1"
+    assert (await talk.say("FETCH 1000 UID"))[0].startswith(b"a BAD")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["FETCH 1 MODSEQ", "SEARCH MODSEQ 1", "STATUS Sent (HIGHESTMODSEQ)", "STORE 1 (UNCHANGEDSINCE 1) FLAGS ()"],
+)
+async def test_the_first_command_about_modseqs_tells_that_of_the_mailbox(house: House, command: str) -> None:
+    """RFC 7162 §3.1"""
+    talk = await with_mail(house, mail("One"))
+
+    first, again = await talk.say(command), await talk.say(command)
+
+    assert first[0].startswith(b"* OK [HIGHESTMODSEQ ")
+    assert not any(b"HIGHESTMODSEQ " in line for line in again if line.startswith(b"* OK"))
+
+
 async def test_a_saved_search_can_be_used(house: House) -> None:
     talk = await with_mail(house, mail("One"), mail("Two"))
 

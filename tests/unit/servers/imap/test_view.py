@@ -112,6 +112,13 @@ def test_a_number_that_is_not_there_is_an_error_and_a_uid_is_not() -> None:
     assert view.resolve(SequenceSet.parse("21:29"), is_uid=True) == []
 
 
+def test_a_number_that_is_not_there_is_nothing_to_a_search() -> None:
+    view = view_of(10, 20)
+
+    assert view.resolve(SequenceSet.parse("2:5"), is_uid=False, is_search=True) == [20]
+    assert view.resolve(SequenceSet.parse("3"), is_uid=False, is_search=True) == []
+
+
 def test_all_of_an_empty_mailbox_is_nothing() -> None:
     assert view_of().resolve(SequenceSet.parse("1:*"), is_uid=False) == []
     assert view_of().resolve(SequenceSet.parse("1:*"), is_uid=True) == []
