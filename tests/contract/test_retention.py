@@ -1,0 +1,108 @@
+"""What is old is let go of, and a log that was trimmed says so."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.db import submissions
+from app.db.session import Transaction
+from app.db.submissions import Submission
+from app.errors import StateExpired
+from app.mail.delta import Delta, Note
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId
+from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
+from app.services.events import Events
+from app.settings import Settings
+from app.workers import retention as module
+from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
+
+from tests.contract.stores import Stores, message, open_stores
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with open_stores(tmp_path, url) as stores:
+        yield stores
+
+
+async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:
+    """One round with these settings."""
+    settings = Settings(event_retention_count=count, event_retention_days=days)
+    await Retention(settings, stores.database, stores.index, stores.store.blobs).round()
+
+
+async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
+    notes = tuple(Note("account.resync", account_id, {}) for _ in range(count))
+    await stores.index.apply(account_id, Delta(notes=notes))
+
+
+async def test_a_log_keeps_as_many_events_as_it_may_and_expires_what_is_before(stores: Stores) -> None:
+    account_id = await stores.add_account()
+    await add_events(stores, account_id, 2500)
+    last = (await stores.log.position(account_id) or (0, 0))[1]
+
+    await keep(stores)
+
+    assert await stores.log.position(account_id) == (last - 1000, last)
+    events = Events(stores.log, stores.index, stores.bus)
+    assert len(await events.after(account_id, last - 1000, 2000)) == 1000
+    with pytest.raises(StateExpired):
+        await events.after(account_id, last - 1001, 10)
+
+
+async def test_a_log_lets_go_of_events_by_age(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    account_id = await stores.add_account()
+    await add_events(stores, account_id, 10)
+    monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 8 * DAY_MS)
+
+    await keep(stores)
+
+    first, last = await stores.log.position(account_id) or (0, 0)
+    assert first == last
+
+
+async def test_bytes_that_no_message_needs_are_swept_after_a_while(stores: Stores) -> None:
+    account_id = await stores.add_account()
+    inbox = await stores.mailbox(account_id, "INBOX")
+    kept = await stores.store.keep(message(1))
+    await stores.store.add(account_id, inbox.id, [(kept, frozenset(), None)])
+    unused, fresh = await stores.store.keep(message(2)), await stores.store.keep(message(3))
+    root = stores.store.blobs._root
+    for name in (kept.blob, unused.blob):
+        old = time.time() - GRACE_SECONDS - 60
+        os.utime(root / name[:2] / name[2:], (old, old))
+
+    await keep(stores)
+
+    assert await stores.store.blobs.get(kept.blob) == message(1)
+    assert await stores.store.blobs.get(fresh.blob) == message(3)
+    with pytest.raises(BlobMissing):
+        await stores.store.blobs.get(unused.blob)
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "is_kept"), [("sent", "done", False), ("failed", "done", False), ("deferred", "", True)]
+)
+async def test_submissions_that_are_long_over_are_removed(
+    stores: Stores, status: str, phase: str, is_kept: bool
+) -> None:
+    account_id = await stores.add_account()
+    old = now_ms() - (SUBMISSION_DAYS + 1) * DAY_MS
+    row = Submission(
+        account_id, "sub_1", status, phase, "me@demo.test", "[]", "<1@demo.test>", None, 1, "{}", 1, 0, None, 0, True,
+        old, old,
+    )  # fmt: skip
+
+    async def work(transaction: Transaction) -> None:
+        await submissions.add(transaction, row)
+
+    await stores.database.write(work)
+    await keep(stores)
+
+    assert (await submissions.get(stores.database, account_id, "sub_1") is not None) == is_kept
