@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
@@ -34,28 +35,26 @@ GRACE_SECONDS = 8
 
 app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
 
-WhenOpen = Callable[["Runtime"], Awaitable[None]]
-"""Awaited when all but HTTP is open."""
-SayReady = Callable[[int], None]
+SayReady = Callable[[int, "Runtime"], None]
 """Called with the HTTP port once everything listens."""
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with a word when it listens and one to the streams before it stops."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, say_ready: SayReady) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, say_ready: SayReady) -> None:
         super().__init__(config)
-        self._services = services
+        self._runtime = runtime
         self._say_ready = say_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._say_ready(self.servers[0].sockets[0].getsockname()[1])
+            self._say_ready(self.servers[0].sockets[0].getsockname()[1], self._runtime)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._services.health.is_draining = True
-        self._services.draining.set()
+        self._runtime.services.health.is_draining = True
+        self._runtime.services.draining.set()
         await asyncio.sleep(0.2)  # streams say goodbye with their own close code
         await super().shutdown(sockets)
 
@@ -74,17 +73,16 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _serve(settings: Settings, when_open: WhenOpen, say_ready: SayReady) -> None:
+async def _serve(settings: Settings, say_ready: SayReady) -> None:
     from app.api.application import create_api
     from app.runtime import open_runtime
     from app.runtime.memory import settle
 
     async with open_runtime(settings) as runtime:
-        await when_open(runtime)
         application = create_api()
         application.state.services = runtime.services
         settle()
-        await _Server(_http_config(settings, application), runtime.services, say_ready).serve()
+        await _Server(_http_config(settings, application), runtime, say_ready).serve()
 
 
 def _http_config(settings: Settings, application: FastAPI) -> uvicorn.Config:
@@ -106,11 +104,11 @@ def _http_config(settings: Settings, application: FastAPI) -> uvicorn.Config:
     )
 
 
-def _run(settings: Settings, when_open: WhenOpen, say_ready: SayReady) -> None:
+def _run(settings: Settings, say_ready: SayReady) -> None:
     telemetry.configure(settings.log_level)
     loop_factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(settings, when_open, say_ready))
+        runner.run(_serve(settings, say_ready))
 
 
 @app.command()
@@ -118,11 +116,7 @@ def serve() -> None:
     """Run in production: no demo data; refuses insecure settings."""
     settings = _settings()
     _refuse_insecure(settings)
-
-    async def when_open(_: Runtime) -> None:
-        """There is nothing to prepare."""
-
-    _run(settings, when_open, lambda _: print("ready", flush=True))
+    _run(settings, lambda *_: print("ready", flush=True))
 
 
 @app.command()
@@ -130,25 +124,32 @@ def demo() -> None:
     """Run everything in one process with the domain demo.test, two users and demo mail."""
     from app import demo as demo_data
 
-    settings = _settings()
-    settings = settings.model_copy(
-        update={
-            "domains": settings.domains or (demo_data.DOMAIN,),
-            "net_allow": settings.net_allow or demo_data.LOOPBACK,
-        }
-    )
-    facts: dict[str, Any] = {}
+    settings = demo_data.settings_for(_settings())
+    if demo_data.read(settings.data_dir) is None:
+        # in a process of its own: what making it takes is not kept for as long as the server runs
+        made = subprocess.run([sys.executable, "-m", "app.cli", "prepare-demo"], check=False)
+        if made.returncode:
+            raise typer.Exit(made.returncode)
 
-    async def when_open(runtime: Runtime) -> None:
-        facts.update(await demo_data.prepare(runtime))
-
-    def say_ready(port: int) -> None:
-        facts["base_url"] = f"http://{settings.bind}:{port}"
+    def say_ready(port: int, runtime: Runtime) -> None:
+        facts = demo_data.read(settings.data_dir)
+        assert facts is not None
+        facts |= {"base_url": f"http://{settings.bind}:{port}", "ports": runtime.ports}
         path = demo_data.write(facts, settings.data_dir)
         print(demo_data.what_to_try(facts, path))
         print("ready", flush=True)
 
-    _run(settings, when_open, say_ready)
+    _run(settings, say_ready)
+
+
+@app.command(hidden=True)
+def prepare_demo() -> None:
+    """Make what the demo shows, where it is missing."""
+    from app import demo as demo_data
+
+    settings = demo_data.settings_for(_settings())
+    telemetry.configure(settings.log_level)
+    asyncio.run(demo_data.prepare(settings))
 
 
 @app.command()
@@ -216,10 +217,10 @@ def add_mailbox(
 
 
 async def _with_services(work: Callable[[Services], Awaitable[T]]) -> T:
-    from app.runtime import open_services
+    from app.runtime import open_runtime
 
-    async with open_services(_settings()) as services:
-        return await work(services)
+    async with open_runtime(_settings(), is_serving=False) as runtime:
+        return await work(runtime.services)
 
 
 def _refuse_insecure(settings: Settings) -> None:
@@ -280,3 +281,7 @@ def _exit(*errors: BaseException) -> NoReturn:
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else (error,)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,10 +16,11 @@ from app.mail.identifiers import now_ms
 from app.mail.types import ANSWERED, FLAGGED, SEEN, AccountId, AccountKind, Address, Flags, MailboxId
 from app.mailstore.store import MailStore
 from app.mime.compose import Draft, Enclosure, compose
-from app.runtime import Runtime
+from app.runtime import Runtime, open_runtime
 from app.services.accounts import NewAccount
 from app.services.callers import Scope, TokenKind
 from app.services.tokens import TokenOrder
+from app.settings import Settings
 
 DOMAIN = "demo.test"
 USERS = (("alice", "Alice Archer"), ("bob", "Bob Builder"))
@@ -72,17 +73,29 @@ class DemoUser:
     account_id: str
 
 
-async def prepare(runtime: Runtime) -> dict[str, Any]:
-    """Make users, mail and a server key where they are missing; what demo.json will say, but for `base_url`."""
-    path = runtime.settings.data_dir / FILE
-    known: dict[str, Any] = orjson.loads(path.read_bytes()) if path.exists() else {}
-    users = [await _user(runtime, name, full_name, known) for name, full_name in USERS]
-    return {
-        "base_url": "",
-        "server_key": known.get("server_key") or await _server_key(runtime),
-        "users": [{"email": one.email, "password": one.password, "account_id": one.account_id} for one in users],
-        "ports": runtime.mail_servers.ports,
-    }
+def settings_for(settings: Settings) -> Settings:
+    """The settings of the demo: its domain, and loopback for accounts to reach, unless others are set."""
+    return settings.model_copy(
+        update={"domains": settings.domains or (DOMAIN,), "net_allow": settings.net_allow or LOOPBACK}
+    )
+
+
+async def prepare(settings: Settings) -> None:
+    """Make users, mail and a server key where they are missing, and the demo.json that tells of them."""
+    known = read(settings.data_dir)
+    if known is not None:
+        return
+    async with open_runtime(settings, is_serving=False) as runtime:
+        users = [await _user(runtime, name, full_name) for name, full_name in USERS]
+        key = await _server_key(runtime)
+    facts = [{"email": one.email, "password": one.password, "account_id": one.account_id} for one in users]
+    write({"base_url": "", "server_key": key, "users": facts, "ports": {}}, settings.data_dir)
+
+
+def read(data_dir: Path) -> dict[str, Any] | None:
+    """What demo.json says; None where there is none."""
+    path = data_dir / FILE
+    return orjson.loads(path.read_bytes()) if path.exists() else None
 
 
 def write(demo: dict[str, Any], data_dir: Path) -> Path:
@@ -121,11 +134,8 @@ printf 'From: you@example.com\\nTo: {alice["email"]}\\nSubject: Hello\\n\\nIt wo
 """
 
 
-async def _user(runtime: Runtime, name: str, full_name: str, known: dict[str, Any]) -> DemoUser:
+async def _user(runtime: Runtime, name: str, full_name: str) -> DemoUser:
     email = f"{name}@{DOMAIN}"
-    for one in known.get("users", []):
-        if one["email"] == email:
-            return DemoUser(email, one["password"], one["account_id"])
     password = secrets.token_urlsafe(12)
     existing = await runtime.deliveries.account_of(email)
     if existing is not None:  # demo.json was lost, and the password with it

@@ -99,7 +99,10 @@ class Blobs:
         incoming.mkdir(parents=True, exist_ok=True)
         for number in range(256):
             (root / f"{number:02x}").mkdir(exist_ok=True)
-        for leftover in incoming.iterdir():  # what a crash left was never acknowledged
+
+    def forget_unfinished(self) -> None:
+        """Remove what a crash left half written and never acknowledged. For the process that serves, at its start."""
+        for leftover in (self._root / "incoming").iterdir():
             leftover.unlink()
 
     def writer(self) -> BlobWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.api.deps import Services
 from app.cluster.bus import LocalBus
@@ -68,7 +68,8 @@ class Runtime:
     store: MailStore
     logins: Logins
     deliveries: Deliveries
-    mail_servers: MailServers
+    ports: dict[str, int] = field(default_factory=dict)
+    """Where the mail servers listen, by the name of their setting."""
 
 
 @dataclass(slots=True)
@@ -85,19 +86,13 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """The services alone, for one command beside a running server: nothing listens, nothing works unasked."""
-    async with AsyncExitStack() as stack:
-        stores = await _open_stores(settings, stack)
-        _, _, services = _open_backends(stores, stack)
-        yield services
+async def open_runtime(settings: Settings, *, is_serving: bool = True) -> AsyncIterator[Runtime]:
+    """Open the stores, start the workers and the mail servers; close them when the block ends.
 
-
-@asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Open the stores, start the workers and the mail servers; close them when the block ends."""
+    Without `is_serving` nothing listens and nothing works unasked: for one command, beside a running server too.
+    """
     async with AsyncExitStack() as stack:
-        stores = await _open_stores(settings, stack)
+        stores = await _open_stores(settings, stack, is_serving=is_serving)
         backends, logins, services = _open_backends(stores, stack)
         deliveries = Deliveries(
             stores.database,
@@ -107,20 +102,25 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             settings.domains,
             has_smarthost=settings.smarthost is not None,
         )
-        await _start_workers(stack, stores, backends, deliveries)
-        servers = _mail_servers(stores, logins, deliveries)
-        await servers.start()
-        stack.push_async_callback(servers.close)
-        yield Runtime(settings, services, stores.index, stores.store, logins, deliveries, servers)
+        runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries)
+        if is_serving:
+            await _start_workers(stack, stores, backends, deliveries)
+            servers = _mail_servers(stores, logins, deliveries)
+            await servers.start()
+            stack.push_async_callback(servers.close)
+            runtime.ports = servers.ports
+        yield runtime
         services.draining.set()
 
 
-async def _open_stores(settings: Settings, stack: AsyncExitStack) -> Stores:
+async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
     database = await open_database(settings)
     stack.push_async_callback(database.close)
     bus = LocalBus()
     index = Index(database, bus)
     blobs = await asyncio.to_thread(Blobs, settings.data_dir / "blobs")
+    if is_serving:
+        blobs.forget_unfinished()
     return Stores(
         settings,
         database,
@@ -181,7 +181,14 @@ async def _start_workers(
     group = await stack.enter_async_context(asyncio.TaskGroup())
     is_alone = stores.settings.database_url is None
     delivery = Delivery(
-        stores.database, stores.index, stores.store, backends, deliveries, stores.bus, is_alone=is_alone
+        stores.database,
+        stores.index,
+        stores.store,
+        backends,
+        deliveries,
+        stores.bus,
+        hostname=stores.settings.hostname,
+        is_alone=is_alone,
     )
     supervisor = Supervisor(
         stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone)
