@@ -328,7 +328,7 @@ async def test_qresync_is_not_offered(house: House) -> None:
 
 
 async def test_search_by_modseq_tells_the_highest(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"))
+    talk = await with_mail(house, mail("One"), mail("Two"), command="SELECT INBOX (CONDSTORE)")
     await talk.say("STORE 1 +FLAGS (\\Seen)")
 
     found = re.fullmatch(rb"\* SEARCH 1 2 \(MODSEQ (\d+)\)", (await talk.say("SEARCH MODSEQ 1"))[0])
