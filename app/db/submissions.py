@@ -53,7 +53,13 @@ _DUE: Statement = (
     .limit(bindparam("limit"))
 )
 _NEXT: Statement = select(SUBMISSION.c.due_at_ms).where(_IS_WAITING).order_by(SUBMISSION.c.due_at_ms).limit(1)
-_RENEW: Statement = update(SUBMISSION).where(*_THIS).values(lease_until_ms=bindparam("until_ms"))
+_RENEW: Statement = (
+    update(SUBMISSION)
+    .where(*_THIS, SUBMISSION.c.attempts == bindparam("held_attempts"))
+    .values(lease_until_ms=bindparam("until_ms"))
+)
+_HELD_BY = ("status", "phase", "attempts")
+_CLAIMED_BY = ("lease_until_ms", "due_at_ms")
 
 
 _RELEASE_ALL: Statement = update(SUBMISSION).where(SUBMISSION.c.lease_until_ms > 0).values(lease_until_ms=0)
@@ -124,8 +130,12 @@ async def next_due_ms(database: Database) -> int | None:
 async def change(
     transaction: Transaction, before: Submission, changes: Mapping[str, object], *, is_claim: bool = False
 ) -> bool:
-    """Set columns; False when the submission is no longer as `before` says (status, phase, and lease for a claim)."""
-    known = {f"known_{name}": getattr(before, name) for name in ("status", "phase", "lease_until_ms")}
+    """Set columns; False when the submission is no longer as `before` says.
+
+    That is its status, phase and attempts, of which each claim makes one more; for a claim the lease and when it is
+    due, too.
+    """
+    known = {f"known_{name}": getattr(before, name) for name in (*_HELD_BY, *_CLAIMED_BY)}
     new = {f"new_{name}": value for name, value in changes.items()}
     statement = _change_of(tuple(sorted(changes)), is_claim)
     return await transaction.execute(statement, account_id=before.account_id, id=before.id, **known, **new) == 1
@@ -134,9 +144,8 @@ async def change(
 @lru_cache(maxsize=64)
 def _change_of(names: tuple[str, ...], is_claim: bool) -> Statement:
     """The statement that sets these columns: made once, so that it is compiled once."""
-    conditions = [SUBMISSION.c[name] == bindparam(f"known_{name}") for name in ("status", "phase")]
-    if is_claim:
-        conditions.append(SUBMISSION.c.lease_until_ms == bindparam("known_lease_until_ms"))
+    compared = (*_HELD_BY, *_CLAIMED_BY) if is_claim else _HELD_BY
+    conditions = [SUBMISSION.c[name] == bindparam(f"known_{name}") for name in compared]
     new = {name: bindparam(f"new_{name}", type_=SUBMISSION.c[name].type) for name in names}
     return update(SUBMISSION).where(*_THIS, *conditions).values(new)
 
@@ -145,7 +154,8 @@ async def renew(database: Database, submission: Submission, until_ms: int) -> No
     """Hold a submission for longer: its attempt is alive."""
 
     async def work(transaction: Transaction) -> None:
-        await transaction.execute(_RENEW, account_id=submission.account_id, id=submission.id, until_ms=until_ms)
+        values = {"account_id": submission.account_id, "id": submission.id, "held_attempts": submission.attempts}
+        await transaction.execute(_RENEW, **values, until_ms=until_ms)
 
     await database.write(work, is_durable=False)
 

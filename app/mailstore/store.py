@@ -157,11 +157,11 @@ class MailStore:
         account_id: AccountId,
         mailbox_id: MailboxId,
         contents: Sequence[tuple[StoredContent, Flags, int | None]],
-        alongside: Callable[[Transaction], Awaitable[None]] | None = None,
+        alongside: Callable[[Transaction], Awaitable[Delta | None]] | None = None,
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
 
-        `alongside` is written in the same transaction.
+        `alongside` is written in the same transaction, and what it returns is told with it.
         """
         now = now_ms()
         arrived = tuple(
@@ -171,9 +171,8 @@ class MailStore:
 
         async def decide(transaction: Transaction) -> Delta:
             await _require(transaction, account_id, mailbox_id)
-            if alongside is not None:
-                await alongside(transaction)
-            return Delta(arrived=arrived)
+            told = await alongside(transaction) if alongside is not None else None
+            return Delta(arrived=arrived) + (told or Delta())
 
         return await self._index.change(account_id, decide)
 

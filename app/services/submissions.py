@@ -45,7 +45,7 @@ class Options:
 
     `save_to` None files no copy. `is_retried_when_uncertain` sends again what may have arrived. `answered` and
     `forwarded` name the message that is marked when this one has left. `is_from_client`: an SMTP client submitted it,
-    and files its own copy.
+    files its own copy, and is told by mail what went wrong; `is_delay_told`: also that it takes long.
     """
 
     save_to: MailboxId | None = None
@@ -54,6 +54,7 @@ class Options:
     forwarded: MessageId | None = None
     needs_smtputf8: bool = False
     is_from_client: bool = False
+    is_delay_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,8 @@ class Submissions:
                 raise SubmissionNotFound
             if row.status not in rows.WAITING or row.attempts:
                 raise Conflict(f"The submission is {row.status} and cannot be changed any more")
-            await rows.change(transaction, row, {**changes, "updated_at_ms": now_ms()})
+            if not await rows.change(transaction, row, {**changes, "updated_at_ms": now_ms()}):
+                raise Conflict("An attempt to send it has just begun")
             changed = replace(row, **changes)  # type: ignore[arg-type]
             return Delta(notes=(note_of(state_of(changed), event),))
 

@@ -1,0 +1,165 @@
+"""What a sender is told of a message that did not arrive: a delivery status notification (RFC 3464), as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from enum import StrEnum
+
+from app.mail.types import Address
+from app.mime import writer
+from app.mime.fields import first_value, split_fields
+
+MAX_RETURNED_HEADER_BYTES = 64 * 1024
+_RESPONSE_CHARS = 500
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_NO_XTEXT = re.compile(r"[^\x21-\x7e]|[\\+=]")
+"""What an address of type utf-8 may not hold as it is (RFC 6533 §3)."""
+
+
+class Action(StrEnum):
+    """What became of a recipient (RFC 3464 §2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One recipient's. `status` is an enhanced code; `is_uncertain`: it may have arrived all the same."""
+
+    address: str
+    action: Action
+    status: str
+    response: str | None = None
+    is_uncertain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """All that is told. `header` is the block of the original; times are ms since 1970 UTC.
+
+    `retried_until_ms` goes with Action.DELAYED.
+    """
+
+    hostname: str
+    recipient: str
+    envelope_id: str
+    message_id: str
+    date_ms: int
+    arrived_ms: int
+    outcomes: tuple[Outcome, ...]
+    header: bytes
+    retried_until_ms: int | None = None
+
+
+def write_notice(notice: Notice) -> bytes:
+    """The whole message, CRLF line ends, of ASCII but for what the original's header holds. Its sender is nobody."""
+    parts = [_told(notice), _reported(notice), _returned(notice.header)]
+    body = writer.multipart("report; report-type=delivery-status", parts)
+    fields = "".join(f"{line}\r\n" for line in _fields(notice)).encode()
+    return fields + b"".join(writer.write_part(body, hashlib.sha256(notice.message_id.encode()).hexdigest()[:32]))
+
+
+def _fields(notice: Notice) -> list[str]:
+    subject = {
+        Action.FAILED: "Undelivered mail",
+        Action.DELAYED: "Delayed mail (still being tried)",
+    }[notice.outcomes[0].action]
+    if all(one.is_uncertain for one in notice.outcomes):
+        subject = "Mail that may not have arrived"
+    original = first_value(split_fields(notice.header), "message-id") or ""
+    ids = [original] if _MESSAGE_ID.fullmatch(original) else []
+    return [
+        f"Date: {_date(notice.date_ms)}",
+        writer.addresses("From", [Address("Mail Delivery System", f"MAILER-DAEMON@{notice.hostname}")]),
+        writer.addresses("To", [Address("", notice.recipient)]),
+        writer.unstructured("Subject", subject),
+        f"Message-ID: {notice.message_id}",
+        *([writer.message_ids("In-Reply-To", ids), writer.message_ids("References", ids)] if ids else []),
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+    ]
+
+
+def _date(ms: int) -> str:
+    return format_datetime(datetime.fromtimestamp(ms // 1000, UTC))
+
+
+# ---- for people
+
+
+def _told(notice: Notice) -> writer.Part:
+    paragraphs = [f"This is the mail system at {notice.hostname}."]
+    failed = [one for one in notice.outcomes if one.action is Action.FAILED and not one.is_uncertain]
+    uncertain = [one for one in notice.outcomes if one.is_uncertain]
+    delayed = [one for one in notice.outcomes if one.action is Action.DELAYED]
+    if failed:
+        paragraphs += ["Your message could not be delivered to:", _listed(failed)]
+    if uncertain:
+        paragraphs += ["Nobody knows whether your message arrived: it may have, so ask before you send it again:"]
+        paragraphs.append(_listed(uncertain))
+    if delayed:
+        until = f" until {_date(notice.retried_until_ms)}" if notice.retried_until_ms is not None else ""
+        paragraphs += ["Your message could not be delivered yet to:", _listed(delayed)]
+        paragraphs.append(f"It will be tried again{until}. You need not send it again.")
+    return writer.text_part("plain", "\n\n".join(paragraphs) + "\n")
+
+
+def _listed(outcomes: Sequence[Outcome]) -> str:
+    return "\n".join(f"  {one.address}\n    {_clean(one.response) or 'no reason was given'}" for one in outcomes)
+
+
+def _clean(response: str | None) -> str:
+    return _UNPRINTABLE.sub(" ", (response or "")[:_RESPONSE_CHARS]).strip()
+
+
+# ---- for programs
+
+
+def _reported(notice: Notice) -> writer.Part:
+    about = [
+        f"Original-Envelope-Id: {notice.envelope_id}",
+        f"Reporting-MTA: dns; {notice.hostname}",
+        f"Arrival-Date: {_date(notice.arrived_ms)}",
+    ]
+    blocks = [about, *(_block(one, notice.retried_until_ms) for one in notice.outcomes)]
+    text = "\r\n\r\n".join("\r\n".join(lines) for lines in blocks) + "\r\n"
+    return writer.Part(("Content-Type: message/delivery-status",), "7bit", text.encode("ascii"))
+
+
+def _block(outcome: Outcome, retried_until_ms: int | None) -> list[str]:
+    lines = [
+        f"Final-Recipient: {_typed(outcome.address)}",
+        f"Action: {outcome.action}",
+        f"Status: {outcome.status}",
+    ]
+    if response := _clean(outcome.response):
+        lines.append(f"Diagnostic-Code: smtp; {response}")
+    if outcome.action is Action.DELAYED and retried_until_ms is not None:
+        lines.append(f"Will-Retry-Until: {_date(retried_until_ms)}")
+    return lines
+
+
+def _typed(address: str) -> str:
+    """With its type; letters beyond ASCII are escaped, so that the report stays ASCII (RFC 6533 §3)."""
+    if address.isascii():
+        return f"rfc822; {_UNPRINTABLE.sub('', address)}"
+    escaped = _NO_XTEXT.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", address)
+    return f"utf-8; {escaped}"
+
+
+def _returned(header: bytes) -> writer.Part:
+    """The original's header (RFC 6522 §4), cut after a line where it is too long."""
+    if len(header) > MAX_RETURNED_HEADER_BYTES:
+        header = header[: header.rfind(b"\r\n", 0, MAX_RETURNED_HEADER_BYTES) + 2]
+    if not header.endswith(b"\r\n"):
+        header += b"\r\n"
+    charset = "us-ascii" if header.isascii() else "utf-8"
+    encoding = "7bit" if header.isascii() else "8bit"
+    return writer.Part((f"Content-Type: text/rfc822-headers; charset={charset}",), encoding, header)

@@ -1,0 +1,154 @@
+"""What came of an attempt on record: the answers, the state that follows with its event, and what the sender is told.
+
+A program that sent by REST hears of it by events; a mail program's user gets a message (RFC 3464) in INBOX, in the
+same transaction, so once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.db import submissions as rows
+from app.db.session import Transaction
+from app.mail.backend import ByteRange, RecipientResult, Verdict
+from app.mail.delta import Delta
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.blobs import BlobMissing
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore, StoredContent
+from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
+from app.services.submissions import (
+    Recipient,
+    note_of,
+    options_of,
+    options_to_json,
+    recipients_of,
+    recipients_to_json,
+    state_of,
+)
+from app.workers.delivery import outcome
+from app.workers.delivery.filing import Filing
+from app.workers.delivery.steps import record_in
+
+DELAY_TOLD_MS = 4 * 3600 * 1000
+RETRIED = "It was handed over and no answer came; it is sent again, as was asked"
+
+
+class Concluding:
+    """Concludes attempts. `hostname` is who tells senders."""
+
+    def __init__(self, index: Index, store: MailStore, filing: Filing, hostname: str) -> None:
+        self._index = index
+        self._store = store
+        self._filing = filing
+        self._hostname = hostname
+
+    async def abandoned(self, row: rows.Submission) -> rows.Submission:
+        """A worker died after the message was about to go."""
+        lost = [one for one in recipients_of(row.recipients) if one.is_open]
+        return await self.conclude(row, [RecipientResult(one.address, Verdict.UNCERTAIN) for one in lost])
+
+    async def conclude(self, row: rows.Submission, results: Sequence[RecipientResult]) -> rows.Submission:
+        """The submission as it is then. Conflict when another worker has taken it."""
+        if any(one.verdict is Verdict.UNCERTAIN for one in results):
+            results = await self._settled(row, results)
+        now = now_ms()
+        before = recipients_of(row.recipients)
+        recipients = outcome.answered(before, results)
+        if outcome.is_too_late(row, now):
+            recipients = outcome.given_up(recipients)
+        status = outcome.status_of(recipients)
+        changes: dict[str, object] = {
+            "recipients": recipients_to_json(recipients),
+            "status": status,
+            "phase": "sent" if status == "sent" else "done",
+            "due_at_ms": now + outcome.wait_ms(row.attempts) if status == "deferred" else now,
+            "updated_at_ms": now,
+        }
+        told = _to_tell(row, before, recipients, now)
+        if any(one.action is Action.DELAYED for one in told):
+            changes["options"] = options_to_json(replace(options_of(row.options), is_delay_told=True))
+        return await self._change(row, changes, told)
+
+    async def _settled(self, row: rows.Submission, results: Sequence[RecipientResult]) -> list[RecipientResult]:
+        """Where nobody knows: what is in Sent went; else it is sent again if that was asked for."""
+        if await self._filing.is_in_sent(row):
+            known, response = Verdict.ACCEPTED, None
+        elif options_of(row.options).is_retried_when_uncertain:
+            known, response = Verdict.DEFERRED, RETRIED
+        else:
+            return list(results)
+        return [
+            RecipientResult(one.address, known, None, response) if one.verdict is Verdict.UNCERTAIN else one
+            for one in results
+        ]
+
+    async def _change(
+        self, row: rows.Submission, changes: dict[str, object], told: Sequence[Outcome]
+    ) -> rows.Submission:
+        changed = replace(row, **changes)  # type: ignore[arg-type]
+        account_id = AccountId(row.account_id)
+
+        async def decide(transaction: Transaction) -> Delta:
+            await record_in(transaction, row, changes)
+            return Delta(notes=(note_of(state_of(changed), f"submission.{changed.status}"),))
+
+        inbox = await self._inbox(account_id) if told else None
+        if inbox is None:
+            await self._index.change(account_id, decide)
+        else:
+            notice = await self._notice(row, told)
+            await self._store.add(account_id, inbox.id, [(notice, frozenset(), None)], decide)
+        return changed
+
+    # ---- what the sender is told
+
+    async def _inbox(self, account_id: AccountId) -> Mailbox | None:
+        return next((one for one in await self._index.mailboxes(account_id) if one.path == "INBOX"), None)
+
+    async def _notice(self, row: rows.Submission, told: Sequence[Outcome]) -> StoredContent:
+        notice = Notice(
+            hostname=self._hostname,
+            recipient=row.sender,
+            envelope_id=row.id,
+            message_id=f"<{new_id('m')[2:]}@{self._hostname}>",
+            date_ms=now_ms(),
+            arrived_ms=row.created_at_ms,
+            outcomes=tuple(told),
+            header=await self._header(row),
+            retried_until_ms=outcome.first_due_ms(row) + outcome.GIVE_UP_MS,
+        )
+        return await self._store.keep(b"Return-Path: <>\r\n" + write_notice(notice))
+
+    async def _header(self, row: rows.Submission) -> bytes:
+        try:
+            beginning = await self._store.blobs.get(row.blob or "", ByteRange(0, MAX_RETURNED_HEADER_BYTES))
+        except BlobMissing:
+            return b""
+        return beginning.partition(b"\r\n\r\n")[0]
+
+
+def _to_tell(row: rows.Submission, before: Sequence[Recipient], after: Sequence[Recipient], now: int) -> list[Outcome]:
+    """What is news to the sender: nothing to a program, and nothing to nobody (RFC 3464 §2: no report of a report)."""
+    options = options_of(row.options)
+    if not options.is_from_client or not row.sender:
+        return []
+    lost = {Verdict.REFUSED, Verdict.UNCERTAIN}
+    told = [_lost(now_) for was, now_ in zip(before, after, strict=True) if now_.status in lost and was.is_open]
+    if not options.is_delay_told and now - outcome.first_due_ms(row) > DELAY_TOLD_MS:
+        told += [_delayed(one) for one in after if one.is_open]
+    return told
+
+
+def _lost(one: Recipient) -> Outcome:
+    if one.status == Verdict.UNCERTAIN:
+        response = "The message was handed over, but no answer came: it may have arrived"
+        return Outcome(one.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
+    return Outcome(one.address, Action.FAILED, one.enhanced_code or "5.0.0", one.response)
+
+
+def _delayed(one: Recipient) -> Outcome:
+    code = one.enhanced_code or ""
+    return Outcome(one.address, Action.DELAYED, code if code.startswith("4.") else "4.0.0", one.response)

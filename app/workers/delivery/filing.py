@@ -1,0 +1,126 @@
+"""What follows a message that was sent: its copy in Sent, once, and the mark on what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app import faults
+from app.db import submissions as rows
+from app.db.session import Transaction
+from app.errors import AccountNotFound, Conflict, GatewayError, MailboxNotFound, MailServerError
+from app.mail.backend import Backends
+from app.mail.delta import Delta
+from app.mail.identifiers import now_ms
+from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, with_flags
+from app.mailstore.blobs import Blobs
+from app.mailstore.index import Index
+from app.services.submissions import options_of
+from app.telemetry import get_logger
+from app.workers.delivery.steps import Steps, record_in
+
+RETRY_MS = 60_000
+GIVE_UP_MS = 24 * 3600 * 1000
+"""After that long a copy that its origin does not take is let go."""
+
+log = get_logger(__name__)
+
+
+class Filing:
+    """Files copies."""
+
+    def __init__(self, steps: Steps, index: Index, blobs: Blobs, backends: Backends) -> None:
+        self._steps = steps
+        self._index = index
+        self._blobs = blobs
+        self._backends = backends
+
+    async def file(self, row: rows.Submission) -> None:
+        """File the Sent copy once, mark the message that was answered, and be done."""
+        try:
+            if not row.is_filed:
+                row = await self._file_copy(row)
+            await self._mark_answered(row)
+        except Conflict:
+            raise
+        except GatewayError as error:
+            if isinstance(error, MailServerError) and now_ms() - row.updated_at_ms < GIVE_UP_MS:
+                await self._put_off(row)
+                return
+            log.warning("copy_not_filed", submission_id=row.id, error=error.code)
+        current = await self._steps.current(row)
+        if current is not None:
+            await self._steps.record(current, {"phase": "done", "due_at_ms": rows.NEVER_MS}, is_durable=False)
+
+    async def is_in_sent(self, row: rows.Submission) -> bool:
+        """Whether the message is in Sent: then it was sent."""
+        try:
+            target = await self._target(row)
+            return target is not None and await self._is_in(target, row)
+        except (AccountNotFound, MailServerError):
+            return False
+
+    async def _put_off(self, row: rows.Submission) -> None:
+        current = await self._steps.current(row)
+        if current is not None:
+            await self._steps.record(current, {"due_at_ms": now_ms() + RETRY_MS, "lease_until_ms": 0})
+
+    async def _target(self, row: rows.Submission) -> Mailbox | None:
+        save_to = options_of(row.options).save_to
+        try:
+            return await self._index.mailbox(AccountId(row.account_id), save_to) if save_to is not None else None
+        except MailboxNotFound:
+            return None
+
+    async def _file_copy(self, row: rows.Submission) -> rows.Submission:
+        target = await self._target(row)
+        if target is None:
+            return row
+        if row.phase == "filing" and await self._is_in(target, row):
+            return await self._steps.record(row, {"is_filed": True})
+        row = await self._steps.record(row, {"phase": "filing"})
+        faults.point("delivery.before_filing")
+        account_id = AccountId(row.account_id)
+        backend = await self._backends.of(account_id)
+        content = await self._blobs.get(row.blob or "")
+        delta = await backend.append(target, _once(content), len(content), frozenset({SEEN}), None)
+        faults.point("delivery.filed")
+        held = row
+
+        async def decide(transaction: Transaction) -> Delta:
+            await record_in(transaction, held, {"is_filed": True})
+            return delta
+
+        # lost by a power cut, the phase is still "filing": then the origin is asked for the copy
+        await self._index.change(account_id, decide, is_durable=False)
+        return row
+
+    async def _is_in(self, mailbox: Mailbox, row: rows.Submission) -> bool:
+        """Whether the origin has the message, by its Message-ID: asked of the origin, the index may lag."""
+        account_id = AccountId(row.account_id)
+        known = await self._index.with_header(account_id, row.message_id_header)
+        if any(one.mailbox_id == mailbox.id for one in known):
+            return True
+        backend = await self._backends.of(account_id)
+        return bool(await backend.search(mailbox, "header:Message-ID", row.message_id_header))
+
+    # ---- the mark
+
+    async def _mark_answered(self, row: rows.Submission) -> None:
+        options = options_of(row.options)
+        marks: dict[MessageId | None, str] = {options.answered: ANSWERED, options.forwarded: "$Forwarded"}
+        account_id = AccountId(row.account_id)
+        for message_id, flag in marks.items():
+            if message_id is None:
+                continue
+            for message in await self._index.find(account_id, [message_id]):
+                await self._mark(account_id, message, flag)
+
+    async def _mark(self, account_id: AccountId, message: Message, flag: str) -> None:
+        if with_flags(message.flags, add=frozenset({flag})) == message.flags:
+            return
+        backend = await self._backends.of(account_id)
+        await self._index.apply(account_id, await backend.store_flags([message], add=frozenset({flag})))
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,110 @@
+"""One attempt: into the mailboxes of those who live here, and to the next server for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app import faults
+from app.db import submissions as rows
+from app.db.session import Transaction
+from app.errors import AccountNotFound, Conflict, GatewayError, MailboxNotFound, MailServerError
+from app.mail.backend import Backends, OutgoingMail, RecipientResult, Verdict
+from app.mail.types import AccountId
+from app.mailstore.store import MailStore
+from app.mime.trace import return_path_field
+from app.services.deliveries import Deliveries, Inbox
+from app.services.submissions import Recipient, options_of, recipients_of, recipients_to_json
+from app.workers.delivery.steps import Steps, record_in
+
+Attempted = tuple[rows.Submission, list[RecipientResult]]
+"""A submission as it is now, and what became of recipients, not yet on record."""
+
+
+class Sending:
+    """Sends what is claimed to the recipients that are still open."""
+
+    def __init__(self, steps: Steps, store: MailStore, backends: Backends, deliveries: Deliveries) -> None:
+        self._steps = steps
+        self._store = store
+        self._backends = backends
+        self._deliveries = deliveries
+
+    async def send(self, row: rows.Submission) -> Attempted:
+        """Raises Conflict once another worker has taken the submission: what it found is not ours to say then."""
+        row, results = await self._deliver_here(row)
+        answered = {one.address for one in results}
+        remaining = [one for one in recipients_of(row.recipients) if one.is_open and one.address not in answered]
+        if not remaining:
+            return row, results
+        row, handed_over = await self._hand_over(row, remaining)
+        return row, [*results, *handed_over]
+
+    async def _hand_over(self, row: rows.Submission, remaining: Sequence[Recipient]) -> Attempted:
+        async def before_content() -> None:
+            nonlocal row
+            row = await self._steps.record(row, {"phase": "content"})
+            faults.point("delivery.before_content")
+
+        try:
+            submission = await self._backends.submission_of(AccountId(row.account_id))
+            mail = OutgoingMail(
+                row.sender,
+                tuple(one.address for one in remaining),
+                await self._store.blobs.get(row.blob or ""),
+                needs_smtputf8=options_of(row.options).needs_smtputf8,
+                envelope_id=row.id,
+            )
+            results = await submission.send(mail, before_content)
+        except Conflict:
+            raise
+        except MailServerError as error:
+            results = _all(remaining, Verdict.DEFERRED, error)
+        except GatewayError as error:
+            results = _all(remaining, Verdict.REFUSED, error)
+        faults.point("delivery.after_reply")
+        return row, list(results)
+
+    # ---- who lives here
+
+    async def _deliver_here(self, row: rows.Submission) -> Attempted:
+        """Put the message into the mailboxes of recipients who live here, each in one transaction with its record."""
+        refused: list[RecipientResult] = []
+        if not await self._deliveries.is_embedded(AccountId(row.account_id)):
+            return row, refused
+        for recipient in recipients_of(row.recipients):
+            if not recipient.is_open:
+                continue
+            inbox = await self._deliveries.find(recipient.address)
+            is_ours = inbox is not None or self._deliveries.is_local(recipient.address)
+            delivered = await self._deliver_to(row, recipient, inbox) if inbox is not None else None
+            if delivered is not None:
+                row = delivered
+            elif is_ours:
+                refused.append(
+                    RecipientResult(recipient.address, Verdict.REFUSED, "5.1.1", "There is no such user here")
+                )
+        return row, refused
+
+    async def _deliver_to(self, row: rows.Submission, recipient: Recipient, inbox: Inbox) -> rows.Submission | None:
+        """The submission with that on record; None where the mailbox has gone meanwhile."""
+        content = await self._store.keep(return_path_field(row.sender) + await self._store.blobs.get(row.blob or ""))
+        done = replace(recipient, status="accepted", enhanced_code="2.1.5", response="Delivered here")
+        others = recipients_of(row.recipients)
+        recipients = recipients_to_json([done if one.address == recipient.address else one for one in others])
+
+        async def alongside(transaction: Transaction) -> None:
+            await record_in(transaction, row, {"recipients": recipients})
+
+        try:
+            await self._store.add(inbox.account_id, inbox.mailbox_id, [(content, frozenset(), None)], alongside)
+        except (AccountNotFound, MailboxNotFound):
+            return None
+        return replace(row, recipients=recipients)
+
+
+def _all(recipients: Sequence[Recipient], verdict: Verdict, error: GatewayError) -> list[RecipientResult]:
+    origin = error.origin if isinstance(error, MailServerError) else None
+    response = origin.response if origin else error.detail
+    code = origin.enhanced_code if origin else None
+    return [RecipientResult(one.address, verdict, code, response) for one in recipients]

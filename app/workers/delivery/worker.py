@@ -1,0 +1,116 @@
+"""Claims what is due and attempts it, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app import faults
+from app.cluster.bus import SUBMISSIONS, Bus, listening
+from app.db import submissions as rows
+from app.db.session import Database
+from app.mail.backend import Backends
+from app.mail.identifiers import now_ms
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
+from app.services.deliveries import Deliveries
+from app.telemetry import get_logger
+from app.workers.delivery.concluding import Concluding
+from app.workers.delivery.filing import Filing
+from app.workers.delivery.sending import Sending
+from app.workers.delivery.steps import Steps
+
+PARALLEL_ATTEMPTS = 32
+ATTEMPTS_PER_ACCOUNT = 2
+"""So that a slow server holds up its own account's mail alone, and sending leaves room for answering."""
+IDLE_SECONDS = 30.0
+BUSY_SECONDS = 1.0
+DRAIN_SECONDS = 3.0
+"""How long attempts under way are waited for at the end: one that is cut after its content has begun is uncertain."""
+
+log = get_logger(__name__)
+
+
+class Delivery:
+    """Attempts what is due, a few at a time, until it is cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        index: Index,
+        store: MailStore,
+        backends: Backends,
+        deliveries: Deliveries,
+        bus: Bus,
+        *,
+        hostname: str,
+        is_alone: bool,
+    ) -> None:
+        """`is_alone`: no other process works on this database."""
+        self._is_alone = is_alone
+        self._database = database
+        self._bus = bus
+        self._steps = Steps(database)
+        self._sending = Sending(self._steps, store, backends, deliveries)
+        self._filing = Filing(self._steps, index, store.blobs, backends)
+        self._concluding = Concluding(index, store, self._filing, hostname)
+        self._attempts: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Look for due submissions whenever one is taken and whenever one falls due."""
+        if self._is_alone:
+            await rows.release_all(self._database)
+        with listening(self._bus, SUBMISSIONS) as waiter:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    while True:
+                        await self._start_due(group)
+                        await waiter.wait(await self._seconds_to_next())
+                except asyncio.CancelledError:
+                    if self._attempts:
+                        await asyncio.wait(self._attempts.values(), timeout=DRAIN_SECONDS)
+                    raise
+
+    async def _seconds_to_next(self) -> float:
+        due = await rows.next_due_ms(self._database)
+        if due is None:
+            return IDLE_SECONDS
+        seconds = (due - now_ms()) / 1000
+        if seconds <= 0 and self._attempts:  # it waits for one of them to end, which wakes us
+            return BUSY_SECONDS
+        return min(IDLE_SECONDS, max(0.05, seconds))
+
+    async def _start_due(self, group: asyncio.TaskGroup) -> None:
+        if len(self._attempts) >= PARALLEL_ATTEMPTS:
+            return
+        busy = [account_id for account_id, _ in self._attempts]
+        full = [one for one in set(busy) if busy.count(one) >= ATTEMPTS_PER_ACCOUNT]
+        for row in await rows.due(self._database, now_ms(), full, PARALLEL_ATTEMPTS * 2):
+            key = (row.account_id, row.id)
+            if key not in self._attempts and self._has_room(row.account_id):
+                self._attempts[key] = group.create_task(self._attempt(row))
+
+    def _has_room(self, account_id: str) -> bool:
+        of_account = sum(one == account_id for one, _ in self._attempts)
+        return of_account < ATTEMPTS_PER_ACCOUNT and len(self._attempts) < PARALLEL_ATTEMPTS
+
+    async def _attempt(self, row: rows.Submission) -> None:
+        try:
+            claimed = await self._steps.claim(row)
+            if claimed is not None:
+                async with self._steps.lease_kept(claimed):
+                    await self._advance(claimed)
+        except Exception as error:  # noqa: BLE001 - one submission's trouble is its own; its lease runs out
+            log.warning("attempt_failed", submission_id=row.id, error=type(error).__name__)
+        finally:
+            del self._attempts[row.account_id, row.id]
+            self._bus.poke(SUBMISSIONS)
+
+    async def _advance(self, row: rows.Submission) -> None:
+        """Take a claimed submission as far as it goes."""
+        if row.status == "sending" and row.phase == "content":
+            row = await self._concluding.abandoned(row)
+        elif row.status == "sending":
+            row = await self._concluding.conclude(*await self._sending.send(row))
+        faults.point("delivery.recorded")
+        if row.status == "sent":
+            await self._filing.file(row)
