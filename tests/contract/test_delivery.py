@@ -1,0 +1,460 @@
+"""Sending keeps its promises on every database: nothing twice, each recipient's state on record, and senders told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from app.backends.local import LocalBackend
+from app.db import directory
+from app.db import submissions as rows
+from app.db.session import Transaction
+from app.errors import Conflict, LoginRefused, OriginAnswer
+from app.mail.backend import MailBackend, OutgoingMail, RecipientResult, Submission, Verdict
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId, AccountKind, ServerLogin
+from app.services.deliveries import Deliveries, Outgoing
+from app.services.submissions import Options, Recipient, Submissions, options_to_json, recipients_of
+from app.workers.delivery import Delivery, worker
+from app.workers.delivery.steps import Steps
+
+from tests.contract.stores import Stores, message, open_stores
+
+BEFORE_CONTENT = Callable[[], Awaitable[None]] | None
+HOUR_MS = 3600 * 1000
+JOE, AMY = "joe@there.example", "amy@there.example"
+
+
+@dataclass
+class NextServer:
+    """A Submission that answers as it is told; `sent` is what it was given. It waits for `may_answer` after content."""
+
+    verdicts: dict[str, RecipientResult] = field(default_factory=dict)
+    failure: Exception | None = None
+    sent: list[OutgoingMail] = field(default_factory=list)
+    before: Callable[[], Awaitable[None]] | None = None
+    has_content: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
+
+    def says(self, address: str, verdict: Verdict, code: str | None = None, response: str | None = None) -> None:
+        self.verdicts[address] = RecipientResult(address, verdict, code, response)
+
+    async def send(self, mail: OutgoingMail, before_content: BEFORE_CONTENT = None) -> Sequence[RecipientResult]:
+        if self.failure is not None:
+            raise self.failure
+        if self.before is not None:
+            await self.before()
+        results = [self.verdicts.get(one, RecipientResult(one, Verdict.ACCEPTED)) for one in mail.recipients]
+        if before_content is not None and any(one.verdict is not Verdict.REFUSED for one in results):
+            await before_content()
+            self.sent.append(mail)
+            self.has_content.set()
+            await self.may_answer.wait()
+        return results
+
+    async def verify(self) -> None:
+        """Never asked for."""
+
+
+@dataclass
+class Office:
+    """A post office on one database: Ann lives here, and one server takes all other mail."""
+
+    stores: Stores
+    next_server: NextServer
+    deliveries: Deliveries
+    ann: AccountId
+
+    # ---- what Backends does
+
+    async def of(self, account_id: AccountId) -> MailBackend:
+        stores = self.stores
+        return LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
+
+    async def submission_of(self, account_id: AccountId) -> Submission:
+        return self.next_server
+
+    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+        """Never asked for."""
+
+    async def forget(self, account_id: AccountId) -> None:
+        """Never asked for."""
+
+    # ---- what tests do
+
+    @property
+    def address(self) -> str:
+        return f"{self.ann}@demo.test"
+
+    async def submit(self, *recipients: str, sender: str | None = None) -> str:
+        """As a mail program does."""
+        content = await self.stores.store.keep(message(1))
+        sender = self.address if sender is None else sender
+        return await self.deliveries.enqueue(Outgoing(self.ann, sender, recipients, "<1@example.com>"), content)
+
+    async def row(self, id_: str) -> rows.Submission:
+        row = await rows.get(self.stores.database, self.ann, id_)
+        assert row is not None
+        return row
+
+    async def set(self, id_: str, **changes: object) -> rows.Submission:
+        """Change a row as time would."""
+        before = await self.row(id_)
+
+        async def work(transaction: Transaction) -> None:
+            assert await rows.change(transaction, before, changes)
+
+        await self.stores.database.write(work)
+        return await self.row(id_)
+
+    async def recipients(self, id_: str) -> tuple[Recipient, ...]:
+        return recipients_of((await self.row(id_)).recipients)
+
+    def delivery(self) -> Delivery:
+        stores = self.stores
+        return Delivery(
+            stores.database, stores.index, stores.store, self, self.deliveries, stores.bus,
+            hostname="mail.demo.test", is_alone=True,
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.delivery().run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, id_: str, is_met: Callable[[rows.Submission], bool]) -> rows.Submission:
+        for _ in range(1000):
+            if is_met(row := await self.row(id_)):
+                return row
+            await asyncio.sleep(0.01)
+        raise AssertionError(row)
+
+    async def attempt(self, id_: str) -> rows.Submission:
+        """What a submission is after an attempt."""
+        before = (await self.row(id_)).attempts
+        async with self.at_work():
+            return await self.until(
+                id_,
+                lambda row: row.attempts > before and row.status != "sending" and row.phase not in ("sent", "filing"),
+            )
+
+    async def inbox(self, account_id: AccountId | None = None, path: str = "INBOX") -> list[Message]:
+        account_id = account_id or self.ann
+        mailbox = await self.stores.mailbox(account_id, path)
+        uids = sorted(await self.stores.index.known(account_id, mailbox.id))
+        found = await self.stores.index.locate(account_id, mailbox.id, uids)
+        return [message_from_bytes(await self.stores.store.blobs.get(one.blob or "")) for one in found]
+
+    async def events(self, id_: str) -> list[str]:
+        return [one.type for one in await self.stores.log.after(self.ann, 0, 100) if one.subject == id_]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Office]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with open_stores(tmp_path, url) as stores:
+        deliveries = Deliveries(stores.database, stores.index, stores.store, stores.bus, ["demo.test"])
+        yield Office(stores, NextServer(), deliveries, await stores.add_account())
+
+
+def parts_of(one: Message) -> list[Message]:
+    parts = one.get_payload()
+    assert isinstance(parts, list)
+    return [part for part in parts if isinstance(part, Message)]
+
+
+def reported(notice: Message) -> list[Message]:
+    """The blocks of a report: about the message, then one a recipient."""
+    assert notice.get_content_type() == "multipart/report"
+    return parts_of(parts_of(notice)[1])
+
+
+# ---- what the sender is told
+
+
+async def test_the_sender_is_told_once_by_mail_what_failed(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.REFUSED, "5.1.1", "No such user")
+    id_ = await office.submit(JOE, AMY)
+
+    row = await office.attempt(id_)
+
+    assert row.status == "sent"
+    (notice,) = await office.inbox()
+    assert (notice["Return-Path"], notice["To"], notice["Auto-Submitted"]) == ("<>", office.address, "auto-replied")
+    assert (notice["In-Reply-To"], notice["References"]) == ("<1@example.com>", "<1@example.com>")
+    about, joe = reported(notice)
+    assert (about["Original-Envelope-Id"], about["Reporting-MTA"]) == (id_, "dns; mail.demo.test")
+    assert dict(joe.items()) == {
+        "Final-Recipient": f"rfc822; {JOE}",
+        "Action": "failed",
+        "Status": "5.1.1",
+        "Diagnostic-Code": "smtp; No such user",
+    }
+    text, _, returned = parts_of(notice)
+    assert JOE in str(text.get_payload())
+    assert returned.get_content_type() == "text/rfc822-headers"
+    assert str(returned.get_payload()) == message(1).decode().partition("\r\n\r\n")[0] + "\r\n"
+    assert await office.events(id_) == ["submission.queued", "submission.sent"]
+
+
+async def test_a_program_is_told_by_events_alone(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.REFUSED, "5.1.1", "No such user")
+    id_ = await office.submit(JOE)
+    await office.set(id_, options=options_to_json(Options()))
+
+    assert (await office.attempt(id_)).status == "failed"
+
+    assert await office.inbox() == []
+    assert await office.events(id_) == ["submission.queued", "submission.failed"]
+
+
+async def test_nobody_is_told_of_a_report_that_failed(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.REFUSED)
+    id_ = await office.submit(JOE, sender="")
+
+    assert (await office.attempt(id_)).status == "failed"
+
+    assert await office.inbox() == []
+
+
+async def test_what_cannot_be_sent_for_four_days_is_given_up_and_told(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.DEFERRED, "4.2.0", "Later")
+    id_ = await office.submit(JOE, AMY)
+    await office.set(id_, created_at_ms=now_ms() - 97 * HOUR_MS)
+
+    row = await office.attempt(id_)
+
+    assert row.status == "sent"
+    assert [(one.status, one.enhanced_code) for one in await office.recipients(id_)] == [
+        ("refused", "4.4.7"),
+        ("accepted", None),
+    ]
+    (notice,) = await office.inbox()
+    (_, joe) = reported(notice)
+    assert (joe["Action"], joe["Status"], joe["Diagnostic-Code"]) == ("failed", "4.4.7", "smtp; Given up: Later")
+
+
+async def test_what_was_scheduled_far_ahead_has_its_four_days_from_then(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.DEFERRED)
+    id_ = await office.submit(JOE)
+    await office.set(id_, created_at_ms=now_ms() - 200 * HOUR_MS, send_at_ms=now_ms() - 1000)
+
+    assert (await office.attempt(id_)).status == "deferred"
+    assert await office.inbox() == []
+
+
+async def test_a_delay_is_told_once_after_four_hours(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.DEFERRED, "4.2.0", "Later")
+    id_ = await office.submit(JOE)
+
+    await office.attempt(id_)
+    assert await office.inbox() == []
+    for _ in range(2):
+        await office.set(id_, created_at_ms=now_ms() - 5 * HOUR_MS, due_at_ms=now_ms())
+        assert (await office.attempt(id_)).status == "deferred"
+
+    (notice,) = await office.inbox()
+    (_, joe) = reported(notice)
+    assert (joe["Action"], joe["Status"]) == ("delayed", "4.2.0")
+    assert joe["Will-Retry-Until"] is not None
+
+
+async def test_the_sender_is_told_where_nobody_knows(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.UNCERTAIN)
+    id_ = await office.submit(JOE)
+
+    assert (await office.attempt(id_)).status == "uncertain"
+
+    (notice,) = await office.inbox()
+    assert "may" in notice["Subject"]
+    (_, joe) = reported(notice)
+    assert (joe["Action"], joe["Status"]) == ("failed", "4.4.2")
+
+
+# ---- nothing is sent twice
+
+
+async def test_what_is_uncertain_is_sent_again_only_if_asked_and_not_at_once(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.UNCERTAIN)
+    id_ = await office.submit(JOE)
+    await office.set(id_, options=options_to_json(Options(is_retried_when_uncertain=True)))
+
+    row = await office.attempt(id_)
+
+    assert row.status == "deferred"
+    assert row.due_at_ms > now_ms() + 30_000
+
+
+async def test_those_who_wait_are_tried_again_where_another_is_uncertain(office: Office) -> None:
+    office.next_server.says(JOE, Verdict.UNCERTAIN)
+    office.next_server.says(AMY, Verdict.DEFERRED)
+    id_ = await office.submit(JOE, AMY)
+    assert (await office.attempt(id_)).status == "deferred"
+
+    office.next_server.verdicts.clear()
+    await office.set(id_, due_at_ms=now_ms())
+    assert (await office.attempt(id_)).status == "uncertain"
+
+    assert [one.recipients for one in office.next_server.sent] == [(JOE, AMY), (AMY,)]
+    assert [one.status for one in await office.recipients(id_)] == ["uncertain", "accepted"]
+
+
+async def test_a_neighbour_has_one_copy_however_often_the_others_are_tried(office: Office) -> None:
+    bob = await office.stores.add_account()
+    office.next_server.says(JOE, Verdict.DEFERRED)
+    id_ = await office.submit(f"{bob}@demo.test", "nobody@demo.test", JOE)
+    await office.attempt(id_)
+    await office.set(id_, due_at_ms=now_ms())
+
+    await office.attempt(id_)
+
+    assert [one.status for one in await office.recipients(id_)] == ["accepted", "refused", "deferred"]
+    assert len(await office.inbox(bob)) == 1
+    assert len(await office.inbox()) == 1  # of the one who is not there
+
+
+async def test_an_attempt_that_lost_its_lease_sends_nothing_and_says_nothing(office: Office) -> None:
+    id_ = await office.submit(JOE)
+    steps = Steps(office.stores.database)
+
+    async def another_takes_it() -> None:
+        row = await office.set(id_, lease_until_ms=0)
+        assert await steps.claim(row) is not None
+
+    office.next_server.before = another_takes_it
+    async with office.at_work():
+        await office.until(id_, lambda row: row.attempts == 2)
+        await asyncio.sleep(0.1)
+
+    assert office.next_server.sent == []
+    row = await office.row(id_)
+    assert (row.status, row.phase, row.attempts) == ("sending", "", 2)
+    assert await office.events(id_) == ["submission.queued"]
+
+
+async def test_what_was_put_off_meanwhile_is_not_claimed(office: Office) -> None:
+    seen = await office.row(await office.submit(JOE))
+    await office.set(seen.id, due_at_ms=now_ms() + HOUR_MS)
+
+    assert await Steps(office.stores.database).claim(seen) is None
+
+
+async def test_what_is_being_sent_cannot_be_cancelled_and_what_was_cancelled_is_not_sent(office: Office) -> None:
+    stores = office.stores
+    submissions = Submissions(stores.database, stores.index, stores.store.blobs, stores.bus, office)
+    begun, cancelled = await office.submit(JOE), await office.submit(AMY)
+    seen = await office.row(cancelled)
+    assert await Steps(stores.database).claim(await office.row(begun)) is not None
+
+    with pytest.raises(Conflict):
+        await submissions.cancel(office.ann, begun)
+    assert (await submissions.cancel(office.ann, cancelled)).status == "cancelled"
+    assert await Steps(stores.database).claim(seen) is None
+
+
+async def test_the_copy_is_filed_once(office: Office) -> None:
+    sent = await office.stores.mailbox(office.ann, "Sent")
+    id_ = await office.submit(JOE)
+    await office.set(id_, options=options_to_json(Options(save_to=sent.id)))
+    assert (await office.attempt(id_)).status == "sent"
+
+    await office.set(id_, phase="filing", is_filed=False, due_at_ms=now_ms(), lease_until_ms=0)  # as a crash leaves it
+    row = await office.attempt(id_)
+
+    assert row.is_filed
+    assert len(await office.inbox(path="Sent")) == 1
+
+
+# ---- when something ends meanwhile
+
+
+async def test_an_attempt_under_way_is_waited_for_at_the_end(office: Office) -> None:
+    office.next_server.may_answer.clear()
+    id_ = await office.submit(JOE)
+    task = asyncio.create_task(office.delivery().run())
+    await office.next_server.has_content.wait()
+
+    task.cancel()
+    await asyncio.sleep(0.05)
+    office.next_server.may_answer.set()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert task.cancelled()
+    assert (await office.row(id_)).status == "sent"
+
+
+async def test_an_attempt_that_was_cut_after_its_content_began_is_uncertain(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.01)
+    office.next_server.may_answer.clear()
+    id_ = await office.submit(JOE)
+    async with office.at_work():
+        await office.next_server.has_content.wait()
+    assert ((await office.row(id_)).status, (await office.row(id_)).phase) == ("sending", "content")
+
+    assert (await office.attempt(id_)).status == "uncertain"
+    assert len(office.next_server.sent) == 1
+
+
+async def test_a_refused_login_is_seen_and_tried_again(office: Office) -> None:
+    office.next_server.failure = LoginRefused("", OriginAnswer("smtp", "Authentication failed", "5.7.8"))
+    id_ = await office.submit(JOE)
+
+    row = await office.attempt(id_)
+
+    assert (row.status, row.due_at_ms > now_ms()) == ("deferred", True)
+    assert await office.recipients(id_) == (Recipient(JOE, "deferred", "5.7.8", "Authentication failed"),)
+
+
+async def test_lost_bytes_are_a_failure_that_is_told(office: Office) -> None:
+    id_ = await office.submit(JOE)
+    await office.set(id_, blob="0" * 64)
+
+    assert (await office.attempt(id_)).status == "failed"
+
+    assert len(await office.inbox()) == 1
+
+
+async def test_an_account_that_is_removed_meanwhile_holds_up_nobody(office: Office) -> None:
+    gone = await office.submit(JOE)
+    stores = office.stores
+
+    async def remove() -> None:
+        office.next_server.before = None
+        await stores.database.write(lambda transaction: directory.remove(transaction, office.ann))
+
+    office.next_server.before = remove
+    async with office.at_work(), asyncio.timeout(10):
+        await office.next_server.has_content.wait()
+        left = office.ann
+        office.ann = await stores.add_account()
+        office.next_server.has_content.clear()
+        other = await office.submit(AMY)
+        await office.until(other, lambda row: row.status == "sent")
+
+    row = await rows.get(stores.database, left, gone)
+    assert row is None or row.status == "sending"
+
+
+async def test_a_remote_account_sends_to_local_addresses_through_its_own_server(office: Office) -> None:
+    neighbour = office.address
+    office.ann = await office.stores.add_account(AccountKind.IMAP)
+    id_ = await office.submit(neighbour)
+
+    assert (await office.attempt(id_)).status == "sent"
+
+    assert [one.recipients for one in office.next_server.sent] == [(neighbour,)]
