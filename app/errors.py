@@ -79,6 +79,11 @@ class InvalidRequest(GatewayError):
         """An error about one query parameter, path parameter or header."""
         return cls(detail, (Fault(detail, parameter=name),))
 
+    def in_body(self) -> InvalidRequest:
+        """The same where the parameters were members of the JSON body."""
+        faults = [Fault(one.detail, pointer=f"/{one.parameter}") if one.parameter else one for one in self.faults]
+        return InvalidRequest(self.detail, faults)
+
 
 class AddressNotAllowed(InvalidRequest):
     code = "address_not_allowed"

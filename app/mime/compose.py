@@ -76,17 +76,18 @@ def enclosure_of(part: BodyPart, content: writer.Content) -> Enclosure:
     )
 
 
-def compose(draft: Draft) -> bytes:
-    """The whole message, CRLF line ends. Bcc is never written. The same draft gives the same bytes.
+def compose(draft: Draft, *, shows_bcc: bool = False) -> bytes:
+    """The whole message, CRLF line ends. The same draft gives the same bytes.
 
+    `shows_bcc` is for what its owner alone will read: nothing that is sent may hold a Bcc field (RFC 5322 §3.6.3).
     Raises InvalidRequest, with a pointer into the body of `POST /send`.
     """
-    return b"".join(compose_pieces(draft))
+    return b"".join(compose_pieces(draft, shows_bcc=shows_bcc))
 
 
-def compose_pieces(draft: Draft) -> Iterator[bytes]:
+def compose_pieces(draft: Draft, *, shows_bcc: bool = False) -> Iterator[bytes]:
     """The message in pieces, an enclosure's content as it comes. Everything is validated before the first piece."""
-    fields = _header(draft)
+    fields = _header(draft, shows_bcc=shows_bcc)
     body = _body(draft)
     return _written(fields, body, hashlib.sha256(draft.message_id.encode()).hexdigest()[:32])
 
@@ -108,7 +109,7 @@ def _written(fields: list[str], body: writer.Part, seed: str) -> Iterator[bytes]
     yield from writer.write_part(body, seed)
 
 
-def _header(draft: Draft) -> list[str]:
+def _header(draft: Draft, *, shows_bcc: bool) -> list[str]:
     recipients_of(draft)
     lists = {
         "From": _checked([draft.from_], "/from", allow_utf8=draft.allow_utf8, is_one=True),
@@ -116,6 +117,8 @@ def _header(draft: Draft) -> list[str]:
         "To": _checked(draft.to, "/to", allow_utf8=draft.allow_utf8),
         "Cc": _checked(draft.cc, "/cc", allow_utf8=draft.allow_utf8),
     }
+    if shows_bcc:
+        lists["Bcc"] = _checked(draft.bcc, "/bcc", allow_utf8=draft.allow_utf8)
     date = datetime.fromtimestamp(draft.date_ms // 1000, UTC)
     fields = [f"Date: {format_datetime(date)}"]
     fields += [writer.addresses(name, listed) for name, listed in lists.items() if listed]

@@ -59,10 +59,10 @@ def validate_header(name: str, value: str, pointer: str) -> None:
     """A header of the caller's own: not one that Postgate writes itself, and safe. Raises InvalidRequest."""
     lower = name.lower()
     if not _FIELD_NAME.fullmatch(name):
-        raise InvalidRequest.at(pointer, "It is no name of a header field")
+        raise InvalidRequest.at(f"{pointer}/name", "It is no name of a header field")
     if lower in _OWN_FIELDS or lower.startswith(_OWN_PREFIXES):
-        raise InvalidRequest.at(pointer, f"The header {name} cannot be set")
-    header_text(value, pointer)
+        raise InvalidRequest.at(f"{pointer}/name", f"The header {name} cannot be set")
+    header_text(value, f"{pointer}/value")
 
 
 def validate_message_id(message_id: str, pointer: str) -> str:

@@ -137,7 +137,7 @@ class Composer:
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
         """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
         original = await self._original(account_id, caller, new)
-        return compose(await self._draft(account_id, own, caller, new, original))
+        return compose(await self._draft(account_id, own, caller, new, original), shows_bcc=True)
 
     async def _original(self, account_id: AccountId, caller: Caller, new: NewMessage) -> _Original | None:
         if new.mode == "new":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.errors import InvalidRequest, MailboxNotFound, NotPermitted
+from app.errors import Conflict, InvalidRequest, MailboxNotFound, NotPermitted
 from app.mail.backend import Backends
 from app.mail.delta import Delta, MailboxSet
 from app.mail.types import AccountId, Mailbox, Role
@@ -64,13 +64,15 @@ class Mailboxes:
         return found
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
-        """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound."""
+        """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
         mailbox = await self.get(account_id, mailbox_id, caller)
         backend = await self._backends.of(account_id)
         if changes.name is not None or changes.is_moved:
             parent_id = changes.parent_id if changes.is_moved else mailbox.parent_id
             name = mailbox.name if changes.name is None else changes.name
             path = await self._path(account_id, name, parent_id)
+            if path.startswith(mailbox.path + LEVEL):
+                raise Conflict("A mailbox cannot go below itself")
             if path != mailbox.path:
                 delta = await backend.rename_mailbox(mailbox, path)
                 await self._index.apply(account_id, delta, is_durable=True)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.deps import AdminCaller, AdministeredAccount, ReadableAccount, ReadingCaller, SettingsAccount, services_of
 from app.api.once import Once, answer_of
-from app.api.paging import Cursor, Limit
+from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.schemas.accounts import Account, Capabilities, CreateAccount, UpdateAccount
 from app.api.schemas.base import Page
@@ -37,13 +37,14 @@ Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
 
 @router.get("", operation_id="listAccounts", responses=problems(InvalidRequest))
 async def list_accounts(
-    request: Request, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
+    request: Request, response: Response, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Account]:
     """The accounts of the token, oldest first."""
     services = services_of(request)
     above_id = "" if cursor is None else str(services.states.open_cursor(cursor, _EVERY_ACCOUNT))
     found, last_id = await services.accounts.page(caller, limit, above_id)
     next_cursor = None if last_id is None else services.states.seal_cursor(_EVERY_ACCOUNT, last_id)
+    add_link(request, response, next_cursor)
     return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)
 
 

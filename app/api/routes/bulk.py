@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount, Services, services_of
 from app.api.once import Once, answer_of
-from app.api.problems import problem_of, problems
+from app.api.problems import parameters_in_body, problem_of, problems
 from app.api.routes.messages import ORIGIN
 from app.api.schemas.messages import BatchGetRequest, BatchRequest, BulkAnswer, TransferRequest
 from app.errors import (
@@ -103,7 +103,8 @@ async def batch_get_messages(
     services = services_of(request)
     seq = await services.events.position(account_id)
     found = await services.content.messages(account_id, caller, order.message_ids)
-    objects = await services.views.rendered(account_id, caller, found, order.shown())
+    with parameters_in_body():
+        objects = await services.views.rendered(account_id, caller, found, order.shown())
     shown = {message.id: one for message, one in zip(found, objects, strict=True)}
     result = BulkResult(list(dict.fromkeys(order.message_ids)), seq)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}

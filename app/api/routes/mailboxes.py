@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.conditions import etag_headers, is_unchanged, not_modified
-from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, services_of
+from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
+from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, Services, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.schemas.base import Sync
@@ -21,6 +21,7 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail.types import AccountId
 from app.services.idempotency import Answer, Attempt
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
@@ -31,7 +32,7 @@ _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 async def list_mailboxes(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """All mailboxes that the token may see, by path."""
     services = services_of(request)
-    state = services.states.issue(account_id, await services.events.position(account_id))
+    state = await _state(services, account_id)
     if is_unchanged(request, state):
         return not_modified(state)
     mailboxes = await services.mailboxes.list(account_id, caller)
@@ -58,15 +59,26 @@ async def create_mailbox(
 
     async def work(_: Attempt) -> Answer:
         made = await services.mailboxes.create(account_id, order.name, caller, order.parent_id, order.role)
-        return answer_of(201, Mailbox.of(made), {"Location": f"/v1/accounts/{account_id}/mailboxes/{made.id}"})
+        location = f"/v1/accounts/{account_id}/mailboxes/{made.id}"
+        state = await _state(services, account_id)
+        return answer_of(201, Mailbox.of(made), {"Location": location, STATE_HEADER: state})
 
     return await once.run(work)
 
 
+async def _state(services: Services, account_id: AccountId) -> str:
+    """The account's state now."""
+    return services.states.issue(account_id, await services.events.position(account_id))
+
+
 @router.get("/{mailbox_id}", operation_id="getMailbox", responses=problems(MailboxNotFound))
-async def get_mailbox(request: Request, account_id: ReadableAccount, caller: CurrentCaller, mailbox_id: str) -> Mailbox:
+async def get_mailbox(
+    request: Request, response: Response, account_id: ReadableAccount, caller: CurrentCaller, mailbox_id: str
+) -> Mailbox:
     """One mailbox."""
-    return Mailbox.of(await services_of(request).mailboxes.get(account_id, mailbox_id, caller))
+    services = services_of(request)
+    response.headers[STATE_HEADER] = await _state(services, account_id)
+    return Mailbox.of(await services.mailboxes.get(account_id, mailbox_id, caller))
 
 
 @router.patch(
@@ -75,11 +87,18 @@ async def get_mailbox(request: Request, account_id: ReadableAccount, caller: Cur
     responses=problems(MailboxNotFound, AlreadyExists, Conflict, InvalidRequest, *_ORIGIN),
 )
 async def update_mailbox(
-    request: Request, account_id: MailboxesAccount, caller: CurrentCaller, mailbox_id: str, order: UpdateMailbox
+    request: Request,
+    response: Response,
+    account_id: MailboxesAccount,
+    caller: CurrentCaller,
+    mailbox_id: str,
+    order: UpdateMailbox,
 ) -> Mailbox:
     """Rename a mailbox, move it below another one, subscribe to it, give it a role."""
-    mailboxes = services_of(request).mailboxes
-    return Mailbox.of(await mailboxes.update(account_id, mailbox_id, order.changes(), caller))
+    services = services_of(request)
+    mailbox = await services.mailboxes.update(account_id, mailbox_id, order.changes(), caller)
+    response.headers[STATE_HEADER] = await _state(services, account_id)
+    return Mailbox.of(mailbox)
 
 
 @router.delete(
@@ -89,7 +108,9 @@ async def update_mailbox(
     responses=problems(MailboxNotFound, Conflict, *_ORIGIN),
 )
 async def delete_mailbox(
-    request: Request, account_id: MailboxesAccount, caller: CurrentCaller, mailbox_id: str
+    request: Request, response: Response, account_id: MailboxesAccount, caller: CurrentCaller, mailbox_id: str
 ) -> None:
     """Delete a mailbox with its messages. INBOX stays, and so does one with others below it."""
-    await services_of(request).mailboxes.remove(account_id, mailbox_id, caller)
+    services = services_of(request)
+    await services.mailboxes.remove(account_id, mailbox_id, caller)
+    response.headers[STATE_HEADER] = await _state(services, account_id)

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, if_match, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, Services, services_of
-from app.api.problems import problems
+from app.api.paging import link_of
+from app.api.problems import parameters_in_body, problems
 from app.api.queries import parameters_of, query_of
 from app.api.schemas.base import Sync
 from app.api.schemas.messages import (
@@ -75,7 +76,9 @@ async def search_messages(
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
     """Messages that a filter finds. Texts in bodies are looked for where the mail lives."""
-    return await _list(request, account_id, caller, search.order(count, is_forced=_is_forced(request)), search.shown())
+    with parameters_in_body():
+        order = search.order(count, is_forced=_is_forced(request))
+        return await _list(request, account_id, caller, order, search.shown())
 
 
 async def _list(request: Request, account_id: AccountId, caller: Caller, order: ListOrder, view: View) -> Response:
@@ -88,7 +91,7 @@ async def _list(request: Request, account_id: AccountId, caller: Caller, order: 
     items = await services.views.listed(account_id, caller, page.items, view)
     headers = {"ETag": f'"{state}"', "Cache-Control": PRIVATE}
     if request.method == "GET" and (page.next_cursor or page.prev_cursor):
-        headers["Link"] = _link(request, page)
+        headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
     return Response(_page_bytes(items, page, state), headers=headers, media_type="application/json")
 
 
@@ -103,17 +106,6 @@ def _page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
     if page.total is not None:
         rest["total"] = page.total
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
-
-
-def _link(request: Request, page: ListPage) -> str:
-    """The Link header (RFC 8288): this list at its other cursors."""
-    cursors = (("next", page.next_cursor), ("prev", page.prev_cursor))
-    links = []
-    for relation, cursor in cursors:
-        if cursor is not None:
-            url = request.url.include_query_params(cursor=cursor)
-            links.append(f'<{url.path}?{url.query}>; rel="{relation}"')
-    return ", ".join(links)
 
 
 def _is_forced(request: Request) -> bool:

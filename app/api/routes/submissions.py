@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import CurrentCaller, SendingAccount, services_of
 from app.api.once import Once, answer_of
+from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.schemas.base import Page
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission
@@ -50,9 +49,10 @@ def _accepted(state: SubmissionState) -> Answer:
 @router.get("/submissions", operation_id="listSubmissions", responses=problems(InvalidRequest))
 async def list_submissions(
     request: Request,
+    response: Response,
     account_id: SendingAccount,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Submission]:
     """Submissions of the account, newest first."""
     services = services_of(request)
@@ -64,10 +64,9 @@ async def list_submissions(
     shown = found[:limit]
     more = len(found) > limit
     last = (shown[-1].created_at_ms, shown[-1].id) if more else None
-    return Page(
-        items=[Submission.of(state) for state in shown],
-        next_cursor=services.states.seal_cursor(account_id, last) if last else None,
-    )
+    next_cursor = services.states.seal_cursor(account_id, last) if last else None
+    add_link(request, response, next_cursor)
+    return Page(items=[Submission.of(state) for state in shown], next_cursor=next_cursor)
 
 
 @router.get("/submissions/{submission_id}", operation_id="getSubmission", responses=problems(SubmissionNotFound))

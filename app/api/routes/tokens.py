@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.deps import AdminCaller, services_of
 from app.api.once import Once, answer_of
-from app.api.paging import Cursor, Limit
+from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
@@ -21,12 +21,15 @@ _ALL = AccountId("tokens")
 
 
 @router.get("", operation_id="listTokens", responses=problems(InvalidRequest))
-async def list_tokens(request: Request, caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None) -> Page[Token]:
+async def list_tokens(
+    request: Request, response: Response, caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
+) -> Page[Token]:
     """Live tokens, newest first."""
     services = services_of(request)
     below = () if cursor is None else (str(services.states.open_cursor(cursor, _ALL)),)
     found, last_id = await services.tokens.list(caller, limit, *below)
     next_cursor = None if last_id is None else services.states.seal_cursor(_ALL, last_id)
+    add_link(request, response, next_cursor)
     return Page(items=[Token.of(one) for one in found], next_cursor=next_cursor)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from app.api.schemas.base import AnswerModel, Integer, RequestModel, Sync, Time, time_of
 from app.errors import InvalidRequest, NotSupported
@@ -14,9 +14,19 @@ from app.services.accounts import AccountChanges, NewAccount, Servers
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
 ShortText = Annotated[str, StringConstraints(max_length=320)]
+Username = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""No control characters: it goes to a mail server."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Port = Annotated[Integer, Field(ge=1, le=65535)]
-Password = Annotated[SecretStr, Field(min_length=1, max_length=1000)]
+
+
+def _checked_password(password: SecretStr) -> SecretStr:
+    if any(character in "\0\r\n" for character in password.get_secret_value()):
+        raise ValueError("A password holds no line end and no NUL")
+    return password
+
+
+Password = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValidator(_checked_password)]
 
 
 class ServerOrder(RequestModel):
@@ -25,7 +35,7 @@ class ServerOrder(RequestModel):
     host: Host
     port: Port
     security: TransportSecurity = TransportSecurity.TLS
-    username: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    username: Username
     password: Password
 
     def login(self) -> ServerLogin:
@@ -38,7 +48,7 @@ class ServerChanges(RequestModel):
     host: Host | None = None
     port: Port | None = None
     security: TransportSecurity | None = None
-    username: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+    username: Username | None = None
     password: Password | None = None
 
     def login(self, known: ServerLogin | None, pointer: str) -> ServerLogin:
@@ -60,7 +70,7 @@ class Pop3Order(RequestModel):
     host: Host
     port: Port
     security: TransportSecurity = TransportSecurity.TLS
-    username: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    username: Username
     password: Password
     retention: ShortText = "keep"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
 
 from app.mailstore.rows import iso
 from app.services.accounts import SyncState
@@ -18,6 +19,17 @@ Boolean = Annotated[bool, Strict()]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.~-]+$")]
 Time = Annotated[datetime, PlainSerializer(lambda time: iso(round(time.timestamp() * 1000)), return_type=str)]
 """RFC 3339 in UTC, to the second."""
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _checked_time(value: object) -> object:
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("A time is RFC 3339 with its offset, as in 2026-01-31T12:00:00Z")
+    return value
+
+
+GivenTime = Annotated[datetime, BeforeValidator(_checked_time)]
+"""A time that callers send: a text with an offset, since a time without one means another moment to everyone."""
 
 
 def time_of(ms: int) -> datetime:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from app.api.schemas.base import Boolean, Id, Integer, RequestModel, Time
+from app.api.schemas.base import Boolean, GivenTime, Id, Integer, RequestModel
 from app.errors import InvalidRequest
 from app.mail import filter as f
 from app.mail.types import flag_of
@@ -37,8 +37,8 @@ class Conditions(RequestModel):
     subject: Text | None = None
     body: Text | None = Field(None, description="In a text of the message")
     text: Text | None = Field(None, description="Anywhere in header or body")
-    since: Time | None = Field(None, description="Received at this time or later")
-    before: Time | None = Field(None, description="Received earlier")
+    since: GivenTime | None = Field(None, description="Received at this time or later")
+    before: GivenTime | None = Field(None, description="Received earlier")
     larger_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
     smaller_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
     keyword: Keyword | None = None
@@ -127,5 +127,5 @@ def _size(tree: f.Filter) -> int:
             return 1
 
 
-def _ms(time: Time | None) -> int | None:
+def _ms(time: GivenTime | None) -> int | None:
     return None if time is None else round(time.timestamp() * 1000)

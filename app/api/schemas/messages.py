@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.schemas.base import AnswerModel, Id, RequestModel, Sync, Time
+from app.api.schemas.base import AnswerModel, GivenTime, Id, RequestModel, Sync, Time
 from app.api.schemas.filters import Conditions, FilterInput, Keyword
 from app.api.schemas.submissions import MessageInput
 from app.mail import filter as f
@@ -253,7 +253,7 @@ class ImportQuery(RequestModel):
 
     mailbox_id: Id
     keywords: Annotated[str, StringConstraints(max_length=2_000)] = Field("", description="Separated by commas")
-    received_at: Time | None = Field(None, description="Default: now")
+    received_at: GivenTime | None = Field(None, description="Default: now")
 
 
 ImportedMessage = MessageInput

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Boolean, Id, Integer, RequestModel, Time, time_of
+from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, RequestModel, Time, time_of
 from app.mail.types import Address
 from app.services.composing import NewAttachment, NewMessage
 from app.services.submissions import SubmissionState
@@ -85,7 +85,7 @@ class MessageInput(RequestModel):
 class SendRequest(MessageInput):
     """A message to send, and when and how."""
 
-    send_at: Time | None = Field(None, description="Not before this time")
+    send_at: GivenTime | None = Field(None, description="Not before this time")
     undo_seconds: Integer = Field(0, ge=0, le=3600, description="How long it can be cancelled")
     save_to: Id | None = Field(None, description="Mailbox for the copy; default: the one with role sent")
     save: Boolean = Field(True, description="Whether a copy is filed at all")
@@ -106,7 +106,7 @@ class SendRequest(MessageInput):
 
 
 class RescheduleRequest(RequestModel):
-    send_at: Time
+    send_at: GivenTime
 
 
 class RecipientStatus(AnswerModel):

@@ -15,7 +15,9 @@ from app.services.callers import Caller
 
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of an answer: larger ones are for HTTP."""
-_HEADERS_KEPT = frozenset({"etag", "link", "location", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"})
+_HEADERS_KEPT = frozenset(
+    {"etag", "link", "location", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"}
+)
 
 
 async def call(app: ASGIApp, websocket: WebSocket, caller: Caller, frame: RequestFrame) -> ResponseFrame:

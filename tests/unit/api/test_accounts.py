@@ -198,3 +198,25 @@ async def test_a_key_limited_to_accounts_adds_none(gateway: Gateway) -> None:
     refused = await gateway.client(key.json()["token"]).post("/v1/accounts", json=EMBEDDED)
 
     assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+async def test_a_login_with_a_line_end_is_refused_at_its_place(gateway: Gateway, name: str) -> None:
+    imap = {"host": "imap.example.com", "port": 993, "username": "me", "password": "secret"} | {name: "a\r\nb"}
+
+    answer = await gateway.admin.post("/v1/accounts", json={"kind": "imap", "email": "me@example.com", "imap": imap})
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/imap/{name}")
+    assert gateway.backends.verified == []
+
+
+async def test_a_list_of_accounts_links_to_its_next_page(gateway: Gateway) -> None:
+    for name in ("ann", "bob"):
+        await gateway.house.add_account(f"{name}@demo.test")
+
+    first = await gateway.admin.get("/v1/accounts", params={"limit": 1})
+    target = first.headers["Link"].partition(">")[0].removeprefix("<")
+    second = await gateway.admin.get(target)
+
+    assert first.headers["Link"].endswith('; rel="next"')
+    assert {first.json()["items"][0]["email"], second.json()["items"][0]["email"]} == {"ann@demo.test", "bob@demo.test"}

@@ -188,3 +188,14 @@ async def test_idor_a_token_for_some_mailboxes_quotes_and_encloses_no_message_of
     assert allowed.status_code == 201, allowed.text
     copy = await mail.get(f"/{allowed.json()['id']}", view="full")
     assert [one["filename"] for one in copy["attachments"]] == ["a.txt"]
+
+
+async def test_a_message_written_into_a_mailbox_keeps_its_bcc(mail: Mail) -> None:
+    answer = await mail.client.post(
+        "/v1/me/messages",
+        params={"mailbox_id": await mail.mailbox_id("Drafts")},
+        json={"to": [{"address": "bob@example.org"}], "bcc": [{"address": "eve@example.org"}], "text": "x"},
+    )
+
+    full = await mail.client.get(f"/v1/me/messages/{answer.json()['id']}", params={"view": "full"})
+    assert full.json()["bcc"] == [{"name": "", "address": "eve@example.org"}]

@@ -157,3 +157,26 @@ async def test_an_idempotency_key_is_visible_ascii(gateway: Gateway, key: str) -
 
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["parameter"] == "Idempotency-Key"
+
+
+async def test_every_answer_about_a_mailbox_tells_the_state(gateway: Gateway) -> None:
+    client = gateway.client(await gateway.token(await _ann(gateway), scopes=BOTH))
+
+    made = await client.post("/v1/me/mailboxes", json={"name": "Work"})
+    path = f"/v1/me/mailboxes/{made.json()['id']}"
+    answers = [made, await client.get(path), await client.patch(path, json={"name": "Play"}), await client.delete(path)]
+
+    states = [answer.headers["Postgate-State"] for answer in answers]
+    assert states[0] == states[1]
+    assert len(set(states)) == 3
+    assert (await client.get("/v1/me/mailboxes")).json()["state"] == states[-1]
+
+
+async def test_a_mailbox_cannot_go_below_itself(gateway: Gateway) -> None:
+    client = gateway.client(await gateway.token(await _ann(gateway), scopes=BOTH))
+    work = (await client.post("/v1/me/mailboxes", json={"name": "Work"})).json()
+    plans = (await client.post("/v1/me/mailboxes", json={"name": "Plans", "parent_id": work["id"]})).json()
+
+    for parent in (work, plans):
+        answer = await client.patch(f"/v1/me/mailboxes/{work['id']}", json={"parent_id": parent["id"]})
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")

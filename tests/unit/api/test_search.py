@@ -105,3 +105,26 @@ async def test_a_filter_nested_too_deep_is_refused(mail: Mail, depth: int) -> No
     )
 
     assert answer.status_code in (400, 422)
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T00:00:00", "2026-01-01", "1767225600", "2026-01-01 00:00:00Z"])
+async def test_a_time_without_an_offset_is_refused_for_it_means_no_moment(mail: Mail, time: str) -> None:
+    searched = await _search(mail, {"since": time}, 422)
+    listed = await mail.client.get("/v1/me/messages", params={"since": time})
+
+    assert searched["errors"][0]["pointer"] == "/filter/since"
+    assert (listed.status_code, listed.json()["errors"][0]["parameter"]) == (422, "since")
+
+
+async def test_a_time_counts_in_its_own_offset(mail: Mail) -> None:
+    await mail.add(note("Now"))
+
+    assert len((await _search(mail, {"since": "2000-01-01T00:00:00+14:00"}))["items"]) == 1
+    assert (await _search(mail, {"since": 1767225600}, 422))["errors"][0]["pointer"] == "/filter/since"
+
+
+@pytest.mark.parametrize("fault", [{"fields": "nope"}, {"include": "nope"}, {"cursor": "nope"}])
+async def test_a_fault_of_a_search_points_into_its_body(mail: Mail, fault: dict[str, str]) -> None:
+    problem = await _search(mail, {}, 422, **fault)
+
+    assert [one["pointer"] for one in problem["errors"]] == [f"/{next(iter(fault))}"]
