@@ -63,7 +63,8 @@ class Delivery:
             async with asyncio.TaskGroup() as group:
                 try:
                     while True:
-                        await self._start_due(group)
+                        while await self._start_due(group):
+                            pass
                         await waiter.wait(await self._seconds_to_next())
                 except asyncio.CancelledError:
                     if self._attempts:
@@ -79,15 +80,19 @@ class Delivery:
             return BUSY_SECONDS
         return min(IDLE_SECONDS, max(0.05, seconds))
 
-    async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        if len(self._attempts) >= PARALLEL_ATTEMPTS:
-            return
+    async def _start_due(self, group: asyncio.TaskGroup) -> bool:
+        """Start what there is room for; whether to look again, since one account's mail hid that of others."""
+        before = len(self._attempts)
+        if before >= PARALLEL_ATTEMPTS:
+            return False
         busy = [account_id for account_id, _ in self._attempts]
         full = [one for one in set(busy) if busy.count(one) >= ATTEMPTS_PER_ACCOUNT]
-        for row in await rows.due(self._database, now_ms(), full, PARALLEL_ATTEMPTS * 2):
+        found = await rows.due(self._database, now_ms(), full, PARALLEL_ATTEMPTS * 2)
+        for row in found:
             key = (row.account_id, row.id)
             if key not in self._attempts and self._has_room(row.account_id):
                 self._attempts[key] = group.create_task(self._attempt(row))
+        return len(found) == PARALLEL_ATTEMPTS * 2 and len(self._attempts) > before
 
     def _has_room(self, account_id: str) -> bool:
         of_account = sum(one == account_id for one, _ in self._attempts)
