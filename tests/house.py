@@ -57,7 +57,7 @@ class House:
             await transaction.execute_many(_ADD_ACCOUNT, [{**_EMPTY, **values, "password_hash": password_hash}])
 
         await self.database.write(work)
-        await self.store.create_first_mailboxes(account_id)
+        await self.store.mailboxes.create_first(account_id)
         return account_id
 
     async def remove_account(self, account_id: AccountId) -> None:

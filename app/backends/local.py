@@ -39,7 +39,8 @@ from app.mail.delta import (
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
-from app.mailstore.store import DELIMITER, MESSAGE_LIMIT_BYTES, MailStore, StoreMode
+from app.mailstore.mailboxes import DELIMITER
+from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoreMode
 from app.mailstore.text import body_contains, header_contains
 from app.mailstore.views import MailboxViews, structure_of
 from app.mime.body import part_at
@@ -218,15 +219,17 @@ class LocalBackend:
     # ---- mailboxes
 
     async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
-        applied = await self._store.create_mailbox(self._account_id, path, role)
+        applied = await self._store.mailboxes.create(self._account_id, path, role)
         return Delta(mailboxes_found=tuple([await self._found(id_) for id_ in applied.mailbox_ids.values()]))
 
     async def _found(self, mailbox_id: MailboxId) -> MailboxFound:
         one = await self._index.mailbox(self._account_id, mailbox_id)
-        return MailboxFound(one.origin_name, one.path, DELIMITER, one.role, one.uid_validity, one.is_subscribed)
+        return MailboxFound(
+            one.origin_name, one.path, DELIMITER, one.role, one.uid_validity, one.is_subscribed, one.is_selectable
+        )
 
     async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
-        await self._store.rename_mailbox(self._account_id, mailbox.id, path)
+        await self._store.mailboxes.rename(self._account_id, mailbox.id, path)
         new = await self._index.mailbox(self._account_id, mailbox.id)
         below = [
             one
@@ -236,11 +239,11 @@ class LocalBackend:
         return Delta(mailboxes_renamed=tuple(MailboxRenamed(one.id, one.path, one.origin_name) for one in below))
 
     async def delete_mailbox(self, mailbox: Mailbox) -> Delta:
-        await self._store.delete_mailbox(self._account_id, mailbox.id)
+        await self._store.mailboxes.delete(self._account_id, mailbox.id)
         return Delta(mailboxes_deleted=(MailboxDeleted(mailbox.id),))
 
     async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta:
-        await self._store.set_mailbox(self._account_id, mailbox, is_subscribed=is_subscribed)
+        await self._store.mailboxes.subscribe(self._account_id, mailbox.path, is_subscribed=is_subscribed)
         return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
 
     # ---- following

@@ -17,6 +17,7 @@ from app.db.tables import (
     MAILBOX,
     MESSAGE,
     SUBMISSION,
+    SUBSCRIBED_NAME,
     THREAD_LINK,
     TOKEN,
 )
@@ -64,6 +65,7 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(THREAD_LINK, "message_id_header"),
     _some_rows(SUBMISSION, "id"),
     _some_rows(CONSUMER, "name"),
+    _some_rows(SUBSCRIBED_NAME, "path"),
     _some_rows(LEASE, "worker"),
     _some_rows(MAILBOX, "id"),
 )

@@ -80,6 +80,16 @@ class MailboxRow(SQLModel, table=True):
     changed_seq: int = Field(sa_column=_big())
 
 
+class SubscribedNameRow(SQLModel, table=True):
+    """A name that an account is subscribed to and that is no mailbox; a mailbox keeps its own subscription."""
+
+    __tablename__ = "subscribed_name"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "path"),)
+
+    account_id: str
+    path: str = Field(sa_column=Column(Text, nullable=False))
+
+
 class MessageRow(SQLModel, table=True):
     """A message in a mailbox: what lists, searches and the IMAP server read by the hundred. The rest is in detail."""
 
@@ -273,6 +283,7 @@ def _table(model: type[SQLModel]) -> Table:
 
 ACCOUNT = _table(AccountRow)
 MAILBOX = _table(MailboxRow)
+SUBSCRIBED_NAME = _table(SubscribedNameRow)
 MESSAGE = _table(MessageRow)
 DETAIL = _table(DetailRow)
 THREAD_LINK = _table(ThreadLinkRow)

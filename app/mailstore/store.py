@@ -7,7 +7,7 @@ its rows are on disk, and a message's bytes before them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -16,26 +16,23 @@ from sqlalchemy import BindParameter, bindparam, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE
-from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, TooLarge
+from app.errors import InvalidRequest, MailboxNotFound, TooLarge
 from app.mail.delta import (
     Arrived,
     Copied,
     Delta,
     Flagged,
     Location,
-    MailboxDeleted,
-    MailboxFound,
-    MailboxRenamed,
-    MailboxSet,
     Moved,
     Removed,
     Rendered,
 )
 from app.mail.identifiers import now_ms
-from app.mail.types import DELETED, AccountId, BodyPart, Flags, Mailbox, MailboxId, Role, with_flags
+from app.mail.types import DELETED, AccountId, BodyPart, Flags, MailboxId, with_flags
 from app.mailstore.blobs import SMALL_BYTES, Blobs, BlobWriter
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
+from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
 from app.mime.body import choose_body, decode_body
 from app.mime.structure import parse_structure
@@ -44,10 +41,6 @@ from app.wire.imap import render
 
 T = TypeVar("T")
 
-DELIMITER = "/"
-PATH_LIMIT = 500
-"""Characters of a mailbox's path."""
-DEPTH_LIMIT = 20
 FLAGS_LIMIT = 100
 """Flags on one message."""
 PREVIEW_WINDOW_BYTES = 16 * 1024
@@ -56,22 +49,11 @@ MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
 LARGE_READS = 2
 """Large messages that are in memory at a time, to be read when they have come."""
 
-FIRST_MAILBOXES = (
-    ("INBOX", Role.INBOX),
-    ("Drafts", Role.DRAFTS),
-    ("Sent", Role.SENT),
-    ("Archive", Role.ARCHIVE),
-    ("Junk", Role.JUNK),
-    ("Trash", Role.TRASH),
-)
-"""What every embedded account has from the start."""
-
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _HERE = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
 _STATES = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq)
 _THESE: Statement = select(*_STATES).where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
 _EVERY: Statement = select(*_STATES).where(*_HERE).order_by(MESSAGE.c.uid)
-_MAILBOXES: Statement = select(MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.role).where(MAILBOX.c.account_id == _ACCOUNT)
 _CLAIM_RECENT: Statement = (
     update(MAILBOX)
     .where(
@@ -118,6 +100,7 @@ class MailStore:
         self._index = index
         self._large_reads = asyncio.Semaphore(LARGE_READS)
         self.blobs = blobs
+        self.mailboxes = StoredMailboxes(database, index)
 
     # ---- messages
 
@@ -170,7 +153,7 @@ class MailStore:
         )
 
         async def decide(transaction: Transaction) -> Delta:
-            await _require(transaction, account_id, mailbox_id)
+            await require_mailbox(transaction, account_id, mailbox_id)
             told = await alongside(transaction) if alongside is not None else None
             return Delta(arrived=arrived) + (told or Delta())
 
@@ -217,7 +200,7 @@ class MailStore:
         """Copy messages; `Applied.copies` says where each went."""
 
         async def decide(transaction: Transaction) -> Delta:
-            await _require(transaction, account_id, target_id)
+            await require_mailbox(transaction, account_id, target_id)
             rows = await _states(transaction, account_id, mailbox_id, uids)
             return Delta(copied=tuple(Copied(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
 
@@ -229,7 +212,7 @@ class MailStore:
         """Move messages, which keep their ids; `Applied.copies` says where each went."""
 
         async def decide(transaction: Transaction) -> Delta:
-            await _require(transaction, account_id, target_id)
+            await require_mailbox(transaction, account_id, target_id)
             rows = await _states(transaction, account_id, mailbox_id, uids)
             return Delta(moved=tuple(Moved(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
 
@@ -246,96 +229,6 @@ class MailStore:
             return int(row[0])
 
         return await self._database.write(work, is_durable=False)
-
-    # ---- mailboxes
-
-    async def create_first_mailboxes(self, account_id: AccountId, within: Transaction | None = None) -> Applied:
-        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
-
-        async def decide(transaction: Transaction) -> Delta:
-            taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
-            return Delta(
-                mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
-            )
-
-        if within is not None:
-            return await self._index.change_in(within, account_id, decide)
-        return await self._index.change(account_id, decide)
-
-    async def create_mailbox(self, account_id: AccountId, path: str, role: Role | None = None) -> Applied:
-        """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists."""
-        path = checked_path(path)
-
-        async def decide(transaction: Transaction) -> Delta:
-            taken = {row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
-            if path in taken:
-                raise AlreadyExists(f"There is a mailbox {path!r} already")
-            levels = path.split(DELIMITER)
-            above = [DELIMITER.join(levels[:count]) for count in range(1, len(levels))]
-            missing = [_found(one, None) for one in above if one not in taken]
-            return Delta(mailboxes_found=(*missing, _found(path, role)))
-
-        return await self._index.change(account_id, decide)
-
-    async def rename_mailbox(self, account_id: AccountId, mailbox_id: MailboxId, path: str) -> Applied:
-        """Rename a mailbox and all below it. Of INBOX the messages move to a new mailbox (RFC 9051 §6.3.6)."""
-        path = checked_path(path)
-
-        async def decide(transaction: Transaction) -> Delta:
-            paths = {row[0]: row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
-            old = paths.get(mailbox_id)
-            if old is None:
-                raise MailboxNotFound
-            if path in paths.values():
-                raise AlreadyExists(f"There is a mailbox {path!r} already")
-            if old == "INBOX":
-                raise Conflict("INBOX cannot be renamed; move its messages instead")
-            if path.startswith(old + DELIMITER):
-                raise InvalidRequest("A mailbox cannot go below itself")
-            below = {id_: one for id_, one in paths.items() if one.startswith(old + DELIMITER)}
-            renamed = {mailbox_id: path, **{id_: path + one[len(old) :] for id_, one in below.items()}}
-            return Delta(
-                mailboxes_renamed=tuple(MailboxRenamed(MailboxId(id_), new, new) for id_, new in renamed.items())
-            )
-
-        return await self._index.change(account_id, decide)
-
-    async def delete_mailbox(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
-        """Delete a mailbox with its messages. INBOX stays, and one with others below it: Conflict."""
-
-        async def decide(transaction: Transaction) -> Delta:
-            paths = {row[0]: row[1] for row in await transaction.rows(_MAILBOXES, account_id=account_id)}
-            path = paths.get(mailbox_id)
-            if path is None:
-                raise MailboxNotFound
-            if path == "INBOX":
-                raise Conflict("INBOX cannot be deleted")
-            if any(one.startswith(path + DELIMITER) for one in paths.values()):
-                raise Conflict("There are mailboxes below this one")
-            return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
-
-        return await self._index.change(account_id, decide)
-
-    async def set_mailbox(
-        self, account_id: AccountId, mailbox: Mailbox, *, is_subscribed: bool | None = None, role: Role | None = None
-    ) -> Applied:
-        return await self._index.apply(
-            account_id, Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed, role),)), is_durable=True
-        )
-
-
-def checked_path(path: str) -> str:
-    """A path that a mailbox may have: "/" between levels, INBOX in any case is INBOX. InvalidRequest otherwise."""
-    levels = path.split(DELIMITER)
-    if len(path) > PATH_LIMIT or len(levels) > DEPTH_LIMIT:
-        raise InvalidRequest(f"A mailbox path may have {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
-    if any(not level or level != level.strip() for level in levels):
-        raise InvalidRequest("A mailbox name is not empty and has no space at its ends")
-    if any(ord(one) < 32 or one == "\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
-        raise InvalidRequest("A mailbox name has no control character")
-    if levels[0].upper() == "INBOX":
-        levels[0] = "INBOX"
-    return DELIMITER.join(levels)
 
 
 def read_content(content: bytes, blob: str) -> Arrived:
@@ -395,16 +288,6 @@ def _changed(before: Flags, mode: StoreMode, flags: Flags) -> Flags:
     if len(after) > FLAGS_LIMIT:
         raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
     return after
-
-
-def _found(path: str, role: Role | None) -> MailboxFound:
-    return MailboxFound(path, path, DELIMITER, role, 0)
-
-
-async def _require(transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> None:
-    rows: Collection[Row] = await transaction.rows(_MAILBOXES, account_id=account_id)
-    if all(row[0] != mailbox_id for row in rows):
-        raise MailboxNotFound
 
 
 async def _states(

@@ -169,7 +169,7 @@ class Accounts:
             if not await directory.add(transaction, values):
                 raise AlreadyExists(f"There is an account {email} already")
             if new.kind is AccountKind.EMBEDDED:
-                await self._store.create_first_mailboxes(account_id, within=transaction)
+                await self._store.mailboxes.create_first(account_id, within=transaction)
             row = await directory.get(transaction, account_id)
             assert row is not None
             account = account_of(row)

@@ -39,7 +39,7 @@ class Stores:
 
         await self.database.write(work)
         if kind is AccountKind.EMBEDDED:
-            await self.store.create_first_mailboxes(account_id)
+            await self.store.mailboxes.create_first(account_id)
         return account_id
 
     async def mailbox(self, account_id: AccountId, path: str) -> Mailbox:

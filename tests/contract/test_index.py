@@ -124,10 +124,10 @@ async def test_a_mailbox_made_anew_has_another_uid_validity(stores: Stores) -> N
     account = await stores.add_account()
     seen = set()
     for _ in range(3):
-        await stores.store.create_mailbox(account, "Work/Projects")
+        await stores.store.mailboxes.create(account, "Work/Projects")
         mailbox = await stores.mailbox(account, "Work/Projects")
         seen.add(mailbox.uid_validity)
-        await stores.store.delete_mailbox(account, mailbox.id)
+        await stores.store.mailboxes.delete(account, mailbox.id)
 
     assert len(seen) == 3
 

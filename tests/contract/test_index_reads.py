@@ -51,7 +51,7 @@ async def test_the_standing_tells_the_log_and_the_mailbox_at_once(stores: Stores
 
 async def test_one_mailbox_is_found_with_its_parent(stores: Stores) -> None:
     account = await stores.add_account()
-    await stores.store.create_mailbox(account, "Work/Projects")
+    await stores.store.mailboxes.create(account, "Work/Projects")
 
     projects = await stores.mailbox(account, "Work/Projects")
 

@@ -149,7 +149,7 @@ async def test_mbsync_carries_messages_flags_and_removals_both_ways(imap: ImapHo
     await imap.house.store.expunge(
         imap.account_id, (await imap.house.mailbox(imap.account_id)).id, [3], only_deleted=False
     )
-    await imap.house.store.create_mailbox(imap.account_id, "Work")
+    await imap.house.store.mailboxes.create(imap.account_id, "Work")
     await imap.deliver(mail("Work"), "Work", frozenset({SEEN, FLAGGED}))
 
     await run("mbsync", "-c", str(config), "all")

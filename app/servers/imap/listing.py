@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from app.mail.types import Mailbox
-from app.mailstore.store import DELIMITER
+from app.mailstore.mailboxes import DELIMITER
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
 from app.servers.imap.mailboxes import SPECIAL_USES
@@ -16,54 +17,102 @@ from app.wire.imap.names import encode_utf7
 from app.wire.imap.requests import ListMailboxes, MailboxStatusOf
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that can be listed; `mailbox` None where there is none of that name."""
+
+    path: str
+    mailbox: Mailbox | None
+    is_subscribed: bool
+
+    @property
+    def is_selectable(self) -> bool:
+        return self.mailbox is not None and self.mailbox.is_selectable
+
+    @property
+    def special_use(self) -> str | None:
+        return None if self.mailbox is None or self.mailbox.role is None else SPECIAL_USES.get(self.mailbox.role)
+
+
 async def list_mailboxes(session: Session, command: ListMailboxes, out: Outlet) -> Completion:
     """LIST and LSUB."""
     name = "LSUB" if command.is_lsub else "LIST"
     if command.patterns == ("",):
         await out.send(b'* %b (\\Noselect) "/" ""\r\n' % name.encode())
         return Completion(f"{name} completed")
-    mailboxes = await session.services.index.mailboxes(session.account)
     patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
-    listed = _Listed(command, mailboxes)
-    for mailbox in mailboxes:
-        if any(pattern.matches(mailbox.path) for pattern in patterns):
-            await out.send(listed.lines(mailbox, name))
-            if command.status and mailbox.is_selectable and listed.is_chosen(mailbox):
-                await out.send(await status_line(session, mailbox, command.status))
+    listed = _Listed(command, patterns, await _names(session, command))
+    for one, is_chosen in listed.told():
+        await out.send(listed.line(one, name))
+        if command.status and is_chosen and one.mailbox is not None and one.is_selectable:
+            await out.send(await status_line(session, one.mailbox, command.status))
     return Completion(f"{name} completed")
 
 
+async def _names(session: Session, command: ListMailboxes) -> list[Name]:
+    """All mailboxes by path; where subscriptions count, also names without a mailbox, and those above them."""
+    mailboxes = await session.services.index.mailboxes(session.account)
+    names = {one.path: Name(one.path, one, one.is_subscribed) for one in mailboxes}
+    if command.is_lsub or "SUBSCRIBED" in command.select:
+        lone = await session.services.store.mailboxes.names_without_mailbox(session.account)
+        above = {path: Name(path, None, False) for path in _above(lone)}
+        names = above | {path: Name(path, None, True) for path in lone} | names
+    return [names[path] for path in sorted(names)]
+
+
 class _Listed:
-    """Which mailboxes a LIST tells of, and what it says of each."""
+    """Which names a LIST tells of, and what it says of each."""
 
-    def __init__(self, command: ListMailboxes, mailboxes: Sequence[Mailbox]) -> None:
+    def __init__(self, command: ListMailboxes, patterns: Sequence[Pattern], names: Sequence[Name]) -> None:
         self._command = command
-        self._parents = _above(mailbox.path for mailbox in mailboxes)
-        self._above_chosen = _above(mailbox.path for mailbox in mailboxes if self.is_chosen(mailbox))
+        self._matching = [one for one in names if any(pattern.matches(one.path) for pattern in patterns)]
+        self._parents = _above(one.path for one in names if one.mailbox is not None)
+        chosen = {one.path for one in names if self._is_chosen(one)}
+        self._above_chosen = _above(chosen)
+        self._above_untold = _above(chosen - {one.path for one in self._matching})
 
-    def is_chosen(self, mailbox: Mailbox) -> bool:
+    def _is_chosen(self, name: Name) -> bool:
         """Whether it meets the selection options."""
         select = self._command.select
-        if (self._command.is_lsub or "SUBSCRIBED" in select) and not mailbox.is_subscribed:
-            return False
-        return "SPECIAL-USE" not in select or mailbox.role in SPECIAL_USES
+        if self._command.is_lsub or "SUBSCRIBED" in select:
+            return name.is_subscribed and ("SPECIAL-USE" not in select or name.special_use is not None)
+        return name.mailbox is not None and ("SPECIAL-USE" not in select or name.special_use is not None)
 
-    def lines(self, mailbox: Mailbox, name: str) -> bytes:
-        """Its answer; none where it is not chosen, unless RECURSIVEMATCH asks for those above one that is."""
-        is_above = "RECURSIVEMATCH" in self._command.select and mailbox.path in self._above_chosen
-        if not self.is_chosen(mailbox) and not is_above:
-            return b""
-        child_info = b' ("CHILDINFO" ("SUBSCRIBED"))' if is_above and "SUBSCRIBED" in self._command.select else b""
-        return list_line(mailbox.path, self._attributes(mailbox), child_info, name)
+    @property
+    def _is_recursive(self) -> bool:
+        return self._command.is_lsub or "RECURSIVEMATCH" in self._command.select
 
-    def _attributes(self, mailbox: Mailbox) -> list[str]:
-        found = [] if mailbox.is_selectable else ["\\Noselect"]
-        found.append("\\HasChildren" if mailbox.path in self._parents else "\\HasNoChildren")
-        if mailbox.is_subscribed and "SUBSCRIBED" in self._command.select | self._command.returning:
+    def told(self) -> Iterator[tuple[Name, bool]]:
+        """The names to tell of, and whether each was chosen itself.
+
+        Others stand for those below them that are chosen and not told (RFC 5258 §3.5, RFC 3501 §6.3.9).
+        """
+        for one in self._matching:
+            if self._is_chosen(one):
+                yield one, True
+            elif self._is_recursive and one.path in self._above_untold:
+                yield one, False
+
+    def line(self, name: Name, command_name: str) -> bytes:
+        """Its answer."""
+        if self._command.is_lsub:
+            return list_line(name.path, [] if name.is_subscribed else ["\\Noselect"], b"", command_name)
+        tells_children = "SUBSCRIBED" in self._command.select and self._is_recursive
+        has_chosen = tells_children and name.path in self._above_chosen
+        child_info = b' ("CHILDINFO" ("SUBSCRIBED"))' if has_chosen else b""
+        return list_line(name.path, self._attributes(name), child_info, command_name)
+
+    def _attributes(self, name: Name) -> list[str]:
+        found = []
+        if name.mailbox is None:
+            found.append("\\NonExistent")
+        elif not name.is_selectable:
+            found.append("\\Noselect")
+        if name.mailbox is not None:
+            found.append("\\HasChildren" if name.path in self._parents else "\\HasNoChildren")
+        if name.is_subscribed and "SUBSCRIBED" in self._command.select | self._command.returning:
             found.append("\\Subscribed")
-        if mailbox.role in SPECIAL_USES:
-            found.append(SPECIAL_USES[mailbox.role])
-        return found
+        return [*found, name.special_use] if name.special_use else found
 
 
 def _above(paths: Iterable[str]) -> set[str]:

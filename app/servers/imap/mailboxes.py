@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.mail.types import Role
-from app.mailstore.store import DELIMITER
+from app.mailstore.mailboxes import DELIMITER
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.session import Session, canonical
@@ -24,10 +24,13 @@ _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 
 async def create(session: Session, command: Create, _out: Outlet) -> Completion:
-    """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it."""
+    """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it.
+
+    Nobody is subscribed to what is new: that is for the client to say.
+    """
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     role = await _role_of(session, command.use)
-    applied = await session.services.store.create_mailbox(session.account, path, role)
+    applied = await session.services.store.mailboxes.create(session.account, path, role, is_subscribed=False)
     return Completion("CREATE completed", f"MAILBOXID ({applied.mailbox_ids[path]})")
 
 
@@ -43,26 +46,27 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
 
 
 async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
-    """DELETE. One with others below it stays (RFC 9051 §6.3.5)."""
-    mailbox = await session.mailbox(command.mailbox)
-    mailboxes = await session.services.index.mailboxes(session.account)
-    if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
-        raise CommandRefused("HASCHILDREN", "There are mailboxes below this one")
+    """DELETE. Of a mailbox with others below it the messages go and the name stays (RFC 3501 §6.3.4)."""
+    mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
+    if not mailbox.is_selectable:
+        mailboxes = await session.services.index.mailboxes(session.account)
+        if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
+            raise CommandRefused("HASCHILDREN", "There are mailboxes below this name")
     if session.view is not None and session.view.mailbox_id == mailbox.id:
         session.view = None
-    await session.services.store.delete_mailbox(session.account, mailbox.id)
+    await session.services.store.mailboxes.delete_name(session.account, mailbox.id)
     return Completion("DELETE completed")
 
 
 async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
     """RENAME, with all below. Of INBOX the messages go to a new mailbox, and it stays (RFC 9051 §6.3.6)."""
     store = session.services.store
-    mailbox = await session.mailbox(command.mailbox)
-    path = command.new_name.removesuffix(DELIMITER)
+    mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
+    path = canonical(command.new_name.removesuffix(DELIMITER))
     if mailbox.path != "INBOX":
-        await store.rename_mailbox(session.account, mailbox.id, path)
+        await store.mailboxes.rename(session.account, mailbox.id, path)
         return Completion("RENAME completed")
-    await store.create_mailbox(session.account, path)
+    await store.mailboxes.create(session.account, path, is_subscribed=False)
     target = await session.mailbox(path)
     rows = await session.services.views.states(session.account, mailbox.id, is_long=True)
     await store.move(session.account, mailbox.id, [row[0] for row in rows], target.id)
@@ -70,7 +74,7 @@ async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
 
 
 async def subscribe(session: Session, command: Subscribe, _out: Outlet) -> Completion:
-    """SUBSCRIBE and UNSUBSCRIBE, of mailboxes that exist."""
-    mailbox = await session.mailbox(command.mailbox)
-    await session.services.store.set_mailbox(session.account, mailbox, is_subscribed=command.is_subscribed)
+    """SUBSCRIBE and UNSUBSCRIBE, of names: there need be no such mailbox (RFC 9051 §6.3.7)."""
+    path = canonical(command.mailbox.removesuffix(DELIMITER))
+    await session.services.store.mailboxes.subscribe(session.account, path, is_subscribed=command.is_subscribed)
     return Completion("SUBSCRIBE completed" if command.is_subscribed else "UNSUBSCRIBE completed")

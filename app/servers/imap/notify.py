@@ -82,18 +82,22 @@ async def tell_others(session: Session, out: Outlet) -> None:
 
 
 def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> bytes:
-    """A mailbox that was made, deleted, renamed or (un)subscribed (RFC 5465 §5.4, §5.5); b"" where nobody asked."""
+    """A mailbox that was made, deleted, renamed or (un)subscribed (RFC 5465 §5.4, §5.5); b"" where nobody asked.
+
+    One whose name stays, since others are below it, is deleted too: it can't be selected any more.
+    """
     events = watch.events_of(after) or watch.events_of(before)
     if after is None:
         if before is None or "MailboxName" not in events:
             return b""
         return list_line(before.path, ["\\NonExistent"])
-    is_renamed = before is None or before.path != after.path
+    is_renamed = before is None or (before.path, before.is_selectable) != (after.path, after.is_selectable)
     is_resubscribed = before is not None and before.is_subscribed != after.is_subscribed
     wanted = {"MailboxName"} if is_renamed else {"SubscriptionChange"} if is_resubscribed else set()
     if not wanted & set(events):
         return b""
     old_name = b""
-    if before is not None and is_renamed:
+    if before is not None and before.path != after.path:
         old_name = b' ("OLDNAME" (%b))' % mailbox_name(before.path)
-    return list_line(after.path, ["\\Subscribed"] if after.is_subscribed else [], old_name)
+    attributes = [] if after.is_selectable else ["\\Noselect"]
+    return list_line(after.path, [*attributes, *(["\\Subscribed"] if after.is_subscribed else [])], old_name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from app.mailstore.store import DELIMITER
+from app.mailstore.mailboxes import DELIMITER
 
 PATTERN_LIMIT = 1_000
 """Characters of a pattern that count."""

@@ -74,11 +74,14 @@ class Session:
         """Whether changes are told without a command."""
         return self.is_idling or (self.watch is not None and self.watch.is_pushed)
 
-    async def mailbox(self, path: str, *, try_create: bool = False) -> Mailbox:
-        """The mailbox of that name. Refuses with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY."""
+    async def mailbox(self, path: str, *, try_create: bool = False, must_be_selectable: bool = True) -> Mailbox:
+        """The mailbox of that name. Refuses with NONEXISTENT, or TRYCREATE for the target of an APPEND or COPY.
+
+        Unless it `must_be_selectable` that may be a name that only holds others.
+        """
         path = canonical(path)
         for mailbox in await self.services.index.mailboxes(self.account):
-            if mailbox.path == path and mailbox.is_selectable:
+            if mailbox.path == path and (mailbox.is_selectable or not must_be_selectable):
                 return mailbox
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
 

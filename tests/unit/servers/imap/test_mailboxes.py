@@ -50,7 +50,7 @@ async def test_names_travel_in_modified_utf7(house: House) -> None:
 
 async def test_list_tells_of_children_subscriptions_and_status(house: House) -> None:
     await deliver(house)
-    talk = await Talk.logged_in(house, "CREATE Work/2024/May", "UNSUBSCRIBE Work/2024")
+    talk = await Talk.logged_in(house, "CREATE Work/2024/May", "SUBSCRIBE Work", "SUBSCRIBE Work/2024/May")
 
     assert await listed(talk, 'LIST "" (Work Work/%) RETURN (CHILDREN SUBSCRIBED)') == [
         '(\\HasChildren \\Subscribed) "/" "Work"',
@@ -65,7 +65,58 @@ async def test_list_tells_of_children_subscriptions_and_status(house: House) -> 
         '* STATUS "INBOX" (MESSAGES 1 UNSEEN 1)'
     ]
     assert await listed(talk, 'LIST "" ""') == ['(\\Noselect) "/" ""']
-    assert await talk.say('LSUB "" Work/2024') == [b"a OK LSUB completed"]
+
+
+async def test_nobody_is_subscribed_to_what_a_program_made_before_it_says_so(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Work")
+
+    assert await talk.say('LSUB "" Work') == [b"a OK LSUB completed"]
+    await talk.say("SUBSCRIBE Work")
+    assert await talk.say('LSUB "" Work') == [b'* LSUB () "/" "Work"', b"a OK LSUB completed"]
+
+
+async def test_lsub_names_what_stands_between_only_where_the_rest_is_not_told(house: House) -> None:
+    """RFC 3501 §6.3.9"""
+    talk = await Talk.logged_in(house, "CREATE Work/May", "SUBSCRIBE Work/May")
+
+    assert (await talk.say('LSUB "" W%'))[:-1] == [b'* LSUB (\\Noselect) "/" "Work"']
+    assert (await talk.say('LSUB "" W*'))[:-1] == [b'* LSUB () "/" "Work/May"']
+    assert (await talk.say('LIST (SUBSCRIBED RECURSIVEMATCH) "" (Work Work/May)'))[:-1] == [
+        b'* LIST (\\HasNoChildren \\Subscribed) "/" "Work/May"'
+    ]
+
+
+async def test_a_subscription_needs_no_mailbox_and_outlives_it(house: House) -> None:
+    """RFC 9051 §6.3.7: a name is subscribed to, and stays so when its mailbox goes."""
+    talk = await Talk.logged_in(house, "SUBSCRIBE Later/May", "CREATE Work", "SUBSCRIBE Work", "DELETE Work")
+
+    assert await listed(talk, 'LIST (SUBSCRIBED) "" (L* W*)') == [
+        '(\\NonExistent \\Subscribed) "/" "Later/May"',
+        '(\\NonExistent \\Subscribed) "/" "Work"',
+    ]
+    assert await listed(talk, 'LIST (SUBSCRIBED RECURSIVEMATCH) "" L%') == [
+        '(\\NonExistent) "/" "Later" ("CHILDINFO" ("SUBSCRIBED"))'
+    ]
+    assert await listed(talk, 'LIST "" (L* W*)') == []
+
+    await talk.say("CREATE Work")
+    assert await listed(talk, 'LIST (SUBSCRIBED) "" W*') == ['(\\HasNoChildren \\Subscribed) "/" "Work"']
+    await talk.say("CREATE Jobs/April")
+    await talk.say("RENAME Jobs Later")
+    await talk.say("RENAME Later/April Later/May")
+    assert await listed(talk, 'LIST (SUBSCRIBED) "" L*') == ['(\\HasNoChildren \\Subscribed) "/" "Later/May"']
+
+    for name in ("Later/May", "Work", "Never"):
+        assert await talk.say(f"UNSUBSCRIBE {name}") == [b"a OK UNSUBSCRIBE completed"]
+    assert await listed(talk, 'LIST (SUBSCRIBED) "" (L* W*)') == []
+
+
+async def test_subscriptions_to_nothing_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.mailstore.mailboxes.NAMES_LIMIT", 2)
+    talk = await Talk.logged_in(house, "SUBSCRIBE a", "SUBSCRIBE b")
+
+    assert (await talk.say("SUBSCRIBE c"))[0].startswith(b"a NO [CANNOT]")
+    assert (await talk.say("SUBSCRIBE Sent"))[0].startswith(b"a OK")
 
 
 async def test_status_tells_what_was_asked_for_in_that_order(house: House) -> None:
@@ -123,14 +174,65 @@ async def test_a_name_is_never_a_path_of_the_file_system(house: House) -> None:
     assert await listed(talk, 'LIST "" "*passwd"') == ['(\\HasNoChildren) "/" "../../etc/passwd"']
 
 
-async def test_delete_keeps_inbox_and_what_has_children(house: House) -> None:
+async def test_delete_keeps_inbox(house: House) -> None:
     talk = await Talk.logged_in(house, "CREATE Work/May")
 
     assert (await talk.say("DELETE INBOX"))[0].startswith(b"a NO [CANNOT]")
-    assert (await talk.say("DELETE Work"))[0].startswith(b"a NO [HASCHILDREN]")
     assert (await talk.say("DELETE Work/May"))[0].startswith(b"a OK")
     assert (await talk.say("DELETE Work/May"))[0].startswith(b"a NO [NONEXISTENT]")
     assert (await talk.say("SELECT Work/May"))[0].startswith(b"a NO [NONEXISTENT]")
+
+
+async def test_of_a_mailbox_with_others_below_it_the_messages_go_and_the_name_stays(house: House) -> None:
+    """RFC 3501 §6.3.4"""
+    talk = await Talk.logged_in(house, "CREATE Work/May", "CREATE Bin/Old")
+    account_id = await deliver(house, "Work")
+    watching = await Talk.logged_in(house, "NOTIFY SET (PERSONAL (MailboxName))")
+
+    assert (await talk.say("DELETE Work"))[0].startswith(b"a OK")
+    assert await house.contents(account_id, "Work") == []
+    assert await watching.wake() == [b'* LIST (\\Noselect) "/" "Work"']
+    assert await listed(talk, 'LIST "" Work*') == [
+        '(\\Noselect \\HasChildren) "/" "Work"',
+        '(\\HasNoChildren) "/" "Work/May"',
+    ]
+    for command in ("SELECT Work", "STATUS Work (MESSAGES)", "COPY 1 Work", "APPEND Work {1}"):
+        assert not (await talk.say(command))[-1].startswith((b"a OK", b"+")), command
+    assert (await talk.say("DELETE Work"))[0].startswith(b"a NO [HASCHILDREN]")
+
+
+async def test_a_name_that_stayed_can_be_a_mailbox_again_or_go(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Work/May")
+    account_id = await deliver(house, "Work")
+    before = await house.mailbox(account_id, "Work")
+    await talk.say("DELETE Work")
+
+    assert (await talk.say("CREATE Work"))[0].startswith(b"a OK")
+    await deliver(house, "Work")
+    after = await house.mailbox(account_id, "Work")
+    assert (after.uid_validity, after.uid_next) == (before.uid_validity, before.uid_next + 1)
+
+    for command in ("DELETE Work", "DELETE Work/May", "DELETE Work"):
+        assert (await talk.say(command))[0].startswith(b"a OK"), command
+    assert await listed(talk, 'LIST "" Work*') == []
+
+
+async def test_a_special_mailbox_that_only_holds_others_is_special_no_more(house: House) -> None:
+    talk = await Talk.logged_in(house, "CREATE Junk/Old", "DELETE Junk")
+
+    assert await listed(talk, 'LIST (SPECIAL-USE) "" Junk') == []
+    assert (await talk.say("CREATE Spam (USE (\\Junk))"))[0].startswith(b"a OK")
+
+
+async def test_rename_makes_what_is_missing_above_the_new_name(house: House) -> None:
+    """RFC 9051 §6.3.6"""
+    talk = await Talk.logged_in(house, "CREATE Work", "RENAME Work inbox/2024/Jobs")
+
+    assert await listed(talk, 'LIST "" INBOX*') == [
+        '(\\HasChildren) "/" "INBOX"',
+        '(\\HasChildren) "/" "INBOX/2024"',
+        '(\\HasNoChildren) "/" "INBOX/2024/Jobs"',
+    ]
 
 
 async def test_a_name_made_again_has_another_uidvalidity(house: House) -> None:
@@ -161,7 +263,7 @@ async def test_renaming_inbox_moves_its_messages_and_leaves_it(house: House) -> 
     assert await house.contents(account_id, "Old") == [mail("Hello")]
 
 
-@pytest.mark.parametrize("command", ["SUBSCRIBE Nowhere", "STATUS Nowhere (MESSAGES)", "EXAMINE Nowhere"])
+@pytest.mark.parametrize("command", ["DELETE Nowhere", "STATUS Nowhere (MESSAGES)", "EXAMINE Nowhere"])
 async def test_a_mailbox_that_is_not_there_is_said_so(house: House, command: str) -> None:
     talk = await Talk.logged_in(house)
 
@@ -199,11 +301,11 @@ async def test_notify_tells_of_names(house: House) -> None:
     other = await Talk.logged_in(house)
 
     await other.say("CREATE Work")
-    assert await talk.wake() == [b'* LIST (\\Subscribed) "/" "Work"']
+    assert await talk.wake() == [b'* LIST () "/" "Work"']
     await other.say("RENAME Work Jobs")
-    assert await talk.wake() == [b'* LIST (\\Subscribed) "/" "Jobs" ("OLDNAME" ("Work"))']
-    await other.say("UNSUBSCRIBE Jobs")
-    assert await talk.wake() == [b'* LIST () "/" "Jobs"']
+    assert await talk.wake() == [b'* LIST () "/" "Jobs" ("OLDNAME" ("Work"))']
+    await other.say("SUBSCRIBE Jobs")
+    assert await talk.wake() == [b'* LIST (\\Subscribed) "/" "Jobs"']
     await other.say("DELETE Jobs")
     assert await talk.wake() == [b'* LIST (\\NonExistent) "/" "Jobs"']
 

@@ -1,0 +1,266 @@
+"""The mailboxes of the embedded mail store: made, renamed, deleted, and subscribed to by name.
+
+A name outlives its mailbox in two ways: as the parent of others it stays and holds no mail, and as a subscription it
+is kept without a mailbox (RFC 9051 §6.3.5, §6.3.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, bindparam, delete, func, select
+
+from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
+from app.db.tables import MAILBOX, MESSAGE, SUBSCRIBED_NAME
+from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound
+from app.mail.delta import Delta, Location, MailboxDeleted, MailboxFound, MailboxRenamed, MailboxSet, Removed
+from app.mail.types import AccountId, MailboxId, Role
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
+
+DELIMITER = "/"
+PATH_LIMIT = 500
+"""Characters of a mailbox's path."""
+DEPTH_LIMIT = 20
+NAMES_LIMIT = 1_000
+"""Names that an account may be subscribed to and that are no mailbox."""
+
+FIRST_MAILBOXES = (
+    ("INBOX", Role.INBOX),
+    ("Drafts", Role.DRAFTS),
+    ("Sent", Role.SENT),
+    ("Archive", Role.ARCHIVE),
+    ("Junk", Role.JUNK),
+    ("Trash", Role.TRASH),
+)
+"""What every embedded account has from the start."""
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_MAILBOXES: Statement = select(
+    MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.role, MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable
+).where(MAILBOX.c.account_id == _ACCOUNT)
+_UIDS: Statement = select(MESSAGE.c.uid).where(
+    MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id")
+)
+_NAMES_OF = SUBSCRIBED_NAME.c.account_id == _ACCOUNT
+_NAMES: Statement = select(SUBSCRIBED_NAME.c.path).where(_NAMES_OF).order_by(SUBSCRIBED_NAME.c.path)
+_NAMES_COUNT: Statement = select(func.count()).select_from(SUBSCRIBED_NAME).where(_NAMES_OF)
+_NAMES_AMONG: Statement = select(SUBSCRIBED_NAME.c.path).where(
+    _NAMES_OF, is_one_of(SUBSCRIBED_NAME.c.path, bindparam("paths"))
+)
+_ADD_NAME: Statement = insert_or(SUBSCRIBED_NAME).on_conflict_do_nothing()
+_DROP_NAMES: Statement = delete(SUBSCRIBED_NAME).where(_NAMES_OF, is_one_of(SUBSCRIBED_NAME.c.path, bindparam("paths")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A mailbox as it is while the account is locked."""
+
+    id: MailboxId
+    path: str
+    role: Role | None
+    is_subscribed: bool
+    is_selectable: bool
+
+
+class StoredMailboxes:
+    """The mailboxes of accounts that live here."""
+
+    def __init__(self, database: Database, index: Index) -> None:
+        self._database = database
+        self._index = index
+
+    async def create_first(self, account_id: AccountId, within: Transaction | None = None) -> Applied:
+        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = await _mailboxes(transaction, account_id)
+            return Delta(
+                mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
+            )
+
+        if within is not None:
+            return await self._index.change_in(within, account_id, decide)
+        return await self._index.change(account_id, decide)
+
+    async def create(
+        self, account_id: AccountId, path: str, role: Role | None = None, *, is_subscribed: bool = True
+    ) -> Applied:
+        """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists.
+
+        A name that only holds others becomes a mailbox. Whoever is subscribed to a name is to its mailbox.
+        """
+        path = checked_path(path)
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = await _mailboxes(transaction, account_id)
+            old = taken.get(path)
+            if old is not None and old.is_selectable:
+                raise AlreadyExists(f"There is a mailbox {path!r} already")
+            new = [one for one in _above(path) if one not in taken] + [path]
+            subscribed = await _take_names(transaction, account_id, new)
+            if is_subscribed:
+                subscribed |= set(new)
+            elif old is not None and old.is_subscribed:
+                subscribed.add(path)
+            roles = {path: role}
+            return Delta(
+                mailboxes_found=tuple(_found(one, roles.get(one), is_subscribed=one in subscribed) for one in new)
+            )
+
+        return await self._index.change(account_id, decide)
+
+    async def rename(self, account_id: AccountId, mailbox_id: MailboxId, path: str) -> Applied:
+        """Rename a mailbox and all below it; what is missing above the new name is made (RFC 9051 §6.3.6).
+
+        AlreadyExists; Conflict for INBOX; InvalidRequest for a name below its own.
+        """
+        path = checked_path(path)
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = await _mailboxes(transaction, account_id)
+            old = _of_id(taken, mailbox_id).path
+            if path in taken:
+                raise AlreadyExists(f"There is a mailbox {path!r} already")
+            if old == "INBOX":
+                raise Conflict("INBOX cannot be renamed; move its messages instead")
+            if path.startswith(old + DELIMITER):
+                raise InvalidRequest("A mailbox cannot go below itself")
+            renamed = {old: path} | {one: path + one[len(old) :] for one in _below(old, taken)}
+            missing = [one for one in _above(path) if one not in taken]
+            names = await _take_names(transaction, account_id, [*missing, *renamed.values()])
+            return Delta(
+                mailboxes_found=tuple(_found(one, None, is_subscribed=one in names) for one in missing),
+                mailboxes_renamed=tuple(MailboxRenamed(taken[was].id, now, now) for was, now in renamed.items()),
+                mailboxes_set=tuple(MailboxSet(taken[was].id, True) for was, now in renamed.items() if now in names),
+            )
+
+        return await self._index.change(account_id, decide)
+
+    async def delete(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
+        """Delete a mailbox with its messages. INBOX stays, and one with others below it: Conflict."""
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = await _mailboxes(transaction, account_id)
+            mailbox = _deletable(_of_id(taken, mailbox_id))
+            if _below(mailbox.path, taken):
+                raise Conflict("There are mailboxes below this one")
+            return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
+
+        return await self._index.change(account_id, decide)
+
+    async def delete_name(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
+        """Delete a mailbox as IMAP does: a subscription stays, and so does a name that others are below, without mail.
+
+        Conflict for INBOX, and for a name that holds others alone.
+        """
+
+        async def decide(transaction: Transaction) -> Delta:
+            taken = await _mailboxes(transaction, account_id)
+            mailbox = _deletable(_of_id(taken, mailbox_id))
+            if not _below(mailbox.path, taken):
+                if mailbox.is_subscribed:
+                    await _add_name(transaction, account_id, mailbox.path)
+                return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
+            if not mailbox.is_selectable:
+                raise Conflict("There are mailboxes below this one")
+            rows = await transaction.rows(_UIDS, account_id=account_id, mailbox_id=mailbox_id)
+            return Delta(
+                mailboxes_found=(_found(mailbox.path, None, is_subscribed=mailbox.is_subscribed, is_selectable=False),),
+                mailboxes_set=(MailboxSet(mailbox_id, is_role_cleared=True),),
+                removed=tuple(Removed(Location(mailbox_id, row[0])) for row in rows),
+            )
+
+        return await self._index.change(account_id, decide)
+
+    async def subscribe(self, account_id: AccountId, path: str, *, is_subscribed: bool) -> Applied:
+        """Subscribe to a name, or no longer. There need be no such mailbox (RFC 9051 §6.3.7).
+
+        InvalidRequest for what can be no mailbox's name; Conflict when there are too many.
+        """
+        path = checked_path(path)
+
+        async def decide(transaction: Transaction) -> Delta:
+            mailbox = (await _mailboxes(transaction, account_id)).get(path)
+            if mailbox is not None:
+                return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed),))
+            if is_subscribed:
+                await _add_name(transaction, account_id, path)
+            else:
+                await _take_names(transaction, account_id, [path])
+            return Delta()
+
+        return await self._index.change(account_id, decide)
+
+    async def names_without_mailbox(self, account_id: AccountId) -> list[str]:
+        """The names that an account is subscribed to and that are no mailbox."""
+        return [row[0] for row in await self._database.rows(_NAMES, account_id=account_id)]
+
+
+def checked_path(path: str) -> str:
+    """A path that a mailbox may have: "/" between levels, INBOX in any case is INBOX. InvalidRequest otherwise."""
+    levels = path.split(DELIMITER)
+    if len(path) > PATH_LIMIT or len(levels) > DEPTH_LIMIT:
+        raise InvalidRequest(f"A mailbox path may have {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
+    if any(not level or level != level.strip() for level in levels):
+        raise InvalidRequest("A mailbox name is not empty and has no space at its ends")
+    if any(ord(one) < 32 or one == "\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
+        raise InvalidRequest("A mailbox name has no control character")
+    if levels[0].upper() == "INBOX":
+        levels[0] = "INBOX"
+    return DELIMITER.join(levels)
+
+
+async def require_mailbox(transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> None:
+    """Raises MailboxNotFound where there is no such mailbox, or its name only holds others."""
+    if not _of_id(await _mailboxes(transaction, account_id), mailbox_id).is_selectable:
+        raise MailboxNotFound
+
+
+async def _mailboxes(transaction: Transaction, account_id: AccountId) -> dict[str, _Standing]:
+    """By path."""
+    rows = await transaction.rows(_MAILBOXES, account_id=account_id)
+    return {row[1]: _Standing(MailboxId(row[0]), *row[1:]) for row in rows}
+
+
+def _of_id(mailboxes: Mapping[str, _Standing], mailbox_id: MailboxId) -> _Standing:
+    for mailbox in mailboxes.values():
+        if mailbox.id == mailbox_id:
+            return mailbox
+    raise MailboxNotFound
+
+
+def _deletable(mailbox: _Standing) -> _Standing:
+    if mailbox.path == "INBOX":
+        raise Conflict("INBOX cannot be deleted")
+    return mailbox
+
+
+def _above(path: str) -> list[str]:
+    levels = path.split(DELIMITER)
+    return [DELIMITER.join(levels[:count]) for count in range(1, len(levels))]
+
+
+def _below(path: str, paths: Collection[str]) -> list[str]:
+    return [one for one in paths if one.startswith(path + DELIMITER)]
+
+
+def _found(path: str, role: Role | None, *, is_subscribed: bool = True, is_selectable: bool = True) -> MailboxFound:
+    return MailboxFound(path, path, DELIMITER, role, 0, is_subscribed, is_selectable)
+
+
+async def _add_name(transaction: Transaction, account_id: AccountId, path: str) -> None:
+    row = await transaction.row(_NAMES_COUNT, account_id=account_id)
+    if row is not None and row[0] >= NAMES_LIMIT:
+        raise Conflict(f"At most {NAMES_LIMIT} names without a mailbox can be subscribed to")
+    await transaction.execute(_ADD_NAME, account_id=account_id, path=path)
+
+
+async def _take_names(transaction: Transaction, account_id: AccountId, paths: Collection[str]) -> set[str]:
+    """Those of the paths that were subscribed to without a mailbox; they are no longer."""
+    among = json_list(list(paths))
+    names = {row[0] for row in await transaction.rows(_NAMES_AMONG, account_id=account_id, paths=among)}
+    if names:
+        await transaction.execute(_DROP_NAMES, account_id=account_id, paths=among)
+    return names
