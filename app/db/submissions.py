@@ -21,6 +21,12 @@ _NEWEST = (SUBMISSION.c.created_at_ms.desc(), SUBMISSION.c.id.desc())
 _FIRST: Statement = (
     select(SUBMISSION).where(SUBMISSION.c.account_id == _ACCOUNT).order_by(*_NEWEST).limit(bindparam("limit"))
 )
+_WITH_HEADER: Statement = (
+    select(SUBMISSION)
+    .where(SUBMISSION.c.account_id == _ACCOUNT, SUBMISSION.c.message_id_header == bindparam("header"))
+    .order_by(*_NEWEST)
+    .limit(1)
+)
 _AFTER: Statement = (
     select(SUBMISSION)
     .where(
@@ -98,6 +104,12 @@ async def add(transaction: Transaction, submission: Submission) -> None:
 
 async def get(source: Database | Transaction, account_id: str, id_: str) -> Submission | None:
     row = await source.row(_ONE, account_id=account_id, id=id_)
+    return None if row is None else _submission(row)
+
+
+async def with_header(transaction: Transaction, account_id: str, message_id_header: str) -> Submission | None:
+    """The newest with this Message-ID."""
+    row = await transaction.row(_WITH_HEADER, account_id=account_id, header=message_id_header)
     return None if row is None else _submission(row)
 
 

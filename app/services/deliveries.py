@@ -11,13 +11,16 @@ from app.db import accounts
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import AccountNotFound, MailboxNotFound
+from app.mail.backend import ByteRange
 from app.mail.delta import Delta, Note
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.blobs import Blobs, BlobWriter
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore, StoredContent
+from app.mime.dsn import MAX_PART_BYTES, Report, parts_to_read, read_report
 from app.mime.trace import return_path_field
+from app.services.reports import settle
 from app.services.submissions import Options, Recipient, note_of, options_to_json, recipients_to_json, state_of
 from app.wire.smtp import plain_address
 
@@ -120,11 +123,25 @@ class Deliveries:
         return [outcome[inbox.account_id] for inbox in inboxes]
 
     async def _deliver_to(self, content: StoredContent, inbox: Inbox) -> bool:
+        report = await self._report(content)
+
+        async def alongside(transaction: Transaction) -> Delta:
+            return Delta() if report is None else await settle(transaction, inbox.account_id, report)
+
         try:
-            await self._store.add(inbox.account_id, inbox.mailbox_id, [(content, frozenset(), None)])
+            await self._store.add(inbox.account_id, inbox.mailbox_id, [(content, frozenset(), None)], alongside)
         except (AccountNotFound, MailboxNotFound):
             return False
         return True
+
+    async def _report(self, content: StoredContent) -> Report | None:
+        """What a message says of another that was sent, where it is such a report."""
+        structure, contents = content.arrived.structure, {}
+        for part in parts_to_read(structure):
+            _, start, end = part.span or (0, 0, 0)
+            span = ByteRange(start, min(end, start + MAX_PART_BYTES))
+            contents[part.section] = await self.blobs.get(content.blob, span)
+        return read_report(structure, contents) if structure is not None and contents else None
 
     async def deliver_copy(self, blob: str, sender: str, inboxes: Sequence[Inbox]) -> list[bool]:
         """The same for a message that is stored as it leaves: the copy begins with its Return-Path."""

@@ -88,11 +88,13 @@ class Concluding:
     async def _change(
         self, row: rows.Submission, changes: dict[str, object], told: Sequence[Outcome]
     ) -> rows.Submission:
-        changed = replace(row, **changes)  # type: ignore[arg-type]
         account_id = AccountId(row.account_id)
+        changed = row
 
         async def decide(transaction: Transaction) -> Delta:
+            nonlocal changed
             await record_in(transaction, row, changes)
+            changed = replace(row, **changes)  # type: ignore[arg-type]
             return Delta(notes=(note_of(state_of(changed), f"submission.{changed.status}"),))
 
         inbox = await self._inbox(account_id) if told else None

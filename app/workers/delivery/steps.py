@@ -16,6 +16,7 @@ from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import Conflict
 from app.mail.identifiers import now_ms
+from app.services.submissions import recipients_of, recipients_to_json
 from app.telemetry import get_logger
 
 LEASE_SECONDS = 120.0
@@ -64,9 +65,16 @@ class Steps:
 
 
 async def record_in(transaction: Transaction, row: rows.Submission, changes: dict[str, object]) -> None:
-    """The same as a part of a larger transaction."""
+    """The same as a part of a larger transaction. What reports said meanwhile of recipients stays said."""
+    if "recipients" in changes and (now := await rows.get(transaction, row.account_id, row.id)) is not None:
+        changes["recipients"] = _with_reports(str(changes["recipients"]), now.recipients)
     if not await rows.change(transaction, row, changes):
         raise Conflict("Another worker has taken this submission")
+
+
+def _with_reports(changed: str, now: str) -> str:
+    reported = {one.address: one for one in recipients_of(now) if one.status in ("delivered", "bounced")}
+    return recipients_to_json([reported.get(one.address, one) for one in recipients_of(changed)])
 
 
 def _lease_end_ms() -> int:

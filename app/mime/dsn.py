@@ -1,0 +1,108 @@
+"""What a delivery status notification says (RFC 3464, RFC 6533): which message, and what became of each recipient.
+
+Of a report only its status part and the returned header are read; nothing raises, whatever they hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.mail.types import BodyPart
+from app.mime.fields import Fields, first_value, split_fields
+from app.mime.transfer import decode_transfer
+
+MAX_PART_BYTES = 256 * 1024
+"""What is read of a part; a recipient beyond it is not heard of."""
+MAX_RECIPIENTS = 1_000
+_MAX_TEXT_CHARS = 500
+
+_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
+_HEADER_TYPES = ("text/rfc822-headers", "message/global-headers")
+_MESSAGE_TYPES = ("message/rfc822", "message/global")
+_BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*){2,}")
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+_ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One recipient. `addresses`: the final one and, where it is told, the one that the sender wrote; lower case.
+
+    `action` is failed, delayed, delivered, relayed, expanded, or whatever else was said.
+    """
+
+    addresses: tuple[str, ...]
+    action: str
+    status: str | None = None
+    diagnostic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`message_id` (with its brackets) is of the message that is reported on."""
+
+    envelope_id: str | None
+    message_id: str | None
+    recipients: tuple[Reported, ...]
+
+
+def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
+    """The parts that `read_report` wants of a message; none where it is no report."""
+    if structure is None or structure.media_type != "multipart/report":
+        return ()
+    status = next((one for one in structure.children if one.media_type in _STATUS_TYPES), None)
+    if status is None:
+        return ()
+    return (status, *(one for one in structure.children if one.media_type in _HEADER_TYPES))[:2]
+
+
+def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | None:
+    """`contents` has the parts to read by section, still encoded; None where no recipient is told of."""
+    parts = parts_to_read(structure)
+    if not parts:
+        return None
+    texts = [decode_transfer(contents.get(one.section, b"")[:MAX_PART_BYTES], one.encoding)[0] for one in parts]
+    blocks = [split_fields(one) for one in _BLANK_LINES.split(texts[0].strip(), MAX_RECIPIENTS)]
+    recipients = tuple(reported for one in blocks if (reported := _reported(one)) is not None)
+    if not recipients:
+        return None
+    envelope_id = first_value(blocks[0], "original-envelope-id")
+    header = split_fields(texts[1]) if len(texts) > 1 else []
+    message_id = first_value(header, "message-id") or _returned_id(structure) or ""
+    return Report(_text(envelope_id), message_id if _MESSAGE_ID.fullmatch(message_id) else None, recipients)
+
+
+def _returned_id(structure: BodyPart) -> str | None:
+    """The Message-ID of a message that was returned whole: its part tells its envelope."""
+    envelopes = (one.envelope for one in structure.children if one.media_type in _MESSAGE_TYPES)
+    return next((one.message_id for one in envelopes if one is not None), None)
+
+
+def _reported(fields: Fields) -> Reported | None:
+    found = [first_value(fields, name) for name in ("final-recipient", "original-recipient")]
+    addresses = tuple(dict.fromkeys(_address(one) for one in found if one))
+    action = (first_value(fields, "action") or "").partition(" ")[0].lower()
+    if not addresses or not action:
+        return None
+    status = _STATUS.match(first_value(fields, "status") or "")
+    diagnostic = first_value(fields, "diagnostic-code")
+    said = diagnostic.partition(";")[2] or diagnostic if diagnostic else None
+    return Reported(addresses, action[:_MAX_TEXT_CHARS], status[0] if status else None, _text(said))
+
+
+def _address(value: str) -> str:
+    """Without its type ("rfc822;"), and with the letters beyond ASCII that its type escapes."""
+    text = value.partition(";")[2] or value
+    return _ESCAPE.sub(lambda match: _letter(int(match[1], 16)), text).strip().strip("<>").lower()
+
+
+def _letter(code: int) -> str:
+    return chr(code) if 0x20 < code < 0xD800 or 0xE000 <= code <= 0x10FFFF else ""
+
+
+def _text(value: str | None) -> str | None:
+    return _UNPRINTABLE.sub(" ", value[:_MAX_TEXT_CHARS]).strip() or None if value else None
