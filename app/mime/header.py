@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from app.mail.types import Envelope, EnvelopeAddress, Overview
-from app.mime.addresses import MAX_ADDRESSES, parse_addresses, readable
+from app.mime.addresses import MAX_ADDRESSES, group_names, parse_addresses, readable
 from app.mime.dates import parse_date
 from app.mime.fields import Fields, unfold
 from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
@@ -59,6 +59,9 @@ def overview_of(envelope: Envelope, references: str | None) -> Overview:
         to=readable(envelope.to),
         cc=readable(envelope.cc),
         bcc=readable(envelope.bcc),
+        to_groups=group_names(envelope.to),
+        cc_groups=group_names(envelope.cc),
+        bcc_groups=group_names(envelope.bcc),
         date_ms=parse_date(envelope.date) if envelope.date else None,
         message_id_header=_own_message_id(envelope.message_id),
         in_reply_to=message_ids(envelope.in_reply_to),
@@ -79,8 +82,10 @@ def message_ids(text: str | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def spoofing_problems(overview: Overview) -> tuple[str, ...]:
-    """Tricks with the looks of a sender, for people: characters that turn the direction of text."""
+def overview_problems(overview: Overview) -> tuple[str, ...]:
+    """What is wrong with a header, for people: nothing in it can be read, or it plays tricks with a sender's looks."""
+    if not (overview.from_ or overview.to or overview.date_ms or overview.subject or overview.message_id_header):
+        return ("it has no header of a message: no sender, recipient, date, subject or Message-ID could be read",)
     if any(BIDI_CONTROLS.search(address.name + address.address) for address in (*overview.from_, *overview.sender)):
         return ("the sender's name holds characters that change the direction of text",)
     return ()

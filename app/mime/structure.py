@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.mail.types import BodyPart, Envelope, Overview
 from app.mime.fields import MAX_HEADER_BYTES, Fields, first_value, problems_of, split_fields
-from app.mime.header import envelope_of, overview_of, spoofing_problems
+from app.mime.header import envelope_of, overview_of, overview_problems
 from app.mime.params import Params
 from app.mime.part import DEFAULT_PARAMS, OPAQUE, Headers, content_type, disposition, encoding, languages, text_of
 
@@ -50,7 +50,7 @@ def parse_structure(data: bytes | memoryview) -> ParsedMessage:
     fields = skeleton.root_fields
     envelope = envelope_of(fields)
     overview = overview_of(envelope, first_value(fields, "references"))
-    problems = (*problems_of(header_end, len(fields)), *skeleton.problems, *spoofing_problems(overview))
+    problems = (*problems_of(header_end, len(fields)), *skeleton.problems, *overview_problems(overview))
     return ParsedMessage(raw[:header_end], envelope, structure, overview, problems)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.errors import AccountNotFound, StateExpired
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mailstore.log import Event, EventLog
+from app.services.visibility import as_seen
 
 BATCH_EVENTS = 200
 """Events read at once: what bounds the memory that a subscriber costs."""
@@ -88,6 +89,10 @@ class Events:
                 elif not await waiter.wait(idle_seconds):
                     yield []
 
+    async def seen(self, event: Event, visible: Collection[str] | None) -> Event | None:
+        """The event as told to one who sees only the mailboxes `visible`; None where it is not for them."""
+        return await as_seen(self._index, event, visible)
+
     async def changes(self, account_id: AccountId, seq: int, visible: Collection[str] | None = None) -> Changes:
         """Fold what happened after a position into one difference.
 
@@ -100,8 +105,10 @@ class Events:
         reset = [event.subject for event in events if event.type == "mailbox.reset"]
         if reset:
             raise StateExpired("The UIDVALIDITY of a mailbox changed", list(dict.fromkeys(reset)))
-        for event in _visible(events, visible):
-            _FOLDS.get(event.type, _ignore)(changes, event)
+        for event in events:
+            seen = await self.seen(event, visible)
+            if seen is not None:
+                _FOLDS.get(seen.type, _ignore)(changes, seen)
         return changes
 
     async def summaries(self, account_id: AccountId, ids: Sequence[str]) -> list[bytes]:
@@ -115,33 +122,6 @@ class Events:
     async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
         """Ids of the mailboxes that have one of these roles."""
         return {mailbox.id for mailbox in await self._index.mailboxes(account_id) if mailbox.role in roles}
-
-
-def _visible(events: Iterable[Event], visible: Collection[str] | None) -> Iterable[Event]:
-    """Events as seen by one who knows only some mailboxes."""
-    for event in events:
-        if visible is None or event.mailbox_id is None:
-            yield event
-        elif event.type == "message.moved":
-            yield from _seen_move(event, visible)
-        elif event.mailbox_id in visible:
-            yield event
-
-
-def _seen_move(event: Event, visible: Collection[str]) -> Iterable[Event]:
-    if event.mailbox_id in visible and event.target_mailbox_id in visible:
-        yield event
-    elif event.mailbox_id in visible:
-        yield _as_type(event, "message.deleted", {"reason": "moved"})
-    elif event.target_mailbox_id in visible:
-        yield _as_type(event, "message.created", {})
-
-
-def _as_type(event: Event, type_: str, facts: dict[str, object]) -> Event:
-    body = orjson.dumps({"data": facts})
-    return Event(
-        event.account_id, event.seq, type_, event.subject, event.mailbox_id, event.uid, None, None, event.at_ms, body
-    )
 
 
 def _data(event: Event) -> dict[str, Any]:

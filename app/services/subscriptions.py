@@ -30,16 +30,13 @@ class Subscription:
     role_mailbox_ids: set[str] = field(default_factory=set)
 
     def wants(self, event: Event) -> bool:
-        """Whether the event is for this subscription."""
-        return self._wants_type(event.type) and self._sees(event) and self._wants_mailbox(event)
+        """Whether an event that it may see is for this subscription."""
+        return self._wants_type(event.type) and self._wants_mailbox(event)
 
     def _wants_type(self, type_: str) -> bool:
         if self.types is None or type_ in self.types:
             return True
         return f"{type_.partition('.')[0]}.*" in self.types
-
-    def _sees(self, event: Event) -> bool:
-        return self.visible is None or event.mailbox_id is None or _touches(event, self.visible)
 
     def _wants_mailbox(self, event: Event) -> bool:
         if event.mailbox_id is None or (self.mailbox_ids is None and not self.roles):

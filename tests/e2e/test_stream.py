@@ -276,6 +276,38 @@ async def test_an_auth_frame_with_a_narrow_token_opens_its_own_account_alone(sha
     assert list(subscribed["cursor"]) == [alice]
 
 
+async def test_a_subscription_to_a_mailbox_that_is_none_of_the_accounts_is_refused(shared_postgate: Postgate) -> None:
+    with shared_postgate.client() as client:
+        of_bob = client.get(f"{shared_postgate.account_path('bob')}/mailboxes").json()["items"][0]["id"]
+    account_id = shared_postgate.user("alice")["account_id"]
+    with shared_postgate.stream() as socket:
+        problems = []
+        for mailbox_id in (of_bob, "mbx_unknown"):
+            frame = {"type": "subscribe", "sub_id": "a", "accounts": [account_id], "mailboxes": [mailbox_id]}
+            socket.send(json.dumps(frame))
+            problems.append(json.loads(socket.recv(10))["problem"])
+
+    assert problems[0]["code"] == "mailbox_not_found"
+    assert problems[0] == problems[1]
+
+
+async def test_a_token_of_one_mailbox_follows_a_move_as_it_sees_it(shared_postgate: Postgate) -> None:
+    path = shared_postgate.account_path()
+    with shared_postgate.client() as client:
+        roles = {one["role"]: one["id"] for one in client.get(f"{path}/mailboxes").json()["items"]}
+        listed = client.get(f"{path}/messages", params={"mailbox_id": roles["inbox"], "limit": 1}).json()["items"]
+        order = {"account_ids": [listed[0]["account_id"]], "scopes": ["push"], "mailbox_ids": [roles["archive"]]}
+        token = client.post("/v1/tokens", json=order).json()["token"]
+        with shared_postgate.stream(token) as socket:
+            socket.send(json.dumps({"type": "subscribe", "sub_id": "a", "accounts": "*"}))
+            socket.recv(10)
+            for role in ("archive", "inbox"):
+                client.patch(f"{path}/messages/{listed[0]['id']}", json={"mailbox_id": roles[role]})
+                frame = json.loads(socket.recv(10))
+                assert roles["inbox"] not in json.dumps(frame)
+                assert frame["event"]["type"] == {"archive": "message.created", "inbox": "message.deleted"}[role]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"type":"none"}', '{"type":"subscribe"}', '{"type":"ping","x":1}', "9" * 5_000]
 )

@@ -15,7 +15,6 @@ from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId
-from app.mailstore.log import Event
 from app.services.callers import Caller
 from app.services.events import BATCH_EVENTS, Changes
 
@@ -98,8 +97,9 @@ async def list_events(
     seq = await _begin(services, account_id, position, "earliest")
     events = await services.events.wait(account_id, seq, limit, wait)
     seen = events[-1].seq if events else seq
+    told = [await services.events.seen(event, caller.mailbox_ids) for event in events]
     answer = {
-        "items": [orjson.Fragment(event.body) for event in events if _is_visible(event, caller)],
+        "items": [orjson.Fragment(event.body) for event in told if event is not None],
         "cursor": services.states.issue(account_id, seen),
         "has_more": len(events) == limit,
     }
@@ -125,13 +125,7 @@ async def _server_sent(services: Services, account_id: AccountId, caller: Caller
         if not events:
             yield b":\n\n"
         for event in events:
-            if _is_visible(event, caller):
-                cursor = services.states.issue(account_id, event.seq).encode()
-                yield b"id: " + cursor + b"\nevent: " + event.type.encode() + b"\ndata: " + event.body + b"\n\n"
-
-
-def _is_visible(event: Event, caller: Caller) -> bool:
-    visible = caller.mailbox_ids
-    return (
-        visible is None or event.mailbox_id is None or event.mailbox_id in visible or event.target_mailbox_id in visible
-    )
+            seen = await services.events.seen(event, caller.mailbox_ids)
+            if seen is not None:
+                cursor = services.states.issue(account_id, seen.seq).encode()
+                yield b"id: " + cursor + b"\nevent: " + seen.type.encode() + b"\ndata: " + seen.body + b"\n\n"

@@ -122,11 +122,21 @@ class Following:
             if event.type.startswith("mailbox."):
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
-            wanting = [one for one in following if one.positions[account_id] < event.seq and one.wants(event)]
-            for group in _by_view(wanting):
-                await self._socket.send(self._frame(event, group))
+            for seen, group in await self._told(event, following):
+                await self._socket.send(self._frame(seen, group))
             for subscription in following:
                 subscription.positions[account_id] = max(event.seq, subscription.positions[account_id])
+
+    async def _told(self, event: Event, following: Iterable[Subscription]) -> list[tuple[Event, list[Subscription]]]:
+        """The event as it is seen, and the subscriptions that take the same frame."""
+        groups: dict[tuple[bytes, str], tuple[Event, list[Subscription]]] = {}
+        for one in following:
+            if one.positions[event.account_id] >= event.seq:
+                continue
+            seen = await self._events.seen(event, one.visible)
+            if seen is not None and one.wants(seen):
+                groups.setdefault((seen.body, one.view), (seen, []))[1].append(one)
+        return list(groups.values())
 
     def _frame(self, event: Event, group: list[Subscription]) -> bytes:
         cursor = self._states.issue(event.account_id, event.seq)
@@ -172,12 +182,6 @@ class Following:
             return
         for account_id in accounts:
             subscription.role_mailbox_ids |= await self._events.mailboxes_with(account_id, subscription.roles)
-
-
-def _by_view(subscriptions: list[Subscription]) -> list[list[Subscription]]:
-    """Subscriptions that take the same frame."""
-    views = dict.fromkeys(one.view for one in subscriptions)
-    return [[one for one in subscriptions if one.view == view] for view in views]
 
 
 def _without_message(body: bytes) -> bytes:

@@ -32,7 +32,7 @@ from app.api.schemas.stream import (
 from app.api.stream.calls import call
 from app.api.stream.following import Following
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
-from app.errors import GatewayError, InvalidRequest, NotAuthenticated, NotPermitted
+from app.errors import GatewayError, InvalidRequest, MailboxNotFound, NotAuthenticated, NotPermitted
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.services.callers import Caller, Scope
@@ -226,8 +226,7 @@ class StreamSession:
         caller = self._who()
         account_ids = await self._accounts_of(frame, caller)
         mailbox_ids = frame.mailboxes if isinstance(frame.mailboxes, list) else None
-        for mailbox_id in mailbox_ids or ():
-            caller.require_mailbox(mailbox_id)
+        await self._check_mailboxes(mailbox_ids or [], account_ids, caller)
         begin = {one: await self._position(frame, one, caller) for one in account_ids}
         subscription = Subscription(
             frame.sub_id,
@@ -244,6 +243,15 @@ class StreamSession:
         sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
         await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
         await self._following.add(subscription)
+
+    async def _check_mailboxes(self, mailbox_ids: list[str], account_ids: list[AccountId], caller: Caller) -> None:
+        """Each is one of the accounts'. MailboxNotFound."""
+        events = self._services.events
+        known = {found.id for one in account_ids for found in await events.mailboxes(one, mailbox_ids)}
+        for mailbox_id in mailbox_ids:
+            caller.require_mailbox(mailbox_id)
+            if mailbox_id not in known:
+                raise MailboxNotFound
 
     async def _accounts_of(self, frame: SubscribeFrame, caller: Caller) -> list[AccountId]:
         visible = await self._services.accounts.visible_ids(caller)

@@ -12,7 +12,7 @@ from app.errors import PartNotFound, ServerProtocolError
 from app.mail.types import BodyPart, Envelope, Flags, Overview
 from app.mime.body import decode_body, part_at, sections_to_fetch
 from app.mime.fields import first_value, split_fields
-from app.mime.header import envelope_of, overview_of, spoofing_problems
+from app.mime.header import envelope_of, overview_of, overview_problems
 from app.mime.text import preview_of, text_of_html
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
@@ -233,5 +233,5 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
         structure=message.structure,
         modseq=message.modseq or 0,
         origin_id=message.email_id or (None if gmail_id is None else str(gmail_id)),
-        problems=problems + spoofing_problems(overview),
+        problems=problems + overview_problems(overview),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.mail.types import Address, Envelope, EnvelopeAddress
 from app.mime.fields import split_fields
-from app.mime.header import MAX_MESSAGE_IDS, envelope_of, message_ids, overview_of, spoofing_problems
+from app.mime.header import MAX_MESSAGE_IDS, envelope_of, message_ids, overview_of, overview_problems
 from app.mime.structure import parse_structure
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
@@ -61,8 +61,13 @@ def test_check_7_direction_controls_in_the_sender_are_flagged() -> None:
         Envelope(from_=(EnvelopeAddress("=?utf-8?q?=E2=80=AEtsac?=", None, "a", "b.example"),)), None
     )
 
-    assert spoofing_problems(overview)
-    assert not spoofing_problems(overview_of(Envelope(), None))
+    assert overview_problems(overview)
+    assert not overview_problems(overview_of(Envelope(from_=(EnvelopeAddress("cast", None, "a", "b.example"),)), None))
+
+
+def test_a_header_of_which_nothing_can_be_read_says_so() -> None:
+    assert "no header" in overview_problems(parse_structure(b"\x00\xff no field at all\r\n").overview)[0]
+    assert not overview_problems(overview_of(Envelope(subject="Only this"), None))
 
 
 def test_raw_latin_1_in_a_header_is_read() -> None:
