@@ -111,7 +111,8 @@ class Overview:
     """What a list shows of a message's header, decoded for people.
 
     `date_ms` is the Date header in ms since 1970 UTC, None where absent or unreadable.
-    `message_id_header`, `in_reply_to`, `references` keep their angle brackets.
+    `message_id_header`, `in_reply_to`, `references` keep their angle brackets. `to_groups` and so on are the names of
+    the groups (RFC 5322 §3.4) that addresses stand in.
     """
 
     subject: str = ""
@@ -125,6 +126,9 @@ class Overview:
     message_id_header: str | None = None
     in_reply_to: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    to_groups: tuple[str, ...] = ()
+    cc_groups: tuple[str, ...] = ()
+    bcc_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

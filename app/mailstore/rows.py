@@ -53,8 +53,10 @@ def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
     return [{"name": one.name, "address": one.address} for one in addresses]
 
 
-def _folded(addresses: tuple[Address, ...]) -> str:
-    return ", ".join([f"{one.name} <{one.address}>" for one in addresses]).casefold()[:FOLDED_LIMIT]
+def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str:
+    """What a search by address looks at."""
+    names = [f"{one.name} <{one.address}>" for one in addresses]
+    return ", ".join([*names, *groups]).casefold()[:FOLDED_LIMIT]
 
 
 def summary_of(
@@ -106,9 +108,9 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "preview": one.preview,
         "subject_folded": overview.subject.casefold()[:FOLDED_LIMIT],
         "from_folded": _folded(overview.from_),
-        "to_folded": _folded(overview.to),
-        "cc_folded": _folded(overview.cc),
-        "bcc_folded": _folded(overview.bcc),
+        "to_folded": _folded(overview.to, overview.to_groups),
+        "cc_folded": _folded(overview.cc, overview.cc_groups),
+        "bcc_folded": _folded(overview.bcc, overview.bcc_groups),
         "summary": orjson.dumps(summary),
     }
 

@@ -73,6 +73,11 @@ def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
     )
 
 
+def group_names(addresses: tuple[EnvelopeAddress, ...]) -> tuple[str, ...]:
+    """The names of the groups among addresses, decoded for people."""
+    return tuple(decode_words(one.mailbox) for one in addresses if one.host is None and one.mailbox)
+
+
 @dataclass(slots=True)
 class _Item:
     """The tokens of one list element, sorted as they come."""

@@ -264,6 +264,16 @@ async def test_search_finds_what_was_asked_for(house: House) -> None:
     }
 
 
+async def test_a_group_is_found_by_its_name(house: House) -> None:
+    """RFC 5322 §3.4: `name: address, ...;` may be empty."""
+    talk = await with_mail(house, mail("One", Cc="Friends: joe@example.test;"), mail("Two", Cc="Nobody:;"))
+
+    found = [(await talk.say(f"SEARCH CC {text}"))[0] for text in ("friends", "joe", "nobody")]
+
+    assert found == [b"* SEARCH 1", b"* SEARCH 1", b"* SEARCH 2"]
+    assert (await talk.say("SEARCH TO friends"))[0] == b"* SEARCH"
+
+
 async def test_the_sent_date_is_that_of_the_senders_zone(house: House) -> None:
     """RFC 9051 §6.4.4: the Date header, disregarding time and time zone; in UTC it is the 2nd."""
     talk = await with_mail(house, NESTED)
