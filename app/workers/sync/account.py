@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
 from app.mail.backoff import reconnect_delays
-from app.mail.delta import Delta, MailboxDeleted, Note
+from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.telemetry import get_logger
@@ -27,6 +27,7 @@ from app.workers.sync.listing import (
 from app.workers.sync.mirror import Mirror
 from app.workers.sync.previews import Previews
 from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
+from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
 
 log = get_logger(__name__)
@@ -63,7 +64,8 @@ class AccountSync:
         self._gates = gates
         self._delays = delays
         self._previews = Previews(self._mirror)
-        self._refresher = Refresher(self._mirror, self._previews.want)
+        self._reports = ReportReader(self._mirror)
+        self._refresher = Refresher(self._mirror, self._want)
         self._has_work = asyncio.Event()
         self._is_live = False
 
@@ -98,10 +100,15 @@ class AccountSync:
                 group.create_task(self._hear_all(watch))
                 group.create_task(self._keep_up(watch))
                 group.create_task(self._previews.run())
+                group.create_task(self._reports.run())
         except BaseExceptionGroup as failed:
             raise _cause(failed) from None
         finally:
             await watch.close()
+
+    def _want(self, new: Sequence[Location], arrived: Sequence[Arrived]) -> None:
+        self._previews.want(new)
+        self._reports.want(arrived)
 
     # ---- hearing
 

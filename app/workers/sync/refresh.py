@@ -23,6 +23,8 @@ MAILBOX_FAULTS = (ServerRefused, ServerProtocolError, MailboxNotFound)
 Told = Mapping[str, OriginMailbox]
 """By origin name, what a signal or a list told."""
 
+OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -34,9 +36,12 @@ class _Found:
 
 
 class Refresher:
-    """`on_arrival` hears where new messages are. Every method is called with the mirror's lock held."""
+    """Every method is called with the mirror's lock held.
 
-    def __init__(self, mirror: Mirror, on_arrival: Callable[[Sequence[Location]], None]) -> None:
+    `on_arrival` hears where new messages are, and those of them that did not come from another mailbox.
+    """
+
+    def __init__(self, mirror: Mirror, on_arrival: OnArrival) -> None:
         self._mirror = mirror
         self._moves = Moves(mirror)
         self._on_arrival = on_arrival
@@ -80,7 +85,7 @@ class Refresher:
                 last = piece[-1]
                 delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))
             applied = await self._mirror.apply(delta)
-            self._on_arrival(list(applied.message_ids))
+            self._on_arrival(list(applied.message_ids), delta.arrived)
 
     async def _tolerantly(self, mailbox: Mailbox, step: Awaitable[None]) -> None:
         try:

@@ -1,0 +1,64 @@
+"""Reads the reports (RFC 3464) among new mail: what they say of messages that were sent from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from app.errors import NotFound, ServerProtocolError, ServerRefused
+from app.mail.backend import ByteRange
+from app.mail.delta import Arrived, Location
+from app.mail.types import BodyPart, Message
+from app.mime.dsn import MAX_PART_BYTES, parts_to_read, read_report
+from app.services.reports import Reports
+from app.telemetry import get_logger
+from app.workers.sync.mirror import Mirror
+
+log = get_logger(__name__)
+
+WAITING_LIMIT = 1_000
+"""Reports that wait to be read; what comes beyond is mail and nothing more."""
+
+
+class ReportReader:
+    """Which reports are to be read, and the task that reads them."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._reports = Reports(mirror.index)
+        self._waiting: dict[Location, BodyPart] = {}
+        self._has_work = asyncio.Event()
+
+    def want(self, arrived: Iterable[Arrived]) -> None:
+        """Read those that are reports and new: what a first sync finds was told long ago."""
+        for one in arrived:
+            if one.structure is not None and one.is_announced and parts_to_read(one.structure):
+                if len(self._waiting) < WAITING_LIMIT:
+                    self._waiting[Location(one.mailbox_id, one.uid)] = one.structure
+                self._has_work.set()
+
+    async def run(self) -> None:
+        """Read what waits, for ever. Raises what the backend raises when the origin is lost; it is read then later."""
+        while True:
+            while self._waiting:
+                location, structure = next(iter(self._waiting.items()))
+                await self._read(location, structure)
+                self._waiting.pop(location, None)
+            self._has_work.clear()
+            await self._has_work.wait()
+
+    async def _read(self, location: Location, structure: BodyPart) -> None:
+        account_id = self._mirror.account_id
+        try:
+            message = await self._mirror.index.at(account_id, location)
+            contents = {part.section: await self._content(message, part) for part in parts_to_read(structure)}
+        except (NotFound, ServerRefused, ServerProtocolError) as error:
+            log.warning("report_not_read", account_id=account_id, error=error.code)
+            return
+        report = read_report(structure, contents)
+        if report is not None:
+            await self._reports.take(account_id, report)
+
+    async def _content(self, message: Message, part: BodyPart) -> bytes:
+        pieces = self._mirror.backend.read_part(message, part.section, ByteRange(0, MAX_PART_BYTES))
+        return b"".join([piece async for piece in pieces])
