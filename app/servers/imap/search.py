@@ -28,21 +28,24 @@ Found = list[tuple[int, int]]
 
 
 async def search(session: Session, command: Search, out: Outlet) -> Completion:
-    """SEARCH. Refused with LIMIT when it takes too long."""
+    """SEARCH. Refused with LIMIT when it takes too long.
+
+    A message that another session removed can't be looked at any more: EXPUNGEISSUED says so (RFC 5530 §3).
+    """
     view = session.selected
     matcher = Matcher(command.key, view, now_ms())
     if matcher.has_modseq:
         await session.enable_condstore(out)
     try:
         async with asyncio.timeout(SEARCH_SECONDS):
-            found = await _find(session, matcher, candidates(view, command.key))
+            found, is_whole = await _find(session, matcher, candidates(view, command.key))
     except TimeoutError:
         raise CommandRefused("LIMIT", "The search takes too long; narrow it") from None
     if command.returning is None:
         await out.send(_plain_answer(view, command, found, matcher))
     else:
         await out.send(_extended_answer(view, command, found, matcher, session))
-    return Completion("SEARCH completed")
+    return Completion("SEARCH completed") if is_whole else Completion("Some messages are gone", "EXPUNGEISSUED")
 
 
 def candidates(view: MailboxView, key: SearchKey) -> Sequence[int]:
@@ -55,21 +58,24 @@ def candidates(view: MailboxView, key: SearchKey) -> Sequence[int]:
     return view.uids()
 
 
-async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> Found:
+async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> tuple[Found, bool]:
+    """What matches, and whether every message was there to be looked at."""
     modseq = matcher.place("modseq") if matcher.has_modseq else None
     blob, size = (matcher.place("blob"), matcher.place("size_bytes")) if matcher.needs_content else (0, 0)
     found: Found = []
+    looked_at = 0
     step = DETAILED_ROWS_LIMIT if is_detailed(matcher.columns) else ROWS_LIMIT
     for start in range(0, len(uids), step):
         wanted = uids[start : start + step]
         rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, matcher.columns)
+        looked_at += len(rows)
         if matcher.needs_content:
             matching = await _matching_contents(session, matcher, rows, blob, size)
         else:
             matching = [row for row in rows if matcher.meets(row, _NOTHING)]
         found += [(row[0], row[modseq] if modseq is not None else 0) for row in matching]
         await asyncio.sleep(0)
-    return found
+    return found, looked_at == len(uids)
 
 
 _NOTHING = Content(None)

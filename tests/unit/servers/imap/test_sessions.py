@@ -62,6 +62,17 @@ async def test_a_message_that_another_session_removed_is_passed_over_with_a_hint
     assert answers == [b"* 2 FETCH (UID 2)", b"a OK [EXPUNGEISSUED] Some of the messages are gone"]
 
 
+async def test_a_search_says_when_what_it_should_look_at_is_gone(house: House) -> None:
+    one, other = await two_sessions(house)
+    await one.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await one.say("EXPUNGE")
+
+    assert await other.say("SEARCH 1:2 UNSEEN") == [b"* SEARCH 2", b"a OK [EXPUNGEISSUED] Some messages are gone"]
+    assert (await other.say("SEARCH 2:3 UNSEEN"))[-1] == b"a OK SEARCH completed"
+    await other.say("NOOP")
+    assert await other.say("SEARCH UNSEEN") == [b"* SEARCH 1 2", b"a OK SEARCH completed"]
+
+
 async def test_flags_that_another_session_set_are_told_once(house: House) -> None:
     one, other = await two_sessions(house)
     await one.say("STORE 2 +FLAGS (\\Flagged $Work)")
