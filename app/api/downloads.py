@@ -56,7 +56,7 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
         return Response(status_code=304, headers=_headers(labels))
     headers = _headers(labels)
     wanted = _wanted_range(request, labels.etag)
-    size = await source.size(is_needed=wanted is not None)
+    size = await source.size(is_needed=wanted is not None or request.method == "HEAD")
     span, status = WHOLE, 200
     if wanted is not None and size is not None:
         span, status = parse_range(wanted, size), 206

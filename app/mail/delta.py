@@ -18,7 +18,6 @@ class Reason(StrEnum):
     EXPUNGED = "expunged"
     MERGED = "merged"
     """Its row turned out to be the arrival of a move; the moved message keeps its own id."""
-    MAILBOX_DELETED = "mailbox_deleted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ class Events:
             seen = await self.seen(event, visible)
             if seen is not None:
                 _FOLDS.get(seen.type, _ignore)(changes, seen)
+                _count(changes, seen)
         return changes
 
     async def summaries(self, account_id: AccountId, ids: Sequence[str]) -> list[bytes]:
@@ -174,6 +175,13 @@ def _mailbox_deleted(changes: Changes, event: Event) -> None:
         del changes.mailboxes_created[event.subject]
     else:
         changes.mailboxes_removed[event.subject] = None
+
+
+def _count(changes: Changes, event: Event) -> None:
+    """A mailbox whose messages changed has other numbers now."""
+    for mailbox_id in (event.mailbox_id, event.target_mailbox_id):
+        if event.type.startswith("message.") and mailbox_id is not None and mailbox_id not in changes.mailboxes_created:
+            changes.mailboxes_updated[mailbox_id] = None
 
 
 def _ignore(_: Changes, __: Event) -> None:

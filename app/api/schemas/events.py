@@ -24,7 +24,7 @@ class MovedMessage(AnswerModel):
 
 class RemovedMessage(AnswerModel):
     id: str
-    reason: str = Field(description="expunged, moved (out of what the token sees), merged or mailbox_deleted")
+    reason: str = Field(description="expunged, moved (out of what the token sees) or merged")
 
 
 class RemovedMailbox(AnswerModel):
@@ -33,8 +33,8 @@ class RemovedMailbox(AnswerModel):
 
 class ChangedMailboxes(AnswerModel):
     created: list[dict[str, Any]] = Field(description="Mailbox objects")
-    updated: list[dict[str, Any]] = Field(description="Mailbox objects")
-    removed: list[RemovedMailbox]
+    updated: list[dict[str, Any]] = Field(description="Mailbox objects; also of those whose messages changed")
+    removed: list[RemovedMailbox] = Field(description="Their messages went with them and are not listed one by one")
 
 
 class ChangesAnswer(AnswerModel):

@@ -272,3 +272,12 @@ async def test_every_message_of_the_corpus_can_be_shown(mail: Mail, path: Path) 
         assert abs(len(answer.content) - attachment["size_bytes"]) <= max(3, len(answer.content) // 10)
     assert (await _download(mail, f"/v1/me/messages/{id_}/body")).status_code == 200
     assert (await _download(mail, f"/v1/me/messages/{id_}/raw")).content == content
+
+
+async def test_the_head_of_a_large_attachment_tells_its_exact_length(mail: Mail) -> None:
+    content = os.urandom(2_000_000)
+    path = await _attachment_path(mail, await mail.add(_with_attachment(content)))
+
+    head = await mail.client.head(path)
+
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(content)))

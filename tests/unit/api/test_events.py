@@ -1,4 +1,4 @@
-"""What a token that sees some mailboxes alone is told of a move."""
+"""Events and changes as callers are told of them, each within its sight."""
 
 from __future__ import annotations
 
@@ -75,3 +75,17 @@ async def test_a_message_that_came_and_went_again_shows_a_token_nothing_of_where
     assert [one["type"] for one in events] == ["message.deleted"]
     assert changes["created"] == []
     assert await mail.mailbox_id("Trash") not in text
+
+
+async def test_a_mailbox_whose_messages_changed_is_told_with_its_new_numbers(mail: Mail) -> None:
+    id_ = await mail.add(note("Plans"))
+    state = (await mail.get())["state"]
+    await _move(mail, id_, "Archive")
+
+    changes = (await mail.client.get("/v1/me/changes", params={"since": state})).json()
+
+    numbers = {one["path"]: (one["total"], one["unread"]) for one in changes["mailboxes"]["updated"]}
+    assert numbers == {"INBOX": (0, 0), "Archive": (1, 1)}
+    assert changes["moved"] == [
+        {"id": id_, "from": [await mail.mailbox_id()], "to": [await mail.mailbox_id("Archive")]}
+    ]
