@@ -69,6 +69,11 @@ class View:
         return self.name == "full" and (self.fields is None or any(one[0] in _ADDED_BY_FULL for one in self.fields))
 
     @property
+    def is_limited(self) -> bool:
+        """Whether an answer shows FULL_LIMIT messages at most."""
+        return self.needs_full or bool(self.headers)
+
+    @property
     def needs_body(self) -> bool:
         return self.fields is None or any(one[0] in _READ_FOR for one in self.fields)
 
@@ -136,7 +141,7 @@ class Views:
         """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
         if view.is_prepared:
             return [one.summary for one in messages]
-        if (view.needs_full or view.headers) and len(messages) > FULL_LIMIT:
+        if view.is_limited and len(messages) > FULL_LIMIT:
             raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
         objects = await together((self._object(one, view) for one in messages), FULL_AT_A_TIME)
         if view.has_thread:

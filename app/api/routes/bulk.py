@@ -25,6 +25,7 @@ from app.mail.types import AccountId
 from app.services.bulk import BulkResult, Deletion
 from app.services.callers import Scope
 from app.services.idempotency import Answer, Attempt
+from app.services.views import FULL_LIMIT
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 
@@ -101,10 +102,13 @@ async def batch_get_messages(
 ) -> Response:
     """Read many messages by id."""
     services = services_of(request)
+    with parameters_in_body():
+        view = order.shown()
+    if view.is_limited and len(order.message_ids) > FULL_LIMIT:
+        raise InvalidRequest.at("/message_ids", f"With bodies or headers they are {FULL_LIMIT} at most")
     seq = await services.events.position(account_id)
     found = await services.content.messages(account_id, caller, order.message_ids)
-    with parameters_in_body():
-        objects = await services.views.rendered(account_id, caller, found, order.shown())
+    objects = await services.views.rendered(account_id, caller, found, view)
     shown = {message.id: one for message, one in zip(found, objects, strict=True)}
     result = BulkResult(list(dict.fromkeys(order.message_ids)), seq)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}

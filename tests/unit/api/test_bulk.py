@@ -163,3 +163,11 @@ async def test_many_messages_are_read_in_the_order_asked_for(mail: Mail) -> None
     assert [one["status"] for one in answer["results"]] == [200, 404, 200]
     assert answer["results"][0]["message"] == {"subject": "second", "text": "Some text\n"}
     assert answer["results"][2]["message"]["subject"] == "first"
+
+
+async def test_too_many_messages_to_read_in_full_are_refused_at_their_place(mail: Mail) -> None:
+    order = {"message_ids": [f"msg_{number}" for number in range(101)], "view": "full"}
+
+    answer = await mail.client.post("/v1/me/messages/batch-get", json=order)
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/message_ids")
