@@ -76,23 +76,8 @@ NAMING = [
     *('LIST "" *', 'LIST "" %', 'LIST "" ""', 'LIST "" Wor%', 'LIST "" inbox', 'LIST "" "A*e"', "NAMESPACE", "BOGUS"),
     *("CREATE Work", "CREATE Work/Sub", 'CREATE ""', 'LIST "" Work*', 'LIST "" W%', 'LSUB "" Work*'),
     *("SUBSCRIBE Work/Sub", 'LSUB "" W%', 'LSUB "" Work/%', 'LSUB "" W*', "DELETE Nowhere", "DELETE INBOX"),
-    *(
-        "RENAME Work Jobs",
-        'LIST "" Work*',
-        'LIST "" Jobs*',
-        "RENAME Nowhere x",
-        "RENAME Jobs Archive",
-        "UNSUBSCRIBE Nowhere",
-    ),
-    *(
-        "RENAME Jobs INBOX",
-        "UNSUBSCRIBE Nowhere",
-        "SELECT Nowhere",
-        'LIST "" *',
-        "DELETE Jobs/Sub",
-        "DELETE Jobs",
-        'LIST "" Jobs*',
-    ),
+    *("RENAME Work Jobs", 'LIST "" Work*', 'LIST "" Jobs*', "RENAME Nowhere x", "RENAME Jobs INBOX"),
+    *("UNSUBSCRIBE Nowhere", "SELECT Nowhere", "DELETE Jobs/Sub", "DELETE Jobs", 'LIST "" Jobs*'),
 ]
 
 Session = tuple[ImapClient, ImapClient]
