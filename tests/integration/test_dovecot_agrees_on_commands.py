@@ -76,7 +76,7 @@ NAMING = [
     *('LIST "" *', 'LIST "" %', 'LIST "" ""', 'LIST "" Wor%', 'LIST "" inbox', 'LIST "" "A*e"', "NAMESPACE", "BOGUS"),
     *("CREATE Work", "CREATE Work/Sub", 'CREATE ""', 'LIST "" Work*', 'LIST "" W%', 'LSUB "" Work*'),
     *("SUBSCRIBE Work/Sub", 'LSUB "" W%', 'LSUB "" Work/%', 'LSUB "" W*', "DELETE Nowhere", "DELETE INBOX"),
-    *("RENAME Work Jobs", 'LIST "" Work*', 'LIST "" Jobs*', "RENAME Nowhere x", "RENAME Jobs INBOX"),
+    *("RENAME Work Jobs", 'LIST "" Work*', 'LIST "" Jobs*', "RENAME Nowhere x", "RENAME Jobs Jobs"),
     *("UNSUBSCRIBE Nowhere", "SELECT Nowhere", "DELETE Jobs/Sub", "DELETE Jobs", 'LIST "" Jobs*'),
 ]
 
