@@ -48,7 +48,7 @@ async def tell_new_messages(session: Session, watch: Watch, uids: Sequence[int],
 
 
 def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
-    """What STATUS tells for these events (RFC 5465 §4, §5.1–5.3)."""
+    """What STATUS tells for these events (RFC 5465 §4, §5.1–5.3). A changed flag is known by the mailbox's MODSEQ."""
     items: list[str] = []
     if "MessageNew" in events:
         items += ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
@@ -56,7 +56,7 @@ def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
         items += ["MESSAGES", "UIDVALIDITY"]
     if "FlagChange" in events:
         items += ["UNSEEN", *([] if items else ["UIDVALIDITY"])]
-    if items and session.has_condstore:
+    if items and (session.has_condstore or "FlagChange" in events):
         items.append("HIGHESTMODSEQ")
     return items
 

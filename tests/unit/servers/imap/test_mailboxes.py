@@ -281,9 +281,12 @@ async def test_notify_tells_of_mail_in_other_mailboxes_unasked(house: House) -> 
     talk = await Talk.logged_in(
         house, "NOTIFY SET (PERSONAL (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
     )
-    await deliver(house, "Archive")
+    account_id = await deliver(house, "Archive")
+    told = await talk.wake()
+    modseq = (await house.mailbox(account_id, "Archive")).highest_modseq
 
-    assert await talk.wake() == [re_status("Archive", "MESSAGES 1 UIDNEXT 2 UIDVALIDITY {} UNSEEN 1", talk)]
+    items = f"MESSAGES 1 UIDNEXT 2 UIDVALIDITY {{}} UNSEEN 1 HIGHESTMODSEQ {modseq}"
+    assert told == [re_status("Archive", items, talk)]
 
     other = await Talk.logged_in(house, "SELECT Archive")
     await other.say("STORE 1 +FLAGS (\\Seen)")
