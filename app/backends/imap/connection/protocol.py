@@ -89,6 +89,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
+        if self.lost is not None:  # nobody waited for the connection to be made
+            self._wire.abort()
+            return
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -417,3 +420,6 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if wire is None:
             raise ConnectionError
         self._wire = wire
+        if self.lost is not None:  # dropped during the handshake
+            wire.abort()
+            raise ConnectionError
