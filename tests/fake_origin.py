@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import cast
 
-from app.errors import GatewayError, MailboxNotFound, ServerRefused
+from app.errors import GatewayError, MailboxNotFound, ServerRefused, Unreachable
 from app.mail.backend import Changes, MailBackend, OriginMailbox, Signal, SyncMode
 from app.mail.delta import Arrived, Known
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
@@ -51,6 +51,8 @@ class FakeOrigin:
         self.fault: BaseException | None = None
         """What every call raises."""
         self.is_quiet = False
+        self.is_failing_when_left = False
+        """A watch that is cancelled ends with a lost connection."""
         self.watches = 0
         self._news = asyncio.Event()
         self._touched: set[str] = set()
@@ -174,7 +176,12 @@ class FakeOrigin:
 
     async def signals(self) -> AsyncIterator[Signal]:
         while True:
-            await self._news.wait()
+            try:
+                await self._news.wait()
+            except asyncio.CancelledError:
+                if self.is_failing_when_left:
+                    raise Unreachable("The connection was lost while it was left") from None
+                raise
             self._news.clear()
             self._check()
             touched, self._touched = frozenset(self._touched), set()

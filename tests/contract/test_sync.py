@@ -164,6 +164,22 @@ async def test_a_lost_connection_heals_by_itself(
     assert told == ["account.connected", "account.disconnected", "account.connected"]
 
 
+async def test_a_sync_that_is_stopped_ends_though_its_connection_is_lost_in_that_moment(
+    followed: Followed, origin: FakeOrigin
+) -> None:
+    origin.is_failing_when_left = True
+    async with followed.following():
+        await settled(followed, origin)
+        task = followed.task
+        assert task is not None
+        task.cancel()
+
+        done, _ = await asyncio.wait([task], timeout=5)
+
+        assert done == {task}
+        assert task.cancelled()
+
+
 async def test_a_refused_login_is_never_tried_again_by_itself(followed: Followed, origin: FakeOrigin) -> None:
     origin.fault = LoginRefused("no")
     async with followed.following():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
@@ -96,13 +97,9 @@ class AccountSync:
             watch = await self._mirror.backend.watch(await self._mirror.mailboxes())
         try:
             await self._state.connected(watch.mode)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._hear_all(watch))
-                group.create_task(self._keep_up(watch))
-                group.create_task(self._previews.run())
-                group.create_task(self._reports.run())
-        except BaseExceptionGroup as failed:
-            raise _cause(failed) from None
+            await _until_one_ends(
+                self._hear_all(watch), self._keep_up(watch), self._previews.run(), self._reports.run()
+            )
         finally:
             await watch.close()
 
@@ -248,14 +245,18 @@ def _has_changed(mailbox: Mailbox, told: Told) -> bool:
     return now is not None and now.uid_validity == mailbox.uid_validity and differs(mailbox, now)
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a group of tasks: a fault of ours before what an origin did."""
-    errors: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(error.exceptions)
-        else:
-            errors.append(error)
-    return next((error for error in errors if not isinstance(error, GatewayError)), errors[-1])
+async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first fails, then end the others; raises a fault of ours before what an origin did.
+
+    No TaskGroup: where its tasks fail while they are cancelled, it tells the failures and forgets the cancellation.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, Exception)]
+    if errors:
+        raise next((one for one in errors if not isinstance(one, GatewayError)), errors[0])

@@ -71,6 +71,12 @@ class ImapClient(stock.IMAP4):
         )
 
     @override
+    async def wait_hello_from_server(self) -> None:
+        """Raises TimeoutError. The stock one waits by `wait_for`, which in Python 3.11 may swallow a cancellation."""
+        async with asyncio.timeout(self.timeout):
+            await self._wait_connection_and_hello()
+
+    @override
     async def _wait_connection_and_hello(self) -> None:
         await self._client_task
         await self.imap.greeting
