@@ -49,17 +49,6 @@ def decode_transfer(raw: bytes, encoding: str) -> tuple[bytes, bool]:
     return decoded + decoder.finish(), decoder.is_damaged
 
 
-def decoded_size(raw: bytes, encoding: str) -> int:
-    """The exact size of `decode_transfer(raw, encoding)`, without building it where base64 or nothing encodes it."""
-    if encoding == "base64":
-        kept = raw.translate(None, _NOT_BASE64).rstrip(b"=")
-        if b"=" not in kept:
-            return len(kept) * 3 // 4
-    if _DECODERS.get(encoding, Identity) is Identity:
-        return len(raw)
-    return len(decode_transfer(raw, encoding)[0])
-
-
 class Identity:
     """7bit, 8bit, binary, and what no one knows."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app.errors import GatewayError, InvalidRequest
 from app.servers.conversation import Conversation, Peer
-from app.servers.imap.conversation import ImapConversation
+from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
 from app.servers.listener import Admission, Listener
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
@@ -29,7 +29,7 @@ class MailServers:
         self._tls = _server_tls(settings)
         self._admission = Admission()
         self._answers: dict[str, Answer] = {
-            "imap": lambda peer: ImapConversation(imap, peer),
+            "imap": imap_answer(imap),
             "pop3": pop3,
             "submission": lambda peer: SmtpConversation(peer, smtp(Face.SUBMISSION)),
             "smtp": lambda peer: SmtpConversation(peer, smtp(Face.MX)),

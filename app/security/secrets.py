@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 
 SECRET_PREFIX = "pgs_"  # noqa: S105 - what every secret begins with, so that leaked ones can be found
@@ -19,8 +18,3 @@ def new_secret() -> str:
 def hash_secret(secret: str) -> str:
     """SHA-256 in hex. With 256 bits of chance in it, a secret needs no slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-
-def is_equal(one: str, other: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(one.encode(), other.encode())
