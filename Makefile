@@ -16,7 +16,7 @@ NODE_MODULES := tests/node/node_modules/.package-lock.json
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 
-.PHONY: help run test check lint format types imports bench sdk openapi debian-packages clean
+.PHONY: help run test soak check lint format types imports bench sdk openapi debian-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ run: .venv/installed ## Gateway, embedded mail servers and demo mail in one proc
 
 test: debian-packages .venv/installed-dev $(NODE_MODULES) check ## All checks and the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+soak: debian-packages .venv/installed-dev ## The large tests at full size: an hour or more
+	$(BIN)/python -m pytest -m soak --timeout 7200
 
 check: lint types imports ## Style, types and the import contracts
 
