@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 
 from app.backends.imap.connection import Exchange
 from app.backends.imap.listing import list_mailboxes, with_status
@@ -37,6 +38,8 @@ STATUS_SWEEP_SECONDS = (10.0, 30.0)
 STATUS_MAILBOXES = 100
 """The number of mailboxes for which these seconds hold; with ten times as many each sweep is ten times as rare."""
 POLL_SECONDS = 10.0
+FLAGS_SECONDS = 0.05
+"""Changes of flags come in bursts, our own among them: the first is told at once, those after it this far apart."""
 LONGEST_SECONDS = 540.0
 """No connection is silent for longer: servers may end an IDLE after 30 min, NAT boxes forget one in 10."""
 
@@ -52,6 +55,8 @@ class ImapWatch:
         self._status: dict[str, OriginMailbox] = {}
         self._is_everywhere = self._is_sweeping = False
         self._news = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+        self._taken_at = 0.0
         self._idling: Exchange | None = None
         self._next_sweep = self._pace = 0.0
         self._mode = SyncMode.POLL
@@ -67,10 +72,14 @@ class ImapWatch:
         """Begin by the best strategy. The session is the watch's own from now on. Raises MailServerError."""
         watch = cls(session, mailboxes, clock)
         session.protocol.on_untagged = watch._hear
-        session.on_closed(watch._news.set)
+        session.on_closed(watch._end)
         if not await watch._start_notify():
             await watch._start_selected()
         return watch
+
+    def _end(self) -> None:
+        self._news.set()
+        self._is_urgent.set()
 
     async def close(self) -> None:
         self._session.close()
@@ -122,18 +131,22 @@ class ImapWatch:
 
     def _note(self, mailbox: OriginMailbox) -> None:
         """Signal a mailbox that isn't as it was last heard."""
-        if self._known.get(mailbox.origin_name) != mailbox:
+        known = self._known.get(mailbox.origin_name)
+        if known != mailbox:
             self._known[mailbox.origin_name] = mailbox
             self._status[mailbox.origin_name] = mailbox
-            self._touch(mailbox.origin_name)
+            self._touch(mailbox.origin_name, is_urgent=known is None or not _is_reflagged(known, mailbox))
 
-    def _touch(self, name: str) -> None:
+    def _touch(self, name: str, *, is_urgent: bool = True) -> None:
         self._touched.add(name)
         self._news.set()
+        if is_urgent:
+            self._is_urgent.set()
 
     def _be_everywhere(self) -> None:
         self._is_everywhere = True
         self._news.set()
+        self._is_urgent.set()
 
     def _take(self) -> Signal | None:
         """What was heard since the last signal, None for nothing."""
@@ -144,6 +157,8 @@ class ImapWatch:
         self._touched.clear()
         self._status.clear()
         self._is_everywhere = False
+        self._is_urgent.clear()
+        self._taken_at = self._clock()
         return signal
 
     # ---- waiting
@@ -155,8 +170,17 @@ class ImapWatch:
             await self._sweep()
         if not self._news.is_set():
             await self._listen(self._next_sweep - self._clock())
+        await self._gather_flags()
         self._raise_if_lost()
         self._news.clear()
+
+    async def _gather_flags(self) -> None:
+        """Where nothing but flags changed, right after the last signal: wait a moment for more of it."""
+        seconds = self._taken_at + FLAGS_SECONDS - self._clock()
+        if seconds > 0 and self._touched and not self._is_urgent.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._is_urgent.wait()
 
     async def _listen(self, seconds: float) -> None:
         if self._mode in (SyncMode.IDLE, SyncMode.SWEEP):
@@ -245,6 +269,11 @@ class ImapWatch:
             shortest, longest = (seconds * rarity for seconds in STATUS_SWEEP_SECONDS)
         self._pace = shortest if found else max(shortest, self._pace * 1.5)
         self._next_sweep = self._clock() + min(self._pace, longest, LONGEST_SECONDS)
+
+
+def _is_reflagged(before: OriginMailbox, now: OriginMailbox) -> bool:
+    """Whether the same messages are there as before, and only their flags may differ."""
+    return (before.uid_validity, before.uid_next, before.total) == (now.uid_validity, now.uid_next, now.total)
 
 
 def _origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
