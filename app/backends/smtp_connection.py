@@ -14,6 +14,7 @@ from typing import cast
 import aiosmtplib
 from aiosmtplib import SMTPResponse
 
+from app.backends.credentials import log_in
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
 from app.errors import (
     CertificateRefused,
@@ -43,7 +44,26 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
 
     AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused, ServerProtocolError.
     """
-    connection = await _connected(await guard.addresses(server.host), server.port)
+
+    async def attempt(credential: Credential | None) -> aiosmtplib.SMTP:
+        addresses = await guard.addresses(server.host)
+        client = await _secured(server, addresses, tls, client_name)
+        try:
+            if credential is not None:
+                await _authenticate(client, credential)
+        except BaseException:
+            cut(client)
+            raise
+        return client
+
+    return await (log_in(server, attempt) if server.username else attempt(None))
+
+
+async def _secured(
+    server: ServerLogin, addresses: Sequence[str], tls: ssl.SSLContext, client_name: str
+) -> aiosmtplib.SMTP:
+    """A connection that has been greeted and is as secure as it is to be."""
+    connection = await _connected(addresses, server.port)
     client = aiosmtplib.SMTP(
         sock=connection,
         hostname=server.host,
@@ -60,8 +80,6 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
                 await client.ehlo()
                 if server.security is TransportSecurity.STARTTLS:
                     await _start_tls(client)
-        if server.username:
-            await _log_in(client, Credential(server.username, server.password))
     except BaseException:
         cut(client)
         connection.close()
@@ -107,7 +125,7 @@ async def _start_tls(client: aiosmtplib.SMTP) -> None:
     await client.ehlo()
 
 
-async def _log_in(client: aiosmtplib.SMTP, credential: Credential) -> None:
+async def _authenticate(client: aiosmtplib.SMTP, credential: Credential) -> None:
     mechanism = choose(credential, {name.upper() for name in client.server_auth_methods})
     if mechanism is None:
         raise LoginRefused("The mail server offers no login that we know")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Protocol
 
 AccountId = NewType("AccountId", str)
 MailboxId = NewType("MailboxId", str)
@@ -52,15 +52,27 @@ class TransportSecurity(StrEnum):
     NONE = "none"
 
 
+class AccessTokens(Protocol):
+    """Where the OAuth access tokens of one login come from (RFC 6749 §1.4). It keeps them, and renews them in time."""
+
+    async def token(self, *, refused: str | None = None) -> str:
+        """An access token to log in with now; never `refused`, which a mail server has just declined.
+
+        LoginRefused where the grant is over and its owner must consent anew; Unreachable, TimedOut.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServerLogin:
-    """One mail server and the login for it. `repr` never shows the password."""
+    """One mail server and the login for it: by password, or by `tokens` where given. `repr` never shows a secret."""
 
     host: str
     port: int
     security: TransportSecurity
     username: str
-    password: str
+    password: str = ""
+    tokens: AccessTokens | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"ServerLogin({self.username!r} at {self.host}:{self.port}, {self.security})"

@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import TypeVar
 
+from app.backends.credentials import log_in
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
-from app.backends.sasl import Credential
 from app.errors import RateLimited, TimedOut, Unreachable
 from app.mail.types import ServerLogin
 from app.security.netguard import NetGuard
@@ -87,7 +88,6 @@ class Origin:
     guard: NetGuard
     tls: ssl.SSLContext = field(repr=False)
     hosts: Hosts = field(repr=False)
-    is_token: bool = False
 
     async def open(self, *, is_compressed: bool = True) -> Session:
         """A new session, at an address that was checked this time.
@@ -103,7 +103,7 @@ class Origin:
         endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls)
         host.connections += 1
         try:
-            session = await Session.open(endpoint, Credential(login.username, login.password, self.is_token))
+            session = await log_in(login, partial(Session.open, endpoint))
         except BaseException as error:
             host.connections -= 1
             if isinstance(error, Unreachable) and error.is_retryable and error.origin is None:
