@@ -277,6 +277,64 @@ class LeaseRow(SQLModel, table=True):
     expires_at_ms: int = Field(sa_column=_big())
 
 
+class OAuthAppRow(SQLModel, table=True):
+    """A client registered at an authorization server (RFC 6749 §2). `scopes` are separated by spaces."""
+
+    __tablename__ = "oauth_app"
+
+    id: str = Field(primary_key=True)
+    provider: str
+    name: str = Field(sa_column=_text())
+    endpoints: str = Field(sa_column=_text())
+    """JSON: tenant, authorization_url, token_url, issuer, client_auth."""
+    scopes: str = Field(sa_column=_text())
+    client_id: str = Field(sa_column=_text())
+    secret: bytes | None = Field(sa_column=_bytes())
+    """The client secret, encrypted."""
+    servers: str = Field(sa_column=_text())
+    """JSON: host, port, security of imap, pop3, smtp."""
+    redirect_urls: str = Field(sa_column=_text())
+    """JSON: where a connect session may send a browser back to."""
+    created_at_ms: int = Field(sa_column=_big())
+
+
+class OAuthGrantRow(SQLModel, table=True):
+    """What an account's owner consented to. `version` grows with each renewal; `lease_until_ms`: someone renews it."""
+
+    __tablename__ = "oauth_grant"
+    __table_args__ = (Index("oauth_grant_by_account", "account_id"), Index("oauth_grant_by_app", "oauth_app_id"))
+
+    id: str = Field(primary_key=True)
+    oauth_app_id: str
+    account_id: str | None = None
+    """None as long as its first login is being tried."""
+    scopes: str = Field(sa_column=_text())
+    secrets: bytes = Field(sa_column=_bytes(nullable=False))
+    """Encrypted JSON: refresh_token, access_token."""
+    access_expires_at_ms: int = Field(sa_column=_big())
+    is_over: bool = False
+    version: int = Field(sa_column=_big())
+    lease_until_ms: int = Field(sa_column=_big())
+    updated_at_ms: int = Field(sa_column=_big())
+
+
+class ConnectSessionRow(SQLModel, table=True):
+    """A visit to the hosted page that adds an account. Its secrets are kept as hashes; the PKCE verifier encrypted."""
+
+    __tablename__ = "connect_session"
+
+    id: str = Field(primary_key=True)
+    secret_hash: str = Field(unique=True)
+    state_hash: str | None = Field(sa_column=Column(Text, nullable=True, unique=True))
+    """Of the state parameter that an authorization server is to give back (RFC 6749 §4.1.1)."""
+    browser_hash: str | None = Field(sa_column=Column(Text, nullable=True))
+    """Of the cookie of the browser that opened the page."""
+    verifier: bytes | None = Field(sa_column=_bytes())
+    facts: str = Field(sa_column=_text())
+    """JSON: email, account_id, oauth_app_id, redirect_url, state, base_url."""
+    expires_at_ms: int = Field(sa_column=_big())
+
+
 def _table(model: type[SQLModel]) -> Table:
     return cast("Table", model.__dict__["__table__"])
 
@@ -294,4 +352,7 @@ TOKEN = _table(TokenRow)
 TICKET = _table(TicketRow)
 CONSUMER = _table(ConsumerRow)
 LEASE = _table(LeaseRow)
+OAUTH_APP = _table(OAuthAppRow)
+OAUTH_GRANT = _table(OAuthGrantRow)
+CONNECT_SESSION = _table(ConnectSessionRow)
 """The tables as SQLAlchemy Core knows them: what statements are built from (`MESSAGE.c.uid`)."""

@@ -1,0 +1,230 @@
+"""Queries on OAuth apps, grants and connect sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+
+from app.db.session import Database, Row, Statement, Transaction
+from app.db.tables import CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
+
+APP_COLUMNS = tuple(OAUTH_APP.c)
+GRANT_COLUMNS = (
+    OAUTH_GRANT.c.id, OAUTH_GRANT.c.oauth_app_id, OAUTH_GRANT.c.account_id, OAUTH_GRANT.c.scopes,
+    OAUTH_GRANT.c.secrets, OAUTH_GRANT.c.access_expires_at_ms, OAUTH_GRANT.c.is_over, OAUTH_GRANT.c.version,
+)  # fmt: skip
+SESSION_COLUMNS = (
+    CONNECT_SESSION.c.id, CONNECT_SESSION.c.browser_hash, CONNECT_SESSION.c.verifier, CONNECT_SESSION.c.facts,
+    CONNECT_SESSION.c.expires_at_ms,
+)  # fmt: skip
+_APP_CHANGEABLE = ("name", "endpoints", "scopes", "client_id", "secret", "servers", "redirect_urls")
+
+_ID: BindParameter[str] = bindparam("row_id")
+_NOW: BindParameter[int] = bindparam("now_ms", type_=OAUTH_GRANT.c.updated_at_ms.type)
+_ADD_APP: Statement = insert(OAUTH_APP)
+_APP: Statement = select(*APP_COLUMNS).where(OAUTH_APP.c.id == _ID)
+_APPS: Statement = (
+    select(*APP_COLUMNS)
+    .where(OAUTH_APP.c.id > bindparam("above_id"))
+    .order_by(OAUTH_APP.c.id)
+    .limit(bindparam("limit"))
+)
+_SET_APP: dict[str, Statement] = {
+    name: update(OAUTH_APP)
+    .where(OAUTH_APP.c.id == _ID)
+    .values({name: bindparam("new_value", type_=OAUTH_APP.c[name].type)})
+    for name in _APP_CHANGEABLE
+}
+_DELETE_APP: Statement = delete(OAUTH_APP).where(OAUTH_APP.c.id == _ID)
+_GRANTS_OF_APP: Statement = (
+    select(OAUTH_GRANT.c.id).where(OAUTH_GRANT.c.oauth_app_id == _ID, OAUTH_GRANT.c.account_id.is_not(None)).limit(1)
+)
+
+_ADD_GRANT: Statement = insert(OAUTH_GRANT)
+_GRANT: Statement = select(*GRANT_COLUMNS).where(OAUTH_GRANT.c.id == _ID)
+_GRANTS: Statement = select(*GRANT_COLUMNS)
+_LEASE_GRANT: Statement = (
+    update(OAUTH_GRANT)
+    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.lease_until_ms <= _NOW, OAUTH_GRANT.c.version == bindparam("known"))
+    .values(lease_until_ms=bindparam("until_ms"))
+)
+_RENEW_GRANT: Statement = (
+    update(OAUTH_GRANT)
+    .where(OAUTH_GRANT.c.id == _ID)
+    .values(
+        secrets=bindparam("new_secrets"),
+        access_expires_at_ms=bindparam("expires_ms"),
+        scopes=bindparam("new_scopes"),
+        version=OAUTH_GRANT.c.version + 1,
+        lease_until_ms=0,
+        updated_at_ms=_NOW,
+    )
+)
+_RESEAL_GRANT: Statement = (
+    update(OAUTH_GRANT)
+    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"))
+    .values(secrets=bindparam("new_secrets"))
+)
+_END_LEASE: Statement = update(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID).values(lease_until_ms=0)
+_END_GRANT: Statement = (
+    update(OAUTH_GRANT)
+    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"))
+    .values(is_over=True, lease_until_ms=0, updated_at_ms=_NOW)
+)
+_BIND_GRANT: Statement = update(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID).values(account_id=bindparam("of_account"))
+_DELETE_OTHER_GRANTS: Statement = delete(OAUTH_GRANT).where(
+    OAUTH_GRANT.c.account_id == bindparam("of_account"), OAUTH_GRANT.c.id != _ID
+)
+_DELETE_GRANT: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID)
+_DELETE_GRANTS_OF: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account"))
+_DELETE_UNUSED: Statement = delete(OAUTH_GRANT).where(
+    OAUTH_GRANT.c.account_id.is_(None), OAUTH_GRANT.c.updated_at_ms < bindparam("before_ms")
+)
+
+_ADD_SESSION: Statement = insert(CONNECT_SESSION)
+_SESSION: Statement = select(*SESSION_COLUMNS).where(CONNECT_SESSION.c.secret_hash == bindparam("hash"))
+_CLAIM_SESSION: Statement = (
+    update(CONNECT_SESSION)
+    .where(CONNECT_SESSION.c.secret_hash == bindparam("hash"), CONNECT_SESSION.c.browser_hash.is_(None))
+    .values(browser_hash=bindparam("browser"))
+)
+_BEGIN_SESSION: Statement = (
+    update(CONNECT_SESSION)
+    .where(CONNECT_SESSION.c.id == _ID)
+    .values(state_hash=bindparam("state"), verifier=bindparam("sealed_verifier"), facts=bindparam("new_facts"))
+)
+_TAKE_STATE: Statement = (
+    delete(CONNECT_SESSION).where(CONNECT_SESSION.c.state_hash == bindparam("state")).returning(*SESSION_COLUMNS)
+)
+_STATE: Statement = select(*SESSION_COLUMNS).where(CONNECT_SESSION.c.state_hash == bindparam("state"))
+_DELETE_SESSION: Statement = delete(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID)
+_DELETE_OLD_SESSIONS: Statement = delete(CONNECT_SESSION).where(
+    CONNECT_SESSION.c.expires_at_ms < bindparam("before_ms")
+)
+
+
+# ---- apps
+
+
+async def add_app(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    await transaction.execute_many(_ADD_APP, [values])
+
+
+async def app(reader: Database | Transaction, id_: str) -> Row | None:
+    return await reader.row(_APP, row_id=id_)
+
+
+async def apps(database: Database, above_id: str, limit: int) -> list[Row]:
+    """Apps in the order they were made."""
+    return list(await database.rows(_APPS, above_id=above_id, limit=limit))
+
+
+async def change_app(transaction: Transaction, id_: str, changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        await transaction.execute(_SET_APP[name], row_id=id_, new_value=value)
+
+
+async def remove_app(transaction: Transaction, id_: str) -> bool:
+    return await transaction.execute(_DELETE_APP, row_id=id_) == 1
+
+
+async def is_app_in_use(transaction: Transaction, id_: str) -> bool:
+    """Whether an account's grant was given to it."""
+    return await transaction.row(_GRANTS_OF_APP, row_id=id_) is not None
+
+
+# ---- grants
+
+
+async def add_grant(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    await transaction.execute_many(_ADD_GRANT, [values])
+
+
+async def grant(reader: Database | Transaction, id_: str) -> Row | None:
+    return await reader.row(_GRANT, row_id=id_)
+
+
+async def grants(database: Database) -> list[Row]:
+    return list(await database.rows(_GRANTS, is_long=True))
+
+
+async def lease_grant(transaction: Transaction, id_: str, version: int, now_ms: int, until_ms: int) -> bool:
+    """False where someone else renews it, or it is another version by now."""
+    return await transaction.execute(_LEASE_GRANT, row_id=id_, known=version, now_ms=now_ms, until_ms=until_ms) == 1
+
+
+async def renew_grant(
+    transaction: Transaction, id_: str, secrets: bytes, scopes: str, expires_at_ms: int, now_ms: int
+) -> None:
+    """Keep new secrets; the lease ends."""
+    values = {"new_secrets": secrets, "new_scopes": scopes, "expires_ms": expires_at_ms, "now_ms": now_ms}
+    await transaction.execute(_RENEW_GRANT, row_id=id_, **values)
+
+
+async def reseal_grant(transaction: Transaction, id_: str, version: int, secrets: bytes) -> bool:
+    return await transaction.execute(_RESEAL_GRANT, row_id=id_, known=version, new_secrets=secrets) == 1
+
+
+async def end_lease(transaction: Transaction, id_: str) -> None:
+    await transaction.execute(_END_LEASE, row_id=id_)
+
+
+async def end_grant(transaction: Transaction, id_: str, version: int, now_ms: int) -> bool:
+    """Mark it as over; False where it was renewed meanwhile."""
+    return await transaction.execute(_END_GRANT, row_id=id_, known=version, now_ms=now_ms) == 1
+
+
+async def bind_grant(transaction: Transaction, id_: str, account_id: str) -> None:
+    """Make it the account's grant, the only one."""
+    await transaction.execute(_BIND_GRANT, row_id=id_, of_account=account_id)
+    await transaction.execute(_DELETE_OTHER_GRANTS, row_id=id_, of_account=account_id)
+
+
+async def remove_grant(transaction: Transaction, id_: str) -> None:
+    await transaction.execute(_DELETE_GRANT, row_id=id_)
+
+
+async def remove_grants_of(transaction: Transaction, account_id: str) -> None:
+    await transaction.execute(_DELETE_GRANTS_OF, of_account=account_id)
+
+
+async def remove_unused(transaction: Transaction, before_ms: int) -> None:
+    """Grants whose first login broke off, and connect sessions that ended, before then."""
+    await transaction.execute(_DELETE_UNUSED, before_ms=before_ms)
+    await transaction.execute(_DELETE_OLD_SESSIONS, before_ms=before_ms)
+
+
+# ---- connect sessions
+
+
+async def add_session(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    await transaction.execute_many(_ADD_SESSION, [values])
+
+
+async def session(reader: Database | Transaction, secret_hash: str) -> Row | None:
+    return await reader.row(_SESSION, hash=secret_hash)
+
+
+async def claim_session(transaction: Transaction, secret_hash: str, browser_hash: str) -> bool:
+    """Bind it to the browser that opens it first; False where there was one."""
+    return await transaction.execute(_CLAIM_SESSION, hash=secret_hash, browser=browser_hash) == 1
+
+
+async def begin_session(transaction: Transaction, id_: str, state_hash: str, verifier: bytes, facts: str) -> None:
+    """Its browser goes to an authorization server; what an earlier try waited for is void."""
+    await transaction.execute(_BEGIN_SESSION, row_id=id_, state=state_hash, sealed_verifier=verifier, new_facts=facts)
+
+
+async def session_of_state(reader: Database | Transaction, state_hash: str) -> Row | None:
+    return await reader.row(_STATE, state=state_hash)
+
+
+async def take_state(transaction: Transaction, state_hash: str) -> Row | None:
+    """The session that waits for this state; it can be taken once."""
+    return await transaction.row(_TAKE_STATE, state=state_hash)
+
+
+async def remove_session(transaction: Transaction, id_: str) -> bool:
+    return await transaction.execute(_DELETE_SESSION, row_id=id_) == 1
