@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from app.mail.searchable import fold
 
 revision = "0003"
 down_revision = "0002"
@@ -12,10 +13,17 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _placements()
     _oauth()
+    _search()
 
 
 def downgrade() -> None:
+    op.drop_table("placement")
+    op.drop_index("message_by_origin", "message")
+    op.drop_column("message", "further")
+    op.drop_column("account", "has_placements")
+    _drop_search()
     for table in ("connect_session", "oauth_grant", "oauth_app"):
         op.drop_table(table)
 
@@ -59,3 +67,115 @@ def _oauth() -> None:
         sa.Column("facts", sa.Text(), nullable=False, server_default=""),
         sa.Column("expires_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
     )
+
+
+_FOLDED = ("subject_folded", "from_folded", "to_folded", "cc_folded", "bcc_folded")
+_FOLDED_AT_ONCE = 1_000
+
+
+def _search() -> None:
+    op.add_column("message", sa.Column("text_state", sa.BigInteger(), nullable=False, server_default="0"))
+    unindexed = sa.text("text_state <> 1")
+    op.create_index(
+        "message_unindexed",
+        "message",
+        ["account_id", "text_state", "received_at_ms"],
+        sqlite_where=unindexed,
+        postgresql_where=unindexed,
+    )
+    op.create_table(
+        "search_text",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False
+        ),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("received_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("shown", sa.LargeBinary()),
+        sa.Column("header", sa.Text(), nullable=False, server_default=""),
+        sa.Column("body", sa.Text(), nullable=False, server_default=""),
+        sa.UniqueConstraint("account_id", "message_id"),
+    )
+    op.create_index("search_text_by_age", "search_text", ["account_id", "received_at_ms", "size_bytes"])
+    if op.get_bind().dialect.name == "sqlite":
+        _search_trigram()
+    else:
+        _pg_trgm()
+    _fold_anew()
+
+
+def _search_trigram() -> None:
+    """A trigram index that says which rows may match; the rows themselves say which do."""
+    op.execute(
+        "CREATE VIRTUAL TABLE search_trigram USING fts5(header, body, content='search_text', content_rowid='id', "
+        "tokenize='trigram case_sensitive 1', detail=column)"
+    )
+    op.execute(
+        "CREATE TRIGGER search_text_added AFTER INSERT ON search_text BEGIN "
+        "INSERT INTO search_trigram (rowid, header, body) VALUES (new.id, new.header, new.body); END"
+    )
+    op.execute(
+        "CREATE TRIGGER search_text_removed AFTER DELETE ON search_text BEGIN "
+        "INSERT INTO search_trigram (search_trigram, rowid, header, body) "
+        "VALUES ('delete', old.id, old.header, old.body); END"
+    )
+
+
+def _pg_trgm() -> None:
+    """Where the extension is not to be had, a search reads the account's rows: slower, with the same answers."""
+    try:
+        with op.get_bind().begin_nested():
+            op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    except sa.exc.DBAPIError:
+        return
+    for column in ("header", "body"):
+        op.execute(f"CREATE INDEX search_text_{column} ON search_text USING gin ({column} gin_trgm_ops)")
+
+
+def _fold_anew() -> None:
+    """Folded columns held case-folded text; now they hold what `fold` makes of it."""
+    message = sa.table("message", *map(sa.column, ("account_id", "id", *_FOLDED)))
+    rows = op.get_bind().execute(sa.select(message)).partitions(_FOLDED_AT_ONCE)
+    for batch in [list(one) for one in rows]:
+        op.get_bind().execute(
+            sa.update(message)
+            .where(message.c.account_id == sa.bindparam("account"), message.c.id == sa.bindparam("key"))
+            .values({name: sa.bindparam(f"new_{name}") for name in _FOLDED}),
+            [
+                {"account": row[0], "key": row[1]}
+                | {f"new_{name}": fold(value) for name, value in zip(_FOLDED, row[2:], strict=True)}
+                for row in batch
+            ],
+        )
+
+
+def _drop_search() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TABLE search_trigram")
+    op.drop_table("search_text")
+    op.drop_index("message_unindexed", "message")
+    op.drop_column("message", "text_state")
+
+
+def _placements() -> None:
+    op.add_column("account", sa.Column("has_placements", sa.Boolean()))
+    op.add_column("message", sa.Column("further", sa.BigInteger(), nullable=False, server_default="0"))
+    present = sa.text("origin_id IS NOT NULL")
+    op.create_index(
+        "message_by_origin",
+        "message",
+        ["account_id", "origin_id"],
+        sqlite_where=present,
+        postgresql_where=present,
+    )
+    op.create_table(
+        "placement",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("mailbox_id", sa.String(), nullable=False),
+        sa.Column("uid", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("modseq", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
+    )
+    op.create_index("placement_by_message", "placement", ["account_id", "message_id"])

@@ -16,6 +16,8 @@ from app.db.tables import (
     LEASE,
     MAILBOX,
     MESSAGE,
+    PLACEMENT,
+    SEARCH_TEXT,
     SUBMISSION,
     SUBSCRIBED_NAME,
     THREAD_LINK,
@@ -60,7 +62,9 @@ def _some_rows(table: Table, key: str) -> Statement:
 
 _LARGE: tuple[Statement, ...] = (
     _some_rows(DETAIL, "id"),
+    _some_rows(SEARCH_TEXT, "id"),
     _some_rows(MESSAGE, "id"),
+    _some_rows(PLACEMENT, "message_id"),
     _some_rows(EVENT, "seq"),
     _some_rows(THREAD_LINK, "message_id_header"),
     _some_rows(SUBMISSION, "id"),

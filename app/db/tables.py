@@ -8,8 +8,25 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
+
+
+UNINDEXED = "text_state <> 1"
+"""What the partial index of messages outside of the full-text index holds; its queries must say it literally."""
+_ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
+"""On SQLite the rowid itself."""
 
 
 def _big() -> Column[int]:
@@ -51,6 +68,8 @@ class AccountRow(SQLModel, table=True):
     password_hash: str | None = Field(sa_column=Column(Text, nullable=True))
     settings: str = Field(sa_column=_text())
     created_at_ms: int = Field(sa_column=_big())
+    has_placements: bool | None = None
+    """True once a message of it was in several mailboxes: then table placement takes part in what is read."""
 
 
 class MailboxRow(SQLModel, table=True):
@@ -103,6 +122,21 @@ class MessageRow(SQLModel, table=True):
         Index("message_by_header", "account_id", "message_id_header"),
         Index("message_by_version", "account_id", "mailbox_id", "version"),
         Index("message_by_blob", "blob"),
+        Index(
+            "message_by_origin",
+            "account_id",
+            "origin_id",
+            sqlite_where=text("origin_id IS NOT NULL"),
+            postgresql_where=text("origin_id IS NOT NULL"),
+        ),
+        Index(
+            "message_unindexed",
+            "account_id",
+            "text_state",
+            "received_at_ms",
+            sqlite_where=text(UNINDEXED),
+            postgresql_where=text(UNINDEXED),
+        ),
     )
 
     account_id: str
@@ -121,12 +155,32 @@ class MessageRow(SQLModel, table=True):
     origin_id: str | None = None
     blob: str | None = None
     preview: str | None = Field(sa_column=Column(Text, nullable=True))
+    text_state: int = Field(0, sa_column=_big())
+    """TextState: how far its text has come into `search_text`."""
     subject_folded: str = Field(sa_column=_text())
     from_folded: str = Field(sa_column=_text())
     to_folded: str = Field(sa_column=_text())
     cc_folded: str = Field(sa_column=_text())
     bcc_folded: str = Field(sa_column=_text())
     summary: bytes = Field(sa_column=_bytes(nullable=False))
+    further: int = Field(sa_column=_big())
+    """How many rows of placement are this message's."""
+
+
+class PlacementRow(SQLModel, table=True):
+    """A further place of a message that is in several mailboxes at once, as on Gmail; its own row tells the first."""
+
+    __tablename__ = "placement"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
+        Index("placement_by_message", "account_id", "message_id"),
+    )
+
+    account_id: str
+    mailbox_id: str
+    uid: int = Field(sa_column=_big())
+    message_id: str
+    modseq: int = Field(sa_column=_big())
 
 
 class DetailRow(SQLModel, table=True):
@@ -143,6 +197,30 @@ class DetailRow(SQLModel, table=True):
     header: bytes | None = Field(sa_column=_bytes())
     imap_envelope: bytes | None = Field(sa_column=_bytes())
     imap_body_structure: bytes | None = Field(sa_column=_bytes())
+
+
+class SearchTextRow(SQLModel, table=True):
+    """The text of a message, folded for search, as long as its row in `message` is there.
+
+    On SQLite the trigram index `search_trigram` stands on it, kept by triggers; on PostgreSQL trigram indexes of
+    pg_trgm, where that is to be had. `id` is the account's stretch of numbers (`search_range`) and a count, so that
+    the index finds an account's rows together. `shown` is compressed: what a reader sees, for highlights.
+    """
+
+    __tablename__ = "search_text"
+    __table_args__ = (
+        UniqueConstraint("account_id", "message_id"),
+        Index("search_text_by_age", "account_id", "received_at_ms", "size_bytes"),
+    )
+
+    id: int = Field(sa_column=Column(_ROW_ID, primary_key=True, autoincrement=False))
+    account_id: str
+    message_id: str
+    received_at_ms: int = Field(sa_column=_big())
+    size_bytes: int = Field(sa_column=_big())
+    shown: bytes | None = Field(sa_column=_bytes())
+    header: str = Field(sa_column=_text())
+    body: str = Field(sa_column=_text())
 
 
 class ThreadLinkRow(SQLModel, table=True):
@@ -343,7 +421,9 @@ ACCOUNT = _table(AccountRow)
 MAILBOX = _table(MailboxRow)
 SUBSCRIBED_NAME = _table(SubscribedNameRow)
 MESSAGE = _table(MessageRow)
+PLACEMENT = _table(PlacementRow)
 DETAIL = _table(DetailRow)
+SEARCH_TEXT = _table(SearchTextRow)
 THREAD_LINK = _table(ThreadLinkRow)
 EVENT = _table(EventRow)
 SUBMISSION = _table(SubmissionRow)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from app.mail.searchable import Searchable
 from app.mail.types import BodyPart, Flags, MailboxId, Overview, Role
 
 
@@ -104,6 +105,14 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True)
+class Texted:
+    """The text of a message for the full-text index; None: it is left out. Not a change of mail: no event."""
+
+    location: Location
+    text: Searchable | None
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxFound:
     """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an event.
 
@@ -189,6 +198,7 @@ class Delta:
     flagged: tuple[Flagged, ...] = ()
     removed: tuple[Removed, ...] = ()
     previewed: tuple[Previewed, ...] = ()
+    texted: tuple[Texted, ...] = ()
     mailboxes_counted: tuple[MailboxCounted, ...] = ()
     mailboxes_deleted: tuple[MailboxDeleted, ...] = ()
     notes: tuple[Note, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from app.mail.delta import Arrived
+from app.mail.searchable import TextState, fold
 from app.mail.types import (
     AccountId,
     Address,
@@ -56,7 +57,7 @@ def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
 def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str:
     """What a search by address looks at."""
     names = [f"{one.name} <{one.address}>" for one in addresses]
-    return ", ".join([*names, *groups]).casefold()[:FOLDED_LIMIT]
+    return fold(", ".join([*names, *groups]))[:FOLDED_LIMIT]
 
 
 def summary_of(
@@ -106,12 +107,14 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "origin_id": one.origin_id,
         "blob": one.blob,
         "preview": one.preview,
-        "subject_folded": overview.subject.casefold()[:FOLDED_LIMIT],
+        "text_state": TextState.AWAITED,
+        "subject_folded": fold(" ".join(overview.subject.split(" ")))[:FOLDED_LIMIT],
         "from_folded": _folded(overview.from_),
         "to_folded": _folded(overview.to, overview.to_groups),
         "cc_folded": _folded(overview.cc, overview.cc_groups),
         "bcc_folded": _folded(overview.bcc, overview.bcc_groups),
         "summary": orjson.dumps(summary),
+        "further": 0,
     }
 
 

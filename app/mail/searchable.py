@@ -1,0 +1,68 @@
+"""What a search looks at: text folded for comparison, so that `term in text` is IMAP's substring search."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from enum import IntEnum
+
+_REMEMBERED = 20_000
+
+
+class TextState(IntEnum):
+    """How far a message's text has come into the full-text index."""
+
+    AWAITED = 0
+    INDEXED = 1
+    LEFT_OUT = 2
+    """Too large, or beyond what the account may hold: a search asks the origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """The text of one message. `header` and `body` are folded.
+
+    `header` holds the fields of the message, then those of its parts: one a line, as `NAME: value`, `\\n` before and
+    after each; a form feed ends the message's own. `body` holds the text parts, each ended by a form feed. `shown` is
+    what a reader sees of the message, as it is written.
+    """
+
+    header: str
+    body: str
+    shown: str
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes to keep, without its index."""
+        return len(self.header) + len(self.body)
+
+
+class _Folding(dict[int, str]):
+    """Character → what stands for it, found when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        found = _folded(chr(code))
+        if len(self) < _REMEMBERED:
+            self[code] = found
+        return found
+
+
+def _folded(char: str) -> str:
+    title = char.title()
+    title = title if len(title) == 1 else char  # the one-to-one mapping of UnicodeData.txt
+    if "\ud800" <= title <= "\udfff":
+        return "\ufffd"
+    pieces = unicodedata.decomposition(title).split()
+    return "".join(chr(int(piece, 16)) for piece in pieces if not piece.startswith("<")) or title
+
+
+_FOLDING = _Folding()
+
+
+def fold(text: str) -> str:
+    """Text as Dovecot compares it: each character in title case, then decomposed once. Linear.
+
+    `é` becomes `E` and an accent, so that `caf` and `cafe` are found in `café`; what a letter decomposes into keeps its
+    case, and `ß` stays what it is.
+    """
+    return text.upper() if text.isascii() else text.translate(_FOLDING)
