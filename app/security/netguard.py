@@ -48,6 +48,10 @@ class NetGuard:
             return True
         return all(_is_public(reading) for reading in readings)
 
+    def is_listed(self, address: str) -> bool:
+        """Whether this address lies in one of the networks that the install names."""
+        return any(ip_address(address) in network for network in self.allowed)
+
     async def addresses(self, host: str) -> list[str]:
         """The addresses to connect to for a host, checked, at most 8; connect to these and never to the name.
 
