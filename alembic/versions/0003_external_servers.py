@@ -176,6 +176,8 @@ def _placements() -> None:
         sa.Column("uid", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("message_id", sa.String(), nullable=False),
         sa.Column("modseq", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("received_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
     )
     op.create_index("placement_by_message", "placement", ["account_id", "message_id"])
+    op.create_index("placement_by_mailbox", "placement", ["account_id", "mailbox_id", "received_at_ms"])

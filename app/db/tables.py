@@ -174,6 +174,7 @@ class PlacementRow(SQLModel, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
         Index("placement_by_message", "account_id", "message_id"),
+        Index("placement_by_mailbox", "account_id", "mailbox_id", "received_at_ms"),
     )
 
     account_id: str
@@ -181,6 +182,7 @@ class PlacementRow(SQLModel, table=True):
     uid: int = Field(sa_column=_big())
     message_id: str
     modseq: int = Field(sa_column=_big())
+    received_at_ms: int = Field(sa_column=_big())
 
 
 class DetailRow(SQLModel, table=True):

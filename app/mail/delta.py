@@ -61,6 +61,24 @@ class Arrived:
     problems: tuple[str, ...] = ()
     rendered: Rendered | None = None
     is_announced: bool = True
+    is_shared: bool = False
+    """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message that is here already is in this mailbox too, known by its `origin_id`; see `Arrived.is_shared`.
+
+    Nothing comes of one that is not known.
+    """
+
+    mailbox_id: MailboxId
+    uid: int
+    flags: Flags
+    origin_id: str
+    modseq: int = 0
+    uid_validity: int | None = None
+    is_announced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +101,12 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A message was copied. `target.uid` 0: index numbers it."""
+    """A message was copied. `target.uid` 0: index numbers it. `is_shared`: it is one message, and there too now."""
 
     source: Location
     target: Location
     modseq: int = 0
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +214,7 @@ class Delta:
     moved: tuple[Moved, ...] = ()
     copied: tuple[Copied, ...] = ()
     arrived: tuple[Arrived, ...] = ()
+    placed: tuple[Placed, ...] = ()
     flagged: tuple[Flagged, ...] = ()
     removed: tuple[Removed, ...] = ()
     previewed: tuple[Previewed, ...] = ()

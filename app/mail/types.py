@@ -243,6 +243,8 @@ class Message:
     preview: str | None
     blob: str | None
     summary: bytes
+    further: int = 0
+    """How many places it has besides this one: on Gmail a message may be in several mailboxes."""
 
 
 @dataclass(frozen=True, slots=True)
