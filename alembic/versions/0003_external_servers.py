@@ -13,12 +13,14 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _pop3()
     _placements()
     _oauth()
     _search()
 
 
 def downgrade() -> None:
+    op.drop_table("pop3_message")
     op.drop_table("placement")
     op.drop_index("message_by_origin", "message")
     op.drop_column("message", "further")
@@ -85,9 +87,7 @@ def _search() -> None:
     )
     op.create_table(
         "search_text",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False),
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("message_id", sa.String(), nullable=False),
         sa.Column("received_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
@@ -181,3 +181,21 @@ def _placements() -> None:
     )
     op.create_index("placement_by_message", "placement", ["account_id", "message_id"])
     op.create_index("placement_by_mailbox", "placement", ["account_id", "mailbox_id", "received_at_ms"])
+
+
+def _pop3() -> None:
+    op.create_table(
+        "pop3_message",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("uidl", sa.Text(), nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("header_hash", sa.String()),
+        sa.Column("content_hash", sa.String()),
+        sa.Column("message_id", sa.String()),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("stored_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("changed_at_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.PrimaryKeyConstraint("account_id", "uidl", "ordinal"),
+    )
+    op.create_index("pop3_message_by_message", "pop3_message", ["account_id", "message_id"])

@@ -17,6 +17,7 @@ from app.db.tables import (
     MAILBOX,
     MESSAGE,
     PLACEMENT,
+    POP3_MESSAGE,
     SEARCH_TEXT,
     SUBMISSION,
     SUBSCRIBED_NAME,
@@ -70,6 +71,7 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(SUBMISSION, "id"),
     _some_rows(CONSUMER, "name"),
     _some_rows(SUBSCRIBED_NAME, "path"),
+    _some_rows(POP3_MESSAGE, "uidl"),
     _some_rows(LEASE, "worker"),
     _some_rows(MAILBOX, "id"),
 )

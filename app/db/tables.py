@@ -346,6 +346,31 @@ class ConsumerRow(SQLModel, table=True):
     seq: int = Field(sa_column=_big())
 
 
+class Pop3MessageRow(SQLModel, table=True):
+    """The ledger of a POP3 account: what its server holds or held, by unique id; message numbers mean nothing here.
+
+    `ordinal` counts messages that share a unique id, or, where the server gives none, a header. Hashes are SHA-256
+    in hex; `content_hash` names the blob. `stored_at_ms` is 0 until the message is stored here.
+    """
+
+    __tablename__ = "pop3_message"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "uidl", "ordinal"),
+        Index("pop3_message_by_message", "account_id", "message_id"),
+    )
+
+    account_id: str
+    uidl: str = Field(sa_column=Column(Text, nullable=False))
+    ordinal: int = Field(sa_column=_big())
+    size_bytes: int = Field(sa_column=_big())
+    header_hash: str | None = None
+    content_hash: str | None = None
+    message_id: str | None = None
+    state: str
+    stored_at_ms: int = Field(sa_column=_big())
+    changed_at_ms: int = Field(sa_column=_big())
+
+
 class LeaseRow(SQLModel, table=True):
     """Who holds an account. `epoch` grows with each holder and fences what an earlier one still writes."""
 
@@ -434,6 +459,7 @@ TOKEN = _table(TokenRow)
 TICKET = _table(TicketRow)
 CONSUMER = _table(ConsumerRow)
 LEASE = _table(LeaseRow)
+POP3_MESSAGE = _table(Pop3MessageRow)
 OAUTH_APP = _table(OAuthAppRow)
 OAUTH_GRANT = _table(OAuthGrantRow)
 CONNECT_SESSION = _table(ConnectSessionRow)

@@ -1,0 +1,192 @@
+"""A POP3 connection: bytes in and out of a socket, with deadlines and bounded buffers, TLS where it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from app.errors import CertificateRefused, MailServerError, ServerProtocolError, TimedOut, TooLarge, Unreachable
+from app.mail.types import TransportSecurity
+from app.wire.pop3_client import ReplyReader, Status
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+REPLY_TIMEOUT_SECONDS = 60.0
+"""For a reply of one line. Lists and messages may take longer, by what they promise."""
+LIST_TIMEOUT_SECONDS = 180.0
+BYTES_PER_SECOND = 4 * 1024
+"""A message that comes more slowly than this, after a first minute, is given up."""
+BUFFER_BYTES = 256 * 1024
+"""From this many bytes that wait on, the socket is left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A mail server to connect to: `host` is what its certificate must name, `addresses` were checked beforehand."""
+
+    host: str
+    addresses: tuple[str, ...]
+    port: int
+    security: TransportSecurity
+    tls: ssl.SSLContext = field(repr=False)
+
+
+class Pop3Connection(asyncio.Protocol):
+    """One connection; commands go out by `send`, replies are awaited one after another, in the order of commands.
+
+    All waits raise Unreachable when the connection is lost, TimedOut, ServerProtocolError or TooLarge.
+    """
+
+    def __init__(self) -> None:
+        self._reader = ReplyReader()
+        self._transport: asyncio.Transport | None = None
+        self._has_news = asyncio.Event()
+        self._is_lost = False
+        self._is_paused = False
+
+    # ---- called by asyncio
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if len(self._reader) >= BUFFER_BYTES and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._has_news.set()
+
+    @override
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_lost = True
+        self._has_news.set()
+
+    # ---- commands
+
+    def send(self, data: bytes) -> None:
+        if self._is_lost or self._transport is None:
+            raise Unreachable("The connection to the mail server was lost")
+        self._transport.write(data)
+
+    async def status(self) -> Status:
+        """The next status line."""
+        async with _deadline(REPLY_TIMEOUT_SECONDS):
+            while (found := self._reader.status()) is None:
+                await self._more()
+        return found
+
+    async def ask(self, line: bytes) -> Status:
+        """Send a command and wait for its status line."""
+        self.send(line)
+        return await self.status()
+
+    async def lines(self) -> list[bytes]:
+        """The rest of a multi-line reply."""
+        found, is_ended = self._reader.lines()
+        async with _deadline(LIST_TIMEOUT_SECONDS):
+            while not is_ended:
+                await self._more()
+                more, is_ended = self._reader.lines()
+                found += more
+        return found
+
+    async def copy_message(self, write: Callable[[bytes], None], promised_bytes: int, limit_bytes: int) -> None:
+        """Give a message to `write`, piece by piece; TooLarge beyond the limit: the connection is of no use then."""
+        written = 0
+        async with _deadline(REPLY_TIMEOUT_SECONDS + min(promised_bytes, limit_bytes) / BYTES_PER_SECOND):
+            while True:
+                piece, is_ended = self._reader.piece()
+                written += len(piece)
+                if written > limit_bytes:
+                    raise TooLarge("The message is larger than can be kept")
+                write(piece)
+                if is_ended:
+                    return
+                await self._more()
+
+    async def _more(self) -> None:
+        """Wait for more bytes."""
+        if self._is_lost:
+            raise Unreachable("The connection to the mail server was lost")
+        self._has_news.clear()
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+        await self._has_news.wait()
+
+    async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
+        """After the server agreed to STLS. What came in clear beyond that is an attack, or a broken server."""
+        assert self._transport is not None
+        if len(self._reader):
+            self.drop()
+            raise ServerProtocolError("The mail server sent more in clear after it agreed to TLS")
+        loop = asyncio.get_running_loop()
+        try:
+            transport = await loop.start_tls(
+                self._transport, self, context, server_hostname=host, ssl_handshake_timeout=CONNECT_TIMEOUT_SECONDS
+            )
+        except (OSError, TimeoutError) as failure:
+            self.drop()
+            raise connect_error(failure) from None
+        if transport is None or self._is_lost:
+            raise Unreachable("The connection to the mail server was lost")
+        self._transport = transport
+
+    def drop(self) -> None:
+        """Close at once; safe to repeat."""
+        self._is_lost = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimedOut("The mail server did not answer in time") from None
+
+
+async def connect(endpoint: Endpoint) -> Pop3Connection:
+    """A connection to the first address that answers. Unreachable, TimedOut, CertificateRefused."""
+    error: MailServerError = Unreachable("The mail server has no address")
+    for address in endpoint.addresses:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                return await _connect_to(address, endpoint)
+        except (OSError, TimeoutError) as failure:
+            error = connect_error(failure)
+            if isinstance(error, CertificateRefused):
+                break
+    raise error
+
+
+async def _connect_to(address: str, endpoint: Endpoint) -> Pop3Connection:
+    is_tls = endpoint.security is TransportSecurity.TLS
+    _, connection = await asyncio.get_running_loop().create_connection(
+        Pop3Connection,
+        address,
+        endpoint.port,
+        ssl=endpoint.tls if is_tls else None,
+        server_hostname=endpoint.host if is_tls else None,
+    )
+    return connection
+
+
+def connect_error(failure: BaseException) -> MailServerError:
+    """What a failure to connect is in our terms."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return CertificateRefused(f"The mail server's certificate is not valid: {failure.verify_message}")
+    if isinstance(failure, ssl.SSLError):
+        return Unreachable("The mail server does not speak TLS on this port")
+    if isinstance(failure, TimeoutError):
+        return TimedOut("The mail server did not answer in time")
+    return Unreachable("The mail server refused the connection")

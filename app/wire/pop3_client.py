@@ -1,0 +1,215 @@
+"""POP3 as its client sees it (RFC 1939, RFC 2449): replies cut from a stream, commands as bytes. No I/O.
+
+Every reply is bounded, and each byte is looked at a constant number of times however it arrives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest, ServerProtocolError, TooLarge
+from app.wire.lines import LineBuffer
+
+LINE_LIMIT_BYTES = 8 * 1024
+"""A status line or a line of a list, with its end. RFC 2449 §4 allows 512; a SASL challenge may be longer."""
+LIST_LIMIT_LINES = 1_000_000
+UIDL_LIMIT_CHARS = 255
+"""RFC 1939 §7 allows 70."""
+_END = b"\r\n.\r\n"
+_CODE = re.compile(r"\[([A-Za-z0-9/._-]{1,40})\]\s?")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_TEXT_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The first line of a reply. `code` is the extended response code in capitals ("IN-USE", RFC 2449 §8).
+
+    `text` is one line without control characters. `is_challenge`: the server waits for more of a login (RFC 5034).
+    """
+
+    is_ok: bool
+    text: str = ""
+    code: str | None = None
+    is_challenge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What CAPA told: the arguments of each capability, by its name; both in capitals. RFC 2449 §5."""
+
+    arguments: dict[str, tuple[str, ...]]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arguments
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        return self.arguments.get("SASL", ())
+
+    @property
+    def login_delay_seconds(self) -> int:
+        """The least time between two logins; 0 where none is told (RFC 2449 §6.5)."""
+        value = next(iter(self.arguments.get("LOGIN-DELAY", ())), "0")
+        return min(int(value), 86_400) if value.isascii() and value.isdigit() and len(value) < 10 else 0
+
+    def names(self) -> list[str]:
+        """Each capability with its arguments, sorted."""
+        return sorted(" ".join((name, *words)) for name, words in self.arguments.items())
+
+
+NO_CAPABILITIES = Capabilities({})
+
+
+class ReplyReader:
+    """Bytes of the server that arrived and were not taken yet.
+
+    What is asked for next decides how they are cut: `status`, then for a multi-line reply `lines` or `piece` until it
+    says that it ended. All raise ServerProtocolError or TooLarge for what no server may send.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = LineBuffer(LINE_LIMIT_BYTES)
+        self._content: _Unstuffer | None = None
+        self._line_count = 0
+
+    def feed(self, data: bytes) -> None:
+        self._buffer.feed(data)
+
+    def __len__(self) -> int:
+        """Bytes that wait."""
+        return len(self._buffer)
+
+    def status(self) -> Status | None:
+        """The next status line; None until it is whole."""
+        line = self._line()
+        return None if line is None else parse_status(line)
+
+    def lines(self) -> tuple[list[bytes], bool]:
+        """The lines of a list that are whole, without their ends, and whether the list ended."""
+        found: list[bytes] = []
+        while (line := self._line()) is not None:
+            text = line.rstrip(b"\r\n")
+            if text == b".":
+                self._line_count = 0
+                return found, True
+            self._line_count += 1
+            if self._line_count > LIST_LIMIT_LINES:
+                raise TooLarge("The mail server's list is too long")
+            found.append(text[1:] if text.startswith(b".") else text)
+        return found, False
+
+    def piece(self) -> tuple[bytes, bool]:
+        """What is there of a message, its dots taken away, and whether it ended. It ends by CRLF "." CRLF alone."""
+        if self._content is None:
+            self._content = _Unstuffer()
+        content, rest = self._content.feed(self._buffer.take())
+        if rest is None:
+            return content, False
+        self._content = None
+        self._buffer.feed(rest)
+        return content, True
+
+    def _line(self) -> bytes | None:
+        try:
+            return self._buffer.line()
+        except TooLarge:
+            raise ServerProtocolError("A line of the mail server is too long") from None
+
+
+class _Unstuffer:
+    """Takes the dots from a multi-line reply that comes in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._held = b"\r\n"  # as if a line had ended before it
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """What of the content is certain, and what follows its end; None until that came."""
+        window = self._held + data
+        end = window.find(_END)
+        if end >= 0:
+            return self._shown(window[: end + 2]), window[end + len(_END) :]
+        cut = _safe_cut(window)
+        self._held = window[cut:]
+        return self._shown(window[:cut]), None
+
+    def _shown(self, window: bytes) -> bytes:
+        if not window:
+            return b""
+        content = window.replace(b"\r\n.", b"\r\n")
+        if not self._has_begun:
+            self._has_begun = True
+            return content[2:]
+        return content
+
+
+def _safe_cut(window: bytes) -> int:
+    """Where the window can be cut so that neither the end nor a stuffed dot is cut in two."""
+    cut = max(0, len(window) - len(_END) + 1)
+    for begun in (b"\r\n.", b"\r\n", b"\r"):
+        if window.endswith(begun, 0, cut):
+            return cut - len(begun)
+    return cut
+
+
+def parse_status(line: bytes) -> Status:
+    """Raises ServerProtocolError."""
+    text = _CONTROLS.sub(" ", line.decode("utf-8", "replace")).strip()
+    word, _, rest = text.partition(" ")
+    if word == "+":
+        return Status(is_ok=True, text=rest, is_challenge=True)
+    if word.upper() not in ("+OK", "-ERR"):
+        raise ServerProtocolError("The mail server's answer is no POP3")
+    match = _CODE.match(rest)
+    code = match[1].upper() if match else None
+    return Status(word.upper() == "+OK", rest[:_TEXT_LIMIT], code)
+
+
+def parse_capabilities(lines: Iterable[bytes]) -> Capabilities:
+    """The lines of CAPA."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        name, *words = line.decode("ascii", "replace").upper().split() or [""]
+        if name:
+            found[name] = tuple(words)
+    return Capabilities(found)
+
+
+def parse_sizes(lines: Iterable[bytes]) -> dict[int, int]:
+    """The lines of LIST: message number → size in bytes. What follows the size is passed over (RFC 1939 §5)."""
+    found: dict[int, int] = {}
+    for line in lines:
+        words = line.split()
+        if len(words) < 2:
+            raise ServerProtocolError("A line of the mail server's list cannot be read")
+        found[_number(words[0])] = _number(words[1])
+    return found
+
+
+def parse_uidls(lines: Iterable[bytes]) -> dict[int, str]:
+    """The lines of UIDL: message number → unique id."""
+    found: dict[int, str] = {}
+    for line in lines:
+        number, _, uidl = line.strip().partition(b" ")
+        text = uidl.strip().decode("latin-1")
+        if not text or len(text) > UIDL_LIMIT_CHARS or not text.isprintable():
+            raise ServerProtocolError("A unique id of the mail server cannot be read")
+        found[_number(number)] = text
+    return found
+
+
+def _number(word: bytes) -> int:
+    if not word.isdigit() or len(word) > 18:
+        raise ServerProtocolError("A number of the mail server cannot be read")
+    return int(word)
+
+
+def command(verb: str, *arguments: str | int) -> bytes:
+    """A command line. InvalidRequest for an argument that holds a line end: it would be a second command."""
+    text = " ".join((verb, *(str(one) for one in arguments)))
+    if any(character in text for character in "\r\n\0"):
+        raise InvalidRequest("A user name or password holds a control character")
+    return text.encode() + b"\r\n"
