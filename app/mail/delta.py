@@ -63,6 +63,8 @@ class Arrived:
     is_announced: bool = True
     is_shared: bool = False
     """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
+    is_on_server: bool | None = None
+    """Whether a POP3 server holds it; None for mail of any other kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,22 @@ class Texted:
 
     location: Location
     text: Searchable | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The content of a message of which its header alone was there. `content` has its bytes as a blob."""
+
+    location: Location
+    content: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Whether the POP3 server that a message came from holds it still."""
+
+    location: Location
+    is_on_server: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +237,8 @@ class Delta:
     removed: tuple[Removed, ...] = ()
     previewed: tuple[Previewed, ...] = ()
     texted: tuple[Texted, ...] = ()
+    completed: tuple[Completed, ...] = ()
+    held: tuple[Held, ...] = ()
     mailboxes_counted: tuple[MailboxCounted, ...] = ()
     mailboxes_deleted: tuple[MailboxDeleted, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -228,6 +248,11 @@ class Delta:
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def facts(self) -> int:
+        """How many facts it holds."""
+        return sum(len(getattr(self, field.name)) for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True)

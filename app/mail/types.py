@@ -43,6 +43,11 @@ class AccountKind(StrEnum):
     POP3 = "pop3"
     EMBEDDED = "embedded"
 
+    @property
+    def is_kept_here(self) -> bool:
+        """Whether its mailboxes are ours: UIDs and MODSEQs are given here."""
+        return self is not AccountKind.IMAP
+
 
 class TransportSecurity(StrEnum):
     """How a connection is protected: TLS from the first byte, STARTTLS, or not at all."""

@@ -46,18 +46,18 @@ _MAILBOX_AT: Statement = select(MAILBOX.c.id).where(
 )
 _MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == _ACCOUNT_ID).order_by(MAILBOX.c.path)
 
-_MESSAGE_COLUMNS = (
+MESSAGE_COLUMNS = (
     MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.mailbox_id, MESSAGE.c.uid, MESSAGE.c.modseq, MESSAGE.c.version,
     MESSAGE.c.flags, MESSAGE.c.received_at_ms, MESSAGE.c.size_bytes, MESSAGE.c.thread_id, MESSAGE.c.message_id_header,
     MESSAGE.c.preview, MESSAGE.c.blob, MESSAGE.c.summary,
 )  # fmt: skip
-_BY_IDS: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")))
-_BY_ID: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id"))
-_BY_UIDS: Statement = select(*_MESSAGE_COLUMNS).where(
+_BY_IDS: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")))
+_BY_ID: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id"))
+_BY_UIDS: Statement = select(*MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids"))
 )
-_BY_HEADER: Statement = select(*_MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
-_BY_HEADERS: Statement = select(*_MESSAGE_COLUMNS).where(
+_BY_HEADER: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
+_BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
 )
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
@@ -84,7 +84,7 @@ _STANDING: Statement = (
 )
 _KNOWN: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq).where(_OF_ACCOUNT, _IN_MAILBOX)
 _WITHOUT_PREVIEW: Statement = (
-    select(*_MESSAGE_COLUMNS)
+    select(*MESSAGE_COLUMNS)
     .where(_OF_ACCOUNT, _IN_MAILBOX, MESSAGE.c.preview.is_(None))
     .order_by(MESSAGE.c.uid.desc())
     .limit(bindparam("limit"))
@@ -156,6 +156,9 @@ NEWEST_FIRST = Sort()
 LONG_FROM_ROWS = 500
 """From this many rows on a read goes to a thread."""
 
+SHORT_FACTS = 4
+"""Up to so many facts are written without another thread."""
+
 Decide = Callable[[Transaction], Awaitable[Delta]]
 
 
@@ -180,17 +183,26 @@ class Index:
         async def decide(_: Transaction) -> Delta:
             return delta
 
-        return await self.change(account_id, decide, fence=fence, is_durable=is_durable)
+        return await self.change(account_id, decide, fence=fence, is_durable=is_durable, is_short=_is_short(delta))
 
     async def change(
-        self, account_id: AccountId, decide: Decide, *, fence: int | None = None, is_durable: bool = True
+        self,
+        account_id: AccountId,
+        decide: Decide,
+        *,
+        fence: int | None = None,
+        is_durable: bool = True,
+        is_short: bool = False,
     ) -> Applied:
-        """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction."""
+        """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction.
+
+        `is_short`: see `Database.write`.
+        """
 
         async def work(transaction: Transaction) -> Applied:
             return await self.change_in(transaction, account_id, decide, fence=fence)
 
-        applied = await self._database.write(work, is_durable=is_durable)
+        applied = await self._database.write(work, is_durable=is_durable, is_short=is_short)
         faults.point("index.committed")
         if applied.seq != applied.seq_before:
             self._bus.poke(account_id)
@@ -206,7 +218,7 @@ class Index:
         before, kind = row
         await _check_fence(transaction, account_id, fence)
         delta = await decide(transaction)
-        is_origin = kind == AccountKind.EMBEDDED
+        is_origin = AccountKind(kind).is_kept_here
         written = await write_delta(transaction, account_id, before, delta, is_origin=is_origin)
         if written.seq != before:
             await transaction.execute(_ADVANCE, account_id=account_id, seq=written.seq)
@@ -372,6 +384,11 @@ def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) 
     else:
         first, second, third = column > anchor.sort_value, uid > anchor.uid, id_ > anchor.id
     return or_(first, and_(is_tied, second), and_(is_tied, uid == anchor.uid, third))
+
+
+def _is_short(delta: Delta) -> bool:
+    """Whether it changes a few rows: a mailbox that ends or begins anew takes any number of messages along."""
+    return delta.facts <= SHORT_FACTS and not (delta.mailboxes_reset or delta.mailboxes_deleted)
 
 
 async def _check_fence(transaction: Transaction, account_id: AccountId, fence: int | None) -> None:

@@ -84,6 +84,7 @@ def summary_of(
         "message_id_header": overview.message_id_header,
         "in_reply_to": overview.in_reply_to,
         "references": overview.references,
+        **({} if one.is_on_server is None else {"on_server": one.is_on_server}),
     }
 
 
@@ -108,7 +109,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "blob": one.blob,
         "preview": one.preview,
         "text_state": TextState.AWAITED,
-        "subject_folded": fold(" ".join(overview.subject.split(" ")))[:FOLDED_LIMIT],
+        "subject_folded": fold(" ".join(overview.subject.split()))[:FOLDED_LIMIT],
         "from_folded": _folded(overview.from_),
         "to_folded": _folded(overview.to, overview.to_groups),
         "cc_folded": _folded(overview.cc, overview.cc_groups),

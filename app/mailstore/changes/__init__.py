@@ -10,9 +10,12 @@ from app.db.session import Transaction
 from app.mail.delta import Delta
 from app.mail.types import AccountId
 from app.mailstore.changes.arrivals import Arrivals
+from app.mailstore.changes.held import HeldChanges
 from app.mailstore.changes.ledger import Applied, Ledger
 from app.mailstore.changes.mailboxes import MailboxChanges
 from app.mailstore.changes.messages import MessageChanges
+from app.mailstore.changes.places import Places
+from app.mailstore.changes.texts import TextChanges
 
 __all__ = ["Applied", "write_delta"]
 
@@ -27,7 +30,12 @@ async def write_delta(
     `is_origin`: this index is where the mail lives, so it numbers messages itself.
     """
     ledger = Ledger(transaction, account_id, seq, is_origin=is_origin)
-    mailboxes, messages = MailboxChanges(ledger), MessageChanges(ledger)
+    places = Places(ledger)
+    mailboxes, messages, arrivals = (
+        MailboxChanges(ledger, places),
+        MessageChanges(ledger, places),
+        Arrivals(ledger, places),
+    )
     if is_origin:
         delta = _without_done(delta)
     await _each(mailboxes.find, delta.mailboxes_found)
@@ -36,10 +44,15 @@ async def write_delta(
     await _each(mailboxes.set, delta.mailboxes_set)
     await _each(messages.move, delta.moved)
     await _each(messages.copy, delta.copied)
-    await Arrivals(ledger).arrive(delta.arrived)
-    await messages.flag(delta.flagged)
+    await arrivals.arrive(delta.arrived)
+    await arrivals.place(delta.placed)
+    await messages.flag((*arrivals.flagged, *delta.flagged))
     await messages.remove(delta.removed)
     await _each(messages.preview, delta.previewed)
+    await TextChanges(ledger).text(delta.texted)
+    held = HeldChanges(ledger)
+    await _each(held.complete, delta.completed)
+    await _each(held.hold, delta.held)
     await _each(mailboxes.count, delta.mailboxes_counted)
     await _each(mailboxes.delete, delta.mailboxes_deleted)
     for note in delta.notes:
