@@ -6,23 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import BindParameter, bindparam, insert, select
+from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 
 from app.db.session import Statement, insert_or, is_one_of, json_list
-from app.db.tables import DETAIL, MESSAGE, THREAD_LINK
-from app.mail.delta import Arrived, Location
+from app.db.tables import DETAIL, MESSAGE, PLACEMENT, THREAD_LINK
+from app.mail.delta import Arrived, Flagged, Location, Placed
 from app.mail.identifiers import new_id
 from app.mail.types import MailboxId, MessageId, ThreadId
 from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.changes.places import Places
 from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 ADD_MESSAGE: Statement = insert(MESSAGE)
 ADD_DETAIL: Statement = insert(DETAIL)
-_UIDS: Statement = select(MESSAGE.c.uid).where(
-    MESSAGE.c.account_id == _ACCOUNT,
-    MESSAGE.c.mailbox_id == bindparam("mailbox_id"),
-    is_one_of(MESSAGE.c.uid, bindparam("uids")),
+_UIDS: Statement = union_all(
+    *(
+        select(table.c.uid).where(
+            table.c.account_id == _ACCOUNT,
+            table.c.mailbox_id == bindparam("mailbox_id"),
+            is_one_of(table.c.uid, bindparam("uids")),
+        )
+        for table in (MESSAGE, PLACEMENT)
+    )
 )
 _LINKS: Statement = select(THREAD_LINK.c.message_id_header, THREAD_LINK.c.thread_id).where(
     THREAD_LINK.c.account_id == _ACCOUNT, is_one_of(THREAD_LINK.c.message_id_header, bindparam("headers"))
@@ -36,13 +42,17 @@ HEADER_LIMIT = 500
 
 
 class Arrivals:
-    """Applies arrivals."""
+    """Applies arrivals. `flagged` is what they tell of the flags of messages that were here already."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, places: Places) -> None:
+        self.flagged: list[Flagged] = []
         self._ledger = ledger
+        self._places = places
 
     async def arrive(self, arrived: Sequence[Arrived]) -> None:
         fresh = await self._unknown(arrived)
+        if fresh and fresh[0].is_shared:
+            fresh = await self._new_among(fresh)
         if not fresh:
             return
         threads = await self._threads(fresh)
@@ -61,6 +71,28 @@ class Arrivals:
             self._ledger.applied.message_ids[location] = message_id
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
+
+    async def _new_among(self, arrived: Sequence[Arrived]) -> list[Arrived]:
+        """Those that are new messages; what is known by its origin's id has one more place now."""
+        ids = await self._places.ids_of(one.origin_id for one in arrived if one.origin_id is not None)
+        for one in arrived:
+            if one.origin_id in ids:
+                await self._place(one, ids[one.origin_id])
+        return [one for one in arrived if one.origin_id not in ids]
+
+    async def place(self, placed: Sequence[Placed]) -> None:
+        """Messages that are here already are in another mailbox too."""
+        ids = await self._places.ids_of(one.origin_id for one in placed) if placed else {}
+        for one in placed:
+            if one.origin_id in ids:
+                await self._place(one, ids[one.origin_id])
+
+    async def _place(self, one: Arrived | Placed, id_: MessageId) -> None:
+        mailbox = await self._ledger.mailbox(one.mailbox_id)
+        if mailbox is not None and one.uid_validity in (None, mailbox.uid_validity):
+            at = Location(mailbox.id, one.uid)
+            await self._places.add(id_, at, one.modseq, is_announced=one.is_announced)
+            self.flagged.append(Flagged(at, one.flags, one.modseq))
 
     def _announce(self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location) -> None:
         if one.is_announced:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, insert, select, union_all, update
 
 from app.db.session import Statement
-from app.db.tables import ACCOUNT, DETAIL, MAILBOX, MESSAGE
+from app.db.tables import ACCOUNT, DETAIL, MAILBOX, MESSAGE, PLACEMENT, SEARCH_TEXT
 from app.mail.delta import (
     Location,
     MailboxCounted,
@@ -18,6 +18,7 @@ from app.mail.delta import (
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
 from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.changes.places import Places
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -44,15 +45,29 @@ _DROP_ALL_DETAILS: Statement = delete(DETAIL).where(
     DETAIL.c.account_id == _ACCOUNT,
     DETAIL.c.id.in_(select(MESSAGE.c.id).where(*_MESSAGES_IN)),
 )
+_DROP_ALL_TEXTS: Statement = delete(SEARCH_TEXT).where(
+    SEARCH_TEXT.c.account_id == _ACCOUNT,
+    SEARCH_TEXT.c.message_id.in_(select(MESSAGE.c.id).where(*_MESSAGES_IN)),
+)
 _DROP_ALL_MESSAGES: Statement = delete(MESSAGE).where(*_MESSAGES_IN)
-_COUNTS: Statement = select(MESSAGE.c.flags).where(*_MESSAGES_IN)
+_COUNTS: Statement = union_all(
+    select(MESSAGE.c.flags).where(*_MESSAGES_IN),
+    select(MESSAGE.c.flags)
+    .join_from(
+        PLACEMENT,
+        MESSAGE,
+        (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
+    )
+    .where(PLACEMENT.c.account_id == _ACCOUNT, PLACEMENT.c.mailbox_id == bindparam("mailbox_id")),
+)
 
 
 class MailboxChanges:
     """Applies facts about mailboxes."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, places: Places) -> None:
         self._ledger = ledger
+        self._places = places
 
     async def find(self, found: MailboxFound) -> None:
         row = await self._ledger.tx.row(
@@ -147,6 +162,7 @@ class MailboxChanges:
         mailbox = await self._ledger.mailbox(reset.mailbox_id)
         if mailbox is None or mailbox.uid_validity == reset.uid_validity:
             return
+        await self._places.leave_all(mailbox, is_announced=False)
         await self._drop_all(mailbox)
         mailbox.uid_validity, mailbox.uid_next, mailbox.highest_modseq = reset.uid_validity, 1, 0
         mailbox.total = mailbox.unread = 0
@@ -158,6 +174,7 @@ class MailboxChanges:
         mailbox = await self._ledger.mailbox(gone.mailbox_id)
         if mailbox is None:
             return
+        await self._places.leave_all(mailbox, is_announced=True)
         await self._drop_all(mailbox)
         await self._ledger.tx.execute(_DROP_MAILBOX, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
         self._ledger.mailboxes[mailbox.id] = None
@@ -165,6 +182,7 @@ class MailboxChanges:
 
     async def _drop_all(self, mailbox: MailboxState) -> None:
         await self._ledger.tx.execute(_DROP_ALL_DETAILS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+        await self._ledger.tx.execute(_DROP_ALL_TEXTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
         await self._ledger.tx.execute(_DROP_ALL_MESSAGES, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
 
     def _announce_change(self, mailbox: MailboxState) -> None:

@@ -8,12 +8,14 @@ import orjson
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from app.db.session import Row, Statement, is_one_of, json_list
-from app.db.tables import DETAIL, MESSAGE
+from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
 from app.mail.delta import Copied, Flagged, Location, Moved, Previewed, Reason, Removed
 from app.mail.identifiers import new_id
+from app.mail.searchable import TextState
 from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
 from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.changes.places import Places
 from app.mailstore.rows import flags_of, flags_to_text, patched
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -21,6 +23,7 @@ _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindpa
 
 _BRIEF = (
     MESSAGE.c.id, MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq, MESSAGE.c.version, MESSAGE.c.summary,
+    MESSAGE.c.further,
 )  # fmt: skip
 _BRIEFS: Statement = select(*_BRIEF).where(*_MESSAGES_IN, is_one_of(MESSAGE.c.uid, bindparam("uids")))
 _BRIEF_ONE: Statement = select(*_BRIEF).where(*_MESSAGES_IN, MESSAGE.c.uid == bindparam("uid"))
@@ -39,6 +42,7 @@ def _set(*names: str) -> Statement:
 
 
 _SET_FLAGS = _set("flags", "modseq", "version", "summary")
+_SET_SHARED_FLAGS = _set("flags", "version", "summary")
 _SET_MODSEQ = _set("modseq")
 _SET_PREVIEW = _set("preview", "summary")
 _SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary")
@@ -48,13 +52,17 @@ _DROP_MESSAGES: Statement = delete(MESSAGE).where(
 _DROP_DETAILS: Statement = delete(DETAIL).where(
     DETAIL.c.account_id == _ACCOUNT, is_one_of(DETAIL.c.id, bindparam("ids"))
 )
+_DROP_TEXTS: Statement = delete(SEARCH_TEXT).where(
+    SEARCH_TEXT.c.account_id == _ACCOUNT, is_one_of(SEARCH_TEXT.c.message_id, bindparam("ids"))
+)
 
 
 class MessageChanges:
     """Applies facts about messages that have rows."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, places: Places) -> None:
         self._ledger = ledger
+        self._places = places
 
     async def move(self, moved: Moved) -> None:
         source = await self._ledger.mailbox(moved.source.mailbox_id)
@@ -62,11 +70,14 @@ class MessageChanges:
         rows = await self._briefs(moved.source.mailbox_id, [moved.source.uid])
         if source is None or target is None or not rows:
             return
-        id_, _, flags_text, modseq, _, summary = rows[moved.source.uid]
+        id_, _, flags_text, modseq, _, summary, further = rows[moved.source.uid]
         flags = flags_of(flags_text)
         uid = moved.target.uid
         if uid:
-            await self._merge(Location(target.id, uid))
+            await self._merge(Location(target.id, uid), MessageId(id_))
+        if further:
+            await self._places.move(MessageId(id_), moved.source, moved.target, moved.modseq)
+            return
         uid = self._ledger.number(target, uid)
         location = Location(target.id, uid)
         facts = {"message_id": id_, "from": [source.id], "to": [target.id]}
@@ -86,13 +97,16 @@ class MessageChanges:
         self._ledger.applied.message_ids[location] = id_
         self._ledger.applied.copies[moved.source] = location
 
-    async def _merge(self, at: Location) -> None:
+    async def _merge(self, at: Location, id_: MessageId) -> None:
         """Make way for a moved message whose arrival was seen before the move: that row ends here."""
         rows = await self._briefs(at.mailbox_id, [at.uid])
-        if rows:
+        if rows and rows[at.uid][0] != id_:
             await self._drop(at.mailbox_id, rows.values(), Reason.MERGED)
 
     async def copy(self, copied: Copied) -> None:
+        if copied.is_shared:
+            await self._place_too(copied)
+            return
         target = await self._ledger.mailbox(copied.target.mailbox_id)
         row = await self._ledger.tx.row(
             _WHOLE, account_id=self._ledger.account_id, mailbox_id=copied.source.mailbox_id, uid=copied.source.uid
@@ -112,6 +126,7 @@ class MessageChanges:
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
         values["has_attachments"] = bool(values["has_attachments"])
+        values["text_state"] = TextState.AWAITED
         await self._ledger.tx.execute(ADD_MESSAGE, **values)
         detail = await self._ledger.tx.row(_WHOLE_DETAIL, account_id=self._ledger.account_id, message_id=source_id)
         if detail is not None:
@@ -119,6 +134,12 @@ class MessageChanges:
         self._ledger.entered(target, flags_of(values["flags"]))
         self._ledger.applied.message_ids[location] = id_
         self._ledger.applied.copies[copied.source] = location
+
+    async def _place_too(self, copied: Copied) -> None:
+        rows = await self._briefs(copied.source.mailbox_id, [copied.source.uid])
+        for row in rows.values():
+            await self._places.add(MessageId(row[0]), copied.target, copied.modseq)
+            self._ledger.applied.copies[copied.source] = copied.target
 
     async def flag(self, flagged: Sequence[Flagged]) -> None:
         by_mailbox: dict[MailboxId, list[Flagged]] = {}
@@ -134,21 +155,26 @@ class MessageChanges:
                     await self._flag_one(mailbox, one, rows[one.location.uid])
 
     async def _flag_one(self, mailbox: MailboxState, change: Flagged, row: Row) -> None:
-        id_, _, flags_text, modseq, _, summary = row
+        id_, _, flags_text, modseq, _, summary, further = row
         if change.modseq and change.modseq < modseq:
             return
+        if further and change.modseq:
+            await self._places.note_modseq(MessageId(id_), change.location, change.modseq)
         before = flags_of(flags_text)
         if before == change.flags:
-            if change.modseq > modseq:
+            if change.modseq > modseq and not further:
                 await self._ledger.tx.execute(
                     _SET_MODSEQ, account_id=self._ledger.account_id, key=id_, modseq=change.modseq
                 )
             return
         keywords = keywords_of(change.flags)
+        unread = (SEEN not in change.flags) - (SEEN not in before)
         facts = {"mailbox_id": mailbox.id, "message_id": id_, "changed": ["keywords"], "keywords": keywords}
+        if further:
+            facts["mailbox_ids"] = await self._places.recount(MessageId(id_), unread)
         seq = self._ledger.event("message.updated", id_, facts, at=change.location)
         await self._ledger.tx.execute(
-            _SET_FLAGS,
+            _SET_SHARED_FLAGS if further else _SET_FLAGS,
             account_id=self._ledger.account_id,
             key=id_,
             flags=flags_to_text(change.flags),
@@ -156,8 +182,9 @@ class MessageChanges:
             version=seq,
             summary=patched(summary, keywords=keywords),
         )
-        mailbox.unread += (SEEN not in change.flags) - (SEEN not in before)
-        self._ledger.touched(mailbox)
+        if not further:
+            mailbox.unread += unread
+            self._ledger.touched(mailbox)
 
     async def remove(self, removed: Sequence[Removed]) -> None:
         groups: dict[tuple[MailboxId, Reason], list[int]] = {}
@@ -173,7 +200,9 @@ class MessageChanges:
         if mailbox is None:
             return
         ids = []
-        for id_, uid, flags, *_ in rows:
+        for id_, uid, flags, _, _, _, further in rows:
+            if further and await self._places.leave(MessageId(id_), Location(mailbox_id, uid)):
+                continue
             facts = {
                 "message_id": id_,
                 "mailbox_id": mailbox_id,
@@ -186,6 +215,7 @@ class MessageChanges:
             ids.append(id_)
         await self._ledger.tx.execute(_DROP_MESSAGES, account_id=self._ledger.account_id, ids=json_list(ids))
         await self._ledger.tx.execute(_DROP_DETAILS, account_id=self._ledger.account_id, ids=json_list(ids))
+        await self._ledger.tx.execute(_DROP_TEXTS, account_id=self._ledger.account_id, ids=json_list(ids))
 
     async def preview(self, previewed: Previewed) -> None:
         rows = await self._briefs(previewed.location.mailbox_id, [previewed.location.uid])
@@ -203,8 +233,11 @@ class MessageChanges:
             row = await self._ledger.tx.row(
                 _BRIEF_ONE, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uid=uids[0]
             )
-            return {} if row is None else {row[1]: row}
+            return await self._places.rows_at(mailbox_id, uids) if row is None else {row[1]: row}
         rows = await self._ledger.tx.rows(
             _BRIEFS, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
         )
-        return {row[1]: row for row in rows}
+        found = {row[1]: row for row in rows}
+        if len(found) == len(uids):
+            return found
+        return found | await self._places.rows_at(mailbox_id, [uid for uid in uids if uid not in found])
