@@ -36,14 +36,15 @@ from app.mail.delta import (
     Moved,
     Removed,
 )
+from app.mail.searchable import contains, fold, has_field
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.mailboxes import DELIMITER
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoreMode
-from app.mailstore.text import body_contains, header_contains
-from app.mailstore.views import MailboxViews, structure_of
+from app.mailstore.views import MailboxViews
 from app.mime.body import part_at
+from app.mime.searchable import own_header, searchable_in
 
 CAPABILITIES = ("CONDSTORE", "MOVE", "SPECIAL-USE", "UIDPLUS")
 SEARCH_SECONDS = 30.0
@@ -102,31 +103,37 @@ class LocalBackend:
             raise MessageNotFound
         return blob
 
-    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+    async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
+        return {one.uid: await self._store.blobs.get(one.blob) for one in messages if one.blob is not None}
+
+    async def search(
+        self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
+    ) -> Collection[int]:
         """Raises TimedOut when there is too much mail to look through."""
         if any(char < " " or char == "\x7f" for char in value):
             raise InvalidRequest("A text to search for holds no control character")
-        uids = sorted(await self._index.known(self._account_id, mailbox.id), reverse=True)
+        if uids is None:
+            uids = await self._index.known(self._account_id, mailbox.id)
+        newest = sorted(uids, reverse=True)
         found: set[int] = set()
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
-                for start in range(0, len(uids), SEARCH_BATCH):
-                    found |= await self._search(mailbox, uids[start : start + SEARCH_BATCH], scope, value.casefold())
+                for start in range(0, len(newest), SEARCH_BATCH):
+                    found |= await self._search(mailbox, newest[start : start + SEARCH_BATCH], scope, fold(value))
         except TimeoutError:
             raise TimedOut("There is too much mail to look through; narrow the search") from None
         return found
 
     async def _search(self, mailbox: Mailbox, uids: Sequence[int], scope: str, folded: str) -> set[int]:
-        columns = ("uid", "header") if scope.startswith("header:") else ("uid", "header", "structure", "blob")
-        rows = await self._views.rows(self._account_id, mailbox.id, uids, columns)
+        if scope.startswith("header:"):
+            name = scope.removeprefix("header:")
+            rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "header"))
+            return {uid for uid, header in rows if has_field(own_header(header or b""), name, folded)}
         found: set[int] = set()
-        for uid, header, *stored in rows:
-            if scope != "body" and header_contains(header or b"", folded, scope.partition(":")[2] or None):
-                found.add(uid)
-            elif stored and stored[0] and stored[1]:
-                content = await self._store.blobs.get(stored[1])
-                if await asyncio.to_thread(body_contains, content, structure_of(stored[0]), folded):
-                    found.add(uid)
+        for uid, blob in await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob")):
+            if blob is not None:
+                text = await asyncio.to_thread(searchable_in, await self._store.blobs.get(blob))
+                found |= {uid} if contains(text, scope, folded) else set()
         return found
 
     # ---- changing

@@ -22,7 +22,6 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-
 UNINDEXED = "text_state <> 1"
 """What the partial index of messages outside of the full-text index holds; its queries must say it literally."""
 _ROW_ID = BigInteger().with_variant(Integer(), "sqlite")

@@ -109,9 +109,16 @@ class MailBackend(Protocol):
         """Several small parts (still encoded) in one round trip. Section "HEADER" is the message's header block."""
         ...
 
-    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+    async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
+        """UID → bytes of small messages of one mailbox, as far as they are there: all of them are in memory."""
+        ...
+
+    async def search(
+        self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
+    ) -> Collection[int]:
         """UIDs whose body (`scope` "body"), whole text ("text") or header field ("header:Name") contains `value`,
-        without regard to case. An empty value finds every message that has the field.
+        without regard to case. An empty value finds every message that has the field. `uids`: those alone are asked
+        about, where that is less than all.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from app.mail.types import MessageId
+from app.mail.types import AccountId, MessageId
 
 DEPTH_LIMIT = 20
 LEAF_LIMIT = 200
@@ -44,6 +44,15 @@ class Text:
 
     scope: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedText:
+    """A Text of scope "body" or "text" as the full-text index answers it, for messages that it holds; folded."""
+
+    account_id: AccountId
+    scope: str
+    folded: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ Filter = (
     | Not
     | Contains
     | Text
+    | IndexedText
     | InMailbox
     | ReceivedBetween
     | SizeBetween

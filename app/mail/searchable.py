@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
 
+OWN_HEADER_END = PART_END = "\f"
+"""No term holds a control character."""
 _REMEMBERED = 20_000
 
 
@@ -66,3 +68,25 @@ def fold(text: str) -> str:
     case, and `ß` stays what it is.
     """
     return text.upper() if text.isascii() else text.translate(_FOLDING)
+
+
+def contains(text: Searchable, scope: str, folded: str) -> bool:
+    """Whether a message's text matches; `scope` as in `filter.Text`."""
+    if scope == "body":
+        return folded in text.body
+    if scope == "text":
+        return folded in text.body or folded in text.header
+    return has_field(text.header, scope.removeprefix("header:"), folded)
+
+
+def has_field(header: str, name: str, folded: str) -> bool:
+    """Whether the message's own header has a field of this name that contains folded text; runs of space count as one.
+
+    `header` as in `Searchable`. An empty text is in every field.
+    """
+    wanted = fold(name)
+    for line in header.partition(OWN_HEADER_END)[0].split("\n"):
+        key, colon, value = line.partition(":")
+        if colon and key.rstrip() == wanted and folded in " ".join(value.split()):
+            return True
+    return False

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+
 from sqlalchemy import ColumnElement, and_, false, literal, not_, or_, true
 
 from app.db.session import is_one_of, json_list
 from app.db.tables import MESSAGE
+from app.db.text_search import has_text
 from app.mail import filter as f
+from app.mail.searchable import fold
 
 _FOLDED = {
     "subject": MESSAGE.c.subject_folded,
@@ -33,7 +37,9 @@ def condition_of(tree: f.Filter) -> ColumnElement[bool]:
 def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
     match leaf:
         case f.Contains(field, value):
-            return _FOLDED[field].contains(value.casefold(), autoescape=True)
+            return _FOLDED[field].contains(fold(value), autoescape=True)
+        case f.IndexedText(account_id, scope, folded):
+            return has_text(MESSAGE.c.id, account_id, search_range(account_id), folded, with_header=scope != "body")
         case f.InMailbox(mailbox_id):
             return MESSAGE.c.mailbox_id == mailbox_id
         case f.HasAttachments(value):
@@ -67,3 +73,9 @@ def _has_flag(flag: str) -> ColumnElement[bool]:
     """Flags lie in one column, separated by spaces. LIKE's own letters are escaped; case does not count."""
     padded = literal(" ") + MESSAGE.c.flags + literal(" ")
     return padded.icontains(f" {flag} ", autoescape=True)
+
+
+def search_range(account_id: str) -> tuple[int, int]:
+    """The first and last number that an account's rows in `search_text` may have; two accounts may share them."""
+    first = (zlib.crc32(account_id.encode()) >> 1) << 32
+    return first, first + (1 << 32) - 1

@@ -21,8 +21,13 @@ BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 def decode_words(text: str) -> str:
     """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises."""
+    return clean(spelled_out(text))
+
+
+def spelled_out(text: str) -> str:
+    """The same with its spaces and control characters as they are."""
     if "=?" not in text:
-        return clean(as_utf8(text))
+        return as_utf8(text)
     pieces: list[str] = []
     pending: list[bytes] = []
     charset, end = "", 0
@@ -39,7 +44,7 @@ def decode_words(text: str) -> str:
         end = match.end()
     pieces.append(decode_short(b"".join(pending), charset))
     pieces.append(as_utf8(text[end:]))
-    return clean("".join(pieces))
+    return "".join(pieces)
 
 
 def clean(text: str) -> str:

@@ -17,8 +17,9 @@ from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.mailstore.store import MailStore
+from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
-from app.runtime.backends import AccountBackends
+from app.runtime.backends import AccountBackends, tls_context
 from app.runtime.mail_servers import MailServers
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -26,6 +27,7 @@ from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpSite
 from app.services.accounts import Accounts
+from app.services.authorization import Authorization
 from app.services.bulk import Bulk
 from app.services.composing import Composer
 from app.services.consumers import Consumers
@@ -33,6 +35,7 @@ from app.services.content import Content
 from app.services.deliveries import Deliveries
 from app.services.events import Events
 from app.services.freshness import Freshness
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
@@ -41,6 +44,7 @@ from app.services.logins import Logins
 from app.services.mailboxes import Mailboxes
 from app.services.maildrops import Maildrops
 from app.services.messages import Messages
+from app.services.oauth_apps import OAuthApps
 from app.services.originals import Originals
 from app.services.sessions import Sessions
 from app.services.states import States
@@ -138,6 +142,7 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
     stack.push_async_callback(backends.close)
     logins = Logins(stores.database)
     services = services_on(stores, backends, logins, guard)
+    stack.push_async_callback(services.grants.close)
     backends.servers_of = services.accounts.servers
     return backends, logins, services
 
@@ -147,15 +152,20 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database)
     states = States(stores.vault)
-    texts = Texts(backends, index)
+    texts = Texts(backends, index, TextIndex(database))
     content = Content(backends, index)
     messages = Messages(backends, index, content)
+    oauth_apps = OAuthApps(database, stores.vault, guard)
+    authorization = Authorization(guard, tls_context(settings))
+    grants = Grants(database, stores.vault, oauth_apps, authorization, is_alone=settings.database_url is None)
     return Services(
         settings=settings,
         tokens=tokens,
         tickets=Tickets(database, tokens),
         sessions=Sessions(database, tokens, logins, settings.domains),
-        accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains),
+        accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants),
+        oauth_apps=oauth_apps,
+        grants=grants,
         mailboxes=Mailboxes(index, backends),
         content=content,
         views=Views(index, content),

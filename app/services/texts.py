@@ -1,15 +1,18 @@
-"""Conditions on text that the index does not hold: the origin answers them, mailbox by mailbox."""
+"""Conditions on text: the full-text index answers them for the messages it holds, the origin for the others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from app.errors import InvalidRequest, TimedOut
 from app.mail import filter as f
 from app.mail.backend import Backends
-from app.mail.types import AccountId, Mailbox, MessageId
+from app.mail.searchable import fold
+from app.mail.types import AccountId, Mailbox, MailboxId, MessageId
 from app.mailstore.index import Index
+from app.mailstore.texts import TextIndex
 from app.services.callers import Caller
 from app.services.together import together
 
@@ -19,12 +22,21 @@ MAILBOXES_AT_A_TIME = 4
 SEARCH_SECONDS = 30.0
 
 
-class Texts:
-    """Turns the Text leaves of a filter into lists of ids."""
+@dataclass(frozen=True, slots=True)
+class _Unindexed:
+    """Mailboxes with messages that the index does not hold, with their UIDs."""
 
-    def __init__(self, backends: Backends, index: Index) -> None:
+    mailboxes: Sequence[Mailbox]
+    uids: Mapping[MailboxId, Sequence[int]]
+
+
+class Texts:
+    """Replaces the Text leaves of a filter by what the index can answer."""
+
+    def __init__(self, backends: Backends, index: Index, text_index: TextIndex) -> None:
         self._backends = backends
         self._index = index
+        self._text_index = text_index
 
     async def answered(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
         """The filter without Text leaves. InvalidRequest for too many; TimedOut, MailServerError."""
@@ -33,33 +45,48 @@ class Texts:
             return tree
         if len(texts) > TEXTS_LIMIT:
             raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
-        mailboxes = await self._mailboxes(account_id, caller, tree)
-        answers: dict[f.Text, f.Filter] = {}
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
-                for text in texts:
-                    answers[text] = f.IsOneOf(await self._ids(account_id, mailboxes, text))
+                unindexed = await self._unindexed(account_id, caller, tree)
+                answers = {text: await self._answer(account_id, unindexed, text) for text in texts}
         except TimeoutError:
             raise TimedOut("The search took too long; narrow it to a mailbox") from None
         return f.with_answers(tree, answers)
 
-    async def _mailboxes(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[Mailbox]:
-        """Where a match can lie: mailboxes that the caller sees and the filter demands."""
+    async def _unindexed(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> _Unindexed:
+        """Where the origin must be asked: mailboxes that the caller sees and the filter demands."""
+        uids = await self._text_index.unindexed(account_id)
         demanded = demanded_mailboxes(tree)
-        return [
+        mailboxes = [
             one
-            for one in await self._index.mailboxes(account_id)
-            if one.is_selectable and caller.sees_mailbox(one.id) and (demanded is None or one.id in demanded)
+            for one in (await self._index.mailboxes(account_id) if uids else ())
+            if one.id in uids
+            and one.is_selectable
+            and caller.sees_mailbox(one.id)
+            and (demanded is None or one.id in demanded)
         ]
+        return _Unindexed(mailboxes, uids)
 
-    async def _ids(self, account_id: AccountId, mailboxes: Sequence[Mailbox], text: f.Text) -> list[MessageId]:
+    async def _answer(self, account_id: AccountId, unindexed: _Unindexed, text: f.Text) -> f.Filter:
+        folded = fold(text.value)
+        indexed: f.Filter
+        if text.scope.startswith("header:"):
+            name = text.scope.removeprefix("header:")
+            indexed = f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
+        else:
+            indexed = f.IndexedText(account_id, text.scope, folded)
+        if not unindexed.mailboxes:
+            return indexed
+        return f.Any((indexed, f.IsOneOf(await self._ids(account_id, unindexed, text))))
+
+    async def _ids(self, account_id: AccountId, unindexed: _Unindexed, text: f.Text) -> list[MessageId]:
         backend = await self._backends.of(account_id)
 
         async def search(mailbox: Mailbox) -> list[MessageId]:
-            uids = await backend.search(mailbox, text.scope, text.value)
+            uids = await backend.search(mailbox, text.scope, text.value, unindexed.uids[mailbox.id])
             return await self._index.ids_at(account_id, mailbox.id, uids) if uids else []
 
-        found = await together(map(search, mailboxes), MAILBOXES_AT_A_TIME)
+        found = await together(map(search, unindexed.mailboxes), MAILBOXES_AT_A_TIME)
         return [id_ for ids in found for id_ in ids]
 
 

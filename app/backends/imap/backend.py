@@ -28,11 +28,13 @@ from app.mail.delta import (
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.fetch import FetchedMessage
-from app.wire.imap.search import HeaderMatch, SearchKey, TextField, TextMatch
+from app.wire.imap.search import And, HeaderMatch, Numbers, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 
 MAX_COUNT = 4_294_967_295
 PIECE_BYTES = 256 * 1024
+SEARCHED_RANGES = 200
+"""A search names the messages that it asks about up to so many ranges; beyond, the whole mailbox is cheaper to say."""
 
 
 class Directory(Protocol):
@@ -113,8 +115,27 @@ class ImapBackend:
 
         return await self._pool.read(place.name, read)
 
-    async def search(self, mailbox: Mailbox, scope: str, value: str) -> Collection[int]:
+    async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
+        if not messages:
+            return {}
+        place = await self._place(messages[0].mailbox_id)
+        wanted = SequenceSet.of([one.uid for one in messages])
+
+        async def read(session: Session) -> Mapping[int, bytes]:
+            found = await session.fetch(place.name, wanted, ("UID", BodySection("")))
+            changing.check_validity(session, place)
+            contents = {uid: next(iter(one.sections.values()), None) for uid, one in found.items()}
+            return {uid: content for uid, content in contents.items() if isinstance(content, bytes)}
+
+        return await self._pool.read(place.name, read)
+
+    async def search(
+        self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
+    ) -> Collection[int]:
         key = _search_key(scope, value)
+        within = None if uids is None else SequenceSet.of(sorted(uids))
+        if within is not None and len(within.ranges) <= SEARCHED_RANGES:
+            key = And((Numbers(within, is_uid=True), key))
 
         async def read(session: Session) -> Collection[int]:
             found = await reading.search(session, mailbox.origin_name, key)

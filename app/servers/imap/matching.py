@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 
 from app.db.session import Row
-from app.mailstore.views import structure_of
-from app.mime.body import decode_body
-from app.mime.fields import split_fields, unfold
-from app.mime.words import decode_words
+from app.mail.searchable import Searchable, contains, fold, has_field
+from app.mime.searchable import own_header, searchable_in
 from app.servers.imap.view import MailboxView
 from app.wire.imap.dates import MONTHS
 from app.wire.imap.search import (
@@ -56,12 +55,15 @@ _COMPARISONS: dict[str, Callable[[date, date], bool]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Content:
     """The bytes of a message, None where they are not at hand, and its text once it was decoded."""
 
     data: bytes | None
-    text: str | None = None
+
+    @cached_property
+    def searchable(self) -> Searchable:
+        return searchable_in(self.data or b"")
 
 
 Predicate = Callable[[Row, Content], bool]
@@ -100,9 +102,9 @@ class Matcher:
                 negated = self._predicate(inner)
                 return lambda row, content: not negated(row, content)
             case TextMatch(field, text):
-                return self._text(field, text.casefold())
+                return self._text(field, fold(text))
             case HeaderMatch(name, text):
-                return self._header(name.lower(), text.casefold())
+                return self._header(name.lower(), fold(text))
             case DateMatch(field, day):
                 return self._date(field, day)
             case _:
@@ -165,19 +167,13 @@ class Matcher:
             place = self.place(column)
             return lambda row, _: text in row[place]
         self.needs_content = True
-        structure, header = self.place("structure"), self.place("header")
-        if field is TextField.BODY:
-            return lambda row, content: text in body_text(content, row[structure])
-        return lambda row, content: text in header_text(row[header]) or text in body_text(content, row[structure])
+        scope = "body" if field is TextField.BODY else "text"
+        return lambda _, content: contains(content.searchable, scope, text)
 
     def _header(self, name: str, text: str) -> Predicate:
         place = self.place("header")
 
-        def has_header(row: Row, _: Content) -> bool:
-            values = (value for key, value in split_fields(row[place]) if key == name)
-            return any(text in decode_words(unfold(value)).casefold() for value in values)
-
-        return has_header
+        return lambda row, _: has_field(own_header(row[place]), name, text)
 
     def _date(self, field: DateField, day: date) -> Predicate:
         compare = _COMPARISONS[field.value.removeprefix("SENT").removeprefix("SAVED")]
@@ -231,21 +227,3 @@ def _day_in_header(envelope: bytes) -> date | None:
         return date(int(found[3]), month, int(found[1]))
     except ValueError:
         return None
-
-
-def header_text(header: bytes) -> str:
-    """A header as people read it, folded for comparison."""
-    return "\n".join(f"{name}: {decode_words(unfold(value))}" for name, value in split_fields(header)).casefold()
-
-
-def body_text(content: Content, structure: bytes) -> str:
-    """The text parts of a message, decoded and folded for comparison."""
-    if content.text is None:
-        data = content.data or b""
-        texts = [
-            decode_body(data[part.span[1] : part.span[2]], part)[0]
-            for part in structure_of(structure).walk()
-            if part.media_type.startswith("text/") and part.span is not None
-        ]
-        content.text = "\n".join(texts).casefold()
-    return content.text

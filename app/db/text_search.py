@@ -1,0 +1,93 @@
+"""`text contains term` over the full-text index, exact on both databases.
+
+A trigram index says which rows may match; whether one does is looked up in its text. A term reaches the database as a
+parameter; in FTS5's query language it is spelled as quoted strings of three characters, which mean nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import BigInteger, Boolean, Text
+
+TRIGRAMS_LIMIT = 32
+"""Trigrams of a term that the index is asked for; the rest is left to the look into the text."""
+
+
+class has_text(ColumnElement[bool]):
+    """`column` is a message of the account whose body (`with_header`: body or header) contains folded text.
+
+    `numbers` are the first and last id that the account's rows may have.
+    """
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(
+        self,
+        column: ColumnElement[Any] | Any,
+        account_id: str,
+        numbers: tuple[int, int],
+        folded: str,
+        *,
+        with_header: bool,
+    ) -> None:
+        self.column = column
+        self.fields = ("body", "header") if with_header else ("body",)
+        self.is_short = len(folded) < 3
+        self.account_id = bindparam(None, account_id, Text)
+        self.first = bindparam(None, numbers[0], BigInteger)
+        self.last = bindparam(None, numbers[1], BigInteger)
+        self.term = bindparam(None, folded, Text)
+        self.query = bindparam(None, trigram_query(folded, with_header=with_header), Text)
+        self.pattern = bindparam(None, like_pattern(folded), Text)
+
+    def self_group(self, against: OperatorType | None = None) -> has_text:  # noqa: ARG002 - SQLAlchemy's signature
+        """Itself, as for `is_one_of`."""
+        return self
+
+
+def trigram_query(folded: str, *, with_header: bool) -> str:
+    """What FTS5 is asked for a term of three characters or more: each of (some of) its trigrams, anywhere."""
+    starts = range(len(folded) - 2)
+    step = -(-len(starts) // TRIGRAMS_LIMIT) or 1
+    grams = dict.fromkeys(folded[start : start + 3] for start in starts[::step])
+    quoted = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
+    return quoted if with_header else f"{{body}} : ({quoted})"
+
+
+def like_pattern(folded: str) -> str:
+    """The LIKE pattern for text that contains the term."""
+    escaped = folded.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+@compiles(has_text, "sqlite")
+def _sqlite_has_text(element: has_text, compiler: SQLCompiler, **kw: Any) -> str:
+    def sql(part: ColumnElement[Any]) -> str:
+        return compiler.process(part, **kw)
+
+    between = f"BETWEEN {sql(element.first)} AND {sql(element.last)}"
+    if element.is_short:
+        source = f"search_text AS s WHERE s.id {between}"
+    else:
+        chosen = f"t.search_trigram MATCH {sql(element.query)} AND t.rowid {between}"
+        source = f"search_trigram AS t CROSS JOIN search_text AS s ON s.id = t.rowid WHERE {chosen}"
+    holds = " OR ".join(f"instr(s.{name}, {sql(element.term)}) > 0" for name in element.fields)
+    ours = f"s.account_id = {sql(element.account_id)}"
+    return " ".join((sql(element.column), "IN (SELECT s.message_id FROM", source, "AND", ours, "AND (", holds, "))"))
+
+
+@compiles(has_text, "postgresql")
+def _postgres_has_text(element: has_text, compiler: SQLCompiler, **kw: Any) -> str:
+    def sql(part: ColumnElement[Any]) -> str:
+        return compiler.process(part, **kw)
+
+    holds = " OR ".join(f"s.{name} LIKE {sql(element.pattern)}" for name in element.fields)
+    ours = f"s.account_id = {sql(element.account_id)}"
+    source = "search_text AS s"
+    return " ".join((sql(element.column), "IN (SELECT s.message_id FROM", source, "WHERE", ours, "AND (", holds, "))"))

@@ -1,0 +1,73 @@
+"""What a Delta says of texts: taken into the full-text index, or left out of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from sqlalchemy import BindParameter, bindparam, func, insert, select, update
+
+from app.db.session import Statement, is_one_of, json_list
+from app.db.tables import MESSAGE, SEARCH_TEXT
+from app.mail.delta import Texted
+from app.mail.searchable import TextState
+from app.mail.types import MailboxId
+from app.mailstore.changes.ledger import Ledger
+from app.mailstore.search import search_range
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_WAITING: Statement = select(MESSAGE.c.uid, MESSAGE.c.id, MESSAGE.c.received_at_ms).where(
+    MESSAGE.c.account_id == _ACCOUNT,
+    MESSAGE.c.mailbox_id == bindparam("mailbox_id"),
+    is_one_of(MESSAGE.c.uid, bindparam("uids")),
+    MESSAGE.c.text_state != int(TextState.INDEXED),
+)
+_SET_STATE: Statement = (
+    update(MESSAGE)
+    .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
+    .values(text_state=bindparam("text_state"))
+)
+_LAST_ID: Statement = select(func.max(SEARCH_TEXT.c.id)).where(
+    SEARCH_TEXT.c.id >= bindparam("first"), SEARCH_TEXT.c.id <= bindparam("last")
+)
+_ADD_TEXT: Statement = insert(SEARCH_TEXT)
+
+
+class TextChanges:
+    """Applies facts about texts, to messages whose text is not there yet."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def text(self, texted: Sequence[Texted]) -> None:
+        by_mailbox: dict[MailboxId, dict[int, Texted]] = {}
+        for one in texted:
+            by_mailbox.setdefault(one.location.mailbox_id, {})[one.location.uid] = one
+        for mailbox_id, facts in by_mailbox.items():
+            rows = await self._ledger.tx.rows(
+                _WAITING, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(list(facts))
+            )
+            for uid, message_id, received_at_ms in rows:
+                await self._take(message_id, received_at_ms, facts[uid])
+
+    async def _take(self, message_id: str, received_at_ms: int, one: Texted) -> None:
+        account_id, text = self._ledger.account_id, one.text
+        if text is not None:
+            await self._ledger.tx.execute(
+                _ADD_TEXT,
+                id=await self._next_id(),
+                account_id=account_id,
+                message_id=message_id,
+                received_at_ms=received_at_ms,
+                size_bytes=text.size_bytes,
+                shown=zlib.compress(text.shown.encode("utf-8", "replace"), 1),
+                header=text.header,
+                body=text.body,
+            )
+        state = TextState.LEFT_OUT if text is None else TextState.INDEXED
+        await self._ledger.tx.execute(_SET_STATE, account_id=account_id, key=message_id, text_state=int(state))
+
+    async def _next_id(self) -> int:
+        first, last = search_range(self._ledger.account_id)
+        row = await self._ledger.tx.row(_LAST_ID, first=first, last=last)
+        return first if row is None or row[0] is None else int(row[0]) + 1

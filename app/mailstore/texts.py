@@ -1,0 +1,117 @@
+"""The full-text index: which messages are in it, which have yet to come, and what is kept there of a message."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import BindParameter, ColumnElement, bindparam, func, literal_column, select, update
+from sqlalchemy.types import Boolean
+
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.tables import MESSAGE, SEARCH_TEXT, UNINDEXED
+from app.mail.searchable import TextState, has_field
+from app.mail.types import AccountId, MailboxId, Message, MessageId
+from app.mailstore.index import MESSAGE_COLUMNS
+from app.mailstore.rows import message_of
+
+HEADERS_AT_ONCE = 500
+TRIMMED_AT_ONCE = 50
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_OF_ACCOUNT = MESSAGE.c.account_id == _ACCOUNT
+_IN_INDEX = SEARCH_TEXT.c.account_id == _ACCOUNT
+_IS_UNINDEXED: ColumnElement[bool] = literal_column(UNINDEXED, Boolean)
+"""Said literally, so that SQLite finds the partial index."""
+_IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
+
+_UNINDEXED: Statement = select(MESSAGE.c.mailbox_id, MESSAGE.c.uid).where(_OF_ACCOUNT, _IS_UNINDEXED)
+_COUNT_UNINDEXED: Statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, _IS_UNINDEXED)
+_COUNT_INDEXED: Statement = select(func.count()).select_from(SEARCH_TEXT).where(_IN_INDEX)
+_AWAITED: Statement = (
+    select(*MESSAGE_COLUMNS)
+    .where(_OF_ACCOUNT, _IS_UNINDEXED, _IS_AWAITED)
+    .order_by(MESSAGE.c.received_at_ms.desc())
+    .limit(bindparam("limit"))
+)
+_KEPT_HERE: Statement = (
+    select(MESSAGE.c.account_id)
+    .where(_IS_UNINDEXED, _IS_AWAITED, MESSAGE.c.blob.is_not(None))
+    .distinct()
+    .limit(bindparam("limit"))
+)
+_AWAIT_AGAIN: Statement = (
+    update(MESSAGE)
+    .where(_OF_ACCOUNT, _IS_UNINDEXED, MESSAGE.c.text_state == int(TextState.LEFT_OUT))
+    .values(text_state=int(TextState.AWAITED))
+)
+_SIZE: Statement = select(func.coalesce(func.sum(SEARCH_TEXT.c.size_bytes), 0)).where(_IN_INDEX)
+_HEADERS: Statement = (
+    select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.header)
+    .where(_IN_INDEX, SEARCH_TEXT.c.id > bindparam("above_id"))
+    .order_by(SEARCH_TEXT.c.id)
+    .limit(HEADERS_AT_ONCE)
+)
+_SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
+    _IN_INDEX, is_one_of(SEARCH_TEXT.c.message_id, bindparam("ids"))
+)
+
+
+class TextIndex:
+    """Reads, and the bookkeeping of who fills it. What is taken into it is a fact of a Delta (`Texted`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ---- for searches
+
+    async def unindexed(self, account_id: AccountId) -> dict[MailboxId, list[int]]:
+        """UIDs by mailbox of the messages whose text is not in the index, in no order."""
+        found: dict[MailboxId, list[int]] = {}
+        for mailbox_id, uid in await self._database.rows(_UNINDEXED, is_long=True, account_id=account_id):
+            found.setdefault(MailboxId(mailbox_id), []).append(uid)
+        return found
+
+    async def coverage(self, account_id: AccountId) -> tuple[int, int]:
+        """How many messages are in the index, and how many there are."""
+        (indexed,) = await self._database.rows(_COUNT_INDEXED, is_long=True, account_id=account_id)
+        (others,) = await self._database.rows(_COUNT_UNINDEXED, is_long=True, account_id=account_id)
+        return indexed[0], indexed[0] + others[0]
+
+    async def with_field(self, account_id: AccountId, name: str, folded: str) -> list[MessageId]:
+        """Messages in the index whose header has a field of this name that contains folded text."""
+        found: list[MessageId] = []
+        above_id = -1
+        while rows := await self._database.rows(_HEADERS, is_long=True, account_id=account_id, above_id=above_id):
+            found += [MessageId(row[1]) for row in rows if has_field(row[2], name, folded)]
+            above_id = rows[-1][0]
+        return found
+
+    async def shown(self, account_id: AccountId, ids: Collection[str]) -> dict[MessageId, str]:
+        """What a reader sees of these messages, of those that are in the index."""
+        rows = await self._database.rows(_SHOWN, is_long=True, account_id=account_id, ids=json_list(list(ids)))
+        return {MessageId(id_): zlib.decompress(shown).decode() for id_, shown in rows if shown}
+
+    # ---- for those who fill it
+
+    async def awaited(self, account_id: AccountId, limit: int) -> list[Message]:
+        """The newest messages whose text has yet to come."""
+        rows = await self._database.rows(_AWAITED, is_long=True, account_id=account_id, limit=limit)
+        return [message_of(row) for row in rows]
+
+    async def accounts_to_fill(self, limit: int) -> list[AccountId]:
+        """Accounts with messages whose bytes lie here and whose text has yet to come."""
+        return [AccountId(row[0]) for row in await self._database.rows(_KEPT_HERE, is_long=True, limit=limit)]
+
+    async def await_again(self, account_id: AccountId) -> None:
+        """Let what was left out be considered anew: the limits may be others now."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(_AWAIT_AGAIN, account_id=account_id)
+
+        await self._database.write(work, is_durable=False)
+
+    async def size_bytes(self, account_id: AccountId) -> int:
+        """How much text of an account is in the index."""
+        rows: Sequence[tuple[int]] = await self._database.rows(_SIZE, is_long=True, account_id=account_id)
+        return int(rows[0][0])
