@@ -23,6 +23,7 @@ from app.services.composing import Composer
 from app.services.consumers import Consumers
 from app.services.content import Content
 from app.services.events import Events
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
@@ -30,6 +31,7 @@ from app.services.limits import RateLimits
 from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
+from app.services.oauth_apps import OAuthApps
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -77,6 +79,8 @@ class Services:
     tickets: Tickets
     sessions: Sessions
     accounts: Accounts
+    oauth_apps: OAuthApps
+    grants: Grants
     mailboxes: Mailboxes
     content: Content
     views: Views

@@ -40,9 +40,7 @@ class AccountBackends:
         self._store = store
         self._bus = bus
         self._guard = guard
-        self._tls = ssl.create_default_context()
-        if settings.tls_ca_file is not None:
-            self._tls.load_verify_locations(settings.tls_ca_file)
+        self._tls = tls_context(settings)
         self._hosts = Hosts()
         self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
@@ -116,6 +114,14 @@ class AccountBackends:
                 await self.forget(account_id)
         for submission in self._submissions.values():
             submission.close()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """How we are a client of TLS: with the system's authorities and the install's own."""
+    context = ssl.create_default_context()
+    if settings.tls_ca_file is not None:
+        context.load_verify_locations(settings.tls_ca_file)
+    return context
 
 
 def _smarthost(settings: Settings) -> ServerLogin | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.security.vault import Vault
+from app.services.grants import GrantTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,22 @@ class Servers:
     imap: ServerLogin | None = None
     smtp: ServerLogin | None = None
 
+    @property
+    def logins(self) -> dict[str, ServerLogin]:
+        """By protocol, those that there are."""
+        return {one.name: login for one in fields(self) if isinstance(login := getattr(self, one.name), ServerLogin)}
+
+    @property
+    def grant_id(self) -> str | None:
+        """Of the grant that their tokens come from."""
+        sources = [login.tokens for login in self.logins.values()]
+        return next((one.grant_id for one in sources if isinstance(one, GrantTokens)), None)
+
+    def with_tokens(self, tokens: GrantTokens | None) -> Servers:
+        """The same, but every login without a password takes these tokens."""
+        by_token = {name: replace(one, tokens=tokens) for name, one in self.logins.items() if not one.password}
+        return replace(self, **by_token)
+
 
 NO_SERVERS = Servers()
 
@@ -60,8 +78,8 @@ def account_of(row: Row) -> Account:
     return Account(AccountId(id_), AccountKind(kind), email, name, status, sync, created_at_ms)
 
 
-def servers_of(row: Row, vault: Vault) -> Servers:
-    """The servers of an account with their passwords. Raises MasterKeyError."""
+def servers_of(row: Row, vault: Vault, tokens_of: Callable[[str], GrantTokens]) -> Servers:
+    """The servers of an account with their passwords, or where their tokens come from. Raises MasterKeyError."""
     described: dict[str, dict[str, Any]] = orjson.loads(row[8]) if row[8] else {}
     passwords = orjson.loads(vault.open(bytes(row[9]), row[0])) if row[9] else {}
     logins = {
@@ -71,6 +89,7 @@ def servers_of(row: Row, vault: Vault) -> Servers:
             TransportSecurity(facts["security"]),
             facts["username"],
             passwords.get(protocol, ""),
+            tokens_of(facts["grant"]) if "grant" in facts else None,
         )
         for protocol, facts in described.items()
     }
@@ -79,13 +98,15 @@ def servers_of(row: Row, vault: Vault) -> Servers:
 
 def sealed_servers(servers: Servers, account_id: AccountId, vault: Vault) -> dict[str, Any]:
     """The columns `servers` and `secrets`."""
-    logins = {name: login for name, login in (("imap", servers.imap), ("smtp", servers.smtp)) if login is not None}
-    described = {
-        name: {"host": login.host, "port": login.port, "security": login.security.value, "username": login.username}
-        for name, login in logins.items()
-    }
+    logins = servers.logins
+    described = {name: _described(login) for name, login in logins.items()}
     passwords = orjson.dumps({name: login.password for name, login in logins.items()})
     return {"servers": orjson.dumps(described).decode(), "secrets": vault.seal(passwords, account_id)}
+
+
+def _described(login: ServerLogin) -> dict[str, Any]:
+    facts = {"host": login.host, "port": login.port, "security": login.security.value, "username": login.username}
+    return facts | ({"grant": login.tokens.grant_id} if isinstance(login.tokens, GrantTokens) else {})
 
 
 def new_values(

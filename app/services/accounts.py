@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.cluster.bus import ACCOUNTS, Bus
-from app.db import directory
+from app.db import directory, oauth
 from app.db.session import Database, Transaction
 from app.errors import (
     AccountNotFound,
@@ -37,6 +37,7 @@ from app.services.account_rows import (
     servers_of,
 )
 from app.services.callers import Caller
+from app.services.grants import Consent, Grants, GrantTokens
 from app.services.idempotency import Answer, Attempt
 from app.services.logins import Logins
 
@@ -49,22 +50,27 @@ _CACHE_LIMIT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to add: `servers` for a remote one, `password` for an embedded one."""
+    """An account to add: `servers` for a remote one, `password` for an embedded one.
+
+    Servers without a password are logged in to by tokens of `consent`.
+    """
 
     kind: AccountKind
     email: str
     name: str = ""
     servers: Servers = NO_SERVERS
     password: str | None = None
+    consent: Consent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AccountChanges:
-    """What to change; None leaves it."""
+    """What to change; None leaves it. A new `consent` comes with the servers that are to use it."""
 
     name: str | None = None
     servers: Servers | None = None
     password: str | None = None
+    consent: Consent | None = None
 
 
 class Accounts:
@@ -80,6 +86,7 @@ class Accounts:
         bus: Bus,
         guard: NetGuard,
         domains: tuple[str, ...],
+        grants: Grants,
     ) -> None:
         """`domains`: whose mail lives here; an embedded account is in one of them."""
         self._database = database
@@ -90,6 +97,7 @@ class Accounts:
         self._bus = bus
         self._guard = guard
         self._domains = frozenset(domain.lower() for domain in domains)
+        self._grants = grants
         self._seen: dict[str, float] = {}
 
     # ---- reading
@@ -136,7 +144,7 @@ class Accounts:
         row = await directory.get(self._database, account_id)
         if row is None:
             raise AccountNotFound
-        return AccountKind(row[1]), servers_of(row, self._vault)
+        return AccountKind(row[1]), servers_of(row, self._vault, self._grants.tokens_of)
 
     async def capabilities(self, account_id: AccountId) -> list[str]:
         """What its mail server confirmed. Raises MailServerError."""
@@ -162,25 +170,32 @@ class Accounts:
         if by is not None and by.account_ids is not None:
             raise NotPermitted("A key that is limited to accounts cannot add one")
         email = validate_address(new.email, "/email")
-        values = await self._values(new, email, is_verified=is_verified)
-        account_id = AccountId(values["id"])
+        async with self._grants.trial(new.consent) as tokens:
+            complete = replace(new, servers=new.servers.with_tokens(tokens))
+            values = await self._values(complete, email, is_verified=is_verified)
 
-        async def work(transaction: Transaction) -> Account:
-            if not await directory.add(transaction, values):
-                raise AlreadyExists(f"There is an account {email} already")
-            if new.kind is AccountKind.EMBEDDED:
-                await self._store.mailboxes.create_first(account_id, within=transaction)
-            row = await directory.get(transaction, account_id)
-            assert row is not None
-            account = account_of(row)
-            if attempt is not None and answer is not None:
-                await attempt.record(transaction, answer(account))
-            return account
+            async def work(transaction: Transaction) -> Account:
+                account = await self._insert(transaction, values, tokens)
+                if attempt is not None and answer is not None:
+                    await attempt.record(transaction, answer(account))
+                return account
 
-        account = await self._database.write(work)
+            account = await self._database.write(work)
         self._bus.poke(ACCOUNTS)
-        self._bus.poke(account_id)
+        self._bus.poke(account.id)
         return account
+
+    async def _insert(self, transaction: Transaction, values: dict[str, Any], tokens: GrantTokens | None) -> Account:
+        account_id = AccountId(values["id"])
+        if not await directory.add(transaction, values):
+            raise AlreadyExists(f"There is an account {values['email']} already")
+        if values["kind"] == AccountKind.EMBEDDED.value:
+            await self._store.mailboxes.create_first(account_id, within=transaction)
+        if tokens is not None:
+            await oauth.bind_grant(transaction, tokens.grant_id, account_id)
+        row = await directory.get(transaction, account_id)
+        assert row is not None
+        return account_of(row)
 
     async def _values(self, new: NewAccount, email: str, *, is_verified: bool) -> dict[str, Any]:
         account_id = AccountId(new_id("acc"))
@@ -228,15 +243,18 @@ class Accounts:
         if changes.password is not None and kind is not AccountKind.EMBEDDED:
             raise InvalidRequest.at("/password", "The passwords of this account are in imap and smtp")
         values: dict[str, Any] = {} if changes.name is None else {"name": changes.name}
-        if changes.servers is not None:
-            await self._check_servers(changes.servers, is_verified=is_verified)
-            values |= sealed_servers(changes.servers, account_id, self._vault)
-            values["status"] = "ready" if is_verified else "connecting"
         if changes.password is not None:
             values["password_hash"] = await self._logins.hash(changes.password)
-        await self._change(account_id, values)
-        if changes.servers is not None:
-            await self._restart(account_id)
+        if changes.servers is None:
+            await self._change(account_id, values)
+            return await self.get(account_id)
+        async with self._grants.trial(changes.consent) as tokens:
+            servers = changes.servers.with_tokens(tokens) if tokens is not None else changes.servers
+            await self._check_servers(servers, is_verified=is_verified)
+            values |= sealed_servers(servers, account_id, self._vault)
+            values["status"] = "ready" if is_verified else "connecting"
+            await self._change(account_id, values, servers)
+        await self._restart(account_id)
         return await self.get(account_id)
 
     async def verify(self, account_id: AccountId) -> Account:
@@ -262,6 +280,7 @@ class Accounts:
         """Remove an account with its tokens at once, then all that is kept of its mail. AccountNotFound."""
 
         async def work(transaction: Transaction) -> bool:
+            await oauth.remove_grants_of(transaction, account_id)
             return await directory.remove(transaction, account_id)
 
         was_there = await self._database.write(work)
@@ -282,9 +301,15 @@ class Accounts:
             count += 1
         return count
 
-    async def _change(self, account_id: AccountId, values: dict[str, Any]) -> None:
+    async def _change(self, account_id: AccountId, values: dict[str, Any], servers: Servers | None = None) -> None:
+        """With `servers` the account keeps the grant that they use, and no other."""
+
         async def work(transaction: Transaction) -> None:
             await directory.change(transaction, account_id, values)
+            if servers is not None and servers.grant_id is not None:
+                await oauth.bind_grant(transaction, servers.grant_id, account_id)
+            elif servers is not None:
+                await oauth.remove_grants_of(transaction, account_id)
 
         if values:
             await self._database.write(work)
