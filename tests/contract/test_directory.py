@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
 from app.services.accounts import AccountChanges, Accounts, NewAccount, Servers
+from app.services.authorization import Authorization
 from app.services.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
+from app.services.grants import Grants
 from app.services.idempotency import Answer, Attempt, Idempotency
 from app.services.logins import Logins
+from app.services.oauth_apps import OAuthApps
 from app.services.sessions import Sessions
 from app.services.tickets import Tickets
 from app.services.tokens import TokenNotFound, TokenOrder, Tokens
@@ -42,8 +46,10 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 def _accounts(stores: Stores) -> Accounts:
     logins = Logins(stores.database, FAST_HASHER)
-    backends = FakeBackends(stores)
-    return Accounts(stores.database, stores.store, backends, logins, VAULT, stores.bus, NetGuard(), DOMAINS)
+    backends, guard = FakeBackends(stores), NetGuard()
+    apps = OAuthApps(stores.database, VAULT, guard)
+    grants = Grants(stores.database, VAULT, apps, Authorization(guard, ssl.create_default_context()))
+    return Accounts(stores.database, stores.store, backends, logins, VAULT, stores.bus, guard, DOMAINS, grants)
 
 
 async def test_a_token_is_made_found_listed_and_revoked(stores: Stores) -> None:
