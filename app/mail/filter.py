@@ -131,6 +131,17 @@ def texts_in(tree: Filter) -> Iterator[Text]:
             pass
 
 
+def names_mailbox(tree: Filter) -> bool:
+    """Whether a mailbox is among the conditions."""
+    match tree:
+        case All(of) | Any(of):
+            return any(map(names_mailbox, of))
+        case Not(of):
+            return names_mailbox(of)
+        case _:
+            return isinstance(tree, InMailbox)
+
+
 def with_answers(tree: Filter, answers: dict[Text, Filter]) -> Filter:
     """The tree with each Text replaced by its answer."""
     match tree:

@@ -6,15 +6,27 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, or_, select, union, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
 
 from app import faults
 from app.cluster.bus import Bus
 from app.db.session import Database, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, SUBMISSION
+from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, PLACEMENT, SUBMISSION
 from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
 from app.mail.delta import Delta, Known, Location
-from app.mail.filter import Filter
+from app.mail.filter import Filter, names_mailbox
 from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId
 from app.mailstore.changes import Applied, write_delta
 from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
@@ -49,13 +61,28 @@ _MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == 
 MESSAGE_COLUMNS = (
     MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.mailbox_id, MESSAGE.c.uid, MESSAGE.c.modseq, MESSAGE.c.version,
     MESSAGE.c.flags, MESSAGE.c.received_at_ms, MESSAGE.c.size_bytes, MESSAGE.c.thread_id, MESSAGE.c.message_id_header,
-    MESSAGE.c.preview, MESSAGE.c.blob, MESSAGE.c.summary,
+    MESSAGE.c.preview, MESSAGE.c.blob, MESSAGE.c.summary, MESSAGE.c.further,
 )  # fmt: skip
+_PLACED_MESSAGE = (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id)
+_PLACED_HERE = (PLACEMENT.c.account_id == _ACCOUNT_ID, PLACEMENT.c.mailbox_id == bindparam("mailbox_id"))
+_AT_PLACE = {"mailbox_id": PLACEMENT.c.mailbox_id, "uid": PLACEMENT.c.uid, "modseq": PLACEMENT.c.modseq}
+
+
+def _here(*columns: Column[Any], **where: str) -> Statement:
+    """What is in a mailbox, by a first place or a further one. `where` names lists that columns must be in."""
+    first = [is_one_of(MESSAGE.c[name], bindparam(values)) for name, values in where.items()]
+    further = [is_one_of(PLACEMENT.c[name], bindparam(values)) for name, values in where.items()]
+    return union_all(
+        select(*columns).where(_OF_ACCOUNT, _IN_MAILBOX, *first),
+        select(*(_AT_PLACE.get(str(one.name), one) for one in columns))
+        .join_from(PLACEMENT, MESSAGE, _PLACED_MESSAGE)
+        .where(*_PLACED_HERE, *further),
+    )
+
+
 _BY_IDS: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")))
 _BY_ID: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id"))
-_BY_UIDS: Statement = select(*MESSAGE_COLUMNS).where(
-    _OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids"))
-)
+_BY_UIDS = _here(*MESSAGE_COLUMNS, uid="uids")
 _BY_HEADER: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
 _BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
@@ -63,7 +90,7 @@ _BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
     DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
 )
-_IDS_AT: Statement = select(MESSAGE.c.id).where(_OF_ACCOUNT, _IN_MAILBOX, is_one_of(MESSAGE.c.uid, bindparam("uids")))
+_IDS_AT = _here(MESSAGE.c.id, uid="uids")
 _OF_THREADS: Statement = (
     select(MESSAGE.c.thread_id, MESSAGE.c.id, MESSAGE.c.mailbox_id)
     .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
@@ -78,11 +105,12 @@ _STANDING: Statement = (
         MAILBOX.c.uid_validity,
         MAILBOX.c.is_complete,
         MAILBOX.c.total,
+        ACCOUNT.c.has_placements,
     )
     .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
     .where(ACCOUNT.c.id == _ACCOUNT_ID)
 )
-_KNOWN: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq).where(_OF_ACCOUNT, _IN_MAILBOX)
+_KNOWN = _here(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq)
 _WITHOUT_PREVIEW: Statement = (
     select(*MESSAGE_COLUMNS)
     .where(_OF_ACCOUNT, _IN_MAILBOX, MESSAGE.c.preview.is_(None))
@@ -99,6 +127,23 @@ _NEWEST_FIRST = (MESSAGE.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.
 _FIRST_PAGE: Statement = (
     select(*_LISTED).where(_OF_ACCOUNT, _IN_MAILBOX).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
 )
+_FIRST_PLACED: Statement = (
+    select(*_LISTED)
+    .join_from(PLACEMENT, MESSAGE, _PLACED_MESSAGE)
+    .where(*_PLACED_HERE)
+    .order_by(PLACEMENT.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_HAS_PLACEMENTS: Statement = select(ACCOUNT.c.has_placements).where(ACCOUNT.c.id == _ACCOUNT_ID)
+_PLACES: Statement = union_all(
+    select(MESSAGE.c.mailbox_id, MESSAGE.c.uid, MESSAGE.c.modseq).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id")),
+    select(PLACEMENT.c.mailbox_id, PLACEMENT.c.uid, PLACEMENT.c.modseq).where(
+        PLACEMENT.c.account_id == _ACCOUNT_ID, PLACEMENT.c.message_id == bindparam("id")
+    ),
+)
+_KNOWN_ORIGINS: Statement = select(MESSAGE.c.origin_id).where(
+    _OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +159,7 @@ class Anchor:
 class Standing:
     """How far an account's index is, read in one query before a list.
 
-    `seq` is the number of its last event. The last three are of one mailbox; None where it does not exist.
+    `seq` is the number of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
     """
 
     seq: int
@@ -124,6 +169,8 @@ class Standing:
     uid_validity: int | None
     is_complete: bool | None
     total: int | None
+    has_placements: bool | None = None
+    """Whether messages of the account have been in several mailboxes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +332,19 @@ class Index:
             raise MessageNotFound
         return found[0]
 
+    async def places(self, message: Message) -> list[tuple[Location, int]]:
+        """Where a message is, its first place first, each with the MODSEQ known of it there."""
+        if not message.further:
+            return [(Location(message.mailbox_id, message.uid), message.modseq)]
+        rows = await self._database.rows(_PLACES, account_id=message.account_id, id=message.id)
+        return [(Location(MailboxId(row[0]), row[1]), row[2]) for row in rows]
+
+    async def known_origins(self, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
+        """Those of the origin's ids that messages here have."""
+        values = json_list(list(origin_ids))
+        rows = await self._database.rows(_KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
+        return {row[0] for row in rows}
+
     async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
         """Ids of a mailbox's messages by UID, in no order."""
         values = json_list(list(uids))
@@ -327,9 +387,18 @@ class Index:
         )
         return [message_of(row) for row in rows]
 
-    async def first_page(self, account_id: AccountId, mailbox_id: str, limit: int) -> list[Listed]:
-        """The newest messages of a mailbox: what a list asks for most, in one prepared query."""
+    async def first_page(
+        self, account_id: AccountId, mailbox_id: str, limit: int, *, has_placements: bool | None = False
+    ) -> list[Listed]:
+        """The newest messages of a mailbox: what a list asks for most, in one prepared query.
+
+        `has_placements` (see Standing): in two, as messages may have it for a further place.
+        """
         rows = await self._database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+        if has_placements:
+            placed = await self._database.rows(_FIRST_PLACED, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+            by_id = {row[2]: row for row in (*rows, *placed)}
+            rows = sorted(by_id.values(), key=lambda row: row[:3], reverse=True)[:limit]
         return [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
 
     async def search(
@@ -346,10 +415,11 @@ class Index:
 
         Ties go by highest UID, then id. The tree holds no Text leaf any more.
         """
+        condition = await self._condition(account_id, tree)
         column = _SORT_COLUMNS[sort.key]
         is_descending = sort.is_descending == (before is None)
         order = [one.desc() if is_descending else one.asc() for one in (column, MESSAGE.c.uid, MESSAGE.c.id)]
-        statement = select(column, *_LISTED[1:]).where(_OF_ACCOUNT, condition_of(tree)).order_by(*order).limit(limit)
+        statement = select(column, *_LISTED[1:]).where(_OF_ACCOUNT, condition).order_by(*order).limit(limit)
         anchor = before or after
         if anchor is not None:
             statement = statement.where(_beyond(column, anchor, is_descending=is_descending))
@@ -359,15 +429,21 @@ class Index:
 
     async def count(self, account_id: AccountId, tree: Filter) -> int:
         """How many match."""
-        statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, condition_of(tree))
+        condition = await self._condition(account_id, tree)
+        statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, condition)
         row = await self._database.rows(statement, is_long=True, account_id=account_id)
         return int(row[0][0])
 
     async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
         """Ids of what matches, newest first."""
-        statement = select(MESSAGE.c.id).where(_OF_ACCOUNT, condition_of(tree)).order_by(*_NEWEST_FIRST).limit(limit)
+        condition = await self._condition(account_id, tree)
+        statement = select(MESSAGE.c.id).where(_OF_ACCOUNT, condition).order_by(*_NEWEST_FIRST).limit(limit)
         rows = await self._database.rows(statement, is_long=True, account_id=account_id)
         return [MessageId(row[0]) for row in rows]
+
+    async def _condition(self, account_id: AccountId, tree: Filter) -> ColumnElement[bool]:
+        row = await self._database.row(_HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
+        return condition_of(tree, has_placements=row is not None and bool(row[0]))
 
     async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
         """Those of the blobs that a message or a submission still needs."""
@@ -387,8 +463,12 @@ def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) 
 
 
 def _is_short(delta: Delta) -> bool:
-    """Whether it changes a few rows: a mailbox that ends or begins anew takes any number of messages along."""
-    return delta.facts <= SHORT_FACTS and not (delta.mailboxes_reset or delta.mailboxes_deleted)
+    """Whether it changes a few rows: a mailbox that ends or begins anew takes any number of messages along.
+
+    A text that comes or goes is long by itself: each of its trigrams is a change.
+    """
+    are_long = delta.mailboxes_reset or delta.mailboxes_deleted or delta.texted or delta.removed
+    return delta.facts <= SHORT_FACTS and not are_long
 
 
 async def _check_fence(transaction: Transaction, account_id: AccountId, fence: int | None) -> None:

@@ -276,7 +276,7 @@ def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None
 
 def message_of(row: tuple[Any, ...]) -> Message:
     (account_id, id_, mailbox_id, uid, modseq, version, flags, received_at_ms, size, thread_id, header, preview, blob,
-     summary) = row  # fmt: skip
+     summary, further) = row  # fmt: skip
     return Message(
         MessageId(id_),
         AccountId(account_id),
@@ -292,6 +292,7 @@ def message_of(row: tuple[Any, ...]) -> Message:
         preview,
         blob,
         summary,
+        further,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import zlib
 
-from sqlalchemy import ColumnElement, and_, false, literal, not_, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, literal, not_, or_, true
 
 from app.db.session import is_one_of, json_list
-from app.db.tables import MESSAGE
+from app.db.tables import MESSAGE, PLACEMENT
 from app.db.text_search import has_text
 from app.mail import filter as f
 from app.mail.searchable import fold
@@ -21,15 +21,20 @@ _FOLDED = {
 }
 
 
-def condition_of(tree: f.Filter) -> ColumnElement[bool]:
-    """The condition of a tree without Text leaves (those are answered beforehand, see `filter.with_answers`)."""
+def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnElement[bool]:
+    """The condition of a tree without Text leaves (those are answered beforehand, see `filter.with_answers`).
+
+    `has_placements`: messages of this account may have further places.
+    """
     match tree:
         case f.All(of):
-            return and_(true(), *(condition_of(one) for one in of))
+            return and_(true(), *(condition_of(one, has_placements=has_placements) for one in of))
         case f.Any(of):
-            return or_(false(), *(condition_of(one) for one in of))
+            return or_(false(), *(condition_of(one, has_placements=has_placements) for one in of))
         case f.Not(of):
-            return not_(condition_of(of))
+            return not_(condition_of(of, has_placements=has_placements))
+        case f.InMailbox(mailbox_id) if has_placements:
+            return or_(MESSAGE.c.mailbox_id == mailbox_id, and_(MESSAGE.c.further > 0, _is_placed_in(mailbox_id)))
         case _:
             return _leaf(tree)
 
@@ -79,3 +84,11 @@ def search_range(account_id: str) -> tuple[int, int]:
     """The first and last number that an account's rows in `search_text` may have; two accounts may share them."""
     first = (zlib.crc32(account_id.encode()) >> 1) << 32
     return first, first + (1 << 32) - 1
+
+
+def _is_placed_in(mailbox_id: str) -> ColumnElement[bool]:
+    return exists().where(
+        PLACEMENT.c.account_id == MESSAGE.c.account_id,
+        PLACEMENT.c.message_id == MESSAGE.c.id,
+        PLACEMENT.c.mailbox_id == mailbox_id,
+    )

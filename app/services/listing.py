@@ -102,7 +102,12 @@ class Listing:
         order, place = prepared.order, prepared.place
         tree = order.tree
         if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
-            found = await self._index.first_page(prepared.account_id, tree.mailbox_id, order.limit + 1)
+            found = await self._index.first_page(
+                prepared.account_id,
+                tree.mailbox_id,
+                order.limit + 1,
+                has_placements=prepared.standing.has_placements,
+            )
         else:
             tree = await self._texts.answered(prepared.account_id, prepared.caller, limited_to(tree, prepared.caller))
             before, after = (place.anchor, None) if place.is_before else (None, place.anchor)
