@@ -57,6 +57,18 @@ class Settings(BaseSettings):
     net_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="Networks (CIDR, separated by commas) that remote accounts may reach besides public ones."
     )
+    autoconfig_ispdb_url: str = Field(
+        "https://autoconfig.thunderbird.net/v1.1/",
+        description="Mozilla's database of mail servers by domain, which /v1/autoconfig asks; empty: none.",
+    )
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="DNS servers for MX and SRV records (address or address:port, with commas); unset: the system's.",
+    )
+    session_remote: bool = Field(
+        False,
+        description="Whether POST /v1/session signs in with mailboxes of other mail servers, found by their address.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, separated by commas; tokens may allow more."
     )
@@ -66,9 +78,19 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest message that is taken, in bytes.")
     event_retention_days: int = Field(7, ge=1, description="How long events can be resumed, in days.")
     event_retention_count: int = Field(100_000, ge=1000, description="How many events an account keeps at most.")
+    search_text_kb: int = Field(
+        256,
+        ge=0,
+        le=16_384,
+        description="Largest text of a message in the full-text index, in KiB; what is larger is looked for where the "
+        "mail lives. 0: no index.",
+    )
+    search_account_mb: int = Field(
+        512, ge=1, description="Text of an account in the full-text index, in MiB: the newest that fit."
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
-    @field_validator("domains", "cors_origins", mode="before")
+    @field_validator("domains", "cors_origins", "dns_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -17,6 +17,7 @@ from fastapi.requests import HTTPConnection
 from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.types import AccountId
 from app.services.accounts import Accounts
+from app.services.autoconfig import Autoconfig
 from app.services.bulk import Bulk
 from app.services.callers import Caller, Scope
 from app.services.composing import Composer
@@ -79,6 +80,7 @@ class Services:
     tickets: Tickets
     sessions: Sessions
     accounts: Accounts
+    autoconfig: Autoconfig
     oauth_apps: OAuthApps
     grants: Grants
     mailboxes: Mailboxes

@@ -20,6 +20,7 @@ from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.runtime.backends import AccountBackends, tls_context
+from app.runtime.discovery import autoconfig_on
 from app.runtime.mail_servers import MailServers
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -166,6 +167,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants),
         oauth_apps=oauth_apps,
         grants=grants,
+        autoconfig=autoconfig_on(settings, guard),
         mailboxes=Mailboxes(index, backends),
         content=content,
         views=Views(index, content),

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from app.api.routes import (
     accounts,
+    autoconfig,
     bulk,
     content,
     docs,
@@ -34,6 +35,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     session.router,
     accounts.router,
+    autoconfig.router,
     imports.router,
     events.router,
     tickets.router,

@@ -1,0 +1,59 @@
+"""The mail servers of an address as callers see them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from app.api.schemas.base import AnswerModel
+from app.mail.types import TransportSecurity
+from app.services.autoconfig import Found
+from app.wire.autoconfig.offers import Auth, Offer, Protocol
+
+
+class OfferedServer(AnswerModel):
+    """A mail server. `username` is what to log in with; null where it is not known."""
+
+    host: str
+    port: int
+    security: TransportSecurity
+    username: str | None
+    auth: list[Auth]
+
+    @classmethod
+    def of(cls, offer: Offer) -> OfferedServer:
+        return cls(
+            host=offer.host,
+            port=offer.port,
+            security=offer.security,
+            username=offer.username,
+            auth=list(offer.auth),
+        )
+
+
+class Autoconfig(AnswerModel):
+    """How the mail of an address is read and sent. Lists are best first, and empty where nothing was found."""
+
+    email: str
+    domain: str
+    provider: str | None = Field(description="google, microsoft, yahoo, icloud, fastmail …; null for others")
+    source: str | None = Field(
+        description="builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx or guess; null where none told"
+    )
+    oauth: str | None = Field(description="Whose OAuth tokens the servers take: google, microsoft or yahoo")
+    imap: list[OfferedServer]
+    pop3: list[OfferedServer]
+    smtp: list[OfferedServer]
+
+    @classmethod
+    def of(cls, found: Found) -> Autoconfig:
+        servers = {protocol: [OfferedServer.of(one) for one in found.of(protocol)] for protocol in Protocol}
+        return cls(
+            email=found.email,
+            domain=found.domain,
+            provider=found.provider,
+            source=found.source,
+            oauth=found.oauth,
+            imap=servers[Protocol.IMAP],
+            pop3=servers[Protocol.POP3],
+            smtp=servers[Protocol.SMTP],
+        )

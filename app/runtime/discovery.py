@@ -1,0 +1,18 @@
+"""Puts together what finds the mail servers of an address."""
+
+from __future__ import annotations
+
+from app.runtime.backends import tls_context
+from app.security.netguard import NetGuard
+from app.services.autoconfig import Autoconfig
+from app.services.autoconfig.fetching import Fetcher
+from app.services.autoconfig.guessing import greeting_probe
+from app.services.autoconfig.names import Names
+from app.services.autoconfig.sources import Sources
+from app.settings import Settings
+
+
+def autoconfig_on(settings: Settings, guard: NetGuard) -> Autoconfig:
+    tls = tls_context(settings)
+    sources = Sources(Fetcher(guard, tls), Names(settings.dns_servers), settings.autoconfig_ispdb_url)
+    return Autoconfig(sources, greeting_probe(guard, tls))

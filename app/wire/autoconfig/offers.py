@@ -1,0 +1,92 @@
+"""One server that mail of an address is said to be read or sent by, and what makes one believable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from app.mail.types import TransportSecurity
+
+MAX_OFFERS = 12
+"""Servers of one protocol that one source may name; more say nothing."""
+MAX_HOST_CHARS = 253
+MAX_USERNAME_CHARS = 320
+
+EMAIL, LOCAL_PART, DOMAIN = "%EMAILADDRESS%", "%EMAILLOCALPART%", "%EMAILDOMAIN%"
+"""Placeholders of Mozilla's format; a name in other percent signs asks its user something, and is none of ours."""
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*", re.ASCII)
+_PLACEHOLDER = re.compile("%[A-Z_]+%", re.ASCII)
+
+
+class Protocol(StrEnum):
+    IMAP = "imap"
+    POP3 = "pop3"
+    SMTP = "smtp"
+
+
+class Auth(StrEnum):
+    """What a server takes: a password in any of its forms, or an OAuth access token."""
+
+    PASSWORD = "password"  # noqa: S105 -- the name of a kind of login
+    OAUTH2 = "oauth2"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A server: `host` in lower case, `username` with placeholders until `filled`; None where it isn't told."""
+
+    protocol: Protocol
+    host: str
+    port: int
+    security: TransportSecurity
+    username: str | None = EMAIL
+    auth: tuple[Auth, ...] = (Auth.PASSWORD,)
+
+    def filled(self, email: str) -> Offer | None:
+        """The same for one address. None where a placeholder is left, or what results is no host or user name."""
+        host = _filled(self.host, email).lower()
+        username = None if self.username is None else _filled(self.username, email)
+        if not _HOST.fullmatch(host) or (username is not None and not _is_username(username)):
+            return None
+        return replace(self, host=host, username=username)
+
+
+def offer(
+    protocol: str,
+    host: str | None,
+    port: str | None,
+    security: TransportSecurity | None,
+    username: str | None = EMAIL,
+    auth: tuple[Auth, ...] = (Auth.PASSWORD,),
+) -> Offer | None:
+    """An offer of these texts; None where one of them is missing or cannot be."""
+    host = (host or "").strip().rstrip(".").lower()
+    port = (port or "").strip()
+    if security is None or protocol not in tuple(Protocol) or not 1 <= len(host) <= MAX_HOST_CHARS:
+        return None
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        return None
+    return Offer(Protocol(protocol), host, int(port), security, username, auth)
+
+
+def filled(offers: Iterable[Offer], email: str) -> tuple[Offer, ...]:
+    """Those that serve this address, encrypted ones first, each once, at most MAX_OFFERS of a protocol."""
+    found = list(dict.fromkeys(one for one in (offer.filled(email) for offer in offers) if one is not None))
+    found.sort(key=lambda one: one.security is TransportSecurity.NONE)
+    kept: list[Offer] = []
+    for protocol in Protocol:
+        kept += [one for one in found if one.protocol is protocol][:MAX_OFFERS]
+    return tuple(kept)
+
+
+def _filled(text: str, email: str) -> str:
+    local_part, _, domain = email.rpartition("@")
+    values = {EMAIL: email, LOCAL_PART: local_part, DOMAIN: domain}
+    return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), text)
+
+
+def _is_username(text: str) -> bool:
+    return 0 < len(text) <= MAX_USERNAME_CHARS and text.isprintable() and not _PLACEHOLDER.search(text)
