@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, func, literal_column, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.types import Boolean
 
-from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MESSAGE, SEARCH_TEXT, UNINDEXED
 from app.mail.searchable import TextState, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
@@ -51,6 +51,18 @@ _HEADERS: Statement = (
     .where(_IN_INDEX, SEARCH_TEXT.c.id > bindparam("above_id"))
     .order_by(SEARCH_TEXT.c.id)
     .limit(HEADERS_AT_ONCE)
+)
+_OLDEST: Statement = (
+    select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.received_at_ms, SEARCH_TEXT.c.size_bytes)
+    .where(_IN_INDEX)
+    .order_by(SEARCH_TEXT.c.received_at_ms)
+    .limit(bindparam("limit"))
+)
+_REMOVE: Statement = delete(SEARCH_TEXT).where(is_one_of(SEARCH_TEXT.c.id, bindparam("ids")))
+_LEAVE_OUT: Statement = (
+    update(MESSAGE)
+    .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("message_ids")))
+    .values(text_state=int(TextState.LEFT_OUT))
 )
 _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
     _IN_INDEX, is_one_of(SEARCH_TEXT.c.message_id, bindparam("ids"))
@@ -115,3 +127,36 @@ class TextIndex:
         """How much text of an account is in the index."""
         rows: Sequence[tuple[int]] = await self._database.rows(_SIZE, is_long=True, account_id=account_id)
         return int(rows[0][0])
+
+    async def oldest_ms(self, account_id: AccountId) -> int | None:
+        """When the oldest message in the index was received; None when there is none."""
+        row = await self._database.row(_OLDEST, account_id=account_id, limit=1)
+        return None if row is None else int(row[2])
+
+    async def trim(self, account_id: AccountId, excess_bytes: int) -> int:
+        """Leave out the oldest until so much less is in the index, a few a transaction; how much less there is."""
+        freed = 0
+        while freed < excess_bytes:
+
+            async def work(transaction: Transaction, still: int = excess_bytes - freed) -> int:
+                rows = await transaction.rows(_OLDEST, account_id=account_id, limit=TRIMMED_AT_ONCE)
+                chosen = list(_first_of(rows, still))
+                await transaction.execute(_REMOVE, ids=json_list([row[0] for row in chosen]))
+                ids = json_list([row[1] for row in chosen])
+                await transaction.execute(_LEAVE_OUT, account_id=account_id, message_ids=ids)
+                return sum(row[3] for row in chosen)
+
+            less = await self._database.write(work, is_durable=False)
+            if not less:
+                break
+            freed += less
+        return freed
+
+
+def _first_of(rows: Sequence[Row], size_bytes: int) -> Iterator[Row]:
+    """As many rows as it takes to reach a size."""
+    for row in rows:
+        if size_bytes <= 0:
+            return
+        yield row
+        size_bytes -= row[3]

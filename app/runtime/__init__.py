@@ -59,6 +59,7 @@ from app.telemetry import get_logger
 from app.workers.delivery import Delivery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
+from app.workers.texts import TextFiller, TextLimits, TextReader
 
 log = get_logger(__name__)
 
@@ -202,11 +203,14 @@ async def _start_workers(
         hostname=stores.settings.hostname,
         is_alone=is_alone,
     )
+    text_index = TextIndex(stores.database)
+    texts = TextReader(text_index, TextLimits.of(stores.settings))
     supervisor = Supervisor(
-        stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone)
+        stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone), texts
     )
+    filler = TextFiller(stores.index, text_index, backends, texts)
     retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
-    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run(), retention.run())]
+    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run(), filler.run(), retention.run())]
 
     async def stop() -> None:
         for task in tasks:

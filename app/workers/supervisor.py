@@ -16,6 +16,7 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.telemetry import get_logger
 from app.workers.sync.account import AccountSync, Gates
+from app.workers.texts import TextReader
 
 log = get_logger(__name__)
 
@@ -37,12 +38,21 @@ class _Running:
 class Supervisor:
     """See above; `run` it."""
 
-    def __init__(self, database: Database, index: Index, backends: Backends, bus: Bus, leases: Leases) -> None:
+    def __init__(
+        self,
+        database: Database,
+        index: Index,
+        backends: Backends,
+        bus: Bus,
+        leases: Leases,
+        texts: TextReader | None = None,
+    ) -> None:
         self._database = database
         self._index = index
         self._backends = backends
         self._bus = bus
         self._leases = leases
+        self._texts = texts
         self._gates = Gates()
         self._running: dict[AccountId, _Running] = {}
 
@@ -116,7 +126,7 @@ class Supervisor:
         """One account's trouble is its own: even a fault of ours in it ends no other."""
         while True:
             try:
-                await AccountSync(id_, self._index, backend, epoch, self._gates).run()
+                await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
                 return
             except Exception:
                 log.exception("sync_failed", account_id=id_)

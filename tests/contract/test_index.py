@@ -256,7 +256,7 @@ async def test_search_takes_like_patterns_and_quotes_as_plain_text(stores: Store
     async def found(text: str) -> int:
         return await stores.index.count(account, f.Contains("subject", text))
 
-    assert [await found(text) for text in ("%", "_", "'", "\\", '"', "STRASSE", "' OR 1=1 --")] == [1, 1, 1, 1, 1, 1, 0]
+    assert [await found(text) for text in ("%", "_", "'", "\\", '"', "STRAßE", "' OR 1=1 --")] == [1, 1, 1, 1, 1, 1, 0]
 
 
 async def test_flags_are_found_whole_and_without_regard_to_case(stores: Stores) -> None:

@@ -30,6 +30,7 @@ from app.workers.sync.previews import Previews
 from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
+from app.workers.texts import TextReader
 
 log = get_logger(__name__)
 
@@ -59,12 +60,13 @@ class AccountSync:
         epoch: int,
         gates: Gates,
         delays: Callable[[], Iterator[float]] = reconnect_delays,
+        texts: TextReader | None = None,
     ) -> None:
         self._mirror = Mirror(account_id, index, backend, epoch)
         self._state = AccountState(account_id, index, epoch)
         self._gates = gates
         self._delays = delays
-        self._previews = Previews(self._mirror)
+        self._previews = Previews(self._mirror, texts)
         self._reports = ReportReader(self._mirror)
         self._refresher = Refresher(self._mirror, self._want)
         self._has_work = asyncio.Event()
@@ -137,6 +139,7 @@ class AccountSync:
             if not self._is_live:
                 await self._state.live(watch.mode)
                 self._is_live = True
+                self._previews.want_whole()
                 self._previews.want_of(one.id for one in first_sync_order(await self._mirror.mailboxes()))
             try:
                 async with asyncio.timeout(CHECK_SECONDS):

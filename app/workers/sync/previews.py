@@ -10,6 +10,7 @@ from app.mail.delta import Delta, Location, Previewed
 from app.mail.types import MailboxId, Message
 from app.telemetry import get_logger
 from app.workers.sync.mirror import Mirror
+from app.workers.texts import TextReader
 
 log = get_logger(__name__)
 
@@ -20,18 +21,35 @@ NEW_LIMIT = 500
 
 
 class Previews:
-    """Which previews are wanted, and the task that reads them."""
+    """Which previews are wanted, and the task that reads them.
 
-    def __init__(self, mirror: Mirror) -> None:
+    With a `reader` whole messages are read once the first sync is over: for the full-text index, and for their
+    previews, which come with it.
+    """
+
+    def __init__(self, mirror: Mirror, reader: TextReader | None = None) -> None:
         self._mirror = mirror
+        self._reader = reader
+        self._is_whole = False
+        self._has_unread = False
         self._mailboxes: dict[MailboxId, None] = {}
         self._new: dict[Location, None] = {}
         self._wanted = asyncio.Event()
 
     def want_of(self, mailbox_ids: Iterable[MailboxId]) -> None:
         """Read all that are missing in these mailboxes."""
-        self._mailboxes |= dict.fromkeys(mailbox_ids)
+        if self._is_whole:
+            self._has_unread = True
+        else:
+            self._mailboxes |= dict.fromkeys(mailbox_ids)
         self._wanted.set()
+
+    def want_whole(self) -> None:
+        """From now on read whole messages, where there is a reader, and all that have not been."""
+        if self._reader is not None:
+            self._is_whole = self._has_unread = True
+            self._mailboxes.clear()
+            self._wanted.set()
 
     def want(self, new: Sequence[Location]) -> None:
         """Read those of these messages."""
@@ -46,7 +64,7 @@ class Previews:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while self._new or self._mailboxes:
+            while self._new or self._mailboxes or self._has_unread:
                 await self._some()
                 await asyncio.sleep(PAUSE_SECONDS)
 
@@ -59,6 +77,10 @@ class Previews:
             found = await self._mirror.index.locate(self._mirror.account_id, mailbox_id, uids)
             await self._read([one for one in found if one.preview is None])
             return
+        if self._has_unread and self._reader is not None:
+            mirror = self._mirror
+            self._has_unread = await self._reader.read_some(mirror.account_id, mirror.backend, mirror.apply)
+            return
         mailbox_id = next(iter(self._mailboxes))
         found = await self._mirror.index.without_preview(self._mirror.account_id, mailbox_id, AT_ONCE)
         if len(found) < AT_ONCE:
@@ -69,6 +91,9 @@ class Previews:
     async def _read(self, messages: Sequence[Message]) -> bool:
         """Read and write the previews of some messages of one mailbox; False when it cannot be read."""
         if not messages:
+            return True
+        if self._is_whole and self._reader is not None:
+            await self._reader.read(self._mirror.account_id, self._mirror.backend, messages, self._mirror.apply)
             return True
         try:
             found = await self._mirror.backend.previews(messages)

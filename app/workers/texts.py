@@ -1,0 +1,229 @@
+"""Fills the full-text index: reads messages, takes out their text, writes it a little at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from app.errors import GatewayError, MailboxNotFound, ServerProtocolError, ServerRefused
+from app.mail.backend import Backends, MailBackend
+from app.mail.delta import Delta, Location, Previewed, Texted
+from app.mail.searchable import Searchable
+from app.mail.types import AccountId, Message
+from app.mailstore.blobs import BlobMissing
+from app.mailstore.index import Index
+from app.mailstore.texts import TextIndex
+from app.mime.searchable import searchable_in
+from app.mime.text import preview_of
+from app.settings import Settings
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+AT_ONCE = 50
+READ_BYTES = 1024 * 1024
+"""How much of messages is in memory at a time, unless one message is larger."""
+WRITTEN_BYTES = 64 * 1024
+"""Text of one transaction: some 20 ms of writing."""
+LOCAL_BYTES = 16 * 1024 * 1024
+"""How large a message may be that lies here."""
+ACCOUNTS_READ_AT_ONCE = 4
+ACCOUNTS_AT_ONCE = 20
+LOOK_SECONDS = 1.0
+
+Apply = Callable[[Delta], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """A message is left out when it, or its text, is larger than `message_bytes`; 0 empties the index."""
+
+    message_bytes: int
+    account_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> TextLimits:
+        most = settings.search_text_kb * 1024
+        return cls(most, settings.search_account_mb * 1024 * 1024 if most else 0)
+
+
+class TextReader:
+    """Takes messages into the index within the limits: the newest of an account, where there are too many.
+
+    A few accounts are read in the background at a time, and one batch of text is taken apart and written at a time;
+    as long as that took, so long the account rests.
+    """
+
+    def __init__(self, index: TextIndex, limits: TextLimits) -> None:
+        self._index = index
+        self._limits = limits
+        self._sizes: dict[AccountId, int] = {}
+        self._reading = asyncio.Semaphore(ACCOUNTS_READ_AT_ONCE)
+        self._turn = asyncio.Lock()
+
+    async def read_some(self, account_id: AccountId, backend: MailBackend, apply: Apply) -> bool:
+        """Read a batch of what is awaited of an account; False when nothing was.
+
+        Raises what the backend raises when the origin is lost, and what `apply` raises.
+        """
+        async with self._reading:
+            await self._begin(account_id)
+            messages = await self._index.awaited(account_id, AT_ONCE)
+            spent = await self.read(account_id, backend, messages, apply)
+        await asyncio.sleep(spent)
+        return bool(messages)
+
+    async def read(
+        self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message], apply: Apply
+    ) -> float:
+        """Read these messages, and their previews where they lack them; how many seconds of work it was."""
+        await self._begin(account_id)
+        return sum([await self._read(account_id, backend, batch, apply) for batch in _batches(messages)])
+
+    async def _begin(self, account_id: AccountId) -> None:
+        """Once for an account: hold it to the limits as they are now."""
+        if account_id in self._sizes:
+            return
+        size = await self._index.size_bytes(account_id)
+        excess = size - self._limits.account_bytes
+        if excess > 0:
+            size -= await self._index.trim(account_id, excess)
+        elif excess < -self._limits.message_bytes:
+            await self._index.await_again(account_id)
+        self._sizes[account_id] = size
+
+    async def _read(self, account_id: AccountId, backend: MailBackend, batch: Sequence[Message], apply: Apply) -> float:
+        wanted = await self._wanted(account_id, batch)
+        contents = await _contents(backend, wanted)
+        unread = [one for one in batch if one.uid not in contents and one.preview is None and one.blob is None]
+        previews = await _previews(backend, unread)
+        async with self._turn:
+            started = time.monotonic()
+            texts = await asyncio.to_thread(_texts_of, contents)
+            for piece in _pieces(batch, texts, previews, self._limits.message_bytes):
+                await apply(piece)
+                self._sizes[account_id] += sum(one.text.size_bytes for one in piece.texted if one.text is not None)
+            excess = self._sizes[account_id] - self._limits.account_bytes
+            if excess > 0:
+                self._sizes[account_id] -= await self._index.trim(account_id, excess)
+            return time.monotonic() - started
+
+    async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
+        """Those that may be within the limits: when the account is full, what is newer than something it holds."""
+        above_ms = -1
+        if self._sizes[account_id] >= self._limits.account_bytes:
+            self._sizes[account_id] = await self._index.size_bytes(account_id)  # some may have been removed
+        if self._sizes[account_id] >= self._limits.account_bytes:
+            oldest_ms = await self._index.oldest_ms(account_id)
+            if oldest_ms is None:
+                return []
+            above_ms = oldest_ms
+        return [one for one in batch if one.size_bytes <= self._most_bytes(one) and one.received_at_ms > above_ms]
+
+    def _most_bytes(self, message: Message) -> int:
+        """What lies here is read whole for the sake of its text."""
+        if not self._limits.message_bytes:
+            return -1
+        return self._limits.message_bytes if message.blob is None else LOCAL_BYTES
+
+
+class TextFiller:
+    """Reads the text of mail whose bytes lie here; `run` it. Safe to run in several processes."""
+
+    def __init__(self, index: Index, text_index: TextIndex, backends: Backends, reader: TextReader) -> None:
+        self._index = index
+        self._text_index = text_index
+        self._backends = backends
+        self._reader = reader
+
+    async def run(self) -> None:
+        """Look for what is new every second, until cancelled."""
+        while True:
+            try:
+                await self.fill()
+            except Exception:  # what is not read now is read in the next round
+                log.exception("texts_failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def fill(self) -> None:
+        """Read all that is awaited now."""
+        while accounts := await self._text_index.accounts_to_fill(ACCOUNTS_AT_ONCE):
+            for account_id in accounts:
+                await self._fill(account_id)
+
+    async def _fill(self, account_id: AccountId) -> None:
+        async def apply(delta: Delta) -> None:
+            await self._index.apply(account_id, delta)
+
+        try:
+            await self._reader.read_some(account_id, await self._backends.of(account_id), apply)
+        except GatewayError as error:  # the account is gone, say
+            log.info("texts_not_read", account_id=account_id, error=error.code)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Messages of one mailbox each, of up to READ_BYTES together."""
+    for _, group in groupby(messages, key=lambda one: one.mailbox_id):
+        batch: list[Message] = []
+        size = 0
+        for one in group:
+            if batch and size + one.size_bytes > READ_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(one)
+            size += one.size_bytes
+        yield batch
+
+
+async def _contents(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, bytes]:
+    """Bytes by UID. What cannot be read is left away; one message that cannot takes no others along."""
+    try:
+        return await backend.contents(messages)
+    except (ServerRefused, ServerProtocolError, MailboxNotFound, BlobMissing):
+        if len(messages) == 1:
+            return {}
+        found: dict[int, bytes] = {}
+        for one in messages:
+            found.update(await _contents(backend, [one]))
+        return found
+
+
+async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:
+    """Previews of what is left out of the index; one that cannot be had is empty, so that it is not asked for again."""
+    if not messages:
+        return {}
+    try:
+        found = await backend.previews(messages)
+    except (ServerRefused, ServerProtocolError, MailboxNotFound) as error:
+        log.warning("previews_failed", account_id=messages[0].account_id, error=error.code)
+        found = {}
+    return {one.uid: found.get(one.uid, "") for one in messages}
+
+
+def _texts_of(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
+    return {uid: searchable_in(content) for uid, content in contents.items()}
+
+
+def _pieces(
+    batch: Sequence[Message], texts: Mapping[int, Searchable], previews: Mapping[int, str], limit_bytes: int
+) -> Iterator[Delta]:
+    """What to write, WRITTEN_BYTES of text in each."""
+    texted: list[Texted] = []
+    previewed: list[Previewed] = []
+    size = 0
+    for one in batch:
+        place, text = Location(one.mailbox_id, one.uid), texts.get(one.uid)
+        if one.preview is None and (text is not None or one.uid in previews):
+            previewed.append(Previewed(place, preview_of(text.shown) if text is not None else previews[one.uid]))
+        kept = text if text is not None and text.size_bytes <= limit_bytes else None
+        texted.append(Texted(place, kept))
+        size += 0 if kept is None else kept.size_bytes
+        if size >= WRITTEN_BYTES:
+            yield Delta(previewed=tuple(previewed), texted=tuple(texted))
+            texted, previewed, size = [], [], 0
+    if texted:
+        yield Delta(previewed=tuple(previewed), texted=tuple(texted))
