@@ -28,6 +28,7 @@ from app.security.netguard import NetGuard
 from app.services.account_rows import new_values
 from app.workers.supervisor import Supervisor
 from app.workers.sync.account import AccountSync, Gates
+from app.workers.texts import TextReader
 
 from tests.house import House, open_house
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -71,9 +72,11 @@ class Followed:
     account_id: AccountId
     backend: MailBackend
     task: asyncio.Task[None] | None = None
+    texts: TextReader | None = None
+    """Reads whole messages for the full-text index, where a test wants that."""
 
     def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
-        return AccountSync(self.account_id, self.house.index, self.backend, epoch, Gates(), delays)
+        return AccountSync(self.account_id, self.house.index, self.backend, epoch, Gates(), delays, self.texts)
 
     async def lease(self) -> int:
         """A new epoch, as a worker that takes the account has it; nobody watches it yet."""
