@@ -66,7 +66,7 @@ class PostgresDatabase:
         prepared = prepare(statement, "postgresql")
         return cast("Row | None", await self._pool.fetchrow(prepared.text, *prepared.arguments(values)))
 
-    async def write(self, work: Work[T], *, is_durable: bool = True) -> T:
+    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:  # noqa: ARG002 - it never blocks
         async with self._pool.acquire() as connection, connection.transaction():
             if not is_durable:
                 await connection.execute("SET LOCAL synchronous_commit = off")

@@ -139,8 +139,10 @@ class Database(Protocol):
 
     async def row(self, statement: Statement, **values: object) -> Row | None: ...
 
-    async def write(self, work: Work[T], *, is_durable: bool = True) -> T:
+    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:
         """Run `work` in a transaction and commit it.
+
+        `is_short` for what changes a few rows: where it is not durable either, SQLite does it there and then.
 
         `is_durable` False may lose the last moments in a power cut, never consistency: for what can be read again
         from an origin. When `work` raises, nothing of it is kept.

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,7 +18,10 @@ from app.db.session import Row, Statement, Transaction, Work, prepare
 T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 30
+CHECKPOINT_PAGES = 1000
 BATCH_LIMIT = 64
+SHORT_COMMITS = 256
+"""Commits made in the event loop until the writer thread carries the WAL over into the database."""
 QUEUE_LIMIT = 10_000
 CACHE_KIB = 4096
 LONG_CACHE_KIB = 1024
@@ -67,24 +71,28 @@ class _SqliteTransaction:
 class _Job:
     work: Callable[[Transaction], Awaitable[Any]]
     is_durable: bool
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | None = None
+    """Who waits in the event loop; None where nobody does."""
     result: Any = None
     error: BaseException | None = None
 
     def settle(self) -> None:
         """Tell the waiting task, in its own loop; it may be gone."""
-        if self.loop.is_closed():
+        if self.future is None or (loop := self.future.get_loop()).is_closed():
             return
-        self.loop.call_soon_threadsafe(self._set)
+        loop.call_soon_threadsafe(self._set, self.future)
 
-    def _set(self) -> None:
-        if self.future.done():
+    def _set(self, future: asyncio.Future[Any]) -> None:
+        if future.done():
             return
         if self.error is not None:
-            self.future.set_exception(self.error)
+            future.set_exception(self.error)
         else:
-            self.future.set_result(self.result)
+            future.set_result(self.result)
+
+
+async def _nothing(_: Transaction) -> None:
+    """Wakes the writer thread."""
 
 
 def _straight_through(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -104,6 +112,10 @@ class SqliteDatabase:
         self._path = path
         self._reader = _connect(path, is_reader=True)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LIMIT)
+        self._connection = _connect(path, is_reader=False)
+        self._turn = threading.Lock()
+        """Who holds it uses the connection."""
+        self._short_commits = 0
         self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
         self._local = threading.local()
         self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
@@ -121,12 +133,30 @@ class SqliteDatabase:
         cursor.close()  # an open cursor would hold the reader's snapshot
         return first
 
-    async def write(self, work: Work[T], *, is_durable: bool = True) -> T:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put_nowait(_Job(work, is_durable, loop, future))
+    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:
+        if is_short and not is_durable and self._jobs.empty() and self._turn.acquire(blocking=False):
+            try:
+                return self._write_here(work)
+            finally:
+                self._turn.release()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(_Job(work, is_durable, future))
         # The commit can't be called back: a caller that is cancelled leaves while its work goes on.
         return await asyncio.shield(future)
+
+    def _write_here(self, work: Work[T]) -> T:
+        """Commit in this thread: what takes 0.2 ms and no fsync costs half as much again when two threads hand it over.
+
+        The WAL is left to the writer thread: to carry it over takes fsyncs.
+        """
+        self._short_commits += 1
+        if self._short_commits == SHORT_COMMITS:
+            self._jobs.put_nowait(_Job(_nothing, is_durable=False))
+        job = _Job(work, is_durable=False)
+        self._commit([job], checkpoint_pages=0)
+        if job.error is not None:
+            raise job.error
+        return cast("T", job.result)
 
     async def close(self) -> None:
         self._jobs.put(None)
@@ -143,13 +173,21 @@ class SqliteDatabase:
     # ---- the writer thread
 
     def _write_all(self) -> None:
-        connection = _connect(self._path, is_reader=False)
         is_closing = False
         while not is_closing:
             batch, is_closing = self._next_batch()
             if batch:
-                self._commit(connection, batch)
-        connection.close()
+                with self._turn:
+                    self._commit(batch)
+                    self._checkpoint()
+        self._connection.close()
+
+    def _checkpoint(self) -> None:
+        """Carry the WAL over where the commits of the event loop left it; what can't be now is done the next time."""
+        if self._short_commits >= SHORT_COMMITS:
+            self._short_commits = 0
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
         batch: list[_Job] = []
@@ -164,9 +202,11 @@ class SqliteDatabase:
                 return batch, False
         return batch, True
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Job]) -> None:
+    def _commit(self, batch: list[_Job], *, checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+        connection = self._connection
         is_durable = any(job.is_durable for job in batch)
         try:
+            connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             transaction = _SqliteTransaction(connection)
