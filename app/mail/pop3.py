@@ -61,3 +61,8 @@ class Pop3Rules:
 
     retention: Retention = Retention()
     is_mirror: bool = False
+
+
+def poll_topic(account_id: str) -> str:
+    """What wakes the worker that polls an account's server (see `cluster.bus`)."""
+    return f"pop3:{account_id}"

@@ -159,6 +159,17 @@ class Blobs:
                 left -= len(piece)
                 yield piece
 
+    async def is_intact(self, name: str) -> bool:
+        """Whether a blob is there, and its content is what its name says."""
+        return await asyncio.to_thread(self._is_intact, name)
+
+    def _is_intact(self, name: str) -> bool:
+        try:
+            with _path_of(self._root, name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == name
+        except OSError:
+            return False
+
     def size_bytes(self, name: str) -> int:
         try:
             return _path_of(self._root, name).stat().st_size

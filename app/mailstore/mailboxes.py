@@ -14,10 +14,19 @@ from sqlalchemy import BindParameter, bindparam, delete, func, select
 from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE, SUBSCRIBED_NAME
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound
-from app.mail.delta import Delta, Location, MailboxDeleted, MailboxFound, MailboxRenamed, MailboxSet, Removed
+from app.mail.delta import (
+    Delta,
+    Location,
+    MailboxCounted,
+    MailboxDeleted,
+    MailboxFound,
+    MailboxRenamed,
+    MailboxSet,
+    Removed,
+)
 from app.mail.types import AccountId, MailboxId, Role
 from app.mailstore.changes import Applied
-from app.mailstore.index import Index
+from app.mailstore.index import Decide, Index
 
 DELIMITER = "/"
 PATH_LIMIT = 500
@@ -71,8 +80,13 @@ class StoredMailboxes:
         self._database = database
         self._index = index
 
-    async def create_first(self, account_id: AccountId, within: Transaction | None = None) -> Applied:
-        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat."""
+    async def create_first(
+        self, account_id: AccountId, within: Transaction | None = None, *, is_filled: bool = True
+    ) -> Applied:
+        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat.
+
+        Not `is_filled`: INBOX is incomplete until mail that is elsewhere has been fetched.
+        """
 
         async def decide(transaction: Transaction) -> Delta:
             taken = await _mailboxes(transaction, account_id)
@@ -80,9 +94,12 @@ class StoredMailboxes:
                 mailboxes_found=tuple(_found(path, role) for path, role in FIRST_MAILBOXES if path not in taken)
             )
 
-        if within is not None:
-            return await self._index.change_in(within, account_id, decide)
-        return await self._index.change(account_id, decide)
+        if within is None:
+            return await self._index.change(account_id, decide)
+        applied = await self._index.change_in(within, account_id, decide)
+        if not is_filled:
+            await self._index.change_in(within, account_id, _unfilled(applied.mailbox_ids["INBOX"]))
+        return applied
 
     async def create(
         self, account_id: AccountId, path: str, role: Role | None = None, *, is_subscribed: bool = True
@@ -196,6 +213,13 @@ class StoredMailboxes:
     async def names_without_mailbox(self, account_id: AccountId) -> list[str]:
         """The names that an account is subscribed to and that are no mailbox."""
         return [row[0] for row in await self._database.rows(_NAMES, account_id=account_id)]
+
+
+def _unfilled(mailbox_id: MailboxId) -> Decide:
+    async def decide(_: Transaction) -> Delta:
+        return Delta(mailboxes_counted=(MailboxCounted(mailbox_id, is_complete=False),))
+
+    return decide
 
 
 def checked_path(path: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.backends.credentials import log_in
@@ -37,6 +37,7 @@ LOGIN_TIMEOUT_SECONDS = 30.0
 HEADER_LIMIT_BYTES = 1024 * 1024
 WINDOW = 16
 """Commands that are sent ahead of their replies where the server offers PIPELINING."""
+WINDOW_BYTES = 1024 * 1024
 IN_USE_SECONDS = 15.0
 LOGIN_DELAY_SECONDS = 120.0
 """How long to wait where a server says that we came too soon and not by how much."""
@@ -106,41 +107,50 @@ class Pop3Session:
     async def headers(self, entries: Sequence[Entry]) -> AsyncIterator[tuple[Entry, bytes]]:
         """The header block of each message, up to and with its empty line; by TOP, else by RETR (RFC 1939 §7)."""
         has_top = "TOP" in self.capabilities or not self.capabilities.arguments
-        verb, rest = ("TOP", (0,)) if has_top else ("RETR", ())
-        async for entry in self._asked(entries, [command(verb, one.number, *rest) for one in entries]):
+        async for entry in self._asked("TOP {} 0" if has_top else "RETR {}", entries):
             head = _Head()
-            await self._connection.copy_message(
-                head.take, entry.size_bytes, max(HEADER_LIMIT_BYTES, entry.size_bytes * 2)
-            )
+            limit = max(HEADER_LIMIT_BYTES, 2 * entry.size_bytes)
+            await self._connection.copy_message(head.take, entry.size_bytes, limit)
             yield entry, head.content
 
-    async def asked_for(self, entries: Sequence[Entry]) -> AsyncIterator[Entry]:
-        """Ask for whole messages; of each that comes, `receive` must be called before the next."""
-        async for entry in self._asked(entries, [command("RETR", one.number) for one in entries]):
+    async def asked_for(self, entries: Sequence[Entry], may_go_on: Callable[[], bool]) -> AsyncIterator[Entry]:
+        """Ask for whole messages, as long as it `may_go_on`. Of each that comes, `receive` must be called before the
+        next; those that the server declines are passed over.
+        """
+        async for entry in self._asked("RETR {}", entries, may_go_on):
             yield entry
 
     async def receive(self, entry: Entry, write: Callable[[bytes], None], limit_bytes: int) -> None:
         """Take the bytes of the message that `asked_for` said comes. TooLarge: this session can do no more then."""
         await self._connection.copy_message(write, entry.size_bytes, limit_bytes)
 
-    async def _asked(self, entries: Sequence[Entry], commands: Sequence[bytes]) -> AsyncIterator[Entry]:
-        """Send commands and say of which the reply comes next; those that the server declines are passed over."""
-        window = WINDOW if "PIPELINING" in self.capabilities else 1
-        for start in range(0, len(commands), window):
-            self._connection.send(b"".join(commands[start : start + window]))
-            for entry in entries[start : start + window]:
+    async def _asked(
+        self, line: str, entries: Sequence[Entry], may_go_on: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[Entry]:
+        """Send a command for each message, and say of which the reply comes next."""
+        for window in self._windows(entries):
+            if not may_go_on():
+                return
+            self._connection.send(b"".join(command(line.format(one.number)) for one in window))
+            for entry in window:
                 if (await self._connection.status()).is_ok:
                     yield entry
 
+    def _windows(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+        """Messages that are asked for at once: some small ones, or one that is not."""
+        most = WINDOW if "PIPELINING" in self.capabilities else 1
+        start, size = 0, 0
+        for number, one in enumerate(entries):
+            if number > start and (number - start == most or size + one.size_bytes > WINDOW_BYTES):
+                yield entries[start:number]
+                start, size = number, 0
+            size += one.size_bytes
+        if start < len(entries):
+            yield entries[start:]
+
     async def delete(self, entries: Sequence[Entry]) -> list[Entry]:
         """Mark messages as deleted; those that the server agreed to. They go when `quit` returns."""
-        window = WINDOW if "PIPELINING" in self.capabilities else 1
-        agreed: list[Entry] = []
-        for start in range(0, len(entries), window):
-            some = entries[start : start + window]
-            self._connection.send(b"".join(command("DELE", one.number) for one in some))
-            agreed += [one for one in some if (await self._connection.status()).is_ok]
-        return agreed
+        return [entry async for entry in self._asked("DELE {}", entries)]
 
     async def quit(self) -> None:
         """End the session, and let deletions count. ServerRefused where some could not be made."""
@@ -284,4 +294,3 @@ def error_of(status: Status) -> GatewayError:
 
 def origin_of(status: Status) -> OriginAnswer:
     return OriginAnswer("pop3", f"{'+OK' if status.is_ok else '-ERR'} {status.text}".strip())
-

@@ -1,0 +1,85 @@
+"""MailBackend of an account over POP3: its mail lives with us, what its server holds is fetched by a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from typing_extensions import override
+
+from app.backends.local import LocalBackend
+from app.backends.pop3.session import Pop3Origin, Pop3Session
+from app.cluster.bus import Bus, listening
+from app.db.session import Database
+from app.errors import Unreachable
+from app.mail.delta import Delta
+from app.mail.pop3 import Keeping, Pop3Rules, poll_topic
+from app.mail.types import AccountId, Message
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
+
+DOWNLOAD_SECONDS = 30.0
+"""How long a reader waits for a message of which the header alone is here."""
+
+
+class Pop3Backend(LocalBackend):
+    """See `MailBackend`. Nothing but a session with the server is ever open, one at a time: it has the lock."""
+
+    def __init__(
+        self,
+        account_id: AccountId,
+        origin: Pop3Origin,
+        rules: Pop3Rules,
+        store: MailStore,
+        index: Index,
+        database: Database,
+        bus: Bus,
+    ) -> None:
+        super().__init__(account_id, store, index, database, bus)
+        self.origin = origin
+        self.rules = rules
+        self.store = store
+        self.database = database
+        self.bus = bus
+        self._lock = asyncio.Lock()
+        self._capabilities: list[str] | None = None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Pop3Session]:
+        """A session with the server; one that is not ended by QUIT deletes nothing. Raises as `Pop3Origin.open`."""
+        async with self._lock:
+            session = await self.origin.open()
+            self._capabilities = session.capabilities.names()
+            try:
+                yield session
+            finally:
+                session.close()
+
+    @override
+    async def capabilities(self) -> Sequence[str]:
+        """What the POP3 server offers."""
+        if self._capabilities is None:
+            async with self.session() as session:
+                await session.quit()
+        return self._capabilities or []
+
+    @override
+    async def expunge(self, messages: Sequence[Message]) -> Delta:
+        delta = await super().expunge(messages)
+        if self.rules.retention.keeping is Keeping.MIRROR_DELETE:
+            self.bus.poke(poll_topic(self._account_id))
+        return delta
+
+    @override
+    async def _blob(self, message: Message) -> str:
+        """Waits for the worker where the content is yet to come; Unreachable when it does not in time."""
+        with listening(self.bus, self._account_id) as waiter:
+            try:
+                async with asyncio.timeout(DOWNLOAD_SECONDS):
+                    while (blob := (await self._index.message(self._account_id, message.id)).blob) is None:
+                        self.bus.poke(poll_topic(self._account_id))
+                        await waiter.wait()
+            except TimeoutError:
+                raise Unreachable("The message has not been fetched from its server yet") from None
+        return blob

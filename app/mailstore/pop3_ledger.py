@@ -1,0 +1,167 @@
+"""The ledger of a POP3 account: what its server holds or held, and which message here came of it.
+
+Each change of it is one transaction with the change of mail that it tells of, so that neither is ever without the
+other: a message is stored once however often it is seen, and none is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import BindParameter, and_, bindparam, delete, insert, select
+
+from app.cluster.bus import Bus
+from app.db.session import Database, Row, Statement, Transaction
+from app.db.tables import MESSAGE, POP3_MESSAGE
+from app.mail.delta import Arrived, Delta, Location
+from app.mail.types import AccountId, MailboxId
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
+
+
+class State(StrEnum):
+    """How far a message of the server has come."""
+
+    LISTED = "listed"
+    """Found by the first list; it comes without an event."""
+    SEEN = "seen"
+    """Shown by its header; its content is yet to come."""
+    STORED = "stored"
+    KEPT = "kept"
+    """Deleted for good here, and left on the server."""
+    DELETE_PENDING = "delete_pending"
+    """To be deleted there, or asked to be: only a list without it says that it is."""
+    DELETED = "deleted"
+    """Deleted there by us. Should it come back, it is deleted again and not shown."""
+    GONE = "gone"
+    """Removed there by another client; our copy stays."""
+
+
+class Key(NamedTuple):
+    """What a message of the server goes by. Without UIDL `uidl` is the hash of its header."""
+
+    uidl: str
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`place` is where its message is here; None where it was never shown, or was deleted for good."""
+
+    key: Key
+    size_bytes: int
+    state: State
+    header_hash: str | None = None
+    content_hash: str | None = None
+    message_id: str | None = None
+    stored_at_ms: int = 0
+    changed_at_ms: int = 0
+    place: Location | None = None
+
+    @property
+    def is_deleted_here(self) -> bool:
+        return self.message_id is not None and self.place is None
+
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_ROWS: Statement = (
+    select(
+        POP3_MESSAGE.c.uidl,
+        POP3_MESSAGE.c.ordinal,
+        POP3_MESSAGE.c.size_bytes,
+        POP3_MESSAGE.c.state,
+        POP3_MESSAGE.c.header_hash,
+        POP3_MESSAGE.c.content_hash,
+        POP3_MESSAGE.c.message_id,
+        POP3_MESSAGE.c.stored_at_ms,
+        POP3_MESSAGE.c.changed_at_ms,
+        MESSAGE.c.mailbox_id,
+        MESSAGE.c.uid,
+    )
+    .outerjoin(
+        MESSAGE, and_(MESSAGE.c.account_id == POP3_MESSAGE.c.account_id, MESSAGE.c.id == POP3_MESSAGE.c.message_id)
+    )
+    .where(POP3_MESSAGE.c.account_id == _ACCOUNT)
+)
+_DROP: Statement = delete(POP3_MESSAGE).where(
+    POP3_MESSAGE.c.account_id == _ACCOUNT,
+    POP3_MESSAGE.c.uidl == bindparam("old_uidl"),
+    POP3_MESSAGE.c.ordinal == bindparam("old_ordinal"),
+)
+_ADD: Statement = insert(POP3_MESSAGE)
+
+
+class Pop3Ledger:
+    """One account's ledger, written under the lease `epoch`."""
+
+    def __init__(self, database: Database, index: Index, bus: Bus, account_id: AccountId, epoch: int) -> None:
+        self._database = database
+        self._index = index
+        self._bus = bus
+        self._account_id = account_id
+        self._epoch = epoch
+
+    async def rows(self) -> dict[Key, Line]:
+        """All of it."""
+        rows = await self._database.rows(_ROWS, is_long=True, account_id=self._account_id)
+        return {one.key: one for one in map(_line, rows)}
+
+    async def write(
+        self,
+        put: Sequence[Line] = (),
+        drop: Sequence[Key] = (),
+        delta: Delta | None = None,
+        arrived: Sequence[tuple[Line, Arrived]] = (),
+    ) -> Applied:
+        """Write lines in the place of those with the same key, and what came of them; on disk when it returns.
+
+        The lines of what arrived get the ids of their messages. Raises Conflict when another worker holds the
+        account, AccountNotFound.
+        """
+        told = (delta or Delta()) + Delta(arrived=tuple(one for _, one in arrived))
+        lines = [*(line for line, _ in arrived), *put]
+
+        async def decide(_: Transaction) -> Delta:
+            return told
+
+        async def work(transaction: Transaction) -> Applied:
+            applied = await self._index.change_in(transaction, self._account_id, decide, fence=self._epoch)
+            ids = dict(enumerate(applied.message_ids.values())) if arrived else {}
+            rows = [self._values(one, ids.get(number, one.message_id)) for number, one in enumerate(lines)]
+            old = [*drop, *(one.key for one in lines)]
+            await transaction.execute_many(
+                _DROP,
+                [{"account_id": self._account_id, "old_uidl": key.uidl, "old_ordinal": key.ordinal} for key in old],
+            )
+            await transaction.execute_many(_ADD, rows)
+            return applied
+
+        applied = await self._database.write(work)
+        if applied.seq != applied.seq_before:
+            self._bus.poke(self._account_id)
+        return applied
+
+    def _values(self, one: Line, message_id: str | None) -> dict[str, object]:
+        return {
+            "account_id": self._account_id,
+            "uidl": one.key.uidl,
+            "ordinal": one.key.ordinal,
+            "size_bytes": one.size_bytes,
+            "header_hash": one.header_hash,
+            "content_hash": one.content_hash,
+            "message_id": message_id,
+            "state": one.state.value,
+            "stored_at_ms": one.stored_at_ms,
+            "changed_at_ms": one.changed_at_ms,
+        }
+
+
+def _line(row: Row) -> Line:
+    uidl, ordinal, size, state, header_hash, content_hash, message_id, stored_at, changed_at, mailbox_id, uid = row
+    place = None if mailbox_id is None else Location(MailboxId(mailbox_id), uid)
+    return Line(
+        Key(uidl, ordinal), size, State(state), header_hash, content_hash, message_id, stored_at, changed_at, place
+    )

@@ -1,0 +1,159 @@
+"""Fetches messages from a POP3 server in one session, and puts them into INBOX, a few at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from app import faults
+from app.backends.pop3.session import Entry, Pop3Session
+from app.errors import TooLarge
+from app.mail.delta import Arrived, Completed, Delta, Held, Note
+from app.mail.identifiers import now_ms
+from app.mail.types import MailboxId
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoredContent
+from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
+
+GLIMPSE_FROM_BYTES = 256 * 1024
+"""From this size on a new message is shown by its header before it is fetched."""
+BATCH_COUNT = 20
+BATCH_SECONDS = 0.25
+SESSION_SECONDS = 60.0
+"""The maildrop is locked for no longer than this, and one message; the rest comes with the next session."""
+
+Notes = Callable[[int], tuple[Note, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message to fetch. `line` None: it was never seen before."""
+
+    key: Key
+    entry: Entry
+    line: Line | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is stored and not yet in the ledger."""
+
+    arrived: list[tuple[Line, Arrived]] = field(default_factory=list)
+    put: list[Line] = field(default_factory=list)
+    drop: list[Key] = field(default_factory=list)
+    delta: Delta = field(default_factory=Delta)
+    began_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def count(self) -> int:
+        return len(self.arrived) + len(self.put)
+
+    @property
+    def is_full(self) -> bool:
+        return self.count >= BATCH_COUNT or time.monotonic() - self.began_at > BATCH_SECONDS
+
+
+class Fetching:
+    """One session's fetching. `too_large` are keys of messages that turned out to be; it is kept between sessions."""
+
+    def __init__(
+        self,
+        session: Pop3Session,
+        ledger: Pop3Ledger,
+        store: MailStore,
+        inbox: MailboxId,
+        gone: Mapping[str, Line],
+        notes: Notes,
+    ) -> None:
+        """`gone` maps content hash → line of what the server no longer had: it may be the same under another id.
+
+        `notes` tells how far a first sync is, by the number of messages that came by it just now.
+        """
+        self._session = session
+        self._ledger = ledger
+        self._store = store
+        self._inbox = inbox
+        self._gone = dict(gone)
+        self._notes = notes
+        self._until = time.monotonic() + SESSION_SECONDS
+        self.new: list[Arrived] = []
+        """What came as new mail, with its UID."""
+
+    async def glimpse(self, wanted: Sequence[Wanted]) -> None:
+        """Show messages by their headers."""
+        keys = {one.entry.number: one.key for one in wanted}
+        async for entry, header in self._session.headers([one.entry for one in wanted]):
+            line = Line(keys[entry.number], entry.size_bytes, State.SEEN, header_hash(header), changed_at_ms=now_ms())
+            await self._write(_Batch(arrived=[(line, glimpse(header, entry.size_bytes, self._inbox, now_ms()))]))
+
+    async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
+        """Fetch whole messages, as far as the time of a session goes; whether that is over.
+
+        TooLarge, with the key in `too_large`, when one is more than its size promised; what came before is kept.
+        """
+        by_number = {one.entry.number: one for one in wanted}
+        batch = _Batch()
+        try:
+            async for entry in self._session.asked_for([one.entry for one in wanted], self._has_time):
+                one = by_number[entry.number]
+                self._add(batch, one, await self._received(one, too_large))
+                if batch.is_full:
+                    full, batch = batch, _Batch()
+                    await self._write(full)
+        finally:
+            await self._write(batch)
+        return not self._has_time()
+
+    def _has_time(self) -> bool:
+        return time.monotonic() < self._until
+
+    async def _received(self, one: Wanted, too_large: set[Key]) -> StoredContent:
+        writer = self._store.blobs.writer()
+        try:
+            await self._session.receive(one.entry, writer.write, MESSAGE_LIMIT_BYTES)
+        except BaseException as error:
+            writer.discard()
+            if isinstance(error, TooLarge):
+                too_large.add(one.key)
+            raise
+        faults.point("pop3.retrieved")
+        return await self._store.keep_written(writer)
+
+    def _add(self, batch: _Batch, one: Wanted, content: StoredContent) -> None:
+        now = now_ms()
+        is_listed = one.line is not None and one.line.state is State.LISTED
+        arrived = arrival(content, self._inbox, now, is_announced=not is_listed)
+        line = Line(
+            one.key,
+            one.entry.size_bytes,
+            State.STORED,
+            header_hash(header_of(content.arrived)),
+            content.blob,
+            one.line.message_id if one.line is not None else None,
+            now,
+            now,
+        )
+        gone = self._gone.pop(content.blob, None) if one.line is None else None
+        if gone is not None:
+            batch.drop.append(gone.key)
+            batch.put.append(replace(line, message_id=gone.message_id))
+            if gone.place is not None:
+                batch.delta += Delta(held=(Held(gone.place, is_on_server=True),))
+        elif one.line is not None and one.line.message_id is not None:
+            batch.put.append(line)
+            if one.line.place is not None:
+                batch.delta += Delta(completed=(Completed(one.line.place, arrived),))
+        else:
+            batch.arrived.append((line, arrived))
+
+    async def _write(self, batch: _Batch) -> None:
+        if not batch.count:
+            return
+        listed = sum(not one.is_announced for _, one in batch.arrived)
+        delta = batch.delta + Delta(notes=self._notes(listed) if listed else ())
+        applied = await self._ledger.write(batch.put, batch.drop, delta, batch.arrived)
+        faults.point("pop3.stored")
+        for (_, one), location in zip(batch.arrived, applied.message_ids, strict=True):
+            if one.is_announced:
+                self.new.append(replace(one, uid=location.uid))

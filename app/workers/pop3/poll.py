@@ -1,0 +1,278 @@
+"""One session with a POP3 server: what is new comes here, what may leave leaves there, and nothing is lost between.
+
+A message leaves the server only when its bytes are on disk and have been read back; its line says `delete_pending`
+before DELE is sent, and `deleted` when a later list lacks it. So a crash at any point repeats a step, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from app import faults
+from app.backends.pop3.backend import Pop3Backend
+from app.backends.pop3.session import Entry, Pop3Session
+from app.errors import ServerRefused, TooLarge
+from app.mail.delta import Arrived, Delta, Held, MailboxCounted, Note, Removed
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId, Mailbox
+from app.mailstore.index import Index
+from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.store import MESSAGE_LIMIT_BYTES
+from app.telemetry import get_logger
+from app.workers.pop3.comparing import (
+    DAY_MS,
+    Comparison,
+    Lines,
+    Listed,
+    compare,
+    is_suspicious,
+    keyed,
+    removable,
+    same_messages,
+)
+from app.workers.pop3.fetching import GLIMPSE_FROM_BYTES, Fetching, Wanted
+from app.workers.pop3.reading import header_hash
+
+log = get_logger(__name__)
+
+FORGET_DELETED_MS = 30 * DAY_MS
+"""How long it is remembered what was deleted on the server, should it come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`arrived` is new mail, with UIDs. `has_more`: the session was long enough, and there is more to fetch."""
+
+    arrived: Sequence[Arrived]
+    has_more: bool
+    login_delay_seconds: int
+
+
+class Pop3Poll:
+    """Polls one account, again and again."""
+
+    def __init__(self, account_id: AccountId, index: Index, backend: Pop3Backend, epoch: int) -> None:
+        self._account_id = account_id
+        self._index = index
+        self._backend = backend
+        self._ledger = Pop3Ledger(backend.database, index, backend.bus, account_id, epoch)
+        self._suspects: frozenset[Key] = frozenset()
+        self._too_large: set[Key] = set()
+
+    async def run(self) -> Outcome:
+        """One session. Raises what `Pop3Origin.open` does; Conflict, AccountNotFound."""
+        async with self._backend.session() as session:
+            try:
+                outcome = await self._through(session)
+            except TooLarge:  # nothing can be read any more: the next session goes around it
+                log.warning("pop3_message_too_large", account_id=self._account_id)
+                return Outcome((), True, session.capabilities.login_delay_seconds)
+            faults.point("pop3.before_quit")
+            with suppress(ServerRefused):  # what was not deleted is in the next list
+                await session.quit()
+        faults.point("pop3.quit")
+        return outcome
+
+    async def _through(self, session: Pop3Session) -> Outcome:
+        entries = await session.listing()
+        listed = keyed(entries, await self._names(session, entries))
+        inbox = next(one for one in await self._index.mailboxes(self._account_id) if one.path == "INBOX")
+        lines = await self._ledger.rows()
+        if not inbox.is_complete and not lines:
+            await self._begin(inbox, listed)
+        else:
+            await self._settle(session, listed, lines)
+        arrived, has_more = await self._fetch(session, listed, inbox)
+        await self._remove(session, listed)
+        return Outcome(arrived, has_more, session.capabilities.login_delay_seconds)
+
+    async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> list[str]:
+        """What each message goes by: its unique id, or without one the hash of its header."""
+        if all(entry.uidl is not None for entry in entries):
+            return [entry.uidl or "" for entry in entries]
+        hashes = {entry.number: header_hash(header) async for entry, header in session.headers(entries)}
+        if len(hashes) < len(entries):
+            raise ServerRefused("The mail server does not show every message that it lists")
+        return [hashes[entry.number] for entry in entries]
+
+    # ---- what the list says
+
+    async def _begin(self, inbox: Mailbox, listed: Listed) -> None:
+        """The first list: what is on it comes without events of its own."""
+        count = len(listed)
+        now = now_ms()
+        lines = [Line(key, entry.size_bytes, State.LISTED, changed_at_ms=now) for key, entry in listed.items()]
+        counted = MailboxCounted(inbox.id, total=count, unread=count, is_complete=None if count else True)
+        await self._ledger.write(lines, delta=Delta(mailboxes_counted=(counted,)))
+
+    async def _settle(self, session: Pop3Session, listed: Listed, lines: Lines) -> None:
+        """Write what the list says of messages that are known."""
+        found = compare(listed, lines)
+        same = await self._same(session, listed, found)
+        known = {line.key for line in same.values()}
+        missing = [line for line in found.missing if line.key not in known]
+        if self._is_doubtful(missing, lines):
+            missing = []
+        put, drop, delta = [], [line.key for line in same.values()], Delta()
+        for key, line in [*same.items(), *((line.key, line) for line in found.back)]:
+            put.append(_back(line, key, listed[key]))
+            delta += _held(line, is_on_server=True) if line.state is State.GONE else Delta()
+        if any(line.state is State.LISTED for line in found.missing):  # a first sync is under way under new ids
+            new = [Line(key, listed[key].size_bytes, State.LISTED) for key in found.fresh if key not in same]
+            put += new
+        for line in missing:
+            after = self._lost(line)
+            if after is None:
+                drop.append(line.key)
+            elif after is not line:
+                put.append(after)
+                delta += self._told_of_loss(line)
+        drop += [line.key for line in lines.values() if _is_forgotten(line) and line.key not in listed]
+        if put or drop:
+            await self._ledger.write(put, drop, delta)
+
+    def _is_doubtful(self, missing: Sequence[Line], lines: Lines) -> bool:
+        """Whether to wait for another list that lacks the same: a server may show an empty maildrop by mistake."""
+        suspects = frozenset(line.key for line in missing) if is_suspicious(missing, lines) else frozenset()
+        is_confirmed = suspects <= self._suspects
+        self._suspects = suspects
+        if suspects and not is_confirmed:
+            log.warning("pop3_list_doubted", account_id=self._account_id, missing=len(suspects))
+        return not is_confirmed
+
+    async def _same(self, session: Pop3Session, listed: Listed, found: Comparison) -> dict[Key, Line]:
+        """Known messages under new ids: the server numbered them anew (RFC 1939 §7 forbids it; servers do it)."""
+        sizes = {line.size_bytes for line in found.missing if line.header_hash is not None}
+        candidates = {listed[key].number: key for key in found.fresh if listed[key].size_bytes in sizes}
+        if not candidates:
+            return {}
+        entries = [listed[key] for key in candidates.values()]
+        hashes = {
+            candidates[entry.number]: (entry.size_bytes, header_hash(header))
+            async for entry, header in session.headers(entries)
+        }
+        return same_messages(found.missing, hashes)
+
+    def _lost(self, line: Line) -> Line | None:
+        """The line of a message that the server has no longer; None where nothing is left to know."""
+        now = now_ms()
+        if line.state is State.LISTED:
+            return None
+        if line.state in (State.KEPT, State.DELETE_PENDING) or line.is_deleted_here:
+            return replace(line, state=State.DELETED, changed_at_ms=now)
+        if line.state is State.GONE:  # a second list lacks it too
+            return replace(line, state=State.DELETED, changed_at_ms=now) if self._backend.rules.is_mirror else line
+        return replace(line, state=State.GONE, changed_at_ms=now)
+
+    def _told_of_loss(self, line: Line) -> Delta:
+        if line.state is State.GONE and line.place is not None:
+            return Delta(removed=(Removed(line.place),))
+        return _held(line, is_on_server=False)
+
+    # ---- what comes
+
+    async def _fetch(self, session: Pop3Session, listed: Listed, inbox: Mailbox) -> tuple[Sequence[Arrived], bool]:
+        lines = await self._ledger.rows()
+        awaited = sum(line.state is State.LISTED for line in lines.values())
+        gone = {line.content_hash: line for key, line in lines.items() if line.content_hash and key not in listed}
+        progress = _Progress(inbox, len(listed), awaited)
+        fetching = Fetching(session, self._ledger, self._backend.store, inbox.id, gone, progress.notes)
+        new = [Wanted(key, entry, None) for key, entry in listed.items() if key not in lines]
+        await fetching.glimpse([one for one in new if self._is_large(one)])
+        if any(map(self._is_large, new)):
+            lines = await self._ledger.rows()
+        wanted = [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]
+        is_over = await fetching.fetch(self._in_order(wanted), self._too_large)
+        if not inbox.is_complete and not is_over:
+            counted = MailboxCounted(inbox.id, is_complete=True)
+            await self._ledger.write(delta=Delta(mailboxes_counted=(counted,), notes=progress.end()))
+        return fetching.new, is_over
+
+    def _is_large(self, one: Wanted) -> bool:
+        return one.entry.size_bytes >= GLIMPSE_FROM_BYTES or one.key in self._too_large
+
+    def _in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """What is to be fetched: new mail first, then what was there before, newest first."""
+        able = [one for one in wanted if one.entry.size_bytes <= MESSAGE_LIMIT_BYTES and one.key not in self._too_large]
+        fresh = [one for one in able if one.line is None]
+        seen = [one for one in able if one.line and one.line.state is State.SEEN and not one.line.is_deleted_here]
+        listed = [one for one in able if one.line and one.line.state is State.LISTED]
+        return [*fresh, *seen, *reversed(listed)]
+
+    # ---- what leaves
+
+    async def _remove(self, session: Pop3Session, listed: Listed) -> None:
+        lines = await self._ledger.rows()
+        now = now_ms()
+        kept = [
+            replace(line, state=State.KEPT, changed_at_ms=now)
+            for line in lines.values()
+            if line.state in (State.SEEN, State.STORED) and line.is_deleted_here
+        ]
+        lines |= {line.key: line for line in kept}
+        doomed = [
+            line for line in removable(listed, lines, self._backend.rules.retention, now) if await self._is_safe(line)
+        ]
+        pending = [replace(line, state=State.DELETE_PENDING, changed_at_ms=now) for line in doomed]
+        if kept or pending:
+            await self._ledger.write([*(one for one in kept if one not in doomed), *pending])
+        faults.point("pop3.pending")
+        waiting = [listed[key] for key, line in lines.items() if key in listed and line.state is State.DELETE_PENDING]
+        leaving = [*waiting, *(listed[line.key] for line in pending)]
+        if leaving:
+            await session.delete(leaving)
+            faults.point("pop3.deleted")
+
+    async def _is_safe(self, line: Line) -> bool:
+        """Whether the server's copy is needed no more: ours is whole on disk, or its owner deleted it."""
+        if line.state is State.KEPT:
+            return True
+        is_intact = line.content_hash is not None and await self._backend.store.blobs.is_intact(line.content_hash)
+        if not is_intact:
+            log.error("pop3_copy_damaged", account_id=self._account_id, message_id=line.message_id)
+        return is_intact
+
+
+class _Progress:
+    """Tells how far a first sync is."""
+
+    def __init__(self, inbox: Mailbox, total: int, awaited: int) -> None:
+        self._inbox = inbox
+        self._total = total
+        self._indexed = total - awaited
+
+    def notes(self, count: int) -> tuple[Note, ...]:
+        self._indexed += count
+        return self._note(is_complete=False)
+
+    def end(self) -> tuple[Note, ...]:
+        return self._note(is_complete=True)
+
+    def _note(self, *, is_complete: bool) -> tuple[Note, ...]:
+        facts = {
+            "mailbox_id": self._inbox.id,
+            "indexed": self._indexed,
+            "total": self._total,
+            "is_complete": is_complete,
+        }
+        return (Note("sync.progress", self._inbox.id, facts),)
+
+
+def _back(line: Line, key: Key, entry: Entry) -> Line:
+    """The line of a message that is on the server again, or under another id."""
+    state = line.state
+    if state is State.GONE:
+        state = State.STORED if line.content_hash else State.SEEN
+    elif state is State.DELETED:
+        state = State.DELETE_PENDING
+    return replace(line, key=key, size_bytes=entry.size_bytes, state=state, changed_at_ms=now_ms())
+
+
+def _held(line: Line, *, is_on_server: bool) -> Delta:
+    return Delta() if line.place is None else Delta(held=(Held(line.place, is_on_server=is_on_server),))
+
+
+def _is_forgotten(line: Line) -> bool:
+    return line.state is State.DELETED and line.changed_at_ms < now_ms() - FORGET_DELETED_MS
