@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.cluster.bus import LocalBus
-from app.db.migrate import open_database
+from app.db.migrate import migrate, open_database, sqlite_path
 from app.db.session import Database, Statement, Transaction
 from app.db.sqlite import SqliteDatabase
 from app.db.tables import ACCOUNT
@@ -24,8 +24,7 @@ from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 from app.settings import Settings
 from argon2 import PasswordHasher
-from sqlalchemy import bindparam, create_engine, delete, insert, update
-from sqlmodel import SQLModel
+from sqlalchemy import bindparam, delete, insert, update
 
 DOMAIN = "demo.test"
 FAST_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -102,11 +101,9 @@ _EMPTY: dict[str, object] = {
 def _empty_database() -> bytes:
     """A database file with the schema and nothing in it, made once a process."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "empty.sqlite3"
-        engine = create_engine(f"sqlite:///{path}")
-        SQLModel.metadata.create_all(engine)
-        engine.dispose()
-        return path.read_bytes()
+        settings = Settings(data_dir=Path(folder))
+        migrate(settings)
+        return sqlite_path(settings).read_bytes()
 
 
 def _open_file(folder: Path) -> Database:
