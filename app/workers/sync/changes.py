@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
@@ -44,17 +45,20 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
 
     None when it is not the mailbox any more that we know: the list of mailboxes will say what it is.
     """
+    # what the index has is read before the origin is asked: what a caller adds meanwhile is in both, never gone
+    known = {} if mailbox.highest_modseq else await mirror.index.known(mirror.account_id, mailbox.id)
     try:
         changes = await mirror.backend.changes(mailbox)
     except MailboxNotFound:
         return None
     if changes.uid_validity != mailbox.uid_validity:
         return None
+    if mailbox.highest_modseq and not changes.highest_modseq:  # it keeps none any more
+        return await changes_of(mirror, replace(mailbox, highest_modseq=0), told)
     if changes.vanished is not None:
         gone: AbstractSet[int] = await _known_among(mirror, mailbox, changes.vanished)
         flags = changes.flags
-    elif not (mailbox.highest_modseq and changes.highest_modseq):  # then they are the flags of all messages
-        known = await mirror.index.known(mirror.account_id, mailbox.id)
+    elif not mailbox.highest_modseq:  # then they are the flags of all messages
         gone = known.keys() - changes.flags.keys()
         flags = {uid: one for uid, one in changes.flags.items() if uid in known and known[uid].flags != one.flags}
     else:
