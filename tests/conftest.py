@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.servers.courier import Courier
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.smtp_sink import SmtpSink
@@ -20,6 +21,17 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
 def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     """A private Dovecot, one for each test process; add a user for each test."""
     server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Courier]:
+    """A private Courier, one for each test process; add a user for each test."""
+    server = Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log")
     try:
         server.start()
         yield server
