@@ -41,7 +41,7 @@ class Size:
     further_accounts: int
 
 
-_FULL = Size(messages=10_000, scale=1, pushes=20, further_accounts=300)
+_FULL = Size(messages=10_000, scale=1, pushes=20, further_accounts=1000)
 _QUICK = Size(messages=1_000, scale=0.2, pushes=3, further_accounts=20)
 
 
@@ -101,7 +101,13 @@ class Run:
         async with push.following(stage.gateway, account_id) as stream:
             times = await push.measure_push(stream, idler, stage.dovecot.lmtp_port, user.name, self.size.pushes)
         idler.close()
-        self._tell(report.push_lines("push", times, 10))
+        self._tell(report.push_lines("push", times, 5))
+        notified, giver = [await Imap.login(stage.dovecot.imap_port, user.name, user.password) for _ in range(2)]
+        async with push.following(stage.gateway, account_id) as stream:
+            times = await push.measure_push_elsewhere(stream, notified, giver, "Archive", self.size.pushes)
+        self._tell(report.push_lines("push in another mailbox", times, 5, "NOTIFY"))
+        notified.close()
+        giver.close()
 
     async def _hold(self, contest: Contest) -> None:
         await hold(contest, self.stage.trees, scale=self.size.scale)

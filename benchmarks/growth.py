@@ -1,4 +1,4 @@
-"""What an account costs: its first sync, and its memory while nobody asks for anything."""
+"""What an account costs: its first sync, and its memory and CPU while nobody asks for anything."""
 
 import asyncio
 import time
@@ -13,6 +13,8 @@ from benchmarks.stage import Stage, wait_until_live
 
 _SYNC_SECONDS = 120.0
 _QUIET_SECONDS = 20.0
+_IDLE_SECONDS = 20.0
+_BACK_SECONDS = 180.0
 _MESSAGES_EACH = 2
 _AT_A_TIME = 8
 
@@ -57,11 +59,17 @@ async def _probe(http: Http, account_id: str, probes: list[float]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory of Postgate's whole tree, in bytes."""
+    """Resident memory of Postgate's whole tree, in bytes; its CPU with all these accounts idle, in cores.
+
+    `back_seconds`: from Dovecot's restart until each account showed a message that came then; `lost` never did.
+    """
 
     one_account: int
     each_further: float
     further: int
+    idle_cpu: float
+    back_seconds: float
+    lost: int
 
 
 async def measure_memory(stage: Stage, further: int) -> Memory:
@@ -70,25 +78,54 @@ async def measure_memory(stage: Stage, further: int) -> Memory:
     await tree.quiet(_QUIET_SECONDS)
     one_account = tree.memory_bytes()
     users = await _users_with_mail(stage, further)
-    await asyncio.gather(*(_add(stage, users[start::_AT_A_TIME]) for start in range(_AT_A_TIME)))
+    added = await asyncio.gather(*(_add(stage, users[start::_AT_A_TIME]) for start in range(_AT_A_TIME)))
     await tree.quiet(_QUIET_SECONDS)
-    return Memory(one_account, (tree.memory_bytes() - one_account) / further, further)
+    each_further = (tree.memory_bytes() - one_account) / further
+    before = tree.cpu_seconds()
+    await asyncio.sleep(_IDLE_SECONDS)
+    idle_cpu = (tree.cpu_seconds() - before) / _IDLE_SECONDS
+    back_seconds, lost = await _restart(stage, users, [account_id for some in added for account_id in some])
+    return Memory(one_account, each_further, further, idle_cpu, back_seconds, lost)
+
+
+async def _restart(stage: Stage, users: Sequence[DovecotUser], account_ids: Sequence[str]) -> tuple[float, int]:
+    """Restart Dovecot and give each user a message; how long until all accounts show it, and how many never did."""
+    await asyncio.to_thread(stage.dovecot.restart)
+    started = time.monotonic()
+    await _deliver(stage, users, 1)
+    http = await stage.gateway.http()
+    waiting = set(account_ids)
+    while waiting and time.monotonic() - started < _BACK_SECONDS:
+        for account_id in sorted(waiting):
+            listed = await http.call("GET", f"/v1/accounts/{account_id}/mailboxes")
+            if any(one["role"] == "inbox" and one["total"] > _MESSAGES_EACH for one in listed["items"]):
+                waiting.discard(account_id)
+        await asyncio.sleep(1)
+    http.close()
+    return time.monotonic() - started, len(waiting)
 
 
 async def _users_with_mail(stage: Stage, count: int) -> list[DovecotUser]:
     users = [stage.dovecot.add_user() for _ in range(count)]
-    lmtp = await Smtp.connect(stage.dovecot.lmtp_port)
-    await lmtp.greet("LHLO")
-    for user in users:
-        for number in range(_MESSAGES_EACH):
-            await lmtp.send("ann.lee@elsewhere.test", user.name, messages.small(number))
-    lmtp.close()
+    await _deliver(stage, users, _MESSAGES_EACH)
     return users
 
 
-async def _add(stage: Stage, users: Sequence[DovecotUser]) -> None:
-    http = await stage.gateway.http()
+async def _deliver(stage: Stage, users: Sequence[DovecotUser], count: int) -> None:
+    lmtp = await Smtp.connect(stage.dovecot.lmtp_port)
+    await lmtp.greet("LHLO")
+    for user in users:
+        for number in range(count):
+            await lmtp.send("ann.lee@elsewhere.test", user.name, messages.small(number))
+    lmtp.close()
+
+
+async def _add(stage: Stage, users: Sequence[DovecotUser]) -> list[str]:
+    """The ids of their accounts."""
+    http, added = await stage.gateway.http(), list[str]()
     for user in users:
         account = await http.call("POST", "/v1/accounts", stage.account_order(user))
         await wait_until_live(http, account["id"], _SYNC_SECONDS)
+        added.append(account["id"])
     http.close()
+    return added

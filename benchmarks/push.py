@@ -1,10 +1,10 @@
-"""How long after a delivery was answered its news arrives: as a frame of the stream, and at a client that idles."""
+"""How long after a delivery was answered its news arrives: as a frame of the stream, and at a waiting bare client."""
 
 import asyncio
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -21,15 +21,22 @@ _PAUSE_SECONDS = 0.7
 
 @dataclass(slots=True)
 class PushTimes:
-    """Milliseconds from the delivery's 250 to the news, a delivery at a time; negative where the news was faster."""
+    """Milliseconds from the delivery's answer to the news, a delivery at a time; negative where the news was faster.
+
+    `line` is that of the bare client.
+    """
 
     frame: list[float] = field(default_factory=list)
-    idle: list[float] = field(default_factory=list)
+    line: list[float] = field(default_factory=list)
 
     @property
-    def over_idle_ms(self) -> float:
+    def over_line_ms(self) -> float:
         """How much later the frame came than the bare client's line, at the median."""
-        return statistics.median(frame - idle for frame, idle in zip(self.frame, self.idle, strict=True))
+        return statistics.median(frame - line for frame, line in zip(self.frame, self.line, strict=True))
+
+
+Deliver = Callable[[int, str], Awaitable[float]]
+"""Deliver a message (its number, its subject); when that was answered (perf_counter seconds)."""
 
 
 @asynccontextmanager
@@ -47,20 +54,44 @@ async def following(gateway: Gateway, account_id: str) -> AsyncIterator[ClientCo
 
 
 async def measure_push(stream: ClientConnection, idler: Imap, lmtp_port: int, recipient: str, count: int) -> PushTimes:
-    """Deliver `count` messages by LMTP, at uneven intervals, to a mailbox that `idler` has selected."""
-    times, rng = PushTimes(), random.Random(1)
+    """Deliver `count` messages by LMTP to a mailbox that `idler` has selected."""
     lmtp = await Smtp.connect(lmtp_port)
     await lmtp.greet("LHLO")
     await idler.idle()
+
+    async def deliver(number: int, subject: str) -> float:
+        return await lmtp.send("ann.lee@elsewhere.test", recipient, messages.small(number, subject))
+
+    times = await _compare(stream, idler, b" EXISTS", deliver, count)
+    lmtp.close()
+    return times
+
+
+async def measure_push_elsewhere(
+    stream: ClientConnection, notified: Imap, giver: Imap, mailbox: str, count: int
+) -> PushTimes:
+    """Append `count` messages to a mailbox that nobody has selected; `notified` hears by NOTIFY (RFC 5465)."""
+    await notified.command("NOTIFY SET (personal (MessageNew MessageExpunge))")
+
+    async def deliver(number: int, subject: str) -> float:
+        content = messages.small(number, subject)
+        await giver.command(b"APPEND %b {%d+}\r\n%b" % (mailbox.encode(), len(content), content))
+        return giver.received_at
+
+    return await _compare(stream, notified, b"* STATUS", deliver, count)
+
+
+async def _compare(stream: ClientConnection, waiting: Imap, word: bytes, deliver: Deliver, count: int) -> PushTimes:
+    """Deliver at uneven intervals, and see when the frame comes and when the waiting client's line with this word."""
+    times, rng = PushTimes(), random.Random(1)
     for number in range(count):
         await asyncio.sleep(_PAUSE_SECONDS + rng.random() * 0.3)
         subject = f"Push {number} of {count}"
         frame = asyncio.create_task(_frame_of(stream, subject))
-        line = asyncio.create_task(idler.pushed(b" EXISTS"))
-        delivered_at = await lmtp.send("ann.lee@elsewhere.test", recipient, messages.small(number, subject))
-        for seen_at, gathered in ((await frame, times.frame), (await line, times.idle)):
+        line = asyncio.create_task(waiting.pushed(word))
+        delivered_at = await deliver(number, subject)
+        for seen_at, gathered in ((await frame, times.frame), (await line, times.line)):
             gathered.append((seen_at - delivered_at) * 1000)
-    lmtp.close()
     return times
 
 

@@ -65,7 +65,7 @@ async def listing(work: _Work) -> Contest:
         "list of 50",
         lambda imap: lambda: imap.command(f"FETCH {max(1, count - 49)}:{count} {_LIST_FETCH}"),
         lambda http: partial(http.send, http.prepare("GET", path)),
-        Aim(most_time=1.2, least_rate=0.8),
+        Aim(most_time=0.8, least_rate=0.8),
     )
 
 
@@ -91,7 +91,7 @@ async def get_warm(work: _Work) -> Contest:
         "get (full), warm",
         work.fetch(itertools.cycle(numbers), _FULL_ITEMS),
         work.get(itertools.cycle(numbers), "?view=full"),
-        Aim(most_time=5),
+        Aim(most_time=4),
         note="50 messages in turn",
     )
 
@@ -149,7 +149,7 @@ async def flag(work: _Work) -> Contest:
 
         return call
 
-    return work.contest("set a flag", bare, patch, Aim(most_time=6))
+    return work.contest("set a flag", bare, patch, Aim(most_time=5))
 
 
 async def move(work: _Work) -> Contest:
@@ -185,12 +185,14 @@ def _search(work: _Work, name: str, criterion: tuple[str, str], aim: Aim, **how:
 
 async def search_subject(work: _Work) -> Contest:
     return _search(
-        work, "search by subject", ("subject", messages.SUBJECT_WORD), Aim(most_time=0.5), alone=10, together=32
+        work, "search by subject", ("subject", messages.SUBJECT_WORD), Aim(most_time=0.2), alone=10, together=32
     )
 
 
 async def search_text(work: _Work) -> Contest:
-    return _search(work, "search by text", ("text", messages.TEXT_WORD), Aim(), rounds=2, alone=2, together=0)
+    return _search(
+        work, "search by text", ("text", messages.TEXT_WORD), Aim(most_time=0.05), rounds=2, alone=2, together=0
+    )
 
 
 async def submit(work: _Work) -> Contest:

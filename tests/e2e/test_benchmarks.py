@@ -41,5 +41,10 @@ async def test_a_quick_run_measures_every_job_on_both_sides(tmp_path: Path) -> N
         assert len(sides) == 2
         assert all(side["connections"]["1"]["calls"] > 0 for side in sides.values())
     lines = {one["name"]: one["value"] for one in figures if "value" in one}
-    assert {"first sync", "push: 250 to frame, p50", "memory of the whole tree, one account, after load"} <= set(lines)
+    assert {
+        "first sync",
+        "push: 250 to frame, p50",
+        "memory of the whole tree, one account, after load",
+        "lost by it",
+    } <= set(lines)
     assert all(math.isfinite(value) for value in lines.values())
