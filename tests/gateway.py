@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class FakeBackends:
     async def submission_of(self, account_id: AccountId) -> Submission:
         raise NotSupported("Mail to other domains needs a smarthost")
 
-    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+    async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
         self.verified.append((imap, smtp))
         if self.refusal is not None:
             raise self.refusal

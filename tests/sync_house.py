@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import imaplib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import repeat
@@ -57,7 +57,7 @@ class GivenBackends:
     async def submission_of(self, account_id: AccountId) -> Submission:
         raise NotImplementedError
 
-    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+    async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
         raise NotImplementedError
 
     async def forget(self, account_id: AccountId) -> None:

@@ -13,7 +13,7 @@ from app.db.tables import ACCOUNT
 UNFOLLOWED = ("disabled", "auth_required")
 """Accounts in one of these states wait for someone to change something."""
 _FOLLOWED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets).where(
-    ACCOUNT.c.kind == "imap", ACCOUNT.c.status.not_in(UNFOLLOWED)
+    ACCOUNT.c.kind != "embedded", ACCOUNT.c.status.not_in(UNFOLLOWED)
 )
 _UNWATCHED: Statement = (
     update(ACCOUNT)

@@ -250,8 +250,11 @@ class Backends(Protocol):
         """How mail of this account leaves. Raises AccountNotFound; NotSupported where it can't send."""
         ...
 
-    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
-        """Try these logins, side by side, within 10 s. Raises AddressNotAllowed, LoginRefused, Unreachable …"""
+    async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
+        """Try these logins, by protocol (imap, pop3, smtp), side by side, within 10 s.
+
+        Raises AddressNotAllowed, LoginRefused, Unreachable …
+        """
         ...
 
     async def forget(self, account_id: AccountId) -> None:

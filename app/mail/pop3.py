@@ -63,6 +63,9 @@ class Pop3Rules:
     is_mirror: bool = False
 
 
+KEEP_ALL = Pop3Rules()
+
+
 def poll_topic(account_id: str) -> str:
     """What wakes the worker that polls an account's server (see `cluster.bus`)."""
     return f"pop3:{account_id}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
 from app.backends.local import LocalBackend
+from app.backends.pop3.backend import Pop3Backend
+from app.backends.pop3.session import MaildropInUse, Pop3Origin
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
 from app.db.session import Database
@@ -57,8 +59,11 @@ class AccountBackends:
     def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
         if kind is AccountKind.EMBEDDED:
             return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
+        if servers.pop3 is not None:
+            origin = Pop3Origin(servers.pop3, self._guard, self._tls)
+            return Pop3Backend(account_id, origin, servers.rules, self._store, self._index, self._database, self._bus)
         if servers.imap is None:
-            raise NotSupported("Accounts of this kind are not offered by this version")
+            raise NotSupported("This account has no server that its mail could be read from")
         return ImapBackend(account_id, self._origin(servers.imap), self._index)
 
     def _origin(self, login: ServerLogin) -> Origin:
@@ -79,9 +84,9 @@ class AccountBackends:
             self._submissions[key] = SmtpSubmission(login, self._guard, self._tls, self._client_name)
         return self._submissions[key]
 
-    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
-        attempts = [self._verify_imap(imap)] if imap is not None else []
-        attempts += [self._verify_smtp(smtp)] if smtp is not None else []
+    async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
+        tries = {"imap": self._verify_imap, "pop3": self._verify_pop3, "smtp": self._verify_smtp}
+        attempts = [tries[protocol](login) for protocol, login in logins.items()]
         try:
             async with asyncio.timeout(VERIFY_SECONDS):
                 await asyncio.gather(*attempts)
@@ -91,6 +96,12 @@ class AccountBackends:
     async def _verify_imap(self, login: ServerLogin) -> None:
         session = await self._origin(login).open()
         session.close()
+
+    async def _verify_pop3(self, login: ServerLogin) -> None:
+        """That another program has the mailbox open is said to those alone whose login is right."""
+        with suppress(MaildropInUse):
+            session = await Pop3Origin(login, self._guard, self._tls).open()
+            session.close()
 
     async def _verify_smtp(self, login: ServerLogin) -> None:
         submission = SmtpSubmission(login, self._guard, self._tls, self._client_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,9 +11,11 @@ import orjson
 from app.db.session import Row
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
+from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.security.vault import Vault
 from app.services.grants import GrantTokens
+from app.services.oauth_providers import MailServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ class Servers:
 
     imap: ServerLogin | None = None
     smtp: ServerLogin | None = None
+    pop3: ServerLogin | None = None
+    rules: Pop3Rules = KEEP_ALL
+    """What stays on the POP3 server."""
+
+    @classmethod
+    def of(cls, logins: Mapping[str, ServerLogin], rules: Pop3Rules = KEEP_ALL) -> Servers:
+        """By protocol."""
+        return cls(logins.get("imap"), logins.get("smtp"), logins.get("pop3"), rules)
 
     @property
     def logins(self) -> dict[str, ServerLogin]:
@@ -68,8 +78,20 @@ class Servers:
         by_token = {name: replace(one, tokens=tokens) for name, one in self.logins.items() if not one.password}
         return replace(self, **by_token)
 
+    def without_passwords(self) -> Servers:
+        """The same, with nothing that proves who logs in."""
+        return replace(self, **{name: replace(one, password="") for name, one in self.logins.items()})
+
 
 NO_SERVERS = Servers()
+
+
+def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str) -> Servers:
+    """Logins without a password at the servers that are known for an account of this kind."""
+    names = [one.name for one in fields(Servers) if one.name in (kind.value, "smtp") and one.name in known]
+    return Servers.of(
+        {name: ServerLogin(known[name].host, known[name].port, known[name].security, username) for name in names}
+    )
 
 
 def account_of(row: Row) -> Account:
@@ -93,13 +115,19 @@ def servers_of(row: Row, vault: Vault, tokens_of: Callable[[str], GrantTokens]) 
         )
         for protocol, facts in described.items()
     }
-    return Servers(logins.get("imap"), logins.get("smtp"))
+    return Servers.of(logins, _rules_of(described.get("pop3", {})))
+
+
+def _rules_of(facts: Mapping[str, Any]) -> Pop3Rules:
+    return Pop3Rules(Retention.parse(facts.get("retention", "keep")), facts.get("mirror", False))
 
 
 def sealed_servers(servers: Servers, account_id: AccountId, vault: Vault) -> dict[str, Any]:
     """The columns `servers` and `secrets`."""
     logins = servers.logins
     described = {name: _described(login) for name, login in logins.items()}
+    if "pop3" in described:
+        described["pop3"] |= {"retention": str(servers.rules.retention), "mirror": servers.rules.is_mirror}
     passwords = orjson.dumps({name: login.password for name, login in logins.items()})
     return {"servers": orjson.dumps(described).decode(), "secrets": vault.seal(passwords, account_id)}
 
@@ -126,6 +154,8 @@ def new_values(
         "checked_at_ms": now if is_embedded else 0,
         "last_seq": 0,
         "first_seq": 0,
+        "first_event_ms": 0,
+        "last_event_ms": 0,
         "last_uid_validity": 0,
         "servers": "",
         "secrets": None,

@@ -16,7 +16,6 @@ from app.errors import (
     InvalidRequest,
     LoginRefused,
     NotPermitted,
-    NotSupported,
     Unreachable,
 )
 from app.mail.backend import Backends, SyncMode
@@ -189,8 +188,10 @@ class Accounts:
         account_id = AccountId(values["id"])
         if not await directory.add(transaction, values):
             raise AlreadyExists(f"There is an account {values['email']} already")
-        if values["kind"] == AccountKind.EMBEDDED.value:
-            await self._store.mailboxes.create_first(account_id, within=transaction)
+        kind = AccountKind(values["kind"])
+        if kind.is_kept_here:
+            is_filled = kind is AccountKind.EMBEDDED
+            await self._store.mailboxes.create_first(account_id, within=transaction, is_filled=is_filled)
         if tokens is not None:
             await oauth.bind_grant(transaction, tokens.grant_id, account_id)
         row = await directory.get(transaction, account_id)
@@ -199,12 +200,10 @@ class Accounts:
 
     async def _values(self, new: NewAccount, email: str, *, is_verified: bool) -> dict[str, Any]:
         account_id = AccountId(new_id("acc"))
-        if new.kind is AccountKind.POP3:
-            raise NotSupported("Accounts over POP3 are not offered by this version")
         if new.kind is AccountKind.EMBEDDED:
             password_hash = await self._password_hash(new.password, email)
             return new_values(account_id, new.kind, email, new.name, now_ms(), password_hash=password_hash)
-        await self._check_servers(new.servers, is_verified=is_verified)
+        await self._check_servers(new.kind, new.servers, is_verified=is_verified)
         values = new_values(account_id, new.kind, email, new.name, now_ms())
         status = "ready" if is_verified else "connecting"
         return values | sealed_servers(new.servers, account_id, self._vault) | {"status": status}
@@ -216,15 +215,14 @@ class Accounts:
             raise InvalidRequest.at("/password", "An embedded account has a password")
         return await self._logins.hash(password)
 
-    async def _check_servers(self, servers: Servers, *, is_verified: bool) -> None:
+    async def _check_servers(self, kind: AccountKind, servers: Servers, *, is_verified: bool) -> None:
         """Refuse hosts that may not be reached before anything connects; then try the logins."""
-        if servers.imap is None:
-            raise InvalidRequest.at("/imap", "An account over IMAP has an IMAP server")
-        for pointer, login in (("/imap/host", servers.imap), ("/smtp/host", servers.smtp)):
-            if login is not None:
-                await self._check_host(pointer, login, is_verified=is_verified)
+        if servers.logins.keys() - {"smtp"} != {kind.value}:
+            raise InvalidRequest.at(f"/{kind}", f"An account of kind {kind} has such a server, and smtp, and no other")
+        for protocol, login in servers.logins.items():
+            await self._check_host(f"/{protocol}/host", login, is_verified=is_verified)
         if is_verified:
-            await self._backends.verify(servers.imap, servers.smtp)
+            await self._backends.verify(servers.logins)
 
     async def _check_host(self, pointer: str, login: ServerLogin, *, is_verified: bool) -> None:
         try:
@@ -241,7 +239,7 @@ class Accounts:
         if changes.servers is not None and kind is AccountKind.EMBEDDED:
             raise InvalidRequest.at("/imap", "An embedded account has no other servers")
         if changes.password is not None and kind is not AccountKind.EMBEDDED:
-            raise InvalidRequest.at("/password", "The passwords of this account are in imap and smtp")
+            raise InvalidRequest.at("/password", "The passwords of this account are those of its servers")
         values: dict[str, Any] = {} if changes.name is None else {"name": changes.name}
         if changes.password is not None:
             values["password_hash"] = await self._logins.hash(changes.password)
@@ -250,7 +248,7 @@ class Accounts:
             return await self.get(account_id)
         async with self._grants.trial(changes.consent) as tokens:
             servers = changes.servers.with_tokens(tokens) if tokens is not None else changes.servers
-            await self._check_servers(servers, is_verified=is_verified)
+            await self._check_servers(kind, servers, is_verified=is_verified)
             values |= sealed_servers(servers, account_id, self._vault)
             values["status"] = "ready" if is_verified else "connecting"
             await self._change(account_id, values, servers)
@@ -262,7 +260,7 @@ class Accounts:
         kind, servers = await self.servers(account_id)
         if kind is not AccountKind.EMBEDDED:
             try:
-                await self._backends.verify(servers.imap, servers.smtp)
+                await self._backends.verify(servers.logins)
             except LoginRefused:
                 await self._change(account_id, {"status": "auth_required"})
                 raise

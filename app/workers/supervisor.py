@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from app.backends.pop3.backend import Pop3Backend
 from app.cluster.bus import ACCOUNTS, Bus, listening
 from app.cluster.leases import RENEW_SECONDS, Leases
 from app.db import syncing
@@ -15,6 +16,7 @@ from app.mail.backend import Backends, MailBackend
 from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.telemetry import get_logger
+from app.workers.pop3.account import Pop3Sync
 from app.workers.sync.account import AccountSync, Gates
 from app.workers.texts import TextReader
 
@@ -126,7 +128,10 @@ class Supervisor:
         """One account's trouble is its own: even a fault of ours in it ends no other."""
         while True:
             try:
-                await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
+                if isinstance(backend, Pop3Backend):
+                    await Pop3Sync(id_, self._index, backend, epoch).run()
+                else:
+                    await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
                 return
             except Exception:
                 log.exception("sync_failed", account_id=id_)

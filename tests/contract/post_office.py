@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -76,7 +76,7 @@ class Office:
     async def submission_of(self, account_id: AccountId) -> Submission:
         return self.next_server
 
-    async def verify(self, imap: ServerLogin | None, smtp: ServerLogin | None) -> None:
+    async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
         """Never asked for."""
 
     async def forget(self, account_id: AccountId) -> None:

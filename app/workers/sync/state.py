@@ -30,6 +30,19 @@ class AccountState:
         """The index is as the origin is, and hears of changes."""
         await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
 
+    async def polled(self, mode: SyncMode, *, is_live: bool) -> None:
+        """A poll succeeded: the index is as the origin was just now, or `is_live` only when the next polls are done."""
+        if self._written.get("status") != "ready":
+            await self.connected(mode)
+        if is_live:
+            await self.live(mode)
+
+        async def decide(transaction: Transaction) -> Delta:
+            await syncing.set_state(transaction, self._account_id, checked_at_ms=now_ms())
+            return Delta()
+
+        await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
+
     async def lost(self, error: GatewayError) -> None:
         """The origin cannot be reached, or has enough of us."""
         type_ = "account.throttled" if isinstance(error, RateLimited) else "account.disconnected"

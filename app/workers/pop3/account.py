@@ -1,0 +1,121 @@
+"""Polls one account over POP3: soon after something came, more and more seldom while nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from app.backends.pop3.backend import Pop3Backend
+from app.backends.pop3.session import MaildropInUse
+from app.cluster.bus import Waiter, listening
+from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited
+from app.mail.backend import SyncMode
+from app.mail.pop3 import poll_topic
+from app.mail.types import AccountId
+from app.mailstore.index import Index
+from app.telemetry import get_logger
+from app.workers.pop3.poll import Outcome, Pop3Poll
+from app.workers.sync.mirror import Mirror
+from app.workers.sync.reports import ReportReader
+from app.workers.sync.state import AccountState
+
+log = get_logger(__name__)
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 30.0, 900.0
+GROWTH = 1.5
+"""By how much longer each wait is than the last while nothing comes."""
+ASKED_SECONDS = 1.0
+"""The least time between two polls that someone asks for."""
+IN_USE_PATIENCE = 20
+"""So many times the lock may be another's before the account is told to be throttled."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long to wait before the next poll. `delay_seconds` is what the server itself demands (LOGIN-DELAY)."""
+
+    wait_seconds: float = SHORTEST_SECONDS
+    delay_seconds: float = 0.0
+
+    def after(self, outcome: Outcome) -> None:
+        self.delay_seconds = outcome.login_delay_seconds
+        self.wait_seconds = SHORTEST_SECONDS if outcome.arrived else min(LONGEST_SECONDS, self.wait_seconds * GROWTH)
+
+    def failed(self) -> None:
+        self.wait_seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.wait_seconds * 2))
+
+    def seconds(self, jitter: Callable[[float, float], float] = random.uniform) -> float:
+        """Spread, so that accounts which began together do not stay together; never less than is demanded."""
+        return max(self.wait_seconds * jitter(0.9, 1.1), self.delay_seconds)
+
+
+class Pop3Sync:
+    """One account, held under the lease `epoch`, until it is cancelled or cannot go on."""
+
+    def __init__(self, account_id: AccountId, index: Index, backend: Pop3Backend, epoch: int) -> None:
+        self._account_id = account_id
+        self._backend = backend
+        self._poll = Pop3Poll(account_id, index, backend, epoch)
+        self._state = AccountState(account_id, index, epoch)
+        self._reports = ReportReader(Mirror(account_id, index, backend, epoch))
+        self._pace = Pace()
+        self._refusals = 0
+
+    async def run(self) -> None:
+        """Poll for ever. Returns when the login is refused, the account is gone or another worker holds it."""
+        reports = asyncio.create_task(self._reports.run())
+        try:
+            with listening(self._backend.bus, poll_topic(self._account_id)) as waiter:
+                while True:
+                    try:
+                        wait_seconds = await self._once()
+                    except LoginRefused as error:
+                        await self._state.refused(error)
+                        return
+                    await self._rest(waiter, wait_seconds)
+        except (AccountNotFound, Conflict):
+            return
+        finally:
+            reports.cancel()
+            with suppress(asyncio.CancelledError, GatewayError):
+                await reports
+
+    async def _once(self) -> float:
+        """One poll; how long to wait then. LoginRefused, AccountNotFound, Conflict."""
+        try:
+            outcome = await self._poll.run()
+        except (LoginRefused, AccountNotFound, Conflict):
+            raise
+        except RateLimited as error:
+            return await self._held_off(error)
+        except GatewayError as error:
+            log.info("account_lost", account_id=self._account_id, error=error.code)
+            await self._state.lost(error)
+            self._pace.failed()
+            return self._pace.seconds()
+        self._refusals = 0
+        self._reports.want(outcome.arrived)
+        await self._state.polled(SyncMode.POLL, is_live=not outcome.has_more)
+        self._backend.bus.poke(self._account_id)
+        if outcome.has_more:
+            return self._pace.delay_seconds
+        self._pace.after(outcome)
+        return self._pace.seconds()
+
+    async def _held_off(self, error: RateLimited) -> float:
+        """The server wants us later. That another program reads the mailbox is no trouble, unless it never ends."""
+        self._refusals += 1
+        if not isinstance(error, MaildropInUse) or self._refusals >= IN_USE_PATIENCE:
+            await self._state.lost(error)
+        log.info("pop3_held_off", account_id=self._account_id, error=type(error).__name__)
+        return max(error.retry_after_seconds, self._pace.delay_seconds)
+
+    async def _rest(self, waiter: Waiter, seconds: float) -> None:
+        """Wait, or be woken by who wants a poll now; not before the server allows it."""
+        least = min(seconds, max(ASKED_SECONDS, self._pace.delay_seconds))
+        await asyncio.sleep(least)
+        if seconds > least:
+            await waiter.wait(seconds - least)
