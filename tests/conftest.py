@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.smtp_sink import SmtpSink
@@ -32,6 +33,17 @@ def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Courier]:
     """A private Courier, one for each test process; add a user for each test."""
     server = Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def cyrus(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cyrus]:
+    """A private Cyrus, one for each test process; add a user for each test."""
+    server = Cyrus(tls, tmp_path_factory.mktemp("cyrus") / "cyrus.log")
     try:
         server.start()
         yield server
