@@ -36,7 +36,7 @@ class Auth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A server: `host` in lower case, `username` with placeholders until `filled`; None where it isn't told."""
+    """A server: `host` and `username` with placeholders until `filled`; no `username` where it isn't told."""
 
     protocol: Protocol
     host: str
@@ -63,7 +63,7 @@ def offer(
     auth: tuple[Auth, ...] = (Auth.PASSWORD,),
 ) -> Offer | None:
     """An offer of these texts; None where one of them is missing or cannot be."""
-    host = (host or "").strip().rstrip(".").lower()
+    host = (host or "").strip().rstrip(".")
     port = (port or "").strip()
     if security is None or protocol not in tuple(Protocol) or not 1 <= len(host) <= MAX_HOST_CHARS:
         return None
