@@ -90,7 +90,7 @@ def decode(raw: bytes, label: str | None) -> Decoded:
 
     us-ascii says nothing of 8-bit bytes: servers name it where a message names nothing.
     """
-    codec = codec_of(label) if label and not (_is_ascii(label) and not raw.isascii()) else None
+    codec = codec_of(label) if label and not (is_ascii(label) and not raw.isascii()) else None
     if codec is not None:
         text = _strict(raw, codec)
         if text is not None and codec == "utf-7":
@@ -109,7 +109,8 @@ def decode_short(raw: bytes, label: str | None = None) -> str:
     return text if text is not None else raw.decode("cp1252", "replace")
 
 
-def _is_ascii(label: str) -> bool:
+def is_ascii(label: str) -> bool:
+    """Whether a label says no more of 8-bit bytes than that they should not be there."""
     return "ascii" in label.lower() or label.upper().startswith("ANSI_X3.4")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
 from app.mime.body import choose_body, decode_body
-from app.mime.charset import codec_of
+from app.mime.charset import codec_of, is_ascii
 from app.mime.structure import parse_structure
 from app.mime.text import text_of_html
 from app.mime.transfer import decode_transfer
@@ -74,7 +74,8 @@ def header_lines(block: bytes) -> str:
 def text_of_part(raw: bytes, part: BodyPart) -> str:
     """A text part as it is written, its transfer encoding and charset undone."""
     decoded, _ = decode_transfer(raw, part.encoding)
-    codec = codec_of(part.param("charset") or "") or "utf-8"
+    label = part.param("charset") or ""
+    codec = (None if is_ascii(label) else codec_of(label)) or "utf-8"
     try:
         text = decoded.decode(codec, "replace")
     except (UnicodeError, ValueError):
