@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from sqlalchemy import BindParameter, bindparam, select, update
 
-from app.db.session import Statement, Transaction
-from app.db.tables import MAILBOX
+from app.db.session import Statement, Transaction, insert_or
+from app.db.tables import MAILBOX, TOMBSTONE
 from app.mail.delta import Location
 from app.mail.identifiers import now_ms
-from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId
+from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId, Position
 from app.mailstore.log import ADD_EVENTS, event_values
+
+NOT_STORED = ("is_changed", "shown_before")
+"""Fields of MailboxState that are no columns."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MAILBOX: Statement = select(
@@ -30,6 +34,9 @@ _MAILBOX: Statement = select(
     MAILBOX.c.is_selectable,
     MAILBOX.c.is_complete,
     MAILBOX.c.delimiter,
+    MAILBOX.c.created_seq,
+    MAILBOX.c.changed_seq,
+    MAILBOX.c.reset_seq,
 ).where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
 _SAVE_MAILBOX: Statement = (
     update(MAILBOX)
@@ -50,10 +57,20 @@ _SAVE_MAILBOX: Statement = (
                 "is_selectable",
                 "is_complete",
                 "changed_seq",
+                "reset_seq",
             )
         }
     )
 )
+
+
+_ADD_TOMBSTONES: Statement = insert_or(TOMBSTONE).on_conflict_do_nothing()
+_ENDINGS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Sequence[object] | None, str]]] = {
+    "message.moved": lambda data: (data["from"], "moved"),
+    "message.deleted": lambda data: ([data["mailbox_id"]], data["reason"]),
+    "mailbox.deleted": lambda _: (None, "deleted"),
+}
+"""By type of event: where its subject was before, and why it is there no more."""
 
 
 @dataclass(slots=True)
@@ -73,7 +90,18 @@ class MailboxState:
     is_selectable: bool
     is_complete: bool
     delimiter: str | None
+    created_seq: int = 0
+    changed_seq: int = 0
+    reset_seq: int = 0
     is_changed: bool = False
+    shown_before: tuple[object, ...] = ()
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What callers are told of it: when this changes, it has changed for them."""
+        return (
+            self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed)
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -87,8 +115,15 @@ class Applied:
     """Arrived, copied and moved messages by where they are now."""
     copies: dict[Location, Location] = field(default_factory=dict)
     """Source → target of what was copied or moved."""
+    at_ms: int = 0
+    """The time of that event."""
     seq_before: int = 0
     """The account's last event number before: the events of this change are those after it, up to `seq`."""
+
+    @property
+    def position(self) -> Position:
+        """Where the account's log ends then."""
+        return Position(self.seq, self.at_ms)
 
 
 class Ledger:
@@ -97,15 +132,16 @@ class Ledger:
     `is_origin`: this index is where the mail lives, so it numbers messages itself and keeps UIDNEXT and HIGHESTMODSEQ.
     """
 
-    def __init__(self, transaction: Transaction, account_id: AccountId, seq: int, *, is_origin: bool) -> None:
+    def __init__(self, transaction: Transaction, account_id: AccountId, position: Position, *, is_origin: bool) -> None:
         self.tx = transaction
         self.account_id = account_id
         self.is_origin = is_origin
-        self.seq = seq
-        self.at_ms = now_ms()
+        seq = self.seq = position.seq
+        self.at_ms = max(now_ms(), position.at_ms)  # a clock that was set back does not turn the log back
         self.mailboxes: dict[str, MailboxState | None] = {}
-        self.applied = Applied(seq, seq_before=seq)
+        self.applied = Applied(seq, at_ms=position.at_ms, seq_before=seq)
         self._events: list[dict[str, Any]] = []
+        self._tombstones: list[dict[str, Any]] = []
 
     async def close(self) -> None:
         """Write the mailboxes that changed, and the events."""
@@ -114,7 +150,16 @@ class Ledger:
                 await self.save(mailbox)
         if self._events:
             await self.tx.execute_many(ADD_EVENTS, self._events)
+            self.applied.at_ms = self.at_ms
+        if self._tombstones:
+            await self.tx.execute_many(_ADD_TOMBSTONES, self._tombstones)
         self.applied.seq = self.seq
+
+    @property
+    def change_seq(self) -> int:
+        """The number under which a change without an event of its own is found later: of the last event of this
+        change, or of the one that comes next. Who knows the account as it was before knows only lower numbers."""
+        return self.seq if self.seq > self.applied.seq_before else self.seq + 1
 
     def event(
         self,
@@ -139,15 +184,35 @@ class Ledger:
             target=(to.mailbox_id, to.uid) if to else None,
         )
         self._events.append(values)
+        if type_ in _ENDINGS:
+            self.bury(self.seq, subject, *_ENDINGS[type_](data))
         return self.seq
+
+    def bury(self, seq: int, subject: str, mailbox_ids: Sequence[object] | None, reason: str) -> None:
+        """Keep that a message has left mailboxes, or that a mailbox is gone (None), for when the log is trimmed."""
+        where = None if mailbox_ids is None else orjson.dumps(mailbox_ids).decode()
+        self._tombstones.append(
+            {
+                "account_id": self.account_id,
+                "seq": seq,
+                "subject": subject,
+                "mailbox_ids": where,
+                "reason": reason,
+                "at_ms": self.at_ms,
+            }
+        )
 
     async def mailbox(self, id_: MailboxId) -> MailboxState | None:
         if id_ not in self.mailboxes:
             row = await self.tx.row(_MAILBOX, account_id=self.account_id, mailbox_id=id_)
-            self.mailboxes[id_] = None if row is None else MailboxState(*row)
+            mailbox = self.mailboxes[id_] = None if row is None else MailboxState(*row)
+            if mailbox is not None:
+                mailbox.shown_before = mailbox.shown
         return self.mailboxes[id_]
 
     async def save(self, mailbox: MailboxState) -> None:
+        if mailbox.shown != mailbox.shown_before:
+            mailbox.changed_seq = self.change_seq
         await self.tx.execute(
             _SAVE_MAILBOX,
             account_id=self.account_id,
@@ -163,7 +228,8 @@ class Ledger:
             is_subscribed=bool(mailbox.is_subscribed),
             is_selectable=bool(mailbox.is_selectable),
             is_complete=bool(mailbox.is_complete),
-            changed_seq=self.seq,
+            changed_seq=mailbox.changed_seq,
+            reset_seq=mailbox.reset_seq,
         )
 
     def number(self, mailbox: MailboxState, uid: int) -> int:
@@ -172,6 +238,7 @@ class Ledger:
             uid = mailbox.uid_next
         if self.is_origin:
             mailbox.uid_next = max(mailbox.uid_next, uid + 1)
+            mailbox.is_changed = True
         return uid
 
     def entered(self, mailbox: MailboxState, flags: Flags, count: int = 1) -> None:
