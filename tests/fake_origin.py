@@ -10,7 +10,7 @@ from typing import cast
 
 from app.errors import GatewayError, MailboxNotFound, ServerRefused, Unreachable
 from app.mail.backend import Changes, MailBackend, OriginMailbox, Signal, SyncMode
-from app.mail.delta import Arrived, Known
+from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
 
 
@@ -142,6 +142,9 @@ class FakeOrigin:
             await asyncio.sleep(0)
             self._check()
             yield found[start : start + 50]
+
+    async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
+        return ()
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         box = self._box(mailbox)

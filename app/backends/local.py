@@ -34,6 +34,7 @@ from app.mail.delta import (
     MailboxRenamed,
     MailboxSet,
     Moved,
+    Placed,
     Removed,
 )
 from app.mail.searchable import contains, fold, has_field
@@ -274,6 +275,10 @@ class LocalBackend:
             for uid in uids
             if uid in found
         ]
+
+    async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
+        del mailbox, uids  # a message is in one mailbox here
+        return ()
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         del is_anew  # the index is the origin

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from app.mail.delta import Arrived, Delta, Known
+from app.mail.delta import Arrived, Delta, Known, Placed
 from app.mail.types import AccountId, Flags, Mailbox, Message, Role, ServerLogin
 
 
@@ -171,6 +171,13 @@ class MailBackend(Protocol):
 
     def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
         """Those messages in batches, in the order of `uids` as far as the origin keeps it."""
+        ...
+
+    async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
+        """What these messages are, where the origin keeps one message in several mailboxes; nothing at all elsewhere.
+
+        What is known by its `origin_id` need not be fetched again.
+        """
         ...
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import aclosing
 from typing import Protocol
 
-from app.backends.imap import changing, organising, reading
+from app.backends.imap import changing, labels, organising, reading
 from app.backends.imap.changing import Place, Transfer, Unchanged
 from app.backends.imap.listing import list_mailboxes
 from app.backends.imap.pool import Origin, Pool
@@ -23,6 +23,7 @@ from app.mail.delta import (
     Known,
     Location,
     Moved,
+    Placed,
     Removed,
 )
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
@@ -189,6 +190,9 @@ class ImapBackend:
             if mailbox.id == target.id:
                 continue
             async with self._pool.session(mailbox.origin_name) as session:
+                if labels.is_keeping(session, mailbox) and target.role not in (Role.TRASH, Role.JUNK):
+                    delta += await self._copy(session, messages, mailbox, uids, target)
+                    continue
                 transfer = await changing.move(session, _place(mailbox), uids, target.origin_name)
                 pairs = await self._bound(session, messages, mailbox, transfer, target)
             moved = tuple(
@@ -201,22 +205,32 @@ class ImapBackend:
         delta = Delta()
         for mailbox, uids in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
-                transfer = await changing.copy(session, _place(mailbox), uids, target.origin_name)
-                pairs = await self._bound(session, messages, mailbox, transfer, target)
-            delta += Delta(
-                copied=tuple(
-                    Copied(Location(mailbox.id, source), Location(target.id, copied))
-                    for source, copied in pairs.items()
-                )
-            )
+                delta += await self._copy(session, messages, mailbox, uids, target)
         return delta
+
+    async def _copy(
+        self, session: Session, messages: Sequence[Message], source: Mailbox, uids: Sequence[int], target: Mailbox
+    ) -> Delta:
+        transfer = await changing.copy(session, _place(source), uids, target.origin_name)
+        pairs = await self._bound(session, messages, source, transfer, target)
+        is_shared = labels.are_mailboxes(session)
+        return Delta(
+            copied=tuple(
+                Copied(Location(source.id, uid), Location(target.id, copied), is_shared=is_shared)
+                for uid, copied in pairs.items()
+            )
+        )
 
     async def expunge(self, messages: Sequence[Message]) -> Delta:
         delta = Delta()
         for mailbox, uids in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
-                await changing.expunge(session, _place(mailbox), uids)
-            delta += Delta(removed=_removed(mailbox.id, uids))
+                known = await self._directory.mailboxes(self._account_id)
+                ended = await labels.remove_for_good(session, known, mailbox, uids)
+                if ended is None:
+                    await changing.expunge(session, _place(mailbox), uids)
+                    ended = Delta(removed=_removed(mailbox.id, uids))
+            delta += ended
         return delta
 
     # ---- mailboxes
@@ -264,6 +278,12 @@ class ImapBackend:
         async with self._pool.session(name) as session, aclosing(reading.rows(session, name, uids)) as batches:
             async for batch in batches:
                 yield [_arrived(mailbox, row, session) for row in batch]
+
+    async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
+        async def read(session: Session) -> Sequence[Placed]:
+            return await labels.placements(session, mailbox, uids) if labels.are_mailboxes(session) else ()
+
+        return await self._pool.read(mailbox.origin_name, read)
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         name = mailbox.origin_name
@@ -377,4 +397,5 @@ def _arrived(mailbox: Mailbox, row: Row, session: Session) -> Arrived:
         origin_id=row.origin_id,
         uid_validity=session.selected.uid_validity if session.selected else None,
         problems=row.problems,
+        is_shared=row.origin_id is not None and labels.are_mailboxes(session),
     )

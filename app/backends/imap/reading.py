@@ -61,10 +61,10 @@ def row_items(session: Session) -> list[str | BodySection]:
     items: list[str | BodySection] = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"]
     if session.keeps_modseq:
         items.append("MODSEQ")
-    if session.has("OBJECTID"):
-        items.append("EMAILID")
-    elif session.has("X-GM-EXT-1"):
+    if session.has("X-GM-EXT-1"):
         items.append("X-GM-MSGID")
+    elif session.has("OBJECTID"):
+        items.append("EMAILID")
     return [*items, REFERENCES]
 
 

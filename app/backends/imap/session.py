@@ -361,10 +361,16 @@ def fetched(completion: Completion) -> dict[int, FetchedMessage]:
     return messages
 
 
+_JOINED = (
+    "flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id", "thread_id",
+    "gmail_message_id", "gmail_thread_id",
+)  # fmt: skip
+
+
 def _joined(earlier: FetchedMessage, later: FetchedMessage) -> FetchedMessage:
     """Two responses about one message: another client's flag change may come between, without the items asked."""
     later.sections = {**earlier.sections, **later.sections}
-    for name in ("flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id"):
+    for name in _JOINED:
         if getattr(later, name) is None:
             setattr(later, name, getattr(earlier, name))
     return later

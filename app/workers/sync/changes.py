@@ -9,19 +9,23 @@ from dataclasses import replace
 
 from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
-from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxCounted, Removed, difference
+from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxCounted, Placed, Removed, difference
 from app.mail.types import Mailbox
 from app.workers.sync.mirror import Mirror
 
 LIKELY_NEW = 50
 """UIDs asked for where a signal does not tell how many came: one round trip; those that are not there cost nothing."""
+PLACED_AT_ONCE = 1_000
+"""Messages that are looked at before those of them that are new are fetched."""
+Batch = Sequence[Arrived | Placed]
+"""Messages new to a mailbox, and messages known elsewhere that are there too."""
 SPAN_LIMIT = 5_000
 """A longer span of UIDs is looked through before its messages are fetched."""
 GONE_COUNT, GONE_SHARE = 50, 0.2
 """More than both is confirmed on a new connection before it is announced."""
 
 
-async def new_mail(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> AsyncIterator[Sequence[Arrived]]:
+async def new_mail(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> AsyncIterator[Batch]:
     """Messages with a UID from the mailbox's UIDNEXT on, ascending."""
     first = mailbox.uid_next
     stop = told.uid_next if told is not None and told.uid_next is not None else first + LIKELY_NEW
@@ -29,15 +33,34 @@ async def new_mail(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None)
         yield batch
 
 
-async def fetch_span(mirror: Mirror, mailbox: Mailbox, first: int, stop: int) -> AsyncIterator[Sequence[Arrived]]:
+async def fetch_span(mirror: Mirror, mailbox: Mailbox, first: int, stop: int) -> AsyncIterator[Batch]:
     """Messages with UIDs from `first` up to `stop`, exclusive."""
     uids: Sequence[int] = range(first, stop)
     if len(uids) > SPAN_LIMIT:
         uids = sorted(uid for uid in await mirror.backend.scan(mailbox) if first <= uid < stop)
     if not uids:
         return
-    async for batch in mirror.backend.fetch(mailbox, uids):
+    async for batch in fetch_new(mirror, mailbox, uids):
         yield batch
+
+
+async def fetch_new(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Batch]:
+    """Messages that the index lacks here, in the order of `uids`.
+
+    Where one message may be in several mailboxes, those that it has elsewhere are told, not fetched again.
+    """
+    for start in range(0, len(uids), PLACED_AT_ONCE):
+        asked = uids[start : start + PLACED_AT_ONCE]
+        told = {one.uid: one for one in await mirror.backend.placements(mailbox, asked)}
+        if not told:
+            async for batch in mirror.backend.fetch(mailbox, uids[start:]):
+                yield batch
+            return
+        known = await mirror.index.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
+        found: dict[int, Arrived | Placed] = {uid: one for uid, one in told.items() if one.origin_id in known}
+        async for batch in mirror.backend.fetch(mailbox, [uid for uid in told if uid not in found]):
+            found |= {one.uid: one for one in batch}
+        yield [found[uid] for uid in asked if uid in found]
 
 
 async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> tuple[Delta, Changes] | None:

@@ -6,12 +6,11 @@ The index's own UIDs say how far it came: what the origin has and the index has 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.mail.delta import Arrived, Delta, Note
+from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.types import Mailbox
-from app.workers.sync.changes import whole_difference
+from app.workers.sync.changes import Batch, fetch_new, whole_difference
 from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
 from app.workers.sync.refresh import Refresher
 
@@ -40,7 +39,7 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
     await mirror.apply_in_pieces(delta)
     missing.reverse()
     total, indexed = len(missing), 0
-    async for batch in mirror.backend.fetch(mailbox, missing):
+    async for batch in fetch_new(mirror, mailbox, missing):
         indexed += len(batch)
         if is_newcomer:
             async with mirror.lock:
@@ -55,9 +54,14 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
     return True
 
 
-async def _write(mirror: Mirror, mailbox: Mailbox, batch: Sequence[Arrived], notes: tuple[Note, ...]) -> None:
+async def _write(mirror: Mirror, mailbox: Mailbox, batch: Batch, notes: tuple[Note, ...]) -> None:
     """What was there when the first sync began comes without an event of its own; what came later is new mail."""
     for start in range(0, len(batch), FACTS_AT_ONCE):
         piece = batch[start : start + FACTS_AT_ONCE]
-        arrived = tuple(replace(one, is_announced=one.uid >= mailbox.uid_next) for one in piece)
-        await mirror.apply(Delta(arrived=arrived, notes=notes if start == 0 else ()))
+        told = [replace(one, is_announced=one.uid >= mailbox.uid_next) for one in piece]
+        delta = Delta(
+            arrived=tuple(one for one in told if isinstance(one, Arrived)),
+            placed=tuple(one for one in told if isinstance(one, Placed)),
+            notes=notes if start == 0 else (),
+        )
+        await mirror.apply(delta)

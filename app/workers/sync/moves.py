@@ -29,8 +29,12 @@ class Moves:
         self._copies: dict[Location, tuple[Location, float]] = {}
 
     async def bind(self, arrived: Sequence[Arrived]) -> Delta:
-        """What these arrivals are: moves of messages that are gone from elsewhere, or new."""
-        originals = await self._originals(arrived)
+        """What these arrivals are: moves of messages that are gone from elsewhere, or new.
+
+        Messages that may be in several mailboxes are known by their origin's id: the index finds them by itself.
+        """
+        is_shared = bool(arrived) and arrived[0].is_shared
+        originals = {} if is_shared else await self._originals(arrived)
         if not originals:
             return Delta(arrived=tuple(arrived))
         gone = await self._gone([one for found in originals.values() for one in found])

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import Changes, OriginMailbox
-from app.mail.delta import Arrived, Delta, Location, MailboxCounted
+from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Placed
 from app.mail.types import Mailbox
 from app.telemetry import get_logger
-from app.workers.sync.changes import changes_of, counted, fetch_span, new_mail, whole_difference
+from app.workers.sync.changes import Batch, changes_of, counted, fetch_new, fetch_span, new_mail, whole_difference
 from app.workers.sync.listing import differs
 from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
 from app.workers.sync.moves import Moves
@@ -72,15 +72,16 @@ class Refresher:
         mailbox = await self._mirror.mailbox(mailbox)
         delta, missing = await whole_difference(self._mirror, mailbox)
         log.info("mailbox_reconciled", account_id=self._mirror.account_id, mailbox_id=mailbox.id, missing=len(missing))
-        async for batch in self._mirror.backend.fetch(mailbox, missing):
+        async for batch in fetch_new(self._mirror, mailbox, missing):
             await self.arrive(batch)
         await self._write(delta)
 
-    async def arrive(self, batch: Sequence[Arrived], *, is_ascending: bool = False) -> None:
+    async def arrive(self, batch: Batch, *, is_ascending: bool = False) -> None:
         """Write new messages, as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
         for start in range(0, len(batch), FACTS_AT_ONCE):
             piece = batch[start : start + FACTS_AT_ONCE]
-            delta = await self._moves.bind(piece)
+            delta = await self._moves.bind([one for one in piece if isinstance(one, Arrived)])
+            delta += Delta(placed=tuple(one for one in piece if isinstance(one, Placed)))
             if is_ascending:
                 last = piece[-1]
                 delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))
