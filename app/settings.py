@@ -72,11 +72,20 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the API, separated by commas; tokens may allow more."
     )
+    public_url: str | None = Field(
+        None, description="Where browsers reach this install, as in https://mail.example.com; unset: as the caller did."
+    )
+    connect_redirect_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="URLs, separated by commas, that connect sessions may lead back to, with what lies below them."
+    )
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests a minute that an account token, and an account by all its tokens, may make."
     )
     max_message_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest message that is taken, in bytes.")
     event_retention_days: int = Field(7, ge=1, description="How long events can be resumed, in days.")
+    tombstone_retention_days: int = Field(
+        90, ge=7, description="How long the difference since a state can be told whole, in days."
+    )
     event_retention_count: int = Field(100_000, ge=1000, description="How many events an account keeps at most.")
     search_text_kb: int = Field(
         256,
@@ -90,7 +99,7 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
-    @field_validator("domains", "cors_origins", "dns_servers", mode="before")
+    @field_validator("domains", "cors_origins", "connect_redirect_urls", "dns_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -21,8 +21,11 @@ from app.services.autoconfig import Autoconfig
 from app.services.bulk import Bulk
 from app.services.callers import Caller, Scope
 from app.services.composing import Composer
+from app.services.connecting import Connecting
+from app.services.changes import ChangesSince
 from app.services.consumers import Consumers
 from app.services.content import Content
+from app.services.enrolment import Enrolment
 from app.services.events import Events
 from app.services.grants import Grants
 from app.services.health import Health
@@ -83,6 +86,8 @@ class Services:
     autoconfig: Autoconfig
     oauth_apps: OAuthApps
     grants: Grants
+    connecting: Connecting
+    enrolment: Enrolment
     mailboxes: Mailboxes
     content: Content
     views: Views
@@ -92,6 +97,7 @@ class Services:
     imports: Imports
     states: States
     events: Events
+    changes: ChangesSince
     consumers: Consumers
     submissions: Submissions
     composer: Composer

@@ -95,6 +95,9 @@ _BEGIN_SESSION: Statement = (
     .where(CONNECT_SESSION.c.id == _ID)
     .values(state_hash=bindparam("state"), verifier=bindparam("sealed_verifier"), facts=bindparam("new_facts"))
 )
+_NOTE_SESSION: Statement = (
+    update(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID).values(facts=bindparam("new_facts"))
+)
 _TAKE_STATE: Statement = (
     delete(CONNECT_SESSION).where(CONNECT_SESSION.c.state_hash == bindparam("state")).returning(*SESSION_COLUMNS)
 )
@@ -215,6 +218,10 @@ async def claim_session(transaction: Transaction, secret_hash: str, browser_hash
 async def begin_session(transaction: Transaction, id_: str, state_hash: str, verifier: bytes, facts: str) -> None:
     """Its browser goes to an authorization server; what an earlier try waited for is void."""
     await transaction.execute(_BEGIN_SESSION, row_id=id_, state=state_hash, sealed_verifier=verifier, new_facts=facts)
+
+
+async def note_session(transaction: Transaction, id_: str, facts: str) -> None:
+    await transaction.execute(_NOTE_SESSION, row_id=id_, new_facts=facts)
 
 
 async def session_of_state(reader: Database | Transaction, state_hash: str) -> Row | None:

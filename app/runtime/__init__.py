@@ -14,6 +14,7 @@ from app.db.migrate import open_database
 from app.db.session import Database
 from app.mail.backend import Backends
 from app.mailstore.blobs import Blobs
+from app.mailstore.differences import Differences
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.mailstore.store import MailStore
@@ -31,9 +32,12 @@ from app.services.accounts import Accounts
 from app.services.authorization import Authorization
 from app.services.bulk import Bulk
 from app.services.composing import Composer
+from app.services.connecting import Connecting
+from app.services.changes import ChangesSince
 from app.services.consumers import Consumers
 from app.services.content import Content
 from app.services.deliveries import Deliveries
+from app.services.enrolment import Enrolment
 from app.services.events import Events
 from app.services.freshness import Freshness
 from app.services.grants import Grants
@@ -154,21 +158,28 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database)
     states = States(stores.vault)
+    events = Events(stores.log, index, bus)
     texts = Texts(backends, index, TextIndex(database))
     content = Content(backends, index)
     messages = Messages(backends, index, content)
     oauth_apps = OAuthApps(database, stores.vault, guard)
     authorization = Authorization(guard, tls_context(settings))
     grants = Grants(database, stores.vault, oauth_apps, authorization, is_alone=settings.database_url is None)
+    accounts = Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants)
+    autoconfig = autoconfig_on(settings, guard)
     return Services(
         settings=settings,
         tokens=tokens,
         tickets=Tickets(database, tokens),
         sessions=Sessions(database, tokens, logins, settings.domains),
-        accounts=Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants),
+        accounts=accounts,
         oauth_apps=oauth_apps,
         grants=grants,
-        autoconfig=autoconfig_on(settings, guard),
+        connecting=Connecting(
+            database, stores.vault, oauth_apps, authorization, accounts, settings.connect_redirect_urls
+        ),
+        enrolment=Enrolment(accounts, autoconfig),
+        autoconfig=autoconfig,
         mailboxes=Mailboxes(index, backends),
         content=content,
         views=Views(index, content),
@@ -177,7 +188,8 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         bulk=Bulk(backends, index, messages, texts),
         imports=Imports(backends, index, messages, settings.max_message_bytes),
         states=states,
-        events=Events(stores.log, index, bus),
+        events=events,
+        changes=ChangesSince(Differences(database), stores.log, events),
         consumers=Consumers(database),
         submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
         composer=Composer(index, Originals(index, backends)),

@@ -75,12 +75,15 @@ class Servers:
 
     def with_tokens(self, tokens: GrantTokens | None) -> Servers:
         """The same, but every login without a password takes these tokens."""
-        by_token = {name: replace(one, tokens=tokens) for name, one in self.logins.items() if not one.password}
+        by_token: dict[str, Any] = {
+            name: replace(one, tokens=tokens) for name, one in self.logins.items() if not one.password
+        }
         return replace(self, **by_token)
 
     def without_passwords(self) -> Servers:
         """The same, with nothing that proves who logs in."""
-        return replace(self, **{name: replace(one, password="") for name, one in self.logins.items()})
+        without: dict[str, Any] = {name: replace(one, password="") for name, one in self.logins.items()}
+        return replace(self, **without)
 
 
 NO_SERVERS = Servers()

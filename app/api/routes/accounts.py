@@ -27,6 +27,7 @@ from app.errors import (
 from app.mail.types import AccountId
 from app.services import accounts
 from app.services.idempotency import Answer, Attempt
+from app.services.oauth_apps import OAuthApp
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
@@ -62,7 +63,7 @@ async def create_account(
 
     async def work(attempt: Attempt) -> Answer:
         service = services_of(request).accounts
-        new = order.order()
+        new = order.order(await _app_of(request, order))
         return _created(await service.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
 
     return await once.run(work)
@@ -89,7 +90,15 @@ async def update_account(
     """Change the name, the servers or the password."""
     service = services_of(request).accounts
     _, known = await service.servers(account_id)
-    return Account.of(await service.update(account_id, order.changes(known), is_verified=verify))
+    changes = order.changes(known, await _app_of(request, order))
+    return Account.of(await service.update(account_id, changes, is_verified=verify))
+
+
+async def _app_of(request: Request, order: CreateAccount | UpdateAccount) -> OAuthApp | None:
+    """The app that a consent was given to, None without one. InvalidRequest."""
+    if (consent := order.oauth) is None:
+        return None
+    return await services_of(request).oauth_apps.chosen(consent.oauth_app_id, consent.provider, "/oauth")
 
 
 @router.delete("/{account_id}", operation_id="deleteAccount", status_code=204)

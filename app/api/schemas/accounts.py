@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from app.api.schemas.base import AnswerModel, Integer, RequestModel, Sync, Time, time_of
-from app.errors import InvalidRequest, NotSupported
+from app.api.schemas.oauth import ConsentOrder
+from app.errors import InvalidRequest
+from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.services import accounts
+from app.services.account_rows import servers_at
 from app.services.accounts import AccountChanges, NewAccount, Servers
+from app.services.oauth_apps import OAuthApp
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
 ShortText = Annotated[str, StringConstraints(max_length=320)]
@@ -30,16 +34,20 @@ Password = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValid
 
 
 class ServerOrder(RequestModel):
-    """A mail server and the login for it."""
+    """A mail server and the login for it. With `oauth` it needs no password."""
 
     host: Host
     port: Port
     security: TransportSecurity = TransportSecurity.TLS
     username: Username
-    password: Password
+    password: Password | None = None
 
-    def login(self) -> ServerLogin:
-        return ServerLogin(self.host, self.port, self.security, self.username, self.password.get_secret_value())
+    def login(self, pointer: str, *, has_consent: bool = False) -> ServerLogin:
+        """Raises InvalidRequest where nothing proves who logs in."""
+        if self.password is None and not has_consent:
+            raise InvalidRequest.at(f"{pointer}/password", "It is needed here")
+        password = self.password.get_secret_value() if self.password else ""
+        return ServerLogin(self.host, self.port, self.security, self.username, password)
 
 
 class ServerChanges(RequestModel):
@@ -51,58 +59,101 @@ class ServerChanges(RequestModel):
     username: Username | None = None
     password: Password | None = None
 
-    def login(self, known: ServerLogin | None, pointer: str) -> ServerLogin:
+    def login(self, known: ServerLogin | None, pointer: str, *, has_consent: bool = False) -> ServerLogin:
         """The known login with these changes. InvalidRequest where something is missing."""
         host, port = self.host or (known and known.host), self.port or (known and known.port)
         username = self.username or (known and known.username)
         security = self.security or (known.security if known else TransportSecurity.TLS)
         is_same = known is not None and (host, port, security) == (known.host, known.port, known.security)
         password = self.password.get_secret_value() if self.password else (known.password if known and is_same else "")
-        for name, value in (("host", host), ("port", port), ("username", username), ("password", password)):
+        tokens = known.tokens if known and is_same and not password else None
+        proof = password or tokens or has_consent
+        for name, value in (("host", host), ("port", port), ("username", username), ("password", proof)):
             if not value:
                 raise InvalidRequest.at(f"{pointer}/{name}", "It is needed here")
-        return ServerLogin(str(host), int(port or 0), security, str(username), password)
+        return ServerLogin(str(host), int(port or 0), security, str(username), password, tokens)
 
 
-class Pop3Order(RequestModel):
-    """A POP3 server and the login for it."""
+def _checked_retention(text: str) -> str:
+    return str(Retention.parse(text))
 
-    host: Host
-    port: Port
-    security: TransportSecurity = TransportSecurity.TLS
-    username: Username
-    password: Password
-    retention: ShortText = "keep"
+
+RetentionText = Annotated[
+    str,
+    StringConstraints(max_length=40),
+    AfterValidator(_checked_retention),
+    Field(
+        description="What stays on the server: keep, keep_days:N, keep_last:N, mirror_delete or remove_after_download"
+    ),
+]
+Mirror = Annotated[bool, Field(description="What another client removes from the server leaves here too")]
+
+
+class Pop3Order(ServerOrder):
+    """A POP3 server, the login for it, and what stays there."""
+
+    retention: RetentionText = "keep"
+    mirror: Mirror = False
+
+    def rules(self) -> Pop3Rules:
+        return Pop3Rules(Retention.parse(self.retention), self.mirror)
+
+
+class Pop3Changes(ServerChanges):
+    """What to change of a POP3 server; what is left out stays."""
+
+    retention: RetentionText | None = None
+    mirror: Mirror | None = None
+
+    def rules(self, known: Pop3Rules) -> Pop3Rules:
+        retention = known.retention if self.retention is None else Retention.parse(self.retention)
+        return Pop3Rules(retention, known.is_mirror if self.mirror is None else self.mirror)
+
+
+_MISPLACED = {
+    AccountKind.IMAP: ("pop3", "password"),
+    AccountKind.POP3: ("imap", "password"),
+    AccountKind.EMBEDDED: ("imap", "pop3", "smtp", "oauth"),
+}
 
 
 class CreateAccount(RequestModel):
-    """An account to add: `imap` and `smtp` for kind imap, `password` for an embedded one."""
+    """An account to add: `imap` or `pop3`, and `smtp`, as its kind says; `password` for an embedded one."""
 
     kind: AccountKind
     email: Annotated[str, StringConstraints(min_length=3, max_length=320)]
     name: ShortText = ""
     imap: ServerOrder | None = None
     smtp: ServerOrder | None = None
-    pop3: Pop3Order | None = Field(None, description="Not offered yet: 501")
-    oauth: dict[str, Any] | None = Field(None, description="Not offered yet: 501")
+    pop3: Pop3Order | None = None
+    oauth: ConsentOrder | None = Field(
+        None, description="Logs in by access tokens wherever there is no password; gives the servers, if none are named"
+    )
     password: Password | None = None
 
-    def order(self) -> NewAccount:
-        """Raises NotSupported, InvalidRequest for what does not belong to the kind."""
-        if self.oauth is not None or self.pop3 is not None or self.kind is AccountKind.POP3:
-            raise NotSupported("Accounts over POP3 or by OAuth are not offered by this version")
-        is_embedded = self.kind is AccountKind.EMBEDDED
-        misplaced = ("imap", "smtp") if is_embedded else ("password",)
-        for name in misplaced:
+    def order(self, app: OAuthApp | None = None) -> NewAccount:
+        """`app`: the one that `oauth` names. Raises NotSupported, InvalidRequest for what does not belong together."""
+        for name in _MISPLACED[self.kind]:
             if getattr(self, name) is not None:
                 raise InvalidRequest.at(f"/{name}", f"An account of kind {self.kind} has none")
         return NewAccount(
             self.kind,
             self.email,
             self.name,
-            Servers(self.imap.login() if self.imap else None, self.smtp.login() if self.smtp else None),
+            self._servers(app),
             self.password.get_secret_value() if self.password else None,
+            self.oauth.consent(app) if self.oauth and app else None,
         )
+
+    def _servers(self, app: OAuthApp | None) -> Servers:
+        """Those that are named; where none is, those of the app."""
+        if app is not None and self.imap is None and self.smtp is None and self.pop3 is None:
+            return servers_at(app.servers, self.kind, self.email)
+        named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
+        logins = {name: one.login(f"/{name}", has_consent=app is not None) for name, one in named.items() if one}
+        if app is not None and all(one.password for one in logins.values()):
+            raise InvalidRequest.at("/oauth", "No server is left that would use it: all have a password")
+        return Servers.of(logins, self.pop3.rules() if self.pop3 else KEEP_ALL)
 
 
 class UpdateAccount(RequestModel):
@@ -111,17 +162,26 @@ class UpdateAccount(RequestModel):
     name: ShortText | None = None
     imap: ServerChanges | None = None
     smtp: ServerChanges | None = None
+    pop3: Pop3Changes | None = None
+    oauth: ConsentOrder | None = Field(None, description="A new consent, for the servers that are reached by one")
     password: Password | None = Field(None, description="Of an embedded account")
 
-    def changes(self, known: Servers) -> AccountChanges:
-        """Raises InvalidRequest."""
+    def changes(self, known: Servers, app: OAuthApp | None = None) -> AccountChanges:
+        """`app`: the one that `oauth` names. Raises InvalidRequest."""
         servers = None
-        if self.imap is not None or self.smtp is not None:
-            servers = Servers(
-                self.imap.login(known.imap, "/imap") if self.imap else known.imap,
-                self.smtp.login(known.smtp, "/smtp") if self.smtp else known.smtp,
-            )
-        return AccountChanges(self.name, servers, self.password.get_secret_value() if self.password else None)
+        has_consent = app is not None
+        if has_consent and known.grant_id is None:
+            known = known.without_passwords()
+        named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
+        logins = {
+            name: one.login(known.logins.get(name), f"/{name}", has_consent=has_consent)
+            for name, one in named.items()
+            if one
+        }
+        if has_consent or logins:
+            servers = Servers.of(known.logins | logins, self.pop3.rules(known.rules) if self.pop3 else known.rules)
+        password = self.password.get_secret_value() if self.password else None
+        return AccountChanges(self.name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
 
 
 class Account(AnswerModel):

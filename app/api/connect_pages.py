@@ -1,0 +1,101 @@
+"""The pages of connect sessions: plain HTML that needs no script, and lets nothing in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from fastapi.responses import HTMLResponse
+
+from app.services.oauth_apps import OAuthApp
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #1c1c1c;
+  background: #fff; }
+h1 { font-size: 1.4rem; } label { display: block; margin: .8rem 0; } input, select { font: inherit; width: 100%;
+  box-sizing: border-box; padding: .45rem; border: 1px solid #767676; border-radius: 6px; }
+button { font: inherit; width: 100%; padding: .6rem; margin: .3rem 0; border: 1px solid #1c1c1c; border-radius: 6px;
+  background: #fff; cursor: pointer; } [role=alert] { border-left: 4px solid #b00020; padding-left: .8rem; }
+fieldset { border: 0; padding: 0; margin: 1rem 0; } legend { font-weight: 600; }
+"""
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+_SERVER_FIELDS = (
+    ("imap_host", "IMAP server"), ("imap_port", "IMAP port"), ("imap_security", "IMAP security"),
+    ("smtp_host", "SMTP server"), ("smtp_port", "SMTP port"), ("smtp_security", "SMTP security"),
+)  # fmt: skip
+_SECURITIES = (("tls", "TLS"), ("starttls", "STARTTLS"))
+
+
+def choose(path: str, apps: Sequence[OAuthApp], values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
+    """Where a person says how their mail is reached. `values` fills the fields; with servers in it, these are shown.
+
+    Without `apps` there is the form for a password alone; `values["only_app"]` leaves that form out.
+    """
+    parts = [_field("email", "E-mail address", values, "email", "username")]
+    parts += [
+        f'<button type="submit" name="app" value="{escape(one.id)}" formnovalidate>'
+        f"Continue with {escape(one.name or one.provider.title())}</button>"
+        for one in apps
+    ]
+    if "only_app" not in values:
+        parts.append(_password_part(values))
+    form = f'<form method="post" action="{escape(path)}" autocomplete="on">{"".join(parts)}</form>'
+    alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
+    return _page("Connect your mail", alert + form, 422 if problem else 200)
+
+
+def leave(url: str) -> HTMLResponse:
+    """Sends the browser on by a new navigation: `form-action` would hold up a redirect of what a form sent."""
+    target = escape(url)
+    refresh = f'<meta http-equiv="refresh" content="0;url={target}">'
+    return _page("One moment", f'<p><a href="{target}">Continue</a></p>', 200, refresh)
+
+
+def refuse(problem: str, status: int) -> HTMLResponse:
+    """Nothing can be done here."""
+    return _page("This does not work", f'<p role="alert">{escape(problem)}</p>', status)
+
+
+def _password_part(values: Mapping[str, str]) -> str:
+    entry = '<label>Password<input type="password" name="password" autocomplete="current-password"></label>'
+    servers = ""
+    if "imap_host" in values:
+        shown = "".join(_server_field(name, label, values) for name, label in _SERVER_FIELDS)
+        login = _field("username", "User name, if it is not the address", values)
+        servers = f"<fieldset><legend>Servers</legend>{login}{shown}</fieldset>"
+    return f'{entry}{servers}<button type="submit" name="way" value="password">Connect with a password</button>'
+
+
+def _server_field(name: str, label: str, values: Mapping[str, str]) -> str:
+    if not name.endswith("_security"):
+        return _field(name, label, values)
+    options = "".join(
+        f'<option value="{value}"{" selected" if values.get(name) == value else ""}>{text}</option>'
+        for value, text in _SECURITIES
+    )
+    return f'<label>{label}<select name="{name}">{options}</select></label>'
+
+
+def _field(name: str, label: str, values: Mapping[str, str], kind: str = "text", complete: str = "off") -> str:
+    value = escape(values.get(name, ""))
+    return f'<label>{label}<input type="{kind}" name="{name}" value="{value}" autocomplete="{complete}"></label>'
+
+
+def _page(title: str, content: str, status: int, head: str = "") -> HTMLResponse:
+    text = (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width">{head}<style>{_STYLE}</style></head>'
+        f"<body><main><h1>{title}</h1>{content}</main></body></html>\n"
+    )
+    return HTMLResponse(text, status, HEADERS)

@@ -1,0 +1,208 @@
+"""The hosted page on which people add their accounts, and where authorization servers send them back to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.api import connect_pages as pages
+from app.api.deps import AdminCaller, PublicAccess, services_of
+from app.api.once import Once, answer_of
+from app.api.problems import problems, status_of
+from app.api.schemas.oauth import ConnectSession, CreateConnectSession
+from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
+from app.mail.types import TransportSecurity
+from app.services.connecting import CALLBACK_PATH, SESSION_SECONDS, ConnectSessionNotFound, NewSession, Returned, Visit
+from app.services.idempotency import Answer, Attempt
+from app.services.oauth_apps import OAuthApp
+from app.services.oauth_providers import MailServer
+
+router = APIRouter(tags=["oauth"])
+FORM_LIMIT_CHARS = 1_000
+_FORM_FIELDS = 20
+_OAUTH_ERRORS = frozenset({"access_denied", "temporarily_unavailable", "server_error"})
+Code = Annotated[str | None, Query(max_length=4_000)]
+Short = Annotated[str | None, Query(max_length=500)]
+
+
+@router.post(
+    "/v1/connect/sessions",
+    operation_id="createConnectSession",
+    status_code=201,
+    response_model=ConnectSession,
+    responses=problems(IdempotencyRunning, InvalidRequest, NotPermitted, AccountNotFound),
+)
+async def create_connect_session(
+    request: Request, caller: AdminCaller, order: CreateConnectSession, once: Once
+) -> Response:
+    """Open a session for one person: send their browser to its `url`, once, within 15 minutes."""
+    services = services_of(request)
+    base_url = services.settings.public_url or str(request.base_url).rstrip("/")
+
+    async def work(attempt: Attempt) -> Answer:
+        opened = await services.connecting.open(
+            order.order(), base_url.rstrip("/"), caller, attempt=attempt, answer=_created
+        )
+        return _created(opened)
+
+    return await once.run(work, is_secret=True)
+
+
+def _created(session: NewSession) -> Answer:
+    return answer_of(201, ConnectSession.of(session))
+
+
+@router.get(CALLBACK_PATH, include_in_schema=False, dependencies=[PublicAccess])
+async def return_from_consent(
+    request: Request, state: Short = None, code: Code = None, error: Short = None, iss: Short = None
+) -> Response:
+    """Where authorization servers send browsers back to."""
+    services = services_of(request)
+    try:
+        returned = Returned(state or "", iss)
+        visit, app, verifier = await services.connecting.returned(returned, _browser_of(request))
+    except GatewayError as failure:
+        return _refusal(failure)
+    if code is None or error is not None:
+        return _ended(visit, error=error if error in _OAUTH_ERRORS else "access_denied")
+    try:
+        answer = await services.connecting.tokens(visit, app, code, verifier)
+        account_id = await services.enrolment.by_consent(visit, app, answer)
+    except GatewayError as failure:
+        return _ended(visit, error=failure.code)
+    return _ended(visit, account_id=account_id)
+
+
+@router.get("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
+async def show_connect_page(request: Request, secret: str) -> Response:
+    """The page of a session. The first browser that opens it keeps it."""
+    connecting = services_of(request).connecting
+    browser = None
+    try:
+        try:
+            visit = await connecting.visit(secret, _browser_of(request))
+        except ConnectSessionNotFound:
+            visit, browser = await connecting.enter(secret)
+        page = pages.choose(request.url.path, await _apps(request, visit), _values(visit))
+    except GatewayError as failure:
+        return _refusal(failure)
+    if browser is not None:
+        page.set_cookie(
+            _cookie(visit.id),
+            browser,
+            max_age=SESSION_SECONDS,
+            path="/v1/connect",
+            secure=visit.base_url.startswith("https:"),
+            httponly=True,
+            samesite="lax",
+        )
+    return page
+
+
+@router.post("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
+async def answer_connect_page(request: Request, secret: str) -> Response:
+    """What a person chose on the page: a provider, or a password."""
+    services = services_of(request)
+    try:
+        visit = await services.connecting.visit(secret, _browser_of(request))
+        form = await _form(request)
+        if "app" in form:
+            return pages.leave(await services.connecting.begin(visit, form["app"], form.get("email") or None))
+        visit = await services.connecting.try_again(visit)
+        return await _with_password(request, visit, form)
+    except GatewayError as failure:
+        return _refusal(failure)
+
+
+async def _with_password(request: Request, visit: Visit, form: dict[str, str]) -> Response:
+    """The account, or the form again with what is wrong and the servers to correct."""
+    services = services_of(request)
+    email = form.get("email", "")
+    shown = _values(visit) | {name: text for name, text in form.items() if name not in ("password", "way")}
+    try:
+        if "only_app" in shown or not form.get("password"):
+            raise InvalidRequest("A password is needed")
+        servers = _servers(form) or await services.enrolment.found(email)
+        shown |= _shown(servers)
+        if visit.account_id is None and "imap" not in servers:
+            raise InvalidRequest("No mail server is known for this address: which is it?")
+        account_id = await services.enrolment.by_password(
+            visit, email, form.get("username", ""), form["password"], servers
+        )
+    except GatewayError as failure:
+        return pages.choose(request.url.path, await _apps(request, visit), shown, problem=failure.detail)
+    await services.connecting.end(visit)
+    return pages.leave(visit.ending(account_id=account_id))
+
+
+def _browser_of(request: Request) -> Callable[[str], str | None]:
+    return lambda session_id: request.cookies.get(_cookie(session_id))
+
+
+def _cookie(session_id: str) -> str:
+    """Each session has its own cookie, so that several may be open in one browser."""
+    return f"postgate_{session_id}"
+
+
+def _ended(visit: Visit, **outcome: str) -> Response:
+    """Back to the app that opened the session."""
+    response = RedirectResponse(visit.ending(**outcome), 303, pages.HEADERS)
+    response.delete_cookie(_cookie(visit.id), path="/v1/connect")
+    return response
+
+
+def _refusal(failure: GatewayError) -> HTMLResponse:
+    return pages.refuse(failure.detail, status_of(type(failure)))
+
+
+async def _apps(request: Request, visit: Visit) -> list[OAuthApp]:
+    """What the page offers."""
+    apps = services_of(request).oauth_apps
+    if visit.is_app_fixed and visit.oauth_app_id is not None:
+        return [await apps.get(visit.oauth_app_id)]
+    return await apps.all()
+
+
+def _values(visit: Visit) -> dict[str, str]:
+    return {"email": visit.email or ""} | ({"only_app": "yes"} if visit.is_app_fixed else {})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a posted form, none of them a file. InvalidRequest."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        raise InvalidRequest("This is not a form of ours")
+    text = (await request.body()).decode("ascii", "replace")
+    try:
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_FORM_FIELDS)
+    except ValueError:
+        raise InvalidRequest("This is not a form of ours") from None
+    if any(len(value) > FORM_LIMIT_CHARS or not value.isprintable() for _, value in fields):
+        raise InvalidRequest("A field is too long, or holds a character that cannot be typed")
+    return dict(fields)
+
+
+def _servers(form: Mapping[str, str]) -> dict[str, MailServer]:
+    """The servers that were typed; empty where none were. InvalidRequest."""
+    servers = {}
+    for name in ("imap", "smtp"):
+        if host := form.get(f"{name}_host", "").strip():
+            port = form.get(f"{name}_port", "")
+            if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+                raise InvalidRequest("A port is a number up to 65535")
+            security = (
+                TransportSecurity.STARTTLS if form.get(f"{name}_security") == "starttls" else TransportSecurity.TLS
+            )
+            servers[name] = MailServer(host, int(port), security)
+    return servers
+
+
+def _shown(servers: Mapping[str, MailServer]) -> dict[str, str]:
+    """Servers as the form's fields hold them."""
+    fields = {"imap_host": "", "imap_port": "993", "smtp_host": "", "smtp_port": "465"}
+    for name, one in servers.items():
+        fields |= {f"{name}_host": one.host, f"{name}_port": str(one.port), f"{name}_security": one.security.value}
+    return fields

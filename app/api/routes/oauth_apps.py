@@ -1,0 +1,81 @@
+"""OAuth apps: the clients that this install is registered as."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import AdminCaller, services_of
+from app.api.once import Once, answer_of
+from app.api.paging import Cursor, Limit, add_link
+from app.api.problems import problems
+from app.api.schemas.base import Page
+from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
+from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, TimedOut
+from app.mail.types import AccountId
+from app.services import oauth_apps
+from app.services.idempotency import Answer, Attempt
+from app.services.oauth_apps import OAuthAppNotFound
+
+router = APIRouter(prefix="/v1/oauth-apps", tags=["oauth"])
+_ALL = AccountId("oauth-apps")
+"""Cursors of this list belong to no account."""
+
+
+@router.get("", operation_id="listOAuthApps", responses=problems(InvalidRequest))
+async def list_oauth_apps(
+    request: Request, response: Response, _caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
+) -> Page[OAuthApp]:
+    """The apps, oldest first."""
+    services = services_of(request)
+    above_id = "" if cursor is None else str(services.states.open_cursor(cursor, _ALL))
+    found, last_id = await services.oauth_apps.page(limit, above_id)
+    next_cursor = None if last_id is None else services.states.seal_cursor(_ALL, last_id)
+    add_link(request, response, next_cursor)
+    return Page(items=[OAuthApp.of(one) for one in found], next_cursor=next_cursor)
+
+
+@router.post(
+    "",
+    operation_id="createOAuthApp",
+    status_code=201,
+    response_model=OAuthApp,
+    responses=problems(IdempotencyRunning, InvalidRequest, AddressNotAllowed, TimedOut),
+)
+async def create_oauth_app(request: Request, _caller: AdminCaller, order: CreateOAuthApp, once: Once) -> Response:
+    """Register an app. Endpoints and mail servers of a known provider are filled in."""
+    apps = services_of(request).oauth_apps
+
+    async def work(attempt: Attempt) -> Answer:
+        return _created(await apps.add(order.provider, order.order(), attempt=attempt, answer=_created))
+
+    return await once.run(work)
+
+
+def _created(app: oauth_apps.OAuthApp) -> Answer:
+    return answer_of(201, OAuthApp.of(app), {"Location": f"/v1/oauth-apps/{app.id}"})
+
+
+@router.get("/{oauth_app_id}", operation_id="getOAuthApp", responses=problems(OAuthAppNotFound))
+async def get_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: str) -> OAuthApp:
+    """One app, without its secret."""
+    return OAuthApp.of(await services_of(request).oauth_apps.get(oauth_app_id))
+
+
+@router.patch(
+    "/{oauth_app_id}",
+    operation_id="updateOAuthApp",
+    responses=problems(OAuthAppNotFound, Conflict, InvalidRequest, AddressNotAllowed, TimedOut),
+)
+async def update_oauth_app(
+    request: Request, _caller: AdminCaller, oauth_app_id: str, order: UpdateOAuthApp
+) -> OAuthApp:
+    """Change an app. Where its tokens would come from another place, its secret is needed again."""
+    return OAuthApp.of(await services_of(request).oauth_apps.change(oauth_app_id, order.order()))
+
+
+@router.delete(
+    "/{oauth_app_id}", operation_id="deleteOAuthApp", status_code=204, responses=problems(OAuthAppNotFound, Conflict)
+)
+async def delete_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: str) -> None:
+    """Remove an app that no account uses."""
+    await services_of(request).oauth_apps.remove(oauth_app_id)

@@ -1,0 +1,196 @@
+"""OAuth apps, consents and connect sessions as callers see and order them. A secret goes in and never comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time, time_of
+from app.errors import InvalidRequest
+from app.mail.identifiers import now_ms
+from app.mail.types import TransportSecurity
+from app.services import connecting, oauth_apps
+from app.services.authorization import MAX_LIFE_SECONDS
+from app.services.grants import Consent
+from app.services.oauth_providers import MailServer
+
+LIST_LIMIT = 50
+Provider = Literal["google", "microsoft", "yahoo", "custom"]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+ClientAuth = Literal["post", "basic", "none"]
+OAuthScope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,300}$")]
+"""RFC 6749 §3.3."""
+ClientId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\x20-\x7e]*$")]
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("It holds a character that none has")
+    return secret
+
+
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=16_000), AfterValidator(_printable)]
+
+
+class ConsentOrder(RequestModel):
+    """A consent that was given elsewhere: which app it was given to, and its refresh token."""
+
+    oauth_app_id: Id | None = None
+    provider: Provider | None = Field(None, description="In place of oauth_app_id: the first app of this provider")
+    refresh_token: Secret
+    access_token: Secret | None = None
+    expires_in_seconds: Annotated[Integer, Field(ge=0, le=MAX_LIFE_SECONDS)] = Field(
+        0, description="Of the access token; 0: it is renewed before the first login"
+    )
+
+    def consent(self, app: oauth_apps.OAuthApp) -> Consent:
+        return Consent(
+            app.id,
+            self.refresh_token.get_secret_value(),
+            self.access_token.get_secret_value() if self.access_token else "",
+            now_ms() + self.expires_in_seconds * 1000,
+        )
+
+
+class ServerAt(RequestModel):
+    """Where mail is read or sent."""
+
+    host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    port: Annotated[Integer, Field(ge=1, le=65535)]
+    security: TransportSecurity = TransportSecurity.TLS
+
+
+class MailServers(RequestModel):
+    """The mail servers that an app's tokens are for."""
+
+    imap: ServerAt | None = None
+    pop3: ServerAt | None = None
+    smtp: ServerAt | None = None
+
+    def servers(self) -> dict[str, MailServer]:
+        found = {"imap": self.imap, "pop3": self.pop3, "smtp": self.smtp}
+        return {name: MailServer(one.host, one.port, one.security) for name, one in found.items() if one is not None}
+
+    @classmethod
+    def of(cls, servers: Mapping[str, MailServer]) -> MailServers:
+        return cls(
+            **{name: ServerAt(host=one.host, port=one.port, security=one.security) for name, one in servers.items()}
+        )
+
+
+class UpdateOAuthApp(RequestModel):
+    """What to change of an app; what is left out stays."""
+
+    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    tenant: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="Microsoft: a directory of your own; unset: common"
+    )
+    authorization_url: Url | None = Field(None, description="Custom apps")
+    token_url: Url | None = Field(None, description="Custom apps")
+    issuer: Url | None = Field(None, description="Custom apps: what `iss` must be where it is given (RFC 9207)")
+    client_auth: ClientAuth | None = Field(None, description="Custom apps: how the client secret is sent")
+    scopes: list[OAuthScope] | None = Field(None, min_length=1, max_length=LIST_LIMIT)
+    client_id: ClientId | None = None
+    client_secret: Secret | None = None
+    servers: MailServers | None = None
+    redirect_urls: list[Url] | None = Field(
+        None, max_length=LIST_LIMIT, description="Where connect sessions may lead back to: these and what lies below"
+    )
+
+    def order(self) -> oauth_apps.OAuthAppOrder:
+        return oauth_apps.OAuthAppOrder(
+            name=self.name,
+            tenant=self.tenant,
+            authorization_url=self.authorization_url,
+            token_url=self.token_url,
+            issuer=self.issuer,
+            client_auth=self.client_auth,
+            scopes=None if self.scopes is None else tuple(self.scopes),
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
+            servers=None if self.servers is None else self.servers.servers(),
+            redirect_urls=None if self.redirect_urls is None else tuple(self.redirect_urls),
+        )
+
+
+class CreateOAuthApp(UpdateOAuthApp):
+    """An app to register here: of a known provider, or a custom one with its URLs, scopes and mail servers."""
+
+    provider: Provider
+    client_id: ClientId
+
+
+class OAuthApp(AnswerModel):
+    """An app, without its secret."""
+
+    id: str
+    provider: Provider
+    name: str
+    tenant: str | None
+    authorization_url: str
+    token_url: str
+    issuer: str | None
+    client_auth: ClientAuth
+    scopes: list[str]
+    client_id: str
+    has_client_secret: bool
+    servers: MailServers
+    redirect_urls: list[str]
+    created_at: Time
+
+    @classmethod
+    def of(cls, app: oauth_apps.OAuthApp) -> OAuthApp:
+        return cls.model_validate(
+            {
+                "id": app.id,
+                "provider": app.provider,
+                "name": app.name,
+                "tenant": app.tenant,
+                "authorization_url": app.endpoints.authorization_url,
+                "token_url": app.endpoints.token_url,
+                "issuer": app.endpoints.issuer,
+                "client_auth": app.endpoints.client_auth,
+                "scopes": list(app.scopes),
+                "client_id": app.client_id,
+                "has_client_secret": app.client_secret is not None,
+                "servers": MailServers.of(app.servers),
+                "redirect_urls": list(app.redirect_urls),
+                "created_at": time_of(app.created_at_ms),
+            }
+        )
+
+
+class CreateConnectSession(RequestModel):
+    """A visit of one person to the page that adds an account, or renews the consent of one."""
+
+    redirect_url: Url = Field(
+        description="Where the browser is sent at the end, with `account_id` or `error`, and `state`"
+    )
+    email: Annotated[str, StringConstraints(max_length=320)] | None = Field(None, description="What the page suggests")
+    oauth_app_id: Id | None = Field(None, description="Leads straight to this app's provider")
+    provider: Provider | None = Field(None, description="In place of oauth_app_id: the first app of this provider")
+    account_id: Id | None = Field(None, description="The account to connect anew; null adds one")
+    state: Annotated[str, StringConstraints(max_length=500)] | None = Field(None, description="Given back at the end")
+
+    def order(self) -> connecting.SessionOrder:
+        """Raises InvalidRequest."""
+        if self.oauth_app_id is not None and self.provider is not None:
+            raise InvalidRequest.at("/provider", "The app says which provider it is of")
+        return connecting.SessionOrder(
+            self.redirect_url, self.email, self.oauth_app_id, self.provider, self.account_id, self.state
+        )
+
+
+class ConnectSession(AnswerModel):
+    """Where to send the person's browser: once, and soon."""
+
+    id: str
+    url: str
+    expires_at: Time
+
+    @classmethod
+    def of(cls, session: connecting.NewSession) -> ConnectSession:
+        return cls(id=session.id, url=session.url, expires_at=time_of(session.expires_at_ms))
