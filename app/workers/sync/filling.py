@@ -47,10 +47,9 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
         else:
             await _write(mirror, mailbox, batch, progress.note(mailbox, indexed, total))
     async with mirror.lock:
-        if not await refresher.complete(mailbox):
+        if not await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True)):
             return False
     mirror.newcomers.discard(mailbox.id)
-    await mirror.apply(Delta(notes=progress.note(mailbox, indexed, total, is_complete=True)))
     return True
 
 

@@ -53,9 +53,12 @@ class Mirror:
 
 
 def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
-    """The same facts in the same order, up to `at_once` of one kind in each; together where they are few."""
-    counted = delta.mailboxes_counted
-    rest = replace(delta, mailboxes_counted=())
+    """The same facts in the same order, up to `at_once` of one kind in each; together where they are few.
+
+    What tells of all of them, the mailboxes' numbers and the notes, is in the last.
+    """
+    counted = Delta(mailboxes_counted=delta.mailboxes_counted, notes=delta.notes)
+    rest = replace(delta, mailboxes_counted=(), notes=())
     largest = max(len(getattr(rest, one.name)) for one in fields(rest))
     if largest <= at_once:
         if delta:
@@ -67,4 +70,4 @@ def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
             piece: dict[str, Any] = {one.name: facts[start : start + at_once]}
             yield Delta(**piece)
     if counted:
-        yield Delta(mailboxes_counted=counted)
+        yield counted

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import Changes, OriginMailbox
-from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Placed
+from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Note, Placed
 from app.mail.types import Mailbox
 from app.telemetry import get_logger
 from app.workers.sync.changes import Batch, changes_of, counted, fetch_new, fetch_span, new_mail, whole_difference
@@ -58,13 +58,16 @@ class Refresher:
         for one in found:
             await self._tolerantly(one.mailbox, self._settle(one))
 
-    async def complete(self, mailbox: Mailbox) -> bool:
-        """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now."""
+    async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...]) -> bool:
+        """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now.
+
+        `notes` tell that it is: in the transaction that makes it so, or nobody would hear of what came without events.
+        """
         mailbox = await self._mirror.mailbox(mailbox)
         looked = await changes_of(self._mirror, mailbox, None)
         if looked is None:
             return False
-        await self._settle(_Found(mailbox, *looked), is_complete=True)
+        await self._settle(_Found(mailbox, *looked), is_complete=True, notes=notes)
         return True
 
     async def reconcile(self, mailbox: Mailbox) -> None:
@@ -116,7 +119,7 @@ class Refresher:
         if looked is not None:
             found.append(_Found(mailbox, *looked))
 
-    async def _settle(self, found: _Found, *, is_complete: bool | None = None) -> None:
+    async def _settle(self, found: _Found, *, is_complete: bool | None = None, notes: tuple[Note, ...] = ()) -> None:
         """Write what was found. Of an incomplete mailbox the state stays that from before its first sync."""
         mailbox, changes = found.mailbox, found.changes
         async for batch in fetch_span(self._mirror, mailbox, mailbox.uid_next, changes.uid_next):
@@ -124,7 +127,7 @@ class Refresher:
         numbers = counted(mailbox, changes, is_complete=is_complete)
         if not (mailbox.is_complete or is_complete):
             numbers = replace(numbers, highest_modseq=None)
-        await self._write(replace(found.delta, mailboxes_counted=(numbers,)))
+        await self._write(replace(found.delta, mailboxes_counted=(numbers,), notes=notes))
 
     async def _write(self, delta: Delta) -> None:
         ended = self._moves.pass_on(delta.removed)
