@@ -36,6 +36,7 @@ from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
+from app.services.quotas import Quotas
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -84,6 +85,7 @@ class Services:
     sessions: Sessions
     accounts: Accounts
     autoconfig: Autoconfig
+    quotas: Quotas
     oauth_apps: OAuthApps
     grants: Grants
     connecting: Connecting

@@ -21,7 +21,7 @@ from app.errors import (
     TimedOut,
     TooLarge,
 )
-from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox
+from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
 from app.mail.delta import (
     Arrived,
     Copied,
@@ -66,6 +66,10 @@ class LocalBackend:
 
     async def capabilities(self) -> Sequence[str]:
         return CAPABILITIES
+
+    async def quotas(self) -> Sequence[Quota] | None:
+        """Nothing is limited, and what is used is what the index holds."""
+        return None
 
     async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
         blob = await self._blob(message)

@@ -69,6 +69,24 @@ class Signal:
     """What the signal itself told (LIST-STATUS, NOTIFY's STATUS), so that nothing need be asked again."""
 
 
+class QuotaResource(StrEnum):
+    """What a quota counts (RFC 9208 §5)."""
+
+    STORAGE = "storage"
+    """Bytes."""
+    MESSAGE = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an origin allows of a resource, and what is used: bytes or messages. `limit` None: as much as there is."""
+
+    root: str
+    resource: QuotaResource
+    used: int
+    limit: int | None
+
+
 class Watch(Protocol):
     """A running watch over all mailboxes of an account."""
 
@@ -95,6 +113,10 @@ class MailBackend(Protocol):
 
     async def capabilities(self) -> Sequence[str]:
         """What the origin confirmed, upper case, sorted."""
+        ...
+
+    async def quotas(self) -> Sequence[Quota] | None:
+        """What counts to the limits of INBOX, empty where it has none; None where the origin does not tell."""
         ...
 
     def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:

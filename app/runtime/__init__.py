@@ -51,6 +51,7 @@ from app.services.maildrops import Maildrops
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
 from app.services.originals import Originals
+from app.services.quotas import Quotas
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -180,6 +181,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         ),
         enrolment=Enrolment(accounts, autoconfig),
         autoconfig=autoconfig,
+        quotas=Quotas(database, backends),
         mailboxes=Mailboxes(index, backends),
         content=content,
         views=Views(index, content),

@@ -10,11 +10,12 @@ from app.backends.imap import changing, labels, organising, reading
 from app.backends.imap.changing import Place, Transfer, Unchanged
 from app.backends.imap.listing import list_mailboxes
 from app.backends.imap.pool import Origin, Pool
+from app.backends.imap.quota import quotas_of
 from app.backends.imap.reading import Row
 from app.backends.imap.session import Session
 from app.backends.imap.watch import ImapWatch
 from app.errors import MessageNotFound, PartNotFound, ServerRefused
-from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox
+from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
 from app.mail.delta import (
     Arrived,
     Copied,
@@ -69,6 +70,9 @@ class ImapBackend:
     async def capabilities(self) -> Sequence[str]:
         async with self._pool.session() as session:
             return sorted(session.capabilities)
+
+    async def quotas(self) -> Sequence[Quota] | None:
+        return await self._pool.read(None, quotas_of)
 
     # ---- reading
 

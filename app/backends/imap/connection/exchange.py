@@ -27,6 +27,7 @@ _ANSWERS = {
     "ID": frozenset({b"ID"}),
     "ENABLE": frozenset({b"ENABLED"}),
     "NAMESPACE": frozenset({b"NAMESPACE"}),
+    "GETQUOTAROOT": frozenset({b"QUOTAROOT", b"QUOTA"}),
 }
 """The untagged responses that a command asks for, by its name."""
 

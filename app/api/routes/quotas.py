@@ -1,0 +1,25 @@
+"""How full an account is."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from fastapi import APIRouter, Request
+
+from app.api.deps import ReadableAccount, services_of
+from app.api.problems import problems
+from app.api.schemas.quotas import Quotas, QuotaUse
+from app.errors import LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
+
+
+@router.get(
+    "",
+    operation_id="getQuota",
+    responses=problems(LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut),
+)
+async def get_quota(request: Request, account_id: ReadableAccount) -> Quotas:
+    """What the account may hold and what it holds, by bytes and by messages."""
+    counted_by, found = await services_of(request).quotas.of(account_id)
+    return Quotas(counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(one) for one in found])

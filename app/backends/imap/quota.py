@@ -1,0 +1,31 @@
+"""The limits of an account, by the QUOTA extension (RFC 9208)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.backends.imap.session import Session
+from app.mail import backend
+from app.mail.backend import QuotaResource
+from app.wire.imap import commands
+from app.wire.imap.responses import Quota
+
+MAX_ROOTS = 20
+KIB = 1024
+
+_RESOURCES = {"STORAGE": (QuotaResource.STORAGE, KIB), "MESSAGE": (QuotaResource.MESSAGE, 1)}
+
+
+async def quotas_of(session: Session) -> Sequence[backend.Quota] | None:
+    """What INBOX counts to, each root once; None where the server has no QUOTA."""
+    if not any(name == "QUOTA" or name.startswith("QUOTA=") for name in session.protocol.offered):
+        return None
+    completion = await session.do(commands.quota_root("INBOX", is_utf8=session.is_utf8))
+    roots = {one.root: one.resources for one in session.parsed(completion) if isinstance(one, Quota)}
+    return [
+        backend.Quota(root, kind, used * unit, limit * unit)
+        for root, resources in list(roots.items())[:MAX_ROOTS]
+        for name, (kind, unit) in _RESOURCES.items()
+        if name in resources
+        for used, limit in [resources[name]]
+    ]
