@@ -89,6 +89,8 @@ _EMPTY: dict[str, object] = {
     "checked_at_ms": 0,
     "last_seq": 0,
     "first_seq": 0,
+    "first_event_ms": 0,
+    "last_event_ms": 0,
     "last_uid_validity": 0,
     "servers": "",
     "secrets": None,

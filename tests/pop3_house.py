@@ -82,7 +82,7 @@ def courier_maildrop(courier: Courier) -> Maildrop:
 @asynccontextmanager
 async def own_maildrop(folder: Path, tls: TlsFiles) -> AsyncIterator[Maildrop]:
     """On our own POP3 server; it is served by the test's own loop, so everything that blocks is called in a thread."""
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     loop = asyncio.get_running_loop()
     async with embedded_servers(folder, tls) as served:
         found = await inbox_of(served.house.database, "ann@demo.test")

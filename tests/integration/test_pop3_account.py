@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 from app.mail.backend import WHOLE
+from app.mail.identifiers import now_ms
 from app.mail.pop3 import Pop3Rules, Retention
 from app.mailstore.pop3_ledger import State
 from app.workers.pop3 import fetching
@@ -68,7 +69,7 @@ async def test_what_was_there_comes_without_events_and_new_mail_with_one_each(
 
 
 async def test_a_message_is_kept_byte_for_byte(maildrop: Maildrop, tmp_path: Path) -> None:
-    await asyncio.to_thread(maildrop.deliver, mail("dots", ".\r\n..\r\n.a\r\n" + "x" * 5_000))
+    await asyncio.to_thread(maildrop.deliver, mail("dots", ".\r\n..\r\n.a\r\n" + "x" * 900))
     (content,) = await asyncio.to_thread(maildrop.contents)
     async with open_polled(tmp_path, maildrop.login) as account:
         await account.poll()
@@ -130,8 +131,8 @@ async def test_keep_days_counts_from_when_a_message_was_stored(
     await delivered(maildrop, "old")
     async with open_polled(tmp_path, maildrop.login, "keep_days:7") as account:
         with monkeypatch.context() as patch:
-            now = fetching.now_ms()
-            patch.setattr(fetching, "now_ms", lambda: now - 8 * 24 * 3600 * 1000)
+            eight_days_ago = now_ms() - 8 * 24 * 3600 * 1000
+            patch.setattr(fetching, "now_ms", lambda: eight_days_ago)
             await account.poll()
         await delivered(maildrop, "new")
         await account.poll()
