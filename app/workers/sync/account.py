@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from app.workers.sync.previews import Previews
 from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
+from app.workers.sync.unheard import Unheard
 from app.workers.texts import TextReader
 
 log = get_logger(__name__)
@@ -69,6 +71,7 @@ class AccountSync:
         self._previews = Previews(self._mirror, texts)
         self._reports = ReportReader(self._mirror)
         self._refresher = Refresher(self._mirror, self._want)
+        self._unheard = Unheard()
         self._has_work = asyncio.Event()
         self._is_live = False
 
@@ -141,12 +144,22 @@ class AccountSync:
                 self._is_live = True
                 self._previews.want_whole()
                 self._previews.want_of(one.id for one in first_sync_order(await self._mirror.mailboxes()))
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until there is something to fill, or all have been compared; meanwhile compare what no number tells of."""
+        check_at = time.monotonic() + CHECK_SECONDS
+        while not self._has_work.is_set():
             try:
-                async with asyncio.timeout(CHECK_SECONDS):
+                async with asyncio.timeout(min(max(0.0, check_at - time.monotonic()), self._unheard.seconds)):
                     await self._has_work.wait()
-                self._has_work.clear()
             except TimeoutError:
-                await self._catch_up()
+                if time.monotonic() >= check_at:
+                    await self._catch_up()
+                    return
+                async with self._mirror.lock:
+                    await self._refresher.refresh(self._unheard.due(await self._mirror.mailboxes()), {}, self._ask)
+        self._has_work.clear()
 
     async def _catch_up(self) -> None:
         """Compare all mailboxes by list and numbers, and bring those up to date that differ."""
