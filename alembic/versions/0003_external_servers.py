@@ -13,6 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _states()
     _pop3()
     _placements()
     _oauth()
@@ -20,6 +21,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    _drop_states()
     op.drop_table("pop3_message")
     op.drop_table("placement")
     op.drop_index("message_by_origin", "message")
@@ -199,3 +201,45 @@ def _pop3() -> None:
         sa.PrimaryKeyConstraint("account_id", "uidl", "ordinal"),
     )
     op.create_index("pop3_message_by_message", "pop3_message", ["account_id", "message_id"])
+
+
+_SEQS = {
+    "account": ("first_event_ms", "last_event_ms"),
+    "mailbox": ("created_seq", "reset_seq", "forgotten_seq"),
+    "message": ("created_seq", "moved_seq", "flags_seq", "changed_seq"),
+}
+
+
+def _states() -> None:
+    for table, columns in _SEQS.items():
+        for column in columns:
+            op.add_column(table, sa.Column(column, sa.BigInteger(), nullable=False, server_default="0"))
+    op.drop_index("message_by_version", "message")
+    op.execute("UPDATE message SET changed_seq = version")
+    op.create_index("message_by_change", "message", ["account_id", "changed_seq"])
+    op.create_table(
+        "tombstone",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("mailbox_ids", sa.Text()),
+        sa.Column("reason", sa.Text(), nullable=False, server_default=""),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.PrimaryKeyConstraint("account_id", "seq", "subject"),
+    )
+    for column, pick in (("first_event_ms", "min"), ("last_event_ms", "max")):
+        op.execute(
+            f"UPDATE account SET {column} = "  # noqa: S608 -- of the words just above
+            f"COALESCE((SELECT {pick}(at_ms) FROM event WHERE event.account_id = account.id), 0)"
+        )
+    # what was trimmed before there were tombstones can't be answered: no state from then is
+    op.execute("UPDATE mailbox SET forgotten_seq = (SELECT last_seq FROM account WHERE id = mailbox.account_id)")
+
+
+def _drop_states() -> None:
+    op.drop_table("tombstone")
+    op.drop_index("message_by_change", "message")
+    op.create_index("message_by_version", "message", ["account_id", "mailbox_id", "version"])
+    for table, columns in _SEQS.items():
+        for column in columns:
+            op.drop_column(table, column)

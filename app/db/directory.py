@@ -23,6 +23,7 @@ from app.db.tables import (
     SUBSCRIBED_NAME,
     THREAD_LINK,
     TOKEN,
+    TOMBSTONE,
 )
 
 COLUMNS = (
@@ -67,6 +68,7 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(MESSAGE, "id"),
     _some_rows(PLACEMENT, "message_id"),
     _some_rows(EVENT, "seq"),
+    _some_rows(TOMBSTONE, "subject"),
     _some_rows(THREAD_LINK, "message_id_header"),
     _some_rows(SUBMISSION, "id"),
     _some_rows(CONSUMER, "name"),

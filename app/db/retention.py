@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import orjson
 from sqlalchemy import and_, bindparam, delete, or_, select, update
 
-from app.db.session import Database, Row, Statement, Transaction
-from app.db.tables import ACCOUNT, EVENT, SUBMISSION
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.tables import ACCOUNT, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
 _ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq)
 _OLDEST: Statement = (
@@ -20,7 +21,22 @@ _TRIM: Statement = delete(EVENT).where(
 _ADVANCE: Statement = (
     update(ACCOUNT)
     .where(ACCOUNT.c.id == bindparam("account_id"), ACCOUNT.c.first_seq < bindparam("to_seq"))
-    .values(first_seq=bindparam("to_seq"))
+    .values(first_seq=bindparam("to_seq"), first_event_ms=bindparam("at_ms"))
+)
+_OF_MESSAGES = (TOMBSTONE.c.account_id == bindparam("account_id"), TOMBSTONE.c.mailbox_ids.is_not(None))
+_OLD_TOMBSTONES: Statement = (
+    select(TOMBSTONE.c.seq, TOMBSTONE.c.mailbox_ids, TOMBSTONE.c.at_ms, TOMBSTONE.c.subject)
+    .where(*_OF_MESSAGES)
+    .order_by(TOMBSTONE.c.seq)
+    .limit(bindparam("limit"))
+)
+_FORGET: Statement = (
+    update(MAILBOX)
+    .where(MAILBOX.c.account_id == bindparam("account_id"), MAILBOX.c.id == bindparam("mailbox_id"))
+    .values(forgotten_seq=bindparam("seq"))
+)
+_DROP_TOMBSTONES: Statement = delete(TOMBSTONE).where(
+    *_OF_MESSAGES, TOMBSTONE.c.seq <= bindparam("seq"), is_one_of(TOMBSTONE.c.subject, bindparam("subjects"))
 )
 _IS_OVER = or_(
     and_(SUBMISSION.c.status == "sent", SUBMISSION.c.phase == "done"),
@@ -46,10 +62,27 @@ async def oldest_events(database: Database, account_id: str, after_seq: int, lim
     return list(await database.rows(_OLDEST, is_long=True, account_id=account_id, after_seq=after_seq, limit=limit))
 
 
-async def trim_events(transaction: Transaction, account_id: str, to_seq: int) -> None:
-    """Let go of an account's events up to `to_seq`, and say so."""
-    await transaction.execute(_ADVANCE, account_id=account_id, to_seq=to_seq)
+async def trim_events(transaction: Transaction, account_id: str, to_seq: int, at_ms: int) -> None:
+    """Let go of an account's events up to `to_seq`, and say so. `at_ms` is the time of that one."""
+    await transaction.execute(_ADVANCE, account_id=account_id, to_seq=to_seq, at_ms=at_ms)
     await transaction.execute(_TRIM, account_id=account_id, to_seq=to_seq)
+
+
+async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: int, limit: int) -> int:
+    """Let go of up to `limit` tombstones of messages, of about before then, and say so in their mailboxes; how many.
+
+    Those of mailboxes stay: without them no one could be told which mailboxes are gone.
+    """
+    found = await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit)
+    old = [row for row in found if row[2] < before_ms]
+    if not old:
+        return 0
+    forgotten = {mailbox_id: seq for seq, mailbox_ids, _, _ in old for mailbox_id in orjson.loads(mailbox_ids)}
+    for mailbox_id, seq in forgotten.items():
+        await transaction.execute(_FORGET, account_id=account_id, mailbox_id=mailbox_id, seq=seq)
+    subjects = json_list([row[3] for row in old])
+    await transaction.execute(_DROP_TOMBSTONES, account_id=account_id, seq=old[-1][0], subjects=subjects)
+    return len(old)
 
 
 async def remove_submissions(transaction: Transaction, before_ms: int, limit: int) -> int:

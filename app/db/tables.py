@@ -58,6 +58,9 @@ class AccountRow(SQLModel, table=True):
     last_seq: int = Field(sa_column=_big())
     first_seq: int = Field(sa_column=_big())
     """Events up to this number have been trimmed."""
+    first_event_ms: int = Field(sa_column=_big())
+    last_event_ms: int = Field(sa_column=_big())
+    """Times of the events `first_seq` and `last_seq`; they never decrease within a log."""
     last_uid_validity: int = Field(sa_column=_big())
     """The highest UIDVALIDITY ever given here; never given again, whatever becomes of its mailbox."""
     servers: str = Field(sa_column=_text())
@@ -95,7 +98,12 @@ class MailboxRow(SQLModel, table=True):
     is_subscribed: bool = True
     is_selectable: bool = True
     is_complete: bool = False
+    created_seq: int = Field(sa_column=_big())
     changed_seq: int = Field(sa_column=_big())
+    reset_seq: int = Field(sa_column=_big())
+    """When its UIDVALIDITY last changed."""
+    forgotten_seq: int = Field(sa_column=_big())
+    """Tombstones of its messages up to this number have been trimmed."""
 
 
 class SubscribedNameRow(SQLModel, table=True):
@@ -119,7 +127,7 @@ class MessageRow(SQLModel, table=True):
         Index("message_by_time", "account_id", "received_at_ms", "uid"),
         Index("message_by_thread", "account_id", "thread_id"),
         Index("message_by_header", "account_id", "message_id_header"),
-        Index("message_by_version", "account_id", "mailbox_id", "version"),
+        Index("message_by_change", "account_id", "changed_seq"),
         Index("message_by_blob", "blob"),
         Index(
             "message_by_origin",
@@ -144,6 +152,11 @@ class MessageRow(SQLModel, table=True):
     uid: int = Field(sa_column=_big())
     modseq: int = Field(sa_column=_big())
     version: int = Field(sa_column=_big())
+    created_seq: int = Field(sa_column=_big())
+    moved_seq: int = Field(sa_column=_big())
+    flags_seq: int = Field(sa_column=_big())
+    changed_seq: int = Field(sa_column=_big())
+    """When it came, last moved, last changed its flags, last changed at all: what answers after the log was trimmed."""
     flags: str = Field(sa_column=_text())
     received_at_ms: int = Field(sa_column=_big())
     size_bytes: int = Field(sa_column=_big())
@@ -251,6 +264,23 @@ class EventRow(SQLModel, table=True):
     target_uid: int | None = Field(sa_column=Column(BigInteger, nullable=True))
     at_ms: int = Field(sa_column=_big())
     body: bytes = Field(sa_column=_bytes(nullable=False))
+
+
+class TombstoneRow(SQLModel, table=True):
+    """What is not where it was: a message that left mailboxes (for others, or for good), or a mailbox that is gone.
+
+    `seq` is the number of its event. `mailbox_ids` (JSON) is where a message was before; None for a mailbox itself.
+    """
+
+    __tablename__ = "tombstone"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "seq", "subject"),)
+
+    account_id: str
+    seq: int = Field(sa_column=_big())
+    subject: str
+    mailbox_ids: str | None = Field(sa_column=Column(Text, nullable=True))
+    reason: str = Field(sa_column=_text())
+    at_ms: int = Field(sa_column=_big())
 
 
 class SubmissionRow(SQLModel, table=True):
@@ -452,6 +482,7 @@ DETAIL = _table(DetailRow)
 SEARCH_TEXT = _table(SearchTextRow)
 THREAD_LINK = _table(ThreadLinkRow)
 EVENT = _table(EventRow)
+TOMBSTONE = _table(TombstoneRow)
 SUBMISSION = _table(SubmissionRow)
 IDEMPOTENCY = _table(IdempotencyRow)
 TOKEN = _table(TokenRow)

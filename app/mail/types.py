@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NewType, Protocol
+from typing import NamedTuple, NewType, Protocol
 
 AccountId = NewType("AccountId", str)
 MailboxId = NewType("MailboxId", str)
@@ -23,6 +23,16 @@ SYSTEM_FLAGS = (ANSWERED, FLAGGED, DELETED, SEEN, DRAFT)
 Flags = frozenset[str]
 """IMAP flags as the index holds them: system flags in RFC spelling (`\\Seen`), keywords in the first spelling seen.
 `\\Recent` is never among them: it belongs to a session."""
+
+
+class Position(NamedTuple):
+    """A place in an account's log: the number of an event, and its time, by which a log tells it from another log's.
+
+    Positions of one log order by their number.
+    """
+
+    seq: int
+    at_ms: int
 
 
 class Role(StrEnum):

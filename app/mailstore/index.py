@@ -27,7 +27,7 @@ from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, PLACEMENT, S
 from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
 from app.mail.delta import Delta, Known, Location
 from app.mail.filter import Filter, names_mailbox
-from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId
+from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import Applied, write_delta
 from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
 from app.mailstore.search import condition_of
@@ -40,9 +40,13 @@ _LOCK: Statement = (
     update(ACCOUNT)
     .where(ACCOUNT.c.id == _ACCOUNT_ID)
     .values(last_seq=ACCOUNT.c.last_seq)
-    .returning(ACCOUNT.c.last_seq, ACCOUNT.c.kind)
+    .returning(ACCOUNT.c.last_seq, ACCOUNT.c.last_event_ms, ACCOUNT.c.kind)
 )
-_ADVANCE: Statement = update(ACCOUNT).where(ACCOUNT.c.id == _ACCOUNT_ID).values(last_seq=bindparam("seq"))
+_ADVANCE: Statement = (
+    update(ACCOUNT)
+    .where(ACCOUNT.c.id == _ACCOUNT_ID)
+    .values(last_seq=bindparam("seq"), last_event_ms=bindparam("at_ms"))
+)
 _EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == _ACCOUNT_ID)
 
 _MAILBOX_COLUMNS = (
@@ -99,6 +103,7 @@ _OF_THREADS: Statement = (
 _STANDING: Statement = (
     select(
         ACCOUNT.c.last_seq,
+        ACCOUNT.c.last_event_ms,
         ACCOUNT.c.sync_status,
         ACCOUNT.c.sync_mode,
         ACCOUNT.c.checked_at_ms,
@@ -106,6 +111,7 @@ _STANDING: Statement = (
         MAILBOX.c.is_complete,
         MAILBOX.c.total,
         ACCOUNT.c.has_placements,
+        ACCOUNT.c.kind,
     )
     .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
     .where(ACCOUNT.c.id == _ACCOUNT_ID)
@@ -159,10 +165,11 @@ class Anchor:
 class Standing:
     """How far an account's index is, read in one query before a list.
 
-    `seq` is the number of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
+    `seq` and `at_ms` are of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
     """
 
     seq: int
+    at_ms: int
     sync_status: str
     sync_mode: str
     checked_at_ms: int
@@ -171,6 +178,12 @@ class Standing:
     total: int | None
     has_placements: bool | None = None
     """Whether messages of the account have been in several mailboxes at once."""
+    kind: str = AccountKind.IMAP.value
+
+    @property
+    def position(self) -> Position:
+        """Where the account's log ends."""
+        return Position(self.seq, self.at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +275,13 @@ class Index:
         row = await transaction.row(_LOCK, account_id=account_id)
         if row is None:
             raise AccountNotFound
-        before, kind = row
+        before, kind = Position(row[0], row[1]), row[2]
         await _check_fence(transaction, account_id, fence)
         delta = await decide(transaction)
         is_origin = AccountKind(kind).is_kept_here
         written = await write_delta(transaction, account_id, before, delta, is_origin=is_origin)
-        if written.seq != before:
-            await transaction.execute(_ADVANCE, account_id=account_id, seq=written.seq)
+        if written.seq != before.seq:
+            await transaction.execute(_ADVANCE, account_id=account_id, seq=written.seq, at_ms=written.at_ms)
         faults.point("index.before_commit")
         return written
 

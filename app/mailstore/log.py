@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select
 from app.db.session import Database, Statement
 from app.db.tables import ACCOUNT, EVENT
 from app.mail.identifiers import new_id
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.mailstore.rows import iso
 
 
@@ -30,6 +30,18 @@ class Event:
     target_uid: int | None
     at_ms: int
     body: bytes
+
+    @property
+    def position(self) -> Position:
+        return Position(self.seq, self.at_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is kept of a log: the events after `first` (that one is the last of those trimmed) up to `last`."""
+
+    first: Position
+    last: Position
 
 
 ADD_EVENTS: Statement = insert(EVENT)
@@ -51,7 +63,10 @@ _AFTER = (
     .order_by(EVENT.c.seq)
     .limit(bindparam("limit"))
 )
-_POSITION = select(ACCOUNT.c.first_seq, ACCOUNT.c.last_seq).where(ACCOUNT.c.id == bindparam("account_id"))
+_AT = select(EVENT.c.at_ms).where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq == bindparam("seq"))
+_SPAN = select(ACCOUNT.c.first_seq, ACCOUNT.c.first_event_ms, ACCOUNT.c.last_seq, ACCOUNT.c.last_event_ms).where(
+    ACCOUNT.c.id == bindparam("account_id")
+)
 
 
 def event_values(
@@ -103,7 +118,12 @@ class EventLog:
         rows = await self._database.rows(_AFTER, account_id=account_id, seq=seq, limit=limit)
         return [Event(*row) for row in rows]
 
-    async def position(self, account_id: AccountId) -> tuple[int, int] | None:
-        """(number up to which events are trimmed, number of the last one); None when there is no such account."""
-        row = await self._database.row(_POSITION, account_id=account_id)
-        return None if row is None else (row[0], row[1])
+    async def span(self, account_id: AccountId) -> Span | None:
+        """None when there is no such account."""
+        row = await self._database.row(_SPAN, account_id=account_id)
+        return None if row is None else Span(Position(row[0], row[1]), Position(row[2], row[3]))
+
+    async def at_ms(self, account_id: AccountId, seq: int) -> int | None:
+        """The time of an event; None when it is not kept."""
+        row = await self._database.row(_AT, account_id=account_id, seq=seq)
+        return None if row is None else int(row[0])

@@ -98,6 +98,8 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "mailbox_id": one.mailbox_id,
         "uid": one.uid,
         "modseq": one.modseq,
+        "moved_seq": 0,
+        "flags_seq": 0,
         "flags": flags_to_text(one.flags),
         "received_at_ms": one.received_at_ms,
         "size_bytes": one.size_bytes,

@@ -10,13 +10,14 @@ from app.errors import GatewayError, MessageNotFound, TooLarge, Unreachable
 from app.mail import filter as f
 from app.mail.backend import Backends
 from app.mail.delta import Delta, Location
-from app.mail.types import AccountId, Mailbox, MailboxId, Message, MessageId
+from app.mail.types import AccountId, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.services.callers import Caller
 from app.services.listing import limited_to
 from app.services.messages import Change, Messages
 from app.services.texts import Texts
+from app.services.visibility import seen_among
 
 FILTER_LIMIT = 10_000
 """Messages that one batch by filter changes."""
@@ -29,10 +30,13 @@ Act = Callable[[Sequence[Message]], Awaitable[Delta]]
 
 @dataclass(slots=True)
 class BulkResult:
-    """What became of each message, in the order asked for. `new_ids` are those of copies."""
+    """What became of each message, in the order asked for. `new_ids` are those of copies.
+
+    `position` is where the account's log ended then.
+    """
 
     ids: Sequence[str]
-    seq: int = 0
+    position: Position | None = None
     errors: dict[str, GatewayError] = field(default_factory=dict)
     new_ids: dict[str, MessageId] = field(default_factory=dict)
 
@@ -146,7 +150,7 @@ class Bulk:
     ) -> tuple[BulkResult, list[Message]]:
         """The result to fill, with an error for each id that the caller does not see, and the messages."""
         result = BulkResult(list(dict.fromkeys(ids)))
-        found = [one for one in await self._index.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
+        found = await seen_among(self._index, await self._index.find(account_id, ids), caller.mailbox_ids)
         known = {one.id for one in found}
         result.errors.update({id_: MessageNotFound() for id_ in result.ids if id_ not in known})
         return result, found
@@ -165,7 +169,7 @@ class Bulk:
             result.errors.update({one.id: error for one in group})
             return Delta(), Applied()
         applied = await self._index.apply(account_id, delta)
-        result.seq = applied.seq
+        result.position = applied.position
         return delta, applied
 
     async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
@@ -180,7 +184,7 @@ class Bulk:
         errors = list(result.errors.values())
         if errors and len(errors) == len(result.ids) and not any(isinstance(one, MessageNotFound) for one in errors):
             raise errors[0]
-        result.seq = result.seq or (await self._index.standing(account_id)).seq
+        result.position = result.position or (await self._index.standing(account_id)).position
         return result
 
     async def _id_at(self, account_id: AccountId, place: Location, applied: Applied) -> MessageId:

@@ -12,7 +12,7 @@ from typing import IO
 from app.errors import InvalidRequest, TooLarge
 from app.mail.backend import Backends
 from app.mail.delta import Location
-from app.mail.types import AccountId, Flags, Message
+from app.mail.types import AccountId, Flags, Message, Position
 from app.mailstore.index import Index
 from app.mime.fields import MAX_HEADER_BYTES, split_fields
 from app.mime.header import envelope_of, overview_of
@@ -93,7 +93,7 @@ class ImportOrder:
 @dataclass(frozen=True, slots=True)
 class Imported:
     message: Message
-    seq: int
+    position: Position
 
 
 class Imports:
@@ -120,9 +120,9 @@ class Imports:
         mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
         backend = await self._backends.of(account_id)
         delta = await backend.append(mailbox, spool.pieces(), spool.size_bytes, order.flags, order.received_at_ms)
-        seq = await self._messages.apply(account_id, delta)
+        position = await self._messages.apply(account_id, delta)
         (arrived,) = delta.arrived
-        return Imported(await self._index.at(account_id, Location(arrived.mailbox_id, arrived.uid)), seq)
+        return Imported(await self._index.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
 
     async def find(
         self, account_id: AccountId, mailbox_id: str, message_id_header: str | None, size_bytes: int

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.errors import InvalidRequest, MailboxNotFound, StateExpired
 from app.mail import filter as f
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.mailstore.index import NEWEST_FIRST, Anchor, Index, Listed, Sort, Standing
 from app.services.accounts import SyncState
 from app.services.callers import Caller
@@ -40,14 +41,16 @@ class ListOrder:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page. `seq` is the position in the log from before it was read: to follow from there misses nothing."""
+    """One page. `position` is the place in the log from before it was read: to follow from there misses nothing."""
 
     items: list[Listed]
-    seq: int
+    position: Position
     sync: SyncState
     next_cursor: str | None = None
     prev_cursor: str | None = None
     total: int | None = None
+    indexed: tuple[int, int] | None = None
+    """Messages in the full-text index, and in all; None unless the filter looks for texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ class Listing:
             found = await self._index.search(
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
             )
-        return self._cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
+        page = self._cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
+        return replace(page, indexed=await self._texts.coverage(prepared.account_id, order.tree))
 
     async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
         standing = prepared.standing
@@ -139,7 +143,7 @@ class Listing:
         has_prev = has_more if place.is_before else place.anchor is not None
         return ListPage(
             items,
-            prepared.standing.seq,
+            prepared.standing.position,
             prepared.sync,
             self._seal(prepared, after) if has_next else None,
             self._seal(prepared, before) if has_prev else None,
@@ -151,14 +155,14 @@ class Listing:
     def _seal(self, prepared: Prepared, place: _Place) -> str:
         anchor = place.anchor
         values = None if anchor is None else [anchor.sort_value, anchor.uid, anchor.id]
-        content = [values, place.is_before, prepared.standing.uid_validity, _fingerprint(prepared.order)]
+        content = [values, place.is_before, prepared.standing.uid_validity, fingerprint_of(prepared.order)]
         return self._states.seal_cursor(prepared.account_id, content)
 
     def _place(self, account_id: AccountId, order: ListOrder, standing: Standing) -> _Place:
         if order.cursor is None:
             return _Place()
         match self._states.open_cursor(order.cursor, account_id):
-            case [values, bool(is_before), validity, fingerprint] if fingerprint == _fingerprint(order):
+            case [values, bool(is_before), validity, fingerprint] if fingerprint == fingerprint_of(order):
                 if validity != standing.uid_validity:
                     raise StateExpired("The mailbox was made anew", [order.mailbox_id] if order.mailbox_id else [])
                 return _Place(None if values is None else Anchor(*values), is_before)
@@ -181,6 +185,7 @@ def sort_of(text: str) -> Sort:
     return Sort(key, text.startswith("-"))
 
 
-def _fingerprint(order: ListOrder) -> str:
-    """What a cursor is bound to: the filter and the order of the list."""
-    return hashlib.sha256(f"{order.tree!r} {order.sort!r}".encode("utf-8", "replace")).hexdigest()[:_FINGERPRINT_DIGITS]
+def fingerprint_of(order: ListOrder, account_ids: Sequence[str] | None = None) -> str:
+    """What a cursor is bound to: the filter and the order of the list, and the accounts where there are several."""
+    bound = f"{order.tree!r} {order.sort!r} {'' if account_ids is None else sorted(account_ids)}"
+    return hashlib.sha256(bound.encode("utf-8", "replace")).hexdigest()[:_FINGERPRINT_DIGITS]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.errors import Conflict, InvalidRequest, PreconditionFailed
 from app.mail.backend import Backends
 from app.mail.delta import Delta
-from app.mail.types import AccountId, Flags, Mailbox, Message, Role, flag_of
+from app.mail.types import AccountId, Flags, Mailbox, Message, Position, Role, flag_of
 from app.mailstore.index import Index
 from app.services.callers import Caller
 from app.services.content import Content
@@ -28,10 +28,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A message as it is after a change; None when it is gone. `seq` is the account's position in its log then."""
+    """A message as it is after a change; None when it is gone. `position` is where the account's log ended then."""
 
     message: Message | None
-    seq: int
+    position: Position
 
 
 def flags_of_keywords(keywords: Collection[str]) -> Flags:
@@ -63,14 +63,14 @@ class Messages:
         message = await self._content.message(account_id, caller, message_id)
         check_version(message, versions)
         target = None if change.mailbox_id is None else await self.target(account_id, caller, change.mailbox_id)
-        seq = await self._store(message, change, is_conditional=versions is not None)
+        position = await self._store(message, change, is_conditional=versions is not None)
         if target is not None and target.id != message.mailbox_id:
-            seq = await self.apply(account_id, await self._move(account_id, [message], target))
-        return Changed(await self._index.message(account_id, message.id), seq)
+            position = await self.apply(account_id, await self._move(account_id, [message], target))
+        return Changed(await self._index.message(account_id, message.id), position)
 
-    async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> int:
+    async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> Position:
         if not (change.add or change.remove):
-            return (await self._index.standing(message.account_id)).seq
+            return (await self._index.standing(message.account_id)).position
         backend = await self._backends.of(message.account_id)
         delta = await backend.store_flags(
             [message],
@@ -96,8 +96,8 @@ class Messages:
         if trash is None or trash.id == message.mailbox_id:
             backend = await self._backends.of(account_id)
             return Changed(None, await self.apply(account_id, await backend.expunge([message])))
-        seq = await self.apply(account_id, await self._move(account_id, [message], trash))
-        return Changed(await self._index.message(account_id, message.id), seq)
+        position = await self.apply(account_id, await self._move(account_id, [message], trash))
+        return Changed(await self._index.message(account_id, message.id), position)
 
     # ---- shared with changes of many
 
@@ -124,9 +124,9 @@ class Messages:
         names = {one.origin_name for one in delta.mailboxes_found}
         return next(one for one in mailboxes if one.origin_name in names)
 
-    async def apply(self, account_id: AccountId, delta: Delta) -> int:
-        """Write what the origin confirmed; the account's position in its log then."""
-        return (await self._index.apply(account_id, delta)).seq
+    async def apply(self, account_id: AccountId, delta: Delta) -> Position:
+        """Write what the origin confirmed; where the account's log ends then."""
+        return (await self._index.apply(account_id, delta)).position
 
     async def _move(self, account_id: AccountId, messages: Sequence[Message], target: Mailbox) -> Delta:
         backend = await self._backends.of(account_id)

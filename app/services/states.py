@@ -1,7 +1,9 @@
 """States and cursors: positions that clients carry for us, signed so that no one makes up or trades them.
 
-A state is `seq.signature`, a list cursor `payload.signature`; both bind their account, which is not in the text. They
-use `A–Z a–z 0–9 _ - .` alone. A state serves as a log position everywhere: `since`, `after`, `Last-Event-ID`, ETag.
+A state is `seq-time.signature`, a list cursor `payload.signature`; both bind their account, which is not in the text.
+They use `A–Z a–z 0–9 _ - .` alone. The time (of event `seq`, ms in hexadecimal) tells the logs of a database and of its
+restored backup apart. The state of an unfinished difference is `seq-time-base.signature`, see Since.
+A state serves as a log position everywhere: `since`, `after`, `Last-Event-ID`, ETag.
 """
 
 from __future__ import annotations
@@ -9,18 +11,32 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from app.errors import InvalidRequest
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.security.vault import Vault
 
 _SIGNATURE_BYTES = 12
-STATE_LIMIT_CHARS = 64
+STATE_LIMIT_CHARS = 96
 CURSOR_LIMIT_CHARS = 4096
-_SEQ_DIGITS = 19
+_STATE = re.compile(r"(?a:(\d{1,19})-([0-9a-f]{1,15})(?:-(\d{1,19}))?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From where a difference is asked for.
+
+    `base_seq` is the number of the event from which it was asked for first: of what came after that the caller may not
+    have been told yet, though it lies before `position`. The same number unless a part of a difference was given.
+    """
+
+    position: Position
+    base_seq: int
 
 
 class States:
@@ -29,17 +45,23 @@ class States:
     def __init__(self, vault: Vault) -> None:
         self._keys = vault.signing_keys("states")
 
-    def issue(self, account_id: AccountId, seq: int) -> str:
-        """The state after event `seq` of an account."""
-        return f"{seq}.{self._sign(self._keys[0], 'state', account_id, str(seq))}"
+    def issue(self, account_id: AccountId, position: Position, base_seq: int | None = None) -> str:
+        """The state at a position of an account's log. `base_seq`: as in Since, where more is to come."""
+        text = f"{position.seq}-{position.at_ms:x}" + ("" if base_seq is None else f"-{base_seq}")
+        return f"{text}.{self._sign(self._keys[0], 'state', account_id, text)}"
 
-    def read(self, text: str, account_id: AccountId, parameter: str = "since") -> int:
-        """The event number of a state. InvalidRequest for what we did not issue for this account."""
-        number, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
-        is_number = number.isascii() and number.isdigit() and len(number) <= _SEQ_DIGITS
-        if not is_number or not self._is_signed("state", account_id, number, signature):
+    def read(self, text: str, account_id: AccountId, parameter: str = "since") -> Position:
+        """The position of a state. InvalidRequest for what we did not issue for this account."""
+        return self.since(text, account_id, parameter).position
+
+    def since(self, text: str, account_id: AccountId, parameter: str = "since") -> Since:
+        """The same, with what matters to a difference."""
+        place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
+        found = _STATE.fullmatch(place)
+        if found is None or not self._is_signed("state", account_id, place, signature):
             raise InvalidRequest.parameter(parameter, "This is not a state of this account")
-        return int(number)
+        seq = int(found[1])
+        return Since(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
 
     def seal_cursor(self, account_id: AccountId, place: object) -> str:
         """A list cursor that carries `place` (JSON values, no secret: the caller can decode it)."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
+from app.services.visibility import mailboxes_of
+
+_OF_SEVERAL = ("message.moved", "message.updated")
+"""Events of a message that may be in several mailboxes."""
 
 
 @dataclass(slots=True)
@@ -15,12 +19,12 @@ class Subscription:
 
     `mailbox_ids` and `types` None mean all; a type may end in ".*". `roles` are resolved to mailboxes by the stream,
     which keeps `role_mailbox_ids` current. `visible` is what the token may see at all. `positions` maps each account
-    to the number of the last event that this subscription was told or that was not for it.
+    to that of the last event that this subscription was told or that was not for it.
     """
 
     id: str
     is_every_account: bool
-    positions: dict[AccountId, int]
+    positions: dict[AccountId, Position]
     mailbox_ids: frozenset[str] | None = None
     roles: frozenset[str] = frozenset()
     types: frozenset[str] | None = None
@@ -45,4 +49,6 @@ class Subscription:
 
 
 def _touches(event: Event, mailbox_ids: Collection[str]) -> bool:
-    return event.mailbox_id in mailbox_ids or event.target_mailbox_id in mailbox_ids
+    if event.mailbox_id in mailbox_ids or event.target_mailbox_id in mailbox_ids:
+        return True
+    return event.type in _OF_SEVERAL and not mailboxes_of(event).isdisjoint(mailbox_ids)

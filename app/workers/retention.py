@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 from app.db import directory, idempotency, retention, tokens
 from app.db.session import Database, Transaction
@@ -52,6 +52,7 @@ class Retention:
         now = now_ms()
         for account_id, first_seq, last_seq in await retention.accounts(self._database):
             await self._trim(account_id, first_seq, last_seq, now)
+            await self._forget(account_id, now)
         await self._remove_submissions(now)
         await self._remove_answers_and_tokens(now)
         for account_id in await directory.orphans(self._database):  # whose removal broke off
@@ -64,23 +65,31 @@ class Retention:
         free_seq = last_seq - self._settings.event_retention_count
         while True:
             events = await retention.oldest_events(self._database, account_id, first_seq, BATCH_ROWS)
-            old = 0
-            for seq, at_ms in events:
-                if seq > free_seq and at_ms >= before_ms:
-                    break
-                first_seq = seq
-                old += 1
+            old = list(takewhile(lambda event: event[0] <= free_seq or event[1] < before_ms, events))
             if old:
-                await self._trim_to(account_id, first_seq)
-            if old < BATCH_ROWS:
+                first_seq, at_ms = old[-1]
+                await self._trim_to(account_id, first_seq, at_ms)
+            if len(old) < BATCH_ROWS:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _trim_to(self, account_id: str, seq: int) -> None:
+    async def _trim_to(self, account_id: str, seq: int, at_ms: int) -> None:
         async def work(transaction: Transaction) -> None:
-            await retention.trim_events(transaction, account_id, seq)
+            await retention.trim_events(transaction, account_id, seq, at_ms)
 
         await self._database.write(work, is_durable=False)
+
+    async def _forget(self, account_id: str, now: int) -> None:
+        """Let go of old tombstones: states from before them are answered by a list of the mailboxes concerned."""
+        before_ms = now - self._settings.tombstone_retention_days * DAY_MS
+
+        async def work(transaction: Transaction) -> int:
+            return await retention.trim_tombstones(transaction, account_id, before_ms, BATCH_ROWS)
+
+        removed = BATCH_ROWS
+        while removed == BATCH_ROWS:
+            removed = await self._database.write(work, is_durable=False)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _remove_submissions(self, now: int) -> None:
         async def work(transaction: Transaction) -> int:

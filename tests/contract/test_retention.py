@@ -16,6 +16,7 @@ from app.mail.delta import Delta, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
+from app.mailstore.log import Span
 from app.services.events import Events
 from app.settings import Settings
 from app.workers import retention as module
@@ -45,15 +46,16 @@ async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
 async def test_a_log_keeps_as_many_events_as_it_may_and_expires_what_is_before(stores: Stores) -> None:
     account_id = await stores.add_account()
     await add_events(stores, account_id, 2500)
-    last = (await stores.log.position(account_id) or (0, 0))[1]
+    events = Events(stores.log, stores.index, stores.bus)
+    last = await events.position(account_id)
+    first, gone = await events.place(account_id, last.seq - 1000), await events.place(account_id, last.seq - 1001)
 
     await keep(stores)
 
-    assert await stores.log.position(account_id) == (last - 1000, last)
-    events = Events(stores.log, stores.index, stores.bus)
-    assert len(await events.after(account_id, last - 1000, 2000)) == 1000
+    assert await stores.log.span(account_id) == Span(first, last)
+    assert len(await events.after(account_id, first, 2000)) == 1000
     with pytest.raises(StateExpired):
-        await events.after(account_id, last - 1001, 10)
+        await events.after(account_id, gone, 10)
 
 
 async def test_a_log_lets_go_of_events_by_age(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +65,9 @@ async def test_a_log_lets_go_of_events_by_age(stores: Stores, monkeypatch: pytes
 
     await keep(stores)
 
-    first, last = await stores.log.position(account_id) or (0, 0)
-    assert first == last
+    span = await stores.log.span(account_id)
+    assert span is not None
+    assert span.first == span.last
 
 
 async def test_bytes_that_no_message_needs_are_swept_after_a_while(stores: Stores) -> None:

@@ -106,11 +106,11 @@ async def batch_get_messages(
         view = order.shown()
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:
         raise InvalidRequest.at("/message_ids", f"With bodies or headers they are {FULL_LIMIT} at most")
-    seq = await services.events.position(account_id)
+    position = await services.events.position(account_id)
     found = await services.content.messages(account_id, caller, order.message_ids)
     objects = await services.views.rendered(account_id, caller, found, view)
     shown = {message.id: one for message, one in zip(found, objects, strict=True)}
-    result = BulkResult(list(dict.fromkeys(order.message_ids)), seq)
+    result = BulkResult(list(dict.fromkeys(order.message_ids)), position)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}
     content = _content(services, account_id, result, {id_: orjson.Fragment(one) for id_, one in shown.items()})
     return Response(content, media_type="application/json")
@@ -138,5 +138,6 @@ def _content(
         results.append(one)
     failed = sum(id_ in result.errors for id_ in result.ids)
     summary = {"ok": len(results) - failed, "failed": failed}
-    state = services.states.issue(account_id, result.seq)
+    assert result.position is not None
+    state = services.states.issue(account_id, result.position)
     return orjson.dumps({"results": results, "summary": summary, "state": state})

@@ -14,14 +14,16 @@ from app.api.problems import problems
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, StateExpired
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.services.callers import Caller
-from app.services.events import BATCH_EVENTS, Changes
+from app.services.changes import Changes
+from app.services.events import BATCH_EVENTS
 
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["events"])
 
 WAIT_LIMIT_SECONDS = 60
 SSE_COMMENT_SECONDS = 15.0
+EXCEPT_LIMIT_CHARS = 16_000
 StateText = Annotated[str, Query(max_length=200)]
 
 
@@ -32,26 +34,42 @@ async def list_changes(
     caller: CurrentCaller,
     since: Annotated[StateText, Query(description="A state or cursor that any answer or event gave")],
     view: Literal["ids", "summary"] = "ids",
+    excepted: Annotated[
+        str,
+        Query(
+            alias="except",
+            max_length=EXCEPT_LIMIT_CHARS,
+            description="Mailboxes to leave out, as the caller reads them anew; separated by commas, `*` for all",
+        ),
+    ] = "",
 ) -> ChangesAnswer:
-    """What changed since a state; again with `new_state` while `has_more`."""
+    """What changed since a state; again with `new_state` while `has_more`.
+
+    Where some mailboxes can't be answered, `state_expired` (410) names them in `mailbox_ids`. Ask again with these in
+    `except`, as long as there is more, and then list their messages anew.
+    """
     services = services_of(request)
-    seq = services.states.read(since, account_id, "since")
-    changes = await services.events.changes(account_id, seq, caller.mailbox_ids)
+    changes = await services.changes.read(
+        account_id,
+        services.states.since(since, account_id, "since"),
+        caller.mailbox_ids,
+        frozenset(filter(None, excepted.split(","))),
+    )
     answer = await _changes_answer(services, account_id, changes, view)
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
 async def _changes_answer(services: Services, account_id: AccountId, changes: Changes, view: str) -> dict[str, Any]:
-    created: list[Any] = [{"id": one} for one in changes.created]
-    if view == "summary":
-        created = [orjson.Fragment(one) for one in await services.events.summaries(account_id, list(changes.created))]
+    created = [
+        orjson.Fragment(summary) if view == "summary" else {"id": id_} for id_, summary in changes.created.items()
+    ]
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
     mailboxes = await services.events.mailboxes(account_id, named) if named else []
     shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}
     return {
         "created": created,
         "updated": [
-            {"id": id_, "changed": ["keywords"], "keywords": keywords} for id_, keywords in changes.updated.items()
+            {"id": id_, "changed": one.changed, "keywords": one.keywords} for id_, one in changes.updated.items()
         ],
         "moved": [{"id": id_, "from": source, "to": target} for id_, (source, target) in changes.moved.items()],
         "removed": [{"id": id_, "reason": reason} for id_, reason in changes.removed.items()],
@@ -60,8 +78,8 @@ async def _changes_answer(services: Services, account_id: AccountId, changes: Ch
             "updated": [shown[one] for one in changes.mailboxes_updated if one in shown],
             "removed": [{"id": one} for one in changes.mailboxes_removed],
         },
-        "new_state": services.states.issue(account_id, changes.seq),
-        "has_more": changes.has_more,
+        "new_state": services.states.issue(account_id, changes.position, changes.base_seq),
+        "has_more": changes.base_seq is not None,
     }
 
 
@@ -87,16 +105,16 @@ async def list_events(
     services = services_of(request)
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):
-        seq = await _begin(services, account_id, position, "now")
-        await services.events.after(account_id, seq, 1)  # a position that is gone is a problem, not a broken stream
+        begin = await _begin(services, account_id, position, "now")
+        await services.events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
         return StreamingResponse(
-            _server_sent(services, account_id, caller, seq),
+            _server_sent(services, account_id, caller, begin),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-    seq = await _begin(services, account_id, position, "earliest")
-    events = await services.events.wait(account_id, seq, limit, wait)
-    seen = events[-1].seq if events else seq
+    begin = await _begin(services, account_id, position, "earliest")
+    events = await services.events.wait(account_id, begin, limit, wait)
+    seen = events[-1].position if events else begin
     told = [await services.events.seen(event, caller.mailbox_ids) for event in events]
     answer = {
         "items": [orjson.Fragment(event.body) for event in told if event is not None],
@@ -106,7 +124,7 @@ async def list_events(
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-async def _begin(services: Services, account_id: AccountId, position: str | None, default: str) -> int:
+async def _begin(services: Services, account_id: AccountId, position: str | None, default: str) -> Position:
     match position or default:
         case "now":
             return await services.events.position(account_id)
@@ -116,10 +134,12 @@ async def _begin(services: Services, account_id: AccountId, position: str | None
             return services.states.read(text, account_id, "after")
 
 
-async def _server_sent(services: Services, account_id: AccountId, caller: Caller, seq: int) -> AsyncIterator[bytes]:
+async def _server_sent(
+    services: Services, account_id: AccountId, caller: Caller, begin: Position
+) -> AsyncIterator[bytes]:
     """Events as text/event-stream; a comment now and then keeps proxies from closing it. Ends when the server does."""
     yield b": postgate\n\n"
-    async for events in services.events.follow(account_id, seq, SSE_COMMENT_SECONDS):
+    async for events in services.events.follow(account_id, begin, SSE_COMMENT_SECONDS):
         if services.draining.is_set():
             return
         if not events:
@@ -127,5 +147,5 @@ async def _server_sent(services: Services, account_id: AccountId, caller: Caller
         for event in events:
             seen = await services.events.seen(event, caller.mailbox_ids)
             if seen is not None:
-                cursor = services.states.issue(account_id, seen.seq).encode()
+                cursor = services.states.issue(account_id, seen.position).encode()
                 yield b"id: " + cursor + b"\nevent: " + seen.type.encode() + b"\ndata: " + seen.body + b"\n\n"

@@ -105,14 +105,14 @@ async def _add(
     message = None
     if attempt.is_repeated:
         message = await services.imports.find(account_id, order.mailbox_id, header, spool.size_bytes)
-    seq = await services.events.position(account_id)
+    position = await services.events.position(account_id)
     if message is None:
         await attempt.note({"message_id_header": header, "size_bytes": spool.size_bytes})
         imported = await services.imports.add(account_id, caller, order, spool)
-        message, seq = imported.message, imported.seq
+        message, position = imported.message, imported.position
     headers = {
         "Location": f"/v1/accounts/{account_id}/messages/{message.id}",
-        STATE_HEADER: services.states.issue(account_id, seq),
+        STATE_HEADER: services.states.issue(account_id, position),
     }
     return answer_of(201, message.summary, headers)
 

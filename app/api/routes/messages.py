@@ -75,7 +75,7 @@ async def search_messages(
     search: SearchRequest,
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
-    """Messages that a filter finds. Texts in bodies are looked for where the mail lives."""
+    """Messages that a filter finds. Texts that are not in the full-text index are looked for where the mail lives."""
     with parameters_in_body():
         order = search.order(count, is_forced=_is_forced(request))
         return await _list(request, account_id, caller, order, search.shown())
@@ -84,11 +84,11 @@ async def search_messages(
 async def _list(request: Request, account_id: AccountId, caller: Caller, order: ListOrder, view: View) -> Response:
     services = services_of(request)
     prepared = await services.listing.prepare(account_id, caller, order)
-    state = services.states.issue(account_id, prepared.standing.seq)
+    state = services.states.issue(account_id, prepared.standing.position)
     if is_unchanged(request, state):
         return not_modified(state)
     page = await services.listing.page(prepared)
-    items = await services.views.listed(account_id, caller, page.items, view)
+    items = await services.views.listed(account_id, caller, page.items, view, order.tree)
     headers = {"ETag": f'"{state}"', "Cache-Control": PRIVATE}
     if request.method == "GET" and (page.next_cursor or page.prev_cursor):
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
@@ -105,6 +105,8 @@ def _page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
     }
     if page.total is not None:
         rest["total"] = page.total
+    if page.indexed is not None:
+        rest["indexed"] = {"messages": page.indexed[0], "of": page.indexed[1]}
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
 
 
@@ -175,20 +177,20 @@ async def delete_message(
         account_id, caller, message_id, is_permanent=permanent, versions=_versions(request)
     )
     if changed.message is None:
-        state = services.states.issue(account_id, changed.seq)
+        state = services.states.issue(account_id, changed.position)
         return Response(status_code=204, headers={STATE_HEADER: state})
     return await _after(services, caller, changed)
 
 
 async def _after(services: Services, caller: Caller, changed: Changed) -> Response:
     assert changed.message is not None
-    return await _shown(services, caller, changed.message, SUMMARY, changed.seq)
+    return await _shown(services, caller, changed.message, SUMMARY, changed.position)
 
 
 async def _shown(
-    services: Services, caller: Caller, message: types.Message, view: View, seq: int, status: int = 200
+    services: Services, caller: Caller, message: types.Message, view: View, position: types.Position, status: int = 200
 ) -> Response:
-    headers = etag_headers(_etag(message, view)) | {STATE_HEADER: services.states.issue(message.account_id, seq)}
+    headers = etag_headers(_etag(message, view)) | {STATE_HEADER: services.states.issue(message.account_id, position)}
     content = await services.views.one(message, caller, view)
     return Response(content, status, headers, media_type="application/json")
 

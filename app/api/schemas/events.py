@@ -12,7 +12,7 @@ from app.api.schemas.stream import CloudEvent
 
 class UpdatedMessage(AnswerModel):
     id: str
-    changed: list[str]
+    changed: list[str] = Field(description="keywords, or other: read the message anew")
     keywords: list[str]
 
 
@@ -24,7 +24,7 @@ class MovedMessage(AnswerModel):
 
 class RemovedMessage(AnswerModel):
     id: str
-    reason: str = Field(description="expunged, moved (out of what the token sees) or merged")
+    reason: str = Field(description="expunged, moved (out of sight) or merged; may name what the caller never knew")
 
 
 class RemovedMailbox(AnswerModel):
@@ -38,7 +38,7 @@ class ChangedMailboxes(AnswerModel):
 
 
 class ChangesAnswer(AnswerModel):
-    """What to do to mail as it was at `since` so that it is as it was at `new_state`."""
+    """What to do to mail as it was at `since` so that it is as it is now; safe to do twice."""
 
     created: list[dict[str, Any]] = Field(description="Messages in the view asked for; `{id}` by default")
     updated: list[UpdatedMessage]

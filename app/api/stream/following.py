@@ -10,10 +10,11 @@ from app.api.schemas.stream import GapFrame, StateFrame
 from app.api.stream.socket import StreamSocket
 from app.cluster.bus import ACCOUNTS, Waiter
 from app.errors import AccountNotFound, StateExpired
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.services.accounts import Accounts
 from app.services.callers import Caller
+from app.services.changes import BEGINNING
 from app.services.events import Events
 from app.services.states import States
 from app.services.subscriptions import Subscription
@@ -58,12 +59,12 @@ class Following:
         self.subscriptions.clear()
         self._listen()
 
-    def positions(self) -> dict[AccountId, int]:
+    def positions(self) -> dict[AccountId, Position]:
         """How far every subscription has heard each account."""
-        found: dict[AccountId, int] = {}
+        found: dict[AccountId, Position] = {}
         for subscription in self.subscriptions.values():
-            for account_id, seq in subscription.positions.items():
-                found[account_id] = min(seq, found.get(account_id, seq))
+            for account_id, position in subscription.positions.items():
+                found[account_id] = min(position, found.get(account_id, position))
         return found
 
     async def run(self, caller: Caller) -> None:
@@ -92,7 +93,7 @@ class Following:
         for subscription in [one for one in self.subscriptions.values() if one.is_every_account]:
             for account_id in await self._accounts.visible_ids(caller):
                 if account_id not in subscription.positions:
-                    subscription.positions[account_id] = 0
+                    subscription.positions[account_id] = BEGINNING
                     self._waiter.poke(account_id)
         self._listen()
 
@@ -102,13 +103,13 @@ class Following:
             following = [one for one in self.subscriptions.values() if account_id in one.positions]
             if not following:
                 return
-            seq = min(one.positions[account_id] for one in following)
+            position = min(one.positions[account_id] for one in following)
             try:
-                if await self._is_overloaded(account_id, seq, following):
+                if await self._is_overloaded(account_id, position, following):
                     return
-                events = await self._events.after(account_id, seq)
+                events = await self._events.after(account_id, position)
             except StateExpired:
-                await self._tell_gap(account_id, seq, following)
+                await self._tell_gap(account_id, position, following)
                 continue
             except AccountNotFound:
                 self._forget(account_id)
@@ -125,13 +126,13 @@ class Following:
             for seen, group in await self._told(event, following):
                 await self._socket.send(self._frame(seen, group))
             for subscription in following:
-                subscription.positions[account_id] = max(event.seq, subscription.positions[account_id])
+                subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
 
     async def _told(self, event: Event, following: Iterable[Subscription]) -> list[tuple[Event, list[Subscription]]]:
         """The event as it is seen, and the subscriptions that take the same frame."""
         groups: dict[tuple[bytes, str], tuple[Event, list[Subscription]]] = {}
         for one in following:
-            if one.positions[event.account_id] >= event.seq:
+            if one.positions[event.account_id] >= event.position:
                 continue
             seen = await self._events.seen(event, one.visible)
             if seen is not None and one.wants(seen):
@@ -139,14 +140,16 @@ class Following:
         return list(groups.values())
 
     def _frame(self, event: Event, group: list[Subscription]) -> bytes:
-        cursor = self._states.issue(event.account_id, event.seq)
+        cursor = self._states.issue(event.account_id, event.position)
         body = event.body if group[0].view == "summary" else _without_message(event.body)
         head = {"type": "event", "sub_ids": [one.id for one in group], "seq": event.seq, "cursor": cursor}
         return orjson.dumps(head)[:-1] + b',"event":' + body + b"}"
 
-    async def _is_overloaded(self, account_id: AccountId, seq: int, following: Iterable[Subscription]) -> bool:
+    async def _is_overloaded(
+        self, account_id: AccountId, position: Position, following: Iterable[Subscription]
+    ) -> bool:
         last = await self._events.position(account_id)
-        if last - seq <= OVERLOAD_EVENTS:
+        if last.seq - position.seq <= OVERLOAD_EVENTS:
             return False
         await self._socket.send(StateFrame(states={account_id: self._states.issue(account_id, last)}))
         for subscription in following:
@@ -154,23 +157,24 @@ class Following:
         self._waiter.poke(account_id)
         return True
 
-    async def _tell_gap(self, account_id: AccountId, seq: int, following: Iterable[Subscription]) -> None:
-        first = await self._events.earliest(account_id)
-        if seq > first:  # a position of the future: the database was restored to an older state
-            first = await self._events.position(account_id)
+    async def _tell_gap(self, account_id: AccountId, position: Position, following: Iterable[Subscription]) -> None:
+        span = await self._events.span(account_id)
+        end = (
+            span.last if position.seq >= span.first.seq else span.first
+        )  # past the first: it is of a log that was lost
         await self._socket.send(
             GapFrame.model_validate(
                 {
                     "account_id": account_id,
-                    "from": self._states.issue(account_id, seq),
-                    "to": self._states.issue(account_id, first),
+                    "from": self._states.issue(account_id, position),
+                    "to": self._states.issue(account_id, end),
                     "reason": "these events are not kept any more",
                 }
             )
         )
         for subscription in following:
-            if subscription.positions[account_id] < first or seq > first:
-                subscription.positions[account_id] = first
+            if subscription.positions[account_id] < end or subscription.positions[account_id] == position:
+                subscription.positions[account_id] = end
 
     def _forget(self, account_id: AccountId) -> None:
         for subscription in self.subscriptions.values():

@@ -34,7 +34,7 @@ from app.api.stream.following import Following
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.errors import GatewayError, InvalidRequest, MailboxNotFound, NotAuthenticated, NotPermitted
 from app.mail.identifiers import new_id, now_ms
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.services.callers import Caller, Scope
 from app.services.subscriptions import Subscription
 
@@ -105,7 +105,9 @@ class StreamSession:
     async def _say_bye(self, closed: StreamClosed) -> None:
         if closed.code is None:
             return
-        cursors = {one: self._services.states.issue(one, seq) for one, seq in self._following.positions().items()}
+        cursors = {
+            one: self._services.states.issue(one, position) for one, position in self._following.positions().items()
+        }
         delay = 1 + secrets.randbelow(5) if closed.code is CloseCode.GOING_AWAY else None
         bye = ByeFrame(code=closed.code, reason=closed.reason, reconnect_after=delay, cursor=cursors)
         if closed.code is not CloseCode.SLOW:
@@ -239,7 +241,7 @@ class StreamSession:
             frame.consumer,
             caller.mailbox_ids,
         )
-        cursors = {one: self._services.states.issue(one, seq) for one, seq in begin.items()}
+        cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
         sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
         await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
         await self._following.add(subscription)
@@ -263,13 +265,13 @@ class StreamSession:
                 raise InvalidRequest.at(f"/accounts/{number}", "There is no such account")
         return list(dict.fromkeys(found))
 
-    async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> int:
+    async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:
         """After which event a subscription begins."""
         after = frame.after.get(account_id) if isinstance(frame.after, dict) else frame.after
         events = self._services.events
         if after is None and frame.consumer is not None:
             place = await self._services.consumers.place(account_id, caller, frame.consumer)
-            return await events.position(account_id) if place is None else place
+            return await (events.position(account_id) if place is None else events.place(account_id, place))
         if after is None or after == "now":
             return await events.position(account_id)
         if after == "earliest":
@@ -284,11 +286,11 @@ class StreamSession:
         account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
         if account_id is None or account_id not in followed:
             raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
-        seq = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
+        position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
         for subscription in self._following.subscriptions.values():
             if subscription.consumer is not None and account_id in subscription.positions:
                 await self._services.consumers.acknowledge(
-                    AccountId(account_id), self._who(), subscription.consumer, seq
+                    AccountId(account_id), self._who(), subscription.consumer, position.seq
                 )
 
     def _start_call(self, frame: RequestFrame, group: asyncio.TaskGroup) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from app.db.session import Transaction
 from app.mail.delta import Delta
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.mailstore.changes.arrivals import Arrivals
 from app.mailstore.changes.held import HeldChanges
 from app.mailstore.changes.ledger import Applied, Ledger
@@ -23,13 +23,13 @@ F = TypeVar("F")
 
 
 async def write_delta(
-    transaction: Transaction, account_id: AccountId, seq: int, delta: Delta, *, is_origin: bool
+    transaction: Transaction, account_id: AccountId, position: Position, delta: Delta, *, is_origin: bool
 ) -> Applied:
-    """Apply the facts of a Delta, one kind after another. `seq` is the number of the account's last event.
+    """Apply the facts of a Delta, one kind after another. `position` is that of the account's last event.
 
     `is_origin`: this index is where the mail lives, so it numbers messages itself.
     """
-    ledger = Ledger(transaction, account_id, seq, is_origin=is_origin)
+    ledger = Ledger(transaction, account_id, position, is_origin=is_origin)
     places = Places(ledger)
     mailboxes, messages, arrivals = (
         MailboxChanges(ledger, places),

@@ -100,6 +100,7 @@ class Arrivals:
             self._ledger.event("message.created", values["id"], facts, at=location)
             self._ledger.entered(mailbox, one.flags)
         values["version"] = self._ledger.seq
+        values["created_seq"] = values["changed_seq"] = self._ledger.change_seq
         values["modseq"] = one.modseq or self._ledger.seq
 
     async def _unknown(self, arrived: Sequence[Arrived]) -> list[Arrived]:

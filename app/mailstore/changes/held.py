@@ -23,11 +23,14 @@ _AT: Statement = select(MESSAGE.c.id, MESSAGE.c.thread_id, MESSAGE.c.summary).wh
 _KEY = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
 _CONTENT = ("size_bytes", "has_attachments", "blob", "preview", "text_state")
 """What the header alone did not tell; the header's own fields stay as they are."""
+_CHANGED: dict[str, BindParameter[int]] = {"changed_seq": bindparam("version")}
 _SET_CONTENT: Statement = (
-    update(MESSAGE).where(*_KEY).values({name: bindparam(name) for name in (*_CONTENT, "version", "summary")})
+    update(MESSAGE)
+    .where(*_KEY)
+    .values({name: bindparam(name) for name in (*_CONTENT, "version", "summary")} | _CHANGED)
 )
 _SET_SUMMARY: Statement = (
-    update(MESSAGE).where(*_KEY).values({name: bindparam(name) for name in ("version", "summary")})
+    update(MESSAGE).where(*_KEY).values({name: bindparam(name) for name in ("version", "summary")} | _CHANGED)
 )
 _DROP_DETAIL: Statement = delete(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, DETAIL.c.id == bindparam("key"))
 

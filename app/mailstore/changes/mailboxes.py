@@ -17,7 +17,7 @@ from app.mail.delta import (
 )
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
-from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.changes.ledger import NOT_STORED, Ledger, MailboxState
 from app.mailstore.changes.places import Places
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -96,10 +96,11 @@ class MailboxChanges:
         self._ledger.mailboxes[id_] = mailbox
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
         self._announce("mailbox.created", mailbox)
-        values = {name: getattr(mailbox, name) for name in MailboxState.__slots__ if name != "is_changed"}
+        mailbox.created_seq = mailbox.changed_seq = self._ledger.seq
+        values = {name: getattr(mailbox, name) for name in MailboxState.__slots__ if name not in NOT_STORED}
         await self._ledger.tx.execute(
             _ADD_MAILBOX,
-            **{**values, "account_id": self._ledger.account_id, "recent_from_uid": 1, "changed_seq": self._ledger.seq},
+            **{**values, "account_id": self._ledger.account_id, "recent_from_uid": 1, "forgotten_seq": 0},
         )
 
     async def _new_uid_validity(self) -> int:
@@ -169,6 +170,7 @@ class MailboxChanges:
         mailbox.is_complete = False
         mailbox.is_changed = True
         self._announce("mailbox.reset", mailbox)
+        mailbox.reset_seq = self._ledger.seq
 
     async def delete(self, gone: MailboxDeleted) -> None:
         mailbox = await self._ledger.mailbox(gone.mailbox_id)

@@ -33,19 +33,20 @@ _MESSAGE_COLUMNS = tuple(column.name for column in MESSAGE.columns)
 _DETAIL_COLUMNS = tuple(column.name for column in DETAIL.columns)
 
 
-def _set(*names: str) -> Statement:
+def _set(*names: str, at: tuple[str, ...] = ()) -> Statement:
+    """`at`: columns that take the number of the event too."""
     return (
         update(MESSAGE)
         .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
-        .values({name: bindparam(name) for name in names})
+        .values({name: bindparam(name) for name in names} | {name: bindparam("version") for name in at})
     )
 
 
-_SET_FLAGS = _set("flags", "modseq", "version", "summary")
-_SET_SHARED_FLAGS = _set("flags", "version", "summary")
+_SET_FLAGS = _set("flags", "modseq", "version", "summary", at=("flags_seq", "changed_seq"))
+_SET_SHARED_FLAGS = _set("flags", "version", "summary", at=("flags_seq", "changed_seq"))
 _SET_MODSEQ = _set("modseq")
 _SET_PREVIEW = _set("preview", "summary")
-_SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary")
+_SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary", at=("moved_seq", "changed_seq"))
 _DROP_MESSAGES: Statement = delete(MESSAGE).where(
     MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids"))
 )
@@ -124,6 +125,7 @@ class MessageChanges:
         facts = {"mailbox_id": target.id, "message": orjson.Fragment(summary)}
         seq = self._ledger.event("message.created", id_, facts, at=location)
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
+        values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "changed_seq": seq}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
         values["has_attachments"] = bool(values["has_attachments"])
         values["text_state"] = TextState.AWAITED

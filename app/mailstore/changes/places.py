@@ -56,6 +56,7 @@ _SET_PLACES: Statement = (
     update(MESSAGE)
     .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
     .values({name: bindparam(name) for name in ("mailbox_id", "uid", "modseq", "version", "summary", "further")})
+    .values({name: bindparam("changed_seq") for name in ("moved_seq", "changed_seq")})
 )
 _SET_MODSEQ: tuple[Statement, ...] = tuple(
     update(table)
@@ -209,6 +210,8 @@ class Places:
             facts = {"message_id": message.id, "from": before_ids, "to": after_ids}
             left, entered = changed or (next(iter(message.places)), first)
             version = self._ledger.event("message.moved", message.id, facts, at=left, to=entered)
+        elif before_ids != after_ids:
+            self._ledger.bury(self._ledger.change_seq, message.id, before_ids, "moved")
         account_id = self._ledger.account_id
         await self._ledger.tx.execute(_DROP, account_id=account_id, id=message.id)
         await self._ledger.tx.execute(
@@ -219,6 +222,7 @@ class Places:
             uid=first.uid,
             modseq=after[first],
             version=version,
+            changed_seq=self._ledger.change_seq if before_ids != after_ids else version,
             summary=patched(message.summary, mailbox_ids=after_ids),
             further=len(others),
         )
