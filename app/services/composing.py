@@ -26,6 +26,7 @@ from app.mime.reply import (
 )
 from app.services.callers import Caller
 from app.services.submissions import NewSubmission, Options
+from app.services.visibility import seen_among
 
 ATTACHMENTS_LIMIT_BYTES = 35 * 1024 * 1024
 
@@ -154,10 +155,11 @@ class Composer:
 
     async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """A message that the caller may see. MessageNotFound."""
-        message = await self._index.message(account_id, message_id)
-        if not caller.sees_mailbox(message.mailbox_id):
+        found = await self._index.find(account_id, [message_id])
+        seen = await seen_among(self._index, found, caller.mailbox_ids)
+        if not seen:
             raise MessageNotFound
-        return message
+        return seen[0]
 
     async def _draft(
         self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage, original: _Original | None

@@ -33,6 +33,7 @@ from app.services.rendering import (
     render_body,
     text_parts,
 )
+from app.services.visibility import seen_among
 
 CACHE_BYTES = 8 * 1024 * 1024
 UNPARSED_LIMIT_BYTES = 1024 * 1024
@@ -66,14 +67,14 @@ class Content:
 
     async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """A message that the caller may see. MessageNotFound."""
-        message = await self._index.message(account_id, message_id)
-        if not caller.sees_mailbox(message.mailbox_id):
+        found = await self.messages(account_id, caller, [message_id])
+        if not found:
             raise MessageNotFound
-        return message
+        return found[0]
 
     async def messages(self, account_id: AccountId, caller: Caller, ids: Sequence[str]) -> list[Message]:
         """Those that exist and the caller may see, in the order asked for."""
-        return [one for one in await self._index.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
+        return await seen_among(self._index, await self._index.find(account_id, ids), caller.mailbox_ids)
 
     # ---- the whole of it, readable
 
@@ -89,10 +90,14 @@ class Content:
             self._bodies.put(key, cached)
         return cached
 
-    async def locations(self, message: Message) -> list[dict[str, Any]]:
-        """Where a message is, as the API shows it."""
-        mailbox = await self._index.mailbox(message.account_id, message.mailbox_id)
-        return [{"mailbox_id": mailbox.id, "uid": message.uid, "uid_validity": mailbox.uid_validity}]
+    async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
+        """Where a message is, as the API shows it: as far as the caller sees it."""
+        found = []
+        for place, _ in await self._index.places(message):
+            if caller.sees_mailbox(place.mailbox_id):
+                mailbox = await self._index.mailbox(message.account_id, place.mailbox_id)
+                found.append({"mailbox_id": mailbox.id, "uid": place.uid, "uid_validity": mailbox.uid_validity})
+        return found
 
     async def _made(self, message: Message, *, has_body: bool) -> bytes:
         opened = await self._open(message)
