@@ -198,9 +198,10 @@ def _id(values: list[Value], _is_utf8: bool) -> ServerId:
 
 
 def _quota(values: list[Value], _is_utf8: bool) -> Quota:
-    if len(values) < 2:
+    """Courier leaves the list out where a root has no limit."""
+    if not values:
         raise ServerProtocolError("A QUOTA response has too few fields")
-    items = list_of(values[1])
+    items = list_of(values[1]) if len(values) > 1 else []
     triples = zip(items[::3], items[1::3], items[2::3], strict=False)
     return Quota(
         text_of(values[0]) or "",

@@ -172,7 +172,8 @@ def test_a_code_that_breaks_its_promise_is_a_protocol_error(text: str) -> None:
         b"* ESEARCH COUNT x",
         b"* VANISHED",
         b"* NAMESPACE NIL",
-        b"* QUOTA x",
+        b"* QUOTA",
+        b"* QUOTA x (STORAGE y 1)",
         b'* ID ("name',
     ],
 )
