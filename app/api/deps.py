@@ -20,9 +20,9 @@ from app.services.accounts import Accounts
 from app.services.autoconfig import Autoconfig
 from app.services.bulk import Bulk
 from app.services.callers import Caller, Scope
+from app.services.changes import ChangesSince
 from app.services.composing import Composer
 from app.services.connecting import Connecting
-from app.services.changes import ChangesSince
 from app.services.consumers import Consumers
 from app.services.content import Content
 from app.services.enrolment import Enrolment
@@ -36,7 +36,9 @@ from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
+from app.services.polling import Polling
 from app.services.quotas import Quotas
+from app.services.searching import Searching
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -86,6 +88,7 @@ class Services:
     accounts: Accounts
     autoconfig: Autoconfig
     quotas: Quotas
+    polling: Polling
     oauth_apps: OAuthApps
     grants: Grants
     connecting: Connecting
@@ -94,6 +97,7 @@ class Services:
     content: Content
     views: Views
     listing: Listing
+    searching: Searching
     messages: Messages
     bulk: Bulk
     imports: Imports

@@ -31,9 +31,9 @@ from app.servers.smtp import Face, SmtpSite
 from app.services.accounts import Accounts
 from app.services.authorization import Authorization
 from app.services.bulk import Bulk
+from app.services.changes import ChangesSince
 from app.services.composing import Composer
 from app.services.connecting import Connecting
-from app.services.changes import ChangesSince
 from app.services.consumers import Consumers
 from app.services.content import Content
 from app.services.deliveries import Deliveries
@@ -42,6 +42,7 @@ from app.services.events import Events
 from app.services.freshness import Freshness
 from app.services.grants import Grants
 from app.services.health import Health
+from app.services.highlights import Highlights
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
 from app.services.listing import Listing
@@ -51,7 +52,9 @@ from app.services.maildrops import Maildrops
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
 from app.services.originals import Originals
+from app.services.polling import Polling
 from app.services.quotas import Quotas
+from app.services.searching import Searching
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
@@ -160,7 +163,8 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     tokens = Tokens(database)
     states = States(stores.vault)
     events = Events(stores.log, index, bus)
-    texts = Texts(backends, index, TextIndex(database))
+    text_index = TextIndex(database)
+    texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
     content = Content(backends, index)
     messages = Messages(backends, index, content)
     oauth_apps = OAuthApps(database, stores.vault, guard)
@@ -182,10 +186,12 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         enrolment=Enrolment(accounts, autoconfig),
         autoconfig=autoconfig,
         quotas=Quotas(database, backends),
+        polling=Polling(accounts, index, stores.log, bus),
         mailboxes=Mailboxes(index, backends),
         content=content,
-        views=Views(index, content),
-        listing=Listing(index, states, Freshness(backends, index), texts),
+        views=Views(index, content, Highlights(text_index)),
+        listing=Listing(index, states, freshness, texts),
+        searching=Searching(accounts, index, states, freshness, texts),
         messages=messages,
         bulk=Bulk(backends, index, messages, texts),
         imports=Imports(backends, index, messages, settings.max_message_bytes),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.errors import InvalidRequest, TimedOut
+from app.errors import InvalidRequest, MailServerError, TimedOut
 from app.mail import filter as f
 from app.mail.backend import Backends
 from app.mail.searchable import fold
@@ -38,19 +38,41 @@ class Texts:
         self._index = index
         self._text_index = text_index
 
+    async def coverage(self, account_id: AccountId, tree: f.Filter) -> tuple[int, int] | None:
+        """How many messages the index holds of how many there are; None for a filter without texts."""
+        return await self._text_index.coverage(account_id) if any(f.texts_in(tree)) else None
+
     async def answered(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
         """The filter without Text leaves. InvalidRequest for too many; TimedOut, MailServerError."""
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                return await self._answered(account_id, caller, tree)
+        except TimeoutError:
+            raise TimedOut("The search took too long; narrow it to a mailbox") from None
+
+    async def as_far_as_answered(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float
+    ) -> tuple[f.Filter, bool]:
+        """The same within `seconds`, and whether the origin answered; else what the index alone answers."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._answered(account_id, caller, tree), True
+        except (TimeoutError, MailServerError):
+            return f.with_answers(tree, {one: await self._by_index(account_id, one) for one in f.texts_in(tree)}), False
+
+    async def _answered(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
         texts = set(f.texts_in(tree))
         if not texts:
             return tree
         if len(texts) > TEXTS_LIMIT:
             raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
-        try:
-            async with asyncio.timeout(SEARCH_SECONDS):
-                unindexed = await self._unindexed(account_id, caller, tree)
-                answers = {text: await self._answer(account_id, unindexed, text) for text in texts}
-        except TimeoutError:
-            raise TimedOut("The search took too long; narrow it to a mailbox") from None
+        unindexed = await self._unindexed(account_id, caller, tree)
+        answers: dict[f.Text, f.Filter] = {}
+        for text in texts:
+            answers[text] = await self._by_index(account_id, text)
+            if unindexed.mailboxes:
+                ids = await self._ids(account_id, unindexed, text)
+                answers[text] = f.Any((answers[text], f.IsOneOf(ids)))
         return f.with_answers(tree, answers)
 
     async def _unindexed(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> _Unindexed:
@@ -67,17 +89,12 @@ class Texts:
         ]
         return _Unindexed(mailboxes, uids)
 
-    async def _answer(self, account_id: AccountId, unindexed: _Unindexed, text: f.Text) -> f.Filter:
+    async def _by_index(self, account_id: AccountId, text: f.Text) -> f.Filter:
         folded = fold(text.value)
-        indexed: f.Filter
-        if text.scope.startswith("header:"):
-            name = text.scope.removeprefix("header:")
-            indexed = f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
-        else:
-            indexed = f.IndexedText(account_id, text.scope, folded)
-        if not unindexed.mailboxes:
-            return indexed
-        return f.Any((indexed, f.IsOneOf(await self._ids(account_id, unindexed, text))))
+        if not text.scope.startswith("header:"):
+            return f.IndexedText(account_id, text.scope, folded)
+        name = text.scope.removeprefix("header:")
+        return f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
 
     async def _ids(self, account_id: AccountId, unindexed: _Unindexed, text: f.Text) -> list[MessageId]:
         backend = await self._backends.of(account_id)

@@ -11,13 +11,16 @@ from typing import Any, Literal
 import orjson
 
 from app.errors import InvalidRequest
+from app.mail.filter import All, Filter
 from app.mail.types import AccountId, Message
 from app.mailstore.index import Index, Listed
 from app.mime.fields import split_fields, unfold
 from app.mime.words import decode_words
 from app.services.callers import Caller
 from app.services.content import Content
+from app.services.highlights import Highlights
 from app.services.together import together
+from app.services.visibility import seen_summary
 
 ViewName = Literal["ids", "summary", "full"]
 
@@ -58,6 +61,8 @@ class View:
     fields: tuple[tuple[str, ...], ...] | None = None
     headers: tuple[str, ...] = ()
     has_thread: bool = False
+    has_highlights: bool = False
+    """Added by a search, which knows the terms."""
 
     @property
     def is_prepared(self) -> bool:
@@ -79,13 +84,15 @@ class View:
 
 
 SUMMARY = View()
+ALL = All(())
 
 
 @lru_cache(maxsize=256)
 def view_of(name: ViewName, fields: str | None = None, include: str | None = None) -> View:
     """A view from its query parameters. InvalidRequest for a field or an inclusion that there is not."""
-    headers, has_thread = _included(include)
-    return View(name, None if fields is None else _fields(name, fields), headers, has_thread)
+    headers, others = _included(include)
+    shown = None if fields is None else _fields(name, fields)
+    return View(name, shown, headers, "thread" in others, "highlights" in others)
 
 
 def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
@@ -101,39 +108,52 @@ def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def _included(text: str | None) -> tuple[tuple[str, ...], bool]:
+def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
     headers: list[str] = []
-    has_thread = False
+    others: set[str] = set()
     for one in (text or "").split(","):
         kind, _, name = one.strip().partition(":")
         if kind == "headers" and _HEADER_NAME.fullmatch(name):
             headers.append(name)
-        elif one.strip() == "thread":
-            has_thread = True
+        elif one.strip() in ("thread", "highlights"):
+            others.add(one.strip())
         elif one.strip():
-            raise InvalidRequest.parameter("include", "It is a list of `thread` and `headers:Name`")
+            raise InvalidRequest.parameter("include", "It is a list of `thread`, `highlights` and `headers:Name`")
     if len(headers) > INCLUDES_LIMIT:
         raise InvalidRequest.parameter("include", f"There are more than {INCLUDES_LIMIT} headers")
-    return tuple(headers), has_thread
+    return tuple(headers), others
 
 
 class Views:
     """Renders messages as JSON objects."""
 
-    def __init__(self, index: Index, content: Content) -> None:
+    def __init__(self, index: Index, content: Content, highlights: Highlights) -> None:
         self._index = index
         self._content = content
+        self._highlights = highlights
 
-    async def listed(self, account_id: AccountId, caller: Caller, found: Sequence[Listed], view: View) -> list[bytes]:
-        """The objects of a list, in its order; a message that left meanwhile is left out."""
+    async def listed(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        found: Sequence[Listed],
+        view: View,
+        tree: Filter = ALL,
+    ) -> list[bytes]:
+        """The objects of a list, in its order; a message that left meanwhile is left out. `tree` is what found them."""
         if view.is_prepared:
-            return [one.summary for one in found]
-        if view.name == "ids" and not (view.headers or view.has_thread):
-            return [b'{"id":"' + one.anchor.id.encode() + b'"}' for one in found]
-        if not (view.needs_full or view.headers or view.has_thread):
-            return [orjson.dumps(_projected(orjson.loads(one.summary), view)) for one in found]
-        messages = await self._index.find(account_id, [one.anchor.id for one in found])
-        return await self.rendered(account_id, caller, messages, view)
+            items = [seen_summary(one.summary, caller.mailbox_ids) for one in found]
+        elif view.name == "ids" and not (view.headers or view.has_thread):
+            items = [b'{"id":"' + one.anchor.id.encode() + b'"}' for one in found]
+        elif not (view.needs_full or view.headers or view.has_thread):
+            summaries = [seen_summary(one.summary, caller.mailbox_ids) for one in found]
+            items = [orjson.dumps(_projected(orjson.loads(one), view)) for one in summaries]
+        else:
+            messages = await self._content.messages(account_id, caller, [one.anchor.id for one in found])
+            there = {one.id for one in messages}
+            found = [one for one in found if one.anchor.id in there]
+            items = await self.rendered(account_id, caller, messages, view)
+        return await self._highlights.added(items, account_id, found, tree) if view.has_highlights else items
 
     async def rendered(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], view: View
@@ -143,7 +163,7 @@ class Views:
             return [one.summary for one in messages]
         if view.is_limited and len(messages) > FULL_LIMIT:
             raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
-        objects = await together((self._object(one, view) for one in messages), FULL_AT_A_TIME)
+        objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
         if view.has_thread:
             await self._add_threads(account_id, caller, messages, objects)
         return [orjson.dumps(one) for one in objects]
@@ -152,16 +172,16 @@ class Views:
         """The object of one message. In the plain full view it is put together from what is prepared."""
         if view == View("full"):
             added = await self._content.full(message)
-            locations = orjson.dumps(await self._content.locations(message))
+            locations = orjson.dumps(await self._content.locations(message, caller))
             return b"".join((message.summary[:-1], b",", added, b',"locations":', locations, b"}"))
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 
-    async def _object(self, message: Message, view: View) -> dict[str, Any]:
+    async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
         shown: dict[str, Any] = orjson.loads(message.summary)
         if view.needs_full:
             added = await self._content.full(message, has_body=view.needs_body)
             shown |= orjson.loads(b"{" + added + b"}")
-            shown["locations"] = await self._content.locations(message)
+            shown["locations"] = await self._content.locations(message, caller)
         shown = _projected(shown, view)
         if view.headers:
             shown["headers"] = await self._headers(message, view.headers)

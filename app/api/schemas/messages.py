@@ -13,6 +13,7 @@ from app.mail import filter as f
 from app.mail.types import Flags, flag_of
 from app.services.listing import ListOrder, sort_of
 from app.services.messages import KEYWORDS_LIMIT, Change
+from app.services.searching import ACCOUNTS_LIMIT
 from app.services.views import View, ViewName, view_of
 
 IDS_LIMIT = 1_000
@@ -55,6 +56,18 @@ class Thread(AnswerModel):
     message_ids: list[str]
 
 
+class Piece(AnswerModel):
+    text: str
+    is_match: bool
+
+
+class Highlight(AnswerModel):
+    """Where terms of a search stand: a stretch of `subject`, `from`, `to`, `cc` or `body`, as plain text in pieces."""
+
+    field: str
+    pieces: list[Piece]
+
+
 class Message(AnswerModel):
     """A message. `view=summary` has all fields up to `references`, `view=full` those up to `problems` too.
 
@@ -86,9 +99,18 @@ class Message(AnswerModel):
     html: str | None = Field(None, description="Sanitised; null where there is none")
     attachments: list[Attachment] = Field([])
     locations: list[Location] = Field([])
+    on_server: bool | None = Field(None, description="Of mail that came by POP3: whether the server holds it still")
     problems: list[str] = Field([], description="What could not be read as it should")
     headers: dict[str, list[str]] = Field({}, description="Decoded values of the headers that were asked for")
     thread: Thread | None = None
+    highlights: list[Highlight] = Field([], description="Of a search, where they were asked for")
+
+
+class Indexed(AnswerModel):
+    """How much of an account's mail is in the full-text index; what is not is looked for where the mail lives."""
+
+    messages: int
+    of: int
 
 
 class MessagePage(AnswerModel):
@@ -100,6 +122,7 @@ class MessagePage(AnswerModel):
     state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
     sync: Sync
     total: int | None = Field(None, description="With `count` alone")
+    indexed: Indexed | None = Field(None, description="Where the filter looks for texts")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -155,7 +178,9 @@ class ListQuery(Conditions):
     count: CountText | None = Field(None, description="Adds `total`")
     view: ViewName = "summary"
     fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
-    include: FieldsText | None = Field(None, description="`thread` and `headers:Name`, separated by commas")
+    include: FieldsText | None = Field(
+        None, description="`thread`, `highlights` and `headers:Name`, separated by commas"
+    )
 
     def shown(self) -> View:
         return view_of(self.view, self.fields_, self.include)
@@ -193,6 +218,38 @@ class SearchRequest(RequestModel):
 
     def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
         return ListOrder(self.filter.value(), sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced)
+
+
+class AccountSearch(AnswerModel):
+    """What became of a search in one account. `sync` and `state` are null where it did not answer in time."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    account_id: str
+    is_complete: bool = Field(description="Whether all that matches was found; the others were not held up for it")
+    state: str | None = None
+    sync: Sync | None = None
+    indexed: Indexed | None = None
+    code: str | None = Field(None, description="Why it is not complete, where it was an error: a problem's code")
+
+
+class SearchAnswer(AnswerModel):
+    """A page of what was found in several accounts, in one order."""
+
+    items: list[Message]
+    next_cursor: str | None
+    accounts: list[AccountSearch]
+
+
+class AccountsSearchRequest(SearchRequest):
+    """A search over several accounts. `cursor` goes on from the last message that was shown."""
+
+    account_ids: Annotated[list[Id], Field(min_length=1, max_length=ACCOUNTS_LIMIT)] | None = Field(
+        None, description="Default: all accounts of the token"
+    )
+    sort: list[Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size)$")]] = Field(
+        ["-received_at"], min_length=1, max_length=1
+    )
 
 
 class KeywordChanges(RequestModel):

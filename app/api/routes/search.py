@@ -1,0 +1,71 @@
+"""One search over several accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from app.api.deps import ReadingCaller, Services, services_of
+from app.api.problems import parameters_in_body, problems
+from app.api.schemas.base import Sync
+from app.api.schemas.messages import AccountsSearchRequest, SearchAnswer
+from app.errors import AccountNotFound, InvalidRequest
+from app.mail import filter as f
+from app.mail.types import AccountId
+from app.mailstore.index import Listed
+from app.services.callers import Caller
+from app.services.searching import AccountAnswer, SearchPage
+from app.services.together import together
+from app.services.views import View
+
+router = APIRouter(prefix="/v1/search", tags=["messages"])
+SHOWN_AT_A_TIME = 4
+"""Accounts whose messages are rendered at once."""
+
+
+@router.post(
+    "", operation_id="searchAccounts", response_model=SearchAnswer, responses=problems(AccountNotFound, InvalidRequest)
+)
+async def search_accounts(request: Request, caller: ReadingCaller, search: AccountsSearchRequest) -> Response:
+    """Messages that a filter finds in all accounts of the token, or in those that are named, in one order.
+
+    An account that does not answer within seconds holds up no other: it is told as not complete.
+    """
+    services = services_of(request)
+    with parameters_in_body():
+        order, view = search.order(None, is_forced=False), search.shown()
+        page = await services.searching.page(caller, search.account_ids, order)
+        items = await _items(services, caller, page, view, order.tree)
+    rest = {
+        "next_cursor": page.next_cursor,
+        "accounts": [_account(services, one) for one in page.accounts],
+    }
+    content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
+    return Response(content, media_type="application/json")
+
+
+async def _items(services: Services, caller: Caller, page: SearchPage, view: View, tree: f.Filter) -> list[bytes]:
+    """The objects of the page in its order; a message that left meanwhile is left out."""
+    by_account: dict[AccountId, list[Listed]] = {}
+    for account_id, one in page.items:
+        by_account.setdefault(account_id, []).append(one)
+    rendered = await together(
+        (services.views.listed(id_, caller, found, view, tree) for id_, found in by_account.items()), SHOWN_AT_A_TIME
+    )
+    turns = {id_: iter(items) for id_, items in zip(by_account, rendered, strict=True)}
+    return [item for account_id, _ in page.items if (item := next(turns[account_id], None)) is not None]
+
+
+def _account(services: Services, one: AccountAnswer) -> dict[str, Any]:
+    answer: dict[str, Any] = {"account_id": one.account_id, "is_complete": one.is_complete}
+    if one.standing is not None:
+        answer["state"] = services.states.issue(one.account_id, one.standing.position)
+    if one.sync is not None:
+        answer["sync"] = orjson.Fragment(Sync.of(one.sync).model_dump_json())
+    if one.indexed is not None:
+        answer["indexed"] = {"messages": one.indexed[0], "of": one.indexed[1]}
+    if one.error is not None:
+        answer["code"] = one.error.code
+    return answer

@@ -1,0 +1,98 @@
+"""Where the terms of a search stand in a text: snippets made of plain pieces, so that no markup has to be trusted."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from app.mail import filter as f
+from app.mail.searchable import fold
+
+BEFORE_CHARS, SNIPPET_CHARS = 60, 240
+MATCHES_LIMIT = 20
+"""Places of a text that are marked."""
+_LINE_END = re.compile(r"[\r\n\t]")
+_HEADER_FIELDS = ("subject", "from", "to", "cc")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a snippet as it is written, and whether a term stands there."""
+
+    text: str
+    is_match: bool
+
+
+def terms_of(tree: f.Filter) -> dict[str, set[str]]:
+    """Field → folded terms that a match may have there; what is excluded is not among them."""
+    found: dict[str, set[str]] = {}
+    match tree:
+        case f.All(of) | f.Any(of):
+            for one in of:
+                for field, terms in terms_of(one).items():
+                    found.setdefault(field, set()).update(terms)
+        case f.Contains(field, value):
+            found[field] = {fold(value)}
+        case f.Text("body", value):
+            found["body"] = {fold(value)}
+        case f.Text("text", value):
+            found |= {field: {fold(value)} for field in (*_HEADER_FIELDS, "body")}
+        case _:
+            pass
+    return found
+
+
+def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
+    """What is around the first place where a folded term stands, in pieces; empty where none does. Linear."""
+    ranges = list(_joined(sorted(_places(text, terms))))
+    if not ranges:
+        return []
+    start = max(ranges[0][0] - BEFORE_CHARS, 0)
+    end = min(max(start + SNIPPET_CHARS, ranges[0][1]), len(text))
+    pieces: list[Piece] = []
+    position = start
+    for low, high in ranges:
+        if high > end:
+            break
+        pieces += [Piece(text[position:low], False), Piece(text[low:high], True)]
+        position = high
+    pieces.append(Piece(text[position:end], False))
+    return [Piece(_LINE_END.sub(" ", one.text), one.is_match) for one in pieces if one.text]
+
+
+def _places(text: str, terms: Collection[str]) -> Iterator[tuple[int, int]]:
+    """(start, end) in the text of what a term matches."""
+    folded, ends = fold(text), None
+    for term in terms:
+        position = folded.find(term)
+        for _ in range(MATCHES_LIMIT):
+            if position < 0 or not term:
+                break
+            if len(folded) == len(text):
+                yield position, position + len(term)
+            else:
+                ends = ends or list(accumulate(len(fold(char)) for char in text))
+                yield _index_of(ends, position), _index_of(ends, position + len(term) - 1) + 1
+            position = folded.find(term, position + len(term))
+
+
+def _index_of(ends: list[int], position: int) -> int:
+    """The character of the text that a place in its folded form comes from."""
+    return bisect_right(ends, position)
+
+
+def _joined(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Sorted ranges, those that touch or overlap made one."""
+    low = high = -1
+    for start, end in ranges:
+        if start > high:
+            if high >= 0:
+                yield low, high
+            low, high = start, end
+        else:
+            high = max(high, end)
+    if high >= 0:
+        yield low, high

@@ -1,0 +1,140 @@
+"""One search over many accounts: each answers for itself and within a deadline, so that none holds up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import merge
+from typing import Protocol
+
+from app.errors import AccountNotFound, GatewayError, InvalidRequest
+from app.mail.types import AccountId
+from app.mailstore.index import Anchor, Index, Listed, Standing
+from app.services.accounts import SyncState
+from app.services.callers import Caller
+from app.services.freshness import Freshness
+from app.services.listing import ListOrder, fingerprint_of, limited_to
+from app.services.states import States
+from app.services.texts import Texts
+
+ACCOUNTS_LIMIT = 100
+AT_A_TIME = 16
+ACCOUNT_SECONDS = 4.0
+"""How long an account may take; half of it is for its origin."""
+ALL_SECONDS = 10.0
+_EVERY_ACCOUNT = AccountId("*")
+"""Cursors of lists that belong to no account."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAnswer:
+    """What one account found. Without `is_complete` there may be more; `error` says why, where it was an error."""
+
+    account_id: AccountId
+    found: Sequence[Listed] = ()
+    is_complete: bool = False
+    standing: Standing | None = None
+    sync: SyncState | None = None
+    indexed: tuple[int, int] | None = None
+    error: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """`items` are the first of all that was found, in order, each with its account."""
+
+    items: Sequence[tuple[AccountId, Listed]]
+    accounts: Sequence[AccountAnswer]
+    next_cursor: str | None
+
+
+class Directory(Protocol):
+    """Knows which accounts there are."""
+
+    async def visible_ids(self, caller: Caller) -> list[AccountId]: ...
+
+
+class Searching:
+    """Searches accounts side by side."""
+
+    def __init__(self, accounts: Directory, index: Index, states: States, freshness: Freshness, texts: Texts) -> None:
+        self._accounts = accounts
+        self._index = index
+        self._states = states
+        self._freshness = freshness
+        self._texts = texts
+
+    async def page(self, caller: Caller, account_ids: Sequence[str] | None, order: ListOrder) -> SearchPage:
+        """A page over these accounts, or all that the caller sees. AccountNotFound; InvalidRequest for too many."""
+        ids = await self._ids(caller, account_ids)
+        fingerprint = fingerprint_of(order, account_ids)
+        after = self._after(order, fingerprint)
+        gate = asyncio.Semaphore(AT_A_TIME)
+
+        async def answer(account_id: AccountId) -> AccountAnswer:
+            async with gate:
+                return await self._answer(account_id, caller, order, after)
+
+        tasks = {asyncio.create_task(answer(one)): one for one in ids}
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=ALL_SECONDS) if tasks else (set(), set())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        answers = [task.result() if task in done else AccountAnswer(id_) for task, id_ in tasks.items()]
+        return self._merged(answers, order, fingerprint)
+
+    async def _ids(self, caller: Caller, account_ids: Sequence[str] | None) -> list[AccountId]:
+        visible = await self._accounts.visible_ids(caller)
+        ids = visible if account_ids is None else list(dict.fromkeys(map(caller.account, account_ids)))
+        if not set(ids) <= set(visible):
+            raise AccountNotFound
+        if len(ids) > ACCOUNTS_LIMIT:
+            raise InvalidRequest.at("/account_ids", f"There are more than {ACCOUNTS_LIMIT} accounts: name some")
+        return ids
+
+    async def _answer(
+        self, account_id: AccountId, caller: Caller, order: ListOrder, after: Anchor | None
+    ) -> AccountAnswer:
+        try:
+            async with asyncio.timeout(ACCOUNT_SECONDS):
+                standing = await self._index.standing(account_id)
+                standing, sync = await self._freshness.settle(account_id, standing, None, count=order.limit + 1)
+                tree, is_complete = await self._texts.as_far_as_answered(
+                    account_id, caller, limited_to(order.tree, caller), ACCOUNT_SECONDS / 2
+                )
+                found = await self._index.search(account_id, tree, sort=order.sort, limit=order.limit + 1, after=after)
+                indexed = await self._texts.coverage(account_id, order.tree)
+            return AccountAnswer(account_id, found, is_complete, standing, sync, indexed)
+        except TimeoutError:
+            return AccountAnswer(account_id)
+        except InvalidRequest:
+            raise
+        except GatewayError as error:
+            return AccountAnswer(account_id, error=error)
+
+    def _merged(self, answers: Sequence[AccountAnswer], order: ListOrder, fingerprint: str) -> SearchPage:
+        lists = [[(one.account_id, listed) for listed in one.found] for one in answers]
+        ordered = merge(*lists, key=lambda one: _rank(one[1].anchor), reverse=order.sort.is_descending)
+        items = [one for one, _ in zip(ordered, range(order.limit + 1), strict=False)]
+        if len(items) <= order.limit:
+            return SearchPage(items, answers, None)
+        items = items[: order.limit]
+        last = items[-1][1].anchor
+        content = [[last.sort_value, last.uid, last.id], fingerprint]
+        return SearchPage(items, answers, self._states.seal_cursor(_EVERY_ACCOUNT, content))
+
+    def _after(self, order: ListOrder, fingerprint: str) -> Anchor | None:
+        if order.cursor is None:
+            return None
+        match self._states.open_cursor(order.cursor, _EVERY_ACCOUNT):
+            case [[value, int(uid), str(id_)], str(sealed)] if sealed == fingerprint:
+                return Anchor(value, uid, id_)
+            case _:
+                raise InvalidRequest.parameter("cursor", "This cursor belongs to another search")
+
+
+def _rank(anchor: Anchor) -> tuple[int | str, int, str]:
+    return anchor.sort_value, anchor.uid, anchor.id
