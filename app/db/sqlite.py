@@ -116,6 +116,7 @@ class SqliteDatabase:
         self._turn = threading.Lock()
         """Who holds it uses the connection."""
         self._short_commits = 0
+        self._mode = ("", 0)
         self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
         self._local = threading.local()
         self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
@@ -204,15 +205,14 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Job], *, checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
         connection = self._connection
-        is_durable = any(job.is_durable for job in batch)
         try:
-            connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._prepare("FULL" if any(job.is_durable for job in batch) else "NORMAL", checkpoint_pages)
             connection.execute("BEGIN IMMEDIATE")
             transaction = _SqliteTransaction(connection)
             for job in batch:
-                self._attempt(connection, transaction, job)
-            connection.execute("COMMIT")
+                self._attempt(transaction, job, is_alone=len(batch) == 1)
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -221,12 +221,21 @@ class SqliteDatabase:
         for job in batch:
             job.settle()
 
-    def _attempt(self, connection: sqlite3.Connection, transaction: Transaction, job: _Job) -> None:
-        """One job in a savepoint of its own, so that its failure is not the others'."""
-        connection.execute("SAVEPOINT job")
+    def _prepare(self, synchronous: str, checkpoint_pages: int) -> None:
+        """Set what this commit asks of the connection, where the last one asked for something else."""
+        if self._mode != (synchronous, checkpoint_pages):
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+            self._mode = synchronous, checkpoint_pages
+
+    def _attempt(self, transaction: Transaction, job: _Job, *, is_alone: bool) -> None:
+        """A job among others runs in a savepoint of its own, so that its failure is not theirs."""
+        if not is_alone:
+            self._connection.execute("SAVEPOINT job")
         try:
             job.result = _straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the task that asked, not to this thread
             job.error = error
-            connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
+            self._connection.execute("ROLLBACK" if is_alone else "ROLLBACK TO job")
+        if not is_alone:
+            self._connection.execute("RELEASE job")
