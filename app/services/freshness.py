@@ -1,7 +1,8 @@
 """How fresh a list is: from the index where it is watched, else the origin is asked first.
 
-An embedded account is its own origin. Of a remote one a mailbox that is complete and watched is answered from the
-index; any other is asked about in one go, and when the origin does not answer in time the index does, and says so.
+An embedded account is its own origin; one over POP3 has its mailboxes here too, and a worker asks its server. Of any
+other a mailbox that is complete and watched is answered from the index; the rest is asked about in one go, and when the
+origin does not answer in time the index does, and says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from app.errors import MailServerError
 from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
 from app.mail.identifiers import now_ms
-from app.mail.types import AccountId, Mailbox, Role
+from app.mail.types import AccountId, AccountKind, Mailbox, Role
 from app.mailstore.index import Index, Standing
 from app.services.accounts import SyncState
 
@@ -49,7 +50,7 @@ class Freshness:
     ) -> tuple[Standing, SyncState]:
         """Bring the index up to date where it may not be, for a list of `count`; how it stands then."""
         state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
-        if state.mode is SyncMode.EMBEDDED:
+        if AccountKind(standing.kind).is_kept_here:
             return standing, state
         is_fresh = state.status == "live" and standing.is_complete is not False
         if not is_forced and (is_fresh or state.status == "paused" or self._is_resting(account_id)):

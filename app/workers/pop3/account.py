@@ -12,7 +12,6 @@ from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.session import MaildropInUse
 from app.cluster.bus import Waiter, listening
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited
-from app.mail.backend import SyncMode
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId
 from app.mailstore.index import Index
@@ -98,7 +97,7 @@ class Pop3Sync:
             return self._pace.seconds()
         self._refusals = 0
         self._reports.want(outcome.arrived)
-        await self._state.polled(SyncMode.POLL, is_live=not outcome.has_more)
+        await self._state.polled(outcome.asked_at_ms, is_live=not outcome.has_more)
         self._backend.bus.poke(self._account_id)
         if outcome.has_more:
             return self._pace.delay_seconds

@@ -43,11 +43,15 @@ FORGET_DELETED_MS = 30 * DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`arrived` is new mail, with UIDs. `has_more`: the session was long enough, and there is more to fetch."""
+    """`arrived` is new mail, with UIDs. `has_more`: the session was long enough, and there is more to fetch.
+
+    `asked_at_ms` is from before the list was asked for: what came to the server later is not in it.
+    """
 
     arrived: Sequence[Arrived]
     has_more: bool
     login_delay_seconds: int
+    asked_at_ms: int
 
 
 class Pop3Poll:
@@ -68,7 +72,7 @@ class Pop3Poll:
                 outcome = await self._through(session)
             except TooLarge:  # nothing can be read any more: the next session goes around it
                 log.warning("pop3_message_too_large", account_id=self._account_id)
-                return Outcome((), True, session.capabilities.login_delay_seconds)
+                return Outcome((), True, session.capabilities.login_delay_seconds, 0)
             faults.point("pop3.before_quit")
             with suppress(ServerRefused):  # what was not deleted is in the next list
                 await session.quit()
@@ -76,6 +80,7 @@ class Pop3Poll:
         return outcome
 
     async def _through(self, session: Pop3Session) -> Outcome:
+        asked_at_ms = now_ms()
         entries = await session.listing()
         listed = keyed(entries, await self._names(session, entries))
         inbox = next(one for one in await self._index.mailboxes(self._account_id) if one.path == "INBOX")
@@ -86,7 +91,7 @@ class Pop3Poll:
             await self._settle(session, listed, lines)
         arrived, has_more = await self._fetch(session, listed, inbox)
         await self._remove(session, listed)
-        return Outcome(arrived, has_more, session.capabilities.login_delay_seconds)
+        return Outcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
 
     async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> list[str]:
         """What each message goes by: its unique id, or without one the hash of its header."""

@@ -30,15 +30,15 @@ class AccountState:
         """The index is as the origin is, and hears of changes."""
         await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
 
-    async def polled(self, mode: SyncMode, *, is_live: bool) -> None:
-        """A poll succeeded: the index is as the origin was just now, or `is_live` only when the next polls are done."""
+    async def polled(self, asked_at_ms: int, *, is_live: bool) -> None:
+        """A poll succeeded: the index is as the origin was when asked; not `is_live` where more is to come."""
         if self._written.get("status") != "ready":
-            await self.connected(mode)
+            await self.connected(SyncMode.POLL)
         if is_live:
-            await self.live(mode)
+            await self.live(SyncMode.POLL)
 
         async def decide(transaction: Transaction) -> Delta:
-            await syncing.set_state(transaction, self._account_id, checked_at_ms=now_ms())
+            await syncing.set_state(transaction, self._account_id, checked_at_ms=asked_at_ms)
             return Delta()
 
         await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
