@@ -88,3 +88,7 @@ def test_what_exchange_says_against_the_grammar_is_read() -> None:
     text, attached = message.structure.children
     assert (text.size_bytes, text.lines) == (0, 0)
     assert (attached.media_type, attached.disposition, attached.children) == ("message/rfc822", "attachment", ())
+
+
+def test_an_account_without_a_quota_on_courier_has_a_root_without_limits() -> None:
+    assert Quota("ROOT", {}) in read("courier-quota")
