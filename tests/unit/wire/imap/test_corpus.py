@@ -8,7 +8,7 @@ from app.wire.imap import render
 from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
-from app.wire.imap.responses import ListedMailbox, MailboxStatus, ServerResponse, Status, StatusKind, Unknown
+from app.wire.imap.responses import ListedMailbox, MailboxStatus, Quota, ServerResponse, Status, StatusKind, Unknown
 
 from tests.unit.wire.imap.streams import byte_by_byte, events, in_packets, whole
 
