@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.servers.authorization_server import AuthorizationServer
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
@@ -24,6 +25,17 @@ def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log")
     try:
         server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def authorization_server() -> Iterator[AuthorizationServer]:
+    """An OAuth authorization server of this test alone."""
+    server = AuthorizationServer()
+    server.start()
+    try:
         yield server
     finally:
         server.close()

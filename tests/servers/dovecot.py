@@ -46,8 +46,9 @@ local {expired_address} {{
 }}
 
 disable_plaintext_auth = no
-auth_mechanisms = plain login scram-sha-256
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
+{token_passdb}
 passdb {{
   driver = passwd-file
   args = username_format=%u {folder}/users/%u
@@ -143,7 +144,8 @@ class Dovecot:
     wrong_host = WRONG_HOST_ADDRESS
     expired_host = EXPIRED_ADDRESS
 
-    def __init__(self, tls: TlsFiles, log: Path) -> None:
+    def __init__(self, tls: TlsFiles, log: Path, introspection_url: str | None = None) -> None:
+        """With `introspection_url` it takes OAuth access tokens too, and asks there whose they are (RFC 7662)."""
         if os.geteuid() != 0:
             lack("Dovecot gives each user a system uid, and wants root for it")
         self._folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
@@ -154,7 +156,7 @@ class Dovecot:
         self.imap_port, self.imaps_port = free_port(), free_port()
         self.pop3_port, self.pop3s_port = free_port(), free_port()
         self.lmtp_port = free_port()
-        self._write_config(tls, log)
+        self._write_config(tls, log, introspection_url)
         (self._folder / "users").mkdir()
         self._process = ServerProcess(
             [find_program("dovecot"), "-F", "-c", str(self._config)],
@@ -162,7 +164,7 @@ class Dovecot:
             log=log,
         )
 
-    def _write_config(self, tls: TlsFiles, log: Path) -> None:
+    def _write_config(self, tls: TlsFiles, log: Path, introspection_url: str | None) -> None:
         ports = {name: value for name, value in vars(self).items() if name.endswith("_port")}
         text = _CONFIG.format(
             folder=self._folder,
@@ -171,9 +173,19 @@ class Dovecot:
             good_address=GOOD_ADDRESS,
             wrong_host_address=WRONG_HOST_ADDRESS,
             expired_address=EXPIRED_ADDRESS,
+            mechanisms="plain login scram-sha-256" + (" oauthbearer xoauth2" if introspection_url else ""),
+            token_passdb=self._token_passdb(introspection_url) if introspection_url else "",
             **ports,
         )
         self._config.write_text(text)
+
+    def _token_passdb(self, introspection_url: str) -> str:
+        settings = self._folder / "oauth2.conf"
+        settings.write_text(
+            f"introspection_mode = post\nintrospection_url = {introspection_url}\nusername_attribute = username\n"
+            "active_attribute = active\nactive_value = true\n"
+        )
+        return f"passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {settings}\n}}"
 
     def start(self) -> None:
         """Start, and return when all ports accept."""

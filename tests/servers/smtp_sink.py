@@ -1,6 +1,7 @@
 """An SMTP server with AUTH, STARTTLS and implicit TLS that keeps what it gets and misbehaves when told to."""
 
 import asyncio
+import base64
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -41,8 +42,17 @@ class SmtpSink:
     wrong_host = WRONG_HOST_ADDRESS
     expired_host = EXPIRED_ADDRESS
 
-    def __init__(self, tls: TlsFiles, *, user: str = "relay", password: str = "relay-secret") -> None:
+    def __init__(
+        self,
+        tls: TlsFiles,
+        *,
+        user: str = "relay",
+        password: str = "relay-secret",
+        is_token_valid: Callable[[str, str], bool] | None = None,
+    ) -> None:
+        """With `is_token_valid` (user, access token) it offers XOAUTH2 and OAUTHBEARER too."""
         self.user, self.password = user, password
+        self._is_token_valid = is_token_valid
         self.requires_auth = True
         self.requires_tls = False
         self.replies: dict[Phase | str, str] = {}
@@ -125,7 +135,7 @@ class SmtpSink:
         def make() -> SMTP:
             return _Connection(
                 self._connections,
-                _Conversation(self),
+                _Conversation(self) if self._is_token_valid is None else _TokenConversation(self, self._is_token_valid),
                 hostname="relay.test",
                 enable_SMTPUTF8=True,
                 tls_context=starttls.server_context() if starttls else None,
@@ -238,6 +248,37 @@ class _Conversation:
         )
         await self.reach(server, "reply")
         return "250 2.0.0 Kept"
+
+
+class _TokenConversation(_Conversation):
+    """Logs in by access token. A refusal is a challenge first, and nothing goes on before it is answered."""
+
+    def __init__(self, sink: SmtpSink, is_valid: Callable[[str, str], bool]) -> None:
+        super().__init__(sink)
+        self._is_valid = is_valid
+
+    async def auth_XOAUTH2(self, server: SMTP, args: list[str]) -> AuthResult:
+        fields = dict(one.split("=", 1) for one in _initial(args).split("\1") if "=" in one)
+        return await self._check(server, fields.get("user", ""), fields.get("auth", ""), b"")
+
+    async def auth_OAUTHBEARER(self, server: SMTP, args: list[str]) -> AuthResult:
+        header, *rest = _initial(args).split("\1")
+        fields = dict(one.split("=", 1) for one in rest if "=" in one)
+        return await self._check(server, header.split(",")[1].removeprefix("a="), fields.get("auth", ""), b"\1")
+
+    async def _check(self, server: SMTP, user: str, auth: str, expected: bytes) -> AuthResult:
+        token = auth.removeprefix("Bearer ")
+        if await asyncio.to_thread(self._is_valid, user, token):
+            return AuthResult(success=True, auth_data=LoginPassword(user.encode(), token.encode()))
+        answer = await server.challenge_auth('{"status":"401"}')
+        if answer != expected:
+            await server.push("501 5.5.2 That is no answer to an error")
+            return AuthResult(success=False, handled=True)
+        return AuthResult(success=False, handled=False)
+
+
+def _initial(args: list[str]) -> str:
+    return base64.b64decode(args[1]).decode()
 
 
 def _user(session: Session) -> str | None:

@@ -1,0 +1,186 @@
+"""Access tokens of grants, renewed at a real authorization server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.errors import LoginRefused, ServerRefused, Unreachable
+from app.mail.identifiers import now_ms
+from app.services.grants import Consent
+
+from tests.gateway import Gateway, files_holding, open_gateway
+from tests.oauth import app_order
+from tests.servers.authorization_server import AuthorizationServer
+
+USER = "ann@mail.test"
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with open_gateway(tmp_path, net_allow="127.0.0.0/8") as gateway:
+        yield gateway
+        await gateway.services.grants.close()
+
+
+@pytest.fixture
+async def app_id(gateway: Gateway, authorization_server: AuthorizationServer) -> str:
+    made = await gateway.admin.post("/v1/oauth-apps", json=app_order(authorization_server))
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+class Grant:
+    """A grant of USER, without an access token at first."""
+
+    def __init__(self, gateway: Gateway, grant_id: str) -> None:
+        self._grants = gateway.services.grants
+        self._id = grant_id
+
+    async def token(self, refused: str | None = None) -> str:
+        return await self._grants.token(self._id, refused=refused)
+
+
+@pytest.fixture
+async def grant(gateway: Gateway, app_id: str, authorization_server: AuthorizationServer) -> AsyncIterator[Grant]:
+    async with gateway.services.grants.trial(Consent(app_id, authorization_server.consent(USER))) as tokens:
+        assert tokens is not None
+        yield Grant(gateway, tokens.grant_id)
+
+
+async def test_a_token_is_kept_as_long_as_it_lives(grant: Grant, authorization_server: AuthorizationServer) -> None:
+    first = await grant.token()
+
+    assert await grant.token() == first
+    assert authorization_server.is_valid(USER, first)
+    assert authorization_server.asked["refresh_token"] == 1
+
+
+async def test_a_token_that_soon_ends_is_renewed_before_it_is_used(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.access_seconds = 30
+    first = await grant.token()
+
+    assert await grant.token() != first
+
+
+async def test_two_that_connect_at_once_make_one_refresh(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.delay_seconds = 0.2
+
+    tokens = await asyncio.gather(*(grant.token() for _ in range(20)))
+
+    assert len(set(tokens)) == 1
+    assert authorization_server.asked["refresh_token"] == 1
+
+
+async def test_a_refused_token_is_never_given_again(grant: Grant, authorization_server: AuthorizationServer) -> None:
+    first = await grant.token()
+
+    renewed = await asyncio.gather(*(grant.token(refused=first) for _ in range(5)))
+
+    assert len(set(renewed)) == 1
+    assert first not in renewed
+    assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_a_rotated_refresh_token_is_kept_even_if_nobody_waits_for_it_any_more(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.delay_seconds = 0.3
+    asking = asyncio.create_task(grant.token())
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+    first = await grant.token()
+
+    assert authorization_server.is_valid(USER, first)
+    assert authorization_server.asked["refresh_token"] == 1
+    assert await grant.token(refused=first) != first  # the second refresh token works: it was not lost
+
+
+async def test_a_server_that_does_not_rotate_keeps_its_refresh_token(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.rotates = False
+    first = await grant.token()
+
+    assert await grant.token(refused=first) != first
+
+
+async def test_a_revoked_grant_asks_for_consent_and_the_server_no_more(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    first = await grant.token()
+    authorization_server.revoke(USER)
+
+    for _ in range(3):
+        with pytest.raises(LoginRefused):
+            await grant.token(refused=first)
+
+    assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_a_server_that_is_down_is_unreachable_and_left_in_peace_for_a_while(
+    grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.is_down = True
+    for _ in range(10):
+        with pytest.raises(Unreachable):
+            await grant.token()
+
+    assert authorization_server.asked["refresh_token"] < 4
+    authorization_server.is_down = False
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert await grant.token()
+            break
+        except Unreachable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+async def test_a_wrong_client_secret_is_no_fault_of_the_accounts_owner(
+    gateway: Gateway, app_id: str, grant: Grant
+) -> None:
+    await gateway.admin.patch(f"/v1/oauth-apps/{app_id}", json={"client_secret": "other"})
+
+    with pytest.raises(ServerRefused):
+        await grant.token()
+
+
+async def test_no_token_and_no_client_secret_is_in_clear_on_disk(
+    gateway: Gateway, grant: Grant, authorization_server: AuthorizationServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token = await grant.token()
+
+    assert token.startswith("canary-access")
+    assert files_holding(gateway.folder, b"canary") == []
+    authorization_server.revoke(USER)
+    with pytest.raises(LoginRefused) as refusal:
+        await grant.token(refused=token)
+    assert "canary" not in repr(refusal.value)
+    assert "canary" not in "".join(capfd.readouterr())
+
+
+async def test_a_grant_whose_first_login_failed_is_gone(
+    gateway: Gateway, app_id: str, authorization_server: AuthorizationServer
+) -> None:
+    grants = gateway.services.grants
+    with pytest.raises(LoginRefused):  # noqa: PT012 - what fails is within the block
+        async with grants.trial(
+            Consent(app_id, authorization_server.consent(USER), "given", now_ms() + 3_600_000)
+        ) as it:
+            assert it is not None
+            assert await it.token() == "given"
+            raise LoginRefused
+
+    with pytest.raises(LoginRefused, match="gone"):
+        await grants.token(it.grant_id)
