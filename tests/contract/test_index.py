@@ -175,6 +175,29 @@ async def test_a_move_seen_as_an_arrival_first_ends_with_the_sources_id(stores: 
     assert reasons[-2:] == [Reason.MERGED, None]
 
 
+async def test_a_move_seen_as_an_arrival_first_ends_with_the_flags_seen_there(stores: Stores) -> None:
+    account, (inbox, archive) = await remote(stores, "INBOX", "Archive")
+    await stores.index.apply(account, Delta(arrived=(arrived(inbox, 1),)))
+    await stores.index.apply(account, Delta(arrived=(arrived(archive, 9, flags=frozenset({"\\Seen"})),)))
+
+    await stores.index.apply(account, Delta(moved=(Moved(Location(inbox.id, 1), Location(archive.id, 9)),)))
+
+    assert (await stores.index.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
+    assert [(await stores.mailbox(account, name)).unread for name in ("INBOX", "Archive")] == [0, 0]
+    assert (await events_of(stores, account))[-1].type == "message.updated"
+
+
+async def test_the_modseq_of_the_mailbox_that_a_message_left_says_nothing_of_it_where_it_is(stores: Stores) -> None:
+    account, (inbox, archive) = await remote(stores, "INBOX", "Archive")
+    await stores.index.apply(account, Delta(arrived=(arrived(inbox, 1, modseq=500),)))
+    here = Location(archive.id, 9)
+    await stores.index.apply(account, Delta(moved=(Moved(Location(inbox.id, 1), here),)))
+
+    await stores.index.apply(account, Delta(flagged=(Flagged(here, frozenset({"\\Seen"}), 12),)))
+
+    assert (await stores.index.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
+
+
 async def test_a_first_sync_and_a_reset_are_one_event_each(stores: Stores) -> None:
     account, (inbox,) = await remote(stores, "INBOX")
     before = len(await events_of(stores, account))

@@ -71,11 +71,10 @@ class MessageChanges:
         rows = await self._briefs(moved.source.mailbox_id, [moved.source.uid])
         if source is None or target is None or not rows:
             return
-        id_, _, flags_text, modseq, _, summary, further = rows[moved.source.uid]
+        id_, _, flags_text, _, _, summary, further = rows[moved.source.uid]
         flags = flags_of(flags_text)
         uid = moved.target.uid
-        if uid:
-            await self._merge(Location(target.id, uid), MessageId(id_))
+        told = await self._merge(Location(target.id, uid), MessageId(id_)) if uid else None
         if further:
             await self._places.move(MessageId(id_), moved.source, moved.target, moved.modseq)
             return
@@ -89,20 +88,28 @@ class MessageChanges:
             key=id_,
             mailbox_id=target.id,
             uid=uid,
-            modseq=moved.modseq or (seq if self._ledger.is_origin else modseq),
+            modseq=moved.modseq or (seq if self._ledger.is_origin else 0),  # that of the source counts there alone
             version=seq,
             summary=patched(summary, mailbox_ids=[target.id]),
         )
         self._ledger.left(source, flags)
         self._ledger.entered(target, flags)
+        if told is not None:
+            await self.flag([told])
         self._ledger.applied.message_ids[location] = id_
         self._ledger.applied.copies[moved.source] = location
 
-    async def _merge(self, at: Location, id_: MessageId) -> None:
-        """Make way for a moved message whose arrival was seen before the move: that row ends here."""
+    async def _merge(self, at: Location, id_: MessageId) -> Flagged | None:
+        """Make way for a moved message whose arrival was seen before the move: that row ends here.
+
+        Its flags, which the moved message has there.
+        """
         rows = await self._briefs(at.mailbox_id, [at.uid])
-        if rows and rows[at.uid][0] != id_:
-            await self._drop(at.mailbox_id, rows.values(), Reason.MERGED)
+        if not rows or rows[at.uid][0] == id_:
+            return None
+        row = rows[at.uid]
+        await self._drop(at.mailbox_id, rows.values(), Reason.MERGED)
+        return Flagged(at, flags_of(row[2]), row[3])
 
     async def copy(self, copied: Copied) -> None:
         if copied.is_shared:
@@ -164,7 +171,7 @@ class MessageChanges:
             await self._places.note_modseq(MessageId(id_), change.location, change.modseq)
         before = flags_of(flags_text)
         if before == change.flags:
-            if change.modseq > modseq and not further:
+            if not self._ledger.is_origin and change.modseq != modseq and not further:
                 await self._ledger.tx.execute(
                     _SET_MODSEQ, account_id=self._ledger.account_id, key=id_, modseq=change.modseq
                 )
@@ -180,7 +187,7 @@ class MessageChanges:
             account_id=self._ledger.account_id,
             key=id_,
             flags=flags_to_text(change.flags),
-            modseq=change.modseq or (seq if self._ledger.is_origin else modseq),
+            modseq=change.modseq or (seq if self._ledger.is_origin else 0),
             version=seq,
             summary=patched(summary, keywords=keywords),
         )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
-from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxCounted, Placed, Removed, difference
+from app.mail.delta import Arrived, Delta, Flagged, Known, Location, MailboxCounted, Placed, Removed, difference
 from app.mail.types import Mailbox
 from app.workers.sync.mirror import Mirror
 
@@ -76,19 +76,24 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
         return None
     if changes.uid_validity != mailbox.uid_validity:
         return None
-    if mailbox.highest_modseq and not changes.highest_modseq:  # it keeps none any more
+    if changes.highest_modseq < mailbox.highest_modseq:  # it counts anew, or keeps none any more
         return await changes_of(mirror, replace(mailbox, highest_modseq=0), told)
     if changes.vanished is not None:
         gone: AbstractSet[int] = await _known_among(mirror, mailbox, changes.vanished)
         flags = changes.flags
     elif not mailbox.highest_modseq:  # then they are the flags of all messages
         gone = known.keys() - changes.flags.keys()
-        flags = {uid: one for uid, one in changes.flags.items() if uid in known and known[uid].flags != one.flags}
+        flags = {uid: Known(one.flags) for uid, one in changes.flags.items() if _is_outdated(known.get(uid), one)}
     else:
         gone = set() if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
         flags = changes.flags
     flagged = tuple(Flagged(Location(mailbox.id, uid), now.flags, now.modseq) for uid, now in sorted(flags.items()))
     return Delta(flagged=flagged, removed=await _confirmed(mirror, mailbox, gone)), changes
+
+
+def _is_outdated(known: Known | None, now: Known) -> bool:
+    """Whether a message has other flags than the index knows, or what it knows would count as newer than what comes."""
+    return known is not None and (known.flags != now.flags or known.modseq > now.modseq)
 
 
 async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, list[int]]:
