@@ -25,8 +25,9 @@ FLAGS_AT_ONCE = 500
 PARSED_AT_ONCE = 25
 """Rows that are read before others get their turn: some 3 ms."""
 PREVIEW_BYTES = 4096
-MAX_UIDS = 10_000_000
-MAX_VANISHED = 1_000_000
+MAX_UIDS = 2_000_000
+MAX_VANISHED = 250_000
+"""Removals that are told one by one; where there are more, what is there is asked."""
 
 REFERENCES = BodySection("HEADER", ("REFERENCES",))
 _PLAIN_ITEMS = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", BodySection("HEADER"))
@@ -178,10 +179,9 @@ def _vanished(session: Session, completion: Completion) -> frozenset[int] | None
     gone: set[int] = set()
     for response in session.parsed(completion):
         if isinstance(response, Vanished):
-            try:
-                gone.update(response.uids.numbers(MAX_VANISHED))
-            except ValueError:
+            if len(gone) + len(response.uids) > MAX_VANISHED:
                 return None
+            gone.update(response.uids.numbers(MAX_VANISHED))
     return frozenset(gone)
 
 

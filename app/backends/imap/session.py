@@ -313,7 +313,7 @@ class Session:
 
     async def begin_idle(self, seconds: float) -> Exchange:
         """IDLE, for so many seconds at most. What comes goes to `on_untagged`. Raises ServerRefused."""
-        exchange = Exchange(commands.idle(), self.protocol.new_tag(), timeout_seconds=seconds)
+        exchange = Exchange(commands.idle(), self.protocol.new_tag(), take=_pass, timeout_seconds=seconds)
         await self.protocol.submit(exchange)
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
@@ -339,6 +339,10 @@ class Session:
             if isinstance(response, SearchResult):
                 return uid_set(response.numbers)
         return SequenceSet()
+
+
+def _pass(_response: Response) -> None:
+    """What comes while we idle is heard elsewhere, and not kept until the end."""
 
 
 def uid_set(numbers: Iterable[int]) -> SequenceSet:

@@ -34,6 +34,9 @@ from app.wire.imap.responses import (
 )
 from app.wire.imap.sets import SequenceSet
 
+MAX_SEARCHED = 1_000_000
+"""Numbers of a SEARCH response: as many as fit into a line at the length that they have in so large a mailbox."""
+
 _UNTAGGED = re.compile(r"\* (?:([0-9]{1,10}) )?([^ ]+)(?: (.*))?", re.DOTALL | re.ASCII)
 _TAGGED = re.compile(r"([^ +*]+) (OK|NO|BAD)(?: (.*))?", re.DOTALL | re.ASCII | re.IGNORECASE)
 _SEARCH_MODSEQ = re.compile(r" ?\(MODSEQ ([0-9]{1,20})\) ?\Z", re.IGNORECASE | re.ASCII)
@@ -90,6 +93,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _search(text: str) -> SearchResult:
+    if text.count(" ") >= MAX_SEARCHED:
+        raise ServerProtocolError("A SEARCH response holds more numbers than can be read")
     modseq = _SEARCH_MODSEQ.search(text)
     try:
         numbers = tuple([int(number) for number in (text[: modseq.start()] if modseq else text).split()])

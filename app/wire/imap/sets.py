@@ -47,7 +47,17 @@ class SequenceSet:
     @classmethod
     def of(cls, numbers: Iterable[int]) -> SequenceSet:
         """The set of these numbers. Raises ValueError for one out of range."""
-        return cls.of_ranges((number, number) for number in numbers)
+        ranges: list[Range] = []
+        low = high = 0
+        for number in sorted(numbers):
+            if ranges and number <= high + 1:
+                high = number
+                ranges[-1] = (low, high)
+            else:
+                low = high = number
+                ranges.append((low, high))
+        _check(ranges, [])
+        return cls(tuple(ranges))
 
     @classmethod
     def of_ranges(cls, ranges: Iterable[Range]) -> SequenceSet:

@@ -15,6 +15,9 @@ from app.wire.imap.framing import Response
 COMMAND_TIMEOUT_SECONDS = 60.0
 MAX_RESPONSES = 2_000_000
 """Responses to one command."""
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""What is kept of them for its completion, with what each costs beside its own bytes."""
+RESPONSE_BYTES = 200
 
 
 _ANSWERS = {
@@ -58,7 +61,8 @@ class Exchange(stock.Command):
         self.ends_plaintext = command.name == "STARTTLS"
         self.begins_compression = command.name == "COMPRESS"
         self._kept: list[Response] = []
-        self._take = take or self._kept.append
+        self._kept_bytes = 0
+        self._take = take or self._keep
         self._taken = 0
         self._error: MailServerError | None = None
         self.expects = _ANSWERS.get(command.name, frozenset())
@@ -84,6 +88,12 @@ class Exchange(stock.Command):
         if self._taken > MAX_RESPONSES:
             raise ServerProtocolError("The server answers one command without end")
         self._take(response)
+
+    def _keep(self, response: Response) -> None:
+        self._kept.append(response)
+        self._kept_bytes += RESPONSE_BYTES + sum([len(part) for part in response.parts if isinstance(part, bytes)])
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            raise ServerProtocolError("The server answers one command with more than can be kept")
 
     def abandon(self) -> None:
         """Nobody waits any more. The command keeps its tag, and what still comes for it falls to the ground."""
