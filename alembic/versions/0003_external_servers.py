@@ -206,7 +206,7 @@ def _pop3() -> None:
 _SEQS = {
     "account": ("first_event_ms", "last_event_ms"),
     "mailbox": ("created_seq", "reset_seq", "forgotten_seq"),
-    "message": ("created_seq", "moved_seq", "flags_seq", "changed_seq"),
+    "message": ("created_seq", "moved_seq", "flags_seq", "other_seq", "changed_seq"),
 }
 
 

@@ -155,8 +155,9 @@ class MessageRow(SQLModel, table=True):
     created_seq: int = Field(sa_column=_big())
     moved_seq: int = Field(sa_column=_big())
     flags_seq: int = Field(sa_column=_big())
+    other_seq: int = Field(sa_column=_big())
     changed_seq: int = Field(sa_column=_big())
-    """When it came, last moved, last changed its flags, last changed at all: what answers after the log was trimmed."""
+    """When it came, last moved, last changed its flags, anything else, anything at all: what answers after the log was trimmed."""
     flags: str = Field(sa_column=_text())
     received_at_ms: int = Field(sa_column=_big())
     size_bytes: int = Field(sa_column=_big())

@@ -19,7 +19,7 @@ from app.mailstore.rows import flags_of
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGE_COLUMNS = (
-    MESSAGE.c.changed_seq, MESSAGE.c.id, MESSAGE.c.created_seq, MESSAGE.c.moved_seq, MESSAGE.c.flags_seq,
+    MESSAGE.c.changed_seq, MESSAGE.c.id, MESSAGE.c.created_seq, MESSAGE.c.moved_seq, MESSAGE.c.flags_seq, MESSAGE.c.other_seq,
     MESSAGE.c.mailbox_id, MESSAGE.c.further, MESSAGE.c.flags, MESSAGE.c.summary,
 )  # fmt: skip
 _TOMBSTONE_COLUMNS = (TOMBSTONE.c.seq, TOMBSTONE.c.subject, TOMBSTONE.c.mailbox_ids, TOMBSTONE.c.reason)
@@ -61,6 +61,7 @@ class ChangedMessage:
     created_seq: int
     moved_seq: int
     flags_seq: int
+    other_seq: int
     mailbox_ids: tuple[str, ...]
     keywords: list[str]
     summary: bytes
@@ -141,10 +142,12 @@ def _messages(rows: Collection[Row]) -> list[ChangedMessage]:
 
 
 def _message(row: Row) -> ChangedMessage:
-    changed_seq, id_, created_seq, moved_seq, flags_seq, mailbox_id, further, flags, summary = row
+    changed_seq, id_, created_seq, moved_seq, flags_seq, other_seq, mailbox_id, further, flags, summary = row
     mailbox_ids = tuple(orjson.loads(summary)["mailbox_ids"]) if further else (mailbox_id,)
     keywords = keywords_of(flags_of(flags))
-    return ChangedMessage(changed_seq, id_, created_seq, moved_seq, flags_seq, mailbox_ids, keywords, summary)
+    return ChangedMessage(
+        changed_seq, id_, created_seq, moved_seq, flags_seq, other_seq, mailbox_ids, keywords, summary
+    )
 
 
 def _tombstones(rows: Collection[Row]) -> list[Tombstone]:

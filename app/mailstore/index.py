@@ -72,10 +72,16 @@ _PLACED_HERE = (PLACEMENT.c.account_id == _ACCOUNT_ID, PLACEMENT.c.mailbox_id ==
 _AT_PLACE = {"mailbox_id": PLACEMENT.c.mailbox_id, "uid": PLACEMENT.c.uid, "modseq": PLACEMENT.c.modseq}
 
 
-def _here(*columns: Column[Any], **where: str) -> Statement:
+def _here(*columns: Column[Any], **where: str) -> CompoundSelect[Any]:
     """What is in a mailbox, by a first place or a further one. `where` names lists that columns must be in."""
     first = [is_one_of(MESSAGE.c[name], bindparam(values)) for name, values in where.items()]
     further = [is_one_of(PLACEMENT.c[name], bindparam(values)) for name, values in where.items()]
+    return _of_both(columns, first, further)
+
+
+def _of_both(
+    columns: Sequence[Column[Any]], first: Sequence[ColumnElement[bool]], further: Sequence[ColumnElement[bool]]
+) -> CompoundSelect[Any]:
     return union_all(
         select(*columns).where(_OF_ACCOUNT, _IN_MAILBOX, *first),
         select(*(_AT_PLACE.get(str(one.name), one) for one in columns))
@@ -116,7 +122,15 @@ _STANDING: Statement = (
     .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
     .where(ACCOUNT.c.id == _ACCOUNT_ID)
 )
-_KNOWN = _here(MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq)
+_KNOWN: Statement = (
+    _of_both(
+        (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq),
+        (MESSAGE.c.uid > bindparam("after_uid"),),
+        (PLACEMENT.c.uid > bindparam("after_uid"),),
+    )
+    .order_by("uid")
+    .limit(bindparam("limit"))
+)
 _WITHOUT_PREVIEW: Statement = (
     select(*MESSAGE_COLUMNS)
     .where(_OF_ACCOUNT, _IN_MAILBOX, MESSAGE.c.preview.is_(None))
@@ -213,6 +227,7 @@ _SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
 }
 NEWEST_FIRST = Sort()
 
+KNOWN_AT_ONCE = 5_000
 LONG_FROM_ROWS = 500
 """From this many rows on a read goes to a thread."""
 
@@ -388,10 +403,19 @@ class Index:
         return [message_of(row) for row in rows]
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
-        """UID → flags of everything the index has of a mailbox."""
-        rows = await self._database.rows(_KNOWN, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        flags = {text: flags_of(text) for text in {row[1] for row in rows}}
-        return {row[0]: Known(flags[row[1]], row[2]) for row in rows}
+        """UID → flags of everything the index has of a mailbox, read a piece at a time."""
+        known = Roster()
+        flags: dict[str, Flags] = {}
+        values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
+        uid = 0
+        while True:
+            rows = await self._database.rows(_KNOWN, is_long=True, after_uid=uid, **values)
+            for uid, text, modseq in rows:
+                if text not in flags:
+                    flags[text] = flags_of(text)
+                known.put(uid, flags[text], modseq)
+            if len(rows) < KNOWN_AT_ONCE:
+                return known
 
     async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
         """Messages whose preview has not been read yet, newest first."""

@@ -100,6 +100,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "modseq": one.modseq,
         "moved_seq": 0,
         "flags_seq": 0,
+        "other_seq": 0,
         "flags": flags_to_text(one.flags),
         "received_at_ms": one.received_at_ms,
         "size_bytes": one.size_bytes,

@@ -74,7 +74,9 @@ class ChangesSince:
             one for one in await self._differences.mailboxes(account_id) if visible is None or one.id in visible
         ]
         unread = {one.id for one in mailboxes if EVERY_MAILBOX in excepted or one.id in excepted}
-        unanswerable = [one.id for one in mailboxes if is_lost or _is_unanswerable(one, since.position.seq)]
+        unanswerable = [
+            one.id for one in mailboxes if is_lost or since.position.seq < max(one.reset_seq, one.forgotten_seq)
+        ]
         if not unread.issuperset(unanswerable):
             raise StateExpired("Read the mailboxes named here anew", unanswerable)
         if is_lost:
@@ -108,11 +110,6 @@ class ChangesSince:
         return await self._log.at_ms(account_id, position.seq) in (position.at_ms, None)
 
 
-def _is_unanswerable(mailbox: MailboxNumbers, seq: int) -> bool:
-    """One that is new to the caller is told of whole."""
-    return mailbox.created_seq <= seq < max(mailbox.reset_seq, mailbox.forgotten_seq)
-
-
 class _Difference:
     """Sorts what changed by what the caller knows and sees."""
 
@@ -138,6 +135,8 @@ class _Difference:
         for one in messages:
             after = self._seen(one.mailbox_ids)
             before = self._before(one)
+            if after:
+                self.changes.removed.pop(one.id, None)  # gone, and back since
             if after and not before:
                 self.changes.created[one.id] = one.summary
             elif after:
@@ -170,9 +169,8 @@ class _Difference:
     def _differ(self, one: ChangedMessage, before: list[str], after: list[str]) -> None:
         if before != after:
             self.changes.moved[one.id] = (before, after)
-        changed = [] if one.flags_seq <= self._since.position.seq else ["keywords"]
-        if one.changed_seq > max(one.flags_seq, one.moved_seq, self._since.position.seq):
-            changed.append("other")
+        numbers = {"keywords": one.flags_seq, "other": one.other_seq}
+        changed = [what for what, seq in numbers.items() if seq > self._since.base_seq]
         if changed:
             self.changes.updated[one.id] = Change(changed, one.keywords)
 

@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 from app.db.session import Statement, insert_or, is_one_of, json_list
 from app.db.tables import DETAIL, MESSAGE, PLACEMENT, THREAD_LINK
 from app.mail.delta import Arrived, Flagged, Location, Placed
-from app.mail.identifiers import new_id
+from app.mail.identifiers import derived_id, new_id
 from app.mail.types import MailboxId, MessageId, ThreadId
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
@@ -61,7 +61,7 @@ class Arrivals:
             mailbox = await self._ledger.mailbox(one.mailbox_id)
             if mailbox is None or one.uid_validity not in (None, mailbox.uid_validity):
                 continue
-            message_id = MessageId(new_id("msg"))
+            message_id = self._new_id(one)
             values = message_values(self._ledger.account_id, message_id, thread_id, one)
             values["uid"] = self._ledger.number(mailbox, one.uid)
             location = Location(mailbox.id, values["uid"])
@@ -71,6 +71,12 @@ class Arrivals:
             self._ledger.applied.message_ids[location] = message_id
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
+
+    def _new_id(self, one: Arrived) -> MessageId:
+        """What its origin tells apart for ever keeps its id even if it was lost from sight meanwhile."""
+        if one.is_shared and one.origin_id is not None:
+            return MessageId(derived_id("msg", self._ledger.account_id, one.origin_id))
+        return MessageId(new_id("msg"))
 
     async def _new_among(self, arrived: Sequence[Arrived]) -> list[Arrived]:
         """Those that are new messages; what is known by its origin's id has one more place now."""

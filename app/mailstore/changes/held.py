@@ -23,7 +23,7 @@ _AT: Statement = select(MESSAGE.c.id, MESSAGE.c.thread_id, MESSAGE.c.summary).wh
 _KEY = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
 _CONTENT = ("size_bytes", "has_attachments", "blob", "preview", "text_state")
 """What the header alone did not tell; the header's own fields stay as they are."""
-_CHANGED: dict[str, BindParameter[int]] = {"changed_seq": bindparam("version")}
+_CHANGED: dict[str, BindParameter[int]] = {name: bindparam("version") for name in ("other_seq", "changed_seq")}
 _SET_CONTENT: Statement = (
     update(MESSAGE)
     .where(*_KEY)

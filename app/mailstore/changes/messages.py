@@ -132,7 +132,7 @@ class MessageChanges:
         facts = {"mailbox_id": target.id, "message": orjson.Fragment(summary)}
         seq = self._ledger.event("message.created", id_, facts, at=location)
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
-        values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "changed_seq": seq}
+        values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "other_seq": 0, "changed_seq": seq}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
         values["has_attachments"] = bool(values["has_attachments"])
         values["text_state"] = TextState.AWAITED

@@ -11,7 +11,7 @@ import pytest
 from app.api.openapi import http_routes
 from app.api.routes import ROUTERS
 from app.mail.delta import Location
-from app.mail.types import AccountId, Mailbox
+from app.mail.types import AccountId, Mailbox, Position
 from app.services.callers import ACCOUNT_SCOPES
 from fastapi.routing import APIRoute
 
@@ -79,7 +79,7 @@ async def test_check_11_another_account_looks_like_none(gateway: Gateway, case: 
     ann, _, _ = await _account(gateway, "ann")
     bob, inbox, message_id = await _account(gateway, "bob")
     token = await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES))
-    state = gateway.services.states.issue(bob, 1)
+    state = gateway.services.states.issue(bob, Position(1, 0))
     own = {"mailbox_id": inbox.id, "message_id": message_id, "MAILBOX": inbox.id, "MESSAGE": message_id}
     known = {"part": "1", "attachment_id": "att_x", "submission_id": "sub_x", "STATE": state, **own}
 
@@ -142,7 +142,7 @@ async def test_check_11_states_and_cursors_work_for_their_account_alone(gateway:
     ann, _, _ = await _account(gateway, "ann")
     bob, _, _ = await _account(gateway, "bob")
     client = gateway.client(await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES)))
-    state = gateway.services.states.issue(bob, 1)
+    state = gateway.services.states.issue(bob, Position(1, 0))
     cursor = gateway.services.states.seal_cursor(bob, [1, 1, "msg_x"])
 
     for path, query in (("changes", {"since": state}), ("events", {"after": state}), ("messages", {"cursor": cursor})):

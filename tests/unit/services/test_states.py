@@ -4,9 +4,9 @@ import re
 
 import pytest
 from app.errors import InvalidRequest
-from app.mail.types import AccountId
+from app.mail.types import AccountId, Position
 from app.security.vault import Vault
-from app.services.states import States
+from app.services.states import Since, States
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,21 +15,25 @@ ANN, BOB = AccountId("acc_ann"), AccountId("acc_bob")
 SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
-@given(st.integers(0, 2**62))
-def test_a_state_is_read_as_it_was_issued(seq: int) -> None:
+SEQS, BASES = st.integers(0, 2**62), st.none() | st.integers(0, 2**62)
+
+
+@given(SEQS, st.integers(0, 2**50), BASES)
+def test_a_state_is_read_as_it_was_issued(seq: int, at_ms: int, base_seq: int | None) -> None:
     states = States(Vault([NEW]))
 
-    text = states.issue(ANN, seq)
+    text = states.issue(ANN, Position(seq, at_ms), base_seq)
 
     assert SAFE.fullmatch(text)
-    assert states.read(text, ANN) == seq
+    assert states.read(text, ANN) == Position(seq, at_ms)
+    assert states.since(text, ANN) == Since(Position(seq, at_ms), seq if base_seq is None else base_seq)
 
 
 def test_check_11_a_state_of_another_account_is_refused() -> None:
     states = States(Vault([NEW]))
 
     with pytest.raises(InvalidRequest):
-        states.read(states.issue(ANN, 7), BOB)
+        states.read(states.issue(ANN, Position(7, 1)), BOB)
 
 
 @given(st.text(max_size=200))
@@ -44,9 +48,9 @@ def test_what_was_not_issued_is_refused(text: str) -> None:
 
 def test_a_changed_number_is_refused() -> None:
     states = States(Vault([NEW]))
-    signature = states.issue(ANN, 7).partition(".")[2]
+    signature = states.issue(ANN, Position(7, 1)).partition(".")[2]
 
-    for text in (f"8.{signature}", f"07.{signature}", f" 7.{signature}", f"٧.{signature}"):
+    for text in (f"{one}.{signature}" for one in ("8-1", "7-2", "7", "7-1-0", "07-1", " 7-1", "٧-1")):
         with pytest.raises(InvalidRequest):
             states.read(text, ANN)
 
@@ -71,8 +75,8 @@ def test_a_cursor_is_no_state_and_no_other_account_s() -> None:
 
 
 def test_states_of_an_older_master_key_are_still_read() -> None:
-    text = States(Vault([OLD])).issue(ANN, 7)
+    text = States(Vault([OLD])).issue(ANN, Position(7, 1))
 
-    assert States(Vault([OLD, NEW])).read(text, ANN) == 7
+    assert States(Vault([OLD, NEW])).read(text, ANN) == Position(7, 1)
     with pytest.raises(InvalidRequest):
         States(Vault([NEW])).read(text, ANN)
