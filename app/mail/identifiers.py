@@ -1,7 +1,8 @@
-"""New ids: a type prefix, then time and chance in 24 characters that sort by time."""
+"""Ids: a type prefix, then 24 characters; of new ones they are time and chance, and sort by time."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 
@@ -12,7 +13,16 @@ _DIGITS = 24
 
 def new_id(prefix: str) -> str:
     """`prefix_` and 24 characters of `0-9a-z`: 48 bits of milliseconds, then 72 of chance."""
-    value = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return _spelled(prefix, (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+
+
+def derived_id(prefix: str, *names: str) -> str:
+    """The id of what these names name: the same each time, and no other's."""
+    digest = hashlib.sha256("\0".join(names).encode()).digest()
+    return _spelled(prefix, int.from_bytes(digest[: 5 * _DIGITS // 8]))
+
+
+def _spelled(prefix: str, value: int) -> str:
     return prefix + "_" + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(5 * (_DIGITS - 1), -5, -5)])
 
 

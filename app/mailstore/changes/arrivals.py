@@ -51,8 +51,9 @@ class Arrivals:
 
     async def arrive(self, arrived: Sequence[Arrived]) -> None:
         fresh = await self._unknown(arrived)
+        repeated: list[Arrived] = []
         if fresh and fresh[0].is_shared:
-            fresh = await self._new_among(fresh)
+            fresh, repeated = _first_of_each(await self._new_among(fresh))
         if not fresh:
             return
         threads = await self._threads(fresh)
@@ -71,6 +72,8 @@ class Arrivals:
             self._ledger.applied.message_ids[location] = message_id
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
+        if repeated:
+            await self._new_among(repeated)
 
     def _new_id(self, one: Arrived) -> MessageId:
         """What its origin tells apart for ever keeps its id even if it was lost from sight meanwhile."""
@@ -151,6 +154,12 @@ class Arrivals:
         if fresh:
             await self._ledger.tx.execute_many(_ADD_LINK, fresh)
         return threads
+
+
+def _first_of_each(arrived: Sequence[Arrived]) -> tuple[list[Arrived], list[Arrived]]:
+    """The first arrival of each message, and the others: the same messages at further places."""
+    firsts = {one.origin_id: one for one in reversed(arrived)}
+    return list(firsts.values())[::-1], [one for one in arrived if firsts[one.origin_id] is not one]
 
 
 def _related(one: Arrived) -> list[str]:
