@@ -45,6 +45,8 @@ class Box:
 class FakeOrigin:
     """Change it by its methods, which signal unless `is_quiet`."""
 
+    host = "fake.test"
+
     def __init__(self, tells: Tells = Tells.VANISHED) -> None:
         self.tells = tells
         self.boxes = {"INBOX": Box(1)}

@@ -62,6 +62,8 @@ class LocalBackend:
         self._views = MailboxViews(database)
         self._bus = bus
 
+    host = ""
+
     # ---- reading
 
     async def capabilities(self) -> Sequence[str]:
@@ -287,6 +289,9 @@ class LocalBackend:
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         del is_anew  # the index is the origin
         return await self._index.known(self._account_id, mailbox.id)
+
+    async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
+        return {one.uid for one in await self._index.locate(self._account_id, mailbox.id, uids)}
 
     async def changes(self, mailbox: Mailbox) -> Changes:
         now = await self._index.mailbox(self._account_id, mailbox.id)

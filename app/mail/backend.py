@@ -109,6 +109,11 @@ class MailBackend(Protocol):
     `messages` of one call may lie in several mailboxes.
     """
 
+    @property
+    def host(self) -> str:
+        """The mail server's host, "" for our own: accounts of one host share its troubles."""
+        ...
+
     # ---- reading
 
     async def capabilities(self) -> Sequence[str]:
@@ -204,6 +209,10 @@ class MailBackend(Protocol):
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         """Every UID of the mailbox with its flags and MODSEQ. `is_anew`: on a new connection, to make sure."""
+        ...
+
+    async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
+        """Those of the UIDs that the mailbox has. MailboxNotFound where it is gone, or its UIDVALIDITY another."""
         ...
 
     async def changes(self, mailbox: Mailbox) -> Changes:

@@ -58,6 +58,10 @@ class ImapBackend:
         self._directory = directory
         self._pool = pool or Pool(origin.open)
 
+    @property
+    def host(self) -> str:
+        return self._origin.login.host.lower()
+
     async def close(self) -> None:
         """Close the working connections; a watch closes when its signals are no longer followed."""
         await self._pool.close()
@@ -293,12 +297,22 @@ class ImapBackend:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Mapping[int, Known]:
-            return _known(await reading.flags_of(session, name, await reading.uids_of(session, name)))
+            return await reading.flags_of(session, name, await reading.uids_of(session, name))
 
         if not is_anew:
             return await self._pool.read(name, read)
         async with self._pool.session(name, is_new=True) as session:
             return await read(session)
+
+    async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
+        name = mailbox.origin_name
+
+        async def read(session: Session) -> Collection[int]:
+            found = await session.fetch(name, SequenceSet.of(uids), ("UID",))
+            changing.check_validity(session, _place(mailbox))
+            return found.keys()
+
+        return await self._pool.read(name, read)
 
     async def changes(self, mailbox: Mailbox) -> Changes:
         known = KnownState(mailbox.uid_validity, mailbox.highest_modseq)
@@ -307,7 +321,7 @@ class ImapBackend:
             since = await reading.changes_since(session, mailbox.origin_name, known)
             selected = since.selected
             return Changes(
-                flags=_known(since.flags),
+                flags=since.flags,
                 vanished=since.vanished,
                 uid_validity=selected.uid_validity,
                 uid_next=selected.uid_next,
@@ -382,10 +396,6 @@ def _parts(found: Mapping[str, object], sections: Sequence[str]) -> Mapping[str,
 
 def _removed(mailbox_id: MailboxId, uids: Sequence[int]) -> tuple[Removed, ...]:
     return tuple(Removed(Location(mailbox_id, uid)) for uid in uids)
-
-
-def _known(found: Mapping[int, FetchedMessage]) -> Mapping[int, Known]:
-    return {uid: Known(one.flags, one.modseq or 0) for uid, one in found.items() if one.flags is not None}
 
 
 def _arrived(mailbox: Mailbox, row: Row, session: Session) -> Arrived:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
@@ -17,6 +16,7 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.telemetry import get_logger
 from app.workers.sync.filling import Progress, fill
+from app.workers.sync.gates import Gates
 from app.workers.sync.listing import (
     beginnings,
     differs,
@@ -38,17 +38,7 @@ log = get_logger(__name__)
 
 CHECK_SECONDS = 600.0
 """How often all mailboxes are compared by their numbers, for what a watch may have lost."""
-PARALLEL_CONNECTS = 20
-PARALLEL_FILLS = 4
 FILL_ATTEMPTS = 2
-
-
-@dataclass(slots=True)
-class Gates:
-    """How many accounts of this process do the same costly thing at once, so that hundreds start gradually."""
-
-    connecting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_CONNECTS))
-    filling: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_FILLS))
 
 
 class AccountSync:
@@ -96,7 +86,7 @@ class AccountSync:
 
     async def _follow(self) -> None:
         """One connection's life. Ends by an error."""
-        async with self._gates.connecting:
+        async with self._gates.connecting.entered(self._mirror.backend.host):
             if not await self._mirror.mailboxes():
                 await self._take_list(await self._ask())
             watch = await self._mirror.backend.watch(await self._mirror.mailboxes())
@@ -135,7 +125,7 @@ class AccountSync:
 
     async def _keep_up(self, watch: Watch) -> None:
         """Catch up, fill what is new, and compare all now and then."""
-        async with self._gates.connecting:
+        async with self._gates.connecting.entered(self._mirror.backend.host):
             await self._catch_up()
         while True:
             await self._fill_all()
@@ -237,7 +227,7 @@ class AccountSync:
             mailbox = unfilled[0]
             attempts[mailbox.id] += 1
             try:
-                async with self._gates.filling:
+                async with self._gates.filling.entered(self._mirror.backend.host):
                     is_filled = await fill(self._mirror, self._refresher, mailbox, progress)
             except MAILBOX_FAULTS as error:
                 self._warn("first_sync_failed", mailbox, error)
