@@ -174,13 +174,17 @@ async def test_a_grant_whose_first_login_failed_is_gone(
     gateway: Gateway, app_id: str, authorization_server: AuthorizationServer
 ) -> None:
     grants = gateway.services.grants
-    with pytest.raises(LoginRefused):  # noqa: PT012 - what fails is within the block
-        async with grants.trial(
-            Consent(app_id, authorization_server.consent(USER), "given", now_ms() + 3_600_000)
-        ) as it:
-            assert it is not None
-            assert await it.token() == "given"
+    ids: list[str] = []
+
+    async def try_it() -> None:
+        consent = Consent(app_id, authorization_server.consent(USER), "given", now_ms() + 3_600_000)
+        async with grants.trial(consent) as tokens:
+            assert tokens is not None
+            assert await tokens.token() == "given"
+            ids.append(tokens.grant_id)
             raise LoginRefused
 
+    with pytest.raises(LoginRefused):
+        await try_it()
     with pytest.raises(LoginRefused, match="gone"):
-        await grants.token(it.grant_id)
+        await grants.token(ids[0])
