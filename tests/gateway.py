@@ -56,6 +56,8 @@ class FakeBackends:
         self._stores = stores
         self.refusal: Exception | None = None
         self.verified: list[tuple[ServerLogin | None, ServerLogin | None]] = []
+        self.tried: list[dict[str, ServerLogin]] = []
+        """The same by protocol."""
         self.forgotten: list[AccountId] = []
         self.given: dict[AccountId, MailBackend] = {}
         """Backends of accounts that are not local."""
@@ -70,7 +72,8 @@ class FakeBackends:
         raise NotSupported("Mail to other domains needs a smarthost")
 
     async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
-        self.verified.append((imap, smtp))
+        self.verified.append((logins.get("imap"), logins.get("smtp")))
+        self.tried.append(dict(logins))
         if self.refusal is not None:
             raise self.refusal
 

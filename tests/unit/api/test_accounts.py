@@ -100,16 +100,6 @@ async def test_check_09_a_host_inside_gets_one_answer_before_any_connection(
     assert gateway.backends.verified == []
 
 
-@pytest.mark.parametrize(
-    "order",
-    [{**EMBEDDED, "kind": "pop3"}, {"kind": "imap", "email": "me@example.com", "oauth": {"provider": "x"}}],
-)
-async def test_accounts_by_pop3_and_oauth_are_not_offered_yet(gateway: Gateway, order: object) -> None:
-    refused = await gateway.admin.post("/v1/accounts", json=order)
-
-    assert (refused.status_code, refused.json()["code"]) == (501, "not_supported")
-
-
 async def test_a_new_password_is_tried_before_it_is_kept(gateway: Gateway) -> None:
     id_ = (await gateway.admin.post("/v1/accounts", json=REMOTE)).json()["id"]
 
