@@ -18,6 +18,9 @@ from app.security.netguard import NetGuard
 from tests.contract.mail_account import ACCOUNT, LocalMailAccount, MailAccount, Mirror
 from tests.house import open_house
 from tests.imap_house import PASSWORD, USER, open_imap_house
+from tests.servers import gmail
+from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
 
@@ -47,6 +50,9 @@ KINDS = {
     "dovecot-maildir": None,
     "dovecot-like-exchange": LIKE_EXCHANGE,
     "dovecot-bare": BARE,
+    "gmail": None,
+    "cyrus": None,
+    "courier": None,
 }
 
 
@@ -65,6 +71,10 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         opened = _local(tmp_path)
     elif request.param == OWN_IMAP:
         opened = _own_imap(tmp_path)
+    elif request.param == "gmail":
+        opened = _gmail()
+    elif request.param in ("cyrus", "courier"):
+        opened = _unpacked(request)
     else:
         opened = _dovecot(request)
     async with opened as one:
@@ -88,6 +98,15 @@ async def _own_imap(folder: Path) -> AsyncIterator[MailAccount]:
 
 
 @asynccontextmanager
+async def _gmail() -> AsyncIterator[MailAccount]:
+    async with gmail.running_gmail() as served:
+        served.store.make("Archive")
+        login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, gmail.USER, gmail.PASSWORD)
+        async with _mirrored(Origin(login, GUARD, ssl.create_default_context(), Hosts())) as account:
+            yield account
+
+
+@asynccontextmanager
 async def _dovecot(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
     dovecot: Dovecot = request.getfixturevalue("dovecot")
     tls: TlsFiles = request.getfixturevalue("tls")
@@ -98,6 +117,16 @@ async def _dovecot(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]
     if offered is not None:
         origin = PoorerOrigin(login, GUARD, context, Hosts(), offered=offered)
     async with _mirrored(origin) as account:
+        yield account
+
+
+@asynccontextmanager
+async def _unpacked(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
+    server: Cyrus | Courier = request.getfixturevalue(request.param)
+    tls: TlsFiles = request.getfixturevalue("tls")
+    user = server.add_user()
+    login = ServerLogin("127.0.0.1", server.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+    async with _mirrored(Origin(login, GUARD, tls.client_context(), Hosts())) as account:
         yield account
 
 

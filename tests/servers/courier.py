@@ -20,11 +20,13 @@ from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS,
 from tests.servers.unpacked import UnpackedServer
 
 MAX_PER_IP = 200
-_FIRST_UID = 28_000
-_UIDS = 1_000
-
+_MAIL_UID = 28_000
 _COURIER_UID = 2
-_ACCOUNT = "courier:x:2:2::/run/courier:/usr/sbin/nologin"
+_ACCOUNTS = """
+courier:x:2:2::/run/courier:/usr/sbin/nologin
+mail{port}:x:28000:28000::/:/usr/sbin/nologin
+"""
+"""The owner of all mail has a name of its own: Gamin, which tells Courier of changes, runs once for each."""
 
 _START = """
 rm -rf /run/courier/authdaemon
@@ -70,7 +72,6 @@ class CourierUser:
 
     name: str
     password: str
-    uid: int
     maildir: Path
 
 
@@ -103,7 +104,8 @@ class Courier:
         self._state.mkdir()
         for name in ("userdb.dat", "userdbshadow.dat"):
             (etc / name).symlink_to(f"/run/courier/{name}")
-        (self._server.etc / "passwd").write_text(Path("/etc/passwd").read_text().rstrip() + f"\n{_ACCOUNT}\n")
+        accounts = Path("/etc/passwd").read_text().rstrip() + _ACCOUNTS.format(port=self.imap_port)
+        (self._server.etc / "passwd").write_text(accounts)
         (etc / "authdaemonrc").write_text(
             'authmodulelist="authuserdb"\nauthmodulelistorig="authuserdb"\ndaemons=3\n'
             'authdaemonvar=/run/courier/authdaemon\nDEBUG_LOGIN=0\nDEFAULTOPTIONS=""\nLOGGEROPTS=""\n'
@@ -160,19 +162,18 @@ class Courier:
     def add_user(self, name: str | None = None, password: str | None = None) -> CourierUser:
         """Add a login with an empty INBOX, and Sent, Drafts and Trash below it."""
         number = next(self._numbers)
-        uid = _FIRST_UID + number % _UIDS
         name = name or f"user{number}@mail.test"
         home = self._folder / "mail" / str(number)
-        user = CourierUser(name, password or secrets.token_urlsafe(12), uid, home / "Maildir")
+        user = CourierUser(name, password or secrets.token_urlsafe(12), home / "Maildir")
         for box in (".", ".Sent", ".Drafts", ".Trash"):
             for part in ("cur", "new", "tmp"):
                 (user.maildir / box / part).mkdir(parents=True)
             if box != ".":
                 (user.maildir / box / "maildirfolder").touch()
         for path in (home, *home.rglob("*")):
-            os.chown(path, uid, uid)
+            os.chown(path, _MAIL_UID, _MAIL_UID)
         secret = base64.b64encode(hashlib.sha1(user.password.encode()).digest()).decode()
-        fields = f"uid={uid}|gid={uid}|home={home}|mail={user.maildir}|systempw={{SHA}}{secret}"
+        fields = f"uid={_MAIL_UID}|gid={_MAIL_UID}|home={home}|mail={user.maildir}|systempw={{SHA}}{secret}"
         self._users.append(f"{name}\t{fields}\n")
         self._write_users()
         return user
@@ -189,7 +190,7 @@ class Courier:
             name = f"{time.time():.6f}.{os.getpid()}_{next(self._deliveries)}.mail.test"
             passing = user.maildir / mailbox / "tmp" / name
             passing.write_bytes(message.replace(b"\r\n", b"\n"))
-            os.chown(passing, user.uid, user.uid)
+            os.chown(passing, _MAIL_UID, _MAIL_UID)
             passing.rename(user.maildir / mailbox / "new" / name)
 
 
