@@ -1,0 +1,246 @@
+"""An account reached by consent, on a real Dovecot that asks an authorization server: how it lives, ends and heals."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.oauth import DONE, app_order, left_for, outcome_of
+from tests.servers.authorization_server import AuthorizationServer
+from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.postgate import Postgate
+from tests.servers.smtp_sink import SmtpSink
+from tests.servers.tls import TlsFiles
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[AuthorizationServer]:
+    server = AuthorizationServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def token_dovecot(
+    authority: AuthorizationServer, tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dovecot]:
+    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", f"{authority.url}/introspect")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def token_sink(authority: AuthorizationServer, tls: TlsFiles) -> Iterator[SmtpSink]:
+    sink = SmtpSink(tls, is_token_valid=authority.is_valid)
+    sink.start()
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, demo_data: Path, tls: TlsFiles) -> Iterator[Postgate]:
+    """A demo that trusts the test authority."""
+    shutil.copytree(demo_data, tmp_path / "data")
+    server = Postgate(tmp_path, TLS_CA_FILE=str(tls.authority))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def client(gateway: Postgate) -> Iterator[httpx2.Client]:
+    with gateway.client() as opened:
+        yield opened
+
+
+@pytest.fixture
+def user(token_dovecot: Dovecot, authority: AuthorizationServer) -> DovecotUser:
+    user = token_dovecot.add_user()
+    authority.email = user.name
+    return user
+
+
+@pytest.fixture
+def app_id(client: httpx2.Client, authority: AuthorizationServer, token_dovecot: Dovecot, token_sink: SmtpSink) -> str:
+    imap = {"host": "127.0.0.1", "port": token_dovecot.imaps_port}
+    smtp = {"host": "127.0.0.1", "port": token_sink.tls_port}
+    made = client.post("/v1/oauth-apps", json=app_order(authority, imap=imap, smtp=smtp))
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+def message(subject: str) -> bytes:
+    return f"From: Ann <ann@example.com>\r\nTo: me@example.com\r\nSubject: {subject}\r\n\r\nText\r\n".encode()
+
+
+def eventually(read: Callable[[], Any], expected: Any, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while (found := read()) != expected:
+        assert time.monotonic() < deadline, f"{found!r} is not {expected!r}"
+        time.sleep(0.05)
+
+
+def connected(client: httpx2.Client, app_id: str, **order: str) -> str:
+    """The account of a person who goes all the way from the link through consent."""
+    made = client.post("/v1/connect/sessions", json={"redirect_url": DONE, "oauth_app_id": app_id, **order})
+    assert made.status_code == 201, made.text
+    url = made.json()["url"]
+    with httpx2.Client(timeout=30) as browser:
+        assert browser.get(url).status_code == 200
+        leads_to = left_for(browser.post(url, data={"app": app_id}).text)
+        back = browser.get(leads_to).headers["Location"]
+        return outcome_of(browser.get(back))["account_id"]
+
+
+class Account:
+    """What the API says of an account."""
+
+    def __init__(self, client: httpx2.Client, account_id: str) -> None:
+        self._client = client
+        self.id = account_id
+        self.path = f"/v1/accounts/{account_id}"
+
+    def status(self) -> tuple[str, str]:
+        body = self._client.get(self.path).json()
+        return body["status"], body["sync"]["status"]
+
+    def subjects(self) -> set[str]:
+        return {one["subject"] for one in self._client.get(f"{self.path}/messages").json()["items"]}
+
+    def reconnect(self) -> None:
+        assert self._client.post(f"{self.path}/reconnect").status_code == 200
+
+    def events(self) -> list[str]:
+        """Types of all events about the connection so far."""
+        answer = self._client.get(f"{self.path}/events", params={"after": "earliest", "limit": 500})
+        types = [one["event"]["type"] if "event" in one else one["type"] for one in answer.json()["items"]]
+        return [one for one in types if one.startswith("account.")]
+
+
+@pytest.fixture
+def account(client: httpx2.Client, app_id: str, token_dovecot: Dovecot, user: DovecotUser) -> Account:
+    token_dovecot.deliver(message("First"), user.name)
+    account = Account(client, connected(client, app_id))
+    eventually(account.status, ("ready", "live"))
+    return account
+
+
+def test_mail_is_read_and_sent_by_consent(
+    client: httpx2.Client, account: Account, token_sink: SmtpSink, user: DovecotUser
+) -> None:
+    eventually(account.subjects, {"First"})
+    order = {"to": [{"name": "Bob", "address": "bob@example.org"}], "subject": "Sent by token", "text": "x"}
+    sent = client.post(f"{account.path}/send", json=order)
+
+    assert sent.status_code == 202, sent.text
+    (received,) = token_sink.wait_for(1)
+    assert (received.user, received.recipients) == (user.name, ["bob@example.org"])
+
+
+def test_a_token_that_expired_is_renewed_without_an_error_seen(
+    account: Account, token_dovecot: Dovecot, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    renewals = authority.asked["refresh_token"]
+    authority.end_access()
+    account.reconnect()
+    token_dovecot.deliver(message("After"), user.name)
+
+    eventually(account.subjects, {"First", "After"})
+    eventually(account.status, ("ready", "live"))
+    assert authority.asked["refresh_token"] == renewals + 1
+    assert set(account.events()) == {"account.connected"}
+
+
+def test_a_revoked_consent_asks_for_a_new_one_and_heals_by_it(
+    client: httpx2.Client,
+    app_id: str,
+    account: Account,
+    token_dovecot: Dovecot,
+    user: DovecotUser,
+    authority: AuthorizationServer,
+) -> None:
+    authority.revoke(user.name)
+    account.reconnect()
+    eventually(account.status, ("auth_required", "down"))
+    assert account.events()[-1] == "account.auth_required"
+    asked = authority.asked["refresh_token"]
+    time.sleep(2)
+    assert authority.asked["refresh_token"] == asked
+    token_dovecot.deliver(message("Meanwhile"), user.name)
+
+    assert connected(client, app_id, account_id=account.id) == account.id
+
+    eventually(account.status, ("ready", "live"))
+    eventually(account.subjects, {"First", "Meanwhile"})
+    assert account.events()[-1] == "account.connected"
+
+
+def test_a_new_refresh_token_by_the_api_heals_too(
+    client: httpx2.Client, app_id: str, account: Account, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    authority.revoke(user.name)
+    account.reconnect()
+    eventually(account.status, ("auth_required", "down"))
+    consent = {"oauth_app_id": app_id, "refresh_token": authority.consent(user.name)}
+
+    answer = client.patch(account.path, json={"oauth": consent})
+
+    assert answer.status_code == 200, answer.text
+    eventually(account.status, ("ready", "live"))
+
+
+def test_an_account_is_added_by_a_refresh_token(
+    client: httpx2.Client, app_id: str, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    order = {"kind": "imap", "email": user.name, "oauth": {"oauth_app_id": app_id}}
+    consent = {"oauth_app_id": app_id, "refresh_token": authority.consent(user.name)}
+    refused = client.post("/v1/accounts", json=order | {"oauth": consent | {"refresh_token": "none"}})
+    added = client.post("/v1/accounts", json=order | {"oauth": consent})
+
+    assert (refused.status_code, refused.json()["code"]) == (424, "mail_login_refused")
+    assert added.status_code == 201, added.text
+    assert "canary" not in added.text
+    eventually(Account(client, added.json()["id"]).status, ("ready", "live"))
+
+
+def test_a_rotated_refresh_token_survives_kill_9(
+    gateway: Postgate, account: Account, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    for _ in range(2):
+        authority.end_access()
+        account.reconnect()
+        renewals = authority.asked["refresh_token"]
+        eventually(lambda before=renewals: authority.asked["refresh_token"] > before, True)
+        eventually(account.status, ("ready", "live"))
+        gateway.kill()
+        gateway.start()
+        with gateway.client() as client:
+            eventually(Account(client, account.id).status, ("ready", "live"))
+
+
+def test_no_token_is_in_the_logs_or_the_data(
+    gateway: Postgate, account: Account, authority: AuthorizationServer, user: DovecotUser, tmp_path: Path
+) -> None:
+    authority.revoke(user.name)
+    account.reconnect()
+    eventually(account.status, ("auth_required", "down"))
+
+    assert "canary" not in gateway.log_tail
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in files if b"canary" in path.read_bytes()] == []
