@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import cast
@@ -151,6 +151,11 @@ class FakeOrigin:
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         box = self._box(mailbox)
         return {} if box.is_hiding and not is_anew else _known(box, 0)
+
+    async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
+        box = self._box(mailbox)
+        is_ours = box.uid_validity == mailbox.uid_validity and not box.is_hiding
+        return {uid for uid in uids if uid in box.messages} if is_ours else ()
 
     async def changes(self, mailbox: Mailbox) -> Changes:
         box = self._box(mailbox)

@@ -212,7 +212,7 @@ class MailBackend(Protocol):
         ...
 
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
-        """Those of the UIDs that the mailbox has. MailboxNotFound where it is gone, or its UIDVALIDITY another."""
+        """Those of the UIDs that the mailbox has; none where its UIDVALIDITY is another. MailboxNotFound."""
         ...
 
     async def changes(self, mailbox: Mailbox) -> Changes:

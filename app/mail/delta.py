@@ -5,7 +5,8 @@ A Delta is a set of facts, safe to apply twice. Facts name messages by (mailbox,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -265,15 +266,15 @@ class Known:
 
 def difference(
     mailbox_id: MailboxId, before: Mapping[int, Known], after: Mapping[int, Known]
-) -> tuple[Delta, list[int]]:
+) -> tuple[Delta, Sequence[int]]:
     """What turns the UIDs and flags of `before` into those of `after`: a Delta, and the UIDs that must be fetched.
 
-    Both map UID → flags. Ascending order.
+    Both map UID → flags, ascending, and so is what comes of them.
     """
     flagged = tuple(
         Flagged(Location(mailbox_id, uid), now.flags, now.modseq)
-        for uid, now in sorted(after.items())
+        for uid, now in after.items()
         if uid in before and before[uid].flags != now.flags
     )
-    removed = tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(before.keys() - after.keys()))
-    return Delta(flagged=flagged, removed=removed), sorted(after.keys() - before.keys())
+    removed = tuple(Removed(Location(mailbox_id, uid)) for uid in before if uid not in after)
+    return Delta(flagged=flagged, removed=removed), array("I", (uid for uid in after if uid not in before))

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    CompoundSelect,
     and_,
     bindparam,
     func,
@@ -27,7 +28,8 @@ from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, PLACEMENT, S
 from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
 from app.mail.delta import Delta, Known, Location
 from app.mail.filter import Filter, names_mailbox
-from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId, Position
+from app.mail.roster import Roster
+from app.mail.types import AccountId, AccountKind, Detail, Flags, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import Applied, write_delta
 from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
 from app.mailstore.search import condition_of

@@ -29,7 +29,6 @@ from app.mail.delta import (
 )
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.wire.imap.commands import BodySection, KnownState
-from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.search import And, HeaderMatch, Numbers, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 
@@ -309,8 +308,8 @@ class ImapBackend:
 
         async def read(session: Session) -> Collection[int]:
             found = await session.fetch(name, SequenceSet.of(uids), ("UID",))
-            changing.check_validity(session, _place(mailbox))
-            return found.keys()
+            is_known = session.selected is not None and session.selected.uid_validity == mailbox.uid_validity
+            return found.keys() if is_known else ()
 
         return await self._pool.read(name, read)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.backends.imap.connection import Completion
 from app.backends.imap.session import Selected, Session, fetched
 from app.errors import PartNotFound, ServerProtocolError
+from app.mail.roster import Roster
 from app.mail.types import BodyPart, Envelope, Flags, Overview
 from app.mime.body import decode_body, part_at, sections_to_fetch
 from app.mime.fields import first_value, split_fields
@@ -53,7 +54,7 @@ class Since:
     """What changed in a mailbox. `vanished` None: the server can't tell."""
 
     selected: Selected
-    flags: Mapping[int, FetchedMessage]
+    flags: Roster
     vanished: frozenset[int] | None
 
 
@@ -105,28 +106,37 @@ async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerat
             exchange.abandon()
 
 
-async def flags_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, FetchedMessage]:
+async def flags_of(session: Session, name: str, uids: Sequence[int]) -> Roster:
     """UID → flags (and MODSEQ where it is kept) of these messages, as far as they are there."""
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
-    found: dict[int, FetchedMessage] = {}
+    found = Roster()
     for start in range(0, len(uids), FLAGS_AT_ONCE):
-        found.update(await session.fetch(name, SequenceSet.of(uids[start : start + FLAGS_AT_ONCE]), items))
+        fill(found, await session.fetch(name, SequenceSet.of(uids[start : start + FLAGS_AT_ONCE]), items))
         await asyncio.sleep(0)
     return found
+
+
+def fill(roster: Roster, found: Mapping[int, FetchedMessage]) -> Roster:
+    """Note what was fetched of flags."""
+    for uid, message in sorted(found.items()):
+        if message.flags is not None:
+            roster.put(uid, message.flags, message.modseq or 0)
+    return roster
 
 
 async def changes_since(session: Session, name: str, known: KnownState) -> Since:
     """QRESYNC: all of it in one SELECT; CONDSTORE: flags by CHANGEDSINCE; else the flags of every message."""
     if known.modseq and session.has("QRESYNC"):
         selected, completion = await session.select(name, known=known)
-        return Since(selected, fetched(completion), _vanished(session, completion))
+        return Since(selected, fill(Roster(), fetched(completion)), _vanished(session, completion))
     selected, _ = await session.select(name)
     if selected.uid_validity != known.uid_validity:
-        return Since(selected, {}, None)
+        return Since(selected, Roster(), None)
     if known.modseq and selected.highest_modseq:
         everything = SequenceSet.parse("1:*")
         items = ("UID", "FLAGS", "MODSEQ")
-        return Since(selected, await session.fetch(name, everything, items, changed_since=known.modseq), None)
+        changed = await session.fetch(name, everything, items, changed_since=known.modseq)
+        return Since(selected, fill(Roster(), changed), None)
     return Since(selected, await flags_of(session, name, await uids_of(session, name)), None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from app.errors import MailboxNotFound
@@ -37,7 +36,7 @@ async def fetch_span(mirror: Mirror, mailbox: Mailbox, first: int, stop: int) ->
     """Messages with UIDs from `first` up to `stop`, exclusive."""
     uids: Sequence[int] = range(first, stop)
     if len(uids) > SPAN_LIMIT:
-        uids = sorted(uid for uid in await mirror.backend.scan(mailbox) if first <= uid < stop)
+        uids = [uid for uid in await mirror.backend.scan(mailbox) if first <= uid < stop]
     if not uids:
         return
     async for batch in fetch_new(mirror, mailbox, uids):
@@ -79,13 +78,13 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
     if changes.highest_modseq < mailbox.highest_modseq:  # it counts anew, or keeps none any more
         return await changes_of(mirror, replace(mailbox, highest_modseq=0), told)
     if changes.vanished is not None:
-        gone: AbstractSet[int] = await _known_among(mirror, mailbox, changes.vanished)
+        gone: Collection[int] = await _known_among(mirror, mailbox, changes.vanished)
         flags = changes.flags
     elif not mailbox.highest_modseq:  # then they are the flags of all messages
-        gone = known.keys() - changes.flags.keys()
+        gone = [uid for uid in known if uid not in changes.flags]
         flags = {uid: Known(one.flags) for uid, one in changes.flags.items() if _is_outdated(known.get(uid), one)}
     else:
-        gone = set() if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
+        gone = [] if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
         flags = changes.flags
     flagged = tuple(Flagged(Location(mailbox.id, uid), now.flags, now.modseq) for uid, now in sorted(flags.items()))
     return Delta(flagged=flagged, removed=await _confirmed(mirror, mailbox, gone)), changes
@@ -96,7 +95,7 @@ def _is_outdated(known: Known | None, now: Known) -> bool:
     return known is not None and (known.flags != now.flags or known.modseq > now.modseq)
 
 
-async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, list[int]]:
+async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, Sequence[int]]:
     """Compare every UID: flags and removals as a Delta, and the UIDs that the index lacks, ascending."""
     known = await mirror.index.known(mirror.account_id, mailbox.id)
     scanned = await mirror.backend.scan(mailbox)
@@ -111,21 +110,24 @@ def counted(mailbox: Mailbox, changes: Changes, *, is_complete: bool | None = No
     return MailboxCounted(mailbox.id, uid_next, changes.highest_modseq, is_complete=is_complete)
 
 
-async def _missing(mirror: Mirror, mailbox: Mailbox) -> set[int]:
+async def _missing(mirror: Mirror, mailbox: Mailbox) -> list[int]:
     known = await mirror.index.known(mirror.account_id, mailbox.id)
-    return known.keys() - (await mirror.backend.scan(mailbox)).keys()
+    there = await mirror.backend.scan(mailbox)
+    return [uid for uid in known if uid not in there]
 
 
 async def _known_among(mirror: Mirror, mailbox: Mailbox, vanished: Collection[int]) -> set[int]:
     """Those of the UIDs that the index has: a server may name many that never were."""
     if len(vanished) > GONE_COUNT:
-        return set(vanished) & (await mirror.index.known(mirror.account_id, mailbox.id)).keys()
+        known = await mirror.index.known(mirror.account_id, mailbox.id)
+        return {uid for uid in vanished if uid in known}
     found = await mirror.index.locate(mirror.account_id, mailbox.id, vanished) if vanished else []
     return {one.uid for one in found}
 
 
-async def _confirmed(mirror: Mirror, mailbox: Mailbox, gone: AbstractSet[int]) -> tuple[Removed, ...]:
+async def _confirmed(mirror: Mirror, mailbox: Mailbox, gone: Collection[int]) -> tuple[Removed, ...]:
     """The removals that are true: where suspiciously many messages seem to be gone, a new connection is asked."""
     if len(gone) > GONE_COUNT and len(gone) > GONE_SHARE * mailbox.total:
-        gone = gone - (await mirror.backend.scan(mailbox, is_anew=True)).keys()
+        there = await mirror.backend.scan(mailbox, is_anew=True)
+        gone = [uid for uid in gone if uid not in there]
     return tuple(Removed(Location(mailbox.id, uid)) for uid in sorted(gone))

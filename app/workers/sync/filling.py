@@ -37,9 +37,8 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
     is_newcomer = mailbox.id in mirror.newcomers
     delta, missing = await whole_difference(mirror, mailbox)
     await mirror.apply_in_pieces(delta)
-    missing.reverse()
     total, indexed = len(missing), 0
-    async for batch in fetch_new(mirror, mailbox, missing):
+    async for batch in fetch_new(mirror, mailbox, missing[::-1]):
         indexed += len(batch)
         if is_newcomer:
             async with mirror.lock:

@@ -106,12 +106,7 @@ class Moves:
     async def _there(self, mailbox: Mailbox, uids: Collection[int]) -> set[int]:
         backend = self._mirror.backend
         try:
-            changes = await backend.changes(mailbox)
-            if changes.uid_validity != mailbox.uid_validity:
-                return set()
-            if changes.vanished is not None:
-                return set(uids) - set(changes.vanished)
-            return set(uids) & (await backend.scan(mailbox)).keys()
+            return set(await backend.present(mailbox, uids))
         except MailboxNotFound:
             return set()
 
