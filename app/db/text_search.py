@@ -18,6 +18,31 @@ TRIGRAMS_LIMIT = 32
 """Trigrams of a term that the index is asked for; the rest is left to the look into the text."""
 
 
+class holds(ColumnElement[bool]):
+    """`column` contains a text as it is: no pattern, and no other letters than these (SQLite's LIKE folds ASCII)."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any] | Any, value: str) -> None:
+        self.column = column
+        self.value = bindparam(None, value, Text)
+
+    def self_group(self, against: OperatorType | None = None) -> holds:  # noqa: ARG002 - SQLAlchemy's signature
+        """Itself, as for `is_one_of`."""
+        return self
+
+
+@compiles(holds, "sqlite")
+def _sqlite_holds(element: holds, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(instr({compiler.process(element.column, **kw)}, {compiler.process(element.value, **kw)}) > 0)"
+
+
+@compiles(holds, "postgresql")
+def _postgres_holds(element: holds, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(strpos({compiler.process(element.column, **kw)}, {compiler.process(element.value, **kw)}) > 0)"
+
+
 class has_text(ColumnElement[bool]):
     """`column` is a message of the account whose body (`with_header`: body or header) contains folded text.
 

@@ -80,13 +80,13 @@ def contains(text: Searchable, scope: str, folded: str) -> bool:
 
 
 def has_field(header: str, name: str, folded: str) -> bool:
-    """Whether the message's own header has a field of this name that contains folded text; runs of space count as one.
+    """Whether the message's own header has a field of this name that contains folded text.
 
     `header` as in `Searchable`. An empty text is in every field.
     """
     wanted = fold(name)
     for line in header.partition(OWN_HEADER_END)[0].split("\n"):
         key, colon, value = line.partition(":")
-        if colon and key.rstrip() == wanted and folded in " ".join(value.split()):
+        if colon and key.rstrip() == wanted and folded in value.lstrip(" \t"):
             return True
     return False

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, false, literal, not_, or_, t
 
 from app.db.session import is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT
-from app.db.text_search import has_text
+from app.db.text_search import has_text, holds
 from app.mail import filter as f
 from app.mail.searchable import fold
 
@@ -42,7 +42,7 @@ def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnEleme
 def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
     match leaf:
         case f.Contains(field, value):
-            return _FOLDED[field].contains(fold(value), autoescape=True)
+            return holds(_FOLDED[field], fold(value))
         case f.IndexedText(account_id, scope, folded):
             return has_text(MESSAGE.c.id, account_id, search_range(account_id), folded, with_header=scope != "body")
         case f.InMailbox(mailbox_id):
