@@ -67,7 +67,7 @@ class ReplyReader:
     """Bytes of the server that arrived and were not taken yet.
 
     What is asked for next decides how they are cut: `status`, then for a multi-line reply `lines` or `piece` until it
-    says that it ended. All raise ServerProtocolError or TooLarge for what no server may send.
+    says that it ended. All raise ServerProtocolError for what no server may send.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class ReplyReader:
                 return found, True
             self._line_count += 1
             if self._line_count > LIST_LIMIT_LINES:
-                raise TooLarge("The mail server's list is too long")
+                raise ServerProtocolError("The mail server's list is too long")
             found.append(text[1:] if text.startswith(b".") else text)
         return found, False
 

@@ -106,12 +106,15 @@ class Pop3Session:
 
     async def headers(self, entries: Sequence[Entry]) -> AsyncIterator[tuple[Entry, bytes]]:
         """The header block of each message, up to and with its empty line; by TOP, else by RETR (RFC 1939 §7)."""
+        left = {entry.number: entry for entry in entries}
         has_top = "TOP" in self.capabilities or not self.capabilities.arguments
-        async for entry in self._asked("TOP {} 0" if has_top else "RETR {}", entries):
-            head = _Head()
-            limit = max(HEADER_LIMIT_BYTES, 2 * entry.size_bytes)
-            await self._connection.copy_message(head.take, entry.size_bytes, limit)
-            yield entry, head.content
+        for line in ("TOP {} 0", "RETR {}")[0 if has_top else 1 :]:
+            async for entry in self._asked(line, list(left.values())):
+                head = _Head()
+                limit = max(HEADER_LIMIT_BYTES, 2 * entry.size_bytes)
+                await self._connection.copy_message(head.take, entry.size_bytes, limit)
+                del left[entry.number]
+                yield entry, head.content
 
     async def asked_for(self, entries: Sequence[Entry], may_go_on: Callable[[], bool]) -> AsyncIterator[Entry]:
         """Ask for whole messages, as long as it `may_go_on`. Of each that comes, `receive` must be called before the
