@@ -103,6 +103,7 @@ async def _gmail() -> AsyncIterator[MailAccount]:
         served.store.make("Archive")
         login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, gmail.USER, gmail.PASSWORD)
         async with _mirrored(Origin(login, GUARD, ssl.create_default_context(), Hosts())) as account:
+            account.roles = gmail.ROLES
             yield account
 
 

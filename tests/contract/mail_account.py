@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.errors import MailboxNotFound
 from app.mail.backend import MailBackend
 from app.mail.delta import Arrived, Location
-from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, MessageId, ThreadId
+from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, MessageId, Role, ThreadId
 
 from tests.house import House
 
@@ -32,10 +32,23 @@ class Mirror:
         return list(self.known.values())
 
 
+ROLES: Mapping[str, Role | None] = {
+    "INBOX": Role.INBOX,
+    "Sent": Role.SENT,
+    "Drafts": Role.DRAFTS,
+    "Trash": Role.TRASH,
+    "Junk": Role.JUNK,
+    "Archive": Role.ARCHIVE,
+}
+
+
 @dataclass
 class MailAccount:
+    """`roles`: by path, the mailboxes that it has at first."""
+
     backend: MailBackend
     mirror: Mirror
+    roles: Mapping[str, Role | None] = field(default_factory=lambda: ROLES, kw_only=True)
 
     async def refresh(self) -> None:
         """Read the list of mailboxes anew."""

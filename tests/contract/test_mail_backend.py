@@ -16,7 +16,7 @@ from app.errors import (
 )
 from app.mail.backend import ByteRange
 from app.mail.delta import Removed
-from app.mail.types import FLAGGED, SEEN, Address, Role
+from app.mail.types import FLAGGED, SEEN, Address
 
 from tests.contract.mail_account import MailAccount, at, joined, location_of
 
@@ -197,7 +197,8 @@ async def test_moving_what_is_gone_tells_that_it_is_gone(account: MailAccount) -
 
 
 async def test_messages_of_several_mailboxes_move_in_one_call(account: MailAccount) -> None:
-    one, two = await account.add("INBOX", note("one")), await account.add("Sent", note("two"))
+    await account.backend.create_mailbox("Work")
+    one, two = await account.add("INBOX", note("one")), await account.add("Work", note("two"))
 
     delta = await account.backend.move([one, two], await account.mailbox("Archive"))
 
@@ -222,7 +223,8 @@ async def test_removal_spares_what_others_marked_as_deleted(account: MailAccount
 
     with suppress(NotSupported):  # of a server that can only remove all of them
         delta = await account.backend.expunge([ours])
-        assert delta.removed == (Removed(location_of(ours)),)
+        by_way_of = {one.source: one.target for one in delta.moved}  # Trash, where only what is there can be removed
+        assert delta.removed == (Removed(by_way_of.get(location_of(ours), location_of(ours))),)
         assert await account.subjects("INBOX") == ["foreign"]
 
     assert "foreign" in await account.subjects("INBOX")
@@ -329,14 +331,7 @@ async def test_mailboxes_are_listed_with_roles_and_numbers(account: MailAccount)
 
     listed = {one.path: one for one in await account.backend.list_mailboxes()}
 
-    assert {path: one.role for path, one in listed.items()} == {
-        "INBOX": Role.INBOX,
-        "Sent": Role.SENT,
-        "Drafts": Role.DRAFTS,
-        "Trash": Role.TRASH,
-        "Junk": Role.JUNK,
-        "Archive": Role.ARCHIVE,
-    }
+    assert {path: one.role for path, one in listed.items()} == account.roles
     inbox = listed["INBOX"]
     assert (inbox.total, inbox.unread, inbox.is_selectable, inbox.is_subscribed) == (2, 1, True, True)
 

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.mail.types import Role
 from app.servers.imap.sections import chosen_fields, cut, locate
 from app.wire.imap import render
 from app.wire.imap import requests as r
@@ -26,7 +27,21 @@ from app.wire.imap.names import encode_utf7
 from app.wire.imap.request_parser import parse_command
 from app.wire.imap.sets import SequenceSet
 
-from tests.servers.gmail_store import ALL, LABELS, USES, Box, GmailStore, Mail
+from tests.servers.gmail_store import (
+    ALL,
+    DRAFTS,
+    IMPORTANT,
+    INBOX,
+    LABELS,
+    SENT,
+    SPAM,
+    STARRED,
+    TRASH,
+    USES,
+    Box,
+    GmailStore,
+    Mail,
+)
 
 USER, PASSWORD = "me@gmail.test", "secret"
 BEFORE_LOGIN = (
@@ -41,6 +56,11 @@ TOO_MANY = "NO [ALERT] Too many simultaneous connections. (Failure)"
 OVER_BANDWIDTH = "NO [OVERQUOTA] Account exceeded command or bandwidth limits. {0}"
 THROTTLED = "NO [THROTTLED] Too many requests, slow down. (Failure)"
 CONNECTIONS = 15
+ROLES: dict[str, Role | None] = {
+    INBOX: Role.INBOX, SENT: Role.SENT, DRAFTS: Role.DRAFTS, TRASH: Role.TRASH, SPAM: Role.JUNK, ALL: Role.ALL,
+    STARRED: Role.FLAGGED, IMPORTANT: None, "[Gmail]": None, "Archive": Role.ARCHIVE,
+}  # fmt: skip
+"""What its mailboxes, with a label "Archive", are for."""
 _LIMITS = CommandLimits(command_bytes=64 << 20, stream_from_bytes=64 << 20)
 _GM_ITEMS = re.compile(rb" ?\b(X-GM-MSGID|X-GM-THRID|X-GM-LABELS)\b")
 _GM_STORE = re.compile(rb"UID STORE (\S+) ([+-]?)X-GM-LABELS(?:\.SILENT)? \((.*)\)\Z")
@@ -276,7 +296,8 @@ class _Session:
     # ---- mailboxes
 
     def _name(self, name: str) -> str:
-        return f'"{name if self.is_utf8 else encode_utf7(name)}"'
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted if self.is_utf8 else encode_utf7(quoted)}"'
 
     def _box(self, name: str) -> Box:
         if name not in self.store.boxes:

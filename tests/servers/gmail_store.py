@@ -86,14 +86,15 @@ class GmailStore:
         self.mails: dict[int, Mail] = {}
         self.on_change: list[Callable[[], None]] = []
         self._next_id = FIRST_ID
+        self._validity = 0
         for name in (INBOX, *USES):
             self.make(name)
 
     # ---- mailboxes
 
     def make(self, name: str) -> Box:
-        validity = max((box.uid_validity for box in self.boxes.values()), default=0) + 1
-        self.boxes[name] = Box(name, validity)
+        self._validity += 1
+        self.boxes[name] = Box(name, self._validity)
         self._told()
         return self.boxes[name]
 
