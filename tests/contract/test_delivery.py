@@ -8,6 +8,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from app.backends.local import LocalBackend
 from app.db import directory
 from app.db import submissions as rows
 from app.errors import Conflict, LoginRefused, OriginAnswer
@@ -16,6 +17,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind
 from app.services.submissions import Options, Recipient, Submissions, options_to_json
 from app.workers.delivery import worker
+from app.workers.delivery.filing import AWAITED_MS
 from app.workers.delivery.steps import Steps
 
 from tests.contract.post_office import Office, open_office
@@ -234,6 +236,31 @@ async def test_the_copy_is_filed_once(office: Office) -> None:
     assert (await office.attempt(id_)).status == "sent"
 
     await office.set(id_, phase="filing", is_filed=False, due_at_ms=now_ms(), lease_until_ms=0)  # as a crash leaves it
+    row = await office.attempt(id_)
+
+    assert row.is_filed
+    assert len(await office.inbox(path="Sent")) == 1
+
+
+@pytest.mark.parametrize("is_filed_by_origin", [True, False])
+async def test_an_origin_that_files_what_it_sends_is_waited_for_and_given_no_second_copy(
+    office: Office, monkeypatch: pytest.MonkeyPatch, is_filed_by_origin: bool
+) -> None:
+    async def capabilities(_: LocalBackend) -> list[str]:
+        return ["X-GM-EXT-1"]
+
+    monkeypatch.setattr(LocalBackend, "capabilities", capabilities)
+    sent = await office.stores.mailbox(office.ann, "Sent")
+    id_ = await office.submit(JOE)
+    await office.set(id_, options=options_to_json(Options(save_to=sent.id)))
+    async with office.at_work():
+        await office.until(id_, lambda row: row.phase == "sent" and row.due_at_ms > now_ms() + 30_000)
+    assert await office.inbox(path="Sent") == []
+    if is_filed_by_origin:
+        content = await office.stores.store.keep(message(1))
+        await office.stores.store.add(office.ann, sent.id, [(content, frozenset(), None)])
+
+    await office.set(id_, due_at_ms=now_ms(), lease_until_ms=0, updated_at_ms=now_ms() - AWAITED_MS)
     row = await office.attempt(id_)
 
     assert row.is_filed

@@ -11,7 +11,7 @@ from app.errors import AccountNotFound, Conflict, GatewayError, MailboxNotFound,
 from app.mail.backend import Backends
 from app.mail.delta import Delta
 from app.mail.identifiers import now_ms
-from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, with_flags
+from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, Role, with_flags
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.services.submissions import options_of
@@ -21,6 +21,8 @@ from app.workers.delivery.steps import Steps, record_in
 RETRY_MS = 60_000
 GIVE_UP_MS = 24 * 3600 * 1000
 """After that long a copy that its origin does not take is let go."""
+AWAITED_MS = 2 * RETRY_MS
+"""For so long an origin that files by itself what it sends is waited for; then the copy is given to it."""
 
 log = get_logger(__name__)
 
@@ -38,6 +40,9 @@ class Filing:
         """File the Sent copy once, mark the message that was answered, and be done."""
         try:
             if not row.is_filed:
+                if await self._is_awaited(row):
+                    await self._put_off(row)
+                    return
                 row = await self._file_copy(row)
             await self._mark_answered(row)
         except Conflict:
@@ -71,11 +76,25 @@ class Filing:
         except MailboxNotFound:
             return None
 
+    async def _is_awaited(self, row: rows.Submission) -> bool:
+        """Whether the origin files what it sends, has not done it yet, and still has time to."""
+        target = await self._target(row)
+        if target is None or now_ms() - row.updated_at_ms >= AWAITED_MS or not await self._files_itself(target):
+            return False
+        return not await self._is_in(target, row)
+
+    async def _files_itself(self, target: Mailbox) -> bool:
+        """Gmail shows under Sent what its SMTP server took; X-GM-EXT-1 tells that it is Gmail."""
+        if target.role is not Role.SENT:
+            return False
+        backend = await self._backends.of(target.account_id)
+        return "X-GM-EXT-1" in await backend.capabilities()
+
     async def _file_copy(self, row: rows.Submission) -> rows.Submission:
         target = await self._target(row)
         if target is None:
             return row
-        if row.phase == "filing" and await self._is_in(target, row):
+        if (row.phase == "filing" or await self._files_itself(target)) and await self._is_in(target, row):
             return await self._steps.record(row, {"is_filed": True})
         row = await self._steps.record(row, {"phase": "filing"})
         faults.point("delivery.before_filing")
