@@ -159,6 +159,7 @@ def parse_status(line: bytes) -> Status:
     """Raises ServerProtocolError."""
     text = _CONTROLS.sub(" ", line.decode("utf-8", "replace")).strip()
     word, _, rest = text.partition(" ")
+    rest = rest.strip()
     if word == "+":
         return Status(is_ok=True, text=rest, is_challenge=True)
     if word.upper() not in ("+OK", "-ERR"):
