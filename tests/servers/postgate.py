@@ -56,6 +56,11 @@ class Postgate:
         return self._process is not None and self._process.is_running
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log_tail(self) -> str:
         return self._process.log_tail if self._process else ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, insert, select, union_all, update
+from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, func, insert, select, union_all, update
 
 from app.db.session import Statement
 from app.db.tables import ACCOUNT, DETAIL, MAILBOX, MESSAGE, PLACEMENT, SEARCH_TEXT
@@ -50,7 +50,7 @@ _DROP_ALL_TEXTS: Statement = delete(SEARCH_TEXT).where(
     SEARCH_TEXT.c.message_id.in_(select(MESSAGE.c.id).where(*_MESSAGES_IN)),
 )
 _DROP_ALL_MESSAGES: Statement = delete(MESSAGE).where(*_MESSAGES_IN)
-_COUNTS: Statement = union_all(
+_FLAGS_IN = union_all(
     select(MESSAGE.c.flags).where(*_MESSAGES_IN),
     select(MESSAGE.c.flags)
     .join_from(
@@ -59,7 +59,8 @@ _COUNTS: Statement = union_all(
         (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
     )
     .where(PLACEMENT.c.account_id == _ACCOUNT, PLACEMENT.c.mailbox_id == bindparam("mailbox_id")),
-)
+).subquery()
+_COUNTS: Statement = select(_FLAGS_IN.c.flags, func.count()).group_by(_FLAGS_IN.c.flags)
 
 
 class MailboxChanges:
@@ -152,8 +153,8 @@ class MailboxChanges:
             mailbox.is_complete = counted.is_complete
         if counted.is_complete:  # counted once; from then on each change counts itself
             rows = await self._ledger.tx.rows(_COUNTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
-            mailbox.total = len(rows)
-            mailbox.unread = sum(SEEN not in row[0].split(" ") for row in rows)
+            mailbox.total = sum(count for _, count in rows)
+            mailbox.unread = sum(count for flags, count in rows if SEEN not in flags.split(" "))
         elif not mailbox.is_complete:
             mailbox.total = mailbox.total if counted.total is None else counted.total
             mailbox.unread = mailbox.unread if counted.unread is None else counted.unread
