@@ -175,8 +175,16 @@ def settings() -> None:
 @app.command()
 def seal() -> None:
     """Seal all credentials with the newest master key: the last line of the key file, or last word of the setting."""
-    count = asyncio.run(_with_services(lambda services: services.accounts.seal_anew()))
-    print(f"{count} accounts sealed anew")
+    accounts, apps, grants = asyncio.run(_with_services(_seal_anew))
+    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants sealed anew")
+
+
+async def _seal_anew(services: Services) -> tuple[int, int, int]:
+    return (
+        await services.accounts.seal_anew(),
+        await services.oauth_apps.seal_anew(),
+        await services.grants.seal_anew(),
+    )
 
 
 tokens = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
-from app.db import directory, idempotency, retention, tokens
+from app.db import directory, idempotency, oauth, retention, tokens
 from app.db.session import Database, Transaction
 from app.mail.identifiers import now_ms
 from app.mailstore.blobs import Blobs
@@ -104,6 +104,7 @@ class Retention:
         async def work(transaction: Transaction) -> None:
             await idempotency.remove_old(transaction, now - ANSWER_DAYS * DAY_MS)
             await tokens.remove_expired(transaction, now - TOKEN_DAYS * DAY_MS)
+            await oauth.remove_unused(transaction, now - TOKEN_DAYS * DAY_MS)
 
         await self._database.write(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 from app.errors import LoginRefused, ServerRefused, Unreachable
 from app.mail.identifiers import now_ms
-from app.services.grants import Consent
+from app.security.netguard import NetGuard
+from app.security.vault import MasterKeyError, Vault
+from app.services.authorization import Authorization
+from app.services.grants import Consent, Grants
+from app.services.oauth_apps import OAuthApps
 
-from tests.gateway import Gateway, files_holding, open_gateway
+from tests.gateway import MASTER_KEY, Gateway, files_holding, open_gateway
 from tests.oauth import app_order
 from tests.servers.authorization_server import AuthorizationServer
 
@@ -38,10 +43,10 @@ class Grant:
 
     def __init__(self, gateway: Gateway, grant_id: str) -> None:
         self._grants = gateway.services.grants
-        self._id = grant_id
+        self.id = grant_id
 
     async def token(self, refused: str | None = None) -> str:
-        return await self._grants.token(self._id, refused=refused)
+        return await self._grants.token(self.id, refused=refused)
 
 
 @pytest.fixture
@@ -188,3 +193,19 @@ async def test_a_grant_whose_first_login_failed_is_gone(
         await try_it()
     with pytest.raises(LoginRefused, match="gone"):
         await grants.token(ids[0])
+
+
+async def test_grants_and_client_secrets_are_sealed_anew_with_the_newest_master_key(
+    gateway: Gateway, grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    first, services = await grant.token(), gateway.services
+    vault, guard = Vault([MASTER_KEY, bytes(32)]), NetGuard.of(["127.0.0.0/8"])
+    apps = OAuthApps(gateway.house.database, vault, guard)
+    grants = Grants(gateway.house.database, vault, apps, Authorization(guard, ssl.create_default_context()))
+
+    assert (await apps.seal_anew(), await grants.seal_anew()) == (1, 1)
+    assert (await apps.seal_anew(), await grants.seal_anew()) == (0, 0)
+    with pytest.raises(MasterKeyError):
+        await services.oauth_apps.all()
+    assert await grants.token(grant.id) == first
+    assert authorization_server.is_valid(USER, await grants.token(grant.id, refused=first))
