@@ -408,6 +408,7 @@ def _arrived(mailbox: Mailbox, row: Row, session: Session) -> Arrived:
         structure=row.structure,
         modseq=row.modseq,
         origin_id=row.origin_id,
+        origin_thread_id=row.origin_thread_id,
         uid_validity=session.selected.uid_validity if session.selected else None,
         problems=row.problems,
         is_shared=row.origin_id is not None and labels.are_mailboxes(session),

@@ -46,6 +46,7 @@ class Row:
     structure: BodyPart | None
     modseq: int
     origin_id: str | None
+    origin_thread_id: str | None
     problems: tuple[str, ...]
 
 
@@ -64,9 +65,9 @@ def row_items(session: Session) -> list[str | BodySection]:
     if session.keeps_modseq:
         items.append("MODSEQ")
     if session.has("X-GM-EXT-1"):
-        items.append("X-GM-MSGID")
+        items += ["X-GM-MSGID", "X-GM-THRID"]
     elif session.has("OBJECTID"):
-        items.append("EMAILID")
+        items += ["EMAILID", "THREADID"]
     return [*items, REFERENCES]
 
 
@@ -137,7 +138,10 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Since
         items = ("UID", "FLAGS", "MODSEQ")
         changed = await session.fetch(name, everything, items, changed_since=known.modseq)
         return Since(selected, fill(Roster(), changed), None)
-    return Since(selected, await flags_of(session, name, await uids_of(session, name)), None)
+    flags = await flags_of(session, name, await uids_of(session, name))
+    if not selected.uid_next:  # SELECT need not tell it (RFC 3501 §6.3.1), and Courier doesn't
+        selected.uid_next = max(flags, default=0) + 1
+    return Since(selected, flags, None)
 
 
 async def check_part(session: Session, name: str, uid: int, section: str) -> None:
@@ -153,10 +157,21 @@ async def check_part(session: Session, name: str, uid: int, section: str) -> Non
 
 
 async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
-    """UID → preview: PREVIEW (RFC 8970), else the start of the first text part."""
+    """UID → preview: PREVIEW (RFC 8970), else the start of the first text part.
+
+    A server that offers PREVIEW may have none (NIL, RFC 8970 §3.1): Cyrus has none unless something else makes them.
+    """
+    previews: dict[int, str] = {}
     if session.has("PREVIEW"):
         found = await session.fetch(name, SequenceSet.of(uids), ("UID", "PREVIEW"))
-        return {uid: preview_of(message.preview) for uid, message in found.items() if message.preview is not None}
+        previews = {uid: preview_of(message.preview) for uid, message in found.items() if message.preview is not None}
+        uids = [uid for uid in found if uid not in previews]
+    if uids:
+        previews |= await _previews_by_text(session, name, uids)
+    return previews
+
+
+async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
     found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
     structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")
@@ -233,7 +248,7 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
     fields = split_fields(next((text for text in message.sections.values() if isinstance(text, bytes)), b""))
     envelope = message.envelope or (envelope_of(fields) if fields else Envelope())
     overview = overview_of(envelope, first_value(fields, "references"))
-    gmail_id = message.gmail_message_id
+    gmail_id, gmail_thread_id = message.gmail_message_id, message.gmail_thread_id
     return Row(
         uid=message.uid or 0,
         flags=message.flags or frozenset(),
@@ -243,5 +258,6 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
         structure=message.structure,
         modseq=message.modseq or 0,
         origin_id=message.email_id or (None if gmail_id is None else str(gmail_id)),
+        origin_thread_id=message.thread_id or (None if gmail_thread_id is None else str(gmail_thread_id)),
         problems=problems + overview_problems(overview),
     )
