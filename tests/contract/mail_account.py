@@ -44,11 +44,12 @@ ROLES: Mapping[str, Role | None] = {
 
 @dataclass
 class MailAccount:
-    """`roles`: by path, the mailboxes that it has at first."""
+    """`roles`: by path, the mailboxes that it has at first. `refused_in_names` are taken in no mailbox's name."""
 
     backend: MailBackend
     mirror: Mirror
     roles: Mapping[str, Role | None] = field(default_factory=lambda: ROLES, kw_only=True)
+    refused_in_names: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     async def refresh(self) -> None:
         """Read the list of mailboxes anew."""

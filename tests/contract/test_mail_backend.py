@@ -13,6 +13,7 @@ from app.errors import (
     NotSupported,
     PartNotFound,
     PreconditionFailed,
+    ServerRefused,
 )
 from app.mail.backend import ByteRange
 from app.mail.delta import Removed
@@ -111,7 +112,7 @@ async def test_reading_leaves_a_message_unseen(account: MailAccount) -> None:
 
 
 async def test_a_large_message_comes_in_pieces_of_bounded_size(account: MailAccount) -> None:
-    content = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 64 * 1024 * 3
+    content = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 64 * 1024 * 3 + b"\r\n"  # or Courier adds it
     message = await account.add("INBOX", content)
 
     pieces = [piece async for piece in account.backend.read_raw(message)]
@@ -281,7 +282,7 @@ async def test_changes_tell_flags_and_removals_since_a_state(account: MailAccoun
 
 
 async def test_previews_show_the_first_words(account: MailAccount) -> None:
-    html = b"Subject: h\r\nContent-Type: text/html\r\n\r\n<p>Hello <b>Bob</b></p>\r\n"
+    html = b"Subject: h\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n<p>Hello <b>Bob</b></p>\r\n"
     messages = [await account.add("INBOX", INVOICE), await account.add("INBOX", html)]
 
     previews = await account.backend.previews(messages)
@@ -289,7 +290,7 @@ async def test_previews_show_the_first_words(account: MailAccount) -> None:
     assert previews == {messages[0].uid: "Pay me (please) now.", messages[1].uid: "Hello Bob"}
 
 
-@pytest.mark.parametrize(("scope", "value", "found"), [("body", "please", 1), ("text", "2* NOW", 1), ("body", "ä", 0)])
+@pytest.mark.parametrize(("scope", "value", "found"), [("body", "please", 1), ("text", "2* NOW", 1), ("body", "zä", 0)])
 async def test_a_search_finds_text_in_bodies_and_headers(
     account: MailAccount, scope: str, value: str, found: int
 ) -> None:
@@ -338,6 +339,10 @@ async def test_mailboxes_are_listed_with_roles_and_numbers(account: MailAccount)
 
 @pytest.mark.parametrize("name", ["Projekte & Ähnliches", "it's", "100%", "日本語", 'quo"te', "a{5}", "b{5+}"])
 async def test_a_mailbox_is_made_filled_and_removed_under_any_name(account: MailAccount, name: str) -> None:
+    if account.refused_in_names & set(name):
+        with pytest.raises(ServerRefused):
+            await account.backend.create_mailbox(name)
+        return
     delta = await account.backend.create_mailbox(name)
     message = await account.add(name, note("inside"))
 

@@ -160,12 +160,12 @@ class Courier:
         return self._process.log_tail
 
     def add_user(self, name: str | None = None, password: str | None = None) -> CourierUser:
-        """Add a login with an empty INBOX, and Sent, Drafts and Trash below it."""
+        """Add a login with an empty INBOX, and Sent, Drafts, Trash, Junk and Archive below it."""
         number = next(self._numbers)
         name = name or f"user{number}@mail.test"
         home = self._folder / "mail" / str(number)
         user = CourierUser(name, password or secrets.token_urlsafe(12), home / "Maildir")
-        for box in (".", ".Sent", ".Drafts", ".Trash"):
+        for box in (".", ".Sent", ".Drafts", ".Trash", ".Junk", ".Archive"):
             for part in ("cur", "new", "tmp"):
                 (user.maildir / box / part).mkdir(parents=True)
             if box != ".":

@@ -73,6 +73,8 @@ class Session:
         self.delimiter: str | None = "/"
         self.selected: Selected | None = None
         self.was_used = False
+        self.opened: set[str] = set()
+        """Mailboxes that were selected at some time."""
 
     @classmethod
     async def open(cls, endpoint: Endpoint, credential: Credential) -> Session:
@@ -219,6 +221,12 @@ class Session:
         assert self.selected is not None
         return self.selected
 
+    async def open_each(self, names: Sequence[str]) -> None:
+        """Select mailboxes one after the other, as far as they can be; which one stays selected is not known."""
+        self.selected = None
+        await self.run(*[self._select_command(name) for name in names])
+        self.opened.update(names)
+
     async def leave_mailbox(self) -> None:
         """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges."""
         if self.selected is not None:
@@ -246,6 +254,7 @@ class Session:
         if not selected.uid_validity:
             raise ServerProtocolError("The server selects a mailbox without UIDVALIDITY")
         self.selected = selected
+        self.opened.add(name)
         return selected
 
     # ---- fetching

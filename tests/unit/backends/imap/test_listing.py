@@ -91,3 +91,26 @@ async def test_list_lsub_and_status_do_where_the_server_has_no_list_status() -> 
     assert found["INBOX"].is_subscribed
     assert (found["Trash"].role, found["Trash"].total, found["Trash"].is_subscribed) == (Role.TRASH, None, True)
     assert not found["x"].is_subscribed
+
+
+async def test_a_mailbox_that_never_held_mail_is_opened_once_before_its_uidvalidity_is_believed() -> None:
+    """Courier 5.0 tells the time of day as the UIDVALIDITY of a mailbox that was never opened."""
+    now = iter(range(795517223, 795517300))
+    session, server = scripted_session(
+        {
+            "LIST": '* LIST (\\HasNoChildren) "." "INBOX.Sent"\r\n$ OK LIST completed\r\n',
+            "STATUS": lambda _: (
+                f'* STATUS "INBOX.Sent" (MESSAGES 0 UIDNEXT 1 UIDVALIDITY {next(now)} UNSEEN 0)\r\n'
+                "$ OK STATUS Completed.\r\n"
+            ),
+            "SELECT": "* 0 EXISTS\r\n* OK [UIDVALIDITY 795517226] Ok\r\n$ OK [READ-WRITE] Ok\r\n",
+        },
+        "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE IDLE",
+    )
+
+    await list_mailboxes(session)
+    (sent,) = await list_mailboxes(session)
+
+    assert sent.uid_next == 1
+    told = " ".join(line.split()[0] for line in server.told)
+    assert told == "LIST LSUB STATUS SELECT STATUS LIST LSUB STATUS"

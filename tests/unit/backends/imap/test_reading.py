@@ -132,6 +132,22 @@ async def test_without_modseq_all_flags_are_read() -> None:
     assert since.vanished is None
 
 
+async def test_a_select_that_tells_no_uidnext_leaves_it_to_what_is_there() -> None:
+    """Courier 5.0's SELECT."""
+    session, _ = scripted_session(
+        {
+            "SELECT": "* 2 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 795517226] Ok\r\n$ OK [READ-WRITE] Ok\r\n",
+            "UID SEARCH": "* SEARCH 3 7\r\n$ OK SEARCH done.\r\n",
+            "UID FETCH": "* 1 FETCH (UID 3 FLAGS ())\r\n* 2 FETCH (UID 7 FLAGS ())\r\n$ OK FETCH completed.\r\n",
+        },
+        "IMAP4rev1 UIDPLUS",
+    )
+
+    since = await reading.changes_since(session, "INBOX", KnownState(795517226, 0))
+
+    assert since.selected.uid_next == 8
+
+
 async def test_a_vanished_set_beyond_all_measure_is_not_expanded() -> None:
     session, _ = scripted_session(
         {"SELECT": "* OK [UIDVALIDITY 7]\r\n* VANISHED (EARLIER) 1:4294967295\r\n$ OK selected\r\n"},
@@ -163,6 +179,20 @@ async def test_previews_without_preview_come_from_the_first_text_part() -> None:
 
     assert await reading.previews_of(session, "INBOX", [1, 2]) == {1: "Dear you", 2: ""}
     assert server.told[-1] == "UID FETCH 1 (UID BODY.PEEK[1]<0.4096>)"
+
+
+async def test_a_preview_that_the_server_does_not_have_comes_from_the_first_text_part() -> None:
+    session, _ = scripted_session(
+        {
+            "UID FETCH 1:2 (UID PREVIEW)": '* 1 FETCH (UID 1 PREVIEW "Dear you")\r\n* 2 FETCH (UID 2 PREVIEW NIL)\r\n'
+            "$ OK done\r\n",
+            "UID FETCH 2 (UID BODYSTRUCTURE)": f"* 2 FETCH (UID 2 BODYSTRUCTURE {TEXT})\r\n$ OK done\r\n",
+            "UID FETCH 2 (UID BODY.PEEK[1]": '* 2 FETCH (UID 2 BODY[1]<0> "Hello")\r\n$ OK done\r\n',
+        },
+        "IMAP4rev1 PREVIEW",
+    )
+
+    assert await reading.previews_of(session, "INBOX", [1, 2]) == {1: "Dear you", 2: "Hello"}
 
 
 async def test_an_empty_part_is_told_from_one_that_is_not_there() -> None:
