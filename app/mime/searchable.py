@@ -8,7 +8,8 @@ with its line ends). Not: other parts, text outside of parts, parts in an encodi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
@@ -29,9 +30,35 @@ _FOLD = re.compile(rb"\r?\n(?= )")
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f]")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part, the IMAP section of its header (RFC 9051 §6.4.5), and whether its words are looked at."""
+
+    part: BodyPart
+    header_section: str
+    is_searched: bool
+
+
 def searchable_in(content: bytes) -> Searchable:
     """The text of a whole message. Never raises; linear."""
-    return searchable_of(content, parse_structure(content).structure)
+    spans: dict[str, tuple[int, int]] = {}
+    structure = parse_structure(content).structure
+    for place in places_of(structure):
+        if place.part.span is not None:
+            start, body_start, end = place.part.span
+            spans[place.header_section] = (start, body_start)
+            spans[place.part.section] = (body_start, end)
+    return searchable_of(structure, lambda section: content[slice(*spans.get(section, (0, 0)))])
+
+
+def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchable:
+    """The same of a message whose sections `read` gives: those of headers, and those of parts that are searched."""
+    places = places_of(structure)
+    headers = [header_lines(read(one.header_section)) for one in places]
+    bodies = [text_of_part(read(one.part.section), one.part) + PART_END for one in places if one.is_searched]
+    own, others = "".join(headers[:1]), "".join(headers[1:])
+    shown = shown_of(structure, read)
+    return Searchable(fold(f"\n{own}{OWN_HEADER_END}\n{others}"), fold("".join(bodies)), shown)
 
 
 def own_header(block: bytes) -> str:
@@ -39,29 +66,34 @@ def own_header(block: bytes) -> str:
     return fold(f"\n{header_lines(block)}{OWN_HEADER_END}")
 
 
-def searchable_of(content: bytes, structure: BodyPart) -> Searchable:
-    """The same where the structure, with its spans, is known."""
-    headers, bodies = [], []
-    for number, (part, is_made_up) in enumerate(_parts(structure)):
-        if number >= PARTS_LIMIT or part.span is None:
-            break
-        start, body_start, end = part.span
-        headers.append(header_lines(content[start:body_start]))
-        if is_searched(part) and not is_made_up:
-            bodies.append(text_of_part(content[body_start:end], part))
-    own, others = "".join(headers[:1]), "".join(headers[1:])
-    return Searchable(
-        fold(f"\n{own}{OWN_HEADER_END}\n{others}"),
-        fold("".join(one + PART_END for one in bodies)),
-        shown_of(content, structure),
-    )
+def places_of(structure: BodyPart) -> list[Place]:
+    """The first PARTS_LIMIT parts of a message, in order."""
+    found: list[Place] = []
+    waiting: list[tuple[BodyPart, BodyPart | None]] = [(structure, None)]
+    while waiting and len(found) < PARTS_LIMIT:
+        part, parent = waiting.pop()
+        found.append(Place(part, _header_section(part, parent), _is_searched(part, parent)))
+        waiting.extend((child, part) for child in reversed(part.children))
+    return found
 
 
-def is_searched(part: BodyPart) -> bool:
-    """Whether the words of a part are looked at."""
+def _header_section(part: BodyPart, parent: BodyPart | None) -> str:
+    if parent is None:
+        return "HEADER"
+    return f"{parent.section}.HEADER" if parent.media_type == "message/rfc822" else f"{part.section}.MIME"
+
+
+def _is_searched(part: BodyPart, parent: BodyPart | None) -> bool:
     kind = part.media_type
-    is_text = kind.startswith(("text/", "message/")) and kind != "message/rfc822"
-    return is_text and part.encoding in _ENCODINGS
+    is_text = kind.startswith(("text/", "message/")) and kind != "message/rfc822" and part.encoding in _ENCODINGS
+    return is_text and not _is_made_up(part, parent)
+
+
+def _is_made_up(part: BodyPart, parent: BodyPart | None) -> bool:
+    """Whether a part only stands for those that its multipart lacks."""
+    if parent is None or not parent.is_multipart or parent.span is None or part.span is None:
+        return False
+    return part.span[0] == parent.span[1]
 
 
 def header_lines(block: bytes) -> str:
@@ -83,24 +115,13 @@ def text_of_part(raw: bytes, part: BodyPart) -> str:
     return text.replace("\r\n", "\n").replace("\f", "\v").replace("\x00", "\ufffd")
 
 
-def shown_of(content: bytes, structure: BodyPart) -> str:
+def shown_of(structure: BodyPart, read: Callable[[str], bytes]) -> str:
     """The first SHOWN_CHARS of what a reader sees."""
     pieces: list[str] = []
     left = SHOWN_CHARS
     for part in choose_body(structure).text:
-        if left <= 0 or part.span is None or not part.media_type.startswith("text/"):
-            continue
-        _, start, stop = part.span
-        text, _ = decode_body(content[start : min(stop, start + 4 * SHOWN_CHARS)], part)
-        pieces.append((text_of_html(text) if part.media_type == "text/html" else text)[:left])
-        left -= len(pieces[-1])
+        if left > 0 and part.media_type.startswith("text/"):
+            text, _ = decode_body(read(part.section)[: 4 * SHOWN_CHARS], part)
+            pieces.append((text_of_html(text) if part.media_type == "text/html" else text)[:left])
+            left -= len(pieces[-1])
     return "\n".join(pieces)
-
-
-def _parts(structure: BodyPart) -> Iterator[tuple[BodyPart, bool]]:
-    """Every part, and whether it only stands for the parts that a multipart lacks."""
-    made_up: set[int] = set()
-    for part in structure.walk():
-        if part.is_multipart and part.span is not None:
-            made_up |= {id(one) for one in part.children if one.span is not None and one.span[0] == part.span[1]}
-        yield part, id(part) in made_up

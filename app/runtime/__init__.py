@@ -224,7 +224,7 @@ async def _start_workers(
         is_alone=is_alone,
     )
     text_index = TextIndex(stores.database)
-    texts = TextReader(text_index, TextLimits.of(stores.settings))
+    texts = TextReader(stores.index, text_index, TextLimits.of(stores.settings))
     supervisor = Supervisor(
         stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone), texts
     )

@@ -8,15 +8,22 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from app.errors import GatewayError, MailboxNotFound, ServerProtocolError, ServerRefused
+from app.errors import (
+    GatewayError,
+    MailboxNotFound,
+    MessageNotFound,
+    PartNotFound,
+    ServerProtocolError,
+    ServerRefused,
+)
 from app.mail.backend import Backends, MailBackend
 from app.mail.delta import Delta, Location, Previewed, Texted
 from app.mail.searchable import Searchable
-from app.mail.types import AccountId, Message
+from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
-from app.mime.searchable import searchable_in
+from app.mime.searchable import places_of, searchable_in, searchable_of
 from app.mime.text import preview_of
 from app.settings import Settings
 from app.telemetry import get_logger
@@ -30,6 +37,10 @@ WRITTEN_BYTES = 64 * 1024
 """Text of one transaction: some 20 ms of writing."""
 LOCAL_BYTES = 16 * 1024 * 1024
 """How large a message may be that lies here."""
+WHOLE_BYTES = 64 * 1024
+LARGE_PARTS = 50
+"""Parts of a message that is read part by part."""
+_NEVER_MS = 2**62
 ACCOUNTS_READ_AT_ONCE = 4
 ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
@@ -39,10 +50,14 @@ Apply = Callable[[Delta], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """A message is left out when it, or its text, is larger than `message_bytes`; 0 empties the index."""
+    """A message is left out when its text is larger than `message_bytes`; 0 empties the index.
+
+    Of mail that lies elsewhere a message up to `whole_bytes` is read whole, a larger one part by part.
+    """
 
     message_bytes: int
     account_bytes: int
+    whole_bytes: int = WHOLE_BYTES
 
     @classmethod
     def of(cls, settings: Settings) -> TextLimits:
@@ -57,8 +72,9 @@ class TextReader:
     as long as that took, so long the account rests.
     """
 
-    def __init__(self, index: TextIndex, limits: TextLimits) -> None:
+    def __init__(self, index: Index, text_index: TextIndex, limits: TextLimits) -> None:
         self._index = index
+        self._text_index = text_index
         self._limits = limits
         self._sizes: dict[AccountId, int] = {}
         self._reading = asyncio.Semaphore(ACCOUNTS_READ_AT_ONCE)
@@ -71,7 +87,7 @@ class TextReader:
         """
         async with self._reading:
             await self._begin(account_id)
-            messages = await self._index.awaited(account_id, AT_ONCE)
+            messages = await self._text_index.awaited(account_id, AT_ONCE)
             spent = await self.read(account_id, backend, messages, apply)
         await asyncio.sleep(spent)
         return bool(messages)
@@ -87,47 +103,66 @@ class TextReader:
         """Once for an account: hold it to the limits as they are now."""
         if account_id in self._sizes:
             return
-        size = await self._index.size_bytes(account_id)
+        size = await self._text_index.size_bytes(account_id)
         excess = size - self._limits.account_bytes
         if excess > 0:
-            size -= await self._index.trim(account_id, excess)
+            size -= await self._text_index.trim(account_id, excess)
         elif excess < -self._limits.message_bytes:
-            await self._index.await_again(account_id)
+            await self._text_index.await_again(account_id)
         self._sizes[account_id] = size
 
     async def _read(self, account_id: AccountId, backend: MailBackend, batch: Sequence[Message], apply: Apply) -> float:
         wanted = await self._wanted(account_id, batch)
         contents = await _contents(backend, wanted)
-        unread = [one for one in batch if one.uid not in contents and one.preview is None and one.blob is None]
+        large = await self._large_texts(account_id, backend, [one for one in batch if one not in wanted])
+        known = contents.keys() | large.keys()
+        unread = [one for one in batch if one.uid not in known and one.preview is None and one.blob is None]
         previews = await _previews(backend, unread)
         async with self._turn:
             started = time.monotonic()
-            texts = await asyncio.to_thread(_texts_of, contents)
+            texts = large | await asyncio.to_thread(_texts_of, contents)
             for piece in _pieces(batch, texts, previews, self._limits.message_bytes):
                 await apply(piece)
                 self._sizes[account_id] += sum(one.text.size_bytes for one in piece.texted if one.text is not None)
             excess = self._sizes[account_id] - self._limits.account_bytes
             if excess > 0:
-                self._sizes[account_id] -= await self._index.trim(account_id, excess)
+                self._sizes[account_id] -= await self._text_index.trim(account_id, excess)
             return time.monotonic() - started
 
     async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
         """Those that may be within the limits: when the account is full, what is newer than something it holds."""
-        above_ms = -1
-        if self._sizes[account_id] >= self._limits.account_bytes:
-            self._sizes[account_id] = await self._index.size_bytes(account_id)  # some may have been removed
-        if self._sizes[account_id] >= self._limits.account_bytes:
-            oldest_ms = await self._index.oldest_ms(account_id)
-            if oldest_ms is None:
-                return []
-            above_ms = oldest_ms
+        above_ms = await self._above_ms(account_id)
         return [one for one in batch if one.size_bytes <= self._most_bytes(one) and one.received_at_ms > above_ms]
+
+    async def _above_ms(self, account_id: AccountId) -> int:
+        """From when on messages have room."""
+        if self._sizes[account_id] >= self._limits.account_bytes:
+            self._sizes[account_id] = await self._text_index.size_bytes(account_id)  # some may have been removed
+        if self._sizes[account_id] >= self._limits.account_bytes:
+            oldest_ms = await self._text_index.oldest_ms(account_id)
+            return _NEVER_MS if oldest_ms is None else oldest_ms
+        return -1
+
+    async def _large_texts(
+        self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message]
+    ) -> dict[int, Searchable]:
+        """The text of messages that are large for what is attached to them, by UID; read part by part."""
+        found: dict[int, Searchable] = {}
+        above_ms = await self._above_ms(account_id) if messages else _NEVER_MS
+        for one in messages:
+            if one.blob is None and one.received_at_ms > above_ms:
+                structure = (await self._index.detail(account_id, one.id)).structure
+                sections = [] if structure is None else _sections(structure, self._limits.message_bytes)
+                parts = await _parts(backend, one, sections) if sections else None
+                if structure is not None and parts is not None:
+                    found[one.uid] = await asyncio.to_thread(searchable_of, structure, _reading(parts))
+        return found
 
     def _most_bytes(self, message: Message) -> int:
         """What lies here is read whole for the sake of its text."""
         if not self._limits.message_bytes:
             return -1
-        return self._limits.message_bytes if message.blob is None else LOCAL_BYTES
+        return self._limits.whole_bytes if message.blob is None else LOCAL_BYTES
 
 
 class TextFiller:
@@ -190,6 +225,26 @@ async def _contents(backend: MailBackend, messages: Sequence[Message]) -> Mappin
         for one in messages:
             found.update(await _contents(backend, [one]))
         return found
+
+
+def _sections(structure: BodyPart, limit_bytes: int) -> list[str]:
+    """The sections that tell a message's text; none where there are too many, or too large ones."""
+    places = places_of(structure)
+    read = [one.part for one in places if one.is_searched]
+    if len(places) > LARGE_PARTS or sum(one.size_bytes for one in read) > limit_bytes:
+        return []
+    return [*(one.header_section for one in places), *(one.section for one in read)]
+
+
+async def _parts(backend: MailBackend, message: Message, sections: Sequence[str]) -> Mapping[str, bytes] | None:
+    try:
+        return await backend.read_parts(message, sections)
+    except (ServerRefused, ServerProtocolError, MailboxNotFound, MessageNotFound, PartNotFound):
+        return None
+
+
+def _reading(parts: Mapping[str, bytes]) -> Callable[[str], bytes]:
+    return lambda section: parts.get(section, b"")
 
 
 async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:

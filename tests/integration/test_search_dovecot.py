@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.services.callers import Scope
@@ -85,7 +86,10 @@ def differences(
     return [(program, theirs - ours, ours - theirs) for (_, program), theirs, ours in triples if theirs != ours]
 
 
-async def test_the_same_filter_finds_the_same_as_dovecot(tmp_path: Path, dovecot: Dovecot, tls: TlsFiles) -> None:
+@pytest.mark.parametrize("whole_bytes", [1_000_000, 0], ids=["read-whole", "read-part-by-part"])
+async def test_the_same_filter_finds_the_same_as_dovecot(
+    tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, whole_bytes: int
+) -> None:
     corpus = Corpus(1)
     mail = [corpus.message(number) for number in range(1, MESSAGES + 1)]
     asked = list(islice(filters(corpus, 1), FILTERS))
@@ -95,7 +99,7 @@ async def test_the_same_filter_finds_the_same_as_dovecot(tmp_path: Path, dovecot
 
         assert (await text_index.coverage(followed.account_id))[0] == 0
         before = [await searched.find(filter) for filter, _ in asked]
-        followed.texts = TextReader(text_index, LIMITS)
+        followed.texts = TextReader(followed.house.index, text_index, replace(LIMITS, whole_bytes=whole_bytes))
         async with followed.following():
             await followed.until(lambda: text_index.coverage(followed.account_id), (MESSAGES, MESSAGES))
         await followed.backend.close()  # nothing is asked of the origin from here on
@@ -126,7 +130,7 @@ async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot
 
         before = [await searched.find(filter) for filter, _ in asked]
         text_index = TextIndex(house.database)
-        await TextFiller(house.index, text_index, gateway.backends, TextReader(text_index, LIMITS)).fill()
+        await TextFiller(house.index, text_index, gateway.backends, TextReader(house.index, text_index, LIMITS)).fill()
         after = [await searched.find(filter) for filter, _ in asked]
 
     assert differences(asked, expected, before) == []
