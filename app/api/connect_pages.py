@@ -37,7 +37,7 @@ _SERVER_FIELDS = (
 _SECURITIES = (("tls", "TLS"), ("starttls", "STARTTLS"))
 
 
-def choose(path: str, apps: Sequence[OAuthApp], values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
+def choose(apps: Sequence[OAuthApp], values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
     """Where a person says how their mail is reached. `values` fills the fields; with servers in it, these are shown.
 
     Without `apps` there is the form for a password alone; `values["only_app"]` leaves that form out.
@@ -50,7 +50,7 @@ def choose(path: str, apps: Sequence[OAuthApp], values: Mapping[str, str], *, pr
     ]
     if "only_app" not in values:
         parts.append(_password_part(values))
-    form = f'<form method="post" action="{escape(path)}" autocomplete="on">{"".join(parts)}</form>'
+    form = f'<form method="post" autocomplete="on">{"".join(parts)}</form>'  # to where the page came from
     alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
     return _page("Connect your mail", alert + form, 422 if problem else 200)
 

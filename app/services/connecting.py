@@ -79,6 +79,11 @@ class Visit:
     def callback_url(self) -> str:
         return self.base_url + CALLBACK_PATH
 
+    @property
+    def cookie_path(self) -> str:
+        """Where browsers see these pages; `base_url` may have a path of its own."""
+        return urlsplit(self.base_url).path + "/v1/connect"
+
     def ending(self, **outcome: str) -> str:
         """Where the browser goes at the end."""
         parts = urlsplit(self.redirect_url)

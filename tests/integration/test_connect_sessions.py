@@ -285,3 +285,9 @@ async def test_a_session_s_secrets_are_not_in_clear_on_disk(gateway: Gateway, ap
     state = dict(parse_qsl(urlsplit(leads_to).query))["state"]
     for secret in (url.rpartition("/")[2], state):
         assert files_holding(gateway.folder, secret.encode()) == []
+
+
+async def test_a_link_ends_by_itself(gateway: Gateway, app_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.connecting.SESSION_SECONDS", 0)
+
+    assert (await browser(gateway).open(await opened(gateway))).status_code == 404

@@ -87,7 +87,7 @@ async def show_connect_page(request: Request, secret: str) -> Response:
             visit = await connecting.visit(secret, _browser_of(request))
         except ConnectSessionNotFound:
             visit, browser = await connecting.enter(secret)
-        page = pages.choose(request.url.path, await _apps(request, visit), _values(visit))
+        page = pages.choose(await _apps(request, visit), _values(visit))
     except GatewayError as failure:
         return _refusal(failure)
     if browser is not None:
@@ -95,7 +95,7 @@ async def show_connect_page(request: Request, secret: str) -> Response:
             _cookie(visit.id),
             browser,
             max_age=SESSION_SECONDS,
-            path="/v1/connect",
+            path=visit.cookie_path,
             secure=visit.base_url.startswith("https:"),
             httponly=True,
             samesite="lax",
@@ -134,7 +134,7 @@ async def _with_password(request: Request, visit: Visit, form: dict[str, str]) -
             visit, email, form.get("username", ""), form["password"], servers
         )
     except GatewayError as failure:
-        return pages.choose(request.url.path, await _apps(request, visit), shown, problem=failure.detail)
+        return pages.choose(await _apps(request, visit), shown, problem=failure.detail)
     await services.connecting.end(visit)
     return pages.leave(visit.ending(account_id=account_id))
 
@@ -151,7 +151,7 @@ def _cookie(session_id: str) -> str:
 def _ended(visit: Visit, **outcome: str) -> Response:
     """Back to the app that opened the session."""
     response = RedirectResponse(visit.ending(**outcome), 303, pages.HEADERS)
-    response.delete_cookie(_cookie(visit.id), path="/v1/connect")
+    response.delete_cookie(_cookie(visit.id), path=visit.cookie_path)
     return response
 
 

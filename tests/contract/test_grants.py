@@ -1,0 +1,125 @@
+"""Grants and connect sessions keep their promises on every database, and between processes that share one."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.db import oauth
+from app.db.session import Row, Transaction
+from app.errors import LoginRefused
+from app.mail.identifiers import now_ms
+from app.security.netguard import NetGuard
+from app.security.vault import Vault
+from app.services.authorization import Authorization
+from app.services.grants import Consent, Grants
+from app.services.oauth_apps import OAuthAppOrder, OAuthApps
+from app.services.oauth_providers import CUSTOM
+
+from tests.contract.stores import Stores, open_stores
+from tests.servers.authorization_server import CLIENT_ID, CLIENT_SECRET, AuthorizationServer
+
+VAULT = Vault([bytes(range(32))])
+GUARD = NetGuard.of(["127.0.0.0/8"])
+USER = "ann@mail.test"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with open_stores(tmp_path, url) as stores:
+        yield stores
+
+
+def node(stores: Stores) -> Grants:
+    """The grants as one of several processes sees them."""
+    apps = OAuthApps(stores.database, VAULT, GUARD)
+    return Grants(stores.database, VAULT, apps, Authorization(GUARD, ssl.create_default_context()))
+
+
+async def consent(stores: Stores, authority: AuthorizationServer) -> Consent:
+    order = OAuthAppOrder(
+        authorization_url=f"{authority.url}/authorize",
+        token_url=f"{authority.url}/token",
+        scopes=("mail",),
+        client_id=CLIENT_ID,
+        client_secret=CLIENT_SECRET,
+    )
+    app = await OAuthApps(stores.database, VAULT, GUARD).add(CUSTOM, order)
+    return Consent(app.id, authority.consent(USER))
+
+
+async def test_of_many_processes_one_renews(stores: Stores, authorization_server: AuthorizationServer) -> None:
+    authorization_server.delay_seconds = 0.2
+    nodes = [node(stores) for _ in range(4)]
+
+    async with nodes[0].trial(await consent(stores, authorization_server)) as tokens:
+        assert tokens is not None
+        first = await asyncio.gather(*(one.token(tokens.grant_id) for one in nodes))
+        second = await asyncio.gather(*(one.token(tokens.grant_id, refused=first[0]) for one in nodes))
+
+    assert len(set(first)) == len(set(second)) == 1
+    assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_a_grant_that_is_over_is_over_everywhere(
+    stores: Stores, authorization_server: AuthorizationServer
+) -> None:
+    one, other = node(stores), node(stores)
+    async with one.trial(await consent(stores, authorization_server)) as tokens:
+        assert tokens is not None
+        token = await one.token(tokens.grant_id)
+        authorization_server.revoke(USER)
+        for node_ in (one, other):
+            with pytest.raises(LoginRefused):
+                await node_.token(tokens.grant_id, refused=token)
+
+    assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_an_account_has_one_grant_and_an_unused_one_goes_with_time(
+    stores: Stores, authorization_server: AuthorizationServer
+) -> None:
+    grants, given = node(stores), await consent(stores, authorization_server)
+    ids = [await kept(grants, given) for _ in range(3)]
+
+    async def bind(transaction: Transaction) -> None:
+        await oauth.bind_grant(transaction, ids[0], "acc_ann")
+        await oauth.bind_grant(transaction, ids[1], "acc_ann")
+
+    await stores.database.write(bind)
+    await stores.database.write(lambda transaction: oauth.remove_unused(transaction, now_ms() + 1))
+
+    assert [await oauth.grant(stores.database, one) is not None for one in ids] == [False, True, False]
+    assert await stores.database.write(lambda transaction: oauth.is_app_in_use(transaction, given.oauth_app_id))
+
+
+async def kept(grants: Grants, given: Consent) -> str:
+    async with grants.trial(given) as tokens:
+        assert tokens is not None
+        return tokens.grant_id
+
+
+async def test_a_session_is_claimed_once_and_its_state_taken_once(stores: Stores) -> None:
+    values = {
+        "id": "con_1", "secret_hash": "s", "state_hash": None, "browser_hash": None, "verifier": None, "facts": "{}",
+        "expires_at_ms": now_ms() + 60_000,
+    }  # fmt: skip
+    await stores.database.write(lambda transaction: oauth.add_session(transaction, values))
+
+    async def claim(browser: str) -> bool:
+        return await stores.database.write(lambda transaction: oauth.claim_session(transaction, "s", browser))
+
+    async def take() -> Row | None:
+        return await stores.database.write(lambda transaction: oauth.take_state(transaction, "state"))
+
+    claims = await asyncio.gather(*(claim(f"b{number}") for number in range(5)))
+    await stores.database.write(lambda transaction: oauth.begin_session(transaction, "con_1", "state", b"v", "{}"))
+    taken = await asyncio.gather(*(take() for _ in range(5)))
+
+    assert claims.count(True) == 1
+    assert [row is None for row in taken].count(False) == 1
+    assert await oauth.session(stores.database, "s") is None
