@@ -16,6 +16,7 @@ from app.mime.words import decode_words
 MISSING_MAILBOX = "MISSING_MAILBOX"
 MISSING_DOMAIN = "MISSING_DOMAIN"
 MAX_ADDRESSES = 10_000
+MAX_NAME_CHARS = 10_000
 """Read of one field; the rest is left out."""
 
 _PLAIN = r'[^\x00-\x20"(),:;<>@\[\]\\\x7f]++'
@@ -67,7 +68,7 @@ def addr_spec(address: EnvelopeAddress) -> str:
 def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
     """The same addresses for people: names decoded, marks of groups left out."""
     return tuple(
-        Address(decode_words(address.name) if address.name else "", decode_words(addr_spec(address)))
+        Address(decode_words(address.name[:MAX_NAME_CHARS]) if address.name else "", decode_words(addr_spec(address)))
         for address in addresses
         if address.host is not None
     )

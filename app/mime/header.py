@@ -12,6 +12,8 @@ from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
 
 MAX_MESSAGE_IDS = 200
 MAX_UNCLEAN_ID_CHARS = 998
+MAX_SUBJECT_CHARS = 100_000
+"""What lists show of a subject; the header itself is told whole."""
 
 _ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
 _TEXT_FIELDS = frozenset({"date", "subject", "in-reply-to", "message-id"})
@@ -52,7 +54,7 @@ def envelope_of(fields: Fields) -> Envelope:
 def overview_of(envelope: Envelope, references: str | None) -> Overview:
     """What a list shows, from an ENVELOPE and the References header (unfolded, None where absent or not asked for)."""
     return Overview(
-        subject=decode_words(envelope.subject or ""),
+        subject=decode_words((envelope.subject or "")[:MAX_SUBJECT_CHARS]),
         from_=readable(envelope.from_),
         sender=readable(envelope.sender),
         reply_to=readable(envelope.reply_to),

@@ -321,12 +321,13 @@ class Session:
     # ---- idling
 
     async def begin_idle(self, seconds: float) -> Exchange:
-        """IDLE, for so many seconds at most. What comes goes to `on_untagged`. Raises ServerRefused."""
-        exchange = Exchange(commands.idle(), self.protocol.new_tag(), take=_pass, timeout_seconds=seconds)
+        """IDLE, for so many seconds at most once it has begun. What comes goes to `on_untagged`. ServerRefused."""
+        exchange = Exchange(commands.idle(), self.protocol.new_tag(), take=_pass)
         await self.protocol.submit(exchange)
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
             raise ServerRefused(origin=completion.origin)
+        self.protocol.renew_deadline(exchange, seconds)
         return exchange
 
     async def end_idle(self, exchange: Exchange) -> None:

@@ -15,6 +15,8 @@ from app.wire.imap.framing import Part, StreamedLiteral
 Value = str | bytes | StreamedLiteral | None | list["Value"]
 
 MAX_NESTING = 120
+MAX_TOKENS = 300_000
+"""Of one stretch of text: more than ten thousand parts or addresses have."""
 
 _TOKEN = re.compile(
     r"""
@@ -49,7 +51,7 @@ def parse(parts: Sequence[Part], max_nesting: int = MAX_NESTING) -> list[Value]:
 
 def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_nesting: int) -> list[Value]:
     """Add the values of `text` to the innermost open list `values`; returns the one that is innermost at its end."""
-    for piece in _TOKEN.findall(text):
+    for piece in _tokens(text):
         first = piece[0]
         if first == '"':  # the commonest first, since this loop is the cost of a list
             is_plain = "\\" not in piece and piece[-1] == '"' and len(piece) > 1
@@ -70,6 +72,13 @@ def _parse_text(text: str, values: list[Value], above: list[list[Value]], max_ne
         else:
             values.append(piece if len(piece) != 3 or piece.upper() != "NIL" else None)
     return values
+
+
+def _tokens(text: str) -> list[str]:
+    found: list[str] = _TOKEN.findall(text)
+    if len(found) > MAX_TOKENS:
+        raise ServerProtocolError(f"A response holds more than {MAX_TOKENS} values")
+    return found
 
 
 def _unquoted(token: str) -> str:

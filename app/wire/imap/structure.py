@@ -8,6 +8,9 @@ from app.errors import ServerProtocolError
 from app.mail.types import BodyPart, Envelope, EnvelopeAddress
 from app.wire.imap.grammar import Value, list_of, text_of
 
+MAX_ADDRESSES = 10_000
+"""Of one field; those beyond are left out."""
+
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _Pairs = tuple[tuple[str, str], ...]
 
@@ -37,7 +40,7 @@ def _addresses(value: Value) -> tuple[EnvelopeAddress, ...]:
     if value is None:
         return ()
     addresses = []
-    for item in list_of(value):
+    for item in list_of(value)[:MAX_ADDRESSES]:
         fields = list_of(item)
         if len(fields) < 4:
             raise ServerProtocolError("An address in an ENVELOPE has too few fields")

@@ -197,6 +197,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         match = _GREETING.match(response.text)
         if match is None:
             raise ServerProtocolError("The server does not speak IMAP")
+        if match[1].upper() == b"BYE":
+            self.drop(Unreachable("The mail server takes no connection now"))
+            return
         self.state = stock.AUTH if match[1].upper() == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
         self.greeting.set_result(response)
