@@ -221,6 +221,17 @@ class MailServerError(GatewayError):
         self.origin = origin
 
 
+class Throttled(RateLimited, MailServerError):
+    """It has had enough of an account for now: connections, commands or bytes."""
+
+    code = "mail_server_throttled"
+    title = "The mail server asks for less"
+
+    def __init__(self, detail: str = "", origin: OriginAnswer | None = None, retry_after_seconds: float = 30.0) -> None:
+        super().__init__(detail, retry_after_seconds)
+        self.origin = origin
+
+
 class Unreachable(MailServerError):
     code = "mail_server_unreachable"
     title = "The mail server cannot be reached"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.errors import GatewayError, MessageNotFound, TooLarge, Unreachable
+from app.errors import GatewayError, MessageNotFound, Throttled, TooLarge, Unreachable
 from app.mail import filter as f
 from app.mail.backend import Backends
 from app.mail.delta import Delta, Location
@@ -159,7 +159,7 @@ class Bulk:
         self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
     ) -> tuple[Delta, Applied]:
         """Do it to a group and write what the origin confirmed; an error becomes that of each message of the group."""
-        lost = next((one for one in result.errors.values() if isinstance(one, Unreachable)), None)
+        lost = next((one for one in result.errors.values() if isinstance(one, Unreachable | Throttled)), None)
         if not group or lost is not None:
             result.errors.update({one.id: lost for one in group if lost is not None})
             return Delta(), Applied()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, ServerProtocolError
+from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited, ServerProtocolError
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
 from app.mail.backoff import reconnect_delays
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
@@ -79,10 +79,11 @@ class AccountSync:
             except GatewayError as error:
                 log.info("account_lost", account_id=self._mirror.account_id, error=error.code)
                 await self._state.lost(error)
+                patience = error.retry_after_seconds if isinstance(error, RateLimited) else 0.0
             if self._is_live:
                 self._is_live = False
                 delays = self._delays()
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(max(next(delays), patience))
 
     async def _follow(self) -> None:
         """One connection's life. Ends by an error."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.errors import OriginAnswer, ServerProtocolError, ServerRefused
+from app.errors import OriginAnswer, ServerProtocolError, ServerRefused, Throttled
 from app.wire.imap.codes import ResponseCode, split_code
 from app.wire.imap.framing import Response, StreamedLiteral
 
@@ -17,6 +18,13 @@ LOW_WATER_BYTES = 128 * 1024
 MAX_COLLECTED_BYTES = 16 * 1024 * 1024
 """Large literals of one response that are kept in memory."""
 _SHOWN_CHARS = 300
+REST_SECONDS = 30.0
+"""For so long a server that has had enough of an account is left alone at least."""
+_ENOUGH = re.compile(
+    rb"too many (?:simultaneous|concurrent) connections|exceeded command or bandwidth limits"
+    rb"|maximum number of connections from user",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,26 @@ class Completion:
     responses: Sequence[Response]
 
     def check(self) -> Completion:
-        """Itself when OK. Raises ServerRefused for NO, ServerProtocolError for BAD."""
+        """Itself when OK. Raises Throttled or ServerRefused for NO, ServerProtocolError for BAD."""
         if self.status == "OK":
             return self
+        if self.is_throttling:
+            raise self.throttled()
         kind = ServerRefused if self.status == "NO" else ServerProtocolError
         raise kind(origin=self.origin)
+
+    @property
+    def is_throttling(self) -> bool:
+        """Whether the server refuses since it has had enough of the account.
+
+        Gmail says so under several codes, one of them that of a full mailbox; Dovecot and others say it of connections.
+        """
+        if self.status != "NO":
+            return False
+        return (self.code is not None and self.code.name == "THROTTLED") or _ENOUGH.search(self.text) is not None
+
+    def throttled(self) -> Throttled:
+        return Throttled("The mail server has had enough of this account for now", self.origin, REST_SECONDS)
 
     @property
     def code(self) -> ResponseCode | None:

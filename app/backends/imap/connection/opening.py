@@ -168,7 +168,10 @@ async def _ask_capabilities(protocol: ImapProtocol) -> None:
 
 
 def _login_error(completion: Completion) -> MailServerError:
-    """A server that cannot check the password now has not refused it (RFC 5530 §3, UNAVAILABLE)."""
+    """A server that cannot check the password now has not refused it (RFC 5530 §3, UNAVAILABLE); nor one that has
+    enough connections."""
+    if completion.is_throttling:
+        return completion.throttled()
     if completion.code is not None and completion.code.name == "UNAVAILABLE":
         return Unreachable("The mail server cannot check logins now", completion.origin)
     return LoginRefused(origin=completion.origin)
