@@ -25,6 +25,7 @@ class GmailAccount(Followed):
     """Both sides: what Gmail has, and what the index knows of it."""
 
     gmail: Gmail = None  # type: ignore[assignment]
+    fetched: int = 0
 
     async def message(self, subject: str) -> Message:
         """The one message with this subject."""
@@ -46,6 +47,15 @@ class GmailAccount(Followed):
 
     async def ids_by_subject(self) -> dict[str, str]:
         return {orjson.loads(one.summary)["subject"]: one.id for one in await self.all_messages()}
+
+    async def has_fetched(self) -> bool:
+        """Whether some messages more have come since this was last asked."""
+        fetched, self.fetched = self.fetched, sum(self.gmail.fetched.values())
+        return self.fetched > fetched or len(self.gmail.fetched) == len(self.gmail.store.mails)
+
+    async def is_equal_anew(self) -> bool:
+        """Whether the origin tells its backend what it has."""
+        return await self.origin_content() == self.truth()
 
     async def settled(self) -> None:
         """Wait until the index is as Gmail is."""
