@@ -14,14 +14,18 @@ depends_on = None
 
 def upgrade() -> None:
     _states()
+    _threads()
     _pop3()
     _placements()
     _oauth()
     _search()
+    op.add_column("detail", sa.Column("digest", sa.String()))
 
 
 def downgrade() -> None:
     _drop_states()
+    op.drop_column("detail", "digest")
+    op.drop_table("thread_alias")
     op.drop_table("pop3_message")
     op.drop_table("placement")
     op.drop_index("message_by_origin", "message")
@@ -234,6 +238,17 @@ def _states() -> None:
         )
     # what was trimmed before there were tombstones can't be answered: no state from then is
     op.execute("UPDATE mailbox SET forgotten_seq = (SELECT last_seq FROM account WHERE id = mailbox.account_id)")
+
+
+def _threads() -> None:
+    op.create_table(
+        "thread_alias",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("thread_id", sa.String(), nullable=False),
+        sa.Column("into_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "thread_id"),
+    )
+    op.create_index("thread_alias_by_into", "thread_alias", ["account_id", "into_id"])
 
 
 def _drop_states() -> None:

@@ -157,7 +157,7 @@ class MessageRow(SQLModel, table=True):
     flags_seq: int = Field(sa_column=_big())
     other_seq: int = Field(sa_column=_big())
     changed_seq: int = Field(sa_column=_big())
-    """When it came, last moved, last changed its flags, anything else, anything at all: what answers after the log was trimmed."""
+    """When it came, last moved, last changed its flags, anything else, and anything at all."""
     flags: str = Field(sa_column=_text())
     received_at_ms: int = Field(sa_column=_big())
     size_bytes: int = Field(sa_column=_big())
@@ -212,6 +212,8 @@ class DetailRow(SQLModel, table=True):
     header: bytes | None = Field(sa_column=_bytes())
     imap_envelope: bytes | None = Field(sa_column=_bytes())
     imap_body_structure: bytes | None = Field(sa_column=_bytes())
+    digest: str | None = None
+    """Of its bytes, once they were read: what proves that a message found elsewhere is this one."""
 
 
 class SearchTextRow(SQLModel, table=True):
@@ -247,6 +249,20 @@ class ThreadLinkRow(SQLModel, table=True):
     account_id: str
     message_id_header: str = Field(sa_column=Column(Text, nullable=False))
     thread_id: str
+
+
+class ThreadAliasRow(SQLModel, table=True):
+    """A thread that turned out to be another one. `into_id` never has an alias itself."""
+
+    __tablename__ = "thread_alias"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "thread_id"),
+        Index("thread_alias_by_into", "account_id", "into_id"),
+    )
+
+    account_id: str
+    thread_id: str
+    into_id: str
 
 
 class EventRow(SQLModel, table=True):
@@ -482,6 +498,7 @@ PLACEMENT = _table(PlacementRow)
 DETAIL = _table(DetailRow)
 SEARCH_TEXT = _table(SearchTextRow)
 THREAD_LINK = _table(ThreadLinkRow)
+THREAD_ALIAS = _table(ThreadAliasRow)
 EVENT = _table(EventRow)
 TOMBSTONE = _table(TombstoneRow)
 SUBMISSION = _table(SubmissionRow)

@@ -58,6 +58,8 @@ class Arrived:
     preview: str | None = None
     blob: str | None = None
     origin_id: str | None = None
+    origin_thread_id: str | None = None
+    """THREADID (RFC 8474) or X-GM-THRID."""
     uid_validity: int | None = None
     problems: tuple[str, ...] = ()
     rendered: Rendered | None = None
@@ -134,6 +136,8 @@ class Texted:
 
     location: Location
     text: Searchable | None
+    digest: str | None = None
+    """Of the message's bytes, where all of them were read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from app.mailstore.rows import flags_of
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGE_COLUMNS = (
-    MESSAGE.c.changed_seq, MESSAGE.c.id, MESSAGE.c.created_seq, MESSAGE.c.moved_seq, MESSAGE.c.flags_seq, MESSAGE.c.other_seq,
-    MESSAGE.c.mailbox_id, MESSAGE.c.further, MESSAGE.c.flags, MESSAGE.c.summary,
+    MESSAGE.c.changed_seq, MESSAGE.c.id, MESSAGE.c.created_seq, MESSAGE.c.moved_seq, MESSAGE.c.flags_seq,
+    MESSAGE.c.other_seq, MESSAGE.c.mailbox_id, MESSAGE.c.further, MESSAGE.c.flags, MESSAGE.c.summary,
 )  # fmt: skip
 _TOMBSTONE_COLUMNS = (TOMBSTONE.c.seq, TOMBSTONE.c.subject, TOMBSTONE.c.mailbox_ids, TOMBSTONE.c.reason)
 _MESSAGES: Statement = (

@@ -129,17 +129,50 @@ def detail_values(account_id: AccountId, message_id: MessageId, one: Arrived) ->
     return {
         "account_id": account_id,
         "id": message_id,
-        "structure": None if one.structure is None else orjson.dumps(_structure_to_json(one.structure)),
+        "structure": structure_bytes(one.structure),
         "extra": extra,
         "header": one.rendered.header if one.rendered else None,
         "imap_envelope": one.rendered.envelope if one.rendered else None,
         "imap_body_structure": one.rendered.body_structure if one.rendered else None,
+        "digest": None,
     }
+
+
+_LIKENESS = (
+    "received_at", "size_bytes", "subject", "from", "to", "cc", "reply_to", "date", "message_id_header", "in_reply_to",
+    "references", "has_attachments",
+)  # fmt: skip
+
+
+def likeness(summary: bytes) -> bytes:
+    """What a prepared summary tells that is the same of the same message wherever it is: INTERNALDATE, size, header."""
+    fields = orjson.loads(summary)
+    return orjson.dumps([fields[name] for name in _LIKENESS])
+
+
+def likeness_of(one: Arrived) -> bytes:
+    """The same of an arrival."""
+    fields = summary_of(AccountId(""), MessageId(""), ThreadId(""), one.mailbox_id, one)
+    return likeness(orjson.dumps(fields))
+
+
+def structure_bytes(structure: BodyPart | None) -> bytes | None:
+    """A structure as a row holds it."""
+    return None if structure is None else orjson.dumps(_structure_to_json(structure))
 
 
 def patched(summary: bytes, **changes: object) -> bytes:
     """A prepared summary with some fields replaced."""
     return orjson.dumps({**orjson.loads(summary), **changes})
+
+
+_THREAD_FIELD = b'"thread_id":"'
+
+
+def thread_id_in(summary: bytes) -> ThreadId:
+    """The thread that a prepared summary tells, without reading all of it: no text in JSON holds a bare quote."""
+    start = summary.index(_THREAD_FIELD) + len(_THREAD_FIELD)
+    return ThreadId(summary[start : summary.index(b'"', start)].decode())
 
 
 def overview_in(summary: bytes, bcc: tuple[Address, ...] = ()) -> Overview:

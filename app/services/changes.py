@@ -139,6 +139,7 @@ class _Difference:
                 self.changes.removed.pop(one.id, None)  # gone, and back since
             if after and not before:
                 self.changes.created[one.id] = one.summary
+                self.changes.removed.pop(one.id, None)  # it has come back
             elif after:
                 self._differ(one, before, after)
             elif before or (one.id in self.left and self._seen(self.left[one.id])):

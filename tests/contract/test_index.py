@@ -78,14 +78,15 @@ async def test_every_change_of_a_row_has_its_event_and_numbers_have_no_gap(store
     events = await events_of(stores, account)
 
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert [event.type for event in events][-8:] == [
+    assert [event.type for event in events if event.type.startswith("message.")][-8:] == [
         *["message.created"] * 4,
         "message.updated",
         "message.moved",
         "message.created",
         "message.deleted",
     ]
-    assert orjson.loads(events[-1].body)["data"]["reason"] == "expunged"
+    (deleted,) = [event for event in events if event.type == "message.deleted"]
+    assert orjson.loads(deleted.body)["data"]["reason"] == "expunged"
 
 
 async def test_a_change_that_fails_leaves_neither_row_nor_event(stores: Stores) -> None:

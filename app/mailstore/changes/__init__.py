@@ -16,6 +16,7 @@ from app.mailstore.changes.mailboxes import MailboxChanges
 from app.mailstore.changes.messages import MessageChanges
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.texts import TextChanges
+from app.mailstore.changes.threads import Threads
 
 __all__ = ["Applied", "write_delta"]
 
@@ -30,11 +31,11 @@ async def write_delta(
     `is_origin`: this index is where the mail lives, so it numbers messages itself.
     """
     ledger = Ledger(transaction, account_id, position, is_origin=is_origin)
-    places = Places(ledger)
+    places, threads = Places(ledger), Threads(ledger)
     mailboxes, messages, arrivals = (
         MailboxChanges(ledger, places),
         MessageChanges(ledger, places),
-        Arrivals(ledger, places),
+        Arrivals(ledger, places, threads),
     )
     if is_origin:
         delta = _without_done(delta)
@@ -55,6 +56,7 @@ async def write_delta(
     await _each(held.hold, delta.held)
     await _each(mailboxes.count, delta.mailboxes_counted)
     await _each(mailboxes.delete, delta.mailboxes_deleted)
+    await threads.announce()
     for note in delta.notes:
         ledger.event(note.type, note.subject, note.facts)
     await ledger.close()

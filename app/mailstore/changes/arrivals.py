@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 
-from app.db.session import Statement, insert_or, is_one_of, json_list
-from app.db.tables import DETAIL, MESSAGE, PLACEMENT, THREAD_LINK
+from app.db.session import Statement, is_one_of, json_list
+from app.db.tables import DETAIL, MESSAGE, PLACEMENT
 from app.mail.delta import Arrived, Flagged, Location, Placed
 from app.mail.identifiers import derived_id, new_id
-from app.mail.types import MailboxId, MessageId, ThreadId
+from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
+from app.mailstore.changes.threads import Threads
 from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -30,24 +31,16 @@ _UIDS: Statement = union_all(
         for table in (MESSAGE, PLACEMENT)
     )
 )
-_LINKS: Statement = select(THREAD_LINK.c.message_id_header, THREAD_LINK.c.thread_id).where(
-    THREAD_LINK.c.account_id == _ACCOUNT, is_one_of(THREAD_LINK.c.message_id_header, bindparam("headers"))
-)
-_ADD_LINK: Statement = insert_or(THREAD_LINK).on_conflict_do_nothing()
-
-REFERENCES_LIMIT = 50
-"""How many of a message's references take part in threading: its nearest ancestors."""
-HEADER_LIMIT = 500
-"""Characters of a Message-ID that count."""
 
 
 class Arrivals:
     """Applies arrivals. `flagged` is what they tell of the flags of messages that were here already."""
 
-    def __init__(self, ledger: Ledger, places: Places) -> None:
+    def __init__(self, ledger: Ledger, places: Places, threads: Threads) -> None:
         self.flagged: list[Flagged] = []
         self._ledger = ledger
         self._places = places
+        self._threads = threads
 
     async def arrive(self, arrived: Sequence[Arrived]) -> None:
         fresh = await self._unknown(arrived)
@@ -56,7 +49,7 @@ class Arrivals:
             fresh, repeated = _first_of_each(await self._new_among(fresh))
         if not fresh:
             return
-        threads = await self._threads(fresh)
+        threads = await self._threads.assign(fresh)
         messages, details = [], []
         for one, thread_id in zip(fresh, threads, strict=True):
             mailbox = await self._ledger.mailbox(one.mailbox_id)
@@ -108,6 +101,7 @@ class Arrivals:
             facts = {"mailbox_id": mailbox.id, "message": orjson.Fragment(values["summary"])}
             self._ledger.event("message.created", values["id"], facts, at=location)
             self._ledger.entered(mailbox, one.flags)
+            self._ledger.thread_touched(values["thread_id"])
         values["version"] = self._ledger.seq
         values["created_seq"] = values["changed_seq"] = self._ledger.change_seq
         values["modseq"] = one.modseq or self._ledger.seq
@@ -133,38 +127,8 @@ class Arrivals:
                 known.add((one.mailbox_id, one.uid))
         return fresh
 
-    async def _threads(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
-        """A thread for each: that of a message it names or is named by, else a new one."""
-        related = [_related(one) for one in arrived]
-        headers = list({header for one in related for header in one})
-        links: dict[str, ThreadId] = {}
-        if headers:
-            rows = await self._ledger.tx.rows(_LINKS, account_id=self._ledger.account_id, headers=json_list(headers))
-            links = {row[0]: ThreadId(row[1]) for row in rows}
-        threads, fresh = [], []
-        for one in related:
-            thread = next((links[header] for header in one if header in links), None) or ThreadId(new_id("thr"))
-            for header in one:
-                if header not in links:
-                    links[header] = thread
-                    fresh.append(
-                        {"account_id": self._ledger.account_id, "message_id_header": header, "thread_id": thread}
-                    )
-            threads.append(thread)
-        if fresh:
-            await self._ledger.tx.execute_many(_ADD_LINK, fresh)
-        return threads
-
 
 def _first_of_each(arrived: Sequence[Arrived]) -> tuple[list[Arrived], list[Arrived]]:
     """The first arrival of each message, and the others: the same messages at further places."""
     firsts = {one.origin_id: one for one in reversed(arrived)}
     return list(firsts.values())[::-1], [one for one in arrived if firsts[one.origin_id] is not one]
-
-
-def _related(one: Arrived) -> list[str]:
-    """The Message-IDs that tie a message to its thread: its own, then its ancestors, nearest first."""
-    overview = one.overview
-    own = [overview.message_id_header] if overview.message_id_header else []
-    ancestors = [*reversed(overview.references[-REFERENCES_LIMIT:]), *overview.in_reply_to[:REFERENCES_LIMIT]]
-    return list(dict.fromkeys(header[:HEADER_LIMIT] for header in [*own, *ancestors]))

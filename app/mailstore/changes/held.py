@@ -59,6 +59,7 @@ class HeldChanges:
             summary=patched(summary, **fields),
             **{name: values[name] for name in _CONTENT} | {"text_state": TextState.AWAITED},
         )
+        self._ledger.thread_touched(thread_id)
         await self._ledger.tx.execute(_DROP_DETAIL, account_id=self._ledger.account_id, key=id_)
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, completed.content))
 

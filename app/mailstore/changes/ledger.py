@@ -13,7 +13,7 @@ from app.db.session import Statement, Transaction, insert_or
 from app.db.tables import MAILBOX, TOMBSTONE
 from app.mail.delta import Location
 from app.mail.identifiers import now_ms
-from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId, Position
+from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId, Position, ThreadId
 from app.mailstore.log import ADD_EVENTS, event_values
 
 NOT_STORED = ("is_changed", "shown_before")
@@ -140,6 +140,8 @@ class Ledger:
         self.at_ms = max(now_ms(), position.at_ms)  # a clock that was set back does not turn the log back
         self.mailboxes: dict[str, MailboxState | None] = {}
         self.applied = Applied(seq, at_ms=position.at_ms, seq_before=seq)
+        self.threads: dict[ThreadId, bool] = {}
+        """Threads whose messages changed; True where one left."""
         self._events: list[dict[str, Any]] = []
         self._tombstones: list[dict[str, Any]] = []
 
@@ -201,6 +203,9 @@ class Ledger:
                 "at_ms": self.at_ms,
             }
         )
+
+    def thread_touched(self, thread_id: ThreadId, *, has_lost: bool = False) -> None:
+        self.threads[thread_id] = has_lost or self.threads.get(thread_id, False)
 
     async def mailbox(self, id_: MailboxId) -> MailboxState | None:
         if id_ not in self.mailboxes:

@@ -16,7 +16,7 @@ from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
-from app.mailstore.rows import flags_of, flags_to_text, patched
+from app.mailstore.rows import flags_of, flags_to_text, patched, thread_id_in
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -94,6 +94,7 @@ class MessageChanges:
         )
         self._ledger.left(source, flags)
         self._ledger.entered(target, flags)
+        self._ledger.thread_touched(thread_id_in(summary))
         if told is not None:
             await self.flag([told])
         self._ledger.applied.message_ids[location] = id_
@@ -141,6 +142,7 @@ class MessageChanges:
         if detail is not None:
             await self._ledger.tx.execute(ADD_DETAIL, **{**dict(zip(_DETAIL_COLUMNS, detail, strict=True)), "id": id_})
         self._ledger.entered(target, flags_of(values["flags"]))
+        self._ledger.thread_touched(values["thread_id"])
         self._ledger.applied.message_ids[location] = id_
         self._ledger.applied.copies[copied.source] = location
 
@@ -182,6 +184,7 @@ class MessageChanges:
         if further:
             facts["mailbox_ids"] = await self._places.recount(MessageId(id_), unread)
         seq = self._ledger.event("message.updated", id_, facts, at=change.location)
+        self._ledger.thread_touched(thread_id_in(summary))
         await self._ledger.tx.execute(
             _SET_SHARED_FLAGS if further else _SET_FLAGS,
             account_id=self._ledger.account_id,
@@ -209,7 +212,7 @@ class MessageChanges:
         if mailbox is None:
             return
         ids = []
-        for id_, uid, flags, _, _, _, further in rows:
+        for id_, uid, flags, _, _, summary, further in rows:
             if further and await self._places.leave(MessageId(id_), Location(mailbox_id, uid)):
                 continue
             facts = {
@@ -221,6 +224,7 @@ class MessageChanges:
             }
             self._ledger.event("message.deleted", id_, facts, at=Location(mailbox_id, uid))
             self._ledger.left(mailbox, flags_of(flags))
+            self._ledger.thread_touched(thread_id_in(summary), has_lost=True)
             ids.append(id_)
         await self._ledger.tx.execute(_DROP_MESSAGES, account_id=self._ledger.account_id, ids=json_list(ids))
         await self._ledger.tx.execute(_DROP_DETAILS, account_id=self._ledger.account_id, ids=json_list(ids))

@@ -16,7 +16,7 @@ from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
 from app.mail.types import MailboxId, MessageId, Role
 from app.mailstore.changes.ledger import Ledger, MailboxState
-from app.mailstore.rows import flags_of, patched
+from app.mailstore.rows import flags_of, patched, thread_id_in
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OURS = PLACEMENT.c.account_id == _ACCOUNT
@@ -210,6 +210,7 @@ class Places:
             facts = {"message_id": message.id, "from": before_ids, "to": after_ids}
             left, entered = changed or (next(iter(message.places)), first)
             version = self._ledger.event("message.moved", message.id, facts, at=left, to=entered)
+            self._ledger.thread_touched(thread_id_in(message.summary))
         elif before_ids != after_ids:
             self._ledger.bury(self._ledger.change_seq, message.id, before_ids, "moved")
         account_id = self._ledger.account_id

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import BindParameter, bindparam, func, insert, select, update
 
 from app.db.session import Statement, is_one_of, json_list
-from app.db.tables import MESSAGE, SEARCH_TEXT
+from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
 from app.mail.delta import Texted
 from app.mail.searchable import TextState
 from app.mail.types import MailboxId
@@ -29,6 +29,11 @@ _SET_STATE: Statement = (
 )
 _LAST_ID: Statement = select(func.max(SEARCH_TEXT.c.id)).where(
     SEARCH_TEXT.c.id >= bindparam("first"), SEARCH_TEXT.c.id <= bindparam("last")
+)
+_SET_DIGEST: Statement = (
+    update(DETAIL)
+    .where(DETAIL.c.account_id == _ACCOUNT, DETAIL.c.id == bindparam("key"))
+    .values(digest=bindparam("digest"))
 )
 _ADD_TEXT: Statement = insert(SEARCH_TEXT)
 
@@ -64,6 +69,8 @@ class TextChanges:
                 header=text.header,
                 body=text.body,
             )
+        if one.digest is not None:
+            await self._ledger.tx.execute(_SET_DIGEST, account_id=account_id, key=message_id, digest=one.digest)
         state = TextState.LEFT_OUT if text is None else TextState.INDEXED
         await self._ledger.tx.execute(_SET_STATE, account_id=account_id, key=message_id, text_state=int(state))
 

@@ -1,0 +1,275 @@
+"""Which thread a message belongs to, and threads that become one. Whatever order messages arrive in: the same threads.
+
+Messages are of one thread where the origin says so (THREADID of RFC 8474, X-GM-THRID); on other servers where one
+names the other, or both name a third one, in Message-ID, References or In-Reply-To (RFC 5256 §3, steps 1 to 4). An
+answer that names nothing belongs to what it answers by its subject and correspondents (step 5, narrower than there:
+equal base subjects alone would make one thread of every "Invoice"). Two threads that turn out to be one keep the older
+id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import BindParameter, and_, bindparam, func, select, update
+
+from app.db.session import Statement, insert_or, is_one_of, json_list
+from app.db.tables import MESSAGE, THREAD_ALIAS, THREAD_LINK
+from app.mail.delta import Arrived
+from app.mail.identifiers import new_id
+from app.mail.searchable import fold
+from app.mail.types import Address, ThreadId
+from app.mailstore.changes.ledger import Ledger
+from app.mailstore.rows import patched
+from app.mime.subject import base_subject
+
+REFERENCES_LIMIT = 50
+"""How many of a message's references take part in threading: its nearest ancestors."""
+HEADER_LIMIT = 500
+"""Characters of a Message-ID that count."""
+ANSWERED_WITHIN_MS = 14 * 24 * 3600 * 1000
+"""An answer that names nothing comes within this time after what it answers."""
+CANDIDATES_LIMIT = 200
+_ESCAPE = "\\"
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_LINKS: Statement = (
+    select(THREAD_LINK.c.message_id_header, func.coalesce(THREAD_ALIAS.c.into_id, THREAD_LINK.c.thread_id))
+    .outerjoin(
+        THREAD_ALIAS,
+        and_(
+            THREAD_ALIAS.c.account_id == THREAD_LINK.c.account_id,
+            THREAD_ALIAS.c.thread_id == THREAD_LINK.c.thread_id,
+        ),
+    )
+    .where(THREAD_LINK.c.account_id == _ACCOUNT, is_one_of(THREAD_LINK.c.message_id_header, bindparam("headers")))
+)
+_ADD_LINK: Statement = insert_or(THREAD_LINK).on_conflict_do_nothing()
+_ADD_ALIAS: Statement = insert_or(THREAD_ALIAS).on_conflict_do_nothing()
+_LEAD_ON: Statement = (
+    update(THREAD_ALIAS)
+    .where(THREAD_ALIAS.c.account_id == _ACCOUNT, THREAD_ALIAS.c.into_id == bindparam("old_id"))
+    .values(into_id=bindparam("new_id"))
+)
+_OF_THREAD: Statement = select(MESSAGE.c.id, MESSAGE.c.summary).where(
+    MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.thread_id == bindparam("thread_id")
+)
+_SET_THREAD: Statement = (
+    update(MESSAGE)
+    .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
+    .values({name: bindparam("seq") for name in ("version", "other_seq", "changed_seq")})
+    .values(thread_id=bindparam("thread_id"), summary=bindparam("summary"))
+)
+_ALIKE: Statement = (
+    select(MESSAGE.c.thread_id, MESSAGE.c.received_at_ms, MESSAGE.c.summary)
+    .where(
+        MESSAGE.c.account_id == _ACCOUNT,
+        MESSAGE.c.received_at_ms.between(bindparam("from_ms"), bindparam("to_ms")),
+        MESSAGE.c.subject_folded.like(bindparam("ending"), escape=_ESCAPE),
+    )
+    .order_by(MESSAGE.c.received_at_ms)
+    .limit(CANDIDATES_LIMIT)
+)
+_SIZES: Statement = (
+    select(MESSAGE.c.thread_id, func.count())
+    .where(MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
+    .group_by(MESSAGE.c.thread_id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nameless:
+    """A message that names no other, as far as its subject can tie it to one."""
+
+    base: str
+    is_answer: bool
+    received_at_ms: int
+    authors: frozenset[str]
+    recipients: frozenset[str]
+
+    @property
+    def mark(self) -> str:
+        """The key under which it is kept that there is such an answer; no Message-ID begins with a space."""
+        return f" re:{self.base}"
+
+    def answers(self, other: _Nameless) -> bool:
+        """Whether this is an answer by a recipient of the other to its author."""
+        after_ms = self.received_at_ms - other.received_at_ms
+        return (
+            (self.is_answer, other.is_answer, self.base) == (True, False, other.base)
+            and 0 <= after_ms <= ANSWERED_WITHIN_MS
+            and not self.authors.isdisjoint(other.recipients)
+            and not self.recipients.isdisjoint(other.authors)
+        )
+
+
+class Threads:
+    """Assigns threads within one change of an account's mail."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._into: dict[ThreadId, ThreadId] = {}
+        """Threads that became another one in this change."""
+        self._stored: set[ThreadId] = set()
+        """Threads that there were before it, as far as it has to do with them."""
+        self._told: set[ThreadId] = set()
+
+    async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
+        """A thread for each; threads that these messages tie together become one."""
+        keys = [_keys(one) for one in arrived]
+        nameless = [_nameless(one) for one in arrived]
+        marks = {one.mark for one in nameless if one is not None}
+        known = await self._links({key for one in keys for key in one} | marks)
+        self._stored.update(known.values())
+        links = dict(known)
+        threads = [self._thread_of(one, links) for one in keys]
+        await self._tie_by_subject(nameless, threads, known)
+        for one, thread in zip(nameless, threads, strict=True):
+            if one is not None and one.is_answer:
+                links.setdefault(one.mark, thread)
+        fresh = [
+            {"account_id": self._ledger.account_id, "message_id_header": key, "thread_id": self._found(thread)}
+            for key, thread in links.items()
+            if key not in known
+        ]
+        if fresh:
+            await self._ledger.tx.execute_many(_ADD_LINK, fresh)
+        await self._merge()
+        return [self._found(one) for one in threads]
+
+    async def announce(self) -> None:
+        """Tell of each thread of several messages that changed, once."""
+        touched = {id_: left for id_, left in self._ledger.threads.items() if id_ not in self._told}
+        if not touched:
+            return
+        values = json_list(list(touched))
+        rows = await self._ledger.tx.rows(_SIZES, account_id=self._ledger.account_id, threads=values)
+        for thread_id, size in rows:
+            if size > 1 or touched[thread_id]:
+                self._ledger.event("thread.updated", thread_id, {"thread_id": thread_id, "merged": []})
+
+    # ---- by names
+
+    async def _links(self, keys: set[str]) -> dict[str, ThreadId]:
+        if not keys:
+            return {}
+        values = json_list(list(keys))
+        rows = await self._ledger.tx.rows(_LINKS, account_id=self._ledger.account_id, headers=values)
+        return {row[0]: ThreadId(row[1]) for row in rows}
+
+    def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
+        """The thread that all these keys belong to from now on."""
+        found = {self._found(links[key]) for key in keys if key in links}
+        thread = min(found) if found else ThreadId(new_id("thr"))
+        for one in found:
+            self._join(one, thread)
+        for key in keys:
+            links.setdefault(key, thread)
+        return thread
+
+    def _found(self, thread: ThreadId) -> ThreadId:
+        while thread in self._into:
+            thread = self._into[thread]
+        return thread
+
+    def _join(self, one: ThreadId, other: ThreadId) -> None:
+        older, younger = sorted((self._found(one), self._found(other)))
+        if older != younger:
+            self._into[younger] = older
+
+    # ---- by subjects
+
+    async def _tie_by_subject(
+        self, nameless: Sequence[_Nameless | None], threads: Sequence[ThreadId], known: dict[str, ThreadId]
+    ) -> None:
+        among: dict[tuple[str, bool], list[tuple[_Nameless, ThreadId]]] = {}
+        for one, thread in zip(nameless, threads, strict=True):
+            if one is None:
+                continue
+            others = among.get((one.mark, not one.is_answer), [])
+            stored = await self._alike(one) if one.is_answer or one.mark in known else []
+            for other, its in (*others[-CANDIDATES_LIMIT:], *stored):
+                if one.answers(other) or other.answers(one):
+                    self._join(thread, its)
+            among.setdefault((one.mark, one.is_answer), []).append((one, thread))
+
+    async def _alike(self, one: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
+        """What is here, names nothing and has the same base subject, of the time in question."""
+        before, after = (ANSWERED_WITHIN_MS, 0) if one.is_answer else (0, ANSWERED_WITHIN_MS)
+        rows = await self._ledger.tx.rows(
+            _ALIKE,
+            account_id=self._ledger.account_id,
+            from_ms=one.received_at_ms - before,
+            to_ms=one.received_at_ms + after,
+            ending="%" + re.sub(r"([%_\\])", r"\\\1", one.base),
+        )
+        found = [
+            (_nameless_in(received_at_ms, orjson.loads(summary)), thread) for thread, received_at_ms, summary in rows
+        ]
+        self._stored.update(ThreadId(row[0]) for row in rows)
+        return [(other, ThreadId(thread)) for other, thread in found if other is not None]
+
+    # ---- threads that become one
+
+    async def _merge(self) -> None:
+        """Write down which threads ended; tell of those that had messages."""
+        ended: dict[ThreadId, list[ThreadId]] = {}
+        for one in sorted(self._stored):
+            if self._found(one) != one:
+                ended.setdefault(self._found(one), []).append(one)
+        for thread, old in ended.items():
+            await self._end(thread, old)
+
+    async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
+        account_id = self._ledger.account_id
+        moved = [
+            row for one in old for row in await self._ledger.tx.rows(_OF_THREAD, account_id=account_id, thread_id=one)
+        ]
+        if moved:
+            seq = self._ledger.event("thread.updated", thread, {"thread_id": thread, "merged": list(old)})
+            self._told.add(thread)
+            for id_, summary in moved:
+                values = {"thread_id": thread, "summary": patched(summary, thread_id=thread)}
+                await self._ledger.tx.execute(_SET_THREAD, account_id=account_id, key=id_, seq=seq, **values)
+        for one in old:
+            await self._ledger.tx.execute(_LEAD_ON, account_id=account_id, old_id=one, new_id=thread)
+            await self._ledger.tx.execute(_ADD_ALIAS, account_id=account_id, thread_id=one, into_id=thread)
+
+
+def _keys(one: Arrived) -> list[str]:
+    """What ties a message to its thread: the origin's id of it, or its Message-ID and its ancestors', nearest first."""
+    if one.origin_thread_id is not None:
+        return [f" {one.origin_thread_id}"]
+    overview = one.overview
+    own = [overview.message_id_header] if overview.message_id_header else []
+    ancestors = [*reversed(overview.references[-REFERENCES_LIMIT:]), *overview.in_reply_to[:REFERENCES_LIMIT]]
+    return list(dict.fromkeys(header[:HEADER_LIMIT] for header in [*own, *ancestors]))
+
+
+def _nameless(one: Arrived) -> _Nameless | None:
+    overview = one.overview
+    if one.origin_thread_id is not None or overview.references or overview.in_reply_to:
+        return None
+    base, is_answer = base_subject(overview.subject)
+    if not base:
+        return None
+    authors = frozenset(_spelled(overview.from_))
+    recipients = frozenset(_spelled((*overview.to, *overview.cc)))
+    return _Nameless(fold(base), is_answer, one.received_at_ms, authors, recipients)
+
+
+def _spelled(addresses: Iterable[Address]) -> Iterable[str]:
+    return (one.address.lower() for one in addresses)
+
+
+def _nameless_in(received_at_ms: int, summary: dict[str, Any]) -> _Nameless | None:
+    base, is_answer = base_subject(summary["subject"])
+    if summary["references"] or summary["in_reply_to"] or not base:
+        return None
+    authors = frozenset(one["address"].lower() for one in summary["from"])
+    recipients = frozenset(one["address"].lower() for one in (*summary["to"], *summary["cc"]))
+    return _Nameless(fold(base), is_answer, received_at_ms, authors, recipients)
