@@ -226,8 +226,12 @@ class Dovecot:
         *,
         uid: int | None = None,
         format: MailFormat = "mdbox",
+        max_connections: int | None = None,
     ) -> DovecotUser:
-        """Add a login with empty mailboxes; Dovecot sees it at once. Uids are taken in turn."""
+        """Add a login with empty mailboxes; Dovecot sees it at once. Uids are taken in turn.
+
+        `max_connections` are those of one address to one service (mail_max_userip_connections).
+        """
         number = next(self._numbers)
         user = DovecotUser(
             name=name or f"user{number}@mail.test",
@@ -241,7 +245,10 @@ class Dovecot:
         secret = base64.b64encode(user.password.encode()).decode()
         fields = [user.name, f"{{PLAIN.b64}}{secret}", str(user.uid), str(user.uid), "", str(home), ""]
         # a file for each user: Dovecot looks at a shared one once a second, and would not know a user just added
-        (self._folder / "users" / user.name).write_text(":".join([*fields, f"userdb_mail={format}:~/{format}"]) + "\n")
+        extra = f"userdb_mail={format}:~/{format}"
+        if max_connections is not None:
+            extra += f" userdb_mail_max_userip_connections={max_connections}"
+        (self._folder / "users" / user.name).write_text(":".join([*fields, extra]) + "\n")
         return user
 
     def deliver(self, message: bytes, *recipients: str, sender: str = "sender@elsewhere.test") -> None:

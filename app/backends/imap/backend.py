@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 from app.backends.imap import changing, labels, organising, reading
@@ -341,7 +342,7 @@ class ImapBackend:
         return await self._pool.read(place.name, read)
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
-        session = await self._origin.open(is_compressed=False)
+        session = await self._pool.open_apart(partial(self._origin.open, is_compressed=False))
         try:
             return await ImapWatch.start(session, mailboxes)
         except BaseException:

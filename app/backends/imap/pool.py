@@ -1,8 +1,8 @@
 """Who may use which connection of an account, and when a new one is tried.
 
-An account has one watching connection and a few working ones. A working connection belongs to one user at a time; the
-next gets one that has the wanted mailbox selected, if there is any. Unused ones are closed after a while, so an idle
-account holds none.
+An account has a budget: one connection that watches and a few that work. A working connection belongs to one user at a
+time; the next gets one that has the wanted mailbox selected, if there is any. Unused ones are closed after a while, so
+an idle account holds none. Where the server lets in fewer than the budget, those that are in are shared.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from typing import TypeVar
 from app.backends.credentials import log_in
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
-from app.errors import RateLimited, TimedOut, Unreachable
+from app.errors import CertificateRefused, GatewayError, RateLimited, TimedOut, Unreachable
 from app.mail.types import ServerLogin
 from app.security.netguard import NetGuard
 
 T = TypeVar("T")
 
-WORKING_CONNECTIONS = 4
-"""Of an account's budget of five, with the one that watches."""
+ACCOUNT_CONNECTIONS = 5
+"""The budget of an account, with the one that watches."""
+LIMITED_SECONDS = 120.0
+"""How long an account makes do with fewer where the server refused one more; then one more is tried."""
 HOST_CONNECTIONS = 4_000
 IDLE_SECONDS = 60.0
 WAIT_SECONDS = 30.0
@@ -117,24 +119,41 @@ class Origin:
 
 
 class Pool:
-    """The working connections of one account."""
+    """The connections of one account, `limit` at most."""
 
     def __init__(
         self,
         open_session: Callable[[], Awaitable[Session]],
         *,
-        limit: int = WORKING_CONNECTIONS,
+        limit: int = ACCOUNT_CONNECTIONS,
         idle_seconds: float = IDLE_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_session = open_session
-        self._limit = limit
+        self._budget = self._limit = limit
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
+        self._clock = clock
         self._idle: dict[Session, asyncio.TimerHandle] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._open = 0
+        self._open = self._apart = 0
+        self._limited_until = 0.0
         self._is_closed = False
+
+    async def open_apart(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+        """A connection that is not shared and counts until it closes. Raises what `session` raises."""
+        while True:
+            self._forget_lost()
+            session = await self._open_or_wait(open_session)
+            if session is not None:
+                self._apart += 1
+                session.on_closed(self._end_apart)
+                return session
+
+    def _end_apart(self) -> None:
+        self._apart -= 1
+        self._free_place()
 
     @asynccontextmanager
     async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[Session]:
@@ -175,26 +194,54 @@ class Pool:
             if session is not None:
                 self._idle.pop(session).cancel()
                 return session
-            if is_new and self._open >= self._limit and self._idle:
-                self._retire(next(iter(self._idle)))
-            if self._open < self._limit:
-                return await self._open_one()
+            session = await self._open_or_wait(self._open_session)
+            if session is not None:
+                return session
+
+    async def _open_or_wait(self, open_session: Callable[[], Awaitable[Session]]) -> Session | None:
+        """A new session; None where it is to be tried again: one may have come free, or fewer are let in."""
+        if self._limit < self._budget and self._clock() >= self._limited_until:
+            self._limit_to(self._limit + 1)
+        if self._open >= self._limit and self._idle:
+            self._retire(next(iter(self._idle)))
+        if self._open >= self._limit:
             await self._wait_turn()
+            return None
+        self._open += 1
+        try:
+            return await open_session()
+        except BaseException as error:
+            self._free_place()
+            if isinstance(error, GatewayError) and self._can_share(error):
+                self._limit_to(self._open)
+                return None
+            raise
+
+    def _can_share(self, error: GatewayError) -> bool:
+        """Whether the server lets in no more while a connection of ours works: that one is to be shared.
+
+        Courier closes a connection beyond MAXPERIP without a word.
+        """
+        is_refusal = isinstance(error, RateLimited | Unreachable) and not isinstance(
+            error, TimedOut | CertificateRefused
+        )
+        return is_refusal and self._open > self._apart
+
+    def _limit_to(self, limit: int) -> None:
+        self._limit = limit
+        self._limited_until = self._clock() + LIMITED_SECONDS
+
+    def _free_place(self) -> None:
+        self._open -= 1
+        if not self._open:  # what was learned of the server may be as old as its last start
+            self._limit = self._budget
+        self._wake_one()
 
     def _best(self, mailbox: str | None) -> Session | None:
         """An unused session: one with this mailbox selected, else the one used last."""
         unused = list(self._idle)
         there = (session for session in unused if session.selected and session.selected.name == mailbox)
         return next(there, unused[-1] if unused else None)
-
-    async def _open_one(self) -> Session:
-        self._open += 1
-        try:
-            return await self._open_session()
-        except BaseException:
-            self._open -= 1
-            self._wake_one()
-            raise
 
     async def _wait_turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -252,5 +299,4 @@ class Pool:
         if timer is not None:
             timer.cancel()
         session.close()
-        self._open -= 1
-        self._wake_one()
+        self._free_place()

@@ -5,9 +5,9 @@ import ssl
 from itertools import islice
 
 import pytest
-from app.backends.imap.pool import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin, Pool
+from app.backends.imap.pool import FAILURES_TO_OPEN, LIMITED_SECONDS, OPEN_SECONDS, Host, Hosts, Origin, Pool
 from app.backends.imap.session import Session
-from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Unreachable
+from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Throttled, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -112,6 +112,92 @@ async def test_a_failed_connect_frees_its_place() -> None:
 
     async with pool.session():
         pass
+    await pool.close()
+
+
+class Strict:
+    """A server that lets in so many connections of an account and refuses the next by `refusal`."""
+
+    def __init__(self, allowed: int, refusal: Exception) -> None:
+        self.allowed, self.refusal = allowed, refusal
+        self.inside = self.refused = 0
+
+    async def __call__(self) -> Session:
+        if self.inside >= self.allowed:
+            self.refused += 1
+            raise self.refusal
+        self.inside += 1
+        session, _ = scripted_session()
+        session.on_closed(self._leave)
+        return session
+
+    def _leave(self) -> None:
+        self.inside -= 1
+
+
+REFUSALS = [Throttled("too many"), Unreachable("closed without a word")]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["told", "untold"])
+async def test_where_the_server_lets_in_fewer_those_inside_are_shared(refusal: Exception) -> None:
+    server = Strict(3, refusal)
+    pool = Pool(server, limit=5)
+    watching = await pool.open_apart(server)
+    served = 0
+
+    async def use() -> None:
+        nonlocal served
+        async with pool.session():
+            await asyncio.sleep(0)
+            served += 1
+
+    await asyncio.gather(*[use() for _ in range(20)])
+
+    assert served == 20
+    assert server.refused == 1
+    watching.close()
+    await pool.close()
+
+
+async def test_a_watch_takes_the_place_of_an_unused_connection() -> None:
+    server = Strict(1, Throttled("too many"))
+    pool = Pool(server, limit=5)
+    async with pool.session():
+        pass
+
+    watching = await pool.open_apart(server)
+
+    assert server.inside == 1
+    watching.close()
+    await pool.close()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["told", "untold"])
+async def test_a_refusal_is_told_where_no_connection_could_be_shared(refusal: Exception) -> None:
+    server = Strict(1, refusal)
+    pool = Pool(server)
+    watching = await pool.open_apart(server)
+
+    with pytest.raises(type(refusal)):
+        async with pool.session():
+            pass
+    watching.close()
+    await pool.close()
+
+
+async def test_after_a_while_one_connection_more_is_tried_again() -> None:
+    now = 0.0
+    server = Strict(2, Throttled("too many"))
+    pool = Pool(server, limit=5, clock=lambda: now)
+    async with pool.session(), pool.session():
+        waiting = asyncio.ensure_future(pool.session().__aenter__())
+        await asyncio.sleep(0)
+        assert server.refused == 1
+    await waiting
+    server.allowed, now = 3, LIMITED_SECONDS
+
+    async with pool.session(), pool.session():
+        assert server.inside == 3
     await pool.close()
 
 

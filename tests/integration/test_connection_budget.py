@@ -1,0 +1,112 @@
+"""Servers that let in few connections: the watch and the work share them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from app.backends.imap.backend import ImapBackend
+from app.backends.imap.pool import Hosts, Origin
+from app.mail.types import ServerLogin, TransportSecurity
+from app.security.netguard import NetGuard
+
+from tests.contract.mail_account import joined
+from tests.house import open_house
+from tests.servers.courier import Courier, CourierUser
+from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.tls import TlsFiles
+from tests.sync_house import Followed, add_remote_account, mail
+
+ALLOWED = 3
+READERS = 12
+
+
+@pytest.fixture(scope="module")
+def strict_courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Courier]:
+    """A Courier with MAXPERIP=3: it closes the fourth connection without a word."""
+    server = Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log", max_per_ip=ALLOWED)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def following(
+    folder: Path, server: Dovecot | Courier, user: DovecotUser | CourierUser, tls: TlsFiles
+) -> AsyncIterator[Followed]:
+    login = ServerLogin("127.0.0.1", server.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+    origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
+    async with open_house(folder) as house:
+        account_id = await add_remote_account(house, user.name)
+        backend = ImapBackend(account_id, origin, house.index)
+        followed = Followed(house, account_id, backend)
+        try:
+            async with followed.following():
+                await followed.until_live()
+                yield followed
+        finally:
+            await backend.close()
+
+
+async def read_all_at_once(followed: Followed) -> list[bytes]:
+    messages = await followed.messages()
+    return await asyncio.gather(*[joined(followed.backend.read_raw(message)) for message in messages])
+
+
+async def test_dovecot_that_allows_three_connections_is_followed_and_read(
+    dovecot: Dovecot, tls: TlsFiles, tmp_path: Path
+) -> None:
+    user = dovecot.add_user(max_connections=ALLOWED)
+    for number in range(READERS):
+        dovecot.deliver(mail(f"n{number}"), user.name)
+
+    async with following(tmp_path, dovecot, user, tls) as followed:
+        contents = await read_all_at_once(followed)
+        dovecot.deliver(mail("later"), user.name)
+        await followed.until(lambda: followed.subjects(), [f"n{number}" for number in range(READERS)] + ["later"])
+
+        assert len(contents) == READERS
+        assert await followed.told("account.") == ["account.connected"]
+
+
+async def test_courier_that_allows_three_connections_is_followed_and_read(
+    strict_courier: Courier, tls: TlsFiles, tmp_path: Path
+) -> None:
+    user = strict_courier.add_user()
+    for number in range(READERS):
+        strict_courier.deliver(mail(f"n{number}"), user)
+
+    async with following(tmp_path, strict_courier, user, tls) as followed:
+        contents = await read_all_at_once(followed)
+        strict_courier.deliver(mail("later"), user)
+        await followed.until(lambda: followed.subjects(), [f"n{number}" for number in range(READERS)] + ["later"])
+
+        assert len(contents) == READERS
+        assert await followed.told("account.") == ["account.connected"]
+
+
+async def test_an_account_whose_connections_are_all_others_is_throttled_and_heals(
+    dovecot: Dovecot, tls: TlsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = dovecot.add_user(max_connections=ALLOWED)
+    login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+    origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
+    others = [await origin.open() for _ in range(ALLOWED)]
+    async with open_house(tmp_path) as house:
+        account_id = await add_remote_account(house, user.name)
+        backend = ImapBackend(account_id, origin, house.index)
+        followed = Followed(house, account_id, backend)
+        async with followed.following():
+            await followed.until(followed.state, ("unreachable", "down"))
+            assert await followed.told("account.") == ["account.throttled"]
+        for session in others:
+            session.close()
+            await session.protocol.wait_closed()
+        async with followed.following():
+            await followed.until_live()
+        await backend.close()
