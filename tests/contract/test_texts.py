@@ -1,0 +1,208 @@
+"""The full-text index on both databases: what is found, what goes with a message, what is kept within the limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.mail import filter as f
+from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Removed, Texted
+from app.mail.searchable import fold
+from app.mail.types import AccountId
+from app.mailstore.texts import TextIndex
+from app.mime.searchable import searchable_in
+from app.workers.texts import TextFiller, TextLimits, TextReader
+
+from tests.contract.stores import Stores, open_stores
+from tests.gateway import FakeBackends
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    async with open_stores(tmp_path, url) as opened:
+        yield opened
+
+
+WIDE = TextLimits(64 * 1024, 16 * 1024 * 1024)
+
+
+def mail(body: str, subject: str = "Hello", number: int = 1) -> bytes:
+    lines = ["From: Ann <ann@example.com>", f"Subject: {subject}", f"Message-ID: <{number}@example.com>"]
+    return "\r\n".join([*lines, "Content-Type: text/plain; charset=utf-8", "", body, ""]).encode()
+
+
+async def deliver(stores: Stores, account: AccountId, content: bytes, path: str = "INBOX", at_ms: int = 1) -> None:
+    mailbox = await stores.mailbox(account, path)
+    await stores.store.add(account, mailbox.id, [(await stores.store.keep(content), frozenset(), at_ms)])
+
+
+async def fill(stores: Stores, limits: TextLimits = WIDE) -> None:
+    text_index = TextIndex(stores.database)
+    reader = TextReader(stores.index, text_index, limits)
+    await TextFiller(stores.index, text_index, FakeBackends(stores), reader).fill()
+
+
+async def found(stores: Stores, account: AccountId, term: str, scope: str = "text") -> int:
+    return await stores.index.count(account, f.IndexedText(account, scope, fold(term)))
+
+
+async def test_a_term_is_found_as_a_part_of_a_text_whatever_it_is_made_of(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail('It costs 100% of "foo_bar" * (NEAR) AND {x} \\o/ äöü, Straße'))
+    await fill(stores)
+
+    terms = (
+        '100% of "foo',
+        "foo_b",
+        "* (NEAR) AND {",
+        "\\o/",
+        "ÄÖÜ",
+        "STRAßE",
+        "s 1",
+        "costs 100",
+        "It",
+        "i",
+        '"',
+        "\\",
+    )
+    assert [await found(stores, account, term, "body") for term in terms] == [1] * len(terms)
+    others = ("foo%bar", "fooxbar", "OR", "body: costs", "costs*", '" OR "a', "cost  s", "subject:", "zz", "ö/")
+    assert [await found(stores, account, term, "body") for term in others] == [0] * len(others)
+
+
+async def test_a_search_by_text_looks_at_headers_too_and_one_by_body_does_not(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail("inside", subject="outside"))
+    await fill(stores)
+
+    assert [await found(stores, account, term) for term in ("outside", "inside", "subject: out", "ou")] == [1] * 4
+    assert [await found(stores, account, term, "body") for term in ("outside", "inside", "ou")] == [0, 1, 0]
+
+
+async def test_a_long_term_is_compared_whole(stores: Stores) -> None:
+    account = await stores.add_account()
+    words = " ".join(f"word{number}" for number in range(80))
+    await deliver(stores, account, mail(words))
+    await fill(stores)
+
+    assert await found(stores, account, words[:500]) == 1
+    assert await found(stores, account, words[:250] + "x" + words[251:500]) == 0
+
+
+async def test_a_text_goes_with_its_message_and_stays_with_one_that_is_moved(stores: Stores) -> None:
+    account = await stores.add_account()
+    text_index = TextIndex(stores.database)
+    for number in range(3):
+        await deliver(stores, account, mail("needle", number=number))
+    await deliver(stores, account, mail("needle", number=4), "Archive")
+    await fill(stores)
+    inbox, archive = await stores.mailbox(account, "INBOX"), await stores.mailbox(account, "Archive")
+    assert await found(stores, account, "needle") == 4
+
+    await stores.index.apply(account, Delta(moved=(Moved(Location(inbox.id, 1), Location(archive.id, 0)),)))
+    assert await found(stores, account, "needle") == 4
+    await stores.index.apply(account, Delta(removed=(Removed(Location(inbox.id, 2)),)))
+    assert await text_index.coverage(account) == (3, 3)
+    await stores.index.apply(account, Delta(mailboxes_deleted=(MailboxDeleted(archive.id),)))
+    assert await text_index.coverage(account) == (1, 1)
+    assert await found(stores, account, "needle") == 1
+
+
+async def test_a_copy_has_its_text_read_anew(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail("needle"))
+    await fill(stores)
+    inbox, archive = await stores.mailbox(account, "INBOX"), await stores.mailbox(account, "Archive")
+
+    await stores.store.copy(account, inbox.id, [1], archive.id)
+    assert await TextIndex(stores.database).unindexed(account) == {archive.id: [1]}
+    await fill(stores)
+    assert await found(stores, account, "needle") == 2
+
+
+async def test_no_account_finds_what_another_holds(stores: Stores) -> None:
+    ours, theirs = await stores.add_account(), await stores.add_account()
+    await deliver(stores, theirs, mail("needle"))
+    await fill(stores)
+
+    assert (await found(stores, ours, "needle"), await found(stores, ours, "ne")) == (0, 0)
+    assert await found(stores, theirs, "needle") == 1
+    assert await TextIndex(stores.database).with_field(ours, "Subject", "") == []
+
+
+async def test_a_field_is_found_by_name_in_the_message_s_own_header(stores: Stores) -> None:
+    account = await stores.add_account()
+    content = mail("x").replace(b"Subject", b"X-Trace: =?utf-8?q?caf=C3=A9?=\r\n bar\r\nSubject")
+    await deliver(stores, account, content)
+    await fill(stores)
+    text_index = TextIndex(stores.database)
+
+    async def holds(name: str, term: str) -> bool:
+        return bool(await text_index.with_field(account, name, fold(term)))
+
+    assert [await holds("x-trace", term) for term in ("", "CAFÉ bar", "cafe", "bar")] == [True] * 4
+    assert [await holds(*one) for one in (("Trace", ""), ("X-Trace", "Hello"), ("X-Other", ""))] == [False] * 3
+
+
+async def test_a_text_that_is_too_large_is_left_out_until_the_limit_grows(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail("small needle"))
+    await deliver(stores, account, mail("large needle " + "x" * 3000))
+    text_index = TextIndex(stores.database)
+
+    await fill(stores, TextLimits(2_000, 1_000_000))
+    assert await text_index.coverage(account) == (1, 2)
+    assert await text_index.awaited(account, 10) == []
+    inbox = await stores.mailbox(account, "INBOX")
+    assert await text_index.unindexed(account) == {inbox.id: [2]}
+
+    await TextReader(stores.index, text_index, WIDE)._begin(account)
+    await fill(stores)
+    assert await found(stores, account, "needle") == 2
+
+
+async def test_an_account_holds_its_newest_texts_within_the_limit(stores: Stores) -> None:
+    account = await stores.add_account()
+    text_index = TextIndex(stores.database)
+    for number in range(10):
+        await deliver(stores, account, mail(f"number{number} " + "x" * 1000, number=number), at_ms=number + 1)
+    await fill(stores, TextLimits(64 * 1024, 5_000))
+    assert await text_index.size_bytes(account) <= 5_000
+    kept = [number for number in range(10) if await found(stores, account, f"number{number}")]
+    assert kept == list(range(10 - len(kept), 10))
+    assert len(kept) >= 3
+
+    await deliver(stores, account, mail("fresh " + "x" * 1000, number=11), at_ms=100)
+    await fill(stores, TextLimits(64 * 1024, 5_000))
+    assert await found(stores, account, "fresh") == 1
+    assert await text_index.size_bytes(account) <= 5_000
+
+    await TextReader(stores.index, text_index, TextLimits(0, 0))._begin(account)
+    assert await text_index.coverage(account) == (0, 11)
+    assert await text_index.awaited(account, 20) == []
+
+
+async def test_a_text_is_taken_once_however_often_it_is_told(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail("needle"))
+    inbox = await stores.mailbox(account, "INBOX")
+    told = Delta(texted=(Texted(Location(inbox.id, 1), searchable_in(mail("needle"))),))
+
+    await asyncio.gather(*(stores.index.apply(account, told) for _ in range(3)))
+    await stores.index.apply(account, Delta(texted=(Texted(Location(inbox.id, 1), None),)))
+    await stores.index.apply(account, Delta(texted=(Texted(Location(inbox.id, 7), told.texted[0].text),)))
+
+    assert await TextIndex(stores.database).coverage(account) == (1, 1)
+    assert (await stores.log.after(account, 0, 100))[-1].type == "message.created"
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "ab" * 100_000, "\u00e9" * 100_000, "\U0001f600" * 50_000])
+async def test_hostile_text_is_taken_and_searched_in_moderate_time(stores: Stores, text: str) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail(text))
+    async with asyncio.timeout(10):
+        await fill(stores, TextLimits(1024 * 1024, 16 * 1024 * 1024))
+        assert await found(stores, account, text[:400]) == 1
+        assert await found(stores, account, text[:399] + "b!") == 0
