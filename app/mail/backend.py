@@ -111,7 +111,7 @@ class MailBackend(Protocol):
 
     @property
     def host(self) -> str:
-        """The mail server's host, "" for our own: accounts of one host share its troubles."""
+        """The mail server's host and port, "" for our own: accounts of one host share its troubles."""
         ...
 
     # ---- reading

@@ -60,7 +60,7 @@ class ImapBackend:
 
     @property
     def host(self) -> str:
-        return self._origin.login.host.lower()
+        return f"{self._origin.login.host.lower()}:{self._origin.login.port}"
 
     async def close(self) -> None:
         """Close the working connections; a watch closes when its signals are no longer followed."""
