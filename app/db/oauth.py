@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, insert, or_, select, update
 
 from app.db.session import Database, Row, Statement, Transaction
-from app.db.tables import CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
+from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
 
 APP_COLUMNS = tuple(OAUTH_APP.c)
 GRANT_COLUMNS = (
@@ -80,7 +80,8 @@ _DELETE_OTHER_GRANTS: Statement = delete(OAUTH_GRANT).where(
 _DELETE_GRANT: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID)
 _DELETE_GRANTS_OF: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account"))
 _DELETE_UNUSED: Statement = delete(OAUTH_GRANT).where(
-    OAUTH_GRANT.c.account_id.is_(None), OAUTH_GRANT.c.updated_at_ms < bindparam("before_ms")
+    or_(OAUTH_GRANT.c.account_id.is_(None), OAUTH_GRANT.c.account_id.not_in(select(ACCOUNT.c.id))),
+    OAUTH_GRANT.c.updated_at_ms < bindparam("before_ms"),
 )
 
 _ADD_SESSION: Statement = insert(CONNECT_SESSION)
@@ -194,7 +195,7 @@ async def remove_grants_of(transaction: Transaction, account_id: str) -> None:
 
 
 async def remove_unused(transaction: Transaction, before_ms: int) -> None:
-    """Grants whose first login broke off, and connect sessions that ended, before then."""
+    """Grants of no account (their first login broke off), and connect sessions that ended, before then."""
     await transaction.execute(_DELETE_UNUSED, before_ms=before_ms)
     await transaction.execute(_DELETE_OLD_SESSIONS, before_ms=before_ms)
 

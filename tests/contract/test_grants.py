@@ -84,16 +84,18 @@ async def test_an_account_has_one_grant_and_an_unused_one_goes_with_time(
     stores: Stores, authorization_server: AuthorizationServer
 ) -> None:
     grants, given = node(stores), await consent(stores, authorization_server)
-    ids = [await kept(grants, given) for _ in range(3)]
+    account_id = await stores.add_account()
+    ids = [await kept(grants, given) for _ in range(4)]
 
     async def bind(transaction: Transaction) -> None:
-        await oauth.bind_grant(transaction, ids[0], "acc_ann")
-        await oauth.bind_grant(transaction, ids[1], "acc_ann")
+        await oauth.bind_grant(transaction, ids[0], account_id)
+        await oauth.bind_grant(transaction, ids[1], account_id)
+        await oauth.bind_grant(transaction, ids[2], "acc_gone")
 
     await stores.database.write(bind)
     await stores.database.write(lambda transaction: oauth.remove_unused(transaction, now_ms() + 1))
 
-    assert [await oauth.grant(stores.database, one) is not None for one in ids] == [False, True, False]
+    assert [await oauth.grant(stores.database, one) is not None for one in ids] == [False, True, False, False]
     assert await stores.database.write(lambda transaction: oauth.is_app_in_use(transaction, given.oauth_app_id))
 
 

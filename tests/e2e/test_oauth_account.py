@@ -81,7 +81,8 @@ def user(token_dovecot: Dovecot, authority: AuthorizationServer) -> DovecotUser:
 def app_id(client: httpx2.Client, authority: AuthorizationServer, token_dovecot: Dovecot, token_sink: SmtpSink) -> str:
     imap = {"host": "127.0.0.1", "port": token_dovecot.imaps_port}
     smtp = {"host": "127.0.0.1", "port": token_sink.tls_port}
-    made = client.post("/v1/oauth-apps", json=app_order(authority, imap=imap, smtp=smtp))
+    pop3 = {"host": "127.0.0.1", "port": token_dovecot.pop3s_port}
+    made = client.post("/v1/oauth-apps", json=app_order(authority, imap=imap, pop3=pop3, smtp=smtp))
     assert made.status_code == 201, made.text
     return str(made.json()["id"])
 
@@ -218,6 +219,21 @@ def test_an_account_is_added_by_a_refresh_token(
     assert added.status_code == 201, added.text
     assert "canary" not in added.text
     eventually(Account(client, added.json()["id"]).status, ("ready", "live"))
+
+
+def test_a_pop3_account_lives_by_consent_too(
+    client: httpx2.Client, app_id: str, token_dovecot: Dovecot, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    token_dovecot.deliver(message("By POP3"), user.name)
+    consent = {"oauth_app_id": app_id, "refresh_token": authority.consent(user.name)}
+    added = client.post("/v1/accounts", json={"kind": "pop3", "email": user.name, "oauth": consent})
+    assert added.status_code == 201, added.text
+    account = Account(client, added.json()["id"])
+
+    eventually(account.subjects, {"By POP3"})
+    authority.revoke(user.name)
+    client.post(f"{account.path}/pop3/fetch")
+    eventually(lambda: account.status()[0], "auth_required")
 
 
 def test_a_rotated_refresh_token_survives_kill_9(
