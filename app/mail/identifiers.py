@@ -26,6 +26,11 @@ def _spelled(prefix: str, value: int) -> str:
     return prefix + "_" + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(5 * (_DIGITS - 1), -5, -5)])
 
 
+def content_digest(content: bytes) -> str:
+    """Stands for a message's bytes: two that have the same are the same (BLAKE2b, 128 bits)."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def now_ms() -> int:
     """Wall-clock time in ms since 1970 UTC."""
     return time.time_ns() // 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +100,15 @@ _BY_HEADER: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.me
 _BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
 )
+_WITHOUT_HEADER: Statement = select(*MESSAGE_COLUMNS).where(
+    _OF_ACCOUNT, MESSAGE.c.message_id_header.is_(None), is_one_of(MESSAGE.c.received_at_ms, bindparam("times"))
+)
+_BY_ORIGINS: Statement = select(MESSAGE.c.origin_id, *MESSAGE_COLUMNS).where(
+    _OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
+)
+_PROOFS: Statement = select(DETAIL.c.id, DETAIL.c.structure, DETAIL.c.digest).where(
+    DETAIL.c.account_id == _ACCOUNT_ID, is_one_of(DETAIL.c.id, bindparam("ids"))
+)
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
     DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
 )
@@ -166,6 +176,14 @@ _PLACES: Statement = union_all(
 _KNOWN_ORIGINS: Statement = select(MESSAGE.c.origin_id).where(
     _OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A message's structure as stored, and the digest of its bytes where they were read."""
+
+    structure: bytes | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +421,21 @@ class Index:
         headers = json_list(list(message_id_headers))
         rows = await self._database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
         return [message_of(row) for row in rows]
+
+    async def without_header(self, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
+        """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
+        rows = await self._database.rows(_WITHOUT_HEADER, account_id=account_id, times=json_list(list(times_ms)))
+        return [message_of(row) for row in rows]
+
+    async def with_origin_ids(self, account_id: AccountId, origin_ids: Collection[str]) -> list[tuple[str, Message]]:
+        """Messages that the origin knows by one of these ids, each with its id, in no order."""
+        rows = await self._database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
+        return [(row[0], message_of(row[1:])) for row in rows]
+
+    async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
+        """What is kept of each message that tells it from others like it."""
+        rows = await self._database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
+        return defaultdict(Proof, {MessageId(row[0]): Proof(row[1], row[2]) for row in rows})
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
         """UID → flags of everything the index has of a mailbox, read a piece at a time."""

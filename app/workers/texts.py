@@ -18,6 +18,7 @@ from app.errors import (
 )
 from app.mail.backend import Backends, MailBackend
 from app.mail.delta import Delta, Location, Previewed, Texted
+from app.mail.identifiers import content_digest
 from app.mail.searchable import Searchable
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.blobs import BlobMissing
@@ -121,7 +122,8 @@ class TextReader:
         async with self._turn:
             started = time.monotonic()
             texts = large | await asyncio.to_thread(_texts_of, contents)
-            for piece in _pieces(batch, texts, previews, self._limits.message_bytes):
+            digests = {uid: content_digest(content) for uid, content in contents.items()}
+            for piece in _pieces(batch, texts, previews, digests, self._limits.message_bytes):
                 await apply(piece)
                 self._sizes[account_id] += sum(one.text.size_bytes for one in piece.texted if one.text is not None)
             excess = self._sizes[account_id] - self._limits.account_bytes
@@ -264,7 +266,11 @@ def _texts_of(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
 
 
 def _pieces(
-    batch: Sequence[Message], texts: Mapping[int, Searchable], previews: Mapping[int, str], limit_bytes: int
+    batch: Sequence[Message],
+    texts: Mapping[int, Searchable],
+    previews: Mapping[int, str],
+    digests: Mapping[int, str],
+    limit_bytes: int,
 ) -> Iterator[Delta]:
     """What to write, WRITTEN_BYTES of text in each."""
     texted: list[Texted] = []
@@ -275,7 +281,7 @@ def _pieces(
         if one.preview is None and (text is not None or one.uid in previews):
             previewed.append(Previewed(place, preview_of(text.shown) if text is not None else previews[one.uid]))
         kept = text if text is not None and text.size_bytes <= limit_bytes else None
-        texted.append(Texted(place, kept))
+        texted.append(Texted(place, kept, digests.get(one.uid)))
         size += 0 if kept is None else kept.size_bytes
         if size >= WRITTEN_BYTES:
             yield Delta(previewed=tuple(previewed), texted=tuple(texted))

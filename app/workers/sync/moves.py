@@ -2,22 +2,35 @@
 
 A move shows as an arrival and a removal, in two mailboxes, the arrival first or at the same time. So an arrival equal
 to a message that is indexed elsewhere makes us ask at once whether that one is still there: gone, it was moved; still
-there, it is a copy, whose original may go soon after (clients without MOVE copy, then delete).
+there, it is a copy, whose original may go soon after (clients without MOVE copy, then delete). No id goes to a message
+that is not the same for certain: see `likeness`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from app.errors import MailboxNotFound
 from app.mail.delta import Arrived, Delta, Flagged, Location, Moved, Removed
 from app.mail.types import Mailbox, MailboxId, Message
-from app.mailstore.rows import overview_in
+from app.workers.sync.likeness import Likeness, certain, look_for, place_of, same_as
 from app.workers.sync.mirror import Mirror
 
 PASS_ON_SECONDS = 60.0
 COPIES_LIMIT = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A message that is like one elsewhere. `is_only`: like no other; `is_certain`: the same by its origin's id."""
+
+    place: Location
+    until: float
+    is_certain: bool
+    is_only: bool
 
 
 class Moves:
@@ -26,69 +39,74 @@ class Moves:
     def __init__(self, mirror: Mirror, clock: Callable[[], float] = time.monotonic) -> None:
         self._mirror = mirror
         self._clock = clock
-        self._copies: dict[Location, tuple[Location, float]] = {}
+        self._copies: dict[Location, list[_Copy]] = {}
 
     async def bind(self, arrived: Sequence[Arrived]) -> Delta:
-        """What these arrivals are: moves of messages that are gone from elsewhere, or new.
+        """What these arrivals of one mailbox are: moves of messages that are gone from elsewhere, or new.
 
         Messages that may be in several mailboxes are known by their origin's id: the index finds them by itself.
         """
         is_shared = bool(arrived) and arrived[0].is_shared
-        originals = {} if is_shared else await self._originals(arrived)
-        if not originals:
+        found = Likeness({}) if is_shared else await look_for(self._mirror, arrived)
+        if not found.like:
             return Delta(arrived=tuple(arrived))
-        gone = await self._gone([one for found in originals.values() for one in found])
+        gone = await self._gone([one for like in found.like.values() for one in like])
+        moving = {uid for uid, like in found.like.items() if any(place_of(one) in gone for one in like)}
+        proven = await certain(self._mirror, arrived[0].mailbox_id, found, moving)
         moved: list[tuple[Location, Arrived]] = []
         fresh: list[Arrived] = []
         for one in arrived:
-            found = originals.get(one.uid, [])
-            source = next((at for at in map(_at, found) if at in gone), None)
+            source = next((at for at in map(place_of, proven.get(one.uid, [])) if at in gone), None)
             if source is not None:
                 gone.discard(source)
                 moved.append((source, one))
                 continue
             fresh.append(one)
-            self._remember(found, one)
+            self._remember(found, one, gone)
         return Delta(
             moved=tuple(Moved(source, _place(one), one.modseq) for source, one in moved),
             arrived=tuple(fresh),
             flagged=tuple(Flagged(_place(one), one.flags, one.modseq) for _, one in moved),
         )
 
-    def pass_on(self, removed: Sequence[Removed]) -> Delta:
+    async def pass_on(self, removed: Sequence[Removed]) -> Delta:
         """What these removals are: the end of a copy's original, whose id passes to the copy, or of a message."""
         now = self._clock()
+        taken: set[Location] = set()
         moved: list[Moved] = []
-        gone: list[Removed] = []
         for one in removed:
-            target, until = self._copies.pop(one.location, (None, 0.0))
-            if target is not None and until >= now:
+            copies = [copy for copy in self._copies.pop(one.location, []) if copy.until >= now]
+            target = next((at for at in await self._same_as(one.location, copies) if at not in taken), None)
+            if target is not None:
+                taken.add(target)
                 moved.append(Moved(one.location, target))
-            else:
-                gone.append(one)
-        return Delta(moved=tuple(moved), removed=tuple(gone))
+        sources = {one.source for one in moved}
+        return Delta(moved=tuple(moved), removed=tuple(one for one in removed if one.location not in sources))
 
-    def _remember(self, originals: Sequence[Message], copy: Arrived) -> None:
+    async def _same_as(self, original: Location, copies: Sequence[_Copy]) -> list[Location]:
+        """Those of the copies that are the same as their original for certain."""
+        found = [one.place for one in copies if one.is_certain]
+        uncertain = [one for one in copies if not one.is_certain]
+        if uncertain:
+            messages = [message for one in uncertain for message in await self._at(one.place)]
+            same = await same_as(self._mirror, await self._at(original), messages)
+            found += [one.place for one in uncertain if (one.is_only if same is None else one.place in same)]
+        return found
+
+    async def _at(self, place: Location) -> list[Message]:
+        return await self._mirror.index.locate(self._mirror.account_id, place.mailbox_id, [place.uid])
+
+    def _remember(self, likeness: Likeness, copy: Arrived, gone: AbstractSet[Location]) -> None:
+        """Note of what this arrival may be a copy."""
         now = self._clock()
         if len(self._copies) >= COPIES_LIMIT:
-            self._copies = {at: entry for at, entry in self._copies.items() if entry[1] >= now}
-        for original in originals[:1]:
-            if len(self._copies) < COPIES_LIMIT:
-                self._copies[_at(original)] = (_place(copy), now + PASS_ON_SECONDS)
-
-    async def _originals(self, arrived: Sequence[Arrived]) -> dict[int, list[Message]]:
-        """UID of an arrival → equal messages that are indexed elsewhere."""
-        headers = {one.overview.message_id_header for one in arrived} - {None}
-        if not headers:
-            return {}
-        by_header: dict[str | None, list[Message]] = {}
-        for message in await self._mirror.index.with_headers(self._mirror.account_id, [h for h in headers if h]):
-            by_header.setdefault(message.message_id_header, []).append(message)
-        found = {
-            one.uid: [other for other in by_header.get(one.overview.message_id_header, []) if _is_same(other, one)]
-            for one in arrived
-        }
-        return {uid: messages for uid, messages in found.items() if messages}
+            alive = {at: [one for one in copies if one.until >= now] for at, copies in self._copies.items()}
+            self._copies = {at: copies for at, copies in alive.items() if copies}
+        originals = likeness.like.get(copy.uid, [])
+        entry = _Copy(_place(copy), now + PASS_ON_SECONDS, likeness.is_certain, len(originals) == 1)
+        for place in map(place_of, originals):
+            if place not in gone and len(self._copies) < COPIES_LIMIT:
+                self._copies.setdefault(place, []).append(entry)
 
     async def _gone(self, messages: Sequence[Message]) -> set[Location]:
         """Those that their mailboxes' origin has no more."""
@@ -111,19 +129,5 @@ class Moves:
             return set()
 
 
-def _at(message: Message) -> Location:
-    return Location(message.mailbox_id, message.uid)
-
-
 def _place(one: Arrived) -> Location:
     return Location(one.mailbox_id, one.uid)
-
-
-def _is_same(message: Message, one: Arrived) -> bool:
-    """The same message elsewhere: equal in Message-ID, INTERNALDATE, size, subject and sender."""
-    if message.mailbox_id == one.mailbox_id:
-        return False
-    if (message.received_at_ms, message.size_bytes) != (one.received_at_ms, one.size_bytes):
-        return False
-    overview = overview_in(message.summary)
-    return (overview.subject, overview.from_) == (one.overview.subject, one.overview.from_)

@@ -130,5 +130,5 @@ class Refresher:
         await self._write(replace(found.delta, mailboxes_counted=(numbers,), notes=notes))
 
     async def _write(self, delta: Delta) -> None:
-        ended = self._moves.pass_on(delta.removed)
+        ended = await self._moves.pass_on(delta.removed)
         await self._mirror.apply_in_pieces(replace(delta, moved=ended.moved, removed=ended.removed))

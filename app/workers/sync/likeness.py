@@ -1,0 +1,148 @@
+"""Which messages of the index an arrival may be, and which of them it is for certain.
+
+Equal in INTERNALDATE, size, header and structure, it may be the same message; another message may be equal in all of
+that too. Certain is what the origin calls by one id (EMAILID of RFC 8474), or what has the same bytes; where the bytes
+were never read, an arrival is taken for a message that no other equals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from app.errors import MailboxNotFound, MessageNotFound, ServerProtocolError, ServerRefused
+from app.mail.delta import Arrived, Location
+from app.mail.identifiers import content_digest
+from app.mail.types import MailboxId, Message
+from app.mailstore.rows import likeness as likeness_in
+from app.mailstore.rows import likeness_of, structure_bytes
+from app.workers.sync.mirror import Mirror
+
+READ_BYTES = 1024 * 1024
+"""How much of messages is in memory at a time, unless one is larger."""
+
+Originals = dict[int, list[Message]]
+"""UID of an arrival → messages of the index, in the order of their places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What the index has that is like some arrivals of one mailbox, by UID of the arrival, in the order of places."""
+
+    like: Originals
+    is_certain: bool = False
+    """They are the same, whatever may have been read of them."""
+
+
+async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
+    """Compare arrivals of one mailbox with the index."""
+    if arrived and arrived[0].origin_id is not None:
+        return Likeness(await _by_origin_id(mirror, arrived), is_certain=True)
+    like = await _alike(mirror, arrived)
+    if not like:
+        return Likeness({})
+    proofs = await mirror.index.proofs(mirror.account_id, {one.id for found in like.values() for one in found})
+    structures = {one.uid: structure_bytes(one.structure) for one in arrived}
+    return Likeness(
+        {uid: [one for one in found if proofs[one.id].structure == structures[uid]] for uid, found in like.items()}
+    )
+
+
+async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uids: Collection[int]) -> Originals:
+    """What these arrivals are for certain."""
+    like = {uid: found for uid, found in likeness.like.items() if uid in uids}
+    if likeness.is_certain or not like:
+        return like
+    ids = {one.id for found in like.values() for one in found}
+    digests = {id_: one.digest for id_, one in (await mirror.index.proofs(mirror.account_id, ids)).items()}
+    asked = [
+        replace(found[0], mailbox_id=mailbox_id, uid=uid)
+        for uid, found in like.items()
+        if any(digests[one.id] is not None for one in found)
+    ]
+    read = await read_digests(mirror, asked)
+    claims = Counter(one.id for found in likeness.like.values() for one in found)
+    return {
+        uid: [one for one in found if _is_proven(digests[one.id], read.get(uid), len(found) * claims[one.id])]
+        for uid, found in like.items()
+    }
+
+
+def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
+    """Whether a message is an arrival; `pairs` is 1 where neither may be another as well."""
+    return pairs == 1 if digest is None else digest == read
+
+
+async def same_as(mirror: Mirror, original: Sequence[Message], copies: Sequence[Message]) -> set[Location] | None:
+    """Where those of the copies are whose bytes are the original's; None where its bytes were never read."""
+    proofs = await mirror.index.proofs(mirror.account_id, [one.id for one in (*original, *copies)])
+    digest = next((proofs[one.id].digest for one in original), None)
+    if digest is None:
+        return None
+    same = {place_of(one) for one in copies if proofs[one.id].digest == digest}
+    for one in [one for one in copies if proofs[one.id].digest is None]:
+        if digest in (await read_digests(mirror, [one])).values():
+            same.add(place_of(one))
+    return same
+
+
+async def read_digests(mirror: Mirror, messages: Sequence[Message]) -> dict[int, str]:
+    """Digests by UID of messages of one mailbox; those that cannot be read are absent."""
+    found: dict[int, str] = {}
+    for batch in _batches(messages):
+        try:
+            contents = await mirror.backend.contents(batch)
+        except (ServerRefused, ServerProtocolError, MailboxNotFound, MessageNotFound):
+            continue
+        found |= {uid: content_digest(content) for uid, content in contents.items()}
+    return found
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    batch: list[Message] = []
+    for one in messages:
+        if batch and sum(other.size_bytes for other in batch) + one.size_bytes > READ_BYTES:
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+async def _by_origin_id(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
+    ids = [one.origin_id for one in arrived if one.origin_id is not None]
+    found: dict[str, list[Message]] = {}
+    for origin_id, message in await mirror.index.with_origin_ids(mirror.account_id, ids):
+        found.setdefault(origin_id, []).append(message)
+    return _placed({one.uid: _elsewhere(found.get(one.origin_id or "", []), one) for one in arrived})
+
+
+async def _alike(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
+    """Those of the same header, INTERNALDATE and size."""
+    headers = {one.overview.message_id_header for one in arrived if one.overview.message_id_header}
+    times = {one.received_at_ms for one in arrived if not one.overview.message_id_header}
+    found = await mirror.index.with_headers(mirror.account_id, headers) if headers else []
+    found += await mirror.index.without_header(mirror.account_id, times) if times else []
+    wanted = {(one.received_at_ms, one.size_bytes) for one in arrived}
+    by_likeness: dict[bytes, list[Message]] = {}
+    for message in found:
+        if (message.received_at_ms, message.size_bytes) in wanted:
+            by_likeness.setdefault(likeness_in(message.summary), []).append(message)
+    if not by_likeness:
+        return {}
+    return _placed({one.uid: _elsewhere(by_likeness.get(likeness_of(one), []), one) for one in arrived})
+
+
+def _elsewhere(messages: Sequence[Message], one: Arrived) -> list[Message]:
+    return [message for message in messages if (message.mailbox_id, message.uid) != (one.mailbox_id, one.uid)]
+
+
+def _placed(found: Originals) -> Originals:
+    """Without arrivals that nothing is like; the order makes what is interchangeable keep its own."""
+    return {uid: sorted(those, key=lambda one: (one.mailbox_id, one.uid)) for uid, those in found.items() if those}
+
+
+def place_of(message: Message) -> Location:
+    """Where the index has a message."""
+    return Location(message.mailbox_id, message.uid)
