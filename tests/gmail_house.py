@@ -53,6 +53,11 @@ class GmailAccount(Followed):
         fetched, self.fetched = self.fetched, sum(self.gmail.fetched.values())
         return self.fetched > fetched or len(self.gmail.fetched) == len(self.gmail.store.mails)
 
+    async def has_read_inbox(self) -> bool:
+        """Whether the first sync of INBOX is done."""
+        mailboxes = await self.house.index.mailboxes(self.account_id)
+        return any(one.path == "INBOX" and one.is_complete for one in mailboxes)
+
     async def is_equal_anew(self) -> bool:
         """Whether the origin tells its backend what it has."""
         return await self.origin_content() == self.truth()

@@ -322,6 +322,27 @@ async def test_a_first_sync_that_is_broken_off_ends_as_one_that_is_not(account: 
         assert await account.told() == []
 
 
+async def test_what_is_archived_while_a_first_sync_runs_keeps_its_id_and_a_subscriber_knows_it(
+    account: GmailAccount,
+) -> None:
+    store = account.gmail.store
+    for number in range(300):
+        store.deliver(mail(f"n{number}"))
+    first = next(iter(store.mails.values()))
+    account.gmail.hold("EXAMINE", "SELECT", mailbox=ALL)
+    async with account.following():
+        await account.until(account.has_read_inbox, True)
+        id_ = (await account.message("n0")).id
+        store.archive(first)
+        await account.until(account.told, ["message.deleted"])
+        account.gmail.release()
+        await account.settled()
+
+        assert (await account.message("n0")).id == id_
+        assert await account.told() == ["message.deleted", "message.created"]
+        assert await account.paths_of(await account.message("n0")) == [ALL]
+
+
 @pytest.mark.parametrize("refusal", [TOO_MANY, THROTTLED, OVER_BANDWIDTH])
 async def test_a_server_that_has_had_enough_is_left_alone_for_a_while(
     account: GmailAccount, monkeypatch: pytest.MonkeyPatch, refusal: str

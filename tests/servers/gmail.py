@@ -78,10 +78,20 @@ class Gmail:
     commands: Counter[str] = field(default_factory=Counter)
     fetched: Counter[int] = field(default_factory=Counter)
     sessions: set[_Session] = field(default_factory=set)
+    held: tuple[frozenset[str], str] = (frozenset(), "")
+    may_go: asyncio.Event = field(default_factory=asyncio.Event)
     has_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no session runs."""
     is_throttling: bool = False
     """Says `[THROTTLED]` at the end of each OK, as Gmail does long before it refuses."""
+
+    def hold(self, *commands: str, mailbox: str) -> None:
+        """Answer these commands about a mailbox only after `release`."""
+        self.held = (frozenset(commands), mailbox)
+        self.may_go.clear()
+
+    def release(self) -> None:
+        self.may_go.set()
 
     def drop_all(self) -> None:
         for session in list(self.sessions):
@@ -163,6 +173,8 @@ class _Session:
         name = " ".join(rest.decode("latin-1").upper().split(" ")[: 2 if rest[:4].upper() == b"UID " else 1])
         self.gmail.commands[name] += 1
         try:
+            if name in self.gmail.held[0] and self.gmail.held[1].encode() in received.text:
+                await self.gmail.may_go.wait()
             if name in self.gmail.refusals:
                 raise _No(self.gmail.refusals[name])
             status = await self._run(name, received)

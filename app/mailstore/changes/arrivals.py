@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 
 from app.db.session import Statement, is_one_of, json_list
-from app.db.tables import DETAIL, MESSAGE, PLACEMENT
+from app.db.tables import DETAIL, MESSAGE, PLACEMENT, TOMBSTONE
 from app.mail.delta import Arrived, Flagged, Location, Placed
 from app.mail.identifiers import derived_id, new_id
 from app.mail.types import MailboxId, MessageId
@@ -31,6 +31,9 @@ _UIDS: Statement = union_all(
         for table in (MESSAGE, PLACEMENT)
     )
 )
+_BURIED: Statement = select(TOMBSTONE.c.subject).where(
+    TOMBSTONE.c.account_id == _ACCOUNT, is_one_of(TOMBSTONE.c.subject, bindparam("ids"))
+)
 
 
 class Arrivals:
@@ -50,6 +53,7 @@ class Arrivals:
         if not fresh:
             return
         threads = await self._threads.assign(fresh)
+        returned = await self._told_gone(fresh)
         messages, details = [], []
         for one, thread_id in zip(fresh, threads, strict=True):
             mailbox = await self._ledger.mailbox(one.mailbox_id)
@@ -59,7 +63,7 @@ class Arrivals:
             values = message_values(self._ledger.account_id, message_id, thread_id, one)
             values["uid"] = self._ledger.number(mailbox, one.uid)
             location = Location(mailbox.id, values["uid"])
-            self._announce(mailbox, one, values, location)
+            self._announce(mailbox, one, values, location, is_announced=one.is_announced or message_id in returned)
             messages.append(values)
             details.append(detail_values(self._ledger.account_id, message_id, one))
             self._ledger.applied.message_ids[location] = message_id
@@ -96,8 +100,19 @@ class Arrivals:
             await self._places.add(id_, at, one.modseq, is_announced=one.is_announced)
             self.flagged.append(Flagged(at, one.flags, one.modseq))
 
-    def _announce(self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location) -> None:
-        if one.is_announced:
+    async def _told_gone(self, arrived: Sequence[Arrived]) -> set[str]:
+        """Ids of those that a first sync finds and that were told to be gone: they left a mailbox that it had read
+        for one that it had yet to read."""
+        ids = [self._new_id(one) for one in arrived if one.is_shared and not one.is_announced]
+        if not ids:
+            return set()
+        rows = await self._ledger.tx.rows(_BURIED, account_id=self._ledger.account_id, ids=json_list(ids))
+        return {row[0] for row in rows}
+
+    def _announce(
+        self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool
+    ) -> None:
+        if is_announced:
             facts = {"mailbox_id": mailbox.id, "message": orjson.Fragment(values["summary"])}
             self._ledger.event("message.created", values["id"], facts, at=location)
             self._ledger.entered(mailbox, one.flags)
