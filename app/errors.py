@@ -136,6 +136,11 @@ class MessageNotFound(NotFound):
     title = "No such message"
 
 
+class ThreadNotFound(NotFound):
+    code = "thread_not_found"
+    title = "No such thread"
+
+
 class PartNotFound(NotFound):
     code = "part_not_found"
     title = "The message has no such part"

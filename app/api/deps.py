@@ -42,6 +42,7 @@ from app.services.searching import Searching
 from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
+from app.services.threads import Threads
 from app.services.tickets import Tickets
 from app.services.tokens import Tokens
 from app.services.views import Views
@@ -100,6 +101,7 @@ class Services:
     searching: Searching
     messages: Messages
     bulk: Bulk
+    threads: Threads
     imports: Imports
     states: States
     events: Events

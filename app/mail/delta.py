@@ -64,8 +64,6 @@ class Arrived:
     problems: tuple[str, ...] = ()
     rendered: Rendered | None = None
     is_announced: bool = True
-    origin_thread_id: str | None = None
-    """THREADID (RFC 8474) or X-GM-THRID."""
     is_shared: bool = False
     """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
     is_on_server: bool | None = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     BindParameter,
     Column,
@@ -114,7 +115,7 @@ _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header)
 )
 _IDS_AT = _here(MESSAGE.c.id, uid="uids")
 _OF_THREADS: Statement = (
-    select(MESSAGE.c.thread_id, MESSAGE.c.id, MESSAGE.c.mailbox_id)
+    select(MESSAGE.c.thread_id, MESSAGE.c.id, MESSAGE.c.mailbox_id, MESSAGE.c.further, MESSAGE.c.summary)
     .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
     .order_by(MESSAGE.c.received_at_ms, MESSAGE.c.uid)
 )
@@ -403,12 +404,13 @@ class Index:
 
     async def threads(
         self, account_id: AccountId, thread_ids: Collection[str]
-    ) -> dict[str, list[tuple[MessageId, MailboxId]]]:
+    ) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
         """The messages of each thread, with their mailboxes, oldest first."""
         rows = await self._database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
-        found: dict[str, list[tuple[MessageId, MailboxId]]] = {id_: [] for id_ in thread_ids}
-        for thread_id, id_, mailbox_id in rows:
-            found[thread_id].append((MessageId(id_), MailboxId(mailbox_id)))
+        found: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
+        for thread_id, id_, mailbox_id, further, summary in rows:
+            places = orjson.loads(summary)["mailbox_ids"] if further else [MailboxId(mailbox_id)]
+            found[thread_id].append((MessageId(id_), places))
         return found
 
     async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:

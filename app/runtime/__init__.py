@@ -14,6 +14,7 @@ from app.db.migrate import open_database
 from app.db.session import Database
 from app.mail.backend import Backends
 from app.mailstore.blobs import Blobs
+from app.mailstore.conversations import Conversations
 from app.mailstore.differences import Differences
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
@@ -59,6 +60,7 @@ from app.services.sessions import Sessions
 from app.services.states import States
 from app.services.submissions import Submissions
 from app.services.texts import Texts
+from app.services.threads import Threads
 from app.services.tickets import Tickets
 from app.services.tokens import Tokens
 from app.services.views import Views
@@ -167,6 +169,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
     content = Content(backends, index)
     messages = Messages(backends, index, content)
+    listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts)
     oauth_apps = OAuthApps(database, stores.vault, guard)
     authorization = Authorization(guard, tls_context(settings))
     grants = Grants(database, stores.vault, oauth_apps, authorization, is_alone=settings.database_url is None)
@@ -190,10 +193,11 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         mailboxes=Mailboxes(index, backends),
         content=content,
         views=Views(index, content, Highlights(text_index)),
-        listing=Listing(index, states, freshness, texts),
+        listing=listing,
         searching=Searching(accounts, index, states, freshness, texts),
         messages=messages,
-        bulk=Bulk(backends, index, messages, texts),
+        bulk=bulk,
+        threads=Threads(index, Conversations(database), listing, texts, bulk),
         imports=Imports(backends, index, messages, settings.max_message_bytes),
         states=states,
         events=events,

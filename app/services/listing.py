@@ -117,7 +117,7 @@ class Listing:
             found = await self._index.search(
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
             )
-        page = self._cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
+        page = self.cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
         return replace(page, indexed=await self._texts.coverage(prepared.account_id, order.tree))
 
     async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
@@ -130,7 +130,7 @@ class Listing:
             return standing.total
         return await self._index.count(prepared.account_id, tree)
 
-    def _cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
+    def cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
         """One more was asked for than is shown: whether it came tells whether there is more on that side."""
         limit, place = prepared.order.limit, prepared.place
         has_more = len(found) > limit

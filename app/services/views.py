@@ -196,7 +196,7 @@ class Views:
     ) -> None:
         threads = await self._index.threads(account_id, {one.thread_id for one in messages})
         for message, shown in zip(messages, objects, strict=True):
-            members = [id_ for id_, mailbox_id in threads[message.thread_id] if caller.sees_mailbox(mailbox_id)]
+            members = [id_ for id_, places in threads[message.thread_id] if any(map(caller.sees_mailbox, places))]
             shown["thread"] = {"id": message.thread_id, "message_ids": members}
 
 

@@ -24,6 +24,8 @@ async def as_seen(index: Index, event: Event, visible: Collection[str] | None) -
     A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`. What has left
     sight again meanwhile is not told of as having come.
     """
+    if visible is not None and event.type == "thread.updated":
+        return event if await _is_thread_seen(index, event, visible) else None
     if visible is None or event.mailbox_id is None:
         return event
     if event.type == "message.moved":
@@ -78,6 +80,11 @@ async def _moved(index: Index, event: Event, visible: Collection[str]) -> Event 
     if (before, after) == (data["from"], data["to"]):
         return event
     return _retold(event, "message.moved", {"message_id": event.subject, "from": before, "to": after})
+
+
+async def _is_thread_seen(index: Index, event: Event, visible: Collection[str]) -> bool:
+    members = (await index.threads(event.account_id, [event.subject]))[event.subject]
+    return any(mailbox_id in visible for _, mailbox_ids in members for mailbox_id in mailbox_ids)
 
 
 def _updated(event: Event, visible: Collection[str]) -> Event | None:

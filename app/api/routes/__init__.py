@@ -24,6 +24,7 @@ from app.api.routes import (
     session,
     stream,
     submissions,
+    threads,
     tickets,
     tokens,
 )
@@ -32,6 +33,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     messages.router,  # a route is sought in this order: what is asked for most comes first
     content.router,
     bulk.router,
+    threads.router,
     submissions.router,
     mailboxes.router,
     service.router,

@@ -41,7 +41,7 @@ async def move_messages(
 ) -> Response:
     """Move messages to another mailbox of the account. They keep their ids; safe to repeat."""
     services = services_of(request)
-    return _response(
+    return bulk_response(
         services, account_id, await services.bulk.move(account_id, caller, order.message_ids, order.mailbox_id)
     )
 
@@ -88,7 +88,7 @@ async def batch_messages(
         result = await services.bulk.remove(account_id, caller, ids, how)
     else:
         result = await services.bulk.change(account_id, caller, ids, order.change())
-    return _response(services, account_id, result)
+    return bulk_response(services, account_id, result)
 
 
 @router.post(
@@ -116,7 +116,7 @@ async def batch_get_messages(
     return Response(content, media_type="application/json")
 
 
-def _response(services: Services, account_id: AccountId, result: BulkResult) -> Response:
+def bulk_response(services: Services, account_id: AccountId, result: BulkResult) -> Response:
     return Response(_content(services, account_id, result), media_type="application/json")
 
 

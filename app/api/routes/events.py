@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,6 +18,7 @@ from app.mail.types import AccountId, Position
 from app.services.callers import Caller
 from app.services.changes import Changes
 from app.services.events import BATCH_EVENTS
+from app.services.visibility import seen_summary
 
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["events"])
 
@@ -55,13 +56,16 @@ async def list_changes(
         caller.mailbox_ids,
         frozenset(filter(None, excepted.split(","))),
     )
-    answer = await _changes_answer(services, account_id, changes, view)
+    answer = await _changes_answer(services, account_id, changes, view, caller.mailbox_ids)
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
-async def _changes_answer(services: Services, account_id: AccountId, changes: Changes, view: str) -> dict[str, Any]:
+async def _changes_answer(
+    services: Services, account_id: AccountId, changes: Changes, view: str, visible: Collection[str] | None
+) -> dict[str, Any]:
     created = [
-        orjson.Fragment(summary) if view == "summary" else {"id": id_} for id_, summary in changes.created.items()
+        orjson.Fragment(seen_summary(summary, visible)) if view == "summary" else {"id": id_}
+        for id_, summary in changes.created.items()
     ]
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
     mailboxes = await services.events.mailboxes(account_id, named) if named else []

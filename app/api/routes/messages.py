@@ -59,7 +59,7 @@ _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
 async def list_messages(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first."""
     query = query_of(request, ListQuery)
-    return await _list(request, account_id, caller, query.order(is_forced=_is_forced(request)), query.shown())
+    return await _list(request, account_id, caller, query.order(is_forced=is_forced(request)), query.shown())
 
 
 @router.post(
@@ -77,7 +77,7 @@ async def search_messages(
 ) -> Response:
     """Messages that a filter finds. Texts that are not in the full-text index are looked for where the mail lives."""
     with parameters_in_body():
-        order = search.order(count, is_forced=_is_forced(request))
+        order = search.order(count, is_forced=is_forced(request))
         return await _list(request, account_id, caller, order, search.shown())
 
 
@@ -110,7 +110,8 @@ def _page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
 
 
-def _is_forced(request: Request) -> bool:
+def is_forced(request: Request) -> bool:
+    """Whether the mail server is to be asked first."""
     return "no-cache" in request.headers.get("cache-control", "")
 
 

@@ -34,6 +34,7 @@ BODIES: dict[str, Any] = {
     "batchMessages": {"message_ids": ["MESSAGE"], "keywords": {"add": ["$seen"], "remove": []}},
     "batchGetMessages": {"message_ids": ["MESSAGE"]},
     "searchMessages": {},
+    "updateThread": {"keywords": {"add": ["$seen"], "remove": []}},
     "updateMessage": {"keywords": {"add": ["$seen"], "remove": []}},
     "importMessage": {"subject": "x"},
     "sendMessage": {"to": [{"address": "bob@demo.test"}], "text": "x"},
@@ -81,7 +82,9 @@ async def test_check_11_another_account_looks_like_none(gateway: Gateway, case: 
     token = await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES))
     state = gateway.services.states.issue(bob, Position(1, 0))
     own = {"mailbox_id": inbox.id, "message_id": message_id, "MAILBOX": inbox.id, "MESSAGE": message_id}
-    known = {"part": "1", "attachment_id": "att_x", "submission_id": "sub_x", "STATE": state, **own}
+    thread_id = (await gateway.house.index.message(bob, message_id)).thread_id
+    known = {"part": "1", "attachment_id": "att_x", "submission_id": "sub_x", "thread_id": thread_id, "STATE": state}
+    known |= own
 
     foreign = await _call(gateway, token, method, route, {**known, "account_id": bob})
     unknown = await _call(gateway, token, method, route, {**known, "account_id": "acc_unknown"})
@@ -90,7 +93,7 @@ async def test_check_11_another_account_looks_like_none(gateway: Gateway, case: 
     assert foreign[0] in ((403, 404) if route.operation_id == "deleteAccount" else (404,))
 
 
-OWN_ROUTES = [case for case in ROUTES if re.search(r"\{(mailbox_id|message_id|submission_id)", case[1].path)]
+OWN_ROUTES = [case for case in ROUTES if re.search(r"\{(mailbox_id|message_id|submission_id|thread_id)", case[1].path)]
 
 
 @pytest.mark.parametrize("case", OWN_ROUTES, ids=_name)
@@ -104,8 +107,10 @@ async def test_check_11_another_account_s_ids_look_unknown_below_one_s_own(
     bobs = await gateway.token(bob, scopes=sorted(ACCOUNT_SCOPES))
     known = {"account_id": ann, "part": "1", "attachment_id": "att_x", "MAILBOX": own_inbox.id}
     sent = await gateway.client(bobs).post("/v1/me/send", json={**BODIES["sendMessage"], "undo_seconds": 60})
+    thread_id = (await gateway.house.index.message(bob, message_id)).thread_id
     theirs = {**known, "mailbox_id": inbox.id, "message_id": message_id, "submission_id": sent.json()["id"]}
     nobodys = {**known, "mailbox_id": "mbx_x", "message_id": "msg_x", "submission_id": "sub_x"}
+    theirs["thread_id"], nobodys["thread_id"] = thread_id, "thr_x"
 
     if method in ("GET", "HEAD"):  # caches warm with the owner's answer
         await _call(gateway, bobs, method, route, {**theirs, "account_id": bob})

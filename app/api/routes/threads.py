@@ -1,0 +1,107 @@
+"""Threads of an account: listed, read, and changed as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
+from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, services_of
+from app.api.paging import link_of
+from app.api.problems import problems
+from app.api.queries import parameters_of, query_of
+from app.api.routes.bulk import bulk_response
+from app.api.routes.messages import NOT_MODIFIED, ORIGIN, is_forced
+from app.api.schemas.base import Sync
+from app.api.schemas.messages import BulkAnswer, ChangeRequest
+from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
+from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
+
+router = APIRouter(prefix="/v1/accounts/{account_id}/threads", tags=["threads"])
+_ETAG_DIGITS = 24
+
+
+@router.get(
+    "",
+    operation_id="listThreads",
+    response_model=ThreadPage,
+    openapi_extra=parameters_of(ThreadQuery),
+    responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
+)
+async def list_threads(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
+    """Threads with a message that meets the conditions, by the newest such message."""
+    services = services_of(request)
+    order = query_of(request, ThreadQuery).order(is_forced=is_forced(request))
+    prepared = await services.listing.prepare(account_id, caller, order)
+    state = services.states.issue(account_id, prepared.standing.position)
+    if is_unchanged(request, state):
+        return not_modified(state)
+    page, items = await services.threads.page(prepared)
+    rest = {
+        "next_cursor": page.next_cursor,
+        "prev_cursor": page.prev_cursor,
+        "state": state,
+        "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
+    }
+    headers = etag_headers(state)
+    if page.next_cursor or page.prev_cursor:
+        headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
+    content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
+    return Response(content, headers=headers, media_type="application/json")
+
+
+@router.get(
+    "/{thread_id}",
+    operation_id="getThread",
+    response_model=ThreadWithMessages,
+    responses={**NOT_MODIFIED, **problems(ThreadNotFound)},
+)
+async def get_thread(request: Request, account_id: ReadableAccount, caller: CurrentCaller, thread_id: str) -> Response:
+    """One thread with the summaries of its messages. The id of a thread that became a part of it leads to it."""
+    services = services_of(request)
+    position = await services.events.position(account_id)
+    thread = await services.threads.thread(account_id, caller, thread_id)
+    content = b"".join((thread.content[:-1], b',"messages":[', b",".join(thread.messages), b"]}"))
+    etag = hashlib.sha256(content).hexdigest()[:_ETAG_DIGITS]
+    if is_unchanged(request, etag):
+        return not_modified(etag)
+    headers = etag_headers(etag) | {STATE_HEADER: services.states.issue(account_id, position)}
+    return Response(content, headers=headers, media_type="application/json")
+
+
+@router.patch(
+    "/{thread_id}",
+    operation_id="updateThread",
+    response_model=BulkAnswer,
+    responses=problems(ThreadNotFound, MailboxNotFound, Conflict, InvalidRequest, *ORIGIN),
+)
+async def update_thread(
+    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, thread_id: str, order: ChangeRequest
+) -> Response:
+    """Change keywords of every message of a thread, move them all to another mailbox."""
+    services = services_of(request)
+    return bulk_response(
+        services, account_id, await services.threads.change(account_id, caller, thread_id, order.change())
+    )
+
+
+@router.delete(
+    "/{thread_id}",
+    operation_id="deleteThread",
+    response_model=BulkAnswer,
+    responses=problems(ThreadNotFound, InvalidRequest, *ORIGIN),
+)
+async def delete_thread(
+    request: Request,
+    account_id: DeletableAccount,
+    caller: CurrentCaller,
+    thread_id: str,
+    permanent: Annotated[bool, Query(description="Do not keep them in Trash")] = False,
+) -> Response:
+    """Move every message of a thread to Trash; what is there already, and all with `permanent=true`, goes for good."""
+    services = services_of(request)
+    result = await services.threads.remove(account_id, caller, thread_id, "permanent" if permanent else "trash")
+    return bulk_response(services, account_id, result)

@@ -1,0 +1,63 @@
+"""Shapes of threads."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from app.api.schemas.base import AnswerModel, Sync, Time
+from app.api.schemas.filters import Conditions
+from app.api.schemas.messages import Address, CursorText, Message
+from app.mail import filter as f
+from app.services.listing import ListOrder
+from app.services.threads import MEMBERS_LIMIT, PAGE_LIMIT
+
+
+class Thread(AnswerModel):
+    """A conversation, made up of those of its messages that the token may see."""
+
+    id: str
+    account_id: str
+    subject: str = Field(description="Of its oldest message")
+    participants: list[Address] = Field(description="Who wrote in it, in the order of their first messages")
+    message_ids: list[str] = Field(description=f"Oldest first; of more than {MEMBERS_LIMIT} the newest")
+    message_count: int
+    unread_count: int
+    mailbox_ids: list[str] = Field(description="Where any of its messages is")
+    keywords: list[str] = Field(description="What any of its messages has")
+    has_attachments: bool
+    preview: str | None = Field(description="Of its newest message")
+    oldest_received_at: Time
+    newest_received_at: Time
+
+
+class ThreadPage(AnswerModel):
+    """A page of threads."""
+
+    items: list[Thread]
+    next_cursor: str | None
+    prev_cursor: str | None
+    state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
+    sync: Sync
+
+
+class ThreadWithMessages(Thread):
+    """A thread and its messages."""
+
+    messages: list[Message] = Field(description=f"Summaries, oldest first; of more than {MEMBERS_LIMIT} the newest")
+
+
+class ThreadQuery(Conditions):
+    """The query of a list of threads: conditions on a message, of which a thread has one that meets them all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
+    smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
+    has_attachments: bool | None = None
+    limit: int = Field(50, ge=1, le=PAGE_LIMIT)
+    cursor: CursorText | None = None
+
+    def order(self, *, is_forced: bool) -> ListOrder:
+        leaves = self.leaves()
+        tree = leaves[0] if len(leaves) == 1 else f.All(tuple(leaves))
+        return ListOrder(tree, limit=self.limit, cursor=self.cursor, is_forced=is_forced)

@@ -1,0 +1,84 @@
+"""Threads as they are read: the newest message of each that matches, and the messages of some."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, ColumnElement, Subquery, bindparam, case, func, not_, select
+
+from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.tables import MESSAGE, THREAD_ALIAS
+from app.mail import filter as f
+from app.mail.types import SEEN, AccountId, ThreadId
+from app.mailstore.search import condition_of
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_OURS = (MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
+_ALIAS: Statement = select(THREAD_ALIAS.c.into_id).where(
+    THREAD_ALIAS.c.account_id == _ACCOUNT, THREAD_ALIAS.c.thread_id == bindparam("thread_id")
+)
+_IS_UNREAD = not_(condition_of(f.HasFlag(SEEN)))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A message of a thread. `count` and `unread` are of all that match in it."""
+
+    thread_id: ThreadId
+    id: str
+    received_at_ms: int
+    count: int
+    unread: int
+    summary: bytes
+
+
+class Conversations:
+    """Reads threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def resolve(self, account_id: AccountId, thread_id: str) -> ThreadId:
+        """The thread that this one became; the same where it is still itself, or never was."""
+        row = await self._database.row(_ALIAS, account_id=account_id, thread_id=thread_id)
+        return ThreadId(thread_id if row is None else row[0])
+
+    async def newest(self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str]) -> dict[str, str]:
+        """By thread: the id of the newest of its messages that match."""
+        members = await self.members(account_id, tree, thread_ids, limit=1)
+        return {thread_id: found[0].id for thread_id, found in members.items()}
+
+    async def members(
+        self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str], *, limit: int
+    ) -> dict[str, list[Member]]:
+        """By thread: up to `limit` of its messages that match, the newest ones, newest first."""
+        if not thread_ids:
+            return {}
+        ranked = _ranked(condition_of(tree, has_placements=True))
+        chosen = select(*ranked.c).where(ranked.c.place <= limit).order_by(ranked.c.place)
+        rows = await self._database.rows(
+            chosen, is_long=True, account_id=account_id, threads=json_list(list(thread_ids))
+        )
+        found: dict[str, list[Member]] = {}
+        for row in rows:
+            found.setdefault(row[0], []).append(Member(*row[:-1]))
+        return found
+
+
+def _ranked(condition: ColumnElement[bool]) -> Subquery:
+    newest_first = (MESSAGE.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.c.id.desc())
+    unread = func.sum(case((_IS_UNREAD, 1), else_=0))
+    return (
+        select(
+            MESSAGE.c.thread_id,
+            MESSAGE.c.id,
+            MESSAGE.c.received_at_ms,
+            func.count().over(partition_by=MESSAGE.c.thread_id).label("count"),
+            unread.over(partition_by=MESSAGE.c.thread_id).label("unread"),
+            MESSAGE.c.summary,
+            func.row_number().over(partition_by=MESSAGE.c.thread_id, order_by=newest_first).label("place"),
+        )
+        .where(*_OURS, condition)
+        .subquery()
+    )
