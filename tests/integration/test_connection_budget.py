@@ -35,6 +35,17 @@ def strict_courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> I
         server.close()
 
 
+@pytest.fixture(scope="module")
+def strict_dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """A Dovecot with mail_max_userip_connections=3: it refuses the fourth login."""
+    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", max_connections=ALLOWED)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
 @asynccontextmanager
 async def following(
     folder: Path, server: Dovecot | Courier, user: DovecotUser | CourierUser, tls: TlsFiles
@@ -59,16 +70,16 @@ async def read_all_at_once(followed: Followed) -> list[bytes]:
 
 
 async def test_dovecot_that_allows_three_connections_is_followed_and_read(
-    dovecot: Dovecot, tls: TlsFiles, tmp_path: Path
+    strict_dovecot: Dovecot, tls: TlsFiles, tmp_path: Path
 ) -> None:
-    user = dovecot.add_user(max_connections=ALLOWED)
+    user = strict_dovecot.add_user()
     for number in range(READERS):
-        dovecot.deliver(mail(f"n{number}"), user.name)
+        strict_dovecot.deliver(mail(f"n{number}"), user.name)
 
-    async with following(tmp_path, dovecot, user, tls) as followed:
+    async with following(tmp_path, strict_dovecot, user, tls) as followed:
         contents = await read_all_at_once(followed)
-        dovecot.deliver(mail("later"), user.name)
-        await followed.until(lambda: followed.subjects(), [f"n{number}" for number in range(READERS)] + ["later"])
+        strict_dovecot.deliver(mail("later"), user.name)
+        await followed.until(followed.subjects, [f"n{number}" for number in range(READERS)] + ["later"])
 
         assert len(contents) == READERS
         assert await followed.told("account.") == ["account.connected"]
@@ -84,17 +95,17 @@ async def test_courier_that_allows_three_connections_is_followed_and_read(
     async with following(tmp_path, strict_courier, user, tls) as followed:
         contents = await read_all_at_once(followed)
         strict_courier.deliver(mail("later"), user)
-        await followed.until(lambda: followed.subjects(), [f"n{number}" for number in range(READERS)] + ["later"])
+        await followed.until(followed.subjects, [f"n{number}" for number in range(READERS)] + ["later"])
 
         assert len(contents) == READERS
         assert await followed.told("account.") == ["account.connected"]
 
 
 async def test_an_account_whose_connections_are_all_others_is_throttled_and_heals(
-    dovecot: Dovecot, tls: TlsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strict_dovecot: Dovecot, tls: TlsFiles, tmp_path: Path
 ) -> None:
-    user = dovecot.add_user(max_connections=ALLOWED)
-    login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+    user = strict_dovecot.add_user()
+    login = ServerLogin("127.0.0.1", strict_dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
     others = [await origin.open() for _ in range(ALLOWED)]
     async with open_house(tmp_path) as house:

@@ -60,7 +60,7 @@ userdb {{
 first_valid_uid = 1000
 
 mailbox_list_index = yes
-mail_max_userip_connections = 5000
+mail_max_userip_connections = {max_connections}
 namespace inbox {{
   inbox = yes
   separator = /
@@ -137,14 +137,17 @@ class DovecotUser:
 class Dovecot:
     """The server; `host` shows a good certificate, `wrong_host` and `expired_host` a bad one on the same ports.
 
-    All methods block; an async test calls those that take long by `asyncio.to_thread`.
+    A user may have so many connections to a service from one address (`max_connections`). All methods block; an async
+    test calls those that take long by `asyncio.to_thread`.
     """
 
     host = GOOD_ADDRESS
     wrong_host = WRONG_HOST_ADDRESS
     expired_host = EXPIRED_ADDRESS
 
-    def __init__(self, tls: TlsFiles, log: Path, introspection_url: str | None = None) -> None:
+    def __init__(
+        self, tls: TlsFiles, log: Path, introspection_url: str | None = None, *, max_connections: int = 5_000
+    ) -> None:
         """With `introspection_url` it takes OAuth access tokens too, and asks there whose they are (RFC 7662)."""
         if os.geteuid() != 0:
             lack("Dovecot gives each user a system uid, and wants root for it")
@@ -156,7 +159,7 @@ class Dovecot:
         self.imap_port, self.imaps_port = free_port(), free_port()
         self.pop3_port, self.pop3s_port = free_port(), free_port()
         self.lmtp_port = free_port()
-        self._write_config(tls, log, introspection_url)
+        self._write_config(tls, log, introspection_url, max_connections)
         (self._folder / "users").mkdir()
         self._process = ServerProcess(
             [find_program("dovecot"), "-F", "-c", str(self._config)],
@@ -164,12 +167,13 @@ class Dovecot:
             log=log,
         )
 
-    def _write_config(self, tls: TlsFiles, log: Path, introspection_url: str | None) -> None:
+    def _write_config(self, tls: TlsFiles, log: Path, introspection_url: str | None, max_connections: int) -> None:
         ports = {name: value for name, value in vars(self).items() if name.endswith("_port")}
         text = _CONFIG.format(
             folder=self._folder,
             log=log,
             tls=tls,
+            max_connections=max_connections,
             good_address=GOOD_ADDRESS,
             wrong_host_address=WRONG_HOST_ADDRESS,
             expired_address=EXPIRED_ADDRESS,
@@ -226,12 +230,8 @@ class Dovecot:
         *,
         uid: int | None = None,
         format: MailFormat = "mdbox",
-        max_connections: int | None = None,
     ) -> DovecotUser:
-        """Add a login with empty mailboxes; Dovecot sees it at once. Uids are taken in turn.
-
-        `max_connections` are those of one address to one service (mail_max_userip_connections).
-        """
+        """Add a login with empty mailboxes; Dovecot sees it at once. Uids are taken in turn."""
         number = next(self._numbers)
         user = DovecotUser(
             name=name or f"user{number}@mail.test",
@@ -245,10 +245,7 @@ class Dovecot:
         secret = base64.b64encode(user.password.encode()).decode()
         fields = [user.name, f"{{PLAIN.b64}}{secret}", str(user.uid), str(user.uid), "", str(home), ""]
         # a file for each user: Dovecot looks at a shared one once a second, and would not know a user just added
-        extra = f"userdb_mail={format}:~/{format}"
-        if max_connections is not None:
-            extra += f" userdb_mail_max_userip_connections={max_connections}"
-        (self._folder / "users" / user.name).write_text(":".join([*fields, extra]) + "\n")
+        (self._folder / "users" / user.name).write_text(":".join([*fields, f"userdb_mail={format}:~/{format}"]) + "\n")
         return user
 
     def deliver(self, message: bytes, *recipients: str, sender: str = "sender@elsewhere.test") -> None:

@@ -69,21 +69,13 @@ async def list_mailboxes(session: Session) -> list[OriginMailbox]:
 async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
     """The same mailboxes with the numbers of now, by pipelined STATUS.
 
-    Courier tells the time of day as the UIDVALIDITY of a mailbox that was never opened: so those that never held a
-    message are opened once, and asked again.
+    Courier tells the time of day as the UIDVALIDITY of a mailbox that was never opened: so each is opened once.
     """
-    told = await _ask_once(session, mailboxes)
-    fresh = [one for one in told if one.uid_next == 1 and one.origin_name not in session.opened]
-    if not fresh:
-        return told
-    for start in range(0, len(fresh), MAX_PIPELINED):
-        await session.open_each([one.origin_name for one in fresh[start : start + MAX_PIPELINED]])
-    settled = {one.origin_name: one for one in await _ask_once(session, fresh)}
-    return [settled.get(one.origin_name, one) for one in told]
-
-
-async def _ask_once(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
     asked = [mailbox for mailbox in mailboxes if mailbox.is_selectable]
+    if session.is_courier:
+        unopened = [one.origin_name for one in asked if one.origin_name not in session.opened]
+        for start in range(0, len(unopened), MAX_PIPELINED):
+            await session.open_each(unopened[start : start + MAX_PIPELINED])
     statuses: dict[str, MailboxStatus] = {}
     for start in range(0, len(asked), MAX_PIPELINED):
         batch = asked[start : start + MAX_PIPELINED]

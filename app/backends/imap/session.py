@@ -104,6 +104,10 @@ class Session:
         return all(name in self.enabled if name in WANTED else name in self.protocol.offered for name in names)
 
     @property
+    def is_courier(self) -> bool:
+        return b"Courier-IMAP" in self.protocol.greeting.result().text
+
+    @property
     def keeps_modseq(self) -> bool:
         """Whether CONDSTORE can be used: it needs no ENABLE, any command of it turns it on (RFC 7162 §3.1)."""
         return "CONDSTORE" in self.protocol.offered or self.has("QRESYNC")

@@ -39,8 +39,8 @@ class ScriptedServer(asyncio.Transport):
         if not self.is_closed:
             self.protocol.data_received(data.encode() if isinstance(data, str) else data)
 
-    def greet(self, capabilities: str = "IMAP4rev1") -> ImapProtocol:
-        self.say(f"* OK [CAPABILITY {capabilities}] ready\r\n")
+    def greet(self, capabilities: str = "IMAP4rev1", text: str = "ready") -> ImapProtocol:
+        self.say(f"* OK [CAPABILITY {capabilities}] {text}\r\n")
         return self.protocol
 
     # ---- the transport
@@ -99,10 +99,13 @@ SELECTED = (
 
 
 def scripted_session(
-    script: Mapping[str, Answer] | None = None, capabilities: str = "IMAP4rev1", enabled: Iterable[str] = ()
+    script: Mapping[str, Answer] | None = None,
+    capabilities: str = "IMAP4rev1",
+    enabled: Iterable[str] = (),
+    greeting: str = "ready",
 ) -> tuple[Session, ScriptedServer]:
     """A session that is logged in to such a server."""
     server = ScriptedServer({"SELECT": SELECTED, **(script or {})})
-    session = Session(server.greet(capabilities))
+    session = Session(server.greet(capabilities, greeting))
     session.enabled = frozenset(enabled)
     return session, server
