@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
 from app.backends.local import LocalBackend
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.session import MaildropInUse, Pop3Origin
+from app.backends.pop3.session import SESSIONS_AT_ONCE, MaildropInUse, Pop3Origin
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
 from app.db.session import Database
@@ -44,6 +45,7 @@ class AccountBackends:
         self._guard = guard
         self._tls = tls_context(settings)
         self._hosts = Hosts()
+        self._pop3_turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
         self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
         self._open: dict[AccountId, MailBackend] = {}
@@ -60,7 +62,7 @@ class AccountBackends:
         if kind is AccountKind.EMBEDDED:
             return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
         if servers.pop3 is not None:
-            origin = Pop3Origin(servers.pop3, self._guard, self._tls)
+            origin = Pop3Origin(servers.pop3, self._guard, self._tls, self._pop3_turns[servers.pop3.host.lower()])
             return Pop3Backend(account_id, origin, servers.rules, self._store, self._index, self._database, self._bus)
         if servers.imap is None:
             raise NotSupported("This account has no server that its mail could be read from")

@@ -14,7 +14,8 @@ from app.wire.lines import LineBuffer
 
 LINE_LIMIT_BYTES = 8 * 1024
 """A status line or a line of a list, with its end. RFC 2449 §4 allows 512; a SASL challenge may be longer."""
-LIST_LIMIT_LINES = 1_000_000
+LIST_LIMIT_LINES = 300_000
+LIST_LIMIT_BYTES = 32 * 1024 * 1024
 UIDL_LIMIT_CHARS = 255
 """RFC 1939 §7 allows 70."""
 _END = b"\r\n.\r\n"
@@ -74,6 +75,7 @@ class ReplyReader:
         self._buffer = LineBuffer(LINE_LIMIT_BYTES)
         self._content: _Unstuffer | None = None
         self._line_count = 0
+        self._list_bytes = 0
 
     def feed(self, data: bytes) -> None:
         self._buffer.feed(data)
@@ -93,10 +95,11 @@ class ReplyReader:
         while (line := self._line()) is not None:
             text = line.rstrip(b"\r\n")
             if text == b".":
-                self._line_count = 0
+                self._line_count = self._list_bytes = 0
                 return found, True
             self._line_count += 1
-            if self._line_count > LIST_LIMIT_LINES:
+            self._list_bytes += len(line)
+            if self._line_count > LIST_LIMIT_LINES or self._list_bytes > LIST_LIMIT_BYTES:
                 raise ServerProtocolError("The mail server's list is too long")
             found.append(text[1:] if text.startswith(b".") else text)
         return found, False

@@ -48,7 +48,7 @@ class Pop3Backend(LocalBackend):
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Pop3Session]:
         """A session with the server; one that is not ended by QUIT deletes nothing. Raises as `Pop3Origin.open`."""
-        async with self._lock:
+        async with self._lock, self.origin.turns:
             session = await self.origin.open()
             self._capabilities = session.capabilities.names()
             try:

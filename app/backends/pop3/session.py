@@ -35,6 +35,7 @@ from app.wire.pop3_client import (
 
 LOGIN_TIMEOUT_SECONDS = 30.0
 HEADER_LIMIT_BYTES = 1024 * 1024
+SESSIONS_AT_ONCE = 10
 WINDOW = 16
 """Commands that are sent ahead of their replies where the server offers PIPELINING."""
 WINDOW_BYTES = 1024 * 1024
@@ -69,6 +70,10 @@ class Pop3Origin:
     login: ServerLogin
     guard: NetGuard
     tls: ssl.SSLContext = field(repr=False)
+    turns: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(SESSIONS_AT_ONCE), repr=False, compare=False
+    )
+    """Shared by the accounts of one server, so that hundreds of them do not come at once."""
 
     async def open(self) -> Pop3Session:
         """Connect, secure the connection and log in.

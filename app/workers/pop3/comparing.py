@@ -45,6 +45,18 @@ def compare(listed: Listed, lines: Lines) -> Comparison:
     return Comparison(fresh, missing, back)
 
 
+def lost_by_id(listed: Listed, lines: Lines) -> list[Line]:
+    """The lines of what may be on the server still, under another id.
+
+    What we deleted there is not among them: an equal message that comes now is another one, and must not be lost. What
+    was deleted here alone is, but only where no id is left of those that were known: then all were given anew.
+    """
+    states = {State.SEEN, State.STORED, State.GONE}
+    if not any(key in lines for key in listed):
+        states.add(State.KEPT)
+    return [line for key, line in lines.items() if key not in listed and line.state in states]
+
+
 def is_suspicious(missing: Collection[Line], lines: Lines) -> bool:
     """Whether so much is missing that the list itself may be at fault."""
     expected = sum(line.state in _ON_SERVER for line in lines.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from app import faults
@@ -63,10 +63,10 @@ class Fetching:
         ledger: Pop3Ledger,
         store: MailStore,
         inbox: MailboxId,
-        gone: Mapping[str, Line],
+        lost: Sequence[Line],
         notes: Notes,
     ) -> None:
-        """`gone` maps content hash → line of what the server no longer had: it may be the same under another id.
+        """`lost` is not in the list: its content may be there under another id.
 
         `notes` tells how far a first sync is, by the number of messages that came by it just now.
         """
@@ -74,7 +74,9 @@ class Fetching:
         self._ledger = ledger
         self._store = store
         self._inbox = inbox
-        self._gone = dict(gone)
+        self._lost: dict[str | None, list[Line]] = {}
+        for line in lost:
+            self._lost.setdefault(line.content_hash, []).append(line)
         self._notes = notes
         self._until = time.monotonic() + SESSION_SECONDS
         self.new: list[Arrived] = []
@@ -134,12 +136,12 @@ class Fetching:
             now,
             now,
         )
-        gone = self._gone.pop(content.blob, None) if one.line is None else None
-        if gone is not None:
-            batch.drop.append(gone.key)
-            batch.put.append(replace(line, message_id=gone.message_id))
-            if gone.place is not None:
-                batch.delta += Delta(held=(Held(gone.place, is_on_server=True),))
+        if one.line is None and self._lost.get(content.blob):
+            known = self._lost[content.blob].pop()
+            batch.drop.append(known.key)
+            batch.put.append(replace(line, message_id=known.message_id))
+            if known.place is not None:
+                batch.delta += Delta(held=(Held(known.place, is_on_server=True),))
         elif one.line is not None and one.line.message_id is not None:
             batch.put.append(line)
             if one.line.place is not None:

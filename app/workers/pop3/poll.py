@@ -23,12 +23,12 @@ from app.mailstore.store import MESSAGE_LIMIT_BYTES
 from app.telemetry import get_logger
 from app.workers.pop3.comparing import (
     DAY_MS,
-    Comparison,
     Lines,
     Listed,
     compare,
     is_suspicious,
     keyed,
+    lost_by_id,
     removable,
     same_messages,
 )
@@ -89,7 +89,7 @@ class Pop3Poll:
             await self._begin(inbox, listed)
         else:
             await self._settle(session, listed, lines)
-        arrived, has_more = await self._fetch(session, listed, inbox)
+        arrived, has_more = await self._fetch(session, listed, inbox, lost_by_id(listed, lines))
         await self._remove(session, listed)
         return Outcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
 
@@ -115,7 +115,7 @@ class Pop3Poll:
     async def _settle(self, session: Pop3Session, listed: Listed, lines: Lines) -> None:
         """Write what the list says of messages that are known."""
         found = compare(listed, lines)
-        same = await self._same(session, listed, found)
+        same = await self._same(session, listed, found.fresh, lost_by_id(listed, lines))
         known = {line.key for line in same.values()}
         missing = [line for line in found.missing if line.key not in known]
         if self._is_doubtful(missing, lines):
@@ -147,10 +147,12 @@ class Pop3Poll:
             log.warning("pop3_list_doubted", account_id=self._account_id, missing=len(suspects))
         return not is_confirmed
 
-    async def _same(self, session: Pop3Session, listed: Listed, found: Comparison) -> dict[Key, Line]:
+    async def _same(
+        self, session: Pop3Session, listed: Listed, fresh: Sequence[Key], lost: Sequence[Line]
+    ) -> dict[Key, Line]:
         """Known messages under new ids: the server numbered them anew (RFC 1939 §7 forbids it; servers do it)."""
-        sizes = {line.size_bytes for line in found.missing if line.header_hash is not None}
-        candidates = {listed[key].number: key for key in found.fresh if listed[key].size_bytes in sizes}
+        sizes = {line.size_bytes for line in lost if line.header_hash is not None}
+        candidates = {listed[key].number: key for key in fresh if listed[key].size_bytes in sizes}
         if not candidates:
             return {}
         entries = [listed[key] for key in candidates.values()]
@@ -158,7 +160,7 @@ class Pop3Poll:
             candidates[entry.number]: (entry.size_bytes, header_hash(header))
             async for entry, header in session.headers(entries)
         }
-        return same_messages(found.missing, hashes)
+        return same_messages(lost, hashes)
 
     def _lost(self, line: Line) -> Line | None:
         """The line of a message that the server has no longer; None where nothing is left to know."""
@@ -178,12 +180,15 @@ class Pop3Poll:
 
     # ---- what comes
 
-    async def _fetch(self, session: Pop3Session, listed: Listed, inbox: Mailbox) -> tuple[Sequence[Arrived], bool]:
+    async def _fetch(
+        self, session: Pop3Session, listed: Listed, inbox: Mailbox, lost: Sequence[Line]
+    ) -> tuple[Sequence[Arrived], bool]:
+        """What came as new mail, and whether the session's time is over. What is `lost` may be there after all."""
         lines = await self._ledger.rows()
         awaited = sum(line.state is State.LISTED for line in lines.values())
-        gone = {line.content_hash: line for key, line in lines.items() if line.content_hash and key not in listed}
+        lost = [line for line in lost if line.key in lines]
         progress = _Progress(inbox, len(listed), awaited)
-        fetching = Fetching(session, self._ledger, self._backend.store, inbox.id, gone, progress.notes)
+        fetching = Fetching(session, self._ledger, self._backend.store, inbox.id, lost, progress.notes)
         new = [Wanted(key, entry, None) for key, entry in listed.items() if key not in lines]
         await fetching.glimpse([one for one in new if self._is_large(one)])
         if any(map(self._is_large, new)):
