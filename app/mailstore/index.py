@@ -26,7 +26,7 @@ from sqlalchemy import (
 from app import faults
 from app.cluster.bus import Bus
 from app.db.session import Database, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT, DETAIL, LEASE, MAILBOX, MESSAGE, PLACEMENT, SUBMISSION
+from app.db.tables import ACCOUNT, DETAIL, EVENT, LEASE, MAILBOX, MESSAGE, PLACEMENT, SUBMISSION
 from app.errors import AccountNotFound, Conflict, MailboxNotFound, MessageNotFound
 from app.mail.delta import Delta, Known, Location
 from app.mail.filter import Filter, names_mailbox
@@ -106,6 +106,11 @@ _WITHOUT_HEADER: Statement = select(*MESSAGE_COLUMNS).where(
 )
 _BY_ORIGINS: Statement = select(MESSAGE.c.origin_id, *MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
+)
+_ARRIVED_SINCE: Statement = (
+    select(MESSAGE.c.id)
+    .join(EVENT, and_(EVENT.c.account_id == MESSAGE.c.account_id, EVENT.c.seq == MESSAGE.c.created_seq))
+    .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")), EVENT.c.at_ms >= bindparam("since_ms"))
 )
 _PROOFS: Statement = select(DETAIL.c.id, DETAIL.c.structure, DETAIL.c.digest).where(
     DETAIL.c.account_id == _ACCOUNT_ID, is_one_of(DETAIL.c.id, bindparam("ids"))
@@ -433,6 +438,13 @@ class Index:
         """Messages that the origin knows by one of these ids, each with its id, in no order."""
         rows = await self._database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
         return [(row[0], message_of(row[1:])) for row in rows]
+
+    async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
+        """Those of the messages that were told as new since then."""
+        rows = await self._database.rows(
+            _ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms
+        )
+        return {MessageId(row[0]) for row in rows}
 
     async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
         """What is kept of each message that tells it from others like it."""

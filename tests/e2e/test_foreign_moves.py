@@ -151,12 +151,13 @@ def test_of_a_thousand_moves_by_another_client_nearly_all_keep_the_id_and_none_g
         after = {id_: content_at(imap, place) for place, id_ in ids.items() if id_ in before}
 
     wrong = [(id_, before[id_], after[id_]) for id_ in after if before[id_] != after[id_]]
-    kept = [place for place in mover.moved if mover.expected[place] and ids[place] == mover.expected[place]]
-    known = [place for place in mover.moved if mover.expected[place]]
-    counts = (mover.moves, len(known), len(kept), len(wrong))
-    log.info("%d moves of %d messages: %d kept their ids, %d got a wrong one", *counts)
+    # two messages that are the same in every byte may have changed places: nobody can tell
+    moved = [place for place in mover.moved if mover.expected[place]]
+    lost = [place for place in moved if before.get(ids[place]) != before[mover.expected[place]]]
+    counts = (mover.moves, len(moved), len(lost), len(wrong))
+    log.info("%d moves of %d messages: %d lost their ids, %d ids stand for another message", *counts)
     assert not wrong
-    assert len(kept) >= KEPT_SHARE * len(known)
+    assert len(lost) <= (1 - KEPT_SHARE) * mover.moves
 
 
 def add_account(gateway: Postgate, dovecot: Dovecot, user: DovecotUser) -> str:

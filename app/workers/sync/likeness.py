@@ -74,6 +74,19 @@ def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
     return pairs == 1 if digest is None else digest == read
 
 
+async def recent_copies(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
+    """Place of a message → places of those like it that came since then."""
+    headers = {one.message_id_header for one in originals if one.message_id_header}
+    found = await mirror.index.with_headers(mirror.account_id, headers) if headers else []
+    recent = await mirror.index.arrived_since(mirror.account_id, [one.id for one in found], since_ms) if found else ()
+    by_likeness: dict[bytes, list[Location]] = {}
+    for one in found:
+        if one.id in recent:
+            by_likeness.setdefault(likeness_in(one.summary), []).append(place_of(one))
+    copies = {place_of(one): by_likeness.get(likeness_in(one.summary), []) for one in originals}
+    return {at: [place for place in places if place != at] for at, places in copies.items()}
+
+
 async def same_as(mirror: Mirror, original: Sequence[Message], copies: Sequence[Message]) -> set[Location] | None:
     """Where those of the copies are whose bytes are the original's; None where its bytes were never read."""
     proofs = await mirror.index.proofs(mirror.account_id, [one.id for one in (*original, *copies)])

@@ -11,16 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import MailboxNotFound
 from app.mail.delta import Arrived, Delta, Flagged, Location, Moved, Removed
+from app.mail.identifiers import now_ms
 from app.mail.types import Mailbox, MailboxId, Message
-from app.workers.sync.likeness import Likeness, certain, look_for, place_of, same_as
+from app.workers.sync.likeness import Likeness, certain, look_for, place_of, recent_copies, same_as
 from app.workers.sync.mirror import Mirror
 
 PASS_ON_SECONDS = 60.0
 COPIES_LIMIT = 5_000
+RECALLED_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Moves:
         self._mirror = mirror
         self._clock = clock
         self._copies: dict[Location, list[_Copy]] = {}
+        self._began = clock()
 
     async def bind(self, arrived: Sequence[Arrived]) -> Delta:
         """What these arrivals of one mailbox are: moves of messages that are gone from elsewhere, or new.
@@ -60,6 +63,7 @@ class Moves:
             if source is not None:
                 gone.discard(source)
                 moved.append((source, one))
+                self._follow(source, _place(one))
                 continue
             fresh.append(one)
             self._remember(found, one, gone)
@@ -72,6 +76,8 @@ class Moves:
     async def pass_on(self, removed: Sequence[Removed]) -> Delta:
         """What these removals are: the end of a copy's original, whose id passes to the copy, or of a message."""
         now = self._clock()
+        if now < self._began + PASS_ON_SECONDS:
+            await self._recall([one.location for one in removed if one.location not in self._copies])
         taken: set[Location] = set()
         moved: list[Moved] = []
         for one in removed:
@@ -83,15 +89,34 @@ class Moves:
         sources = {one.source for one in moved}
         return Delta(moved=tuple(moved), removed=tuple(one for one in removed if one.location not in sources))
 
+    async def _recall(self, places: Sequence[Location]) -> None:
+        """Look up copies that were seen before this began: by who watched before, till the process ended."""
+        by_mailbox: dict[MailboxId, list[int]] = {}
+        for place in places[:RECALLED_LIMIT]:
+            by_mailbox.setdefault(place.mailbox_id, []).append(place.uid)
+        until = self._clock() + PASS_ON_SECONDS
+        for mailbox_id, uids in by_mailbox.items():
+            originals = await self._mirror.index.locate(self._mirror.account_id, mailbox_id, uids)
+            since_ms = now_ms() - int(PASS_ON_SECONDS * 1000)
+            for at, copies in (await recent_copies(self._mirror, originals, since_ms)).items():
+                if copies:
+                    self._copies[at] = [_Copy(to, until, is_certain=False, is_only=False) for to in copies]
+
     async def _same_as(self, original: Location, copies: Sequence[_Copy]) -> list[Location]:
         """Those of the copies that are the same as their original for certain."""
-        found = [one.place for one in copies if one.is_certain]
+        there = {place_of(message): message for one in copies for message in await self._at(one.place)}
+        copies = [one for one in copies if one.place in there]
         uncertain = [one for one in copies if not one.is_certain]
-        if uncertain:
-            messages = [message for one in uncertain for message in await self._at(one.place)]
-            same = await same_as(self._mirror, await self._at(original), messages)
-            found += [one.place for one in uncertain if (one.is_only if same is None else one.place in same)]
-        return found
+        if not uncertain:
+            return [one.place for one in copies]
+        messages = [there[one.place] for one in uncertain]
+        same = await same_as(self._mirror, await self._at(original), messages)
+        return [one.place for one in copies if one.is_certain or (one.is_only if same is None else one.place in same)]
+
+    def _follow(self, source: Location, target: Location) -> None:
+        """A message that may be a copy of another has gone elsewhere."""
+        for copies in self._copies.values():
+            copies[:] = [replace(one, place=target) if one.place == source else one for one in copies]
 
     async def _at(self, place: Location) -> list[Message]:
         return await self._mirror.index.locate(self._mirror.account_id, place.mailbox_id, [place.uid])
