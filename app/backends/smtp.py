@@ -19,6 +19,7 @@ from aiosmtplib import SMTPResponse
 from app.backends.smtp_connection import cut, explained, open_client, our_errors
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, Unreachable
 from app.mail.backend import OutgoingMail, RecipientResult, Verdict
+from app.mail.trace import Recorder
 from app.mail.types import ServerLogin
 from app.mime.validate import validate_address
 from app.security.netguard import NetGuard
@@ -42,12 +43,23 @@ BeforeContent = Callable[[], Awaitable[None]]
 class SmtpSubmission:
     """A Submission at one server. Its connections are kept for a while, so that the next message finds one open."""
 
-    def __init__(self, server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext, client_name: str) -> None:
-        """`client_name` is what we say in EHLO. Without a user name there is no login."""
+    def __init__(
+        self,
+        server: ServerLogin,
+        guard: NetGuard,
+        tls: ssl.SSLContext,
+        client_name: str,
+        new_recorder: Callable[[], Recorder] | None = None,
+    ) -> None:
+        """`client_name` is what we say in EHLO. Without a user name there is no login.
+
+        `new_recorder` makes what each new connection tells its lines to.
+        """
         self._server = server
         self._guard = guard
         self._tls = tls
         self._client_name = client_name
+        self._new_recorder = new_recorder
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._idle: dict[aiosmtplib.SMTP, asyncio.TimerHandle] = {}
 
@@ -69,8 +81,11 @@ class SmtpSubmission:
         return [results[address] for address in mail.recipients]
 
     async def verify(self) -> None:
-        client = await open_client(self._server, self._guard, self._tls, self._client_name)
-        self._keep(client)
+        self._keep(await self._opened())
+
+    async def _opened(self) -> aiosmtplib.SMTP:
+        recorder = self._new_recorder() if self._new_recorder is not None else None
+        return await open_client(self._server, self._guard, self._tls, self._client_name, recorder)
 
     def close(self) -> None:
         """Close the connections that wait."""
@@ -84,7 +99,7 @@ class SmtpSubmission:
         while (client := self._take()) is not None:
             with contextlib.suppress(Unreachable):
                 return client, await self._told(client, mail, recipients)
-        client = await open_client(self._server, self._guard, self._tls, self._client_name)
+        client = await self._opened()
         return client, await self._told(client, mail, recipients)
 
     async def _told(self, client: aiosmtplib.SMTP, mail: OutgoingMail, recipients: Sequence[str]) -> _Envelope:

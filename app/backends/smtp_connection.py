@@ -9,11 +9,13 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import aiosmtplib
 from aiosmtplib import SMTPResponse
+from typing_extensions import override
 
+from app.backends import tracing
 from app.backends.credentials import log_in
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
 from app.errors import (
@@ -26,6 +28,7 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail.trace import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
@@ -39,7 +42,26 @@ _CONTINUE = 334
 _LOGGED_IN = 235
 
 
-async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext, client_name: str) -> aiosmtplib.SMTP:
+class TracedClient(aiosmtplib.SMTP):
+    """The client, which tells a recorder what it says and hears."""
+
+    recorder: Recorder | None = None
+
+    @override
+    async def execute_command(self, *args: bytes, **options: Any) -> SMTPResponse:
+        tracing.smtp_sent(self.recorder, args)
+        answer = await super().execute_command(*args, **options)
+        tracing.smtp_received(self.recorder, answer.code, answer.message)
+        return answer
+
+
+async def open_client(
+    server: ServerLogin,
+    guard: NetGuard,
+    tls: ssl.SSLContext,
+    client_name: str,
+    recorder: Recorder | None = None,
+) -> aiosmtplib.SMTP:
     """Connect, secure the connection, and log in where there is a user name.
 
     AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused, ServerProtocolError.
@@ -47,7 +69,9 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
 
     async def attempt(credential: Credential | None) -> aiosmtplib.SMTP:
         addresses = await guard.addresses(server.host)
-        client = await _secured(server, addresses, tls, client_name)
+        if credential is not None:
+            tracing.hide(recorder, credential)
+        client = await _secured(server, addresses, tls, client_name, recorder)
         try:
             if credential is not None:
                 await _authenticate(client, credential)
@@ -60,11 +84,11 @@ async def open_client(server: ServerLogin, guard: NetGuard, tls: ssl.SSLContext,
 
 
 async def _secured(
-    server: ServerLogin, addresses: Sequence[str], tls: ssl.SSLContext, client_name: str
+    server: ServerLogin, addresses: Sequence[str], tls: ssl.SSLContext, client_name: str, recorder: Recorder | None
 ) -> aiosmtplib.SMTP:
     """A connection that has been greeted and is as secure as it is to be."""
     connection = await _connected(addresses, server.port)
-    client = aiosmtplib.SMTP(
+    client = TracedClient(
         sock=connection,
         hostname=server.host,
         local_hostname=client_name,
@@ -73,6 +97,7 @@ async def _secured(
         start_tls=False,
         tls_context=tls,
     )
+    client.recorder = recorder
     try:
         with our_errors():
             async with asyncio.timeout(2 * CONNECT_TIMEOUT_SECONDS):

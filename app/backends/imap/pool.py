@@ -22,6 +22,7 @@ from app.backends.credentials import log_in
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
 from app.errors import CertificateRefused, GatewayError, RateLimited, TimedOut, Unreachable
+from app.mail.trace import Recorder
 from app.mail.types import ServerLogin
 from app.security.netguard import NetGuard
 
@@ -90,6 +91,8 @@ class Origin:
     guard: NetGuard
     tls: ssl.SSLContext = field(repr=False)
     hosts: Hosts = field(repr=False)
+    new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False)
+    """What each new connection tells its lines to."""
 
     async def open(self, *, is_compressed: bool = True) -> Session:
         """A new session, at an address that was checked this time.
@@ -102,7 +105,8 @@ class Origin:
         host = self.hosts.at(login.host, login.port)
         host.check(time.monotonic())
         addresses = await self.guard.addresses(login.host)
-        endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls)
+        recorder = self.new_recorder() if self.new_recorder is not None else None
+        endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls, recorder)
         host.connections += 1
         try:
             session = await log_in(login, partial(Session.open, endpoint))

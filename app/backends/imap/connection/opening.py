@@ -15,6 +15,7 @@ from app.backends.imap.connection.answers import Completion
 from app.backends.imap.connection.exchange import Exchange
 from app.backends.imap.connection.protocol import AUTH, ImapProtocol
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.backends.tracing import hide
 from app.errors import (
     CertificateRefused,
     LoginRefused,
@@ -23,6 +24,7 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.imap import commands
 
@@ -39,6 +41,8 @@ class Endpoint:
     port: int
     security: TransportSecurity
     tls: ssl.SSLContext = field(repr=False)
+    recorder: Recorder | None = None
+    """Who is told what is said, where someone wants to know."""
 
 
 class ImapClient(stock.IMAP4):
@@ -60,6 +64,7 @@ class ImapClient(stock.IMAP4):
         running = loop or asyncio.get_running_loop()
         is_tls = self._endpoint.security is TransportSecurity.TLS
         self.imap = ImapProtocol(running)
+        self.imap.recorder = self._endpoint.recorder
         self._client_task = running.create_task(
             running.create_connection(
                 lambda: self.imap,
@@ -87,6 +92,7 @@ async def open_connection(endpoint: Endpoint, credential: Credential) -> ImapPro
 
     Raises CertificateRefused, Unreachable, TimedOut, LoginRefused, ServerProtocolError.
     """
+    hide(endpoint.recorder, credential)
     protocol = await _connect(endpoint)
     try:
         async with asyncio.timeout(LOGIN_TIMEOUT_SECONDS):

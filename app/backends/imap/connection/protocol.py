@@ -18,10 +18,12 @@ from typing import cast
 from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
+from app.backends import tracing
 from app.backends.imap.connection.answers import Completion
 from app.backends.imap.connection.compression import DeflateLayer
 from app.backends.imap.connection.exchange import Exchange
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
+from app.mail.trace import Recorder
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
 from app.wire.imap.framing import (
     ClientFramer,
@@ -70,6 +72,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.offered: frozenset[str] = frozenset()
         self.greeting: asyncio.Future[Response] = loop.create_future()
         self.lost: MailServerError | None = None
+        self.recorder: Recorder | None = None
         self.on_untagged: Callable[[Response], None] | None = None
         self.on_lost: list[Callable[[], None]] = []
         self._closed = asyncio.Event()
@@ -183,6 +186,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
                 self._literal_owner = None
 
     def _receive_response(self, response: Response) -> None:
+        tracing.imap_received(self.recorder, response)
         text = response.text
         if not self.greeting.done():
             self._greet(response)
@@ -327,7 +331,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     @override
     def send(self, line: str | bytes, scrub: str | None = None) -> None:
         """Write one line: an answer to a `+`, or DONE."""
-        self._wire.write((line.encode("ascii") if isinstance(line, str) else line) + b"\r\n")
+        data = line.encode("ascii") if isinstance(line, str) else line
+        tracing.imap_line_sent(self.recorder, data)
+        self._wire.write(data + b"\r\n")
 
     def _continuation(self, line: bytes) -> None:
         """A `+` that nobody waits for is passed over, but counted."""
@@ -348,7 +354,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.renew_deadline(exchange)
 
     async def _write(self, exchange: Exchange) -> None:
-        segments = exchange.command.segments(exchange.tag.encode(), self._literal_limit())
+        tag = exchange.tag.encode()
+        segments = exchange.command.segments(tag, self._literal_limit())
+        tracing.imap_sent(self.recorder, exchange.command, tag, segments[0])
         for index, segment in enumerate(segments):
             if index and await self.go_ahead(exchange) is None:
                 return

@@ -1,0 +1,109 @@
+"""Lines of mail protocols as they may be shown: no password, no token, no text of a message or of a search."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from app.backends.sasl import Credential
+from app.mail.trace import Direction, Recorder
+from app.wire.imap.encode import Command, Segment
+from app.wire.imap.fetch import is_fetch
+from app.wire.imap.framing import Response
+
+LOGIN_DATA = "(login data)"
+SHOWN_BYTES = 2_000
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_STATUS = re.compile(rb"(?:\*|[A-Z0-9]+) (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
+_SHOWN_COMMANDS = frozenset({
+    "CAPABILITY", "COMPRESS", "CREATE", "DELETE", "ENABLE", "EXAMINE", "GETQUOTAROOT", "ID", "IDLE", "LIST", "LSUB",
+    "NAMESPACE", "NOOP", "NOTIFY", "RENAME", "SELECT", "STARTTLS", "STATUS", "SUBSCRIBE", "UID COPY", "UID EXPUNGE",
+    "UID MOVE", "UID STORE", "UNSELECT", "UNSUBSCRIBE",
+})  # fmt: skip
+"""IMAP commands whose arguments hold nothing to hide; of others the name alone is shown."""
+_SHOWN_VERBS = frozenset({"EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "STARTTLS"})
+_SHOWN_POP3 = frozenset({"CAPA", "STLS", "USER", "STAT", "LIST", "UIDL", "TOP", "RETR", "DELE", "NOOP", "RSET", "QUIT"})
+_CHALLENGE = 334
+
+
+def hide(recorder: Recorder | None, credential: Credential) -> None:
+    """Never show this credential, in the forms that it travels in."""
+    if recorder is None or not credential.secret:
+        return
+    plain = f"\0{credential.username}\0{credential.secret}"
+    encoded = [base64.b64encode(text.encode()).decode() for text in (credential.secret, plain)]
+    recorder.secrets = (*recorder.secrets, credential.secret, *encoded)
+
+
+def imap_sent(recorder: Recorder | None, command: Command, tag: bytes, written: Segment) -> None:
+    """A command; `written` is its first segment on the wire, with the tag."""
+    if recorder is None or not recorder.is_on:
+        return
+    if command.name == "UID FETCH" or command.name in _SHOWN_COMMANDS:
+        text = _text_of(written)
+    else:
+        text = f"{tag.decode()} {command.name} …"
+    recorder.record(Direction.SENT, text)
+
+
+def _text_of(segment: Segment) -> str:
+    """Its bytes up to where the caller's begin."""
+    first = segment[0]
+    return first[:SHOWN_BYTES].decode("utf-8", "replace").rstrip() if isinstance(first, bytes) else "…"
+
+
+def imap_line_sent(recorder: Recorder | None, line: bytes) -> None:
+    """A line that is no command."""
+    if recorder is not None and recorder.is_on:
+        recorder.record(Direction.SENT, "DONE" if line == b"DONE" else LOGIN_DATA)
+
+
+def imap_received(recorder: Recorder | None, response: Response) -> None:
+    if recorder is None or not recorder.is_on:
+        return
+    first = response.text[:SHOWN_BYTES]
+    if first.startswith(b"+"):
+        text = "+"
+    else:
+        text = first.decode("utf-8", "replace")
+        if is_fetch(response) or _STATUS.match(first):
+            text = _QUOTED.sub('"…"', text)
+    recorder.record(Direction.RECEIVED, f"{text}{{…}}" if len(response.parts) > 1 else text)
+
+
+def smtp_sent(recorder: Recorder | None, parts: tuple[bytes, ...]) -> None:
+    """A command in its parts, or the answer to a challenge, which is one that names no command."""
+    if recorder is None or not recorder.is_on:
+        return
+    verb = parts[0].decode("ascii", "replace").upper()
+    if verb in _SHOWN_VERBS:
+        text = b" ".join(parts).decode("utf-8", "replace")
+    elif verb == "AUTH" and len(parts) > 1:
+        text = f"AUTH {parts[1].decode('ascii', 'replace')} …"
+    else:
+        text = LOGIN_DATA
+    recorder.record(Direction.SENT, text)
+
+
+def smtp_received(recorder: Recorder | None, code: int, message: str) -> None:
+    if recorder is not None and recorder.is_on:
+        recorder.record(Direction.RECEIVED, f"{code}" if code == _CHALLENGE else f"{code} {message}")
+
+
+def pop3_sent(recorder: Recorder | None, data: bytes) -> None:
+    """One or more lines: commands, or the answer to a challenge."""
+    if recorder is None or not recorder.is_on:
+        return
+    for line in data[:SHOWN_BYTES].splitlines():
+        verb, _, rest = line.decode("utf-8", "replace").partition(" ")
+        if verb.upper() in _SHOWN_POP3:
+            recorder.record(Direction.SENT, f"{verb} {rest}".rstrip())
+        else:
+            recorder.record(Direction.SENT, f"{verb} …" if verb.upper() in ("PASS", "AUTH", "APOP") else LOGIN_DATA)
+
+
+def pop3_received(recorder: Recorder | None, line: str) -> None:
+    """A status line; the lists and messages after it are not shown."""
+    if recorder is not None and recorder.is_on:
+        recorder.record(Direction.RECEIVED, "+" if line.startswith("+ ") else line)
