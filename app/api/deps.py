@@ -15,6 +15,7 @@ from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
 
 from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
+from app.mail.trace import Traces
 from app.mail.types import AccountId
 from app.services.accounts import Accounts
 from app.services.autoconfig import Autoconfig
@@ -89,6 +90,7 @@ class Services:
     accounts: Accounts
     autoconfig: Autoconfig
     quotas: Quotas
+    traces: Traces
     polling: Polling
     oauth_apps: OAuthApps
     grants: Grants

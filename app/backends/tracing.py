@@ -10,6 +10,7 @@ from app.mail.trace import Direction, Recorder
 from app.wire.imap.encode import Command, Segment
 from app.wire.imap.fetch import is_fetch
 from app.wire.imap.framing import Response
+from app.wire.pop3_client import Status
 
 LOGIN_DATA = "(login data)"
 SHOWN_BYTES = 2_000
@@ -103,7 +104,9 @@ def pop3_sent(recorder: Recorder | None, data: bytes) -> None:
             recorder.record(Direction.SENT, f"{verb} …" if verb.upper() in ("PASS", "AUTH", "APOP") else LOGIN_DATA)
 
 
-def pop3_received(recorder: Recorder | None, line: str) -> None:
+def pop3_received(recorder: Recorder | None, status: Status) -> None:
     """A status line; the lists and messages after it are not shown."""
     if recorder is not None and recorder.is_on:
-        recorder.record(Direction.RECEIVED, "+" if line.startswith("+ ") else line)
+        code = f" [{status.code}]" if status.code else ""
+        said = f"{'+OK' if status.is_ok else '-ERR'}{code} {status.text}".rstrip()
+        recorder.record(Direction.RECEIVED, "+" if status.is_challenge else said)

@@ -13,6 +13,7 @@ from app.cluster.leases import Leases
 from app.db.migrate import open_database
 from app.db.session import Database
 from app.mail.backend import Backends
+from app.mail.trace import Traces
 from app.mailstore.blobs import Blobs
 from app.mailstore.conversations import Conversations
 from app.mailstore.differences import Differences
@@ -99,6 +100,7 @@ class Stores:
     log: EventLog
     store: MailStore
     vault: Vault
+    traces: Traces = field(default_factory=Traces)
 
 
 @asynccontextmanager
@@ -150,7 +152,9 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving:
 
 def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBackends, Logins, Services]:
     guard = NetGuard(stores.settings.net_allow)
-    backends = AccountBackends(stores.settings, stores.database, stores.index, stores.store, stores.bus, guard)
+    backends = AccountBackends(
+        stores.settings, stores.database, stores.index, stores.store, stores.bus, guard, stores.traces
+    )
     stack.push_async_callback(backends.close)
     logins = Logins(stores.database)
     services = services_on(stores, backends, logins, guard)
@@ -189,6 +193,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         enrolment=Enrolment(accounts, autoconfig),
         autoconfig=autoconfig,
         quotas=Quotas(database, backends),
+        traces=stores.traces,
         polling=Polling(accounts, index, stores.log, bus),
         mailboxes=Mailboxes(index, backends),
         content=content,

@@ -7,6 +7,8 @@ import ssl
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
@@ -18,6 +20,7 @@ from app.cluster.bus import Bus
 from app.db.session import Database
 from app.errors import GatewayError, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
+from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
@@ -36,13 +39,21 @@ class AccountBackends:
     servers_of: ServersOf
 
     def __init__(
-        self, settings: Settings, database: Database, index: Index, store: MailStore, bus: Bus, guard: NetGuard
+        self,
+        settings: Settings,
+        database: Database,
+        index: Index,
+        store: MailStore,
+        bus: Bus,
+        guard: NetGuard,
+        traces: Traces,
     ) -> None:
         self._database = database
         self._index = index
         self._store = store
         self._bus = bus
         self._guard = guard
+        self._traces = traces
         self._tls = tls_context(settings)
         self._hosts = Hosts()
         self._pop3_turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
@@ -62,11 +73,14 @@ class AccountBackends:
         if kind is AccountKind.EMBEDDED:
             return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
         if servers.pop3 is not None:
-            origin = Pop3Origin(servers.pop3, self._guard, self._tls, self._pop3_turns[servers.pop3.host.lower()])
+            turns = self._pop3_turns[servers.pop3.host.lower()]
+            recorder = partial(self._traces.recorder, account_id, "pop3")
+            origin = Pop3Origin(servers.pop3, self._guard, self._tls, turns, recorder)
             return Pop3Backend(account_id, origin, servers.rules, self._store, self._index, self._database, self._bus)
         if servers.imap is None:
             raise NotSupported("This account has no server that its mail could be read from")
-        return ImapBackend(account_id, self._origin(servers.imap), self._index)
+        recorder = partial(self._traces.recorder, account_id, "imap")
+        return ImapBackend(account_id, replace(self._origin(servers.imap), new_recorder=recorder), self._index)
 
     def _origin(self, login: ServerLogin) -> Origin:
         return Origin(login, self._guard, self._tls, self._hosts)
@@ -83,7 +97,8 @@ class AccountBackends:
 
     def _submission(self, key: AccountId | None, login: ServerLogin) -> SmtpSubmission:
         if key not in self._submissions:
-            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls, self._client_name)
+            recorder = partial(self._traces.recorder, key, "smtp") if key is not None else None
+            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls, self._client_name, recorder)
         return self._submissions[key]
 
     async def verify(self, logins: Mapping[str, ServerLogin]) -> None:

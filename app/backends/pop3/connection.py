@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
+from app.backends import tracing
 from app.errors import CertificateRefused, MailServerError, ServerProtocolError, TimedOut, TooLarge, Unreachable
+from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.pop3_client import ReplyReader, Status
 
@@ -33,6 +35,8 @@ class Endpoint:
     port: int
     security: TransportSecurity
     tls: ssl.SSLContext = field(repr=False)
+    recorder: Recorder | None = None
+    """Who is told what is said, where someone wants to know."""
 
 
 class Pop3Connection(asyncio.Protocol):
@@ -47,6 +51,7 @@ class Pop3Connection(asyncio.Protocol):
         self._has_news = asyncio.Event()
         self._is_lost = False
         self._is_paused = False
+        self.recorder: Recorder | None = None
 
     # ---- called by asyncio
 
@@ -73,6 +78,7 @@ class Pop3Connection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         if self._is_lost or self._transport is None:
             raise Unreachable("The connection to the mail server was lost")
+        tracing.pop3_sent(self.recorder, data)
         self._transport.write(data)
 
     async def status(self) -> Status:
@@ -80,6 +86,7 @@ class Pop3Connection(asyncio.Protocol):
         async with _deadline(REPLY_TIMEOUT_SECONDS):
             while (found := self._reader.status()) is None:
                 await self._more()
+        tracing.pop3_received(self.recorder, found)
         return found
 
     async def ask(self, line: bytes) -> Status:
@@ -178,6 +185,7 @@ async def _connect_to(address: str, endpoint: Endpoint) -> Pop3Connection:
         ssl=endpoint.tls if is_tls else None,
         server_hostname=endpoint.host if is_tls else None,
     )
+    connection.recorder = endpoint.recorder
     return connection
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from app.backends.credentials import log_in
 from app.backends.pop3.connection import Endpoint, Pop3Connection, connect
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.backends.tracing import hide
 from app.errors import (
     GatewayError,
     LoginRefused,
@@ -21,6 +22,7 @@ from app.errors import (
     ServerRefused,
     Unreachable,
 )
+from app.mail.trace import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.wire.pop3_client import (
@@ -75,6 +77,9 @@ class Pop3Origin:
     )
     """Shared by the accounts of one server, so that hundreds of them do not come at once."""
 
+    new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False, compare=False)
+    """What each new connection tells its lines to."""
+
     async def open(self) -> Pop3Session:
         """Connect, secure the connection and log in.
 
@@ -84,7 +89,10 @@ class Pop3Origin:
 
         async def attempt(credential: Credential) -> Pop3Session:
             addresses = tuple(await self.guard.addresses(self.login.host))
-            endpoint = Endpoint(self.login.host, addresses, self.login.port, self.login.security, self.tls)
+            recorder = self.new_recorder() if self.new_recorder is not None else None
+            hide(recorder, credential)
+            login = self.login
+            endpoint = Endpoint(login.host, addresses, login.port, login.security, self.tls, recorder)
             return await _opened(endpoint, credential)
 
         return await log_in(self.login, attempt)

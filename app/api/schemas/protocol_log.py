@@ -1,0 +1,50 @@
+"""What an account's connections said and heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from app.api.schemas.base import AnswerModel, Integer, RequestModel, Time, time_of
+from app.mail.trace import LINES, Direction, TraceLine
+
+MAX_MINUTES = 24 * 60
+
+
+class StartLog(RequestModel):
+    """For how long to record."""
+
+    minutes: Annotated[Integer, Field(ge=1, le=MAX_MINUTES)] = 15
+
+
+class LogLine(AnswerModel):
+    """One line of a protocol. Login data, literals, texts of messages and searched words are left out of `text`."""
+
+    at: Time
+    protocol: str = Field(description="imap, pop3 or smtp")
+    connection: int = Field(description="The number of the connection in this process")
+    direction: Direction
+    text: str
+
+
+class ProtocolLog(AnswerModel):
+    """The last lines, oldest first."""
+
+    recording_until: Time | None = Field(description="null: nothing is recorded now")
+    items: list[LogLine] = Field(max_length=LINES)
+
+    @classmethod
+    def of(cls, until_ms: int | None, lines: Sequence[TraceLine]) -> ProtocolLog:
+        items = [
+            LogLine(
+                at=time_of(one.at_ms),
+                protocol=one.protocol,
+                connection=one.connection,
+                direction=one.direction,
+                text=one.text,
+            )
+            for one in lines
+        ]
+        return cls(recording_until=None if until_ms is None else time_of(until_ms), items=items)
