@@ -16,8 +16,11 @@ from app.mail.delta import Delta, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
+from app.mailstore.differences import Differences
 from app.mailstore.log import Span
+from app.services.changes import ChangesSince
 from app.services.events import Events
+from app.services.states import Since
 from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
@@ -68,6 +71,33 @@ async def test_a_log_lets_go_of_events_by_age(stores: Stores, monkeypatch: pytes
     span = await stores.log.span(account_id)
     assert span is not None
     assert span.first == span.last
+
+
+async def test_tombstones_are_let_go_of_by_age_and_their_mailboxes_say_so(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = await stores.add_account()
+    inbox, trash = await stores.mailbox(account_id, "INBOX"), await stores.mailbox(account_id, "Trash")
+    for number in (1, 2):
+        kept = await stores.store.keep(message(number))
+        await stores.store.add(account_id, inbox.id, [(kept, frozenset(), None)])
+    before = (await stores.index.standing(account_id)).position
+    await stores.store.expunge(account_id, inbox.id, [1], only_deleted=False)
+    source = ChangesSince(Differences(stores.database), stores.log, Events(stores.log, stores.index, stores.bus))
+
+    monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 89 * DAY_MS)
+    await keep(stores)
+    changes = await source.read(account_id, Since(before, before.seq))
+    monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 91 * DAY_MS)
+    await keep(stores)
+
+    assert list(changes.removed.values()) == ["expunged"]
+    with pytest.raises(StateExpired) as told:
+        await source.read(account_id, Since(before, before.seq))
+    assert told.value.mailbox_ids == (inbox.id,)
+    assert (
+        trash.id not in (await source.read(account_id, Since(before, before.seq), None, [inbox.id])).mailboxes_updated
+    )
 
 
 async def test_bytes_that_no_message_needs_are_swept_after_a_while(stores: Stores) -> None:
