@@ -61,8 +61,7 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let those that are watched by asking be asked often, so that no test waits for it."""
-    for name in ("SWEEP_SECONDS", "STATUS_SWEEP_SECONDS"):
-        monkeypatch.setattr(watch, name, (0.2, 0.2))
+    monkeypatch.setattr(watch, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.2)
 
 

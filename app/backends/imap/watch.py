@@ -1,9 +1,11 @@
 """Hearing of changes in every mailbox of an account, by the best means that the server confirms.
 
 1. NOTIFY (RFC 5465): one connection, nothing selected, a STATUS for each change anywhere; a slow sweep behind it.
-2. IDLE on INBOX, and a LIST-STATUS sweep over all mailboxes every 3 to 15 s.
-3. IDLE on INBOX, and pipelined STATUS, more rarely the more mailboxes there are.
-4. NOOP in INBOX every 10 s where there is no IDLE, with the same STATUS.
+2. IDLE on INBOX, and a sweep over all mailboxes by LIST-STATUS every few seconds.
+3. IDLE on INBOX, and a sweep by pipelined STATUS, with the list itself more rarely.
+4. NOOP in INBOX where there is no IDLE, with the same STATUS.
+
+A sweep asks for a hundred mailboxes at most: the busy ones each time, the others in turn.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from app.backends.imap.connection import Exchange
-from app.backends.imap.listing import list_mailboxes, with_status
+from app.backends.imap.listing import ask_status, list_mailboxes, with_status
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError, ServerRefused
 from app.mail.backend import OriginMailbox, Signal, SyncMode
@@ -33,11 +35,15 @@ BACKGROUND_SWEEP_SECONDS = 300.0
 """Behind NOTIFY, for what it loses; it also keeps the connection alive and shows that it is."""
 NEW_MAILBOX_SWEEP_SECONDS = 15.0
 """Soon after mailboxes were made: Dovecot was seen to lose events then."""
-SWEEP_SECONDS = (3.0, 15.0)
-STATUS_SWEEP_SECONDS = (10.0, 30.0)
-STATUS_MAILBOXES = 100
-"""The number of mailboxes for which these seconds hold; with ten times as many each sweep is ten times as rare."""
-POLL_SECONDS = 10.0
+SWEEP_SECONDS = (2.0, 4.5)
+"""Between two sweeps, so that a change anywhere is told within 5 s."""
+SWEPT_MAILBOXES = 100
+"""Those of one sweep."""
+BUSY_MAILBOXES = 20
+"""Those that changed last are in each sweep."""
+LIST_SECONDS = 15.0
+"""How often the list itself is asked for where it costs more than a sweep; the more mailboxes the more rarely."""
+POLL_SECONDS = 4.5
 FLAGS_SECONDS = 0.05
 """Changes of flags come in bursts, our own among them: the first is told at once, those after it this far apart."""
 LONGEST_SECONDS = 540.0
@@ -58,7 +64,10 @@ class ImapWatch:
         self._is_urgent = asyncio.Event()
         self._taken_at = 0.0
         self._idling: Exchange | None = None
-        self._next_sweep = self._pace = 0.0
+        self._next_sweep = self._next_list = self._pace = 0.0
+        self._busy: dict[str, None] = {}
+        """The mailboxes that changed last, by name."""
+        self._turn = 0
         self._mode = SyncMode.POLL
 
     @property
@@ -135,7 +144,15 @@ class ImapWatch:
         if known != mailbox:
             self._known[mailbox.origin_name] = mailbox
             self._status[mailbox.origin_name] = mailbox
+            if known is not None:
+                self._be_busy(mailbox.origin_name)
             self._touch(mailbox.origin_name, is_urgent=known is None or not _is_reflagged(known, mailbox))
+
+    def _be_busy(self, name: str) -> None:
+        self._busy.pop(name, None)
+        self._busy[name] = None
+        if len(self._busy) > BUSY_MAILBOXES:
+            del self._busy[next(iter(self._busy))]
 
     def _touch(self, name: str, *, is_urgent: bool = True) -> None:
         self._touched.add(name)
@@ -241,15 +258,27 @@ class ImapWatch:
     # ---- sweeping
 
     async def _sweep(self) -> None:
-        """Ask for the numbers of all mailboxes, and signal those that changed."""
+        """Ask for the numbers of mailboxes, and signal those that changed."""
         await self._stop_idle()
         before = len(self._touched)
         self._is_sweeping = True
         try:
-            self._compare(await list_mailboxes(self._session))
+            if self._next_list <= self._clock():
+                self._compare(await list_mailboxes(self._session))
+            else:
+                for mailbox in await ask_status(self._session, self._round()):
+                    self._note(mailbox)
         finally:
             self._is_sweeping = False
         self._schedule(found=len(self._touched) > before)
+
+    def _round(self) -> list[OriginMailbox]:
+        """Whose turn it is: the busy ones, and the next of the others."""
+        busy = [name for name in self._busy if name in self._known]
+        others = [name for name in self._known if name not in busy]
+        start = self._turn if self._turn < len(others) else 0
+        self._turn = start + SWEPT_MAILBOXES - len(busy)
+        return [self._known[name] for name in [*busy, *others[start : self._turn]]]
 
     def _compare(self, mailboxes: Sequence[OriginMailbox]) -> None:
         found = {mailbox.origin_name: mailbox for mailbox in mailboxes}
@@ -258,15 +287,16 @@ class ImapWatch:
         for mailbox in mailboxes:
             self._note(mailbox)
         self._known = found
+        rarity = len(found) / SWEPT_MAILBOXES
+        if rarity > 1 or not self._session.has("LIST-EXTENDED", "LIST-STATUS"):
+            self._next_list = self._clock() + LIST_SECONDS * max(1.0, rarity)
 
     def _schedule(self, *, found: bool) -> None:
         """The next sweep: soon after one that found something, later and later while nothing happens."""
         shortest, longest = SWEEP_SECONDS
         if self._mode is SyncMode.NOTIFY:
             shortest = longest = BACKGROUND_SWEEP_SECONDS
-        elif not self._session.has("LIST-EXTENDED", "LIST-STATUS"):
-            rarity = max(1.0, len(self._known) / STATUS_MAILBOXES)
-            shortest, longest = (seconds * rarity for seconds in STATUS_SWEEP_SECONDS)
+            self._next_list = 0.0
         self._pace = shortest if found else max(shortest, self._pace * 1.5)
         self._next_sweep = self._clock() + min(self._pace, longest, LONGEST_SECONDS)
 

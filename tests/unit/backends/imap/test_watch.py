@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 from app.backends.imap import watch as watch_module
@@ -134,12 +134,6 @@ async def test_an_overflow_of_notify_falls_to_idle() -> None:
     assert (await coming).origin_names == {"INBOX"}
 
 
-async def test_a_refused_notify_falls_to_idle() -> None:
-    watch, _, _ = await started(ALL, {"NOTIFY": "$ NO [BADEVENT] no\r\n"})
-
-    assert watch.mode is SyncMode.IDLE
-
-
 @pytest.mark.parametrize(
     ("capabilities", "mode"),
     [
@@ -196,6 +190,67 @@ async def test_an_idle_that_is_refused_is_replaced_by_polling(monkeypatch: pytes
     coming = asyncio.ensure_future(anext(signals))
     await until(lambda: watch.mode is SyncMode.POLL)
     coming.cancel()
+
+
+SWEPT = ["IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", "IMAP4rev1 IDLE", "IMAP4rev1"]
+
+
+@pytest.mark.parametrize("capabilities", SWEPT)
+async def test_a_change_in_any_of_a_hundred_mailboxes_is_found_within_five_seconds(
+    capabilities: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0)
+    names = ["INBOX", *(f"M{number}" for number in range(99))]
+    clock = Clock()
+    _, server, signals = await started(capabilities, served(names), clock)
+    await soon(signals)
+    for number in range(20):
+        clock.now += 60
+        change(server, names, "INBOX", 100 + number)
+        await soon(signals)
+
+    clock.now += 5
+    change(server, names, "M98", 9)
+
+    assert "M98" in (await soon(signals)).origin_names
+
+
+def served(names: Sequence[str], changed: str = "", uid_next: int = 4) -> dict[str, Answer]:
+    """What a server answers that has these mailboxes, in one of which mail came."""
+    numbers = {name: status(name, uid_next if name == changed else 4) for name in names}
+    listing = "".join(f'* LIST () "/" {name}\r\n{line}' for name, line in numbers.items())
+    subscribed = "".join(f'* LSUB () "/" {name}\r\n' for name in names)
+    answers: dict[str, Answer] = {f'STATUS "{name}" ': f"{line}$ OK done\r\n" for name, line in numbers.items()}
+    return answers | {"LIST": f"{listing}$ OK done\r\n", "LSUB": f"{subscribed}$ OK done\r\n"}
+
+
+def change(server: ScriptedServer, names: Sequence[str], changed: str, uid_next: int) -> None:
+    server.script.update(served(names, changed, uid_next))
+
+
+async def test_of_thousands_of_mailboxes_the_busy_ones_are_asked_each_time_and_the_others_in_turn() -> None:
+    names = ["INBOX", *(f"M{number}" for number in range(1, 1000))]
+    clock = Clock()
+    _, server, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", served(names), clock)
+    await soon(signals)
+    asked: list[list[str]] = []
+    for number in range(14):
+        server.told.clear()
+        clock.now += 4.5
+        change(server, names, "INBOX", 100 + number)
+        await soon(signals)
+        asked.append([line.split('"')[1] for line in server.told if line.startswith("STATUS")])
+
+    assert all(len(one) <= watch_module.SWEPT_MAILBOXES for one in asked)
+    assert all("INBOX" in one for one in asked)
+    assert set().union(*asked) == set(names)
+
+
+@pytest.mark.parametrize("answer", ["$ NO [BADEVENT] no\r\n", "$ BAD what?\r\n"])
+async def test_a_refused_notify_is_replaced_by_what_else_the_server_confirms(answer: str) -> None:
+    watch, _, _ = await started("IMAP4rev1 IDLE NOTIFY", {"NOTIFY": answer})
+
+    assert watch.mode is SyncMode.SWEEP
 
 
 @pytest.mark.parametrize("capabilities", [ALL, "IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", "IMAP4rev1"])
