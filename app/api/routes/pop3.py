@@ -19,7 +19,7 @@ WAIT_LIMIT_SECONDS = 30
 
 @router.post(
     "/fetch",
-    operation_id="fetchPop3",
+    operation_id="fetchNewMail",
     response_model=Fetched,
     responses={202: {"model": Fetched, "description": "It goes on"}, **problems(NotSupported, LoginRefused)},
 )
