@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from app.errors import AddressNotAllowed, InvalidRequest, TimedOut, Unreachable
@@ -24,6 +26,7 @@ Resolver = Callable[[str], Awaitable[list[str]]]
 MAX_HOST_CHARS = 253
 MAX_ADDRESSES = 8
 RESOLVE_TIMEOUT_SECONDS = 5.0
+PARALLEL_LOOK_UPS = 16
 
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE = IPv6Network("::/96")
@@ -89,9 +92,15 @@ def check_host(host: str) -> str:
 
 async def system_resolver(host: str) -> list[str]:
     """The addresses that the operating system knows for a host, IPv6 and IPv4."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_look_ups(), look_up)
     return [str(sockaddr[0]) for *_, sockaddr in found if "%" not in str(sockaddr[0])]
+
+
+@cache
+def _look_ups() -> ThreadPoolExecutor:
+    """Threads of their own: those that everything else uses are not to wait for a name server that hangs."""
+    return ThreadPoolExecutor(PARALLEL_LOOK_UPS, thread_name_prefix="names")
 
 
 def _literal(host: str) -> IPAddress | None:
