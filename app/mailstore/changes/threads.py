@@ -74,11 +74,10 @@ _ALIKE: Statement = (
     .order_by(MESSAGE.c.received_at_ms)
     .limit(CANDIDATES_LIMIT)
 )
-_SIZES: Statement = (
-    select(MESSAGE.c.thread_id, func.count())
-    .where(MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
-    .group_by(MESSAGE.c.thread_id)
+_TWO: Statement = (
+    select(MESSAGE.c.id).where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.thread_id == bindparam("thread_id")).limit(2)
 )
+"""Whether a thread has several messages, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +142,11 @@ class Threads:
 
     async def announce(self) -> None:
         """Tell of each thread of several messages that changed, once."""
-        touched = {id_: left for id_, left in self._ledger.threads.items() if id_ not in self._told}
-        if not touched:
-            return
-        values = json_list(list(touched))
-        rows = await self._ledger.tx.rows(_SIZES, account_id=self._ledger.account_id, threads=values)
-        for thread_id, size in rows:
-            if size > 1 or touched[thread_id]:
+        for thread_id, has_lost in self._ledger.threads.items():
+            if thread_id in self._told:
+                continue
+            rows = await self._ledger.tx.rows(_TWO, account_id=self._ledger.account_id, thread_id=thread_id)
+            if len(rows) > 1 or (rows and has_lost):
                 self._ledger.event("thread.updated", thread_id, {"thread_id": thread_id, "merged": []})
 
     # ---- by names
