@@ -73,7 +73,7 @@ class AccountBackends:
         if kind is AccountKind.EMBEDDED:
             return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
         if servers.pop3 is not None:
-            turns = self._pop3_turns[servers.pop3.host.lower()]
+            turns = self._pop3_turns[f"{servers.pop3.host.lower()}:{servers.pop3.port}"]
             recorder = partial(self._traces.recorder, account_id, "pop3")
             origin = Pop3Origin(servers.pop3, self._guard, self._tls, turns, recorder)
             return Pop3Backend(account_id, origin, servers.rules, self._store, self._index, self._database, self._bus)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from app.backends.pop3 import connection, session
+from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.session import MaildropInUse, Pop3Origin
 from app.cluster.bus import listening
+from app.cluster.leases import Leases
 from app.errors import (
     GatewayError,
     LoginRefused,
@@ -21,12 +23,13 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail.pop3 import Pop3Rules
 from app.mail.types import ServerLogin, TransportSecurity
 from app.workers.pop3 import account as account_module
 from app.workers.pop3.account import Pop3Sync
 
 from tests.integration.raw_server import raw_server
-from tests.pop3_house import GUARD, HOST, Polled, open_polled
+from tests.pop3_house import GUARD, HOST, Polled, add_pop3_account, open_polled
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted_pop3 import ScriptedPop3
 from tests.servers.tls import TlsFiles
@@ -411,3 +414,41 @@ async def test_dovecot_refuses_a_wrong_password(dovecot: Dovecot, tls: TlsFiles)
 
     with pytest.raises(LoginRefused):
         await Pop3Origin(login, GUARD, tls.client_context()).open()
+
+
+async def test_mail_is_asked_for_as_it_is_before_the_login(tls: TlsFiles) -> None:
+    """RFC 6856: else a server may downgrade what is in UTF-8."""
+    server = ScriptedPop3(capabilities=("USER", "UTF8"))
+    async with server.serving() as login:
+        (await Pop3Origin(login, GUARD, tls.client_context()).open()).close()
+
+    assert server.heard == ["CAPA", "UTF8", "USER", "PASS", "CAPA"]
+
+
+async def test_accounts_on_a_hung_server_delay_none_on_a_good_one(tmp_path: Path) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    server = ScriptedPop3(three())
+    async with raw_server(hang) as port, server.serving() as login, open_polled(tmp_path, login) as account:
+        assert account.pop3 is not None
+        hung = Pop3Origin(
+            ServerLogin(HOST, port, TransportSecurity.NONE, "me", "secret"), GUARD, account.pop3.origin.tls
+        )
+        house, tasks = account.house, []
+        for number in range(50):
+            id_ = await add_pop3_account(house, f"hung{number}@mail.test")
+            backend = Pop3Backend(id_, hung, Pop3Rules(), house.store, house.index, house.database, house.bus)
+            epochs = await Leases(house.database, is_alone=True).take([id_], 1)
+            tasks.append(asyncio.create_task(Pop3Sync(id_, house.index, backend, epochs[id_]).run()))
+        await asyncio.sleep(0.05)
+        try:
+
+            async def is_live() -> bool:
+                return await account.state() == ("ready", "live")
+
+            await followed(account, is_live)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
