@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from app import faults
 from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
@@ -231,7 +232,9 @@ class Grants:
             await self._release(grant, error)
             raise
         self._pauses.pop(grant.oauth_app_id, None)
+        faults.point("grant.answered")
         await self._keep(grant, answer)
+        faults.point("grant.kept")
         return answer.access_token
 
     async def _release(self, grant: Grant, error: BaseException) -> None:

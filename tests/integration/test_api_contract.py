@@ -12,6 +12,7 @@ import pytest
 import schemathesis
 from app.api.application import create_api
 from app.services.callers import ACCOUNT_SCOPES
+from app.services.oauth_apps import OAuthAppOrder
 from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
@@ -37,7 +38,15 @@ CHECKS = [
     response_schema_conformance,
 ]
 MAIL = b"From: Ann <ann@demo.test>\r\nTo: Bob <bob@demo.test>\r\nSubject: Hello\r\n\r\nHello\r\n"
-REMOVING = ("deleteAccount", "deleteMailbox", "deleteMessage", "signOut", "batchMessages", "moveMessages")
+REMOVING = (
+    "deleteAccount",
+    "deleteMailbox",
+    "deleteMessage",
+    "signOut",
+    "deleteOAuthApp",
+    "batchMessages",
+    "moveMessages",
+)
 """Operations that would take away what the others are tried on."""
 
 
@@ -55,7 +64,9 @@ async def _prepare(gateway: Gateway) -> Known:
     content = await gateway.house.store.keep(MAIL)
     applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
     await gateway.token(account_id, scopes=sorted(ACCOUNT_SCOPES))
+    app = await gateway.services.oauth_apps.add("google", OAuthAppOrder(client_id="us"))
     ids = {"account_id": account_id, "mailbox_id": inbox.id, "message_id": next(iter(applied.message_ids.values()))}
+    ids["oauth_app_id"] = app.id
     return Known(ids, {"Authorization": gateway.admin.headers["Authorization"]})
 
 
