@@ -19,7 +19,7 @@ from tests.contract.mail_account import ACCOUNT, LocalMailAccount, MailAccount, 
 from tests.house import open_house
 from tests.imap_house import PASSWORD, USER, open_imap_house
 from tests.pop3_house import dovecot_maildrop, open_polled
-from tests.servers import gmail
+from tests.servers import gmail, providers
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
@@ -43,6 +43,7 @@ class PoorerOrigin(Origin):
         return session
 
 
+PROVIDERS = {one.name: one for one in (providers.MICROSOFT_365, providers.ICLOUD, providers.YAHOO)}
 LOCAL, OWN_IMAP = "local", "own-imap"
 KINDS = {
     LOCAL: None,
@@ -53,6 +54,7 @@ KINDS = {
     "dovecot-bare": BARE,
     "gmail": None,
     "pop3": None,
+    **dict.fromkeys(PROVIDERS),
     "cyrus": None,
     "courier": None,
 }
@@ -76,6 +78,8 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         opened = _pop3(request, tmp_path)
     elif request.param == "gmail":
         opened = _gmail()
+    elif request.param in PROVIDERS:
+        opened = _provided(request)
     elif request.param in ("cyrus", "courier"):
         opened = _unpacked(request)
     else:
@@ -129,6 +133,16 @@ async def _dovecot(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]
         origin = PoorerOrigin(login, GUARD, context, Hosts(), offered=offered)
     async with _mirrored(origin) as account:
         yield account
+
+
+@asynccontextmanager
+async def _provided(request: pytest.FixtureRequest) -> AsyncIterator[MailAccount]:
+    dovecot: Dovecot = request.getfixturevalue("dovecot")
+    user = dovecot.add_user()
+    async with providers.running(PROVIDERS[request.param], dovecot.imap_port) as server:
+        login = ServerLogin("127.0.0.1", server.port, TransportSecurity.NONE, user.name, user.password)
+        async with _mirrored(Origin(login, GUARD, ssl.create_default_context(), Hosts())) as account:
+            yield account
 
 
 @asynccontextmanager
