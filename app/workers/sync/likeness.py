@@ -23,12 +23,12 @@ READ_BYTES = 1024 * 1024
 """How much of messages is in memory at a time, unless one is larger."""
 
 Originals = dict[int, list[Message]]
-"""UID of an arrival → messages of the index, in the order of their places."""
+"""UID of an arrival → messages of the index, oldest first: of a message and its copy, the id of the message lives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What the index has that is like some arrivals of one mailbox, by UID of the arrival, in the order of places."""
+    """What the index has that is like some arrivals of one mailbox."""
 
     like: Originals
     is_certain: bool = False
@@ -75,16 +75,18 @@ def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
 
 
 async def recent_copies(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
-    """Place of a message → places of those like it that came since then."""
+    """Place of a message → places of those like it that came since then, and after it."""
     headers = {one.message_id_header for one in originals if one.message_id_header}
     found = await mirror.index.with_headers(mirror.account_id, headers) if headers else []
     recent = await mirror.index.arrived_since(mirror.account_id, [one.id for one in found], since_ms) if found else ()
-    by_likeness: dict[bytes, list[Location]] = {}
+    by_likeness: dict[bytes, list[Message]] = {}
     for one in found:
         if one.id in recent:
-            by_likeness.setdefault(likeness_in(one.summary), []).append(place_of(one))
-    copies = {place_of(one): by_likeness.get(likeness_in(one.summary), []) for one in originals}
-    return {at: [place for place in places if place != at] for at, places in copies.items()}
+            by_likeness.setdefault(likeness_in(one.summary), []).append(one)
+    return {
+        place_of(one): [place_of(copy) for copy in by_likeness.get(likeness_in(one.summary), []) if copy.id > one.id]
+        for one in originals
+    }
 
 
 async def same_as(mirror: Mirror, original: Sequence[Message], copies: Sequence[Message]) -> set[Location] | None:
@@ -152,8 +154,8 @@ def _elsewhere(messages: Sequence[Message], one: Arrived) -> list[Message]:
 
 
 def _placed(found: Originals) -> Originals:
-    """Without arrivals that nothing is like; the order makes what is interchangeable keep its own."""
-    return {uid: sorted(those, key=lambda one: (one.mailbox_id, one.uid)) for uid, those in found.items() if those}
+    """Without arrivals that nothing is like. Ids sort by time."""
+    return {uid: sorted(those, key=lambda one: one.id) for uid, those in found.items() if those}
 
 
 def place_of(message: Message) -> Location:
