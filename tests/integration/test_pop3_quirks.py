@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,28 @@ async def test_a_refused_login_waits_for_its_owner(tmp_path: Path) -> None:
         await followed(account, is_refused)
 
         assert await account.told("account.") == ["account.auth_required"]
+
+
+async def test_no_secret_is_in_the_logs_or_events_though_a_server_repeats_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = ScriptedPop3(replies={"PASS": b"-ERR [AUTH] canary-pass is wrong\r\n"})
+    async with server.serving() as plain:
+        login = replace(plain, password="canary-pass")
+        with pytest.raises(LoginRefused) as raised:
+            await Pop3Origin(login, GUARD, ssl.create_default_context()).open()
+        assert raised.value.origin is not None
+        assert raised.value.origin.response == "-ERR [AUTH] … is wrong"
+        async with open_polled(tmp_path, login) as account:
+
+            async def is_refused() -> bool:
+                return (await account.state())[0] == "auth_required"
+
+            await followed(account, is_refused)
+            told = b"".join(one.body for one in await account.events())
+
+    out, err = capfd.readouterr()
+    assert "canary" not in out + err + told.decode()
 
 
 async def test_an_asked_for_poll_comes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import base64
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.backends.credentials import log_in
 from app.backends.pop3.connection import Endpoint, Pop3Connection, connect
@@ -258,7 +258,7 @@ async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabil
     else:
         status = await _by_password(connection, credential)
     if not status.is_ok:
-        raise _login_error(status, offered)
+        raise _login_error(_without(status, credential.secret), offered)
     return await _capabilities(connection) if offered.arguments else offered
 
 
@@ -283,6 +283,11 @@ async def _authenticated(connection: Pop3Connection, mechanism: Mechanism) -> St
 async def _by_password(connection: Pop3Connection, credential: Credential) -> Status:
     status = await connection.ask(command("USER", credential.username))
     return await connection.ask(command("PASS", credential.secret)) if status.is_ok else status
+
+
+def _without(status: Status, secret: str) -> Status:
+    """Some servers repeat what they refuse."""
+    return replace(status, text=status.text.replace(secret, "…")) if secret else status
 
 
 def _login_error(status: Status, offered: Capabilities) -> GatewayError:
