@@ -19,7 +19,7 @@ from app.services.content import Content
 from app.services.messages import Change, Messages
 
 from tests.gmail_house import GmailAccount, mail, open_gmail
-from tests.servers.gmail_store import ALL, DRAFTS, IMPORTANT, INBOX, SENT, SPAM, STARRED, TRASH, Mail
+from tests.servers.gmail_store import ALL, DRAFTS, IMPORTANT, INBOX, SENT, SPAM, STARRED, TRASH, USES, Mail
 from tests.sync_house import GivenBackends
 
 CHANGES = 250
@@ -71,7 +71,7 @@ class _Changes:
 
     def __init__(self, account: GmailAccount, chance: random.Random) -> None:
         backends = cast("Backends", GivenBackends({account.account_id: account.backend}))
-        self.delivered = 0
+        self.delivered = self._names = 0
         self._account = account
         self._store = account.gmail.store
         self._chance = chance
@@ -88,16 +88,19 @@ class _Changes:
             await self._chance.choice([self._theirs, self._theirs, self._ours])()
 
     def _change_labels(self) -> None:
-        """Another client makes, renames or removes a label."""
-        boxes = self._store.boxes
-        old, new = self._chance.sample(["Home", "Job", "Work"], 2)
-        if old in boxes and new not in boxes:
-            self._chance.choice([lambda: self._store.rename(old, new), lambda: self._store.remove(old)])()
-        elif old not in boxes:
-            self._store.make(old)
+        """Another client makes, renames or removes a label; no name comes twice, which would reset its mailbox."""
+        self._names += 1
+        new, old = f"Label {self._names}", self._label()
+        change = self._chance.choice([self._store.make, self._store.remove, self._store.rename])
+        if change == self._store.make or old == INBOX:
+            self._store.make(new)
+        elif change == self._store.remove:
+            self._store.remove(old)
+        else:
+            self._store.rename(old, new)
 
     def _label(self) -> str:
-        return self._chance.choice([one for one in self._store.boxes if one in ("Home", "Job", "Work")] or [INBOX])
+        return self._chance.choice([one for one in self._store.boxes if one not in USES and one != INBOX] or [INBOX])
 
     async def _theirs(self) -> None:
         """Another client, at the server."""

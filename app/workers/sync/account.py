@@ -189,12 +189,18 @@ class AccountSync:
             await self._mirror.apply(delta)
         ids_before = {one.id for one in known}
         known = await self._mirror.mailboxes()
-        if self._is_live:
-            self._mirror.newcomers |= {one.id for one in known} - ids_before
+        new = {one.id for one in known} - ids_before
+        if new and (self._is_live or await self._may_hold_known(known)):
+            self._mirror.newcomers |= new
         begun = beginnings(known, told, frozenset(self._mirror.newcomers))
         if begun:
             await self._mirror.apply(Delta(mailboxes_counted=begun))
         return changes.gone
+
+    async def _may_hold_known(self, known: Sequence[Mailbox]) -> bool:
+        """Whether a new mailbox may be a label on messages that subscribers know: they are to hear of it."""
+        is_begun = any(one.is_complete and one.total for one in known)
+        return is_begun and bool((await self._mirror.index.standing(self._mirror.account_id)).has_placements)
 
     async def _delete(self, gone: tuple[Mailbox, ...]) -> None:
         """Delete mailboxes that a second list lacks too; their messages that went elsewhere have been found there."""
