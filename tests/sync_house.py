@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from app.backends.imap.backend import ImapBackend
@@ -32,6 +32,8 @@ from app.workers.sync.gates import Gates
 from app.workers.texts import TextReader
 
 from tests.house import House, open_house
+from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.tls import TlsFiles
 
@@ -210,11 +212,21 @@ async def supervised(house: House, backends: GivenBackends) -> AsyncIterator[Non
             await task
 
 
+class Login(Protocol):
+    """Who logs in at a server, whatever kind it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def password(self) -> str: ...
+
+
 class OtherClient:
     """Another mail program on the same account, by imaplib. Blocks, as short as it is."""
 
-    def __init__(self, dovecot: Dovecot, user: DovecotUser) -> None:
-        self.imap = imaplib.IMAP4(dovecot.host, dovecot.imap_port)
+    def __init__(self, server: Dovecot | Cyrus | Courier, user: Login) -> None:
+        self.imap = imaplib.IMAP4(server.host, server.imap_port)
         self.imap.login(user.name, user.password)
 
     def __enter__(self) -> OtherClient:

@@ -255,6 +255,8 @@ class Session:
         selected = Selected(name)
         for response in self.parsed(completion):
             _note(selected, response)
+        if not self.keeps_modseq:  # Yahoo tells a HIGHESTMODSEQ and knows no CONDSTORE
+            selected.highest_modseq = 0
         if not selected.uid_validity:
             raise ServerProtocolError("The server selects a mailbox without UIDVALIDITY")
         self.selected = selected

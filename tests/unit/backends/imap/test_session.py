@@ -79,6 +79,24 @@ async def test_a_mailbox_that_is_gone_is_not_found() -> None:
     assert session.selected is None
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "modseq"), [("IMAP4rev1 XYMHIGHESTMODSEQ", 0), ("IMAP4rev1 CONDSTORE", 102784)]
+)
+async def test_a_modseq_is_believed_only_of_a_server_that_offers_to_keep_it(capabilities: str, modseq: int) -> None:
+    """Yahoo's SELECT."""
+    session, _ = scripted_session(
+        {
+            "SELECT": "* 23992 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] UIDs valid\r\n"
+            "* OK [UIDNEXT 333878] Predicted next UID\r\n* OK [HIGHESTMODSEQ 102784]\r\n$ OK [READ-WRITE] done\r\n"
+        },
+        capabilities,
+    )
+
+    selected, _ = await session.select("INBOX")
+
+    assert selected.highest_modseq == modseq
+
+
 async def test_a_mailbox_that_is_busy_is_not_called_gone() -> None:
     session, _ = scripted_session({"SELECT": "$ NO [INUSE] locked\r\n"})
 

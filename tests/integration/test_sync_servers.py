@@ -1,0 +1,95 @@
+"""The mirror of an account on each kind of server, while another mail program changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from app.backends.imap.backend import ImapBackend
+from app.backends.imap.pool import Hosts, Origin
+from app.mail.types import ServerLogin, TransportSecurity
+from app.security.netguard import NetGuard
+
+from tests.house import open_house
+from tests.servers import providers
+from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
+from tests.servers.dovecot import Dovecot
+from tests.sync_house import Followed, OtherClient, add_remote_account, mail
+
+PROVIDERS = {one.name: one for one in (providers.MICROSOFT_365, providers.ICLOUD, providers.YAHOO)}
+SERVERS = ["dovecot-mdbox", "dovecot-maildir", "cyrus", "courier", *PROVIDERS]
+SOON_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def provided(name: str, target_port: int) -> AsyncIterator[int]:
+    """The port to connect to: the server's own, or that of a proxy that makes it look like a provider's."""
+    if name not in PROVIDERS:
+        yield target_port
+        return
+    async with providers.running(PROVIDERS[name], target_port) as proxy:
+        yield proxy.port
+
+
+@pytest.fixture(params=SERVERS)
+async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Followed, OtherClient]]:
+    """An account with three messages that is followed and live, and another client of it."""
+    name = request.param
+    server: Dovecot | Cyrus | Courier = request.getfixturevalue(name if name in ("cyrus", "courier") else "dovecot")
+    user = server.add_user(format="maildir") if name == "dovecot-maildir" else server.add_user()  # type: ignore[call-arg]
+    async with provided(name, server.imap_port) as port, open_house(tmp_path) as house:
+        with OtherClient(server, user) as other:
+            for number in range(3):
+                other.append("INBOX", mail(f"n{number}"))
+            login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
+            account_id = await add_remote_account(house, user.name)
+            origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
+            backend = ImapBackend(account_id, origin, house.index)
+            followed = Followed(house, account_id, backend)
+            async with followed.following():
+                await followed.until_live()
+                yield followed, other
+            await backend.close()
+
+
+def origin_name(other: OtherClient, path: str) -> str:
+    prefix = b'(("INBOX." ".")' in b"".join(other.imap.namespace()[1])
+    return f"INBOX.{path}" if prefix else path
+
+
+async def test_what_another_client_does_is_mirrored(account: tuple[Followed, OtherClient]) -> None:
+    followed, other = account
+    other.select("INBOX")
+    other.uid("STORE", "1", "+FLAGS", "(\\Flagged)")
+    other.uid("STORE", "2", "+FLAGS", "(\\Deleted)")
+    other.do("expunge")
+    await followed.until(followed.subjects, ["n0", "n2"])
+
+    await followed.until(followed.content, await followed.origin_content())
+
+    told = await followed.told()
+    assert told.count("message.deleted") == 1
+    assert told.count("message.created") == 0
+    assert await followed.told("account.") == ["account.connected"]
+
+
+@pytest.mark.parametrize("path", ["INBOX", "Archive"])
+async def test_a_new_message_in_any_mailbox_is_told_within_five_seconds(
+    account: tuple[Followed, OtherClient], path: str
+) -> None:
+    followed, other = account
+    before = await followed.subjects(path)
+    await asyncio.sleep(0.1)
+    begun = time.monotonic()
+
+    other.append(origin_name(other, path) if path != "INBOX" else path, mail("fresh"))
+    await followed.until(lambda: followed.subjects(path), [*before, "fresh"])
+
+    assert time.monotonic() - begun < SOON_SECONDS
+    assert await followed.told() == ["message.created"]
