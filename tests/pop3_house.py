@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.session import Pop3Origin
+from app.backends.pop3.opening import Pop3Origin
 from app.db import directory
 from app.db.accounts import inbox_of
 from app.db.session import Transaction

@@ -14,7 +14,8 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
 from app.backends.local import LocalBackend
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.session import SESSIONS_AT_ONCE, MaildropInUse, Pop3Origin
+from app.backends.pop3.opening import SESSIONS_AT_ONCE, Pop3Origin
+from app.backends.pop3.refusals import MaildropInUse
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
 from app.db.session import Database

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from app.backends.imap.pool import Hosts, Origin
-from app.backends.pop3.session import Pop3Origin
+from app.backends.pop3.opening import Pop3Origin
 from app.backends.sasl import OAuthBearer, XOAuth2
 from app.backends.smtp_connection import cut, open_client
 from app.errors import LoginRefused

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from app.backends.pop3 import connection, session
+from app.backends.pop3 import connection, refusals
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.session import MaildropInUse, Pop3Origin
+from app.backends.pop3.opening import Pop3Origin
+from app.backends.pop3.refusals import MaildropInUse
 from app.cluster.bus import listening
 from app.cluster.leases import Leases
 from app.errors import (
@@ -186,7 +187,7 @@ async def followed(account: Polled, until: Callable[[], Awaitable[bool]], second
 async def test_a_maildrop_in_use_is_tried_again_and_troubles_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "IN_USE_SECONDS", 0.05)
+    monkeypatch.setattr(refusals, "IN_USE_SECONDS", 0.05)
     server = ScriptedPop3(three(), replies={"PASS": b"-ERR [IN-USE] locked\r\n"})
     async with server.serving() as login, open_polled(tmp_path, login) as account:
 

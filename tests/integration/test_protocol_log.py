@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import Hosts, Origin
-from app.backends.pop3.session import Pop3Origin
+from app.backends.pop3.opening import Pop3Origin
 from app.backends.smtp import SmtpSubmission
 from app.errors import LoginRefused
 from app.mail.backend import OutgoingMail

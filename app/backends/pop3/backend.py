@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from typing_extensions import override
 
 from app.backends.local import LocalBackend
-from app.backends.pop3.session import Pop3Origin, Pop3Session
+from app.backends.pop3.opening import Pop3Origin
+from app.backends.pop3.session import Pop3Session
 from app.cluster.bus import Bus, listening
 from app.db.session import Database
 from app.errors import Unreachable

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.backends.pop3.backend import Pop3Backend
-from app.backends.pop3.session import MaildropInUse
+from app.backends.pop3.refusals import MaildropInUse
 from app.cluster.bus import Waiter, listening
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited
 from app.mail.pop3 import poll_topic

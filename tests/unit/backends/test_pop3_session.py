@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from app.backends.pop3.session import MaildropInUse, error_of
+from app.backends.pop3.refusals import MaildropInUse, error_of
 from app.wire.pop3_client import ReplyReader, parse_capabilities, parse_sizes, parse_status, parse_uidls
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "pop3"

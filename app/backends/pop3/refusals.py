@@ -1,0 +1,38 @@
+"""What a POP3 server means by -ERR: by its response code, else by what servers say without one."""
+
+from __future__ import annotations
+
+import re
+
+from app.errors import GatewayError, OriginAnswer, RateLimited, ServerRefused, Unreachable
+from app.wire.pop3_client import Status
+
+IN_USE_SECONDS = 15.0
+LOGIN_DELAY_SECONDS = 120.0
+"""How long to wait where a server says that we came too soon and not by how much."""
+
+_LOCKED = re.compile(r"lock|in use|busy", re.IGNORECASE)
+"""qpopper and UW ipop3d say "maildrop already locked" without a code."""
+_TEMPORARY = re.compile(r"temporar|try again|later|unavailable|internal error", re.IGNORECASE)
+
+
+class MaildropInUse(RateLimited):
+    """The login is right; another session has the lock (RFC 2449 §8.1.2)."""
+
+    title = "Another mail program is reading this mailbox"
+
+
+def error_of(status: Status) -> GatewayError:
+    """What a -ERR means, by its response code (RFC 2449 §8.1, RFC 3206 §4), else by what servers say without one."""
+    code = status.code
+    if code == "LOGIN-DELAY":
+        return RateLimited("The mail server allows no login yet", LOGIN_DELAY_SECONDS)
+    if code == "IN-USE" or (code is None and _LOCKED.search(status.text)):
+        return MaildropInUse(retry_after_seconds=IN_USE_SECONDS)
+    if code == "SYS/TEMP" or (code is None and _TEMPORARY.search(status.text)):
+        return Unreachable("The mail server cannot serve this mailbox now", origin_of(status))
+    return ServerRefused(origin=origin_of(status))
+
+
+def origin_of(status: Status) -> OriginAnswer:
+    return OriginAnswer("pop3", f"{'+OK' if status.is_ok else '-ERR'} {status.text}".strip())
