@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import orjson
@@ -66,16 +66,17 @@ async def test_labels_given_and_taken_by_another_client_keep_the_id(account: Gma
     store = account.gmail.store
     store.make("Work")
     one = store.deliver(mail("one"))
+    changes: list[tuple[Callable[[], None], list[str]]] = [
+        (lambda: store.place(one, "Work"), [INBOX, "Work", ALL]),
+        (lambda: store.archive(one), ["Work", ALL]),
+        (lambda: store.flag(one, {"\\Flagged"}), ["Work", ALL, STARRED]),
+        (lambda: store.trash(one), [TRASH]),
+        (lambda: store.place(one, INBOX), [INBOX, ALL, STARRED]),
+    ]
     async with account.following():
         await account.settled()
         id_ = (await account.message("one")).id
-        for change, paths in (
-            (lambda: store.place(one, "Work"), [INBOX, "Work", ALL]),
-            (lambda: store.archive(one), ["Work", ALL]),
-            (lambda: store.flag(one, {"\\Flagged"}), ["Work", ALL, STARRED]),
-            (lambda: store.trash(one), [TRASH]),
-            (lambda: store.place(one, INBOX), [INBOX, ALL, STARRED]),
-        ):
+        for change, paths in changes:
             change()
             await account.settled()
             message = await account.message("one")
@@ -262,14 +263,15 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     store = account.gmail.store
     store.make("Work")
     one = store.deliver(mail("one"))
+    changes: list[Callable[[], None]] = [
+        lambda: store.place(one, "Work"),
+        lambda: store.flag(one, {"\\Seen"}),
+        lambda: store.archive(one),
+        lambda: store.trash(one),
+    ]
     async with account.following():
         await account.settled()
-        for change in (
-            lambda: store.place(one, "Work"),
-            lambda: store.flag(one, {"\\Seen"}),
-            lambda: store.archive(one),
-            lambda: store.trash(one),
-        ):
+        for change in changes:
             change()
             await account.settled()
     work = await mailbox_id(account, "Work")

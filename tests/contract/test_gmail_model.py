@@ -22,7 +22,6 @@ from tests.gmail_house import GmailAccount, mail, open_gmail
 from tests.servers.gmail_store import ALL, DRAFTS, IMPORTANT, INBOX, SENT, SPAM, STARRED, TRASH, USES, Mail
 from tests.sync_house import GivenBackends
 
-CHANGES = 250
 CALLER = Caller(token_id="tok_test", kind=TokenKind.SERVER, scopes=frozenset(Scope))  # type: ignore[arg-type]
 Known = dict[str, tuple[list[str], list[str]]]
 """Id → mailbox ids and keywords of a message, as a subscriber knows it."""
@@ -35,7 +34,10 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield account
 
 
-async def test_the_index_and_a_replay_end_as_gmail_does_after_any_changes_of_labels(account: GmailAccount) -> None:
+@pytest.mark.parametrize("changes_count", [250, pytest.param(10_000, marks=pytest.mark.soak)])
+async def test_the_index_and_a_replay_end_as_gmail_does_after_any_changes_of_labels(
+    account: GmailAccount, changes_count: int
+) -> None:
     store, chance = account.gmail.store, random.Random(11)
     for name in ("Work", "Home"):
         store.make(name)
@@ -46,7 +48,7 @@ async def test_the_index_and_a_replay_end_as_gmail_does_after_any_changes_of_lab
         await account.settled()
         subscriber, seq = await _state(account), (await account.house.index.standing(account.account_id)).seq
         ids = await account.ids_by_subject()
-        for _ in range(CHANGES):
+        for _ in range(changes_count):
             with suppress(GatewayError, KeyError):  # of a label that the index has yet to hear of
                 await changes.one()
             if chance.random() < 0.3:
