@@ -152,6 +152,9 @@ class FakeOrigin:
         box = self._box(mailbox)
         return {} if box.is_hiding and not is_anew else _known(box, 0)
 
+    async def uids(self, mailbox: Mailbox) -> Sequence[int]:
+        return sorted(await self.scan(mailbox))
+
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         box = self._box(mailbox)
         is_ours = box.uid_validity == mailbox.uid_validity and not box.is_hiding

@@ -290,6 +290,9 @@ class LocalBackend:
         del is_anew  # the index is the origin
         return await self._index.known(self._account_id, mailbox.id)
 
+    async def uids(self, mailbox: Mailbox) -> Sequence[int]:
+        return list(await self._index.known(self._account_id, mailbox.id))
+
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         return {one.uid for one in await self._index.locate(self._account_id, mailbox.id, uids)}
 

@@ -211,6 +211,10 @@ class MailBackend(Protocol):
         """Every UID of the mailbox with its flags and MODSEQ. `is_anew`: on a new connection, to make sure."""
         ...
 
+    async def uids(self, mailbox: Mailbox) -> Sequence[int]:
+        """Every UID of the mailbox, ascending: what `scan` tells without the flags, at a tenth of the cost."""
+        ...
+
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         """Those of the UIDs that the mailbox has; none where its UIDVALIDITY is another. MailboxNotFound."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -303,6 +304,14 @@ class ImapBackend:
             return await self._pool.read(name, read)
         async with self._pool.session(name, is_new=True) as session:
             return await read(session)
+
+    async def uids(self, mailbox: Mailbox) -> Sequence[int]:
+        name = mailbox.origin_name
+
+        async def read(session: Session) -> Sequence[int]:
+            return array("I", await reading.uids_of(session, name))
+
+        return await self._pool.read(name, read)
 
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
         name = mailbox.origin_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 
@@ -93,6 +94,13 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
 def _is_outdated(known: Known | None, now: Known) -> bool:
     """Whether a message has other flags than the index knows, or what it knows would count as newer than what comes."""
     return known is not None and (known.flags != now.flags or known.modseq > now.modseq)
+
+
+async def unknown_uids(mirror: Mirror, mailbox: Mailbox) -> Sequence[int]:
+    """The UIDs that the index lacks, ascending."""
+    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    there = await mirror.backend.uids(mailbox)
+    return array("I", (uid for uid in there if uid not in known)) if known else there
 
 
 async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, Sequence[int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.types import Mailbox
-from app.workers.sync.changes import Batch, fetch_new, whole_difference
+from app.workers.sync.changes import Batch, fetch_new, unknown_uids
 from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
 from app.workers.sync.refresh import Refresher
 
@@ -35,8 +35,7 @@ class Progress:
 async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
     """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
     is_newcomer = mailbox.id in mirror.newcomers
-    delta, missing = await whole_difference(mirror, mailbox)
-    await mirror.apply_in_pieces(delta)
+    missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
     total, indexed = len(missing), 0
     async for batch in fetch_new(mirror, mailbox, missing[::-1]):
         indexed += len(batch)
