@@ -131,18 +131,18 @@ class Pop3Ledger:
             applied = await self._index.change_in(transaction, self._account_id, decide, fence=self._epoch)
             ids = dict(enumerate(applied.message_ids.values())) if arrived else {}
             rows = [self._values(one, ids.get(number, one.message_id)) for number, one in enumerate(lines)]
-            old = [*drop, *(one.key for one in lines)]
-            await transaction.execute_many(
-                _DROP,
-                [{"account_id": self._account_id, "old_uidl": key.uidl, "old_ordinal": key.ordinal} for key in old],
-            )
-            await transaction.execute_many(_ADD, rows)
+            await self._replace([*drop, *(one.key for one in lines)], rows, transaction)
             return applied
 
         applied = await self._database.write(work)
         if applied.seq != applied.seq_before:
             self._bus.poke(self._account_id)
         return applied
+
+    async def _replace(self, old: Sequence[Key], rows: Sequence[dict[str, object]], transaction: Transaction) -> None:
+        keys = [{"account_id": self._account_id, "old_uidl": key.uidl, "old_ordinal": key.ordinal} for key in old]
+        await transaction.execute_many(_DROP, keys)
+        await transaction.execute_many(_ADD, rows)
 
     def _values(self, one: Line, message_id: str | None) -> dict[str, object]:
         return {
