@@ -21,8 +21,10 @@ _SHOWN_CHARS = 300
 REST_SECONDS = 30.0
 """For so long a server that has had enough of an account is left alone at least."""
 _ENOUGH = re.compile(
-    rb"too many (?:simultaneous|concurrent) connections|exceeded command or bandwidth limits"
-    rb"|maximum number of connections from user",
+    rb"too many (?:simultaneous |concurrent )?connections|exceeded command or bandwidth limits"  # Gmail
+    rb"|maximum number of connections from user"  # Dovecot
+    rb"|server unavailable\. \d+|user is authenticated but not connected"  # Microsoft 365
+    rb"|rate limit hit",  # Yahoo
     re.IGNORECASE,
 )
 
@@ -48,14 +50,15 @@ class Completion:
     def is_throttling(self) -> bool:
         """Whether the server refuses since it has had enough of the account.
 
-        Gmail says so under several codes, one of them that of a full mailbox; Dovecot and others say it of connections.
+        Gmail says so under several codes, one of them that of a full mailbox; Dovecot and others say it of connections;
+        Microsoft 365 answers BAD to a login that it took.
         """
-        if self.status != "NO":
+        if self.status == "OK":
             return False
-        return (self.code is not None and self.code.name == "THROTTLED") or _ENOUGH.search(self.text) is not None
+        return (self.code is not None and self.code.name == "THROTTLED") or is_enough(self.text)
 
     def throttled(self) -> Throttled:
-        return Throttled("The mail server has had enough of this account for now", self.origin, REST_SECONDS)
+        return throttled(self.origin)
 
     @property
     def code(self) -> ResponseCode | None:
@@ -65,8 +68,22 @@ class Completion:
     @property
     def origin(self) -> OriginAnswer:
         """The answer as an error shows it: one printable line of bounded length."""
-        text = f"{self.status} {self.text[:_SHOWN_CHARS].decode('utf-8', 'replace')}"
-        return OriginAnswer("imap", "".join(character for character in text if character.isprintable()))
+        return shown(f"{self.status} ".encode() + self.text)
+
+
+def is_enough(text: bytes) -> bool:
+    """Whether a status text says that the server has had enough of the account."""
+    return _ENOUGH.search(text) is not None
+
+
+def throttled(origin: OriginAnswer) -> Throttled:
+    return Throttled("The mail server has had enough of this account for now", origin, REST_SECONDS)
+
+
+def shown(text: bytes) -> OriginAnswer:
+    """A status text as an error shows it: one printable line of bounded length."""
+    line = text[: _SHOWN_CHARS + 4].decode("utf-8", "replace")
+    return OriginAnswer("imap", "".join(character for character in line if character.isprintable()))
 
 
 class LiteralSink(Protocol):

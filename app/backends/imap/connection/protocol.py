@@ -19,7 +19,7 @@ from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
 from app.backends import tracing
-from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.answers import Completion, is_enough, shown, throttled
 from app.backends.imap.connection.compression import DeflateLayer
 from app.backends.imap.connection.exchange import Exchange
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
@@ -48,12 +48,18 @@ _CAPABILITIES = re.compile(rb"\* CAPABILITY ([^\r\n]*)|[^\[]*\[CAPABILITY ([^\]]
 _GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)(?: |\Z)", re.IGNORECASE)
 _NAME = re.compile(rb"\* (?:[0-9]+ )?([A-Za-z]+)")
 _BYE = re.compile(rb"\* BYE(?: |\Z)", re.IGNORECASE)
+_CUT_OFF = b"User is authenticated but not connected"
+"""Microsoft 365's BAD to any command where it has had enough of the account: nothing more works on the connection."""
 
 
 @lru_cache(maxsize=256)
 def _capability_set(names: bytes) -> frozenset[str]:
     """The names in upper case; one set for all connections to servers that offer the same."""
     return frozenset(names.decode("ascii", "replace").upper().split())
+
+
+def _goodbye(text: bytes, otherwise: str) -> MailServerError:
+    return throttled(shown(text[2:])) if is_enough(text) else Unreachable(otherwise)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -202,7 +208,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if match is None:
             raise ServerProtocolError("The server does not speak IMAP")
         if match[1].upper() == b"BYE":
-            self.drop(Unreachable("The mail server takes no connection now"))
+            self.drop(_goodbye(response.text, "The mail server takes no connection now"))
             return
         self.state = stock.AUTH if match[1].upper() == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
@@ -219,7 +225,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if self.on_untagged is not None:
             self.on_untagged(response)
         if _BYE.match(response.text):
-            self.drop(Unreachable("The mail server said goodbye"))
+            self.drop(_goodbye(response.text, "The mail server said goodbye"))
 
     def _owner(self, text: bytes) -> Exchange | None:
         """The oldest command that asks for this kind of response, else the oldest.
@@ -252,6 +258,8 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         exchange.close(text, match[2].decode("ascii").upper())
         if exchange is self._sending:
             self._refuse_go_ahead()
+        if _CUT_OFF in text:
+            self.drop(throttled(shown(line.partition(b" ")[2])))
         if not self._waiting:
             self._tell_quiet()
 

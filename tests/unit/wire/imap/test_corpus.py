@@ -92,3 +92,7 @@ def test_what_exchange_says_against_the_grammar_is_read() -> None:
 
 def test_an_account_without_a_quota_on_courier_has_a_root_without_limits() -> None:
     assert Quota("ROOT", {}) in read("courier-quota")
+
+
+def test_inbox_is_inbox_however_a_server_writes_it() -> None:
+    assert [one.name for one in read("yahoo") if isinstance(one, ListedMailbox)] == ["INBOX"]
