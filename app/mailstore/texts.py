@@ -5,11 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, literal_column, select, union_all, update
 from sqlalchemy.types import Boolean
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
-from app.db.tables import MESSAGE, SEARCH_TEXT, UNINDEXED
+from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
 from app.mail.searchable import TextState, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
 from app.mailstore.index import MESSAGE_COLUMNS
@@ -25,7 +25,16 @@ _IS_UNINDEXED: ColumnElement[bool] = literal_column(UNINDEXED, Boolean)
 """Said literally, so that SQLite finds the partial index."""
 _IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
 
-_UNINDEXED: Statement = select(MESSAGE.c.mailbox_id, MESSAGE.c.uid).where(_OF_ACCOUNT, _IS_UNINDEXED)
+_UNINDEXED: Statement = union_all(
+    select(MESSAGE.c.mailbox_id, MESSAGE.c.uid).where(_OF_ACCOUNT, _IS_UNINDEXED),
+    select(PLACEMENT.c.mailbox_id, PLACEMENT.c.uid)
+    .join_from(
+        PLACEMENT,
+        MESSAGE,
+        (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
+    )
+    .where(PLACEMENT.c.account_id == bindparam("account_id"), _IS_UNINDEXED),
+)
 _COUNT_UNINDEXED: Statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, _IS_UNINDEXED)
 _COUNT_INDEXED: Statement = select(func.count()).select_from(SEARCH_TEXT).where(_IN_INDEX)
 _AWAITED: Statement = (

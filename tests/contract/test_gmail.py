@@ -11,10 +11,12 @@ from app.backends.imap.connection import answers
 from app.errors import Throttled, TooLarge
 from app.mail import filter as f
 from app.mail.types import FLAGGED, MailboxId
+from app.mailstore.texts import TextIndex
 from app.services.bulk import Bulk
 from app.services.callers import Caller, Scope, TokenKind
 from app.services.content import Content
 from app.services.messages import Change, Messages
+from app.services.texts import Texts
 from app.services.visibility import as_seen
 
 from tests.contract.mail_account import pieces_of
@@ -287,6 +289,35 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     assert not any(id_ in str(told) for id_ in hidden)
     with pytest.raises(Exception, match="No such message"):
         await content_of(account).message(account.account_id, caller(work), message.id)
+
+
+async def test_a_text_that_is_not_indexed_yet_is_sought_in_each_mailbox_that_its_message_is_in(
+    account: GmailAccount,
+) -> None:
+    account.gmail.store.make("Work")
+    account.gmail.store.deliver(mail("one", text="The needle"), INBOX, "Work")
+    async with account.following():
+        await account.settled()
+    index, backends = account.house.index, GivenBackends({account.account_id: account.backend})
+    texts = Texts(backends, index, TextIndex(account.house.database))
+    message = await account.message("one")
+
+    for path in (INBOX, "Work", ALL):
+        tree = f.All((f.InMailbox(await mailbox_id(account, path)), f.Text("body", "needle")))
+        answered = await texts.answered(account.account_id, caller(), tree)
+        assert [one.anchor.id for one in await index.search(account.account_id, answered, limit=10)] == [message.id]
+
+
+async def test_messages_are_of_the_threads_that_gmail_says(account: GmailAccount) -> None:
+    account.gmail.store.deliver(mail("first"))
+    account.gmail.store.deliver(mail("other"))
+    answer = account.gmail.store.deliver(mail("answer", reply_to="first"), "[Gmail]/Sent Mail")
+    async with account.following():
+        await account.settled()
+
+    threads = {one: (await account.message(one)).thread_id for one in ("first", "other", "answer")}
+    assert threads["first"] == threads["answer"] != threads["other"]
+    assert answer.thread_id != answer.id
 
 
 # ---- labels that come and go, first syncs, faults
