@@ -2,6 +2,7 @@
 
 import datetime
 import ssl
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def make_tls_files(folder: Path) -> TlsFiles:
             folder / "expired",
         ),
     )
+
+
+def self_signed(folder: Path) -> Certificate:
+    """A certificate for the good address that nobody vouches for."""
+    certificate = Certificate(folder / "self-signed.chain.pem", folder / "self-signed.key.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{GOOD_ADDRESS}"]
+    files = ["-keyout", str(certificate.key), "-out", str(certificate.chain)]
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run([*argv, *subject, *files], check=True, capture_output=True)
+    return certificate
 
 
 def _write(leaf: trustme.LeafCert, stem: Path) -> Certificate:
