@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx2
+from app.mail.delta import Delta, MailboxReset
 from app.services.callers import Scope
 
 from tests.unit.api.mail import Mail, note
@@ -89,3 +90,54 @@ async def test_a_mailbox_whose_messages_changed_is_told_with_its_new_numbers(mai
     assert changes["moved"] == [
         {"id": id_, "from": [await mail.mailbox_id()], "to": [await mail.mailbox_id("Archive")]}
     ]
+
+
+async def _reset(mail: Mail, path: str) -> str:
+    """Another UIDVALIDITY for a mailbox, which loses all in it; its id."""
+    mailbox = await mail.gateway.house.mailbox(mail.account_id, path)
+    reset = MailboxReset(mailbox.id, mailbox.uid_validity + 1)
+    await mail.gateway.house.index.apply(mail.account_id, Delta(mailboxes_reset=(reset,)))
+    return mailbox.id
+
+
+async def test_a_mailbox_that_cannot_be_answered_is_named_and_the_others_go_on(mail: Mail) -> None:
+    await mail.add(note("Lost"), "Archive")
+    kept = await mail.add(note("Kept"))
+    state = (await mail.get())["state"]
+    archive = await _reset(mail, "Archive")
+    new = await mail.add(note("New"))
+    await mail.client.patch(f"/v1/me/messages/{kept}", json={"keywords": {"add": ["$seen"]}})
+
+    refused = await mail.client.get("/v1/me/changes", params={"since": state})
+    changes = (await mail.client.get("/v1/me/changes", params={"since": state, "except": archive})).json()
+    after = await mail.client.get("/v1/me/changes", params={"since": changes["new_state"]})
+
+    assert (refused.status_code, refused.json()["code"]) == (410, "state_expired")
+    assert refused.json()["mailbox_ids"] == [archive]
+    assert (changes["created"], [one["id"] for one in changes["updated"]]) == ([{"id": new}], [kept])
+    assert archive in [one["id"] for one in changes["mailboxes"]["updated"]]
+    assert (after.status_code, after.json()["created"]) == (200, [])
+
+
+async def test_check_11_a_mailbox_out_of_a_tokens_sight_is_not_named_as_unanswerable(mail: Mail) -> None:
+    state = (await mail.get())["state"]
+    archive = await _reset(mail, "Archive")
+
+    answer = await (await _limited(mail)).get("/v1/me/changes", params={"since": state})
+
+    assert answer.status_code == 200
+    assert archive not in answer.text
+
+
+async def test_a_message_that_leaves_an_excepted_mailbox_is_told_as_new(mail: Mail) -> None:
+    id_ = await mail.add(note("Plans"), "Archive")
+    state = (await mail.get())["state"]
+    await _move(mail, id_, "INBOX")
+
+    params = {"since": state, "except": await mail.mailbox_id("Archive")}
+    left = (await mail.client.get("/v1/me/changes", params=params)).json()
+    params["except"] = await mail.mailbox_id("INBOX")
+    entered = (await mail.client.get("/v1/me/changes", params=params)).json()
+
+    assert (left["created"], left["removed"], left["moved"]) == ([{"id": id_}], [], [])
+    assert (entered["created"], entered["removed"]) == ([], [{"id": id_, "reason": "moved"}])
