@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import (
@@ -42,6 +42,16 @@ _PAGE: Statement = (
 _PAGE_OF: Statement = (
     select(*COLUMNS)
     .where(ACCOUNT.c.id > bindparam("above_id"), is_one_of(ACCOUNT.c.id, bindparam("ids")))
+    .order_by(ACCOUNT.c.id)
+    .limit(bindparam("limit"))
+)
+_REMOTE_AT: Statement = (
+    select(ACCOUNT.c.id)
+    .where(
+        func.lower(ACCOUNT.c.email) == bindparam("email_given"),
+        ACCOUNT.c.kind != "embedded",
+        ACCOUNT.c.status != "disabled",
+    )
     .order_by(ACCOUNT.c.id)
     .limit(bindparam("limit"))
 )
@@ -101,6 +111,12 @@ async def sync_of(reader: Database | Transaction, account_id: str) -> Row | None
 
 async def get(reader: Database | Transaction, account_id: str) -> Row | None:
     return await reader.row(_GET, account_id=account_id)
+
+
+async def remote_at(database: Database, email: str, limit: int) -> list[str]:
+    """The accounts on other mail servers that have this address, oldest first."""
+    rows = await database.rows(_REMOTE_AT, email_given=email.lower(), limit=limit)
+    return [row[0] for row in rows]
 
 
 async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[Row]:

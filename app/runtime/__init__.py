@@ -56,6 +56,7 @@ from app.services.oauth_apps import OAuthApps
 from app.services.originals import Originals
 from app.services.polling import Polling
 from app.services.quotas import Quotas
+from app.services.remote_logins import RemoteLogins
 from app.services.searching import Searching
 from app.services.sessions import Sessions
 from app.services.states import States
@@ -179,11 +180,12 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     grants = Grants(database, stores.vault, oauth_apps, authorization, is_alone=settings.database_url is None)
     accounts = Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants)
     autoconfig = autoconfig_on(settings, guard)
+    remote = RemoteLogins(database, accounts, backends, autoconfig, logins) if settings.session_remote else None
     return Services(
         settings=settings,
         tokens=tokens,
         tickets=Tickets(database, tokens),
-        sessions=Sessions(database, tokens, logins, settings.domains),
+        sessions=Sessions(database, tokens, logins, settings.domains, remote),
         accounts=accounts,
         oauth_apps=oauth_apps,
         grants=grants,

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -63,13 +64,22 @@ class Logins:
         NotAuthenticated, or RateLimited when it failed too often. An unknown account takes as long as a wrong password.
         """
         account_id = await self._check(_folded(email), password)
-        if account_id is not None:
-            return account_id
+        if account_id is None:
+            await self.refuse(email, address)
+        return account_id
+
+    async def refuse(self, email: str, address: str) -> NoReturn:
+        """Count a login that failed, and answer it: late, by NotAuthenticated, or by RateLimited after too many."""
         delay, is_too_often = self._failures.count((f"account {_folded(email)}", f"address {address}"), self._clock())
         await self._sleep(delay)
         if is_too_often:
             raise RateLimited("Too many failed logins; try again later", retry_after_seconds=FAILURE_WINDOW_SECONDS)
         raise NotAuthenticated("The e-mail address or the password is wrong")
+
+    def check_address(self, address: str) -> None:
+        """Raises RateLimited where too many logins failed from a client's address: for those that others check."""
+        if self._failures.number(f"address {address}", self._clock()) > FAILURES_BEFORE_LIMIT:
+            raise RateLimited("Too many failed logins; try again later", retry_after_seconds=FAILURE_WINDOW_SECONDS)
 
     async def set_password(self, account_id: AccountId, password: str) -> None:
         """InvalidRequest for one that cannot be, AccountNotFound."""
@@ -145,6 +155,10 @@ class _Failures:
         highest = max(self._add(key, now) for key in keys)
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(highest - 1, 10))
         return delay, highest > FAILURES_BEFORE_LIMIT
+
+    def number(self, key: str, now: float) -> int:
+        """How many there were of late."""
+        return sum(time > now - FAILURE_WINDOW_SECONDS for time in self._times.get(key, ()))
 
     def _add(self, key: str, now: float) -> int:
         times = self._times.setdefault(key, deque(maxlen=FAILURES_BEFORE_LIMIT + 1))

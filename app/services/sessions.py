@@ -1,4 +1,4 @@
-"""Sign-in of a user with the password of an embedded mailbox: an access token, and a refresh token that rotates.
+"""Sign-in of a user with the password of a mailbox: an access token, and a refresh token that rotates.
 
 A refresh token works once. When a used one comes again, someone has a copy: the whole sign-in ends (RFC 9700 §4.14.2).
 """
@@ -15,6 +15,7 @@ from app.mail.types import AccountId
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret
 from app.services.callers import ACCOUNT_SCOPES, Caller, TokenKind
 from app.services.logins import Logins
+from app.services.remote_logins import RemoteLogins
 from app.services.tokens import DEFAULT_SECONDS, TokenOrder, Tokens, caller_of
 
 REFRESH_SECONDS = 30 * 24 * 3600
@@ -36,17 +37,32 @@ class SignedIn:
 class Sessions:
     """Sign-ins."""
 
-    def __init__(self, database: Database, tokens: Tokens, logins: Logins, domains: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tokens: Tokens,
+        logins: Logins,
+        domains: tuple[str, ...],
+        remote: RemoteLogins | None = None,
+    ) -> None:
+        """`remote` checks mailboxes of other mail servers; None where the install does not allow that."""
         self._database = database
         self._tokens = tokens
         self._logins = logins
         self._domains = frozenset(domain.lower() for domain in domains)
+        self._remote = remote
 
     async def sign_in(self, email: str, password: str, address: str) -> SignedIn:
-        """NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere. `address`: the client's."""
-        if email.rpartition("@")[2].lower() not in self._domains:
-            raise NotSupported("Signing in with a mailbox of another mail server is not offered by this version")
-        account_id = await self._logins.verify(email, password, address=address)
+        """NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere where that is not allowed.
+
+        Of one elsewhere also Unreachable, AddressNotAllowed … `address`: the client's.
+        """
+        if email.rpartition("@")[2].lower() in self._domains:
+            account_id = await self._logins.verify(email, password, address=address)
+        elif self._remote is None:
+            raise NotSupported("Signing in with a mailbox of another mail server is not allowed by this install")
+        else:
+            account_id = await self._remote.verify(email, password, address=address)
 
         async def work(transaction: Transaction) -> SignedIn:
             return await self._make_pair(transaction, account_id, new_id("ses"))

@@ -7,7 +7,18 @@ from fastapi import APIRouter, Request
 from app.api.deps import PublicAccess, SessionCaller, services_of
 from app.api.problems import problems
 from app.api.schemas.tokens import Refresh, Session, SignIn
-from app.errors import InvalidRequest, NotAuthenticated, NotFound, NotSupported, RateLimited
+from app.errors import (
+    AddressNotAllowed,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    NotSupported,
+    RateLimited,
+    ServerProtocolError,
+    ServerRefused,
+    TimedOut,
+    Unreachable,
+)
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
@@ -17,10 +28,24 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
     operation_id="signIn",
     status_code=201,
     dependencies=[PublicAccess],
-    responses=problems(NotAuthenticated, RateLimited, InvalidRequest, NotSupported),
+    responses=problems(
+        NotAuthenticated,
+        RateLimited,
+        InvalidRequest,
+        AddressNotAllowed,
+        NotSupported,
+        ServerRefused,
+        ServerProtocolError,
+        Unreachable,
+        TimedOut,
+    ),
 )
 async def sign_in(request: Request, order: SignIn) -> Session:
-    """Sign in with an embedded mailbox's address and password."""
+    """Sign in with a mailbox's address and password.
+
+    One of another mail server needs the setting POSTGATE_SESSION_REMOTE: its servers are found by the address, and the
+    account is added at the first time.
+    """
     address = request.client.host if request.client else ""
     sessions = services_of(request).sessions
     return Session.of(await sessions.sign_in(order.email, order.password.get_secret_value(), address))
