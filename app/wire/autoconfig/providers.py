@@ -109,8 +109,8 @@ PROVIDERS = (
         _offers("imap.web.de", "smtp.web.de:587", "pop3.web.de"),
     ),
     Provider(
-        "mailbox.org",
-        _domains("mailbox.org"),
+        "mailboxorg",
+        _domains("mailbox.org secure.mailbox.org"),
         (".mailbox.org",),
         _offers("imap.mailbox.org", "smtp.mailbox.org", "pop3.mailbox.org"),
     ),
