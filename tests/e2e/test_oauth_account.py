@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +138,14 @@ class Account:
         return [one for one in types if one.startswith("account.")]
 
 
+def decoded(word: str) -> str:
+    """What a word says, if it is base64."""
+    try:
+        return base64.b64decode(word + "==").decode("ascii", "replace")
+    except ValueError:
+        return ""
+
+
 @pytest.fixture
 def account(client: httpx2.Client, app_id: str, token_dovecot: Dovecot, user: DovecotUser) -> Account:
     token_dovecot.deliver(message("First"), user.name)
@@ -260,12 +270,21 @@ def test_a_grant_survives_kill_9_while_it_is_renewed(
 
 
 def test_no_token_is_in_the_logs_or_the_data(
-    gateway: Postgate, account: Account, authority: AuthorizationServer, user: DovecotUser, tmp_path: Path
+    gateway: Postgate,
+    client: httpx2.Client,
+    account: Account,
+    authority: AuthorizationServer,
+    user: DovecotUser,
+    tmp_path: Path,
 ) -> None:
+    assert client.post(f"{account.path}/log", json={}).status_code == 200
     authority.revoke(user.name)
     account.reconnect()
     eventually(account.status, ("auth_required", "down"))
 
+    told = client.get(f"{account.path}/log").text
+    assert "OAUTHBEARER" in told
+    assert not any("canary" in text for text in [told, *map(decoded, re.findall(r"[A-Za-z0-9+/=_-]{24,}", told))])
     assert "canary" not in gateway.log_tail
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in files if b"canary" in path.read_bytes()] == []

@@ -291,3 +291,16 @@ async def test_a_link_ends_by_itself(gateway: Gateway, app_id: str, monkeypatch:
     monkeypatch.setattr("app.services.connecting.SESSION_SECONDS", 0)
 
     assert (await browser(gateway).open(await opened(gateway))).status_code == 404
+
+
+async def test_a_browser_that_makes_up_its_cookie_is_another_browser(gateway: Gateway, app_id: str) -> None:
+    made = (await gateway.admin.post("/v1/connect/sessions", json={"redirect_url": DONE})).json()
+    mine = browser(gateway)
+    await mine.open(made["url"])
+    back = await mine.consent(await mine.choose_app(made["url"], app_id))
+
+    forger = client_of(gateway.app, {"Cookie": f"postgate_{made['id']}=made-up"})
+
+    assert (await forger.get(made["url"])).status_code == 404
+    assert (await forger.get(back)).status_code == 404
+    assert outcome_of(await mine.open(back))["account_id"]
