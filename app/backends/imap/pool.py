@@ -152,12 +152,19 @@ class Pool:
             session = await self._open_or_wait(open_session)
             if session is not None:
                 self._apart += 1
-                session.on_closed(self._end_apart)
+                session.on_closed(partial(self._end_apart, session))
                 return session
 
-    def _end_apart(self) -> None:
+    def _end_apart(self, session: Session) -> None:
         self._apart -= 1
+        self._suspect_others(session)
         self._free_place()
+
+    def _suspect_others(self, lost: Session) -> None:
+        """Where a server has fallen silent on one connection, none that is unused is waited for: new ones are made."""
+        if isinstance(lost.protocol.lost, TimedOut):
+            for session in list(self._idle):
+                self._retire(session)
 
     @asynccontextmanager
     async def session(self, mailbox: str | None = None, *, is_new: bool = False) -> AsyncIterator[Session]:
@@ -279,6 +286,7 @@ class Pool:
             self._drain(session)
             return
         if protocol.lost is not None or self._is_closed:
+            self._suspect_others(session)
             self._retire(session)
             return
         self._idle[session] = loop.call_later(self._idle_seconds, self._retire, session)

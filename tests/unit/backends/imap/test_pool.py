@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from app.backends.imap.pool import FAILURES_TO_OPEN, LIMITED_SECONDS, OPEN_SECONDS, Host, Hosts, Origin, Pool
 from app.backends.imap.session import Session
-from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Throttled, Unreachable
+from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Throttled, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -198,6 +198,20 @@ async def test_after_a_while_one_connection_more_is_tried_again() -> None:
 
     async with pool.session(), pool.session():
         assert server.inside == 3
+    await pool.close()
+
+
+async def test_where_one_connection_fell_silent_no_unused_one_is_waited_for() -> None:
+    opener = Opener()
+    pool = Pool(opener)
+    watching = await pool.open_apart(opener)
+    async with pool.session() as unused:
+        pass
+
+    watching.protocol.drop(TimedOut())
+
+    async with pool.session() as fresh:
+        assert fresh is not unused
     await pool.close()
 
 
