@@ -23,7 +23,7 @@ from app.mail.delta import (
     Moved,
     Removed,
 )
-from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Overview, keywords_of
+from app.mail.types import AccountId, Flags, Mailbox, Message, Overview
 from app.services.changes import Changes, ChangesSince
 from app.services.states import Since
 
@@ -124,7 +124,7 @@ async def fresh(
     stores: Stores, account_id: AccountId, visible: Collection[str] | None
 ) -> tuple[Known, dict[str, tuple[Any, ...]]]:
     """The mail as it is: messages, and mailboxes with their numbers."""
-    mailboxes = {
+    mailboxes: dict[str, tuple[Any, ...]] = {
         one.id: (one.path, one.uid_validity, one.total, one.unread)
         for one in await stores.index.mailboxes(account_id)
         if visible is None or one.id in visible
@@ -209,6 +209,3 @@ class Client:
             for id_, (places, keywords) in self.messages.items()
         }
         return {id_: one for id_, one in known.items() if one[0]}
-
-
-__all__ = ["Client", "Known", "MailboxId", "Origin", "fresh", "keywords_of"]

@@ -31,7 +31,7 @@ class Scene:
     data: Path
     path: str = ""
 
-    def get(self, path: str, expected: int = 200, **parameters: Any) -> Any:
+    def get(self, path: str, expected: int = 200, /, **parameters: Any) -> Any:
         with self.gateway.client() as client:
             answer = client.get(f"{self.path}{path}", params=parameters)
         assert answer.status_code == expected, answer.text
@@ -159,7 +159,8 @@ def test_a_restored_database_heals_and_knows_states_of_the_time_that_was_lost(sc
     changes = scene.get("/changes", since=old, view="summary")
     refused = scene.get("/changes", 410, since=lost)
     gone = scene.get("/events", 410, after=lost)
-    anew = scene.get("/changes", since=lost, **{"except": ",".join(refused["mailbox_ids"])})
+    named = {"except": ",".join(refused["mailbox_ids"])}
+    anew = scene.get("/changes", since=lost, **named)
 
     assert [one["subject"] for one in changes["created"]] == ["Number 5"]
     assert [one["id"] for one in changes["removed"]] == [ids["Number 0"]]

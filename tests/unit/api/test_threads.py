@@ -63,7 +63,9 @@ async def test_pages_of_threads_show_each_once_in_both_directions(mail: Mail) ->
         await conversation(mail, f"t{number}", "INBOX", "INBOX", at=10 * number)
     whole = [one["id"] for one in (await threads(mail.client))["items"]]
 
-    forth, back, cursor = [], [], None
+    forth: list[str] = []
+    back: list[str] = []
+    cursor = None
     while True:
         page = await threads(mail.client, limit=2, **({"cursor": cursor} if cursor else {}))
         forth += [one["id"] for one in page["items"]]
