@@ -10,16 +10,13 @@ from typing import Any
 import orjson
 from sqlalchemy import (
     BindParameter,
-    Column,
     ColumnElement,
-    CompoundSelect,
     and_,
     bindparam,
     func,
     or_,
     select,
     union,
-    union_all,
     update,
 )
 
@@ -33,6 +30,7 @@ from app.mail.filter import Filter, names_mailbox
 from app.mail.roster import Roster
 from app.mail.types import AccountId, AccountKind, Detail, Flags, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import Applied, write_delta
+from app.mailstore.placed import HAS_PLACEMENTS, KNOWN_ORIGINS, PLACES, here, newest_further, of_both
 from app.mailstore.rows import detail_of, flags_of, mailbox_of, message_of
 from app.mailstore.search import condition_of
 
@@ -71,32 +69,9 @@ MESSAGE_COLUMNS = (
     MESSAGE.c.flags, MESSAGE.c.received_at_ms, MESSAGE.c.size_bytes, MESSAGE.c.thread_id, MESSAGE.c.message_id_header,
     MESSAGE.c.preview, MESSAGE.c.blob, MESSAGE.c.summary, MESSAGE.c.further,
 )  # fmt: skip
-_PLACED_MESSAGE = (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id)
-_PLACED_HERE = (PLACEMENT.c.account_id == _ACCOUNT_ID, PLACEMENT.c.mailbox_id == bindparam("mailbox_id"))
-_AT_PLACE = {"mailbox_id": PLACEMENT.c.mailbox_id, "uid": PLACEMENT.c.uid, "modseq": PLACEMENT.c.modseq}
-
-
-def _here(*columns: Column[Any], **where: str) -> CompoundSelect[Any]:
-    """What is in a mailbox, by a first place or a further one. `where` names lists that columns must be in."""
-    first = [is_one_of(MESSAGE.c[name], bindparam(values)) for name, values in where.items()]
-    further = [is_one_of(PLACEMENT.c[name], bindparam(values)) for name, values in where.items()]
-    return _of_both(columns, first, further)
-
-
-def _of_both(
-    columns: Sequence[Column[Any]], first: Sequence[ColumnElement[bool]], further: Sequence[ColumnElement[bool]]
-) -> CompoundSelect[Any]:
-    return union_all(
-        select(*columns).where(_OF_ACCOUNT, _IN_MAILBOX, *first),
-        select(*(_AT_PLACE.get(str(one.name), one) for one in columns))
-        .join_from(PLACEMENT, MESSAGE, _PLACED_MESSAGE)
-        .where(*_PLACED_HERE, *further),
-    )
-
-
 _BY_IDS: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")))
 _BY_ID: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id"))
-_BY_UIDS = _here(*MESSAGE_COLUMNS, uid="uids")
+_BY_UIDS = here(*MESSAGE_COLUMNS, uid="uids")
 _BY_HEADER: Statement = select(*MESSAGE_COLUMNS).where(_OF_ACCOUNT, MESSAGE.c.message_id_header == bindparam("header"))
 _BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
     _OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
@@ -118,7 +93,7 @@ _PROOFS: Statement = select(DETAIL.c.id, DETAIL.c.structure, DETAIL.c.digest).wh
 _DETAIL: Statement = select(DETAIL.c.structure, DETAIL.c.extra, DETAIL.c.header).where(
     DETAIL.c.account_id == _ACCOUNT_ID, DETAIL.c.id == bindparam("id")
 )
-_IDS_AT = _here(MESSAGE.c.id, uid="uids")
+_IDS_AT = here(MESSAGE.c.id, uid="uids")
 _OF_THREADS: Statement = (
     select(MESSAGE.c.thread_id, MESSAGE.c.id, MESSAGE.c.mailbox_id, MESSAGE.c.further, MESSAGE.c.summary)
     .where(_OF_ACCOUNT, is_one_of(MESSAGE.c.thread_id, bindparam("threads")))
@@ -141,7 +116,7 @@ _STANDING: Statement = (
     .where(ACCOUNT.c.id == _ACCOUNT_ID)
 )
 _KNOWN: Statement = (
-    _of_both(
+    of_both(
         (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq),
         (MESSAGE.c.uid > bindparam("after_uid"),),
         (PLACEMENT.c.uid > bindparam("after_uid"),),
@@ -165,23 +140,7 @@ _NEWEST_FIRST = (MESSAGE.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.
 _FIRST_PAGE: Statement = (
     select(*_LISTED).where(_OF_ACCOUNT, _IN_MAILBOX).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
 )
-_FIRST_PLACED: Statement = (
-    select(*_LISTED)
-    .join_from(PLACEMENT, MESSAGE, _PLACED_MESSAGE)
-    .where(*_PLACED_HERE)
-    .order_by(PLACEMENT.c.received_at_ms.desc(), MESSAGE.c.uid.desc(), MESSAGE.c.id.desc())
-    .limit(bindparam("limit"))
-)
-_HAS_PLACEMENTS: Statement = select(ACCOUNT.c.has_placements).where(ACCOUNT.c.id == _ACCOUNT_ID)
-_PLACES: Statement = union_all(
-    select(MESSAGE.c.mailbox_id, MESSAGE.c.uid, MESSAGE.c.modseq).where(_OF_ACCOUNT, MESSAGE.c.id == bindparam("id")),
-    select(PLACEMENT.c.mailbox_id, PLACEMENT.c.uid, PLACEMENT.c.modseq).where(
-        PLACEMENT.c.account_id == _ACCOUNT_ID, PLACEMENT.c.message_id == bindparam("id")
-    ),
-)
-_KNOWN_ORIGINS: Statement = select(MESSAGE.c.origin_id).where(
-    _OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
-)
+_FIRST_PLACED = newest_further(_LISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,13 +349,13 @@ class Index:
         """Where a message is, its first place first, each with the MODSEQ known of it there."""
         if not message.further:
             return [(Location(message.mailbox_id, message.uid), message.modseq)]
-        rows = await self._database.rows(_PLACES, account_id=message.account_id, id=message.id)
+        rows = await self._database.rows(PLACES, account_id=message.account_id, id=message.id)
         return [(Location(MailboxId(row[0]), row[1]), row[2]) for row in rows]
 
     async def known_origins(self, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
         """Those of the origin's ids that messages here have."""
         values = json_list(list(origin_ids))
-        rows = await self._database.rows(_KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
+        rows = await self._database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
         return {row[0] for row in rows}
 
     async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
@@ -528,7 +487,7 @@ class Index:
         return [MessageId(row[0]) for row in rows]
 
     async def _condition(self, account_id: AccountId, tree: Filter) -> ColumnElement[bool]:
-        row = await self._database.row(_HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
+        row = await self._database.row(HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
         return condition_of(tree, has_placements=row is not None and bool(row[0]))
 
     async def blobs_in_use(self, names: Sequence[str]) -> set[str]:

@@ -13,6 +13,7 @@ from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
 from app.mail.searchable import TextState, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
 from app.mailstore.index import MESSAGE_COLUMNS
+from app.mailstore.placed import ITS_MESSAGE
 from app.mailstore.rows import message_of
 
 HEADERS_AT_ONCE = 500
@@ -28,11 +29,7 @@ _IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
 _UNINDEXED: Statement = union_all(
     select(MESSAGE.c.mailbox_id, MESSAGE.c.uid).where(_OF_ACCOUNT, _IS_UNINDEXED),
     select(PLACEMENT.c.mailbox_id, PLACEMENT.c.uid)
-    .join_from(
-        PLACEMENT,
-        MESSAGE,
-        (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
-    )
+    .join_from(PLACEMENT, MESSAGE, ITS_MESSAGE)
     .where(PLACEMENT.c.account_id == bindparam("account_id"), _IS_UNINDEXED),
 )
 _COUNT_UNINDEXED: Statement = select(func.count()).select_from(MESSAGE).where(_OF_ACCOUNT, _IS_UNINDEXED)

@@ -19,6 +19,7 @@ from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
 from app.mailstore.changes.ledger import NOT_STORED, Ledger, MailboxState
 from app.mailstore.changes.places import Places
+from app.mailstore.placed import ITS_MESSAGE
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -53,11 +54,7 @@ _DROP_ALL_MESSAGES: Statement = delete(MESSAGE).where(*_MESSAGES_IN)
 _FLAGS_IN = union_all(
     select(MESSAGE.c.flags).where(*_MESSAGES_IN),
     select(MESSAGE.c.flags)
-    .join_from(
-        PLACEMENT,
-        MESSAGE,
-        (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
-    )
+    .join_from(PLACEMENT, MESSAGE, ITS_MESSAGE)
     .where(PLACEMENT.c.account_id == _ACCOUNT, PLACEMENT.c.mailbox_id == bindparam("mailbox_id")),
 ).subquery()
 _COUNTS: Statement = select(_FLAGS_IN.c.flags, func.count()).group_by(_FLAGS_IN.c.flags)

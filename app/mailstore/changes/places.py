@@ -16,6 +16,7 @@ from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
 from app.mail.types import MailboxId, MessageId, Role
 from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.placed import ITS_MESSAGE
 from app.mailstore.rows import flags_of, patched, thread_id_in
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -39,11 +40,7 @@ _AT: Statement = (
         MESSAGE.c.id, PLACEMENT.c.uid, MESSAGE.c.flags, PLACEMENT.c.modseq, MESSAGE.c.version, MESSAGE.c.summary,
         MESSAGE.c.further,
     )
-    .join_from(
-        PLACEMENT,
-        MESSAGE,
-        (MESSAGE.c.account_id == PLACEMENT.c.account_id) & (MESSAGE.c.id == PLACEMENT.c.message_id),
-    )
+    .join_from(PLACEMENT, MESSAGE, ITS_MESSAGE)
     .where(_OURS, PLACEMENT.c.mailbox_id == bindparam("mailbox_id"), is_one_of(PLACEMENT.c.uid, bindparam("uids")))
 )  # fmt: skip
 _ELSEWHERE_TOO: tuple[Statement, ...] = (
