@@ -17,6 +17,8 @@ ACCENTED = ("Café", "naïve", "Zürich", "straße", "Ångström", "ﬁnal", "�
 CHARSETS = ("utf-8", "iso-8859-1", "windows-1252", "us-ascii", "iso-8859-15", "koi8-r", "shift_jis", "x-none")
 
 Header = list[tuple[bytes, bytes]]
+Pair = tuple[dict[str, Any], str]
+"""A filter of the API, and the IMAP SEARCH program that says the same."""
 
 
 class Corpus:
@@ -169,35 +171,39 @@ def _lines(fields: Header) -> bytes:
     return b"".join(name + b": " + value + b"\r\n" for name, value in fields)
 
 
-def filters(corpus: Corpus, seed: int) -> Iterator[tuple[dict[str, Any], str]]:
-    """A filter of the API, and the IMAP SEARCH program that says the same."""
-    chance = random.Random(seed)
-    terms = corpus.terms()
+def filters(corpus: Corpus, seed: int) -> Iterator[Pair]:
+    """Filters, endlessly. The same seed makes the same ones."""
+    filters = _Filters(corpus, seed)
+    while True:
+        yield filters.tree(2)
 
-    def leaf() -> tuple[dict[str, Any], str]:
-        term = next(terms)
-        key = chance.choice(("body", "text", "text", "subject", "from", "to", "header"))
-        if key in ("from", "to"):
-            term = chance.choice(VOCABULARY)
-        if key == "header":
-            name = chance.choice(("X-Note", "Message-ID", "Content-Type", "Subject"))
-            return {"header": {"name": name, "value": term}}, f"HEADER {name} {quoted(term)}"
-        return {key: term}, f"{key.upper()} {quoted(term)}"
 
-    def tree(depth: int) -> tuple[dict[str, Any], str]:
-        kind = chance.randrange(4 if depth else 1)
+class _Filters:
+    def __init__(self, corpus: Corpus, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._terms = corpus.terms()
+
+    def tree(self, depth: int) -> Pair:
+        kind = self._random.randrange(4 if depth else 1)
         if kind == 0:
-            return leaf()
+            return self._leaf()
+        left = self.tree(depth - 1)
         if kind == 1:
-            inner, program = tree(depth - 1)
-            return {"not": inner}, f"NOT {program}"
-        left, right = tree(depth - 1), tree(depth - 1)
+            return {"not": left[0]}, f"NOT {left[1]}"
+        right = self.tree(depth - 1)
         if kind == 2:
             return {"any": [left[0], right[0]]}, f"OR {left[1]} {right[1]}"
         return {"all": [left[0], right[0]]}, f"({left[1]} {right[1]})"
 
-    while True:
-        yield tree(2)
+    def _leaf(self) -> Pair:
+        term = next(self._terms)
+        key = self._random.choice(("body", "text", "text", "subject", "from", "to", "header"))
+        if key == "header":
+            name = self._random.choice(("X-Note", "Message-ID", "Content-Type", "Subject"))
+            return {"header": {"name": name, "value": term}}, f"HEADER {name} {quoted(term)}"
+        if key in ("from", "to"):
+            term = self._random.choice(VOCABULARY)
+        return {key: term}, f"{key.upper()} {quoted(term)}"
 
 
 def quoted(term: str) -> str:

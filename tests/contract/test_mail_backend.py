@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from app.errors import (
@@ -324,6 +325,25 @@ async def test_a_search_in_one_header_field_looks_at_no_other(account: MailAccou
     assert list(await account.backend.search(inbox, "header:List-Id", "NEWS.b")) == [listed.uid]
     assert list(await account.backend.search(inbox, "header:List-Id", "")) == [listed.uid]
     assert list(await account.backend.search(inbox, "header:List-Id", "other")) == []
+
+
+async def test_a_search_may_be_limited_to_some_messages(account: MailAccount) -> None:
+    messages = [await account.add("INBOX", note(f"needle {number}")) for number in range(4)]
+    inbox = await account.mailbox("INBOX")
+    asked = [messages[1].uid, messages[3].uid]
+
+    assert sorted(await account.backend.search(inbox, "text", "needle", asked)) == asked
+    assert list(await account.backend.search(inbox, "text", "needle 2", asked)) == []
+
+
+async def test_small_messages_are_read_whole_together(account: MailAccount) -> None:
+    messages = [await account.add("INBOX", content) for content in (INVOICE, note("other"))]
+    gone = replace(messages[0], uid=999, blob=None)
+
+    contents = await account.backend.contents([*messages, gone])
+
+    assert dict(contents) == {messages[0].uid: INVOICE, messages[1].uid: note("other")}
+    assert dict(await account.backend.contents([])) == {}
 
 
 async def test_mailboxes_are_listed_with_roles_and_numbers(account: MailAccount) -> None:

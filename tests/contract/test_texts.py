@@ -18,14 +18,14 @@ from app.workers.texts import TextFiller, TextLimits, TextReader
 from tests.contract.stores import Stores, open_stores
 from tests.gateway import FakeBackends
 
+WIDE = TextLimits(64 * 1024, 16 * 1024 * 1024)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
     async with open_stores(tmp_path, url) as opened:
         yield opened
-
-
-WIDE = TextLimits(64 * 1024, 16 * 1024 * 1024)
 
 
 def mail(body: str, subject: str = "Hello", number: int = 1) -> bytes:
