@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     connect_redirect_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="URLs, separated by commas, that connect sessions may lead back to, with what lies below them."
     )
+    imap_account_connections: int = Field(
+        5, ge=2, le=50, description="IMAP connections of an account, with the one that watches; fewer where refused."
+    )
+    imap_host_connections: int = Field(4_000, ge=2, description="IMAP connections of all accounts to one mail server.")
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests a minute that an account token, and an account by all its tokens, may make."
     )

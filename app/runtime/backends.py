@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.pool import Hosts, Origin, Pool
 from app.backends.local import LocalBackend
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.opening import SESSIONS_AT_ONCE, Pop3Origin
@@ -56,7 +56,8 @@ class AccountBackends:
         self._guard = guard
         self._traces = traces
         self._tls = tls_context(settings)
-        self._hosts = Hosts()
+        self._hosts = Hosts(settings.imap_host_connections)
+        self._connections = settings.imap_account_connections
         self._pop3_turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
         self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
@@ -81,7 +82,8 @@ class AccountBackends:
         if servers.imap is None:
             raise NotSupported("This account has no server that its mail could be read from")
         recorder = partial(self._traces.recorder, account_id, "imap")
-        return ImapBackend(account_id, replace(self._origin(servers.imap), new_recorder=recorder), self._index)
+        imap = replace(self._origin(servers.imap), new_recorder=recorder)
+        return ImapBackend(account_id, imap, self._index, Pool(imap.open, limit=self._connections))
 
     def _origin(self, login: ServerLogin) -> Origin:
         return Origin(login, self._guard, self._tls, self._hosts)

@@ -75,12 +75,13 @@ class Host:
 
 @dataclass(slots=True)
 class Hosts:
-    """The hosts of this process, by name and port."""
+    """The hosts of this process, by name and port, with so many connections to each at most."""
 
+    limit: int = HOST_CONNECTIONS
     _hosts: dict[tuple[str, int], Host] = field(default_factory=dict)
 
     def at(self, host: str, port: int) -> Host:
-        return self._hosts.setdefault((host.lower(), port), Host())
+        return self._hosts.setdefault((host.lower(), port), Host(self.limit))
 
 
 @dataclass(frozen=True, slots=True)
