@@ -142,18 +142,22 @@ def _pg_trgm() -> None:
 def _fold_anew() -> None:
     """Folded columns held case-folded text; now they hold what `fold` makes of it."""
     message = sa.table("message", *map(sa.column, ("account_id", "id", *_FOLDED)))
-    rows = op.get_bind().execute(sa.select(message)).partitions(_FOLDED_AT_ONCE)
-    for batch in [list(one) for one in rows]:
-        op.get_bind().execute(
-            sa.update(message)
-            .where(message.c.account_id == sa.bindparam("account"), message.c.id == sa.bindparam("key"))
-            .values({name: sa.bindparam(f"new_{name}") for name in _FOLDED}),
-            [
-                {"account": row[0], "key": row[1]}
-                | {f"new_{name}": fold(value) for name, value in zip(_FOLDED, row[2:], strict=True)}
-                for row in batch
-            ],
-        )
+    key = sa.tuple_(message.c.account_id, message.c.id)
+    rows = sa.select(message).order_by(message.c.account_id, message.c.id).limit(_FOLDED_AT_ONCE)
+    change = (
+        sa.update(message)
+        .where(message.c.account_id == sa.bindparam("account"), message.c.id == sa.bindparam("key"))
+        .values({name: sa.bindparam(f"new_{name}") for name in _FOLDED})
+    )
+    last = ("", "")
+    while batch := op.get_bind().execute(rows.where(key > sa.tuple_(*map(sa.literal, last)))).all():
+        last = batch[-1][0], batch[-1][1]
+        values = [
+            {"account": row[0], "key": row[1]}
+            | {f"new_{name}": fold(value) for name, value in zip(_FOLDED, row[2:], strict=True)}
+            for row in batch
+        ]
+        op.get_bind().execute(change, values)
 
 
 def _drop_search() -> None:
