@@ -17,10 +17,12 @@ _RESOURCES = {"STORAGE": (QuotaResource.STORAGE, KIB), "MESSAGE": (QuotaResource
 
 
 async def quotas_of(session: Session) -> Sequence[backend.Quota] | None:
-    """What INBOX counts to, each root once; None where the server has no QUOTA."""
+    """What INBOX counts to, each root once; None where the server has no QUOTA, or declines."""
     if not any(name == "QUOTA" or name.startswith("QUOTA=") for name in session.protocol.offered):
         return None
-    completion = await session.do(commands.quota_root("INBOX", is_utf8=session.is_utf8))
+    completion = (await session.run(commands.quota_root("INBOX", is_utf8=session.is_utf8)))[0]
+    if completion.status != "OK":
+        return None
     roots = {one.root: one.resources for one in session.parsed(completion) if isinstance(one, Quota)}
     return [
         backend.Quota(root, kind, used * unit, limit * unit)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap.quota import MAX_ROOTS, quotas_of
-from app.errors import ServerProtocolError, ServerRefused
+from app.errors import ServerProtocolError
 from app.mail.backend import Quota, QuotaResource
 
 from tests.unit.backends.imap.scripted import scripted_session
@@ -38,10 +38,14 @@ async def test_a_server_that_has_no_quota_is_not_asked() -> None:
     assert await told("$ BAD what\r\n", "IMAP4rev1") is None
 
 
+@pytest.mark.parametrize("answer", ["$ NO not for you\r\n", "$ BAD unknown command\r\n"])
+async def test_a_server_that_offers_quota_and_declines_does_not_tell(answer: str) -> None:
+    assert await told(answer) is None
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("$ NO later\r\n", ServerRefused),
         ("* QUOTA\r\n$ OK\r\n", ServerProtocolError),
         ("* QUOTA x (STORAGE y z)\r\n$ OK\r\n", ServerProtocolError),
     ],
