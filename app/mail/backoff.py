@@ -14,3 +14,8 @@ def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -
         yield seconds * jitter(0.8, 1.2)
     while True:
         yield RECONNECT_SECONDS[-1] * jitter(0.8, 1.2)
+
+
+def spread(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
+    """Up to half as long again, so that those who were sent away together do not come back together."""
+    return seconds * jitter(1.0, 1.5)

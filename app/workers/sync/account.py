@@ -10,7 +10,7 @@ from typing import Any
 
 from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited, ServerProtocolError
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
-from app.mail.backoff import reconnect_delays
+from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
@@ -79,7 +79,7 @@ class AccountSync:
             except GatewayError as error:
                 log.info("account_lost", account_id=self._mirror.account_id, error=error.code)
                 await self._state.lost(error)
-                patience = error.retry_after_seconds if isinstance(error, RateLimited) else 0.0
+                patience = spread(error.retry_after_seconds) if isinstance(error, RateLimited) else 0.0
             if self._is_live:
                 self._is_live = False
                 delays = self._delays()
