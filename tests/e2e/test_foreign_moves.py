@@ -144,7 +144,7 @@ def test_of_a_thousand_moves_by_another_client_nearly_all_keep_the_id_and_none_g
                 gateway.kill()
                 for _ in range(chance.randrange(10)):
                     mover.move(imap)
-                gateway.start()
+                gateway.start_again()
             time.sleep(chance.choice([0, 0, 0.02]))
         settle(dovecot, user, data, account_id)
         ids = ids_by_place(data, account_id)

@@ -74,7 +74,7 @@ def take_in(gateway: Postgate, dovecot: Dovecot, data: Path, count: int) -> None
     assert index.ids() >= before, "what was there before the kill was thrown away"
     assert index.count() == count + ELSEWHERE
     log.info(
-        "%d messages, %d of them after a kill in %.1f s (%.0f/s); %.0f MB at most, grown by %.0f; slowest call %.3f s, %s",
+        "%d messages, %d after a kill in %.1f s (%.0f/s); %.0f MB at most, grown by %.0f; slowest call %.3f s, %s",
         *(count, count - already, seconds, (count - already) / seconds, memory.most_mb, memory.growth_mb, *use.slowest),
     )
     assert memory.growth_mb < GROWTH_MB

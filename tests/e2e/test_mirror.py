@@ -118,7 +118,7 @@ def disturb(scene: Scene, changer: Changer, chance: random.Random, count: int) -
             changer.forget_gateway()
             for _ in range(chance.randrange(8)):
                 changer.change()
-            scene.gateway.start()
+            scene.gateway.start_again()
         if chance.random() < 1 / RESTART_EVERY:
             chance.choice([scene.dovecot.stop, scene.dovecot.kill])()
             time.sleep(chance.uniform(0, 0.5))

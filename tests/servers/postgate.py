@@ -6,6 +6,7 @@ import imaplib
 import json
 import smtplib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import httpx2
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers.process import ServerProcess, free_port
+from tests.servers.process import ServerFailed, ServerProcess, free_port
 
 _PORTS = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
 REQUEST_SECONDS = 30.0
@@ -42,6 +43,17 @@ class Postgate:
         )
         self._process.start()
         self._demo = json.loads((self._folder / "data" / "demo.json").read_text())
+
+    def start_again(self, seconds: float = 30.0) -> None:
+        """Start after a kill; a port that somebody took meanwhile for a moment is waited for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.start()
+            except ServerFailed as failure:
+                if "already in use" not in str(failure) or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def stop(self) -> None:
         if self._process is not None:
