@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.mail.filter import All
 from app.mail.types import Flags, Message, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.cluster.bus import listening
 from app.cluster.leases import Leases
 from app.db import directory, syncing

@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin, Pool
+from app.backends.imap.origin import Hosts, Origin
+from app.backends.imap.pool import Pool
 from app.backends.local import LocalBackend
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.opening import SESSIONS_AT_ONCE, Pop3Origin

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.backends.imap import watch
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
 from app.backends.local import LocalBackend
 from app.mail.types import ServerLogin, TransportSecurity

@@ -14,7 +14,7 @@ from app.backends.imap import session as session_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.connection import exchange as exchange_module
 from app.backends.imap.connection import opening as opening_module
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 

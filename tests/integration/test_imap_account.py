@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from app.backends.imap import watch as watch_module
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
 from app.backends.imap.watch import ImapWatch
 from app.errors import Unreachable

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.backends.pop3.opening import Pop3Origin
 from app.backends.sasl import OAuthBearer, XOAuth2
 from app.backends.smtp_connection import cut, open_client

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.backends.pop3.opening import Pop3Origin
 from app.backends.smtp import SmtpSubmission
 from app.errors import LoginRefused

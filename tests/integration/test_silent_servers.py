@@ -13,7 +13,7 @@ import pytest
 from app.backends.imap import session as session_module
 from app.backends.imap import watch as watch_module
 from app.backends.imap.backend import ImapBackend
-from app.backends.imap.pool import Hosts, Origin
+from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 

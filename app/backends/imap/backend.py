@@ -11,7 +11,8 @@ from typing import Protocol
 from app.backends.imap import changing, labels, organising, reading
 from app.backends.imap.changing import Place, Transfer, Unchanged
 from app.backends.imap.listing import list_mailboxes
-from app.backends.imap.pool import Origin, Pool
+from app.backends.imap.origin import Origin
+from app.backends.imap.pool import Pool
 from app.backends.imap.quota import quotas_of
 from app.backends.imap.reading import Row
 from app.backends.imap.session import Session

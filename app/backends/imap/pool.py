@@ -8,23 +8,15 @@ an idle account holds none. Where the server lets in fewer than the budget, thos
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
 from typing import TypeVar
 
-from app.backends.credentials import log_in
-from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
 from app.errors import CertificateRefused, GatewayError, RateLimited, TimedOut, Unreachable
-from app.mail.trace import Recorder
-from app.mail.types import ServerLogin
-from app.security.netguard import NetGuard
 
 T = TypeVar("T")
 
@@ -32,95 +24,10 @@ ACCOUNT_CONNECTIONS = 5
 """The budget of an account, with the one that watches."""
 LIMITED_SECONDS = 120.0
 """How long an account makes do with fewer where the server refused one more; then one more is tried."""
-HOST_CONNECTIONS = 4_000
 IDLE_SECONDS = 60.0
 WAIT_SECONDS = 30.0
 DRAIN_SECONDS = 5.0
 """How long a command that nobody waits for any more may keep its connection."""
-FAILURES_TO_OPEN = 5
-OPEN_SECONDS = 5.0
-
-
-@dataclass(slots=True)
-class Host:
-    """One mail server as all its accounts see it: a circuit breaker over failed connects, and a count of connections.
-
-    Refused logins and refused commands say nothing about the host's reach and never count.
-    """
-
-    limit: int = HOST_CONNECTIONS
-    connections: int = 0
-    _failures: int = 0
-    _closed_until: float = 0.0
-
-    def check(self, now: float) -> None:
-        """Raises Unreachable while the breaker is open, RateLimited when the host has all its connections."""
-        if now < self._closed_until:
-            raise Unreachable("The mail server could not be reached just now")
-        if self.connections >= self.limit:
-            raise RateLimited("Too many connections to this mail server")
-
-    def let_go(self) -> None:
-        self.connections -= 1
-
-    def note_success(self) -> None:
-        self._failures = 0
-
-    def note_failure(self, now: float) -> None:
-        """Open the breaker after FAILURES_TO_OPEN failed connects in a row, and again after each one more."""
-        self._failures += 1
-        if self._failures >= FAILURES_TO_OPEN:
-            self._closed_until = now + OPEN_SECONDS
-
-
-@dataclass(slots=True)
-class Hosts:
-    """The hosts of this process, by name and port, with so many connections to each at most."""
-
-    limit: int = HOST_CONNECTIONS
-    _hosts: dict[tuple[str, int], Host] = field(default_factory=dict)
-
-    def at(self, host: str, port: int) -> Host:
-        return self._hosts.setdefault((host.lower(), port), Host(self.limit))
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What it takes to connect to one account's mail server."""
-
-    login: ServerLogin
-    guard: NetGuard
-    tls: ssl.SSLContext = field(repr=False)
-    hosts: Hosts = field(repr=False)
-    new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False)
-    """What each new connection tells its lines to."""
-
-    async def open(self, *, is_compressed: bool = True) -> Session:
-        """A new session, at an address that was checked this time.
-
-        `is_compressed` asks for compression, which pays for much mail but not for a connection that only listens, and
-        not on loopback.
-        Raises AddressNotAllowed, Unreachable, CertificateRefused, TimedOut, LoginRefused, ServerProtocolError.
-        """
-        login = self.login
-        host = self.hosts.at(login.host, login.port)
-        host.check(time.monotonic())
-        addresses = await self.guard.addresses(login.host)
-        recorder = self.new_recorder() if self.new_recorder is not None else None
-        endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls, recorder)
-        host.connections += 1
-        try:
-            session = await log_in(login, partial(Session.open, endpoint))
-        except BaseException as error:
-            host.connections -= 1
-            if isinstance(error, Unreachable) and error.is_retryable and error.origin is None:
-                host.note_failure(time.monotonic())
-            raise
-        host.note_success()
-        session.on_closed(host.let_go)
-        if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
-            await session.compress()
-        return session
 
 
 class Pool:

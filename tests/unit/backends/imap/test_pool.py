@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from itertools import islice
 
 import pytest
-from app.backends.imap.pool import FAILURES_TO_OPEN, LIMITED_SECONDS, OPEN_SECONDS, Host, Hosts, Origin, Pool
+from app.backends.imap.pool import LIMITED_SECONDS, Pool
 from app.backends.imap.session import Session
-from app.errors import AddressNotAllowed, LoginRefused, RateLimited, Throttled, TimedOut, Unreachable
+from app.errors import RateLimited, Throttled, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
-from app.mail.types import ServerLogin, TransportSecurity
-from app.security.netguard import NetGuard
 from app.wire.imap import commands
 
 from tests.unit.backends.imap.scripted import ScriptedServer, scripted_session
@@ -287,87 +284,3 @@ def test_reconnects_wait_longer_and_longer_but_never_more_than_half_a_minute() -
     assert list(islice(reconnect_delays(lambda low, high: 1.0), 9)) == [0, 1, 2, 4, 8, 16, 30, 30, 30]
     spread = list(islice(reconnect_delays(), 7))
     assert 24 <= spread[6] <= 36
-
-
-def test_the_breaker_opens_after_failed_connects_and_closes_with_time() -> None:
-    host = Host()
-    for _ in range(FAILURES_TO_OPEN):
-        host.check(now=0.0)
-        host.note_failure(now=0.0)
-
-    with pytest.raises(Unreachable):
-        host.check(now=OPEN_SECONDS - 0.1)
-    host.check(now=OPEN_SECONDS)
-
-
-def test_one_success_forgets_the_failures() -> None:
-    host = Host()
-    for _ in range(FAILURES_TO_OPEN - 1):
-        host.note_failure(now=0.0)
-    host.note_success()
-    host.note_failure(now=0.0)
-
-    host.check(now=0.0)
-
-
-def test_a_host_has_a_limit_of_connections() -> None:
-    with pytest.raises(RateLimited):
-        Host(limit=3, connections=3).check(now=0.0)
-
-
-def test_hosts_are_told_apart_by_name_and_port() -> None:
-    hosts = Hosts()
-
-    assert hosts.at("Mail.test", 993) is hosts.at("mail.test", 993)
-    assert hosts.at("mail.test", 993) is not hosts.at("mail.test", 143)
-
-
-def origin(hosts: Hosts, guard: NetGuard) -> Origin:
-    login = ServerLogin("127.0.0.1", 993, TransportSecurity.TLS, "u", "p")
-    return Origin(login, guard, ssl.create_default_context(), hosts)
-
-
-async def test_an_address_that_is_not_allowed_is_refused_before_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*args: object) -> Session:
-        raise AssertionError
-
-    monkeypatch.setattr(Session, "open", never)
-    with pytest.raises(AddressNotAllowed):
-        await origin(Hosts(), NetGuard()).open()
-
-
-@pytest.mark.parametrize(("error", "is_counted"), [(Unreachable(), True), (LoginRefused(), False)])
-async def test_the_breaker_counts_failed_connects_and_never_refused_logins(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, is_counted: bool
-) -> None:
-    async def failing(*args: object) -> Session:
-        raise error
-
-    monkeypatch.setattr(Session, "open", failing)
-    hosts = Hosts()
-    subject = origin(hosts, NetGuard.of(["127.0.0.0/8"]))
-    for _ in range(FAILURES_TO_OPEN):
-        with pytest.raises(type(error)):
-            await subject.open()
-
-    host = hosts.at("127.0.0.1", 993)
-    assert host.connections == 0
-    with pytest.raises(Unreachable if is_counted else LoginRefused):
-        await subject.open()
-
-
-async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    session, server = scripted_session()
-
-    async def opening(*args: object) -> Session:
-        return session
-
-    monkeypatch.setattr(Session, "open", opening)
-    hosts = Hosts()
-    await origin(hosts, NetGuard.of(["127.0.0.0/8"])).open()
-    host = hosts.at("127.0.0.1", 993)
-    assert host.connections == 1
-
-    server.say("* BYE gone\r\n")
-
-    assert host.connections == 0
