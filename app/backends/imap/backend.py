@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Protocol
 
-from app.backends.imap import changing, labels, organising, reading
+from app.backends.imap import changing, downloading, labels, organising, reading
 from app.backends.imap.changing import Place, Transfer, Unchanged
 from app.backends.imap.listing import list_mailboxes
 from app.backends.imap.origin import Origin
@@ -101,7 +101,7 @@ class ImapBackend:
         wanted = BodySection(section, partial=partial)
         async with self._pool.session(place.name) as session:
             is_empty = True
-            async with aclosing(session.stream(place.name, message.uid, wanted)) as chunks:
+            async with aclosing(downloading.stream(session, place.name, message.uid, wanted)) as chunks:
                 async for chunk in chunks:
                     changing.check_validity(session, place)
                     for start in range(0, len(chunk), PIECE_BYTES):

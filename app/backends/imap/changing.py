@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.backends.imap.connection import Completion
-from app.backends.imap.session import Selected, Session, fetched, uid_set
+from app.backends.imap.fetched import fetched, uid_set
+from app.backends.imap.selected import Selected
+from app.backends.imap.session import Session
 from app.errors import (
     MailboxNotFound,
     MessageNotFound,

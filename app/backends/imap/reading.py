@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.backends.imap.connection import Completion
-from app.backends.imap.session import Selected, Session, fetched
+from app.backends.imap.fetched import fetched
+from app.backends.imap.selected import Selected
+from app.backends.imap.session import Session
 from app.errors import PartNotFound, ServerProtocolError
 from app.mail.roster import Roster
 from app.mail.types import BodyPart, Envelope, Flags, Overview

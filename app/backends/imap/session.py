@@ -7,39 +7,23 @@ costs one round trip; where it isn't selected, SELECT and a reading command leav
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from app.backends.imap.connection import (
-    Completion,
-    Endpoint,
-    Exchange,
-    ImapProtocol,
-    LiteralStream,
-    open_connection,
-)
+from app.backends.imap.connection import Completion, Endpoint, Exchange, ImapProtocol, open_connection
+from app.backends.imap.fetched import fetched, uid_set
+from app.backends.imap.selected import Selected
 from app.backends.sasl import Credential
-from app.errors import MailboxNotFound, MessageNotFound, PartNotFound, ServerProtocolError, ServerRefused, Unreachable
+from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.wire.imap import commands
 from app.wire.imap.codes import ResponseCode
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import Command
-from app.wire.imap.fetch import FetchedMessage, Section, is_fetch, parse_fetch
+from app.wire.imap.fetch import FetchedMessage, is_fetch
 from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
-from app.wire.imap.responses import (
-    Enabled,
-    ESearchResult,
-    Exists,
-    MailboxFlags,
-    Namespaces,
-    SearchResult,
-    ServerResponse,
-    Status,
-)
+from app.wire.imap.responses import Enabled, ESearchResult, Namespaces, SearchResult, ServerResponse, Status
 from app.wire.imap.search import SearchKey
-from app.wire.imap.sets import MAX_NUMBER, SequenceSet
+from app.wire.imap.sets import SequenceSet
 
 WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
 """What is asked for by ENABLE where it is offered (RFC 5161)."""
@@ -48,19 +32,6 @@ IDLE_END_SECONDS = 30.0
 TEMPORARY_CODES = frozenset({"INUSE", "UNAVAILABLE", "SERVERBUG", "LIMIT"})
 
 Take = Callable[[Response], None]
-
-
-@dataclass(slots=True)
-class Selected:
-    """The selected mailbox as SELECT told. `highest_modseq` 0: it keeps none."""
-
-    name: str
-    uid_validity: int = 0
-    uid_next: int = 0
-    highest_modseq: int = 0
-    exists: int = 0
-    permanent_flags: frozenset[str] = frozenset()
-    """In lower case; with `\\*` any keyword is kept."""
 
 
 class Session:
@@ -252,9 +223,7 @@ class Session:
             if completion.status == "NO" and code not in TEMPORARY_CODES:
                 raise MailboxNotFound(f"The mail server does not open this mailbox: {completion.origin.response}")
             completion.check()
-        selected = Selected(name)
-        for response in self.parsed(completion):
-            _note(selected, response)
+        selected = Selected.told_by(name, self.parsed(completion))
         if not self.keeps_modseq:  # Yahoo tells a HIGHESTMODSEQ and knows no CONDSTORE
             selected.highest_modseq = 0
         if not selected.uid_validity:
@@ -280,43 +249,6 @@ class Session:
         if was_selected and changed_since is None and len(found) < len(uids):
             found = fetched((await self.in_mailbox(name, asked, is_anew=True))[0])
         return found
-
-    async def stream(self, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
-        """One section's bytes as they arrive, held to about 0.5 MiB whatever the size.
-
-        Raises MessageNotFound, PartNotFound. Whoever stops early leaves the connection to be dropped.
-        """
-        was_selected = self.is_in(name)
-        try:
-            async with aclosing(self._stream_once(name, uid, section)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except MessageNotFound:
-            if not was_selected:
-                raise
-            self.selected = None
-            async with aclosing(self._stream_once(name, uid, section)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-
-    async def _stream_once(self, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
-        sink = LiteralStream(self.protocol.pause_reading, self.protocol.resume_reading)
-        asked = commands.fetch(SequenceSet.of([uid]), ["UID", section])
-        exchange = Exchange(asked, self.protocol.new_tag(), sink=sink)
-        select = None if self.is_in(name) else await self.begin_select(name)
-        await self.protocol.submit(exchange)
-        try:
-            if select is not None:
-                await self.end_select(name, select)
-            async for chunk in sink:
-                yield chunk
-            completion = (await self.protocol.settle(exchange)).check()
-        finally:
-            if not exchange.is_done:
-                self.protocol.drop(Unreachable("A download was given up"))
-            sink.release()
-        if not sink.is_started:
-            yield _inline_section(fetched(completion), uid)
 
     async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:
         """Send a UID FETCH in the selected mailbox, to be settled later: so the next batch is on its way meanwhile."""
@@ -359,69 +291,3 @@ class Session:
 
 def _pass(_response: Response) -> None:
     """What comes while we idle is heard elsewhere, and not kept until the end."""
-
-
-def uid_set(numbers: Iterable[int]) -> SequenceSet:
-    """The set of UIDs that a server named. Raises ServerProtocolError for what is none."""
-    try:
-        return SequenceSet.of(numbers)
-    except ValueError:
-        raise ServerProtocolError("The server names a UID that cannot be") from None
-
-
-def fetched(completion: Completion) -> dict[int, FetchedMessage]:
-    """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together."""
-    messages: dict[int, FetchedMessage] = {}
-    for response in completion.responses:
-        if is_fetch(response):
-            message = parse_fetch(response)
-            if message.uid is not None and 0 < message.uid <= MAX_NUMBER:
-                earlier = messages.get(message.uid)
-                messages[message.uid] = message if earlier is None else _joined(earlier, message)
-    return messages
-
-
-_JOINED = (
-    "flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id", "thread_id",
-    "gmail_message_id", "gmail_thread_id",
-)  # fmt: skip
-
-
-def _joined(earlier: FetchedMessage, later: FetchedMessage) -> FetchedMessage:
-    """Two responses about one message: another client's flag change may come between, without the items asked."""
-    later.sections = {**earlier.sections, **later.sections}
-    for name in _JOINED:
-        if getattr(later, name) is None:
-            setattr(later, name, getattr(earlier, name))
-    return later
-
-
-def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
-    message = messages.get(uid)
-    if message is None:
-        raise MessageNotFound
-    section: Section = next(iter(message.sections.values()), None)
-    if not isinstance(section, bytes):
-        raise PartNotFound
-    return section
-
-
-def _note(selected: Selected, response: ServerResponse) -> None:
-    if isinstance(response, Exists):
-        selected.exists = response.count
-    elif isinstance(response, MailboxFlags) and not selected.permanent_flags:
-        selected.permanent_flags = frozenset(flag.lower() for flag in response.flags)
-    elif isinstance(response, Status) and response.code is not None:
-        _note_code(selected, response.code)
-
-
-def _note_code(selected: Selected, code: ResponseCode) -> None:
-    match code.name:
-        case "UIDVALIDITY":
-            selected.uid_validity = code.number
-        case "UIDNEXT":
-            selected.uid_next = code.number
-        case "HIGHESTMODSEQ":
-            selected.highest_modseq = code.number
-        case "PERMANENTFLAGS":
-            selected.permanent_flags = frozenset(word.lower() for word in code.words)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from app.backends.imap import changing, listing, organising, reading
+from app.backends.imap import changing, downloading, listing, organising, reading
 from app.backends.imap.changing import Place
 from app.backends.imap.session import Session
 from app.backends.imap.watch import ImapWatch
@@ -30,7 +30,7 @@ async def content() -> AsyncIterator[bytes]:
 
 
 async def stream(session: Session) -> None:
-    [chunk async for chunk in session.stream("INBOX", 1, BodySection())]
+    [chunk async for chunk in downloading.stream(session, "INBOX", 1, BodySection())]
 
 
 async def rows(session: Session) -> None:

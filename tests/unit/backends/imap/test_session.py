@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap.session import Session
-from app.errors import MailboxNotFound, MessageNotFound, PartNotFound, ServerProtocolError, ServerRefused, Unreachable
+from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.wire.imap import commands
-from app.wire.imap.commands import BodySection, KnownState
+from app.wire.imap.commands import KnownState
 from app.wire.imap.search import All
 from app.wire.imap.sets import SequenceSet
 
@@ -63,12 +63,11 @@ async def test_select_and_fetch_leave_together_and_the_next_fetch_alone() -> Non
 async def test_a_message_that_a_selected_mailbox_hides_is_looked_for_anew() -> None:
     session, server = scripted_session()
     await session.select("INBOX")
-    fetches = iter(["$ OK done\r\n", "* 1 FETCH (UID 1 BODY[] {2}\r\nhi)\r\n$ OK done\r\n"] * 2)
+    fetches = iter(["$ OK done\r\n", "* 1 FETCH (UID 1 FLAGS ())\r\n$ OK done\r\n"])
     server.script["UID FETCH"] = lambda _: next(fetches)
 
-    assert 1 in await session.fetch("INBOX", ONE, ["UID", BodySection()])
-    assert [chunk async for chunk in session.stream("INBOX", 1, BodySection())] == [b"hi"]
-    assert server.told.count('SELECT "INBOX"') == 3
+    assert 1 in await session.fetch("INBOX", ONE, ["UID", "FLAGS"])
+    assert server.told.count('SELECT "INBOX"') == 2
 
 
 async def test_a_mailbox_that_is_gone_is_not_found() -> None:
@@ -119,41 +118,6 @@ async def test_a_flag_change_told_amid_a_fetch_loses_nothing_that_was_fetched() 
     found = await session.fetch("INBOX", ONE, ["UID", "FLAGS", "RFC822.SIZE"])
 
     assert (found[1].flags, found[1].size_bytes) == (frozenset({"\\Seen"}), 7)
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        ("$ OK done\r\n", MessageNotFound),
-        ("* 2 FETCH (UID 2 FLAGS ())\r\n$ OK done\r\n", MessageNotFound),
-        ("* 1 FETCH (UID 1 BODY[9] NIL)\r\n$ OK done\r\n", PartNotFound),
-        ("$ NO no\r\n", ServerRefused),
-        ("* BYE\r\n", Unreachable),
-    ],
-)
-async def test_a_stream_that_cannot_be_says_why(answer: str, error: type[Exception]) -> None:
-    session, _ = scripted_session({"UID FETCH": answer})
-
-    with pytest.raises(error):
-        [chunk async for chunk in session.stream("INBOX", 1, BodySection("9"))]
-
-
-async def test_short_and_long_sections_are_streamed_alike() -> None:
-    for content in (b"", b"short", b"x" * 200_000):
-        literal = b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\n$ OK done\r\n" % (len(content), content)
-        session, _ = scripted_session({"UID FETCH": literal})
-
-        assert b"".join([chunk async for chunk in session.stream("INBOX", 1, BodySection())]) == content
-
-
-async def test_a_stream_given_up_midway_ends_the_connection() -> None:
-    session, server = scripted_session({"UID FETCH": b"* 1 FETCH (UID 1 BODY[] {200000}\r\n" + b"x" * 100_000})
-    stream = session.stream("INBOX", 1, BodySection())
-
-    await anext(stream)
-    await stream.aclose()
-
-    assert server.is_closed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""The selected mailbox, as the answers to SELECT tell of it (RFC 9051 §6.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.wire.imap.codes import ResponseCode
+from app.wire.imap.responses import Exists, MailboxFlags, ServerResponse, Status
+
+
+@dataclass(slots=True)
+class Selected:
+    """The selected mailbox as SELECT told. `highest_modseq` 0: it keeps none."""
+
+    name: str
+    uid_validity: int = 0
+    uid_next: int = 0
+    highest_modseq: int = 0
+    exists: int = 0
+    permanent_flags: frozenset[str] = frozenset()
+    """In lower case; with `\\*` any keyword is kept."""
+
+    @classmethod
+    def told_by(cls, name: str, responses: Iterable[ServerResponse]) -> Selected:
+        """What a server tells when it selects a mailbox; what it leaves out stays 0."""
+        selected = cls(name)
+        for response in responses:
+            selected._note(response)
+        return selected
+
+    def _note(self, response: ServerResponse) -> None:
+        if isinstance(response, Exists):
+            self.exists = response.count
+        elif isinstance(response, MailboxFlags) and not self.permanent_flags:
+            self.permanent_flags = frozenset(flag.lower() for flag in response.flags)
+        elif isinstance(response, Status) and response.code is not None:
+            self._note_code(response.code)
+
+    def _note_code(self, code: ResponseCode) -> None:
+        match code.name:
+            case "UIDVALIDITY":
+                self.uid_validity = code.number
+            case "UIDNEXT":
+                self.uid_next = code.number
+            case "HIGHESTMODSEQ":
+                self.highest_modseq = code.number
+            case "PERMANENTFLAGS":
+                self.permanent_flags = frozenset(word.lower() for word in code.words)
