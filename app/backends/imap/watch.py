@@ -6,6 +6,10 @@
 4. NOOP in INBOX where there is no IDLE, with the same STATUS.
 
 A sweep asks for a hundred mailboxes at most: the busy ones each time, the others in turn.
+
+A connection that died without a word is found within two minutes. Under NOTIFY a NOOP leaves after 60 to 90 s of
+silence, and is answered within 30 s or the watch ends. Elsewhere something is asked every 5 s: the DONE before a sweep
+is answered within 30 s, a sweep or a NOOP within 60.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from app.backends.imap.listing import ask_status, list_mailboxes, with_status
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError, ServerRefused
 from app.mail.backend import OriginMailbox, Signal, SyncMode
+from app.mail.backoff import spread
 from app.mail.types import Mailbox
 from app.wire.imap import commands
 from app.wire.imap.commands import EventGroup
@@ -32,7 +37,11 @@ INBOX = "INBOX"
 EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")
 
 BACKGROUND_SWEEP_SECONDS = 300.0
-"""Behind NOTIFY, for what it loses; it also keeps the connection alive and shows that it is."""
+"""Behind NOTIFY, for what it loses."""
+SILENCE_SECONDS = 60.0
+"""Under NOTIFY, and up to half as long again, before we make sure that the connection is alive."""
+ALIVE_SECONDS = 30.0
+"""For the answer to that."""
 NEW_MAILBOX_SWEEP_SECONDS = 15.0
 """Soon after mailboxes were made: Dovecot was seen to lose events then."""
 SWEEP_SECONDS = (2.0, 4.5)
@@ -65,6 +74,7 @@ class ImapWatch:
         self._taken_at = 0.0
         self._idling: Exchange | None = None
         self._next_sweep = self._next_list = self._pace = 0.0
+        self._next_probe = clock() + spread(SILENCE_SECONDS)
         self._busy: dict[str, None] = {}
         """The mailboxes that changed last, by name."""
         self._turn = 0
@@ -108,6 +118,7 @@ class ImapWatch:
 
     def _hear(self, response: Response) -> None:
         """Take any untagged response, asked for or not."""
+        self._be_alive()
         if is_fetch(response):
             self._touch(INBOX)
             return
@@ -115,6 +126,9 @@ class ImapWatch:
             self._read(parse_response(response, is_utf8=self._session.is_utf8))
         except ServerProtocolError:
             self._be_everywhere()
+
+    def _be_alive(self) -> None:
+        self._next_probe = self._clock() + spread(SILENCE_SECONDS)
 
     def _read(self, response: ServerResponse) -> None:
         match response:
@@ -200,15 +214,30 @@ class ImapWatch:
                     await self._is_urgent.wait()
 
     async def _listen(self, seconds: float) -> None:
-        if self._mode in (SyncMode.IDLE, SyncMode.SWEEP):
-            await self._start_idle()
-        is_polling = self._mode is SyncMode.POLL
+        """Wait for news, until it is time for something else; ask whether there is any where it must be asked for."""
+        match self._mode:
+            case SyncMode.IDLE | SyncMode.SWEEP:
+                await self._start_idle()
+            case SyncMode.POLL:
+                seconds = min(seconds, POLL_SECONDS)
+            case _:
+                seconds = min(seconds, self._next_probe - self._clock())
         try:
-            async with asyncio.timeout(max(0.0, min(seconds, POLL_SECONDS) if is_polling else seconds)):
+            async with asyncio.timeout(max(0.0, seconds)):
                 await self._news.wait()
         except TimeoutError:
-            if is_polling:
+            if self._mode is SyncMode.POLL:
                 await self._session.do(commands.noop())
+            elif self._mode is SyncMode.NOTIFY and self._next_probe <= self._clock():
+                await self._probe()
+
+    async def _probe(self) -> None:
+        """Make sure that the connection is alive. Raises TimedOut."""
+        protocol = self._session.protocol
+        exchange = Exchange(commands.noop(), protocol.new_tag(), timeout_seconds=ALIVE_SECONDS)
+        await protocol.submit(exchange)
+        await protocol.settle(exchange)
+        self._be_alive()
 
     def _raise_if_lost(self) -> None:
         lost = self._session.protocol.lost

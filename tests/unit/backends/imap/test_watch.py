@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
+from app.backends.imap import session as session_module
 from app.backends.imap import watch as watch_module
+from app.backends.imap.connection import exchange as exchange_module
 from app.backends.imap.watch import ImapWatch
-from app.errors import MailServerError, Unreachable
+from app.errors import MailServerError, TimedOut, Unreachable
 from app.mail.backend import Signal, SyncMode
 from app.mail.types import AccountId, Mailbox, MailboxId, Role
 
@@ -273,6 +275,63 @@ async def test_a_sweep_that_is_not_answered_ends_the_watch() -> None:
 
     with pytest.raises(MailServerError):
         await coming
+
+
+async def test_a_notify_that_is_silent_for_a_minute_or_so_is_asked_whether_it_is_alive_and_goes_on() -> None:
+    clock = Clock()
+    watch, server, signals = await started(ALL, clock=clock)
+    clock.now += 59
+    server.say(status("Work"))  # says nothing new, but that it is alive
+    clock.now += 59
+    coming = asyncio.ensure_future(soon(signals))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert "NOOP" not in server.told
+    server.say(status("INBOX", uid_next=5))
+    await coming
+
+    clock.now += 90
+    coming = asyncio.ensure_future(soon(signals))
+    await until(lambda: server.told[-1] == "NOOP")
+    server.say(status("Work", uid_next=5))
+
+    assert (await coming).origin_names == {"Work"}
+    assert (server.told.count("NOOP"), watch.mode) == (1, SyncMode.NOTIFY)
+
+
+async def test_a_notify_that_does_not_say_that_it_is_alive_ends_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "ALIVE_SECONDS", 0.01)
+    clock = Clock()
+    _, _, signals = await started(ALL, {"NOOP": ""}, clock)
+    clock.now += 90
+
+    with pytest.raises(TimedOut):
+        await soon(signals)
+
+
+@pytest.mark.parametrize("capabilities", [one for one in SWEPT if "IDLE" in one])
+async def test_an_idle_that_is_silent_for_five_seconds_is_ended_and_must_say_so(
+    capabilities: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "IDLE_END_SECONDS", 0.01)
+    clock = Clock()
+    _, server, signals = await started(capabilities, {"DONE": ""}, clock)
+    await soon(signals)
+    coming = asyncio.ensure_future(soon(signals))
+    await until(lambda: server.told[-1] == "IDLE")
+    server.say("* 4 EXISTS\r\n")
+    await coming
+    clock.now += 5
+
+    with pytest.raises(TimedOut):
+        await soon(signals)
+
+
+def test_a_connection_that_died_without_a_word_is_found_within_two_minutes() -> None:
+    longest_silence = watch_module.SILENCE_SECONDS * 1.5
+    assert longest_silence + watch_module.ALIVE_SECONDS <= 120
+    assert watch_module.SWEEP_SECONDS[1] + session_module.IDLE_END_SECONDS <= 120
+    assert watch_module.POLL_SECONDS + exchange_module.COMMAND_TIMEOUT_SECONDS <= 120
 
 
 def test_no_strategy_is_silent_for_ten_minutes() -> None:
