@@ -70,7 +70,7 @@ async def test_ids_are_found_by_uid_and_threads_by_id(stores: Stores) -> None:
     assert set(await stores.index.ids_at(account, inbox.id, range(1, 2_000))) == set(ids)
     thread = (await stores.index.message(account, ids[1])).thread_id
     assert await stores.index.threads(account, [thread, "thr_none"]) == {
-        thread: [(ids[1], inbox.id)],
+        thread: [(ids[1], [inbox.id])],
         "thr_none": [],
     }
 
