@@ -14,6 +14,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
 
+from app.api.queries import refuse_unknown
 from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.trace import Traces
 from app.mail.types import AccountId
@@ -169,7 +170,9 @@ class _Public(Access):
 
 class _AnyCaller(Access):
     async def __call__(self, connection: HTTPConnection) -> Caller:
-        return await authenticate(connection)
+        caller = await authenticate(connection)
+        refuse_unknown(connection)
+        return caller
 
 
 class _CallerWith(Access):
@@ -177,6 +180,7 @@ class _CallerWith(Access):
         caller = await authenticate(connection)
         assert self.scope is not None
         caller.require(self.scope)
+        refuse_unknown(connection)
         return caller
 
 
@@ -198,6 +202,7 @@ class _AccountFor(Access):
         account = caller.account(account_id)
         if not await services_of(connection).accounts.exists(account):
             raise AccountNotFound
+        refuse_unknown(connection)
         return account
 
 

@@ -1,17 +1,24 @@
 """Queries of many parameters: a model validates them at once, and what was read lately need not be read again.
 
 FastAPI's own models of queries look at each field in Python on every request; this costs a list more than the list.
+Nor does it say a word about parameters that a route does not have: a misspelt one would be taken for one left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from fastapi.requests import HTTPConnection
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+
+from app.errors import Fault, InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,3 +61,31 @@ def parameters_of(model: type[BaseModel]) -> dict[str, Any]:
         for name, one in schema["properties"].items()
     ]
     return {"parameters": parameters}
+
+
+_names: dict[str, frozenset[str]] = {}
+"""The query parameters of routes, by the names of their operations."""
+
+
+def refuse_unknown(connection: HTTPConnection) -> None:
+    """InvalidRequest where the query has a parameter that the route does not know."""
+    route = connection.scope.get("route")
+    if not connection.scope["query_string"] or not isinstance(route, APIRoute):
+        return
+    name = route.unique_id
+    if name not in _names:
+        _names[name] = _names_of(route)
+    unknown = sorted(connection.query_params.keys() - _names[name])
+    if unknown:
+        raise InvalidRequest(faults=[Fault("There is no such parameter here", parameter=one) for one in unknown])
+
+
+def _names_of(route: APIRoute) -> frozenset[str]:
+    described = (one["name"] for one in (route.openapi_extra or {}).get("parameters", ()))
+    return frozenset((*_declared(route.dependant), *described))
+
+
+def _declared(dependant: Dependant) -> Iterator[str]:
+    yield from (one.alias for one in dependant.query_params)
+    for below in dependant.dependencies:
+        yield from _declared(below)

@@ -76,6 +76,36 @@ async def test_a_parameter_that_is_wrong_is_named(gateway: Gateway) -> None:
         assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "limit")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/accounts?limits=5"),
+        ("POST", "/v1/search?limit=5"),
+        ("GET", "/v1/accounts/{account_id}/changes?since=x&sinse=y"),
+        ("DELETE", "/v1/accounts/{account_id}/messages/msg_x?permanant=true"),
+        ("POST", "/v1/accounts/{account_id}/messages/search?exact=true"),
+        ("GET", "/v1/accounts/{account_id}/threads/thr_x?view=full"),
+        ("GET", "/v1/accounts/{account_id}/messages?colour=red"),
+    ],
+)
+async def test_a_parameter_that_there_is_not_is_refused_and_named(gateway: Gateway, method: str, path: str) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    unknown = path.rpartition("?")[2].rpartition("&")[2].partition("=")[0]
+
+    refused = await gateway.admin.request(method, path.format(account_id=account_id), json={})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert [one["parameter"] for one in refused.json()["errors"]] == [unknown]
+
+
+async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Gateway) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    reader = gateway.client(await gateway.token(account_id))
+
+    assert (await reader.delete("/v1/me/messages/msg_x?permanant=true")).status_code == 403
+    assert (await reader.get("/v1/accounts/acc_x/changes?sinse=x")).status_code == 404
+
+
 async def test_check_11_a_cursor_of_another_list_is_refused(gateway: Gateway) -> None:
     for name in ("a", "b", "c"):
         await gateway.house.add_account(f"{name}@demo.test")
