@@ -85,7 +85,7 @@ async def _list(request: Request, account_id: AccountId, caller: Caller, order: 
     services = services_of(request)
     prepared = await services.listing.prepare(account_id, caller, order)
     state = services.states.issue(account_id, prepared.standing.position)
-    if is_unchanged(request, state):
+    if request.method == "GET" and is_unchanged(request, state):
         return not_modified(state)
     page = await services.listing.page(prepared)
     items = await services.views.listed(account_id, caller, page.items, view, order.tree)

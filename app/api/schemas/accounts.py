@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Integer, RequestModel, Sync, Time, time_of
+from app.api.schemas.base import AnswerModel, Boolean, Integer, RequestModel, Sync, Time, time_of
 from app.api.schemas.oauth import ConsentOrder
 from app.errors import InvalidRequest
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
@@ -86,7 +86,7 @@ RetentionText = Annotated[
         description="What stays on the server: keep, keep_days:N, keep_last:N, mirror_delete or remove_after_download"
     ),
 ]
-Mirror = Annotated[bool, Field(description="What another client removes from the server leaves here too")]
+Mirror = Annotated[Boolean, Field(description="What another client removes from the server leaves here too")]
 
 
 class Pop3Order(ServerOrder):

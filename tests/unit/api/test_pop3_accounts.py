@@ -88,6 +88,14 @@ async def test_a_rule_that_is_none_is_refused_at_its_place(gateway: Gateway, tex
     assert refused.json()["errors"][0]["pointer"] == "/pop3/retention"
 
 
+@pytest.mark.parametrize("value", ["yes", 1, "true"])
+async def test_to_mirror_is_true_or_false_and_nothing_that_passes_for_it(gateway: Gateway, value: object) -> None:
+    refused = await gateway.admin.post("/v1/accounts", json={**ORDER, "pop3": {**POP3, "mirror": value}})
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/pop3/mirror"
+
+
 @pytest.mark.parametrize("name", ["username", "password"])
 @pytest.mark.parametrize("text", ["me\r\nDELE 1", "me\nQUIT", "me\r", "me\0"])
 async def test_a_login_with_a_line_end_is_refused_at_its_place(gateway: Gateway, name: str, text: str) -> None:

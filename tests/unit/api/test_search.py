@@ -71,6 +71,19 @@ async def test_a_search_pages_and_counts_like_a_list(mail: Mail) -> None:
     assert set(second["items"][0]) == {"id"}
 
 
+async def test_a_search_answers_again_whoever_knows_the_state(mail: Mail) -> None:
+    await mail.add(note("Invoice"))
+    known = await mail.client.post("/v1/me/messages/search", json={"filter": {"subject": "nothing"}})
+
+    other = await mail.client.post(
+        "/v1/me/messages/search",
+        json={"filter": {"subject": "invoice"}},
+        headers={"If-None-Match": known.headers["ETag"]},
+    )
+
+    assert (other.status_code, len(other.json()["items"])) == (200, 1)
+
+
 @pytest.mark.parametrize(
     ("filter_", "pointer"),
     [
