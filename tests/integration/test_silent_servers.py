@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import ssl
@@ -28,6 +29,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the watchdog: how often it looks, and how long it waits for an answer."""
     monkeypatch.setattr(watch_module, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(session_module, "IDLE_END_SECONDS", 0.5)
+    monkeypatch.setattr(watch_module, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(watch_module, "ALIVE_SECONDS", 0.5)
 
 
 @asynccontextmanager
@@ -71,19 +74,35 @@ async def test_a_process_of_dovecot_that_hangs_in_idle_is_found_and_the_account_
         providers.running(providers.MICROSOFT_365, dovecot.imap_port) as proxy,
         following(tmp_path, proxy.port, user) as followed,
     ):
-        stopped = processes_of(dovecot, user)
-        assert stopped
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            await followed.until(followed.state, ("unreachable", "down"))
-            dovecot.deliver(mail("meanwhile"), user.name)
-            await followed.until(followed.subjects, ["meanwhile"])
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+        await heals_when_it_hangs(dovecot, user, followed)
 
-        assert (await followed.told("account."))[:2] == ["account.connected", "account.disconnected"]
+
+async def test_a_process_of_dovecot_that_hangs_under_notify_is_found_and_the_account_heals(
+    dovecot: Dovecot, tmp_path: Path
+) -> None:
+    user = dovecot.add_user()
+    async with following(tmp_path, dovecot.imap_port, user) as followed:
+        assert (await followed.backend.capabilities()).count("NOTIFY") == 1
+        await asyncio.sleep(2)  # idle for long enough to be asked, and answers
+        assert await followed.told("account.") == ["account.connected"]
+
+        await heals_when_it_hangs(dovecot, user, followed)
+
+
+async def heals_when_it_hangs(dovecot: Dovecot, user: DovecotUser, followed: Followed) -> None:
+    stopped = processes_of(dovecot, user)
+    assert stopped
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        await followed.until(followed.state, ("unreachable", "down"))
+        dovecot.deliver(mail("meanwhile"), user.name)
+        await followed.until(followed.subjects, ["meanwhile"])
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+    assert (await followed.told("account."))[:2] == ["account.connected", "account.disconnected"]
 
 
 def processes_of(dovecot: Dovecot, user: DovecotUser) -> list[int]:
