@@ -49,6 +49,13 @@ class Conversations:
         members = await self.members(account_id, tree, thread_ids, limit=1)
         return {thread_id: found[0].id for thread_id, found in members.items()}
 
+    async def count(self, account_id: AccountId, tree: f.Filter) -> int:
+        """How many threads have a message that matches."""
+        condition = condition_of(tree, has_placements=True)
+        counted = select(func.count(MESSAGE.c.thread_id.distinct())).where(MESSAGE.c.account_id == _ACCOUNT, condition)
+        (row,) = await self._database.rows(counted, is_long=True, account_id=account_id)
+        return int(row[0])
+
     async def members(
         self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str], *, limit: int
     ) -> dict[str, list[Member]]:

@@ -24,8 +24,9 @@ MEMBERS_LIMIT = 500
 """Messages of a thread that it is made up of: its newest."""
 CHANGED_LIMIT = 10_000
 """Messages of a thread that are changed at once."""
-PAGE_LIMIT = 100
 _SEARCHED_AT_ONCE = 200
+_READ_AT_ONCE = 50
+"""Threads whose messages are in memory at a time."""
 _SUMMED_UP = ("mailbox_ids", "keywords")
 
 
@@ -56,9 +57,14 @@ class Threads:
         if order.sort != NEWEST_FIRST:
             raise InvalidRequest.parameter("sort", "Threads are sorted by -received_at alone")
         tree = await self._texts.answered(prepared.account_id, caller, limited_to(order.tree, caller))
-        page = self._listing.cut(prepared, await self._heads(prepared, tree), None)
-        threads = await self._read(prepared.account_id, caller, [thread_id_in(one.summary) for one in page.items])
-        return page, [one.content for one in threads]
+        total = None if order.count is None else await self._conversations.count(prepared.account_id, tree)
+        page = self._listing.cut(prepared, await self._heads(prepared, tree), total)
+        ids = [thread_id_in(one.summary) for one in page.items]
+        contents: list[bytes] = []
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            threads = await self._read(prepared.account_id, caller, ids[begin : begin + _READ_AT_ONCE])
+            contents += [one.content for one in threads]
+        return page, contents
 
     async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
         """One thread, also by the id of one that became a part of it. ThreadNotFound."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -40,12 +40,14 @@ async def list_threads(request: Request, account_id: ReadableAccount, caller: Cu
     if is_unchanged(request, state):
         return not_modified(state)
     page, items = await services.threads.page(prepared)
-    rest = {
+    rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "prev_cursor": page.prev_cursor,
         "state": state,
         "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
     }
+    if page.total is not None:
+        rest["total"] = page.total
     headers = etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)

@@ -6,10 +6,10 @@ from pydantic import ConfigDict, Field
 
 from app.api.schemas.base import AnswerModel, Sync, Time
 from app.api.schemas.filters import Conditions
-from app.api.schemas.messages import Address, CursorText, Message
+from app.api.schemas.messages import Address, CountText, CursorText, Message, SortText
 from app.mail import filter as f
-from app.services.listing import ListOrder
-from app.services.threads import MEMBERS_LIMIT, PAGE_LIMIT
+from app.services.listing import ListOrder, sort_of
+from app.services.threads import MEMBERS_LIMIT
 
 
 class Thread(AnswerModel):
@@ -38,6 +38,9 @@ class ThreadPage(AnswerModel):
     prev_cursor: str | None
     state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
     sync: Sync
+    total: int | None = Field(None, description="With `count` alone")
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
 
 class ThreadWithMessages(Thread):
@@ -54,10 +57,12 @@ class ThreadQuery(Conditions):
     larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
     smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
     has_attachments: bool | None = None
-    limit: int = Field(50, ge=1, le=PAGE_LIMIT)
+    sort: SortText = Field("-received_at", description="There is no other order")
+    limit: int = Field(50, ge=1, le=500)
     cursor: CursorText | None = None
+    count: CountText | None = Field(None, description="Adds `total`; both are exact")
 
     def order(self, *, is_forced: bool) -> ListOrder:
         leaves = self.leaves()
         tree = leaves[0] if len(leaves) == 1 else f.All(tuple(leaves))
-        return ListOrder(tree, limit=self.limit, cursor=self.cursor, is_forced=is_forced)
+        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced)

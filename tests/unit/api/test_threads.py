@@ -95,6 +95,26 @@ async def test_a_list_of_threads_has_those_with_a_message_that_matches(mail: Mai
     assert by_text == by_mailbox
 
 
+async def test_a_list_of_threads_counts_those_with_a_message_that_matches_of_which_it_shows_many(mail: Mail) -> None:
+    for number in range(60):
+        await conversation(mail, f"t{number}", *["INBOX", "Archive"][: 1 + number % 2], at=10 * number)
+    archive = await mail.mailbox_id("Archive")
+
+    whole = await threads(mail.client, limit=500, count="exact")
+    some = await threads(mail.client, mailbox_id=archive, limit=3, count="estimate")
+
+    assert (whole["total"], len({one["id"] for one in whole["items"]})) == (60, 60)
+    assert (some["total"], len(some["items"])) == (30, 3)
+    assert "total" not in await threads(mail.client)
+
+
+async def test_threads_have_one_order_and_say_so(mail: Mail) -> None:
+    assert (await mail.client.get(THREADS, params={"sort": "-received_at"})).status_code == 200
+    for other in ("subject", "received_at", "sideways"):
+        refused = await mail.client.get(THREADS, params={"sort": other})
+        assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "sort")
+
+
 async def test_a_list_of_threads_that_is_known_is_not_sent_again(mail: Mail) -> None:
     await conversation(mail, "one", "INBOX")
     first = await mail.client.get(THREADS)
