@@ -26,9 +26,9 @@ from app.mail.types import AccountId, AccountKind, Flags, Message, ServerLogin, 
 from app.mailstore.log import Event
 from app.security.netguard import NetGuard
 from app.services.account_rows import new_values
+from app.workers.gates import Gates
 from app.workers.supervisor import Supervisor
 from app.workers.sync.account import AccountSync
-from app.workers.sync.gates import Gates
 from app.workers.texts import TextReader
 
 from tests.house import House, open_house

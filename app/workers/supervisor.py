@@ -16,9 +16,9 @@ from app.mail.backend import Backends, MailBackend
 from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.telemetry import get_logger
+from app.workers.gates import Gates
 from app.workers.pop3.account import Pop3Sync
 from app.workers.sync.account import AccountSync
-from app.workers.sync.gates import Gates
 from app.workers.texts import TextReader
 
 log = get_logger(__name__)

@@ -28,6 +28,7 @@ from app.mime.searchable import places_of, searchable_in, searchable_of
 from app.mime.text import preview_of
 from app.settings import Settings
 from app.telemetry import get_logger
+from app.workers.gates import Gate
 
 log = get_logger(__name__)
 
@@ -43,6 +44,9 @@ LARGE_PARTS = 50
 """Parts of a message that is read part by part."""
 _NEVER_MS = 2**62
 ACCOUNTS_READ_AT_ONCE = 4
+READ_AT_ONE_HOST = 2
+PATIENCE_SECONDS = 20.0
+"""A batch that takes longer waits for its server, and makes room for another host's."""
 ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
 
@@ -69,8 +73,8 @@ class TextLimits:
 class TextReader:
     """Takes messages into the index within the limits: the newest of an account, where there are too many.
 
-    A few accounts are read in the background at a time, and one batch of text is taken apart and written at a time;
-    as long as that took, so long the account rests.
+    A few accounts are read in the background at a time, fewer of one host; one batch of text is taken apart and
+    written at a time, and as long as that took, so long the account rests.
     """
 
     def __init__(self, index: Index, text_index: TextIndex, limits: TextLimits) -> None:
@@ -78,7 +82,7 @@ class TextReader:
         self._text_index = text_index
         self._limits = limits
         self._sizes: dict[AccountId, int] = {}
-        self._reading = asyncio.Semaphore(ACCOUNTS_READ_AT_ONCE)
+        self._places = Gate(ACCOUNTS_READ_AT_ONCE, READ_AT_ONE_HOST, PATIENCE_SECONDS)
         self._turn = asyncio.Lock()
 
     async def read_some(self, account_id: AccountId, backend: MailBackend, apply: Apply) -> bool:
@@ -86,7 +90,7 @@ class TextReader:
 
         Raises what the backend raises when the origin is lost, and what `apply` raises.
         """
-        async with self._reading:
+        async with self._places.entered(backend.host):
             await self._begin(account_id)
             messages = await self._text_index.awaited(account_id, AT_ONCE)
             spent = await self.read(account_id, backend, messages, apply)

@@ -15,8 +15,8 @@ from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.telemetry import get_logger
+from app.workers.gates import Gates
 from app.workers.sync.filling import Progress, fill
-from app.workers.sync.gates import Gates
 from app.workers.sync.listing import (
     beginnings,
     differs,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from app.workers.sync.gates import Gate
+from app.workers.gates import Gate
 
 
 async def enters(gate: Gate, host: str) -> bool:

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from app.mail.backend import MailBackend
+from app.mail.delta import Delta
+from app.mail.types import AccountId, Message
+from app.mailstore.index import Index
+from app.mailstore.texts import TextIndex
+from app.workers.texts import ACCOUNTS_READ_AT_ONCE, TextLimits, TextReader
+
+
+class _Awaited:
+    """A text index with nothing to read; who asks on behalf of an account on a server that hangs waits for ever."""
+
+    def __init__(self) -> None:
+        self.is_waiting = asyncio.Event()
+
+    async def size_bytes(self, account_id: AccountId) -> int:
+        return 0
+
+    async def await_again(self, account_id: AccountId) -> None: ...
+
+    async def awaited(self, account_id: AccountId, limit: int) -> Sequence[Message]:
+        if account_id.startswith("hung"):
+            self.is_waiting.set()
+            await asyncio.Event().wait()
+        return []
+
+
+class _Backend:
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
+async def test_accounts_on_a_server_that_hangs_do_not_keep_the_text_of_others_from_being_read() -> None:
+    texts = _Awaited()
+    reader = TextReader(cast("Index", None), cast("TextIndex", texts), TextLimits(1024, 1024))
+
+    async def apply(delta: Delta) -> None: ...
+
+    async def read(account_id: str, host: str) -> bool:
+        return await reader.read_some(AccountId(account_id), cast("MailBackend", _Backend(host)), apply)
+
+    hung = [asyncio.create_task(read(f"hung{number}", "hung.test:993")) for number in range(ACCOUNTS_READ_AT_ONCE * 2)]
+    await texts.is_waiting.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        assert not await read("good", "good.test:993")
+
+    for task in hung:
+        task.cancel()
+    await asyncio.gather(*hung, return_exceptions=True)
