@@ -1,18 +1,46 @@
-"""Downloading one section of a message: its bytes as they arrive, however many they are."""
+"""The bytes of messages: one section as it arrives, however long it is; several small ones; whole small messages."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 from app.backends.imap.connection import Exchange, LiteralStream
 from app.backends.imap.fetched import fetched
+from app.backends.imap.place import Place, check_validity
 from app.backends.imap.session import Session
 from app.errors import MessageNotFound, PartNotFound, Unreachable
+from app.mail.backend import WHOLE, ByteRange
+from app.mime.body import part_at
 from app.wire.imap import commands
 from app.wire.imap.commands import BodySection
 from app.wire.imap.fetch import FetchedMessage, Section
 from app.wire.imap.sets import SequenceSet
+
+MAX_COUNT = 4_294_967_295
+PIECE_BYTES = 256 * 1024
+
+
+async def pieces(
+    session: Session, place: Place, uid: int, section: str, span: ByteRange = WHOLE
+) -> AsyncGenerator[bytes, None]:
+    """A section's bytes in pieces of PIECE_BYTES at most. Raises MessageNotFound, PartNotFound."""
+    is_empty = True
+    async with aclosing(stream(session, place.name, uid, BodySection(section, partial=_partial(span)))) as chunks:
+        async for chunk in chunks:
+            check_validity(session, place)
+            for start in range(0, len(chunk), PIECE_BYTES):
+                is_empty = False
+                yield chunk[start : start + PIECE_BYTES]
+    if is_empty:
+        await check_part(session, place.name, uid, section)
+
+
+def _partial(span: ByteRange) -> tuple[int, int] | None:
+    if span == WHOLE:
+        return None
+    count = MAX_COUNT - span.start if span.stop is None else span.stop - span.start
+    return span.start, count
 
 
 async def stream(session: Session, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
@@ -62,3 +90,46 @@ def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
     if not isinstance(section, bytes):
         raise PartNotFound
     return section
+
+
+async def parts(session: Session, place: Place, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
+    """Section → bytes, in one round trip. Raises MessageNotFound, PartNotFound."""
+    wanted = [BodySection(section) for section in sections]
+    found = await session.fetch(place.name, SequenceSet.of([uid]), ("UID", *wanted))
+    check_validity(session, place)
+    if uid not in found:
+        raise MessageNotFound
+    named = _named(found[uid].sections, sections)
+    for section in [section for section, content in named.items() if not content]:
+        await check_part(session, place.name, uid, section)
+    return named
+
+
+def _named(found: Mapping[str, object], sections: Sequence[str]) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for section in sections:
+        content = found.get(section.upper())
+        if not isinstance(content, bytes):
+            raise PartNotFound
+        parts[section] = content
+    return parts
+
+
+async def contents(session: Session, place: Place, uids: Sequence[int]) -> dict[int, bytes]:
+    """UID → bytes of whole messages, as far as they are there."""
+    found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", BodySection("")))
+    check_validity(session, place)
+    first = {uid: next(iter(one.sections.values()), None) for uid, one in found.items()}
+    return {uid: content for uid, content in first.items() if isinstance(content, bytes)}
+
+
+async def check_part(session: Session, name: str, uid: int, section: str) -> None:
+    """Raises PartNotFound unless the message has this part; for a section that came empty.
+
+    Dovecot 2.3 answers an empty string, not NIL, for a part that isn't there.
+    """
+    if section and section[0].isdigit():
+        found = await session.fetch(name, SequenceSet.of([uid]), ("UID", "BODYSTRUCTURE"))
+        structure = found[uid].structure if uid in found else None
+        if structure is None or part_at(structure, section) is None:
+            raise PartNotFound

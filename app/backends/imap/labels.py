@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.backends.imap import changing
-from app.backends.imap.changing import Place
+from app.backends.imap.place import Place
+from app.backends.imap.removing import expunge
 from app.backends.imap.session import Session
+from app.backends.imap.transferring import move
 from app.mail.delta import Delta, Location, Moved, Placed, Removed
 from app.mail.types import Mailbox, Role
 from app.wire.imap.sets import SequenceSet
@@ -50,10 +51,10 @@ async def remove_for_good(
     trash = next((one for one in mailboxes if one.role is Role.TRASH), None)
     if source.role in _ENDING or trash is None or not are_mailboxes(session):
         return None
-    place = Place(source.origin_name, source.uid_validity)
-    pairs = (await changing.move(session, place, uids, trash.origin_name)).pairs
+    place = Place.of(source)
+    pairs = (await move(session, place, uids, trash.origin_name)).pairs
     if pairs:
-        await changing.expunge(session, Place(trash.origin_name, trash.uid_validity), sorted(pairs.values()))
+        await expunge(session, Place.of(trash), sorted(pairs.values()))
     gone = [Location(source.id, uid) for uid in uids if uid not in pairs]
     return Delta(
         moved=tuple(Moved(Location(source.id, uid), Location(trash.id, there)) for uid, there in pairs.items()),

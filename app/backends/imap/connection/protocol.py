@@ -148,7 +148,8 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def leave(self) -> None:
         """Say LOGOUT and close without waiting for the answer."""
         if self.lost is None:
-            self._wire.write(f"{self.new_tag()} LOGOUT\r\n".encode())
+            if not self._wire.is_closing():
+                self._wire.write(f"{self.new_tag()} LOGOUT\r\n".encode())
             self._wire.close()
             self._lose(Unreachable("The connection is closed"))
 
@@ -283,11 +284,11 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self._count_progress(exchange, len(event.data))
 
     def pause_reading(self) -> None:
-        if self.lost is None:
+        if not self._wire.is_closing():
             self._wire.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.lost is None:
+        if not self._wire.is_closing():
             self._wire.resume_reading()
 
     # ---- sending
@@ -341,7 +342,13 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         """Write one line: an answer to a `+`, or DONE."""
         data = line.encode("ascii") if isinstance(line, str) else line
         tracing.imap_line_sent(self.recorder, data)
-        self._wire.write(data + b"\r\n")
+        self._put(data + b"\r\n")
+
+    def _put(self, data: bytes) -> None:
+        """Write; raises Unreachable on a wire that closed and has not said so: uvloop takes that for our fault."""
+        if self._wire.is_closing():
+            raise Unreachable("The connection to the mail server was lost")
+        self._wire.write(data)
 
     def _continuation(self, line: bytes) -> None:
         """A `+` that nobody waits for is passed over, but counted."""
@@ -370,7 +377,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
                 return
             for piece in segment:
                 if isinstance(piece, bytes):
-                    self._wire.write(piece)
+                    self._put(piece)
                 else:
                     await self._upload(exchange, piece.size_bytes)
 
@@ -385,7 +392,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             left -= len(chunk)
             if left < 0 or self.lost is not None:
                 break
-            self._wire.write(chunk)
+            self._put(chunk)
             self._count_progress(exchange, len(chunk))
             await self._may_write.wait()
         if left and self.lost is None:

@@ -109,3 +109,8 @@ def scripted_session(
     session = Session(server.greet(capabilities, greeting))
     session.enabled = frozenset(enabled)
     return session, server
+
+
+def verbs(server: ScriptedServer) -> list[str]:
+    """The names of the commands that a server was told, without UID."""
+    return [line.removeprefix("UID ").split()[0] for line in server.told]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from app.backends.imap.downloading import stream
+from app.backends.imap.downloading import check_part, stream
 from app.errors import MessageNotFound, PartNotFound, ServerRefused, Unreachable
 from app.wire.imap.commands import BodySection
 
 from tests.unit.backends.imap.scripted import scripted_session
+
+TEXT = '("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 4 1)'
 
 
 async def test_a_message_that_a_selected_mailbox_hides_is_looked_for_anew() -> None:
@@ -51,3 +53,11 @@ async def test_a_stream_given_up_midway_ends_the_connection() -> None:
     await chunks.aclose()
 
     assert server.is_closed
+
+
+async def test_an_empty_part_is_told_from_one_that_is_not_there() -> None:
+    session, _ = scripted_session({"UID FETCH": f"* 1 FETCH (UID 1 BODYSTRUCTURE {TEXT})\r\n$ OK done\r\n"})
+
+    await check_part(session, "INBOX", 1, "1")
+    with pytest.raises(PartNotFound):
+        await check_part(session, "INBOX", 1, "2")

@@ -7,8 +7,20 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from app.backends.imap import changing, downloading, listing, organising, reading
-from app.backends.imap.changing import Place
+from app.backends.imap import (
+    appending,
+    downloading,
+    flagging,
+    following,
+    listing,
+    organising,
+    removing,
+    searching,
+    transferring,
+)
+from app.backends.imap.place import Place
+from app.backends.imap.previews import previews_of
+from app.backends.imap.rows import rows as rows_of
 from app.backends.imap.session import Session
 from app.backends.imap.watch import ImapWatch
 from app.errors import GatewayError, Unreachable
@@ -34,16 +46,16 @@ async def stream(session: Session) -> None:
 
 
 async def rows(session: Session) -> None:
-    [batch async for batch in reading.rows(session, "INBOX", [1, 2])]
+    [batch async for batch in rows_of(session, "INBOX", [1, 2])]
 
 
 async def flag(session: Session) -> None:
-    await changing.store_flags(session, INBOX, [1], add=frozenset({"\\Seen"}), remove=NONE, condition=None)
+    await flagging.store_flags(session, INBOX, [1], add=frozenset({"\\Seen"}), remove=NONE, condition=None)
 
 
 async def append(session: Session) -> None:
-    uid = await changing.append(session, "INBOX", content(), 1, NONE, None)
-    [batch async for batch in reading.rows(session, "INBOX", [uid])]
+    uid = await appending.append(session, "INBOX", content(), 1, NONE, None)
+    [batch async for batch in rows_of(session, "INBOX", [uid])]
 
 
 async def watch(session: Session) -> None:
@@ -53,15 +65,15 @@ async def watch(session: Session) -> None:
 JOBS: dict[str, Callable[[Session], Awaitable[object]]] = {
     "agree": lambda session: session.agree(),
     "list": listing.list_mailboxes,
-    "search": lambda session: reading.search(session, "INBOX", All()),
+    "search": lambda session: searching.search(session, "INBOX", All()),
     "fetch": lambda session: session.fetch("INBOX", SequenceSet.of([1]), ["UID", BodySection()]),
     "stream": stream,
     "rows": rows,
-    "changes": lambda session: reading.changes_since(session, "INBOX", KnownState(7, 5)),
-    "previews": lambda session: reading.previews_of(session, "INBOX", [1]),
+    "changes": lambda session: following.changes_since(session, "INBOX", KnownState(7, 5)),
+    "previews": lambda session: previews_of(session, "INBOX", [1]),
     "flag": flag,
-    "move": lambda session: changing.move(session, INBOX, [1], "Archive"),
-    "expunge": lambda session: changing.expunge(session, INBOX, [1]),
+    "move": lambda session: transferring.move(session, INBOX, [1], "Archive"),
+    "expunge": lambda session: removing.expunge(session, INBOX, [1]),
     "append": append,
     "create": lambda session: organising.create_mailbox(session, "Work", None),
     "watch": watch,

@@ -1,0 +1,82 @@
+"""Adding a message to a mailbox: APPEND, and how its UID is found where the server doesn't tell it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.backends.imap.fetched import fetched, uid_set
+from app.backends.imap.place import check_target
+from app.backends.imap.session import Session
+from app.errors import ServerRefused, TooLarge
+from app.mail.types import Flags
+from app.wire.imap import commands
+from app.wire.imap.sets import SequenceSet
+
+MAX_HEADER_BYTES = 256 * 1024
+
+
+async def append(
+    session: Session,
+    target: str,
+    content: AsyncIterator[bytes],
+    size_bytes: int,
+    flags: Flags,
+    received_at_ms: int | None,
+) -> int:
+    """Add a message; returns its UID. Raises MailboxNotFound, TooLarge, ServerRefused."""
+    _check_limit(session, size_bytes)
+    has_uidplus = session.has("UIDPLUS") or session.has("IMAP4REV2")
+    before = 0 if has_uidplus else (await session.select(target))[0].uid_next
+    has_utf8_headers = False
+    if session.has("UTF8=ACCEPT"):
+        has_utf8_headers, content = await _look_at_header(content)
+    asked = commands.append(
+        target,
+        size_bytes,
+        flags=sorted(flags),
+        received_at_ms=received_at_ms,
+        utf8_headers=has_utf8_headers,
+        is_utf8=session.is_utf8,
+    )
+    completion = check_target(await session.upload(asked, content))
+    for code in session.codes(completion, "APPENDUID"):
+        (uid,) = uid_set(code.appended.uids[-1:]).numbers(1)
+        return uid
+    return await _find_appended(session, target, before, size_bytes)
+
+
+async def _look_at_header(content: AsyncIterator[bytes]) -> tuple[bool, AsyncIterator[bytes]]:
+    """Whether the header holds bytes that aren't ASCII, and the same content whole.
+
+    A server with UTF8=ACCEPT refuses them unless they are announced (RFC 6855 §4).
+    """
+    start = b""
+    async for piece in content:
+        start += piece
+        if b"\r\n\r\n" in start or len(start) > MAX_HEADER_BYTES:
+            break
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield start
+        async for piece in content:
+            yield piece
+
+    return not start.partition(b"\r\n\r\n")[0].isascii(), whole()
+
+
+def _check_limit(session: Session, size_bytes: int) -> None:
+    for name in session.capabilities:
+        limit = name.removeprefix("APPENDLIMIT=")
+        if limit != name and limit.isascii() and limit.isdigit() and size_bytes > int(limit):
+            raise TooLarge(f"The mail server takes messages of up to {limit} bytes")
+
+
+async def _find_appended(session: Session, target: str, before: int, size_bytes: int) -> int:
+    """The newest message that came since and has this size."""
+    since = SequenceSet.parse(f"{max(1, before)}:*")
+    asked = commands.fetch(since, ("UID", "RFC822.SIZE"))
+    found = fetched((await session.in_mailbox(target, asked, is_anew=True))[0])
+    uids = [uid for uid, message in found.items() if uid >= before and message.size_bytes == size_bytes]
+    if not uids:
+        raise ServerRefused("The mail server took the message and doesn't show it")
+    return max(uids)

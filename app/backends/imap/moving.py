@@ -1,0 +1,53 @@
+"""Copying and moving between mailboxes of the index, and the Delta of it: by what became of each message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.backends.imap import labels, transferring
+from app.backends.imap.deltas import removed
+from app.backends.imap.place import Place
+from app.backends.imap.session import Session
+from app.backends.imap.transferring import Transfer
+from app.mail.delta import Copied, Delta, Location, Moved
+from app.mail.types import Mailbox, Message, Role
+
+
+async def copy(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
+    """Copy messages of one mailbox."""
+    transfer = await transferring.copy(session, Place.of(source), _uids(messages), target.origin_name)
+    pairs = await _bound(session, messages, transfer, target)
+    is_shared = labels.are_mailboxes(session)
+    return Delta(
+        copied=tuple(
+            Copied(Location(source.id, uid), Location(target.id, copied), is_shared=is_shared)
+            for uid, copied in pairs.items()
+        )
+    )
+
+
+async def move(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
+    """Move messages of one mailbox; out of a label that keeps them they are copied."""
+    if labels.is_keeping(session, source) and target.role not in (Role.TRASH, Role.JUNK):
+        return await copy(session, source, messages, target)
+    uids = _uids(messages)
+    transfer = await transferring.move(session, Place.of(source), uids, target.origin_name)
+    pairs = await _bound(session, messages, transfer, target)
+    return Delta(
+        moved=tuple(Moved(Location(source.id, uid), Location(target.id, moved)) for uid, moved in pairs.items()),
+        removed=removed(source, [uid for uid in uids if uid not in pairs]),
+    )
+
+
+def _uids(messages: Sequence[Message]) -> list[int]:
+    return [message.uid for message in messages]
+
+
+async def _bound(
+    session: Session, messages: Sequence[Message], transfer: Transfer, target: Mailbox
+) -> Mapping[int, int]:
+    """Source UID → target UID; where the server didn't tell, they are sought by Message-ID."""
+    if not transfer.unbound:
+        return transfer.pairs
+    ids = {message.uid: message.message_id_header for message in messages if message.uid in transfer.unbound}
+    return await transferring.find_copies(session, target.origin_name, ids)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from app.backends.imap import following
+from app.mail.types import SEEN
+from app.wire.imap.commands import KnownState
+
+from tests.unit.backends.imap.scripted import scripted_session
+
+
+async def test_qresync_tells_all_changes_in_one_round_trip() -> None:
+    session, server = scripted_session(
+        {
+            "SELECT": "* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT 10]\r\n* OK [HIGHESTMODSEQ 9]\r\n"
+            "* VANISHED (EARLIER) 3:4\r\n* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (8))\r\n$ OK selected\r\n"
+        },
+        enabled=["QRESYNC"],
+    )
+
+    since = await following.changes_since(session, "INBOX", KnownState(7, 5))
+
+    assert len(server.told) == 1
+    assert since.vanished == frozenset({3, 4})
+    assert since.flags[1].flags == frozenset({SEEN})
+    assert (since.selected.uid_next, since.selected.highest_modseq) == (10, 9)
+
+
+async def test_condstore_tells_flags_and_leaves_removals_to_be_compared() -> None:
+    session, server = scripted_session(
+        {
+            "SELECT": "* OK [UIDVALIDITY 7]\r\n* OK [HIGHESTMODSEQ 9]\r\n$ OK selected\r\n",
+            "UID FETCH": "* 1 FETCH (UID 1 FLAGS () MODSEQ (8))\r\n$ OK done\r\n",
+        },
+        "IMAP4rev1 CONDSTORE",
+    )
+
+    since = await following.changes_since(session, "INBOX", KnownState(7, 5))
+
+    assert server.told[-1] == "UID FETCH 1:* (UID FLAGS MODSEQ) (CHANGEDSINCE 5)"
+    assert since.vanished is None
+
+
+async def test_without_modseq_all_flags_are_read() -> None:
+    session, server = scripted_session(
+        {"UID SEARCH": "* SEARCH 1 2\r\n$ OK\r\n", "UID FETCH": "* 1 FETCH (UID 1 FLAGS ())\r\n$ OK done\r\n"}
+    )
+
+    since = await following.changes_since(session, "INBOX", KnownState(7, 0))
+
+    assert server.told[-1] == "UID FETCH 1:2 (UID FLAGS)"
+    assert since.vanished is None
+
+
+async def test_a_select_that_tells_no_uidnext_leaves_it_to_what_is_there() -> None:
+    """Courier 5.0's SELECT."""
+    session, _ = scripted_session(
+        {
+            "SELECT": "* 2 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 795517226] Ok\r\n$ OK [READ-WRITE] Ok\r\n",
+            "UID SEARCH": "* SEARCH 3 7\r\n$ OK SEARCH done.\r\n",
+            "UID FETCH": "* 1 FETCH (UID 3 FLAGS ())\r\n* 2 FETCH (UID 7 FLAGS ())\r\n$ OK FETCH completed.\r\n",
+        },
+        "IMAP4rev1 UIDPLUS",
+    )
+
+    since = await following.changes_since(session, "INBOX", KnownState(795517226, 0))
+
+    assert since.selected.uid_next == 8
+
+
+async def test_a_vanished_set_beyond_all_measure_is_not_expanded() -> None:
+    session, _ = scripted_session(
+        {"SELECT": "* OK [UIDVALIDITY 7]\r\n* VANISHED (EARLIER) 1:4294967295\r\n$ OK selected\r\n"},
+        enabled=["QRESYNC"],
+    )
+
+    assert (await following.changes_since(session, "INBOX", KnownState(7, 5))).vanished is None

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from app.backends.imap import rows as rows_module
+from app.backends.imap.rows import Row, row_items, rows
+from app.mail.types import SEEN
+
+from tests.unit.backends.imap.scripted import scripted_session
+
+TEXT = '("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 4 1)'
+ENVELOPE = '(NIL "Hi" (("Ann" NIL "ann" "b.test")) NIL NIL NIL NIL NIL NIL "<1@b.test>")'
+
+
+def row(uid: int, envelope: str = ENVELOPE) -> str:
+    return (
+        f'* {uid} FETCH (UID {uid} FLAGS (\\Seen) INTERNALDATE " 1-Jul-2025 08:00:00 +0000" RFC822.SIZE 40 '
+        f"ENVELOPE {envelope} BODYSTRUCTURE {TEXT} BODY[HEADER.FIELDS (REFERENCES)] {{21}}\r\n"
+        "References: <a@b>\r\n\r\n)\r\n"
+    )
+
+
+async def rows_of(script: dict[str, str], uids: list[int], capabilities: str = "IMAP4rev1") -> list[Row]:
+    session, _ = scripted_session(dict(script), capabilities)
+    return [one async for batch in rows(session, "INBOX", uids) for one in batch]
+
+
+async def test_a_row_says_what_the_list_shows() -> None:
+    (one,) = await rows_of({"UID FETCH": row(1) + "$ OK done\r\n"}, [1])
+
+    assert (one.uid, one.received_at_ms, one.size_bytes) == (1, 1_751_356_800_000, 40)
+    assert one.flags == frozenset({SEEN})
+    assert one.overview.subject == "Hi"
+    assert one.overview.references == ("<a@b>",)
+    assert one.structure is not None
+    assert one.structure.media_type == "text/plain"
+
+
+async def test_one_broken_answer_costs_that_message_its_structure_and_hides_nothing() -> None:
+    plain = (
+        '* 2 FETCH (UID 2 FLAGS () INTERNALDATE " 1-Jul-2025 08:00:00 +0000" RFC822.SIZE 9 '
+        "BODY[HEADER] {17}\r\nSubject: still\r\n\r\n)\r\n$ OK done\r\n"
+    )
+    found = await rows_of(
+        {
+            "UID FETCH": row(1) + row(2, envelope='(NIL "no end') + row(3) + "$ OK done\r\n",
+            "UID FETCH 2 ": plain.replace("{17}", "{18}"),
+        },
+        [1, 2, 3],
+    )
+
+    assert [one.overview.subject for one in found] == ["Hi", "still", "Hi"]
+    assert found[1].structure is None
+    assert found[1].problems
+
+
+async def test_a_row_told_ahead_of_its_command_is_kept_for_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "ROWS_AT_ONCE", 1)
+    answers = {"UID FETCH 1 ": row(1) + row(2) + "$ OK done\r\n", "UID FETCH 2 ": "$ OK done\r\n"}
+
+    assert [one.uid for one in await rows_of(answers, [1, 2])] == [1, 2]
+
+
+async def test_the_next_batches_are_asked_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "ROWS_AT_ONCE", 1)
+    session, server = scripted_session({"UID FETCH": lambda command: row(int(command.split()[2])) + "$ OK done\r\n"})
+
+    batches = rows(session, "INBOX", [3, 2, 1])
+    first = await anext(batches)
+
+    assert [line.split()[2] for line in server.told if line.startswith("UID FETCH")] == ["3", "2", "1"]
+    assert [one.uid for one in first] == [3]
+    assert [one.uid async for batch in batches for one in batch] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "item", "answer", "origin_id"),
+    [
+        ("IMAP4rev1 OBJECTID", "EMAILID", "EMAILID (M1)", "M1"),
+        ("IMAP4rev1 X-GM-EXT-1", "X-GM-MSGID", "X-GM-MSGID 17", "17"),
+    ],
+)
+async def test_the_origins_own_id_is_kept(capabilities: str, item: str, answer: str, origin_id: str) -> None:
+    session, _ = scripted_session(capabilities=capabilities)
+    assert item in row_items(session)
+
+    answered = row(1).replace("RFC822.SIZE", f"{answer} RFC822.SIZE")
+    (one,) = await rows_of({"UID FETCH": answered + "$ OK done\r\n"}, [1], capabilities)
+    assert one.origin_id == origin_id
