@@ -118,7 +118,7 @@ class Listing:
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
             )
         page = self.cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
-        return replace(page, indexed=await self._texts.coverage(prepared.account_id, order.tree))
+        return replace(page, indexed=await self._texts.coverage(prepared.account_id, prepared.caller, order.tree))
 
     async def _count(self, prepared: Prepared, tree: f.Filter) -> int:
         standing = prepared.standing

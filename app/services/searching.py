@@ -38,6 +38,7 @@ class AccountAnswer:
     sync: SyncState | None = None
     indexed: tuple[int, int] | None = None
     error: GatewayError | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class SearchPage:
     items: Sequence[tuple[AccountId, Listed]]
     accounts: Sequence[AccountAnswer]
     next_cursor: str | None
+
+    @property
+    def total(self) -> int | None:
+        """All that was found and counted; None where nothing was."""
+        counted = [one.total for one in self.accounts if one.total is not None]
+        return sum(counted) if counted else None
 
 
 class Directory(Protocol):
@@ -106,8 +113,9 @@ class Searching:
                     account_id, caller, limited_to(order.tree, caller), ACCOUNT_SECONDS / 2
                 )
                 found = await self._index.search(account_id, tree, sort=order.sort, limit=order.limit + 1, after=after)
-                indexed = await self._texts.coverage(account_id, order.tree)
-            return AccountAnswer(account_id, found, is_complete, standing, sync, indexed)
+                total = None if order.count is None else await self._index.count(account_id, tree)
+                indexed = await self._texts.coverage(account_id, caller, order.tree)
+            return AccountAnswer(account_id, found, is_complete, standing, sync, indexed, total=total)
         except TimeoutError:
             return AccountAnswer(account_id)
         except InvalidRequest:

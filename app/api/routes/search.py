@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.api.deps import ReadingCaller, Services, services_of
 from app.api.problems import parameters_in_body, problems
 from app.api.schemas.base import Sync
-from app.api.schemas.messages import AccountsSearchRequest, SearchAnswer
+from app.api.schemas.messages import AccountsSearchRequest, CountText, SearchAnswer
 from app.errors import AccountNotFound, InvalidRequest
 from app.mail import filter as f
 from app.mail.types import AccountId
@@ -28,20 +28,27 @@ SHOWN_AT_A_TIME = 4
 @router.post(
     "", operation_id="searchAccounts", response_model=SearchAnswer, responses=problems(AccountNotFound, InvalidRequest)
 )
-async def search_accounts(request: Request, caller: ReadingCaller, search: AccountsSearchRequest) -> Response:
+async def search_accounts(
+    request: Request,
+    caller: ReadingCaller,
+    search: AccountsSearchRequest,
+    count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
+) -> Response:
     """Messages that a filter finds in all accounts of the token, or in those that are named, in one order.
 
     An account that does not answer within seconds holds up no other: it is told as not complete.
     """
     services = services_of(request)
     with parameters_in_body():
-        order, view = search.order(None, is_forced=False), search.shown()
+        order, view = search.order(count, is_forced=False), search.shown()
         page = await services.searching.page(caller, search.account_ids, order)
         items = await _items(services, caller, page, view, order.tree)
-    rest = {
+    rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "accounts": [_account(services, one) for one in page.accounts],
     }
+    if page.total is not None:
+        rest["total"] = page.total
     content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
     return Response(content, media_type="application/json")
 

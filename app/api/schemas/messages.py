@@ -122,7 +122,7 @@ class MessagePage(AnswerModel):
     state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
     sync: Sync
     total: int | None = Field(None, description="With `count` alone")
-    indexed: Indexed | None = Field(None, description="Where the filter looks for texts")
+    indexed: Indexed | None = Field(None, description="Where the filter looks for texts, for tokens of all mailboxes")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -236,9 +236,12 @@ class AccountSearch(AnswerModel):
 class SearchAnswer(AnswerModel):
     """A page of what was found in several accounts, in one order."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
     items: list[Message]
     next_cursor: str | None
     accounts: list[AccountSearch]
+    total: int | None = Field(None, description="With `count` alone: of the accounts that answered")
 
 
 class AccountsSearchRequest(SearchRequest):

@@ -108,6 +108,32 @@ async def test_a_search_sees_no_account_and_no_mailbox_that_the_token_does_not(
     assert (await search(gateway, sender, 403))["code"] == "not_permitted"
 
 
+async def test_check_11_what_the_index_covers_is_not_told_to_one_who_sees_only_some_mailboxes(
+    gateway: Gateway, mails: list[Mail]
+) -> None:
+    await fill(gateway)
+    narrow = await gateway.token(mails[0].account_id, mailbox_ids=[await mails[0].mailbox_id("Archive")])
+
+    (account,) = (await search(gateway, narrow, filter={"text": "needle"}))["accounts"]
+    one = await gateway.client(narrow).post("/v1/me/messages/search", json={"filter": {"text": "needle"}})
+
+    assert "indexed" not in account
+    assert "indexed" not in one.json()
+
+
+async def test_a_search_counts_in_all_accounts_what_its_token_sees(gateway: Gateway, mails: list[Mail]) -> None:
+    everything = gateway.client(await gateway.token(*(one.account_id for one in mails)))
+    order = {"filter": {"subject": "note"}, "limit": 2}
+    counted = (await everything.post("/v1/search?count=exact", json=order)).json()
+    archive = await mails[0].mailbox_id("Archive")
+    await mails[0].add(note("Note of Archive"), "Archive")
+    narrow = gateway.client(await gateway.token(mails[0].account_id, mailbox_ids=[archive]))
+
+    assert (counted["total"], len(counted["items"])) == (15, 2)
+    assert (await narrow.post("/v1/search?count=estimate", json=order)).json()["total"] == 1
+    assert "total" not in (await everything.post("/v1/search", json=order)).json()
+
+
 async def test_a_slow_account_holds_up_no_other(
     gateway: Gateway, mails: list[Mail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
