@@ -114,8 +114,9 @@ class Connection(asyncio.Protocol):
     def _take(self) -> bytes:
         data = self._incoming[0] if len(self._incoming) == 1 else b"".join(self._incoming)
         self._incoming.clear()
-        if self._incoming_bytes >= READ_LIMIT_BYTES and self._transport is not None:
-            self._transport.resume_reading()
+        transport = self._transport
+        if self._incoming_bytes >= READ_LIMIT_BYTES and transport is not None and not transport.is_closing():
+            transport.resume_reading()
         self._incoming_bytes = 0
         return data
 
@@ -140,7 +141,7 @@ class Connection(asyncio.Protocol):
             raise ClientLost("It does not read") from None
 
     def _write(self) -> None:
-        if self._is_lost or self._transport is None:
+        if self._is_lost or self._transport is None or self._transport.is_closing():
             raise ClientLost
         self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()

@@ -76,7 +76,7 @@ class Pop3Connection(asyncio.Protocol):
     # ---- commands
 
     def send(self, data: bytes) -> None:
-        if self._is_lost or self._transport is None:
+        if self._is_lost or self._transport is None or self._transport.is_closing():
             raise Unreachable("The connection to the mail server was lost")
         tracing.pop3_sent(self.recorder, data)
         self._transport.write(data)
@@ -123,7 +123,7 @@ class Pop3Connection(asyncio.Protocol):
         if self._is_lost:
             raise Unreachable("The connection to the mail server was lost")
         self._has_news.clear()
-        if self._is_paused and self._transport is not None:
+        if self._is_paused and self._transport is not None and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
         await self._has_news.wait()

@@ -74,7 +74,8 @@ class DeflateLayer(asyncio.Transport, asyncio.Protocol):
 
     def pause_reading(self) -> None:
         self._is_paused = True
-        self._wire.pause_reading()
+        if not self._wire.is_closing():
+            self._wire.pause_reading()
 
     def resume_reading(self) -> None:
         self._is_paused = False
@@ -127,13 +128,15 @@ class DeflateLayer(asyncio.Transport, asyncio.Protocol):
         """Go on in the next turn of the loop, and take nothing more in until then."""
         if self._next_turn is None and not self._is_over:
             self._is_holding = True
-            self._wire.pause_reading()
+            if not self._wire.is_closing():
+                self._wire.pause_reading()
             self._next_turn = asyncio.get_running_loop().call_soon(self._pump)
 
     def _read_on(self) -> None:
         if self._is_holding and not self._is_over:
             self._is_holding = False
-            self._wire.resume_reading()
+            if not self._wire.is_closing():
+                self._wire.resume_reading()
 
     def _end(self) -> None:
         self._is_over = True

@@ -46,6 +46,8 @@ class ScriptedServer(asyncio.Transport):
     # ---- the transport
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_closed:
+            raise RuntimeError("unable to perform operation on a closed transport")  # as uvloop does
         self.sent += bytes(data)
         self._rest += bytes(data)
         while (command := _COMMAND.match(self._rest)) is not None:

@@ -148,6 +148,19 @@ async def test_a_lost_connection_fails_every_waiting_command_by_an_error_of_its_
     assert server.is_closed
 
 
+async def test_a_command_to_a_wire_that_closed_and_has_not_said_so_is_unreachable() -> None:
+    server, protocol = silent_server()
+    server.close()
+
+    with pytest.raises(Unreachable):
+        await protocol.submit(noop(protocol))
+    with pytest.raises(Unreachable):
+        protocol.send(b"DONE")
+    protocol.pause_reading()
+    protocol.resume_reading()
+    protocol.leave()
+
+
 async def test_a_command_that_is_not_answered_in_time_ends_the_connection() -> None:
     server, protocol = silent_server()
     exchange = new(protocol, commands.noop(), timeout_seconds=0)
