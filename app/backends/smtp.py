@@ -63,6 +63,10 @@ class SmtpSubmission:
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._idle: dict[aiosmtplib.SMTP, asyncio.TimerHandle] = {}
 
+    @property
+    def host(self) -> str:
+        return f"{self._server.host.lower()}:{self._server.port}"
+
     async def send(self, mail: OutgoingMail, before_content: BeforeContent | None = None) -> list[RecipientResult]:
         content = dot_stuffed(mail.content)
         refused = _invalid_addresses(mail)

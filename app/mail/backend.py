@@ -265,6 +265,11 @@ class OutgoingMail:
 
 
 class Submission(Protocol):
+    @property
+    def host(self) -> str:
+        """The mail server's host and port: accounts of one host share its troubles."""
+        ...
+
     async def send(
         self, mail: OutgoingMail, before_content: Callable[[], Awaitable[None]] | None = None
     ) -> Sequence[RecipientResult]:

@@ -28,6 +28,7 @@ BEFORE_CONTENT = Callable[[], Awaitable[None]] | None
 class NextServer:
     """A Submission that answers as it is told; `sent` is what it was given. It waits for `may_answer` after content."""
 
+    host = "next.example:587"
     verdicts: dict[str, RecipientResult] = field(default_factory=dict)
     failure: Exception | None = None
     sent: list[OutgoingMail] = field(default_factory=list)

@@ -40,6 +40,14 @@ class Sending:
         row, handed_over = await self._hand_over(row, remaining)
         return row, [*results, *handed_over]
 
+    async def host_of(self, row: rows.Submission) -> str:
+        """Host and port of the server that takes this; "" where all of it stays here. AccountNotFound, NotSupported."""
+        account_id = AccountId(row.account_id)
+        is_staying = all(self._deliveries.is_local(one.address) for one in recipients_of(row.recipients) if one.is_open)
+        if is_staying and await self._deliveries.is_embedded(account_id):
+            return ""
+        return (await self._backends.submission_of(account_id)).host
+
     async def _hand_over(self, row: rows.Submission, remaining: Sequence[Recipient]) -> Attempted:
         async def before_content() -> None:
             nonlocal row

@@ -8,20 +8,22 @@ from app import faults
 from app.cluster.bus import SUBMISSIONS, Bus, listening
 from app.db import submissions as rows
 from app.db.session import Database
+from app.errors import GatewayError
 from app.mail.backend import Backends
 from app.mail.identifiers import now_ms
+from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
 from app.telemetry import get_logger
 from app.workers.delivery.concluding import Concluding
 from app.workers.delivery.filing import Filing
+from app.workers.delivery.places import PLACES, Key, Places
 from app.workers.delivery.sending import Sending
 from app.workers.delivery.steps import Steps
 
-PARALLEL_ATTEMPTS = 32
-ATTEMPTS_PER_ACCOUNT = 2
-"""So that a slow server holds up its own account's mail alone, and sending leaves room for answering."""
+LOOKED_AT = PLACES * 2
+"""Submissions that are looked at in one go."""
 IDLE_SECONDS = 30.0
 BUSY_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
@@ -53,7 +55,9 @@ class Delivery:
         self._sending = Sending(self._steps, store, backends, deliveries)
         self._filing = Filing(self._steps, index, store.blobs, backends)
         self._concluding = Concluding(index, store, self._filing, hostname)
-        self._attempts: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._backends = backends
+        self._places = Places()
+        self._attempts: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Look for due submissions whenever one is taken and whenever one falls due."""
@@ -81,22 +85,27 @@ class Delivery:
         return min(IDLE_SECONDS, max(0.05, seconds))
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
-        """Start what there is room for; whether to look again, since one account's mail hid that of others."""
-        before = len(self._attempts)
-        if before >= PARALLEL_ATTEMPTS:
+        """Start what there is room for; whether to look again, since mail that must wait hid that of others."""
+        if self._places.are_full:
             return False
-        busy = [account_id for account_id, _ in self._attempts]
-        full = [one for one in set(busy) if busy.count(one) >= ATTEMPTS_PER_ACCOUNT]
-        found = await rows.due(self._database, now_ms(), full, PARALLEL_ATTEMPTS * 2)
+        found = await rows.due(self._database, now_ms(), sorted(self._places.shut_out()), LOOKED_AT)
+        has_moved = False
         for row in found:
             key = (row.account_id, row.id)
-            if key not in self._attempts and self._has_room(row.account_id):
-                self._attempts[key] = group.create_task(self._attempt(row))
-        return len(found) == PARALLEL_ATTEMPTS * 2 and len(self._attempts) > before
+            if self._places.may_take(key):
+                has_moved = True
+                if self._places.take(key, await self._host_of(row)):
+                    self._attempts[key] = group.create_task(self._attempt(row))
+        return has_moved and len(found) == LOOKED_AT
 
-    def _has_room(self, account_id: str) -> bool:
-        of_account = sum(one == account_id for one, _ in self._attempts)
-        return of_account < ATTEMPTS_PER_ACCOUNT and len(self._attempts) < PARALLEL_ATTEMPTS
+    async def _host_of(self, row: rows.Submission) -> str:
+        """Host and port of the server that an attempt is going to need; "" where it needs none."""
+        try:
+            if row.status == "sent":
+                return (await self._backends.of(AccountId(row.account_id))).host
+            return await self._sending.host_of(row)
+        except GatewayError:  # the attempt itself will find that, and say so
+            return ""
 
     async def _attempt(self, row: rows.Submission) -> None:
         try:
@@ -107,7 +116,9 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - one submission's trouble is its own; its lease runs out
             log.warning("attempt_failed", submission_id=row.id, error=type(error).__name__)
         finally:
-            del self._attempts[row.account_id, row.id]
+            key = (row.account_id, row.id)
+            self._places.leave(key)
+            del self._attempts[key]
             self._bus.poke(SUBMISSIONS)
 
     async def _advance(self, row: rows.Submission) -> None:

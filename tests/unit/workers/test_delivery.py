@@ -15,15 +15,18 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.services.submissions import Options, Recipient, options_to_json, recipients_to_json
 from app.workers.delivery import Delivery
-from app.workers.delivery.worker import ATTEMPTS_PER_ACCOUNT, PARALLEL_ATTEMPTS
+from app.workers.delivery.places import PLACES, PLACES_PER_ACCOUNT, PLACES_PER_HOST, Places
 
 from tests.house import House, open_house
 
 
 class Servers:
-    """Mail servers of accounts; those of `hanging` answer nothing until `released`."""
+    """Mail servers of accounts, each its own unless `hosts` says another; those of `hanging` answer nothing until
+    `released`.
+    """
 
     def __init__(self) -> None:
+        self.hosts: dict[AccountId, str] = {}
         self.hanging: set[AccountId] = set()
         self.begun: list[AccountId] = []
         self.sent: list[AccountId] = []
@@ -38,6 +41,7 @@ class _Server:
     def __init__(self, servers: Servers, account_id: AccountId) -> None:
         self._servers = servers
         self._account_id = account_id
+        self.host = servers.hosts.get(account_id, account_id)
 
     async def send(self, mail: OutgoingMail, before_content: Callable[[], Awaitable[None]]) -> list[RecipientResult]:
         self._servers.begun.append(self._account_id)
@@ -50,9 +54,9 @@ class _Server:
         return [RecipientResult(one, Verdict.ACCEPTED) for one in mail.recipients]
 
 
-async def queue(house: House, account_id: AccountId, number: int) -> None:
+async def queue(house: House, account_id: AccountId, number: int, to: str = "bob@elsewhere.test") -> None:
     """A submission that is due now; a lower number came first."""
-    recipient = Recipient("bob@elsewhere.test", "pending", None, None)
+    recipient = Recipient(to, "pending", None, None)
     submission = rows.Submission(
         account_id=account_id,
         id=f"sub_{number}",
@@ -109,16 +113,26 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def sent(servers: Servers, whose: list[AccountId]) -> None:
-    """Wait until exactly this was sent."""
+    """Wait until exactly this was sent, in whatever order."""
     async with asyncio.timeout(10), servers.has_sent:
-        await servers.has_sent.wait_for(lambda: servers.sent == whose)
+        await servers.has_sent.wait_for(lambda: sorted(servers.sent) == sorted(whose))
+
+
+async def status_of(house: House, account_id: AccountId, number: int, status: str) -> bool:
+    """Wait until a submission is in this state."""
+    for _ in range(500):
+        row = await rows.get(house.database, account_id, f"sub_{number}")
+        if row is not None and row.status == status:
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 async def test_a_mail_server_that_hangs_holds_up_the_mail_of_its_own_account_alone(house: House) -> None:
     slow, quick = await house.add_account("slow@demo.test"), await house.add_account("quick@demo.test")
     servers = Servers()
     servers.hanging.add(slow)
-    waiting = PARALLEL_ATTEMPTS * 2 + 5
+    waiting = PLACES * 2 + 5
     for number in range(waiting):
         await queue(house, slow, number)
     await queue(house, quick, waiting)
@@ -127,7 +141,55 @@ async def test_a_mail_server_that_hangs_holds_up_the_mail_of_its_own_account_alo
         house.bus.poke(SUBMISSIONS)
         await sent(servers, [quick])
 
-    assert servers.begun.count(slow) == ATTEMPTS_PER_ACCOUNT
+    assert servers.begun.count(slow) == PLACES_PER_ACCOUNT
+
+
+async def test_many_accounts_on_a_mail_server_that_hangs_hold_up_no_mail_to_another(house: House) -> None:
+    servers = Servers()
+    slow = [await house.add_account(f"slow{number}@demo.test") for number in range(PLACES * 3)]
+    quick = await house.add_account("quick@demo.test")
+    servers.hanging |= {*slow}
+    servers.hosts |= dict.fromkeys(slow, "hung.test:587")
+    for number, account_id in enumerate(slow):
+        await queue(house, account_id, number)
+    await queue(house, quick, len(slow))
+
+    async with delivering(house, servers):
+        house.bus.poke(SUBMISSIONS)
+        await sent(servers, [quick])
+        assert len(servers.begun) == PLACES_PER_HOST + 1
+
+        servers.released.set()
+        await sent(servers, [quick, *slow])
+
+
+async def test_mail_that_stays_here_does_not_wait_for_a_server_that_hangs(house: House) -> None:
+    servers = Servers()
+    slow = [await house.add_account(f"slow{number}@demo.test") for number in range(PLACES_PER_HOST + 1)]
+    neighbour = await house.add_account("neighbour@demo.test")
+    servers.hanging |= {*slow}
+    servers.hosts |= dict.fromkeys([*slow, neighbour], "hung.test:587")
+    for number, account_id in enumerate(slow):
+        await queue(house, account_id, number)
+    await queue(house, neighbour, len(slow), to="neighbour@demo.test")
+
+    async with delivering(house, servers):
+        house.bus.poke(SUBMISSIONS)
+        assert await status_of(house, neighbour, len(slow), "sent")
+
+    assert set(servers.begun) <= {*slow}
+
+
+def test_an_account_that_was_turned_away_is_looked_at_anew_after_a_minute_for_it_may_have_another_server() -> None:
+    clock = iter([0.0, 59.0, 61.0])
+    places = Places(lambda: next(clock))
+    for number in range(PLACES_PER_HOST):
+        assert places.take((f"acc_{number}", "sub_1"), "hung.test:587")
+    assert not places.take(("acc_new", "sub_1"), "hung.test:587")
+
+    assert not places.may_take(("acc_new", "sub_2"))
+    assert places.may_take(("acc_new", "sub_2"))
+    assert places.take(("acc_new", "sub_2"), "good.test:587")
 
 
 async def test_all_that_is_due_is_sent_and_looked_at_no_more(house: House) -> None:
