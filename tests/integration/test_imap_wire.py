@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from app.wire.imap import commands, search
-from app.wire.imap.commands import BodySection, EventGroup, KnownState
+from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS, Command
 from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.framing import ClientFramer, LiteralChunk, Response, ServerEvent, StreamedLiteral
+from app.wire.imap.notify import EventGroup, notify
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import (
     Continuation,
@@ -171,8 +172,8 @@ def test_a_mailbox_is_resumed_and_watched(client: Client) -> None:
     assert isinstance(status, MailboxStatus)
 
     client.run(commands.select("INBOX", known=KnownState(status.items["UIDVALIDITY"], 1, SequenceSet.parse("1:5"))))
-    told = client.run(commands.notify([SELECTED, PERSONAL], with_status=True))
-    client.run(commands.notify([]))
+    told = client.run(notify([SELECTED, PERSONAL], with_status=True))
+    client.run(notify([]))
     client.run(commands.unselect())
 
     assert {one.name for one in told if isinstance(one, MailboxStatus)} >= {"Sent", "Drafts"}

@@ -111,7 +111,7 @@ def row(envelope: bytes = ENVELOPE, structure: bytes = PLAIN) -> bytes:
     )
 
 
-ROW = row()
+ROW: bytes = row()
 UNREADABLE = (
     b'FLAGS () MODSEQ (5) INTERNALDATE " 1-Jan-2024 09:00:00 +0000" RFC822.SIZE 4 BODY[HEADER] {20}\r\n'
     b"Subject: As it is\r\n\r\n"

@@ -27,9 +27,9 @@ from app.mail.backend import OriginMailbox, Signal, SyncMode
 from app.mail.backoff import spread
 from app.mail.types import Mailbox
 from app.wire.imap import commands
-from app.wire.imap.commands import EventGroup
 from app.wire.imap.fetch import is_fetch
 from app.wire.imap.framing import Response
+from app.wire.imap.notify import EventGroup, notify
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import Exists, Expunged, ListedMailbox, MailboxStatus, ServerResponse, Status, Vanished
 
@@ -251,7 +251,7 @@ class ImapWatch:
         if not self._session.has("NOTIFY"):
             return False
         groups = [EventGroup("personal", EVENTS)]
-        asked = commands.notify(groups, with_status=True, is_utf8=self._session.is_utf8)
+        asked = notify(groups, with_status=True, is_utf8=self._session.is_utf8)
         completion = (await self._session.run(asked))[0]
         if completion.status == "OK":
             self._mode = SyncMode.NOTIFY

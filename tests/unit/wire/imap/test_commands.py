@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from app.errors import InvalidRequest
 from app.wire.imap import commands, search
-from app.wire.imap.commands import BodySection, EventGroup, KnownState
+from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS, Command, Literal
+from app.wire.imap.notify import EventGroup, notify
 from app.wire.imap.search import HasFlag, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 
@@ -91,9 +92,9 @@ def sent(command: Command, non_sync_limit: int = LITERAL_PLUS) -> bytes:
             b"UID SEARCH RETURN (COUNT ALL) CHARSET UTF-8 SUBJECT {2+}\r\n\xc3\xa9",
         ),
         (commands.search(TextMatch(TextField.SUBJECT, "é"), is_utf8=True), 'UID SEARCH SUBJECT "é"'.encode()),
-        (commands.notify([]), b"NOTIFY NONE"),
+        (notify([]), b"NOTIFY NONE"),
         (
-            commands.notify(
+            notify(
                 [
                     EventGroup("selected", ("MessageNew", "FlagChange"), ("UID", "FLAGS")),
                     EventGroup(["a", "b"], ()),
@@ -137,7 +138,7 @@ WITH_TEXT: list[Callable[[str], Command]] = [
     lambda text: commands.search(TextMatch(TextField.TEXT, text)),
     lambda text: commands.search(search.HeaderMatch(text, "x")),
     lambda text: commands.identify({"name": text}),
-    lambda text: commands.notify([EventGroup([text])]),
+    lambda text: notify([EventGroup([text])]),
 ]
 AS_WORDS: list[Callable[[str], Command]] = [
     lambda text: commands.store(UIDS, [text]),

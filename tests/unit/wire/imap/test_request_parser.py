@@ -8,10 +8,11 @@ import pytest
 from app.wire.imap import commands, search
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
 from app.wire.imap.command_framing import CommandFramer, CommandLimits, ReceivedCommand
-from app.wire.imap.commands import BodySection, EventGroup, KnownState
+from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import LITERAL_PLUS
 from app.wire.imap.encode import Command as ClientCommand
 from app.wire.imap.framing import StreamedLiteral
+from app.wire.imap.notify import EventGroup, notify
 from app.wire.imap.request_parser import append_target, parse_command
 from app.wire.imap.requests import (
     Append,
@@ -424,7 +425,7 @@ DEEP = search.Or(
         (commands.expunge(UIDS), UidExpunge(UIDS)),
         (commands.search(DEEP, returning=["ALL"]), Search(DEEP, frozenset({"ALL"}), is_uid=True)),
         (
-            commands.notify([EventGroup("selected", ("MessageNew",), ("UID",)), EventGroup(["é"], ())]),
+            notify([EventGroup("selected", ("MessageNew",), ("UID",)), EventGroup(["é"], ())]),
             Notify((WatchedGroup("SELECTED", (), ("MessageNew",), ("UID",)), WatchedGroup("MAILBOXES", ("é",)))),
         ),
     ],
