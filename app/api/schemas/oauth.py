@@ -35,6 +35,12 @@ def _printable(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=16_000), AfterValidator(_printable)]
 
 
+def _one_to_lead_back_to(url: str) -> str:
+    if not connecting.is_below(url, url):
+        raise ValueError("No browser is sent back to such a URL")
+    return url
+
+
 class ConsentOrder(RequestModel):
     """A consent that was given elsewhere: which app it was given to, and its refresh token."""
 
@@ -96,7 +102,7 @@ class UpdateOAuthApp(RequestModel):
     client_id: ClientId | None = None
     client_secret: Secret | None = None
     servers: MailServers | None = None
-    redirect_urls: list[Url] | None = Field(
+    redirect_urls: list[Annotated[Url, AfterValidator(_one_to_lead_back_to)]] | None = Field(
         None, max_length=LIST_LIMIT, description="Where connect sessions may lead back to: these and what lies below"
     )
 

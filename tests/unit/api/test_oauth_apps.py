@@ -81,6 +81,18 @@ async def test_an_app_is_listed_changed_and_removed_and_never_shows_its_secret(g
     assert (await gateway.admin.get(path)).json()["code"] == "oauth_app_not_found"
 
 
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "app.test/done", "https://app.test/a/../b", "https://app.test/#x"]
+)
+async def test_a_url_that_no_browser_is_sent_back_to_is_refused_when_it_is_given(gateway: Gateway, url: str) -> None:
+    fine = ["https://app.test/", "com.example.app:/done"]
+
+    refused = await gateway.admin.post("/v1/oauth-apps", json=GOOGLE | {"redirect_urls": [*fine, url]})
+
+    assert refused.status_code == 422
+    assert [one["pointer"] for one in refused.json()["errors"]] == ["/redirect_urls/2"]
+
+
 async def test_apps_come_page_by_page(gateway: Gateway) -> None:
     ids = [(await made(gateway, GOOGLE))["id"] for _ in range(3)]
 
