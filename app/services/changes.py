@@ -60,8 +60,9 @@ class ChangesSince:
         since: Since,
         visible: Collection[str] | None = None,
         excepted: Collection[str] = (),
+        limit: int = CHANGES_LIMIT,
     ) -> Changes:
-        """What changed since a position. AccountNotFound.
+        """What changed since a position, up to about `limit` messages of it. AccountNotFound.
 
         `visible` limits it to some mailboxes: what goes to another is removed, what comes from one is created. The same
         goes for the mailboxes `excepted`, which the caller reads anew; `*` stands for all.
@@ -81,7 +82,7 @@ class ChangesSince:
             raise StateExpired("Read the mailboxes named here anew", unanswerable)
         if is_lost:
             return Changes(mailboxes_updated=[one.id for one in mailboxes], position=span.last)
-        page = await self._differences.page(account_id, since.position.seq, CHANGES_LIMIT)
+        page = await self._differences.page(account_id, since.position.seq, limit)
         difference = _Difference(since, visible, {*excepted} | unread)
         await self._fill(account_id, difference, page)
         difference.add_mailboxes(mailboxes, unread)

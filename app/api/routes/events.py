@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -11,13 +11,15 @@ from fastapi.responses import StreamingResponse
 
 from app.api.deps import CurrentCaller, ReadableAccount, Services, services_of
 from app.api.problems import problems
+from app.api.routes.messages import ORIGIN
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId, Position
 from app.services.callers import Caller
-from app.services.changes import Changes
+from app.services.changes import CHANGES_LIMIT, Changes
 from app.services.events import BATCH_EVENTS
+from app.services.views import FULL_LIMIT, View, ViewName
 from app.services.visibility import seen_summary
 
 router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["events"])
@@ -28,13 +30,13 @@ EXCEPT_LIMIT_CHARS = 16_000
 StateText = Annotated[str, Query(max_length=200)]
 
 
-@router.get("/changes", operation_id="listChanges", responses=problems(StateExpired, InvalidRequest))
+@router.get("/changes", operation_id="listChanges", responses=problems(StateExpired, InvalidRequest, *ORIGIN))
 async def list_changes(
     request: Request,
     account_id: ReadableAccount,
     caller: CurrentCaller,
     since: Annotated[StateText, Query(description="A state or cursor that any answer or event gave")],
-    view: Literal["ids", "summary"] = "ids",
+    view: Annotated[ViewName, Query(description="What `created` shows; with `full` an answer tells less")] = "ids",
     excepted: Annotated[
         str,
         Query(
@@ -55,18 +57,35 @@ async def list_changes(
         services.states.since(since, account_id, "since"),
         caller.mailbox_ids,
         frozenset(filter(None, excepted.split(","))),
+        FULL_LIMIT if view == "full" else CHANGES_LIMIT,
     )
-    answer = await _changes_answer(services, account_id, changes, view, caller.mailbox_ids)
+    created = await _created(services, account_id, caller, changes, view)
+    answer = await _changes_answer(services, account_id, changes, created)
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
+async def _created(
+    services: Services, account_id: AccountId, caller: Caller, changes: Changes, view: ViewName
+) -> list[dict[str, str] | orjson.Fragment]:
+    """The objects of what was created; of those in full what left meanwhile is left out."""
+    if view == "ids":
+        return [{"id": id_} for id_ in changes.created]
+    if view == "summary":
+        return [orjson.Fragment(seen_summary(one, caller.mailbox_ids)) for one in changes.created.values()]
+    shown: list[bytes] = []
+    ids = list(changes.created)
+    for begin in range(0, len(ids), FULL_LIMIT):
+        messages = await services.content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
+        shown += await services.views.rendered(account_id, caller, messages, View("full"))
+    return [orjson.Fragment(one) for one in shown]
+
+
 async def _changes_answer(
-    services: Services, account_id: AccountId, changes: Changes, view: str, visible: Collection[str] | None
+    services: Services,
+    account_id: AccountId,
+    changes: Changes,
+    created: Sequence[dict[str, str] | orjson.Fragment],
 ) -> dict[str, Any]:
-    created = [
-        orjson.Fragment(seen_summary(summary, visible)) if view == "summary" else {"id": id_}
-        for id_, summary in changes.created.items()
-    ]
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
     mailboxes = await services.events.mailboxes(account_id, named) if named else []
     shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}

@@ -141,3 +141,18 @@ async def test_a_message_that_leaves_an_excepted_mailbox_is_told_as_new(mail: Ma
 
     assert (left["created"], left["removed"], left["moved"]) == ([{"id": id_}], [], [])
     assert (entered["created"], entered["removed"]) == ([], [{"id": id_, "reason": "moved"}])
+
+
+async def test_what_was_created_is_shown_in_the_view_that_was_asked_for_part_by_part(mail: Mail) -> None:
+    since = (await mail.get())["state"]
+    ids = [await mail.add(note(f"Note {number}", f"Text {number}")) for number in range(120)]
+
+    texts: dict[str, str] = {}
+    has_more, answers = True, 0
+    while has_more:
+        answer = (await mail.client.get("/v1/me/changes", params={"since": since, "view": "full"})).json()
+        texts |= {one["id"]: one["text"].strip() for one in answer["created"]}
+        since, has_more, answers = answer["new_state"], answer["has_more"], answers + 1
+
+    assert texts == {id_: f"Text {number}" for number, id_ in enumerate(ids)}
+    assert answers == 2
