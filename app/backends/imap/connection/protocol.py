@@ -8,20 +8,19 @@ command at once. Only commands of our encoder leave. Nothing that was sent or re
 from __future__ import annotations
 
 import asyncio
-import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from functools import lru_cache
 from typing import cast
 
 from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
 from app.backends import tracing
-from app.backends.imap.connection.answers import Completion, is_enough, shown, throttled
-from app.backends.imap.connection.compression import DeflateLayer
+from app.backends.imap.connection import lines
+from app.backends.imap.connection.answers import Completion
 from app.backends.imap.connection.exchange import Exchange
+from app.backends.imap.connection.waiting import GoAhead, Waiting
+from app.backends.imap.connection.wire import Wire
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
 from app.mail.trace import Recorder
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
@@ -38,28 +37,9 @@ PROGRESS_BYTES = 64 * 1024
 """A command that moves a large literal gets its whole deadline anew for each so many bytes, and not for less."""
 MAX_UNSOLICITED = 200_000
 """Responses between two commands."""
-KEEPALIVE_SECONDS = 60
 CLOSE_TIMEOUT_SECONDS = 2.0
 
 NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
-
-_TAGGED = re.compile(rb"([A-Z0-9]{1,20}) (OK|NO|BAD)(?: (.*))?", re.IGNORECASE | re.DOTALL)
-_CAPABILITIES = re.compile(rb"\* CAPABILITY ([^\r\n]*)|[^\[]*\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
-_GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)(?: |\Z)", re.IGNORECASE)
-_NAME = re.compile(rb"\* (?:[0-9]+ )?([A-Za-z]+)")
-_BYE = re.compile(rb"\* BYE(?: |\Z)", re.IGNORECASE)
-_CUT_OFF = b"User is authenticated but not connected"
-"""Microsoft 365's BAD to any command where it has had enough of the account: nothing more works on the connection."""
-
-
-@lru_cache(maxsize=256)
-def _capability_set(names: bytes) -> frozenset[str]:
-    """The names in upper case; one set for all connections to servers that offer the same."""
-    return frozenset(names.decode("ascii", "replace").upper().split())
-
-
-def _goodbye(text: bytes, otherwise: str) -> MailServerError:
-    return throttled(shown(text[2:])) if is_enough(text) else Unreachable(otherwise)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -81,63 +61,43 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.recorder: Recorder | None = None
         self.on_untagged: Callable[[Response], None] | None = None
         self.on_lost: list[Callable[[], None]] = []
-        self._closed = asyncio.Event()
+        self._wire = Wire()
         self._on_quiet: Callable[[], object] | None = None
         self._framer = ClientFramer()
-        self._waiting: dict[bytes, Exchange] = {}
+        self._waiting = Waiting()
         self._writing = asyncio.Lock()
-        self._go_ahead: asyncio.Future[bytes | None] | None = None
-        self._sending: Exchange | None = None
+        self._go_ahead = GoAhead()
         self._literal_owner: Exchange | None = None
-        self._may_write = asyncio.Event()
-        self._may_write.set()
         self._progress_bytes = self._unsolicited = 0
 
     # ---- life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._wire = cast(asyncio.Transport, transport)
+        self._wire.attach(cast(asyncio.Transport, transport))
         if self.lost is not None:  # nobody waited for the connection to be made
             self._wire.abort()
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS // 4)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop(Unreachable("The connection to the mail server was lost"))
-        self._closed.set()
+        self._wire.note_closed()
 
     async def wait_closed(self, timeout_seconds: float = CLOSE_TIMEOUT_SECONDS) -> None:
         """Wait until the transport is closed; after so many seconds cut it off."""
-        if self.transport is None:
-            return
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._closed.wait()
-        except TimeoutError:
-            self._wire.abort()
+        await self._wire.wait_closed(timeout_seconds)
 
     def drop(self, error: MailServerError) -> None:
         """End the connection now: every command that waits raises `error`. Does nothing the second time."""
         if self.lost is None:
-            if self.transport is not None:
-                self._wire.abort()
+            self._wire.abort()
             self._lose(error)
 
     def _lose(self, error: MailServerError) -> None:
         self.lost = error
         self.state = stock.LOGOUT
-        for exchange in self._waiting.values():
-            exchange.fail(error)
-        self._waiting.clear()
-        self._refuse_go_ahead()
-        self._may_write.set()
+        self._waiting.fail(error)
+        self._go_ahead.refuse()
         if not self.greeting.done():
             self.greeting.set_exception(error)
             self.greeting.exception()
@@ -148,9 +108,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def leave(self) -> None:
         """Say LOGOUT and close without waiting for the answer."""
         if self.lost is None:
-            if not self._wire.is_closing():
-                self._wire.write(f"{self.new_tag()} LOGOUT\r\n".encode())
-            self._wire.close()
+            self._wire.close(f"{self.new_tag()} LOGOUT\r\n".encode())
             self._lose(Unreachable("The connection is closed"))
 
     def when_quiet(self, callback: Callable[[], object]) -> None:
@@ -205,18 +163,18 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self._response_done(text)
 
     def _greet(self, response: Response) -> None:
-        match = _GREETING.match(response.text)
-        if match is None:
+        word = lines.greeting(response.text)
+        if word is None:
             raise ServerProtocolError("The server does not speak IMAP")
-        if match[1].upper() == b"BYE":
-            self.drop(_goodbye(response.text, "The mail server takes no connection now"))
+        if word == b"BYE":
+            self.drop(lines.goodbye(response.text, "The mail server takes no connection now"))
             return
-        self.state = stock.AUTH if match[1].upper() == b"PREAUTH" else stock.NONAUTH
+        self.state = stock.AUTH if word == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
         self.greeting.set_result(response)
 
     def _receive_untagged(self, response: Response) -> None:
-        exchange = self._owner(response.text)
+        exchange = self._waiting.owner(response.text)
         if response.text[2:12].upper() == b"CAPABILITY":
             self._learn_capabilities(response.text)
         if exchange is not None:
@@ -225,21 +183,8 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self._count_unsolicited()
         if self.on_untagged is not None:
             self.on_untagged(response)
-        if _BYE.match(response.text):
-            self.drop(_goodbye(response.text, "The mail server said goodbye"))
-
-    def _owner(self, text: bytes) -> Exchange | None:
-        """The oldest command that asks for this kind of response, else the oldest.
-
-        Servers begin commands in turn but need not end them so: Dovecot answers a FETCH before a NOOP ahead of it.
-        """
-        waiting = self._waiting.values()
-        if len(waiting) > 1 and (match := _NAME.match(text)) is not None:
-            name = match[1].upper()
-            for exchange in waiting:
-                if name in exchange.expects:
-                    return exchange
-        return next(iter(waiting), None)
+        if lines.is_goodbye(response.text):
+            self.drop(lines.goodbye(response.text, "The mail server said goodbye"))
 
     def _count_unsolicited(self) -> None:
         self._unsolicited += 1
@@ -247,32 +192,31 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             raise ServerProtocolError("The server sends without end what nobody asked for")
 
     def _response_done(self, line: bytes) -> None:
-        match = _TAGGED.fullmatch(line)
-        exchange = self._waiting.get(match[1]) if match else None
-        if match is None or exchange is None:
+        ended = lines.tagged(line)
+        exchange = self._waiting.get(ended[0]) if ended else None
+        if ended is None or exchange is None:
             raise ServerProtocolError("The server answers a command that was not given")
-        text = match[3] or b""
+        tag, status, text = ended
         self._learn_capabilities(text)
-        if match[2].upper() == b"OK":
+        if status == "OK":
             self._change_form(exchange)
-        del self._waiting[match[1]]
-        exchange.close(text, match[2].decode("ascii").upper())
-        if exchange is self._sending:
-            self._refuse_go_ahead()
-        if _CUT_OFF in text:
-            self.drop(throttled(shown(line.partition(b" ")[2])))
+        self._waiting.remove(tag)
+        exchange.close(text, status)
+        self._go_ahead.refuse(exchange)
+        if (error := lines.cut_off(line)) is not None:
+            self.drop(error)
         if not self._waiting:
             self._tell_quiet()
 
     def _learn_capabilities(self, text: bytes) -> None:
-        match = _CAPABILITIES.match(text)
-        if match is not None:
-            self.offered = _capability_set(match[1] or match[2] or b"")
+        offered = lines.capabilities(text)
+        if offered is not None:
+            self.offered = offered
 
     def _start_literal(self, event: LiteralStart) -> None:
         first = event.parts[0]
         assert isinstance(first, bytes)
-        self._literal_owner = self._owner(first)
+        self._literal_owner = self._waiting.owner(first)
         if self._literal_owner is None:
             raise ServerProtocolError("The server sends a large literal that nobody asked for")
         self._literal_owner.sink.start(event.literal)
@@ -284,12 +228,10 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             self._count_progress(exchange, len(event.data))
 
     def pause_reading(self) -> None:
-        if not self._wire.is_closing():
-            self._wire.pause_reading()
+        self._wire.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._wire.is_closing():
-            self._wire.resume_reading()
+        self._wire.resume_reading()
 
     # ---- sending
 
@@ -329,43 +271,25 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     async def go_ahead(self, exchange: Exchange) -> bytes | None:
         """The text of the server's next `+` for this command; None when the command ended instead."""
-        if exchange.is_done:
-            return None
-        self._go_ahead, self._sending = asyncio.get_running_loop().create_future(), exchange
-        try:
-            return await self._go_ahead
-        finally:
-            self._go_ahead = self._sending = None
+        return await self._go_ahead.wait(exchange)
 
     @override
     def send(self, line: str | bytes, scrub: str | None = None) -> None:
         """Write one line: an answer to a `+`, or DONE."""
         data = line.encode("ascii") if isinstance(line, str) else line
         tracing.imap_line_sent(self.recorder, data)
-        self._put(data + b"\r\n")
-
-    def _put(self, data: bytes) -> None:
-        """Write; raises Unreachable on a wire that closed and has not said so: uvloop takes that for our fault."""
-        if self._wire.is_closing():
-            raise Unreachable("The connection to the mail server was lost")
-        self._wire.write(data)
+        self._wire.put(data + b"\r\n")
 
     def _continuation(self, line: bytes) -> None:
         """A `+` that nobody waits for is passed over, but counted."""
-        if self._go_ahead is None or self._go_ahead.done():
+        if not self._go_ahead.give(line):
             self._count_unsolicited()
-        else:
-            self._go_ahead.set_result(line)
-
-    def _refuse_go_ahead(self) -> None:
-        if self._go_ahead is not None and not self._go_ahead.done():
-            self._go_ahead.set_result(None)
 
     def _begin(self, exchange: Exchange) -> None:
         if self.lost is not None:
             raise type(self.lost)(self.lost.detail, self.lost.origin)
         self._unsolicited = self._progress_bytes = 0
-        self._waiting[exchange.tag.encode()] = exchange
+        self._waiting.add(exchange)
         self.renew_deadline(exchange)
 
     async def _write(self, exchange: Exchange) -> None:
@@ -377,7 +301,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
                 return
             for piece in segment:
                 if isinstance(piece, bytes):
-                    self._put(piece)
+                    self._wire.put(piece)
                 else:
                     await self._upload(exchange, piece.size_bytes)
 
@@ -392,17 +316,17 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
             left -= len(chunk)
             if left < 0 or self.lost is not None:
                 break
-            self._put(chunk)
+            self._wire.put(chunk)
             self._count_progress(exchange, len(chunk))
-            await self._may_write.wait()
+            await self._wire.drain()
         if left and self.lost is None:
             raise InvalidRequest("The content is not as long as was said")
 
     def pause_writing(self) -> None:
-        self._may_write.clear()
+        self._wire.pause_writing()
 
     def resume_writing(self) -> None:
-        self._may_write.set()
+        self._wire.resume_writing()
 
     # ---- deadlines
 
@@ -426,9 +350,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if exchange.ends_plaintext:
             self._end_plaintext()
         elif exchange.begins_compression:
-            layer = DeflateLayer(self._wire, self, self._framer.take_unread())
-            self._wire.set_protocol(layer)
-            self._wire = layer
+            self._wire.compress(self, self._framer.take_unread())
 
     def _end_plaintext(self) -> None:
         """What is read from here on must be TLS: bytes that came with the OK were put in by someone else."""
@@ -439,13 +361,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
 
     async def start_tls(self, context: ssl.SSLContext, host: str, timeout_seconds: float) -> None:
         """Go on in TLS after the OK to STARTTLS. Raises OSError (ssl.SSLError among them)."""
-        loop = asyncio.get_running_loop()
-        wire = await loop.start_tls(
-            self._wire, self, context, server_hostname=host, ssl_handshake_timeout=timeout_seconds
-        )
-        if wire is None:
-            raise ConnectionError
-        self._wire = wire
+        await self._wire.start_tls(self, context, host, timeout_seconds)
         if self.lost is not None:  # dropped during the handshake
-            wire.abort()
+            self._wire.abort()
             raise ConnectionError
