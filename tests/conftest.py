@@ -9,6 +9,7 @@ from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
+from tests.servers.process import started
 from tests.servers.smtp_sink import SmtpSink
 from tests.servers.tls import TlsFiles, make_tls_files
 
@@ -22,56 +23,60 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
 @pytest.fixture(scope="session")
 def dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     """A private Dovecot, one for each test process; add a user for each test."""
-    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log")
-    try:
-        server.start()
+    with started(Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
 def authorization_server() -> Iterator[AuthorizationServer]:
     """An OAuth authorization server of this test alone."""
-    server = AuthorizationServer()
-    server.start()
-    try:
+    with started(AuthorizationServer()) as server:
         yield server
-    finally:
-        server.close()
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[AuthorizationServer]:
+    """An OAuth authorization server for the tests of a module, which `token_dovecot` and `token_sink` ask."""
+    with started(AuthorizationServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token_dovecot(
+    authority: AuthorizationServer, tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dovecot]:
+    """A Dovecot that takes access tokens of `authority`."""
+    log = tmp_path_factory.mktemp("dovecot") / "dovecot.log"
+    with started(Dovecot(tls, log, f"{authority.url}/introspect")) as server:
+        yield server
+
+
+@pytest.fixture
+def token_sink(authority: AuthorizationServer, tls: TlsFiles) -> Iterator[SmtpSink]:
+    """An SMTP server of this test alone that takes access tokens of `authority`."""
+    with started(SmtpSink(tls, is_token_valid=authority.is_valid)) as sink:
+        yield sink
 
 
 @pytest.fixture(scope="session")
 def courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Courier]:
     """A private Courier, one for each test process; add a user for each test."""
-    server = Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log")
-    try:
-        server.start()
+    with started(Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
 def cyrus(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cyrus]:
     """A private Cyrus, one for each test process; add a user for each test."""
-    server = Cyrus(tls, tmp_path_factory.mktemp("cyrus") / "cyrus.log")
-    try:
-        server.start()
+    with started(Cyrus(tls, tmp_path_factory.mktemp("cyrus") / "cyrus.log")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A private PostgreSQL cluster, one for each test process."""
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "postgres.log")
-    try:
-        server.start()
+    with started(Postgres(tmp_path_factory.mktemp("postgres") / "postgres.log")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
@@ -85,12 +90,8 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 def smtp_sink(tls: TlsFiles) -> Iterator[SmtpSink]:
     """An SMTP server of this test alone that keeps what it gets; its fields and `drop` make it misbehave."""
-    sink = SmtpSink(tls)
-    sink.start()
-    try:
-        yield sink
-    finally:
-        sink.close()
+    with started(SmtpSink(tls)) as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import imaplib
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.e2e.rest import eventually, mailbox_of, subjects
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
 from tests.servers.process import free_port
 from tests.servers.smtp_sink import SmtpSink
-from tests.servers.tls import TlsFiles
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path, tls: TlsFiles) -> Iterator[Postgate]:
-    """A demo that trusts the test authority."""
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path, TLS_CA_FILE=str(tls.authority))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def order(dovecot: Dovecot, user: DovecotUser, sink: SmtpSink) -> dict[str, Any]:
@@ -51,23 +36,9 @@ def message(number: int) -> bytes:
     ).encode()
 
 
-def eventually(read: Callable[[], Any], expected: Any, seconds: float = 20.0) -> None:
-    """Read again until it is what is expected, or time is up."""
-    deadline = time.monotonic() + seconds
-    while (found := read()) != expected:
-        assert time.monotonic() < deadline, f"{found!r} is not {expected!r}"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def remote(dovecot: Dovecot) -> DovecotUser:
     return dovecot.add_user()
-
-
-@pytest.fixture
-def client(gateway: Postgate) -> Iterator[httpx2.Client]:
-    with gateway.client() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -87,17 +58,6 @@ def save(dovecot: Dovecot, user: DovecotUser, mailbox: str, content: bytes) -> N
     with imaplib.IMAP4(dovecot.host, dovecot.imap_port, timeout=10) as connection:
         connection.login(user.name, user.password)
         assert connection.append(mailbox, "", "", content)[0] == "OK"
-
-
-def subjects(client: httpx2.Client, account: str, role: str = "inbox") -> list[str]:
-    mailbox = mailbox_of(client, account, role)
-    listed = client.get(f"{account}/messages", params={"mailbox_id": mailbox, "limit": 500}).json()["items"]
-    return sorted(one["subject"] for one in listed)
-
-
-def mailbox_of(client: httpx2.Client, account: str, role: str) -> str:
-    mailboxes = client.get(f"{account}/mailboxes").json()["items"]
-    return str(next(one["id"] for one in mailboxes if one["role"] == role))
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,11 @@ import imaplib
 import logging
 import random
 import re
-import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.mirror_model import LoggedIn, differences, of_index, of_origin
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -31,17 +27,6 @@ RESTART_EVERY = 250
 WHEN = '"01-Jan-2024 09:00:00 +0000"'
 
 Place = tuple[str, int]
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path) -> Iterator[Postgate]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def content(number: int, body: str) -> bytes:

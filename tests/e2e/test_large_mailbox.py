@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,6 @@ ELSEWHERE = 50
 GROWTH_MB = 60
 SLOWEST_CALL_SECONDS = 5.0
 APPENDED_AT_ONCE = 1_000
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path) -> Iterator[Postgate]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def test_a_large_mailbox_is_taken_in_while_it_and_others_are_used(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tests.mirror_subscriber import Copy, Subscriber, read_all
 from tests.servers.cutting_proxy import CuttingProxy
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
-from tests.servers.tls import TlsFiles
+from tests.servers.process import started
 
 log = logging.getLogger(__name__)
 
@@ -53,25 +52,15 @@ class Scene:
 
 
 @pytest.fixture
-def scene(
-    request: pytest.FixtureRequest, tmp_path: Path, demo_data: Path, dovecot: Dovecot, tls: TlsFiles
-) -> Iterator[Scene]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    proxy = CuttingProxy(dovecot.imap_port, seed=1, hidden=PATHS[request.param])
-    gateway = Postgate(tmp_path)
-    proxy.start()
-    gateway.start()
+def scene(request: pytest.FixtureRequest, gateway: Postgate, tmp_path: Path, dovecot: Dovecot) -> Iterator[Scene]:
     user = dovecot.add_user()
-    imap = {"host": "127.0.0.1", "port": proxy.port, "security": "none"}
-    try:
+    with started(CuttingProxy(dovecot.imap_port, seed=1, hidden=PATHS[request.param])) as proxy:
+        imap = {"host": "127.0.0.1", "port": proxy.port, "security": "none"}
         with gateway.client() as client:
             login = imap | {"username": user.name, "password": user.password}
             answer = client.post("/v1/accounts", json={"email": user.name, "kind": "imap", "imap": login})
         assert answer.status_code == 201, answer.text
         yield Scene(gateway, proxy, dovecot, user, answer.json()["id"], tmp_path / "data")
-    finally:
-        gateway.kill()
-        proxy.close()
 
 
 @pytest.mark.parametrize("scene", PATHS, indirect=True)

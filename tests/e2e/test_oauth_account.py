@@ -4,73 +4,20 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
+from tests.e2e.rest import eventually
 from tests.oauth import DONE, app_order, left_for, outcome_of
 from tests.servers.authorization_server import AuthorizationServer
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
 from tests.servers.process import ServerFailed
 from tests.servers.smtp_sink import SmtpSink
-from tests.servers.tls import TlsFiles
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[AuthorizationServer]:
-    server = AuthorizationServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def token_dovecot(
-    authority: AuthorizationServer, tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Dovecot]:
-    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", f"{authority.url}/introspect")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture
-def token_sink(authority: AuthorizationServer, tls: TlsFiles) -> Iterator[SmtpSink]:
-    sink = SmtpSink(tls, is_token_valid=authority.is_valid)
-    sink.start()
-    try:
-        yield sink
-    finally:
-        sink.close()
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path, tls: TlsFiles) -> Iterator[Postgate]:
-    """A demo that trusts the test authority."""
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path, TLS_CA_FILE=str(tls.authority))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-def client(gateway: Postgate) -> Iterator[httpx2.Client]:
-    with gateway.client() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -92,13 +39,6 @@ def app_id(client: httpx2.Client, authority: AuthorizationServer, token_dovecot:
 
 def message(subject: str) -> bytes:
     return f"From: Ann <ann@example.com>\r\nTo: me@example.com\r\nSubject: {subject}\r\n\r\nText\r\n".encode()
-
-
-def eventually(read: Callable[[], Any], expected: Any, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while (found := read()) != expected:
-        assert time.monotonic() < deadline, f"{found!r} is not {expected!r}"
-        time.sleep(0.05)
 
 
 def connected(client: httpx2.Client, app_id: str, **order: str) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.e2e.test_external_account import eventually, mailbox_of, subjects
+from tests.e2e.rest import eventually, mailbox_of, subjects
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
 from tests.servers.smtp_sink import SmtpSink
-from tests.servers.tls import TlsFiles
 
 MESSAGE = (
     b"From: Ann <ann@example.com>\r\nTo: me@example.com\r\nSubject: %s\r\nMessage-ID: <%s@example.com>\r\n"
@@ -29,17 +25,6 @@ MESSAGE = (
 
 def message(name: str) -> bytes:
     return MESSAGE.replace(b"%s", name.encode())
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path, tls: TlsFiles) -> Iterator[Postgate]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path, TLS_CA_FILE=str(tls.authority))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

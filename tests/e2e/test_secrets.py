@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.postgate import Postgate
+from tests.servers.postgate import Postgate, running_postgate
 
 PASSWORD = f"canary-{secrets.token_hex(8)}"
 REMOTE_PASSWORD = f"canary-{secrets.token_hex(8)}"
@@ -25,13 +25,8 @@ EMAIL = "carol@demo.test"
 def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgate, Path, list[str]]]:
     """A demo at the lowest log level after secrets went through every door, its folder, and the tokens it gave."""
     folder = tmp_path_factory.mktemp("canary")
-    server = Postgate(folder, LOG_LEVEL="debug")
-    server.start()
-    try:
-        tokens = use_every_door(server)
-        yield server, folder, tokens
-    finally:
-        server.kill()
+    with running_postgate(folder, LOG_LEVEL="debug") as server:
+        yield server, folder, use_every_door(server)
 
 
 def use_every_door(server: Postgate) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,22 +89,16 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, demo_data: Path, dovecot: Dovecot, tls: Any) -> Iterator[Scene]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    gateway = Postgate(tmp_path, TLS_CA_FILE=str(tls.authority))
-    gateway.start()
+def scene(gateway: Postgate, tmp_path: Path, dovecot: Dovecot) -> Scene:
     one = Scene(gateway, dovecot, dovecot.add_user(), tmp_path / "data")
-    try:
-        for number in range(5):
-            dovecot.deliver(content(number), one.user.name)
-        connection = one.other_client()
-        connection.create("Elsewhere")
-        connection.logout()
-        one.add_account()
-        one.settled([f"Number {number}" for number in range(5)])
-        yield one
-    finally:
-        gateway.kill()
+    for number in range(5):
+        dovecot.deliver(content(number), one.user.name)
+    connection = one.other_client()
+    connection.create("Elsewhere")
+    connection.logout()
+    one.add_account()
+    one.settled([f"Number {number}" for number in range(5)])
+    return one
 
 
 def content(number: int) -> bytes:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import imaplib
 import json
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.servers.cutting_proxy import CuttingProxy
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
+from tests.servers.process import started
 from tests.sync_house import mail
 
 SOON_SECONDS = 5.0
@@ -28,21 +27,8 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def proxy(mode: str, dovecot: Dovecot) -> Iterator[CuttingProxy]:
-    proxy = CuttingProxy(dovecot.imap_port, seed=1, hidden=WAYS[mode])
-    proxy.start()
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, demo_data: Path) -> Iterator[Postgate]:
-    shutil.copytree(demo_data, tmp_path / "data")
-    server = Postgate(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with started(CuttingProxy(dovecot.imap_port, seed=1, hidden=WAYS[mode])) as proxy:
+        yield proxy
 
 
 def add_account(gateway: Postgate, port: int, user: DovecotUser) -> str:

@@ -17,6 +17,7 @@ from tests.contract.mail_account import joined
 from tests.house import open_house
 from tests.servers.courier import Courier, CourierUser
 from tests.servers.dovecot import Dovecot, DovecotUser
+from tests.servers.process import started
 from tests.servers.tls import TlsFiles
 from tests.sync_house import Followed, add_remote_account, mail
 
@@ -27,23 +28,15 @@ READERS = 12
 @pytest.fixture(scope="module")
 def strict_courier(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Courier]:
     """A Courier with MAXPERIP=3: it closes the fourth connection without a word."""
-    server = Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log", max_per_ip=ALLOWED)
-    try:
-        server.start()
+    with started(Courier(tls, tmp_path_factory.mktemp("courier") / "courier.log", max_per_ip=ALLOWED)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="module")
 def strict_dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     """A Dovecot with mail_max_userip_connections=3: it refuses the fourth login."""
-    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", max_connections=ALLOWED)
-    try:
-        server.start()
+    with started(Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", max_connections=ALLOWED)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from app.backends.imap.origin import Hosts, Origin
@@ -22,38 +21,6 @@ from tests.servers.tls import TlsFiles
 GUARD = NetGuard.of(["127.0.0.0/8"])
 REFUSAL_SECONDS = 8.0
 """Dovecot answers at once; a mechanism that says nothing to an error would wait for good."""
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[AuthorizationServer]:
-    server = AuthorizationServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def token_dovecot(
-    authority: AuthorizationServer, tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Dovecot]:
-    server = Dovecot(tls, tmp_path_factory.mktemp("dovecot") / "dovecot.log", f"{authority.url}/introspect")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture
-def token_sink(authority: AuthorizationServer, tls: TlsFiles) -> Iterator[SmtpSink]:
-    sink = SmtpSink(tls, is_token_valid=authority.is_valid)
-    sink.start()
-    try:
-        yield sink
-    finally:
-        sink.close()
 
 
 class Tokens:

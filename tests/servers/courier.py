@@ -9,13 +9,11 @@ import hashlib
 import itertools
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import ServerProcess, accepts, free_port
+from tests.servers.process import ServerInFolder, ServerProcess, accepts, free_port
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, Certificate, TlsFiles
 from tests.servers.unpacked import UnpackedServer
 
@@ -75,10 +73,10 @@ class CourierUser:
     maildir: Path
 
 
-class Courier:
+class Courier(ServerInFolder):
     """The server; `host` shows a good certificate, `wrong_host` and `expired_host` a bad one on the same ports.
 
-    `max_per_ip` counts for each port. All methods block.
+    `max_per_ip` counts for each port.
     """
 
     host = GOOD_ADDRESS
@@ -86,7 +84,7 @@ class Courier:
     expired_host = EXPIRED_ADDRESS
 
     def __init__(self, tls: TlsFiles, log: Path, *, max_per_ip: int = MAX_PER_IP, idle_seconds: int = 60) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="courier-"))
+        super().__init__("courier")
         self._folder.chmod(0o755)  # mail users of other uids pass through
         self._server = UnpackedServer("courier", self._folder)
         self._state = self._server.run_folder / "courier"
@@ -136,28 +134,9 @@ class Courier:
         ports = [self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port]
         return (self._state / "authdaemon" / "socket").exists() and all(map(accepts, ports))
 
-    def start(self) -> None:
-        """Start, and return when all ports accept."""
-        self._process.start()
-
     def stop(self) -> None:
         """Stop; sessions end without a word, as Courier's do."""
         self._process.kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same ports, with the same mail."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop and remove all mail."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def log_tail(self) -> str:
-        """The end of Courier's log."""
-        return self._process.log_tail
 
     def add_user(self, name: str | None = None, password: str | None = None) -> CourierUser:
         """Add a login with an empty INBOX, and Sent, Drafts, Trash, Junk and Archive below it."""

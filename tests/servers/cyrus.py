@@ -9,11 +9,10 @@ import itertools
 import secrets
 import shutil
 import smtplib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.process import ServerProcess, accepts, free_port
+from tests.servers.process import ServerInFolder, ServerProcess, accepts, free_port
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, TlsFiles
 from tests.servers.unpacked import UnpackedServer
 
@@ -82,18 +81,15 @@ class CyrusUser:
     password: str
 
 
-class Cyrus:
-    """The server; `host` shows a good certificate, `wrong_host` and `expired_host` a bad one on the same ports.
-
-    All methods block.
-    """
+class Cyrus(ServerInFolder):
+    """The server; `host` shows a good certificate, `wrong_host` and `expired_host` a bad one on the same ports."""
 
     host = GOOD_ADDRESS
     wrong_host = WRONG_HOST_ADDRESS
     expired_host = EXPIRED_ADDRESS
 
     def __init__(self, tls: TlsFiles, log: Path, *, max_per_host: int = 1_000) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="cyrus-"))
+        super().__init__("cyrus")
         self._folder.chmod(0o755)
         self._server = UnpackedServer("cyrus", self._folder)
         self._numbers = itertools.count(1)
@@ -145,28 +141,9 @@ class Cyrus:
         shutil.chown(copy, _OWNER, _OWNER)
         return copy
 
-    def start(self) -> None:
-        """Start, and return when all ports accept."""
-        self._process.start()
-
     def stop(self) -> None:
         """Stop at once, as a power cut would; Cyrus recovers its databases when it starts again."""
         self._process.kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same ports, with the same mail."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop and remove all mail."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def log_tail(self) -> str:
-        """The end of what Cyrus printed; the rest of its log goes to syslog alone."""
-        return self._process.log_tail
 
     def add_user(self, name: str | None = None, password: str | None = None) -> CyrusUser:
         """Add a login; its mailboxes come with the first login, which is done here."""

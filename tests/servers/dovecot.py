@@ -8,15 +8,13 @@ import base64
 import itertools
 import os
 import secrets
-import shutil
 import smtplib
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.servers.process import ServerProcess, accepts, find_program, free_port, lack
+from tests.servers.process import ServerInFolder, ServerProcess, accepts, find_program, free_port, lack
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, TlsFiles
 
 MailFormat = Literal["mdbox", "maildir"]
@@ -134,11 +132,10 @@ class DovecotUser:
     format: MailFormat
 
 
-class Dovecot:
+class Dovecot(ServerInFolder):
     """The server; `host` shows a good certificate, `wrong_host` and `expired_host` a bad one on the same ports.
 
-    A user may have so many connections to a service from one address (`max_connections`). All methods block; an async
-    test calls those that take long by `asyncio.to_thread`.
+    A user may have so many connections to a service from one address (`max_connections`).
     """
 
     host = GOOD_ADDRESS
@@ -151,7 +148,7 @@ class Dovecot:
         """With `introspection_url` it takes OAuth access tokens too, and asks there whose they are (RFC 7662)."""
         if os.geteuid() != 0:
             lack("Dovecot gives each user a system uid, and wants root for it")
-        self._folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        super().__init__("dovecot")
         self._folder.chmod(0o755)  # mail users of other uids pass through
         self._config = self._folder / "dovecot.conf"
         self._numbers = itertools.count(1)
@@ -190,38 +187,6 @@ class Dovecot:
             "active_attribute = active\nactive_value = true\n"
         )
         return f"passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {settings}\n}}"
-
-    def start(self) -> None:
-        """Start, and return when all ports accept."""
-        self._process.start()
-
-    def stop(self) -> None:
-        """Stop in order: sessions are told BYE."""
-        self._process.stop()
-
-    def kill(self) -> None:
-        """End all processes at once, as a power cut would."""
-        self._process.kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same ports, with the same mail."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop and remove all mail."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def pid(self) -> int:
-        """The master process; all others are below it."""
-        return self._process.pid
-
-    @property
-    def log_tail(self) -> str:
-        """The end of Dovecot's log."""
-        return self._process.log_tail
 
     def add_user(
         self,

@@ -128,5 +128,16 @@ class Postgate:
             connection.sendmail("sender@example.com", [self.user(name)["email"]], content)
 
 
+@contextmanager
+def running_postgate(folder: Path, **settings: str) -> Iterator[Postgate]:
+    """A demo that runs during the block; killed at its end."""
+    server = Postgate(folder, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def _says_ready(log: Path) -> Callable[[], bool]:
     return lambda: log.exists() and b"\nready\n" in log.read_bytes()

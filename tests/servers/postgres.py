@@ -4,13 +4,11 @@ import itertools
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 
-from tests.servers.process import ServerProcess, find_program, free_port
+from tests.servers.process import ServerInFolder, ServerProcess, find_program, free_port
 
 _COMMAND_SECONDS = 60
 _SETTINGS = {
@@ -24,18 +22,15 @@ _SETTINGS = {
 }
 
 
-class Postgres:
-    """The cluster, owned by the user `postgres` when the tests run as root, for initdb refuses root.
-
-    All methods block; an async test calls those that take long by `asyncio.to_thread`.
-    """
+class Postgres(ServerInFolder):
+    """The cluster, owned by the user `postgres` when the tests run as root, for initdb refuses root."""
 
     host = "127.0.0.1"
 
     def __init__(self, log: Path) -> None:
         self._numbers = itertools.count(1)
         self._user = "postgres" if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        super().__init__("postgres")
         if self._user:
             owner = pwd.getpwnam(self._user)
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
@@ -56,30 +51,11 @@ class Postgres:
         """Make the cluster on the first start; return when it accepts."""
         if not self._data.exists():
             self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
-        self._process.start()
+        super().start()
 
     def stop(self) -> None:
         """Stop at once but in order: open transactions are rolled back, clients are told."""
         self._process.stop(signal.SIGINT)
-
-    def kill(self) -> None:
-        """End all processes at once, as a power cut would."""
-        self._process.kill()
-
-    def restart(self) -> None:
-        """Stop and start again on the same port, with the same databases."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop and remove everything."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self._process.log_tail
 
     def create_database(self, template: str = "template1") -> str:
         """Make a database like `template`, to which nobody may be connected, and return its name."""

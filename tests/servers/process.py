@@ -8,10 +8,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
@@ -151,6 +152,68 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 raise ServerFailed(f"{self._argv[0]} does not get ready\n{self.log_tail}")
             time.sleep(_POLL_SECONDS)
+
+
+class ServerInFolder:
+    """A server whose process and all of whose data are in a temporary folder of its own.
+
+    All methods block; an async test calls those that take long by `asyncio.to_thread`.
+    """
+
+    _process: ServerProcess
+
+    def __init__(self, name: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+
+    def start(self) -> None:
+        """Start, and return when it is ready; raises ServerFailed."""
+        self._process.start()
+
+    def stop(self) -> None:
+        """Stop in order: clients are told."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End all processes at once, as a power cut would."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        """Stop and start again on the same ports, with the same data."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop and remove all data."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The process at the root; all others are below it."""
+        return self._process.pid
+
+    @property
+    def log_tail(self) -> str:
+        """The end of what the server printed."""
+        return self._process.log_tail
+
+
+class _Startable(Protocol):
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+
+
+_Server = TypeVar("_Server", bound=_Startable)
+
+
+@contextlib.contextmanager
+def started(server: _Server) -> Iterator[_Server]:
+    """Run a server during the block; it is closed even when it does not start."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 def accepts(port: int) -> bool:
