@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import imaplib
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -184,6 +185,13 @@ def imap_backend(
 ) -> ImapBackend:
     login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
+    return ImapBackend(account_id, origin, house.index)
+
+
+def plain_backend(account_id: AccountId, house: House, port: int, user: Login) -> ImapBackend:
+    """A backend for a server on a loopback port, without TLS."""
+    login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
+    origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
     return ImapBackend(account_id, origin, house.index)
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from app.backends.imap.backend import ImapBackend
-from app.backends.imap.origin import Hosts, Origin
-from app.mail.types import ServerLogin, TransportSecurity
-from app.security.netguard import NetGuard
 
 from tests.house import open_house
 from tests.servers import providers
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail
+from tests.sync_house import Followed, OtherClient, add_remote_account, mail, plain_backend
 
 PROVIDERS = {one.name: one for one in (providers.MICROSOFT_365, providers.ICLOUD, providers.YAHOO)}
 SERVERS = ["dovecot-mdbox", "dovecot-maildir", "cyrus", "courier", *PROVIDERS]
@@ -47,10 +42,8 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         with OtherClient(server, user) as other:
             for number in range(3):
                 other.append("INBOX", mail(f"n{number}"))
-            login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
             account_id = await add_remote_account(house, user.name)
-            origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
-            backend = ImapBackend(account_id, origin, house.index)
+            backend = plain_backend(account_id, house, port, user)
             followed = Followed(house, account_id, backend)
             async with followed.following():
                 await followed.until_live()
