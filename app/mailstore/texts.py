@@ -12,8 +12,8 @@ from app.db.session import Database, Row, Statement, Transaction, is_one_of, jso
 from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
 from app.mail.searchable import TextState, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
-from app.mailstore.index import MESSAGE_COLUMNS
 from app.mailstore.placed import ITS_MESSAGE
+from app.mailstore.reading.columns import MESSAGE_COLUMNS
 from app.mailstore.rows import message_of
 
 HEADERS_AT_ONCE = 500

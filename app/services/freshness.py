@@ -17,7 +17,8 @@ from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, Mailbox, Role
-from app.mailstore.index import Index, Standing
+from app.mailstore.index import Index
+from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
 
 ASK_SECONDS = 2.0

@@ -12,7 +12,7 @@ import orjson
 from app.mail import filter as f
 from app.mail.highlighting import Piece, snippet_of, terms_of
 from app.mail.types import AccountId, MessageId
-from app.mailstore.index import Listed
+from app.mailstore.reading.lists import Listed
 from app.mailstore.texts import TextIndex
 
 _ADDRESSES = ("from", "to", "cc")

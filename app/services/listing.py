@@ -10,7 +10,9 @@ from typing import Literal
 from app.errors import InvalidRequest, MailboxNotFound, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId, Position
-from app.mailstore.index import NEWEST_FIRST, Anchor, Index, Listed, Sort, Standing
+from app.mailstore.index import Index
+from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
+from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
 from app.services.callers import Caller
 from app.services.freshness import Freshness

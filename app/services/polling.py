@@ -10,8 +10,9 @@ from app.errors import LoginRefused, NotSupported
 from app.mail.identifiers import now_ms
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId, AccountKind, Message, Position
-from app.mailstore.index import Index, Standing
+from app.mailstore.index import Index
 from app.mailstore.log import EventLog
+from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import Accounts, SyncState
 from app.services.callers import Caller
 

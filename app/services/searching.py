@@ -10,7 +10,9 @@ from typing import Protocol
 
 from app.errors import AccountNotFound, GatewayError, InvalidRequest
 from app.mail.types import AccountId
-from app.mailstore.index import Anchor, Index, Listed, Standing
+from app.mailstore.index import Index
+from app.mailstore.reading.lists import Anchor, Listed
+from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
 from app.services.callers import Caller
 from app.services.freshness import Freshness

@@ -11,7 +11,8 @@ from app.errors import InvalidRequest, ThreadNotFound
 from app.mail import filter as f
 from app.mail.types import AccountId, ThreadId
 from app.mailstore.conversations import Conversations, Member
-from app.mailstore.index import NEWEST_FIRST, Index, Listed
+from app.mailstore.index import Index
+from app.mailstore.reading.lists import NEWEST_FIRST, Listed
 from app.mailstore.rows import iso, thread_id_in
 from app.services.bulk import Bulk, BulkResult, Deletion
 from app.services.callers import Caller

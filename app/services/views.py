@@ -13,7 +13,8 @@ import orjson
 from app.errors import InvalidRequest
 from app.mail.filter import All, Filter
 from app.mail.types import AccountId, Message
-from app.mailstore.index import Index, Listed
+from app.mailstore.index import Index
+from app.mailstore.reading.lists import Listed
 from app.mime.fields import split_fields, unfold
 from app.mime.words import decode_words
 from app.services.callers import Caller

@@ -26,8 +26,8 @@ from app.mail.delta import (
     Removed,
 )
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Overview
-from app.mailstore.index import Sort
 from app.mailstore.log import Event
+from app.mailstore.reading.lists import Sort
 from app.mailstore.store import StoreMode
 
 from tests.contract.stores import Stores, message, open_stores

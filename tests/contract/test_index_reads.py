@@ -10,7 +10,7 @@ from app.errors import AccountNotFound, MailboxNotFound
 from app.mail import filter as f
 from app.mail.delta import Arrived, Copied, Delta, Location, MailboxFound, Moved, Removed
 from app.mail.types import AccountId
-from app.mailstore.index import Anchor, Sort
+from app.mailstore.reading.lists import Anchor, Sort
 
 from tests.contract.stores import Stores, message, open_stores
 

@@ -14,7 +14,7 @@ from app.api.schemas.messages import AccountsSearchRequest, CountText, SearchAns
 from app.errors import AccountNotFound, InvalidRequest
 from app.mail import filter as f
 from app.mail.types import AccountId
-from app.mailstore.index import Listed
+from app.mailstore.reading.lists import Listed
 from app.services.callers import Caller
 from app.services.searching import AccountAnswer, SearchPage
 from app.services.together import together

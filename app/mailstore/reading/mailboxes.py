@@ -1,0 +1,93 @@
+"""Mailboxes of an account, and how far its index is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, select
+
+from app.db.session import Database, Statement
+from app.db.tables import ACCOUNT, MAILBOX
+from app.errors import AccountNotFound, MailboxNotFound
+from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position
+from app.mailstore.reading.columns import ACCOUNT_ID
+from app.mailstore.rows import mailbox_of
+
+_MAILBOX_COLUMNS = (
+    MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.origin_name, MAILBOX.c.delimiter, MAILBOX.c.role,
+    MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.highest_modseq, MAILBOX.c.total, MAILBOX.c.unread,
+    MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable, MAILBOX.c.is_complete,
+)  # fmt: skip
+_THE_MAILBOX: Statement = select(*_MAILBOX_COLUMNS).where(
+    MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.id == bindparam("mailbox_id")
+)
+_MAILBOX_AT: Statement = select(MAILBOX.c.id).where(
+    MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.path == bindparam("path")
+)
+_MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == ACCOUNT_ID).order_by(MAILBOX.c.path)
+_STANDING: Statement = (
+    select(
+        ACCOUNT.c.last_seq,
+        ACCOUNT.c.last_event_ms,
+        ACCOUNT.c.sync_status,
+        ACCOUNT.c.sync_mode,
+        ACCOUNT.c.checked_at_ms,
+        MAILBOX.c.uid_validity,
+        MAILBOX.c.is_complete,
+        MAILBOX.c.total,
+        ACCOUNT.c.has_placements,
+        ACCOUNT.c.kind,
+    )
+    .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
+    .where(ACCOUNT.c.id == ACCOUNT_ID)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an account's index is, read in one query before a list.
+
+    `seq` and `at_ms` are of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
+    """
+
+    seq: int
+    at_ms: int
+    sync_status: str
+    sync_mode: str
+    checked_at_ms: int
+    uid_validity: int | None
+    is_complete: bool | None
+    total: int | None
+    has_placements: bool | None = None
+    """Whether messages of the account have been in several mailboxes at once."""
+    kind: str = AccountKind.IMAP.value
+
+    @property
+    def position(self) -> Position:
+        """Where the account's log ends."""
+        return Position(self.seq, self.at_ms)
+
+
+async def mailboxes(database: Database, account_id: AccountId) -> list[Mailbox]:
+    """All mailboxes of an account, by path."""
+    rows = await database.rows(_MAILBOXES, account_id=account_id)
+    parents = {row[2]: MailboxId(row[1]) for row in rows}
+    return [mailbox_of(row, parents) for row in rows]
+
+
+async def mailbox(database: Database, account_id: AccountId, mailbox_id: str) -> Mailbox:
+    """Raises MailboxNotFound."""
+    row = await database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
+    if row is None:
+        raise MailboxNotFound
+    above = row[2].rpartition("/")[0]
+    parent = await database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
+    return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+
+
+async def standing(database: Database, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
+    """Raises AccountNotFound."""
+    row = await database.row(_STANDING, account_id=account_id, mailbox_id=mailbox_id)
+    if row is None:
+        raise AccountNotFound
+    return Standing(*row)

@@ -1,0 +1,129 @@
+"""What a mirror compares its origin with: what the index knows already, and which messages are the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, select
+
+from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.tables import DETAIL, EVENT, MESSAGE, PLACEMENT
+from app.mail.delta import Known
+from app.mail.roster import Roster
+from app.mail.types import AccountId, Flags, MailboxId, Message, MessageId
+from app.mailstore.placed import KNOWN_ORIGINS, of_both
+from app.mailstore.reading.columns import ACCOUNT_ID, IN_MAILBOX, MESSAGE_COLUMNS, OF_ACCOUNT
+from app.mailstore.rows import flags_of, message_of
+
+_KNOWN: Statement = (
+    of_both(
+        (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq),
+        (MESSAGE.c.uid > bindparam("after_uid"),),
+        (PLACEMENT.c.uid > bindparam("after_uid"),),
+    )
+    .order_by("uid")
+    .limit(bindparam("limit"))
+)
+_WITHOUT_PREVIEW: Statement = (
+    select(*MESSAGE_COLUMNS)
+    .where(OF_ACCOUNT, IN_MAILBOX, MESSAGE.c.preview.is_(None))
+    .order_by(MESSAGE.c.uid.desc())
+    .limit(bindparam("limit"))
+)
+_BY_HEADERS: Statement = select(*MESSAGE_COLUMNS).where(
+    OF_ACCOUNT, is_one_of(MESSAGE.c.message_id_header, bindparam("headers"))
+)
+_WITHOUT_HEADER: Statement = select(*MESSAGE_COLUMNS).where(
+    OF_ACCOUNT, MESSAGE.c.message_id_header.is_(None), is_one_of(MESSAGE.c.received_at_ms, bindparam("times"))
+)
+_BY_ORIGINS: Statement = select(MESSAGE.c.origin_id, *MESSAGE_COLUMNS).where(
+    OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
+)
+_ARRIVED_SINCE: Statement = (
+    select(MESSAGE.c.id)
+    .join(EVENT, and_(EVENT.c.account_id == MESSAGE.c.account_id, EVENT.c.seq == MESSAGE.c.created_seq))
+    .where(OF_ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids")), EVENT.c.at_ms >= bindparam("since_ms"))
+)
+_PROOFS: Statement = select(DETAIL.c.id, DETAIL.c.structure, DETAIL.c.digest).where(
+    DETAIL.c.account_id == ACCOUNT_ID, is_one_of(DETAIL.c.id, bindparam("ids"))
+)
+KNOWN_AT_ONCE = 5_000
+"""Rows that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A message's structure as stored, and the digest of its bytes where they were read."""
+
+    structure: bytes | None = None
+    digest: str | None = None
+
+
+async def known(database: Database, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
+    """UID → flags of everything the index has of a mailbox, read a piece at a time."""
+    roster = Roster()
+    flags: dict[str, Flags] = {}
+    values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
+    uid = 0
+    while True:
+        rows = await database.rows(_KNOWN, is_long=True, after_uid=uid, **values)
+        for uid, text, modseq in rows:
+            if text not in flags:
+                flags[text] = flags_of(text)
+            roster.put(uid, flags[text], modseq)
+        if len(rows) < KNOWN_AT_ONCE:
+            return roster
+
+
+async def known_origins(database: Database, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
+    """Those of the origin's ids that messages here have."""
+    values = json_list(list(origin_ids))
+    rows = await database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
+    return {row[0] for row in rows}
+
+
+async def without_preview(
+    database: Database, account_id: AccountId, mailbox_id: MailboxId, limit: int
+) -> list[Message]:
+    """Messages whose preview has not been read yet, newest first."""
+    rows = await database.rows(
+        _WITHOUT_PREVIEW, is_long=True, account_id=account_id, mailbox_id=mailbox_id, limit=limit
+    )
+    return [message_of(row) for row in rows]
+
+
+async def with_headers(database: Database, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
+    """Messages with one of these Message-IDs, wherever they are, in no order."""
+    headers = json_list(list(message_id_headers))
+    rows = await database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
+    return [message_of(row) for row in rows]
+
+
+async def without_header(database: Database, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
+    """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
+    rows = await database.rows(_WITHOUT_HEADER, account_id=account_id, times=json_list(list(times_ms)))
+    return [message_of(row) for row in rows]
+
+
+async def with_origin_ids(
+    database: Database, account_id: AccountId, origin_ids: Collection[str]
+) -> list[tuple[str, Message]]:
+    """Messages that the origin knows by one of these ids, each with its id, in no order."""
+    rows = await database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
+    return [(row[0], message_of(row[1:])) for row in rows]
+
+
+async def arrived_since(
+    database: Database, account_id: AccountId, ids: Collection[MessageId], since_ms: int
+) -> set[MessageId]:
+    """Those of the messages that were told as new since then."""
+    rows = await database.rows(_ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms)
+    return {MessageId(row[0]) for row in rows}
+
+
+async def proofs(database: Database, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
+    """What is kept of each message that tells it from others like it."""
+    rows = await database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
+    return defaultdict(Proof, {MessageId(row[0]): Proof(row[1], row[2]) for row in rows})
