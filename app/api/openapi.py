@@ -19,7 +19,7 @@ from app import errors
 from app.api.deps import Access
 from app.api.problems import response_of, status_of
 from app.api.schemas import stream
-from app.api.schemas.base import AnswerModel, Problem, RequestModel
+from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
 from app.api.schemas.submissions import MessageInput
 from app.errors import GatewayError
 
@@ -55,7 +55,7 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas.update(_schemas([MessageInput], "validation"), **_schemas([Problem], "serialization"))
+    schemas.update(_schemas([MessageInput], "validation"), **_schemas([Problem, StateExpiredProblem], "serialization"))
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     document["servers"] = [{"url": "http://127.0.0.1:8080", "description": "A Postgate on this machine"}]

@@ -92,8 +92,10 @@ def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:
 
 def response_of(kinds: Iterable[type[GatewayError]]) -> dict[str, Any]:
     """An OpenAPI response object: which problems a status stands for."""
-    text = "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds)
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    told = list(kinds)
+    text = "; ".join(f"`{kind.code}`: {kind.title}" for kind in told)
+    model = "StateExpiredProblem" if errors.StateExpired in told else "Problem"
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model}"}}}}
 
 
 @contextmanager

@@ -100,3 +100,9 @@ class Problem(AnswerModel):
     retryable: bool
     origin: ProblemOrigin | None = None
     errors: list[ProblemFault] = []
+
+
+class StateExpiredProblem(Problem):
+    """A state or cursor that can no longer be answered."""
+
+    mailbox_ids: list[str] = Field(description="Mailboxes that must be read anew; empty means the whole account")

@@ -55,6 +55,19 @@ def test_asyncapi_yaml_is_what_the_code_says() -> None:
     assert (FOLDER / "asyncapi.yaml").read_text() == asyncapi_text(), "run: make openapi"
 
 
+def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> None:
+    document = create_api().openapi()
+    gone = [
+        operation["responses"]["410"]["content"]["application/problem+json"]["schema"]["$ref"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        if "410" in operation["responses"]
+    ]
+
+    assert set(gone) == {"#/components/schemas/StateExpiredProblem"}
+    assert "mailbox_ids" in document["components"]["schemas"]["StateExpiredProblem"]["required"]
+
+
 def test_every_reference_of_the_descriptions_leads_somewhere() -> None:
     for document in (create_api().openapi(), describe_stream()):
         text = openapi_text(document)
