@@ -6,17 +6,16 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from typing_extensions import override
 
 from app.backends import tracing
+from app.backends.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint, connect_error
 from app.errors import CertificateRefused, MailServerError, ServerProtocolError, TimedOut, TooLarge, Unreachable
 from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.pop3_client import ReplyReader, Status
 
-CONNECT_TIMEOUT_SECONDS = 10.0
 REPLY_TIMEOUT_SECONDS = 60.0
 """For a reply of one line. Lists and messages may take longer, by what they promise."""
 LIST_TIMEOUT_SECONDS = 180.0
@@ -24,19 +23,6 @@ BYTES_PER_SECOND = 4 * 1024
 """A message that comes more slowly than this, after a first minute, is given up."""
 BUFFER_BYTES = 256 * 1024
 """From this many bytes that wait on, the socket is left alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A mail server to connect to: `host` is what its certificate must name, `addresses` were checked beforehand."""
-
-    host: str
-    addresses: tuple[str, ...]
-    port: int
-    security: TransportSecurity
-    tls: ssl.SSLContext = field(repr=False)
-    recorder: Recorder | None = None
-    """Who is told what is said, where someone wants to know."""
 
 
 class Pop3Connection(asyncio.Protocol):
@@ -187,14 +173,3 @@ async def _connect_to(address: str, endpoint: Endpoint) -> Pop3Connection:
     )
     connection.recorder = endpoint.recorder
     return connection
-
-
-def connect_error(failure: BaseException) -> MailServerError:
-    """What a failure to connect is in our terms."""
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return CertificateRefused(f"The mail server's certificate is not valid: {failure.verify_message}")
-    if isinstance(failure, ssl.SSLError):
-        return Unreachable("The mail server does not speak TLS on this port")
-    if isinstance(failure, TimeoutError):
-        return TimedOut("The mail server did not answer in time")
-    return Unreachable("The mail server refused the connection")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from app.backends.credentials import log_in
-from app.backends.pop3.connection import Endpoint, Pop3Connection, connect
+from app.backends.endpoint import Endpoint
+from app.backends.pop3.connection import Pop3Connection, connect
 from app.backends.pop3.refusals import error_of, origin_of
 from app.backends.pop3.session import Pop3Session
 from app.backends.sasl import Credential, Mechanism, choose, decode_challenge

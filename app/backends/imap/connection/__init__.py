@@ -5,9 +5,10 @@
 server says to the connection itself.
 """
 
+from app.backends.endpoint import Endpoint
 from app.backends.imap.connection.answers import Completion, LiteralStream
 from app.backends.imap.connection.exchange import Exchange
-from app.backends.imap.connection.opening import Endpoint, open_connection
+from app.backends.imap.connection.opening import open_connection
 from app.backends.imap.connection.protocol import ImapProtocol
 
 __all__ = ["Completion", "Endpoint", "Exchange", "ImapProtocol", "LiteralStream", "open_connection"]

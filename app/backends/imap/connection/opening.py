@@ -6,11 +6,11 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from aioimaplib import aioimaplib as stock
 from typing_extensions import override
 
+from app.backends.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint, connect_error
 from app.backends.imap.connection.answers import Completion
 from app.backends.imap.connection.exchange import Exchange
 from app.backends.imap.connection.protocol import AUTH, ImapProtocol
@@ -24,25 +24,10 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
-from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.imap import commands
 
-CONNECT_TIMEOUT_SECONDS = 10.0
 LOGIN_TIMEOUT_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A mail server to connect to: `host` is what its certificate must name, `addresses` were checked beforehand."""
-
-    host: str
-    addresses: tuple[str, ...]
-    port: int
-    security: TransportSecurity
-    tls: ssl.SSLContext = field(repr=False)
-    recorder: Recorder | None = None
-    """Who is told what is said, where someone wants to know."""
 
 
 class ImapClient(stock.IMAP4):
@@ -117,7 +102,7 @@ async def _connect(endpoint: Endpoint) -> ImapProtocol:
             await client.wait_hello_from_server()
         except (MailServerError, OSError, TimeoutError) as failure:
             client.imap.drop(Unreachable())
-            error = _connect_error(failure)
+            error = connect_error(failure)
             if isinstance(error, CertificateRefused):
                 break
         except BaseException:
@@ -126,18 +111,6 @@ async def _connect(endpoint: Endpoint) -> ImapProtocol:
         else:
             return client.imap
     raise error
-
-
-def _connect_error(failure: Exception) -> MailServerError:
-    if isinstance(failure, MailServerError):
-        return failure
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        return CertificateRefused(f"The mail server's certificate is not valid: {failure.verify_message}")
-    if isinstance(failure, ssl.SSLError):
-        return Unreachable("The mail server does not speak TLS on this port")
-    if isinstance(failure, TimeoutError):
-        return TimedOut("The mail server did not answer in time")
-    return Unreachable("The mail server refused the connection")
 
 
 async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
@@ -150,7 +123,7 @@ async def _start_tls(protocol: ImapProtocol, endpoint: Endpoint) -> None:
     try:
         await protocol.start_tls(endpoint.tls, endpoint.host, CONNECT_TIMEOUT_SECONDS)
     except OSError as failure:
-        raise _connect_error(failure) from None
+        raise connect_error(failure) from None
 
 
 async def _log_in(protocol: ImapProtocol, credential: Credential) -> None:
