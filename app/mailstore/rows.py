@@ -1,4 +1,4 @@
-"""Between values and columns: the prepared JSON of a message, and the coding of structures and flags."""
+"""Between values and columns: the prepared JSON of a message, and the coding of flags."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from app.mail.types import (
     Address,
     BodyPart,
     Detail,
-    Envelope,
-    EnvelopeAddress,
     Flags,
     Mailbox,
     MailboxId,
@@ -27,6 +25,7 @@ from app.mail.types import (
     ThreadId,
     keywords_of,
 )
+from app.mailstore.structures import structure_from_json, structure_to_json
 from app.mime.body import has_attachments
 
 FOLDED_LIMIT = 2_000
@@ -158,7 +157,7 @@ def likeness_of(one: Arrived) -> bytes:
 
 def structure_bytes(structure: BodyPart | None) -> bytes | None:
     """A structure as a row holds it."""
-    return None if structure is None else orjson.dumps(_structure_to_json(structure))
+    return None if structure is None else orjson.dumps(structure_to_json(structure))
 
 
 def patched(summary: bytes, **changes: object) -> bytes:
@@ -199,115 +198,18 @@ def _addresses_in(value: list[dict[str, str]]) -> tuple[Address, ...]:
     return tuple(Address(one["name"], one["address"]) for one in value)
 
 
-# ---- structures: a list per part, in the order of BodyPart's fields
-
-
-def _structure_to_json(part: BodyPart) -> list[Any]:
-    return [
-        part.section,
-        _safe(part.media_type),
-        _safe_pairs(part.params),
-        _safe(part.content_id),
-        _safe(part.description),
-        _safe(part.encoding),
-        part.size_bytes,
-        part.lines,
-        _safe(part.md5),
-        _safe(part.disposition),
-        _safe_pairs(part.disposition_params),
-        [_safe(tag) for tag in part.language],
-        _safe(part.location),
-        None if part.envelope is None else _envelope_to_json(part.envelope),
-        [_structure_to_json(child) for child in part.children],
-        part.span,
-    ]
-
-
-def _safe_pairs(value: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-    return [(_safe_text(name), _safe_text(text)) for name, text in value]
-
-
-def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((_unsafe_text(name), _unsafe_text(text)) for name, text in value)
-
-
-def _structure_from_json(value: list[Any]) -> BodyPart:
-    (section, media_type, params, content_id, description, encoding, size, lines, md5, disposition, disposition_params,
-     language, location, envelope, children, span) = value  # fmt: skip
-    return BodyPart(
-        section,
-        _unsafe_text(media_type),
-        _pairs(params),
-        _unsafe(content_id),
-        _unsafe(description),
-        _unsafe_text(encoding),
-        size,
-        lines,
-        _unsafe(md5),
-        _unsafe(disposition),
-        _pairs(disposition_params),
-        tuple(_unsafe_text(tag) for tag in language),
-        _unsafe(location),
-        None if envelope is None else _envelope_from_json(envelope),
-        tuple(_structure_from_json(child) for child in children),
-        None if span is None else (span[0], span[1], span[2]),
-    )
-
-
-_ENVELOPE_LISTS = ("from_", "sender", "reply_to", "to", "cc", "bcc")
-
-
-def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
-    """As parts' texts, these may hold raw bytes (surrogates), which JSON can't carry: latin-1 of their UTF-8 can."""
-    lists = {
-        name: [
-            [_safe(one.name), _safe(one.route), _safe(one.mailbox), _safe(one.host)] for one in getattr(envelope, name)
-        ]
-        for name in _ENVELOPE_LISTS
-    }
-    texts = ("date", "subject", "in_reply_to", "message_id")
-    return lists | {name: _safe(getattr(envelope, name)) for name in texts}
-
-
-def _safe_text(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _unsafe_text(text: str) -> str:
-    return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
-
-
-def _safe(text: str | None) -> str | None:
-    return None if text is None else _safe_text(text)
-
-
-def _unsafe(text: str | None) -> str | None:
-    return None if text is None else _unsafe_text(text)
-
-
-def _addresses_from_json(value: list[list[str | None]]) -> tuple[EnvelopeAddress, ...]:
-    return tuple(EnvelopeAddress(*(_unsafe(field) for field in one)) for one in value)
-
-
-def _envelope_from_json(value: Mapping[str, Any]) -> Envelope:
-    from_, sender, reply_to, to, cc, bcc = (_addresses_from_json(value[name]) for name in _ENVELOPE_LISTS)
-    date, subject = _unsafe(value["date"]), _unsafe(value["subject"])
-    in_reply_to, message_id = _unsafe(value["in_reply_to"]), _unsafe(value["message_id"])
-    return Envelope(date, subject, from_, sender, reply_to, to, cc, bcc, in_reply_to, message_id)
-
-
 def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None) -> Detail:
     """Read the columns of table `detail`."""
     facts = orjson.loads(extra) if extra else {"bcc": [], "problems": []}
     return Detail(
-        None if structure is None else _structure_from_json(orjson.loads(structure)),
+        None if structure is None else structure_from_json(orjson.loads(structure)),
         _addresses_in(facts["bcc"]),
         tuple(facts["problems"]),
         header,
     )
 
 
-# ---- rows to values; the order is that of the column lists in `index`
+# ---- rows to values; the order is that of the column lists in `reading`
 
 
 def message_of(row: tuple[Any, ...]) -> Message:
