@@ -48,6 +48,7 @@ class Pool:
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._idle: dict[Session, asyncio.TimerHandle] = {}
+        self._draining: set[Session] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = self._apart = 0
         self._limited_until = 0.0
@@ -99,11 +100,13 @@ class Pool:
             return await operation(session)
 
     async def close(self) -> None:
-        """Close what is unused now, and what is in use when it comes back."""
+        """Close what nobody uses now, an abandoned command running there or not; what is in use when it comes back."""
         self._is_closed = True
-        unused = list(self._idle)
-        for session in unused:
+        unused = [*self._idle, *self._draining]
+        for session in list(self._idle):
             self._retire(session)
+        for session in list(self._draining):
+            session.protocol.drop(Unreachable("The connection is closed"))
         await asyncio.gather(*(session.protocol.wait_closed() for session in unused))
 
     async def _take(self, mailbox: str | None, *, is_new: bool) -> Session:
@@ -206,8 +209,10 @@ class Pool:
 
         def end() -> None:
             patience.cancel()
+            self._draining.discard(session)
             self._give_back(session)
 
+        self._draining.add(session)
         protocol.when_quiet(end)
 
     def _forget_lost(self) -> None:

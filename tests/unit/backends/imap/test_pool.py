@@ -280,6 +280,22 @@ async def test_a_connection_with_an_abandoned_command_comes_back_when_that_has_e
     assert await coming is session
 
 
+async def test_closing_ends_a_connection_with_an_abandoned_command_too() -> None:
+    opener = Opener()
+    pool = Pool(opener)
+    async with pool.session() as session:
+        opener.servers[0].script["SELECT"] = ""
+        waiting = asyncio.ensure_future(session.select("INBOX"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert session.protocol.lost is None
+
+    await pool.close()
+
+    assert session.protocol.lost is not None
+
+
 def test_reconnects_wait_longer_and_longer_but_never_more_than_half_a_minute() -> None:
     assert list(islice(reconnect_delays(lambda low, high: 1.0), 9)) == [0, 1, 2, 4, 8, 16, 30, 30, 30]
     spread = list(islice(reconnect_delays(), 7))
