@@ -88,6 +88,7 @@ class Delivery:
         """Start what there is room for; whether to look again, since mail that must wait hid that of others."""
         if self._places.are_full:
             return False
+        await asyncio.sleep(0)  # others have a turn between two looks, for reading may not wait for anything
         found = await rows.due(self._database, now_ms(), sorted(self._places.shut_out()), LOOKED_AT)
         has_moved = False
         for row in found:
