@@ -101,5 +101,14 @@ class Origin:
         host.note_success()
         session.on_closed(host.let_go)
         if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
-            await session.compress()
+            await _compress(session)
         return session
+
+
+async def _compress(session: Session) -> None:
+    """A session that does not get through it belongs to nobody yet, and is closed."""
+    try:
+        await session.compress()
+    except BaseException:
+        session.close()
+        raise

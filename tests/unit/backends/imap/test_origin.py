@@ -94,3 +94,23 @@ async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pyt
     server.say("* BYE gone\r\n")
 
     assert host.connections == 0
+
+
+async def test_a_session_whose_compression_fails_is_closed_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, _ = scripted_session({})
+
+    async def opened(*args: object) -> Session:
+        return session
+
+    async def failing(_: Session) -> None:
+        raise Unreachable
+
+    monkeypatch.setattr(Session, "open", opened)
+    monkeypatch.setattr(Session, "compress", failing)
+    hosts = Hosts()
+    login = ServerLogin("192.0.2.1", 993, TransportSecurity.TLS, "u", "p")
+    with pytest.raises(Unreachable):
+        await Origin(login, NetGuard.of(["192.0.2.0/24"]), ssl.create_default_context(), hosts).open()
+
+    assert session.protocol.lost is not None
+    assert hosts.at("192.0.2.1", 993).connections == 0
