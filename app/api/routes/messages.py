@@ -92,10 +92,10 @@ async def _list(request: Request, account_id: AccountId, caller: Caller, order: 
     headers = {"ETag": f'"{state}"', "Cache-Control": PRIVATE}
     if request.method == "GET" and (page.next_cursor or page.prev_cursor):
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-    return Response(_page_bytes(items, page, state), headers=headers, media_type="application/json")
+    return Response(page_bytes(items, page, state), headers=headers, media_type="application/json")
 
 
-def _page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
+def page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
     """A MessagePage around prepared objects."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
@@ -14,8 +13,7 @@ from app.api.paging import link_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
-from app.api.routes.messages import NOT_MODIFIED, ORIGIN, is_forced
-from app.api.schemas.base import Sync
+from app.api.routes.messages import NOT_MODIFIED, ORIGIN, is_forced, page_bytes
 from app.api.schemas.messages import BulkAnswer, ChangeRequest
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
 from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
@@ -40,19 +38,10 @@ async def list_threads(request: Request, account_id: ReadableAccount, caller: Cu
     if is_unchanged(request, state):
         return not_modified(state)
     page, items = await services.threads.page(prepared)
-    rest: dict[str, Any] = {
-        "next_cursor": page.next_cursor,
-        "prev_cursor": page.prev_cursor,
-        "state": state,
-        "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
-    }
-    if page.total is not None:
-        rest["total"] = page.total
     headers = etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-    content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
-    return Response(content, headers=headers, media_type="application/json")
+    return Response(page_bytes(items, page, state), headers=headers, media_type="application/json")
 
 
 @router.get(
