@@ -45,10 +45,12 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             account_id = await add_remote_account(house, user.name)
             backend = plain_backend(account_id, house, port, user)
             followed = Followed(house, account_id, backend)
-            async with followed.following():
-                await followed.until_live()
-                yield followed, other
-            await backend.close()
+            try:
+                async with followed.following():
+                    await followed.until_live()
+                    yield followed, other
+            finally:
+                await backend.close()
 
 
 def origin_name(other: OtherClient, path: str) -> str:
