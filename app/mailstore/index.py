@@ -171,6 +171,12 @@ class Index:
         """Messages that the origin knows by one of these ids, each with its id, in no order."""
         return await mirrored.with_origin_ids(self._database, account_id, origin_ids)
 
+    async def sharing_origin(
+        self, account_id: AccountId, ids: Collection[MessageId]
+    ) -> list[tuple[MessageId, Message]]:
+        """Each of the messages with every other one that the origin knows by the same id, in no order."""
+        return await mirrored.sharing_origin(self._database, account_id, ids)
+
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
         """Those of the messages that were told as new since then."""
         return await mirrored.arrived_since(self._database, account_id, ids, since_ms)

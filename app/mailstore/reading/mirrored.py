@@ -41,6 +41,17 @@ _WITHOUT_HEADER: Statement = select(*MESSAGE_COLUMNS).where(
 _BY_ORIGINS: Statement = select(MESSAGE.c.origin_id, *MESSAGE_COLUMNS).where(
     OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
 )
+_ORIGINAL = MESSAGE.alias("original")
+_SHARING_ORIGIN: Statement = (
+    select(_ORIGINAL.c.id, *MESSAGE_COLUMNS)
+    .join(_ORIGINAL, and_(_ORIGINAL.c.account_id == MESSAGE.c.account_id, _ORIGINAL.c.origin_id == MESSAGE.c.origin_id))
+    .where(
+        OF_ACCOUNT,
+        MESSAGE.c.origin_id.is_not(None),
+        MESSAGE.c.id != _ORIGINAL.c.id,
+        is_one_of(_ORIGINAL.c.id, bindparam("ids")),
+    )
+)
 _ARRIVED_SINCE: Statement = (
     select(MESSAGE.c.id)
     .join(EVENT, and_(EVENT.c.account_id == MESSAGE.c.account_id, EVENT.c.seq == MESSAGE.c.created_seq))
@@ -113,6 +124,14 @@ async def with_origin_ids(
     """Messages that the origin knows by one of these ids, each with its id, in no order."""
     rows = await database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
     return [(row[0], message_of(row[1:])) for row in rows]
+
+
+async def sharing_origin(
+    database: Database, account_id: AccountId, ids: Collection[MessageId]
+) -> list[tuple[MessageId, Message]]:
+    """Each of the messages with every other one that the origin knows by the same id, in no order."""
+    rows = await database.rows(_SHARING_ORIGIN, account_id=account_id, ids=json_list(list(ids)))
+    return [(MessageId(row[0]), message_of(row[1:])) for row in rows]
 
 
 async def arrived_since(

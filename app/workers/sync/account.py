@@ -188,19 +188,14 @@ class AccountSync:
         if delta:
             await self._mirror.apply(delta)
         ids_before = {one.id for one in known}
+        is_begun = self._is_live or any(one.is_complete and one.total for one in known)
         known = await self._mirror.mailboxes()
-        new = {one.id for one in known} - ids_before
-        if new and (self._is_live or await self._may_hold_known(known)):
-            self._mirror.newcomers |= new
+        if is_begun:  # what is new may hold what subscribers know, moved there or labelled: they are to hear of it
+            self._mirror.newcomers |= {one.id for one in known if one.id not in ids_before or _is_unbegun(one)}
         begun = beginnings(known, told, frozenset(self._mirror.newcomers))
         if begun:
             await self._mirror.apply(Delta(mailboxes_counted=begun))
         return changes.gone
-
-    async def _may_hold_known(self, known: Sequence[Mailbox]) -> bool:
-        """Whether a new mailbox may be a label on messages that subscribers know: they are to hear of it."""
-        is_begun = any(one.is_complete and one.total for one in known)
-        return is_begun and bool((await self._mirror.index.standing(self._mirror.account_id)).has_placements)
 
     async def _delete(self, gone: tuple[Mailbox, ...]) -> None:
         """Delete mailboxes that a second list lacks too; their messages that went elsewhere have been found there."""
@@ -213,7 +208,7 @@ class AccountSync:
             now = told.get(mailbox.origin_name)
             if now is not None and mailbox.is_complete and is_miscounted(mailbox, now):
                 try:
-                    await self._refresher.reconcile(mailbox)
+                    await self._refresher.reconcile(mailbox, self._ask)
                 except MAILBOX_FAULTS as error:
                     self._warn("reconcile_failed", mailbox, error)
 
@@ -235,7 +230,7 @@ class AccountSync:
             attempts[mailbox.id] += 1
             try:
                 async with self._gates.filling.entered(self._mirror.backend.host):
-                    is_filled = await fill(self._mirror, self._refresher, mailbox, progress)
+                    is_filled = await fill(self._mirror, self._refresher, mailbox, progress, self._ask)
             except MAILBOX_FAULTS as error:
                 self._warn("first_sync_failed", mailbox, error)
                 continue
@@ -251,6 +246,11 @@ class AccountSync:
 def _is_other(told: OriginMailbox, known: Mailbox) -> bool:
     """Whether more than the numbers of a mailbox changed."""
     return told.uid_validity not in (None, known.uid_validity) or is_news(told, known)
+
+
+def _is_unbegun(mailbox: Mailbox) -> bool:
+    """Whether its first sync has not come to a beginning: the process may have ended while it was a newcomer."""
+    return mailbox.is_selectable and not mailbox.is_complete and mailbox.uid_next <= 1
 
 
 def _has_changed(mailbox: Mailbox, told: Told) -> bool:

@@ -12,7 +12,7 @@ from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.types import Mailbox
 from app.workers.sync.changes import Batch, fetch_new, unknown_uids
 from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
-from app.workers.sync.refresh import Refresher
+from app.workers.sync.refresh import Ask, Refresher
 
 PROGRESS_SECONDS = 1.0
 
@@ -32,7 +32,7 @@ class Progress:
         return (Note("sync.progress", mailbox.id, facts),)
 
 
-async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
+async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress: Progress, ask: Ask) -> bool:
     """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
     is_newcomer = mailbox.id in mirror.newcomers
     missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
@@ -45,7 +45,7 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
         else:
             await _write(mirror, mailbox, batch, progress.note(mailbox, indexed, total))
     async with mirror.lock:
-        if not await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True)):
+        if not await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True), ask):
             return False
     mirror.newcomers.discard(mailbox.id)
     return True

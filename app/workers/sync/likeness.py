@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from app.errors import MailboxNotFound, MessageNotFound, ServerProtocolError, ServerRefused
 from app.mail.delta import Arrived, Location
 from app.mail.identifiers import content_digest
-from app.mail.types import MailboxId, Message
+from app.mail.types import MailboxId, Message, MessageId
 from app.mailstore.rows import likeness as likeness_in
 from app.mailstore.rows import likeness_of, structure_bytes
 from app.workers.sync.mirror import Mirror
@@ -87,6 +87,17 @@ async def recent_copies(mirror: Mirror, originals: Sequence[Message], since_ms: 
         place_of(one): [place_of(copy) for copy in by_likeness.get(likeness_in(one.summary), []) if copy.id > one.id]
         for one in originals
     }
+
+
+async def recent_same(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
+    """Place of a message → places of those that the origin calls by its id and that came since then, and after it."""
+    shared = await mirror.index.sharing_origin(mirror.account_id, [one.id for one in originals])
+    recent = await mirror.index.arrived_since(mirror.account_id, [copy.id for _, copy in shared], since_ms)
+    copies: dict[MessageId, list[Location]] = {}
+    for original_id, copy in shared:
+        if copy.id in recent and copy.id > original_id:
+            copies.setdefault(original_id, []).append(place_of(copy))
+    return {place_of(one): copies[one.id] for one in originals if one.id in copies}
 
 
 async def same_as(mirror: Mirror, original: Sequence[Message], copies: Sequence[Message]) -> set[Location] | None:

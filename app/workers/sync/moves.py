@@ -17,7 +17,7 @@ from app.errors import MailboxNotFound
 from app.mail.delta import Arrived, Delta, Flagged, Location, Moved, Removed
 from app.mail.identifiers import now_ms
 from app.mail.types import Mailbox, MailboxId, Message
-from app.workers.sync.likeness import Likeness, certain, look_for, place_of, recent_copies, same_as
+from app.workers.sync.likeness import Likeness, certain, look_for, place_of, recent_copies, recent_same, same_as
 from app.workers.sync.mirror import Mirror
 
 PASS_ON_SECONDS = 60.0
@@ -98,9 +98,10 @@ class Moves:
         for mailbox_id, uids in by_mailbox.items():
             originals = await self._mirror.index.locate(self._mirror.account_id, mailbox_id, uids)
             since_ms = now_ms() - int(PASS_ON_SECONDS * 1000)
-            for at, copies in (await recent_copies(self._mirror, originals, since_ms)).items():
-                if copies:
-                    self._copies[at] = [_Copy(to, until, is_certain=False, is_only=False) for to in copies]
+            same = await recent_same(self._mirror, originals, since_ms)
+            alike = await recent_copies(self._mirror, [one for one in originals if place_of(one) not in same], since_ms)
+            for at, copies in (alike | same).items():
+                self._copies[at] = [_Copy(to, until, is_certain=at in same, is_only=False) for to in copies]
 
     async def _same_as(self, original: Location, copies: Sequence[_Copy]) -> list[Location]:
         """Those of the copies that are the same as their original for certain."""

@@ -23,6 +23,9 @@ MAILBOX_FAULTS = (ServerRefused, ServerProtocolError, MailboxNotFound)
 Told = Mapping[str, OriginMailbox]
 """By origin name, what a signal or a list told."""
 
+Ask = Callable[[], Awaitable[Told]]
+"""Lists all mailboxes of the origin."""
+
 OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 
 
@@ -46,7 +49,7 @@ class Refresher:
         self._moves = Moves(mirror)
         self._on_arrival = on_arrival
 
-    async def refresh(self, mailboxes: Sequence[Mailbox], told: Told, ask: Callable[[], Awaitable[Told]]) -> None:
+    async def refresh(self, mailboxes: Sequence[Mailbox], told: Told, ask: Ask) -> None:
         """Write what changed in these mailboxes. `ask` lists all, when something is gone that may be elsewhere now."""
         for mailbox in mailboxes:
             await self._tolerantly(mailbox, self._arrivals(mailbox, told.get(mailbox.origin_name)))
@@ -58,7 +61,7 @@ class Refresher:
         for one in found:
             await self._tolerantly(one.mailbox, self._settle(one))
 
-    async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...]) -> bool:
+    async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...], ask: Ask) -> bool:
         """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now.
 
         `notes` tell that it is: in the transaction that makes it so, or nobody would hear of what came without events.
@@ -67,16 +70,20 @@ class Refresher:
         looked = await changes_of(self._mirror, mailbox, None)
         if looked is None:
             return False
+        if looked[0].removed:
+            await self._arrivals_elsewhere(await ask())
         await self._settle(_Found(mailbox, *looked), is_complete=True, notes=notes)
         return True
 
-    async def reconcile(self, mailbox: Mailbox) -> None:
+    async def reconcile(self, mailbox: Mailbox, ask: Ask) -> None:
         """Compare a mailbox with its origin message by message, and put right what differs."""
         mailbox = await self._mirror.mailbox(mailbox)
         delta, missing = await whole_difference(self._mirror, mailbox)
         log.info("mailbox_reconciled", account_id=self._mirror.account_id, mailbox_id=mailbox.id, missing=len(missing))
         async for batch in fetch_new(self._mirror, mailbox, missing):
             await self.arrive(batch)
+        if delta.removed:
+            await self._arrivals_elsewhere(await ask())
         await self._write(delta)
 
     async def arrive(self, batch: Batch, *, is_ascending: bool = False) -> None:
