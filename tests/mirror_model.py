@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx2
 
+from tests.servers.cyrus import Cyrus, CyrusUser
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
 
@@ -285,8 +286,8 @@ class Changer:
         return f"API {answer.request.method} mailbox {chosen and chosen['path']} {body}: {answer.status_code}"
 
 
-def log_in(dovecot: Dovecot, user: DovecotUser) -> imaplib.IMAP4:
-    connection = imaplib.IMAP4(dovecot.host, dovecot.imap_port, timeout=20)
+def log_in(server: Dovecot | Cyrus, user: DovecotUser | CyrusUser) -> imaplib.IMAP4:
+    connection = imaplib.IMAP4(server.host, server.imap_port, timeout=20)
     connection.login(user.name, user.password)
     return connection
 
@@ -296,10 +297,10 @@ def mailbox_names(imap: imaplib.IMAP4) -> list[str]:
     return sorted(one[2].decode() for one in listed if one and b"noselect" not in one[1].lower())
 
 
-def of_origin(dovecot: Dovecot, user: DovecotUser) -> dict[str, MailboxFacts]:
+def of_origin(server: Dovecot | Cyrus, user: DovecotUser | CyrusUser) -> dict[str, MailboxFacts]:
     """What the mail server has, by mailbox name."""
     found = {}
-    with LoggedIn(dovecot, user) as imap:
+    with LoggedIn(server, user) as imap:
         for name in mailbox_names(imap):
             _check(imap.select(_quoted(name), readonly=True))
             messages = _messages(_check(imap.uid("FETCH", "1:*", _ITEMS)))
@@ -312,8 +313,8 @@ def of_origin(dovecot: Dovecot, user: DovecotUser) -> dict[str, MailboxFacts]:
 class LoggedIn:
     """A login for the time of a block."""
 
-    def __init__(self, dovecot: Dovecot, user: DovecotUser) -> None:
-        self._imap = log_in(dovecot, user)
+    def __init__(self, server: Dovecot | Cyrus, user: DovecotUser | CyrusUser) -> None:
+        self._imap = log_in(server, user)
 
     def __enter__(self) -> imaplib.IMAP4:
         return self._imap

@@ -191,7 +191,7 @@ class AccountSync:
         is_begun = self._is_live or any(one.is_complete and one.total for one in known)
         known = await self._mirror.mailboxes()
         if is_begun:  # what is new may hold what subscribers know, moved there or labelled: they are to hear of it
-            self._mirror.newcomers |= {one.id for one in known if one.id not in ids_before or _is_unbegun(one)}
+            self._mirror.newcomers |= {one.id for one in known if one.id not in ids_before}
         begun = beginnings(known, told, frozenset(self._mirror.newcomers))
         if begun:
             await self._mirror.apply(Delta(mailboxes_counted=begun))
@@ -246,11 +246,6 @@ class AccountSync:
 def _is_other(told: OriginMailbox, known: Mailbox) -> bool:
     """Whether more than the numbers of a mailbox changed."""
     return told.uid_validity not in (None, known.uid_validity) or is_news(told, known)
-
-
-def _is_unbegun(mailbox: Mailbox) -> bool:
-    """Whether its first sync has not come to a beginning: the process may have ended while it was a newcomer."""
-    return mailbox.is_selectable and not mailbox.is_complete and mailbox.uid_next <= 1
 
 
 def _has_changed(mailbox: Mailbox, told: Told) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import Changes, OriginMailbox
 from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Note, Placed
-from app.mail.types import Mailbox
+from app.mail.types import Mailbox, MailboxId
 from app.telemetry import get_logger
 from app.workers.sync.changes import Batch, changes_of, counted, fetch_new, fetch_span, new_mail, whole_difference
 from app.workers.sync.listing import differs
@@ -25,6 +25,9 @@ Told = Mapping[str, OriginMailbox]
 
 Ask = Callable[[], Awaitable[Told]]
 """Lists all mailboxes of the origin."""
+
+CHASES = 8
+"""How often arrivals are looked for, at most, before removals are written."""
 
 OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 
@@ -57,7 +60,7 @@ class Refresher:
         for mailbox in mailboxes:
             await self._tolerantly(mailbox, self._look(mailbox, told.get(mailbox.origin_name), found))
         if any(one.delta.removed for one in found):
-            await self._arrivals_elsewhere(await ask())
+            await self._arrivals_elsewhere(ask)
         for one in found:
             await self._tolerantly(one.mailbox, self._settle(one))
 
@@ -71,7 +74,7 @@ class Refresher:
         if looked is None:
             return False
         if looked[0].removed:
-            await self._arrivals_elsewhere(await ask())
+            await self._arrivals_elsewhere(ask)
         await self._settle(_Found(mailbox, *looked), is_complete=True, notes=notes)
         return True
 
@@ -83,7 +86,7 @@ class Refresher:
         async for batch in fetch_new(self._mirror, mailbox, missing):
             await self.arrive(batch)
         if delta.removed:
-            await self._arrivals_elsewhere(await ask())
+            await self._arrivals_elsewhere(ask)
         await self._write(delta)
 
     async def arrive(self, batch: Batch, *, is_ascending: bool = False) -> None:
@@ -111,10 +114,20 @@ class Refresher:
             async for batch in new_mail(self._mirror, mailbox, told):
                 await self.arrive(batch, is_ascending=True)
 
-    async def _arrivals_elsewhere(self, told: Told) -> None:
-        for mailbox in await self._mirror.mailboxes():
-            now = told.get(mailbox.origin_name)
-            if now is not None and now.uid_validity == mailbox.uid_validity:
+    async def _arrivals_elsewhere(self, ask: Ask) -> None:
+        """Look for arrivals until a list tells of none: a message may move on while it is looked for."""
+        looked: dict[MailboxId, int] = {}
+        for _ in range(CHASES):
+            told = await ask()
+            behind = [
+                (one, now)
+                for one in await self._mirror.mailboxes()
+                if (now := told.get(one.origin_name)) and _is_behind(one, now, looked.get(one.id, 0))
+            ]
+            if not behind:
+                return
+            for mailbox, now in behind:
+                looked[mailbox.id] = now.uid_next or mailbox.uid_next
                 await self._tolerantly(mailbox, self._arrivals(mailbox, now))
 
     async def _look(self, mailbox: Mailbox, told: OriginMailbox | None, found: list[_Found]) -> None:
@@ -139,3 +152,10 @@ class Refresher:
     async def _write(self, delta: Delta) -> None:
         ended = await self._moves.pass_on(delta.removed)
         await self._mirror.apply_in_pieces(replace(delta, moved=ended.moved, removed=ended.removed))
+
+
+def _is_behind(ours: Mailbox, told: OriginMailbox, looked: int) -> bool:
+    """Whether the origin may have given UIDs that we have not looked at; `looked` is up to where we did, exclusive."""
+    if told.uid_validity != ours.uid_validity:
+        return False
+    return not looked if told.uid_next is None else told.uid_next > max(ours.uid_next, looked)
