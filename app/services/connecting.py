@@ -151,15 +151,7 @@ class Connecting:
             is_app_fixed=app is not None,
         )
         made = NewSession(id_, f"{base_url}/v1/connect/{secret}", expires_at_ms)
-        values = {
-            "id": id_,
-            "secret_hash": hash_secret(secret),
-            "state_hash": None,
-            "browser_hash": None,
-            "verifier": None,
-            "facts": _facts(visit),
-            "expires_at_ms": expires_at_ms,
-        }
+        values = _unvisited(visit, secret, expires_at_ms)
 
         async def work(transaction: Transaction) -> NewSession:
             await oauth.add_session(transaction, values)
@@ -273,6 +265,19 @@ def is_below(url: str, known: str) -> bool:
     path, base = given.path, allowed.path.rstrip("/")
     has_dots = any(step.lower().replace("%2e", ".") in (".", "..") for step in path.split("/"))
     return not has_dots and (path in (allowed.path, base) or path.startswith(base + "/"))
+
+
+def _unvisited(visit: Visit, secret: str, expires_at_ms: int) -> dict[str, object]:
+    """The row of a session whose link nobody has opened."""
+    return {
+        "id": visit.id,
+        "secret_hash": hash_secret(secret),
+        "state_hash": None,
+        "browser_hash": None,
+        "verifier": None,
+        "facts": _facts(visit),
+        "expires_at_ms": expires_at_ms,
+    }
 
 
 def _facts(visit: Visit) -> str:

@@ -23,7 +23,6 @@ MESSAGES = 5_000
 SOAK_MESSAGES = 200_000
 ELSEWHERE = 50
 GROWTH_MB = 60
-SLOWEST_CALL_SECONDS = 5.0
 APPENDED_AT_ONCE = 1_000
 
 
@@ -66,7 +65,6 @@ def take_in(gateway: Postgate, dovecot: Dovecot, data: Path, count: int) -> None
     )
     assert memory.growth_mb < GROWTH_MB
     assert use.calls > 10
-    assert use.slowest[0] < SLOWEST_CALL_SECONDS
 
 
 class Indexed:

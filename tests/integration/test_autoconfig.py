@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ from tests.servers.dns import dns_server
 from tests.servers.https import HttpsServer, Page, https_server
 
 ME = "me@example.test"
+PATIENCE_SECONDS = 60.0
+"""What takes half as long hangs."""
 
 
 def config(host: str) -> Page:
@@ -228,22 +229,21 @@ async def test_a_host_that_hangs_delays_the_answer_of_the_others_by_a_grace_alon
     monkeypatch.setattr(autoconfig, "GRACE_SECONDS", 0.2)
     world.web.pages["GET autoconfig.example.test/mail/config-v1.1.xml"] = Page(is_hung=True)
     world.web.pages["GET example.test/.well-known/autoconfig/mail/config-v1.1.xml"] = config("known.example.test")
-    began = time.monotonic()
+    monkeypatch.setattr(autoconfig, "DEADLINE_SECONDS", PATIENCE_SECONDS)
 
-    found = await world.find()
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        found = await world.find()
 
     assert found.source == "well-known"
-    assert time.monotonic() - began < 3
 
 
 async def test_hosts_that_all_hang_meet_the_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoconfig, "DEADLINE_SECONDS", autoconfig.GUESS_SECONDS + 0.5)
     for path in ("autoconfig.example.test/mail/config-v1.1.xml", "autodiscover.example.test/autodiscover.json"):
         world.web.pages[f"GET {path}"] = Page(is_hung=True)
-    began = time.monotonic()
 
-    assert (await world.find()).offers == ()
-    assert time.monotonic() - began < 4
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert (await world.find()).offers == ()
 
 
 # ---- check 9: nothing inside is reached by the names that an address leads to

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +20,9 @@ from tests.integration.raw_server import raw_server
 from tests.servers.hostile_imap import Dialog, Harm
 
 MAIL = OutgoingMail("ann@demo.test", ("bob@there.test",), b"Subject: Hi\r\n\r\nHello\r\n")
+PATIENCE_SECONDS = 30.0
+"""Every wait is cut short for these tests: what takes this long hangs."""
+
 STEPS = ("greeting", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", ".")
 
 
@@ -105,8 +107,7 @@ HARMS = (endless_line, endless_reply, slow_bytes, silence, goodbye, half_closing
 @pytest.mark.parametrize("step", STEPS)
 async def test_check_13_14_a_hostile_smtp_server_ends_in_an_error_or_a_verdict_soon(step: str, harm: Harm) -> None:
     """Before the final dot nothing was handed over; after it nobody knows, unless the server said so."""
-    began = time.monotonic()
-    async with submission(step, harm) as one:
+    async with asyncio.timeout(PATIENCE_SECONDS), submission(step, harm) as one:
         try:
             results = await one.send(MAIL)
         except MailServerError:
@@ -115,5 +116,3 @@ async def test_check_13_14_a_hostile_smtp_server_ends_in_an_error_or_a_verdict_s
             verdicts = {one.verdict for one in results}
             assert verdicts <= {Verdict.DEFERRED, Verdict.REFUSED, Verdict.UNCERTAIN}
             assert step == "." or Verdict.UNCERTAIN not in verdicts
-
-    assert time.monotonic() - began < 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from app.backends.pop3.backend import Pop3Backend
@@ -79,8 +78,7 @@ class Pop3Sync:
             return
         finally:
             reports.cancel()
-            with suppress(asyncio.CancelledError, GatewayError):
-                await reports
+            await asyncio.gather(reports, return_exceptions=True)  # a cancellation of ours still gets through
 
     async def _once(self) -> float:
         """One poll; how long to wait then. LoginRefused, AccountNotFound, Conflict."""
