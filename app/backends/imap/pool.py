@@ -17,6 +17,9 @@ from typing import TypeVar
 
 from app.backends.imap.session import Session
 from app.errors import CertificateRefused, GatewayError, RateLimited, TimedOut, Unreachable
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -50,7 +53,8 @@ class Pool:
         self._idle: dict[Session, asyncio.TimerHandle] = {}
         self._draining: set[Session] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._open = self._apart = 0
+        self._open = self._opening = self._apart = 0
+        """Connections that count, those of them that are not in yet, and those that are not shared."""
         self._limited_until = 0.0
         self._is_closed = False
 
@@ -130,24 +134,29 @@ class Pool:
             await self._wait_turn()
             return None
         self._open += 1
+        self._opening += 1
         try:
-            return await open_session()
+            session = await open_session()
         except BaseException as error:
+            self._opening -= 1
             self._free_place()
             if isinstance(error, GatewayError) and self._can_share(error):
                 self._limit_to(self._open)
                 return None
             raise
+        self._opening -= 1
+        return session
 
     def _can_share(self, error: GatewayError) -> bool:
         """Whether the server lets in no more while a connection of ours works: that one is to be shared.
 
-        Courier closes a connection beyond MAXPERIP without a word.
+        One that is still being opened is none: it may become the watch, and then nobody could work. Courier closes a
+        connection beyond MAXPERIP without a word.
         """
         is_refusal = isinstance(error, RateLimited | Unreachable) and not isinstance(
             error, TimedOut | CertificateRefused
         )
-        return is_refusal and self._open > self._apart
+        return is_refusal and self._open - self._opening > self._apart
 
     def _limit_to(self, limit: int) -> None:
         self._limit = limit
@@ -172,6 +181,14 @@ class Pool:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
         except TimeoutError:
+            log.warning(
+                "connections_exhausted",
+                limit=self._limit,
+                open=self._open,
+                opening=self._opening,
+                watching=self._apart,
+                abandoned=len(self._draining),
+            )
             raise RateLimited("All connections of this account are in use") from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():

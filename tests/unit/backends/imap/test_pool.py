@@ -182,6 +182,34 @@ async def test_a_refusal_is_told_where_no_connection_could_be_shared(refusal: Ex
     await pool.close()
 
 
+async def test_a_refusal_while_the_watch_is_being_opened_limits_nothing() -> None:
+    server = Opener()
+    is_restarted = asyncio.Event()
+
+    async def open_slowly() -> Session:
+        await is_restarted.wait()
+        return await server()
+
+    async def refuse_at_first() -> Session:
+        if not is_restarted.is_set():
+            raise Unreachable
+        return await server()
+
+    pool = Pool(refuse_at_first, wait_seconds=0.05)
+    watching = asyncio.ensure_future(pool.open_apart(open_slowly))
+    await asyncio.sleep(0)
+    with pytest.raises(Unreachable):
+        async with pool.session():
+            pass
+    is_restarted.set()
+    await watching
+
+    async with pool.session():
+        assert len(server.servers) == 2
+    watching.result().close()
+    await pool.close()
+
+
 async def test_after_a_while_one_connection_more_is_tried_again() -> None:
     now = 0.0
     server = Strict(2, Throttled("too many"))
