@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
-from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, Sync, Time
+from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, StateExpiredProblem, Sync, Time
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -154,8 +154,10 @@ class LifecycleFrame(AnswerModel):
 
 
 class ErrorFrame(AnswerModel):
+    """What a frame of the client's was refused with: the problem that HTTP answers."""
+
     type: Literal["error"] = "error"
-    problem: Problem
+    problem: StateExpiredProblem | Problem
     sub_id: str | None = None
 
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from app.api.deps import Services
 from app.api.problems import problem_of
-from app.api.schemas.base import Problem, Sync, time_of
+from app.api.schemas.base import Sync, time_of
 from app.api.schemas.stream import (
     CLIENT_FRAME,
     AckFrame,
@@ -185,7 +185,7 @@ class StreamSession:
             raise StreamClosed(CloseCode.BAD_FRAME, f"{place}: {fault['msg']}"[:100]) from None
 
     async def _send_error(self, error: GatewayError, sub_id: str | None) -> None:
-        await self._socket.send(ErrorFrame(problem=Problem.model_validate(problem_of(error)), sub_id=sub_id))
+        await self._socket.send(error_frame(error, sub_id))
 
     # ---- frames
 
@@ -308,6 +308,11 @@ class StreamSession:
     def _who(self) -> Caller:
         assert self._caller is not None
         return self._caller
+
+
+def error_frame(error: GatewayError, sub_id: str | None = None) -> ErrorFrame:
+    """The frame that tells of an error what HTTP tells of it."""
+    return ErrorFrame.model_validate({"problem": problem_of(error), "sub_id": sub_id})
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
