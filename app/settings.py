@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     search_account_mb: int = Field(
         512, ge=1, description="Text of an account in the full-text index, in MiB: the newest that fit."
     )
+    search_total_mb: int = Field(
+        8192,
+        ge=1,
+        description="Text of all accounts in the full-text index, in MiB; where it is more, the largest accounts give "
+        "up their oldest, which are then looked for where the mail lives. On disk the index takes several times this.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
     @field_validator("domains", "cors_origins", "connect_redirect_urls", "dns_servers", mode="before")

@@ -52,6 +52,9 @@ _AWAIT_AGAIN: Statement = (
     .values(text_state=int(TextState.AWAITED))
 )
 _SIZE: Statement = select(func.coalesce(func.sum(SEARCH_TEXT.c.size_bytes), 0)).where(_IN_INDEX)
+_SIZES: Statement = select(SEARCH_TEXT.c.account_id, func.sum(SEARCH_TEXT.c.size_bytes)).group_by(
+    SEARCH_TEXT.c.account_id
+)
 _HEADERS: Statement = (
     select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.header)
     .where(_IN_INDEX, SEARCH_TEXT.c.id > bindparam("above_id"))
@@ -133,6 +136,10 @@ class TextIndex:
         """How much text of an account is in the index."""
         rows: Sequence[tuple[int]] = await self._database.rows(_SIZE, is_long=True, account_id=account_id)
         return int(rows[0][0])
+
+    async def sizes(self) -> dict[AccountId, int]:
+        """The same of every account that has some there."""
+        return {AccountId(id_): int(size) for id_, size in await self._database.rows(_SIZES, is_long=True)}
 
     async def oldest_ms(self, account_id: AccountId) -> int | None:
         """When the oldest message in the index was received; None when there is none."""

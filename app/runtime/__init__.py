@@ -71,7 +71,8 @@ from app.telemetry import get_logger
 from app.workers.delivery import Delivery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
-from app.workers.texts import TextFiller, TextLimits, TextReader
+from app.workers.text_room import TextLimits
+from app.workers.texts import TextFiller, TextReader
 
 log = get_logger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from app.errors import (
@@ -26,9 +25,9 @@ from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import places_of, searchable_in, searchable_of
 from app.mime.text import preview_of
-from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.gates import Gate
+from app.workers.text_room import NO_LIMIT, TextLimits, TextRoom
 
 log = get_logger(__name__)
 
@@ -39,10 +38,8 @@ WRITTEN_BYTES = 64 * 1024
 """Text of one transaction: some 20 ms of writing."""
 LOCAL_BYTES = 16 * 1024 * 1024
 """How large a message may be that lies here."""
-WHOLE_BYTES = 64 * 1024
 LARGE_PARTS = 50
 """Parts of a message that is read part by part."""
-_NEVER_MS = 2**62
 ACCOUNTS_READ_AT_ONCE = 4
 READ_AT_ONE_HOST = 2
 PATIENCE_SECONDS = 20.0
@@ -51,23 +48,6 @@ ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
 
 Apply = Callable[[Delta], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class TextLimits:
-    """A message is left out when its text is larger than `message_bytes`; 0 empties the index.
-
-    Of mail that lies elsewhere a message up to `whole_bytes` is read whole, a larger one part by part.
-    """
-
-    message_bytes: int
-    account_bytes: int
-    whole_bytes: int = WHOLE_BYTES
-
-    @classmethod
-    def of(cls, settings: Settings) -> TextLimits:
-        most = settings.search_text_kb * 1024
-        return cls(most, settings.search_account_mb * 1024 * 1024 if most else 0)
 
 
 class TextReader:
@@ -81,7 +61,7 @@ class TextReader:
         self._index = index
         self._text_index = text_index
         self._limits = limits
-        self._sizes: dict[AccountId, int] = {}
+        self.room = TextRoom(text_index, limits)
         self._places = Gate(ACCOUNTS_READ_AT_ONCE, READ_AT_ONE_HOST, PATIENCE_SECONDS)
         self._turn = asyncio.Lock()
 
@@ -91,7 +71,7 @@ class TextReader:
         Raises what the backend raises when the origin is lost, and what `apply` raises.
         """
         async with self._places.entered(backend.host):
-            await self._begin(account_id)
+            await self.room.enter(account_id)
             messages = await self._text_index.awaited(account_id, AT_ONCE)
             spent = await self.read(account_id, backend, messages, apply)
         await asyncio.sleep(spent)
@@ -101,20 +81,8 @@ class TextReader:
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message], apply: Apply
     ) -> float:
         """Read these messages, and their previews where they lack them; how many seconds of work it was."""
-        await self._begin(account_id)
+        await self.room.enter(account_id)
         return sum([await self._read(account_id, backend, batch, apply) for batch in _batches(messages)])
-
-    async def _begin(self, account_id: AccountId) -> None:
-        """Once for an account: hold it to the limits as they are now."""
-        if account_id in self._sizes:
-            return
-        size = await self._text_index.size_bytes(account_id)
-        excess = size - self._limits.account_bytes
-        if excess > 0:
-            size -= await self._text_index.trim(account_id, excess)
-        elif excess < -self._limits.message_bytes:
-            await self._text_index.await_again(account_id)
-        self._sizes[account_id] = size
 
     async def _read(self, account_id: AccountId, backend: MailBackend, batch: Sequence[Message], apply: Apply) -> float:
         wanted = await self._wanted(account_id, batch)
@@ -129,32 +97,21 @@ class TextReader:
             digests = {uid: content_digest(content) for uid, content in contents.items()}
             for piece in _pieces(batch, texts, previews, digests, self._limits.message_bytes):
                 await apply(piece)
-                self._sizes[account_id] += sum(one.text.size_bytes for one in piece.texted if one.text is not None)
-            excess = self._sizes[account_id] - self._limits.account_bytes
-            if excess > 0:
-                self._sizes[account_id] -= await self._text_index.trim(account_id, excess)
+                taken = sum(one.text.size_bytes for one in piece.texted if one.text is not None)
+                await self.room.grew(account_id, taken)
             return time.monotonic() - started
 
     async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
         """Those that may be within the limits: when the account is full, what is newer than something it holds."""
-        above_ms = await self._above_ms(account_id)
+        above_ms = await self.room.above_ms(account_id)
         return [one for one in batch if one.size_bytes <= self._most_bytes(one) and one.received_at_ms > above_ms]
-
-    async def _above_ms(self, account_id: AccountId) -> int:
-        """From when on messages have room."""
-        if self._sizes[account_id] >= self._limits.account_bytes:
-            self._sizes[account_id] = await self._text_index.size_bytes(account_id)  # some may have been removed
-        if self._sizes[account_id] >= self._limits.account_bytes:
-            oldest_ms = await self._text_index.oldest_ms(account_id)
-            return _NEVER_MS if oldest_ms is None else oldest_ms
-        return -1
 
     async def _large_texts(
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message]
     ) -> dict[int, Searchable]:
         """The text of messages that are large for what is attached to them, by UID; read part by part."""
         found: dict[int, Searchable] = {}
-        above_ms = await self._above_ms(account_id) if messages else _NEVER_MS
+        above_ms = await self.room.above_ms(account_id) if messages else NO_LIMIT
         for one in messages:
             if one.blob is None and one.received_at_ms > above_ms:
                 structure = (await self._index.detail(account_id, one.id)).structure
@@ -191,6 +148,7 @@ class TextFiller:
 
     async def fill(self) -> None:
         """Read all that is awaited now."""
+        await self._reader.room.hold()
         while accounts := await self._text_index.accounts_to_fill(ACCOUNTS_AT_ONCE):
             for account_id in accounts:
                 await self._fill(account_id)

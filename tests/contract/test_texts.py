@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from app.mail.searchable import fold
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import searchable_in
-from app.workers.texts import TextFiller, TextLimits, TextReader
+from app.workers.text_room import TextLimits, TextRoom
+from app.workers.texts import TextFiller, TextReader
 
 from tests.contract.stores import Stores, open_stores
 from tests.gateway import FakeBackends
@@ -158,7 +160,7 @@ async def test_a_text_that_is_too_large_is_left_out_until_the_limit_grows(stores
     inbox = await stores.mailbox(account, "INBOX")
     assert await text_index.unindexed(account) == {inbox.id: [2]}
 
-    await TextReader(stores.index, text_index, WIDE)._begin(account)
+    await TextRoom(text_index, WIDE).enter(account)
     await fill(stores)
     assert await found(stores, account, "needle") == 2
 
@@ -179,9 +181,48 @@ async def test_an_account_holds_its_newest_texts_within_the_limit(stores: Stores
     assert await found(stores, account, "fresh") == 1
     assert await text_index.size_bytes(account) <= 5_000
 
-    await TextReader(stores.index, text_index, TextLimits(0, 0))._begin(account)
+    await TextRoom(text_index, TextLimits(0, 0)).enter(account)
     assert await text_index.coverage(account) == (0, 11)
     assert await text_index.awaited(account, 20) == []
+
+
+async def test_all_accounts_together_stay_within_the_limit_and_the_largest_gives_up_its_oldest(stores: Stores) -> None:
+    large, small = await stores.add_account(), await stores.add_account()
+    text_index = TextIndex(stores.database)
+    for number in range(10):
+        await deliver(stores, large, mail(f"large{number} " + "x" * 1000, number=number), at_ms=number + 1)
+    for number in range(3):
+        await deliver(stores, small, mail(f"small{number} " + "x" * 1000, number=number), at_ms=number + 1)
+    await fill(stores)
+    assert sum((await text_index.sizes()).values()) > 8_000
+
+    await fill(stores, replace(WIDE, total_bytes=8_000))
+
+    sizes = await text_index.sizes()
+    assert sizes[small] < sizes[large] <= sum(sizes.values()) <= 8_000
+    assert [await found(stores, small, f"small{number}") for number in range(3)] == [1, 1, 1]
+    kept = [number for number in range(10) if await found(stores, large, f"large{number}")]
+    assert kept == list(range(10 - len(kept), 10))
+    assert len(kept) >= 3
+
+
+async def test_a_small_account_finds_room_where_all_is_full_and_what_has_none_is_not_read(stores: Stores) -> None:
+    large, small = await stores.add_account(), await stores.add_account()
+    text_index, limits = TextIndex(stores.database), replace(WIDE, total_bytes=8_000)
+    for number in range(60):
+        await deliver(stores, large, mail(f"large{number} " + "x" * 1000, number=number), at_ms=number + 1)
+    await fill(stores, limits)
+    assert sum((await text_index.sizes()).values()) <= 8_000
+    assert await found(stores, large, "large59") == 1
+
+    await deliver(stores, small, mail("small " + "x" * 1000), at_ms=1)
+    await deliver(stores, large, mail("fresh " + "x" * 1000), at_ms=100)
+    await deliver(stores, large, mail("ancient " + "x" * 1000), at_ms=0)
+    await fill(stores, limits)
+
+    assert sum((await text_index.sizes()).values()) <= 8_000
+    found_now = [await found(stores, *one) for one in ((small, "small"), (large, "fresh"), (large, "ancient"))]
+    assert found_now == [1, 1, 0]
 
 
 async def test_a_text_is_taken_once_however_often_it_is_told(stores: Stores) -> None:

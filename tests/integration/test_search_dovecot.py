@@ -14,7 +14,8 @@ import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.services.callers import Scope
-from app.workers.texts import TextFiller, TextLimits, TextReader
+from app.workers.text_room import TextLimits
+from app.workers.texts import TextFiller, TextReader
 
 from tests.gateway import Gateway, open_gateway
 from tests.search_corpus import Corpus, filters

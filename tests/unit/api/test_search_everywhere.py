@@ -13,7 +13,8 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.texts import TextIndex
 from app.services import searching
 from app.services.callers import Scope
-from app.workers.texts import TextFiller, TextLimits, TextReader
+from app.workers.text_room import TextLimits
+from app.workers.texts import TextFiller, TextReader
 
 from tests.gateway import Gateway
 from tests.unit.api.mail import Mail, multipart, note, open_mail

@@ -9,7 +9,8 @@ from app.mail.delta import Delta
 from app.mail.types import AccountId, Message
 from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
-from app.workers.texts import ACCOUNTS_READ_AT_ONCE, TextLimits, TextReader
+from app.workers.text_room import TextLimits
+from app.workers.texts import ACCOUNTS_READ_AT_ONCE, TextReader
 
 
 class _Awaited:
@@ -17,6 +18,9 @@ class _Awaited:
 
     def __init__(self) -> None:
         self.is_waiting = asyncio.Event()
+
+    async def sizes(self) -> dict[AccountId, int]:
+        return {}
 
     async def size_bytes(self, account_id: AccountId) -> int:
         return 0
