@@ -93,8 +93,6 @@ def decode(raw: bytes, label: str | None) -> Decoded:
     codec = codec_of(label) if label and not (is_ascii(label) and not raw.isascii()) else None
     if codec is not None:
         text = _strict(raw, codec)
-        if text is not None and codec == "utf-7":
-            text = text.encode("utf-8", "replace").decode()  # the one charset that may hold half a surrogate pair
         return Decoded(text, codec) if text is not None else _mislabelled(raw, codec)
     text = _utf8(raw)
     return Decoded(text, "utf-8", is_guess=not raw.isascii()) if text is not None else _guess(raw)
@@ -106,7 +104,15 @@ def decode_short(raw: bytes, label: str | None = None) -> str:
     text = _strict(raw, codec)
     if text is None:
         text = _strict(raw, "utf-8")
-    return text if text is not None else raw.decode("cp1252", "replace")
+    return text if text is not None else decode_damaged(raw, "cp1252")
+
+
+def decode_damaged(raw: bytes, codec: str) -> str:
+    """Decode by a codec with replacements for what it cannot read. Never raises."""
+    try:
+        return _paired(raw.decode(codec, "replace"), codec)
+    except (UnicodeError, ValueError):
+        return raw.decode("utf-8", "replace")
 
 
 def is_ascii(label: str) -> bool:
@@ -116,9 +122,14 @@ def is_ascii(label: str) -> bool:
 
 def _strict(raw: bytes, codec: str) -> str | None:
     try:
-        return raw.decode(codec)
+        return _paired(raw.decode(codec), codec)
     except (UnicodeError, ValueError):
         return None
+
+
+def _paired(text: str, codec: str) -> str:
+    """Text without half a surrogate pair, which nothing can store; UTF-7 alone decodes to one."""
+    return text.encode("utf-8", "replace").decode() if codec in ("utf-7", "utf_7") else text
 
 
 def _utf8(raw: bytes) -> str | None:
@@ -135,7 +146,7 @@ def _mislabelled(raw: bytes, codec: str) -> Decoded:
     text = _utf8(raw)
     if text is not None:
         return Decoded(text, "utf-8", is_guess=codec != "utf-8")
-    return Decoded(raw.decode(codec, "replace"), codec, is_damaged=True)
+    return Decoded(decode_damaged(raw, codec), codec, is_damaged=True)
 
 
 def _guess(raw: bytes) -> Decoded:
@@ -145,5 +156,5 @@ def _guess(raw: bytes) -> Decoded:
     if len(sample) >= MIN_GUESSED_BYTES:
         best = from_bytes(sample).best()
         if best is not None and best.encoding:
-            return Decoded(raw.decode(best.encoding, "replace"), best.encoding, is_guess=True)
-    return Decoded(raw.decode("cp1252", "replace"), "cp1252", is_guess=True)
+            return Decoded(decode_damaged(raw, best.encoding), best.encoding, is_guess=True)
+    return Decoded(decode_damaged(raw, "cp1252"), "cp1252", is_guess=True)

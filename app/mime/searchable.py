@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
 from app.mime.body import choose_body, decode_body
-from app.mime.charset import codec_of, is_ascii
+from app.mime.charset import codec_of, decode_damaged, is_ascii
 from app.mime.structure import parse_structure
 from app.mime.text import text_of_html
 from app.mime.transfer import decode_transfer
@@ -108,10 +108,7 @@ def text_of_part(raw: bytes, part: BodyPart) -> str:
     decoded, _ = decode_transfer(raw, part.encoding)
     label = part.param("charset") or ""
     codec = (None if is_ascii(label) else codec_of(label)) or "utf-8"
-    try:
-        text = decoded.decode(codec, "replace")
-    except (UnicodeError, ValueError):
-        text = decoded.decode("utf-8", "replace")
+    text = decode_damaged(decoded, codec)
     return text.replace("\r\n", "\n").replace("\f", "\v").replace("\x00", "\ufffd")
 
 

@@ -43,6 +43,10 @@ def test_controls_and_line_ends_do_not_come_out() -> None:
     assert decode_words("=?utf-8?Q?a=00b=0D=0ABcc:_x?=") == "a b Bcc: x"
 
 
+def test_half_a_surrogate_pair_does_not_come_out() -> None:
+    assert decode_words("=?utf-7?Q?a+2AA-?= =?utf-7?B?KzNBQS0=?=").encode() == b"a??"
+
+
 def test_base64_without_padding_or_with_rubbish_is_decoded() -> None:
     assert decode_base64(b"YWJj ZA") == b"abcd"
     assert decode_base64(b"Y") == b""
