@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
+from app.backends.imap.pool import ACCOUNT_CONNECTIONS, Pool
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
@@ -41,13 +42,17 @@ def strict_dovecot(tls: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @asynccontextmanager
 async def following(
-    folder: Path, server: Dovecot | Courier, user: DovecotUser | CourierUser, tls: TlsFiles
+    folder: Path,
+    server: Dovecot | Courier,
+    user: DovecotUser | CourierUser,
+    tls: TlsFiles,
+    budget: int = ACCOUNT_CONNECTIONS,
 ) -> AsyncIterator[Followed]:
     login = ServerLogin("127.0.0.1", server.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
     async with open_house(folder) as house:
         account_id = await add_remote_account(house, user.name)
-        backend = ImapBackend(account_id, origin, house.index)
+        backend = ImapBackend(account_id, origin, house.index, Pool(origin.open, limit=budget))
         followed = Followed(house, account_id, backend)
         try:
             async with followed.following():
@@ -91,6 +96,27 @@ async def test_courier_that_allows_three_connections_is_followed_and_read(
         await followed.until(followed.subjects, [f"n{number}" for number in range(READERS)] + ["later"])
 
         assert len(contents) == READERS
+        assert await followed.told("account.") == ["account.connected"]
+
+
+async def test_where_two_are_allowed_one_connection_follows_what_others_move_about(
+    dovecot: Dovecot, tls: TlsFiles, tmp_path: Path
+) -> None:
+    user = dovecot.add_user()
+    for number in range(READERS):
+        dovecot.deliver(mail(f"n{number}"), user.name)
+
+    async with following(tmp_path, dovecot, user, tls, budget=2) as followed:
+        before, paths = await followed.ids(), await followed.paths()
+        dovecot.doveadm("mailbox", "create", "-u", user.name, "New")
+        dovecot.doveadm("move", "-u", user.name, "New", "mailbox", "INBOX", "ALL")
+        dovecot.deliver(mail("later"), user.name)
+        await followed.until(followed.paths, paths | {"New"})
+        await followed.until(lambda: followed.ids("New"), before)
+        dovecot.doveadm("move", "-u", user.name, "Archive", "mailbox", "New", "ALL")
+        await followed.until(lambda: followed.ids("Archive"), before)
+        await followed.until(followed.subjects, ["later"])
+
         assert await followed.told("account.") == ["account.connected"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from app.errors import MailboxNotFound
@@ -15,8 +15,8 @@ from app.workers.sync.mirror import Mirror
 
 LIKELY_NEW = 50
 """UIDs asked for where a signal does not tell how many came: one round trip; those that are not there cost nothing."""
-PLACED_AT_ONCE = 1_000
-"""Messages that are looked at before those of them that are new are fetched."""
+FETCHED_AT_ONCE = 1_000
+"""Messages that are fetched before they are looked at."""
 Batch = Sequence[Arrived | Placed]
 """Messages new to a mailbox, and messages known elsewhere that are there too."""
 SPAN_LIMIT = 5_000
@@ -44,23 +44,39 @@ async def fetch_span(mirror: Mirror, mailbox: Mailbox, first: int, stop: int) ->
         yield batch
 
 
-async def fetch_new(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Batch]:
+async def fetch_new(
+    mirror: Mirror, mailbox: Mailbox, uids: Sequence[int], *, is_streamed: bool = False
+) -> AsyncIterator[Batch]:
     """Messages that the index lacks here, in the order of `uids`.
 
-    Where one message may be in several mailboxes, those that it has elsewhere are told, not fetched again.
+    Where one message may be in several mailboxes, those that it has elsewhere are told, not fetched again. Between two
+    batches no connection is held, since who asks may need one, and the server may allow no other. `is_streamed` is for
+    who needs none until the end: one is held, and the next batch is always on its way.
     """
-    for start in range(0, len(uids), PLACED_AT_ONCE):
-        asked = uids[start : start + PLACED_AT_ONCE]
+    for start in range(0, len(uids), FETCHED_AT_ONCE):
+        asked = uids[start : start + FETCHED_AT_ONCE]
         told = {one.uid: one for one in await mirror.backend.placements(mailbox, asked)}
-        if not told:
+        if told:
+            there = await _with_placed(mirror, mailbox, told)
+            yield [there[uid] for uid in asked if uid in there]
+        elif is_streamed:
             async for batch in mirror.backend.fetch(mailbox, uids[start:]):
                 yield batch
             return
-        known = await mirror.index.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
-        found: dict[int, Arrived | Placed] = {uid: one for uid, one in told.items() if one.origin_id in known}
-        async for batch in mirror.backend.fetch(mailbox, [uid for uid in told if uid not in found]):
-            found |= {one.uid: one for one in batch}
-        yield [found[uid] for uid in asked if uid in found]
+        else:
+            yield await _fetch(mirror, mailbox, asked)
+
+
+async def _fetch(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:
+    return [one async for batch in mirror.backend.fetch(mailbox, uids) for one in batch]
+
+
+async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Placed]) -> Mapping[int, Arrived | Placed]:
+    """By UID, the messages that the index has elsewhere as they are told, the others fetched."""
+    known = await mirror.index.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
+    placed = {uid: one for uid, one in told.items() if one.origin_id in known}
+    arrived = await _fetch(mirror, mailbox, [uid for uid in told if uid not in placed])
+    return placed | {one.uid: one for one in arrived}
 
 
 async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> tuple[Delta, Changes] | None:

@@ -37,7 +37,7 @@ async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress:
     is_newcomer = mailbox.id in mirror.newcomers
     missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
     total, indexed = len(missing), 0
-    async for batch in fetch_new(mirror, mailbox, missing[::-1]):
+    async for batch in fetch_new(mirror, mailbox, missing[::-1], is_streamed=not is_newcomer):
         indexed += len(batch)
         if is_newcomer:
             async with mirror.lock:
