@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.mail.types import AccountId
+from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
@@ -123,9 +124,8 @@ async def open_imap_house(
         if is_new:
             await house.add_account(USER, PASSWORD)
         account_id = await house.logins.verify(USER, PASSWORD, address="127.0.0.1")
-        services = ImapServices(
-            house.store, house.index, MailboxViews(house.database), house.bus, house.logins, MAX_MESSAGE_BYTES
-        )
+        views, texts = MailboxViews(house.database), TextIndex(house.database)
+        services = ImapServices(house.store, house.index, views, house.bus, house.logins, texts, MAX_MESSAGE_BYTES)
         listener = Listener("imap", imap_answer(services), Admission(), tls)
         port = await listener.start("127.0.0.1", 0)
         try:

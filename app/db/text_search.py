@@ -44,7 +44,7 @@ def _postgres_holds(element: holds, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class has_text(ColumnElement[bool]):
-    """`column` is a message of the account whose body (`with_header`: body or header) contains folded text.
+    """`column` is a message of the account one of whose `fields` (header, body) contains folded text.
 
     `numbers` are the first and last id that the account's rows may have.
     """
@@ -58,17 +58,16 @@ class has_text(ColumnElement[bool]):
         account_id: str,
         numbers: tuple[int, int],
         folded: str,
-        *,
-        with_header: bool,
+        fields: tuple[str, ...],
     ) -> None:
         self.column = column
-        self.fields = ("body", "header") if with_header else ("body",)
+        self.fields = fields
         self.is_short = len(folded) < 3
         self.account_id = bindparam(None, account_id, Text)
         self.first = bindparam(None, numbers[0], BigInteger)
         self.last = bindparam(None, numbers[1], BigInteger)
         self.term = bindparam(None, folded, Text)
-        self.query = bindparam(None, trigram_query(folded, with_header=with_header), Text)
+        self.query = bindparam(None, trigram_query(folded, fields), Text)
         self.pattern = bindparam(None, like_pattern(folded), Text)
 
     def self_group(self, against: OperatorType | None = None) -> has_text:  # noqa: ARG002 - SQLAlchemy's signature
@@ -76,13 +75,13 @@ class has_text(ColumnElement[bool]):
         return self
 
 
-def trigram_query(folded: str, *, with_header: bool) -> str:
-    """What FTS5 is asked for a term of three characters or more: each of (some of) its trigrams, anywhere."""
+def trigram_query(folded: str, fields: tuple[str, ...]) -> str:
+    """What FTS5 is asked for a term of three characters or more: each of (some of) its trigrams, in these fields."""
     starts = range(len(folded) - 2)
     step = -(-len(starts) // TRIGRAMS_LIMIT) or 1
     grams = dict.fromkeys(folded[start : start + 3] for start in starts[::step])
     quoted = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
-    return quoted if with_header else f"{{body}} : ({quoted})"
+    return f"{{{' '.join(fields)}}} : ({quoted})"
 
 
 def like_pattern(folded: str) -> str:

@@ -79,6 +79,11 @@ def contains(text: Searchable, scope: str, folded: str) -> bool:
     return has_field(text.header, scope.removeprefix("header:"), folded)
 
 
+def field_mark(name: str) -> str:
+    """What a header that has a field of this name contains."""
+    return "\n" + fold(name)
+
+
 def has_field(header: str, name: str, folded: str) -> bool:
     """Whether the message's own header has a field of this name that contains folded text.
 

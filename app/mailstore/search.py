@@ -19,6 +19,7 @@ _FOLDED = {
     "cc": MESSAGE.c.cc_folded,
     "bcc": MESSAGE.c.bcc_folded,
 }
+_FIELDS = {"body": ("body",), "text": ("body", "header"), "header": ("header",)}
 
 
 def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnElement[bool]:
@@ -44,7 +45,7 @@ def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
         case f.Contains(field, value):
             return holds(_FOLDED[field], fold(value))
         case f.IndexedText(account_id, scope, folded):
-            return has_text(MESSAGE.c.id, account_id, search_range(account_id), folded, with_header=scope != "body")
+            return text_condition(account_id, scope, folded)
         case f.InMailbox(mailbox_id):
             return MESSAGE.c.mailbox_id == mailbox_id
         case f.HasAttachments(value):
@@ -57,6 +58,13 @@ def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
             return _has_flag(flag)
         case _:
             return _between(leaf)
+
+
+def text_condition(account_id: str, scope: str, folded: str) -> ColumnElement[bool]:
+    """That a message is in the full-text index and its body, its text or its header ("header") contains folded text."""
+    if "\0" in folded:  # which no text holds, and neither database takes
+        return false()
+    return has_text(MESSAGE.c.id, account_id, search_range(account_id), folded, _FIELDS[scope])
 
 
 def _between(leaf: f.Filter) -> ColumnElement[bool]:

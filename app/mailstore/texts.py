@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, literal_column, select, union_all, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    bindparam,
+    delete,
+    false,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.types import Boolean
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
-from app.mail.searchable import TextState, has_field
+from app.mail.searchable import TextState, field_mark, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
 from app.mailstore.placed import ITS_MESSAGE
 from app.mailstore.reading.columns import MESSAGE_COLUMNS
 from app.mailstore.rows import message_of
+from app.mailstore.search import text_condition
 
 HEADERS_AT_ONCE = 500
 TRIMMED_AT_ONCE = 50
@@ -24,6 +38,7 @@ _OF_ACCOUNT = MESSAGE.c.account_id == _ACCOUNT
 _IN_INDEX = SEARCH_TEXT.c.account_id == _ACCOUNT
 _IS_UNINDEXED: ColumnElement[bool] = literal_column(UNINDEXED, Boolean)
 """Said literally, so that SQLite finds the partial index."""
+_ITS_TEXT = (SEARCH_TEXT.c.account_id == MESSAGE.c.account_id) & (SEARCH_TEXT.c.message_id == MESSAGE.c.id)
 _IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
 
 _UNINDEXED: Statement = union_all(
@@ -55,12 +70,6 @@ _SIZE: Statement = select(func.coalesce(func.sum(SEARCH_TEXT.c.size_bytes), 0)).
 _SIZES: Statement = select(SEARCH_TEXT.c.account_id, func.sum(SEARCH_TEXT.c.size_bytes)).group_by(
     SEARCH_TEXT.c.account_id
 )
-_HEADERS: Statement = (
-    select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.header)
-    .where(_IN_INDEX, SEARCH_TEXT.c.id > bindparam("above_id"))
-    .order_by(SEARCH_TEXT.c.id)
-    .limit(HEADERS_AT_ONCE)
-)
 _OLDEST: Statement = (
     select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.received_at_ms, SEARCH_TEXT.c.size_bytes)
     .where(_IN_INDEX)
@@ -78,6 +87,17 @@ _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the index tells of a text in one mailbox, by UID: where it is, and of which messages it knows nothing.
+
+    It is in no other message that was there at the time. Of a field, `found` are those that may have it.
+    """
+
+    found: frozenset[int] = frozenset()
+    unindexed: frozenset[int] = frozenset()
+
+
 class TextIndex:
     """Reads, and the bookkeeping of who fills it. What is taken into it is a fact of a Delta (`Texted`)."""
 
@@ -93,6 +113,19 @@ class TextIndex:
             found.setdefault(MailboxId(mailbox_id), []).append(uid)
         return found
 
+    async def look(self, account_id: AccountId, mailbox_id: MailboxId, scope: str, folded: str) -> Looked:
+        """Look for folded text in a mailbox of an embedded account; `scope` as in `filter.Text`.
+
+        One statement: what is taken in or left out meanwhile is seen either way.
+        """
+        in_mailbox = (MESSAGE.c.account_id == account_id, MESSAGE.c.mailbox_id == mailbox_id)
+        statement: Statement = union_all(
+            select(MESSAGE.c.uid, true()).where(*in_mailbox, _may_hold(account_id, scope, folded)),
+            select(MESSAGE.c.uid, false()).where(*in_mailbox, _IS_UNINDEXED),
+        )
+        rows = await self._database.rows(statement, is_long=True)
+        return Looked(frozenset(row[0] for row in rows if row[1]), frozenset(row[0] for row in rows if not row[1]))
+
     async def coverage(self, account_id: AccountId) -> tuple[int, int]:
         """How many messages are in the index, and how many there are."""
         (indexed,) = await self._database.rows(_COUNT_INDEXED, is_long=True, account_id=account_id)
@@ -101,9 +134,18 @@ class TextIndex:
 
     async def with_field(self, account_id: AccountId, name: str, folded: str) -> list[MessageId]:
         """Messages in the index whose header has a field of this name that contains folded text."""
+        statement: Statement = (
+            select(SEARCH_TEXT.c.id, MESSAGE.c.id, SEARCH_TEXT.c.header)
+            .join_from(MESSAGE, SEARCH_TEXT, _ITS_TEXT)
+            .where(
+                _OF_ACCOUNT, _may_hold(account_id, f"header:{name}", folded), SEARCH_TEXT.c.id > bindparam("above_id")
+            )
+            .order_by(SEARCH_TEXT.c.id)
+            .limit(HEADERS_AT_ONCE)
+        )
         found: list[MessageId] = []
         above_id = -1
-        while rows := await self._database.rows(_HEADERS, is_long=True, account_id=account_id, above_id=above_id):
+        while rows := await self._database.rows(statement, is_long=True, account_id=account_id, above_id=above_id):
             found += [MessageId(row[1]) for row in rows if has_field(row[2], name, folded)]
             above_id = rows[-1][0]
         return found
@@ -164,6 +206,14 @@ class TextIndex:
                 break
             freed += less
         return freed
+
+
+def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[bool]:
+    """That a message in the index has this text; where `scope` is a field, that it may."""
+    if not scope.startswith("header:"):
+        return text_condition(account_id, scope, folded)
+    name = scope.removeprefix("header:")
+    return text_condition(account_id, "header", folded if len(folded) > 2 else field_mark(name))
 
 
 def _first_of(rows: Sequence[Row], size_bytes: int) -> Iterator[Row]:

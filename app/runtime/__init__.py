@@ -253,9 +253,8 @@ async def _start_workers(
 
 def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries) -> MailServers:
     settings = stores.settings
-    imap = ImapServices(
-        stores.store, stores.index, MailboxViews(stores.database), stores.bus, logins, settings.max_message_bytes
-    )
+    views, texts = MailboxViews(stores.database), TextIndex(stores.database)
+    imap = ImapServices(stores.store, stores.index, views, stores.bus, logins, texts, settings.max_message_bytes)
     sites = {face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes) for face in Face}
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
     return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3))

@@ -1,20 +1,20 @@
-"""Whether a message meets search criteria (RFC 9051 §6.4.4). Pure: rows and contents in, true or false out.
+"""Whether a message meets search criteria (RFC 9051 §6.4.4). Pure: rows and texts in, true or false out.
 
-A criterion becomes a function of a row, and where the row can't tell, of the message's text. The columns that it needs
-are gathered on the way.
+A criterion becomes a function of a row and, where neither the row nor the full-text index can tell, of the message's
+text. The columns that it needs are gathered on the way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from functools import cached_property
 
 from app.db.session import Row
 from app.mail.searchable import Searchable, contains, fold, has_field
-from app.mime.searchable import own_header, searchable_in
+from app.mailstore.texts import Looked
+from app.mailstore.views import HEADER_LIMIT_BYTES
+from app.mime.searchable import own_header
 from app.servers.imap.view import MailboxView
 from app.wire.imap.dates import MONTHS
 from app.wire.imap.search import (
@@ -55,31 +55,23 @@ _COMPARISONS: dict[str, Callable[[date, date], bool]] = {
 }
 
 
-@dataclass
-class Content:
-    """The bytes of a message, None where they are not at hand, and its text once it was decoded."""
-
-    data: bytes | None
-
-    @cached_property
-    def searchable(self) -> Searchable:
-        return searchable_in(self.data or b"")
-
-
-Predicate = Callable[[Row, Content], bool]
+Predicate = Callable[[Row, Searchable | None], bool | None]
+"""None where only the message's text can tell, and it was not given."""
 
 
 class Matcher:
     """Criteria, ready to be compared with rows of `columns`, of which the first is the UID.
 
-    `needs_content` tells that rows alone can't decide. `now_ms` is what YOUNGER and OLDER count from.
+    `looked` is what the full-text index told of some of them. `now_ms` is what YOUNGER and OLDER count from.
     """
 
-    def __init__(self, key: SearchKey, view: MailboxView, now_ms: int) -> None:
+    def __init__(
+        self, key: SearchKey, view: MailboxView, now_ms: int, looked: Mapping[SearchKey, Looked] | None = None
+    ) -> None:
         self._view = view
         self._now_ms = now_ms
+        self._looked = looked or {}
         self._columns: dict[str, int] = {"uid": 0}
-        self.needs_content = False
         self.has_modseq = False
         self.meets = self._predicate(key)
 
@@ -96,15 +88,13 @@ class Matcher:
             case And(keys):
                 return _all(self._cheapest_first(keys))
             case Or(left, right):
-                first, second = self._cheapest_first((left, right))
-                return lambda row, content: first(row, content) or second(row, content)
+                return _negated(_all([_negated(one) for one in self._cheapest_first((left, right))]))
             case Not(inner):
-                negated = self._predicate(inner)
-                return lambda row, content: not negated(row, content)
-            case TextMatch(field, text):
-                return self._text(field, fold(text))
-            case HeaderMatch(name, text):
-                return self._header(name.lower(), fold(text))
+                return _negated(self._predicate(inner))
+            case TextMatch(field, text) if field in _ADDRESS_COLUMNS:
+                return self._address(_ADDRESS_COLUMNS[field], fold(text))
+            case TextMatch() | HeaderMatch():
+                return self._text(key)
             case DateMatch(field, day):
                 return self._date(field, day)
             case _:
@@ -116,7 +106,7 @@ class Matcher:
     def _plain(self, key: SearchKey) -> Predicate:
         match key:
             case All():
-                return lambda _row, _content: True
+                return lambda _row, _text: True
             case Numbers() | SavedResult():
                 return self._numbers(key)
             case HasFlag(flag):
@@ -161,19 +151,33 @@ class Matcher:
         place, wanted = self.place("flags"), flag.lower()
         return lambda row, _: wanted in row[place].lower().split(" ")
 
-    def _text(self, field: TextField, text: str) -> Predicate:
-        column = _ADDRESS_COLUMNS.get(field)
-        if column is not None:
-            place = self.place(column)
-            return lambda row, _: text in row[place]
-        self.needs_content = True
-        scope = "body" if field is TextField.BODY else "text"
-        return lambda _, content: contains(content.searchable, scope, text)
+    def _address(self, column: str, folded: str) -> Predicate:
+        place = self.place(column)
+        return lambda row, _: folded in row[place]
 
-    def _header(self, name: str, text: str) -> Predicate:
-        place = self.place("header")
+    def _text(self, key: TextMatch | HeaderMatch) -> Predicate:
+        folded, looked = fold(key.text), self._looked.get(key)
+        if isinstance(key, HeaderMatch):
+            has = self._header(key.name, folded)
+            may_have = None if looked is None else looked.found | looked.unindexed
+            return has if may_have is None else lambda row, text: row[0] in may_have and has(row, text)
+        holds = _unread(key.field.value.lower(), folded)
+        if looked is None:
+            return holds
+        found, unindexed = looked.found, looked.unindexed
+        return lambda row, text: row[0] in found or (row[0] in unindexed and holds(row, text))
 
-        return lambda row, _: has_field(own_header(row[place]), name, text)
+    def _header(self, name: str, folded: str) -> Predicate:
+        """By the header that lies in the row; of one that is too long for it, by the message."""
+        header, size = self.place("header"), self.place("header_bytes")
+        unread = _unread(f"header:{name}", folded)
+
+        def has(row: Row, text: Searchable | None) -> bool | None:
+            if row[size] > HEADER_LIMIT_BYTES:
+                return unread(row, text)
+            return has_field(own_header(row[header]), name, folded)
+
+        return has
 
     def _date(self, field: DateField, day: date) -> Predicate:
         compare = _COMPARISONS[field.value.removeprefix("SENT").removeprefix("SAVED")]
@@ -182,15 +186,43 @@ class Matcher:
             return lambda row, _: compare(_day(row[place]), day)
         envelope, sent = self.place("imap_envelope"), self.place("date_ms")
 
-        def is_sent(row: Row, _: Content) -> bool:
+        def is_sent(row: Row, _: Searchable | None) -> bool:
             found = _day_in_header(row[envelope]) or (None if row[sent] is None else _day(row[sent]))
             return found is not None and compare(found, day)
 
         return is_sent
 
 
+def scope_of(key: TextMatch | HeaderMatch) -> str | None:
+    """Where a text is sought, as in `filter.Text`; None for what rows tell."""
+    if isinstance(key, HeaderMatch):
+        return f"header:{key.name}"
+    return None if key.field in _ADDRESS_COLUMNS else key.field.value.lower()
+
+
+def _unread(scope: str, folded: str) -> Predicate:
+    return lambda _, text: None if text is None else contains(text, scope, folded)
+
+
 def _all(predicates: list[Predicate]) -> Predicate:
-    return lambda row, content: all(meets(row, content) for meets in predicates)
+    def meets(row: Row, text: Searchable | None) -> bool | None:
+        found: bool | None = True
+        for one in predicates:
+            told = one(row, text)
+            if told is False:
+                return False
+            found = None if told is None else found
+        return found
+
+    return meets
+
+
+def _negated(predicate: Predicate) -> Predicate:
+    def meets(row: Row, text: Searchable | None) -> bool | None:
+        told = predicate(row, text)
+        return None if told is None else not told
+
+    return meets
 
 
 def _cost(key: SearchKey) -> int:

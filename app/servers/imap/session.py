@@ -10,6 +10,7 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import BlobWriter
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
+from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.servers.conversation import Outlet, Peer
 from app.servers.imap.answers import CommandRefused, Completion
@@ -27,6 +28,7 @@ class ImapServices:
     views: MailboxViews
     bus: Bus
     logins: Logins
+    texts: TextIndex
     max_message_bytes: int
 
 

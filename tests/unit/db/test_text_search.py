@@ -19,18 +19,19 @@ def test_no_term_gets_out_of_its_quotes_in_a_full_text_query(term: str) -> None:
         "INSERT INTO t VALUES (?, ?)", [("other", f"x {term} y"), (f"x {term} y", "a"), ("abc", "b")]
     )
 
-    def found(with_header: bool) -> list[int]:
-        query = trigram_query(term, with_header=with_header)
+    def found(*fields: str) -> list[int]:
+        query = trigram_query(term, fields)
         return [row[0] for row in connection.execute("SELECT rowid FROM t WHERE t MATCH ? ORDER BY rowid", [query])]
 
-    assert found(with_header=True) == [1, 2]
-    assert found(with_header=False) == [1]
-    assert re.fullmatch(r'"(?:[^"]|"")+"(?: AND "(?:[^"]|"")+")*', trigram_query(term, with_header=True))
+    assert found("header", "body") == [1, 2]
+    assert found("header") == [2]
+    assert found("body") == [1]
+    assert re.fullmatch(r'\{body\} : \("(?:[^"]|"")+"(?: AND "(?:[^"]|"")+")*\)', trigram_query(term, ("body",)))
     connection.close()
 
 
 def test_a_long_term_asks_for_so_many_trigrams_and_no_more() -> None:
-    query = trigram_query("".join(chr(0x4E00 + number) for number in range(500)), with_header=True)
+    query = trigram_query("".join(chr(0x4E00 + number) for number in range(500)), ("body",))
 
     assert 8 <= query.count('"') / 2 <= TRIGRAMS_LIMIT
 

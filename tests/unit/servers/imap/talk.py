@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.servers.conversation import Close, Peer, Reply, StartTls, Work
 from app.servers.imap.conversation import ImapConversation
@@ -17,7 +18,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 
 def services_of(house: House) -> ImapServices:
     views = MailboxViews(house.database)
-    return ImapServices(house.store, house.index, views, house.bus, house.logins, MAX_MESSAGE_BYTES)
+    return ImapServices(
+        house.store, house.index, views, house.bus, house.logins, TextIndex(house.database), MAX_MESSAGE_BYTES
+    )
 
 
 def peer(*, is_loopback: bool = True, is_encrypted: bool = False, can_start_tls: bool = True) -> Peer:
