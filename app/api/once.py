@@ -40,15 +40,18 @@ class OneTime:
         self._request = request
         self._key = None if key is None else parse_key(key)
 
-    async def run(self, work: Work, *, payload_hash: str | None = None, is_secret: bool = False) -> Response:
-        """`payload_hash` for a body that was streamed; `is_secret` for an answer that must not be kept in clear.
+    async def run(
+        self, work: Work, *, payload_hash: str | None = None, is_secret: bool = False, caller: str | None = None
+    ) -> Response:
+        """`payload_hash` for a body that was streamed; `is_secret` for an answer that must not be kept in clear;
+        `caller` who it is, where no token says so: it must have been proven.
 
         A refused request leaves no trace. Where a mail server's answer was lost, the next attempt is a repeated one.
         """
         idempotency = services_of(self._request).idempotency
         if self._key is None:
             return response_of(await work(Attempt(idempotency)))
-        scope, payload = await self._scope(), payload_hash or await self._hash()
+        scope, payload = await self._scope(caller), payload_hash or await self._hash()
         begun = await idempotency.begin(scope, self._key, payload, is_secret=is_secret)
         if isinstance(begun, Answer):
             response = response_of(begun)
@@ -65,9 +68,9 @@ class OneTime:
             idempotency.end(begun)
         return response_of(answer)
 
-    async def _scope(self) -> str:
-        caller = await authenticate(self._request)
-        return f"{caller.token_id} {self._request.method} {self._request.url.path}"
+    async def _scope(self, caller: str | None) -> str:
+        who = caller or (await authenticate(self._request)).token_id
+        return f"{who} {self._request.method} {self._request.url.path}"
 
     async def _hash(self) -> str:
         return hash_payload(self._request.url.query.encode(), await self._request.body())

@@ -27,16 +27,30 @@ class SyncState:
     checked_at_ms: int
 
     @property
-    def lag_seconds(self) -> int:
-        """Seconds since the origin last confirmed what we show; 0 while we are told of every change."""
-        if self.status == "live" or self.mode is SyncMode.EMBEDDED or not self.checked_at_ms:
+    def lag_seconds(self) -> int | None:
+        """Seconds since the origin last confirmed what we show; 0 while we are told of every change, None if never."""
+        if self.status == "live" or self.mode is SyncMode.EMBEDDED:
             return 0
-        return max(0, (now_ms() - self.checked_at_ms) // 1000)
+        return max(0, (now_ms() - self.checked_at_ms) // 1000) if self.checked_at_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInUse:
+    """A mail server of an account, and who logs in there; `is_by_consent`: by OAuth tokens, not by a password."""
+
+    host: str
+    port: int
+    security: TransportSecurity
+    username: str
+    is_by_consent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as callers see it. `status`: connecting, syncing, ready, auth_required, unreachable, disabled."""
+    """An account as callers see it. `status`: connecting, syncing, ready, auth_required, unreachable, disabled.
+
+    `servers` are by protocol (imap, pop3, smtp), without secrets; `rules` say what stays on the POP3 server.
+    """
 
     id: AccountId
     kind: AccountKind
@@ -44,6 +58,8 @@ class Account:
     name: str
     status: str
     sync: SyncState
+    servers: Mapping[str, ServerInUse]
+    rules: Pop3Rules
     created_at_ms: int
 
 
@@ -98,14 +114,27 @@ def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str
 
 
 def account_of(row: Row) -> Account:
-    id_, kind, email, name, status, sync_status, sync_mode, checked_at_ms, _, _, created_at_ms = row
+    id_, kind, email, name, status, sync_status, sync_mode, checked_at_ms, servers, _, created_at_ms = row
     sync = SyncState(sync_status, SyncMode(sync_mode), checked_at_ms)
-    return Account(AccountId(id_), AccountKind(kind), email, name, status, sync, created_at_ms)
+    described = _all_described(servers)
+    in_use = {protocol: _in_use(facts) for protocol, facts in described.items()}
+    rules = _rules_of(described.get("pop3", {}))
+    return Account(AccountId(id_), AccountKind(kind), email, name, status, sync, in_use, rules, created_at_ms)
+
+
+def _all_described(column: str) -> dict[str, dict[str, Any]]:
+    """The column `servers`: facts by protocol."""
+    return orjson.loads(column) if column else {}
+
+
+def _in_use(facts: Mapping[str, Any]) -> ServerInUse:
+    security = TransportSecurity(facts["security"])
+    return ServerInUse(facts["host"], facts["port"], security, facts["username"], "grant" in facts)
 
 
 def servers_of(row: Row, vault: Vault, tokens_of: Callable[[str], GrantTokens]) -> Servers:
     """The servers of an account with their passwords, or where their tokens come from. Raises MasterKeyError."""
-    described: dict[str, dict[str, Any]] = orjson.loads(row[8]) if row[8] else {}
+    described = _all_described(row[8])
     passwords = orjson.loads(vault.open(bytes(row[9]), row[0])) if row[9] else {}
     logins = {
         protocol: ServerLogin(

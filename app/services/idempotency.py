@@ -8,6 +8,7 @@ noted first (`Attempt.note`), and a repeated attempt is told so (`Attempt.is_rep
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -73,6 +74,7 @@ class Idempotency:
     def __init__(self, database: Database, vault: Vault, *, is_alone: bool = False) -> None:
         self.database = database
         self._vault = vault
+        self._keys = vault.signing_keys("idempotency")
         self._is_alone = is_alone
         self._running: set[tuple[str, str]] = set()
 
@@ -98,12 +100,13 @@ class Idempotency:
     async def _claim(self, transaction: Transaction, scope: str, key: str, payload_hash: str) -> Row:
         """The row of this request: one that is answered, or one that is ours to run (0 as its age when it is new)."""
         now = now_ms()
-        if await rows.add_running(transaction, scope, key, payload_hash, now):
-            return (payload_hash, None, None, False, "", 0)
+        mark = self._marks(payload_hash)[0]
+        if await rows.add_running(transaction, scope, key, mark, now):
+            return (mark, None, None, False, "", 0)
         row = await rows.find(transaction, scope, key)
         if row is None:
             raise IdempotencyRunning
-        if row[0] != payload_hash:
+        if row[0] not in self._marks(payload_hash):
             raise IdempotencyMismatch.parameter("Idempotency-Key", "This key was used with another payload")
         if row[1] is None:
             if not self._is_alone and row[5] >= now - RUNNING_LIMIT_MS:
@@ -135,6 +138,10 @@ class Idempotency:
         """This attempt runs no more, whatever came of it."""
         if attempt.key is not None:
             self._running.discard((attempt.scope, attempt.key))
+
+    def _marks(self, payload_hash: str) -> list[str]:
+        """What tells a payload from another, under each key: a bare hash would let passwords in it be guessed."""
+        return [hmac.digest(key, payload_hash.encode(), "sha256").hex() for key in self._keys]
 
     def sealed(self, answer: Answer, *, is_secret: bool) -> bytes:
         """An answer as it is stored."""

@@ -5,6 +5,7 @@ A refresh token works once. When a used one comes again, someone has a copy: the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.db import tokens as rows
@@ -14,6 +15,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret
 from app.services.callers import ACCOUNT_SCOPES, Caller, TokenKind
+from app.services.idempotency import Answer, Attempt
 from app.services.logins import Logins
 from app.services.remote_logins import RemoteLogins
 from app.services.tokens import DEFAULT_SECONDS, TokenOrder, Tokens, caller_of
@@ -52,25 +54,35 @@ class Sessions:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._remote = remote
 
-    async def sign_in(self, email: str, password: str, address: str) -> SignedIn:
-        """NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere where that is not allowed.
+    async def verify(self, email: str, password: str, address: str) -> AccountId:
+        """Whose password it is. `address`: the client's.
 
-        Of one elsewhere also Unreachable, AddressNotAllowed … `address`: the client's.
+        NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere where that is not allowed. Of one
+        elsewhere also Unreachable, AddressNotAllowed …
         """
         if email.rpartition("@")[2].lower() in self._domains:
-            account_id = await self._logins.verify(email, password, address=address)
-        elif self._remote is None:
+            return await self._logins.verify(email, password, address=address)
+        if self._remote is None:
             raise NotSupported("Signing in with a mailbox of another mail server is not allowed by this install")
-        else:
-            account_id = await self._remote.verify(email, password, address=address)
+        return await self._remote.verify(email, password, address=address)
+
+    async def open(
+        self, account_id: AccountId, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
+    ) -> SignedIn:
+        """Sign in one whose password was right. `answer` is kept with `attempt`."""
 
         async def work(transaction: Transaction) -> SignedIn:
-            return await self._make_pair(transaction, account_id, new_id("ses"))
+            pair = await self._make_pair(transaction, account_id, new_id("ses"))
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(pair))
+            return pair
 
         return await self._database.write(work)
 
-    async def refresh(self, refresh_token: str) -> SignedIn:
-        """The next pair. NotAuthenticated for a token that is unknown, used or over."""
+    async def refresh(
+        self, refresh_token: str, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
+    ) -> SignedIn:
+        """The next pair; `answer` is kept with `attempt`. NotAuthenticated for an unknown, used or ended token."""
         secret_hash = hash_secret(refresh_token[:SECRET_LIMIT_CHARS])
 
         async def work(transaction: Transaction) -> SignedIn | None:
@@ -82,7 +94,10 @@ class Sessions:
             if not await rows.mark_used(transaction, caller.token_id):
                 await rows.remove_family(transaction, family)
                 return None
-            return await self._make_pair(transaction, account_id, family)
+            pair = await self._make_pair(transaction, account_id, family)
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(pair))
+            return pair
 
         pair = await self._database.write(work)
         if pair is None:

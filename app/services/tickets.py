@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.db import tokens as rows
 from app.db.session import Database, Row, Transaction
 from app.errors import NotAuthenticated
 from app.mail.identifiers import now_ms
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
 from app.services.callers import Caller
+from app.services.idempotency import Answer, Attempt
 from app.services.tokens import Tokens
 
 TICKET_SECONDS = 30
@@ -20,13 +23,17 @@ class Tickets:
         self._database = database
         self._tokens = tokens
 
-    async def issue(self, caller: Caller) -> str:
-        """A ticket for whatever this caller may do."""
+    async def issue(
+        self, caller: Caller, *, attempt: Attempt | None = None, answer: Callable[[str], Answer] | None = None
+    ) -> str:
+        """A ticket for whatever this caller may do. `answer` is kept with `attempt`."""
         ticket = new_secret()
 
         async def work(transaction: Transaction) -> None:
             expires_at_ms = now_ms() + TICKET_SECONDS * 1000
             await rows.add_ticket(transaction, hash_secret(ticket), caller.token_id, expires_at_ms)
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(ticket))
 
         await self._database.write(work)
         return ticket

@@ -74,7 +74,7 @@ async def test_of_many_refreshes_with_one_token_at_most_one_succeeds(stores: Sto
     accounts, tokens = _accounts(stores), Tokens(stores.database)
     sessions = Sessions(stores.database, tokens, Logins(stores.database, FAST_HASHER), DOMAINS)
     await accounts.add(NewAccount(AccountKind.EMBEDDED, "ann@demo.test", password="right"))
-    pair = await sessions.sign_in("ann@demo.test", "right", "127.0.0.1")
+    pair = await sessions.open(await sessions.verify("ann@demo.test", "right", "127.0.0.1"))
 
     outcomes = await asyncio.gather(*(sessions.refresh(pair.refresh_token) for _ in range(5)), return_exceptions=True)
 

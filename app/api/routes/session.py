@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import PublicAccess, SessionCaller, services_of
+from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.schemas.tokens import Refresh, Session, SignIn
 from app.errors import (
     AddressNotAllowed,
+    IdempotencyRunning,
     InvalidRequest,
     NotAuthenticated,
     NotFound,
@@ -19,6 +21,9 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.security.secrets import hash_secret
+from app.services.idempotency import Answer, Attempt
+from app.services.sessions import SignedIn
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
@@ -27,9 +32,11 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
     "",
     operation_id="signIn",
     status_code=201,
+    response_model=Session,
     dependencies=[PublicAccess],
     responses=problems(
         NotAuthenticated,
+        IdempotencyRunning,
         RateLimited,
         InvalidRequest,
         AddressNotAllowed,
@@ -40,26 +47,48 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
         TimedOut,
     ),
 )
-async def sign_in(request: Request, order: SignIn) -> Session:
+async def sign_in(request: Request, order: SignIn, once: Once) -> Response:
     """Sign in with a mailbox's address and password.
 
     One of another mail server needs the setting POSTGATE_SESSION_REMOTE: its servers are found by the address, and the
-    account is added at the first time.
+    account is added at the first time. The password is checked at every request, repeated or not.
     """
     address = request.client.host if request.client else ""
     sessions = services_of(request).sessions
-    return Session.of(await sessions.sign_in(order.email, order.password.get_secret_value(), address))
+    account_id = await sessions.verify(order.email, order.password.get_secret_value(), address)
+
+    async def work(attempt: Attempt) -> Answer:
+        return _signed_in(await sessions.open(account_id, attempt, _signed_in))
+
+    return await once.run(work, is_secret=True, caller=account_id)
+
+
+def _signed_in(pair: SignedIn) -> Answer:
+    return answer_of(201, Session.of(pair))
 
 
 @router.post(
     "/refresh",
     operation_id="refreshSession",
+    response_model=Session,
     dependencies=[PublicAccess],
-    responses=problems(NotAuthenticated, InvalidRequest),
+    responses=problems(NotAuthenticated, IdempotencyRunning, InvalidRequest),
 )
-async def refresh_session(request: Request, order: Refresh) -> Session:
-    """The next pair of tokens. The refresh token given is used up; if it was before, the session ends."""
-    return Session.of(await services_of(request).sessions.refresh(order.refresh_token.get_secret_value()))
+async def refresh_session(request: Request, order: Refresh, once: Once) -> Response:
+    """The next pair of tokens. The refresh token given is used up; if it was before, the session ends.
+
+    With an Idempotency-Key a refresh whose answer was lost can be repeated.
+    """
+    sessions, token = services_of(request).sessions, order.refresh_token.get_secret_value()
+
+    async def work(attempt: Attempt) -> Answer:
+        return _refreshed(await sessions.refresh(token, attempt, _refreshed))
+
+    return await once.run(work, is_secret=True, caller=hash_secret(token))
+
+
+def _refreshed(pair: SignedIn) -> Answer:
+    return answer_of(200, Session.of(pair))
 
 
 @router.delete("", operation_id="signOut", status_code=204, responses=problems(NotFound))

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.api.deps import PushCaller, services_of
+from app.api.once import Once, answer_of
+from app.api.problems import problems
 from app.api.schemas.tokens import CreateTicket, Ticket
+from app.errors import IdempotencyRunning, InvalidRequest
+from app.services.idempotency import Answer, Attempt
 from app.services.tickets import TICKET_SECONDS
 
 router = APIRouter(prefix="/v1/stream/tickets", tags=["events"])
 
 
-@router.post("", operation_id="createStreamTicket", status_code=201)
-async def create_stream_ticket(request: Request, caller: PushCaller, _: CreateTicket | None = None) -> Ticket:
+@router.post(
+    "",
+    operation_id="createStreamTicket",
+    status_code=201,
+    response_model=Ticket,
+    responses=problems(IdempotencyRunning, InvalidRequest),
+)
+async def create_stream_ticket(
+    request: Request, caller: PushCaller, once: Once, _: CreateTicket | None = None
+) -> Response:
     """A ticket that opens the stream once within 30 s, for clients that cannot set headers."""
-    return Ticket(ticket=await services_of(request).tickets.issue(caller), expires_in=TICKET_SECONDS)
+    tickets = services_of(request).tickets
+
+    async def work(attempt: Attempt) -> Answer:
+        return _issued(await tickets.issue(caller, attempt=attempt, answer=_issued))
+
+    return await once.run(work, is_secret=True)
+
+
+def _issued(ticket: str) -> Answer:
+    return answer_of(201, Ticket(ticket=ticket, expires_in=TICKET_SECONDS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
@@ -12,7 +12,7 @@ from app.errors import InvalidRequest
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.services import accounts
-from app.services.account_rows import servers_at
+from app.services.account_rows import ServerInUse, servers_at
 from app.services.accounts import AccountChanges, NewAccount, Servers
 from app.services.oauth_apps import OAuthApp
 
@@ -184,8 +184,43 @@ class UpdateAccount(RequestModel):
         return AccountChanges(self.name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
 
 
+class Server(AnswerModel):
+    """A mail server of an account, without its secret."""
+
+    host: str
+    port: int
+    security: TransportSecurity
+    username: str
+    auth: Literal["password", "oauth"] = Field(description="What proves who logs in")
+
+    @classmethod
+    def of(cls, server: ServerInUse) -> Server:
+        return cls.model_validate(_facts(server))
+
+
+class Pop3Server(Server):
+    """A POP3 server, and what stays there."""
+
+    retention: str = Field(description="keep, keep_days:N, keep_last:N, mirror_delete or remove_after_download")
+    mirror: bool = Field(description="What another client removes from the server leaves here too")
+
+    @classmethod
+    def with_rules(cls, server: ServerInUse, rules: Pop3Rules) -> Pop3Server:
+        return cls.model_validate(_facts(server) | {"retention": str(rules.retention), "mirror": rules.is_mirror})
+
+
+def _facts(server: ServerInUse) -> dict[str, Any]:
+    return {
+        "host": server.host,
+        "port": server.port,
+        "security": server.security,
+        "username": server.username,
+        "auth": "oauth" if server.is_by_consent else "password",
+    }
+
+
 class Account(AnswerModel):
-    """An account."""
+    """An account. `imap`, `pop3`, `smtp` are its mail servers without secrets, null where it has none of that kind."""
 
     id: str
     email: str
@@ -193,10 +228,14 @@ class Account(AnswerModel):
     kind: AccountKind
     status: str = Field(description="connecting, syncing, ready, auth_required, unreachable or disabled")
     sync: Sync
+    imap: Server | None
+    pop3: Pop3Server | None
+    smtp: Server | None
     created_at: Time
 
     @classmethod
     def of(cls, account: accounts.Account) -> Account:
+        imap, pop3, smtp = (account.servers.get(name) for name in ("imap", "pop3", "smtp"))
         return cls(
             id=account.id,
             email=account.email,
@@ -204,6 +243,9 @@ class Account(AnswerModel):
             kind=account.kind,
             status=account.status,
             sync=Sync.of(account.sync),
+            imap=Server.of(imap) if imap else None,
+            pop3=Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
+            smtp=Server.of(smtp) if smtp else None,
             created_at=time_of(account.created_at_ms),
         )
 

@@ -8,6 +8,8 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
 
+from app.mail.backend import SyncMode
+from app.mail.identifiers import now_ms
 from app.mailstore.rows import iso
 from app.services.accounts import SyncState
 
@@ -54,12 +56,15 @@ class Sync(AnswerModel):
 
     status: str = Field(description="initial (lists already work), live, down or paused")
     mode: str = Field(description="How changes reach us: notify, idle, sweep, poll or embedded")
-    lag_seconds: int = Field(description="Seconds since the origin last confirmed this state; 0 while it is watched")
-    checked_at: Time | None
+    lag_seconds: int | None = Field(
+        description="Seconds since the origin last confirmed this state; 0 while it is watched, null if it never did"
+    )
+    checked_at: Time | None = Field(description="When it last did; null if never")
 
     @classmethod
     def of(cls, state: SyncState) -> Sync:
-        checked_at = time_of(state.checked_at_ms) if state.checked_at_ms else None
+        checked_at_ms = now_ms() if state.mode is SyncMode.EMBEDDED else state.checked_at_ms
+        checked_at = time_of(checked_at_ms) if checked_at_ms else None
         return cls(status=state.status, mode=state.mode, lag_seconds=state.lag_seconds, checked_at=checked_at)
 
 

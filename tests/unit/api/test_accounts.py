@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from app.db import syncing
+from app.db.session import Transaction
 from app.errors import CertificateRefused, LoginRefused, OriginAnswer, TimedOut, Unreachable
+from app.mail.identifiers import now_ms
+from app.mailstore.rows import iso
 from app.services.callers import Scope
 
 from tests.gateway import Gateway
@@ -28,6 +32,51 @@ async def test_an_embedded_account_comes_with_its_mailboxes(gateway: Gateway) ->
     assert {one["role"] for one in mailboxes} == {"inbox", "drafts", "sent", "archive", "junk", "trash"}
 
 
+async def test_an_account_shows_its_servers_without_a_secret(gateway: Gateway) -> None:
+    made = await gateway.admin.post("/v1/accounts", json=REMOTE)
+
+    account = made.json()
+    at = {"host": "93.184.216.34", "security": "tls", "username": "me", "auth": "password"}
+    assert (account["imap"], account["smtp"], account["pop3"]) == ({**at, "port": 993}, {**at, "port": 465}, None)
+    assert (await gateway.admin.get(made.headers["Location"])).json() == account
+    assert (await gateway.admin.get("/v1/accounts")).json()["items"] == [account]
+    assert "canary" not in made.text
+
+
+async def test_an_embedded_account_has_no_other_servers(gateway: Gateway) -> None:
+    account = (await gateway.admin.post("/v1/accounts", json=EMBEDDED)).json()
+
+    assert (account["imap"], account["pop3"], account["smtp"]) == (None, None, None)
+
+
+async def test_an_account_that_was_never_reached_lags_by_an_unknown_time(gateway: Gateway) -> None:
+    account = (await gateway.admin.post("/v1/accounts", json=REMOTE)).json()
+
+    assert account["sync"] == {"status": "initial", "mode": "poll", "lag_seconds": None, "checked_at": None}
+
+
+async def test_an_account_that_is_down_lags_since_it_was_last_reached(gateway: Gateway) -> None:
+    id_ = (await gateway.admin.post("/v1/accounts", json=REMOTE)).json()["id"]
+    reached_at_ms = now_ms() - 90_000
+
+    async def lose(transaction: Transaction) -> None:
+        await syncing.set_state(transaction, id_, sync_status="down", checked_at_ms=reached_at_ms)
+
+    await gateway.house.database.write(lose)
+    sync = (await gateway.admin.get(f"/v1/accounts/{id_}")).json()["sync"]
+
+    assert sync["lag_seconds"] >= 90
+    assert sync["checked_at"] == iso(reached_at_ms)
+
+
+async def test_an_embedded_account_is_as_fresh_as_the_answer(gateway: Gateway) -> None:
+    made_at_ms = now_ms()
+    sync = (await gateway.admin.post("/v1/accounts", json=EMBEDDED)).json()["sync"]
+
+    assert (sync["status"], sync["mode"], sync["lag_seconds"]) == ("live", "embedded", 0)
+    assert iso(made_at_ms) <= sync["checked_at"] <= iso(now_ms())
+
+
 async def test_an_embedded_address_exists_once(gateway: Gateway) -> None:
     await gateway.admin.post("/v1/accounts", json=EMBEDDED)
 
@@ -49,7 +98,7 @@ async def test_a_remote_account_is_ready_when_its_logins_work(gateway: Gateway) 
 
     assert made.status_code == 201
     assert made.json()["status"] == "ready"
-    assert made.json()["sync"] == {"status": "initial", "mode": "poll", "lag_seconds": 0, "checked_at": None}
+    assert made.json()["sync"]["status"] == "initial"
     (imap, smtp) = gateway.backends.verified[0]
     assert imap is not None
     assert smtp is not None

@@ -68,6 +68,17 @@ def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> 
     assert "mailbox_ids" in document["components"]["schemas"]["StateExpiredProblem"]["required"]
 
 
+def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:
+    creating = [
+        (path, {one["name"].lower() for one in operations["post"].get("parameters", ())})
+        for path, operations in create_api().openapi()["paths"].items()
+        if "201" in operations.get("post", {}).get("responses", {}) or path.endswith(("/send", "/copy", "/refresh"))
+    ]
+
+    assert len(creating) > 8
+    assert [path for path, names in creating if "idempotency-key" not in names] == []
+
+
 def test_every_reference_of_the_descriptions_leads_somewhere() -> None:
     for document in (create_api().openapi(), describe_stream()):
         text = openapi_text(document)

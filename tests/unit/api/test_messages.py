@@ -36,7 +36,8 @@ async def test_a_list_shows_the_newest_messages_whole(mail: Mail) -> None:
     body = answer.json()
     assert answer.headers["ETag"] == f'"{body["state"]}"'
     assert (body["next_cursor"], body["prev_cursor"]) == (None, None)
-    assert body["sync"] == {"status": "live", "mode": "embedded", "lag_seconds": 0, "checked_at": None}
+    assert body["sync"].pop("checked_at")
+    assert body["sync"] == {"status": "live", "mode": "embedded", "lag_seconds": 0}
     (shown,) = body["items"]
     assert shown.pop("thread_id").startswith("thr_")
     assert shown == {

@@ -51,14 +51,16 @@ async def test_an_account_over_pop3_has_mailboxes_of_its_own(gateway: Gateway) -
 @pytest.mark.parametrize("text", ["keep", "keep_days:30", "keep_last:100", "mirror_delete", "remove_after_download"])
 async def test_every_rule_of_what_stays_is_taken_and_can_be_changed(gateway: Gateway, text: str) -> None:
     id_ = AccountId((await make(gateway, retention=text))["id"])
-    _, servers = await gateway.services.accounts.servers(id_)
-    assert str(servers.rules.retention) == text
+    shown = (await gateway.admin.get(f"/v1/accounts/{id_}")).json()["pop3"]
+    assert (shown["retention"], shown["mirror"]) == (text, False)
 
     changed = await gateway.admin.patch(
         f"/v1/accounts/{id_}", json={"pop3": {"retention": "keep_last:7", "mirror": True}}
     )
 
     assert changed.status_code == 200
+    shown = {"port": 995, "username": "me", "auth": "password", "retention": "keep_last:7", "mirror": True}
+    assert shown.items() <= changed.json()["pop3"].items()
     _, servers = await gateway.services.accounts.servers(id_)
     assert (servers.rules.retention.keeping, servers.rules.retention.count) == (Keeping.KEEP_LAST, 7)
     assert servers.rules.is_mirror

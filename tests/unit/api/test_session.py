@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from tests.gateway import Gateway
+import orjson
+
+from tests.gateway import Gateway, files_holding
+
+KEY = {"Idempotency-Key": "k1"}
 
 
 async def _sign_in(gateway: Gateway) -> dict[str, Any]:
@@ -85,3 +90,61 @@ async def test_signing_out_ends_the_session(gateway: Gateway) -> None:
 
 async def test_a_token_of_no_session_cannot_sign_out(gateway: Gateway) -> None:
     assert (await gateway.admin.delete("/v1/session")).status_code == 404
+
+
+# ---- repeated requests
+
+
+async def test_a_sign_in_that_is_repeated_with_its_key_is_one_session(gateway: Gateway) -> None:
+    await gateway.house.add_account("ann@demo.test", "right")
+    anyone, order = gateway.client(None), {"email": "ann@demo.test", "password": "right"}
+
+    first = await anyone.post("/v1/session", json=order, headers=KEY)
+    again = await anyone.post("/v1/session", json=order, headers=KEY)
+
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_check_16_a_key_opens_no_session_without_the_password(gateway: Gateway) -> None:
+    await gateway.house.add_account("ann@demo.test", "right")
+    anyone = gateway.client(None)
+    await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "right"}, headers=KEY)
+
+    guess = await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "wrong"}, headers=KEY)
+    plain = await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "wrong"})
+
+    assert (guess.status_code, guess.text) == (401, plain.text)
+
+
+async def test_a_refresh_whose_answer_was_lost_can_be_repeated(gateway: Gateway) -> None:
+    session = await _sign_in(gateway)
+    anyone, order = gateway.client(None), {"refresh_token": session["refresh_token"]}
+
+    lost = await anyone.post("/v1/session/refresh", json=order, headers=KEY)
+    again = await anyone.post("/v1/session/refresh", json=order, headers=KEY)
+
+    assert (again.status_code, again.json()) == (200, lost.json())
+    assert (await gateway.client(again.json()["access_token"]).get("/v1/me")).status_code == 200
+    assert (await anyone.post("/v1/session/refresh", json=order)).status_code == 401  # by another it is a theft
+
+
+async def test_a_refused_refresh_is_not_kept(gateway: Gateway) -> None:
+    anyone, order = gateway.client(None), {"refresh_token": "pgs_unknown"}
+
+    answers = [await anyone.post("/v1/session/refresh", json=order, headers=KEY) for _ in range(2)]
+
+    assert [one.status_code for one in answers] == [401, 401]
+    assert "Idempotency-Replayed" not in answers[1].headers
+
+
+async def test_check_19_neither_kept_answers_nor_what_tells_payloads_apart_betray_a_secret(gateway: Gateway) -> None:
+    await gateway.house.add_account("ann@demo.test", "right")
+    body = orjson.dumps({"email": "ann@demo.test", "password": "right"})
+    headers = {**KEY, "Content-Type": "application/json"}
+
+    session = (await gateway.client(None).post("/v1/session", content=body, headers=headers)).json()
+
+    bare = hashlib.sha256(bytes(8) + len(body).to_bytes(8, "big") + body).hexdigest()
+    for secret in (session["access_token"], session["refresh_token"], bare):
+        assert files_holding(gateway.folder, secret.encode()) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from app.errors import NotAuthenticated
 from app.services.callers import Scope
 
 from tests.gateway import Gateway, files_holding
@@ -130,6 +131,19 @@ async def test_a_ticket_stands_for_its_token_once(gateway: Gateway) -> None:
     assert caller.account_ids == frozenset[str]({ann})
     with pytest.raises(Exception, match="ticket is not valid"):
         await gateway.services.tickets.redeem(ticket, "127.0.0.1")
+
+
+async def test_a_repeated_order_of_a_ticket_gives_the_same_one_which_is_kept_encrypted(gateway: Gateway) -> None:
+    headers = {"Idempotency-Key": "k1"}
+
+    first, again = [await gateway.admin.post("/v1/stream/tickets", json={}, headers=headers) for _ in range(2)]
+
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert not files_holding(gateway.folder, first.json()["ticket"].encode())
+    await gateway.services.tickets.redeem(first.json()["ticket"], "127.0.0.1")
+    with pytest.raises(NotAuthenticated):
+        await gateway.services.tickets.redeem(again.json()["ticket"], "127.0.0.1")
 
 
 async def test_a_repeated_order_gives_the_same_secret_which_is_kept_encrypted(gateway: Gateway) -> None:

@@ -111,3 +111,13 @@ async def test_check_19_an_answer_with_a_secret_is_kept_encrypted(house: House, 
 
     assert not files_holding(tmp_path, b"canary")
     assert await _begin(service, is_secret=True) == secret
+
+
+async def test_a_key_is_known_again_under_a_new_master_key(house: House) -> None:
+    attempt = await _begin(Idempotency(house.database, Vault([bytes(32)])))
+    assert isinstance(attempt, Attempt)
+    await attempt.service.finish(attempt, ANSWER)
+
+    newer = Idempotency(house.database, Vault([bytes(range(32)), bytes(32)]))
+
+    assert await _begin(newer) == ANSWER
