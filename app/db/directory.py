@@ -11,6 +11,7 @@ from app.db.session import Database, Row, Statement, Transaction, insert_or, is_
 from app.db.tables import (
     ACCOUNT,
     CONSUMER,
+    DEPARTED,
     DETAIL,
     EVENT,
     LEASE,
@@ -80,6 +81,7 @@ _LARGE: tuple[Statement, ...] = (
     _some_rows(PLACEMENT, "message_id"),
     _some_rows(EVENT, "seq"),
     _some_rows(TOMBSTONE, "subject"),
+    _some_rows(DEPARTED, "message_id"),
     _some_rows(THREAD_LINK, "message_id_header"),
     _some_rows(THREAD_ALIAS, "thread_id"),
     _some_rows(SUBMISSION, "id"),

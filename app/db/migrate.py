@@ -14,7 +14,7 @@ from app.db.session import Database
 from app.db.sqlite import SqliteDatabase
 from app.settings import Settings
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
 _PROJECT = Path(__file__).resolve().parents[2]

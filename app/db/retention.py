@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
+from app.db.tables import ACCOUNT, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
 _ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq)
 _OLDEST: Statement = (
@@ -37,6 +37,16 @@ _FORGET: Statement = (
 )
 _DROP_TOMBSTONES: Statement = delete(TOMBSTONE).where(
     *_OF_MESSAGES, TOMBSTONE.c.seq <= bindparam("seq"), is_one_of(TOMBSTONE.c.subject, bindparam("subjects"))
+)
+_OLD_DEPARTED: Statement = (
+    select(DEPARTED.c.message_id, DEPARTED.c.at_ms)
+    .where(DEPARTED.c.account_id == bindparam("account_id"))
+    .order_by(DEPARTED.c.at_ms)
+    .limit(bindparam("limit"))
+)
+_COUNT_DEPARTED: Statement = select(func.count()).where(DEPARTED.c.account_id == bindparam("account_id"))
+_DROP_DEPARTED: Statement = delete(DEPARTED).where(
+    DEPARTED.c.account_id == bindparam("account_id"), is_one_of(DEPARTED.c.message_id, bindparam("ids"))
 )
 _IS_OVER = or_(
     and_(SUBMISSION.c.status == "sent", SUBMISSION.c.phase == "done"),
@@ -82,6 +92,16 @@ async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: 
         await transaction.execute(_FORGET, account_id=account_id, mailbox_id=mailbox_id, seq=seq)
     subjects = json_list([row[3] for row in old])
     await transaction.execute(_DROP_TOMBSTONES, account_id=account_id, seq=old[-1][0], subjects=subjects)
+    return len(old)
+
+
+async def trim_departed(transaction: Transaction, account_id: str, before_ms: int, keep: int, limit: int) -> int:
+    """Let go of up to `limit` of what is remembered of messages that are gone: of before then, or more than `keep`."""
+    row = await transaction.row(_COUNT_DEPARTED, account_id=account_id)
+    excess = max(0, row[0] - keep) if row is not None else 0
+    found = await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit)
+    old = [row[0] for number, row in enumerate(found) if number < excess or row[1] < before_ms]
+    await transaction.execute(_DROP_DEPARTED, account_id=account_id, ids=json_list(old))
     return len(old)
 
 

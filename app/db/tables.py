@@ -300,6 +300,24 @@ class TombstoneRow(SQLModel, table=True):
     at_ms: int = Field(sa_column=_big())
 
 
+class DepartedRow(SQLModel, table=True):
+    """A message of another mail server that is here no more: under its `origin_id` it comes back as what it was."""
+
+    __tablename__ = "departed"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "message_id"),
+        Index("departed_by_origin", "account_id", "origin_id"),
+        Index("departed_by_age", "account_id", "at_ms"),
+    )
+
+    account_id: str
+    message_id: str
+    origin_id: str
+    is_told: bool
+    """Whether its end had an event of its own."""
+    at_ms: int = Field(sa_column=_big())
+
+
 class SubmissionRow(SQLModel, table=True):
     """A message to send. `recipients` is JSON; `phase` says how far the running attempt came (a crash reads it)."""
 
@@ -501,6 +519,7 @@ THREAD_LINK = _table(ThreadLinkRow)
 THREAD_ALIAS = _table(ThreadAliasRow)
 EVENT = _table(EventRow)
 TOMBSTONE = _table(TombstoneRow)
+DEPARTED = _table(DepartedRow)
 SUBMISSION = _table(SubmissionRow)
 IDEMPOTENCY = _table(IdempotencyRow)
 TOKEN = _table(TokenRow)

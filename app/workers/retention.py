@@ -24,6 +24,8 @@ SUBMISSION_DAYS = 30
 ANSWER_DAYS = 2
 TOKEN_DAYS = 1
 """Tokens and tickets are kept for so long after their end."""
+DEPARTED_LIMIT = 100_000
+"""Messages of an account that are gone and whose ids are remembered."""
 BATCH_ROWS = 1_000
 PAUSE_SECONDS = 0.02
 
@@ -80,11 +82,16 @@ class Retention:
         await self._database.write(work, is_durable=False)
 
     async def _forget(self, account_id: str, now: int) -> None:
-        """Let go of old tombstones: states from before them are answered by a list of the mailboxes concerned."""
+        """Let go of old tombstones: states from before them are answered by a list of the mailboxes concerned.
+
+        And of what messages were called that are gone: coming back so late, they are new.
+        """
         before_ms = now - self._settings.tombstone_retention_days * DAY_MS
 
         async def work(transaction: Transaction) -> int:
-            return await retention.trim_tombstones(transaction, account_id, before_ms, BATCH_ROWS)
+            tombstones = await retention.trim_tombstones(transaction, account_id, before_ms, BATCH_ROWS)
+            departed = await retention.trim_departed(transaction, account_id, before_ms, DEPARTED_LIMIT, BATCH_ROWS)
+            return max(tombstones, departed)
 
         removed = BATCH_ROWS
         while removed == BATCH_ROWS:

@@ -9,10 +9,11 @@ import orjson
 from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 
 from app.db.session import Statement, is_one_of, json_list
-from app.db.tables import DETAIL, MESSAGE, PLACEMENT, TOMBSTONE
+from app.db.tables import DETAIL, MESSAGE, PLACEMENT
 from app.mail.delta import Arrived, Flagged, Location, Placed
 from app.mail.identifiers import derived_id, new_id
 from app.mail.types import MailboxId, MessageId
+from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.threads import Threads
@@ -31,9 +32,6 @@ _UIDS: Statement = union_all(
         for table in (MESSAGE, PLACEMENT)
     )
 )
-_BURIED: Statement = select(TOMBSTONE.c.subject).where(
-    TOMBSTONE.c.account_id == _ACCOUNT, is_one_of(TOMBSTONE.c.subject, bindparam("ids"))
-)
 
 
 class Arrivals:
@@ -44,6 +42,7 @@ class Arrivals:
         self._ledger = ledger
         self._places = places
         self._threads = threads
+        self._departures = Departures(ledger)
 
     async def arrive(self, arrived: Sequence[Arrived]) -> None:
         fresh = await self._unknown(arrived)
@@ -53,22 +52,26 @@ class Arrivals:
         if not fresh:
             return
         threads = await self._threads.assign(fresh)
-        returned = await self._told_gone(fresh)
+        returning = await self._departures.returning(fresh)
         messages, details = [], []
         for one, thread_id in zip(fresh, threads, strict=True):
             mailbox = await self._ledger.mailbox(one.mailbox_id)
             if mailbox is None or one.uid_validity not in (None, mailbox.uid_validity):
                 continue
-            message_id = self._new_id(one)
+            before = returning.get(Location(one.mailbox_id, one.uid))
+            message_id = before.id if before else self._new_id(one)
             values = message_values(self._ledger.account_id, message_id, thread_id, one)
             values["uid"] = self._ledger.number(mailbox, one.uid)
             location = Location(mailbox.id, values["uid"])
-            self._announce(mailbox, one, values, location, is_announced=one.is_announced or message_id in returned)
+            is_announced = one.is_announced or (before is not None and before.is_told)
+            self._announce(mailbox, one, values, location, is_announced=is_announced)
             messages.append(values)
             details.append(detail_values(self._ledger.account_id, message_id, one))
             self._ledger.applied.message_ids[location] = message_id
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
+        ids = {values["id"] for values in messages}
+        await self._departures.forget([one.id for one in returning.values() if one.id in ids])
         if repeated:
             await self._new_among(repeated)
 
@@ -99,15 +102,6 @@ class Arrivals:
             at = Location(mailbox.id, one.uid)
             await self._places.add(id_, at, one.modseq, is_announced=one.is_announced)
             self.flagged.append(Flagged(at, one.flags, one.modseq))
-
-    async def _told_gone(self, arrived: Sequence[Arrived]) -> set[str]:
-        """Ids of those that a first sync finds and that were told to be gone: they left a mailbox that it had read
-        for one that it had yet to read."""
-        ids = [self._new_id(one) for one in arrived if one.is_shared and not one.is_announced]
-        if not ids:
-            return set()
-        rows = await self._ledger.tx.rows(_BURIED, account_id=self._ledger.account_id, ids=json_list(ids))
-        return {row[0] for row in rows}
 
     def _announce(
         self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool

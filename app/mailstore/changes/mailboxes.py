@@ -17,6 +17,7 @@ from app.mail.delta import (
 )
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
+from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import NOT_STORED, Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.placed import ITS_MESSAGE
@@ -66,6 +67,7 @@ class MailboxChanges:
     def __init__(self, ledger: Ledger, places: Places) -> None:
         self._ledger = ledger
         self._places = places
+        self._departures = Departures(ledger)
 
     async def find(self, found: MailboxFound) -> None:
         row = await self._ledger.tx.row(
@@ -181,6 +183,7 @@ class MailboxChanges:
         self._announce("mailbox.deleted", mailbox)
 
     async def _drop_all(self, mailbox: MailboxState) -> None:
+        await self._departures.remember_all(mailbox.id)
         await self._ledger.tx.execute(_DROP_ALL_DETAILS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
         await self._ledger.tx.execute(_DROP_ALL_TEXTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
         await self._ledger.tx.execute(_DROP_ALL_MESSAGES, account_id=self._ledger.account_id, mailbox_id=mailbox.id)

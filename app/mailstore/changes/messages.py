@@ -14,6 +14,7 @@ from app.mail.identifiers import new_id
 from app.mail.searchable import TextState
 from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
+from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.rows import flags_of, flags_to_text, patched, thread_id_in
@@ -64,6 +65,7 @@ class MessageChanges:
     def __init__(self, ledger: Ledger, places: Places) -> None:
         self._ledger = ledger
         self._places = places
+        self._departures = Departures(ledger)
 
     async def move(self, moved: Moved) -> None:
         source = await self._ledger.mailbox(moved.source.mailbox_id)
@@ -226,6 +228,8 @@ class MessageChanges:
             self._ledger.left(mailbox, flags_of(flags))
             self._ledger.thread_touched(thread_id_in(summary), has_lost=True)
             ids.append(id_)
+        if reason is not Reason.MERGED:  # that one never was a message of its own
+            await self._departures.remember(ids)
         await self._ledger.tx.execute(_DROP_MESSAGES, account_id=self._ledger.account_id, ids=json_list(ids))
         await self._ledger.tx.execute(_DROP_DETAILS, account_id=self._ledger.account_id, ids=json_list(ids))
         await self._ledger.tx.execute(_DROP_TEXTS, account_id=self._ledger.account_id, ids=json_list(ids))

@@ -1,0 +1,94 @@
+"""Messages that are here no more, remembered by their origin's id: one that comes back is the same message.
+
+A move shows as an arrival and a removal in two mailboxes, and whoever looks at one mailbox after the other may see the
+removal first, or be killed in between. By what its origin calls it (EMAILID, X-GM-MSGID) the message is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, BindParameter, Boolean, ColumnElement, bindparam, delete, select
+
+from app.db.session import Statement, insert_or, is_one_of, json_list
+from app.db.tables import DEPARTED, MESSAGE
+from app.mail.delta import Arrived, Location
+from app.mail.types import MailboxId, MessageId
+from app.mailstore.changes.ledger import Ledger
+
+REMEMBERED_AT_ONCE = 10_000
+"""Of a mailbox that ends or begins anew, its newest."""
+
+_ACCOUNT: BindParameter[str] = bindparam("account_id")
+_OURS = DEPARTED.c.account_id == _ACCOUNT
+
+
+def _remember(*which: ColumnElement[bool]) -> Statement:
+    told, at = bindparam("is_told", type_=Boolean), bindparam("at_ms", type_=BigInteger)
+    gone = (
+        select(MESSAGE.c.account_id, MESSAGE.c.id, MESSAGE.c.origin_id, told, at)
+        .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.origin_id.is_not(None), *which)
+        .order_by(MESSAGE.c.uid.desc())
+        .limit(REMEMBERED_AT_ONCE)
+    )
+    columns = ["account_id", "message_id", "origin_id", "is_told", "at_ms"]
+    return insert_or(DEPARTED).from_select(columns, gone).on_conflict_do_nothing()
+
+
+_REMEMBER: Statement = _remember(is_one_of(MESSAGE.c.id, bindparam("ids")))
+_REMEMBER_ALL: Statement = _remember(MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+_KNOWN: Statement = (
+    select(DEPARTED.c.origin_id, DEPARTED.c.message_id, DEPARTED.c.is_told)
+    .where(_OURS, is_one_of(DEPARTED.c.origin_id, bindparam("origin_ids")))
+    .order_by(DEPARTED.c.at_ms, DEPARTED.c.message_id)
+)
+_FORGET: Statement = delete(DEPARTED).where(_OURS, is_one_of(DEPARTED.c.message_id, bindparam("ids")))
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """`is_told`: that it was gone had an event of its own."""
+
+    id: MessageId
+    is_told: bool
+
+
+class Departures:
+    """Kept with the rows, in the same transaction. An index that is itself the origin numbers what is new, always."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def remember(self, ids: Collection[str]) -> None:
+        """These messages end now, each with an event. Call it before their rows go."""
+        await self._keep(_REMEMBER, is_told=True, ids=json_list(list(ids)))
+
+    async def remember_all(self, mailbox_id: MailboxId) -> None:
+        """The messages of a mailbox end now, without events of their own. Call it before their rows go."""
+        await self._keep(_REMEMBER_ALL, is_told=False, mailbox_id=mailbox_id)
+
+    async def returning(self, arrived: Sequence[Arrived]) -> dict[Location, Departed]:
+        """Arrivals that were here before. Of messages that the origin calls by one id, which are the same in every
+        byte, the last that went comes back first."""
+        origin_ids = [one.origin_id for one in arrived if one.origin_id is not None]
+        if not origin_ids or self._ledger.is_origin:
+            return {}
+        account_id = self._ledger.account_id
+        rows = await self._ledger.tx.rows(_KNOWN, account_id=account_id, origin_ids=json_list(origin_ids))
+        known: dict[str | None, list[Departed]] = {}
+        for origin_id, message_id, is_told in rows:
+            known.setdefault(origin_id, []).append(Departed(MessageId(message_id), bool(is_told)))
+        return {
+            Location(one.mailbox_id, one.uid): known[one.origin_id].pop() for one in arrived if known.get(one.origin_id)
+        }
+
+    async def forget(self, ids: Collection[str]) -> None:
+        """These are back."""
+        if ids:
+            await self._ledger.tx.execute(_FORGET, account_id=self._ledger.account_id, ids=json_list(list(ids)))
+
+    async def _keep(self, statement: Statement, *, is_told: bool, **which: object) -> None:
+        if not self._ledger.is_origin:
+            values = {"account_id": self._ledger.account_id, "at_ms": self._ledger.at_ms, "is_told": is_told}
+            await self._ledger.tx.execute(statement, **values, **which)
