@@ -14,9 +14,9 @@ from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, Ra
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId
 from app.mailstore.index import Index
+from app.mirror.account import Mirror
 from app.telemetry import get_logger
 from app.workers.pop3.poll import Outcome, Pop3Poll
-from app.workers.sync.mirror import Mirror
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
 

@@ -14,6 +14,7 @@ from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
+from app.mirror.account import Mirror
 from app.telemetry import get_logger
 from app.workers.gates import Gates
 from app.workers.sync.filling import Progress, fill
@@ -26,7 +27,6 @@ from app.workers.sync.listing import (
     list_changes,
     renames,
 )
-from app.workers.sync.mirror import Mirror
 from app.workers.sync.previews import Previews
 from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
 from app.workers.sync.reports import ReportReader

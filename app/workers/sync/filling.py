@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.types import Mailbox
-from app.workers.sync.changes import Batch, fetch_new, unknown_uids
-from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
+from app.mirror.account import FACTS_AT_ONCE, Mirror
+from app.mirror.changes import Batch, fetch_new, unknown_uids
 from app.workers.sync.refresh import Ask, Refresher
 
 PROGRESS_SECONDS = 1.0

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.delta import Delta, Location, Previewed
 from app.mail.types import MailboxId, Message
+from app.mirror.account import Mirror
 from app.telemetry import get_logger
-from app.workers.sync.mirror import Mirror
 from app.workers.texts import TextReader
 
 log = get_logger(__name__)

@@ -9,11 +9,11 @@ from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import Changes, OriginMailbox
 from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Note, Placed
 from app.mail.types import Mailbox, MailboxId
+from app.mirror.account import FACTS_AT_ONCE, Mirror
+from app.mirror.changes import Batch, changes_of, counted, fetch_new, fetch_span, new_mail, whole_difference
+from app.mirror.moves import Moves
 from app.telemetry import get_logger
-from app.workers.sync.changes import Batch, changes_of, counted, fetch_new, fetch_span, new_mail, whole_difference
 from app.workers.sync.listing import differs
-from app.workers.sync.mirror import FACTS_AT_ONCE, Mirror
-from app.workers.sync.moves import Moves
 
 log = get_logger(__name__)
 

@@ -10,9 +10,9 @@ from app.mail.backend import ByteRange
 from app.mail.delta import Arrived, Location
 from app.mail.types import BodyPart, Message
 from app.mime.dsn import MAX_PART_BYTES, parts_to_read, read_report
+from app.mirror.account import Mirror
 from app.services.reports import Reports
 from app.telemetry import get_logger
-from app.workers.sync.mirror import Mirror
 
 log = get_logger(__name__)
 

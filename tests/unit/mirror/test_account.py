@@ -6,7 +6,7 @@ from functools import reduce
 
 from app.mail.delta import Delta, Flagged, Location, MailboxCounted, Removed
 from app.mail.types import MailboxId
-from app.workers.sync.mirror import pieces
+from app.mirror.account import pieces
 
 BOX = MailboxId("mbx_1")
 COUNTED = MailboxCounted(BOX, 9, 9)

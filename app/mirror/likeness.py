@@ -17,7 +17,7 @@ from app.mail.identifiers import content_digest
 from app.mail.types import MailboxId, Message, MessageId
 from app.mailstore.rows import likeness as likeness_in
 from app.mailstore.rows import likeness_of, structure_bytes
-from app.workers.sync.mirror import Mirror
+from app.mirror.account import Mirror
 
 READ_BYTES = 1024 * 1024
 """How much of messages is in memory at a time, unless one is larger."""

@@ -17,8 +17,8 @@ from app.errors import MailboxNotFound
 from app.mail.delta import Arrived, Delta, Flagged, Location, Moved, Removed
 from app.mail.identifiers import now_ms
 from app.mail.types import Mailbox, MailboxId, Message
-from app.workers.sync.likeness import Likeness, certain, look_for, place_of, recent_copies, recent_same, same_as
-from app.workers.sync.mirror import Mirror
+from app.mirror.account import Mirror
+from app.mirror.likeness import Likeness, certain, look_for, place_of, recent_copies, recent_same, same_as
 
 PASS_ON_SECONDS = 60.0
 COPIES_LIMIT = 5_000

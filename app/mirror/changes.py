@@ -11,7 +11,7 @@ from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, MailboxCounted, Placed, Removed, difference
 from app.mail.types import Mailbox
-from app.workers.sync.mirror import Mirror
+from app.mirror.account import Mirror
 
 LIKELY_NEW = 50
 """UIDs asked for where a signal does not tell how many came: one round trip; those that are not there cost nothing."""
