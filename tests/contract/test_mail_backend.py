@@ -375,6 +375,15 @@ async def test_a_mailbox_is_made_filled_and_removed_under_any_name(account: Mail
     assert name not in {one.path for one in await account.backend.list_mailboxes()}
 
 
+async def test_a_mailbox_that_was_just_made_is_removed_again(account: MailAccount) -> None:
+    await account.backend.create_mailbox("Mistake")
+    mailbox = await account.mailbox("Mistake")
+
+    await account.backend.delete_mailbox(mailbox)
+
+    assert "Mistake" not in {one.path for one in await account.backend.list_mailboxes()}
+
+
 async def test_a_mailbox_is_not_made_twice(account: MailAccount) -> None:
     await account.backend.create_mailbox("Work")
 

@@ -203,13 +203,16 @@ class Session:
         self.opened.update(names)
 
     async def leave_mailbox(self) -> None:
-        """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges."""
-        if self.selected is not None:
-            self.selected = None
-            if self.has("UNSELECT") or self.has("IMAP4REV2"):
-                await self.do(commands.unselect())
-            else:
-                await self.select("INBOX")
+        """Have no mailbox selected: UNSELECT (RFC 3691), else INBOX in its place. Never CLOSE, which expunges.
+
+        INBOX is selected though we know of none: after `open_each` the server has one, and Courier deletes none that
+        is open.
+        """
+        was_selected, self.selected = self.selected is not None, None
+        if not (self.has("UNSELECT") or self.has("IMAP4REV2")):
+            await self.select("INBOX")
+        elif was_selected:
+            await self.do(commands.unselect())
 
     def _select_command(self, name: str, known: KnownState | None = None) -> Command:
         condstore = self.keeps_modseq and not self.has("QRESYNC")

@@ -157,6 +157,13 @@ async def test_leaving_a_mailbox_never_expunges_it() -> None:
     assert server.told[-1] == "UNSELECT"
 
 
+async def test_a_mailbox_that_was_opened_with_others_is_left_too() -> None:
+    session, server = scripted_session(capabilities="IMAP4rev1")
+    await session.open_each(["Sent", "Work"])
+    await session.leave_mailbox()
+    assert server.told == ['SELECT "Sent"', 'SELECT "Work"', 'SELECT "INBOX"']
+
+
 async def test_idle_ends_by_done_and_a_refusal_is_told() -> None:
     session, server = scripted_session({"IDLE": "+ idling\r\n"})
     idling = await session.begin_idle(10)
