@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.backends.imap.connection import Completion
-from app.backends.imap.fetched import fetched
+from app.backends.imap.connection import MAX_KEPT_BYTES, Completion, kept_bytes
 from app.backends.imap.searching import uids_of
 from app.backends.imap.selected import Selected
 from app.backends.imap.session import Session
+from app.errors import ServerProtocolError
 from app.mail.roster import Roster
+from app.mail.types import Flags
+from app.wire.imap import commands
 from app.wire.imap.commands import KnownState
-from app.wire.imap.fetch import FetchedMessage
+from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
+from app.wire.imap.framing import Response
 from app.wire.imap.responses import Vanished
-from app.wire.imap.sets import SequenceSet
+from app.wire.imap.sets import MAX_NUMBER, SequenceSet
 
 FLAGS_AT_ONCE = 500
 MAX_VANISHED = 250_000
@@ -49,19 +52,58 @@ def fill(roster: Roster, found: Mapping[int, FetchedMessage]) -> Roster:
     return roster
 
 
+class FlagReader:
+    """Notes the flags in FETCH responses as they come (`take`): a mailbox may have hundreds of thousands of them.
+
+    What comes without flags tells nothing new; of two responses about a message the later one counts.
+    """
+
+    def __init__(self) -> None:
+        self.flags = Roster()
+        self._kept_bytes = 0
+        self._error: ServerProtocolError | None = None
+
+    def take(self, response: Response) -> bool:
+        if not is_fetch(response):
+            return False
+        try:
+            message = parse_fetch(response)
+        except ServerProtocolError as error:
+            self._error = error
+            return True
+        if message.flags is not None and message.uid is not None and 0 < message.uid <= MAX_NUMBER:
+            self._put(message.uid, message.flags, message.modseq or 0, response)
+        return True
+
+    def _put(self, uid: int, flags: Flags, modseq: int, response: Response) -> None:
+        kinds = self.flags.kinds
+        self.flags.put(uid, flags, modseq)
+        if self.flags.kinds > kinds:
+            self._kept_bytes += kept_bytes(response)
+            if self._kept_bytes > MAX_KEPT_BYTES:
+                raise ServerProtocolError("The server tells of more different flags than can be kept")
+
+    def check(self) -> Roster:
+        """What was noted. Raises ServerProtocolError where a response could not be read."""
+        if self._error is not None:
+            raise self._error
+        return self.flags
+
+
 async def changes_since(session: Session, name: str, known: KnownState) -> Since:
     """QRESYNC: all of it in one SELECT; CONDSTORE: flags by CHANGEDSINCE; else the flags of every message."""
+    reader = FlagReader()
     if known.modseq and session.has("QRESYNC"):
-        selected, completion = await session.select(name, known=known)
-        return Since(selected, fill(Roster(), fetched(completion)), _vanished(session, completion))
+        selected, completion = await session.select(name, known=known, take=reader.take)
+        return Since(selected, reader.check(), _vanished(session, completion))
     selected, _ = await session.select(name)
     if selected.uid_validity != known.uid_validity:
         return Since(selected, Roster(), None)
     if known.modseq and selected.highest_modseq:
-        everything = SequenceSet.parse("1:*")
         items = ("UID", "FLAGS", "MODSEQ")
-        changed = await session.fetch(name, everything, items, changed_since=known.modseq)
-        return Since(selected, fill(Roster(), changed), None)
+        asked = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
+        await session.do(asked, take=reader.take)
+        return Since(selected, reader.check(), None)
     flags = await flags_of(session, name, await uids_of(session, name))
     if not selected.uid_next:  # SELECT need not tell it (RFC 3501 §6.3.1), and Courier doesn't
         selected.uid_next = max(flags, default=0) + 1

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from app.backends.imap.connection import Completion, Endpoint, Exchange, ImapProtocol, open_connection
+from app.backends.imap.connection import (
+    Completion,
+    Endpoint,
+    Exchange,
+    ImapProtocol,
+    Take,
+    open_connection,
+    take_all,
+)
 from app.backends.imap.fetched import fetched, uid_set
 from app.backends.imap.selected import Selected
 from app.backends.sasl import Credential
@@ -19,7 +27,6 @@ from app.wire.imap.codes import ResponseCode
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import Command
 from app.wire.imap.fetch import FetchedMessage, is_fetch
-from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import Enabled, ESearchResult, Namespaces, SearchResult, ServerResponse, Status
 from app.wire.imap.search import SearchKey
@@ -30,8 +37,6 @@ WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
 CLIENT_ID = {"name": "Postgate"}
 IDLE_END_SECONDS = 30.0
 TEMPORARY_CODES = frozenset({"INUSE", "UNAVAILABLE", "SERVERBUG", "LIMIT"})
-
-Take = Callable[[Response], None]
 
 
 class Session:
@@ -114,9 +119,9 @@ class Session:
 
     # ---- running commands
 
-    async def run(self, *asked: Command) -> list[Completion]:
+    async def run(self, *asked: Command, take: Take | None = None) -> list[Completion]:
         """Run commands, pipelined, and return how each ended, in order."""
-        exchanges = [self._exchange(command) for command in asked]
+        exchanges = [self._exchange(command, take) for command in asked]
         try:
             for exchange in exchanges:
                 await self.protocol.submit(exchange)
@@ -126,9 +131,9 @@ class Session:
                 exchange.abandon()
             raise
 
-    async def do(self, command: Command) -> Completion:
+    async def do(self, command: Command, take: Take | None = None) -> Completion:
         """Run one command that must succeed. Raises ServerRefused, ServerProtocolError."""
-        return (await self.run(command))[0].check()
+        return (await self.run(command, take=take))[0].check()
 
     async def upload(self, command: Command, content: AsyncIterator[bytes]) -> Completion:
         """Run a command that holds a literal without its data, which `content` gives."""
@@ -155,16 +160,18 @@ class Session:
 
     # ---- selecting
 
-    async def select(self, name: str, *, known: KnownState | None = None) -> tuple[Selected, Completion]:
+    async def select(
+        self, name: str, *, known: KnownState | None = None, take: Take | None = None
+    ) -> tuple[Selected, Completion]:
         """Select a mailbox, also when it is selected already. Raises MailboxNotFound, ServerRefused."""
-        exchange = await self.begin_select(name, known=known)
+        exchange = await self.begin_select(name, known=known, take=take)
         completion = await self.protocol.settle(exchange)
         return self._selected_by(name, completion), completion
 
-    async def begin_select(self, name: str, *, known: KnownState | None = None) -> Exchange:
+    async def begin_select(self, name: str, *, known: KnownState | None = None, take: Take | None = None) -> Exchange:
         """Send a SELECT, to be followed by reading commands at once and settled by `end_select`."""
         self.selected = None
-        exchange = self._exchange(self._select_command(name, known))
+        exchange = self._exchange(self._select_command(name, known), take)
         await self.protocol.submit(exchange)
         return exchange
 
@@ -238,18 +245,13 @@ class Session:
     # ---- fetching
 
     async def fetch(
-        self,
-        name: str,
-        uids: SequenceSet,
-        items: Sequence[str | BodySection],
-        *,
-        changed_since: int | None = None,
+        self, name: str, uids: SequenceSet, items: Sequence[str | BodySection]
     ) -> dict[int, FetchedMessage]:
         """UID → what was fetched; a UID that is gone is absent. Who isn't seen at first is looked for anew."""
         was_selected = self.is_in(name)
-        asked = commands.fetch(uids, items, changed_since=changed_since)
+        asked = commands.fetch(uids, items)
         found = fetched((await self.in_mailbox(name, asked))[0])
-        if was_selected and changed_since is None and len(found) < len(uids):
+        if was_selected and len(found) < len(uids):
             found = fetched((await self.in_mailbox(name, asked, is_anew=True))[0])
         return found
 
@@ -263,7 +265,7 @@ class Session:
 
     async def begin_idle(self, seconds: float) -> Exchange:
         """IDLE, for so many seconds at most once it has begun. What comes goes to `on_untagged`. ServerRefused."""
-        exchange = Exchange(commands.idle(), self.protocol.new_tag(), take=_pass)
+        exchange = self._exchange(commands.idle(), take_all)
         await self.protocol.submit(exchange)
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
@@ -290,7 +292,3 @@ class Session:
             if isinstance(response, SearchResult):
                 return uid_set(response.numbers)
         return SequenceSet()
-
-
-def _pass(_response: Response) -> None:
-    """What comes while we idle is heard elsewhere, and not kept until the end."""

@@ -35,11 +35,28 @@ _ANSWERS = {
 """The untagged responses that a command asks for, by its name."""
 
 
+Take = Callable[[Response], bool]
+"""Whether a response was dealt with, so that it need not be kept."""
+
+
+def take_all(_response: Response) -> bool:
+    return True
+
+
+def _take_none(_response: Response) -> bool:
+    return False
+
+
+def kept_bytes(response: Response) -> int:
+    """What a response takes that is kept."""
+    return RESPONSE_BYTES + sum([len(part) for part in response.parts if isinstance(part, bytes)])
+
+
 class Exchange(stock.Command):
     """A command on its way: what came for it so far, and how it ended.
 
     `content` gives the bytes of a literal that the command holds without its data. `take` gets the untagged responses
-    as they come, else they are kept for the completion; `sink` gets the large literals.
+    as they come; those of which it says False are kept for the completion. `sink` gets the large literals.
     """
 
     def __init__(
@@ -48,7 +65,7 @@ class Exchange(stock.Command):
         tag: str,
         *,
         content: AsyncIterator[bytes] | None = None,
-        take: Callable[[Response], None] | None = None,
+        take: Take | None = None,
         sink: LiteralSink | None = None,
         timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
     ) -> None:
@@ -62,7 +79,7 @@ class Exchange(stock.Command):
         self.begins_compression = command.name == "COMPRESS"
         self._kept: list[Response] = []
         self._kept_bytes = 0
-        self._take = take or self._keep
+        self._take = take or _take_none
         self._taken = 0
         self._error: MailServerError | None = None
         self.expects = _ANSWERS.get(command.name, frozenset())
@@ -87,11 +104,12 @@ class Exchange(stock.Command):
         self._taken += 1
         if self._taken > MAX_RESPONSES:
             raise ServerProtocolError("The server answers one command without end")
-        self._take(response)
+        if not self._take(response):
+            self._keep(response)
 
     def _keep(self, response: Response) -> None:
         self._kept.append(response)
-        self._kept_bytes += RESPONSE_BYTES + sum([len(part) for part in response.parts if isinstance(part, bytes)])
+        self._kept_bytes += kept_bytes(response)
         if self._kept_bytes > MAX_KEPT_BYTES:
             raise ServerProtocolError("The server answers one command with more than can be kept")
 
@@ -99,7 +117,7 @@ class Exchange(stock.Command):
         """Nobody waits any more. The command keeps its tag, and what still comes for it falls to the ground."""
         self.sink.close()
         self._kept, self.sink = [], Ground()
-        self._take = lambda _response: None
+        self._take = take_all
 
     def close(self, line: bytes, result: str) -> None:
         """End the command."""
