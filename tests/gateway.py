@@ -127,6 +127,7 @@ async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
         key = TokenOrder(TokenKind.SERVER, frozenset(Scope))
         _, secret = await services.tokens.create(key)
         yield Gateway(house, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
+        await services.grants.close()
 
 
 def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:

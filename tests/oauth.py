@@ -21,6 +21,7 @@ def app_order(authority: AuthorizationServer, **servers: dict[str, Any]) -> dict
         "name": "Test mail",
         "authorization_url": f"{authority.url}/authorize",
         "token_url": f"{authority.url}/token",
+        "revocation_url": f"{authority.url}/revoke",
         "issuer": authority.url,
         "scopes": ["mail"],
         "client_id": CLIENT_ID,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, select, update
 
 from app.db.session import Database, Row, Statement, Transaction
 from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
@@ -78,7 +78,17 @@ _DELETE_OTHER_GRANTS: Statement = delete(OAUTH_GRANT).where(
     OAUTH_GRANT.c.account_id == bindparam("of_account"), OAUTH_GRANT.c.id != _ID
 )
 _DELETE_GRANT: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID)
-_DELETE_GRANTS_OF: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account"))
+_DELETE_GRANTS_OF: Statement = (
+    delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account")).returning(*GRANT_COLUMNS)
+)
+_THIS = ACCOUNT.alias("this")
+_OTHERS: Statement = (
+    select(ACCOUNT.c.id)
+    .join(OAUTH_GRANT, OAUTH_GRANT.c.account_id == ACCOUNT.c.id)
+    .join(_THIS, func.lower(_THIS.c.email) == func.lower(ACCOUNT.c.email))
+    .where(_THIS.c.id == bindparam("of_account"), ACCOUNT.c.id != _THIS.c.id, OAUTH_GRANT.c.oauth_app_id == _ID)
+    .limit(1)
+)
 _DELETE_UNUSED: Statement = delete(OAUTH_GRANT).where(
     or_(OAUTH_GRANT.c.account_id.is_(None), OAUTH_GRANT.c.account_id.not_in(select(ACCOUNT.c.id))),
     OAUTH_GRANT.c.updated_at_ms < bindparam("before_ms"),
@@ -190,8 +200,14 @@ async def remove_grant(transaction: Transaction, id_: str) -> None:
     await transaction.execute(_DELETE_GRANT, row_id=id_)
 
 
-async def remove_grants_of(transaction: Transaction, account_id: str) -> None:
-    await transaction.execute(_DELETE_GRANTS_OF, of_account=account_id)
+async def take_grants_of(transaction: Transaction, account_id: str) -> list[Row]:
+    """Remove them."""
+    return list(await transaction.rows(_DELETE_GRANTS_OF, of_account=account_id))
+
+
+async def has_other_account(transaction: Transaction, app_id: str, account_id: str) -> bool:
+    """Whether another account of the same address has a grant of the app."""
+    return await transaction.row(_OTHERS, row_id=app_id, of_account=account_id) is not None
 
 
 async def remove_unused(transaction: Transaction, before_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""Between an account's row and its values: servers as JSON without passwords, passwords sealed beside them."""
+"""What an account is, and its row: servers as JSON without passwords, passwords sealed beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.mail.identifiers import now_ms
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.security.vault import Vault
-from app.services.grants import GrantTokens
+from app.services.grants import Consent, GrantTokens
 from app.services.oauth_providers import MailServer
 
 
@@ -103,6 +103,31 @@ class Servers:
 
 
 NO_SERVERS = Servers()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to add: `servers` for a remote one, `password` for an embedded one.
+
+    Servers without a password are logged in to by tokens of `consent`.
+    """
+
+    kind: AccountKind
+    email: str
+    name: str = ""
+    servers: Servers = NO_SERVERS
+    password: str | None = None
+    consent: Consent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """What to change; None leaves it. A new `consent` comes with the servers that are to use it."""
+
+    name: str | None = None
+    servers: Servers | None = None
+    password: str | None = None
+    consent: Consent | None = None
 
 
 def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str) -> Servers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from app.cluster.bus import ACCOUNTS, Bus
@@ -26,8 +26,9 @@ from app.mime.validate import validate_address
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
 from app.services.account_rows import (
-    NO_SERVERS,
     Account,
+    AccountChanges,
+    NewAccount,
     Servers,
     SyncState,
     account_of,
@@ -36,40 +37,16 @@ from app.services.account_rows import (
     servers_of,
 )
 from app.services.callers import Caller
-from app.services.grants import Consent, Grants, GrantTokens
+from app.services.grants import Grants, GrantTokens
 from app.services.idempotency import Answer, Attempt
 from app.services.logins import Logins
+from app.services.revocations import Revocation
 
 __all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
 
 EXISTENCE_SECONDS = 5.0
 """How long an account that was removed on another node may still seem to be there, empty."""
 _CACHE_LIMIT = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """An account to add: `servers` for a remote one, `password` for an embedded one.
-
-    Servers without a password are logged in to by tokens of `consent`.
-    """
-
-    kind: AccountKind
-    email: str
-    name: str = ""
-    servers: Servers = NO_SERVERS
-    password: str | None = None
-    consent: Consent | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountChanges:
-    """What to change; None leaves it. A new `consent` comes with the servers that are to use it."""
-
-    name: str | None = None
-    servers: Servers | None = None
-    password: str | None = None
-    consent: Consent | None = None
 
 
 class Accounts:
@@ -274,14 +251,20 @@ class Accounts:
             await self._restart(account_id)
         return account
 
-    async def remove(self, account_id: AccountId) -> None:
-        """Remove an account with its tokens at once, then all that is kept of its mail. AccountNotFound."""
+    async def remove(self, account_id: AccountId, *, is_revoking: bool = True) -> None:
+        """Remove an account with its tokens at once, then all that is kept of its mail. AccountNotFound.
 
-        async def work(transaction: Transaction) -> bool:
-            await oauth.remove_grants_of(transaction, account_id)
-            return await directory.remove(transaction, account_id)
+        `is_revoking`: its consent is ended at the provider too, in the background.
+        """
+        revocations = self._grants.revocations
 
-        was_there = await self._database.write(work)
+        async def work(transaction: Transaction) -> tuple[bool, list[Revocation]]:
+            taken = await revocations.take(transaction, account_id)
+            return await directory.remove(transaction, account_id), taken
+
+        was_there, taken = await self._database.write(work)
+        if is_revoking:
+            revocations.begin(taken)
         self._seen.pop(account_id, None)
         await self._restart(account_id)
         if not was_there:
@@ -307,7 +290,7 @@ class Accounts:
             if servers is not None and servers.grant_id is not None:
                 await oauth.bind_grant(transaction, servers.grant_id, account_id)
             elif servers is not None:
-                await oauth.remove_grants_of(transaction, account_id)
+                await oauth.take_grants_of(transaction, account_id)
 
         if values:
             await self._database.write(work)

@@ -26,6 +26,7 @@ MAX_TOKEN_CHARS = 16 * 1024
 _OVER = frozenset({"invalid_grant", "interaction_required", "consent_required", "login_required"})
 """Errors that only a new consent can mend (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6)."""
 _LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+_REFRESH = "refresh_token"
 _METHODS = {"post": "client_secret_post", "basic": "client_secret_basic", "none": "none"}
 
 
@@ -94,6 +95,19 @@ class Authorization:
             app, lambda client: client.refresh_token(app.endpoints.token_url, refresh_token=refresh_token)
         )
 
+    async def revoke(self, app: OAuthApp, refresh_token: str) -> bool:
+        """End a grant (RFC 7009 §2.1), which may be over already; False where the server has no endpoint for it."""
+        if (url := app.endpoints.revocation_url) is None:
+            return False
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS), self._client(app) as client:
+                answer = await client.revoke_token(url, token=refresh_token, token_type_hint=_REFRESH)
+        except TimeoutError:
+            raise TimedOut("The authorization server did not answer in time") from None
+        if answer.status_code != 200:
+            raise ServerRefused(f"The authorization server answers {answer.status_code}")
+        return True
+
     async def _ask(
         self, app: OAuthApp, question: Callable[[AsyncOAuth2Client], Awaitable[Mapping[str, Any]]]
     ) -> TokenAnswer:
@@ -121,6 +135,7 @@ class Authorization:
             app.client_id,
             app.client_secret,
             token_endpoint_auth_method=_METHODS[method],
+            revocation_endpoint_auth_method=_METHODS[method],
             **client_options(self._guard, self._tls),
         ) as client:
             yield client

@@ -26,6 +26,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.security.vault import Vault
 from app.services.authorization import DEADLINE_SECONDS, Authorization, ConsentRequired, TokenAnswer
 from app.services.oauth_apps import OAuthApps
+from app.services.revocations import Revocations
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -108,6 +109,7 @@ class Grants:
         self._authorization = authorization
         self._delays = delays
         self._is_alone = is_alone
+        self.revocations = Revocations(apps, authorization, lambda row: self._opened(row).refresh_token)
         self._renewals: dict[str, asyncio.Task[str]] = {}
         self._pauses: dict[str, _Pause] = {}
 
@@ -188,8 +190,9 @@ class Grants:
             task.exception()  # told to those who wait; there may be nobody left
 
     async def close(self) -> None:
-        """Wait for the renewals that run: each ends within its deadline."""
+        """Wait for the renewals that run: each ends within its deadline. Then for revocations, a moment."""
         await asyncio.gather(*self._renewals.values(), return_exceptions=True)
+        await self.revocations.close()
 
     async def _renewed(self, grant_id: str, refused: str | None) -> str:
         """A token that another process has renewed meanwhile, or one that we renew."""
@@ -264,6 +267,9 @@ class Grants:
         row = await oauth.grant(self._database, grant_id)
         if row is None:
             raise LoginRefused("The account's consent is gone")
+        return self._opened(row)
+
+    def _opened(self, row: Row) -> Grant:
         id_, app_id, account_id, scopes, secrets, expires_at_ms, is_over, version = row
         refresh_token, access_token = orjson.loads(self._vault.open(bytes(secrets), id_))
         return Grant(

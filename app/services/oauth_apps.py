@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -20,7 +21,8 @@ from app.services.idempotency import Answer, Attempt
 from app.services.oauth_providers import CUSTOM, PROVIDERS, Endpoints, MailServer, endpoints_of
 
 _PLAIN = ("name", "scopes", "client_id", "client_secret", "servers", "redirect_urls")
-_ENDPOINTS = ("authorization_url", "token_url", "issuer", "client_auth")
+_ENDPOINTS = ("authorization_url", "token_url", "issuer", "client_auth", "revocation_url")
+_URLS = ("authorization_url", "token_url", "revocation_url")
 _MANY = 200
 """Apps looked through to find one by its provider, or shown to choose from."""
 
@@ -63,6 +65,7 @@ class OAuthAppOrder:
     token_url: str | None = None
     issuer: str | None = None
     client_auth: str | None = None
+    revocation_url: str | None = None
     scopes: tuple[str, ...] | None = None
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
@@ -83,12 +86,12 @@ class OAuthApps:
         row = await oauth.app(self._database, id_)
         if row is None:
             raise OAuthAppNotFound
-        return self._app(row)
+        return self.opened(row)
 
     async def page(self, limit: int, above_id: str = "") -> tuple[list[OAuthApp], str | None]:
         """Apps, oldest first, and the id to go on above; None at the end."""
         rows = await oauth.apps(self._database, above_id, limit)
-        return [self._app(row) for row in rows], (rows[-1][0] if len(rows) == limit else None)
+        return [self.opened(row) for row in rows], (rows[-1][0] if len(rows) == limit else None)
 
     async def all(self) -> list[OAuthApp]:
         """Those that a person can choose from."""
@@ -150,7 +153,7 @@ class OAuthApps:
         endpoints = await self._endpoints(known.provider, merged)
         given = {name: value for name in _PLAIN if (value := getattr(order, name)) is not None}
         app = replace(known, endpoints=endpoints, tenant=merged.tenant, **given)
-        is_elsewhere = known.provider == CUSTOM and endpoints.token_url != known.endpoints.token_url
+        is_elsewhere = known.provider == CUSTOM and _leads_elsewhere(endpoints, known.endpoints)
         if is_elsewhere and known.client_secret is not None and order.client_secret is None:
             raise InvalidRequest.at("/client_secret", "It is needed again where tokens come from another place")
 
@@ -191,26 +194,26 @@ class OAuthApps:
     async def _endpoints(self, provider: str, order: OAuthAppOrder) -> Endpoints:
         """Where a preset or an order says. InvalidRequest, AddressNotAllowed with a pointer."""
         if provider != CUSTOM:
-            misplaced = [name for name in ("authorization_url", "token_url", "issuer") if getattr(order, name)]
+            misplaced = [name for name in (*_URLS, "issuer") if getattr(order, name)]
             if misplaced:
                 raise InvalidRequest.at(f"/{misplaced[0]}", "Only a custom app has its own")
             return endpoints_of(PROVIDERS[provider], order.tenant)
         if order.tenant is not None:
             raise InvalidRequest.at("/tenant", "A custom app has none")
-        urls = [
-            await self._checked(_needed(getattr(order, name), f"/{name}"), f"/{name}")
-            for name in ("authorization_url", "token_url")
-        ]
-        return Endpoints(urls[0], urls[1], order.issuer, order.client_auth or "basic")
+        authorization_url = _needed(order.authorization_url, "/authorization_url")
+        token_url = _needed(order.token_url, "/token_url")
+        for name in _URLS:
+            if url := getattr(order, name):
+                await self._check(url, f"/{name}")
+        return Endpoints(authorization_url, token_url, order.issuer, order.client_auth or "basic", order.revocation_url)
 
-    async def _checked(self, url: str, pointer: str) -> str:
+    async def _check(self, url: str, pointer: str) -> None:
         try:
             await check_url(url, self._guard)
         except AddressNotAllowed as error:
             raise AddressNotAllowed.at(pointer, error.detail) from None
         except InvalidRequest as error:
             raise InvalidRequest.at(pointer, error.detail) from None
-        return url
 
     def _values(self, app: OAuthApp) -> dict[str, Any]:
         secret = app.client_secret
@@ -224,7 +227,8 @@ class OAuthApps:
             "redirect_urls": orjson.dumps(app.redirect_urls).decode(),
         }
 
-    def _app(self, row: Row) -> OAuthApp:
+    def opened(self, row: Row) -> OAuthApp:
+        """An app of its row. MasterKeyError."""
         id_, provider, name, endpoints, scopes, client_id, secret, servers, redirect_urls, created_at_ms = row
         facts = orjson.loads(endpoints)
         tenant = facts.pop("tenant")
@@ -233,7 +237,7 @@ class OAuthApps:
             provider=provider,
             name=name,
             tenant=tenant,
-            endpoints=Endpoints(**facts),
+            endpoints=Endpoints(**facts) if provider == CUSTOM else endpoints_of(PROVIDERS[provider], tenant),
             scopes=tuple(scopes.split()),
             client_id=client_id,
             client_secret=None if secret is None else self._vault.open(bytes(secret), id_).decode(),
@@ -244,6 +248,15 @@ class OAuthApps:
             redirect_urls=tuple(orjson.loads(redirect_urls)),
             created_at_ms=created_at_ms,
         )
+
+
+def _leads_elsewhere(now: Endpoints, before: Endpoints) -> bool:
+    """Whether tokens would be sent to a place that did not get them before."""
+    is_revoked_elsewhere = (
+        now.revocation_url not in (None, before.revocation_url)
+        and urlsplit(now.revocation_url or "").netloc != urlsplit(before.token_url).netloc
+    )
+    return now.token_url != before.token_url or is_revoked_elsewhere
 
 
 def _needed(text: str | None, pointer: str) -> str:

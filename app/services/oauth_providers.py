@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.errors import InvalidRequest
 from app.mail.types import TransportSecurity
@@ -26,13 +26,15 @@ class MailServer:
 class Endpoints:
     """An authorization server (RFC 6749 §3). `issuer` None: what it says of itself is not checked (RFC 9207).
 
-    `client_auth` is how the client proves itself: post, basic, or none for one without a secret.
+    `client_auth` is how the client proves itself: post, basic, or none for one without a secret. `revocation_url` None:
+    the server has no such endpoint (RFC 7009).
     """
 
     authorization_url: str
     token_url: str
     issuer: str | None = None
     client_auth: str = "post"
+    revocation_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ GOOGLE = Provider(
         "https://accounts.google.com/o/oauth2/v2/auth",
         "https://oauth2.googleapis.com/token",
         "https://accounts.google.com",
+        revocation_url="https://oauth2.googleapis.com/revoke",
     ),
     ("https://mail.google.com/", "openid", "email"),
     {
@@ -92,6 +95,7 @@ YAHOO = Provider(
         "https://api.login.yahoo.com/oauth2/get_token",
         "https://api.login.yahoo.com",
         "basic",
+        "https://api.login.yahoo.com/oauth2/revoke",
     ),
     ("mail-w", "openid", "email"),
     {
@@ -113,6 +117,9 @@ def endpoints_of(provider: Provider, tenant: str | None) -> Endpoints:
     issuer = known.issuer
     if has_tenants and re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name):
         issuer = f"https://login.microsoftonline.com/{name.lower()}/v2.0"
-    return Endpoints(
-        known.authorization_url.format(tenant=name), known.token_url.format(tenant=name), issuer, known.client_auth
+    return replace(
+        known,
+        authorization_url=known.authorization_url.format(tenant=name),
+        token_url=known.token_url.format(tenant=name),
+        issuer=issuer,
     )

@@ -28,7 +28,6 @@ USER = "ann@mail.test"
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     async with open_gateway(tmp_path, net_allow="127.0.0.0/8") as gateway:
         yield gateway
-        await gateway.services.grants.close()
 
 
 @pytest.fixture

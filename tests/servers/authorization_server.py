@@ -49,6 +49,9 @@ class AuthorizationServer:
         self.is_down = False
         self.delay_seconds = 0.0
         self.denies = False
+        self.takes_revocations = threading.Event()
+        """Cleared: one who revokes gets no answer until it is set."""
+        self.takes_revocations.set()
         self.issuer_shown: str | None = None
         self.email = "nobody@mail.test"
         """Who is signed in at the browser that comes for consent."""
@@ -65,6 +68,7 @@ class AuthorizationServer:
         self._thread.start()
 
     def close(self) -> None:
+        self.takes_revocations.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -81,6 +85,11 @@ class AuthorizationServer:
         with self._lock:
             for grant in self._grants:
                 grant.is_revoked |= grant.email == email
+
+    def is_in_force(self, email: str) -> bool:
+        """Whether a user has a grant that is not revoked."""
+        with self._lock:
+            return any(grant.email == email and not grant.is_revoked for grant in self._grants)
 
     def end_access(self) -> None:
         """Let every access token expire now, earlier than it was said to."""
@@ -115,7 +124,7 @@ class AuthorizationServer:
         time.sleep(self.delay_seconds)
         if self.is_down:
             return 503, {"error": "temporarily_unavailable"}
-        if (client or f"{form.get('client_id')}:{form.get('client_secret')}") != f"{CLIENT_ID}:{CLIENT_SECRET}":
+        if not _is_client(form, client):
             return 401, {"error": "invalid_client"}
         with self._lock:
             kind = form.get("grant_type")
@@ -158,6 +167,20 @@ class AuthorizationServer:
             answer["id_token"] = ".".join(_segment(one) for one in ({"alg": "none"}, {"email": grant.email})) + "."
         return answer
 
+    def revoke_token(self, form: dict[str, str], client: str | None) -> tuple[int, dict[str, Any]]:
+        """RFC 7009: the grant that a refresh token is of ends; one that is unknown is no error."""
+        with self._lock:
+            self.asked["revoke"] += 1
+        self.takes_revocations.wait(60)
+        if self.is_down:
+            return 503, {}
+        if not _is_client(form, client):
+            return 401, {"error": "invalid_client"}
+        with self._lock:
+            for grant in self._grants:
+                grant.is_revoked |= form.get("token") in grant.refresh_tokens
+        return 200, {}
+
     def introspect(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         return 200, self._introspected(form.get("token", ""))
 
@@ -168,6 +191,11 @@ class AuthorizationServer:
         if grant is None or grant.is_revoked or until < time.monotonic():
             return {"active": False}
         return {"active": True, "username": grant.email, "email": grant.email}
+
+
+def _is_client(form: dict[str, str], client: str | None) -> bool:
+    """`client`: of an Authorization header."""
+    return (client or f"{form.get('client_id')}:{form.get('client_secret')}") == f"{CLIENT_ID}:{CLIENT_SECRET}"
 
 
 def _segment(claims: dict[str, str]) -> str:
@@ -202,6 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         header = self.headers.get("Authorization", "")
         client = base64.b64decode(header[6:]).decode() if header.startswith("Basic ") else None
         answers = {"/token": lambda: self._authority.token(form, client)}
+        answers["/revoke"] = lambda: self._authority.revoke_token(form, client)
         answers["/introspect"] = lambda: self._authority.introspect(form)
         status, answer = answers.get(self.path, lambda: (404, {}))()
         self._answer(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})

@@ -33,6 +33,7 @@ router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 _EVERY_ACCOUNT = AccountId("*")
 """Cursors of lists that belong to no account."""
+Revoke = Annotated[bool, Query(description="End the account's consent at the provider too")]
 Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
 
 
@@ -102,9 +103,12 @@ async def _app_of(request: Request, order: CreateAccount | UpdateAccount) -> OAu
 
 
 @router.delete("/{account_id}", operation_id="deleteAccount", status_code=204)
-async def delete_account(request: Request, account_id: AdministeredAccount) -> None:
-    """Remove an account with all that is kept of its mail here; a remote mailbox itself stays as it is."""
-    await services_of(request).accounts.remove(account_id)
+async def delete_account(request: Request, account_id: AdministeredAccount, revoke: Revoke = True) -> None:
+    """Remove an account with all that is kept of its mail here; a remote mailbox itself stays as it is.
+
+    A consent (OAuth) is revoked at its authorization server, where that can be done; the answer doesn't wait for it.
+    """
+    await services_of(request).accounts.remove(account_id, is_revoking=revoke)
 
 
 @router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))

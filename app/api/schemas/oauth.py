@@ -97,6 +97,9 @@ class UpdateOAuthApp(RequestModel):
     authorization_url: Url | None = Field(None, description="Custom apps")
     token_url: Url | None = Field(None, description="Custom apps")
     issuer: Url | None = Field(None, description="Custom apps: what `iss` must be where it is given (RFC 9207)")
+    revocation_url: Url | None = Field(
+        None, description="Custom apps: where the consent of a deleted account is revoked (RFC 7009)"
+    )
     client_auth: ClientAuth | None = Field(None, description="Custom apps: how the client secret is sent")
     scopes: list[OAuthScope] | None = Field(None, min_length=1, max_length=LIST_LIMIT)
     client_id: ClientId | None = None
@@ -113,6 +116,7 @@ class UpdateOAuthApp(RequestModel):
             authorization_url=self.authorization_url,
             token_url=self.token_url,
             issuer=self.issuer,
+            revocation_url=self.revocation_url,
             client_auth=self.client_auth,
             scopes=None if self.scopes is None else tuple(self.scopes),
             client_id=self.client_id,
@@ -139,6 +143,7 @@ class OAuthApp(AnswerModel):
     authorization_url: str
     token_url: str
     issuer: str | None
+    revocation_url: str | None
     client_auth: ClientAuth
     scopes: list[str]
     client_id: str
@@ -158,6 +163,7 @@ class OAuthApp(AnswerModel):
                 "authorization_url": app.endpoints.authorization_url,
                 "token_url": app.endpoints.token_url,
                 "issuer": app.endpoints.issuer,
+                "revocation_url": app.endpoints.revocation_url,
                 "client_auth": app.endpoints.client_auth,
                 "scopes": list(app.scopes),
                 "client_id": app.client_id,

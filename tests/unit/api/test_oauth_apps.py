@@ -52,6 +52,14 @@ async def test_a_known_provider_needs_nothing_but_the_client(
     assert app["has_client_secret"]
 
 
+async def test_a_known_provider_says_where_consents_are_revoked_if_it_can(gateway: Gateway) -> None:
+    urls = [
+        (await made(gateway, GOOGLE | {"provider": one}))["revocation_url"] for one in ("google", "yahoo", "microsoft")
+    ]
+
+    assert urls == ["https://oauth2.googleapis.com/revoke", "https://api.login.yahoo.com/oauth2/revoke", None]
+
+
 async def test_microsoft_can_be_asked_for_one_s_own_tenant(gateway: Gateway) -> None:
     tenant = "6f1d3a52-0000-4000-8000-0123456789ab"
     common = await made(gateway, GOOGLE | {"provider": "microsoft"})
@@ -102,7 +110,7 @@ async def test_apps_come_page_by_page(gateway: Gateway) -> None:
     assert [one["id"] for one in [*first["items"], *second["items"]]] == ids
 
 
-@pytest.mark.parametrize("member", ["authorization_url", "token_url"])
+@pytest.mark.parametrize("member", ["authorization_url", "token_url", "revocation_url"])
 @pytest.mark.parametrize("host", INSIDE)
 async def test_check_09_an_authorization_server_inside_is_refused(gateway: Gateway, member: str, host: str) -> None:
     refused = await gateway.admin.post("/v1/oauth-apps", json=CUSTOM | {member: f"https://{host}/x"})
@@ -143,6 +151,8 @@ async def test_a_secret_goes_to_no_other_place_than_it_was_given_for(gateway: Ga
     "order",
     [
         GOOGLE | {"token_url": "https://93.184.216.34/token"},
+        GOOGLE | {"revocation_url": "https://93.184.216.34/revoke"},
+        {**CUSTOM, "revocation_url": "http://93.184.216.34/revoke"},
         {**CUSTOM, "token_url": None},
         {**CUSTOM, "client_id": ""},
         {**CUSTOM, "scopes": ["two words"]},
