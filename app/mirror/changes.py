@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, MailboxCounted, Placed, Removed, difference
-from app.mail.types import Mailbox
+from app.mail.types import Mailbox, MailboxId
 from app.mirror.account import Mirror
 
 LIKELY_NEW = 50
@@ -23,6 +23,27 @@ SPAN_LIMIT = 5_000
 """A longer span of UIDs is looked through before its messages are fetched."""
 GONE_COUNT, GONE_SHARE = 50, 0.2
 """More than both is confirmed on a new connection before it is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the origin answered, and what of it the index does not know.
+
+    `known` is what the index has, where the answer tells of all messages; None where of changed ones alone.
+    """
+
+    mailbox_id: MailboxId
+    changes: Changes
+    removed: tuple[Removed, ...]
+    known: Mapping[int, Known] | None
+
+    def flagged(self) -> Iterator[Flagged]:
+        """The flags to write, made as they are asked for: there may be hundreds of thousands."""
+        for uid, now in self.changes.flags.items():
+            if self.known is None:
+                yield Flagged(Location(self.mailbox_id, uid), now.flags, now.modseq)
+            elif _is_outdated(self.known.get(uid), now):
+                yield Flagged(Location(self.mailbox_id, uid), now.flags)
 
 
 async def new_mail(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> AsyncIterator[Batch]:
@@ -79,13 +100,13 @@ async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Plac
     return placed | {one.uid: one for one in arrived}
 
 
-async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> tuple[Delta, Changes] | None:
-    """Flags and removals since the mailbox's HIGHESTMODSEQ, and what the origin answered.
+async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> Looked | None:
+    """Flags and removals since the mailbox's HIGHESTMODSEQ.
 
     None when it is not the mailbox any more that we know: the list of mailboxes will say what it is.
     """
     # what the index has is read before the origin is asked: what a caller adds meanwhile is in both, never gone
-    known = {} if mailbox.highest_modseq else await mirror.index.known(mirror.account_id, mailbox.id)
+    known = None if mailbox.highest_modseq else await mirror.index.known(mirror.account_id, mailbox.id)
     try:
         changes = await mirror.backend.changes(mailbox)
     except MailboxNotFound:
@@ -96,15 +117,12 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
         return await changes_of(mirror, replace(mailbox, highest_modseq=0), told)
     if changes.vanished is not None:
         gone: Collection[int] = await _known_among(mirror, mailbox, changes.vanished)
-        flags = changes.flags
-    elif not mailbox.highest_modseq:  # then they are the flags of all messages
+        known = None
+    elif known is not None:  # then they are the flags of all messages
         gone = [uid for uid in known if uid not in changes.flags]
-        flags = {uid: Known(one.flags) for uid, one in changes.flags.items() if _is_outdated(known.get(uid), one)}
     else:
         gone = [] if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
-        flags = changes.flags
-    flagged = tuple(Flagged(Location(mailbox.id, uid), now.flags, now.modseq) for uid, now in sorted(flags.items()))
-    return Delta(flagged=flagged, removed=await _confirmed(mirror, mailbox, gone)), changes
+    return Looked(mailbox.id, changes, await _confirmed(mirror, mailbox, gone), known)
 
 
 def _is_outdated(known: Known | None, now: Known) -> bool:
