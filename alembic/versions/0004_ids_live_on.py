@@ -13,10 +13,12 @@ depends_on = None
 
 def upgrade() -> None:
     _departed()
+    op.add_column("mailbox", sa.Column("is_newcomer", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
     op.drop_table("departed")
+    op.drop_column("mailbox", "is_newcomer")
 
 
 def _departed() -> None:

@@ -98,6 +98,8 @@ class MailboxRow(SQLModel, table=True):
     is_subscribed: bool = True
     is_selectable: bool = True
     is_complete: bool = False
+    is_newcomer: bool = False
+    """It appeared when its account's mail was known: until it is complete it may hold what was moved there."""
     created_seq: int = Field(sa_column=_big())
     changed_seq: int = Field(sa_column=_big())
     reset_seq: int = Field(sa_column=_big())

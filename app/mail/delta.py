@@ -168,6 +168,8 @@ class MailboxFound:
     uid_validity: int
     is_subscribed: bool = True
     is_selectable: bool = True
+    is_newcomer: bool = False
+    """If it is new, it appeared where mail is known already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,8 @@ class Mailbox:
 
     `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the decoded name on the
     origin with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always spelled "INBOX".
-    `is_complete` tells that every message of the origin is in the index.
+    `is_complete` tells that every message of the origin is in the index; `is_newcomer` that it appeared when the
+    account's mail was known, and until then may hold what was moved there.
     """
 
     id: MailboxId
@@ -228,6 +229,7 @@ class Mailbox:
     origin_name: str
     delimiter: str | None
     is_complete: bool
+    is_newcomer: bool = False
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from app.mailstore.reading import lists, mailboxes, messages, mirrored
 from app.mailstore.reading.columns import ACCOUNT_ID
 from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
 from app.mailstore.reading.mailboxes import Standing
-from app.mailstore.reading.mirrored import Proof
+from app.mailstore.reading.mirrored import Pair, Proof
 
 _LOCK: Statement = (
     update(ACCOUNT)
@@ -171,11 +171,9 @@ class Index:
         """Messages that the origin knows by one of these ids, each with its id, in no order."""
         return await mirrored.with_origin_ids(self._database, account_id, origin_ids)
 
-    async def sharing_origin(
-        self, account_id: AccountId, ids: Collection[MessageId]
-    ) -> list[tuple[MessageId, Message]]:
-        """Each of the messages with every other one that the origin knows by the same id, in no order."""
-        return await mirrored.sharing_origin(self._database, account_id, ids)
+    async def pairs(self, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
+        """Each of the messages with every other one that may be a copy of it, in no order."""
+        return await mirrored.pairs(self._database, account_id, ids)
 
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
         """Those of the messages that were told as new since then."""

@@ -1,4 +1,4 @@
-"""One account as its worker knows it: the origin on one side, the index on the other, written under the lease."""
+"""One account that lives elsewhere: the origin on one side, the index on the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from app.mail.backend import MailBackend
 from app.mail.delta import Delta
-from app.mail.types import AccountId, Mailbox, MailboxId
+from app.mail.types import AccountId, Mailbox
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 
@@ -21,15 +21,16 @@ FACTS_AT_ONCE = 100
 class Mirror:
     """`lock` is held by whoever compares a complete mailbox with its origin: two of them would undo each other.
 
-    `newcomers` are mailboxes whose first sync tells each message as new.
+    `epoch` is that of the lease under which a worker writes; None for what is written for a caller.
+    `unheard_since_ms`: since when nobody heard what the origin did, until all has been caught up with.
     """
 
     account_id: AccountId
     index: Index
     backend: MailBackend
-    epoch: int
+    epoch: int | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    newcomers: set[MailboxId] = field(default_factory=set)
+    unheard_since_ms: int | None = None
 
     async def apply(self, delta: Delta) -> Applied:
         """Write a Delta in one transaction. Raises Conflict when another worker holds the account, AccountNotFound."""
@@ -49,7 +50,7 @@ class Mirror:
 
     def has_begun(self, mailbox: Mailbox) -> bool:
         """Whether it is known from which UID on its messages are new mail."""
-        return mailbox.is_complete or mailbox.uid_next > 1 or mailbox.id in self.newcomers
+        return mailbox.is_complete or mailbox.uid_next > 1 or mailbox.is_newcomer
 
 
 def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:

@@ -15,6 +15,7 @@ from app.errors import MailboxNotFound, MessageNotFound, ServerProtocolError, Se
 from app.mail.delta import Arrived, Location
 from app.mail.identifiers import content_digest
 from app.mail.types import MailboxId, Message, MessageId
+from app.mailstore.reading.mirrored import Pair
 from app.mailstore.rows import likeness as likeness_in
 from app.mailstore.rows import likeness_of, structure_bytes
 from app.mirror.account import Mirror
@@ -74,43 +75,43 @@ def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
     return pairs == 1 if digest is None else digest == read
 
 
-async def recent_copies(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
-    """Place of a message → places of those like it that came since then, and after it."""
-    headers = {one.message_id_header for one in originals if one.message_id_header}
-    found = await mirror.index.with_headers(mirror.account_id, headers) if headers else []
-    recent = await mirror.index.arrived_since(mirror.account_id, [one.id for one in found], since_ms) if found else ()
-    by_likeness: dict[bytes, list[Message]] = {}
-    for one in found:
-        if one.id in recent:
-            by_likeness.setdefault(likeness_in(one.summary), []).append(one)
-    return {
-        place_of(one): [place_of(copy) for copy in by_likeness.get(likeness_in(one.summary), []) if copy.id > one.id]
-        for one in originals
-    }
+async def copies_of(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
+    """Place of a message → places of its copies that came after it, and since then; oldest first."""
+    pairs = await mirror.index.pairs(mirror.account_id, [one.id for one in originals])
+    later = [one.message.id for one in pairs if one.is_later]
+    recent = await mirror.index.arrived_since(mirror.account_id, later, since_ms) if later else set()
+    if not recent:
+        return {}
+    by_original: dict[MessageId, list[Pair]] = {}
+    for one in sorted(pairs, key=lambda one: one.message.id):
+        by_original.setdefault(one.of_id, []).append(one)
+    copies: dict[Location, list[Location]] = {}
+    for original in originals:
+        alike = [one for one in by_original.get(original.id, []) if one.is_same or _is_alike(original, one.message)]
+        found = [one for one in alike if one.is_later and one.message.id in recent]
+        same = [one.message for one in found if one.is_same] or await _proven(mirror, original, found, len(alike))
+        copies[place_of(original)] = [place_of(one) for one in same]
+    return copies
 
 
-async def recent_same(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
-    """Place of a message → places of those that the origin calls by its id and that came since then, and after it."""
-    shared = await mirror.index.sharing_origin(mirror.account_id, [one.id for one in originals])
-    recent = await mirror.index.arrived_since(mirror.account_id, [copy.id for _, copy in shared], since_ms)
-    copies: dict[MessageId, list[Location]] = {}
-    for original_id, copy in shared:
-        if copy.id in recent and copy.id > original_id:
-            copies.setdefault(original_id, []).append(place_of(copy))
-    return {place_of(one): copies[one.id] for one in originals if one.id in copies}
+def _is_alike(one: Message, other: Message) -> bool:
+    return likeness_in(one.summary) == likeness_in(other.summary)
 
 
-async def same_as(mirror: Mirror, original: Sequence[Message], copies: Sequence[Message]) -> set[Location] | None:
-    """Where those of the copies are whose bytes are the original's; None where its bytes were never read."""
-    proofs = await mirror.index.proofs(mirror.account_id, [one.id for one in (*original, *copies)])
-    digest = next((proofs[one.id].digest for one in original), None)
+async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alike: int) -> list[Message]:
+    """Those whose bytes are the original's; if those were never read, the one that alone is like it."""
+    copies = [one.message for one in found]
+    if not copies:
+        return []
+    proofs = await mirror.index.proofs(mirror.account_id, [one.id for one in (original, *copies)])
+    digest, structure = proofs[original.id].digest, proofs[original.id].structure
     if digest is None:
-        return None
-    same = {place_of(one) for one in copies if proofs[one.id].digest == digest}
-    for one in [one for one in copies if proofs[one.id].digest is None]:
-        if digest in (await read_digests(mirror, [one])).values():
-            same.add(place_of(one))
-    return same
+        return copies if alike == 1 and proofs[copies[0].id].structure == structure else []
+    unread = [one for one in copies if proofs[one.id].digest is None]
+    digests = {one.id: proofs[one.id].digest for one in copies}
+    for one in unread:
+        digests[one.id] = (await read_digests(mirror, [one])).get(one.uid)
+    return [one for one in copies if digests[one.id] == digest]
 
 
 async def read_digests(mirror: Mirror, messages: Sequence[Message]) -> dict[int, str]:

@@ -37,6 +37,7 @@ _MAILBOX: Statement = select(
     MAILBOX.c.created_seq,
     MAILBOX.c.changed_seq,
     MAILBOX.c.reset_seq,
+    MAILBOX.c.is_newcomer,
 ).where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
 _SAVE_MAILBOX: Statement = (
     update(MAILBOX)
@@ -58,6 +59,7 @@ _SAVE_MAILBOX: Statement = (
                 "is_complete",
                 "changed_seq",
                 "reset_seq",
+                "is_newcomer",
             )
         }
     )
@@ -93,6 +95,7 @@ class MailboxState:
     created_seq: int = 0
     changed_seq: int = 0
     reset_seq: int = 0
+    is_newcomer: bool = False
     is_changed: bool = False
     shown_before: tuple[object, ...] = ()
 
@@ -235,6 +238,7 @@ class Ledger:
             is_complete=bool(mailbox.is_complete),
             changed_seq=mailbox.changed_seq,
             reset_seq=mailbox.reset_seq,
+            is_newcomer=bool(mailbox.is_newcomer),
         )
 
     def number(self, mailbox: MailboxState, uid: int) -> int:

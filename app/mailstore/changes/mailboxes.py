@@ -92,6 +92,7 @@ class MailboxChanges:
             found.is_selectable,
             self._ledger.is_origin,
             found.delimiter,
+            is_newcomer=found.is_newcomer,
         )
         self._ledger.mailboxes[id_] = mailbox
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
@@ -167,7 +168,7 @@ class MailboxChanges:
         await self._drop_all(mailbox)
         mailbox.uid_validity, mailbox.uid_next, mailbox.highest_modseq = reset.uid_validity, 1, 0
         mailbox.total = mailbox.unread = 0
-        mailbox.is_complete = False
+        mailbox.is_complete = mailbox.is_newcomer = False
         mailbox.is_changed = True
         self._announce("mailbox.reset", mailbox)
         mailbox.reset_seq = self._ledger.seq

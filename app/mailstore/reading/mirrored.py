@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, select
 
 from app.db.session import Database, Statement, is_one_of, json_list
 from app.db.tables import DETAIL, EVENT, MESSAGE, PLACEMENT
@@ -42,15 +42,26 @@ _BY_ORIGINS: Statement = select(MESSAGE.c.origin_id, *MESSAGE_COLUMNS).where(
     OF_ACCOUNT, MESSAGE.c.origin_id.is_not(None), is_one_of(MESSAGE.c.origin_id, bindparam("origin_ids"))
 )
 _ORIGINAL = MESSAGE.alias("original")
-_SHARING_ORIGIN: Statement = (
-    select(_ORIGINAL.c.id, *MESSAGE_COLUMNS)
-    .join(_ORIGINAL, and_(_ORIGINAL.c.account_id == MESSAGE.c.account_id, _ORIGINAL.c.origin_id == MESSAGE.c.origin_id))
-    .where(
-        OF_ACCOUNT,
-        MESSAGE.c.origin_id.is_not(None),
-        MESSAGE.c.id != _ORIGINAL.c.id,
-        is_one_of(_ORIGINAL.c.id, bindparam("ids")),
+
+
+def _pairs(*are_alike: ColumnElement[bool]) -> Statement:
+    return (
+        select(_ORIGINAL.c.id, MESSAGE.c.created_seq > _ORIGINAL.c.created_seq, *MESSAGE_COLUMNS)
+        .join(_ORIGINAL, and_(_ORIGINAL.c.account_id == MESSAGE.c.account_id, *are_alike))
+        .where(OF_ACCOUNT, MESSAGE.c.id != _ORIGINAL.c.id, is_one_of(_ORIGINAL.c.id, bindparam("ids")))
     )
+
+
+_SAME = _pairs(MESSAGE.c.origin_id.is_not(None), MESSAGE.c.origin_id == _ORIGINAL.c.origin_id)
+_NOT_TOLD_APART = _ORIGINAL.c.origin_id.is_(None)
+_ALIKE: tuple[Statement, ...] = (
+    _pairs(_NOT_TOLD_APART, MESSAGE.c.message_id_header == _ORIGINAL.c.message_id_header),
+    _pairs(
+        _NOT_TOLD_APART,
+        _ORIGINAL.c.message_id_header.is_(None),
+        MESSAGE.c.message_id_header.is_(None),
+        MESSAGE.c.received_at_ms == _ORIGINAL.c.received_at_ms,
+    ),
 )
 _ARRIVED_SINCE: Statement = (
     select(MESSAGE.c.id)
@@ -70,6 +81,19 @@ class Proof:
 
     structure: bytes | None = None
     digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A message that may be a copy of another, or that one of it. `is_same`: their origin calls them by one id.
+
+    `is_later`: it came after the other.
+    """
+
+    of_id: MessageId
+    message: Message
+    is_later: bool
+    is_same: bool
 
 
 async def known(database: Database, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
@@ -126,12 +150,14 @@ async def with_origin_ids(
     return [(row[0], message_of(row[1:])) for row in rows]
 
 
-async def sharing_origin(
-    database: Database, account_id: AccountId, ids: Collection[MessageId]
-) -> list[tuple[MessageId, Message]]:
-    """Each of the messages with every other one that the origin knows by the same id, in no order."""
-    rows = await database.rows(_SHARING_ORIGIN, account_id=account_id, ids=json_list(list(ids)))
-    return [(MessageId(row[0]), message_of(row[1:])) for row in rows]
+async def pairs(database: Database, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
+    """Each of the messages with every other one that has its id of the origin, or where it has none its Message-ID
+    (where there is none either, its INTERNALDATE), in no order."""
+    found: list[Pair] = []
+    for statement in (_SAME, *_ALIKE):
+        rows = await database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
+        found += [Pair(MessageId(row[0]), message_of(row[2:]), bool(row[1]), statement is _SAME) for row in rows]
+    return found
 
 
 async def arrived_since(

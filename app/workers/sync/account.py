@@ -12,9 +12,11 @@ from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, Ra
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
 from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
+from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mirror.account import Mirror
+from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals, Told
 from app.telemetry import get_logger
 from app.workers.gates import Gates
 from app.workers.sync.filling import Progress, fill
@@ -28,7 +30,7 @@ from app.workers.sync.listing import (
     renames,
 )
 from app.workers.sync.previews import Previews
-from app.workers.sync.refresh import MAILBOX_FAULTS, Refresher, Told
+from app.workers.sync.refresh import Refresher
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
 from app.workers.sync.unheard import Unheard
@@ -60,16 +62,19 @@ class AccountSync:
         self._delays = delays
         self._previews = Previews(self._mirror, texts)
         self._reports = ReportReader(self._mirror)
-        self._refresher = Refresher(self._mirror, self._want)
+        self._arrivals = Arrivals(self._mirror, self._want)
+        self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
         self._unheard = Unheard()
         self._has_work = asyncio.Event()
         self._is_live = False
+        self._heard_ms = 0
 
     async def run(self) -> None:
         """Follow for ever. Returns when the login is refused, the account is gone or another worker holds it."""
         delays = self._delays()
         while True:
             try:
+                self._heard_ms = self._heard_ms or await self._last_event_ms()
                 await self._follow()
             except LoginRefused as error:
                 await self._state.refused(error)
@@ -87,6 +92,7 @@ class AccountSync:
 
     async def _follow(self) -> None:
         """One connection's life. Ends by an error."""
+        self._mirror.unheard_since_ms = self._heard_ms
         async with self._gates.connecting.entered(self._mirror.backend.host):
             if not await self._mirror.mailboxes():
                 await self._take_list(await self._ask())
@@ -98,6 +104,14 @@ class AccountSync:
             )
         finally:
             await watch.close()
+
+    async def _last_event_ms(self) -> int:
+        """When whoever followed before wrote something last: it was there to see what was so then."""
+        return (await self._mirror.index.standing(self._mirror.account_id)).at_ms
+
+    def _note_heard(self) -> None:
+        if self._mirror.unheard_since_ms is None:
+            self._heard_ms = now_ms()
 
     def _want(self, new: Sequence[Location], arrived: Sequence[Arrived]) -> None:
         self._previews.want(new)
@@ -118,7 +132,8 @@ class AccountSync:
             is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
             if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
                 mailboxes = [known[name] for name in sorted(signal.origin_names) if known[name].is_selectable]
-                await self._refresher.refresh(mailboxes, told, self._ask)
+                await self._refresher.refresh(mailboxes, told)
+                self._note_heard()
                 return
         await self._catch_up()
 
@@ -149,7 +164,7 @@ class AccountSync:
                     await self._catch_up()
                     return
                 async with self._mirror.lock:
-                    await self._refresher.refresh(self._unheard.due(await self._mirror.mailboxes()), {}, self._ask)
+                    await self._refresher.refresh(self._unheard.due(await self._mirror.mailboxes()), {})
         self._has_work.clear()
 
     async def _catch_up(self) -> None:
@@ -159,10 +174,12 @@ class AccountSync:
             gone = await self._take_list(told)
             known = await self._mirror.mailboxes()
             changed = [one for one in known if one.is_selectable and _has_changed(one, told)]
-            await self._refresher.refresh(changed, told, self._ask)
+            await self._refresher.refresh(changed, told)
             if gone:
                 await self._delete(gone)
             await self._reconcile(told)
+            self._mirror.unheard_since_ms = None
+            self._note_heard()
         if any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
             self._has_work.set()
 
@@ -171,6 +188,12 @@ class AccountSync:
         told = {one.origin_name: one for one in await self._mirror.backend.list_mailboxes()}
         if "INBOX" not in told:
             raise ServerProtocolError("The mail server lists no INBOX")
+        return told
+
+    async def _ask_anew(self) -> Told:
+        """The same, with the mailboxes written that are new since then."""
+        told = await self._ask()
+        await self._take_list(told)
         return told
 
     async def _take_list(self, told: Told) -> tuple[Mailbox, ...]:
@@ -187,18 +210,14 @@ class AccountSync:
             delta += Delta(notes=(Note("account.resync", self._mirror.account_id, {"mailbox_ids": ids}),))
         if delta:
             await self._mirror.apply(delta)
-        ids_before = {one.id for one in known}
-        is_begun = self._is_live or any(one.is_complete and one.total for one in known)
-        known = await self._mirror.mailboxes()
-        if is_begun:  # what is new may hold what subscribers know, moved there or labelled: they are to hear of it
-            self._mirror.newcomers |= {one.id for one in known if one.id not in ids_before}
-        begun = beginnings(known, told, frozenset(self._mirror.newcomers))
+        begun = beginnings(await self._mirror.mailboxes(), told)
         if begun:
             await self._mirror.apply(Delta(mailboxes_counted=begun))
         return changes.gone
 
     async def _delete(self, gone: tuple[Mailbox, ...]) -> None:
-        """Delete mailboxes that a second list lacks too; their messages that went elsewhere have been found there."""
+        """Delete mailboxes that a second list lacks too, after their messages that went elsewhere are found there."""
+        await self._arrivals.look_elsewhere(self._ask_anew)
         told = await self._ask()
         deleted = tuple(MailboxDeleted(one.id) for one in gone if one.origin_name not in told)
         await self._mirror.apply(Delta(mailboxes_deleted=deleted))
@@ -208,7 +227,7 @@ class AccountSync:
             now = told.get(mailbox.origin_name)
             if now is not None and mailbox.is_complete and is_miscounted(mailbox, now):
                 try:
-                    await self._refresher.reconcile(mailbox, self._ask)
+                    await self._refresher.reconcile(mailbox)
                 except MAILBOX_FAULTS as error:
                     self._warn("reconcile_failed", mailbox, error)
 
@@ -230,7 +249,7 @@ class AccountSync:
             attempts[mailbox.id] += 1
             try:
                 async with self._gates.filling.entered(self._mirror.backend.host):
-                    is_filled = await fill(self._mirror, self._refresher, mailbox, progress, self._ask)
+                    is_filled = await fill(self._mirror, self._arrivals, self._refresher, mailbox, progress)
             except MAILBOX_FAULTS as error:
                 self._warn("first_sync_failed", mailbox, error)
                 continue

@@ -6,13 +6,14 @@ The index's own UIDs say how far it came: what the origin has and the index has 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from app.mail.delta import Arrived, Delta, Note, Placed
+from app.mail.delta import Note
 from app.mail.types import Mailbox
-from app.mirror.account import FACTS_AT_ONCE, Mirror
-from app.mirror.changes import Batch, fetch_new, unknown_uids
-from app.workers.sync.refresh import Ask, Refresher
+from app.mirror.account import Mirror
+from app.mirror.arrivals import Arrivals, told_from
+from app.mirror.changes import fetch_new, unknown_uids
+from app.workers.sync.refresh import Refresher
 
 PROGRESS_SECONDS = 1.0
 
@@ -32,33 +33,13 @@ class Progress:
         return (Note("sync.progress", mailbox.id, facts),)
 
 
-async def fill(mirror: Mirror, refresher: Refresher, mailbox: Mailbox, progress: Progress, ask: Ask) -> bool:
+async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
     """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
-    is_newcomer = mailbox.id in mirror.newcomers
     missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
     total, indexed = len(missing), 0
-    async for batch in fetch_new(mirror, mailbox, missing[::-1], is_streamed=not is_newcomer):
+    async for batch in fetch_new(mirror, mailbox, missing[::-1]):
         indexed += len(batch)
-        if is_newcomer:
-            async with mirror.lock:
-                await refresher.arrive(batch)
-        else:
-            await _write(mirror, mailbox, batch, progress.note(mailbox, indexed, total))
+        async with mirror.lock:
+            await arrivals.write(told_from(mailbox, batch), notes=progress.note(mailbox, indexed, total))
     async with mirror.lock:
-        if not await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True), ask):
-            return False
-    mirror.newcomers.discard(mailbox.id)
-    return True
-
-
-async def _write(mirror: Mirror, mailbox: Mailbox, batch: Batch, notes: tuple[Note, ...]) -> None:
-    """What was there when the first sync began comes without an event of its own; what came later is new mail."""
-    for start in range(0, len(batch), FACTS_AT_ONCE):
-        piece = batch[start : start + FACTS_AT_ONCE]
-        told = [replace(one, is_announced=one.uid >= mailbox.uid_next) for one in piece]
-        delta = Delta(
-            arrived=tuple(one for one in told if isinstance(one, Arrived)),
-            placed=tuple(one for one in told if isinstance(one, Placed)),
-            notes=notes if start == 0 else (),
-        )
-        await mirror.apply(delta)
+        return await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True))

@@ -12,8 +12,7 @@ from app.mail.types import Mailbox, MailboxId, Role
 RENAMED_GROWTH = 1_000
 """How many UIDs a mailbox may have given since it was last seen and still be known under another name."""
 NEWCOMER_MESSAGES = 500
-"""A mailbox that appears while its account is live and holds no more than this is told message by message: they may
-have been moved there."""
+"""A mailbox that appears later than the account and holds no more than this is told message by message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,14 @@ def _in_free_order(
 
 
 def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> ListChanges:
-    """New, changed and reset mailboxes as a Delta, and those that are gone. Renames are applied before."""
+    """New, changed and reset mailboxes as a Delta, and those that are gone. Renames are applied before.
+
+    What is new where mail is known already may hold what was moved there.
+    """
+    is_begun = any(one.is_complete and one.total for one in known)
     by_name = {one.origin_name: one for one in known}
     names = {one.origin_name for one in listed}
-    found = tuple(_found(one) for one in listed if is_news(one, by_name.get(one.origin_name)))
+    found = tuple(_found(one, is_newcomer=is_begun) for one in listed if is_news(one, by_name.get(one.origin_name)))
     reset = tuple(
         MailboxReset(ours.id, one.uid_validity)
         for one in listed
@@ -95,7 +98,7 @@ def is_news(one: OriginMailbox, ours: Mailbox | None) -> bool:
     return now != (ours.path, ours.role, ours.is_subscribed, ours.is_selectable)
 
 
-def _found(one: OriginMailbox) -> MailboxFound:
+def _found(one: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
     return MailboxFound(
         one.origin_name,
         one.path,
@@ -104,18 +107,17 @@ def _found(one: OriginMailbox) -> MailboxFound:
         one.uid_validity or 0,
         is_subscribed=one.is_subscribed,
         is_selectable=one.is_selectable,
+        is_newcomer=is_newcomer,
     )
 
 
-def beginnings(
-    known: Iterable[Mailbox], listed: Mapping[str, OriginMailbox], newcomers: frozenset[MailboxId]
-) -> tuple[MailboxCounted, ...]:
+def beginnings(known: Iterable[Mailbox], listed: Mapping[str, OriginMailbox]) -> tuple[MailboxCounted, ...]:
     """Where the first sync of each mailbox that has none begins: what comes later than this is new mail.
 
-    Of a newcomer everything is new mail; an empty mailbox is complete.
+    Of a small newcomer everything is new mail; an empty mailbox is complete.
     """
     return tuple(
-        _beginning(ours, listed[ours.origin_name], is_newcomer=ours.id in newcomers)
+        _beginning(ours, listed[ours.origin_name], is_newcomer=ours.is_newcomer)
         for ours in known
         if not ours.is_complete and ours.uid_next <= 1 and _is_told(listed.get(ours.origin_name))
     )

@@ -108,7 +108,7 @@ def unbegun() -> Mailbox:
 
 
 def test_a_first_sync_begins_at_the_numbers_of_now() -> None:
-    begun = beginnings([unbegun()], {"Work": THEIRS}, frozenset())
+    begun = beginnings([unbegun()], {"Work": THEIRS})
 
     assert begun == (MailboxCounted(OURS.id, 10, 5, 3, 1),)
 
@@ -116,19 +116,27 @@ def test_a_first_sync_begins_at_the_numbers_of_now() -> None:
 def test_a_small_newcomer_begins_at_its_first_message() -> None:
     small, large = theirs("Work"), theirs("Work", total=NEWCOMER_MESSAGES + 1)
 
-    assert [
-        one.uid_next for told in (small, large) for one in beginnings([unbegun()], {"Work": told}, frozenset({OURS.id}))
-    ] == [1, 10]
+    newcomer = replace(unbegun(), is_newcomer=True)
+
+    begun = [one.uid_next for told in (small, large) for one in beginnings([newcomer], {"Work": told})]
+
+    assert begun == [1, 10]
 
 
 def test_an_empty_or_unselectable_mailbox_is_complete_at_once() -> None:
     for told in (theirs("Work", total=0, uid_next=1), theirs("Work", is_selectable=False, uid_next=None)):
-        assert [one.is_complete for one in beginnings([unbegun()], {"Work": told}, frozenset())] == [True]
+        assert [one.is_complete for one in beginnings([unbegun()], {"Work": told})] == [True]
 
 
 def test_a_mailbox_whose_status_was_refused_or_that_has_begun_does_not_begin() -> None:
-    assert beginnings([unbegun()], {"Work": theirs("Work", uid_next=None)}, frozenset()) == ()
-    assert beginnings([replace(OURS, is_complete=False)], {"Work": THEIRS}, frozenset()) == ()
+    assert beginnings([unbegun()], {"Work": theirs("Work", uid_next=None)}) == ()
+    assert beginnings([replace(OURS, is_complete=False)], {"Work": THEIRS}) == ()
+
+
+def test_a_mailbox_that_is_new_where_mail_is_known_may_hold_what_was_moved_there() -> None:
+    first, later = list_changes([ours("Other", is_complete=False)], [THEIRS]), list_changes([ours("Other")], [THEIRS])
+
+    assert [one.is_newcomer for changes in (first, later) for one in changes.delta.mailboxes_found] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["uid_next", "highest_modseq", "total", "unread"])

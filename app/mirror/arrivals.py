@@ -1,0 +1,124 @@
+"""New messages: looked for in one mailbox or wherever they may have gone, and written as what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
+from app.mail.backend import OriginMailbox
+from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Note, Placed
+from app.mail.types import Mailbox, MailboxId
+from app.mirror.account import FACTS_AT_ONCE, Mirror
+from app.mirror.changes import Batch, fetch_new, new_mail, unknown_uids
+from app.mirror.moves import bind
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MAILBOX_FAULTS = (ServerRefused, ServerProtocolError, MailboxNotFound)
+"""What goes wrong with one mailbox and says nothing of the others."""
+
+Told = Mapping[str, OriginMailbox]
+"""By origin name, what a signal or a list told."""
+
+Ask = Callable[[], Awaitable[Told]]
+"""Lists all mailboxes of the origin."""
+
+CHASES = 8
+"""How often arrivals are looked for, at most, before removals are written."""
+NEWCOMER_LIMIT = 20_000
+"""Messages that are fetched, at most, of mailboxes that appeared meanwhile, before removals are written."""
+
+OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
+
+
+class Arrivals:
+    """Every method is called with the mirror's lock held, by a worker.
+
+    `on_arrival` hears where messages are that are told, and those of them that did not come from another mailbox.
+    """
+
+    def __init__(self, mirror: Mirror, on_arrival: OnArrival | None = None) -> None:
+        self._mirror = mirror
+        self._on_arrival = on_arrival
+
+    async def write(self, batch: Batch, *, is_ascending: bool = False, notes: tuple[Note, ...] = ()) -> None:
+        """Write messages as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
+        for start in range(0, len(batch), FACTS_AT_ONCE):
+            piece = batch[start : start + FACTS_AT_ONCE]
+            delta = await bind(self._mirror, [one for one in piece if isinstance(one, Arrived)])
+            delta += Delta(placed=tuple(one for one in piece if isinstance(one, Placed)), notes=notes)
+            notes = ()
+            if is_ascending:
+                last = piece[-1]
+                delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))
+            applied = await self._mirror.apply(delta)
+            self._tell(delta, applied.message_ids)
+
+    def _tell(self, delta: Delta, places: Mapping[Location, object]) -> None:
+        if self._on_arrival is not None:
+            moved = {one.target for one in delta.moved}
+            fresh = [one for one in delta.arrived if Location(one.mailbox_id, one.uid) not in moved]
+            quiet = {Location(one.mailbox_id, one.uid) for one in fresh if not one.is_announced}
+            self._on_arrival([at for at in places if at not in quiet], fresh)
+
+    async def look(self, mailbox: Mailbox, told: OriginMailbox | None) -> None:
+        """Write what is new in a mailbox."""
+        mailbox = await self._mirror.mailbox(mailbox)
+        if self._mirror.has_begun(mailbox):
+            async for batch in new_mail(self._mirror, mailbox, told):
+                await self.write(batch, is_ascending=True)
+
+    async def look_elsewhere(self, ask: Ask) -> None:
+        """Look for arrivals until a list tells of none: a message may move on while it is looked for."""
+        looked: dict[MailboxId, int] = {}
+        for _ in range(CHASES):
+            told = await ask()
+            mailboxes = await self._mirror.mailboxes()
+            if not looked:
+                await self._fill_newcomers(mailboxes)
+            behind = [
+                (one, now)
+                for one in mailboxes
+                if (now := told.get(one.origin_name)) and _is_behind(one, now, looked.get(one.id, 0))
+            ]
+            if not behind:
+                return
+            for mailbox, now in behind:
+                looked[mailbox.id] = now.uid_next or mailbox.uid_next
+                await self.tolerantly(mailbox, self.look(mailbox, now))
+
+    async def tolerantly(self, mailbox: Mailbox, step: Awaitable[object]) -> None:
+        """Take a step for a mailbox; what goes wrong with it alone is left for the next time."""
+        try:
+            await step
+        except MAILBOX_FAULTS as error:
+            account_id = self._mirror.account_id
+            log.warning("mailbox_failed", account_id=account_id, mailbox_id=mailbox.id, error=error.code)
+
+    async def _fill_newcomers(self, mailboxes: Sequence[Mailbox]) -> None:
+        """Fetch what mailboxes hold that appeared meanwhile: it may have been moved there. The smaller ones first."""
+        left = NEWCOMER_LIMIT
+        newcomers = [one for one in mailboxes if one.is_newcomer and one.is_selectable and not one.is_complete]
+        for mailbox in sorted(newcomers, key=lambda one: one.total):
+            if mailbox.total <= left:
+                left -= mailbox.total
+                await self.tolerantly(mailbox, self._fill(mailbox))
+
+    async def _fill(self, mailbox: Mailbox) -> None:
+        missing = await unknown_uids(self._mirror, mailbox)
+        async for batch in fetch_new(self._mirror, mailbox, missing[::-1]):
+            await self.write(told_from(mailbox, batch))
+
+
+def told_from(mailbox: Mailbox, batch: Batch) -> Batch:
+    """What was there when the first sync began comes without an event of its own; what came later is new mail."""
+    return [replace(one, is_announced=one.uid >= mailbox.uid_next) for one in batch]
+
+
+def _is_behind(ours: Mailbox, told: OriginMailbox, looked: int) -> bool:
+    """Whether the origin may have given UIDs that we have not looked at; `looked` is up to where we did, exclusive."""
+    if told.uid_validity != ours.uid_validity:
+        return False
+    return not looked if told.uid_next is None else told.uid_next > max(ours.uid_next, looked)
