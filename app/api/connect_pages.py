@@ -30,15 +30,12 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
-_SERVER_FIELDS = (
-    ("imap_host", "IMAP server"), ("imap_port", "IMAP port"), ("imap_security", "IMAP security"),
-    ("smtp_host", "SMTP server"), ("smtp_port", "SMTP port"), ("smtp_security", "SMTP security"),
-)  # fmt: skip
 _SECURITIES = (("tls", "TLS"), ("starttls", "STARTTLS"))
 
 
-def choose(apps: Sequence[OAuthApp], values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
+def choose(apps: Sequence[OAuthApp], kind: str, values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
     """Where a person says how their mail is reached. `values` fills the fields; with servers in it, these are shown.
+    `kind`: imap or pop3.
 
     Without `apps` there is the form for a password alone; `values["only_app"]` leaves that form out.
     """
@@ -49,7 +46,7 @@ def choose(apps: Sequence[OAuthApp], values: Mapping[str, str], *, problem: str 
         for one in apps
     ]
     if "only_app" not in values:
-        parts.append(_password_part(values))
+        parts.append(_password_part(kind, values))
     form = f'<form method="post" autocomplete="on">{"".join(parts)}</form>'  # to where the page came from
     alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
     return _page("Connect your mail", alert + form, 422 if problem else 200)
@@ -67,11 +64,15 @@ def refuse(problem: str, status: int) -> HTMLResponse:
     return _page("This does not work", f'<p role="alert">{escape(problem)}</p>', status)
 
 
-def _password_part(values: Mapping[str, str]) -> str:
+def _password_part(kind: str, values: Mapping[str, str]) -> str:
     entry = '<label>Password<input type="password" name="password" autocomplete="current-password"></label>'
     servers = ""
-    if "imap_host" in values:
-        shown = "".join(_server_field(name, label, values) for name, label in _SERVER_FIELDS)
+    if f"{kind}_host" in values:
+        shown = "".join(
+            _server_field(f"{protocol}_{member}", f"{protocol.upper()} {label}", values)
+            for protocol in (kind, "smtp")
+            for member, label in (("host", "server"), ("port", "port"), ("security", "security"))
+        )
         login = _field("username", "User name, if it is not the address", values)
         servers = f"<fieldset><legend>Servers</legend>{login}{shown}</fieldset>"
     return f'{entry}{servers}<button type="submit" name="way" value="password">Connect with a password</button>'

@@ -17,7 +17,7 @@ from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import AccountNotFound, InvalidRequest, NotFound, NotPermitted
 from app.mail.identifiers import new_id, now_ms
-from app.mail.types import AccountId
+from app.mail.types import AccountId, AccountKind
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
 from app.security.vault import Vault
 from app.services.accounts import Accounts
@@ -42,9 +42,11 @@ class ConnectSessionNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class SessionOrder:
-    """A session to open. `state` is given back at the end; `account_id` is to be connected anew."""
+    """A session to open. `state` is given back at the end; `account_id` is to be connected anew, else one of `kind` is
+    added."""
 
     redirect_url: str
+    kind: AccountKind = AccountKind.IMAP
     email: str | None = None
     oauth_app_id: str | None = None
     provider: str | None = None
@@ -68,6 +70,7 @@ class Visit:
     id: str
     redirect_url: str
     base_url: str
+    kind: str = AccountKind.IMAP.value
     email: str | None = None
     oauth_app_id: str | None = None
     account_id: str | None = None
@@ -138,12 +141,15 @@ class Connecting:
         if order.oauth_app_id is not None or order.provider is not None:
             app = await self._apps.chosen(order.oauth_app_id, order.provider)
         await self._check_redirect(order.redirect_url, app)
-        await self._check_account(order.account_id, by)
+        kind = await self._kind(order, by)
+        if app is not None and not app.serves(kind):
+            raise InvalidRequest.at("/kind", "The app names no server of this kind")
         id_, secret, expires_at_ms = new_id("con"), new_secret(), now_ms() + SESSION_SECONDS * 1000
         visit = Visit(
             id_,
             order.redirect_url,
             base_url,
+            kind.value,
             order.email,
             app.id if app else None,
             order.account_id,
@@ -167,14 +173,18 @@ class Connecting:
         if not any(is_below(url, one) for one in allowed):
             raise InvalidRequest.at("/redirect_url", "Neither the app nor this install allows this URL")
 
-    async def _check_account(self, account_id: str | None, by: Caller) -> None:
-        if account_id is None:
+    async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
+        """Of the account to connect anew, else of the one to add. AccountNotFound, NotPermitted, InvalidRequest."""
+        if (account_id := order.account_id) is None:
             if by.account_ids is not None:
                 raise NotPermitted("A key that is limited to accounts cannot add one")
-            return
-        is_seen = by.account_ids is None or account_id in by.account_ids
-        if not is_seen or not await self._accounts.exists(AccountId(account_id)):
+            return order.kind
+        if by.account_ids is not None and account_id not in by.account_ids:
             raise AccountNotFound
+        kind = (await self._accounts.get(AccountId(account_id))).kind
+        if kind is AccountKind.EMBEDDED:
+            raise InvalidRequest.at("/account_id", "An embedded account is connected to nothing")
+        return kind
 
     # ---- visiting
 

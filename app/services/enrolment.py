@@ -46,28 +46,32 @@ class Enrolment:
         email = answer.email or visit.email
         if not email:
             raise InvalidRequest("Nobody says which address this is")
-        servers = servers_at(app.servers or await self.found(email, Auth.OAUTH2), AccountKind.IMAP, email)
-        added = await self._accounts.add(NewAccount(AccountKind.IMAP, email, servers=servers, consent=consent))
-        return added.id
+        kind = AccountKind(visit.kind)
+        servers = servers_at(app.servers or await self.found(email, kind, Auth.OAUTH2), kind, email)
+        return (await self._accounts.add(NewAccount(kind, email, servers=servers, consent=consent))).id
 
     async def by_password(
         self, visit: Visit, email: str, username: str, password: str, servers: Mapping[str, MailServer]
     ) -> AccountId:
         """With a password for all its servers. As `by_consent`."""
-        logins = servers_at(servers, AccountKind.IMAP, username or email)
         if visit.account_id is not None:
             account_id = AccountId(visit.account_id)
             _, known = await self._accounts.servers(account_id)
             await self._accounts.update(account_id, AccountChanges(servers=_with_password(known, password)))
             return account_id
-        new = NewAccount(AccountKind.IMAP, email, servers=_with_password(logins, password))
+        kind = AccountKind(visit.kind)
+        logins = servers_at(servers, kind, username or email)
+        new = NewAccount(kind, email, servers=_with_password(logins, password))
         return (await self._accounts.add(new)).id
 
-    async def found(self, email: str, auth: Auth = Auth.PASSWORD) -> dict[str, MailServer]:
-        """The servers that are published for an address and take such a login. InvalidRequest, RateLimited."""
+    async def found(self, email: str, kind: AccountKind, auth: Auth = Auth.PASSWORD) -> dict[str, MailServer]:
+        """The servers that are published for an address and take such a login, for an account of this kind.
+
+        InvalidRequest, RateLimited.
+        """
         found = await self._autoconfig.find(email)
         servers = {}
-        for protocol in (Protocol.IMAP, Protocol.SMTP):
+        for protocol in (Protocol(kind.value), Protocol.SMTP):
             offers = [one for one in found.of(protocol) if auth in one.auth]
             if offers:
                 servers[protocol.value] = MailServer(offers[0].host, offers[0].port, offers[0].security)

@@ -13,7 +13,7 @@ from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import AddressNotAllowed, Conflict, InvalidRequest, NotFound
 from app.mail.identifiers import new_id, now_ms
-from app.mail.types import TransportSecurity
+from app.mail.types import AccountKind, TransportSecurity
 from app.security.http import check_url
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -47,6 +47,10 @@ class OAuthApp:
     servers: Mapping[str, MailServer]
     redirect_urls: tuple[str, ...]
     created_at_ms: int
+
+    def serves(self, kind: AccountKind) -> bool:
+        """Whether its tokens are for such accounts; where it names no servers, they are to be found."""
+        return not self.servers or kind.value in self.servers
 
     @property
     def consent(self) -> Mapping[str, str]:

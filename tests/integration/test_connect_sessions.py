@@ -24,7 +24,6 @@ SERVERS = {"imap": {"host": "93.184.216.34", "port": 993}, "smtp": {"host": "93.
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     async with open_gateway(tmp_path, net_allow="127.0.0.0/8", connect_redirect_urls="https://other.test/") as gateway:
         yield gateway
-        await gateway.services.grants.close()
 
 
 @pytest.fixture
@@ -212,6 +211,76 @@ async def test_a_person_adds_an_account_by_password(gateway: Gateway) -> None:
     assert smtp is not None
     assert (imap.username, imap.password, smtp.port) == ("me@nowhere.test", "canary-password", 587)
     assert files_holding(gateway.folder, b"canary") == []
+
+
+# ---- accounts over POP3
+
+POP3_FORM = {
+    "email": "me@nowhere.test", "password": "canary-password", "way": "password",
+    "pop3_host": "93.184.216.34", "pop3_port": "995", "pop3_security": "tls",
+    "smtp_host": "93.184.216.34", "smtp_port": "465", "smtp_security": "tls",
+}  # fmt: skip
+
+
+async def test_a_session_for_pop3_adds_such_an_account_by_password(gateway: Gateway) -> None:
+    url, mine = await opened(gateway, redirect_url=ELSEWHERE, kind="pop3"), client_of(gateway.app, {})
+    await mine.get(url)
+
+    asked = await mine.post(url, data={"email": "me@nowhere.test", "password": "x"})
+    done = await mine.post(url, data=POP3_FORM)
+
+    assert 'name="pop3_port" value="995"' in asked.text
+    assert "imap" not in asked.text.lower()
+    id_ = dict(parse_qsl(urlsplit(left_for(done.text)).query))["account_id"]
+    account = (await gateway.admin.get(f"/v1/accounts/{id_}")).json()
+    assert (account["kind"], account["pop3"]["host"], account["imap"]) == ("pop3", "93.184.216.34", None)
+
+
+async def test_a_session_for_pop3_adds_such_an_account_by_consent(
+    gateway: Gateway, authorization_server: AuthorizationServer
+) -> None:
+    authorization_server.email = USER
+    servers = {**SERVERS, "pop3": {"host": "93.184.216.34", "port": 995}}
+    app_id = (await gateway.admin.post("/v1/oauth-apps", json=app_order(authorization_server, **servers))).json()["id"]
+
+    outcome = outcome_of(await browser(gateway).connect(await opened(gateway, kind="pop3"), app_id))
+
+    account = (await gateway.admin.get(f"/v1/accounts/{outcome['account_id']}")).json()
+    assert (account["kind"], account["pop3"]["auth"], account["pop3"]["port"]) == ("pop3", "oauth", 995)
+
+
+async def test_an_app_without_a_pop3_server_is_not_offered_for_pop3(gateway: Gateway, app_id: str) -> None:
+    page = await browser(gateway).open(await opened(gateway, kind="pop3"))
+    refused = await gateway.admin.post(
+        "/v1/connect/sessions", json={"redirect_url": DONE, "kind": "pop3", "oauth_app_id": app_id}
+    )
+
+    assert app_id not in page.text
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/kind")
+
+
+async def test_an_account_over_pop3_is_connected_anew_as_what_it_is(gateway: Gateway) -> None:
+    url, mine = await opened(gateway, redirect_url=ELSEWHERE, kind="pop3"), client_of(gateway.app, {})
+    await mine.get(url)
+    done = await mine.post(url, data=POP3_FORM)
+    id_ = dict(parse_qsl(urlsplit(left_for(done.text)).query))["account_id"]
+
+    again = await opened(gateway, redirect_url=ELSEWHERE, account_id=id_)
+    await mine.get(again)
+    form = {"email": "me@nowhere.test", "password": "canary-other", "pop3_host": "93.184.216.34", "pop3_port": "995"}
+    done = await mine.post(again, data=form)
+
+    assert left_for(done.text) == f"{ELSEWHERE}?account_id={id_}"
+    assert gateway.backends.tried[-1]["pop3"].password == "canary-other"
+    assert "imap" not in gateway.backends.tried[-1]
+
+
+async def test_an_embedded_account_is_connected_to_nothing(gateway: Gateway) -> None:
+    id_ = await gateway.house.add_account("ann@demo.test")
+
+    refused = await gateway.admin.post("/v1/connect/sessions", json={"redirect_url": ELSEWHERE, "account_id": id_})
+
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/account_id")
 
 
 async def test_passwords_cannot_be_tried_for_ever(gateway: Gateway) -> None:

@@ -15,7 +15,7 @@ from app.api.once import Once, answer_of
 from app.api.problems import problems, status_of
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
 from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
-from app.mail.types import TransportSecurity
+from app.mail.types import AccountKind, TransportSecurity
 from app.services.connecting import CALLBACK_PATH, SESSION_SECONDS, ConnectSessionNotFound, NewSession, Returned, Visit
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp
@@ -24,6 +24,7 @@ from app.services.oauth_providers import MailServer
 router = APIRouter(tags=["oauth"])
 FORM_LIMIT_CHARS = 1_000
 _FORM_FIELDS = 20
+_PORTS = {AccountKind.IMAP: "993", AccountKind.POP3: "995"}
 _OAUTH_ERRORS = frozenset({"access_denied", "temporarily_unavailable", "server_error"})
 Code = Annotated[str | None, Query(max_length=4_000)]
 Short = Annotated[str | None, Query(max_length=500)]
@@ -87,7 +88,7 @@ async def show_connect_page(request: Request, secret: str) -> Response:
             visit = await connecting.visit(secret, _browser_of(request))
         except ConnectSessionNotFound:
             visit, browser = await connecting.enter(secret)
-        page = pages.choose(await _apps(request, visit), _values(visit))
+        page = pages.choose(await _apps(request, visit), visit.kind, _values(visit))
     except GatewayError as failure:
         return _refusal(failure)
     if browser is not None:
@@ -126,15 +127,16 @@ async def _with_password(request: Request, visit: Visit, form: dict[str, str]) -
     try:
         if "only_app" in shown or not form.get("password"):
             raise InvalidRequest("A password is needed")
-        servers = _servers(form) or await services.enrolment.found(email)
-        shown |= _shown(servers)
-        if visit.account_id is None and "imap" not in servers:
+        kind = AccountKind(visit.kind)
+        servers = _servers(form, kind) or await services.enrolment.found(email, kind)
+        shown |= _shown(servers, kind)
+        if visit.account_id is None and kind.value not in servers:
             raise InvalidRequest("No mail server is known for this address: which is it?")
         account_id = await services.enrolment.by_password(
             visit, email, form.get("username", ""), form["password"], servers
         )
     except GatewayError as failure:
-        return pages.choose(await _apps(request, visit), shown, problem=failure.detail)
+        return pages.choose(await _apps(request, visit), visit.kind, shown, problem=failure.detail)
     await services.connecting.end(visit)
     return pages.leave(visit.ending(account_id=account_id))
 
@@ -164,7 +166,7 @@ async def _apps(request: Request, visit: Visit) -> list[OAuthApp]:
     apps = services_of(request).oauth_apps
     if visit.is_app_fixed and visit.oauth_app_id is not None:
         return [await apps.get(visit.oauth_app_id)]
-    return await apps.all()
+    return [one for one in await apps.all() if one.serves(AccountKind(visit.kind))]
 
 
 def _values(visit: Visit) -> dict[str, str]:
@@ -185,10 +187,10 @@ async def _form(request: Request) -> dict[str, str]:
     return dict(fields)
 
 
-def _servers(form: Mapping[str, str]) -> dict[str, MailServer]:
+def _servers(form: Mapping[str, str], kind: AccountKind) -> dict[str, MailServer]:
     """The servers that were typed; empty where none were. InvalidRequest."""
     servers = {}
-    for name in ("imap", "smtp"):
+    for name in (kind.value, "smtp"):
         if host := form.get(f"{name}_host", "").strip():
             port = form.get(f"{name}_port", "")
             if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
@@ -200,9 +202,9 @@ def _servers(form: Mapping[str, str]) -> dict[str, MailServer]:
     return servers
 
 
-def _shown(servers: Mapping[str, MailServer]) -> dict[str, str]:
+def _shown(servers: Mapping[str, MailServer], kind: AccountKind) -> dict[str, str]:
     """Servers as the form's fields hold them."""
-    fields = {"imap_host": "", "imap_port": "993", "smtp_host": "", "smtp_port": "465"}
+    fields = {f"{kind}_host": "", f"{kind}_port": _PORTS[kind], "smtp_host": "", "smtp_port": "465"}
     for name, one in servers.items():
         fields |= {f"{name}_host": one.host, f"{name}_port": str(one.port), f"{name}_security": one.security.value}
     return fields

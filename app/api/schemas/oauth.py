@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time, time_of
 from app.errors import InvalidRequest
 from app.mail.identifiers import now_ms
-from app.mail.types import TransportSecurity
+from app.mail.types import AccountKind, TransportSecurity
 from app.services import connecting, oauth_apps
 from app.services.authorization import MAX_LIFE_SECONDS
 from app.services.grants import Consent
@@ -185,14 +185,23 @@ class CreateConnectSession(RequestModel):
     oauth_app_id: Id | None = Field(None, description="Leads straight to this app's provider")
     provider: Provider | None = Field(None, description="In place of oauth_app_id: the first app of this provider")
     account_id: Id | None = Field(None, description="The account to connect anew; null adds one")
+    kind: Literal["imap", "pop3"] | None = Field(None, description="Of the account to add; null: imap")
     state: Annotated[str, StringConstraints(max_length=500)] | None = Field(None, description="Given back at the end")
 
     def order(self) -> connecting.SessionOrder:
         """Raises InvalidRequest."""
         if self.oauth_app_id is not None and self.provider is not None:
             raise InvalidRequest.at("/provider", "The app says which provider it is of")
+        if self.account_id is not None and self.kind is not None:
+            raise InvalidRequest.at("/kind", "The account says of which kind it is")
         return connecting.SessionOrder(
-            self.redirect_url, self.email, self.oauth_app_id, self.provider, self.account_id, self.state
+            self.redirect_url,
+            AccountKind(self.kind or "imap"),
+            self.email,
+            self.oauth_app_id,
+            self.provider,
+            self.account_id,
+            self.state,
         )
 
 
