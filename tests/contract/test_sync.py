@@ -6,11 +6,16 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
 from app.mail.delta import Delta
+from app.mail.types import AccountId
+from app.mailstore.changes import Applied
+from app.mailstore.index import Index
 
 from tests.fake_origin import FakeOrigin, Tells
 from tests.house import House, open_house
@@ -90,6 +95,47 @@ async def test_a_moved_message_keeps_its_id_whichever_mailbox_is_heard_of_first(
         await settled(followed, origin)
 
     assert await followed.told() == ["message.moved"] * 2
+
+
+class _Failing:
+    """An index that loses its second piece of flags, and the connection with it."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.pieces: list[int] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._index, name)
+
+    async def apply(self, account_id: AccountId, delta: Delta, **options: Any) -> Applied:
+        if delta.flagged:
+            self.pieces.append(len(delta.flagged))
+            if len(self.pieces) == 2:
+                raise Unreachable
+        return await self._index.apply(account_id, delta, **options)
+
+
+@pytest.mark.parametrize("tells", [Tells.VANISHED, Tells.FLAGS])
+async def test_many_changed_flags_are_written_in_pieces_and_those_that_were_cut_off_come_again(
+    house: House, tells: Tells
+) -> None:
+    origin = FakeOrigin(tells)
+    followed = Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+    count = 230
+    for number in range(count):
+        origin.add(f"n{number}")
+    async with followed.following():
+        await settled(followed, origin)
+    for uid in range(1, count + 1):
+        origin.flag(uid, frozenset({"\\Flagged"}))
+
+    failing = _Failing(house.index)
+    followed.house = replace(house, index=cast("Index", failing))
+    async with followed.following():
+        await settled(followed, origin)
+
+    assert failing.pieces == [100, 100, 100, 100, 30]
+    assert await followed.told("message.updated") == ["message.updated"] * count
 
 
 async def test_a_mailbox_that_seems_empty_is_asked_about_anew_before_anything_is_told(

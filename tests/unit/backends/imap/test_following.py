@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from app.backends.imap import following
+from app.errors import ServerProtocolError
 from app.mail.types import SEEN
 from app.wire.imap.commands import KnownState
+from app.wire.imap.framing import Response
 
 from tests.unit.backends.imap.scripted import scripted_session
 
@@ -73,3 +78,53 @@ async def test_a_vanished_set_beyond_all_measure_is_not_expanded() -> None:
     )
 
     assert (await following.changes_since(session, "INBOX", KnownState(7, 5))).vanished is None
+
+
+def flags_response(uid: int, flags: str) -> Response:
+    return Response((f"* {uid} FETCH (UID {uid} FLAGS ({flags}) MODSEQ ({uid}))".encode(),))
+
+
+def test_flags_of_twenty_thousand_messages_are_noted_in_half_a_megabyte() -> None:
+    reader = following.FlagReader()
+    tracemalloc.start()
+    try:
+        for uid in range(1, 20_001):
+            assert reader.take(flags_response(uid, "\\Seen" if uid % 2 else "\\Seen \\Flagged"))
+        size = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(reader.check()) == 20_000
+    assert size < 600_000
+
+
+def test_flags_that_come_in_any_order_and_twice_are_the_last_that_came() -> None:
+    reader = following.FlagReader()
+    for uid, flags in ((9, "a"), (3, "b"), (9, "c"), (5, "")):
+        reader.take(flags_response(uid, flags))
+    reader.take(Response((b"* 1 FETCH (UID 3 MODSEQ (12))",)))
+
+    assert {uid: set(one.flags) for uid, one in reader.check().items()} == {3: {"b"}, 5: set(), 9: {"c"}}
+    assert list(reader.flags) == [3, 5, 9]
+
+
+def test_a_response_that_cannot_be_read_is_told_when_the_others_have_come() -> None:
+    reader = following.FlagReader()
+    assert reader.take(Response((b"* 1 FETCH (UID 1 FLAGS (\\Seen",)))
+    reader.take(flags_response(2, ""))
+    assert not reader.take(Response((b"* OK [HIGHESTMODSEQ 9]",)))
+
+    with pytest.raises(ServerProtocolError):
+        reader.check()
+
+
+def test_no_end_of_different_flags_is_refused() -> None:
+    reader = following.FlagReader()
+    keyword = "k" * 60_000
+
+    def flood() -> None:
+        for uid in range(1, 3_000):
+            reader.take(flags_response(uid, f"{keyword}{uid}"))
+
+    with pytest.raises(ServerProtocolError):
+        flood()
