@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from app.errors import MailServerError
 from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
@@ -19,6 +20,9 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, Mailbox, Role
 from app.mailstore.index import Index
 from app.mailstore.reading.mailboxes import Standing
+from app.mirror.account import Mirror
+from app.mirror.arrivals import Arrivals
+from app.mirror.moves import pass_on
 from app.services.accounts import SyncState
 
 ASK_SECONDS = 2.0
@@ -79,7 +83,7 @@ class Freshness:
         if mailbox_id is not None:
             await self._ask_about(backend, await self._index.mailbox(account_id, mailbox_id), count, below_uid)
             return
-        theirs = {one.origin_name: one for one in await backend.list_mailboxes()}
+        theirs = await _listed(backend)
         mailboxes = await self._index.mailboxes(account_id)
         changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
         for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
@@ -89,8 +93,18 @@ class Freshness:
         known = await self._index.known(mailbox.account_id, mailbox.id)  # first: what comes meanwhile is not gone
         newest = await backend.newest(mailbox, count, below_uid)
         delta = difference_of_newest(mailbox, newest, known, count, below_uid)
-        if delta:
-            await self._index.apply(mailbox.account_id, delta)
+        mirror = Mirror(mailbox.account_id, self._index, backend)
+        arrivals = Arrivals(mirror)
+        await arrivals.write(delta.arrived)
+        if delta.removed:  # it may have moved to where nobody has looked yet
+            await arrivals.look_elsewhere(partial(_listed, backend))
+        ended = await pass_on(mirror, delta.removed)
+        if rest := replace(delta, arrived=(), moved=ended.moved, removed=ended.removed):
+            await mirror.apply(rest)
+
+
+async def _listed(backend: MailBackend) -> Mapping[str, OriginMailbox]:
+    return {one.origin_name: one for one in await backend.list_mailboxes()}
 
 
 def difference_of_newest(
