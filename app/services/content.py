@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,20 +140,30 @@ class Content:
             body = await asyncio.to_thread(render_body, opened.structure, contents, resolve, images)
         else:
             body = render_body(opened.structure, contents, resolve, images)
-        return Body(body.text, body.html, wanted.problems + body.problems)
+        untold = tuple(
+            f"part {one.section}: the mail server does not give it"
+            for one in wanted.parts
+            if one.section not in contents
+        )
+        return Body(body.text, body.html, wanted.problems + untold + body.problems)
 
     async def _texts(self, opened: _Opened, parts: Sequence[BodyPart]) -> dict[str, bytes]:
-        """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning."""
+        """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
+
+        A part that the server tells of and does not give, as Cyrus one that is fifty deep, is left out.
+        """
         if not parts:
             return {}
         backend = await self._backends.of(opened.message.account_id)
         usual = [part.section for part in parts if part.size_bytes <= TEXT_PART_LIMIT_BYTES]
         contents: dict[str, bytes] = {}
         if opened.local is None and usual:
-            contents = dict(await backend.read_parts(opened.message, usual))
+            with suppress(PartNotFound):  # then one by one: others may be given
+                contents = dict(await backend.read_parts(opened.message, usual))
         for part in parts:
             if part.section not in contents:
-                contents[part.section] = await self._read(backend, opened, part, TEXT_PART_LIMIT_BYTES)
+                with suppress(PartNotFound):
+                    contents[part.section] = await self._read(backend, opened, part, TEXT_PART_LIMIT_BYTES)
         return contents
 
     async def _read(self, backend: MailBackend, opened: _Opened, part: BodyPart, limit: int) -> bytes:

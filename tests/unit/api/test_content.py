@@ -5,13 +5,17 @@ import base64
 import os
 import time
 import tracemalloc
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from app.backends.local import LocalBackend
+from app.errors import PartNotFound
+from app.mail.backend import WHOLE, ByteRange
+from app.mail.types import Message
 
 from tests.unit.api.mail import Mail, multipart, note
 
@@ -237,6 +241,34 @@ async def test_the_body_is_a_safe_fragment_with_its_own_pictures(mail: Mail) -> 
     attachment = full["attachments"][0]
     assert attachment["content_id"] == "p@x"
     assert f'src="/v1/accounts/{mail.account_id}/messages/{id_}/attachments/{attachment["id"]}"' in full["html"]
+
+
+class _NoSecondPart(LocalBackend):
+    """Tells the structure of a message, and does not give its second part."""
+
+    async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
+        if section == "2":
+            raise PartNotFound
+        async for piece in super().read_part(message, section, span):
+            yield piece
+
+    async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
+        if "2" in sections:
+            raise PartNotFound
+        return await super().read_parts(message, sections)
+
+
+async def test_a_part_that_the_mail_server_does_not_give_is_left_out_and_said_to_be(mail: Mail) -> None:
+    house = mail.gateway.house
+    mail.gateway.backends.given[mail.account_id] = _NoSecondPart(
+        mail.account_id, house.store, house.index, house.database, house.bus
+    )
+    id_ = await mail.add(multipart(b"\r\nfirst", b"\r\nsecond"))
+
+    full = await mail.get(f"/{id_}", view="full")
+
+    assert (full["text"], full["problems"]) == ("first", ["part 2: the mail server does not give it"])
+    assert (await _download(mail, f"/v1/me/messages/{id_}/body?format=text")).text == "first"
 
 
 async def test_a_body_of_text_is_escaped_as_html(mail: Mail) -> None:
