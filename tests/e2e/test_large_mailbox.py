@@ -1,4 +1,7 @@
-"""A large mailbox is taken in in the background: in little memory, resumed where it was cut off, usable meanwhile."""
+"""A large mailbox is taken in in the background: in little memory, resumed where it was cut off, usable meanwhile.
+
+Nor does it take more when another client changes the flags of all its messages at once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ log = logging.getLogger(__name__)
 MESSAGES = 5_000
 SOAK_MESSAGES = 200_000
 ELSEWHERE = 50
-GROWTH_MB = 60
+GROWTH_MB, FLAGS_GROWTH_MB = 60, 40
 APPENDED_AT_ONCE = 1_000
 
 
@@ -37,6 +40,40 @@ def test_two_hundred_thousand_messages_are_taken_in_while_they_and_others_are_us
     gateway: Postgate, dovecot: Dovecot, tmp_path: Path
 ) -> None:
     take_in(gateway, dovecot, tmp_path / "data", SOAK_MESSAGES)
+
+
+def test_flags_of_a_large_mailbox_that_change_at_once_are_taken_in_in_little_memory(
+    gateway: Postgate, dovecot: Dovecot, tmp_path: Path
+) -> None:
+    change_all_flags(gateway, dovecot, tmp_path / "data", MESSAGES)
+
+
+@pytest.mark.soak
+def test_two_hundred_thousand_flags_that_change_at_once_are_taken_in_in_little_memory(
+    gateway: Postgate, dovecot: Dovecot, tmp_path: Path
+) -> None:
+    change_all_flags(gateway, dovecot, tmp_path / "data", SOAK_MESSAGES)
+
+
+def change_all_flags(gateway: Postgate, dovecot: Dovecot, data: Path, count: int) -> None:
+    user = dovecot.add_user()
+    append_many(dovecot, user, "INBOX", count)
+    with gateway.client() as client:
+        path = add_account(client, dovecot, user)
+        index = Indexed(data, path.rpartition("/")[2])
+        until(lambda: index.count() == count, 1_800.0)
+        until(lambda: client.get(path).json()["sync"]["status"] == "live")
+    give_command(dovecot, user, b"UID STORE 1:1000 +FLAGS.SILENT (\\Answered)")
+    until(lambda: index.count_with("\\Answered") == 1_000)
+
+    began = time.monotonic()
+    with Memory(gateway.pid) as memory:
+        give_command(dovecot, user, b"UID STORE 1:* +FLAGS.SILENT (\\Flagged)")
+        until(lambda: index.count_with("\\Flagged") == count, 1_800.0, pause_seconds=0.5)
+    seconds = time.monotonic() - began
+
+    log.info("%d flags in %.1f s; %.0f MB at most, grown by %.0f", count, seconds, memory.most_mb, memory.growth_mb)
+    assert memory.growth_mb < FLAGS_GROWTH_MB
 
 
 def take_in(gateway: Postgate, dovecot: Dovecot, data: Path, count: int) -> None:
@@ -76,6 +113,9 @@ class Indexed:
 
     def count(self) -> int:
         return int(self._rows("count(*)")[0][0])
+
+    def count_with(self, flag: str) -> int:
+        return int(self._rows(f"sum(flags LIKE '%{flag}%')")[0][0])
 
     def ids(self) -> set[str]:
         return {row[0] for row in self._rows("id")}
@@ -151,11 +191,11 @@ class Use:
         return answer
 
 
-def until(is_so: Any, seconds: float = 600.0) -> None:
+def until(is_so: Any, seconds: float = 600.0, pause_seconds: float = 0.02) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
 
 
 def add_account(client: httpx2.Client, dovecot: Dovecot, user: DovecotUser) -> str:
@@ -180,6 +220,17 @@ def append_many(dovecot: Dovecot, user: DovecotUser, mailbox: str, count: int) -
                 asked.append(b' (\\Seen) "01-Jan-2024 09:00:00 +0000" {%d+}\r\n' % len(content) + content)
             connection.sendall(b"".join(asked) + b"\r\n")
             _await(lines, b"b OK")
+
+
+def give_command(dovecot: Dovecot, user: DovecotUser, command: bytes) -> None:
+    """As another client, in INBOX."""
+    with socket.create_connection((dovecot.host, dovecot.imap_port), timeout=600) as connection:
+        lines = connection.makefile("rb")
+        lines.readline()
+        login = f"LOGIN {user.name} {user.password}".encode()
+        for number, line in enumerate((login, b"SELECT INBOX", command)):
+            connection.sendall(b"%d %b\r\n" % (number, line))
+            _await(lines, b"%d OK" % number)
 
 
 def small(mailbox: str, number: int) -> bytes:
