@@ -71,6 +71,7 @@ __all__ = [
     "SessionCaller",
     "SettingsAccount",
     "services_of",
+    "state_of",
 ]
 
 CALLER_KEY = "postgate.caller"
@@ -120,6 +121,11 @@ class Services:
 
 def services_of(connection: HTTPConnection) -> Services:
     return cast("Services", connection.app.state.services)
+
+
+async def state_of(services: Services, account_id: AccountId) -> str:
+    """The account's state now."""
+    return services.states.issue(account_id, await services.events.position(account_id))
 
 
 async def authenticate(connection: HTTPConnection) -> Caller:

@@ -51,7 +51,7 @@ class Events:
         """
         span = await self.span(account_id)
         if not span.first.seq <= position.seq <= span.last.seq:
-            raise StateExpired("Events of this position are not kept any more")
+            raise StateExpired("Events of this position are not kept any more: ask /changes")
         if position.seq == span.first.seq:
             if position.at_ms > span.first.at_ms:
                 raise StateExpired(_OTHER_LOG)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.deps import AdminCaller, AdministeredAccount, ReadableAccount, ReadingCaller, SettingsAccount, services_of
+from app.api.conditions import STATE_HEADER
+from app.api.deps import (
+    AdminCaller,
+    AdministeredAccount,
+    ReadableAccount,
+    ReadingCaller,
+    SettingsAccount,
+    services_of,
+    state_of,
+)
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
@@ -75,9 +84,11 @@ def _created(account: accounts.Account) -> Answer:
 
 
 @router.get("/{account_id}", operation_id="getAccount")
-async def get_account(request: Request, account_id: ReadableAccount) -> Account:
+async def get_account(request: Request, response: Response, account_id: ReadableAccount) -> Account:
     """One account, with how fresh its mail is."""
-    return Account.of(await services_of(request).accounts.get(account_id))
+    services = services_of(request)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    return Account.of(await services.accounts.get(account_id))
 
 
 @router.patch(

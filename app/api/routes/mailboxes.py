@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
-from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, Services, services_of
+from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, services_of, state_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.schemas.base import Sync
@@ -21,7 +21,6 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
-from app.mail.types import AccountId
 from app.services.idempotency import Answer, Attempt
 
 router = APIRouter(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
@@ -32,7 +31,7 @@ _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 async def list_mailboxes(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """All mailboxes that the token may see, by path."""
     services = services_of(request)
-    state = await _state(services, account_id)
+    state = await state_of(services, account_id)
     if is_unchanged(request, state):
         return not_modified(state)
     mailboxes = await services.mailboxes.list(account_id, caller)
@@ -60,15 +59,10 @@ async def create_mailbox(
     async def work(_: Attempt) -> Answer:
         made = await services.mailboxes.create(account_id, order.name, caller, order.parent_id, order.role)
         location = f"/v1/accounts/{account_id}/mailboxes/{made.id}"
-        state = await _state(services, account_id)
+        state = await state_of(services, account_id)
         return answer_of(201, Mailbox.of(made), {"Location": location, STATE_HEADER: state})
 
     return await once.run(work)
-
-
-async def _state(services: Services, account_id: AccountId) -> str:
-    """The account's state now."""
-    return services.states.issue(account_id, await services.events.position(account_id))
 
 
 @router.get("/{mailbox_id}", operation_id="getMailbox", responses=problems(MailboxNotFound))
@@ -77,7 +71,7 @@ async def get_mailbox(
 ) -> Mailbox:
     """One mailbox."""
     services = services_of(request)
-    response.headers[STATE_HEADER] = await _state(services, account_id)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
     return Mailbox.of(await services.mailboxes.get(account_id, mailbox_id, caller))
 
 
@@ -97,7 +91,7 @@ async def update_mailbox(
     """Rename a mailbox, move it below another one, subscribe to it, give it a role."""
     services = services_of(request)
     mailbox = await services.mailboxes.update(account_id, mailbox_id, order.changes(), caller)
-    response.headers[STATE_HEADER] = await _state(services, account_id)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
     return Mailbox.of(mailbox)
 
 
@@ -113,4 +107,4 @@ async def delete_mailbox(
     """Delete a mailbox with its messages. INBOX stays, and so does one with others below it."""
     services = services_of(request)
     await services.mailboxes.remove(account_id, mailbox_id, caller)
-    response.headers[STATE_HEADER] = await _state(services, account_id)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)

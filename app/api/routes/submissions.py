@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.deps import CurrentCaller, SendingAccount, services_of
+from app.api.conditions import STATE_HEADER
+from app.api.deps import CurrentCaller, SendingAccount, services_of, state_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
-from app.api.schemas.base import Page
-from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission
+from app.api.schemas.base import Sync
+from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission, SubmissionList
 from app.errors import Conflict, InvalidRequest, MessageNotFound, NotPermitted, NotSupported, SubmissionNotFound
 from app.mail.types import Address
 from app.services.idempotency import Answer, Attempt
@@ -39,7 +40,9 @@ async def send_message(
         new = await services.composer.submission(account_id, own, caller, order.value())
         return _accepted(await services.submissions.take(account_id, new, attempt, _accepted))
 
-    return await once.run(work)
+    response = await once.run(work)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    return response
 
 
 def _accepted(state: SubmissionState) -> Answer:
@@ -53,9 +56,11 @@ async def list_submissions(
     account_id: SendingAccount,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[Submission]:
+) -> SubmissionList:
     """Submissions of the account, newest first."""
     services = services_of(request)
+    state = await state_of(services, account_id)
+    sync = Sync.of(await services.accounts.sync(account_id))
     after = None
     if cursor is not None:
         created_at_ms, id_ = services.states.open_cursor(cursor, account_id)
@@ -66,13 +71,18 @@ async def list_submissions(
     last = (shown[-1].created_at_ms, shown[-1].id) if more else None
     next_cursor = services.states.seal_cursor(account_id, last) if last else None
     add_link(request, response, next_cursor)
-    return Page(items=[Submission.of(state) for state in shown], next_cursor=next_cursor)
+    items = [Submission.of(one) for one in shown]
+    return SubmissionList(items=items, next_cursor=next_cursor, state=state, sync=sync)
 
 
 @router.get("/submissions/{submission_id}", operation_id="getSubmission", responses=problems(SubmissionNotFound))
-async def get_submission(request: Request, account_id: SendingAccount, submission_id: str) -> Submission:
+async def get_submission(
+    request: Request, response: Response, account_id: SendingAccount, submission_id: str
+) -> Submission:
     """One submission and what became of each recipient."""
-    return Submission.of(await services_of(request).submissions.get(account_id, submission_id))
+    services = services_of(request)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    return Submission.of(await services.submissions.get(account_id, submission_id))
 
 
 @router.patch(
@@ -81,12 +91,13 @@ async def get_submission(request: Request, account_id: SendingAccount, submissio
     responses=problems(SubmissionNotFound, Conflict, InvalidRequest),
 )
 async def reschedule_submission(
-    request: Request, account_id: SendingAccount, submission_id: str, order: RescheduleRequest
+    request: Request, response: Response, account_id: SendingAccount, submission_id: str, order: RescheduleRequest
 ) -> Submission:
     """Send at another time. Possible until the first attempt."""
-    send_at_ms = round(order.send_at.timestamp() * 1000)
-    submissions = services_of(request).submissions
-    return Submission.of(await submissions.reschedule(account_id, submission_id, send_at_ms))
+    services, send_at_ms = services_of(request), round(order.send_at.timestamp() * 1000)
+    held = await services.submissions.reschedule(account_id, submission_id, send_at_ms)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    return Submission.of(held)
 
 
 @router.delete(
@@ -94,6 +105,11 @@ async def reschedule_submission(
     operation_id="cancelSubmission",
     responses=problems(SubmissionNotFound, Conflict),
 )
-async def cancel_submission(request: Request, account_id: SendingAccount, submission_id: str) -> Submission:
+async def cancel_submission(
+    request: Request, response: Response, account_id: SendingAccount, submission_id: str
+) -> Submission:
     """Never send. Possible until the first attempt."""
-    return Submission.of(await services_of(request).submissions.cancel(account_id, submission_id))
+    services = services_of(request)
+    cancelled = await services.submissions.cancel(account_id, submission_id)
+    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    return Submission.of(cancelled)

@@ -110,4 +110,6 @@ class Problem(AnswerModel):
 class StateExpiredProblem(Problem):
     """A state or cursor that can no longer be answered."""
 
-    mailbox_ids: list[str] = Field(description="Mailboxes that must be read anew; empty means the whole account")
+    mailbox_ids: list[str] = Field(
+        description="Mailboxes that must be read anew; empty: events are gone, and /changes tells what they told"
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, RequestModel, Time, time_of
+from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, Page, RequestModel, Sync, Time, time_of
 from app.mail.types import Address
 from app.services.composing import NewAttachment, NewMessage
 from app.services.submissions import SubmissionState
@@ -141,6 +141,13 @@ class Submission(AnswerModel):
             send_at=time_of(state.send_at_ms) if state.send_at_ms is not None else None,
             created_at=time_of(state.created_at_ms),
         )
+
+
+class SubmissionList(Page[Submission]):
+    """A part of the account's submissions, newest first."""
+
+    state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
+    sync: Sync
 
 
 def _values(addresses: list[AddressInput]) -> tuple[Address, ...]:

@@ -259,3 +259,11 @@ async def test_a_list_of_accounts_links_to_its_next_page(gateway: Gateway) -> No
 
     assert first.headers["Link"].endswith('; rel="next"')
     assert {first.json()["items"][0]["email"], second.json()["items"][0]["email"]} == {"ann@demo.test", "bob@demo.test"}
+
+
+async def test_an_account_tells_its_state(gateway: Gateway) -> None:
+    path = (await gateway.admin.post("/v1/accounts", json=EMBEDDED)).headers["Location"]
+
+    state = (await gateway.admin.get(path)).headers["Postgate-State"]
+
+    assert state == (await gateway.admin.get(f"{path}/mailboxes")).json()["state"]
