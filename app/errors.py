@@ -173,7 +173,7 @@ class PreconditionFailed(GatewayError):
 
 
 class StateExpired(GatewayError):
-    """`mailbox_ids` names the mailboxes that must be read anew; empty: events are gone, `/changes` makes up for them."""
+    """`mailbox_ids` names the mailboxes that must be read anew; empty: events are gone; `/changes` makes up."""
 
     code = "state_expired"
     title = "This state can no longer be answered"
