@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         512, ge=1, description="Text of an account in the full-text index, in MiB: the newest that fit."
     )
     search_total_mb: int = Field(
-        8192,
+        4096,
         ge=1,
         description="Text of all accounts in the full-text index, in MiB; where it is more, the largest accounts give "
         "up their oldest, which are then looked for where the mail lives. On disk the index takes several times this.",

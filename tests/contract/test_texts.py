@@ -11,15 +11,18 @@ import pytest
 from app.mail import filter as f
 from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Removed, Texted
 from app.mail.searchable import fold
-from app.mail.types import AccountId
+from app.mail.types import AccountId, TokenId
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import searchable_in
+from app.services.callers import Caller, Scope, TokenKind
+from app.services.texts import Texts
 from app.workers.text_room import TextLimits, TextRoom
 from app.workers.texts import TextFiller, TextReader
 
 from tests.contract.stores import Stores, open_stores
 from tests.gateway import FakeBackends
 
+ANYONE = Caller(TokenId("tok_1"), TokenKind.ACCOUNT, frozenset(Scope))
 WIDE = TextLimits(64 * 1024, 16 * 1024 * 1024)
 
 
@@ -223,6 +226,62 @@ async def test_a_small_account_finds_room_where_all_is_full_and_what_has_none_is
     assert sum((await text_index.sizes()).values()) <= 8_000
     found_now = [await found(stores, *one) for one in ((small, "small"), (large, "fresh"), (large, "ancient"))]
     assert found_now == [1, 1, 0]
+
+
+async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -> None:
+    account = await stores.add_account()
+    text_index = TextIndex(stores.database)
+    for number in range(6):
+        body = f"needle{number % 2} café " + "x" * 1000
+        await deliver(stores, account, mail(body, f"Subject {number}", number), at_ms=number)
+    await fill(stores)
+    texts = Texts(FakeBackends(stores), stores.index, text_index)
+    trees: list[f.Filter] = [
+        f.Text("body", "NEEDLE1"),
+        f.Text("text", "subject 4"),
+        f.Text("header:Subject", "ct 2"),
+        f.Text("body", "é"),
+    ]
+    trees += [f.Not(f.Text("body", "needle1"))]
+
+    async def search() -> list[set[str]]:
+        answered = [await texts.answered(account, ANYONE, one) for one in trees]
+        found = [await stores.index.search(account, one, limit=10) for one in answered]
+        return [{one.anchor.id for one in listed} for listed in found]
+
+    before = await search()
+    assert [len(one) for one in before] == [3, 1, 1, 6, 3]
+    await TextRoom(text_index, replace(WIDE, total_bytes=3_000)).hold()
+    indexed, _ = await text_index.coverage(account)
+    assert 0 < indexed < 6
+    assert await search() == before
+    await TextRoom(text_index, TextLimits(0, 0)).hold()
+    assert await search() == before
+
+
+async def test_the_index_tells_of_a_mailbox_where_a_text_is_and_what_it_does_not_know(stores: Stores) -> None:
+    account = await stores.add_account()
+    text_index = TextIndex(stores.database)
+    for number in range(3):
+        await deliver(stores, account, mail(f"needle{number} ZZ", f"Subject {number}", number))
+    await deliver(stores, account, mail("needle1"), "Archive")
+    await fill(stores)
+    await deliver(stores, account, mail("needle1", number=9))
+    inbox = await stores.mailbox(account, "INBOX")
+
+    async def look(scope: str, term: str) -> tuple[set[int], set[int]]:
+        looked = await text_index.look(account, inbox.id, scope, fold(term))
+        return set(looked.found), set(looked.unindexed)
+
+    assert await look("body", "needle1") == ({2}, {4})
+    assert await look("text", "SUBJECT 2") == ({3}, {4})
+    assert await look("body", "zz") == ({1, 2, 3}, {4})
+    assert await look("body", "") == ({1, 2, 3}, {4})
+    assert await look("header:Subject", "subject 0") == ({1}, {4})
+    assert await look("header:Message-ID", "") == ({1, 2, 3}, {4})
+    assert await look("header:X-None", "x") == (set(), {4})
+    assert await look("body", "needle\x001") == (set(), {4})
+    assert await look("header:Subject", "\ud800\x00x") == (set(), {4})
 
 
 async def test_a_text_is_taken_once_however_often_it_is_told(stores: Stores) -> None:
