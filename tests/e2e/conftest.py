@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -45,9 +48,21 @@ def shared_postgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postga
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory of a demo that was started and stopped once: to be copied."""
+    """The data directory of a demo that was started once, and stopped when it had nothing left to do: to be copied."""
     folder = tmp_path_factory.mktemp("demo")
     server = Postgate(folder)
     server.start()
-    server.stop()
+    try:
+        wait_for_texts(folder / "data")
+    finally:
+        server.stop()
     return folder / "data"
+
+
+def wait_for_texts(data: Path, seconds: float = 60.0) -> None:
+    """Wait until the full-text index holds all messages."""
+    deadline = time.monotonic() + seconds
+    with closing(sqlite3.connect(f"file:{data / 'postgate.sqlite3'}?mode=ro", uri=True)) as database:
+        while database.execute("SELECT count(*) FROM message WHERE text_state <> 1").fetchone() != (0,):
+            assert time.monotonic() < deadline, "the texts of the demo's mail are not read"
+            time.sleep(0.05)

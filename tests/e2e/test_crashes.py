@@ -1,4 +1,4 @@
-"""kill -9 at named points: what was acknowledged is there once, what was sent was sent once ."""
+"""kill -9 at named points: what was acknowledged is there once, what was sent was sent once."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def test_a_message_is_there_once_or_was_not_acknowledged(
     crashing: Postgate, take: Callable[[Postgate], None], point: str
 ) -> None:
     crashing.start(fault_point=point)
+    assert crashing.is_running, "something else passes this point"
     is_acknowledged = True
     try:
         take(crashing)
