@@ -9,7 +9,7 @@ from enum import Enum
 from typing import cast
 
 from app.errors import GatewayError, MailboxNotFound, ServerRefused, Unreachable
-from app.mail.backend import Changes, MailBackend, OriginMailbox, Signal, SyncMode
+from app.mail.backend import Changes, MailBackend, OriginMailbox, Quota, Signal, SyncMode
 from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
 
@@ -56,6 +56,8 @@ class FakeOrigin:
         self.is_failing_when_left = False
         """A watch that is cancelled ends with a lost connection."""
         self.watches = 0
+        self.limits: Sequence[Quota] | None = None
+        self.limits_fault: GatewayError | None = None
         self._news = asyncio.Event()
         self._touched: set[str] = set()
 
@@ -124,6 +126,12 @@ class FakeOrigin:
     @property
     def _keeps_modseq(self) -> bool:
         return self.tells is not Tells.NOTHING
+
+    async def quotas(self) -> Sequence[Quota] | None:
+        self._check()
+        if self.limits_fault is not None:
+            raise self.limits_fault
+        return self.limits
 
     async def list_mailboxes(self) -> list[OriginMailbox]:
         self._check()

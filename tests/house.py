@@ -95,6 +95,7 @@ _EMPTY: dict[str, object] = {
     "servers": "",
     "secrets": None,
     "settings": "",
+    "quotas": "",
     "created_at_ms": 0,
 }
 

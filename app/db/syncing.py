@@ -20,7 +20,8 @@ _UNWATCHED: Statement = (
     .where(is_one_of(ACCOUNT.c.id, bindparam("ids")), ACCOUNT.c.sync_status == "live")
     .values(sync_status="initial")
 )
-_CHANGEABLE = ("status", "sync_status", "sync_mode", "checked_at_ms")
+_CHANGEABLE = ("status", "sync_status", "sync_mode", "checked_at_ms", "quotas")
+_QUOTAS: Statement = select(ACCOUNT.c.quotas).where(ACCOUNT.c.id == bindparam("account_id"))
 _SET: dict[str, Statement] = {
     name: update(ACCOUNT)
     .where(ACCOUNT.c.id == bindparam("account_id"), ACCOUNT.c.status != "disabled")
@@ -40,6 +41,12 @@ async def mark_unwatched(transaction: Transaction, ids: Sequence[str]) -> None:
 
 
 async def set_state(transaction: Transaction, account_id: str, **columns: Any) -> None:
-    """Set columns among status, sync_status, sync_mode, checked_at_ms; a disabled account stays as it is."""
+    """Set columns among status, sync_status, sync_mode, checked_at_ms, quotas; a disabled account stays as it is."""
     for name, value in columns.items():
         await transaction.execute(_SET[name], account_id=account_id, new_value=value)
+
+
+async def quotas_told(transaction: Transaction, account_id: str) -> str:
+    """What was last told of the account's limits; "" where nothing was."""
+    row = await transaction.row(_QUOTAS, account_id=account_id)
+    return "" if row is None else str(row[0])

@@ -69,6 +69,8 @@ class AccountRow(SQLModel, table=True):
     """Encrypted JSON: the passwords, SCRAM verifiers."""
     password_hash: str | None = Field(sa_column=Column(Text, nullable=True))
     settings: str = Field(sa_column=_text())
+    quotas: str = Field(sa_column=_text())
+    """JSON: what was last told of its limits by quota.changed."""
     created_at_ms: int = Field(sa_column=_big())
     has_placements: bool | None = None
     """True once a message of it was in several mailboxes: then table placement takes part in what is read."""

@@ -218,5 +218,6 @@ def new_values(
         "secrets": None,
         "password_hash": password_hash,
         "settings": "",
+        "quotas": "",
         "created_at_ms": now,
     }

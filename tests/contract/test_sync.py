@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from app.db import directory
 from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
 from app.mail.delta import Delta
+from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
@@ -224,6 +226,18 @@ async def test_a_sync_that_is_stopped_ends_though_its_connection_is_lost_in_that
 
         assert done == {task}
         assert task.cancelled()
+
+
+async def test_an_account_that_is_lost_was_fresh_until_then(followed: Followed, origin: FakeOrigin) -> None:
+    async with followed.following():
+        await settled(followed, origin)
+        lost_at_ms = now_ms()
+        origin.lose(Unreachable())
+        await followed.until(followed.state, ("unreachable", "down"))
+
+    row = await directory.sync_of(followed.house.database, followed.account_id)
+    assert row is not None
+    assert row[2] >= lost_at_ms
 
 
 async def test_a_refused_login_is_never_tried_again_by_itself(followed: Followed, origin: FakeOrigin) -> None:

@@ -10,7 +10,7 @@ from app.settings import Settings
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
-_EVENT = re.compile(r'"((?:message|mailbox|account|submission|sync)\.[a-z_]+)"')
+_EVENT = re.compile(r'"((?:message|mailbox|thread|account|submission|sync|quota)\.[a-z_]+)"')
 
 
 def test_the_settings_page_is_what_the_settings_say() -> None:

@@ -30,6 +30,7 @@ from app.workers.sync.listing import (
     renames,
 )
 from app.workers.sync.previews import Previews
+from app.workers.sync.quotas import QuotaTeller
 from app.workers.sync.refresh import Refresher
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.state import AccountState
@@ -64,6 +65,7 @@ class AccountSync:
         self._reports = ReportReader(self._mirror)
         self._arrivals = Arrivals(self._mirror, self._want)
         self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
+        self._quotas = QuotaTeller(self._mirror)
         self._unheard = Unheard()
         self._has_work = asyncio.Event()
         self._is_live = False
@@ -150,6 +152,7 @@ class AccountSync:
                 self._is_live = True
                 self._previews.want_whole()
                 self._previews.want_of(one.id for one in first_sync_order(await self._mirror.mailboxes()))
+            await self._quotas.check()
             await self._rest()
 
     async def _rest(self) -> None:

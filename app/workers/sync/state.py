@@ -62,7 +62,7 @@ class AccountState:
             return
 
         async def decide(transaction: Transaction) -> Delta:
-            is_checked = columns["sync_status"] != "down"
+            is_checked = columns["sync_status"] != "down" or self._written.get("sync_status") == "live"  # until now
             times = {"checked_at_ms": now_ms()} if is_checked else {}
             await syncing.set_state(transaction, self._account_id, **columns, **times)
             return Delta(notes=(note,) if note is not None else ())

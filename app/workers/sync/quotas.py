@@ -1,0 +1,68 @@
+"""Tells when an account's limits change, or when it fills up or empties by a tenth of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import orjson
+
+from app.db import syncing
+from app.db.session import Transaction
+from app.errors import MailServerError
+from app.mail.backend import Quota
+from app.mail.delta import Delta, Note
+from app.mirror.account import Mirror
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+CHECK_SECONDS = 600.0
+STEPS = 10
+"""Into which a limit is divided: crossing one is told, not every message."""
+
+
+class QuotaTeller:
+    """Asks the origin of one account now and then, and compares with what was told last, by whichever worker."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._due_at = 0.0
+
+    async def check(self) -> None:
+        """Ask, where it is time to. An origin that cannot answer is asked again the next time."""
+        if time.monotonic() < self._due_at:
+            return
+        self._due_at = time.monotonic() + CHECK_SECONDS
+        account_id = self._mirror.account_id
+        try:
+            told = await self._mirror.backend.quotas()
+        except MailServerError as error:
+            log.info("quota_not_told", account_id=account_id, error=error.code)
+            return
+        if told is None:
+            return
+
+        async def decide(transaction: Transaction) -> Delta:
+            """Nothing is told of what is heard for the first time: that is no change."""
+            known = await syncing.quotas_told(transaction, account_id)
+            if known == marks:
+                return Delta()
+            await syncing.set_state(transaction, account_id, quotas=marks)
+            facts = {"counted_by": "origin", "items": [asdict(one) for one in told]}
+            return Delta(notes=(Note("quota.changed", account_id, facts),) if known else ())
+
+        marks = _marks(told)
+        await self._mirror.index.change(account_id, decide, fence=self._mirror.epoch, is_durable=False)
+
+
+def _marks(quotas: Sequence[Quota]) -> str:
+    """What a change of is told, as JSON: each limit, and the step that its use has reached."""
+    return orjson.dumps(sorted([one.root, one.resource.value, one.limit or 0, _step(one)] for one in quotas)).decode()
+
+
+def _step(quota: Quota) -> int:
+    if quota.limit is None:
+        return 0
+    return min(quota.used * STEPS // quota.limit, STEPS) if quota.limit else STEPS
