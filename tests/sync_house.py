@@ -113,9 +113,9 @@ class Followed:
     async def until_live(self) -> None:
         await self.until(self.state, ("ready", "live"))
 
-    async def until(self, look: Callable[[], Any], wanted: object) -> None:
+    async def until(self, look: Callable[[], Any], wanted: object, seconds: float = PATIENCE_SECONDS) -> None:
         """Look until what is wanted is seen."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         with listening(self.house.bus, self.account_id) as waiter:
             while (seen := await look()) != wanted and time.monotonic() < deadline:
                 if self.task is not None and self.task.done():

@@ -14,6 +14,7 @@ import pytest
 from app.backends.imap import session as session_module
 from app.backends.imap import watch as watch_module
 from app.backends.imap.backend import ImapBackend
+from app.backends.imap.connection.exchange import COMMAND_TIMEOUT_SECONDS
 from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -22,6 +23,9 @@ from tests.house import open_house
 from tests.servers import providers
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.sync_house import Followed, add_remote_account, mail
+
+DEATH_SECONDS = COMMAND_TIMEOUT_SECONDS + 15.0
+"""Where the silence falls upon a command that is on its way, that one has its whole time."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +61,7 @@ async def test_a_server_that_stops_to_answer_in_idle_is_found_and_the_account_he
         following(tmp_path, proxy.port, user) as followed,
     ):
         proxy.is_silent = True
-        await followed.until(followed.state, ("unreachable", "down"))
+        await followed.until(followed.state, ("unreachable", "down"), DEATH_SECONDS)
         proxy.is_silent = False
         dovecot.deliver(mail("meanwhile"), user.name)
         await followed.until_live()
@@ -95,7 +99,7 @@ async def heals_when_it_hangs(dovecot: Dovecot, user: DovecotUser, followed: Fol
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
-        await followed.until(followed.state, ("unreachable", "down"))
+        await followed.until(followed.state, ("unreachable", "down"), DEATH_SECONDS)
         dovecot.deliver(mail("meanwhile"), user.name)
         await followed.until(followed.subjects, ["meanwhile"])
     finally:
