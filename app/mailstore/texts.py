@@ -13,13 +13,12 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    literal_column,
     select,
+    text,
     true,
     union_all,
     update,
 )
-from sqlalchemy.types import Boolean
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
@@ -36,8 +35,8 @@ TRIMMED_AT_ONCE = 50
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OF_ACCOUNT = MESSAGE.c.account_id == _ACCOUNT
 _IN_INDEX = SEARCH_TEXT.c.account_id == _ACCOUNT
-_IS_UNINDEXED: ColumnElement[bool] = literal_column(UNINDEXED, Boolean)
-"""Said literally, so that SQLite finds the partial index."""
+_IS_UNINDEXED = text(UNINDEXED)
+"""Said literally, as a boolean column would not be (`… = 1`), so that SQLite finds the partial index."""
 _ITS_TEXT = (SEARCH_TEXT.c.account_id == MESSAGE.c.account_id) & (SEARCH_TEXT.c.message_id == MESSAGE.c.id)
 _IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
 
@@ -118,7 +117,8 @@ class TextIndex:
 
         One statement: what is taken in or left out meanwhile is seen either way.
         """
-        in_mailbox = (MESSAGE.c.account_id == account_id, MESSAGE.c.mailbox_id == mailbox_id)
+        # said so that SQLite does not go through the whole mailbox, but through what is found and what is unindexed
+        in_mailbox = (MESSAGE.c.account_id == account_id, MESSAGE.c.mailbox_id.concat("") == mailbox_id)
         statement: Statement = union_all(
             select(MESSAGE.c.uid, true()).where(*in_mailbox, _may_hold(account_id, scope, folded)),
             select(MESSAGE.c.uid, false()).where(*in_mailbox, _IS_UNINDEXED),
