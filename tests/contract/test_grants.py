@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from app.db import oauth
+from app.db import directory, oauth
 from app.db.session import Row, Transaction
 from app.errors import LoginRefused
-from app.mail.identifiers import now_ms
+from app.mail.identifiers import new_id, now_ms
+from app.mail.types import AccountId, AccountKind
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
+from app.services.account_rows import new_values
 from app.services.authorization import Authorization
 from app.services.grants import Consent, Grants
 from app.services.oauth_apps import OAuthAppOrder, OAuthApps
@@ -63,6 +66,41 @@ async def test_of_many_processes_one_renews(stores: Stores, authorization_server
 
     assert len(set(first)) == len(set(second)) == 1
     assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_the_last_account_of_a_person_at_an_app_takes_the_consent_with_it(
+    stores: Stores, authorization_server: AuthorizationServer
+) -> None:
+    grants, given = node(stores), await consent(stores, authorization_server)
+    first, second, other = [
+        await account_by_consent(stores, grants, given, email) for email in (USER, USER.upper(), "bob@mail.test")
+    ]
+
+    async def leave(transaction: Transaction, account_id: str) -> int:
+        taken = await grants.revocations.take(transaction, account_id)
+        await directory.remove(transaction, account_id)
+        return len(taken)
+
+    counts = [await stores.database.write(partial(leave, account_id=one)) for one in (first, second, second, other)]
+
+    assert counts == [0, 1, 0, 1]
+    assert await oauth.grants(stores.database) == []
+
+
+async def account_by_consent(stores: Stores, grants: Grants, given: Consent, email: str) -> AccountId:
+    """An account's row with a grant of its own."""
+    account_id = AccountId(new_id("acc"))
+    values = new_values(account_id, AccountKind.IMAP, email, "", now_ms())
+    async with grants.trial(given) as tokens:
+        assert tokens is not None
+        grant_id = tokens.grant_id
+
+        async def work(transaction: Transaction) -> None:
+            await directory.add(transaction, values)
+            await oauth.bind_grant(transaction, grant_id, account_id)
+
+        await stores.database.write(work)
+    return account_id
 
 
 async def test_a_grant_that_is_over_is_over_everywhere(
