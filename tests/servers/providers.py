@@ -139,6 +139,10 @@ class _Link:
         await self._upstream.drain()
 
     async def answers(self) -> None:
+        with suppress(ConnectionError):  # the client left
+            await self._pass_answers()
+
+    async def _pass_answers(self) -> None:
         await self._answers.readline()
         self._writer.write(f"* OK {self._provider.greeting}\r\n".encode())
         while line := await self._answers.readline():
