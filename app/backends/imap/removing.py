@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.backends.imap.fetched import fetched
 from app.backends.imap.place import Place, enter_anew
 from app.backends.imap.session import Session
-from app.errors import NotSupported
+from app.errors import NotSupported, ServerRefused
 from app.mail.types import DELETED
 from app.wire.imap import commands
 from app.wire.imap.encode import command
@@ -18,18 +19,31 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
     """Remove these messages and no others.
 
     Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
-    else raises NotSupported, and the marks are taken back.
+    else raises NotSupported, and the marks are taken back. ServerRefused where a message is still there afterwards:
+    Dovecot says OK to whoever lacks the rights to remove (RFC 4314 §4), so as not to annoy mail programs.
     """
     await enter_anew(session, place)
     numbers = SequenceSet.of(uids)
     mark = commands.store(numbers, [DELETED], mode="+", silent=True)
     if session.has("UIDPLUS") or session.has("IMAP4REV2"):
-        for completion in await session.run(mark, commands.expunge(numbers)):
-            completion.check()
-        return
-    await session.do(mark)
+        asked = [mark, commands.expunge(numbers)]
+    else:
+        await session.do(mark)
+        await _check_others(session, place, numbers)
+        asked = [command("EXPUNGE")]
+    completions = [one.check() for one in await session.run(*asked, commands.fetch(numbers, ("UID",)))]
+    if any(uid in numbers for uid in fetched(completions[-1])):
+        await _take_back(session, numbers)
+        raise ServerRefused("The mail server does not let these messages be removed")
+
+
+async def _check_others(session: Session, place: Place, numbers: SequenceSet) -> None:
+    """Raises NotSupported where messages beside these are marked as deleted."""
     marked = await session.search(place.name, HasFlag(DELETED))
     if any(low not in numbers or high not in numbers for low, high in marked.ranges):
-        await session.do(commands.store(numbers, [DELETED], mode="-", silent=True))
+        await _take_back(session, numbers)
         raise NotSupported("The mail server can't remove single messages, and others are marked as deleted")
-    await session.do(command("EXPUNGE"))
+
+
+async def _take_back(session: Session, numbers: SequenceSet) -> None:
+    await session.do(commands.store(numbers, [DELETED], mode="-", silent=True))

@@ -47,6 +47,8 @@ class Session:
         self.enabled: frozenset[str] = frozenset()
         self.prefix = ""
         self.delimiter: str | None = "/"
+        self.foreign: tuple[tuple[str, str | None], ...] = ()
+        """Prefix and delimiter of the namespaces where other people's and shared mailboxes are."""
         self.selected: Selected | None = None
         self.was_used = False
         self.opened: set[str] = set()
@@ -109,8 +111,10 @@ class Session:
             for response in self.parsed(completion):
                 if isinstance(response, Enabled):
                     self.enabled |= response.names & frozenset(WANTED)
-                elif isinstance(response, Namespaces) and response.personal:
-                    self.prefix, self.delimiter = response.personal[0]
+                elif isinstance(response, Namespaces):
+                    self.foreign = (*response.others, *response.shared)
+                    if response.personal:
+                        self.prefix, self.delimiter = response.personal[0]
 
     async def compress(self) -> None:
         """COMPRESS=DEFLATE (RFC 4978) where it is offered; a server that refuses goes without."""

@@ -250,13 +250,26 @@ class ImapWatch:
         """NOTIFY for all mailboxes with nothing selected; False where it isn't offered or is refused."""
         if not self._session.has("NOTIFY"):
             return False
-        groups = [EventGroup("personal", EVENTS)]
+        personal = EventGroup("personal", EVENTS)
+        foreign = EventGroup(self._foreign_roots(), EVENTS, with_children=True)
+        is_told = bool(foreign.mailboxes) and await self._notify(personal, foreign)
+        if not (is_told or await self._notify(personal)):
+            return False
+        self._mode = SyncMode.NOTIFY
+        self._next_sweep = self._clock() + BACKGROUND_SWEEP_SECONDS
+        return True
+
+    async def _notify(self, *groups: EventGroup) -> bool:
         asked = notify(groups, with_status=True, is_utf8=self._session.is_utf8)
-        completion = (await self._session.run(asked))[0]
-        if completion.status == "OK":
-            self._mode = SyncMode.NOTIFY
-            self._next_sweep = self._clock() + BACKGROUND_SWEEP_SECONDS
-        return completion.status == "OK"
+        return (await self._session.run(asked))[0].status == "OK"
+
+    def _foreign_roots(self) -> list[str]:
+        """Where mailboxes that we know are shared or other people's: `personal` does not mean them (RFC 5465 §6.4)."""
+        return [
+            prefix.removesuffix(delimiter or "")
+            for prefix, delimiter in self._session.foreign
+            if prefix and any(name.startswith(prefix) for name in self._known)
+        ]
 
     async def _start_selected(self) -> None:
         await self._session.select(INBOX)

@@ -23,6 +23,7 @@ async def test_where_there_is_no_move_messages_are_copied_and_exactly_they_are_r
         'SELECT "INBOX"',
         "UID STORE 1:2 +FLAGS.SILENT (\\Deleted)",
         "UID EXPUNGE 1:2",
+        "UID FETCH 1:2 (UID)",
     ]
 
 

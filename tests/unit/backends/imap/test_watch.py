@@ -81,6 +81,32 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError
 
 
+EVENTS = "(MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)"
+
+
+async def started_with_shared(script: Mapping[str, Answer] | None = None) -> tuple[ImapWatch, ScriptedServer]:
+    """A watch where one mailbox is shared, and there is a namespace of other people's with none."""
+    namespaces = '* NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/"))\r\n$ OK done\r\n'
+    session, server = scripted_session({"NAMESPACE": namespaces, **(script or {})}, f"{ALL} NAMESPACE")
+    await session.agree()
+    return await ImapWatch.start(session, [*KNOWN, mailbox("Shared/News")], Clock()), server
+
+
+async def test_notify_watches_shared_mailboxes_too_which_are_not_personal() -> None:
+    watch, server = await started_with_shared()
+
+    assert watch.mode is SyncMode.NOTIFY
+    assert server.told[1:] == [f'NOTIFY SET STATUS (personal {EVENTS}) (subtree ("Shared") {EVENTS})']
+
+
+async def test_where_shared_mailboxes_cannot_be_watched_the_others_are() -> None:
+    def refuse_shared(command: str) -> str:
+        return "$ NO [BADEVENT (MessageNew)] no\r\n" if "subtree" in command else "$ OK done\r\n"
+
+    watch, server = await started_with_shared({"NOTIFY": refuse_shared})
+    assert (watch.mode, server.told[-1]) == (SyncMode.NOTIFY, f"NOTIFY SET STATUS (personal {EVENTS})")
+
+
 async def test_notify_watches_all_mailboxes_on_one_connection_with_none_selected() -> None:
     watch, server, signals = await started(ALL)
     assert watch.mode is SyncMode.NOTIFY
