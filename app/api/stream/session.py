@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
@@ -19,7 +20,6 @@ from app.api.schemas.stream import (
     AckFrame,
     AuthFrame,
     ByeFrame,
-    ErrorFrame,
     HelloFrame,
     LifecycleFrame,
     PingFrame,
@@ -310,9 +310,9 @@ class StreamSession:
         return self._caller
 
 
-def error_frame(error: GatewayError, sub_id: str | None = None) -> ErrorFrame:
-    """The frame that tells of an error what HTTP tells of it."""
-    return ErrorFrame.model_validate({"problem": problem_of(error), "sub_id": sub_id})
+def error_frame(error: GatewayError, sub_id: str | None = None) -> bytes:
+    """The frame (ErrorFrame) that tells of an error what HTTP tells of it, to the letter."""
+    return orjson.dumps({"type": "error", "problem": problem_of(error), "sub_id": sub_id})
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
