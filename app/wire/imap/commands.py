@@ -7,7 +7,7 @@ InvalidRequest for a value that IMAP can't carry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import InvalidRequest
 from app.wire.imap import encode as enc
@@ -214,7 +214,8 @@ def fetch(
     if vanished:
         modifiers.append(b"VANISHED")
     wanted = [item.encoded() if isinstance(item, BodySection) else enc.atom(item) for item in items]
-    return command("UID FETCH", _uids(uids), wanted, *([modifiers] if modifiers else []))
+    asked = command("UID FETCH", _uids(uids), wanted, *([modifiers] if modifiers else []))
+    return replace(asked, uids=uids)
 
 
 def store(
@@ -232,7 +233,7 @@ def store(
     if unchanged_since is not None:
         condition = [[b"UNCHANGEDSINCE", enc.number(unchanged_since)]]
     item = f"{mode}FLAGS{'.SILENT' if silent else ''}".encode()
-    return command("UID STORE", _uids(uids), *condition, item, [enc.flag(flag) for flag in flags])
+    return replace(command("UID STORE", _uids(uids), *condition, item, [enc.flag(flag) for flag in flags]), uids=uids)
 
 
 def copy(uids: SequenceSet, mailbox: str, *, is_utf8: bool = False) -> Command:

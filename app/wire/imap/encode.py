@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from app.errors import InvalidRequest
 from app.wire.imap.names import encode_utf7
+from app.wire.imap.sets import SequenceSet
 
 MAX_STRING_BYTES = 65_536
 NO_PLUS, LITERAL_MINUS, LITERAL_PLUS = 0, 4_096, 2**63 - 1
@@ -44,10 +45,14 @@ Segment = tuple[bytes | Literal, ...]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Command:
-    """A command without its tag. `parts` are bytes and literals in turn; `name` is all that may be logged of it."""
+    """A command without its tag. `parts` are bytes and literals in turn; `name` is all that may be logged of it.
+
+    `uids` are the messages whose flags its answer may tell; other flags are news, whoever they are told to.
+    """
 
     name: str
     parts: tuple[bytes | Literal, ...]
+    uids: SequenceSet = field(default_factory=SequenceSet)
 
     def __repr__(self) -> str:
         return f"Command({self.name})"

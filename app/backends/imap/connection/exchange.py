@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 
 from aioimaplib import aioimaplib as stock
@@ -50,6 +51,15 @@ def _take_none(_response: Response) -> bool:
 def kept_bytes(response: Response) -> int:
     """What a response takes that is kept."""
     return RESPONSE_BYTES + sum([len(part) for part in response.parts if isinstance(part, bytes)])
+
+
+_MODSEQ = rb"(?: ?MODSEQ \([0-9]+\))?"
+_FLAGS_OF = re.compile(
+    rb"\* [0-9]+ FETCH \((?:UID ([0-9]{1,10}))?%b ?FLAGS \([^()]*\)%b(?: UID ([0-9]{1,10}))?%b\)"
+    % (_MODSEQ, _MODSEQ, _MODSEQ),
+    re.IGNORECASE,
+)
+"""A response that tells a message's flags alone."""
 
 
 class Exchange(stock.Command):
@@ -104,8 +114,18 @@ class Exchange(stock.Command):
         self._taken += 1
         if self._taken > MAX_RESPONSES:
             raise ServerProtocolError("The server answers one command without end")
-        if not self._take(response):
+        if not self._take(response) and not self._is_news(response):
             self._keep(response)
+
+    def _is_news(self, response: Response) -> bool:
+        """Whether it tells nothing but the flags of a message that this command does not ask about.
+
+        They come under any command: as many as there are messages, when another client changes them all. A watch hears
+        of them, or whoever asks what changed.
+        """
+        told = _FLAGS_OF.fullmatch(response.text)
+        uids = self.command.uids
+        return told is not None and not uids.from_last and int(told[1] or told[2] or 0) not in uids
 
     def _keep(self, response: Response) -> None:
         self._kept.append(response)

@@ -191,3 +191,29 @@ async def test_run_tells_how_each_command_ended() -> None:
     noop, capability = await session.run(commands.noop(), commands.capability())
 
     assert (noop.status, capability.status) == ("NO", "OK")
+
+
+FLAG_NEWS = (
+    "* 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (7))\r\n"
+    "* 2 FETCH (UID 2 MODSEQ (7) FLAGS ())\r\n"
+    "* 3 FETCH (FLAGS (a b) UID 3)\r\n"
+    "* 4 FETCH (FLAGS (\\Recent))\r\n"
+)
+
+
+@pytest.mark.parametrize("command", ["NOOP", "UID STORE 5 +FLAGS (a)", "UID FETCH 5 (UID FLAGS)"])
+async def test_flags_of_messages_that_nobody_asked_about_are_not_kept(command: str) -> None:
+    """All messages of a mailbox, where another client changes them all."""
+    told = "* 5 FETCH (UID 5 FLAGS (a))\r\n* 9 FETCH (UID 9 PREVIEW NIL)\r\n* 10 EXISTS\r\n"
+    session, _ = scripted_session({command.partition(" 5")[0]: FLAG_NEWS + told + "$ OK done\r\n"})
+    uids = SequenceSet.of([5])
+    asked = {
+        "NOOP": commands.noop(),
+        "UID STORE 5 +FLAGS (a)": commands.store(uids, ["a"]),
+        "UID FETCH 5 (UID FLAGS)": commands.fetch(uids, ("UID", "FLAGS")),
+    }[command]
+
+    (completion,) = await session.run(asked)
+
+    kept = [response.text.partition(b" ")[2][:2] for response in completion.responses]
+    assert kept == ([b"5 "] if command.startswith("UID") else []) + [b"9 ", b"10"]
