@@ -129,7 +129,7 @@ class Indexed:
 
 
 class Memory:
-    """Looks at a process's resident memory several times a second during a block."""
+    """Looks at a process's memory several times a second during a block; the database's file, mapped, is none of it."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
@@ -154,7 +154,7 @@ class Memory:
             self.most_mb = max(self.most_mb, self._now())
 
     def _now(self) -> float:
-        line = next(one for one in self._status.read_text().splitlines() if one.startswith("VmRSS"))
+        line = next(one for one in self._status.read_text().splitlines() if one.startswith("RssAnon"))
         return int(line.split()[1]) / 1024
 
 
