@@ -117,6 +117,34 @@ async def test_no_cache_asks_the_origin_for_what_nobody_told(remote: Mail, clien
     assert sorted(told) == ["message.created", "message.deleted", "message.updated"]
 
 
+@pytest.mark.parametrize("first", ["INBOX", "Archive"], ids=["where it was", "where it is"])
+@pytest.mark.parametrize("how", ["MOVE", "COPY"])
+async def test_a_message_moved_by_another_client_while_lists_alone_are_read_keeps_its_id(
+    remote: Mail, client: OtherClient, how: str, first: str
+) -> None:
+    client.append("INBOX", mail("travels"))
+    await _sync(remote)
+    (id_,) = [one["id"] for one in (await _listed(remote))["items"]]
+    client.select()
+    client.uid(how, "1", "Archive")
+    fresh = {"headers": {"Cache-Control": "no-cache"}}
+    if how == "COPY":
+        archive = {"mailbox_id": await remote.mailbox_id("Archive")}
+        await remote.client.get("/v1/me/messages", params=archive, **fresh)
+        client.uid("STORE", "1", "+FLAGS", "(\\Deleted)")
+        client.do("expunge")
+
+    lists = {}
+    for path in (first, "INBOX", "Archive"):
+        parameters = {"mailbox_id": await remote.mailbox_id(path)}
+        lists[path] = (await remote.client.get("/v1/me/messages", params=parameters, **fresh)).json()["items"]
+
+    assert lists["INBOX"] == []
+    assert [one["id"] for one in lists["Archive"]] == [id_]
+    events = await remote.gateway.house.log.after(remote.account_id, 0, 1_000)
+    assert "message.moved" in [one.type for one in events]
+
+
 async def test_a_list_that_is_not_followed_asks_by_itself(remote: Mail, client: OtherClient) -> None:
     client.append("INBOX", mail("old"))
     await _sync(remote)
