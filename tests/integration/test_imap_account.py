@@ -14,12 +14,13 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
 from app.backends.imap.watch import ImapWatch
-from app.errors import Unreachable
+from app.errors import MailboxNotFound, Unreachable
 from app.mail.backend import Signal, SyncMode
 from app.mail.types import SEEN, Mailbox, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
 from tests.contract.mail_account import ACCOUNT, MailAccount, Mirror, joined, message_of
+from tests.servers.courier import Courier, CourierUser
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.tls import TlsFiles
 
@@ -27,8 +28,8 @@ GUARD = NetGuard.of(["127.0.0.0/8"])
 NOTE = b"From: ann@elsewhere.test\r\nSubject: note\r\nMessage-ID: <note@elsewhere.test>\r\n\r\nText.\r\n"
 
 
-def origin_of(dovecot: Dovecot, user: DovecotUser, tls: TlsFiles) -> Origin:
-    login = ServerLogin(dovecot.host, dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
+def origin_of(server: Dovecot | Courier, user: DovecotUser | CourierUser, tls: TlsFiles) -> Origin:
+    login = ServerLogin(server.host, server.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     return Origin(login, GUARD, tls.client_context(), Hosts())
 
 
@@ -112,6 +113,23 @@ async def watch_by(session: Session, mode: SyncMode, mailboxes: Sequence[Mailbox
     watch = await ImapWatch.start(session, mailboxes)
     assert watch.mode is mode
     return watch
+
+
+async def test_what_was_in_a_mailbox_that_another_client_renamed_is_there_no_more(
+    courier: Courier, tls: TlsFiles
+) -> None:
+    """Courier goes on showing a mailbox that is selected, though it has another name by now."""
+    origin = origin_of(courier, courier.add_user(), tls)
+    async with account_of(origin) as account, account_of(origin) as other:
+        await account.backend.create_mailbox("Work")
+        message = await account.add("Work", NOTE)
+        work = await account.mailbox("Work")
+        assert list(await account.backend.present(work, [message.uid])) == [message.uid]
+
+        await other.backend.rename_mailbox(await other.mailbox("Work"), "Office")
+
+        with pytest.raises(MailboxNotFound):
+            await account.backend.present(work, [message.uid])
 
 
 @pytest.mark.parametrize("mode", list(WAYS))

@@ -249,9 +249,10 @@ class ImapBackend:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Collection[int]:
-            found = await session.fetch(name, SequenceSet.of(uids), ("UID",))
+            # a search selects anew: Courier goes on showing a mailbox that is open, though it was renamed or deleted
+            found = await searching.uids_of(session, name, SequenceSet.of(uids))
             is_known = session.selected is not None and session.selected.uid_validity == mailbox.uid_validity
-            return found.keys() if is_known else ()
+            return found if is_known else ()
 
         return await self._pool.read(name, read)
 
