@@ -1,0 +1,188 @@
+"""Mailboxes, messages, and what is kept of them: every key begins with account_id."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from app.db.tables.columns import big, octets, table_of, words
+
+UNINDEXED = "text_state <> 1"
+"""What the partial index of messages outside of the full-text index holds; its queries must say it literally."""
+
+
+class MailboxRow(SQLModel, table=True):
+    """A mailbox. `recent_from_uid`: messages from this UID on have not been shown to any session as recent."""
+
+    __tablename__ = "mailbox"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        UniqueConstraint("account_id", "origin_name"),
+    )
+
+    account_id: str
+    id: str
+    path: str = Field(sa_column=words())
+    origin_name: str = Field(sa_column=words())
+    delimiter: str | None = None
+    role: str | None = None
+    uid_validity: int = Field(sa_column=big())
+    uid_next: int = Field(sa_column=big())
+    highest_modseq: int = Field(sa_column=big())
+    recent_from_uid: int = Field(sa_column=big())
+    total: int = Field(sa_column=big())
+    unread: int = Field(sa_column=big())
+    is_subscribed: bool = True
+    is_selectable: bool = True
+    is_complete: bool = False
+    is_newcomer: bool = False
+    """It appeared when its account's mail was known: until it is complete it may hold what was moved there."""
+    created_seq: int = Field(sa_column=big())
+    changed_seq: int = Field(sa_column=big())
+    reset_seq: int = Field(sa_column=big())
+    """When its UIDVALIDITY last changed."""
+    forgotten_seq: int = Field(sa_column=big())
+    """Tombstones of its messages up to this number have been trimmed."""
+
+
+class SubscribedNameRow(SQLModel, table=True):
+    """A name that an account is subscribed to and that is no mailbox; a mailbox keeps its own subscription."""
+
+    __tablename__ = "subscribed_name"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "path"),)
+
+    account_id: str
+    path: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class MessageRow(SQLModel, table=True):
+    """A message in a mailbox: what lists, searches and the IMAP server read by the hundred. The rest is in detail."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        UniqueConstraint("account_id", "mailbox_id", "uid"),
+        Index("message_by_mailbox", "account_id", "mailbox_id", "received_at_ms", "uid"),
+        Index("message_by_time", "account_id", "received_at_ms", "uid"),
+        Index("message_by_thread", "account_id", "thread_id"),
+        Index("message_by_header", "account_id", "message_id_header"),
+        Index("message_by_change", "account_id", "changed_seq"),
+        Index("message_by_blob", "blob"),
+        Index(
+            "message_by_origin",
+            "account_id",
+            "origin_id",
+            sqlite_where=text("origin_id IS NOT NULL"),
+            postgresql_where=text("origin_id IS NOT NULL"),
+        ),
+        Index(
+            "message_unindexed",
+            "account_id",
+            "text_state",
+            "received_at_ms",
+            sqlite_where=text(UNINDEXED),
+            postgresql_where=text(UNINDEXED),
+        ),
+    )
+
+    account_id: str
+    id: str
+    mailbox_id: str
+    uid: int = Field(sa_column=big())
+    modseq: int = Field(sa_column=big())
+    version: int = Field(sa_column=big())
+    created_seq: int = Field(sa_column=big())
+    moved_seq: int = Field(sa_column=big())
+    flags_seq: int = Field(sa_column=big())
+    other_seq: int = Field(sa_column=big())
+    changed_seq: int = Field(sa_column=big())
+    """When it came, last moved, last changed its flags, anything else, and anything at all."""
+    flags: str = Field(sa_column=words())
+    received_at_ms: int = Field(sa_column=big())
+    size_bytes: int = Field(sa_column=big())
+    thread_id: str
+    has_attachments: bool = False
+    date_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    message_id_header: str | None = Field(sa_column=Column(Text, nullable=True))
+    origin_id: str | None = None
+    blob: str | None = None
+    preview: str | None = Field(sa_column=Column(Text, nullable=True))
+    text_state: int = Field(0, sa_column=big())
+    """TextState: how far its text has come into `search_text`."""
+    subject_folded: str = Field(sa_column=words())
+    from_folded: str = Field(sa_column=words())
+    to_folded: str = Field(sa_column=words())
+    cc_folded: str = Field(sa_column=words())
+    bcc_folded: str = Field(sa_column=words())
+    summary: bytes = Field(sa_column=octets(nullable=False))
+    further: int = Field(sa_column=big())
+    """How many rows of placement are this message's."""
+
+
+class PlacementRow(SQLModel, table=True):
+    """A further place of a message that is in several mailboxes at once, as on Gmail; its own row tells the first."""
+
+    __tablename__ = "placement"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
+        Index("placement_by_message", "account_id", "message_id"),
+        Index("placement_by_mailbox", "account_id", "mailbox_id", "received_at_ms"),
+    )
+
+    account_id: str
+    mailbox_id: str
+    uid: int = Field(sa_column=big())
+    message_id: str
+    modseq: int = Field(sa_column=big())
+    received_at_ms: int = Field(sa_column=big())
+
+
+class DetailRow(SQLModel, table=True):
+    """The rest of a message, read one at a time. The `imap_` columns are what our own IMAP server answers."""
+
+    __tablename__ = "detail"
+    __table_args__ = (PrimaryKeyConstraint("account_id", "id"),)
+
+    account_id: str
+    id: str
+    structure: bytes | None = Field(sa_column=octets())
+    extra: bytes | None = Field(sa_column=octets())
+    """JSON: bcc, problems."""
+    header: bytes | None = Field(sa_column=octets())
+    imap_envelope: bytes | None = Field(sa_column=octets())
+    imap_body_structure: bytes | None = Field(sa_column=octets())
+    digest: str | None = None
+    """Of its bytes, once they were read: what proves that a message found elsewhere is this one."""
+
+
+class Pop3MessageRow(SQLModel, table=True):
+    """The ledger of a POP3 account: what its server holds or held, by unique id; message numbers mean nothing here.
+
+    `ordinal` counts messages that share a unique id, or, where the server gives none, a header. Hashes are SHA-256
+    in hex; `content_hash` names the blob. `stored_at_ms` is 0 until the message is stored here.
+    """
+
+    __tablename__ = "pop3_message"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "uidl", "ordinal"),
+        Index("pop3_message_by_message", "account_id", "message_id"),
+    )
+
+    account_id: str
+    uidl: str = Field(sa_column=Column(Text, nullable=False))
+    ordinal: int = Field(sa_column=big())
+    size_bytes: int = Field(sa_column=big())
+    header_hash: str | None = None
+    content_hash: str | None = None
+    message_id: str | None = None
+    state: str
+    stored_at_ms: int = Field(sa_column=big())
+    changed_at_ms: int = Field(sa_column=big())
+
+
+MAILBOX = table_of(MailboxRow)
+SUBSCRIBED_NAME = table_of(SubscribedNameRow)
+MESSAGE = table_of(MessageRow)
+PLACEMENT = table_of(PlacementRow)
+DETAIL = table_of(DetailRow)
+POP3_MESSAGE = table_of(Pop3MessageRow)

@@ -1,0 +1,59 @@
+"""What callers asked for: submissions, and answers that are given again."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Text
+from sqlmodel import Field, SQLModel
+
+from app.db.tables.columns import big, octets, table_of, words
+
+
+class SubmissionRow(SQLModel, table=True):
+    """A message to send. `recipients` is JSON; `phase` says how far the running attempt came (a crash reads it)."""
+
+    __tablename__ = "submission"
+    __table_args__ = (
+        PrimaryKeyConstraint("account_id", "id"),
+        Index("submission_due", "status", "due_at_ms"),
+    )
+
+    account_id: str
+    id: str
+    status: str
+    phase: str = ""
+    sender: str = Field(sa_column=words())
+    recipients: str = Field(sa_column=words())
+    message_id_header: str = Field(sa_column=words())
+    blob: str | None = None
+    size_bytes: int = Field(sa_column=big())
+    options: str = Field(sa_column=words())
+    """JSON: mode, save_to, reply_to_message_id, on_uncertain, the queue of an MX message …"""
+    attempts: int = 0
+    due_at_ms: int = Field(sa_column=big())
+    send_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    lease_until_ms: int = Field(sa_column=big())
+    is_filed: bool = False
+    created_at_ms: int = Field(sa_column=big())
+    updated_at_ms: int = Field(sa_column=big())
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """The answer to a request that must not be done twice. `scope` is caller, method and path."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = (PrimaryKeyConstraint("scope", "key"), Index("idempotency_by_age", "created_at_ms"))
+
+    scope: str = Field(sa_column=Column(Text, nullable=False))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    payload_hash: str
+    status: int | None = None
+    """HTTP status of the stored answer; None while the request runs."""
+    answer: bytes | None = Field(sa_column=octets())
+    is_encrypted: bool = False
+    facts: str = Field(sa_column=words())
+    """JSON: what a retry after a crash must look for (Message-ID, size, mailbox)."""
+    created_at_ms: int = Field(sa_column=big())
+
+
+SUBMISSION = table_of(SubmissionRow)
+IDEMPOTENCY = table_of(IdempotencyRow)
