@@ -11,6 +11,7 @@ from app.errors import NotSupported, ServerRefused
 from app.mail.types import DELETED
 from app.wire.imap import commands
 from app.wire.imap.encode import command
+from app.wire.imap.responses import Expunged, Vanished
 from app.wire.imap.search import HasFlag
 from app.wire.imap.sets import SequenceSet
 
@@ -19,8 +20,8 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
     """Remove these messages and no others.
 
     Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
-    else raises NotSupported, and the marks are taken back. ServerRefused where a message is still there afterwards:
-    Dovecot says OK to whoever lacks the rights to remove (RFC 4314 §4), so as not to annoy mail programs.
+    else raises NotSupported, and the marks are taken back. ServerRefused where no removal is told and they are still
+    there: Dovecot says OK to whoever lacks the rights to remove (RFC 4314 §4), so as not to annoy mail programs.
     """
     await enter_anew(session, place)
     numbers = SequenceSet.of(uids)
@@ -31,8 +32,15 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
         await session.do(mark)
         await _check_others(session, place, numbers)
         asked = [command("EXPUNGE")]
-    completions = [one.check() for one in await session.run(*asked, commands.fetch(numbers, ("UID",)))]
-    if any(uid in numbers for uid in fetched(completions[-1])):
+    completions = [one.check() for one in await session.run(*asked)]
+    if not any(isinstance(one, (Expunged, Vanished)) for told in completions for one in session.parsed(told)):
+        await _check_gone(session, numbers)
+
+
+async def _check_gone(session: Session, numbers: SequenceSet) -> None:
+    """Raises ServerRefused where a message is still there. Not pipelined: Dovecot may look at a mailbox only later."""
+    there = fetched(await session.do(commands.fetch(numbers, ("UID",))))
+    if any(uid in numbers for uid in there):
         await _take_back(session, numbers)
         raise ServerRefused("The mail server does not let these messages be removed")
 

@@ -39,6 +39,14 @@ async def test_what_is_still_there_after_an_ok_was_not_removed_and_is_marked_no_
     assert server.told[-1] == "UID STORE 1 -FLAGS.SILENT (\\Deleted)"
 
 
+async def test_a_removal_that_is_told_is_not_asked_about() -> None:
+    session, server = scripted_session({"UID EXPUNGE": "* 1 EXPUNGE\r\n$ OK done\r\n"}, "IMAP4rev1 UIDPLUS")
+
+    await removing.expunge(session, INBOX, [1])
+
+    assert server.told[-1] == "UID EXPUNGE 1"
+
+
 async def test_another_message_that_is_told_of_meanwhile_was_not_to_be_removed() -> None:
     session, server = scripted_session({"UID FETCH": "* 4 FETCH (UID 9)\r\n$ OK done\r\n"}, "IMAP4rev1 UIDPLUS")
 
