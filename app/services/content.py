@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -38,7 +38,7 @@ from app.services.visibility import seen_among
 
 CACHE_BYTES = 8 * 1024 * 1024
 UNPARSED_LIMIT_BYTES = 1024 * 1024
-"""How much is read of a message whose structure the origin could not tell."""
+"""How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
 INLINE_LIMIT_BYTES = 5 * 1024 * 1024
 """Pictures of a message that are put into its HTML, together."""
 PADDINGS_LIMIT = 50
@@ -174,12 +174,13 @@ class Content:
 
     async def _open(self, message: Message) -> _Opened:
         detail = await self._index.detail(message.account_id, message.id)
-        if detail.structure is not None:
+        if detail.structure is not None and _holds_something(detail.structure):
             return _Opened(message, detail, detail.structure)
         backend = await self._backends.of(message.account_id)
         pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
         content = b"".join([piece async for piece in pieces])
-        structure = (await asyncio.to_thread(parse_structure, content)).structure
+        parsed = await asyncio.to_thread(parse_structure, content)
+        structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
         spans = {part.section: part.span for part in structure.walk() if part.span is not None}
         return _Opened(message, detail, structure, {key: content[span[1] : span[2]] for key, span in spans.items()})
 
@@ -225,6 +226,11 @@ class Content:
             return detail.header
         backend = await self._backends.of(message.account_id)
         return (await backend.read_parts(message, ["HEADER"]))["HEADER"]
+
+
+def _holds_something(structure: BodyPart) -> bool:
+    """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
+    return not structure.is_multipart or any(part.size_bytes for part in structure.walk() if not part.is_multipart)
 
 
 def _is_picture(part: BodyPart) -> bool:

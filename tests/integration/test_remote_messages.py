@@ -208,6 +208,19 @@ async def test_a_message_is_read_whole_and_in_parts(remote: Mail, client: OtherC
     assert b"\\Seen" not in client.uid("FETCH", "1", "FLAGS")[0]
 
 
+async def test_text_in_which_the_origin_sees_no_part_is_shown_and_said_to_be_odd(
+    remote: Mail, client: OtherClient
+) -> None:
+    head = b"Subject: odd\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed\r\n\r\n"
+    client.append("INBOX", head + b"A text without a boundary.\r\n")
+    (id_,) = [one["id"] for one in (await _listed(remote))["items"]]
+
+    full = await remote.get(f"/{id_}", view="full")
+
+    assert full["text"] == "A text without a boundary.\n"
+    assert full["problems"] == ["a multipart names no usable boundary"]
+
+
 async def test_a_change_is_made_where_the_mail_lives(remote: Mail, client: OtherClient) -> None:
     client.append("INBOX", mail("one"))
     (shown,) = (await _listed(remote))["items"]
