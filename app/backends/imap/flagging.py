@@ -10,7 +10,7 @@ from app.backends.imap.fetched import fetched
 from app.backends.imap.place import Place, enter, enter_anew
 from app.backends.imap.selected import Selected
 from app.backends.imap.session import Session
-from app.errors import NotSupported, PreconditionFailed
+from app.errors import NotSupported, PreconditionFailed, ServerRefused
 from app.mail.types import Flags
 from app.wire.imap import commands
 from app.wire.imap.encode import Command
@@ -31,7 +31,10 @@ class Unchanged:
 async def store_flags(
     session: Session, place: Place, uids: Sequence[int], *, add: Flags, remove: Flags, condition: Unchanged | None
 ) -> dict[int, FetchedMessage]:
-    """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported."""
+    """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported.
+
+    ServerRefused where no message has the flags that it should have: Dovecot says OK to whoever may not change them.
+    """
     was_selected = session.is_in(place.name)
     selected = await enter(session, place)
     _check_keywords(selected, add)
@@ -46,7 +49,15 @@ async def store_flags(
     if unseen and was_selected:
         await enter_anew(session, place)
         told.update(await _store(session, unseen, changes, since))
+    if told and not any(_is_changed(message.flags, add, remove) for message in told.values()):
+        raise ServerRefused("The mail server does not let these flags be changed")
     return told
+
+
+def _is_changed(now: Flags | None, add: Flags, remove: Flags) -> bool:
+    """Whether any of the change is to be seen in a message's flags."""
+    has = {flag.lower() for flag in now or ()}
+    return any(flag.lower() in has for flag in add) or any(flag.lower() not in has for flag in remove)
 
 
 async def _store(

@@ -4,7 +4,7 @@ import pytest
 from app.backends.imap import flagging
 from app.backends.imap.flagging import Unchanged
 from app.backends.imap.place import Place
-from app.errors import NotSupported, PreconditionFailed
+from app.errors import NotSupported, PreconditionFailed, ServerRefused
 from app.mail.types import FLAGGED
 
 from tests.unit.backends.imap.scripted import scripted_session, verbs
@@ -22,6 +22,14 @@ async def test_a_server_that_tells_no_flags_after_a_change_is_asked_for_them() -
 
     assert {uid: message.flags for uid, message in changed.items()} == {1: frozenset({FLAGGED})}
     assert verbs(server) == ["SELECT", "STORE", "FETCH"]
+
+
+@pytest.mark.parametrize(("add", "remove"), [({FLAGGED}, set()), (set(), {"\\Seen"})])
+async def test_an_ok_after_which_the_flags_are_as_before_was_no_change(add: set[str], remove: set[str]) -> None:
+    session, _ = scripted_session({"UID FETCH": "* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n$ OK done\r\n"})
+
+    with pytest.raises(ServerRefused):
+        await flagging.store_flags(session, INBOX, [1], add=frozenset(add), remove=frozenset(remove), condition=None)
 
 
 async def test_flags_of_what_a_selected_mailbox_hides_are_changed_too() -> None:
