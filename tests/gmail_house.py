@@ -39,7 +39,8 @@ class GmailAccount(Followed):
     async def paths_of(self, message: Message) -> list[str]:
         """The mailboxes that a message says it is in, sorted."""
         paths = {one.id: one.path for one in await self.house.index.mailboxes(self.account_id)}
-        return sorted(paths[id_] for id_ in orjson.loads(message.summary)["mailbox_ids"])
+        ids = orjson.loads(message.summary)["mailbox_ids"]  # one of them may have gone since the message was read
+        return sorted(paths[id_] for id_ in ids if id_ in paths)
 
     async def labels(self) -> Mapping[str, list[str]]:
         """Subject → the mailboxes that it is in."""

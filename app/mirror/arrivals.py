@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import OriginMailbox
-from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Note, Placed
+from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Placed
 from app.mail.types import Mailbox, MailboxId
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.changes import Batch, fetch_new, new_mail, unknown_uids
@@ -43,13 +43,12 @@ class Arrivals:
         self._mirror = mirror
         self._on_arrival = on_arrival
 
-    async def write(self, batch: Batch, *, is_ascending: bool = False, notes: tuple[Note, ...] = ()) -> None:
+    async def write(self, batch: Batch, *, is_ascending: bool = False) -> None:
         """Write messages as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
         for start in range(0, len(batch), FACTS_AT_ONCE):
             piece = batch[start : start + FACTS_AT_ONCE]
             delta = await bind(self._mirror, [one for one in piece if isinstance(one, Arrived)])
-            delta += Delta(placed=tuple(one for one in piece if isinstance(one, Placed)), notes=notes)
-            notes = ()
+            delta += Delta(placed=tuple(one for one in piece if isinstance(one, Placed)))
             if is_ascending:
                 last = piece[-1]
                 delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))

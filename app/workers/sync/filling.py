@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from app.mail.delta import Note
+from app.mail.delta import Arrived, Delta, Note, Placed
 from app.mail.types import Mailbox
-from app.mirror.account import Mirror
+from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, told_from
-from app.mirror.changes import fetch_new, unknown_uids
+from app.mirror.changes import Batch, fetch_new, unknown_uids
 from app.workers.sync.refresh import Refresher
 
 PROGRESS_SECONDS = 1.0
@@ -39,7 +39,24 @@ async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox
     total, indexed = len(missing), 0
     async for batch in fetch_new(mirror, mailbox, missing[::-1]):
         indexed += len(batch)
-        async with mirror.lock:
-            await arrivals.write(told_from(mailbox, batch), notes=progress.note(mailbox, indexed, total))
+        notes = progress.note(mailbox, indexed, total)
+        if mailbox.is_newcomer:
+            async with mirror.lock:
+                await arrivals.write(told_from(mailbox, batch))
+            await mirror.apply(Delta(notes=notes))
+        else:
+            await _write(mirror, told_from(mailbox, batch), notes)
     async with mirror.lock:
         return await refresher.complete(mailbox, progress.note(mailbox, indexed, total, is_complete=True))
+
+
+async def _write(mirror: Mirror, batch: Batch, notes: tuple[Note, ...]) -> None:
+    """What was there before anything else was known has not moved."""
+    for start in range(0, len(batch), FACTS_AT_ONCE):
+        piece = batch[start : start + FACTS_AT_ONCE]
+        delta = Delta(
+            arrived=tuple(one for one in piece if isinstance(one, Arrived)),
+            placed=tuple(one for one in piece if isinstance(one, Placed)),
+            notes=notes if start == 0 else (),
+        )
+        await mirror.apply(delta)
