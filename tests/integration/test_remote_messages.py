@@ -127,17 +127,17 @@ async def test_a_message_moved_by_another_client_while_lists_alone_are_read_keep
     (id_,) = [one["id"] for one in (await _listed(remote))["items"]]
     client.select()
     client.uid(how, "1", "Archive")
-    fresh = {"headers": {"Cache-Control": "no-cache"}}
+    fresh = {"Cache-Control": "no-cache"}
     if how == "COPY":
         archive = {"mailbox_id": await remote.mailbox_id("Archive")}
-        await remote.client.get("/v1/me/messages", params=archive, **fresh)
+        await remote.client.get("/v1/me/messages", params=archive, headers=fresh)
         client.uid("STORE", "1", "+FLAGS", "(\\Deleted)")
         client.do("expunge")
 
     lists = {}
     for path in (first, "INBOX", "Archive"):
         parameters = {"mailbox_id": await remote.mailbox_id(path)}
-        lists[path] = (await remote.client.get("/v1/me/messages", params=parameters, **fresh)).json()["items"]
+        lists[path] = (await remote.client.get("/v1/me/messages", params=parameters, headers=fresh)).json()["items"]
 
     assert lists["INBOX"] == []
     assert [one["id"] for one in lists["Archive"]] == [id_]
