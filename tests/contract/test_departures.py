@@ -1,4 +1,4 @@
-"""A message that left and comes back under its origin's id is the message that it was, on every database."""
+"""Messages that leave and come back, or are copied, are told by their origin's id, on every database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, MailboxFound, MailboxReset, Removed
 from app.mail.identifiers import now_ms
-from app.mail.types import AccountId, AccountKind, MailboxId, Overview
+from app.mail.types import AccountId, AccountKind, MailboxId, MessageId, Overview
 from app.mailstore.differences import Differences
 from app.services.changes import Changes, ChangesSince
 from app.services.events import Events
@@ -39,9 +39,17 @@ class Mirrored:
         self.account_id = account_id
         self.ids: dict[str, MailboxId] = {}
 
-    async def arrive(self, path: str, uid: int, origin_id: str = "M1", *, is_announced: bool = True) -> str:
+    async def arrive(
+        self,
+        path: str,
+        uid: int,
+        origin_id: str | None = "M1",
+        header: str | None = "<1@elsewhere.test>",
+        *,
+        is_announced: bool = True,
+    ) -> str:
         """A message appears; its id."""
-        overview = Overview(message_id_header="<1@elsewhere.test>")
+        overview = Overview(message_id_header=header)
         facts: dict[str, Any] = {"origin_id": origin_id, "is_announced": is_announced}
         one = Arrived(self.ids[path], uid, frozenset(), 1_000, 10, overview, None, **facts)
         applied = await self.stores.index.apply(self.account_id, Delta(arrived=(one,)))
@@ -169,3 +177,21 @@ async def test_ids_of_messages_that_are_gone_are_kept_as_long_and_as_many_as_tom
     monkeypatch.setattr(module, "now_ms", lambda: now_ms() + (Settings().tombstone_retention_days + 1) * DAY_MS)
     await retention.round()
     assert await account.arrive(THERE, 2, "M2") != ids[1]
+
+
+async def test_copies_are_found_by_the_origins_id_or_without_one_by_the_header_and_told_by_which_came_later(
+    stores: Stores,
+) -> None:
+    account = await mirrored(stores)
+    first, copy = await account.arrive(HERE, 1), await account.arrive(THERE, 1)
+    plain, alike = await account.arrive(HERE, 2, None), await account.arrive(THERE, 2, None)
+    bare, equal = await account.arrive(HERE, 3, None, None), await account.arrive(THERE, 3, None, None)
+
+    async def pairs(id_: str) -> set[tuple[str, bool, bool]]:
+        found = await stores.index.pairs(account.account_id, [MessageId(id_)])
+        return {(one.message.id, one.is_later, one.is_same) for one in found}
+
+    assert await pairs(first) == {(copy, True, True)}
+    assert await pairs(copy) == {(first, False, True)}
+    assert await pairs(plain) == {(first, False, False), (copy, False, False), (alike, True, False)}
+    assert await pairs(bare) == {(equal, True, False)}
