@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from app.backends.imap import watch
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
+from app.backends.imap.watching import sweeping, watch
 from app.backends.local import LocalBackend
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -63,7 +63,7 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let those that are watched by asking be asked often, so that no test waits for it."""
-    monkeypatch.setattr(watch, "SWEEP_SECONDS", (0.2, 0.2))
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.2)
 
 

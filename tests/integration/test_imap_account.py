@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from app.backends.imap import watch as watch_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
-from app.backends.imap.watch import ImapWatch
+from app.backends.imap.watching import ImapWatch, sweeping
+from app.backends.imap.watching import watch as watch_module
 from app.errors import MailboxNotFound, Unreachable
 from app.mail.backend import Signal, SyncMode
 from app.mail.types import SEEN, Mailbox, ServerLogin, TransportSecurity
@@ -137,7 +137,7 @@ async def test_what_was_in_a_mailbox_that_another_client_renamed_is_there_no_mor
 async def test_each_way_of_watching_hears_of_every_mailbox(
     dovecot: Dovecot, tls: TlsFiles, monkeypatch: pytest.MonkeyPatch, mode: SyncMode, mailbox: str
 ) -> None:
-    monkeypatch.setattr(watch_module, "SWEEP_SECONDS", (0.2, 0.2))
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(watch_module, "POLL_SECONDS", 0.2)
     user = dovecot.add_user()
     origin = origin_of(dovecot, user, tls)

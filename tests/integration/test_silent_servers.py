@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from app.backends.imap import session as session_module
-from app.backends.imap import watch as watch_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.connection.exchange import COMMAND_TIMEOUT_SECONDS
 from app.backends.imap.origin import Hosts, Origin
+from app.backends.imap.watching import sweeping
+from app.backends.imap.watching import watch as watch_module
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
@@ -31,7 +32,7 @@ DEATH_SECONDS = COMMAND_TIMEOUT_SECONDS + 15.0
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the watchdog: how often it looks, and how long it waits for an answer."""
-    monkeypatch.setattr(watch_module, "SWEEP_SECONDS", (0.2, 0.2))
+    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(session_module, "IDLE_END_SECONDS", 0.5)
     monkeypatch.setattr(watch_module, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(watch_module, "ALIVE_SECONDS", 0.5)

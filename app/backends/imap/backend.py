@@ -29,7 +29,7 @@ from app.backends.imap.previews import previews_of
 from app.backends.imap.quota import quotas_of
 from app.backends.imap.rows import rows
 from app.backends.imap.session import Session
-from app.backends.imap.watch import ImapWatch
+from app.backends.imap.watching import ImapWatch
 from app.errors import ServerRefused
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
 from app.mail.delta import Arrived, Delta, Known, Placed

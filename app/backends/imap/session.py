@@ -274,13 +274,13 @@ class Session:
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
             raise ServerRefused(origin=completion.origin)
-        self.protocol.renew_deadline(exchange, seconds)
+        self.protocol.deadlines.renew(exchange, seconds)
         return exchange
 
     async def end_idle(self, exchange: Exchange) -> None:
         """DONE. Raises ServerProtocolError, ServerRefused, Unreachable; TimedOut where the server has fallen silent."""
         self.protocol.send(b"DONE")
-        self.protocol.renew_deadline(exchange, IDLE_END_SECONDS)
+        self.protocol.deadlines.renew(exchange, IDLE_END_SECONDS)
         (await self.protocol.settle(exchange)).check()
 
     # ---- searching

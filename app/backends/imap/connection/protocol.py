@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import cast
 
 from aioimaplib import aioimaplib as stock
@@ -18,12 +18,13 @@ from typing_extensions import override
 from app.backends import tracing
 from app.backends.imap.connection import lines
 from app.backends.imap.connection.answers import Completion
+from app.backends.imap.connection.deadlines import Deadlines
 from app.backends.imap.connection.exchange import Exchange
+from app.backends.imap.connection.sending import Sending
 from app.backends.imap.connection.waiting import GoAhead, Waiting
 from app.backends.imap.connection.wire import Wire
-from app.errors import InvalidRequest, MailServerError, ServerProtocolError, TimedOut, Unreachable
+from app.errors import MailServerError, ServerProtocolError, Unreachable
 from app.mail.trace import Recorder
-from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
 from app.wire.imap.framing import (
     ClientFramer,
     LiteralChunk,
@@ -33,8 +34,6 @@ from app.wire.imap.framing import (
     ServerEvent,
 )
 
-PROGRESS_BYTES = 64 * 1024
-"""A command that moves a large literal gets its whole deadline anew for each so many bytes, and not for less."""
 MAX_UNSOLICITED = 200_000
 """Responses between two commands."""
 CLOSE_TIMEOUT_SECONDS = 2.0
@@ -42,15 +41,11 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 NONAUTH, AUTH = stock.NONAUTH, stock.AUTH
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield
-
-
 class ImapProtocol(stock.IMAP4ClientProtocol):
     """The protocol object with a receive path that is linear in its input and bounded in memory.
 
-    `on_untagged` hears each untagged response, asked for or not; `on_lost` are called once when it ended.
+    `on_untagged` hears each untagged response, asked for or not; `on_lost` are called once when it ended. A command
+    whose deadline passes ends the connection.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -67,8 +62,10 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._waiting = Waiting()
         self._writing = asyncio.Lock()
         self._go_ahead = GoAhead()
+        self.deadlines = Deadlines(self.drop)
+        self._sending = Sending(self._wire, self._go_ahead, self.deadlines)
         self._literal_owner: Exchange | None = None
-        self._progress_bytes = self._unsolicited = 0
+        self._unsolicited = 0
 
     # ---- life
 
@@ -225,7 +222,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         exchange = self._literal_owner
         if exchange is not None:
             exchange.sink.write(event.data)
-            self._count_progress(exchange, len(event.data))
+            self.deadlines.count(exchange, len(event.data))
 
     def pause_reading(self) -> None:
         self._wire.pause_reading()
@@ -255,7 +252,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         async with self._writing:
             self._begin(exchange)
             try:
-                await self._write(exchange)
+                await self._sending.write(exchange, self.offered, self.recorder)
             except BaseException:
                 self.drop(Unreachable("A command was given up amid its literal"))
                 raise
@@ -288,60 +285,15 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def _begin(self, exchange: Exchange) -> None:
         if self.lost is not None:
             raise type(self.lost)(self.lost.detail, self.lost.origin)
-        self._unsolicited = self._progress_bytes = 0
+        self._unsolicited = 0
         self._waiting.add(exchange)
-        self.renew_deadline(exchange)
-
-    async def _write(self, exchange: Exchange) -> None:
-        tag = exchange.tag.encode()
-        segments = exchange.command.segments(tag, self._literal_limit())
-        tracing.imap_sent(self.recorder, exchange.command, tag, segments[0])
-        for index, segment in enumerate(segments):
-            if index and await self.go_ahead(exchange) is None:
-                return
-            for piece in segment:
-                if isinstance(piece, bytes):
-                    self._wire.put(piece)
-                else:
-                    await self._upload(exchange, piece.size_bytes)
-
-    def _literal_limit(self) -> int:
-        if "LITERAL+" in self.offered:
-            return LITERAL_PLUS
-        return LITERAL_MINUS if "LITERAL-" in self.offered else NO_PLUS
-
-    async def _upload(self, exchange: Exchange, size_bytes: int) -> None:
-        left = size_bytes
-        async for chunk in exchange.content or _nothing():
-            left -= len(chunk)
-            if left < 0 or self.lost is not None:
-                break
-            self._wire.put(chunk)
-            self._count_progress(exchange, len(chunk))
-            await self._wire.drain()
-        if left and self.lost is None:
-            raise InvalidRequest("The content is not as long as was said")
+        self.deadlines.begin(exchange)
 
     def pause_writing(self) -> None:
         self._wire.pause_writing()
 
     def resume_writing(self) -> None:
         self._wire.resume_writing()
-
-    # ---- deadlines
-
-    def renew_deadline(self, exchange: Exchange, seconds: float | None = None) -> None:
-        """Give a command its whole time from now, or so many seconds; the connection ends when they have passed."""
-        if exchange.deadline is not None:
-            exchange.deadline.cancel()
-        delay = exchange.timeout_seconds if seconds is None else seconds
-        exchange.deadline = asyncio.get_running_loop().call_later(delay, self.drop, TimedOut())
-
-    def _count_progress(self, exchange: Exchange, size_bytes: int) -> None:
-        self._progress_bytes += size_bytes
-        if self._progress_bytes >= PROGRESS_BYTES:
-            self._progress_bytes = 0
-            self.renew_deadline(exchange)
 
     # ---- TLS and compression
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from app.backends.imap.connection import Exchange, ImapProtocol, LiteralStream
+from app.backends.imap.connection import Exchange, ImapProtocol, LiteralStream, deadlines
 from app.backends.imap.connection import exchange as exchange_module
 from app.backends.imap.connection import protocol as protocol_module
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, ServerRefused, TimedOut, Unreachable
@@ -252,7 +252,7 @@ async def test_progress_renews_the_deadline_of_a_download_and_a_trickle_does_not
     server.say(b"* 1 FETCH (BODY[] {1000000}\r\n" + b"x" * 1000)
     assert exchange.deadline is began
 
-    server.say(b"x" * protocol_module.PROGRESS_BYTES)
+    server.say(b"x" * deadlines.PROGRESS_BYTES)
 
     assert exchange.deadline is not began
 

@@ -22,7 +22,7 @@ from app.backends.imap.place import Place
 from app.backends.imap.previews import previews_of
 from app.backends.imap.rows import rows as rows_of
 from app.backends.imap.session import Session
-from app.backends.imap.watch import ImapWatch
+from app.backends.imap.watching import ImapWatch
 from app.errors import GatewayError, Unreachable
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.search import All

@@ -1,0 +1,90 @@
+"""Asking for the numbers of mailboxes, since no server tells of all of them: whose turn it is, and when.
+
+A sweep asks for a hundred mailboxes at most: the busy ones each time, the others in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.backends.imap.listing import ask_status, list_mailboxes
+from app.backends.imap.session import Session
+from app.backends.imap.watching.hearing import Hearing
+from app.mail.backend import OriginMailbox
+
+BACKGROUND_SWEEP_SECONDS = 300.0
+"""Behind NOTIFY, for what it loses."""
+NEW_MAILBOX_SWEEP_SECONDS = 15.0
+"""Soon after mailboxes were made: Dovecot was seen to lose events then."""
+SWEEP_SECONDS = (2.0, 4.5)
+"""Between two sweeps, so that a change anywhere is told within 5 s."""
+SWEPT_MAILBOXES = 100
+"""Those of one sweep."""
+LIST_SECONDS = 15.0
+"""How often the list itself is asked for where it costs more than a sweep; the more mailboxes the more rarely."""
+
+
+class Sweeping:
+    """The sweeps of one watch. `next_at`, by the clock, is when one is due; `is_running` while it asks."""
+
+    def __init__(self, session: Session, hearing: Hearing, clock: Callable[[], float]) -> None:
+        self.next_at = 0.0
+        self.is_running = False
+        self._session = session
+        self._hearing = hearing
+        self._clock = clock
+        self._is_background = False
+        self._next_list = self._pace = 0.0
+        self._turn = 0
+
+    def begin(self) -> None:
+        """Sweep from now on, every few seconds."""
+        self._is_background = False
+        self.next_at = 0.0
+
+    def begin_in_background(self) -> None:
+        """Sweep rarely: the server tells of changes by itself."""
+        self._is_background = True
+        self.next_at = self._clock() + BACKGROUND_SWEEP_SECONDS
+
+    def hasten(self) -> None:
+        """A mailbox was made."""
+        self.next_at = min(self.next_at, self._clock() + NEW_MAILBOX_SWEEP_SECONDS)
+
+    async def sweep(self) -> None:
+        """Ask for the numbers of mailboxes, and signal those that changed. Raises MailServerError."""
+        before = len(self._hearing)
+        self.is_running = True
+        try:
+            if self._next_list <= self._clock():
+                self._compare(await list_mailboxes(self._session))
+            else:
+                for mailbox in await ask_status(self._session, self._round()):
+                    self._hearing.note(mailbox)
+        finally:
+            self.is_running = False
+        self._schedule(found=len(self._hearing) > before)
+
+    def _round(self) -> list[OriginMailbox]:
+        """Whose turn it is: the busy ones, and the next of the others."""
+        known, busy = self._hearing.known, self._hearing.busy
+        others = [name for name in known if name not in busy]
+        start = self._turn if self._turn < len(others) else 0
+        self._turn = start + SWEPT_MAILBOXES - len(busy)
+        return [known[name] for name in [*busy, *others[start : self._turn]]]
+
+    def _compare(self, mailboxes: list[OriginMailbox]) -> None:
+        self._hearing.compare(mailboxes)
+        rarity = len(self._hearing.known) / SWEPT_MAILBOXES
+        if rarity > 1 or not self._session.has("LIST-EXTENDED", "LIST-STATUS"):
+            self._next_list = self._clock() + LIST_SECONDS * max(1.0, rarity)
+
+    def _schedule(self, *, found: bool) -> None:
+        """The next sweep: soon after one that found something, later and later while nothing happens."""
+        if self._is_background:
+            self._next_list = 0.0
+            self._pace = BACKGROUND_SWEEP_SECONDS
+        else:
+            shortest, longest = SWEEP_SECONDS
+            self._pace = shortest if found else min(longest, max(shortest, self._pace * 1.5))
+        self.next_at = self._clock() + self._pace
