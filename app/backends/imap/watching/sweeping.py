@@ -21,7 +21,7 @@ SWEEP_SECONDS = (2.0, 4.5)
 SWEPT_MAILBOXES = 100
 """Those of one sweep."""
 LIST_SECONDS = 15.0
-"""How often the list itself is asked for where it costs more than a sweep; the more mailboxes the more rarely."""
+"""How often the list itself is asked for where it tells of more than a sweep does; the more the more rarely."""
 
 
 class Sweeping:
@@ -76,8 +76,8 @@ class Sweeping:
     def _compare(self, mailboxes: list[OriginMailbox]) -> None:
         self._hearing.compare(mailboxes)
         rarity = len(self._hearing.known) / SWEPT_MAILBOXES
-        if rarity > 1 or not self._session.has("LIST-EXTENDED", "LIST-STATUS"):
-            self._next_list = self._clock() + LIST_SECONDS * max(1.0, rarity)
+        if rarity > 1:
+            self._next_list = self._clock() + LIST_SECONDS * rarity
 
     def _schedule(self, *, found: bool) -> None:
         """The next sweep: soon after one that found something, later and later while nothing happens."""

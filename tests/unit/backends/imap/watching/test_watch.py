@@ -243,6 +243,20 @@ async def test_a_change_in_any_of_a_hundred_mailboxes_is_found_within_five_secon
     assert "M98" in (await soon(signals)).origin_names
 
 
+@pytest.mark.parametrize("capabilities", SWEPT)
+async def test_a_new_mailbox_is_found_within_five_seconds(capabilities: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0)
+    names = ["INBOX", *(f"M{number}" for number in range(98))]
+    clock = Clock()
+    _, server, signals = await started(capabilities, served(names), clock)
+    await soon(signals)
+
+    clock.now += 5
+    server.script.update(served([*names, "New"]))
+
+    assert (await soon(signals)).origin_names == frozenset()
+
+
 def served(names: Sequence[str], changed: str = "", uid_next: int = 4) -> dict[str, Answer]:
     """What a server answers that has these mailboxes, in one of which mail came."""
     numbers = {name: status(name, uid_next if name == changed else 4) for name in names}
