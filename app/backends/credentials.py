@@ -25,4 +25,8 @@ async def log_in(login: ServerLogin, attempt: Callable[[Credential], Awaitable[T
         return await attempt(Credential(login.username, token, is_token=True))
     except LoginRefused:
         fresh = await login.tokens.token(refused=token)
-    return await attempt(Credential(login.username, fresh, is_token=True))
+    try:
+        return await attempt(Credential(login.username, fresh, is_token=True))
+    except LoginRefused:
+        login.tokens.doubt(fresh)
+        raise

@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT
+from app.db.tables import ACCOUNT, OAUTH_GRANT
 
 UNFOLLOWED = ("disabled", "auth_required")
 """Accounts in one of these states wait for someone to change something."""
-_FOLLOWED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets).where(
-    ACCOUNT.c.kind != "embedded", ACCOUNT.c.status.not_in(UNFOLLOWED)
+_FOLLOWED: Statement = (
+    select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets, OAUTH_GRANT.c.is_over)
+    .outerjoin(OAUTH_GRANT, OAUTH_GRANT.c.account_id == ACCOUNT.c.id)
+    .where(ACCOUNT.c.kind != "embedded", ACCOUNT.c.status.not_in(UNFOLLOWED))
 )
 _UNWATCHED: Statement = (
     update(ACCOUNT)
@@ -31,7 +33,7 @@ _SET: dict[str, Statement] = {
 
 
 async def followed(database: Database) -> Sequence[Row]:
-    """(id, servers, secrets) of every remote account that wants following."""
+    """(id, servers, secrets, whether its consent is over) of every remote account that wants following."""
     return await database.rows(_FOLLOWED)
 
 

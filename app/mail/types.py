@@ -73,8 +73,13 @@ class AccessTokens(Protocol):
     async def token(self, *, refused: str | None = None) -> str:
         """An access token to log in with now; never `refused`, which a mail server has just declined.
 
-        LoginRefused where the grant is over and its owner must consent anew; Unreachable, TimedOut.
+        LoginRefused where the grant is over and its owner must consent anew, or fresh tokens are in doubt;
+        Unreachable, TimedOut.
         """
+        ...
+
+    def doubt(self, fresh: str) -> None:
+        """A mail server declined even a token that came in place of another: for a while no more replace it."""
         ...
 
 

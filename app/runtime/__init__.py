@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.api.deps import Services
-from app.cluster.bus import LocalBus
+from app.cluster.bus import ACCOUNTS, LocalBus
 from app.cluster.leases import Leases
 from app.db.migrate import open_database
 from app.db.session import Database
@@ -178,7 +179,14 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts)
     oauth_apps = OAuthApps(database, stores.vault, guard)
     authorization = Authorization(guard, tls_context(settings))
-    grants = Grants(database, stores.vault, oauth_apps, authorization, is_alone=settings.database_url is None)
+    grants = Grants(
+        database,
+        stores.vault,
+        oauth_apps,
+        authorization,
+        is_alone=settings.database_url is None,
+        on_over=partial(bus.poke, ACCOUNTS),
+    )
     accounts = Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants)
     autoconfig = autoconfig_on(settings, guard)
     remote = RemoteLogins(database, accounts, backends, autoconfig, logins) if settings.session_remote else None

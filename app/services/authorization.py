@@ -25,6 +25,8 @@ MAX_LIFE_SECONDS = 30 * 24 * 3600
 MAX_TOKEN_CHARS = 16 * 1024
 _OVER = frozenset({"invalid_grant", "interaction_required", "consent_required", "login_required"})
 """Errors that only a new consent can mend (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6)."""
+_CLIENT = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+"""Errors that all accounts of an app have in common."""
 _LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _REFRESH = "refresh_token"
 _METHODS = {"post": "client_secret_post", "basic": "client_secret_basic", "none": "none"}
@@ -34,6 +36,10 @@ class ConsentRequired(LoginRefused):
     """The grant is over: it was revoked, it expired, or it was never valid."""
 
     title = "The account's owner must consent anew"
+
+
+class ClientRefused(ServerRefused):
+    """The app is not, or no longer, what the authorization server knows: no account's owner can mend it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,9 @@ def _refusal(code: str) -> LoginRefused | ServerRefused | Unreachable:
         return ConsentRequired(origin=origin)
     if code in _LATER:
         return Unreachable("The authorization server cannot answer now", origin)
-    return ServerRefused(f"The authorization server refuses this client: {shown}", origin)
+    if code in _CLIENT:
+        return ClientRefused(f"The authorization server refuses this client: {shown}", origin)
+    return ServerRefused(f"The authorization server gives no token: {shown}", origin)
 
 
 def _answer(token: Mapping[str, Any]) -> TokenAnswer:

@@ -23,9 +23,11 @@ from app.db.session import Database, Row, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.mail.identifiers import new_id, now_ms
+from app.security.secrets import hash_secret
 from app.security.vault import Vault
-from app.services.authorization import DEADLINE_SECONDS, Authorization, ConsentRequired, TokenAnswer
+from app.services.authorization import DEADLINE_SECONDS, Authorization, ClientRefused, ConsentRequired, TokenAnswer
 from app.services.oauth_apps import OAuthApps
+from app.services.pauses import Pauses
 from app.services.revocations import Revocations
 from app.telemetry import get_logger
 
@@ -37,6 +39,8 @@ LEASE_MS = round(DEADLINE_SECONDS * 1000) + 10_000
 WAIT_SECONDS = 2 * DEADLINE_SECONDS + 15
 """Another process's lease may end first."""
 POLL_SECONDS = 0.2
+DOUBT_SECONDS = 60.0
+"""No token replaces one that was declined when it was fresh, for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,8 @@ class GrantTokens:
     async def token(self, *, refused: str | None = None) -> str:
         return await self.grants.token(self.grant_id, refused=refused)
 
-
-@dataclass(slots=True)
-class _Pause:
-    """After an app's authorization server could not be reached: no account asks it before then."""
-
-    delays: Iterator[float]
-    until: float
+    def doubt(self, fresh: str) -> None:
+        self.grants.doubt(self.grant_id, fresh)
 
 
 class Grants:
@@ -101,17 +100,24 @@ class Grants:
         *,
         is_alone: bool = False,
         delays: Callable[[], Iterator[float]] = reconnect_delays,
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_alone`: no other process works on this database, so a lease is needed by nobody."""
+        """`is_alone`: no other process works on this database, so a lease is needed by nobody.
+
+        `on_over` is called when an account's grant turned out to be over, whoever needed a token.
+        """
         self._database = database
         self._vault = vault
         self._apps = apps
         self._authorization = authorization
-        self._delays = delays
+        self._on_over = on_over
         self._is_alone = is_alone
         self.revocations = Revocations(apps, authorization, lambda row: self._opened(row).refresh_token)
         self._renewals: dict[str, asyncio.Task[str]] = {}
-        self._pauses: dict[str, _Pause] = {}
+        self._pauses = Pauses(delays)
+        """Of authorization servers, by app, and of grants that they give nothing for."""
+        self._doubts: dict[str, tuple[str, float]] = {}
+        """By grant: the hash of a token that was declined though it was fresh, and until when that counts."""
 
     def tokens_of(self, grant_id: str) -> GrantTokens:
         return GrantTokens(grant_id, self)
@@ -175,6 +181,8 @@ class Grants:
         grant = await self._grant(grant_id)
         if grant.is_usable(refused):
             return grant.access_token
+        if refused is not None and self._is_doubted(grant_id, refused):
+            raise LoginRefused("The mail server declines the tokens that the authorization server gives")
         task = self._renewals.get(grant_id)
         is_joined = task is not None
         if task is None:
@@ -183,6 +191,16 @@ class Grants:
             task.add_done_callback(partial(self._renewal_ended, grant_id))
         token = await asyncio.shield(task)  # whoever asked may leave; what the server answers must still be kept
         return await self.token(grant_id, refused=refused) if is_joined and token == refused else token
+
+    def doubt(self, grant_id: str, fresh: str) -> None:
+        """See `AccessTokens.doubt`: whoever asks for mail meanwhile costs the authorization server nothing."""
+        now = time.monotonic()
+        self._doubts = {known: one for known, one in self._doubts.items() if now < one[1]}
+        self._doubts[grant_id] = hash_secret(fresh), now + DOUBT_SECONDS
+
+    def _is_doubted(self, grant_id: str, refused: str) -> bool:
+        doubted, until = self._doubts.get(grant_id, ("", 0.0))
+        return time.monotonic() < until and doubted == hash_secret(refused)
 
     def _renewal_ended(self, grant_id: str, task: asyncio.Task[str]) -> None:
         self._renewals.pop(grant_id, None)
@@ -204,7 +222,8 @@ class Grants:
                         return grant.access_token
                     if grant.is_over:
                         raise ConsentRequired
-                    self._check_pause(grant.oauth_app_id)
+                    if any(map(self._pauses.is_paused, (grant.oauth_app_id, grant.id))):
+                        raise Unreachable("The authorization server gave no token a moment ago")
                     if self._is_alone or await self._lease(grant):
                         return await self._renew(grant)
                     await asyncio.sleep(POLL_SECONDS)
@@ -220,25 +239,38 @@ class Grants:
         )
 
     async def _renew(self, grant: Grant) -> str:
+        self._pauses.begin(grant.oauth_app_id)
         try:
             app = await self._apps.get(grant.oauth_app_id)
             answer = await self._authorization.renew(app, grant.refresh_token)
         except ConsentRequired:
-            await self._write(lambda transaction: oauth.end_grant(transaction, grant.id, grant.version, now_ms()))
-            log.info("grant_over", account_id=grant.account_id, grant_id=grant.id)
-            raise
-        except (Unreachable, ServerRefused, ServerProtocolError) as error:
-            self._pause(grant.oauth_app_id)
-            await self._release(grant, error)
+            self._pauses.succeeded(grant.oauth_app_id)
+            await self._end(grant)
             raise
         except BaseException as error:
+            self._note_failure(grant, error)
             await self._release(grant, error)
             raise
-        self._pauses.pop(grant.oauth_app_id, None)
+        self._pauses.succeeded(grant.oauth_app_id)
+        self._pauses.succeeded(grant.id)
         faults.point("grant.answered")
         await self._keep(grant, answer)
         faults.point("grant.kept")
         return answer.access_token
+
+    def _note_failure(self, grant: Grant, error: BaseException) -> None:
+        """What says nothing of the other accounts of an app makes none of them wait."""
+        if isinstance(error, (Unreachable, ServerProtocolError, ClientRefused)):
+            self._pauses.failed(grant.oauth_app_id)
+        elif isinstance(error, ServerRefused):
+            self._pauses.succeeded(grant.oauth_app_id)
+            self._pauses.failed(grant.id)
+
+    async def _end(self, grant: Grant) -> None:
+        await self._write(lambda transaction: oauth.end_grant(transaction, grant.id, grant.version, now_ms()))
+        log.info("grant_over", account_id=grant.account_id, grant_id=grant.id)
+        if grant.account_id is not None:
+            self._on_over()
 
     async def _release(self, grant: Grant, error: BaseException) -> None:
         code = error.code if isinstance(error, GatewayError) else type(error).__name__
@@ -251,15 +283,6 @@ class Grants:
         await self._write(
             lambda transaction: oauth.renew_grant(transaction, grant.id, sealed, scopes, answer.expires_at_ms, now_ms())
         )
-
-    def _check_pause(self, app_id: str) -> None:
-        pause = self._pauses.get(app_id)
-        if pause is not None and time.monotonic() < pause.until:
-            raise Unreachable("The authorization server could not be reached a moment ago")
-
-    def _pause(self, app_id: str) -> None:
-        pause = self._pauses.setdefault(app_id, _Pause(self._delays(), 0.0))
-        pause.until = time.monotonic() + next(pause.delays)
 
     # ---- rows
 

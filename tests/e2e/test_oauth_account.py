@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from app.backends.imap.origin import FAILURES_TO_OPEN
 
 from tests.e2e.rest import eventually
 from tests.oauth import DONE, app_order, left_for, outcome_of
@@ -142,6 +143,59 @@ def test_a_revoked_consent_asks_for_a_new_one_and_heals_by_it(
     eventually(account.status, ("ready", "live"))
     eventually(account.subjects, {"First", "Meanwhile"})
     assert account.events()[-1] == "account.connected"
+
+
+def test_a_consent_that_ends_while_a_connection_lives_is_told_when_anyone_needs_a_token(
+    client: httpx2.Client, account: Account, user: DovecotUser, authority: AuthorizationServer
+) -> None:
+    authority.revoke(user.name)
+
+    order = {"to": [{"address": "bob@example.org"}], "subject": "Sent in vain", "text": "x"}
+    assert client.post(f"{account.path}/send", json=order).status_code == 202
+
+    eventually(account.status, ("auth_required", "down"))
+    assert account.events() == ["account.connected", "account.auth_required"]
+
+
+def test_a_mail_server_that_declines_every_token_makes_requests_cost_the_authorization_server_nothing(
+    client: httpx2.Client, account: Account, authority: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authority, "_introspected", lambda _token: {"active": False})
+    account.reconnect()
+    eventually(account.status, ("auth_required", "down"))
+    asked = authority.asked["refresh_token"]
+    (message,) = client.get(f"{account.path}/messages").json()["items"]
+
+    for _ in range(3):
+        answer = client.get(f"{account.path}/messages/{message['id']}/raw")
+        assert (answer.status_code, answer.json()["code"]) == (424, "mail_login_refused")
+
+    assert authority.asked["refresh_token"] == asked
+
+
+def test_an_authorization_server_that_is_away_touches_no_account_with_a_password_at_the_same_mail_server(
+    client: httpx2.Client, app_id: str, account: Account, token_dovecot: Dovecot, authority: AuthorizationServer
+) -> None:
+    other = token_dovecot.add_user()
+    imap = {"host": "127.0.0.1", "port": token_dovecot.imaps_port, "username": other.name, "password": other.password}
+    added = client.post("/v1/accounts", json={"kind": "imap", "email": other.name, "imap": imap | {"security": "tls"}})
+    assert added.status_code == 201, added.text
+    by_password = Account(client, added.json()["id"])
+    eventually(by_password.status, ("ready", "live"))
+    authority.end_access()
+    authority.is_down = True
+    try:
+        account.reconnect()
+        eventually(account.status, ("unreachable", "down"))
+        for _ in range(FAILURES_TO_OPEN):
+            client.post(f"{account.path}/verify")
+
+        by_password.reconnect()
+        client.post(f"{by_password.path}/verify").raise_for_status()
+    finally:
+        authority.is_down = False
+    eventually(account.status, ("ready", "live"), seconds=60)
+    assert "account.auth_required" not in account.events()
 
 
 def test_a_new_refresh_token_by_the_api_heals_too(

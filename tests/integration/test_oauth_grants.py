@@ -47,6 +47,9 @@ class Grant:
     async def token(self, refused: str | None = None) -> str:
         return await self._grants.token(self.id, refused=refused)
 
+    def doubt(self, fresh: str) -> None:
+        self._grants.doubt(self.id, fresh)
+
 
 @pytest.fixture
 async def grant(gateway: Gateway, app_id: str, authorization_server: AuthorizationServer) -> AsyncIterator[Grant]:
@@ -91,6 +94,23 @@ async def test_a_refused_token_is_never_given_again(grant: Grant, authorization_
     assert len(set(renewed)) == 1
     assert first not in renewed
     assert authorization_server.asked["refresh_token"] == 2
+
+
+async def test_a_server_that_declines_fresh_tokens_too_makes_no_work_for_the_authorization_server(
+    grant: Grant, authorization_server: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = await grant.token(refused=await grant.token())
+    grant.doubt(fresh)
+    for _ in range(5):
+        assert await grant.token() == fresh
+        with pytest.raises(LoginRefused, match="declines"):
+            await grant.token(refused=fresh)
+    assert authorization_server.asked["refresh_token"] == 2
+
+    monkeypatch.setattr("app.services.grants.DOUBT_SECONDS", 0.0)
+    grant.doubt(fresh)
+
+    assert await grant.token(refused=fresh) != fresh
 
 
 async def test_a_rotated_refresh_token_is_kept_even_if_nobody_waits_for_it_any_more(
@@ -149,6 +169,41 @@ async def test_a_server_that_is_down_is_unreachable_and_left_in_peace_for_a_whil
         except Unreachable:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
+
+
+async def another(gateway: Gateway, app_id: str, authority: AuthorizationServer) -> Grant:
+    """A grant of another account of the same app."""
+    async with gateway.services.grants.trial(Consent(app_id, authority.consent("bob@mail.test"))) as tokens:
+        assert tokens is not None
+        return Grant(gateway, tokens.grant_id)
+
+
+async def test_an_error_of_one_grant_keeps_no_other_account_of_the_app_waiting(
+    gateway: Gateway, app_id: str, grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    other = await another(gateway, app_id, authorization_server)
+    authorization_server.error = "admin_policy_enforced"
+    for _ in range(5):
+        with pytest.raises((ServerRefused, Unreachable)):
+            await grant.token()
+    assert authorization_server.asked["refresh_token"] < 4
+
+    authorization_server.error = None
+
+    assert await other.token()
+
+
+async def test_an_error_of_the_app_is_every_accounts(
+    gateway: Gateway, app_id: str, grant: Grant, authorization_server: AuthorizationServer
+) -> None:
+    other = await another(gateway, app_id, authorization_server)
+    authorization_server.error = "unauthorized_client"
+    for _ in range(5):
+        for one in (grant, other):
+            with pytest.raises((ServerRefused, Unreachable)):
+                await one.token()
+
+    assert authorization_server.asked["refresh_token"] < 4
 
 
 async def test_a_wrong_client_secret_is_no_fault_of_the_accounts_owner(

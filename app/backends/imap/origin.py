@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from app.backends.credentials import log_in
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
+from app.backends.sasl import Credential
 from app.errors import RateLimited, Unreachable
 from app.mail.trace import Recorder
 from app.mail.types import ServerLogin
@@ -92,17 +93,26 @@ class Origin:
         endpoint = Endpoint(login.host, tuple(addresses), login.port, login.security, self.tls, recorder)
         host.connections += 1
         try:
-            session = await log_in(login, partial(Session.open, endpoint))
-        except BaseException as error:
+            session = await log_in(login, partial(_connect, endpoint, host))
+        except BaseException:
             host.connections -= 1
-            if isinstance(error, Unreachable) and error.is_retryable and error.origin is None:
-                host.note_failure(time.monotonic())
             raise
-        host.note_success()
         session.on_closed(host.let_go)
         if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
             await _compress(session)
         return session
+
+
+async def _connect(endpoint: Endpoint, host: Host, credential: Credential) -> Session:
+    """One try. The host answers for this alone: not for an authorization server that gives no token meanwhile."""
+    try:
+        session = await Session.open(endpoint, credential)
+    except Unreachable as error:
+        if error.is_retryable and error.origin is None:
+            host.note_failure(time.monotonic())
+        raise
+    host.note_success()
+    return session
 
 
 async def _compress(session: Session) -> None:

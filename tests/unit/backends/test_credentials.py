@@ -12,10 +12,14 @@ class Tokens:
 
     def __init__(self) -> None:
         self.refused: list[str | None] = []
+        self.doubted: list[str] = []
 
     async def token(self, *, refused: str | None = None) -> str:
         self.refused.append(refused)
         return "new" if refused else "old"
+
+    def doubt(self, fresh: str) -> None:
+        self.doubted.append(fresh)
 
 
 class Server:
@@ -51,16 +55,17 @@ async def test_a_token_that_is_refused_is_renewed_once() -> None:
 
     assert await log_in(login(tokens), server) == "in"
     assert server.tried == ["old", "new"]
-    assert tokens.refused == [None, "old"]
+    assert (tokens.refused, tokens.doubted) == ([None, "old"], [])
 
 
-async def test_a_fresh_token_that_is_refused_too_ends_the_login() -> None:
-    server = Server("other")
+async def test_a_fresh_token_that_is_refused_too_ends_the_login_and_is_in_doubt() -> None:
+    server, tokens = Server("other"), Tokens()
 
     with pytest.raises(LoginRefused):
-        await log_in(login(Tokens()), server)
+        await log_in(login(tokens), server)
 
     assert server.tried == ["old", "new"]
+    assert tokens.doubted == ["new"]
 
 
 async def test_a_lost_connection_renews_no_token() -> None:

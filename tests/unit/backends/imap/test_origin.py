@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 
 import pytest
 from app.backends.imap.origin import FAILURES_TO_OPEN, OPEN_SECONDS, Host, Hosts, Origin
@@ -77,6 +78,35 @@ async def test_the_breaker_counts_failed_connects_and_never_refused_logins(
     assert host.connections == 0
     with pytest.raises(Unreachable if is_counted else LoginRefused):
         await subject.open()
+
+
+class NoTokens:
+    """The authorization server is away."""
+
+    async def token(self, *, refused: str | None = None) -> str:
+        raise Unreachable
+
+    def doubt(self, fresh: str) -> None:
+        raise AssertionError
+
+
+async def test_a_mail_server_does_not_answer_for_an_authorization_server_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, _ = scripted_session()
+
+    async def opening(*args: object) -> Session:
+        return session
+
+    monkeypatch.setattr(Session, "open", opening)
+    hosts = Hosts()
+    by_password = origin(hosts, NetGuard.of(["127.0.0.0/8"]))
+    by_token = replace(by_password, login=replace(by_password.login, tokens=NoTokens()))
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(Unreachable):
+            await by_token.open()
+
+    assert await by_password.open() is session
 
 
 async def test_a_closed_connection_is_taken_off_the_hosts_count(monkeypatch: pytest.MonkeyPatch) -> None:
