@@ -12,17 +12,22 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from app import faults
 from app.errors import GatewayError
 from app.mail.backend import WHOLE, ByteRange
 
+T = TypeVar("T")
+
 CHUNK_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
 """Up to this size a read or an already buffered write is done at once, beyond it in a thread."""
 GRACE_SECONDS = 3600
+SYNCS_AT_ONCE = 8
 
 
 class BlobMissing(GatewayError):
@@ -33,40 +38,70 @@ class BlobMissing(GatewayError):
 
 
 class BlobWriter:
-    """Takes a message in pieces; `commit` makes it durable and says its hash, `discard` forgets it."""
+    """Takes a message in pieces; `Blobs.commit` makes it durable, `discard` forgets it.
+
+    Up to `SMALL_BYTES` it is in memory alone until then.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / "incoming" / secrets.token_hex(16)
-        self._file = self._path.open("xb", buffering=CHUNK_BYTES)
+        self._held = bytearray()
+        self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
+    @property
+    def name(self) -> str:
+        """The hash of what was written so far."""
+        return self._hash.hexdigest()
+
+    @property
+    def target(self) -> Path:
+        """Where its name says that it belongs."""
+        return _path_of(self._root, self.name)
+
+    @property
+    def content(self) -> bytes | None:
+        """All of it, where it is small."""
+        return bytes(self._held) if self._file is None else None
+
     def write(self, piece: bytes | memoryview) -> None:
-        self._file.write(piece)
         self._hash.update(piece)
         self.size_bytes += len(piece)
+        if self._file is None and self.size_bytes <= SMALL_BYTES:
+            self._held += piece
+        else:
+            self._opened().write(piece)
 
-    def commit(self) -> str:
-        """Flush, fsync, put in place. Blocks for as long as the disk needs."""
-        name = self._hash.hexdigest()
-        target = _path_of(self._root, name)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def _opened(self) -> BinaryIO:
+        """The file, with all that was held until now."""
+        if self._file is None:
+            self._file = self._path.open("xb", buffering=CHUNK_BYTES)
+            self._file.write(self._held)
+            self._held.clear()
+        return self._file
+
+    def sync(self) -> None:
+        """Flush and fsync. Blocks for as long as the disk needs."""
+        with self._opened() as file:
+            file.flush()
+            os.fsync(file.fileno())
         faults.point("blob.synced")
-        if _touch(target):
+
+    def place(self) -> None:
+        """Put it in place, after `sync`. It stays there when the folder has been synced too."""
+        if _touch(self.target):
             self._path.unlink()
         else:
-            self._path.replace(target)
-        _sync_directory(target.parent)
+            self._path.replace(self.target)
         faults.point("blob.placed")
-        return name
 
     def discard(self) -> None:
-        with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written at the end either
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written at the end either
+                self._file.close()
+            self._path.unlink(missing_ok=True)
 
 
 def _path_of(root: Path, name: str) -> Path:
@@ -96,6 +131,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         incoming = root / "incoming"
+        self._syncs = ThreadPoolExecutor(SYNCS_AT_ONCE, "blobs")
         incoming.mkdir(parents=True, exist_ok=True)
         for number in range(256):
             (root / f"{number:02x}").mkdir(exist_ok=True)
@@ -108,6 +144,34 @@ class Blobs:
     def writer(self) -> BlobWriter:
         return BlobWriter(self._root)
 
+    async def commit(self, writers: Sequence[BlobWriter]) -> None:
+        """Make what was written durable, all of it in one round of syncs.
+
+        OSError where there is no room; nothing is left of the writers then.
+        """
+        await asyncio.to_thread(self._commit, writers)
+
+    def _commit(self, writers: Sequence[BlobWriter]) -> None:
+        try:
+            self._at_once(BlobWriter.sync, writers)
+            for one in writers:
+                one.place()
+            self._at_once(_sync_directory, {one.target.parent for one in writers})
+        except OSError:
+            for one in writers:
+                one.discard()
+            raise
+
+    def _at_once(self, sync: Callable[[T], None], these: Collection[T]) -> None:
+        """Syncs that overlap share a commit of the file system's journal. All have ended when it returns or raises."""
+        if len(these) == 1:
+            sync(*these)
+            return
+        done = [self._syncs.submit(sync, one) for one in these]
+        wait(done)
+        for one in done:
+            one.result()
+
     async def put(self, content: bytes) -> str:
         """Store bytes; its hash. Durable when it returns."""
         return await asyncio.to_thread(self._put, content)
@@ -116,7 +180,8 @@ class Blobs:
         writer = self.writer()
         try:
             writer.write(content)
-            return writer.commit()
+            self._commit([writer])
+            return writer.name
         except OSError:
             writer.discard()
             raise

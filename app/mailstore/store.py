@@ -127,10 +127,16 @@ class MailStore:
         return await self.keep_written(writer)
 
     async def keep_written(self, writer: BlobWriter) -> StoredContent:
-        """The same for a message that was written to one of `blobs.writer()`, which is at its end then."""
-        blob = await asyncio.to_thread(writer.commit)
-        if writer.size_bytes <= SMALL_BYTES:
-            return StoredContent(blob, read_content(await self.blobs.get(blob), blob))
+        """The same for a message that was written to one of `blobs.writer()`, which is at its end then, or gone."""
+        return (await self.keep_all([writer]))[0]
+
+    async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
+        """The same for several, which are read while they are put on disk. OSError: none is kept."""
+        small = [(one.name, content) for one in writers if (content := one.content) is not None]
+        _, read = await asyncio.gather(self.blobs.commit(writers), _read_small(small))
+        return [read[one.name] if one.name in read else await self._read_large(one.name) for one in writers]
+
+    async def _read_large(self, blob: str) -> StoredContent:
         async with self._large_reads:
             content = await self.blobs.get(blob)
             return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
@@ -229,6 +235,15 @@ class MailStore:
             return int(row[0])
 
         return await self._database.write(work, is_durable=False)
+
+
+async def _read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredContent]:
+    """Messages by their hashes; others' work goes on in between."""
+    found = {}
+    for blob, content in contents:
+        found[blob] = StoredContent(blob, read_content(content, blob))
+        await asyncio.sleep(0)
+    return found
 
 
 def read_content(content: bytes, blob: str) -> Arrived:

@@ -104,11 +104,7 @@ class Deliveries:
 
     async def keep(self, spool: BlobWriter) -> StoredContent:
         """Put what was spooled on disk, for good. OSError where it has no room; the spool is gone then."""
-        try:
-            return await self._store.keep_written(spool)
-        except OSError:
-            spool.discard()
-            raise
+        return await self._store.keep_written(spool)
 
     async def deliver(self, content: StoredContent, inboxes: Sequence[Inbox]) -> list[bool]:
         """Put a message into each INBOX, on disk when this returns; once where several are one and the same.

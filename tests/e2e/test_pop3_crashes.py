@@ -93,6 +93,7 @@ def subjects(client: httpx2.Client, path: str) -> Counter[str]:
     "point",
     [
         "pop3.retrieved:2",
+        "blob.synced:2",
         "blob.placed:2",
         "pop3.stored",
         "pop3.pending",

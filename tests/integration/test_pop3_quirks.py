@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,10 @@ from app.errors import (
 )
 from app.mail.pop3 import Pop3Rules
 from app.mail.types import ServerLogin, TransportSecurity
+from app.mailstore.blobs import BlobWriter
+from app.mailstore.store import MailStore, StoredContent
 from app.workers.pop3 import account as account_module
+from app.workers.pop3 import fetching
 from app.workers.pop3.account import Pop3Sync
 
 from tests.integration.raw_server import raw_server
@@ -345,6 +348,27 @@ async def test_a_server_that_sends_byte_by_byte_is_understood(tmp_path: Path) ->
         await account.poll()
 
         assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+
+
+async def test_check_13_no_more_waits_in_memory_than_a_batch_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "BATCH_BYTES", 50_000)
+    monkeypatch.setattr(fetching, "BATCH_SECONDS", 60.0)
+    batches: list[list[int]] = []
+    keep_all = MailStore.keep_all
+
+    async def keep(store: MailStore, writers: Sequence[BlobWriter]) -> list[StoredContent]:
+        batches.append([one.size_bytes for one in writers])
+        return await keep_all(store, writers)
+
+    monkeypatch.setattr(MailStore, "keep_all", keep)
+    server = ScriptedPop3([(f"id{number}", mail(f"m{number}", "x" * 20_000)) for number in range(7)])
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        await account.poll()
+
+        assert [len(sizes) for sizes in batches] == [3, 3, 1]
+        assert sorted(await account.subjects()) == [f"m{number}" for number in range(7)]
 
 
 async def test_check_13_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

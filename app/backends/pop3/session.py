@@ -11,7 +11,7 @@ from app.errors import ServerProtocolError, ServerRefused
 from app.wire.pop3_client import Capabilities, command, parse_sizes, parse_uidls
 
 HEADER_LIMIT_BYTES = 1024 * 1024
-WINDOW = 16
+WINDOW = 64
 """Commands that are sent ahead of their replies where the server offers PIPELINING."""
 WINDOW_BYTES = 1024 * 1024
 

@@ -12,14 +12,17 @@ from app.errors import TooLarge
 from app.mail.delta import Arrived, Completed, Delta, Held, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import MailboxId
+from app.mailstore.blobs import BlobWriter
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoredContent
 from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
 
 GLIMPSE_FROM_BYTES = 256 * 1024
 """From this size on a new message is shown by its header before it is fetched."""
-BATCH_COUNT = 20
+BATCH_COUNT = 100
+BATCH_BYTES = 2 * 1024 * 1024
 BATCH_SECONDS = 0.25
+"""The first of these that a batch comes to ends it."""
 SESSION_SECONDS = 60.0
 """The maildrop is locked for no longer than this, and one message; the rest comes with the next session."""
 
@@ -37,21 +40,26 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is stored and not yet in the ledger."""
+    """Messages that came whole, and are to be put on disk together."""
+
+    received: list[tuple[Wanted, BlobWriter]] = field(default_factory=list)
+    size_bytes: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_full(self) -> bool:
+        is_long = time.monotonic() - self.began_at > BATCH_SECONDS
+        return is_long or len(self.received) >= BATCH_COUNT or self.size_bytes >= BATCH_BYTES
+
+
+@dataclass(slots=True)
+class _Change:
+    """What is on disk, and is to come into the ledger."""
 
     arrived: list[tuple[Line, Arrived]] = field(default_factory=list)
     put: list[Line] = field(default_factory=list)
     drop: list[Key] = field(default_factory=list)
     delta: Delta = field(default_factory=Delta)
-    began_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def count(self) -> int:
-        return len(self.arrived) + len(self.put)
-
-    @property
-    def is_full(self) -> bool:
-        return self.count >= BATCH_COUNT or time.monotonic() - self.began_at > BATCH_SECONDS
 
 
 class Fetching:
@@ -87,7 +95,7 @@ class Fetching:
         keys = {one.entry.number: one.key for one in wanted}
         async for entry, header in self._session.headers([one.entry for one in wanted]):
             line = Line(keys[entry.number], entry.size_bytes, State.SEEN, header_hash(header), changed_at_ms=now_ms())
-            await self._write(_Batch(arrived=[(line, glimpse(header, entry.size_bytes, self._inbox, now_ms()))]))
+            await self._write(_Change(arrived=[(line, glimpse(header, entry.size_bytes, self._inbox, now_ms()))]))
 
     async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
         """Fetch whole messages, as far as the time of a session goes; whether that is over.
@@ -98,19 +106,18 @@ class Fetching:
         batch = _Batch()
         try:
             async for entry in self._session.asked_for([one.entry for one in wanted], self._has_time):
-                one = by_number[entry.number]
-                self._add(batch, one, await self._received(one, too_large))
+                await self._receive(by_number[entry.number], batch, too_large)
                 if batch.is_full:
                     full, batch = batch, _Batch()
-                    await self._write(full)
+                    await self._finish(full)
         finally:
-            await self._write(batch)
+            await self._finish(batch)
         return not self._has_time()
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._until
 
-    async def _received(self, one: Wanted, too_large: set[Key]) -> StoredContent:
+    async def _receive(self, one: Wanted, batch: _Batch, too_large: set[Key]) -> None:
         writer = self._store.blobs.writer()
         try:
             await self._session.receive(one.entry, writer.write, MESSAGE_LIMIT_BYTES)
@@ -120,9 +127,18 @@ class Fetching:
                 too_large.add(one.key)
             raise
         faults.point("pop3.retrieved")
-        return await self._store.keep_written(writer)
+        batch.received.append((one, writer))
+        batch.size_bytes += writer.size_bytes
 
-    def _add(self, batch: _Batch, one: Wanted, content: StoredContent) -> None:
+    async def _finish(self, batch: _Batch) -> None:
+        if batch.received:
+            change = _Change()
+            contents = await self._store.keep_all([writer for _, writer in batch.received])
+            for (one, _), content in zip(batch.received, contents, strict=True):
+                self._add(change, one, content)
+            await self._write(change)
+
+    def _add(self, change: _Change, one: Wanted, content: StoredContent) -> None:
         now = now_ms()
         is_listed = one.line is not None and one.line.state is State.LISTED
         arrived = arrival(content, self._inbox, now, is_announced=not is_listed)
@@ -138,24 +154,22 @@ class Fetching:
         )
         if one.line is None and self._lost.get(content.blob):
             known = self._lost[content.blob].pop()
-            batch.drop.append(known.key)
-            batch.put.append(replace(line, message_id=known.message_id))
+            change.drop.append(known.key)
+            change.put.append(replace(line, message_id=known.message_id))
             if known.place is not None:
-                batch.delta += Delta(held=(Held(known.place, is_on_server=True),))
+                change.delta += Delta(held=(Held(known.place, is_on_server=True),))
         elif one.line is not None and one.line.message_id is not None:
-            batch.put.append(line)
+            change.put.append(line)
             if one.line.place is not None:
-                batch.delta += Delta(completed=(Completed(one.line.place, arrived),))
+                change.delta += Delta(completed=(Completed(one.line.place, arrived),))
         else:
-            batch.arrived.append((line, arrived))
+            change.arrived.append((line, arrived))
 
-    async def _write(self, batch: _Batch) -> None:
-        if not batch.count:
-            return
-        listed = sum(not one.is_announced for _, one in batch.arrived)
-        delta = batch.delta + Delta(notes=self._notes(listed) if listed else ())
-        applied = await self._ledger.write(batch.put, batch.drop, delta, batch.arrived)
+    async def _write(self, change: _Change) -> None:
+        listed = sum(not one.is_announced for _, one in change.arrived)
+        delta = change.delta + Delta(notes=self._notes(listed) if listed else ())
+        applied = await self._ledger.write(change.put, change.drop, delta, change.arrived)
         faults.point("pop3.stored")
-        for (_, one), location in zip(batch.arrived, applied.message_ids, strict=True):
+        for (_, one), location in zip(change.arrived, applied.message_ids, strict=True):
             if one.is_announced:
                 self.new.append(replace(one, uid=location.uid))

@@ -194,7 +194,6 @@ async def test_a_full_disk_defers_the_message(
 
     def writer() -> BlobWriter:
         made = make()
-        made._file.close()
         made._file = BufferedWriter(FileIO("/dev/full", "w"), CHUNK_BYTES)
         return made
 
