@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from app.services.oauth_apps import OAuthApp
 
 if TYPE_CHECKING:
     from authlib.integrations.httpx_client import AsyncOAuth2Client
+    from httpx2 import Response
 
 DEADLINE_SECONDS = 20.0
 DEFAULT_LIFE_SECONDS = 3600
@@ -144,7 +146,23 @@ class Authorization:
             revocation_endpoint_auth_method=_METHODS[method],
             **client_options(self._guard, self._tls),
         ) as client:
+            for hook in ("access_token_response", "refresh_token_response"):
+                client.register_compliance_hook(hook, _readable)
             yield client
+
+
+def _readable(response: Response) -> Response:
+    """What Authlib can read without fault: an object whose times are numbers. Who asks for less gives no token."""
+    if response.status_code == 429:
+        raise Unreachable("The authorization server asks for less (429)")
+    said = response.json()
+    if not isinstance(said, dict) or not all(_is_time(said.get(name)) for name in ("expires_in", "expires_at")):
+        raise ServerProtocolError("The authorization server's answer cannot be read")
+    return response
+
+
+def _is_time(value: object) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
 def _refusal(code: str) -> LoginRefused | ServerRefused | Unreachable:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from app.backends.imap.origin import FAILURES_TO_OPEN
 
 from tests.e2e.rest import eventually
 from tests.oauth import DONE, app_order, left_for, outcome_of
@@ -171,31 +170,6 @@ def test_a_mail_server_that_declines_every_token_makes_requests_cost_the_authori
         assert (answer.status_code, answer.json()["code"]) == (424, "mail_login_refused")
 
     assert authority.asked["refresh_token"] == asked
-
-
-def test_an_authorization_server_that_is_away_touches_no_account_with_a_password_at_the_same_mail_server(
-    client: httpx2.Client, app_id: str, account: Account, token_dovecot: Dovecot, authority: AuthorizationServer
-) -> None:
-    other = token_dovecot.add_user()
-    imap = {"host": "127.0.0.1", "port": token_dovecot.imaps_port, "username": other.name, "password": other.password}
-    added = client.post("/v1/accounts", json={"kind": "imap", "email": other.name, "imap": imap | {"security": "tls"}})
-    assert added.status_code == 201, added.text
-    by_password = Account(client, added.json()["id"])
-    eventually(by_password.status, ("ready", "live"))
-    authority.end_access()
-    authority.is_down = True
-    try:
-        account.reconnect()
-        eventually(account.status, ("unreachable", "down"))
-        for _ in range(FAILURES_TO_OPEN):
-            client.post(f"{account.path}/verify")
-
-        by_password.reconnect()
-        client.post(f"{by_password.path}/verify").raise_for_status()
-    finally:
-        authority.is_down = False
-    eventually(account.status, ("ready", "live"), seconds=60)
-    assert "account.auth_required" not in account.events()
 
 
 def test_a_new_refresh_token_by_the_api_heals_too(

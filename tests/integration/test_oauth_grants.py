@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
-from app.errors import LoginRefused, ServerRefused, Unreachable
+from app.errors import LoginRefused, MailServerError, ServerRefused, Unreachable
 from app.mail.identifiers import now_ms
 from app.security.netguard import NetGuard
 from app.security.vault import MasterKeyError, Vault
-from app.services.authorization import Authorization
+from app.services.authorization import MAX_LIFE_SECONDS, Authorization, TokenAnswer
 from app.services.grants import Consent, Grants
 from app.services.oauth_apps import OAuthApps
 
@@ -182,28 +184,65 @@ async def test_an_error_of_one_grant_keeps_no_other_account_of_the_app_waiting(
     gateway: Gateway, app_id: str, grant: Grant, authorization_server: AuthorizationServer
 ) -> None:
     other = await another(gateway, app_id, authorization_server)
-    authorization_server.error = "admin_policy_enforced"
+    authorization_server.says = 400, {"error": "admin_policy_enforced"}
     for _ in range(5):
         with pytest.raises((ServerRefused, Unreachable)):
             await grant.token()
     assert authorization_server.asked["refresh_token"] < 4
 
-    authorization_server.error = None
+    authorization_server.says = None
 
     assert await other.token()
 
 
+@pytest.mark.parametrize(
+    "answer", [(400, {"error": "unauthorized_client"}), (429, {"error": "rate_limit_exceeded"})], ids=["client", "rate"]
+)
 async def test_an_error_of_the_app_is_every_accounts(
-    gateway: Gateway, app_id: str, grant: Grant, authorization_server: AuthorizationServer
+    gateway: Gateway, app_id: str, grant: Grant, authorization_server: AuthorizationServer, answer: tuple[int, Any]
 ) -> None:
     other = await another(gateway, app_id, authorization_server)
-    authorization_server.error = "unauthorized_client"
+    authorization_server.says = answer
     for _ in range(5):
         for one in (grant, other):
             with pytest.raises((ServerRefused, Unreachable)):
                 await one.token()
 
     assert authorization_server.asked["refresh_token"] < 4
+
+
+TOKEN: dict[str, Any] = {"access_token": "canary-access", "token_type": "Bearer"}
+TIMES: list[Any] = ["soon", [1], {}, float("inf"), float("nan"), -1, "9" * 5000]
+STRANGE: list[Any] = [
+    *(None, 5, 1.5, True, [], ["error"], "error", {}, {"error": None}, {"error": {"code": "invalid_grant"}}),
+    *(TOKEN | {"expires_in": seconds} for seconds in TIMES),
+    *(TOKEN | {"expires_at": when} for when in TIMES),
+    *(TOKEN | {"access_token": token} for token in (None, 5, ["t"], "", "broken\nline", "x" * 100_000)),
+    *(TOKEN | {"refresh_token": 5}, TOKEN | {"id_token": 5}, TOKEN | {"id_token": "a.b.c"}, TOKEN | {"scope": [1]}),
+]
+
+
+async def outcome_of(question: Awaitable[TokenAnswer]) -> TokenAnswer | MailServerError:
+    try:
+        return await question
+    except MailServerError as error:
+        return error
+
+
+async def test_whatever_a_token_endpoint_says_is_a_token_or_an_error_of_the_origin(
+    gateway: Gateway, app_id: str, authorization_server: AuthorizationServer
+) -> None:
+    app = await gateway.services.oauth_apps.get(app_id)
+    authorization = Authorization(NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context())
+    for status, said in product((200, 302, 400, 429, 500), STRANGE):
+        authorization_server.says = status, said
+        for question in (authorization.renew(app, "old"), authorization.exchange(app, "c", "https://x.test", "v")):
+            outcome = await outcome_of(question)
+            assert not isinstance(outcome, LoginRefused), said
+            assert "canary" not in repr(outcome), said
+            if isinstance(outcome, TokenAnswer):
+                assert outcome.access_token == TOKEN["access_token"], said
+                assert 0 <= outcome.expires_at_ms - now_ms() + 1000 <= (MAX_LIFE_SECONDS + 1) * 1000, said
 
 
 async def test_a_wrong_client_secret_is_no_fault_of_the_accounts_owner(

@@ -47,8 +47,8 @@ class AuthorizationServer:
         self.access_seconds = 3600
         self.rotates = True
         self.is_down = False
-        self.error: str | None = None
-        """What the token endpoint says to whatever it is asked."""
+        self.says: tuple[int, Any] | None = None
+        """Status and JSON that the token endpoint answers to whatever it is asked."""
         self.delay_seconds = 0.0
         self.denies = False
         self.takes_revocations = threading.Event()
@@ -126,8 +126,8 @@ class AuthorizationServer:
         time.sleep(self.delay_seconds)
         if self.is_down:
             return 503, {"error": "temporarily_unavailable"}
-        if self.error is not None:
-            return 400, {"error": self.error}
+        if self.says is not None:
+            return self.says
         if not _is_client(form, client):
             return 401, {"error": "invalid_client"}
         with self._lock:
