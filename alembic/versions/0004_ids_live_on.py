@@ -14,12 +14,14 @@ depends_on = None
 def upgrade() -> None:
     _departed()
     op.add_column("mailbox", sa.Column("is_newcomer", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("mailbox", sa.Column("origin_id", sa.String(), nullable=True))
     op.add_column("account", sa.Column("quotas", sa.Text(), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
     op.drop_column("account", "quotas")
     op.drop_table("departed")
+    op.drop_column("mailbox", "origin_id")
     op.drop_column("mailbox", "is_newcomer")
 
 

@@ -34,7 +34,10 @@ WHOLE = ByteRange()
 
 @dataclass(frozen=True, slots=True)
 class OriginMailbox:
-    """LIST and STATUS of one mailbox. The last four are None where it cannot be selected or STATUS was refused."""
+    """LIST and STATUS of one mailbox. What STATUS tells is None where it cannot be selected or STATUS was refused.
+
+    `origin_id` is its MAILBOXID (RFC 8474 §4), None where the origin gives none.
+    """
 
     origin_name: str
     path: str
@@ -47,6 +50,7 @@ class OriginMailbox:
     highest_modseq: int | None = None
     total: int | None = None
     unread: int | None = None
+    origin_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ class MailboxFound:
     is_selectable: bool = True
     is_newcomer: bool = False
     """If it is new, it appeared where mail is known already."""
+    origin_id: str | None = None
+    """None leaves what is known."""
 
 
 @dataclass(frozen=True, slots=True)

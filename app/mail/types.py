@@ -216,7 +216,8 @@ class Mailbox:
     `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the decoded name on the
     origin with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always spelled "INBOX".
     `is_complete` tells that every message of the origin is in the index; `is_newcomer` that it appeared when the
-    account's mail was known, and until then may hold what was moved there.
+    account's mail was known, and until then may hold what was moved there. `origin_id` is what the origin knows it by
+    under any name (MAILBOXID, RFC 8474), None where it gives none.
     """
 
     id: MailboxId
@@ -235,6 +236,7 @@ class Mailbox:
     delimiter: str | None
     is_complete: bool
     is_newcomer: bool = False
+    origin_id: str | None = None
 
     @property
     def name(self) -> str:

@@ -237,7 +237,7 @@ def message_of(row: tuple[Any, ...]) -> Message:
 def mailbox_of(row: tuple[Any, ...], parents: Mapping[str, MailboxId]) -> Mailbox:
     """`parents` maps paths to ids."""
     (account_id, id_, path, origin_name, delimiter, role, uid_validity, uid_next, highest_modseq, total, unread,
-     is_subscribed, is_selectable, is_complete, is_newcomer) = row  # fmt: skip
+     is_subscribed, is_selectable, is_complete, is_newcomer, origin_id) = row  # fmt: skip
     return Mailbox(
         MailboxId(id_),
         AccountId(account_id),
@@ -255,4 +255,5 @@ def mailbox_of(row: tuple[Any, ...], parents: Mapping[str, MailboxId]) -> Mailbo
         delimiter,
         bool(is_complete),
         bool(is_newcomer),
+        origin_id,
     )

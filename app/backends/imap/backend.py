@@ -200,7 +200,7 @@ class ImapBackend:
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
         async def read(session: Session) -> Sequence[OriginMailbox]:
             await session.leave_mailbox()  # its numbers would be those that the session has seen
-            return await list_mailboxes(session)
+            return await list_mailboxes(session, with_ids=True)
 
         return await self._pool.read(None, read)
 

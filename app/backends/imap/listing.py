@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from app.errors import InvalidRequest
 from app.mail.backend import OriginMailbox
 from app.mail.types import Role
 from app.wire.imap import commands
+from app.wire.imap.encode import Command
 from app.wire.imap.responses import ListedMailbox, MailboxStatus
 
 ROLES = {
@@ -42,6 +44,8 @@ _UNSELECTABLE = {"\\noselect", "\\nonexistent"}
 _LEVEL_SLASH = "\u2215"
 """Stands in a readable path for a "/" within one level, where the origin's delimiter is another."""
 MAX_PIPELINED = 100
+_OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+"""RFC 8474 §7."""
 
 
 def status_items(session: Session) -> list[str]:
@@ -49,10 +53,13 @@ def status_items(session: Session) -> list[str]:
     return [*commands.STATUS_ITEMS, *(["HIGHESTMODSEQ"] if session.keeps_modseq else [])]
 
 
-async def list_mailboxes(session: Session) -> list[OriginMailbox]:
-    """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS."""
+async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[OriginMailbox]:
+    """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS.
+
+    `with_ids` asks along for MAILBOXIDs where LIST-STATUS tells them; nothing may be selected then.
+    """
     if session.has("LIST-EXTENDED", "LIST-STATUS"):
-        return await _list_at_once(session)
+        return await _list_at_once(session, with_ids=with_ids and session.has("OBJECTID"))
     listed, subscribed = await session.run(
         commands.list_mailboxes(is_utf8=session.is_utf8), commands.list_subscribed(is_utf8=session.is_utf8)
     )
@@ -123,19 +130,36 @@ def name_of(path: str, delimiter: str | None, prefix: str) -> str:
     return prefix + (delimiter or "/").join(levels)
 
 
-async def _list_at_once(session: Session) -> list[OriginMailbox]:
+async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox]:
     returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
     asked = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
-    completion = await session.do(asked)
-    statuses = _statuses(session, completion)
+    completion, *further = await session.run(asked, *([_list_ids(session)] if with_ids else []))
+    statuses = _statuses(session, completion.check())
     found = [
         _origin_mailbox(session, one, is_subscribed="\\subscribed" in one.attributes)
         for one in _listed(session, completion)
     ]
-    return [
+    told = [
         with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one
         for one in _with_roles(found)
     ]
+    ids = _ids(session, *further)
+    return [replace(one, origin_id=ids.get((one.origin_name, one.uid_validity))) for one in told] if ids else told
+
+
+def _list_ids(session: Session) -> Command:
+    """A LIST of its own: Cyrus 3.6 tells freed memory as MAILBOXID where STATUS asks for what opens the mailbox too.
+
+    Later ones fail an assertion where a mailbox that is selected need not be opened.
+    """
+    return commands.list_mailboxes(status=["MAILBOXID", "UIDVALIDITY"], is_utf8=session.is_utf8)
+
+
+def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | None], str]:
+    """(name, UIDVALIDITY) → MAILBOXID: made anew in between, a mailbox is another one."""
+    statuses = [one for completion in completions for one in _statuses(session, completion).values()]
+    found = {(one.name, one.items.get("UIDVALIDITY")): one.texts.get("MAILBOXID", "") for one in statuses}
+    return {key: id_ for key, id_ in found.items() if _OBJECT_ID.fullmatch(id_)}
 
 
 def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:

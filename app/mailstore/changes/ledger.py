@@ -38,6 +38,7 @@ _MAILBOX: Statement = select(
     MAILBOX.c.changed_seq,
     MAILBOX.c.reset_seq,
     MAILBOX.c.is_newcomer,
+    MAILBOX.c.origin_id,
 ).where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
 _SAVE_MAILBOX: Statement = (
     update(MAILBOX)
@@ -60,6 +61,7 @@ _SAVE_MAILBOX: Statement = (
                 "changed_seq",
                 "reset_seq",
                 "is_newcomer",
+                "origin_id",
             )
         }
     )
@@ -96,6 +98,7 @@ class MailboxState:
     changed_seq: int = 0
     reset_seq: int = 0
     is_newcomer: bool = False
+    origin_id: str | None = None
     is_changed: bool = False
     shown_before: tuple[object, ...] = ()
 
@@ -239,6 +242,7 @@ class Ledger:
             changed_seq=mailbox.changed_seq,
             reset_seq=mailbox.reset_seq,
             is_newcomer=bool(mailbox.is_newcomer),
+            origin_id=mailbox.origin_id,
         )
 
     def number(self, mailbox: MailboxState, uid: int) -> int:

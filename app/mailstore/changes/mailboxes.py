@@ -93,6 +93,7 @@ class MailboxChanges:
             self._ledger.is_origin,
             found.delimiter,
             is_newcomer=found.is_newcomer,
+            origin_id=found.origin_id,
         )
         self._ledger.mailboxes[id_] = mailbox
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
@@ -116,6 +117,9 @@ class MailboxChanges:
         mailbox = await self._ledger.mailbox(id_)
         assert mailbox is not None
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
+        if found.origin_id not in (None, mailbox.origin_id):
+            mailbox.origin_id = found.origin_id
+            mailbox.is_changed = True
         before = (mailbox.path, mailbox.role, bool(mailbox.is_subscribed), bool(mailbox.is_selectable))
         role = found.role if found.role is not None else mailbox.role
         if before != (found.path, role, found.is_subscribed, found.is_selectable):

@@ -17,6 +17,7 @@ _MAILBOX_COLUMNS = (
     MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.origin_name, MAILBOX.c.delimiter, MAILBOX.c.role,
     MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.highest_modseq, MAILBOX.c.total, MAILBOX.c.unread,
     MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable, MAILBOX.c.is_complete, MAILBOX.c.is_newcomer,
+    MAILBOX.c.origin_id,
 )  # fmt: skip
 _THE_MAILBOX: Statement = select(*_MAILBOX_COLUMNS).where(
     MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.id == bindparam("mailbox_id")

@@ -157,11 +157,10 @@ def _status(values: list[Value], is_utf8: bool) -> MailboxStatus:
         raise ServerProtocolError("A STATUS response has too few fields")
     found = MailboxStatus(_name(values[0], is_utf8), {}, {})
     for name, value in _by_name(list_of(values[1])).items():
-        plain = value[0] if isinstance(value, list) and value else value
-        if isinstance(plain, str) and plain.isascii() and plain.isdigit():
-            found.items[name] = number_of(plain)
-        elif isinstance(plain, str):
-            found.texts[name] = plain
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            found.items[name] = number_of(value)
+        elif isinstance(plain := value[0] if isinstance(value, list) and value else value, str):
+            found.texts[name] = plain  # in parentheses (RFC 8474 §4.3) digits are text too
     return found
 
 

@@ -24,14 +24,15 @@ class ListChanges:
 
 
 def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[MailboxRenamed, ...]:
-    """Mailboxes that went to another name: one that is not where it was, and a new one with its UIDVALIDITY.
+    """Mailboxes that went to another name: one that is not where it was, and a new one that it is by its MAILBOXID.
 
-    In an order in which each finds its name free. Where two could be meant, neither is: ids are not guessed.
+    Where the origin gives none, by its UIDVALIDITY; where two could be meant then, neither is: ids are not guessed.
+    In an order in which each finds its name free.
     """
-    by_name = {one.origin_name: one for one in listed}
-    validities = {one.origin_name: one.uid_validity for one in known}
-    missing = [one for one in known if one.uid_validity and not _is_there(one, by_name)]
-    fresh = [one for one in listed if one.uid_validity not in (None, validities.get(one.origin_name))]
+    theirs = {one.origin_name: one for one in listed}
+    ours = {one.origin_name: one for one in known}
+    missing = [one for one in known if one.uid_validity and not _is_at(one, theirs.get(one.origin_name))]
+    fresh = [one for one in listed if one.uid_validity is not None and not _is_at(ours.get(one.origin_name), one)]
     pairs: dict[MailboxId, OriginMailbox] = {}
     for mailbox in missing:
         found = [one for one in fresh if _may_be(mailbox, one)]
@@ -40,19 +41,31 @@ def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[
     targets = [one.origin_name for one in pairs.values()]
     renamed = [(one, pairs[one.id]) for one in missing if one.id in pairs]
     wanted = {one.origin_name: to for one, to in renamed if targets.count(to.origin_name) == 1}
-    return _in_free_order({one.origin_name: one for one, _ in renamed}, wanted, set(validities))
+    return _in_free_order({one.origin_name: one for one, _ in renamed}, wanted, set(ours))
 
 
-def _is_there(mailbox: Mailbox, by_name: Mapping[str, OriginMailbox]) -> bool:
-    there = by_name.get(mailbox.origin_name)
-    return there is not None and there.uid_validity in (None, mailbox.uid_validity)
+def _is_at(mailbox: Mailbox | None, there: OriginMailbox | None) -> bool:
+    """Whether a mailbox is what has its name on the origin."""
+    if mailbox is None or there is None:
+        return False
+    if (is_same := _is_by_id(mailbox, there)) is not None:
+        return is_same
+    return there.uid_validity in (None, mailbox.uid_validity)
+
+
+def _is_by_id(mailbox: Mailbox, one: OriginMailbox) -> bool | None:
+    """Whether they are one by MAILBOXID; None where that is not known of both."""
+    return None if None in (mailbox.origin_id, one.origin_id) else mailbox.origin_id == one.origin_id
 
 
 def _may_be(mailbox: Mailbox, one: OriginMailbox) -> bool:
     """Whether `mailbox` may be `one` under its new name."""
+    if mailbox.role is Role.INBOX:
+        return False
+    if (is_same := _is_by_id(mailbox, one)) is not None:
+        return is_same
     grown = (one.uid_next or 0) - mailbox.uid_next
-    is_alike = one.uid_validity == mailbox.uid_validity and 0 <= grown <= RENAMED_GROWTH
-    return is_alike and mailbox.role is not Role.INBOX
+    return one.uid_validity == mailbox.uid_validity and 0 <= grown <= RENAMED_GROWTH
 
 
 def _in_free_order(
@@ -90,8 +103,8 @@ def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> L
 
 
 def is_news(one: OriginMailbox, ours: Mailbox | None) -> bool:
-    """Whether the index has no such mailbox, or another path, role or subscription of it."""
-    if ours is None:
+    """Whether the index has no such mailbox, or another path, role, subscription or id of it."""
+    if ours is None or one.origin_id not in (None, ours.origin_id):
         return True
     role = one.role or ours.role
     now = (one.path, role, one.is_subscribed, one.is_selectable)
@@ -108,6 +121,7 @@ def _found(one: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
         is_subscribed=one.is_subscribed,
         is_selectable=one.is_selectable,
         is_newcomer=is_newcomer,
+        origin_id=one.origin_id,
     )
 
 

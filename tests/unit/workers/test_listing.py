@@ -76,6 +76,34 @@ def test_where_two_mailboxes_could_be_the_renamed_one_none_is() -> None:
     assert renamed([ours("A"), ours("B")], [theirs("One")]) == []
 
 
+def test_by_its_id_a_renamed_mailbox_is_known_among_its_likes() -> None:
+    known = [ours("A", origin_id="F1"), ours("B", origin_id="F2"), ours("C", origin_id="F3")]
+    listed = [theirs("A", origin_id="F1"), theirs("One", origin_id="F3"), theirs("Two", origin_id="F2")]
+
+    assert renamed(known, listed) == [("mbx_B", "Two"), ("mbx_C", "One")]
+
+
+def test_by_its_id_a_mailbox_is_none_of_its_likes() -> None:
+    assert renamed([ours("Work", origin_id="F1")], [theirs("Office", origin_id="F2")]) == []
+
+
+def test_by_its_id_a_mailbox_is_known_whatever_came_into_it_and_though_its_old_name_was_taken_at_once() -> None:
+    listed = [theirs("Work", origin_id="F2"), theirs("Office", uid_next=10 + RENAMED_GROWTH + 1, origin_id="F1")]
+
+    assert renamed([ours("Work", origin_id="F1")], listed) == [("mbx_Work", "Office")]
+
+
+def test_inbox_is_never_renamed() -> None:
+    assert renamed([ours("INBOX", role=Role.INBOX, origin_id="F1")], [theirs("Old", origin_id="F1")]) == []
+
+
+def test_an_id_that_was_not_known_is_news_and_one_that_is_not_told_is_none() -> None:
+    assert [one.origin_id for one in list_changes([OURS], [theirs("Work", origin_id="F1")]).delta.mailboxes_found] == [
+        "F1"
+    ]
+    assert not list_changes([ours("Work", origin_id="F1")], [theirs("Work")]).delta
+
+
 @pytest.mark.parametrize("uid_next", [9, 10 + RENAMED_GROWTH + 1])
 def test_a_mailbox_with_another_past_is_not_a_renamed_one(uid_next: int) -> None:
     assert renamed([ours("Work")], [theirs("Office", uid_next=uid_next)]) == []

@@ -73,6 +73,43 @@ async def test_one_command_lists_all_where_the_server_can() -> None:
     assert not found["Top"].is_selectable
 
 
+async def test_ids_are_asked_for_along_with_the_list_and_those_that_are_none_are_not_believed() -> None:
+    plain, ids = (
+        '* LIST () "/" {0}\r\n* STATUS {0} (UIDVALIDITY 7)\r\n',
+        "* STATUS {} (UIDVALIDITY {} MAILBOXID ({}))\r\n",
+    )
+    session, server = scripted_session(
+        {
+            'LIST "" "*" RETURN (SUBSCRIBED': "".join(map(plain.format, ("INBOX", "a", "b", "c"))) + "$ OK done\r\n",
+            'LIST "" "*" RETURN (STATUS': ids.format("INBOX", 7, "F1-_")
+            + ids.format("a", 7, "17")
+            + ids.format("b", 8, "F2")
+            + ids.format("c", 7, "\x85\xfb;")
+            + "$ OK done\r\n",
+        },
+        "IMAP4rev1 LIST-EXTENDED LIST-STATUS OBJECTID",
+    )
+
+    found = {one.path: one.origin_id for one in await list_mailboxes(session, with_ids=True)}
+
+    assert server.told[1:] == ['LIST "" "*" RETURN (STATUS (MAILBOXID UIDVALIDITY))']
+    assert found == {"INBOX": "F1-_", "a": "17", "b": None, "c": None}
+
+
+@pytest.mark.parametrize(("capabilities", "with_ids"), [("", True), (" OBJECTID", False)])
+async def test_ids_are_not_asked_for_where_the_server_has_none_or_none_are_wanted(
+    capabilities: str, with_ids: bool
+) -> None:
+    session, server = scripted_session(
+        {"LIST": '* LIST () "/" INBOX\r\n$ OK done\r\n'}, f"IMAP4rev1 LIST-EXTENDED LIST-STATUS{capabilities}"
+    )
+
+    await list_mailboxes(session, with_ids=with_ids)
+
+    assert len(server.told) == 1
+    assert "MAILBOXID" not in server.told[0]
+
+
 async def test_list_lsub_and_status_do_where_the_server_has_no_list_status() -> None:
     session, server = scripted_session(
         {
