@@ -92,7 +92,8 @@ async def test_a_message_that_joins_two_threads_makes_them_one_under_the_older_i
     account_id, (inbox,) = await remote(stores, "INBOX")
     for uid in (1, 2):
         await stores.index.apply(account_id, Delta(arrived=(arrival(inbox, uid, mail(uid)),)))
-    first, second = [(await stores.index.at(account_id, Location(inbox.id, uid))).thread_id for uid in (1, 2)]
+    ids = [((await stores.index.at(account_id, Location(inbox.id, uid))).thread_id, uid) for uid in (1, 2)]
+    (first, _), (second, joining) = sorted(ids)  # made in one millisecond, neither is older
     before = await stores.index.standing(account_id)
 
     await stores.index.apply(account_id, Delta(arrived=(arrival(inbox, 3, mail(3, refers=(1, 2))),)))
@@ -103,7 +104,7 @@ async def test_a_message_that_joins_two_threads_makes_them_one_under_the_older_i
     merged, grown = await told(stores, account_id)
     assert (merged.subject, orjson.loads(merged.body)["data"]["merged"]) == (first, [second])
     assert (grown.subject, orjson.loads(grown.body)["data"]["merged"]) == (first, [])
-    moved = await stores.index.at(account_id, Location(inbox.id, 2))
+    moved = await stores.index.at(account_id, Location(inbox.id, joining))
     assert moved.version > before.seq
 
 
