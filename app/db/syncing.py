@@ -23,6 +23,7 @@ _UNWATCHED: Statement = (
     .values(sync_status="initial")
 )
 _CHANGEABLE = ("status", "sync_status", "sync_mode", "checked_at_ms", "quotas")
+_STATUS: Statement = select(ACCOUNT.c.status).where(ACCOUNT.c.id == bindparam("account_id"))
 _QUOTAS: Statement = select(ACCOUNT.c.quotas).where(ACCOUNT.c.id == bindparam("account_id"))
 _SET: dict[str, Statement] = {
     name: update(ACCOUNT)
@@ -46,6 +47,12 @@ async def set_state(transaction: Transaction, account_id: str, **columns: Any) -
     """Set columns among status, sync_status, sync_mode, checked_at_ms, quotas; a disabled account stays as it is."""
     for name, value in columns.items():
         await transaction.execute(_SET[name], account_id=account_id, new_value=value)
+
+
+async def status(transaction: Transaction, account_id: str) -> str | None:
+    """How an account stands; None where it is gone."""
+    row = await transaction.row(_STATUS, account_id=account_id)
+    return row[0] if row is not None else None
 
 
 async def quotas_told(transaction: Transaction, account_id: str) -> str:

@@ -326,3 +326,15 @@ async def test_an_account_that_is_made_later_is_followed_and_one_that_is_removed
         origin.add("unheard")
         await asyncio.sleep(0.1)
         assert await account.subjects() == []
+
+
+async def test_a_login_that_is_refused_to_two_who_follow_in_turn_is_told_once(
+    followed: Followed, origin: FakeOrigin
+) -> None:
+    origin.fault = LoginRefused("no")
+    for _ in range(2):
+        async with followed.following():
+            assert followed.task is not None
+            await followed.task
+
+    assert await followed.told("account.") == ["account.auth_required"]

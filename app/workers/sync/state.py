@@ -50,7 +50,7 @@ class AccountState:
         await self._write(note, status="unreachable", sync_status="down")
 
     async def refused(self, error: GatewayError) -> None:
-        """The login does not work; nothing tries it again by itself."""
+        """The login does not work; nothing tries it again by itself. Whoever else finds that out tells it no more."""
         note = self._note("account.auth_required", {"code": error.code, "detail": error.detail})
         await self._write(note, status="auth_required", sync_status="down")
 
@@ -64,8 +64,9 @@ class AccountState:
         async def decide(transaction: Transaction) -> Delta:
             is_checked = columns["sync_status"] != "down" or self._written.get("sync_status") == "live"  # until now
             times = {"checked_at_ms": now_ms()} if is_checked else {}
+            is_told = await syncing.status(transaction, self._account_id) == columns["status"] == "auth_required"
             await syncing.set_state(transaction, self._account_id, **columns, **times)
-            return Delta(notes=(note,) if note is not None else ())
+            return Delta(notes=(note,) if note is not None and not is_told else ())
 
         await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
         self._written |= columns
