@@ -25,26 +25,20 @@ from app.mail.delta import (
     Location,
     Moved,
     Removed,
-    Rendered,
 )
 from app.mail.identifiers import now_ms
-from app.mail.types import DELETED, AccountId, BodyPart, Flags, MailboxId, with_flags
+from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
 from app.mailstore.blobs import SMALL_BYTES, Blobs, BlobWriter
 from app.mailstore.changes import Applied
+from app.mailstore.content import StoredContent, read_content, read_small
 from app.mailstore.index import Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
-from app.mime.body import choose_body, decode_body
-from app.mime.structure import parse_structure
-from app.mime.text import preview_of, text_of_html
-from app.wire.imap import render
 
 T = TypeVar("T")
 
 FLAGS_LIMIT = 100
 """Flags on one message."""
-PREVIEW_WINDOW_BYTES = 16 * 1024
-"""How much of a text part is read for its preview."""
 MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
 LARGE_READS = 2
 """Large messages that are in memory at a time, to be read when they have come."""
@@ -74,14 +68,6 @@ class StoreMode(Enum):
     REPLACE = "FLAGS"
     ADD = "+FLAGS"
     REMOVE = "-FLAGS"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredContent:
-    """A message whose bytes are on disk, read and rendered, ready to be put into any mailbox."""
-
-    blob: str
-    arrived: Arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +119,7 @@ class MailStore:
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
         """The same for several, which are read while they are put on disk. OSError: none is kept."""
         small = [(one.name, content) for one in writers if (content := one.content) is not None]
-        _, read = await asyncio.gather(self.blobs.commit(writers), _read_small(small))
+        _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
         return [read[one.name] if one.name in read else await self._read_large(one.name) for one in writers]
 
     async def _read_large(self, blob: str) -> StoredContent:
@@ -235,44 +221,6 @@ class MailStore:
             return int(row[0])
 
         return await self._database.write(work, is_durable=False)
-
-
-async def _read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredContent]:
-    """Messages by their hashes; others' work goes on in between."""
-    found = {}
-    for blob, content in contents:
-        found[blob] = StoredContent(blob, read_content(content, blob))
-        await asyncio.sleep(0)
-    return found
-
-
-def read_content(content: bytes, blob: str) -> Arrived:
-    """What the index says of a message, before it has a place. Never fails: what can't be parsed is a problem said."""
-    parsed = parse_structure(content)
-    rendered = Rendered(parsed.header_block, render.envelope(parsed.envelope), render.structure(parsed.structure))
-    return Arrived(
-        MailboxId(""),
-        0,
-        frozenset(),
-        0,
-        len(content),
-        parsed.overview,
-        parsed.structure,
-        preview=_preview(content, parsed.structure),
-        blob=blob,
-        problems=parsed.problems,
-        rendered=rendered,
-    )
-
-
-def _preview(content: bytes, structure: BodyPart) -> str:
-    """The beginning of the text that a reader would see first; "" where there is none."""
-    for part in choose_body(structure).text:
-        if part.span is not None and part.media_type.startswith("text/"):
-            _, start, stop = part.span
-            text, _ = decode_body(content[start : min(stop, start + PREVIEW_WINDOW_BYTES)], part)
-            return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
-    return ""
 
 
 def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:

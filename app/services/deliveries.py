@@ -16,8 +16,9 @@ from app.mail.delta import Delta, Note
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.blobs import Blobs, BlobWriter
+from app.mailstore.content import StoredContent
 from app.mailstore.index import Index
-from app.mailstore.store import MailStore, StoredContent
+from app.mailstore.store import MailStore
 from app.mime.dsn import MAX_PART_BYTES, Report, parts_to_read, read_report
 from app.mime.trace import return_path_field
 from app.services.reports import settle

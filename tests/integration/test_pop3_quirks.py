@@ -29,7 +29,8 @@ from app.errors import (
 from app.mail.pop3 import Pop3Rules
 from app.mail.types import ServerLogin, TransportSecurity
 from app.mailstore.blobs import BlobWriter
-from app.mailstore.store import MailStore, StoredContent
+from app.mailstore.content import StoredContent
+from app.mailstore.store import MailStore
 from app.workers.pop3 import account as account_module
 from app.workers.pop3 import fetching
 from app.workers.pop3.account import Pop3Sync

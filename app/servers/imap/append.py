@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.mailstore.store import StoredContent
+from app.mailstore.content import StoredContent
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.copying import runs

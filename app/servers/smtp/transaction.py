@@ -11,7 +11,7 @@ from app.errors import TooLarge
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobWriter
-from app.mailstore.store import StoredContent
+from app.mailstore.content import StoredContent
 from app.mime.fields import first_value, split_fields
 from app.mime.trace import received_field, return_path_field
 from app.servers.intake import Intake

@@ -16,8 +16,9 @@ from app.mail.delta import Delta
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import BlobMissing
+from app.mailstore.content import StoredContent
 from app.mailstore.index import Index
-from app.mailstore.store import MailStore, StoredContent
+from app.mailstore.store import MailStore
 from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
 from app.services.submissions import (
     Recipient,

@@ -13,8 +13,9 @@ from app.mail.delta import Arrived, Completed, Delta, Held, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import MailboxId
 from app.mailstore.blobs import BlobWriter
+from app.mailstore.content import StoredContent
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
-from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoredContent
+from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore
 from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
 
 GLIMPSE_FROM_BYTES = 256 * 1024

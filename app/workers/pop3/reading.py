@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.mail.delta import Arrived
 from app.mail.types import MailboxId
-from app.mailstore.store import StoredContent, read_content
+from app.mailstore.content import StoredContent, read_content
 from app.mime.dates import parse_date
 from app.mime.fields import split_fields, unfold
 

@@ -1,0 +1,63 @@
+"""What the index says of a message, read from its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.mail.delta import Arrived, Rendered
+from app.mail.types import BodyPart, MailboxId
+from app.mime.body import choose_body, decode_body
+from app.mime.structure import parse_structure
+from app.mime.text import preview_of, text_of_html
+from app.wire.imap import render
+
+PREVIEW_WINDOW_BYTES = 16 * 1024
+"""How much of a text part is read for its preview."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A message whose bytes are on disk, read and rendered, ready to be put into any mailbox."""
+
+    blob: str
+    arrived: Arrived
+
+
+async def read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredContent]:
+    """Messages by their hashes; others' work goes on in between."""
+    found = {}
+    for blob, content in contents:
+        found[blob] = StoredContent(blob, read_content(content, blob))
+        await asyncio.sleep(0)
+    return found
+
+
+def read_content(content: bytes, blob: str) -> Arrived:
+    """What the index says of a message, before it has a place. Never fails: what can't be parsed is a problem said."""
+    parsed = parse_structure(content)
+    rendered = Rendered(parsed.header_block, render.envelope(parsed.envelope), render.structure(parsed.structure))
+    return Arrived(
+        MailboxId(""),
+        0,
+        frozenset(),
+        0,
+        len(content),
+        parsed.overview,
+        parsed.structure,
+        preview=_preview(content, parsed.structure),
+        blob=blob,
+        problems=parsed.problems,
+        rendered=rendered,
+    )
+
+
+def _preview(content: bytes, structure: BodyPart) -> str:
+    """The beginning of the text that a reader would see first; "" where there is none."""
+    for part in choose_body(structure).text:
+        if part.span is not None and part.media_type.startswith("text/"):
+            _, start, stop = part.span
+            text, _ = decode_body(content[start : min(stop, start + PREVIEW_WINDOW_BYTES)], part)
+            return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
+    return ""
