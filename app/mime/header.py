@@ -53,11 +53,12 @@ def envelope_of(fields: Fields) -> Envelope:
 
 def overview_of(envelope: Envelope, references: str | None) -> Overview:
     """What a list shows, from an ENVELOPE and the References header (unfolded, None where absent or not asked for)."""
+    author = readable(envelope.from_)
     return Overview(
         subject=decode_words((envelope.subject or "")[:MAX_SUBJECT_CHARS]),
-        from_=readable(envelope.from_),
-        sender=readable(envelope.sender),
-        reply_to=readable(envelope.reply_to),
+        from_=author,
+        sender=author if envelope.sender is envelope.from_ else readable(envelope.sender),
+        reply_to=author if envelope.reply_to is envelope.from_ else readable(envelope.reply_to),
         to=readable(envelope.to),
         cc=readable(envelope.cc),
         bcc=readable(envelope.bcc),

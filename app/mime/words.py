@@ -21,6 +21,8 @@ BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 def decode_words(text: str) -> str:
     """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises."""
+    if text.isascii() and text.isprintable() and "=?" not in text:  # most of it: this is the cost of a first sync
+        return text.strip()
     return clean(spelled_out(text))
 
 
