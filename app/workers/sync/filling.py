@@ -37,7 +37,7 @@ async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox
     """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
     missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
     total, indexed = len(missing), 0
-    async for batch in fetch_new(mirror, mailbox, missing[::-1]):
+    async for batch in fetch_new(mirror, mailbox, missing[::-1], is_streamed=not mailbox.is_newcomer):
         indexed += len(batch)
         notes = progress.note(mailbox, indexed, total)
         if mailbox.is_newcomer:
