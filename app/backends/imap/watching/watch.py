@@ -38,6 +38,9 @@ SILENCE_SECONDS = 60.0
 """Under NOTIFY, and up to half as long again, before we make sure that the connection is alive."""
 ALIVE_SECONDS = 30.0
 """For the answer to that."""
+WORN_CHANGES = 100
+"""After so many, NOTIFY is asked for anew. Dovecot hears of changes by the log of its mailbox list; once that has been
+begun anew, after a thousand moves say, a NOTIFY from before hears of nothing for up to 30 s."""
 POLL_SECONDS = 4.5
 IDLE_SECONDS = 600.0
 """The deadline of an IDLE, which a sweep ends long before: servers may end one after 30 min, NAT boxes forget it in
@@ -126,6 +129,8 @@ class ImapWatch:
         if self._sweeping.next_at <= self._clock():
             await self._stop_idle()
             await self._sweeping.sweep()
+        if self._mode is SyncMode.NOTIFY and self._hearing.changes >= WORN_CHANGES and not self._hearing.news.is_set():
+            await self._renew_notify()
         if not self._hearing.news.is_set():
             await self._listen(self._sweeping.next_at - self._clock())
         await self._hearing.gather_flags()
@@ -177,6 +182,12 @@ class ImapWatch:
         self._mode = SyncMode.NOTIFY
         self._sweeping.begin_in_background()
         return True
+
+    async def _renew_notify(self) -> None:
+        """Its STATUS of all mailboxes tells what was not heard until now. What refuses it is watched by other means."""
+        if not await self._start_notify():
+            await self._start_selected()
+        self._hearing.changes = 0
 
     async def _notify(self, *groups: EventGroup) -> bool:
         asked = notify(groups, with_status=True, is_utf8=self._session.is_utf8)
