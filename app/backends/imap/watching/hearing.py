@@ -27,7 +27,8 @@ class Hearing:
         self.known = {mailbox.origin_name: _origin_mailbox(mailbox) for mailbox in mailboxes}
         self.news = asyncio.Event()
         self.changes = 0
-        """About how many were heard, until whoever counts them begins anew."""
+        """About how many were heard, until whoever counts them begins anew; the last of them at `changed_at`."""
+        self.changed_at = 0.0
         self._clock = clock
         self._touched: set[str] = set()
         self._status: dict[str, OriginMailbox] = {}
@@ -76,6 +77,7 @@ class Hearing:
         known = self.known.get(mailbox.origin_name)
         if known != mailbox:
             self.changes += _distance(known, mailbox)
+            self.changed_at = self._clock()
             self.known[mailbox.origin_name] = mailbox
             self._status[mailbox.origin_name] = mailbox
             if known is not None:

@@ -13,6 +13,7 @@ is answered within 30 s, a sweep or a NOOP within 60.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
@@ -38,9 +39,13 @@ SILENCE_SECONDS = 60.0
 """Under NOTIFY, and up to half as long again, before we make sure that the connection is alive."""
 ALIVE_SECONDS = 30.0
 """For the answer to that."""
-WORN_CHANGES = 100
-"""After so many, NOTIFY is asked for anew. Dovecot hears of changes by the log of its mailbox list; once that has been
-begun anew, after a thousand moves say, a NOTIFY from before hears of nothing for up to 30 s."""
+RENEWAL_SECONDS = 2.0
+"""So long after the last change NOTIFY is asked for anew. Dovecot hears of changes by the log of its mailbox list, and
+when one of them has that begun anew, a NOTIFY from before hears of nothing for up to 30 s."""
+MANY_CHANGES = 100
+"""After so many some may not have been heard."""
+MANY_MAILBOXES = 100
+"""Of up to so many the numbers are asked for each time."""
 POLL_SECONDS = 4.5
 IDLE_SECONDS = 600.0
 """The deadline of an IDLE, which a sweep ends long before: servers may end one after 30 min, NAT boxes forget it in
@@ -71,7 +76,10 @@ class ImapWatch:
         watch = cls(session, mailboxes, clock)
         session.protocol.on_untagged = watch._hear
         session.on_closed(watch._hearing.wake)
-        if not await watch._start_notify():
+        if await watch._ask_notify():
+            watch._mode = SyncMode.NOTIFY
+            watch._sweeping.begin_in_background()
+        else:
             await watch._start_selected()
         return watch
 
@@ -129,8 +137,6 @@ class ImapWatch:
         if self._sweeping.next_at <= self._clock():
             await self._stop_idle()
             await self._sweeping.sweep()
-        if self._mode is SyncMode.NOTIFY and self._hearing.changes >= WORN_CHANGES and not self._hearing.news.is_set():
-            await self._renew_notify()
         if not self._hearing.news.is_set():
             await self._listen(self._sweeping.next_at - self._clock())
         await self._hearing.gather_flags()
@@ -145,13 +151,15 @@ class ImapWatch:
             case SyncMode.POLL:
                 seconds = min(seconds, POLL_SECONDS)
             case _:
-                seconds = min(seconds, self._next_probe - self._clock())
+                seconds = min(seconds, min(self._next_probe, self._renewal_at) - self._clock())
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._hearing.news.wait()
         except TimeoutError:
             if self._mode is SyncMode.POLL:
                 await self._session.do(commands.noop())
+            elif self._mode is SyncMode.NOTIFY and self._renewal_at <= self._clock():
+                await self._renew_notify()
             elif self._mode is SyncMode.NOTIFY and self._next_probe <= self._clock():
                 await self._probe()
 
@@ -170,27 +178,28 @@ class ImapWatch:
 
     # ---- strategies
 
-    async def _start_notify(self) -> bool:
+    async def _ask_notify(self, *, with_status: bool = True) -> bool:
         """NOTIFY for all mailboxes with nothing selected; False where it isn't offered or is refused."""
         if not self._session.has("NOTIFY"):
             return False
         personal = EventGroup("personal", EVENTS)
         foreign = EventGroup(self._foreign_roots(), EVENTS, with_children=True)
-        is_told = bool(foreign.mailboxes) and await self._notify(personal, foreign)
-        if not (is_told or await self._notify(personal)):
-            return False
-        self._mode = SyncMode.NOTIFY
-        self._sweeping.begin_in_background()
-        return True
+        is_told = bool(foreign.mailboxes) and await self._notify(personal, foreign, with_status=with_status)
+        return is_told or await self._notify(personal, with_status=with_status)
+
+    @property
+    def _renewal_at(self) -> float:
+        return self._hearing.changed_at + RENEWAL_SECONDS if self._hearing.changes else math.inf
 
     async def _renew_notify(self) -> None:
-        """Its STATUS of all mailboxes tells what was not heard until now. What refuses it is watched by other means."""
-        if not await self._start_notify():
+        """Who refuses it is watched by other means. STATUS of all mailboxes tells what was not heard until now."""
+        is_whole = self._hearing.changes >= MANY_CHANGES or len(self._hearing.known) <= MANY_MAILBOXES
+        if not await self._ask_notify(with_status=is_whole):
             await self._start_selected()
         self._hearing.changes = 0
 
-    async def _notify(self, *groups: EventGroup) -> bool:
-        asked = notify(groups, with_status=True, is_utf8=self._session.is_utf8)
+    async def _notify(self, *groups: EventGroup, with_status: bool) -> bool:
+        asked = notify(groups, with_status=with_status, is_utf8=self._session.is_utf8)
         return (await self._session.run(asked))[0].status == "OK"
 
     def _foreign_roots(self) -> list[str]:

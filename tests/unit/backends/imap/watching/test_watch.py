@@ -121,22 +121,26 @@ async def test_notify_watches_all_mailboxes_on_one_connection_with_none_selected
     assert [(one.origin_name, one.uid_next, one.total) for one in signal.status] == [("Work", 5, 4)]
 
 
-async def test_after_many_changes_notify_is_asked_for_anew_and_tells_what_was_not_heard() -> None:
+async def test_soon_after_a_change_notify_is_asked_for_anew_and_tells_what_was_not_heard() -> None:
     """Dovecot: a NOTIFY from before its list's log was begun anew hears of nothing for up to 30 s."""
-    _, server, signals = await started(ALL)
-    server.say(status("Work", 4 + watch_module.WORN_CHANGES))
+    clock = Clock()
+    _, server, signals = await started(ALL, clock=clock)
+    server.say(status("Work", 5))
     assert (await soon(signals)).origin_names == {"Work"}
     server.script["NOTIFY"] = status("INBOX", 9) + "$ OK done\r\n"
+    clock.now += watch_module.RENEWAL_SECONDS
 
     assert (await soon(signals)).origin_names == {"INBOX"}
     assert [line.split()[:3] for line in server.told if "NOTIFY" in line] == [["NOTIFY", "SET", "STATUS"]] * 2
 
 
 async def test_where_notify_is_refused_when_asked_for_anew_the_rest_is_heard_by_other_means() -> None:
-    watch, server, signals = await started(ALL)
-    server.say(status("Work", 4 + watch_module.WORN_CHANGES))
+    clock = Clock()
+    watch, server, signals = await started(ALL, clock=clock)
+    server.say(status("Work", 5))
     await soon(signals)
     server.script["NOTIFY"] = "$ NO not any more\r\n"
+    clock.now += watch_module.RENEWAL_SECONDS
 
     coming = asyncio.ensure_future(anext(signals))
     await until(lambda: watch.mode is SyncMode.IDLE)
