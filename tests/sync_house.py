@@ -180,6 +180,18 @@ async def add_remote_account(house: House, email: str) -> AccountId:
     return account_id
 
 
+@asynccontextmanager
+async def followed_live(house: House, account_id: AccountId, backend: ImapBackend) -> AsyncIterator[Followed]:
+    """The account followed, from when it is live; its backend closes at the end."""
+    followed = Followed(house, account_id, backend)
+    try:
+        async with followed.following():
+            await followed.until_live()
+            yield followed
+    finally:
+        await backend.close()
+
+
 def imap_backend(
     account_id: AccountId, house: House, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser
 ) -> ImapBackend:

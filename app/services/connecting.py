@@ -137,9 +137,7 @@ class Connecting:
 
         InvalidRequest with a pointer, NotPermitted.
         """
-        app = None
-        if order.oauth_app_id is not None or order.provider is not None:
-            app = await self._apps.chosen(order.oauth_app_id, order.provider)
+        app = await self._app(order)
         await self._check_redirect(order.redirect_url, app)
         kind = await self._kind(order, by)
         if app is not None and not app.serves(kind):
@@ -166,6 +164,11 @@ class Connecting:
             return made
 
         return await self._database.write(work)
+
+    async def _app(self, order: SessionOrder) -> OAuthApp | None:
+        if order.oauth_app_id is None and order.provider is None:
+            return None
+        return await self._apps.chosen(order.oauth_app_id, order.provider)
 
     async def _check_redirect(self, url: str, app: OAuthApp | None) -> None:
         apps = [app] if app is not None else await self._apps.all()

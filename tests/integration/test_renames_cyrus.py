@@ -9,7 +9,7 @@ import pytest
 
 from tests.house import open_house
 from tests.servers.cyrus import Cyrus
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail, plain_backend
+from tests.sync_house import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
 
 Live = tuple[Followed, OtherClient]
 EMPTY = ("one", "two", "three")
@@ -28,13 +28,8 @@ async def live(cyrus: Cyrus, tmp_path: Path) -> AsyncIterator[Live]:
                 other.append(name, mail(f"{name} 2"))
             account_id = await add_remote_account(house, user.name)
             backend = plain_backend(account_id, house, cyrus.imap_port, user)
-            followed = Followed(house, account_id, backend)
-            try:
-                async with followed.following():
-                    await followed.until_live()
-                    yield followed, other
-            finally:
-                await backend.close()
+            async with followed_live(house, account_id, backend) as followed:
+                yield followed, other
 
 
 async def ids(followed: Followed) -> dict[str, str]:

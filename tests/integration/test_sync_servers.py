@@ -14,7 +14,7 @@ from tests.servers import providers
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail, plain_backend
+from tests.sync_house import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
 
 PROVIDERS = {one.name: one for one in (providers.MICROSOFT_365, providers.ICLOUD, providers.YAHOO)}
 SERVERS = ["dovecot-mdbox", "dovecot-maildir", "cyrus", "courier", *PROVIDERS]
@@ -42,13 +42,8 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
                 other.append("INBOX", mail(f"n{number}"))
             account_id = await add_remote_account(house, user.name)
             backend = plain_backend(account_id, house, port, user)
-            followed = Followed(house, account_id, backend)
-            try:
-                async with followed.following():
-                    await followed.until_live()
-                    yield followed, other
-            finally:
-                await backend.close()
+            async with followed_live(house, account_id, backend) as followed:
+                yield followed, other
 
 
 def origin_name(other: OtherClient, path: str) -> str:
