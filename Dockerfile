@@ -17,7 +17,7 @@ COPY app ./app
 RUN uv sync --frozen --no-dev --extra uvloop
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --home-dir /data --create-home postgate
+RUN useradd --system --uid 10001 --home-dir /data --create-home postgate && chmod 700 /data
 WORKDIR /app
 COPY --from=build /app /app
 ENV PATH=/app/.venv/bin:$PATH \

@@ -12,7 +12,10 @@ from sqlmodel import SQLModel
 
 def run(connection: Connection) -> None:
     context.configure(
-        connection=connection, target_metadata=SQLModel.metadata, render_as_batch=connection.dialect.name == "sqlite"
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=connection.dialect.name == "sqlite",
+        transactional_ddl=context.config.attributes.get("transactional_ddl", True),
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from app import telemetry
+from app import files, telemetry
 from app.errors import GatewayError
 from app.security.vault import MASTER_KEY_FILE
 from app.settings import Settings
@@ -125,6 +127,7 @@ def demo() -> None:
     from app import demo as demo_data
 
     settings = demo_data.settings_for(_settings())
+    _mend_exposed(settings.data_dir)
     if demo_data.read(settings.data_dir) is None:
         # in a process of its own: what making it takes is not kept for as long as the server runs
         made = subprocess.run([sys.executable, "-m", "app.cli", "prepare-demo"], check=False)
@@ -254,10 +257,32 @@ def _insecurities(settings: Settings) -> Iterator[str]:
     key_file = settings.master_key_file or settings.data_dir / MASTER_KEY_FILE
     if settings.master_key is None and key_file.exists() and key_file.stat().st_mode & 0o077:
         yield f"{key_file} can be read by others: chmod 600"
+    if (path := files.exposed(settings.data_dir)) is not None:
+        yield _exposed(path, settings.data_dir)
+
+
+def _exposed(path: Path, data_dir: Path) -> str:
+    return f"{path} can be used by others: chmod -R go= {shlex.quote(str(data_dir))}"
+
+
+def _mend_exposed(data_dir: Path) -> None:
+    """Close the directory of a demo to others. Exits where it holds other things than Postgate's."""
+    if (path := files.exposed(data_dir)) is None:
+        return
+    names = {entry.name for entry in data_dir.iterdir()}
+    is_shared = bool(data_dir.stat().st_mode & stat.S_ISVTX)  # /tmp
+    if is_shared or (names and MASTER_KEY_FILE not in names):
+        typer.echo(f"refused: {_exposed(path, data_dir)}", err=True)
+        raise typer.Exit(1)
+    files.close_to_others(data_dir)
 
 
 def _settings() -> Settings:
-    """The settings of the environment; exits with a word on each that is not valid."""
+    """The settings of the environment; exits with a line on each that is not valid.
+
+    A command that reads them works on the data: whatever it writes from here on is its owner's alone.
+    """
+    os.umask(files.OTHERS)
     try:
         return Settings()
     except ValidationError as error:

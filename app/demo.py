@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from app import files
 from app.mail.identifiers import now_ms
 from app.mail.types import ANSWERED, FLAGGED, SEEN, AccountId, AccountKind, Address, Flags, MailboxId
 from app.mailstore.store import MailStore
@@ -101,11 +101,7 @@ def read(data_dir: Path) -> dict[str, Any] | None:
 def write(demo: dict[str, Any], data_dir: Path) -> Path:
     """Put demo.json in place, readable by its owner alone."""
     path = data_dir / FILE
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(demo, option=orjson.OPT_INDENT_2) + b"\n")
-    temporary.replace(path)
+    files.replace(path, orjson.dumps(demo, option=orjson.OPT_INDENT_2) + b"\n")
     return path
 
 

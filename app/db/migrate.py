@@ -1,23 +1,42 @@
-"""Brings the schema of a database to this version, and opens it."""
+"""Brings the schema of a database to this version, and opens it.
+
+All migrations of one upgrade are one transaction, on both databases: a process that is killed during it leaves the
+database as it was. On SQLite a copy of the database is made first. Processes that start together take turns.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine
+import asyncpg
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, text
 
-from app.db.postgres import PostgresDatabase
+from app import faults, files
+from app.db import unfinished
+from app.db.copies import copy_before_upgrade
+from app.db.postgres import PostgresDatabase, address_of
 from app.db.session import Database
-from app.db.sqlite import SqliteDatabase
+from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
+from app.errors import GatewayError
 from app.settings import Settings
 
 SCHEMA_VERSION = "0004"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
 _PROJECT = Path(__file__).resolve().parents[2]
+_MIGRATION_LOCK = 0x706F737467617465
+"""Key of the PostgreSQL advisory lock that one process holds while it migrates: "postgate" in ASCII."""
+
+
+class SchemaError(GatewayError):
+    """The database cannot be brought to the schema of this version."""
+
+    code = "schema_error"
+    title = "The database does not have a schema that this version of Postgate can use"
 
 
 def sqlite_path(settings: Settings) -> Path:
@@ -25,57 +44,152 @@ def sqlite_path(settings: Settings) -> Path:
 
 
 async def open_database(settings: Settings) -> Database:
-    """Open the database that the settings name, its schema up to date."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    if not await _is_current(settings):
+    """Open the database that the settings name, its schema up to date. SchemaError where it is newer than we are."""
+    files.make_directory(settings.data_dir)
+    version = await _version(settings)
+    if version != SCHEMA_VERSION:
+        refuse_newer(version)
         await asyncio.to_thread(migrate, settings)
     if settings.database_url is not None:
         return await PostgresDatabase.open(settings.database_url)
     return SqliteDatabase(sqlite_path(settings))
 
 
-async def _is_current(settings: Settings) -> bool:
-    if settings.database_url is not None:
-        return False
-    if not sqlite_path(settings).exists():
-        return False
-    connection = sqlite3.connect(sqlite_path(settings))
+async def _version(settings: Settings) -> str | None:
+    if settings.database_url is None:
+        return _sqlite_version(sqlite_path(settings))
+    connection = await asyncpg.connect(address_of(settings.database_url))
     try:
-        return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA_VERSION,)]
-    except sqlite3.OperationalError:
-        return False
+        version = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return None if version is None else str(version)
+    except asyncpg.UndefinedTableError:
+        return None
     finally:
-        connection.close()
+        await connection.close()
+
+
+def _sqlite_version(path: Path) -> str | None:
+    """The newest migration that a database file has; None where it has none."""
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:  # there is no such table
+            return None
+        except sqlite3.DatabaseError as error:
+            raise SchemaError(f"{path} cannot be read as a database: {error}") from None
+    return None if row is None else str(row[0])
+
+
+def refuse_newer(version: str | None) -> None:
+    """Raise SchemaError for a version that a newer Postgate has made."""
+    if version is not None and version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"The database has schema {version}, this version of Postgate knows {SCHEMA_VERSION} at most: "
+            "run the version that upgraded it, or restore a backup made before the upgrade"
+        )
 
 
 def migrate(settings: Settings) -> None:
-    """Run every migration that is missing. Blocks."""
+    """Run every migration that is missing, in one transaction. Blocks."""
+    if settings.database_url is None:
+        path = sqlite_path(settings)
+        version = _sqlite_version(path)
+        if version not in (None, SCHEMA_VERSION):
+            copy_before_upgrade(path, f"schema-{version}")
+            faults.point("migration.copied")
+    connected(settings, _upgrade)
+    faults.point("migration.committed")
+
+
+def _upgrade(connection: Connection) -> None:
+    """Bring a database to the newest schema, within the transaction of the connection."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    if not is_sqlite:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    version = _version_on(connection)
+    refuse_newer(version)
+    if is_sqlite:
+        _undo_unfinished(connection, version)
+    _run_migrations(connection, "head")
+
+
+def _version_on(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _run_migrations(connection: Connection, target: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    def run(connection: Connection) -> None:
-        config = Config(str(_PROJECT / "alembic.ini"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config = Config(str(_PROJECT / "alembic.ini"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, target)
 
-    connected(settings, run)
+
+def _undo_unfinished(connection: Connection, version: str | None) -> None:
+    """Undo what an earlier version of Postgate left of a migration: it did not run them in a transaction."""
+    present = unfinished.schema_of(connection)
+    if not present.objects:
+        return
+    expected = _reference(version) if version is not None else unfinished.Schema({}, {})
+    try:
+        unfinished.undo(connection, present, expected, _reference("head"))
+    except unfinished.NotEmpty as error:
+        raise SchemaError(
+            f"Table {error} holds rows that belong to no version of the schema: restore a backup"
+        ) from None
+
+
+def _reference(version: str) -> unfinished.Schema:
+    """The schema that the migrations up to a version make."""
+    with _engine(":memory:").connect() as connection, connection.begin():
+        _run_migrations(connection, version)
+        return unfinished.schema_of(connection)
 
 
 def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
-    """Run something on an SQLAlchemy connection to the database, in a transaction."""
-    if settings.database_url is None:
-        engine = create_engine(f"sqlite:///{sqlite_path(settings)}")
-        with engine.begin() as connection:
-            work(connection)
-        engine.dispose()
+    """Run something on an SQLAlchemy connection to the database, in one transaction."""
+    if settings.database_url is not None:
+        asyncio.run(_on_postgres(settings.database_url, work))
         return
-    asyncio.run(_on_postgres(settings.database_url, work))
+    path = sqlite_path(settings)
+    files.touch(path)
+    with _engine(str(path)).begin() as connection:
+        work(connection)
+
+
+def _engine(path: str) -> Engine:
+    """SQLite with transactions that hold DDL too: the driver would commit it at once."""
+    url = URL.create("sqlite", database=path)
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "before_cursor_execute", _before_statement)
+    return engine
+
+
+def _leave_transactions_to_us(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _before_statement(*_: object) -> None:
+    faults.point("migration.statement")
 
 
 async def _on_postgres(url: str, work: Callable[[Connection], None]) -> None:
-    from sqlalchemy.ext.asyncio import create_async_engine  # likewise
+    from sqlalchemy.ext.asyncio import create_async_engine  # costs memory that a current database does not need
 
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, poolclass=NullPool)
+    event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
     async with engine.begin() as connection:
         await connection.run_sync(work)
     await engine.dispose()

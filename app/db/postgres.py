@@ -40,6 +40,11 @@ class _PostgresTransaction:
         await self._connection.executemany(prepared.text, [prepared.arguments(one) for one in values])
 
 
+def address_of(url: str) -> str:
+    """The address in DATABASE_URL as asyncpg takes it."""
+    return url.replace("postgresql+asyncpg://", "postgresql://")
+
+
 class PostgresDatabase:
     """A Database on a PostgreSQL server; `open` it."""
 
@@ -50,7 +55,7 @@ class PostgresDatabase:
     async def open(cls, dsn: str) -> PostgresDatabase:
         """Connect. `dsn` as in DATABASE_URL, with or without "+asyncpg"."""
         pool = await asyncpg.create_pool(
-            dsn.replace("postgresql+asyncpg://", "postgresql://"),
+            address_of(dsn),
             min_size=1,
             max_size=POOL_SIZE,
             command_timeout=COMMAND_TIMEOUT_SECONDS,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from app import files
 from app.db.session import Row, Statement, Transaction, Work, prepare
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ _READER_THREADS = 2
 
 
 def _connect(path: Path, *, is_reader: bool, cache_kib: int = CACHE_KIB) -> sqlite3.Connection:
+    files.touch(path)
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
     )

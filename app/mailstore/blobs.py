@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from app import faults
+from app import faults, files
 from app.errors import GatewayError
 from app.mail.backend import WHOLE, ByteRange
 
@@ -77,7 +77,7 @@ class BlobWriter:
     def _opened(self) -> BinaryIO:
         """The file, with all that was held until now."""
         if self._file is None:
-            self._file = self._path.open("xb", buffering=CHUNK_BYTES)
+            self._file = files.create(self._path, CHUNK_BYTES)
             self._file.write(self._held)
             self._held.clear()
         return self._file
@@ -117,14 +117,6 @@ def _touch(path: Path) -> bool:
     return True
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Blobs:
     """The store of message bytes."""
 
@@ -132,9 +124,8 @@ class Blobs:
         self._root = root
         incoming = root / "incoming"
         self._syncs = ThreadPoolExecutor(SYNCS_AT_ONCE, "blobs")
-        incoming.mkdir(parents=True, exist_ok=True)
-        for number in range(256):
-            (root / f"{number:02x}").mkdir(exist_ok=True)
+        for folder in (root, incoming, *(root / f"{number:02x}" for number in range(256))):
+            files.make_directory(folder)
 
     def forget_unfinished(self) -> None:
         """Remove what a crash left half written and never acknowledged. For the process that serves, at its start."""
@@ -156,7 +147,7 @@ class Blobs:
             self._at_once(BlobWriter.sync, writers)
             for one in writers:
                 one.place()
-            self._at_once(_sync_directory, {one.target.parent for one in writers})
+            self._at_once(files.sync_directory, {one.target.parent for one in writers})
         except OSError:
             for one in writers:
                 one.discard()

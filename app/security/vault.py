@@ -18,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from app import files
 from app.errors import GatewayError
 from app.settings import Settings
 
@@ -96,7 +97,7 @@ def _read_or_make(path: Path) -> list[bytes]:
     try:
         return _keys_of(path.read_text())
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path.parent)
     except OSError as error:
         raise MasterKeyError(f"The master key file cannot be read: {error.strerror}") from None
     with contextlib.suppress(FileExistsError):  # another process of this install may have been faster
@@ -106,13 +107,13 @@ def _read_or_make(path: Path) -> list[bytes]:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Put a file in place whole and durable, or not at all. FileExistsError where there is one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with files.create(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.link(temporary, path)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
+    files.sync_directory(path.parent)

@@ -1,0 +1,44 @@
+"""Copies of an SQLite database, made while others write to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from app import files
+
+COPIES_KEPT = 2
+"""Copies made before upgrades: the newest stay."""
+COPIES_FOLDER = "before-upgrade"
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Write a consistent copy of a database file, durable when this returns. Replaces a file of that name."""
+    temporary = target.with_name(f"{target.name}.part")
+    temporary.unlink(missing_ok=True)
+    files.touch(temporary)
+    with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(temporary)) as copy:
+        copy.execute("PRAGMA journal_mode = OFF")
+        reader.backup(copy)
+        # the copy is one file, whatever the mode of the original
+        copy.execute("PRAGMA journal_mode = DELETE")
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(target)
+    files.sync_directory(target.parent)
+
+
+def copy_before_upgrade(path: Path, name: str) -> Path:
+    """Keep a copy of a database beside it, and the copies of earlier upgrades up to `COPIES_KEPT`."""
+    folder = files.make_directory(path.parent / COPIES_FOLDER)
+    target = folder / f"{name}.sqlite3"
+    copy_database(path, target)
+    copies = sorted(folder.glob("*.sqlite3"), key=lambda copy: copy.stat().st_mtime_ns, reverse=True)
+    for copy in copies[COPIES_KEPT:]:
+        copy.unlink()
+    return target

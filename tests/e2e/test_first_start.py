@@ -1,0 +1,131 @@
+"""The first start and an upgrade, killed by SIGKILL or made by two processes at once: the next start goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from app.db.migrate import SCHEMA_VERSION
+
+PROGRAM = Path(sys.executable).with_name("postgate")
+COMMAND = (str(PROGRAM), "seal")
+"""A command that opens the database and does nothing else on an empty one."""
+SECONDS = 60
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of an install that was never started."""
+    settings = {"POSTGATE_DATA_DIR": str(tmp_path / "data")}
+    if request.param == "postgresql":
+        settings["POSTGATE_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    return os.environ | settings
+
+
+def start(environment: dict[str, str], fault_point: str = "", umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        COMMAND,
+        env=environment | {"POSTGATE_FAULT_POINT": fault_point},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        umask=umask,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("statement", [4, 60])
+def test_a_first_start_that_was_killed_is_followed_by_one_that_works(
+    environment: dict[str, str], statement: int
+) -> None:
+    killed = start(environment, f"migration.statement:{statement}")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    done = start(environment)
+
+    assert (done.returncode, done.stdout[:10]) == (0, "0 accounts"), done.stderr
+
+
+@pytest.mark.parametrize("point", ["migration.copied", "migration.statement:40"])
+def test_an_upgrade_that_was_killed_is_followed_by_one_that_works(
+    tmp_path: Path, old_database: Path, point: str
+) -> None:
+    environment = os.environ | {"POSTGATE_DATA_DIR": str(tmp_path)}
+    killed = start(environment, point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert version(old_database) == "0001"
+
+    done = start(environment)
+
+    assert done.returncode == 0, done.stderr
+    assert version(old_database) == SCHEMA_VERSION
+
+
+@pytest.fixture
+def old_database(tmp_path: Path) -> Path:
+    """The database of an install of the first version in `tmp_path`."""
+    path = tmp_path / "postgate.sqlite3"
+    program = (
+        "from alembic import command; from alembic.config import Config; from sqlalchemy import create_engine\n"
+        f"engine = create_engine('sqlite:///{path}')\n"
+        "with engine.begin() as connection:\n"
+        "    config = Config('alembic.ini')\n"
+        "    config.attributes['connection'] = connection\n"
+        "    command.upgrade(config, '0001')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).resolve().parents[2], timeout=SECONDS, check=True
+    )
+    return path
+
+
+def version(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_processes_that_start_at_once_on_an_empty_database_all_come_up(environment: dict[str, str]) -> None:
+    processes = [
+        subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+
+    results = [(process.communicate(timeout=SECONDS), process.returncode) for process in processes]
+
+    assert [code for _, code in results] == [0, 0], results
+
+
+@pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
+def test_whatever_the_umask_directories_are_0700_and_files_0600(environment: dict[str, str]) -> None:
+    assert start(environment, umask=0).returncode == 0
+
+    data = Path(environment["POSTGATE_DATA_DIR"])
+    entries = [data, *data.rglob("*")]
+    assert {path.name for path in entries} >= {"postgate.sqlite3", "blobs", "incoming", "master.key"}
+    wrong = [path for path in entries if stat.S_IMODE(path.stat().st_mode) != (0o700 if path.is_dir() else 0o600)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("environment", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("postgate.sqlite3", 0o644)])
+def test_serve_refuses_data_that_others_can_read_and_names_the_command_that_mends_it(
+    environment: dict[str, str], name: str, mode: int
+) -> None:
+    start(environment)
+    data = Path(environment["POSTGATE_DATA_DIR"])
+    (data / name).chmod(mode)
+
+    refused = subprocess.run(
+        [str(PROGRAM), "serve"], env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"refused: {data / name} can be used by others: chmod -R go= {data}\n"
+    subprocess.run(["chmod", "-R", "go=", data], check=True)
+    assert stat.S_IMODE((data / name).stat().st_mode) & 0o077 == 0
