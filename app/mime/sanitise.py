@@ -15,11 +15,11 @@ from html import escape
 from urllib.parse import unquote
 
 import nh3
-from turbohtml import Element, Node, Text, parse
+from turbohtml import Element, Node, Text
 
 from app.mime.css import safe_style
+from app.mime.html import parse_html
 
-MAX_HTML_CHARS = 4 * 1024 * 1024
 MAX_REFERENCES = 20_000
 """nh3's time is quadratic in the `&` and no-break spaces of one text or value; from so many on they are split."""
 _PIECE_CHARS = 4_000
@@ -57,7 +57,7 @@ _ATTRIBUTES = {
     "hr": {"size", "width", "color", "noshade"},
     "bdo": {"dir"},
 }
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_CUT_MARK = "<p>[The rest of the message is not shown: it is too large.]</p>"
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
@@ -72,11 +72,11 @@ class Images(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SafeHtml:
-    """A balanced fragment; how many remote images wait in `data-blocked-src`; whether the end was cut off."""
+    """A balanced fragment; how many remote images wait in `data-blocked-src`; sentences that say what is left out."""
 
     html: str
     blocked_images: int = 0
-    is_cut: bool = False
+    problems: tuple[str, ...] = ()
 
 
 def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: ResolveCid | None = None) -> SafeHtml:
@@ -85,14 +85,14 @@ def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: Reso
     Links open elsewhere and tell no referrer. `cid:` images get what `resolve_cid` says; of other images `data:` ones
     stay, remote ones as `images` says. Never raises; time is linear, markup nests no deeper than 512.
     """
-    document = parse(_SURROGATES.sub("\ufffd", html[:MAX_HTML_CHARS]), positions=False)
-    document.remove(_DROPPED)
+    document, problems = parsed = parse_html(html, _DROPPED)
     sources, blocked = _settle_images(document.select("img"), images, resolve_cid)
     body = document.select_one("body") or document
     if html.count("&") + html.count("\xa0") > MAX_REFERENCES:
         _tame_references(body)
     markup = _body_markup(body)
-    return SafeHtml(_cleaner(sources).clean(markup), blocked, is_cut=len(html) > MAX_HTML_CHARS)
+    end = _CUT_MARK if parsed.is_cut else ""
+    return SafeHtml(_cleaner(sources).clean(markup) + end, blocked, problems)
 
 
 def text_as_html(text: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from turbohtml import PlainText, parse
+from turbohtml import PlainText
+
+from app.mime.html import parse_html
 
 PREVIEW_CHARS = 200
 MAX_PREVIEW_SOURCE_CHARS = 16 * 1024
-MAX_HTML_CHARS = 4 * 1024 * 1024
 
 _UNSEEN = "head, script, style, title, template, noscript, iframe, object, svg, math"
 _LAYOUT = PlainText(links="none", images=True, layout="extended")
@@ -19,16 +20,13 @@ _FILLER = re.compile(
 _ATTRIBUTION = re.compile(
     r"(?:on|am|le|il|el|op|den) .{6,200} (?:wrote|schrieb|écrit|scritto|escribió|schreef|skrev) ?:", re.IGNORECASE
 )
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _SPACES = re.compile(r"\s+")
 _RULE = re.compile(r"[-_=*~#\s]{3,}")
 
 
 def text_of_html(html: str) -> str:
     """The words of an HTML document laid out as text: nothing hidden in head, script or style, image texts kept."""
-    document = parse(_SURROGATES.sub("\ufffd", html[:MAX_HTML_CHARS]), positions=False)
-    document.remove(_UNSEEN)
-    return document.to_text(_LAYOUT).strip()
+    return parse_html(html, _UNSEEN).document.to_text(_LAYOUT).strip()
 
 
 def preview_of(text: str) -> str:

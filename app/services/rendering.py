@@ -74,7 +74,8 @@ def render_body(
             texts[part.section], found = decode_body(contents[part.section], part)
             problems += found
     problems += [f"the message is {one.value.replace('_', ' ')}" for one in protections_of(structure)]
-    return Body(_text(choice, texts), _html(choice, texts, resolve_cid, images), tuple(problems))
+    html, found = _html(choice, texts, resolve_cid, images)
+    return Body(_text(choice, texts), html, (*problems, *found))
 
 
 def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
@@ -86,17 +87,25 @@ def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
     return "\n".join(shown)
 
 
-def _html(choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, images: Images) -> str | None:
-    """Each part is cleaned by itself, so that they cannot reach into each other. None without an HTML part."""
+def _html(
+    choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, images: Images
+) -> tuple[str | None, tuple[str, ...]]:
+    """The HTML, None without an HTML part, and what is left out of it.
+
+    Each part is sanitised by itself, so that parts cannot reach into each other.
+    """
     parts = [part for part in choice.html if part.section in texts]
     if not any(part.media_type == "text/html" for part in parts):
-        return None
-    return "".join(
-        sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid).html
-        if part.media_type == "text/html"
-        else text_as_html(texts[part.section])
-        for part in parts
-    )
+        return None, ()
+    shown, problems = [], []
+    for part in parts:
+        if part.media_type != "text/html":
+            shown.append(text_as_html(texts[part.section]))
+            continue
+        safe = sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid)
+        shown.append(safe.html)
+        problems += [f"part {part.section}: {problem}" for problem in safe.problems]
+    return "".join(shown), tuple(problems)
 
 
 # ---- attachments

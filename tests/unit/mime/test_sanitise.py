@@ -6,7 +6,8 @@ import time
 
 import pytest
 from app.mime.css import safe_style
-from app.mime.sanitise import MAX_HTML_CHARS, Images, sanitise_html, text_as_html
+from app.mime.html import MAX_ATTRIBUTES, MAX_HTML_CHARS, MAX_TAGS
+from app.mime.sanitise import Images, SafeHtml, sanitise_html, text_as_html
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,9 +163,51 @@ def test_text_as_html_is_escaped() -> None:
 
 
 def test_a_document_beyond_the_bound_is_cut() -> None:
-    result = sanitise_html("<p>a</p>" * (MAX_HTML_CHARS // 8 + 10))
+    result = sanitise_html(f"<p>{'a' * MAX_HTML_CHARS}</p>")
 
-    assert result.is_cut
+    assert result.problems == (f"only the first {MAX_HTML_CHARS} characters of the HTML are shown",)
+    assert result.html.endswith("<p>[The rest of the message is not shown: it is too large.]</p>")
+
+
+def test_tags_beyond_the_bound_are_cut_and_the_reader_is_informed() -> None:
+    result = sanitise_html("<p>a</p>" * MAX_TAGS)
+
+    assert result.html.count("<p>a</p>") == MAX_TAGS // 2
+    assert result.problems == (f"only the first {MAX_TAGS} tags of the HTML are shown",)
+    assert result.html.endswith("<p>[The rest of the message is not shown: it is too large.]</p>")
+
+
+def test_a_tag_with_too_many_attributes_is_left_out_but_its_content_is_shown() -> None:
+    crowded = " ".join(f"a{number}" for number in range(MAX_ATTRIBUTES + 1))
+
+    result = sanitise_html(f"<p>before</p><div {crowded}>in <b>it</b></div><p>after</p>")
+
+    assert result.html == "<p>before</p>in <b>it</b><p>after</p>"
+    assert result.problems == (f"tags with more than {MAX_ATTRIBUTES} attributes are left out, but not their content",)
+
+
+def test_the_content_of_a_script_stays_hidden_however_many_attributes_it_has() -> None:
+    crowded = " ".join(f"a{number}" for number in range(MAX_ATTRIBUTES + 1))
+
+    assert safe(f"<script {crowded}>run()</script><style {crowded}>p{{}}</style>x") == "x"
+
+
+def test_a_usual_number_of_attributes_is_left_alone() -> None:
+    many = " ".join(f"data-{number}=x" for number in range(MAX_ATTRIBUTES - 1))
+
+    assert sanitise_html(f'<p {many} title="t">x</p>') == SafeHtml('<p title="t">x</p>')
+
+
+@pytest.mark.parametrize("tag", ["html", "body", "BODY", "bOdy"])
+def test_repeated_root_tags_do_not_multiply_memory(tag: str) -> None:
+    """A parser that copies the attributes of <body> for each repetition needs gigabytes here."""
+    bomb = "".join(f"<{tag} a{number}=1>" for number in range(10_000))
+
+    result = sanitise_html(f"<p>first</p>{bomb}<p>last</p>")
+
+    assert "first" in result.html
+    assert "last" in result.html
+    assert result.problems == ("html and body tags after the first 10 are left out",)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +225,11 @@ def test_a_document_beyond_the_bound_is_cut() -> None:
         "<svg><math>" * 20_000,
         "<img src=//e>" * 20_000,
         "<select><option>" * 20_000,
+        f"<p {' '.join(f'a{number}' for number in range(120_000))}>x",
+        f"<img {' '.join(f'a{number}' for number in range(120_000))} src=cid:x>",
+        f"x</p {' '.join(f'a{number}' for number in range(120_000))}>",
+        f"<p {' '.join(f'a{number}' for number in range(100))}>" * 1_000,
+        "<html><body a>" * 20_000,
     ],
     ids=lambda html: html[:12],
 )

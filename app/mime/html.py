@@ -1,0 +1,82 @@
+"""HTML from strangers, parsed within bounds.
+
+turbohtml and nh3 are linear in most input, but not in all of it: nh3 compares every attribute of a tag with every
+other one, and turbohtml copies all attributes of <html> and <body> each time such a tag is repeated. What would cost
+more than linear time or memory is left out, and the reader is informed.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import NamedTuple
+
+from turbohtml import Document, Element, parse
+
+MAX_HTML_CHARS = 4 * 1024 * 1024
+MAX_TAGS = 200_000
+"""Tags that are read, start and end tags counted; a large newsletter has 10,000."""
+MAX_ATTRIBUTES = 100
+"""Attributes of one tag. A tag with more is left out, its content is not."""
+MAX_ROOT_TAGS = 10
+"""<html> and <body> tags of one document that are read, each."""
+
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_ROOT_TAG = re.compile(r"<(?=(html|body)[\s/>])", re.IGNORECASE)
+
+
+class ParsedHtml(NamedTuple):
+    """The tree, and sentences that say what was left out of it."""
+
+    document: Document
+    problems: tuple[str, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the end of the document is missing."""
+        return any(problem.startswith("only the first") for problem in self.problems)
+
+
+def parse_html(html: str, unseen: str) -> ParsedHtml:
+    """The tree of an HTML document without what the CSS selector `unseen` matches. Never raises; linear."""
+    problems: list[str] = []
+    html = _within_root_tags(_within_tags(_within_chars(html, problems), problems), problems)
+    document = parse(_SURROGATES.sub("\ufffd", html), positions=False, allow_declarative_shadow_roots=False)
+    document.remove(unseen)
+    _unwrap_crowded_tags(document, problems)
+    return ParsedHtml(document, tuple(problems))
+
+
+def _unwrap_crowded_tags(document: Document, problems: list[str]) -> None:
+    """Replace elements that have too many attributes by their content."""
+    crowded = [node for node in document.xpath_iter(f"//*[count(@*) > {MAX_ATTRIBUTES}]") if isinstance(node, Element)]
+    for element in crowded:
+        element.unwrap()
+    if crowded:
+        problems.append(f"tags with more than {MAX_ATTRIBUTES} attributes are left out, but not their content")
+
+
+def _within_chars(html: str, problems: list[str]) -> str:
+    if len(html) > MAX_HTML_CHARS:
+        problems.append(f"only the first {MAX_HTML_CHARS} characters of the HTML are shown")
+    return html[:MAX_HTML_CHARS]
+
+
+def _within_tags(html: str, problems: list[str]) -> str:
+    """The document up to its MAX_TAGS-th tag. Every tag begins with `<`, so none is missed."""
+    if html.count("<") <= MAX_TAGS:
+        return html
+    problems.append(f"only the first {MAX_TAGS} tags of the HTML are shown")
+    position = -1
+    for _ in range(MAX_TAGS + 1):
+        position = html.find("<", position + 1)
+    return html[:position]
+
+
+def _within_root_tags(html: str, problems: list[str]) -> str:
+    """Without the `<` of repeated <html> and <body> tags, wherever they stand."""
+    if sum(1 for _ in _ROOT_TAG.finditer(html)) <= MAX_ROOT_TAGS:
+        return html
+    problems.append(f"html and body tags after the first {MAX_ROOT_TAGS} are left out")
+    *_, last = islice(_ROOT_TAG.finditer(html), MAX_ROOT_TAGS)
+    return html[: last.end()] + _ROOT_TAG.sub("&lt;", html[last.end() :])
