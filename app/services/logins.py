@@ -13,7 +13,9 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import NoReturn, ParamSpec, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -35,6 +37,12 @@ PASSWORD_LIMIT_CHARS = 1_000
 ADDRESS_LIMIT_CHARS = 320
 HASHERS = 2
 """Passwords hashed at a time: each takes a core and 19 MiB."""
+HASHES_WAITING_LIMIT = 200
+"""Passwords that wait for their turn to be hashed: some 5 s of work. More are refused at once."""
+BUSY_SECONDS = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -57,6 +65,7 @@ class Logins:
         self._failures = _Failures()
         self._verified = _VerifiedLogins()
         self._hashing = asyncio.Semaphore(HASHERS)
+        self._waiting = 0
 
     async def verify(self, email: str, password: str, *, address: str) -> AccountId:
         """The account of this e-mail address and password; `address` is the client's IP address.
@@ -97,8 +106,7 @@ class Logins:
             raise InvalidRequest.at("/password", f"A password has 1 to {PASSWORD_LIMIT_CHARS} characters")
         if not password.isprintable():
             raise InvalidRequest.at("/password", "A password has no control characters")
-        async with self._hashing:
-            return await asyncio.to_thread(self._hasher.hash, _encoded(password))
+        return await self._hashed(self._hasher.hash, _encoded(password))
 
     async def _check(self, email: str, password: str) -> AccountId | None:
         is_possible = len(email) <= ADDRESS_LIMIT_CHARS and len(password) <= PASSWORD_LIMIT_CHARS
@@ -108,12 +116,22 @@ class Logins:
         if stored_hash is not None and self._verified.knows(stored_hash, secret, self._clock()):
             is_right = True
         else:
-            async with self._hashing:
-                is_right = await asyncio.to_thread(self._matches, stored_hash or self._decoy, secret)
+            is_right = await self._hashed(self._matches, stored_hash or self._decoy, secret)
         if login is None or stored_hash is None or login.is_disabled or not is_right:
             return None
         self._verified.add(stored_hash, secret, self._clock())
         return login.account_id
+
+    async def _hashed(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run argon2 in threads of its own, so that no other work delays a sign-in. RateLimited when too many wait."""
+        if self._waiting >= HASHES_WAITING_LIMIT:
+            raise RateLimited("Too many logins at once; try again soon", retry_after_seconds=BUSY_SECONDS)
+        self._waiting += 1
+        try:
+            async with self._hashing:
+                return await asyncio.get_running_loop().run_in_executor(_hashers(), partial(work, *args, **kwargs))
+        finally:
+            self._waiting -= 1
 
     def _matches(self, stored_hash: str, secret: bytes) -> bool:
         try:
@@ -169,6 +187,11 @@ class _Failures:
         if len(self._times) > ENTRIES_LIMIT:
             self._times.popitem(last=False)
         return len(times)
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
 
 
 def _folded(email: str) -> str:

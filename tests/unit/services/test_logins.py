@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,3 +162,33 @@ async def test_a_password_that_no_client_could_send_is_refused(house: House, pas
 async def test_a_password_needs_an_account(house: House) -> None:
     with pytest.raises(AccountNotFound):
         await house.logins.set_password(AccountId("acc_none"), "secret")
+
+
+async def test_a_sign_in_does_not_wait_for_work_in_other_threads(house: House) -> None:
+    account_id = await house.add_account("ann@demo.test", "right")
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    blocked = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(10)]
+    await asyncio.sleep(0)
+    try:
+        found = await Logins(house.database, FAST_HASHER).verify("ann@demo.test", "right", address=HERE)
+        assert found == account_id
+        assert not any(task.done() for task in blocked)
+    finally:
+        release.set()
+        await asyncio.gather(*blocked)
+
+
+async def test_logins_beyond_those_that_may_wait_are_refused_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.add_account("ann@demo.test", "right")
+    monkeypatch.setattr(logins, "HASHES_WAITING_LIMIT", 3)
+    service = Logins(house.database, FAST_HASHER)
+
+    found = await asyncio.gather(*(service.hash("a password") for _ in range(10)), return_exceptions=True)
+
+    assert sum(isinstance(one, RateLimited) for one in found) == 7
+    assert sum(isinstance(one, str) for one in found) == 3
+    assert isinstance(await service.hash("later"), str)
