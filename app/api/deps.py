@@ -75,9 +75,13 @@ __all__ = [
 ]
 
 CALLER_KEY = "postgate.caller"
+ACCOUNT_KEY = "postgate.account"
 RATES_KEY = "postgate.rates"
-"""Where a request's scope carries what authentication found."""
-"""Where the caller of a request is kept, or put by one who knows it already."""
+"""Where the scope of a request carries what was found before its body was read: caller, account, what is left of rates.
+
+Whoever knows the caller already, as a WebSocket does, puts it there.
+"""
+ACCOUNT_ID_CHARS = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,18 +133,25 @@ async def state_of(services: Services, account_id: AccountId) -> str:
 
 
 async def authenticate(connection: HTTPConnection) -> Caller:
-    """Who calls, by `Authorization: Bearer`; checked once a request. NotAuthenticated, NotPermitted."""
-    known = connection.scope.get(CALLER_KEY)
-    if known is not None:
-        return cast("Caller", known)
+    """Who calls, by `Authorization: Bearer`; checked and counted once a request. NotAuthenticated, NotPermitted.
+
+    A call over a WebSocket brings its caller, and counts like any other. RateLimited.
+    """
+    scope, services = connection.scope, services_of(connection)
+    if CALLER_KEY not in scope:
+        scope[CALLER_KEY] = await _bearer(connection, services)
+    caller = cast("Caller", scope[CALLER_KEY])
+    if RATES_KEY not in scope:
+        scope[RATES_KEY] = services.limits.hit(caller, services.settings.requests_per_minute)
+    return caller
+
+
+async def _bearer(connection: HTTPConnection, services: Services) -> Caller:
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         raise NotAuthenticated
-    services = services_of(connection)
     caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
-    connection.scope[CALLER_KEY] = caller
-    connection.scope[RATES_KEY] = services.limits.hit(caller, services.settings.requests_per_minute)
     return caller
 
 
@@ -162,32 +173,38 @@ def is_origin_allowed(origin: str, host: str, settings: Settings, caller: Caller
 
 
 class Access:
-    """A dependency that declares and checks what a route needs: a scope, just a token, or nothing."""
+    """A dependency that declares and checks what a route needs: a scope, just a token, or nothing.
+
+    `admit` runs before the body is read; the dependency itself hands over what `admit` found.
+    """
 
     def __init__(self, scope: Scope | None, *, is_public: bool = False) -> None:
         self.scope = scope
         self.is_public = is_public
 
+    async def admit(self, connection: HTTPConnection) -> None:
+        """Raises NotAuthenticated, NotPermitted, RateLimited, AccountNotFound or InvalidRequest."""
+        caller = await authenticate(connection)
+        if self.scope is not None:
+            caller.require(self.scope)
+        await self._find(connection, caller)
+        refuse_unknown(connection)
+
+    async def _find(self, connection: HTTPConnection, caller: Caller) -> None:
+        """Look up what the path names."""
+
 
 class _Public(Access):
-    async def __call__(self) -> None:
+    async def admit(self, connection: HTTPConnection) -> None:
         """Nothing to check."""
+
+    async def __call__(self) -> None:
+        """Nothing to hand over."""
 
 
 class _AnyCaller(Access):
     async def __call__(self, connection: HTTPConnection) -> Caller:
-        caller = await authenticate(connection)
-        refuse_unknown(connection)
-        return caller
-
-
-class _CallerWith(Access):
-    async def __call__(self, connection: HTTPConnection) -> Caller:
-        caller = await authenticate(connection)
-        assert self.scope is not None
-        caller.require(self.scope)
-        refuse_unknown(connection)
-        return caller
+        return _caller_of(connection)
 
 
 AccountPath = Annotated[
@@ -195,25 +212,28 @@ AccountPath = Annotated[
     Path(
         alias="account_id",
         description="An account's id, or `me`: the account of a token that holds one.",
-        max_length=100,
+        max_length=ACCOUNT_ID_CHARS,
     ),
 ]
 
 
 class _AccountFor(Access):
-    async def __call__(self, connection: HTTPConnection, account_id: AccountPath) -> AccountId:
-        caller = await authenticate(connection)
-        assert self.scope is not None
-        caller.require(self.scope)
-        account = caller.account(account_id)
-        if not await services_of(connection).accounts.exists(account):
+    async def _find(self, connection: HTTPConnection, caller: Caller) -> None:
+        account_id = caller.account(connection.path_params["account_id"][: ACCOUNT_ID_CHARS + 1])
+        if not await services_of(connection).accounts.exists(account_id):
             raise AccountNotFound
-        refuse_unknown(connection)
-        return account
+        connection.scope[ACCOUNT_KEY] = account_id
+
+    async def __call__(self, connection: HTTPConnection, _: AccountPath) -> AccountId:
+        return cast("AccountId", connection.scope[ACCOUNT_KEY])
+
+
+def _caller_of(connection: HTTPConnection) -> Caller:
+    return cast("Caller", connection.scope[CALLER_KEY])
 
 
 async def _current_caller(connection: HTTPConnection) -> Caller:
-    return await authenticate(connection)
+    return _caller_of(connection)
 
 
 PublicAccess = Depends(_Public(None, is_public=True))
@@ -222,9 +242,9 @@ CurrentCaller = Annotated[Caller, Depends(_current_caller)]
 """The caller beside an account of the path; no right of its own."""
 SessionCaller = Annotated[Caller, Depends(_AnyCaller(None))]
 """Any token: for what concerns the token itself."""
-AdminCaller = Annotated[Caller, Depends(_CallerWith(Scope.ADMIN))]
-PushCaller = Annotated[Caller, Depends(_CallerWith(Scope.PUSH))]
-ReadingCaller = Annotated[Caller, Depends(_CallerWith(Scope.MAIL_READ))]
+AdminCaller = Annotated[Caller, Depends(_AnyCaller(Scope.ADMIN))]
+PushCaller = Annotated[Caller, Depends(_AnyCaller(Scope.PUSH))]
+ReadingCaller = Annotated[Caller, Depends(_AnyCaller(Scope.MAIL_READ))]
 
 ReadableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_READ))]
 ModifiableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_MODIFY))]

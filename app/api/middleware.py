@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.deps import CALLER_KEY, RATES_KEY, Services, is_origin_allowed
 from app.api.problems import problem_response
-from app.errors import GatewayError, NotPermitted, TooLarge
+from app.errors import GatewayError, NotPermitted
 from app.services.callers import ME, Caller
 from app.services.limits import WINDOW_SECONDS, Rate
 from app.telemetry import get_logger
@@ -19,9 +19,6 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 _ME, _ACCOUNT = f"/v1/{ME}", f"/v1/accounts/{ME}"
-SMALL_BODY_BYTES = 1024 * 1024
-"""Largest JSON body but for messages."""
-_MESSAGE_PATHS = ("/send", "/messages")
 _EXPOSED = "ETag, Link, Location, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Postgate-State"
 _METHODS = "GET, HEAD, POST, PATCH, DELETE"
 _PREFLIGHT_SECONDS = 600
@@ -41,7 +38,7 @@ class MePaths:
 
 
 class Edge:
-    """Bounds bodies, answers preflights and what nobody foresaw, and adds the headers that every answer has."""
+    """Answers preflights and what nobody foresaw, and adds the headers that every answer has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -55,9 +52,7 @@ class Edge:
             if scope["method"] == "OPTIONS" and _is_preflight(headers := Headers(scope=scope)):
                 await self._preflight(scope, headers, receive, send)
                 return
-            await self._app(scope, _bounded(scope, receive), answer.send)
-        except TooLarge as error:
-            await problem_response(error)(scope, receive, answer.send)
+            await self._app(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, its text kept from log and caller
             log.error("unexpected_error", error=type(error).__name__, trace=traceback.format_tb(error.__traceback__))
             if answer.has_begun:
@@ -141,30 +136,3 @@ def _rate_headers(rates: Sequence[Rate]) -> list[tuple[bytes, bytes]]:
     policy = ", ".join([f'"{rate.name}";q={rate.quota};w={WINDOW_SECONDS}' for rate in rates])
     left = ", ".join([f'"{rate.name}";r={max(0, rate.remaining)};t={rate.reset_seconds}' for rate in rates])
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
-
-
-def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """Receive no more of a body than its kind may have. Raises TooLarge."""
-    if scope["method"] in ("GET", "HEAD"):
-        return receive
-    limit = SMALL_BODY_BYTES
-    if scope["path"].endswith(_MESSAGE_PATHS):
-        limit += 2 * _services(scope).settings.max_message_bytes  # base64, and the JSON around it
-    declared = _header(scope, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise TooLarge(f"A body may have {limit} bytes here")
-    return _counted(receive, limit)
-
-
-def _counted(receive: Callable[[], Awaitable[Message]], limit: int) -> Receive:
-    size = 0
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise TooLarge(f"A body may have {limit} bytes here")
-        return message
-
-    return counted

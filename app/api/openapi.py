@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -18,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 from app import errors
 from app.api.deps import Access
 from app.api.problems import response_of, status_of
+from app.api.routing import access_of
 from app.api.schemas import stream
 from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
 from app.api.schemas.submissions import MessageInput
@@ -69,18 +69,6 @@ def http_routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
         for route in router.routes:
             if isinstance(route, APIRoute):
                 yield route
-
-
-def access_of(route: APIRoute) -> Access | None:
-    """What a route declares that its callers need; None where it declares nothing, which must not be."""
-    return next(_accesses(route.dependant), None)
-
-
-def _accesses(dependant: Dependant) -> Iterator[Access]:
-    if isinstance(dependant.call, Access):
-        yield dependant.call
-    for below in dependant.dependencies:
-        yield from _accesses(below)
 
 
 def _order_parameters(operation: dict[str, Any], path: str) -> None:

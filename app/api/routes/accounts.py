@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.conditions import STATE_HEADER
 from app.api.deps import (
@@ -19,6 +19,7 @@ from app.api.deps import (
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.accounts import Account, Capabilities, CreateAccount, UpdateAccount
 from app.api.schemas.base import Page
 from app.errors import (
@@ -38,7 +39,7 @@ from app.services import accounts
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp
 
-router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+router = Router(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 _EVERY_ACCOUNT = AccountId("*")
 """Cursors of lists that belong to no account."""

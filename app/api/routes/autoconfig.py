@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from app.api.deps import AdminCaller, services_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.autoconfig import Autoconfig
 from app.errors import InvalidRequest, RateLimited
 from app.mime.validate import MAX_ADDRESS_CHARS
 
-router = APIRouter(prefix="/v1/autoconfig", tags=["accounts"])
+router = Router(prefix="/v1/autoconfig", tags=["accounts"])
 Email = Annotated[
     str, Query(min_length=3, max_length=MAX_ADDRESS_CHARS, description="The address, as `me@example.com`")
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount, Services, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import parameters_in_body, problem_of, problems
 from app.api.routes.messages import ORIGIN
+from app.api.routing import Router
 from app.api.schemas.messages import BatchGetRequest, BatchRequest, BulkAnswer, TransferRequest
 from app.errors import (
     Conflict,
@@ -27,7 +28,7 @@ from app.services.callers import Scope
 from app.services.idempotency import Answer, Attempt
 from app.services.views import FULL_LIMIT
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
+router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 
 
 @router.post(

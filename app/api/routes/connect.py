@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import connect_pages as pages
 from app.api.deps import AdminCaller, PublicAccess, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems, status_of
+from app.api.routing import Router
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
 from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
 from app.mail.types import AccountKind, TransportSecurity
@@ -21,7 +22,7 @@ from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp
 from app.services.oauth_providers import MailServer
 
-router = APIRouter(tags=["oauth"])
+router = Router(tags=["oauth"])
 FORM_LIMIT_CHARS = 1_000
 _FORM_FIELDS = 20
 _PORTS = {AccountKind.IMAP: "993", AccountKind.POP3: "995"}

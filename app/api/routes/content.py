@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.conditions import etag_headers, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, ReadableAccount, services_of
 from app.api.downloads import Labels, download
 from app.api.problems import problems
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN
+from app.api.routing import Router
 from app.api.schemas.messages import HeaderField, HeaderList
 from app.errors import (
     InvalidRequest,
@@ -26,7 +27,7 @@ from app.mime.sanitise import Images, text_as_html
 from app.mime.words import decode_words
 from app.services.downloads import DecodedPart
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
+router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {

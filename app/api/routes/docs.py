@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from swagger_ui_bundle import swagger_ui_path
 
 from app.api.deps import PublicAccess
 from app.api.openapi import asyncapi_text, openapi_text
 from app.api.problems import problems
+from app.api.routing import Router
 from app.errors import NotFound
 
-router = APIRouter(tags=["service"], dependencies=[PublicAccess])
+router = Router(tags=["service"], dependencies=[PublicAccess])
 
 _ASSETS = {
     "swagger-ui.css": "text/css",

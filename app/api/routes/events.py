@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.deps import CurrentCaller, ReadableAccount, Services, services_of
 from app.api.problems import problems
 from app.api.routes.messages import ORIGIN
+from app.api.routing import Router
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, StateExpired
@@ -22,7 +23,7 @@ from app.services.events import BATCH_EVENTS
 from app.services.views import FULL_LIMIT, View, ViewName
 from app.services.visibility import seen_summary
 
-router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["events"])
+router = Router(prefix="/v1/accounts/{account_id}", tags=["events"])
 
 WAIT_LIMIT_SECONDS = 60
 SSE_COMMENT_SECONDS = 15.0

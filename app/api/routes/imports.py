@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.messages import ORIGIN
+from app.api.routing import Router
 from app.api.schemas.filters import KEYWORD_PATTERN
 from app.api.schemas.messages import ImportedMessage, ImportQuery, Message
 from app.errors import (
@@ -34,7 +35,7 @@ from app.services.idempotency import Answer, Attempt, hash_payload
 from app.services.imports import ImportOrder, Spool
 from app.services.messages import KEYWORDS_LIMIT, flags_of_keywords
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
+router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 
 JSON_LIMIT_BYTES = 50 * 1024 * 1024
 _KEYWORD = re.compile(KEYWORD_PATTERN)

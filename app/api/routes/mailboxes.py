@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, services_of, state_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.mailboxes import CreateMailbox, Mailbox, MailboxList, UpdateMailbox
 from app.errors import (
@@ -23,7 +24,7 @@ from app.errors import (
 )
 from app.services.idempotency import Answer, Attempt
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
+router = Router(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
 _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 
 

@@ -6,13 +6,14 @@ import re
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, if_match, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, Services, services_of
 from app.api.paging import link_of
 from app.api.problems import parameters_in_body, problems
 from app.api.queries import parameters_of, query_of
+from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.messages import (
     ChangeRequest,
@@ -43,7 +44,7 @@ from app.services.listing import ListOrder, ListPage
 from app.services.messages import Changed
 from app.services.views import SUMMARY, View
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
+router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "As known"}}
 _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import AdminCaller, services_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
 from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, TimedOut
@@ -16,7 +17,7 @@ from app.services import oauth_apps
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthAppNotFound
 
-router = APIRouter(prefix="/v1/oauth-apps", tags=["oauth"])
+router = Router(prefix="/v1/oauth-apps", tags=["oauth"])
 _ALL = AccountId("oauth-apps")
 """Cursors of this list belong to no account."""
 

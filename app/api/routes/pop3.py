@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.deps import CurrentCaller, ReadableAccount, services_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.pop3 import Fetched
 from app.errors import LoginRefused, NotSupported
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/pop3", tags=["accounts"])
+router = Router(prefix="/v1/accounts/{account_id}/pop3", tags=["accounts"])
 WAIT_LIMIT_SECONDS = 30
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from app.api.deps import PublicAccess
 from app.api.problems import kinds_of_problem, problems, status_of
+from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
 from app.errors import NotFound
 
-router = APIRouter(prefix="/v1/problems", tags=["service"], dependencies=[PublicAccess])
+router = Router(prefix="/v1/problems", tags=["service"], dependencies=[PublicAccess])
 
 
 class ProblemPage(AnswerModel):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from app.api.deps import SettingsAccount, services_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.protocol_log import ProtocolLog, StartLog
 from app.errors import InvalidRequest
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/log", tags=["accounts"])
+router = Router(prefix="/v1/accounts/{account_id}/log", tags=["accounts"])
 
 
 @router.get("", operation_id="getProtocolLog")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from app.api.deps import ReadableAccount, services_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.quotas import Quotas, QuotaUse
 from app.errors import LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
+router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
 
 
 @router.get(

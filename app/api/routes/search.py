@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.deps import ReadingCaller, Services, services_of
 from app.api.problems import parameters_in_body, problems
+from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.messages import AccountsSearchRequest, CountText, SearchAnswer
 from app.errors import AccountNotFound, InvalidRequest
@@ -20,7 +21,7 @@ from app.services.searching import AccountAnswer, SearchPage
 from app.services.together import together
 from app.services.views import View
 
-router = APIRouter(prefix="/v1/search", tags=["messages"])
+router = Router(prefix="/v1/search", tags=["messages"])
 SHOWN_AT_A_TIME = 4
 """Accounts whose messages are rendered at once."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.deps import AdminCaller, PublicAccess, services_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
 from app.services.health import NotReady
 
-router = APIRouter(tags=["service"])
+router = Router(tags=["service"])
 
 
 class Root(AnswerModel):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import PublicAccess, SessionCaller, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.tokens import Refresh, Session, SignIn
 from app.errors import (
     AddressNotAllowed,
@@ -25,7 +26,7 @@ from app.security.secrets import hash_secret
 from app.services.idempotency import Answer, Attempt
 from app.services.sessions import SignedIn
 
-router = APIRouter(prefix="/v1/session", tags=["session"])
+router = Router(prefix="/v1/session", tags=["session"])
 
 
 @router.post(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, WebSocket
+from fastapi import WebSocket
 
 from app.api.deps import Caller, Scope, Services, authenticate, is_origin_allowed, services_of
+from app.api.routing import Router
 from app.api.stream.session import StreamSession
 from app.api.stream.socket import CloseCode
 from app.errors import GatewayError, NotPermitted
 
-router = APIRouter()
+router = Router()
 
 SUBPROTOCOL = "postgate.v1"
 

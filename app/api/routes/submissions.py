@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER
 from app.api.deps import CurrentCaller, SendingAccount, services_of, state_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission, SubmissionList
 from app.errors import Conflict, InvalidRequest, MessageNotFound, NotPermitted, NotSupported, SubmissionNotFound
@@ -16,7 +17,7 @@ from app.mail.types import Address
 from app.services.idempotency import Answer, Attempt
 from app.services.submissions import SubmissionState
 
-router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["sending"])
+router = Router(prefix="/v1/accounts/{account_id}", tags=["sending"])
 
 
 @router.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, services_of
@@ -14,11 +14,12 @@ from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN, is_forced, page_bytes
+from app.api.routing import Router
 from app.api.schemas.messages import BulkAnswer, ChangeRequest
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
 from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
 
-router = APIRouter(prefix="/v1/accounts/{account_id}/threads", tags=["threads"])
+router = Router(prefix="/v1/accounts/{account_id}/threads", tags=["threads"])
 _ETAG_DIGITS = 24
 
 

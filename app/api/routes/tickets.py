@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import PushCaller, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.tokens import CreateTicket, Ticket
 from app.errors import IdempotencyRunning, InvalidRequest
 from app.services.idempotency import Answer, Attempt
 from app.services.tickets import TICKET_SECONDS
 
-router = APIRouter(prefix="/v1/stream/tickets", tags=["events"])
+router = Router(prefix="/v1/stream/tickets", tags=["events"])
 
 
 @router.post(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.api.deps import AdminCaller, services_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
 from app.errors import IdempotencyRunning, InvalidRequest
@@ -15,7 +16,7 @@ from app.mail.types import AccountId
 from app.services.idempotency import Answer, Attempt
 from app.services.tokens import TokenNotFound, TokenRecord
 
-router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
+router = Router(prefix="/v1/tokens", tags=["tokens"])
 _ALL = AccountId("tokens")
 """Cursors of this list belong to no account."""
 

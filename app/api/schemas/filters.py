@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from app.api.schemas.base import Boolean, GivenTime, Id, Integer, RequestModel
 from app.errors import InvalidRequest
@@ -115,6 +115,27 @@ class FilterInput(Conditions):
         if self.not_ is not None:
             found.append(f.Not(self.not_._tree(depth + 1, f"{pointer}/not")))
         return found[0] if len(found) == 1 else f.All(tuple(found))
+
+
+def _moderate(value: object) -> object:
+    """Refuse a tree of too many branches, empty ones too, before a model is made of each."""
+    count, waiting = 0, [value]
+    while waiting:
+        branch = waiting.pop()
+        if isinstance(branch, dict):
+            count += 1
+            if count > f.LEAF_LIMIT:
+                raise ValueError(f"A filter has at most {f.LEAF_LIMIT} branches")
+            waiting += [branch[name] for name in ("all", "any", "not") if name in branch]
+        elif isinstance(branch, list) and len(branch) <= f.LEAF_LIMIT:
+            waiting += branch
+        else:  # the model refuses it, and names its place
+            count += f.LEAF_LIMIT - 1
+    return value
+
+
+FilterTree = Annotated[FilterInput, BeforeValidator(_moderate)]
+"""The filter of a request: any FilterInput of moderate size."""
 
 
 def _size(tree: f.Filter) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from app.api.schemas.base import AnswerModel, GivenTime, Id, RequestModel, Sync, Time
-from app.api.schemas.filters import Conditions, FilterInput, Keyword
+from app.api.schemas.filters import Conditions, FilterInput, FilterTree, Keyword
 from app.api.schemas.submissions import MessageInput
 from app.mail import filter as f
 from app.mail.types import Flags, flag_of
@@ -205,7 +205,7 @@ class GetQuery(RequestModel):
 class SearchRequest(RequestModel):
     """A search: a filter tree, an order, a page."""
 
-    filter: FilterInput = FilterInput()
+    filter: FilterTree = FilterInput()
     sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
     limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
     cursor: CursorText | None = None
@@ -281,7 +281,7 @@ class BatchRequest(ChangeRequest):
     """One change of many messages: by id, or all that a filter finds."""
 
     message_ids: Ids | None = None
-    filter: FilterInput | None = None
+    filter: FilterTree | None = None
     delete: Literal[True, "permanent"] | None = Field(
         None, description="true: to Trash; what is there already, for good"
     )

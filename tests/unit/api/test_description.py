@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 from app.api.application import create_api
-from app.api.openapi import access_of, asyncapi_text, describe_stream, http_routes, openapi_text
+from app.api.openapi import asyncapi_text, describe_stream, http_routes, openapi_text
 from app.api.routes import ROUTERS
+from app.api.routing import access_of
 from app.services.callers import Scope
 from fastapi.routing import APIRoute
 
