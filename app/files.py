@@ -6,6 +6,7 @@ SQLite gives its `-wal`, `-shm` and `-journal` files the mode of the database fi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -58,6 +59,36 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, is_shared: bool = False, is_waiting: bool = True) -> Iterator[BinaryIO]:
+    """Hold an advisory lock on a file, which is made where it is missing. It ends with the process at the latest.
+
+    BlockingIOError where somebody else holds it and we do not wait.
+    """
+    touch(path)
+    with path.open("r+b") as file:
+        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+        fcntl.flock(file, kind if is_waiting else kind | fcntl.LOCK_NB)
+        yield file
+
+
+def create_in_use(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a new file for writing, locked until it is closed: `remove_abandoned` spares it. FileExistsError."""
+    file = create(path, buffering)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    if os.fstat(file.fileno()).st_nlink == 0:  # taken for abandoned before it was locked
+        file.close()
+        return create_in_use(path, buffering)
+    return file
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete a file that `create_in_use` made and whose process is gone."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def exposed(directory: Path) -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from app import faults, files
 from app.db import unfinished
 from app.db.copies import copy_before_upgrade
+from app.db.ownership import sole_use
 from app.db.postgres import PostgresDatabase, address_of
 from app.db.session import Database
 from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
@@ -43,13 +44,18 @@ def sqlite_path(settings: Settings) -> Path:
     return settings.data_dir / "postgate.sqlite3"
 
 
-async def open_database(settings: Settings) -> Database:
-    """Open the database that the settings name, its schema up to date. SchemaError where it is newer than we are."""
+async def open_database(settings: Settings, *, is_sole: bool = False) -> Database:
+    """Open the database that the settings name, its schema up to date. SchemaError where it is newer than we are.
+
+    `is_sole`: the caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not
+    upgraded: DataInUse.
+    """
     files.make_directory(settings.data_dir)
     version = await _version(settings)
     if version != SCHEMA_VERSION:
         refuse_newer(version)
-        await asyncio.to_thread(migrate, settings)
+        with nullcontext() if is_sole or version is None else sole_use(settings):
+            await asyncio.to_thread(migrate, settings)
     if settings.database_url is not None:
         return await PostgresDatabase.open(settings.database_url)
     return SqliteDatabase(sqlite_path(settings))

@@ -28,6 +28,7 @@ SMALL_BYTES = 64 * 1024
 """Up to this size a read or an already buffered write is done at once, beyond it in a thread."""
 GRACE_SECONDS = 3600
 SYNCS_AT_ONCE = 8
+_FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
 class BlobMissing(GatewayError):
@@ -77,16 +78,16 @@ class BlobWriter:
     def _opened(self) -> BinaryIO:
         """The file, with all that was held until now."""
         if self._file is None:
-            self._file = files.create(self._path, CHUNK_BYTES)
+            self._file = files.create_in_use(self._path, CHUNK_BYTES)
             self._file.write(self._held)
             self._held.clear()
         return self._file
 
     def sync(self) -> None:
         """Flush and fsync. Blocks for as long as the disk needs."""
-        with self._opened() as file:
-            file.flush()
-            os.fsync(file.fileno())
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
         faults.point("blob.synced")
 
     def place(self) -> None:
@@ -95,6 +96,7 @@ class BlobWriter:
             self._path.unlink()
         else:
             self._path.replace(self.target)
+        self._opened().close()
         faults.point("blob.placed")
 
     def discard(self) -> None:
@@ -122,15 +124,14 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        incoming = root / "incoming"
         self._syncs = ThreadPoolExecutor(SYNCS_AT_ONCE, "blobs")
-        for folder in (root, incoming, *(root / f"{number:02x}" for number in range(256))):
+        for folder in (root, root / "incoming", *(root / name for name in _FOLDERS)):
             files.make_directory(folder)
 
     def forget_unfinished(self) -> None:
-        """Remove what a crash left half written and never acknowledged. For the process that serves, at its start."""
+        """Remove what processes that are gone left half written and never acknowledged."""
         for leftover in (self._root / "incoming").iterdir():
-            leftover.unlink()
+            files.remove_abandoned(leftover)
 
     def writer(self) -> BlobWriter:
         return BlobWriter(self._root)
@@ -145,8 +146,9 @@ class Blobs:
     def _commit(self, writers: Sequence[BlobWriter]) -> None:
         try:
             self._at_once(BlobWriter.sync, writers)
-            for one in writers:
-                one.place()
+            with self.kept():
+                for one in writers:
+                    one.place()
             self._at_once(files.sync_directory, {one.target.parent for one in writers})
         except OSError:
             for one in writers:
@@ -235,18 +237,24 @@ class Blobs:
     def old_names(self) -> Iterator[str]:
         """Names of blobs that have not been written for `GRACE_SECONDS`: candidates for `remove`."""
         limit = time.time() - GRACE_SECONDS
-        for folder in self._root.iterdir():
-            if folder.name == "incoming":
-                continue
-            for entry in os.scandir(folder):
-                if entry.stat().st_mtime < limit:
-                    yield folder.name + entry.name
+        for folder in _FOLDERS:
+            for entry in os.scandir(self._root / folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < limit:
+                        yield folder + entry.name
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """No process removes a blob during the block."""
+        with files.locked(self._root / "lock", is_shared=True):
+            yield
 
     def remove(self, names: Collection[str]) -> None:
-        """Delete blobs that no row points to, unless one was written again meanwhile."""
+        """Delete blobs that no row points to, unless one was written again meanwhile. Later where blobs are kept."""
         limit = time.time() - GRACE_SECONDS
-        for name in names:
-            path = _path_of(self._root, name)
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < limit:
-                    path.unlink()
+        with contextlib.suppress(BlockingIOError), files.locked(self._root / "lock", is_waiting=False):
+            for name in names:
+                path = _path_of(self._root, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()

@@ -12,6 +12,7 @@ from app.api.deps import Services
 from app.cluster.bus import ACCOUNTS, LocalBus
 from app.cluster.leases import Leases
 from app.db.migrate import open_database
+from app.db.ownership import sole_use
 from app.db.session import Database
 from app.mail.backend import Backends
 from app.mail.trace import Traces
@@ -113,6 +114,8 @@ async def open_runtime(settings: Settings, *, is_serving: bool = True) -> AsyncI
     Without `is_serving` nothing listens and nothing works unasked: for one command, beside a running server too.
     """
     async with AsyncExitStack() as stack:
+        if is_serving:
+            stack.enter_context(sole_use(settings))
         stores = await _open_stores(settings, stack, is_serving=is_serving)
         backends, logins, services = _open_backends(stores, stack)
         deliveries = Deliveries(
@@ -135,7 +138,7 @@ async def open_runtime(settings: Settings, *, is_serving: bool = True) -> AsyncI
 
 
 async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
-    database = await open_database(settings)
+    database = await open_database(settings, is_sole=is_serving)
     stack.push_async_callback(database.close)
     bus = LocalBus()
     index = Index(database, bus)

@@ -89,3 +89,24 @@ def test_what_others_can_use_is_found_and_closed_to_them(tmp_path: Path, name: s
 
 def test_a_directory_that_is_not_there_exposes_nothing(tmp_path: Path) -> None:
     assert files.exposed(tmp_path / "none") is None
+
+
+def test_a_file_taken_for_abandoned_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = files.create
+    is_taken: list[bool] = []
+
+    def create_and_lose(path: Path, buffering: int = -1) -> object:
+        file = create(path, buffering)
+        if not is_taken:
+            is_taken.append(True)
+            path.unlink()
+        return file
+
+    monkeypatch.setattr(files, "create", create_and_lose)
+
+    with files.create_in_use(tmp_path / "file") as file:
+        file.write(b"kept")
+
+    assert (tmp_path / "file").read_bytes() == b"kept"

@@ -84,3 +84,56 @@ async def test_a_small_message_is_in_no_file_until_it_is_committed(tmp_path: Pat
     large.discard()
     small.discard()
     assert files(tmp_path) == set()
+
+
+async def test_what_another_process_receives_is_not_forgotten_and_what_a_dead_one_left_is(tmp_path: Path) -> None:
+    receiving, other = Blobs(tmp_path), Blobs(tmp_path)
+    writer = receiving.writer()
+    writer.write(b"x" * (SMALL_BYTES + 1))
+    (tmp_path / "incoming" / "left by a process that was killed").write_bytes(b"half a mess")
+
+    other.forget_unfinished()
+
+    assert len(list((tmp_path / "incoming").iterdir())) == 1
+    await receiving.commit([writer])
+    assert await other.get(writer.name) == b"x" * (SMALL_BYTES + 1)
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+async def test_bytes_delivered_again_while_they_are_swept_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery comes between the look at the file's age and its removal, the worst moment."""
+    blobs = Blobs(tmp_path)
+    name = await blobs.put(b"hello")
+    path = tmp_path / name[:2] / name[2:]
+    os.utime(path, (1, 1))
+    deliveries: list[threading.Thread] = []
+    unlink = Path.unlink
+
+    def unlink_late(self: Path, missing_ok: bool = False) -> None:
+        if self == path and not deliveries:
+            deliveries.append(threading.Thread(target=blobs._put, args=(b"hello",)))
+            deliveries[0].start()
+            deliveries[0].join(0.2)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_late)
+    blobs.remove([name])
+    deliveries[0].join()
+
+    assert path.read_bytes() == b"hello"
+
+
+async def test_nothing_is_swept_while_blobs_are_kept(tmp_path: Path) -> None:
+    blobs, other = Blobs(tmp_path), Blobs(tmp_path)
+    name = await blobs.put(b"hello")
+    os.utime(tmp_path / name[:2] / name[2:], (1, 1))
+
+    with other.kept():
+        assert list(blobs.old_names()) == [name]
+        blobs.remove([name])
+        assert await blobs.is_intact(name)
+    blobs.remove([name])
+
+    assert not await blobs.is_intact(name)
