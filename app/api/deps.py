@@ -15,6 +15,7 @@ from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
 
 from app.api.queries import refuse_unknown
+from app.cluster.turns import Turns
 from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
 from app.mail.trace import Traces
 from app.mail.types import AccountId
@@ -121,6 +122,8 @@ class Services:
     """Set when the process is about to end: streams say goodbye."""
     idempotency: Idempotency
     limits: RateLimits = field(default_factory=RateLimits)
+    turns: Turns = field(default_factory=Turns)
+    """Shared by the streams that catch up."""
 
 
 def services_of(connection: HTTPConnection) -> Services:

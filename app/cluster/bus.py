@@ -1,19 +1,24 @@
-"""The bus wakes; the log decides. A lost poke costs a subscriber a moment, never an event.
+"""The bus wakes; the log decides. A lost poke delays an event until the next look, and never loses it.
 
 Topics are short strings: an account's id for its log, `submissions` for the delivery queue, `accounts` for the list
-of accounts itself.
+of accounts itself, `drain` for the end of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Protocol
 
 SUBMISSIONS = "submissions"
 ACCOUNTS = "accounts"
+DRAIN = "drain"
+
+WAKE_AT_ONCE = 50
+"""Waiters woken in one turn of the event loop; the others follow in the next turns, so that I/O goes on between."""
 
 
 class Waiter:
@@ -41,13 +46,28 @@ class Waiter:
 
 
 class Bus(Protocol):
-    def poke(self, topic: str) -> None:
-        """Wake whoever waits for the topic. Never blocks, never fails."""
+    def poke(self, topic: str, seq: int | None = None) -> None:
+        """Wake all waiters of a topic. Never blocks, never fails.
+
+        `seq` is the number of the account's last event; without it the waiters read the account's row.
+        """
         ...
 
     def listen(self, waiter: Waiter, topic: str) -> None: ...
 
     def leave(self, waiter: Waiter, topic: str) -> None: ...
+
+    def last(self, topic: str) -> int | None:
+        """The number of the last event of an account that somebody listens to; None when it must be read."""
+        ...
+
+    def note(self, topic: str, seq: int) -> None:
+        """Remember the number that a read found, where no poke has said one."""
+        ...
+
+    def heard(self) -> Mapping[str, int | None]:
+        """Every topic that has a waiter, and its last number."""
+        ...
 
 
 class LocalBus:
@@ -55,10 +75,31 @@ class LocalBus:
 
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self._last: dict[str, int] = {}
 
-    def poke(self, topic: str) -> None:
-        for waiter in self._waiters.get(topic, ()):
-            waiter.poke(topic)
+    def poke(self, topic: str, seq: int | None = None) -> None:
+        waiters = self._waiters.get(topic)
+        if waiters is None:
+            return
+        if seq is None:
+            self._last.pop(topic, None)
+        else:
+            self._last[topic] = max(seq, self._last.get(topic, 0))
+        if len(waiters) <= WAKE_AT_ONCE:
+            for waiter in waiters:
+                waiter.poke(topic)
+        else:
+            self._wake_some(topic, iter(tuple(waiters)))
+
+    def _wake_some(self, topic: str, waiters: Iterator[Waiter]) -> None:
+        """Wake the next few and leave the others to the next turn; a waiter that has left is passed over."""
+        batch = tuple(islice(waiters, WAKE_AT_ONCE))
+        listening = self._waiters.get(topic, ())
+        for waiter in batch:
+            if waiter in listening:
+                waiter.poke(topic)
+        if len(batch) == WAKE_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._wake_some, topic, waiters)
 
     def listen(self, waiter: Waiter, topic: str) -> None:
         self._waiters[topic].add(waiter)
@@ -70,16 +111,44 @@ class LocalBus:
         waiters.discard(waiter)
         if not waiters:
             del self._waiters[topic]
+            self._last.pop(topic, None)
+
+    def last(self, topic: str) -> int | None:
+        return self._last.get(topic)
+
+    def note(self, topic: str, seq: int) -> None:
+        if topic in self._waiters:
+            self._last.setdefault(topic, seq)
+
+    def heard(self) -> Mapping[str, int | None]:
+        return {topic: self._last.get(topic) for topic in self._waiters}
+
+
+class Listener(Waiter):
+    """A waiter whose topics change while it listens."""
+
+    __slots__ = ("_bus", "_listened")
+
+    def __init__(self, bus: Bus, *topics: str) -> None:
+        super().__init__()
+        self._bus = bus
+        self._listened: Set[str] = frozenset()
+        self.listen_to(frozenset(topics))
+
+    def listen_to(self, topics: Set[str]) -> None:
+        """Listen to these topics and no others."""
+        for topic in topics - self._listened:
+            self._bus.listen(self, topic)
+        for topic in self._listened - topics:
+            self._bus.leave(self, topic)
+        self._listened = frozenset(topics)
 
 
 @contextmanager
 def listening(bus: Bus, *topics: str) -> Iterator[Waiter]:
     """A waiter for these topics, from before the block reads what it will wait for."""
-    waiter = Waiter()
-    for topic in topics:
-        bus.listen(waiter, topic)
+    listener = Listener(bus, *topics)
     try:
-        yield waiter
+        yield listener
     finally:
-        for topic in topics:
-            bus.leave(waiter, topic)
+        listener.listen_to(frozenset())

@@ -83,7 +83,7 @@ class Index:
         applied = await self._database.write(work, is_durable=is_durable, is_short=is_short)
         faults.point("index.committed")
         if applied.seq != applied.seq_before:
-            self._bus.poke(account_id)
+            self._bus.poke(account_id, applied.seq)
         return applied
 
     async def change_in(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import and_, bindparam, insert, select
 
-from app.db.session import Database, Statement
+from app.db.session import Database, Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, EVENT
 from app.mail.identifiers import new_id
 from app.mail.types import AccountId, Position
@@ -30,6 +30,8 @@ class Event:
     target_uid: int | None
     at_ms: int
     body: bytes
+    frames: dict[object, str] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """How the event was encoded for its readers, each encoding made once."""
 
     @property
     def position(self) -> Position:
@@ -42,6 +44,19 @@ class Span:
 
     first: Position
     last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events in order, and what was kept of the log when they were read."""
+
+    span: Span
+    events: list[Event]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no event came after these."""
+        return not self.events or self.events[-1].seq >= self.span.last.seq
 
 
 ADD_EVENTS: Statement = insert(EVENT)
@@ -63,10 +78,19 @@ _AFTER = (
     .order_by(EVENT.c.seq)
     .limit(bindparam("limit"))
 )
-_AT = select(EVENT.c.at_ms).where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq == bindparam("seq"))
-_SPAN = select(ACCOUNT.c.first_seq, ACCOUNT.c.first_event_ms, ACCOUNT.c.last_seq, ACCOUNT.c.last_event_ms).where(
-    ACCOUNT.c.id == bindparam("account_id")
+_SPAN_COLUMNS = (ACCOUNT.c.first_seq, ACCOUNT.c.first_event_ms, ACCOUNT.c.last_seq, ACCOUNT.c.last_event_ms)
+_FROM: Statement = (
+    select(*_SPAN_COLUMNS, *_COLUMNS)
+    .select_from(
+        ACCOUNT.outerjoin(EVENT, and_(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq >= bindparam("seq")))
+    )
+    .where(ACCOUNT.c.id == bindparam("account_id"))
+    .order_by(EVENT.c.seq)
+    .limit(bindparam("limit"))
 )
+_LAST: Statement = select(ACCOUNT.c.id, ACCOUNT.c.last_seq).where(is_one_of(ACCOUNT.c.id, bindparam("ids")))
+_AT = select(EVENT.c.at_ms).where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq == bindparam("seq"))
+_SPAN = select(*_SPAN_COLUMNS).where(ACCOUNT.c.id == bindparam("account_id"))
 
 
 def event_values(
@@ -117,6 +141,19 @@ class EventLog:
         """Up to `limit` events after `seq`, in order."""
         rows = await self._database.rows(_AFTER, account_id=account_id, seq=seq, limit=limit)
         return [Event(*row) for row in rows]
+
+    async def starting_at(self, account_id: AccountId, seq: int, limit: int) -> Batch | None:
+        """Up to `limit` events from `seq` on, with the span; None when there is no such account."""
+        rows = await self._database.rows(_FROM, account_id=account_id, seq=seq, limit=limit)
+        if not rows:
+            return None
+        first_seq, first_ms, last_seq, last_ms = rows[0][:4]
+        span = Span(Position(first_seq, first_ms), Position(last_seq, last_ms))
+        return Batch(span, [Event(*row[4:]) for row in rows if row[5] is not None])
+
+    async def last_numbers(self, account_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last event of each of these accounts that exist."""
+        return {row[0]: row[1] for row in await self._database.rows(_LAST, ids=json_list(account_ids))}
 
     async def span(self, account_id: AccountId) -> Span | None:
         """None when there is no such account."""

@@ -136,7 +136,7 @@ class Pop3Ledger:
 
         applied = await self._database.write(work)
         if applied.seq != applied.seq_before:
-            self._bus.poke(self._account_id)
+            self._bus.poke(self._account_id, applied.seq)
         return applied
 
     async def _replace(self, old: Sequence[Key], rows: Sequence[dict[str, object]], transaction: Transaction) -> None:

@@ -174,7 +174,8 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database)
     states = States(stores.vault)
-    events = Events(stores.log, index, bus)
+    draining = asyncio.Event()
+    events = Events(stores.log, index, bus, draining)
     text_index = TextIndex(database)
     texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
     content = Content(backends, index)
@@ -226,7 +227,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         composer=Composer(index, Originals(index, backends)),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database),
-        draining=asyncio.Event(),
+        draining=draining,
     )
 
 

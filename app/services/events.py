@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 
-from app.cluster.bus import Bus, listening
-from app.errors import AccountNotFound, StateExpired
+from app.cluster.bus import DRAIN, Bus, Listener, listening
+from app.errors import AccountNotFound
 from app.mail.types import AccountId, Mailbox, Position
 from app.mailstore.index import Index
-from app.mailstore.log import Event, EventLog, Span
+from app.mailstore.log import Batch, Event, EventLog, Span
+from app.services.feed import Feed
 from app.services.visibility import as_seen
 
 BATCH_EVENTS = 200
 """Events read at once: what bounds the memory that a subscriber costs."""
-_OTHER_LOG = "This position is of a log that was lost"
 
 
 class Events:
     """Reads the log on behalf of subscribers."""
 
-    def __init__(self, log: EventLog, index: Index, bus: Bus) -> None:
+    def __init__(self, log: EventLog, index: Index, bus: Bus, draining: asyncio.Event | None = None) -> None:
         self._log = log
         self._index = index
-        self.bus = bus
+        self._bus = bus
+        self._draining = draining or asyncio.Event()
+        self._feed = Feed(log, bus)
+
+    def listener(self) -> Listener:
+        """What a follower waits with; it listens to accounts by their ids."""
+        return Listener(self._bus)
 
     async def position(self, account_id: AccountId) -> Position:
         """The position of the last event; AccountNotFound."""
@@ -43,44 +50,43 @@ class Events:
         """The position of an event by its number alone."""
         return Position(seq, await self._log.at_ms(account_id, seq) or 0)
 
-    async def after(self, account_id: AccountId, position: Position, limit: int = BATCH_EVENTS) -> list[Event]:
+    def is_behind(self, account_id: AccountId, position: Position) -> bool:
+        """Whether there may be events after a position. For accounts that somebody listens to."""
+        return self._feed.is_behind(account_id, position)
+
+    async def after(self, account_id: AccountId, position: Position, limit: int = BATCH_EVENTS) -> Batch:
         """Up to `limit` events after a position, in order.
 
-        StateExpired when some of them are not kept any more, or the position is of another log: one that was lost
-        when the database was restored from a backup.
+        AccountNotFound. StateExpired when some of them are not kept any more, or the position is of another log: one
+        that was lost when the database was restored from a backup.
         """
-        span = await self.span(account_id)
-        if not span.first.seq <= position.seq <= span.last.seq:
-            raise StateExpired("Events of this position are not kept any more: ask /changes")
-        if position.seq == span.first.seq:
-            if position.at_ms > span.first.at_ms:
-                raise StateExpired(_OTHER_LOG)
-            return await self._log.after(account_id, position.seq, limit)
-        events = await self._log.after(account_id, position.seq - 1, limit + 1)
-        if not events or events[0].position != position:
-            raise StateExpired(_OTHER_LOG)
-        return events[1:]
+        return await self._feed.after(account_id, position, limit)
 
     async def wait(self, account_id: AccountId, position: Position, limit: int, wait_seconds: float) -> list[Event]:
-        """The same, but waits for the first event for up to `wait_seconds`."""
-        with listening(self.bus, account_id) as waiter:
-            events = await self.after(account_id, position, limit)
-            if events or wait_seconds <= 0:
-                return events
-            await waiter.wait(wait_seconds)
-            return await self.after(account_id, position, limit)
+        """The same, but waits for the first event for up to `wait_seconds`, or until the process begins to end."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_seconds
+        with listening(self._bus, account_id, DRAIN) as waiter:
+            events = (await self.after(account_id, position, limit)).events
+            while not events and not self._draining.is_set() and (left := until - loop.time()) > 0:
+                await waiter.wait(left)
+                if self.is_behind(account_id, position):
+                    events = (await self.after(account_id, position, limit)).events
+            return events
 
     async def follow(
         self, account_id: AccountId, position: Position, idle_seconds: float
     ) -> AsyncIterator[list[Event]]:
-        """Batches of events after a position, for ever; an empty one after each `idle_seconds` without any."""
-        with listening(self.bus, account_id) as waiter:
-            while True:
-                events = await self.after(account_id, position)
-                if events:
-                    position = events[-1].position
-                    yield events
-                elif not await waiter.wait(idle_seconds):
+        """Batches of events after a position, until the process ends; an empty one after `idle_seconds` without any."""
+        with listening(self._bus, account_id, DRAIN) as waiter:
+            while not self._draining.is_set():
+                if self.is_behind(account_id, position):
+                    events = (await self.after(account_id, position)).events
+                    if events:
+                        position = events[-1].position
+                        yield events
+                        continue
+                if not await waiter.wait(idle_seconds):
                     yield []
 
     async def seen(self, event: Event, visible: Collection[str] | None) -> Event | None:

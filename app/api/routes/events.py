@@ -164,8 +164,6 @@ async def _server_sent(
     """Events as text/event-stream; a comment now and then keeps proxies from closing it. Ends when the server does."""
     yield b": postgate\n\n"
     async for events in services.events.follow(account_id, begin, SSE_COMMENT_SECONDS):
-        if services.draining.is_set():
-            return
         if not events:
             yield b":\n\n"
         for event in events:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import orjson
+import asyncio
+import random
+from collections.abc import Iterable, Sequence, Set
 
 from app.api.schemas.stream import GapFrame, StateFrame
+from app.api.stream.frames import event_frame
 from app.api.stream.socket import StreamSocket
-from app.cluster.bus import ACCOUNTS, Waiter
-from app.errors import AccountNotFound, StateExpired
+from app.cluster.bus import ACCOUNTS
+from app.cluster.turns import Turns
+from app.errors import AccountNotFound, GatewayError, StateExpired
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.services.accounts import Accounts
@@ -21,26 +23,22 @@ from app.services.subscriptions import Subscription
 
 OVERLOAD_EVENTS = 10_000
 """Further behind than this, a subscriber is told states instead of events until it has caught up."""
-IDLE_SECONDS = 60.0
-"""How long a lost wake-up can delay an event."""
+SLICE_EVENTS = 25
+"""Events sent in one turn of the event loop by a subscriber that catches up."""
+RETRY_SECONDS = 2.0
+"""How long a subscriber waits before it reads again, where the database did not answer."""
 
 
 class Following:
     """The subscriptions of one stream, and the task that serves them."""
 
-    def __init__(
-        self,
-        socket: StreamSocket,
-        events: Events,
-        states: States,
-        accounts: Accounts,
-    ) -> None:
+    def __init__(self, socket: StreamSocket, events: Events, states: States, accounts: Accounts, turns: Turns) -> None:
         self._socket = socket
         self._events = events
         self._states = states
         self._accounts = accounts
-        self._waiter = Waiter()
-        self._listened: set[str] = set()
+        self._turns = turns
+        self._listener = events.listener()
         self.subscriptions: dict[str, Subscription] = {}
 
     async def add(self, subscription: Subscription) -> None:
@@ -49,7 +47,7 @@ class Following:
         self.subscriptions[subscription.id] = subscription
         self._listen()
         for account_id in subscription.positions:
-            self._waiter.poke(account_id)
+            self._listener.poke(account_id)
 
     def remove(self, sub_id: str) -> None:
         self.subscriptions.pop(sub_id, None)
@@ -70,12 +68,21 @@ class Following:
     async def run(self, caller: Caller) -> None:
         """Send events for ever. `caller` decides which accounts `*` means."""
         while True:
-            topics = await self._waiter.wait(IDLE_SECONDS)
-            if ACCOUNTS in topics:
-                await self._follow_new_accounts(caller)
-            wanted = self.positions()
-            for account_id in wanted if not topics else [one for one in wanted if one in topics]:
-                await self._catch_up(account_id)
+            topics = await self._listener.wait()
+            try:
+                await self._look(topics, caller)
+            except GatewayError as error:
+                if not error.is_retryable:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the retries
+                for topic in topics:
+                    self._listener.poke(topic)
+
+    async def _look(self, topics: Set[str], caller: Caller) -> None:
+        if ACCOUNTS in topics:
+            await self._follow_new_accounts(caller)
+        for account_id in [account_id for account_id in self.positions() if account_id in topics]:
+            await self._catch_up(account_id)
 
     def _listen(self) -> None:
         wanted: set[str] = set()
@@ -83,50 +90,60 @@ class Following:
             wanted.update(subscription.positions)
             if subscription.is_every_account:
                 wanted.add(ACCOUNTS)
-        for topic in wanted - self._listened:
-            self._events.bus.listen(self._waiter, topic)
-        for topic in self._listened - wanted:
-            self._events.bus.leave(self._waiter, topic)
-        self._listened = wanted
+        self._listener.listen_to(wanted)
 
     async def _follow_new_accounts(self, caller: Caller) -> None:
         for subscription in [one for one in self.subscriptions.values() if one.is_every_account]:
             for account_id in await self._accounts.visible_ids(caller):
                 if account_id not in subscription.positions:
                     subscription.positions[account_id] = BEGINNING
-                    self._waiter.poke(account_id)
+                    self._listener.poke(account_id)
         self._listen()
 
     async def _catch_up(self, account_id: AccountId) -> None:
-        """Send what an account's log holds beyond what was sent."""
-        while True:
-            following = [one for one in self.subscriptions.values() if account_id in one.positions]
-            if not following:
+        """Send the account's events beyond what was sent, a slice in each turn of the event loop."""
+        while (following := self._following(account_id)) is not None:
+            position = min(subscription.positions[account_id] for subscription in following)
+            if not self._events.is_behind(account_id, position):
                 return
-            position = min(one.positions[account_id] for one in following)
             try:
-                if await self._is_overloaded(account_id, position, following):
-                    return
-                events = await self._events.after(account_id, position)
+                batch = await self._events.after(account_id, position)
             except StateExpired:
-                await self._tell_gap(account_id, position, following)
+                await self._report_gap(account_id, position, following)
                 continue
             except AccountNotFound:
                 self._forget(account_id)
                 return
-            if not events:
+            if batch.span.last.seq - position.seq > OVERLOAD_EVENTS:
+                await self._report_overload(account_id, batch.span.last, following)
+                continue
+            await self._report_in_slices(account_id, batch.events, following)
+            if batch.is_last:
                 return
-            await self._tell(account_id, events, following)
 
-    async def _tell(self, account_id: AccountId, events: list[Event], following: Iterable[Subscription]) -> None:
+    def _following(self, account_id: AccountId) -> list[Subscription] | None:
+        """The subscriptions that follow an account; None where there are none."""
+        found = [one for one in self.subscriptions.values() if account_id in one.positions]
+        return found or None
+
+    async def _report_in_slices(
+        self, account_id: AccountId, events: Sequence[Event], following: list[Subscription]
+    ) -> None:
+        for begin in range(0, len(events), SLICE_EVENTS):
+            await self._report(account_id, events[begin : begin + SLICE_EVENTS], following)
+            if begin + SLICE_EVENTS <= len(events):
+                await self._turns.next()
+
+    async def _report(self, account_id: AccountId, events: Sequence[Event], following: list[Subscription]) -> None:
         for event in events:
             if event.type.startswith("mailbox."):
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
             for seen, group in await self._told(event, following):
-                await self._socket.send(self._frame(seen, group))
+                await self._socket.send(event_frame(self._states, seen, group[0].view, [one.id for one in group]))
             for subscription in following:
-                subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
+                if account_id in subscription.positions:
+                    subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
 
     async def _told(self, event: Event, following: Iterable[Subscription]) -> list[tuple[Event, list[Subscription]]]:
         """The event as it is seen, and the subscriptions that take the same frame."""
@@ -139,25 +156,13 @@ class Following:
                 groups.setdefault((seen.body, one.view), (seen, []))[1].append(one)
         return list(groups.values())
 
-    def _frame(self, event: Event, group: list[Subscription]) -> bytes:
-        cursor = self._states.issue(event.account_id, event.position)
-        body = event.body if group[0].view == "summary" else _without_message(event.body)
-        head = {"type": "event", "sub_ids": [one.id for one in group], "seq": event.seq, "cursor": cursor}
-        return orjson.dumps(head)[:-1] + b',"event":' + body + b"}"
-
-    async def _is_overloaded(
-        self, account_id: AccountId, position: Position, following: Iterable[Subscription]
-    ) -> bool:
-        last = await self._events.position(account_id)
-        if last.seq - position.seq <= OVERLOAD_EVENTS:
-            return False
+    async def _report_overload(self, account_id: AccountId, last: Position, following: list[Subscription]) -> None:
+        """Send the newest state in place of the events up to it."""
         await self._socket.send(StateFrame(states={account_id: self._states.issue(account_id, last)}))
         for subscription in following:
             subscription.positions[account_id] = max(last, subscription.positions[account_id])
-        self._waiter.poke(account_id)
-        return True
 
-    async def _tell_gap(self, account_id: AccountId, position: Position, following: Iterable[Subscription]) -> None:
+    async def _report_gap(self, account_id: AccountId, position: Position, following: list[Subscription]) -> None:
         span = await self._events.span(account_id)
         end = (
             span.last if position.seq >= span.first.seq else span.first
@@ -186,12 +191,3 @@ class Following:
             return
         for account_id in accounts:
             subscription.role_mailbox_ids |= await self._events.mailboxes_with(account_id, subscription.roles)
-
-
-def _without_message(body: bytes) -> bytes:
-    """The event for `view=ids`: the id of a message in place of its summary."""
-    event = orjson.loads(body)
-    message = event["data"].get("message")
-    if message is not None:
-        event["data"]["message"] = {"id": message["id"]}
-    return orjson.dumps(event)

@@ -65,7 +65,7 @@ class StreamSession:
         self._caller = caller
         self._is_allowed = is_allowed
         self._socket = StreamSocket(websocket)
-        self._following = Following(self._socket, services.events, services.states, services.accounts)
+        self._following = Following(self._socket, services.events, services.states, services.accounts, services.turns)
         self._life = _Life(asyncio.get_running_loop().time())
         self._calls = 0
 
@@ -310,9 +310,9 @@ class StreamSession:
         return self._caller
 
 
-def error_frame(error: GatewayError, sub_id: str | None = None) -> bytes:
+def error_frame(error: GatewayError, sub_id: str | None = None) -> str:
     """The frame (ErrorFrame) that tells of an error what HTTP tells of it, to the letter."""
-    return orjson.dumps({"type": "error", "problem": problem_of(error), "sub_id": sub_id})
+    return orjson.dumps({"type": "error", "problem": problem_of(error), "sub_id": sub_id}).decode()
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:

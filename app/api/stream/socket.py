@@ -35,6 +35,10 @@ class StreamClosed(Exception):
         self.reason = reason
 
 
+def encoded(frame: BaseModel) -> str:
+    return orjson.dumps(frame.model_dump(mode="json", by_alias=True)).decode()
+
+
 class StreamSocket:
     """Sends whole frames in order. Raises StreamClosed."""
 
@@ -42,12 +46,12 @@ class StreamSocket:
         self._websocket = websocket
         self._lock = asyncio.Lock()
 
-    async def send(self, frame: BaseModel | bytes) -> None:
+    async def send(self, frame: BaseModel | str) -> None:
         """Send one frame; waits while the client does not read."""
-        text = frame if isinstance(frame, bytes) else orjson.dumps(frame.model_dump(mode="json", by_alias=True))
+        text = frame if isinstance(frame, str) else encoded(frame)
         try:
             async with self._lock, asyncio.timeout(TAKE_SECONDS):
-                await self._websocket.send_text(text.decode())
+                await self._websocket.send_text(text)
         except TimeoutError:
             raise StreamClosed(CloseCode.SLOW, "nothing was taken for too long") from None
         except (WebSocketDisconnect, RuntimeError, OSError):

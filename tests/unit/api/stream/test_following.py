@@ -1,0 +1,225 @@
+"""Subscribers of one account: what they are sent, what it takes, and in how many turns of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import orjson
+import pytest
+from app.api.stream import following as module
+from app.api.stream import frames
+from app.api.stream.following import SLICE_EVENTS, Following
+from app.api.stream.socket import StreamSocket, encoded
+from app.cluster.turns import Turns
+from app.errors import GatewayError
+from app.mail.delta import Delta, Note
+from app.mail.types import AccountId, Position
+from app.mailstore.log import Event, EventLog
+from app.services.callers import Caller
+from app.services.events import Events
+from app.services.states import States
+from app.services.subscriptions import Subscription
+from pydantic import BaseModel
+
+from tests.gateway import Gateway
+
+SOCKETS = 60
+
+
+class RecordingSocket:
+    """Takes every frame at once."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def send(self, frame: BaseModel | str) -> None:
+        self.texts.append(frame if isinstance(frame, str) else encoded(frame))
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return [orjson.loads(text) for text in self.texts]
+
+
+@dataclass
+class Follower:
+    socket: RecordingSocket
+    following: Following
+
+
+class FailingLog(EventLog):
+    """An EventLog of a database that does not answer the next `failures` times."""
+
+    failures = 0
+
+    async def starting_at(self, account_id: AccountId, seq: int, limit: int) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable
+        return await EventLog.starting_at(self, account_id, seq, limit)
+
+
+class Unavailable(GatewayError):
+    is_retryable = True
+
+
+@dataclass
+class Streams:
+    """Streams of one account in one gateway."""
+
+    gateway: Gateway
+    account_id: AccountId
+    log: FailingLog
+    events: Events
+    turns: Turns
+
+    @asynccontextmanager
+    async def follower(
+        self, after: Position | None = None, sub_id: str = "s", view: str = "summary"
+    ) -> AsyncIterator[Follower]:
+        """A stream with one subscription, whose task runs during the block."""
+        services = self.gateway.services
+        socket = RecordingSocket()
+        following = Following(cast("StreamSocket", socket), self.events, services.states, services.accounts, self.turns)
+        position = after or await self.events.position(self.account_id)
+        await following.add(Subscription(sub_id, False, {self.account_id: position}, view=view))
+        task = asyncio.create_task(following.run(cast("Caller", None)))
+        try:
+            yield Follower(socket, following)
+        finally:
+            task.cancel()
+            following.close()
+
+    async def add(self, count: int) -> None:
+        notes = tuple(Note("account.resync", self.account_id, {}) for _ in range(count))
+        await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
+
+
+@pytest.fixture
+async def streams(gateway: Gateway) -> Streams:
+    house = gateway.house
+    account_id = await house.add_account("me@demo.test")
+    log = FailingLog(house.database)
+    return Streams(gateway, account_id, log, Events(log, house.index, house.bus), Turns())
+
+
+async def turns_until(follower: Follower, count: int) -> list[int]:
+    """How many frames there are after each turn of the event loop, until there are `count`."""
+    sent = [0]
+    while sent[-1] < count and len(sent) < 10_000:
+        await asyncio.sleep(0)
+        sent.append(len(follower.socket.texts))
+    return sent
+
+
+async def test_an_event_is_encoded_once_for_all_sockets_that_are_sent_the_same(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    encode = frames._encoded
+
+    def counted(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> str:
+        made.append(sub_ids)
+        return encode(states, event, view, sub_ids)
+
+    monkeypatch.setattr(frames, "_encoded", counted)
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(streams.follower()) for _ in range(SOCKETS)]
+        other = await stack.enter_async_context(streams.follower(sub_id="t"))
+        await streams.add(1)
+        for follower in (*followers, other):
+            await turns_until(follower, 1)
+
+    assert len(made) == 2
+    assert len({follower.socket.texts[0] for follower in followers}) == 1
+    assert followers[0].socket.frames[0]["sub_ids"] == ["s"]
+    assert other.socket.frames[0]["sub_ids"] == ["t"]
+
+
+async def test_a_subscriber_that_catches_up_sends_a_slice_in_a_turn(streams: Streams) -> None:
+    begin = await streams.events.position(streams.account_id)
+    for _ in range(5):
+        await streams.add(200)
+    async with streams.follower(begin) as follower:
+        sent = await turns_until(follower, 1_000)
+
+    assert max(after - before for before, after in pairwise(sent)) <= SLICE_EVENTS
+    numbers = [frame["seq"] for frame in follower.socket.frames]
+    assert numbers == list(range(begin.seq + 1, begin.seq + 1_001))
+
+
+async def test_many_subscribers_that_catch_up_share_the_turns(streams: Streams) -> None:
+    begin = await streams.events.position(streams.account_id)
+    await streams.add(200)
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(streams.follower(begin)) for _ in range(20)]
+        total, most = 0, 0
+        await asyncio.sleep(0)
+        for _ in range(2_000):
+            before = total
+            await asyncio.sleep(0)
+            total = sum(len(follower.socket.texts) for follower in followers)
+            most = max(most, total - before) if before >= 20 * SLICE_EVENTS else 0
+
+    assert total == 20 * 200
+    assert most <= 4 * SLICE_EVENTS
+
+
+async def test_a_subscriber_too_far_behind_is_sent_the_newest_state(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OVERLOAD_EVENTS", 50)
+    begin = await streams.events.position(streams.account_id)
+    await streams.add(51)
+    async with streams.follower(begin) as follower:
+        await turns_until(follower, 1)
+        await streams.add(1)
+        await turns_until(follower, 2)
+
+    state, event = follower.socket.frames
+    assert list(state["states"]) == [streams.account_id]
+    assert (event["type"], event["seq"]) == ("event", begin.seq + 52)
+
+
+async def test_a_subscriber_is_told_of_a_gap_where_events_are_not_kept_any_more(streams: Streams) -> None:
+    last = await streams.events.position(streams.account_id)
+    async with streams.follower(Position(last.seq, last.at_ms + 1)) as follower:
+        await turns_until(follower, 1)
+        await streams.add(1)
+        await turns_until(follower, 2)
+
+    gap, event = follower.socket.frames
+    assert (gap["type"], gap["account_id"]) == ("gap", streams.account_id)
+    assert (event["type"], event["seq"]) == ("event", last.seq + 1)
+
+
+async def test_a_subscriber_stays_while_the_database_does_not_answer(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    async with streams.follower() as follower:
+        await asyncio.sleep(0)
+        streams.log.failures = 3
+        await streams.add(1)
+        await turns_until(follower, 1)
+
+    assert [frame["type"] for frame in follower.socket.frames] == ["event"]
+    assert streams.log.failures == 0
+
+
+async def test_a_view_of_ids_has_no_summary(streams: Streams) -> None:
+    house = streams.gateway.house
+    mailbox = await house.mailbox(streams.account_id)
+    async with streams.follower(view="ids") as follower, streams.follower() as other:
+        stored = await house.store.keep(b"Subject: Plans\r\n\r\nText\r\n")
+        applied = await house.store.add(streams.account_id, mailbox.id, [(stored, frozenset(), None)])
+        for one in (follower, other):
+            await turns_until(one, 1)
+
+    (id_,) = applied.message_ids.values()
+    assert follower.socket.frames[0]["event"]["data"]["message"] == {"id": id_}
+    assert other.socket.frames[0]["event"]["data"]["message"]["subject"] == "Plans"
