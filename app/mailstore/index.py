@@ -113,6 +113,10 @@ class Index:
         """Raises MailboxNotFound."""
         return await mailboxes.mailbox(self._database, account_id, mailbox_id)
 
+    async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
+        """The mailbox with this path; None where there is none."""
+        return await mailboxes.mailbox_named(self._database, account_id, path)
+
     async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
         """Raises AccountNotFound."""
         return await mailboxes.standing(self._database, account_id, mailbox_id)

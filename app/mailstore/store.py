@@ -7,6 +7,7 @@ its rows are on disk, and a message's bytes before them.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +41,8 @@ T = TypeVar("T")
 FLAGS_LIMIT = 100
 """Flags on one message."""
 MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
+EXPUNGED_AT_ONCE = 1_000
+"""Messages removed in one transaction."""
 LARGE_READS = 2
 """Large messages that are in memory at a time, to be read when they have come."""
 
@@ -47,7 +50,9 @@ _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _HERE = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
 _STATES = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.modseq)
 _THESE: Statement = select(*_STATES).where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
-_EVERY: Statement = select(*_STATES).where(*_HERE).order_by(MESSAGE.c.uid)
+_DELETED: Statement = (
+    select(MESSAGE.c.uid).where(*_HERE, MESSAGE.c.flags.contains(DELETED, autoescape=True)).order_by(MESSAGE.c.uid)
+)
 _CLAIM_RECENT: Statement = (
     update(MAILBOX)
     .where(
@@ -177,8 +182,26 @@ class MailStore:
     async def expunge(
         self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None, *, only_deleted: bool = True
     ) -> Applied:
-        """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`."""
+        """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`.
 
+        Many go in several transactions, so that no other writer waits long; what is returned tells of the last.
+        """
+        if uids is None:
+            uids = await self._deleted_in(account_id, mailbox_id)
+        applied = await self._expunge_some(account_id, mailbox_id, uids[:EXPUNGED_AT_ONCE], only_deleted=only_deleted)
+        for start in range(EXPUNGED_AT_ONCE, len(uids), EXPUNGED_AT_ONCE):
+            some = uids[start : start + EXPUNGED_AT_ONCE]
+            applied = await self._expunge_some(account_id, mailbox_id, some, only_deleted=only_deleted)
+        return applied
+
+    async def _deleted_in(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
+        """UIDs of the messages that have the flag; each is looked at again under the account's lock."""
+        rows = await self._database.rows(_DELETED, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return array("I", (row[0] for row in rows))
+
+    async def _expunge_some(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, only_deleted: bool
+    ) -> Applied:
         async def decide(transaction: Transaction) -> Delta:
             rows = await _states(transaction, account_id, mailbox_id, uids)
             gone = [row[0] for row in rows if not only_deleted or DELETED in flags_of(row[1])]
@@ -254,9 +277,7 @@ def _changed(before: Flags, mode: StoreMode, flags: Flags) -> Flags:
 
 
 async def _states(
-    transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None
+    transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]
 ) -> Sequence[Row]:
-    """(UID, flags, MODSEQ) of messages, ascending; None: of all."""
-    if uids is None:
-        return await transaction.rows(_EVERY, account_id=account_id, mailbox_id=mailbox_id)
+    """(UID, flags, MODSEQ) of messages, ascending."""
     return await transaction.rows(_THESE, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids)))

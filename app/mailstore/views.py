@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
 
 from app.db.session import Database, Row, Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, DETAIL, EVENT, MAILBOX, MESSAGE
@@ -24,7 +24,19 @@ LONG_FROM_ROWS = 500
 
 _ACCOUNT_ID = MESSAGE.c.account_id == bindparam("account_id")
 _HERE = (_ACCOUNT_ID, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
-_STATES: Statement = select(MESSAGE.c.uid, MESSAGE.c.flags).where(*_HERE).order_by(MESSAGE.c.uid)
+_UIDS: Statement = (
+    select(MESSAGE.c.uid)
+    .where(*_HERE, MESSAGE.c.uid > bindparam("uid"))
+    .order_by(MESSAGE.c.uid)
+    .limit(bindparam("limit"))
+)
+_FLAGS: Statement = (
+    select(MESSAGE.c.flags, func.min(MESSAGE.c.uid).label("first_uid"))
+    .where(*_HERE)
+    .group_by(MESSAGE.c.flags)
+    .order_by("first_uid")
+    .limit(bindparam("limit"))
+)
 _CHANGES: Statement = (
     select(
         EVENT.c.seq,
@@ -69,12 +81,21 @@ _DETAIL_COLUMNS: dict[str, ColumnElement[Any]] = {
 }
 
 
-@lru_cache(maxsize=256)
-def _rows_statement(columns: tuple[str, ...]) -> Statement:
+def _select(columns: tuple[str, ...]) -> Select[Any]:
     statement = select(*(_DETAIL_COLUMNS[name] if name in _DETAIL_COLUMNS else MESSAGE.c[name] for name in columns))
     if is_detailed(columns):
         statement = statement.select_from(MESSAGE.outerjoin(DETAIL, _ON_MESSAGE))
-    return statement.where(*_HERE, is_one_of(MESSAGE.c.uid, bindparam("uids"))).order_by(MESSAGE.c.uid)
+    return statement.where(*_HERE).order_by(MESSAGE.c.uid)
+
+
+@lru_cache(maxsize=256)
+def _rows_statement(columns: tuple[str, ...]) -> Statement:
+    return _select(columns).where(is_one_of(MESSAGE.c.uid, bindparam("uids")))
+
+
+@lru_cache(maxsize=256)
+def _between_statement(columns: tuple[str, ...]) -> Statement:
+    return _select(columns).where(MESSAGE.c.uid.between(bindparam("first_uid"), bindparam("last_uid")))
 
 
 class MailboxViews:
@@ -84,23 +105,52 @@ class MailboxViews:
         self._database = database
 
     async def rows(
-        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], columns: tuple[str, ...]
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int],
+        columns: tuple[str, ...],
+        *,
+        is_long: bool = False,
     ) -> Sequence[Row]:
-        """These columns of the messages that exist, by ascending UID.
+        """These columns of the messages that exist, by ascending UID. `is_long`: read beside the event loop.
 
         `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it.
         """
         return await self._database.rows(
             _rows_statement(columns),
-            is_long=len(uids) > LONG_FROM_ROWS,
+            is_long=is_long or len(uids) > LONG_FROM_ROWS,
             account_id=account_id,
             mailbox_id=mailbox_id,
             uids=json_list(list(uids)),
         )
 
-    async def states(self, account_id: AccountId, mailbox_id: MailboxId, *, is_long: bool) -> Sequence[Row]:
-        """(UID, flags as text) of every message, by ascending UID. `is_long`: there may be thousands."""
-        return await self._database.rows(_STATES, is_long=is_long, account_id=account_id, mailbox_id=mailbox_id)
+    async def rows_between(
+        self, account_id: AccountId, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]
+    ) -> Sequence[Row]:
+        """The same of all messages with UIDs from `first` to `last`, read beside the event loop."""
+        return await self._database.rows(
+            _between_statement(columns),
+            is_long=True,
+            account_id=account_id,
+            mailbox_id=mailbox_id,
+            first_uid=first,
+            last_uid=last,
+        )
+
+    async def uids_after(self, account_id: AccountId, mailbox_id: MailboxId, uid: int, limit: int) -> Sequence[Row]:
+        """(UID,) of up to `limit` messages above a UID, ascending."""
+        return await self._database.rows(
+            _UIDS, is_long=True, account_id=account_id, mailbox_id=mailbox_id, uid=uid, limit=limit
+        )
+
+    async def flags_in(
+        self, account_id: AccountId, mailbox_id: MailboxId, limit: int, *, is_long: bool
+    ) -> Sequence[Row]:
+        """(flags as text, the lowest UID that has just these) of up to `limit` combinations, by that UID."""
+        return await self._database.rows(
+            _FLAGS, is_long=is_long, account_id=account_id, mailbox_id=mailbox_id, limit=limit
+        )
 
     async def position(self, account_id: AccountId) -> int:
         """The number of the last event of the account's log; 0 where there is no such account."""

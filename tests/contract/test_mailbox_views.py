@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from app.mail.types import DELETED, SEEN, AccountId, Flags, Mailbox
+from app.mailstore import store
 from app.mailstore.store import StoreMode
 from app.mailstore.views import MailboxViews, structure_of
 
@@ -50,15 +51,39 @@ async def test_many_uids_are_read_as_few_are(stores: Stores) -> None:
     assert [row[0] for row in rows] == [1, 2]
 
 
-async def test_states_and_counts_are_those_of_the_mailbox(stores: Stores) -> None:
-    account_id, inbox = await inbox_with(stores, frozenset(), frozenset({SEEN, DELETED}), frozenset({"Deleted"}))
+async def test_counts_and_combinations_of_flags_are_those_of_the_mailbox(stores: Stores) -> None:
+    flags: list[Flags] = [frozenset(), frozenset({SEEN, DELETED}), frozenset({"Deleted"}), frozenset()]
+    account_id, inbox = await inbox_with(stores, *flags)
     views = MailboxViews(stores.database)
 
-    states = await views.states(account_id, inbox.id, is_long=True)
+    combinations = await views.flags_in(account_id, inbox.id, 10, is_long=True)
 
-    assert list(map(tuple, states)) == [(1, ""), (2, "\\Deleted \\Seen"), (3, "Deleted")]
+    assert list(map(tuple, combinations)) == [("", 1), ("\\Deleted \\Seen", 2), ("Deleted", 3)]
+    assert len(await views.flags_in(account_id, inbox.id, 2, is_long=False)) == 2
     assert await views.deleted_count(account_id, inbox.id) == 1
-    assert await views.size_bytes(account_id, inbox.id) == sum(len(message(number)) for number in range(3))
+    assert await views.size_bytes(account_id, inbox.id) == sum(len(message(number)) for number in range(4))
+
+
+async def test_messages_are_read_by_ranges_and_uids_in_pieces(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores, *[frozenset[str]()] * 5)
+    await stores.store.expunge(account_id, inbox.id, [3], only_deleted=False)
+    views = MailboxViews(stores.database)
+
+    assert [row[0] for row in await views.rows_between(account_id, inbox.id, 2, 4, ("uid", "flags"))] == [2, 4]
+    assert [row[0] for row in await views.uids_after(account_id, inbox.id, 1, 2)] == [2, 4]
+    assert [row[0] for row in await views.uids_after(account_id, inbox.id, 4, 2)] == [5]
+
+
+async def test_an_expunge_of_many_takes_those_that_are_deleted(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "EXPUNGED_AT_ONCE", 2)
+    flags = [frozenset({DELETED}) if number != 3 else frozenset[str]() for number in range(6)]
+    account_id, inbox = await inbox_with(stores, *flags)
+    before = await MailboxViews(stores.database).position(account_id)
+
+    applied = await stores.store.expunge(account_id, inbox.id, None)
+
+    left = await MailboxViews(stores.database).uids_after(account_id, inbox.id, 0, 10)
+    assert ([row[0] for row in left], applied.seq - before) == ([4], 5)
 
 
 async def test_recent_messages_are_those_nobody_claimed(stores: Stores) -> None:

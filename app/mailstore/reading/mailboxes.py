@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import and_, bindparam, select
 
-from app.db.session import Database, Statement
+from app.db.session import Database, Row, Statement
 from app.db.tables import ACCOUNT, MAILBOX
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position
 from app.mailstore.reading.columns import ACCOUNT_ID
 from app.mailstore.rows import mailbox_of
+
+MANY_MAILBOXES = 500
+"""More of an account are made of their rows in a thread."""
 
 _MAILBOX_COLUMNS = (
     MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.origin_name, MAILBOX.c.delimiter, MAILBOX.c.role,
@@ -72,6 +78,10 @@ class Standing:
 async def mailboxes(database: Database, account_id: AccountId) -> list[Mailbox]:
     """All mailboxes of an account, by path."""
     rows = await database.rows(_MAILBOXES, account_id=account_id)
+    return await asyncio.to_thread(_mailboxes_of, rows) if len(rows) > MANY_MAILBOXES else _mailboxes_of(rows)
+
+
+def _mailboxes_of(rows: Sequence[Row]) -> list[Mailbox]:
     parents = {row[2]: MailboxId(row[1]) for row in rows}
     return [mailbox_of(row, parents) for row in rows]
 
@@ -84,6 +94,16 @@ async def mailbox(database: Database, account_id: AccountId, mailbox_id: str) ->
     above = row[2].rpartition("/")[0]
     parent = await database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
     return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+
+
+async def mailbox_named(database: Database, account_id: AccountId, path: str) -> Mailbox | None:
+    """The mailbox with this path; None where there is none."""
+    row = await database.row(_MAILBOX_AT, account_id=account_id, path=path)
+    if row is None:
+        return None
+    with suppress(MailboxNotFound):
+        return await mailbox(database, account_id, row[0])
+    return None
 
 
 async def standing(database: Database, account_id: AccountId, mailbox_id: str | None = None) -> Standing:

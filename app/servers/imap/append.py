@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.mailstore.content import StoredContent
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.copying import runs
+from app.servers.imap.numbers import written
 from app.servers.imap.session import Session
 from app.servers.imap.store import read_flags
 from app.wire.imap.framing import StreamedLiteral
@@ -22,7 +22,7 @@ async def append(session: Session, command: Append, _out: Outlet) -> Completion:
         session.account, mailbox.id, list(zip(contents, flags, dates, strict=True))
     )
     uids = sorted(location.uid for location in applied.message_ids if location.mailbox_id == mailbox.id)
-    return Completion("APPEND completed", f"APPENDUID {mailbox.uid_validity} {runs(uids)}")
+    return Completion("APPEND completed", f"APPENDUID {mailbox.uid_validity} {written(uids)}")
 
 
 async def _keep(session: Session, message: AppendedMessage) -> StoredContent:

@@ -10,7 +10,7 @@ from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Repl
 from app.servers.imap.answers import CommandRefused, Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
 from app.servers.imap.login import capability_code
-from app.servers.imap.news import MailboxLost, catch_up, tell_news
+from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, tell_news
 from app.servers.imap.notify import tell_new_messages, tell_others
 from app.servers.imap.session import ImapServices, Session
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
@@ -267,10 +267,12 @@ class ImapConversation:
         """Tell what happened; False when that ended the session."""
         session = self._session
         try:
-            await catch_up(session)
-            fresh = await tell_news(session, out, may_expunge=may_expunge)
-            if fresh and session.watch is not None:
-                await tell_new_messages(session, session.watch, fresh, out)
+            is_whole = False
+            while not is_whole:
+                is_whole = await catch_up_some(session)
+                fresh = await tell_news(session, out, may_expunge=may_expunge)
+                if fresh and session.watch is not None:
+                    await tell_new_messages(session, session.watch, fresh, out)
             await tell_others(session, out)
         except (MailboxLost, MailboxNotFound):
             self._session.is_over = True

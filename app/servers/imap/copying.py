@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from app.mailstore.changes import Applied
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.numbers import written
 from app.servers.imap.session import Session
 from app.wire.imap.requests import Copy, Simple, UidExpunge
 
@@ -20,11 +22,12 @@ async def copy(session: Session, command: Copy, out: Outlet) -> Completion:
     if command.is_move and view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")
     target = await session.mailbox(command.mailbox, try_create=True)
-    uids = view.resolve(command.messages, is_uid=command.is_uid)
+    uids = await session.named(command.messages, is_uid=command.is_uid)
     if len(uids) > COPIED_LIMIT:
         raise CommandRefused("LIMIT", f"At most {COPIED_LIMIT} messages at a time")
     act = services.store.move if command.is_move else services.store.copy
-    code = _copied(await act(session.account, view.mailbox_id, uids, target.id), target.uid_validity)
+    applied = await act(session.account, view.mailbox_id, uids, target.id)
+    code = await asyncio.to_thread(_copied, applied, target.uid_validity)
     if not command.is_move:
         return Completion("COPY completed", code)
     if code:
@@ -38,18 +41,7 @@ def _copied(applied: Applied, uid_validity: int) -> str:
     if not pairs:
         return ""
     sources, copies = zip(*pairs, strict=True)
-    return f"COPYUID {uid_validity} {runs(sources)} {runs(copies)}"
-
-
-def runs(numbers: Sequence[int]) -> str:
-    """Numbers as a set in their own order."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}:{high}" for low, high in runs)
+    return f"COPYUID {uid_validity} {written(sources)} {written(copies)}"
 
 
 async def expunge(session: Session, _command: Simple, _out: Outlet) -> Completion:
@@ -59,10 +51,10 @@ async def expunge(session: Session, _command: Simple, _out: Outlet) -> Completio
 
 async def uid_expunge(session: Session, command: UidExpunge, _out: Outlet) -> Completion:
     """UID EXPUNGE (RFC 4315 §2.1)."""
-    return await _expunge(session, session.selected.resolve(command.uids, is_uid=True))
+    return await _expunge(session, await session.named(command.uids, is_uid=True))
 
 
-async def _expunge(session: Session, uids: list[int] | None) -> Completion:
+async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
     view = session.selected
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")

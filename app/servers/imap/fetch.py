@@ -11,10 +11,11 @@ from app.errors import MalformedRequest
 from app.mail.backend import ByteRange
 from app.mail.types import SEEN
 from app.mailstore.store import StoreMode
-from app.mailstore.views import is_detailed, structure_of
+from app.mailstore.views import structure_of
 from app.servers.conversation import ClientLost, Outlet
 from app.servers.imap.answers import Completion
 from app.servers.imap.news import catch_up, flag_list, new_keywords
+from app.servers.imap.rows import read_rows
 from app.servers.imap.sections import CHOSEN_LIMIT_BYTES, chosen_fields, cut, locate
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
@@ -22,8 +23,8 @@ from app.wire.imap import render
 from app.wire.imap.dates import render_date_time
 from app.wire.imap.requests import Fetch, FetchItem, SectionRequest
 
-ROWS_LIMIT, DETAILED_ROWS_LIMIT = 500, 100
-"""Rows read at a time, of small columns alone and with large ones among them."""
+RENDERED_UNITS = 500
+"""Work (see `Pace`) that is done on rows before others have their turn."""
 STREAM_FROM_BYTES = 256 * 1024
 """A section from this size on is sent in pieces."""
 
@@ -43,6 +44,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "THREADID": ("thread_id",),
     "PREVIEW": ("preview",),
 }
+_UNITS = {"BODY": 20, "INTERNALDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
+_SECTION_UNITS = 20
 _SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
 
 Writer = Callable[[Row, MailboxView], bytes]
@@ -72,6 +75,8 @@ class FetchPlan:
     items: tuple[Writer | Section, ...]
     sets_seen: bool
     tells_flags: bool
+    units: int
+    """How much work a row is to render (see `Pace`)."""
 
     @property
     def has_sections(self) -> bool:
@@ -88,7 +93,8 @@ def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
     order = tuple(columns)
     written = tuple(_placed(item, order) if isinstance(item, Section) else _writer(item, order) for item in wanted)
     sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in wanted)
-    return FetchPlan(order, written, sets_seen, "FLAGS" in items)
+    units = sum(_UNITS.get(item, 1) if isinstance(item, str) else _SECTION_UNITS for item in wanted)
+    return FetchPlan(order, written, sets_seen, "FLAGS" in items, units)
 
 
 def _known(item: FetchItem) -> str | Section:
@@ -136,7 +142,7 @@ async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
         raise MalformedRequest("QRESYNC is not offered")
     if "MODSEQ" in command.items:
         await session.enable_condstore(out)
-    uids = session.selected.resolve(command.messages, is_uid=command.is_uid)
+    uids = await session.named(command.messages, is_uid=command.is_uid)
     found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
     if found == len(uids) or command.is_uid:
         return Completion("FETCH completed")
@@ -154,14 +160,9 @@ async def tell_messages(
     """Send FETCH answers with these items, of those that changed since a MODSEQ; how many of the messages exist."""
     plan = plan_of(items)
     found = 0
-    step = DETAILED_ROWS_LIMIT if is_detailed(plan.columns) else ROWS_LIMIT
-    for start in range(0, len(uids), step):
-        wanted = uids[start : start + step]
-        rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, plan.columns)
+    async for rows in read_rows(session, uids, plan.columns):
         found += len(rows)
-        if changed_since is not None:
-            rows = [row for row in rows if row[_MODSEQ] > changed_since]
-        await _tell(session, plan, rows, out)
+        await _tell(session, plan, [row for row in rows if row[_MODSEQ] > (changed_since or -1)], out)
     return found
 
 
@@ -175,16 +176,24 @@ async def _tell(session: Session, plan: FetchPlan, rows: Sequence[Row], out: Out
     if plan.has_sections:
         for row in rows:
             await _tell_with_sections(session, plan, row, out, is_seen=row[_UID] in seen)
+            await session.pace.spend(plan.units)
         return
+    step = max(1, RENDERED_UNITS // plan.units)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        await out.send(_rendered(plan, view, some))
+        await session.pace.spend(len(some) * plan.units)
+
+
+def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[Row]) -> bytes:
+    """The answers for some rows, of a plan without sections."""
     writers = [item for item in plan.items if not isinstance(item, Section)]
-    number_of = view.number_of
-    await out.send(
-        b"".join(
-            [
-                b"* %d FETCH (%b)\r\n" % (number_of(row[0]), b" ".join([one(row, view) for one in writers]))
-                for row in rows
-            ]
-        )
+    numbers = view.numbers_of([row[_UID] for row in rows])
+    return b"".join(
+        [
+            b"* %d FETCH (%b)\r\n" % (number, b" ".join([write(row, view) for write in writers]))
+            for number, row in zip(numbers, rows, strict=True)
+        ]
     )
 
 

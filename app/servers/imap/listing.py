@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from app.servers.imap.session import Session
 from app.wire.imap import render
 from app.wire.imap.names import encode_utf7
 from app.wire.imap.requests import ListMailboxes, MailboxStatusOf
+
+COMPARISONS_LIMIT = 1_000
+"""Names compared with patterns in the event loop; more are compared in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,14 @@ async def list_mailboxes(session: Session, command: ListMailboxes, out: Outlet) 
         await out.send(b'* %b (\\Noselect) "/" ""\r\n' % name.encode())
         return Completion(f"{name} completed")
     patterns = [Pattern(command.reference + pattern) for pattern in command.patterns]
-    listed = _Listed(command, patterns, await _names(session, command))
+    names = await _names(session, command)
+    is_long = len(names) * len(patterns) > COMPARISONS_LIMIT
+    listed = (
+        await asyncio.to_thread(_Listed, command, patterns, names) if is_long else _Listed(command, patterns, names)
+    )
     for one, is_chosen in listed.told():
         await out.send(listed.line(one, name))
+        await session.pace.spend(1)
         if command.status and is_chosen and one.mailbox is not None and one.is_selectable:
             await out.send(await status_line(session, one.mailbox, command.status))
     return Completion(f"{name} completed")

@@ -20,6 +20,9 @@ SPECIAL_USES = {
 }
 """RFC 6154 §2."""
 
+MOVED_AT_ONCE = 2_000
+"""Messages of one transaction, so that no other writer waits long."""
+
 _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 
@@ -68,8 +71,9 @@ async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
         return Completion("RENAME completed")
     await store.mailboxes.create(session.account, path, is_subscribed=False)
     target = await session.mailbox(path)
-    rows = await session.services.views.states(session.account, mailbox.id, is_long=True)
-    await store.move(session.account, mailbox.id, [row[0] for row in rows], target.id)
+    uids = await session.services.shared.read_uids(session.account, mailbox.id)
+    for start in range(0, len(uids), MOVED_AT_ONCE):
+        await store.move(session.account, mailbox.id, uids[start : start + MOVED_AT_ONCE], target.id)
     return Completion("RENAME completed")
 
 

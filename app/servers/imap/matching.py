@@ -15,6 +15,7 @@ from app.mail.searchable import Searchable, contains, fold, has_field
 from app.mailstore.texts import Looked
 from app.mailstore.views import HEADER_LIMIT_BYTES
 from app.mime.searchable import own_header
+from app.servers.imap.uids import holds
 from app.servers.imap.view import MailboxView
 from app.wire.imap.dates import MONTHS
 from app.wire.imap.search import (
@@ -72,6 +73,8 @@ class Matcher:
         self._now_ms = now_ms
         self._looked = looked or {}
         self._columns: dict[str, int] = {"uid": 0}
+        self.criteria = 0
+        """How many criteria a row is compared with at most."""
         self.has_modseq = False
         self.meets = self._predicate(key)
 
@@ -84,6 +87,7 @@ class Matcher:
         return self._columns.setdefault(column, len(self._columns))
 
     def _predicate(self, key: SearchKey) -> Predicate:
+        self.criteria += 1
         match key:
             case And(keys):
                 return _all(self._cheapest_first(keys))
@@ -141,8 +145,8 @@ class Matcher:
     def _numbers(self, key: Numbers | SavedResult) -> Predicate:
         is_uid = key.is_uid
         numbers = key if isinstance(key, SavedResult) else key.numbers
-        uids = frozenset(self._view.resolve(numbers, is_uid=is_uid, is_search=True))
-        return lambda row, _: row[0] in uids
+        uids = self._view.resolve(numbers, is_uid=is_uid, is_search=True)
+        return lambda row, _: holds(uids, row[0])
 
     def _flag(self, flag: str) -> Predicate:
         if flag.lower() == "\\recent":

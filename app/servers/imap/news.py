@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.views import Change
 from app.servers.conversation import Outlet
+from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
 
 CHANGES_LIMIT = 500
-ROWS_LIMIT = 500
+LINES_LIMIT = 500
+"""EXPUNGE answers that are sent at a time."""
 
 
 class MailboxLost(Exception):
@@ -20,56 +25,54 @@ class MailboxLost(Exception):
 
 async def catch_up(session: Session) -> None:
     """Read the log to its end and note in the view, and for NOTIFY, what happened."""
+    while not await catch_up_some(session):
+        pass
+
+
+async def catch_up_some(session: Session) -> bool:
+    """The same for `CHANGES_LIMIT` entries of the log; whether that was its end.
+
+    Whoever tells the client after each call holds no more than that at a time, however much happened.
+    """
     if session.view is None and session.watch is None:
-        return
-    while True:
-        changes = await session.services.views.changes_after(session.account, session.seq, CHANGES_LIMIT)
-        if changes and changes[0].seq != session.seq + 1:
-            await _read_anew(session, changes[0].seq)
-        for change in changes:
-            _note(session, change)
-        if changes:
-            session.seq = changes[-1].seq
-        if len(changes) < CHANGES_LIMIT:
-            return
+        return True
+    changes = await session.services.views.changes_after(session.account, session.seq, CHANGES_LIMIT)
+    if changes and changes[0].seq != session.seq + 1:
+        await _read_anew(session)
+    for change in changes:
+        _note(session, change)
+    if changes:
+        session.seq = changes[-1].seq
+    await session.pace.spend(len(changes))
+    return len(changes) < CHANGES_LIMIT
 
 
 def _note(session: Session, change: Change) -> None:
     view = session.view
     if session.watch is not None:
         session.watch.note(change, view.mailbox_id if view else None)
-    if view is None:
-        return
-    if change.type in ("mailbox.deleted", "mailbox.reset"):
-        view.is_lost = view.is_lost or change.subject == view.mailbox_id
-    elif change.mailbox_id == view.mailbox_id and change.uid is not None:
-        _note_here(view, change, change.uid)
-    if change.target_mailbox_id == view.mailbox_id and change.target_uid is not None:
-        view.arrive(change.target_uid)
+    if view is not None:
+        view.note(change)
 
 
-def _note_here(view: MailboxView, change: Change, uid: int) -> None:
-    match change.type:
-        case "message.created":
-            view.arrive(uid)
-        case "message.updated":
-            view.flag(uid, change.seq)
-        case "message.moved" | "message.deleted":
-            view.remove(uid)
-
-
-async def _read_anew(session: Session, seq: int) -> None:
+async def _read_anew(session: Session) -> None:
     """Compare the view with the mailbox: the log was trimmed beyond where this session stood."""
     view = session.view
     if view is None:
         return
-    rows = await session.services.views.states(session.account, view.mailbox_id, is_long=True)
-    here = {row[0] for row in rows}
-    for uid in [uid for uid in view.all_uids() if uid not in here]:
+    here = await session.services.shared.read_uids(session.account, view.mailbox_id)
+    known = view.all_uids()
+    gone = await asyncio.to_thread(_missing_from, here, known)
+    for uid in gone:
         view.remove(uid)
-    for uid in sorted(here):
-        if not view.arrive(uid):
-            view.flag(uid, seq)
+        await session.pace.spend(1)
+    for uid in here[bisect_right(here, view.last_uid) :]:
+        view.arrive(uid)
+    view.flag_all()
+
+
+def _missing_from(here: Sequence[int], known: Sequence[int]) -> list[int]:
+    return sorted(set(known).difference(here))
 
 
 async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> Sequence[int]:
@@ -82,41 +85,45 @@ async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> Sequ
         return ()
     if view.is_lost:
         raise MailboxLost
-    lines = [b"* %d EXPUNGE\r\n" % number for number in view.take_expunged()] if may_expunge else []
+    while may_expunge and (numbers := view.take_expunged(LINES_LIMIT)):
+        await out.send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
+        await session.pace.spend(len(numbers))
     fresh = view.take_arrivals()
     if fresh:
-        view.recent.update(await recent_among(session, view, fresh))
-        lines.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, len(view.recent)))
-    flagged = view.take_flagged()
-    for start in range(0, len(flagged), ROWS_LIMIT):
-        lines += await flag_lines(session, view, flagged[start : start + ROWS_LIMIT])
-    if lines:
-        await out.send(b"".join(lines))
+        await claim_recent(session, view, fresh)
+        await out.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, view.recent_count))
+    await tell_flags(session, view.take_flagged(), out)
     return fresh
 
 
-async def recent_among(session: Session, view: MailboxView, uids: Iterable[int]) -> set[int]:
-    """Those of the UIDs that are recent to this session; unless it only examines, they are to no later one."""
+async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int]) -> None:
+    """Note which of these UIDs, which ascend, are recent to this session.
+
+    Unless it only examines the mailbox they are recent to no later session.
+    """
     services = session.services
     if view.is_read_only:
         first = await services.views.recent_from(session.account, view.mailbox_id)
     else:
         first = await services.store.claim_recent(session.account, view.mailbox_id)
-    return {uid for uid in uids if uid >= first}
+    if uids and first <= uids[-1]:
+        view.recent.add(max(first, uids[0]), uids[-1])
 
 
-async def flag_lines(session: Session, view: MailboxView, uids: Sequence[int]) -> list[bytes]:
-    """FETCH answers with the flags that these messages have now; none for one that is gone."""
-    columns = ("uid", "flags", "modseq")
-    rows = await session.services.views.rows(session.account, view.mailbox_id, uids, columns)
-    lines = new_keywords(view, (row[1] for row in rows))
-    for uid, flags, modseq in rows:
-        extra = b" MODSEQ (%d)" % modseq if session.has_condstore else b""
-        shown = flag_list(flags, is_recent=uid in view.recent)
-        lines.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(uid), uid, shown, extra))
-    return lines
+async def tell_flags(session: Session, uids: Sequence[int], out: Outlet) -> None:
+    """Send FETCH answers with the flags that these messages have now; none for one that is gone."""
+    view = session.selected
+    async for rows in read_rows(session, uids, ("uid", "flags", "modseq")):
+        lines = new_keywords(view, (row[1] for row in rows))
+        for uid, flags, modseq in rows:
+            extra = b" MODSEQ (%d)" % modseq if session.has_condstore else b""
+            shown = flag_list(flags, is_recent=uid in view.recent)
+            lines.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(uid), uid, shown, extra))
+        await out.send(b"".join(lines))
+        await session.pace.spend(len(rows))
 
 
+@lru_cache(maxsize=256)
 def flag_list(flags: str, *, is_recent: bool) -> bytes:
     """The flags of a message, as its row spells them, in parentheses."""
     if is_recent:

@@ -38,6 +38,7 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
             items = _status_items(session, watch.events_of(mailbox))
             if items and mailbox.id != selected:
                 await out.send(await status_line(session, mailbox, items))
+            await session.pace.spend(1)
     return Completion("NOTIFY completed")
 
 
@@ -71,12 +72,14 @@ async def tell_others(session: Session, out: Outlet) -> None:
     }
     for mailbox_id in watch.names:
         await out.send(_name_line(watch, watch.known.get(mailbox_id), mailboxes.get(mailbox_id)))
+        await session.pace.spend(1)
     watch.set_known(mailboxes.values())
     for mailbox_id in watch.counts:
         mailbox = mailboxes.get(mailbox_id)
         items = _status_items(session, watch.events_of(mailbox))
         if mailbox is not None and items:
             await out.send(await status_line(session, mailbox, items))
+        await session.pace.spend(1)
     watch.names.clear()
     watch.counts.clear()
 

@@ -7,7 +7,9 @@ not hold, and only where nothing else decides.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.db.session import Row
 from app.mail.identifiers import now_ms
@@ -20,13 +22,15 @@ from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.matching import Matcher, scope_of
 from app.servers.imap.news import catch_up
+from app.servers.imap.numbers import numbers_of, set_pieces
+from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
 from app.wire.imap.requests import Search
 from app.wire.imap.search import And, HeaderMatch, Not, Numbers, Or, SavedResult, SearchKey, TextMatch
-from app.wire.imap.sets import SequenceSet
 
-ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
+COMPARISONS_LIMIT = 1_000
+"""Criteria compared with rows in the event loop; more are compared in a thread."""
 CONTENTS_LIMIT_BYTES = 4 * 1024 * 1024
 """How much message text is held at a time, unless one message is larger."""
 SEARCH_SECONDS = 60.0
@@ -35,8 +39,22 @@ FEW = 10
 LOOKS_LIMIT = 10
 """Different texts of one search that the index is asked for; for more, messages are read."""
 
-Found = list[tuple[int, int]]
-"""(UID, MODSEQ) of what matches, ascending; MODSEQ is 0 where nobody asked for it."""
+
+@dataclass(slots=True)
+class Found:
+    """UIDs of what matches, ascending, and MODSEQs: of the first, the last, and the highest (0 where nobody asked)."""
+
+    uids: array[int] = field(default_factory=lambda: array("I"))
+    first_modseq: int = 0
+    last_modseq: int = 0
+    highest_modseq: int = 0
+
+    def add(self, uid: int, modseq: int) -> None:
+        if not self.uids:
+            self.first_modseq = modseq
+        self.uids.append(uid)
+        self.last_modseq = modseq
+        self.highest_modseq = max(self.highest_modseq, modseq)
 
 
 async def search(session: Session, command: Search, out: Outlet) -> Completion:
@@ -45,31 +63,31 @@ async def search(session: Session, command: Search, out: Outlet) -> Completion:
     A message that another session removed can't be looked at any more: EXPUNGEISSUED says so (RFC 5530 §3).
     """
     view = session.selected
-    uids = candidates(view, command.key)
+    uids = await candidates(session, command.key)
     try:
         async with asyncio.timeout(SEARCH_SECONDS):
             looked = await _look(session, command.key) if len(uids) > FEW else {}
-            matcher = Matcher(command.key, view, now_ms(), looked)
+            matcher = await asyncio.to_thread(Matcher, command.key, view, now_ms(), looked)
             if matcher.has_modseq:
                 await session.enable_condstore(out)
             found, is_whole = await _find(session, matcher, _narrowed(view, command.key, uids, looked))
     except TimeoutError:
         raise CommandRefused("LIMIT", "The search takes too long; narrow it") from None
     if command.returning is None:
-        await out.send(_plain_answer(view, command, found, matcher))
+        await _tell_plainly(session, command, found, out)
     else:
-        await out.send(_extended_answer(view, command, found, matcher, session))
+        await _tell_extended(session, command, found, out)
     return Completion("SEARCH completed") if is_whole else Completion("Some messages are gone", "EXPUNGEISSUED")
 
 
-def candidates(view: MailboxView, key: SearchKey) -> Sequence[int]:
+async def candidates(session: Session, key: SearchKey) -> Sequence[int]:
     """The UIDs to look at: those that the criteria name, where they name some, else all."""
     for one in key.keys if isinstance(key, And) else (key,):
         if isinstance(one, Numbers):
-            return view.resolve(one.numbers, is_uid=one.is_uid, is_search=True)
+            return await session.named(one.numbers, is_uid=one.is_uid, is_search=True)
         if isinstance(one, SavedResult):
-            return view.resolve(one, is_uid=one.is_uid)
-    return view.uids()
+            return await session.named(one, is_uid=one.is_uid)
+    return session.selected.uids()
 
 
 async def _look(session: Session, key: SearchKey) -> Mapping[SearchKey, Looked]:
@@ -114,29 +132,28 @@ async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> tupl
     """What matches, and whether every message was there to be looked at."""
     modseq = matcher.place("modseq") if matcher.has_modseq else None
     blob, size = matcher.place("blob"), matcher.place("size_bytes")
-    found: Found = []
+    found = Found()
     looked_at = 0
-    step = DETAILED_ROWS_LIMIT if is_detailed(matcher.columns) else ROWS_LIMIT
-    for start in range(0, len(uids), step):
-        wanted = uids[start : start + step]
-        rows = await session.services.views.rows(session.account, session.selected.mailbox_id, wanted, matcher.columns)
+    async for rows in read_rows(session, uids, matcher.columns):
         looked_at += len(rows)
         told = await _told(matcher, rows)
         unread = [row for row, is_met in zip(rows, told, strict=True) if is_met is None]
         read = await _meeting_by_text(session, matcher, unread, blob, size) if unread else set()
-        matching = [row for row, is_met in zip(rows, told, strict=True) if is_met or row[0] in read]
-        found += [(row[0], row[modseq] if modseq is not None else 0) for row in matching]
-        await asyncio.sleep(0)
+        for row, is_met in zip(rows, told, strict=True):
+            if is_met or row[0] in read:
+                found.add(row[0], row[modseq] if modseq is not None else 0)
+        await session.pace.spend(len(rows) // 5)
     return found, looked_at == len(uids)
 
 
 async def _told(matcher: Matcher, rows: Sequence[Row]) -> list[bool | None]:
-    """Whether each row meets the criteria; None where its message must be read. Headers are compared in a thread."""
+    """Whether each row meets the criteria; None where its message must be read. Much is compared in a thread."""
 
     def compare() -> list[bool | None]:
         return [matcher.meets(row, None) for row in rows]
 
-    return await asyncio.to_thread(compare) if is_detailed(matcher.columns) else compare()
+    is_long = is_detailed(matcher.columns) or len(rows) * matcher.criteria > COMPARISONS_LIMIT
+    return await asyncio.to_thread(compare) if is_long else compare()
 
 
 async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Row], blob: int, size: int) -> set[int]:
@@ -165,44 +182,46 @@ async def _read(session: Session, blob: str) -> bytes:
         return b""
 
 
-def _plain_answer(view: MailboxView, command: Search, found: Found, matcher: Matcher) -> bytes:
-    numbers = [uid if command.is_uid else view.number_of(uid) for uid, _ in found]
-    modseq = b" (MODSEQ %d)" % max(one for _, one in found) if matcher.has_modseq and found else b""
-    return b"* SEARCH%b%b\r\n" % (b"".join([b" %d" % number for number in numbers]), modseq)
+async def _tell_plainly(session: Session, command: Search, found: Found, out: Outlet) -> None:
+    """Send SEARCH: a number for each message, in pieces."""
+    await out.send(b"* SEARCH")
+    async for numbers in numbers_of(session, found.uids, is_uid=command.is_uid):
+        await out.send(b"".join([b" %d" % number for number in numbers]))
+    await out.send(b" (MODSEQ %d)\r\n" % found.highest_modseq if found.highest_modseq else b"\r\n")
 
 
-def _extended_answer(view: MailboxView, command: Search, found: Found, matcher: Matcher, session: Session) -> bytes:
-    """ESEARCH (RFC 4731 §3.1); RETURN () means ALL. With SAVE alone nothing is told."""
+async def _tell_extended(session: Session, command: Search, found: Found, out: Outlet) -> None:
+    """Send ESEARCH (RFC 4731 §3.1); RETURN () means ALL. With SAVE alone nothing is told."""
     returning = command.returning or frozenset({"ALL"})
-    numbers = [uid if command.is_uid else view.number_of(uid) for uid, _ in found]
     if "SAVE" in returning:
-        session.selected.saved = _saved(returning, [uid for uid, _ in found])
+        session.selected.saved = _saved(returning, found.uids)
         if returning == {"SAVE"}:
-            return b""
+            return
+    ends = session.selected
     words = [f' (TAG "{session.tag}")', *([" UID"] if command.is_uid else [])]
-    if numbers:
-        ends = {"MIN": numbers[0], "MAX": numbers[-1]}
-        words += [f" {name} {number}" for name, number in ends.items() if name in returning]
-        if "ALL" in returning:
-            words.append(f" ALL {SequenceSet.of(numbers)}")
-    if "COUNT" in returning:
-        words.append(f" COUNT {len(numbers)}")
-    if matcher.has_modseq and found:
-        words.append(f" MODSEQ {_told_modseq(returning, found)}")
-    return f"* ESEARCH{''.join(words)}\r\n".encode()
+    for name, uid in {"MIN": found.uids[:1], "MAX": found.uids[-1:]}.items():
+        if uid and name in returning:
+            words.append(f" {name} {uid[0] if command.is_uid else ends.number_of(uid[0])}")
+    await out.send(f"* ESEARCH{''.join(words)}".encode())
+    if found.uids and "ALL" in returning:
+        await out.send(b" ALL ")
+        async for piece in set_pieces(session, found.uids, is_uid=command.is_uid):
+            await out.send(piece)
+    count = b" COUNT %d" % len(found.uids) if "COUNT" in returning else b""
+    modseq = b" MODSEQ %d" % _told_modseq(returning, found) if found.highest_modseq else b""
+    await out.send(count + modseq + b"\r\n")
 
 
-def _saved(returning: frozenset[str], uids: list[int]) -> tuple[int, ...]:
+def _saved(returning: frozenset[str], uids: array[int]) -> array[int]:
     """What `$` stands for: with MIN or MAX, and neither ALL nor COUNT, only those (RFC 5182 §2.4)."""
     if returning & {"ALL", "COUNT"} or not returning & {"MIN", "MAX"}:
-        return tuple(uids)
-    ends = ([uids[:1]] if "MIN" in returning else []) + ([uids[-1:]] if "MAX" in returning else [])
-    return tuple(sorted({uid for end in ends for uid in end}))
+        return uids
+    ends = {*(uids[:1] if "MIN" in returning else ()), *(uids[-1:] if "MAX" in returning else ())}
+    return array("I", sorted(ends))
 
 
 def _told_modseq(returning: frozenset[str], found: Found) -> int:
     """The highest MODSEQ of the messages that are told (RFC 4731 §3.2)."""
     if returning & {"ALL", "COUNT"}:
-        return max(modseq for _, modseq in found)
-    ends = ([found[0]] if "MIN" in returning else []) + ([found[-1]] if "MAX" in returning else [])
-    return max((modseq for _, modseq in ends), default=0)
+        return found.highest_modseq
+    return max(found.first_modseq if "MIN" in returning else 0, found.last_modseq if "MAX" in returning else 0)

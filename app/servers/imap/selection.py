@@ -9,12 +9,14 @@ from app.errors import MalformedRequest
 from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
-from app.servers.imap.news import catch_up, flags_line, keywords_among, recent_among
+from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
 from app.wire.imap.requests import Select, Simple
 
 LONG_FROM_MESSAGES = 2_000
+COMBINATIONS_LIMIT = 2_000
+"""Different sets of flags that are looked at; of a mailbox with more not every keyword may be told at first."""
 
 
 async def select(session: Session, command: Select, out: Outlet) -> Completion:
@@ -31,27 +33,27 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
         await catch_up(session)
     mailbox = await session.mailbox(command.mailbox)  # after the log's position, so that its end is not missed
     is_long = mailbox.total > LONG_FROM_MESSAGES
-    rows = await session.services.views.states(session.account, mailbox.id, is_long=is_long)
-    uids = [row[0] for row in rows]
-    view = MailboxView(mailbox.id, uids, is_read_only=command.is_read_only, recent=())
-    view.recent = await recent_among(session, view, uids)
-    view.keywords = set(keywords_among(row[1] for row in rows))
+    view = await session.services.shared.open(mailbox, session.seq, is_read_only=command.is_read_only)
+    await claim_recent(session, view, view.uids())
+    flags = await session.services.views.flags_in(session.account, mailbox.id, COMBINATIONS_LIMIT, is_long=is_long)
+    view.keywords = set(keywords_among(row[0] for row in flags))
     session.view = view
-    await out.send(b"".join(_opening(mailbox, view, rows)))
+    await out.send(b"".join(_opening(mailbox, view, flags)))
     if command.is_read_only:
         return Completion("EXAMINE completed", "READ-ONLY")
     return Completion("SELECT completed", "READ-WRITE")
 
 
-def _opening(mailbox: Mailbox, view: MailboxView, rows: Sequence[Row]) -> list[bytes]:
+def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[Row]) -> list[bytes]:
     """What a client hears of a mailbox that it opens (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
-    first_unseen = next((number for number, row in enumerate(rows, 1) if SEEN not in row[1].split(" ")), 0)
+    first_unseen = next((uid for text, uid in flags if SEEN not in text.split(" ")), None)
+    number = view.number_of(first_unseen) if first_unseen is not None else 0
     permanent = "" if view.is_read_only else " ".join((*SYSTEM_FLAGS, *sorted(view.keywords), "\\*"))
     uid_next = max(mailbox.uid_next, view.last_uid + 1)
     return [
         flags_line(view.keywords),
-        b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, len(view.recent)),
-        *([b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen] if first_unseen else []),
+        b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, view.recent_count),
+        *([b"* OK [UNSEEN %d] First unseen\r\n" % number] if 0 < number <= view.exists else []),
         f"* OK [PERMANENTFLAGS ({permanent})] Flags kept\r\n".encode("ascii", "replace"),
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % mailbox.uid_validity,
         b"* OK [UIDNEXT %d] Next UID\r\n" % uid_next,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.cluster.bus import Bus
 from app.mail.types import AccountId, Mailbox
@@ -14,9 +16,16 @@ from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
 from app.servers.conversation import Outlet, Peer
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.shared import SharedMailboxes
 from app.servers.imap.view import MailboxView
 from app.servers.imap.watch import Watch
+from app.servers.pace import Pace
 from app.services.logins import Logins
+from app.wire.imap.requests import MessageSet
+from app.wire.imap.sets import SequenceSet
+
+LONG_FROM_RANGES = 1_000
+"""Sets with more ranges than this are looked up beside the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,10 @@ class ImapServices:
     logins: Logins
     texts: TextIndex
     max_message_bytes: int
+    shared: SharedMailboxes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shared", SharedMailboxes(self.views))
 
 
 LineReader = Callable[["Session", bytes, Outlet], Awaitable[Completion | None]]
@@ -58,6 +71,7 @@ class Session:
     is_over: bool = False
     failed_logins: int = 0
     spools: dict[int, BlobWriter] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def account(self) -> AccountId:
@@ -81,10 +95,9 @@ class Session:
 
         Unless it `must_be_selectable` that may be a name that only holds others.
         """
-        path = canonical(path)
-        for mailbox in await self.services.index.mailboxes(self.account):
-            if mailbox.path == path and (mailbox.is_selectable or not must_be_selectable):
-                return mailbox
+        mailbox = await self.services.index.mailbox_named(self.account, canonical(path))
+        if mailbox is not None and (mailbox.is_selectable or not must_be_selectable):
+            return mailbox
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
 
     async def enable_condstore(self, out: Outlet) -> None:
@@ -92,9 +105,15 @@ class Session:
         if self.has_condstore:
             return
         self.has_condstore = True
-        for mailbox in await self.services.index.mailboxes(self.account) if self.view is not None else ():
-            if self.view is not None and mailbox.id == self.view.mailbox_id:
-                await out.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq)
+        if self.view is not None and not self.view.is_lost:
+            mailbox = await self.services.index.mailbox(self.account, self.view.mailbox_id)
+            await out.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq)
+
+    async def named(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> Sequence[int]:
+        """The UIDs that a set names; see `MailboxView.resolve`."""
+        resolve = partial(self.selected.resolve, messages, is_uid=is_uid, is_search=is_search)
+        is_long = isinstance(messages, SequenceSet) and len(messages.ranges) > LONG_FROM_RANGES
+        return await asyncio.to_thread(resolve) if is_long else resolve()
 
     async def follow_log(self) -> None:
         """Let the log be read from here on, unless it is followed already."""

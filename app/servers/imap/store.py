@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 from app.errors import MalformedRequest
@@ -9,10 +10,10 @@ from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.store import StoreMode
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.news import catch_up, flag_lines
+from app.servers.imap.news import catch_up, tell_flags
+from app.servers.imap.numbers import set_text
 from app.servers.imap.session import Session
 from app.wire.imap.requests import Store
-from app.wire.imap.sets import SequenceSet
 
 KEYWORD_LIMIT_CHARS = 255
 STORED_LIMIT = 500
@@ -44,14 +45,14 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
     if command.unchanged_since is not None:
         await session.enable_condstore(out)
     flags = read_flags(command.flags)
-    uids = view.resolve(command.messages, is_uid=command.is_uid)
-    modified: list[int] = []
+    uids = await session.named(command.messages, is_uid=command.is_uid)
+    modified = array("I")
     for start in range(0, len(uids), STORED_LIMIT):
-        modified += await _store_some(session, command, uids[start : start + STORED_LIMIT], flags, out)
+        modified.extend(await _store_some(session, command, uids[start : start + STORED_LIMIT], flags, out))
     if modified:
-        numbers = modified if command.is_uid else map(view.number_of, modified)
-        return Completion("Some were changed meanwhile", f"MODIFIED {SequenceSet.of(numbers)}")
-    if not command.is_uid and any(view.is_gone(uid) for uid in uids):
+        named = await set_text(session, modified, is_uid=command.is_uid)
+        return Completion("Some were changed meanwhile", f"MODIFIED {named}")
+    if not command.is_uid and view.has_gone(uids):
         return Completion("Some of the messages are gone", "EXPUNGEISSUED")
     return Completion("STORE completed")
 
@@ -69,7 +70,7 @@ async def _store_some(
     changed = [uid for uid in uids if uid not in left_alone]
     if not command.is_silent:
         view.told_flags(changed, applied.seq)
-        await out.send(b"".join(await flag_lines(session, view, changed)))
+        await tell_flags(session, changed, out)
         return stored.modified
     view.told_flags(changed, applied.seq, applied.seq_before)
     if session.has_condstore:

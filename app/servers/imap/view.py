@@ -2,20 +2,36 @@
 
 A message has a sequence number from the moment its EXISTS is told until its EXPUNGE is (RFC 9051 §2.3.1.2), so what
 other sessions do is noted here and told when the protocol allows it.
+
+Sessions with the same mailbox selected share the array of its UIDs; a view holds only how it differs. Flags are not
+held at all: they are read from the index when they are told.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.errors import MalformedRequest
 from app.mail.types import MailboxId
+from app.mailstore.views import Change
+from app.servers.imap.uids import UidList, UidRanges, holds
 from app.wire.imap.requests import MessageSet
 from app.wire.imap.search import SavedResult
 from app.wire.imap.sets import SequenceSet
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class SharedUids:
+    """The UIDs of a mailbox as they were at event `seq` of the account's log; later events may be in it already.
+
+    Never changed: any number of views hold it.
+    """
+
+    uids: array[int]
+    seq: int
 
 
 @dataclass(slots=True)
@@ -29,53 +45,78 @@ class _Untold:
 class MailboxView:
     """The messages by sequence number, as this session has them.
 
-    `is_lost` once the mailbox is gone or its UIDs are void. `saved` is the result that `$` stands for (RFC 5182).
+    `is_lost` once the mailbox is gone or its UIDs are void. `saved` is the result that `$` stands for (RFC 5182), and
+    `recent` the UIDs that are `\\Recent` to this session.
     """
 
-    def __init__(
-        self,
-        mailbox_id: MailboxId,
-        uids: Iterable[int],
-        *,
-        is_read_only: bool,
-        recent: Iterable[int],
-    ) -> None:
+    def __init__(self, mailbox_id: MailboxId, shared: SharedUids, *, is_read_only: bool) -> None:
         self.mailbox_id = mailbox_id
         self.is_read_only = is_read_only
         self.is_lost = False
-        self.saved: tuple[int, ...] = ()
-        self.recent = set(recent)
+        self.saved: Sequence[int] = ()
+        self.recent = UidRanges()
         self.keywords: set[str] = set()
         """Flags that the last FLAGS response named."""
-        self._uids = array("I", uids)
+        self._shared = shared
+        self._uids = UidList(shared.uids)
         self._told = len(self._uids)
-        self._gone: set[int] = set()
+        self._gone = array("I")
         self._flagged: dict[int, _Untold] = {}
+        self._is_all_flagged = False
+
+    @property
+    def shared(self) -> SharedUids:
+        """What this view was opened on; held so that sessions that come later find it."""
+        return self._shared
+
+    @property
+    def own_bytes(self) -> int:
+        """About the memory that this view needs beside the shared array."""
+        own_base = self._uids.base if self._uids.base is not self._shared.uids else ()
+        held = len(own_base) + len(self._gone) + len(self.saved)
+        return self._uids.own_bytes + held * self._gone.itemsize
 
     # ---- what happened
 
+    def note(self, change: Change) -> None:
+        """Take an entry of the account's log, which may come more than once."""
+        if change.type in ("mailbox.deleted", "mailbox.reset"):
+            self.is_lost = self.is_lost or change.subject == self.mailbox_id
+        elif change.mailbox_id == self.mailbox_id and change.uid is not None:
+            self._note_here(change, change.uid)
+        if change.target_mailbox_id == self.mailbox_id and change.target_uid is not None:
+            self.arrive(change.target_uid)
+
+    def _note_here(self, change: Change, uid: int) -> None:
+        match change.type:
+            case "message.created":
+                self.arrive(uid)
+            case "message.updated":
+                self.flag(uid, change.seq)
+            case "message.moved" | "message.deleted":
+                self.remove(uid)
+
     def arrive(self, uid: int) -> bool:
         """A message came; whether it is new here."""
-        if self._uids and uid <= self._uids[-1]:
+        if uid <= self._uids.last:
             return False
         self._uids.append(uid)
         return True
 
     def remove(self, uid: int) -> None:
         """A message went. One that the client has never heard of leaves no trace."""
-        index = self._index(uid)
-        if index is None:
+        index = self._uids.index(uid)
+        if index is None or self.is_gone(uid):
             return
         if index >= self._told:
-            del self._uids[index]
-            self.recent.discard(uid)
+            self._uids.remove((uid,))
         else:
-            self._gone.add(uid)
+            insort(self._gone, uid)
         self._flagged.pop(uid, None)
 
     def flag(self, uid: int, seq: int) -> None:
         """A message's flags changed by event `seq`."""
-        if uid in self._gone or self._index(uid) is None:
+        if self._uids.index(uid) is None or self.is_gone(uid):
             return
         untold = self._flagged.get(uid)
         if untold is None:
@@ -83,30 +124,39 @@ class MailboxView:
         else:
             untold.last_seq = seq
 
+    def flag_all(self) -> None:
+        """Any message's flags may have changed."""
+        self._is_all_flagged = True
+        self._flagged.clear()
+
+    def settle(self) -> None:
+        """Take what was noted as known: the client has not been told of any message yet."""
+        self._uids.remove(self._gone)
+        self._told = len(self._uids)
+        self._gone = array("I")
+        self._flagged.clear()
+
     # ---- what is told
 
-    def take_expunged(self) -> list[int]:
-        """The sequence numbers to tell as EXPUNGE, each as it is after those before it."""
-        numbers = []
-        for uid in sorted(self._gone):
-            index = self._index(uid)
-            assert index is not None
-            del self._uids[index]
-            numbers.append(index + 1)
-        self._told -= len(numbers)
-        self.recent -= self._gone
-        self._gone.clear()
+    def take_expunged(self, limit: int) -> list[int]:
+        """The sequence numbers to tell as EXPUNGE, each as it is after those before it; `limit` of them at most."""
+        gone = self._gone[:limit]
+        numbers = [self._uids.below(uid) + 1 - place for place, uid in enumerate(gone)]
+        self._uids.remove(gone)
+        self._told -= len(gone)
+        del self._gone[:limit]
         return numbers
 
     def take_arrivals(self) -> Sequence[int]:
         """The UIDs whose EXISTS is told now."""
-        fresh = self._uids[self._told :]
+        fresh = self._uids.slice(self._told, len(self._uids)) if self._told < len(self._uids) else ()
         self._told = len(self._uids)
         return fresh
 
-    def take_flagged(self) -> list[int]:
+    def take_flagged(self) -> Sequence[int]:
         """UIDs, ascending, whose flags are told now; to be asked after `take_arrivals`."""
-        uids = sorted(self._flagged)
+        uids = self.uids() if self._is_all_flagged else sorted(self._flagged)
+        self._is_all_flagged = False
         self._flagged.clear()
         return uids
 
@@ -128,58 +178,76 @@ class MailboxView:
         return self._told
 
     @property
+    def recent_count(self) -> int:
+        """The number of those that are `\\Recent`."""
+        return self.recent.count_in(self._uids)
+
+    @property
     def last_uid(self) -> int:
-        return self._uids[-1] if self._uids else 0
+        return self._uids.last
 
     def uids(self) -> Sequence[int]:
-        """The UIDs of the messages that the client knows of, in order."""
-        return self._uids[: self._told]
+        """The UIDs of the messages that the client knows of, in order. It may be the shared array: do not change it."""
+        return self._uids.slice(0, self._told)
 
     def all_uids(self) -> Sequence[int]:
-        """The same with those that the client has not been told of, but without those gone."""
-        return [uid for uid in self._uids if uid not in self._gone]
+        """The same with those that the client has not been told of."""
+        return self._uids.slice(0, len(self._uids))
 
     def is_gone(self, uid: int) -> bool:
-        return uid in self._gone
+        return holds(self._gone, uid)
+
+    def has_gone(self, uids: Sequence[int]) -> bool:
+        """Whether one of these, which ascend, is gone."""
+        return any(holds(uids, uid) for uid in self._gone)
 
     def number_of(self, uid: int) -> int:
         """The sequence number of a message that is known to be here."""
-        return bisect_left(self._uids, uid) + 1
+        return self._uids.below(uid) + 1
 
-    def resolve(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> list[int]:
+    def numbers_of(self, uids: Sequence[int]) -> Sequence[int]:
+        """The sequence numbers of messages that are known to be here, in ascending order."""
+        if uids and self.are_neighbours(uids):
+            first = self.number_of(uids[0])
+            return range(first, first + len(uids))
+        return [self._uids.below(uid) + 1 for uid in uids]
+
+    def are_neighbours(self, uids: Sequence[int]) -> bool:
+        """Whether no other message of the mailbox lies between these, which ascend and are here."""
+        return self._uids.below(uids[-1] + 1) - self._uids.below(uids[0]) == len(uids)
+
+    def resolve(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> Sequence[int]:
         """The UIDs that a set names, ascending, those gone included.
 
         UIDs that are not here are passed over; a sequence number that is not here is MalformedRequest, but in a
-        search a criterion that nothing meets.
+        search a criterion that nothing meets. Callers must not change the answer.
         """
         if isinstance(messages, SavedResult):
-            return [uid for uid in self.saved if self._is_told(uid)]
-        if is_uid:
-            known = self._uids[self._told - 1] if self._told else 0
-            return [uid for first, last in self._runs(messages.resolved(known)) for uid in self._uids[first:last]]
-        return list(self._by_number(messages, is_search=is_search))
+            return array("I", (uid for uid in self.saved if self._is_told(uid)))
+        spans = self._spans_by_uid(messages) if is_uid else self._spans_by_number(messages, is_search=is_search)
+        if len(spans) == 1:
+            return self._uids.slice(*spans[0])
+        found = array("I")
+        for first, last in spans:
+            found += self._uids.slice(first, last)
+        return found
 
-    def _by_number(self, messages: SequenceSet, *, is_search: bool) -> Iterator[int]:
+    def _spans_by_number(self, messages: SequenceSet, *, is_search: bool) -> list[tuple[int, int]]:
+        """Where in the list the messages of a set are, as indexes (first, after the last)."""
         ranges = messages.resolved(self._told).ranges
         if self._told == 0 and messages.from_last:
-            return
+            return []
         if ranges and ranges[-1][1] > self._told and not is_search:
             raise MalformedRequest("There is no message with this number")
-        for low, high in ranges:
-            yield from self._uids[low - 1 : min(high, self._told)]
+        return [(low - 1, min(high, self._told)) for low, high in ranges if low <= self._told]
 
-    def _runs(self, messages: SequenceSet) -> Iterator[tuple[int, int]]:
-        """Index ranges of the UIDs in a set."""
-        for low, high in messages.ranges:
-            first = bisect_left(self._uids, low, 0, self._told)
-            last = bisect_right(self._uids, high, first, self._told)
-            if first < last:
-                yield first, last
+    def _spans_by_uid(self, messages: SequenceSet) -> list[tuple[int, int]]:
+        """The same of a set of UIDs."""
+        known = self._uids.slice(self._told - 1, self._told)[0] if self._told else 0
+        below, told = self._uids.below, self._told
+        spans = ((below(low), min(below(high + 1), told)) for low, high in messages.resolved(known).ranges)
+        return [(first, last) for first, last in spans if first < last]
 
     def _is_told(self, uid: int) -> bool:
-        index = self._index(uid)
+        index = self._uids.index(uid)
         return index is not None and index < self._told
-
-    def _index(self, uid: int) -> int | None:
-        index = bisect_left(self._uids, uid)
-        return index if index < len(self._uids) and self._uids[index] == uid else None

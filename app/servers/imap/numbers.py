@@ -1,0 +1,68 @@
+"""Long lists of messages on the wire: written in pieces, so that no answer holds up other sessions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+
+from app.servers.imap.session import Session
+
+NUMBERS_AT_ONCE = 500
+
+
+async def numbers_of(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[Sequence[int]]:
+    """The numbers by which a client knows these messages, in pieces: their UIDs, or their sequence numbers."""
+    for start in range(0, len(uids), NUMBERS_AT_ONCE):
+        some = uids[start : start + NUMBERS_AT_ONCE]
+        yield some if is_uid else session.selected.numbers_of(some)
+        await session.pace.spend(len(some) // 5)
+
+
+async def set_pieces(session: Session, uids: Sequence[int], *, is_uid: bool) -> AsyncIterator[bytes]:
+    """The set that names these messages, as it is written, in pieces."""
+    writer = SetWriter()
+    async for numbers in numbers_of(session, uids, is_uid=is_uid):
+        yield writer.add(numbers)
+    yield writer.end()
+
+
+async def set_text(session: Session, uids: Sequence[int], *, is_uid: bool) -> str:
+    """The same in one text."""
+    return b"".join([piece async for piece in set_pieces(session, uids, is_uid=is_uid)]).decode()
+
+
+class SetWriter:
+    """Writes numbers as a set in their own order, `1:3,7`, however many pieces they come in."""
+
+    __slots__ = ("_first", "_last", "_separator")
+
+    def __init__(self) -> None:
+        self._first = self._last = 0
+        self._separator = b""
+
+    def add(self, numbers: Iterable[int]) -> bytes:
+        """The ranges that are whole now."""
+        return b"".join(self._ranges(numbers))
+
+    def end(self) -> bytes:
+        """The last range."""
+        return self._range() if self._first else b""
+
+    def _ranges(self, numbers: Iterable[int]) -> Iterator[bytes]:
+        for number in numbers:
+            if number != self._last + 1 or not self._first:
+                if self._first:
+                    yield self._range()
+                self._first = number
+            self._last = number
+
+    def _range(self) -> bytes:
+        separator, self._separator = self._separator, b","
+        if self._first == self._last:
+            return b"%b%d" % (separator, self._first)
+        return b"%b%d:%d" % (separator, self._first, self._last)
+
+
+def written(numbers: Iterable[int]) -> str:
+    """A short list of numbers as a set in its own order."""
+    writer = SetWriter()
+    return (writer.add(numbers) + writer.end()).decode()

@@ -1,0 +1,30 @@
+"""Rows of the selected mailbox's messages, a piece at a time, beside the event loop where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from app.db.session import Row
+from app.mailstore.views import is_detailed
+from app.servers.imap.session import Session
+
+ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
+"""Rows of one read, of small columns alone and with large ones among them."""
+FEW_ROWS = 100
+"""So few rows are read at once, without a thread."""
+
+
+async def read_rows(session: Session, uids: Sequence[int], columns: tuple[str, ...]) -> AsyncIterator[Sequence[Row]]:
+    """These columns of the messages with these UIDs, which ascend and are in the view; the first column is `uid`.
+
+    Those that are gone are missing. Each piece is read when it is asked for: a slow client holds one of them.
+    """
+    view, views = session.selected, session.services.views
+    step = DETAILED_ROWS_LIMIT if is_detailed(columns) else ROWS_LIMIT
+    is_long = len(uids) > FEW_ROWS
+    for start in range(0, len(uids), step):
+        wanted = uids[start : start + step]
+        if is_long and view.are_neighbours(wanted):
+            yield await views.rows_between(session.account, view.mailbox_id, wanted[0], wanted[-1], columns)
+        else:
+            yield await views.rows(session.account, view.mailbox_id, wanted, columns, is_long=is_long)

@@ -1,0 +1,73 @@
+"""What sessions share: the UIDs of each mailbox that is selected somewhere, read once and followed by the log.
+
+A session that selects a mailbox which another one has open begins on that one's array and applies the events since.
+An array lives as long as a session holds it. Of several sessions that open a mailbox at the same time one reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from weakref import WeakValueDictionary
+
+from app.mail.types import AccountId, Mailbox, MailboxId
+from app.mailstore.views import MailboxViews
+from app.servers.imap.view import MailboxView, SharedUids
+
+UIDS_AT_ONCE = 20_000
+"""UIDs of one read."""
+CHANGES_LIMIT, CHANGES_AT_ONCE = 2_000, 500
+"""Events that are applied to an array from before; with more since then the mailbox is read again."""
+
+_Key = tuple[AccountId, MailboxId]
+
+
+class SharedMailboxes:
+    """One for all sessions of a process."""
+
+    def __init__(self, views: MailboxViews) -> None:
+        self._views = views
+        self._newest: WeakValueDictionary[_Key, SharedUids] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def open(self, mailbox: Mailbox, seq: int, *, is_read_only: bool) -> MailboxView:
+        """A view of the mailbox as it was at event `seq` of its account's log, or later."""
+        key = (mailbox.account_id, mailbox.id)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            shared = self._newest.get(key)
+            view = await self._view_on(shared, mailbox, seq, is_read_only=is_read_only) if shared else None
+            if view is None:
+                shared = SharedUids(await self.read_uids(*key), seq)
+                self._newest[key] = shared
+                view = MailboxView(mailbox.id, shared, is_read_only=is_read_only)
+        return view
+
+    async def _view_on(
+        self, shared: SharedUids, mailbox: Mailbox, seq: int, *, is_read_only: bool
+    ) -> MailboxView | None:
+        """A view on an array from before; None where the log does not lead from there to `seq`, or too slowly."""
+        view = MailboxView(mailbox.id, shared, is_read_only=is_read_only)
+        position = shared.seq
+        if seq - position > CHANGES_LIMIT:
+            return None
+        while position < seq:
+            changes = await self._views.changes_after(mailbox.account_id, position, CHANGES_AT_ONCE)
+            if not changes or changes[0].seq != position + 1:
+                return None
+            for change in changes:
+                view.note(change)
+            position = changes[-1].seq
+        view.settle()
+        is_as_counted = position > seq or view.exists == mailbox.total
+        return view if is_as_counted and not view.is_lost else None
+
+    async def read_uids(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
+        """The UIDs of all messages, read a piece at a time."""
+        uids = array("I")
+        while True:
+            after = uids[-1] if uids else 0
+            rows = await self._views.uids_after(account_id, mailbox_id, after, UIDS_AT_ONCE)
+            uids.extend(row[0] for row in rows)
+            if len(rows) < UIDS_AT_ONCE:
+                return uids
