@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
-from fastapi import FastAPI
 from pydantic import ValidationError
 
 from app import files, telemetry
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
 
 T = TypeVar("T")
-
-WS_FRAME_LIMIT_BYTES = 1024 * 1024
-GRACE_SECONDS = 8
-"""How long requests under way may take after SIGTERM."""
 
 app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
 
@@ -77,33 +72,19 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, say_ready: SayReady) -> None:
     from app.api.application import create_api
+    from app.api.server.config import limits_of, server_config
+    from app.api.server.connections import Connections
     from app.runtime import open_runtime
+    from app.runtime.descriptors import divide, open_files
     from app.runtime.memory import settle
 
-    async with open_runtime(settings) as runtime:
+    shares = divide(open_files())
+    async with open_runtime(settings, mail_connections=shares.mail) as runtime:
         application = create_api()
         application.state.services = runtime.services
         settle()
-        await _Server(_http_config(settings, application), runtime, say_ready).serve()
-
-
-def _http_config(settings: Settings, application: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        host=settings.bind,
-        port=settings.http_port,
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=WS_FRAME_LIMIT_BYTES,
-        ws_ping_interval=None,
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        lifespan="off",
-    )
+        connections = Connections(limits_of(settings, shares.members, shares.strangers))
+        await _Server(server_config(settings, application, connections), runtime, say_ready).serve()
 
 
 def _run(settings: Settings, say_ready: SayReady) -> None:

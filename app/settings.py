@@ -85,6 +85,49 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests a minute that an account token, and an account by all its tokens, may make."
     )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="Networks (CIDR, separated by commas) of reverse proxies. X-Forwarded-For and X-Forwarded-Proto "
+        "are believed from these alone; on the mail ports see POSTGATE_PROXY_PROTOCOL.",
+    )
+    proxy_protocol: bool = Field(
+        True,
+        description="Whether mail connections from the trusted proxies begin with a PROXY protocol header (version 1 "
+        "or 2), which is then required. No other client may send one.",
+    )
+    http_head_bytes: int = Field(
+        64 * 1024, ge=4096, description="Largest request line and header fields of an HTTP request together, in bytes."
+    )
+    http_head_seconds: float = Field(
+        10.0, gt=0, description="How long a client may take to send request line and header fields, in seconds."
+    )
+    http_body_seconds: float = Field(
+        30.0, gt=0, description="How long it may take for the body, in seconds, beyond what its size earns it."
+    )
+    http_body_bytes_per_second: int = Field(
+        4096, ge=1, description="A body that arrives at this rate is never cut off, in bytes a second."
+    )
+    http_write_seconds: float = Field(
+        60.0, gt=0, description="How long a client may read nothing of an answer that waits for it, in seconds."
+    )
+    http_idle_seconds: int = Field(
+        30, ge=1, description="How long an HTTP connection may be idle between requests, in seconds."
+    )
+    http_strangers: int = Field(
+        1000,
+        ge=1,
+        description="HTTP connections without a login at once; fewer where the limit of open files is low. Beyond it "
+        "the one that has waited longest is closed.",
+    )
+    http_strangers_per_address: int = Field(
+        100,
+        ge=1,
+        description="The same of one client address (IPv6: of one /64 network). Loopback and trusted proxies are "
+        "exempt.",
+    )
+    mail_login_seconds: float = Field(
+        60.0, gt=0, description="How long an IMAP, POP3 or submission session may last without a login, in seconds."
+    )
     max_message_bytes: int = Field(50 * 1024 * 1024, ge=1024, description="Largest message that is taken, in bytes.")
     event_retention_days: int = Field(7, ge=1, description="How long events can be resumed, in days.")
     tombstone_retention_days: int = Field(
@@ -116,7 +159,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("net_allow", mode="before")
+    @field_validator("net_allow", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
         if isinstance(value, str):

@@ -71,6 +71,7 @@ __all__ = [
     "Services",
     "SessionCaller",
     "SettingsAccount",
+    "mark_signed_in",
     "services_of",
     "state_of",
 ]
@@ -82,6 +83,8 @@ RATES_KEY = "postgate.rates"
 
 Whoever knows the caller already, as a WebSocket does, puts it there.
 """
+CONNECTION_KEY = "postgate.connection"
+"""Where the server puts the connection that a request came by."""
 ACCOUNT_ID_CHARS = 100
 
 
@@ -149,12 +152,20 @@ async def authenticate(connection: HTTPConnection) -> Caller:
     return caller
 
 
+def mark_signed_in(connection: HTTPConnection) -> None:
+    """Let the server know that the client of this connection has shown a token: it has priority over strangers."""
+    link = connection.scope.get(CONNECTION_KEY)
+    if link is not None:
+        link.mark_signed_in()
+
+
 async def _bearer(connection: HTTPConnection, services: Services) -> Caller:
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         raise NotAuthenticated
     caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
+    mark_signed_in(connection)
     return caller
 
 

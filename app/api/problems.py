@@ -25,26 +25,54 @@ class MethodNotAllowed(GatewayError):
     title = "This resource has no such method"
 
 
+class UriTooLong(GatewayError):
+    code = "uri_too_long"
+    title = "The URL is too long"
+
+
+class HeadTooLarge(GatewayError):
+    code = "head_too_large"
+    title = "The header fields are too large"
+
+
+class RequestTimedOut(GatewayError):
+    """A client took too long to send its request."""
+
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+    is_retryable = True
+
+
+class TooManyConnections(GatewayError):
+    code = "too_many_connections"
+    title = "There are too many connections"
+    is_retryable = True
+
+
 STATUSES: dict[type[GatewayError], int] = {
     MalformedRequest: 400,
     errors.NotAuthenticated: 401,
     errors.NotPermitted: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    RequestTimedOut: 408,
     errors.Conflict: 409,
     errors.StateExpired: 410,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
+    UriTooLong: 414,
     UnsupportedMedia: 415,
     errors.RangeNotSatisfiable: 416,
     InvalidRequest: 422,
     errors.LoginRefused: 424,
     errors.ServerRefused: 424,
     errors.RateLimited: 429,
+    HeadTooLarge: 431,
     GatewayError: 500,
     errors.NotSupported: 501,
     errors.MailServerError: 502,
     NotReady: 503,
+    TooManyConnections: 503,
     errors.Unreachable: 503,
     errors.TimedOut: 504,
 }
@@ -151,7 +179,7 @@ def _headers(error: GatewayError) -> dict[str, str]:
         return {"Retry-After": str(max(1, round(error.retry_after_seconds)))}
     if isinstance(error, errors.RangeNotSatisfiable):
         return {"Content-Range": f"bytes */{error.size_bytes}"}
-    if isinstance(error, errors.Unreachable) and error.is_retryable:
+    if isinstance(error, TooManyConnections) or (isinstance(error, errors.Unreachable) and error.is_retryable):
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
 

@@ -108,8 +108,12 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, is_serving: bool = True) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, *, is_serving: bool = True, mail_connections: int = 10_000
+) -> AsyncIterator[Runtime]:
     """Open the stores, start the workers and the mail servers; close them when the block ends.
+
+    `mail_connections`: how many the mail servers may have open.
 
     Without `is_serving` nothing listens and nothing works unasked: for one command, beside a running server too.
     """
@@ -129,7 +133,7 @@ async def open_runtime(settings: Settings, *, is_serving: bool = True) -> AsyncI
         runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries)
         if is_serving:
             await _start_workers(stack, stores, backends, deliveries)
-            servers = _mail_servers(stores, logins, deliveries)
+            servers = _mail_servers(stores, logins, deliveries, mail_connections)
             await servers.start()
             stack.push_async_callback(servers.close)
             runtime.ports = servers.ports
@@ -263,10 +267,10 @@ async def _start_workers(
     stack.push_async_callback(stop)
 
 
-def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries) -> MailServers:
+def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries, connections: int) -> MailServers:
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
     imap = ImapServices(stores.store, stores.index, views, stores.bus, logins, texts, settings.max_message_bytes)
     sites = {face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes) for face in Face}
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
-    return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3))
+    return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3), connections)

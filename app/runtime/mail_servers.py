@@ -9,7 +9,7 @@ from app.errors import GatewayError, InvalidRequest
 from app.servers.conversation import Conversation, Peer
 from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
-from app.servers.listener import Admission, Listener
+from app.servers.listener import Admission, ConnectionLimits, Listener
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.settings import Settings
 
@@ -24,10 +24,17 @@ class CannotListen(GatewayError):
 class MailServers:
     """Starts and stops the listeners. `ports` says where each one listens."""
 
-    def __init__(self, settings: Settings, imap: ImapServices, smtp: Callable[[Face], SmtpSite], pop3: Answer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        imap: ImapServices,
+        smtp: Callable[[Face], SmtpSite],
+        pop3: Answer,
+        connections: int = 10_000,
+    ) -> None:
         self._settings = settings
         self._tls = _server_tls(settings)
-        self._admission = Admission()
+        self._admission = Admission(ConnectionLimits(total=connections))
         self._answers: dict[str, Answer] = {
             "imap": imap_answer(imap),
             "pop3": pop3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import WebSocket
 
-from app.api.deps import Caller, Scope, Services, authenticate, is_origin_allowed, services_of
+from app.api.deps import Caller, Scope, Services, authenticate, is_origin_allowed, mark_signed_in, services_of
 from app.api.routing import Router
 from app.api.stream.session import StreamSession
 from app.api.stream.socket import CloseCode
@@ -63,4 +63,5 @@ async def _caller_of(websocket: WebSocket, services: Services) -> Caller | None:
     else:
         return None
     caller.require(Scope.PUSH)
+    mark_signed_in(websocket)
     return caller

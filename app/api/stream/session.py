@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
-from app.api.deps import Services
+from app.api.deps import Services, mark_signed_in
 from app.api.problems import problem_of
 from app.api.schemas.base import Sync, time_of
 from app.api.schemas.stream import (
@@ -221,6 +221,7 @@ class StreamSession:
             raise StreamClosed(CloseCode.SCOPE, "the new token does not hold the accounts of the old one")
         self._caller = caller
         self._life.is_warned = False
+        mark_signed_in(self._websocket)
 
     async def _subscribe(self, frame: SubscribeFrame) -> None:
         if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:

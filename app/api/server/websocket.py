@@ -1,0 +1,176 @@
+"""WebSockets by uvicorn and websockets, with limits on frames that carry nothing.
+
+uvicorn stops reading when a message waits for the application, and bounds its size. Control frames and pieces of
+messages are not held up by that: here they are parsed a little at a time, and only so many in a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.transports import BaseTransport
+from typing import Any, cast
+
+from uvicorn._types import ASGIReceiveEvent
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.exceptions import RequestLineTooLong
+from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
+
+from app.api.deps import CONNECTION_KEY
+from app.api.problems import HeadTooLarge, UriTooLong, problem_response
+from app.api.server.connections import CLOSE_SECONDS
+from app.api.server.http import ServerConfig
+
+PIECE_BYTES = 4 * 1024
+"""How much is parsed at once: some 680 frames at most."""
+FRAMES_PER_SECOND = 500
+FRAMES_AT_ONCE = 2_000
+"""After a pause of a few seconds."""
+FRAMES_OF_STRANGER = 50
+"""Before a login; then the connection ends."""
+FRAGMENTS_LIMIT = 1_024
+"""Frames of one message."""
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._table = cast("ServerConfig", config).connections
+        self.peer_address = ""
+        self.is_signed_in = False
+        self._arrived = bytearray()
+        self._frames = 0
+        self._credit = float(FRAMES_AT_ONCE)
+        self._credited_at = self.loop.time()
+        self._resuming: asyncio.TimerHandle | None = None
+        self._ends_at: float | None = None
+
+    # ---- what the table asks
+
+    @property
+    def is_busy(self) -> bool:
+        return self.is_signed_in
+
+    def mark_signed_in(self) -> None:
+        if not self.is_signed_in:
+            self.is_signed_in = True
+            self._table.sign_in(self)
+
+    def cut(self) -> None:
+        self.transport.abort()
+
+    def check(self, now: float) -> None:
+        if not self.transport.is_closing():
+            return
+        if self._ends_at is None:
+            self._ends_at = now + CLOSE_SECONDS
+        elif now >= self._ends_at:
+            self.cut()
+
+    # ---- what the transport calls
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.peer_address = self.client[0] if self.client else ""
+        if not self._table.enter(self):
+            self.cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._table.leave(self)
+        self._arrived.clear()
+        if self._resuming is not None:
+            self._resuming.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived += data
+        self._parse()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self._arrived and self._resuming is None:
+            self._parse()
+        return message
+
+    def _parse(self) -> None:
+        """Parse what has arrived until a message waits for the application, or there were too many frames."""
+        self._resuming = None
+        while self._arrived and not self.read_paused and not self.transport.is_closing():
+            if self._is_out_of_credit():
+                delay = FRAMES_AT_ONCE / FRAMES_PER_SECOND / 4
+                self._resuming = self.loop.call_later(delay, self._parse)
+                break
+            piece = bytes(self._arrived[:PIECE_BYTES])
+            del self._arrived[:PIECE_BYTES]
+            super().data_received(piece)
+            self._check_handshake()
+        if self.transport.is_closing():
+            self._arrived.clear()
+        elif self._arrived:
+            self.transport.pause_reading()
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _is_out_of_credit(self) -> bool:
+        now = self.loop.time()
+        self._credit = min(FRAMES_AT_ONCE, self._credit + (now - self._credited_at) * FRAMES_PER_SECOND)
+        self._credited_at = now
+        return self._credit <= 0
+
+    # ---- frames
+
+    def handle_events(self) -> None:
+        """As uvicorn does, with each frame counted."""
+        events = self.conn.events_received()
+        count = sum(isinstance(event, Frame) for event in events)
+        self._frames += count
+        self._credit -= count
+        if not self.is_signed_in and self._frames > FRAMES_OF_STRANGER:
+            self._fail(CloseCode.POLICY_VIOLATION, "too many frames before a login")
+        elif len(self.frames) + count > FRAGMENTS_LIMIT and any(_is_fragment(event) for event in events):
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "a message of too many frames")
+        else:
+            self.conn.events[:0] = events
+            super().handle_events()
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope[CONNECTION_KEY] = self  # type: ignore[literal-required]  # an extension of our own
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client does not read: then only the latest needs an answer (RFC 6455 §5.5.3)."""
+        output = self.conn.data_to_send()
+        if self.writable.is_set():
+            self.transport.write(b"".join(output))
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self._table.has_cut("frames")
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+    def _check_handshake(self) -> None:
+        """websockets bounds the lines of a handshake; uvicorn would leave the connection as it is then."""
+        error = self.conn.handshake_exc
+        if error is None or self.handshake_initiated:
+            return
+        response = problem_response(UriTooLong() if isinstance(error, RequestLineTooLong) else HeadTooLarge())
+        lines = [name + b": " + value + b"\r\n" for name, value in response.raw_headers]
+        head = [STATUS_LINE[response.status_code], *lines, b"connection: close\r\n\r\n"]
+        self.transport.write(b"".join([*head, bytes(response.body)]))
+        self.transport.close()
+
+
+def _is_fragment(event: object) -> bool:
+    return isinstance(event, Frame) and not event.fin

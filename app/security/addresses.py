@@ -1,0 +1,44 @@
+"""IP addresses of clients: which of them count as one, and which proxies may speak for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+_IPV6_PREFIX = 64
+"""One customer's network: whoever has one IPv6 address has 2^64 of them."""
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """What connections and failures of this address are counted by: the address, for IPv6 its /64 network."""
+    ip = _parsed(address)
+    if isinstance(ip, IPv6Address):
+        return str(IPv6Network((ip, _IPV6_PREFIX), strict=False))
+    return address if ip is None else str(ip)
+
+
+def is_loopback(address: str) -> bool:
+    ip = _parsed(address)
+    return ip is not None and ip.is_loopback
+
+
+class Proxies:
+    """Networks of proxies whose word about a client's address is believed."""
+
+    def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
+        self._networks = tuple(networks)
+
+    def __contains__(self, address: str) -> bool:
+        ip = _parsed(address)
+        return ip is not None and any(ip in network for network in self._networks)
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """The address, an IPv4 one also where it comes as an IPv4-mapped IPv6 one; None for what is not an address."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
