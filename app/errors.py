@@ -193,6 +193,20 @@ class TooLarge(GatewayError):
     title = "This is too large"
 
 
+class TooComplex(GatewayError):
+    """Parsing took too much time or memory, and was stopped."""
+
+    code = "too_complex"
+    title = "The content is too complex to be parsed"
+
+
+class ClientLeft(GatewayError):
+    """The client closed its connection before it had an answer; nobody reads this error."""
+
+    code = "client_left"
+    title = "The client closed the connection"
+
+
 class RangeNotSatisfiable(GatewayError):
     code = "range_not_satisfiable"
     title = "The byte range lies outside the content"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.deps import CALLER_KEY, RATES_KEY, Services, is_origin_allowed
 from app.api.problems import problem_response
 from app.errors import GatewayError, NotPermitted
+from app.parsing.jobs import client_leaves
 from app.services.callers import ME, Caller
 from app.services.limits import WINDOW_SECONDS, Rate
 from app.telemetry import get_logger
@@ -48,6 +50,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
+        token = client_leaves.set(partial(_client_leaves, receive))
         try:
             if scope["method"] == "OPTIONS" and _is_preflight(headers := Headers(scope=scope)):
                 await self._preflight(scope, headers, receive, send)
@@ -58,6 +61,8 @@ class Edge:
             if answer.has_begun:
                 raise ConnectionAbortedError("the answer broke off") from None
             await problem_response(GatewayError())(scope, receive, answer.send)
+        finally:
+            client_leaves.reset(token)
 
     async def _preflight(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Whether a page may call (Fetch §4.8). It has no token yet, so any token's origins count."""
@@ -109,6 +114,12 @@ class _Answer:
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
             headers.add_vary_header("Origin")
+
+
+async def _client_leaves(receive: Receive) -> None:
+    """Returns when the client has closed the connection. To be called when the request's body has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _services(scope: Scope) -> Services:

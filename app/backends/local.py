@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
@@ -19,6 +20,7 @@ from app.errors import (
     PartNotFound,
     PreconditionFailed,
     TimedOut,
+    TooComplex,
     TooLarge,
 )
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
@@ -139,8 +141,10 @@ class LocalBackend:
         found: set[int] = set()
         for uid, blob in await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob")):
             if blob is not None:
-                text = await asyncio.to_thread(searchable_in, await self._store.blobs.get(blob))
-                found |= {uid} if contains(text, scope, folded) else set()
+                content = await self._store.blobs.get(blob)
+                with suppress(TooComplex):  # what cannot be read is not found
+                    text = await self._store.parsers.run(self._account_id, len(content), searchable_in, content)
+                    found |= {uid} if contains(text, scope, folded) else set()
         return found
 
     # ---- changing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -61,6 +61,16 @@ def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
         position = high
     pieces.append(Piece(text[position:end], False))
     return [Piece(_LINE_END.sub(" ", one.text), one.is_match) for one in pieces if one.text]
+
+
+def snippets_of(
+    texts: Mapping[str, Mapping[str, str]], terms: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, list[Piece]]]:
+    """Key → field → snippet, of the texts by field of several messages; fields without a match are left out."""
+    return {
+        key: {field: pieces for field, text in fields.items() if (pieces := snippet_of(text, terms[field]))}
+        for key, fields in texts.items()
+    }
 
 
 def _places(text: str, terms: Collection[str]) -> Iterator[tuple[int, int]]:

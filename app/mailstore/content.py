@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.mail.delta import Arrived, Rendered
 from app.mail.types import BodyPart, MailboxId
@@ -15,6 +15,8 @@ from app.wire.imap import render
 
 PREVIEW_WINDOW_BYTES = 16 * 1024
 """How much of a text part is read for its preview."""
+BEGINNING_BYTES = 64 * 1024
+"""How much is read of a message that is too complex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,13 @@ def read_content(content: bytes, blob: str) -> Arrived:
         problems=parsed.problems,
         rendered=rendered,
     )
+
+
+def read_beginning(content: bytes, blob: str) -> Arrived:
+    """The same of the beginning of a message that is too complex to be read whole."""
+    arrived = read_content(content[:BEGINNING_BYTES], blob)
+    problem = f"the message is too complex: only its first {BEGINNING_BYTES} bytes were read"
+    return replace(arrived, size_bytes=len(content), problems=(*arrived.problems, problem))
 
 
 def _preview(content: bytes, structure: BodyPart) -> str:

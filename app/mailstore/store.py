@@ -17,7 +17,7 @@ from sqlalchemy import BindParameter, bindparam, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE
-from app.errors import InvalidRequest, MailboxNotFound, TooLarge
+from app.errors import InvalidRequest, MailboxNotFound, TooComplex, TooLarge
 from app.mail.delta import (
     Arrived,
     Copied,
@@ -29,12 +29,13 @@ from app.mail.delta import (
 )
 from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
-from app.mailstore.blobs import SMALL_BYTES, Blobs, BlobWriter
+from app.mailstore.blobs import Blobs, BlobWriter
 from app.mailstore.changes import Applied
-from app.mailstore.content import StoredContent, read_content, read_small
+from app.mailstore.content import StoredContent, read_beginning, read_content, read_small
 from app.mailstore.index import Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
+from app.parsing.jobs import IN_THREADS, Parsers
 
 T = TypeVar("T")
 
@@ -45,6 +46,8 @@ EXPUNGED_AT_ONCE = 1_000
 """Messages removed in one transaction."""
 LARGE_READS = 2
 """Large messages that are in memory at a time, to be read when they have come."""
+_ARRIVALS = "arrivals"
+"""The key under which the parsers share out what arrives for any account."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _HERE = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -86,11 +89,12 @@ class FlagsStored:
 class MailStore:
     """Mail that lives here. UIDs and UIDVALIDITY are never reused."""
 
-    def __init__(self, database: Database, index: Index, blobs: Blobs) -> None:
+    def __init__(self, database: Database, index: Index, blobs: Blobs, parsers: Parsers = IN_THREADS) -> None:
         self._database = database
         self._index = index
         self._large_reads = asyncio.Semaphore(LARGE_READS)
         self.blobs = blobs
+        self.parsers = parsers
         self.mailboxes = StoredMailboxes(database, index)
 
     # ---- messages
@@ -100,9 +104,7 @@ class MailStore:
         if len(content) > MESSAGE_LIMIT_BYTES:
             raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
         blob = await self.blobs.put(content)
-        if len(content) <= SMALL_BYTES:
-            return StoredContent(blob, read_content(content, blob))
-        return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
+        return await self._read(content, blob)
 
     async def keep_stream(self, pieces: AsyncIterator[bytes], limit_bytes: int = MESSAGE_LIMIT_BYTES) -> StoredContent:
         """The same for a message that comes in pieces; TooLarge beyond the limit, and nothing is kept."""
@@ -129,8 +131,14 @@ class MailStore:
 
     async def _read_large(self, blob: str) -> StoredContent:
         async with self._large_reads:
-            content = await self.blobs.get(blob)
-            return StoredContent(blob, await asyncio.to_thread(read_content, content, blob))
+            return await self._read(await self.blobs.get(blob), blob)
+
+    async def _read(self, content: bytes, blob: str) -> StoredContent:
+        try:
+            arrived = await self.parsers.run(_ARRIVALS, len(content), read_content, content, blob)
+        except TooComplex:
+            arrived = read_beginning(content, blob)
+        return StoredContent(blob, arrived)
 
     async def add(
         self,

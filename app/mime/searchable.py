@@ -8,7 +8,7 @@ with its line ends). Not: other parts, text outside of parts, parts in an encodi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
@@ -59,6 +59,16 @@ def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchab
     own, others = "".join(headers[:1]), "".join(headers[1:])
     shown = shown_of(structure, read)
     return Searchable(fold(f"\n{own}{OWN_HEADER_END}\n{others}"), fold("".join(bodies)), shown)
+
+
+def searchable_in_all(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
+    """The text of several whole messages, by the same keys."""
+    return {key: searchable_in(content) for key, content in contents.items()}
+
+
+def searchable_in_parts(structure: BodyPart, parts: Mapping[str, bytes]) -> Searchable:
+    """The same as `searchable_of`, of sections by their names; one that is missing is empty."""
+    return searchable_of(structure, lambda section: parts.get(section, b""))
 
 
 def own_header(block: bytes) -> str:

@@ -24,6 +24,7 @@ from app.mailstore.log import EventLog
 from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
+from app.parsing.pool import ParserPool
 from app.runtime.backends import AccountBackends, tls_context
 from app.runtime.discovery import autoconfig_on
 from app.runtime.mail_servers import MailServers
@@ -144,6 +145,8 @@ async def open_runtime(
 async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
     database = await open_database(settings, is_sole=is_serving)
     stack.push_async_callback(database.close)
+    parsers = ParserPool()
+    stack.push_async_callback(parsers.close)
     bus = LocalBus()
     index = Index(database, bus)
     blobs = await asyncio.to_thread(Blobs, settings.data_dir / "blobs")
@@ -155,7 +158,7 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving:
         bus,
         index,
         EventLog(database),
-        MailStore(database, index, blobs),
+        MailStore(database, index, blobs, parsers),
         await asyncio.to_thread(Vault.of, settings),
     )
 
@@ -182,7 +185,8 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     events = Events(stores.log, index, bus, draining)
     text_index = TextIndex(database)
     texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
-    content = Content(backends, index)
+    parsers = stores.store.parsers
+    content = Content(backends, index, parsers)
     messages = Messages(backends, index, content)
     listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts)
     oauth_apps = OAuthApps(database, stores.vault, guard)
@@ -216,7 +220,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         polling=Polling(accounts, index, stores.log, bus),
         mailboxes=Mailboxes(index, backends),
         content=content,
-        views=Views(index, content, Highlights(text_index)),
+        views=Views(index, content, Highlights(text_index, parsers)),
         listing=listing,
         searching=Searching(accounts, index, states, freshness, texts),
         messages=messages,
@@ -228,7 +232,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         changes=ChangesSince(Differences(database), stores.log, events),
         consumers=Consumers(database),
         submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
-        composer=Composer(index, Originals(index, backends)),
+        composer=Composer(index, Originals(index, backends, parsers)),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database),
         draining=draining,
@@ -252,7 +256,7 @@ async def _start_workers(
         is_alone=is_alone,
     )
     text_index = TextIndex(stores.database)
-    texts = TextReader(stores.index, text_index, TextLimits.of(stores.settings))
+    texts = TextReader(stores.index, text_index, TextLimits.of(stores.settings), stores.store.parsers)
     supervisor = Supervisor(
         stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone), texts
     )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from app.errors import MessageNotFound, PartNotFound
+from app.errors import MessageNotFound, PartNotFound, TooComplex
 from app.mail.backend import Backends, ByteRange, MailBackend
 from app.mail.types import AccountId, BodyPart, Detail, Message
 from app.mailstore.index import Index
@@ -19,7 +17,8 @@ from app.mailstore.rows import addresses_to_json
 from app.mime.body import part_at
 from app.mime.sanitise import Images
 from app.mime.structure import parse_structure
-from app.mime.transfer import decode_transfer
+from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
+from app.parsing.shared import SingleFlight
 from app.services.callers import Caller
 from app.services.downloads import DecodedPart, PartSizes, RawMessage
 from app.services.recent import RecentBytes
@@ -29,22 +28,23 @@ from app.services.rendering import (
     attachment_id,
     attachment_object,
     attachment_parts,
-    cid_resolver,
+    cid_urls,
     estimated_size,
+    plain_body,
     render_body,
+    render_with_pictures,
     text_parts,
 )
 from app.services.visibility import seen_among
 
-CACHE_BYTES = 8 * 1024 * 1024
+CACHE_BYTES = 64 * 1024 * 1024
+"""Bodies that were rendered; an eighth of it at most is one body."""
 UNPARSED_LIMIT_BYTES = 1024 * 1024
 """How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
 INLINE_LIMIT_BYTES = 5 * 1024 * 1024
 """Pictures of a message that are put into its HTML, together."""
 PADDINGS_LIMIT = 50
 """Attachments whose exact size is looked up for a list of them."""
-_BIG_BYTES = 64 * 1024
-"""From this size on a body is rendered in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,12 @@ class _Opened:
 class Content:
     """Reads messages. What was rendered is remembered, for the content of a message never changes."""
 
-    def __init__(self, backends: Backends, index: Index) -> None:
+    def __init__(self, backends: Backends, index: Index, parsers: Parsers = IN_THREADS) -> None:
         self._backends = backends
         self._index = index
+        self._parsers = parsers
         self._bodies = RecentBytes(CACHE_BYTES)
+        self._rendering: SingleFlight[bytes] = SingleFlight()
         self._sizes = PartSizes()
 
     async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
@@ -84,12 +86,22 @@ class Content:
 
         Without `has_body` no text is read, and `text` and `html` are not among them.
         """
-        key = f"{message.id} {has_body:d}"
+        return await self._remembered(message, f"{has_body:d}", lambda: self._made(message, has_body=has_body))
+
+    async def _remembered(self, message: Message, form: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What was made of a message lately, or is being made of a large one for somebody else, or is made now."""
+        key = f"{message.id} {form}"
         cached = self._bodies.get(key)
-        if cached is None:
-            cached = await self._made(message, has_body=has_body)
-            self._bodies.put(key, cached)
-        return cached
+        if cached is not None:
+            return cached
+        if message.size_bytes <= SMALL_BYTES:
+            return await self._kept(key, make)
+        return await self._rendering.run(key, lambda: self._kept(key, make))
+
+    async def _kept(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        made = await make()
+        self._bodies.put(key, made)
+        return made
 
     async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
         """Where a message is, as the API shows it: as far as the caller sees it."""
@@ -107,8 +119,8 @@ class Content:
         problems: tuple[str, ...] = opened.detail.problems
         if has_body:
             prefix = f"/v1/accounts/{message.account_id}/messages/{message.id}/attachments/"
-            resolve = cid_resolver(attachments, lambda part: prefix + attachment_id(message.id, part.section))
-            body = await self._body(opened, resolve)
+            urls = cid_urls(attachments, lambda part: prefix + attachment_id(message.id, part.section))
+            body = await self._body(opened, render_body, urls)
             members |= {"text": body.text, "html": body.html}
             problems += body.problems
         members["attachments"] = [
@@ -120,26 +132,39 @@ class Content:
 
     async def body(self, message: Message, images: Images) -> Body:
         """The body alone, its own pictures inside the HTML."""
-        opened = await self._open(message)
-        pictures = [one for one in attachment_parts(opened.structure) if one.content_id and _is_picture(one)]
-        urls: dict[str, str] = {}
-        left = INLINE_LIMIT_BYTES
-        backend = await self._backends.of(message.account_id)
-        for part in pictures:
-            if part.size_bytes <= left:
-                left -= part.size_bytes
-                raw = await self._read(backend, opened, part, part.size_bytes)
-                content = base64.b64encode(decode_transfer(raw, part.encoding)[0]).decode()
-                urls[part.section] = f"data:{part.media_type};base64,{content}"
-        return await self._body(opened, cid_resolver(pictures, lambda part: urls.get(part.section)), images)
+        made = await self._remembered(message, images, lambda: self._made_body(message, images))
+        text, html, problems = orjson.loads(made)
+        return Body(text, html, tuple(problems))
 
-    async def _body(self, opened: _Opened, resolve: Any, images: Images = Images.BLOCK) -> Body:
+    async def _made_body(self, message: Message, images: Images) -> bytes:
+        opened = await self._open(message)
+        body = await self._body(opened, render_with_pictures, await self._pictures(opened), images)
+        return orjson.dumps((body.text, body.html, body.problems))
+
+    async def _pictures(self, opened: _Opened) -> list[tuple[BodyPart, bytes]]:
+        """The pictures that the HTML may show, with their encoded bytes, INLINE_LIMIT_BYTES of them together."""
+        found: list[tuple[BodyPart, bytes]] = []
+        left = INLINE_LIMIT_BYTES
+        backend = await self._backends.of(opened.message.account_id)
+        for part in attachment_parts(opened.structure):
+            if part.content_id and _is_picture(part) and part.size_bytes <= left:
+                left -= part.size_bytes
+                found.append((part, await self._read(backend, opened, part, part.size_bytes)))
+        return found
+
+    async def _body(
+        self, opened: _Opened, render: Callable[..., Body], shown: Any, images: Images = Images.BLOCK
+    ) -> Body:
+        """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._texts(opened, wanted.parts)
-        if sum(map(len, contents.values())) > _BIG_BYTES:
-            body = await asyncio.to_thread(render_body, opened.structure, contents, resolve, images)
-        else:
-            body = render_body(opened.structure, contents, resolve, images)
+        size_bytes = sum(map(len, contents.values())) + _size_of(shown)
+        try:
+            body = await self._parsers.run(
+                opened.message.account_id, size_bytes, render, opened.structure, contents, shown, images
+            )
+        except TooComplex:
+            body = plain_body(opened.structure, contents)
         untold = tuple(
             f"part {one.section}: the mail server does not give it"
             for one in wanted.parts
@@ -179,7 +204,7 @@ class Content:
         backend = await self._backends.of(message.account_id)
         pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
         content = b"".join([piece async for piece in pieces])
-        parsed = await asyncio.to_thread(parse_structure, content)
+        parsed = await self._parsers.run(message.account_id, len(content), parse_structure, content)
         structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
         spans = {part.section: part.span for part in structure.walk() if part.span is not None}
         return _Opened(message, detail, structure, {key: content[span[1] : span[2]] for key, span in spans.items()})
@@ -231,6 +256,10 @@ class Content:
 def _holds_something(structure: BodyPart) -> bool:
     """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
     return not structure.is_multipart or any(part.size_bytes for part in structure.walk() if not part.is_multipart)
+
+
+def _size_of(pictures: Any) -> int:
+    return sum(len(raw) for _, raw in pictures) if isinstance(pictures, list) else 0
 
 
 def _is_picture(part: BodyPart) -> bool:

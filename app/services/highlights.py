@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from app.errors import TooComplex
 from app.mail import filter as f
-from app.mail.highlighting import Piece, snippet_of, terms_of
+from app.mail.highlighting import Piece, snippets_of, terms_of
 from app.mail.types import AccountId, MessageId
 from app.mailstore.reading.lists import Listed
 from app.mailstore.texts import TextIndex
+from app.parsing.jobs import IN_THREADS, Parsers
 
 _ADDRESSES = ("from", "to", "cc")
 
@@ -29,8 +30,9 @@ class Highlight:
 class Highlights:
     """Makes them from the summaries, and from what the full-text index keeps to be shown."""
 
-    def __init__(self, text_index: TextIndex) -> None:
+    def __init__(self, text_index: TextIndex, parsers: Parsers = IN_THREADS) -> None:
         self._text_index = text_index
+        self._parsers = parsers
 
     async def added(
         self, items: Sequence[bytes], account_id: AccountId, found: Sequence[Listed], tree: f.Filter
@@ -49,28 +51,23 @@ class Highlights:
         terms = terms_of(tree)
         ids = [one.anchor.id for one in found]
         shown = await self._text_index.shown(account_id, ids) if "body" in terms else {}
-        return await asyncio.to_thread(_highlights, found, terms, shown)
+        texts = {one.anchor.id: _texts(one, shown.get(MessageId(one.anchor.id)), terms) for one in found}
+        size_bytes = sum(len(text) for fields in texts.values() for text in fields.values())
+        try:
+            snippets = await self._parsers.run(account_id, size_bytes, snippets_of, texts, terms)
+        except TooComplex:
+            snippets = {}
+        return {id_: [Highlight(*one) for one in snippets.get(id_, {}).items()] for id_ in texts}
 
 
-def _highlights(
-    found: Sequence[Listed], terms: Mapping[str, set[str]], shown: Mapping[MessageId, str]
-) -> dict[str, list[Highlight]]:
-    return {
-        one.anchor.id: [
-            Highlight(field, pieces)
-            for field, text in _texts(orjson.loads(one.summary), shown.get(MessageId(one.anchor.id)))
-            if field in terms and (pieces := snippet_of(text, terms[field]))
-        ]
-        for one in found
+def _texts(listed: Listed, shown: str | None, fields: Collection[str]) -> dict[str, str]:
+    """The texts of a message by field, of these fields alone."""
+    summary: dict[str, Any] = orjson.loads(listed.summary)
+    texts = {
+        name: ", ".join(f"{one['name']} <{one['address']}>".strip() for one in summary[name]) for name in _ADDRESSES
     }
-
-
-def _texts(summary: dict[str, Any], shown: str | None) -> list[tuple[str, str]]:
-    """The fields of a message with their texts."""
-    addresses = [
-        (name, ", ".join(f"{one['name']} <{one['address']}>".strip() for one in summary[name])) for name in _ADDRESSES
-    ]
-    return [("subject", summary["subject"]), *addresses, ("body", summary["preview"] or "" if shown is None else shown)]
+    texts = {"subject": summary["subject"], **texts, "body": summary["preview"] or "" if shown is None else shown}
+    return {name: text for name, text in texts.items() if name in fields}
 
 
 def _with_member(item: bytes, member: bytes) -> bytes:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.errors import PartNotFound, TooLarge
+from app.errors import PartNotFound, TooComplex, TooLarge
 from app.mail.backend import Backends
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.index import Index
 from app.mime.compose import Enclosure, enclosure_of
-from app.mime.sanitise import Images
 from app.mime.transfer import decode_transfer
+from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
-from app.services.rendering import attachment_id, attachment_parts, render_body, text_parts
+from app.services.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
 
 
 class Originals:
     """See `composing.MessageReader`."""
 
-    def __init__(self, index: Index, backends: Backends) -> None:
+    def __init__(self, index: Index, backends: Backends, parsers: Parsers = IN_THREADS) -> None:
         self._index = index
         self._backends = backends
+        self._parsers = parsers
 
     async def readable(self, message: Message) -> ReadableText:
         structure = await self._structure(message)
@@ -29,7 +30,11 @@ class Originals:
         sections = [part.section for part in text_parts(structure).parts]
         backend = await self._backends.of(message.account_id)
         contents = await backend.read_parts(message, sections) if sections else {}
-        body = render_body(structure, contents, None, Images.BLOCK)
+        size_bytes = sum(map(len, contents.values()))
+        try:
+            body = await self._parsers.run(message.account_id, size_bytes, render_body, structure, contents, None)
+        except TooComplex:
+            body = plain_body(structure, contents)
         return ReadableText(body.text, body.html)
 
     async def enclosure(self, account_id: AccountId, message_id: str, attachment: str) -> Enclosure:
@@ -55,5 +60,5 @@ class Originals:
     async def _read(self, message: Message, part: BodyPart) -> Enclosure:
         backend = await self._backends.of(message.account_id)
         raw = b"".join([piece async for piece in backend.read_part(message, part.section)])
-        content, _ = decode_transfer(raw, part.encoding)
+        content, _ = await self._parsers.run(message.account_id, len(raw), decode_transfer, raw, part.encoding)
         return enclosure_of(part, content)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 
 from app.mail.types import BodyPart
@@ -13,6 +15,7 @@ from app.mime.body import BodyChoice, choose_body, decode_body, protections_of
 from app.mime.names import attachment_name, content_id_of, media_type_of
 from app.mime.sanitise import Images, ResolveCid, sanitise_html, text_as_html
 from app.mime.text import text_of_html
+from app.mime.transfer import decode_transfer
 
 TEXT_PART_LIMIT_BYTES = 4 * 1024 * 1024
 """How much of one text part is shown."""
@@ -21,6 +24,14 @@ TEXT_LIMIT_BYTES = 8 * 1024 * 1024
 TEXT_PARTS_LIMIT = 100
 ATTACHMENTS_LIMIT = 1_000
 """How many attachments of a message are listed."""
+PLAIN_LIMIT_BYTES = 64 * 1024
+"""How much is shown of each part, and of all of them, of a message that is too complex."""
+TOO_COMPLEX = "the message is too complex to be shown: this is the beginning of its text"
+
+CidUrls = Mapping[str, str]
+"""Content-ID without brackets → URL."""
+
+_TAG = re.compile(r"<[^<>]*+>")
 _BASE64_LINE = 76
 _ID_CHARS = 24
 
@@ -63,9 +74,10 @@ def text_parts(structure: BodyPart) -> TextParts:
 
 
 def render_body(
-    structure: BodyPart, contents: Mapping[str, bytes], resolve_cid: ResolveCid | None, images: Images = Images.BLOCK
+    structure: BodyPart, contents: Mapping[str, bytes], cid_urls: CidUrls | None, images: Images = Images.BLOCK
 ) -> Body:
     """The body from its encoded text parts by section; a part that is not given is left out."""
+    resolve_cid = None if cid_urls is None else cid_urls.get
     choice = choose_body(structure)
     problems: list[str] = []
     texts: dict[str, str] = {}
@@ -76,6 +88,30 @@ def render_body(
     problems += [f"the message is {one.value.replace('_', ' ')}" for one in protections_of(structure)]
     html, found = _html(choice, texts, resolve_cid, images)
     return Body(_text(choice, texts), html, (*problems, *found))
+
+
+def render_with_pictures(
+    structure: BodyPart, contents: Mapping[str, bytes], pictures: Sequence[tuple[BodyPart, bytes]], images: Images
+) -> Body:
+    """The same with pictures, given by their encoded bytes, inside the HTML."""
+    return render_body(structure, contents, {key: url for key, url in map(_data_url, pictures) if key}, images)
+
+
+def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
+    part, raw = picture
+    content = base64.b64encode(decode_transfer(raw, part.encoding)[0]).decode()
+    return content_id_of(part), f"data:{part.media_type};base64,{content}"
+
+
+def plain_body(structure: BodyPart, contents: Mapping[str, bytes]) -> Body:
+    """The beginning of a body as text, made at little cost: for one that is too complex to be rendered."""
+    shown: list[str] = []
+    for part in choose_body(structure).text:
+        if part.section in contents:
+            text, _ = decode_body(contents[part.section][:PLAIN_LIMIT_BYTES], part)
+            shown.append(unescape(_TAG.sub(" ", text)) if part.media_type == "text/html" else text)
+    text = "\n".join(shown)[:PLAIN_LIMIT_BYTES]
+    return Body(f"[{TOO_COMPLEX}]\n\n{text}", None, (TOO_COMPLEX,))
 
 
 def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
@@ -148,12 +184,7 @@ def estimated_size(part: BodyPart, padding: int = 0) -> int:
     return max(0, characters // 4 * 3 - padding)
 
 
-def cid_resolver(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> ResolveCid:
-    """Finds the URL of the part that has a Content-ID."""
-    by_id = {content_id_of(part): part for part in parts if part.content_id}
-
-    def resolve(content_id: str) -> str | None:
-        part = by_id.get(content_id)
-        return None if part is None else url_of(part)
-
-    return resolve
+def cid_urls(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> dict[str, str]:
+    """Content-ID → URL of the part that has it."""
+    found = ((content_id_of(part), url_of(part)) for part in parts)
+    return {content_id: url for content_id, url in found if content_id is not None and url is not None}

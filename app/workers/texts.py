@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any, ParamSpec, TypeVar
 
 from app.errors import (
     GatewayError,
@@ -14,6 +15,7 @@ from app.errors import (
     PartNotFound,
     ServerProtocolError,
     ServerRefused,
+    TooComplex,
 )
 from app.mail.backend import Backends, MailBackend
 from app.mail.delta import Delta, Location, Previewed, Texted
@@ -23,8 +25,9 @@ from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
-from app.mime.searchable import places_of, searchable_in, searchable_of
+from app.mime.searchable import places_of, searchable_in_all, searchable_in_parts
 from app.mime.text import preview_of
+from app.parsing.jobs import IN_THREADS, Parsers
 from app.telemetry import get_logger
 from app.workers.gates import Gate
 from app.workers.text_room import NO_LIMIT, TextLimits, TextRoom
@@ -47,6 +50,9 @@ PATIENCE_SECONDS = 20.0
 ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Apply = Callable[[Delta], Awaitable[object]]
 
 
@@ -57,7 +63,8 @@ class TextReader:
     written at a time, and as long as that took, so long the account rests.
     """
 
-    def __init__(self, index: Index, text_index: TextIndex, limits: TextLimits) -> None:
+    def __init__(self, index: Index, text_index: TextIndex, limits: TextLimits, parsers: Parsers = IN_THREADS) -> None:
+        self._parsers = parsers
         self._index = index
         self._text_index = text_index
         self._limits = limits
@@ -93,7 +100,7 @@ class TextReader:
         previews = await _previews(backend, unread)
         async with self._turn:
             started = time.monotonic()
-            texts = large | await asyncio.to_thread(_texts_of, contents)
+            texts = large | await self._texts(account_id, contents)
             digests = {uid: content_digest(content) for uid, content in contents.items()}
             for piece in _pieces(batch, texts, previews, digests, self._limits.message_bytes):
                 await apply(piece)
@@ -118,8 +125,32 @@ class TextReader:
                 sections = [] if structure is None else _sections(structure, self._limits.message_bytes)
                 parts = await _parts(backend, one, sections) if sections else None
                 if structure is not None and parts is not None:
-                    found[one.uid] = await asyncio.to_thread(searchable_of, structure, _reading(parts))
+                    text = await self._parsed(account_id, parts, searchable_in_parts, structure, parts)
+                    found |= {} if text is None else {one.uid: text}
         return found
+
+    async def _texts(self, account_id: AccountId, contents: Mapping[int, bytes]) -> dict[int, Searchable]:
+        """Texts by UID. Where one message is too complex, the others are read by themselves."""
+        texts = await self._parsed(account_id, contents, searchable_in_all, contents)
+        if texts is not None or len(contents) < 2:
+            return texts or {}
+        single = [await self._texts(account_id, {uid: content}) for uid, content in contents.items()]
+        return {uid: text for one in single for uid, text in one.items()}
+
+    async def _parsed(
+        self,
+        account_id: AccountId,
+        contents: Mapping[Any, bytes],
+        work: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | None:
+        """What `work` makes of these contents; None where they are too complex."""
+        size_bytes = sum(map(len, contents.values()))
+        try:
+            return await self._parsers.run(f"text of {account_id}", size_bytes, work, *args, **kwargs)
+        except TooComplex:
+            return None
 
     def _most_bytes(self, message: Message) -> int:
         """What lies here is read whole for the sake of its text."""
@@ -207,10 +238,6 @@ async def _parts(backend: MailBackend, message: Message, sections: Sequence[str]
         return None
 
 
-def _reading(parts: Mapping[str, bytes]) -> Callable[[str], bytes]:
-    return lambda section: parts.get(section, b"")
-
-
 async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:
     """Previews of what is left out of the index; one that cannot be had is empty, so that it is not asked for again."""
     if not messages:
@@ -221,10 +248,6 @@ async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mappin
         log.warning("previews_failed", account_id=messages[0].account_id, error=error.code)
         found = {}
     return {one.uid: found.get(one.uid, "") for one in messages}
-
-
-def _texts_of(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
-    return {uid: searchable_in(content) for uid, content in contents.items()}
 
 
 def _pieces(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -58,7 +59,9 @@ def _sender_of(body: bytes) -> Any:
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+        if not messages:  # the call is cancelled when the socket closes
+            await asyncio.get_running_loop().create_future()
+        return messages.pop()
 
     return receive
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.db.session import Row
+from app.errors import TooComplex
 from app.mail.identifiers import now_ms
-from app.mail.searchable import fold
+from app.mail.searchable import Searchable, fold
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.texts import Looked
 from app.mailstore.views import is_detailed
-from app.mime.searchable import searchable_in
+from app.mime.searchable import searchable_in_all
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.matching import Matcher, scope_of
@@ -165,13 +166,29 @@ async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Ro
         held.append((row, await _read(session, row[blob])))
         held_bytes += row[size]
         if held_bytes >= CONTENTS_LIMIT_BYTES:
-            meeting |= await asyncio.to_thread(_meeting, matcher, held)
+            meeting |= await _meeting(session, matcher, held)
             held, held_bytes = [], 0
-    return meeting | await asyncio.to_thread(_meeting, matcher, held)
+    return meeting | await _meeting(session, matcher, held)
 
 
-def _meeting(matcher: Matcher, held: Sequence[tuple[Row, bytes]]) -> set[int]:
-    return {row[0] for row, content in held if matcher.meets(row, searchable_in(content))}
+async def _meeting(session: Session, matcher: Matcher, held: Sequence[tuple[Row, bytes]]) -> set[int]:
+    rows = {row[0]: row for row, _ in held}
+    texts = await _texts(session, {row[0]: content for row, content in held})
+    return await asyncio.to_thread(lambda: {uid for uid, text in texts.items() if matcher.meets(rows[uid], text)})
+
+
+async def _texts(session: Session, contents: Mapping[int, bytes]) -> Mapping[int, Searchable]:
+    """Texts by UID. A message that is too complex to be read is not found."""
+    size_bytes = sum(map(len, contents.values()))
+    try:
+        return await session.services.store.parsers.run(session.account, size_bytes, searchable_in_all, contents)
+    except TooComplex:
+        if len(contents) == 1:
+            return {}
+    texts: dict[int, Searchable] = {}
+    for uid, content in contents.items():
+        texts |= await _texts(session, {uid: content})
+    return texts
 
 
 async def _read(session: Session, blob: str) -> bytes:

@@ -1,0 +1,76 @@
+"""The program of a parsing process: reads jobs from its socket, runs one at a time, writes the results.
+
+It holds no secret and no socket but the one to its parent, and ends with its parent. Its memory is bounded for good,
+its processor time anew for each job.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+LENGTH = struct.Struct("!Q")
+_PR_SET_PDEATHSIG = 1
+_NICENESS = 5
+_RECYCLED_FROM_KIB = 384 * 1024
+"""A process that once took so much memory ends after its job, since it may not give it back."""
+
+_PRELOADED = ("app.mime.sanitise", "app.mime.searchable")
+"""What most jobs need, and takes long to import."""
+
+Job = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+def main() -> None:
+    """`python -m app.parsing.child DESCRIPTOR MEMORY_BYTES CPU_SECONDS`."""
+    descriptor, memory_bytes, cpu_seconds = map(int, sys.argv[1:4])
+    parent = socket.socket(fileno=descriptor)
+    _confine(memory_bytes)
+    for name in _PRELOADED:
+        import_module(name)
+
+    stream = parent.makefile("rwb")
+    while head := stream.read(LENGTH.size):
+        job: Job = pickle.loads(stream.read(LENGTH.unpack(head)[0]))  # noqa: S301 - from our parent
+        answer = _answer(job, cpu_seconds)
+        is_last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _RECYCLED_FROM_KIB
+        stream.write(LENGTH.pack(len(answer) + 1) + bytes([is_last]))
+        stream.write(answer)
+        stream.flush()
+        if is_last:
+            return
+
+
+def _confine(memory_bytes: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, signal.SIG_IGN)  # the parent ends it, after its own requests
+    os.nice(_NICENESS)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _answer(job: Job, cpu_seconds: int) -> bytes:
+    """The result as (True, value), or as (False, the name of an exception)."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime) + cpu_seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    work, args, kwargs = job
+    try:
+        return pickle.dumps((True, work(*args, **kwargs)), protocol=5)
+    except (Exception, RecursionError, MemoryError) as error:  # noqa: BLE001 - the parent raises it
+        return pickle.dumps((False, type(error).__name__), protocol=5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""One parsing process, seen from the gateway: started, given jobs one at a time, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from enum import Enum
+from typing import Any
+
+from app.parsing.child import LENGTH
+
+PIECE_BYTES = 256 * 1024
+RESULT_LIMIT_BYTES = 256 * 1024 * 1024
+_POLL_SECONDS = 0.005
+
+
+class ProcessFailed(Exception):
+    """The process ended, or its function raised: `reason` is for the log."""
+
+    def __init__(self, reason: str, *, is_alive: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_alive = is_alive
+
+
+class ParserProcess:
+    """A child that runs one job at a time. After a call that was cut short it can only be killed."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self.is_last = False
+        """Whether the child ends after its last result."""
+
+    @classmethod
+    async def start(cls, memory_bytes: int, cpu_seconds: int) -> ParserProcess:
+        """A new child. To be called in the main thread, with whose end the child ends."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own program; starting it does not block
+                [sys.executable, "-m", "app.parsing.child", *map(str, (theirs.fileno(), memory_bytes, cpu_seconds))],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
+                cwd="/",
+                start_new_session=True,
+            )
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=PIECE_BYTES)
+        except BaseException:
+            ours.close()
+            process.kill()
+            raise
+        return cls(process, reader, writer)
+
+    async def call(self, request: bytes) -> Any:
+        """The result of a pickled job. ProcessFailed."""
+        try:
+            self._writer.write(LENGTH.pack(len(request)))
+            view = memoryview(request)
+            for start in range(0, len(view), PIECE_BYTES):
+                self._writer.write(view[start : start + PIECE_BYTES])
+                await self._writer.drain()
+            (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            if size > RESULT_LIMIT_BYTES:
+                raise ProcessFailed("result too large")
+            answer = await self._reader.readexactly(size)
+        except (OSError, asyncio.IncompleteReadError):
+            raise ProcessFailed("process ended") from None
+        self.is_last = bool(answer[0])
+        return self._value(answer)
+
+    def _value(self, answer: bytes) -> Any:
+        is_result, value = _Results(io.BytesIO(memoryview(answer)[1:])).load()
+        if not is_result:
+            raise ProcessFailed(str(value), is_alive=value != "MemoryError")
+        return value
+
+    async def kill(self) -> None:
+        """End the child, whatever it does, and wait for its end."""
+        self._process.kill()
+        self._writer.transport.abort()
+        while self._process.poll() is None:  # noqa: ASYNC110 - a killed process ends within milliseconds
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class _Results(pickle.Unpickler):
+    """Reads plain values alone, so that parsers which a stranger has subverted can run nothing in the gateway."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("app.") and "." not in name:
+            found = super().find_class(module, name)
+            if isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, Enum | tuple)):
+                return found
+        raise ProcessFailed(f"result of {module}.{name}")
