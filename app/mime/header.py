@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from app.mail.types import Envelope, EnvelopeAddress, Overview
 from app.mime.addresses import MAX_ADDRESSES, group_names, parse_addresses, readable
 from app.mime.dates import parse_date
-from app.mime.fields import Fields, unfold
+from app.mime.fields import Fields, named_fields, split_fields, unfold
 from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
 
 MAX_MESSAGE_IDS = 200
@@ -83,6 +84,22 @@ def message_ids(text: str | None) -> tuple[str, ...]:
     if len(found) > MAX_MESSAGE_IDS:
         found = found[:1] + found[1 - MAX_MESSAGE_IDS :]
     return tuple(found)
+
+
+def message_id_in(block: bytes) -> str | None:
+    """The Message-ID of a header block, as an Overview has it."""
+    return overview_of(envelope_of(split_fields(block)), None).message_id_header
+
+
+def readable_fields(block: bytes) -> list[tuple[str, str]]:
+    """All fields of a header block in order: names as they are spelled, values decoded for people."""
+    return [(name, decode_words(unfold(value))) for name, value in named_fields(block)]
+
+
+def readable_values(block: bytes, names: Sequence[str]) -> dict[str, list[str]]:
+    """The values of fields with these names, decoded for people."""
+    fields = split_fields(block)
+    return {name: [decode_words(unfold(value)) for key, value in fields if key == name.lower()] for name in names}
 
 
 def overview_problems(overview: Overview) -> tuple[str, ...]:

@@ -58,6 +58,16 @@ class ParserPool:
         self._retiring: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def running(self) -> int:
+        """Jobs that run now."""
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a process."""
+        return sum(map(len, self._waiting.values()))
+
     async def run(self, key: str, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a module's function, small content's at once. TooComplex, RateLimited."""
         if size_bytes <= SMALL_BYTES:

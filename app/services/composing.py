@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported
+from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported, TooComplex
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
 from app.mailstore.index import Index
@@ -24,6 +25,8 @@ from app.mime.reply import (
     reply_references,
     reply_subject,
 )
+from app.mime.text import text_of_html
+from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.services.callers import Caller
 from app.services.submissions import NewSubmission, Options
 from app.services.visibility import seen_among
@@ -104,9 +107,10 @@ class _Original:
 class Composer:
     """Makes messages for one account's caller."""
 
-    def __init__(self, index: Index, reader: MessageReader) -> None:
+    def __init__(self, index: Index, reader: MessageReader, parsers: Parsers = IN_THREADS) -> None:
         self._index = index
         self._reader = reader
+        self._parsers = parsers
 
     async def submission(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> NewSubmission:
         """A message ready to be taken. `own` is the account's address.
@@ -115,6 +119,7 @@ class Composer:
         """
         original = await self._original(account_id, caller, new)
         draft = await self._draft(account_id, own, caller, new, original)
+        draft = await self._with_text(account_id, draft)
         recipients = recipients_of(draft)
         if not recipients:
             raise InvalidRequest.at("/to", "There is no recipient")
@@ -129,7 +134,7 @@ class Composer:
             draft.from_.address,
             tuple(recipients),
             draft.message_id,
-            compose(draft),
+            await self._composed(draft),
             options,
             new.send_at_ms,
             new.undo_seconds,
@@ -138,7 +143,26 @@ class Composer:
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
         """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
         original = await self._original(account_id, caller, new)
-        return compose(await self._draft(account_id, own, caller, new, original), shows_bcc=True)
+        draft = await self._draft(account_id, own, caller, new, original)
+        return await self._composed(await self._with_text(account_id, draft), shows_bcc=True)
+
+    async def _with_text(self, account_id: AccountId, draft: Draft) -> Draft:
+        """The draft with the words of its HTML where it has no text. InvalidRequest for HTML that is too complex."""
+        if draft.html is None or draft.text is not None:
+            return draft
+        try:
+            text = await self._parsers.run(account_id, len(draft.html), text_of_html, draft.html)
+        except TooComplex:
+            raise InvalidRequest.at("/html", "It is too complex; give `text` beside it") from None
+        return replace(draft, text=text)
+
+    async def _composed(self, draft: Draft, *, shows_bcc: bool = False) -> bytes:
+        """The bytes of a draft; of a large one in a thread."""
+        size_bytes = sum(len(one.content) for one in draft.enclosures if isinstance(one.content, bytes))
+        size_bytes += len(draft.text or "") + len(draft.html or "")
+        if size_bytes <= SMALL_BYTES:
+            return compose(draft, shows_bcc=shows_bcc)
+        return await asyncio.to_thread(compose, draft, shows_bcc=shows_bcc)
 
     async def _original(self, account_id: AccountId, caller: Caller, new: NewMessage) -> _Original | None:
         if new.mode == "new":

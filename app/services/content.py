@@ -15,6 +15,7 @@ from app.mail.types import AccountId, BodyPart, Detail, Message
 from app.mailstore.index import Index
 from app.mailstore.rows import addresses_to_json
 from app.mime.body import part_at
+from app.mime.header import readable_fields, readable_values
 from app.mime.sanitise import Images
 from app.mime.structure import parse_structure
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
@@ -243,6 +244,16 @@ class Content:
     async def _decoded(self, opened: _Opened, part: BodyPart) -> DecodedPart:
         backend = await self._backends.of(opened.message.account_id)
         return DecodedPart(backend, opened.message, part, self._sizes)
+
+    async def fields(self, message: Message) -> list[tuple[str, str]]:
+        """All header fields in order, decoded. TooComplex."""
+        block = await self.header(message)
+        return await self._parsers.run(message.account_id, len(block), readable_fields, block)
+
+    async def values(self, message: Message, names: Sequence[str]) -> dict[str, list[str]]:
+        """The values of header fields by these names, decoded. TooComplex."""
+        block = await self.header(message)
+        return await self._parsers.run(message.account_id, len(block), readable_values, block, names)
 
     async def header(self, message: Message) -> bytes:
         """The header block as it is."""

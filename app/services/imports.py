@@ -14,9 +14,10 @@ from app.mail.backend import Backends
 from app.mail.delta import Location
 from app.mail.types import AccountId, Flags, Message, Position
 from app.mailstore.index import Index
-from app.mime.fields import MAX_HEADER_BYTES, split_fields
-from app.mime.header import envelope_of, overview_of
+from app.mime.fields import MAX_HEADER_BYTES
+from app.mime.header import message_id_in
 from app.mime.lines import normalise_newlines
+from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.callers import Caller
 from app.services.messages import Messages
 
@@ -71,11 +72,10 @@ class Spool:
         ):
             yield piece
 
-    def message_id_header(self) -> str | None:
-        """Its Message-ID as the index will hold it."""
+    def header(self) -> bytes:
+        """Its header block, as far as it is read."""
         self._file.seek(0)
-        block = self._file.read(MAX_HEADER_BYTES).partition(b"\r\n\r\n")[0]
-        return overview_of(envelope_of(split_fields(block)), None).message_id_header
+        return self._file.read(MAX_HEADER_BYTES).partition(b"\r\n\r\n")[0]
 
     def close(self) -> None:
         self._file.close()
@@ -99,11 +99,19 @@ class Imported:
 class Imports:
     """Puts messages into mailboxes."""
 
-    def __init__(self, backends: Backends, index: Index, messages: Messages, limit_bytes: int) -> None:
+    def __init__(
+        self, backends: Backends, index: Index, messages: Messages, limit_bytes: int, parsers: Parsers = IN_THREADS
+    ) -> None:
         self._backends = backends
         self._index = index
         self._messages = messages
         self._limit = limit_bytes
+        self._parsers = parsers
+
+    async def message_id_header(self, account_id: AccountId, spool: Spool) -> str | None:
+        """A message's Message-ID as the index will hold it. TooComplex."""
+        block = spool.header()
+        return await self._parsers.run(account_id, len(block), message_id_in, block)
 
     async def spooled(self, pieces: AsyncIterator[bytes]) -> Spool:
         """Take in a message whole; whoever asked closes it."""

@@ -15,8 +15,6 @@ from app.mail.filter import All, Filter
 from app.mail.types import AccountId, Message
 from app.mailstore.index import Index
 from app.mailstore.reading.lists import Listed
-from app.mime.fields import split_fields, unfold
-from app.mime.words import decode_words
 from app.services.callers import Caller
 from app.services.content import Content
 from app.services.highlights import Highlights
@@ -185,12 +183,8 @@ class Views:
             shown["locations"] = await self._content.locations(message, caller)
         shown = _projected(shown, view)
         if view.headers:
-            shown["headers"] = await self._headers(message, view.headers)
+            shown["headers"] = await self._content.values(message, view.headers)
         return shown
-
-    async def _headers(self, message: Message, names: Sequence[str]) -> dict[str, list[str]]:
-        fields = split_fields(await self._content.header(message))
-        return {name: [decode_words(unfold(value)) for key, value in fields if key == name.lower()] for name in names}
 
     async def _add_threads(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]

@@ -21,10 +21,8 @@ from app.errors import (
     PartNotFound,
     RangeNotSatisfiable,
 )
-from app.mime.fields import named_fields, unfold
 from app.mime.names import download_name
 from app.mime.sanitise import Images, text_as_html
-from app.mime.words import decode_words
 from app.services.downloads import DecodedPart
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
@@ -56,10 +54,8 @@ async def get_headers(
 ) -> HeaderList:
     """All header fields in order, decoded."""
     content = services_of(request).content
-    block = await content.header(await content.message(account_id, caller, message_id))
-    return HeaderList(
-        items=[HeaderField(name=name, value=decode_words(unfold(value))) for name, value in named_fields(block)]
-    )
+    fields = await content.fields(await content.message(account_id, caller, message_id))
+    return HeaderList(items=[HeaderField(name=name, value=value) for name, value in fields])
 
 
 @router.get(

@@ -102,7 +102,7 @@ async def _add(
 ) -> Answer:
     """Once: what an attempt that broke off put in is found again by its Message-ID and size."""
     services = services_of(request)
-    header = spool.message_id_header()
+    header = await services.imports.message_id_header(account_id, spool)
     message = None
     if attempt.is_repeated:
         message = await services.imports.find(account_id, order.mailbox_id, header, spool.size_bytes)

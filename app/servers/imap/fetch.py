@@ -249,7 +249,9 @@ async def _content(session: Session, section: Section, row: Row) -> bytes | Byte
     blobs = session.services.store.blobs
     if chooses:
         looked_at = cut(found, (0, CHOSEN_LIMIT_BYTES))
-        return _partial(chosen_fields(await blobs.get(blob, looked_at), request), request)
+        header = await blobs.get(blob, looked_at)
+        parsers = session.services.store.parsers
+        return _partial(await parsers.run(session.account, len(header), chosen_fields, header, request), request)
     if found == ByteRange(0, size) and size < STREAM_FROM_BYTES:
         return _partial(await blobs.get(blob), request)  # whole, so that it is verified
     found = cut(found, request.partial)

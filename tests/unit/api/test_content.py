@@ -5,7 +5,7 @@ import base64
 import os
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 from app.backends.local import LocalBackend
-from app.errors import PartNotFound
+from app.errors import PartNotFound, TooComplex
 from app.mail.backend import WHOLE, ByteRange
 from app.mail.types import Message
+from app.services.content import Content
 
 from tests.unit.api.mail import Mail, multipart, note
 
@@ -29,6 +30,62 @@ def _with_attachment(content: bytes, filename: str = "a.bin", content_type: str 
     main, _, sub = content_type.partition("/")
     message.add_attachment(content, maintype=main, subtype=sub, filename=filename)
     return message.as_bytes().replace(b"\n", b"\r\n")
+
+
+class Counting:
+    """Parsers that count their jobs, and find `too_complex` of them too complex."""
+
+    def __init__(self, too_complex: bool = False) -> None:
+        self.jobs: list[str] = []
+        self._too_complex = too_complex
+
+    async def run(self, key: str, size_bytes: int, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.jobs.append(work.__name__)
+        await asyncio.sleep(0)
+        if self._too_complex:
+            raise TooComplex
+        return work(*args, **kwargs)
+
+
+def _parsed_by(mail: Mail, parsers: Counting) -> Counting:
+    mail.gateway.services.content = Content(mail.gateway.backends, mail.gateway.house.index, parsers)
+    return parsers
+
+
+async def test_a_large_body_is_rendered_once_for_all_who_ask_for_it_and_kept(mail: Mail) -> None:
+    id_ = await mail.add(note("large", "<p>word</p>" * 10_000, "Content-Type: text/html"))
+    parsers = _parsed_by(mail, Counting())
+    path = f"/v1/me/messages/{id_}/body"
+
+    answers = await asyncio.gather(*(mail.client.get(path) for _ in range(8)))
+    later = await mail.client.get(path)
+
+    assert len({one.text for one in (*answers, later)}) == 1
+    assert parsers.jobs == ["render_with_pictures"]
+
+
+async def test_a_kept_body_is_of_its_images_alone(mail: Mail) -> None:
+    id_ = await mail.add(note("images", '<img src="https://t.example/x.png">', "Content-Type: text/html"))
+    path = f"/v1/me/messages/{id_}/body"
+
+    blocked, inline, again = [
+        (await mail.client.get(path, params={"images": images})).text for images in ("block", "inline", "block")
+    ]
+
+    assert "data-blocked-src" in blocked
+    assert "data-blocked-src" not in inline
+    assert again == blocked
+
+
+async def test_a_body_that_is_too_complex_is_text_with_a_note(mail: Mail) -> None:
+    id_ = await mail.add(note("complex", "<p>one</p> <b>two &amp; three</b>", "Content-Type: text/html"))
+    _parsed_by(mail, Counting(too_complex=True))
+
+    shown = await mail.client.get(f"/v1/me/messages/{id_}/body", params={"format": "text"})
+
+    assert shown.status_code == 200
+    assert shown.text.startswith("[the message is too complex to be shown: this is the beginning of its text]")
+    assert shown.text.split()[-4:] == ["one", "two", "&", "three"]
 
 
 async def _attachment_path(mail: Mail, id_: str) -> str:
