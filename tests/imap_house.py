@@ -13,9 +13,10 @@ from pathlib import Path
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
+from app.servers.admission import Admission
 from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
-from app.servers.listener import Admission, Listener
+from app.servers.listener import Listener
 
 from tests.house import House, open_house
 

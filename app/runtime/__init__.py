@@ -33,6 +33,7 @@ from app.security.vault import Vault
 from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpSite
+from app.servers.smtp.guesses import Guesses
 from app.services.accounts import Accounts
 from app.services.authorization import Authorization
 from app.services.bulk import Bulk
@@ -275,6 +276,10 @@ def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries, connec
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
     imap = ImapServices(stores.store, stores.index, views, stores.bus, logins, texts, settings.max_message_bytes)
-    sites = {face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes) for face in Face}
+    guesses = Guesses()
+    sites = {
+        face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes, guesses)
+        for face in Face
+    }
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
     return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3), connections)

@@ -6,14 +6,19 @@ import ssl
 from collections.abc import Callable
 
 from app.errors import GatewayError, InvalidRequest
+from app.security.addresses import Proxies
+from app.servers.admission import Admission, ConnectionLimits
 from app.servers.conversation import Conversation, Peer
 from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
-from app.servers.listener import Admission, ConnectionLimits, Listener
+from app.servers.listener import Listener, StrangerTime
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.settings import Settings
 
 Answer = Callable[[Peer], Conversation]
+
+_WITHOUT_LOGIN = StrangerTime(300.0, is_earned=True)
+"""Where nobody logs in: mail servers, from one message to the next."""
 
 
 class CannotListen(GatewayError):
@@ -34,7 +39,7 @@ class MailServers:
     ) -> None:
         self._settings = settings
         self._tls = _server_tls(settings)
-        self._admission = Admission(ConnectionLimits(total=connections))
+        self._admission = Admission(_limits(settings, connections))
         self._answers: dict[str, Answer] = {
             "imap": imap_answer(imap),
             "pop3": pop3,
@@ -48,11 +53,22 @@ class MailServers:
     async def start(self) -> None:
         """Listen on every port that the settings name. CannotListen where one is taken."""
         for name, answer in self._answers.items():
-            listener = Listener(name, answer, self._admission, self._tls)
+            listener = self._listener(name, answer)
             self._listeners.append(listener)
             await self._listen(listener, name, is_implicit_tls=False)
             if name in ("imap", "pop3", "submission"):
                 await self._listen(listener, f"{name}s", is_implicit_tls=True)
+
+    def _listener(self, name: str, answer: Answer) -> Listener:
+        settings, has_login = self._settings, name in ("imap", "pop3", "submission")
+        return Listener(
+            name,
+            answer,
+            self._admission,
+            self._tls,
+            stranger_time=StrangerTime(settings.mail_login_seconds) if has_login else _WITHOUT_LOGIN,
+            proxies=Proxies(settings.trusted_proxies if settings.proxy_protocol else ()),
+        )
 
     async def _listen(self, listener: Listener, name: str, *, is_implicit_tls: bool) -> None:
         port = getattr(self._settings, f"{name}_port")
@@ -68,6 +84,12 @@ class MailServers:
         """Let every conversation end what it is doing, then stop."""
         for listener in self._listeners:
             await listener.close()
+
+
+def _limits(settings: Settings, connections: int) -> ConnectionLimits:
+    """Half of the connections are for those who have logged in."""
+    strangers = max(1, min(1_000, connections // 2))
+    return ConnectionLimits(connections, strangers, proxies=Proxies(settings.trusted_proxies))
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

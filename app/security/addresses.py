@@ -30,6 +30,9 @@ class Proxies:
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
         self._networks = tuple(networks)
 
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def __contains__(self, address: str) -> bool:
         ip = _parsed(address)
         return ip is not None and any(ip in network for network in self._networks)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from app.cluster.bus import Waiter
-from app.servers.conversation import ClientLost
+from app.servers.conversation import ClientLost, Farewell
 
 READ_LIMIT_BYTES = 256 * 1024
 """Bytes taken from the socket ahead of the conversation; beyond, the client waits."""
@@ -37,7 +37,9 @@ class _Poke(Waiter):
 class Connection(asyncio.Protocol):
     """The socket. `on_open` is called once it is made; one task reads and writes."""
 
-    def __init__(self, on_open: Callable[[Connection], None]) -> None:
+    def __init__(self, on_open: Callable[[Connection], None], address: str | None = None) -> None:
+        """`address`: the client's, where a proxy has told it."""
+        self._address = address
         self._on_open: Callable[[Connection], None] | None = on_open
         self._transport: asyncio.Transport | None = None
         self._incoming: list[bytes] = []
@@ -50,7 +52,8 @@ class Connection(asyncio.Protocol):
         self._can_write.set()
         self._is_roused = asyncio.Event()
         self.waiter: Waiter = _Poke(self._is_roused.set)
-        self.is_draining = False
+        self.ending: Farewell | None = None
+        """Why this connection shall end, which no request of its client's has led to."""
 
     # ---- what asyncio calls
 
@@ -89,6 +92,8 @@ class Connection(asyncio.Protocol):
     @property
     def address(self) -> str:
         """The client's IP address; "" where there is none."""
+        if self._address is not None:
+            return self._address
         name = self._transport.get_extra_info("peername") if self._transport else None
         return str(name[0]) if name else ""
 
@@ -96,14 +101,14 @@ class Connection(asyncio.Protocol):
     def _is_tls(self) -> bool:
         return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
 
-    def drain(self) -> None:
-        """End the next wait for the client: the server stops."""
-        self.is_draining = True
+    def end(self, reason: Farewell) -> None:
+        """End the next wait for the client: the server stops, or another client needs the place."""
+        self.ending = reason
         self._is_roused.set()
 
     async def read(self, timeout_seconds: float) -> bytes | None:
         """What the client sent; b"" when it was only poked; None at its end. TimeoutError."""
-        if not self._incoming and not self.waiter.topics and not self.is_draining and not self._is_ended:
+        if not self._incoming and not self.waiter.topics and self.ending is None and not self._is_ended:
             self._is_roused.clear()
             async with asyncio.timeout(timeout_seconds):
                 await self._is_roused.wait()

@@ -79,7 +79,11 @@ class Farewell(Enum):
 
 @dataclass(slots=True)
 class Peer:
-    """The client at the other end. `claim` counts a login against the limit per user and address: RateLimited."""
+    """The client at the other end. `claim` counts a login against the limit per user and address: RateLimited.
+
+    `is_known` is set by a login; `messages` counts those that it has handed over without one. Whoever does neither has
+    a limited time in all.
+    """
 
     address: str
     is_loopback: bool
@@ -88,6 +92,8 @@ class Peer:
     """Whether there is a certificate, so that STARTTLS may be offered while not `is_encrypted`."""
     claim: Callable[[str], None] = lambda _user: None
     waiter: Waiter = field(default_factory=Waiter)
+    is_known: bool = False
+    messages: int = 0
 
     @property
     def may_log_in(self) -> bool:

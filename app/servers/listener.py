@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 
-from app.errors import RateLimited
+from app.security.addresses import Proxies, is_loopback
+from app.servers.admission import NO_PROXIES, Admission, Visit
 from app.servers.connection import Connection
 from app.servers.conversation import (
     Answer,
@@ -28,81 +26,55 @@ from app.servers.conversation import (
     Step,
     Work,
 )
+from app.servers.proxied import ProxiedServer
 from app.telemetry import get_logger
 
 BYTES_PER_EXTRA_SECOND = 1024
 """A transfer that is this fast each second is never cut off."""
 CLOSE_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
-BACKLOG = 1024
+BACKLOG = 256
+"""Connections that wait to be accepted: few, so that a flood waits in the kernel and not in our descriptors."""
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """How many connections may be open: in all, and from one address before login and per user after it."""
+class StrangerTime:
+    """How long a client may go on without a login, or where there is none without handing over a message.
 
-    total: int = 10_000
-    per_user_and_address: int = 50
-    per_user_from_loopback: int = 1_000
+    Absolute, whatever it says meanwhile; `is_earned`: each KiB that it sends earns it a second.
+    """
 
-    def at(self, peer: Peer) -> int:
-        return self.per_user_from_loopback if peer.is_loopback else self.per_user_and_address
-
-
-class Admission:
-    """Counts connections by address until login, then by user and address. One for all mail servers of a process."""
-
-    def __init__(self, limits: ConnectionLimits | None = None) -> None:
-        self._limits = limits or ConnectionLimits()
-        self._open: Counter[tuple[str, str]] = Counter()
-        self._total = 0
-
-    def enter(self, peer: Peer) -> Callable[[], None] | None:
-        """Count a new connection; returns what to call at its end, None where it is one too many."""
-        key = ("", peer.address)
-        if self._total >= self._limits.total or self._open[key] >= self._limits.at(peer):
-            return None
-        self._total += 1
-        self._open[key] += 1
-        held = [key]
-
-        def claim(user: str) -> None:
-            wanted = (user, peer.address)
-            if wanted == held[0]:
-                return
-            if self._open[wanted] >= self._limits.at(peer):
-                raise RateLimited("Too many connections of this user from this address", retry_after_seconds=60.0)
-            self._open[wanted] += 1
-            self._release(held[0])
-            held[0] = wanted
-
-        def leave() -> None:
-            self._total -= 1
-            self._release(held[0])
-
-        peer.claim = claim
-        return leave
-
-    def _release(self, key: tuple[str, str]) -> None:
-        self._open[key] -= 1
-        if self._open[key] <= 0:
-            del self._open[key]
+    seconds: float = 60.0
+    is_earned: bool = False
 
 
 class Listener:
     """One kind of mail server on any number of ports.
 
-    `tls` is what STARTTLS and implicit TLS use; without it neither is offered.
+    `tls` is what STARTTLS and implicit TLS use; without it neither is offered. A connection from one of `proxies`
+    begins with a PROXY protocol header.
     """
 
-    def __init__(self, name: str, answer: Answer, admission: Admission, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        answer: Answer,
+        admission: Admission,
+        tls: ssl.SSLContext | None = None,
+        *,
+        stranger_time: StrangerTime = StrangerTime(),
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
         self._name = name
+        self._stranger_time = stranger_time
+        self._proxies = proxies
         self._answer = answer
         self._admission = admission
         self._tls = tls
         self._servers: list[asyncio.Server] = []
+        self._proxied: list[ProxiedServer] = []
         self._clients: dict[Connection, asyncio.Task[None]] = {}
 
     async def start(self, host: str, port: int, *, is_implicit_tls: bool = False) -> int:
@@ -111,6 +83,10 @@ class Listener:
             raise ValueError("A port with implicit TLS needs a certificate")
         loop = asyncio.get_running_loop()
         on_open = partial(self._welcome, is_implicit_tls=is_implicit_tls)
+        if self._proxies:
+            proxied = ProxiedServer(partial(Connection, on_open), self._proxies, host, port, BACKLOG)
+            self._proxied.append(proxied)
+            return proxied.port
         server = await loop.create_server(lambda: Connection(on_open), host, port, backlog=BACKLOG)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
@@ -119,9 +95,11 @@ class Listener:
         """Accept no more, let each conversation end what it is doing and say goodbye; cut off what takes longer."""
         for server in self._servers:
             server.close()
+        for proxied in self._proxied:
+            await proxied.close()
         tasks = list(self._clients.values())
         for connection in list(self._clients):
-            connection.drain()
+            connection.end(Farewell.SHUTDOWN)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=drain_seconds)
             for task in late:
@@ -138,31 +116,40 @@ class Listener:
 
     async def _serve(self, connection: Connection, is_implicit_tls: bool) -> None:
         address = connection.address
-        peer = Peer(address, _is_loopback(address), False, self._tls is not None, waiter=connection.waiter)
-        leave = self._admission.enter(peer)
+        peer = Peer(address, is_loopback(address), False, self._tls is not None, waiter=connection.waiter)
+        visit = self._admission.enter(peer, partial(connection.end, Farewell.OVERLOAD))
         try:
-            if is_implicit_tls and self._tls is not None and leave is not None:
+            if is_implicit_tls and self._tls is not None and visit is not None:
                 await connection.start_tls(self._tls)
                 peer.is_encrypted = True
-            conversation = self._answer(peer)
-            try:
-                await _Pump(self._name, connection, conversation, peer, self._tls).run(is_admitted=leave is not None)
-            finally:
-                conversation.close()
+            await self._converse(connection, peer, visit)
             await connection.close(CLOSE_SECONDS)
         except ClientLost as error:
             log.debug("client_lost", server=self._name, reason=str(error))
         finally:
             connection.abort()
-            if leave is not None:
-                leave()
+            if visit is not None:
+                visit.leave()
+
+    async def _converse(self, connection: Connection, peer: Peer, visit: Visit | None) -> None:
+        conversation = self._answer(peer)
+        try:
+            await _Pump(self._name, connection, conversation, peer, self._tls, self._stranger_time).run(visit)
+        finally:
+            conversation.close()
 
 
 class _Pump:
     """Carries one conversation to its end."""
 
     def __init__(
-        self, name: str, connection: Connection, conversation: Conversation, peer: Peer, tls: ssl.SSLContext | None
+        self,
+        name: str,
+        connection: Connection,
+        conversation: Conversation,
+        peer: Peer,
+        tls: ssl.SSLContext | None,
+        stranger_time: StrangerTime,
     ) -> None:
         self._name = name
         self._connection = connection
@@ -172,12 +159,17 @@ class _Pump:
         self._is_over = False
         self._started_at = 0.0
         self._received_bytes = 0
+        self._stranger_time = stranger_time
+        self._strange_since = asyncio.get_running_loop().time()
+        self._strange_bytes = self._messages = 0
+        self._visit: Visit | None = None
 
-    async def run(self, *, is_admitted: bool) -> None:
-        """From greeting to end. Raises ClientLost."""
-        if not is_admitted:
+    async def run(self, visit: Visit | None) -> None:
+        """From greeting to end. Raises ClientLost. Without a `visit` there is no room."""
+        if visit is None:
             await self._say_farewell(Farewell.OVERLOAD)
             return
+        self._visit = visit
         await self._connection.send(self._conversation.greet())
         self._restart_clock()
         try:
@@ -199,8 +191,8 @@ class _Pump:
             return
         if data is None:
             self._is_over = True
-        elif self._connection.is_draining:
-            await self._say_farewell(Farewell.SHUTDOWN)
+        elif self._connection.ending is not None:
+            await self._say_farewell(self._connection.ending)
         else:
             await self._take(data)
 
@@ -211,6 +203,7 @@ class _Pump:
             await self._do_steps()
         if data and not self._is_over:
             self._received_bytes += len(data)
+            self._strange_bytes += len(data)
             self._conversation.receive(data)
             if await self._do_steps():
                 self._restart_clock()
@@ -246,18 +239,20 @@ class _Pump:
     def _restart_clock(self) -> None:
         self._started_at = asyncio.get_running_loop().time()
         self._received_bytes = 0
+        if self._visit is not None:
+            self._visit.is_active()
+        if self._messages != self._peer.messages:
+            self._messages = self._peer.messages
+            self._strange_since, self._strange_bytes = self._started_at, 0
 
     def _seconds_left(self) -> float:
         earned = self._conversation.timeout_seconds + self._received_bytes / BYTES_PER_EXTRA_SECOND
-        return max(0.0, self._started_at + earned - asyncio.get_running_loop().time())
+        ends_at = self._started_at + earned
+        if not self._peer.is_known:
+            extra = self._strange_bytes / BYTES_PER_EXTRA_SECOND if self._stranger_time.is_earned else 0.0
+            ends_at = min(ends_at, self._strange_since + self._stranger_time.seconds + extra)
+        return max(0.0, ends_at - asyncio.get_running_loop().time())
 
     async def _say_farewell(self, reason: Farewell) -> None:
         self._is_over = True
         await self._connection.send(self._conversation.farewell(reason))
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False

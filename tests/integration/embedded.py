@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.servers.listener import Admission, Listener
+from app.servers.admission import Admission
+from app.servers.listener import Listener
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.services.maildrops import Maildrops

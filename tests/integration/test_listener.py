@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Set
+from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from app.errors import RateLimited
+from app.security.addresses import Proxies
+from app.servers.admission import Admission, ConnectionLimits
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
-from app.servers.listener import Admission, ConnectionLimits, Listener
+from app.servers.listener import Listener, StrangerTime
 
 from tests.servers.tls import TlsFiles
 
@@ -83,9 +87,9 @@ class LineTalk:
 class Server:
     """A listener of `LineTalk` and the conversations it had."""
 
-    def __init__(self, tls: TlsFiles, limits: ConnectionLimits | None = None) -> None:
+    def __init__(self, tls: TlsFiles, limits: ConnectionLimits | None = None, **options: Any) -> None:
         self.talks: list[LineTalk] = []
-        self.listener = Listener("talk", self._answer, Admission(limits), tls.good.server_context())
+        self.listener = Listener("talk", self._answer, Admission(limits), tls.good.server_context(), **options)
         self.tls = tls.client_context()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -248,10 +252,10 @@ async def test_closing_says_goodbye_after_the_work_at_hand(tls: TlsFiles) -> Non
 
 
 async def test_a_flood_of_connections_is_capped_per_address_and_per_user(tls: TlsFiles) -> None:
-    server = Server(tls, ConnectionLimits(total=10, per_user_from_loopback=2))
+    server = Server(tls, ConnectionLimits(total=10, strangers=2, per_user_from_loopback=2))
     await server.start()
-    first, second = await server.connect(), await server.connect()
-    await server.connect(greeting=b"farewell overload\n")
+    oldest, first, second = await server.connect(), await server.connect(), await server.connect()
+    assert await oldest[0].read() == b"farewell overload\n"
 
     for reader, writer in (first, second):
         writer.write(b"claim\n")
@@ -269,3 +273,84 @@ async def test_a_client_that_vanishes_is_forgotten(server: Server) -> None:
     writer.transport.abort()
 
     await closed(server.talks[0])
+
+
+PROXIED = b"PROXY TCP4 192.0.2.1 198.51.100.2 99 143\r\n"
+
+
+@pytest.fixture
+async def proxied(tls: TlsFiles) -> AsyncIterator[Server]:
+    server = Server(tls, proxies=Proxies([ip_network("127.0.0.0/8")]))
+    await server.start()
+    yield server
+    await server.close()
+
+
+async def test_a_proxy_names_the_client_and_the_conversation_goes_on_with_the_next_byte(proxied: Server) -> None:
+    reader, writer = await proxied.open(proxied.port)
+    for start in range(0, len(PROXIED), 5):
+        writer.write(PROXIED[start : start + 5])
+        await asyncio.sleep(0.001)
+    writer.write(b"claim\n")
+
+    assert await reader.readline() == b"hello tls=0\n"
+    assert await reader.readline() == b"claimed\n"
+    assert (proxied.talks[0].peer.address, proxied.talks[0].peer.is_loopback) == ("192.0.2.1", False)
+
+
+async def test_tls_may_begin_right_behind_the_header_of_a_proxy(proxied: Server) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = proxied.tls.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    reader, writer = await proxied.open(proxied.tls_port)
+    writer.write(PROXIED + outgoing.read())  # in one packet
+    greeting = b""
+    while not greeting:
+        incoming.write(await reader.read(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            session.do_handshake()
+            writer.write(outgoing.read())
+            greeting = session.read(100)
+        writer.write(outgoing.read())
+
+    assert greeting == b"hello tls=1\n"
+    assert proxied.talks[0].peer.address == "192.0.2.1"
+
+
+@pytest.mark.parametrize("sent", [b"claim\nclaim\nclaim\n", b"PROXY TCP9\r\n", b"\r\n\r\n\x00\r\nQUIT\nxxxxxxxx"])
+async def test_a_proxy_that_sends_no_header_is_closed_without_a_greeting(proxied: Server, sent: bytes) -> None:
+    reader, writer = await proxied.open(proxied.port)
+    writer.write(sent)
+
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    assert proxied.talks == []
+
+
+async def test_a_header_from_elsewhere_is_no_header(server: Server) -> None:
+    reader, writer = await server.connect()
+    writer.write(PROXIED + b"claim\n")
+    while await reader.readline() != b"claimed\n":
+        pass
+
+    assert server.talks[0].peer.address == "127.0.0.1"
+
+
+@pytest.mark.parametrize("is_earned", [False, True])
+async def test_a_client_that_never_logs_in_has_a_limited_time_whatever_it_says(tls: TlsFiles, is_earned: bool) -> None:
+    server = Server(tls, stranger_time=StrangerTime(0.5, is_earned=is_earned))
+    await server.start()
+    known_reader, known = await server.connect()
+    known.write(b"claim\n")
+    assert await known_reader.readline() == b"claimed\n"
+    reader, writer = await server.connect()
+    reading = asyncio.ensure_future(reader.read())
+    while not reading.done():
+        writer.write(b"x\n")
+        await asyncio.sleep(0.02)
+
+    assert (await reading).endswith(b"farewell timeout\n")
+    known.write(b"claim\n")
+    assert await known_reader.readline() == b"claimed\n"
+    await server.close()

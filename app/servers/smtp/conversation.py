@@ -16,11 +16,13 @@ from app.servers.smtp.replies import (
     LOGIN_FIRST,
     NEEDS_SMTPUTF8,
     NO_RECIPIENTS,
+    NO_USER,
     NOT_YOURS,
     OK,
     SYNTAX,
     TOO_LARGE,
     TOO_MANY,
+    TOO_MANY_UNKNOWN,
     UNKNOWN,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
@@ -38,6 +40,8 @@ from app.wire.smtp import (
 
 ERRORS_LIMIT = 20
 """Refused commands until the line is cut; unknown recipients are among them."""
+UNKNOWN_LIMIT = 10
+"""Unknown recipients of one session until the line is cut."""
 IDLE_COMMANDS_LIMIT = 500
 """Commands since the last message until the line is cut."""
 TIMEOUT_SECONDS = 300.0
@@ -62,7 +66,7 @@ class SmtpConversation:
         self._content: DotContent | ChunkedContent | None = None
         self._reading: DotContent | ChunkedContent | None = None
         self._when_read: Callable[[], Step] = self._finish
-        self._errors = 0
+        self._errors = self._unknown = 0
         self._commands = 0
         self._verbs: dict[str, Callable[[str], Step | None]] = {
             "HELO": self._hello,
@@ -245,12 +249,29 @@ class SmtpConversation:
         return Work(lambda _: self._add_recipient(transaction, address))
 
     async def _add_recipient(self, transaction: Transaction, address: str) -> None:
+        guesses = self._site.guesses
+        if not await guesses.wait(self._peer.address):
+            self._ready.append(self._refuse(TOO_MANY_UNKNOWN))
+            return
         try:
             await transaction.add_recipient(address)
         except Refused as refused:
-            self._ready.append(self._refuse(refused.reply))
+            if refused.reply == NO_USER:
+                self._ready.append(self._refuse_unknown(refused.reply))
+            else:
+                self._ready.append(self._refuse(refused.reply))
         else:
             self._ready.append(Reply(reply(250, "2.1.5", "Ok")))
+
+    def _refuse_unknown(self, answer: bytes) -> Step:
+        """A client that tries one name after another is held up, and in the end sent away."""
+        if self._site.face is Face.LMTP:  # a mail server in front, which was asked by others
+            return self._refuse(answer)
+        self._unknown += 1
+        self._site.guesses.add(self._peer.address)
+        if self._unknown >= UNKNOWN_LIMIT:
+            return Close(answer + reply(421, "4.7.0", "Too many unknown recipients"))
+        return self._refuse(answer)
 
     def _data(self, argument: str) -> Step:
         transaction = self._transaction
@@ -312,6 +333,7 @@ class SmtpConversation:
         self._content.end()
         for answer in await self._transaction.finish(has_bare_line_end=self._content.has_bare_line_end):
             await outlet.send(answer)
+        self._peer.messages += 1
         self._end_transaction()
         self._commands = 0
 

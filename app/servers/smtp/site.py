@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from app.servers.smtp.guesses import Guesses
 from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 
@@ -30,3 +31,4 @@ class SmtpSite:
     deliveries: Deliveries
     logins: Logins
     max_message_bytes: int
+    guesses: Guesses = field(default_factory=Guesses)
