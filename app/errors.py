@@ -14,6 +14,10 @@ GatewayError
 ├── RangeNotSatisfiable     a byte range outside the content
 ├── UnsupportedMedia        a content type that is not taken here
 ├── RateLimited
+├── Unavailable             Postgate cannot do its work now: retry the same request later
+│   ├── DatabaseUnavailable the database does not answer
+│   └── StorageUnavailable  the disk fails
+│       └── StorageFull     the disk is full
 └── MailServerError         the origin's fault
     ├── Unreachable         no connection, or it was lost
     │   └── TimedOut        it did not answer within the deadline
@@ -229,6 +233,29 @@ class RateLimited(GatewayError):
     def __init__(self, detail: str = "", retry_after_seconds: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(GatewayError):
+    """Postgate cannot do its work now. Nothing was lost; the same request may succeed later."""
+
+    code = "unavailable"
+    title = "The service is unavailable"
+    is_retryable = True
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    title = "The database is unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    code = "storage_unavailable"
+    title = "The storage is unavailable"
+
+
+class StorageFull(StorageUnavailable):
+    code = "storage_full"
+    title = "The storage is full"
 
 
 class MailServerError(GatewayError):

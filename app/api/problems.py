@@ -13,11 +13,10 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
-from app.services.health import NotReady
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
-"""When a mail server that could not be reached is worth another try."""
+"""When to retry what failed because a mail server, the database or the disk did."""
 
 
 class MethodNotAllowed(GatewayError):
@@ -43,10 +42,9 @@ class RequestTimedOut(GatewayError):
     is_retryable = True
 
 
-class TooManyConnections(GatewayError):
+class TooManyConnections(errors.Unavailable):
     code = "too_many_connections"
     title = "There are too many connections"
-    is_retryable = True
 
 
 STATUSES: dict[type[GatewayError], int] = {
@@ -73,10 +71,10 @@ STATUSES: dict[type[GatewayError], int] = {
     GatewayError: 500,
     errors.NotSupported: 501,
     errors.MailServerError: 502,
-    NotReady: 503,
-    TooManyConnections: 503,
+    errors.Unavailable: 503,
     errors.Unreachable: 503,
     errors.TimedOut: 504,
+    errors.StorageFull: 507,
 }
 
 
@@ -181,7 +179,7 @@ def _headers(error: GatewayError) -> dict[str, str]:
         return {"Retry-After": str(max(1, round(error.retry_after_seconds)))}
     if isinstance(error, errors.RangeNotSatisfiable):
         return {"Content-Range": f"bytes */{error.size_bytes}"}
-    if isinstance(error, TooManyConnections) or (isinstance(error, errors.Unreachable) and error.is_retryable):
+    if isinstance(error, errors.Unreachable | errors.Unavailable) and error.is_retryable:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
 

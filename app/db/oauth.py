@@ -77,7 +77,9 @@ _BIND_GRANT: Statement = update(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID).valu
 _DELETE_OTHER_GRANTS: Statement = delete(OAUTH_GRANT).where(
     OAUTH_GRANT.c.account_id == bindparam("of_account"), OAUTH_GRANT.c.id != _ID
 )
-_DELETE_GRANT: Statement = delete(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID)
+_DELETE_UNBOUND_GRANT: Statement = delete(OAUTH_GRANT).where(
+    OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.account_id.is_(None)
+)
 _DELETE_GRANTS_OF: Statement = (
     delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account")).returning(*GRANT_COLUMNS)
 )
@@ -190,14 +192,16 @@ async def end_grant(transaction: Transaction, id_: str, version: int, now_ms: in
     return await transaction.execute(_END_GRANT, row_id=id_, known=version, now_ms=now_ms) == 1
 
 
-async def bind_grant(transaction: Transaction, id_: str, account_id: str) -> None:
-    """Make it the account's grant, the only one."""
-    await transaction.execute(_BIND_GRANT, row_id=id_, of_account=account_id)
+async def bind_grant(transaction: Transaction, id_: str, account_id: str) -> bool:
+    """Make it the account's only grant; False where it has been removed."""
+    is_bound = await transaction.execute(_BIND_GRANT, row_id=id_, of_account=account_id) == 1
     await transaction.execute(_DELETE_OTHER_GRANTS, row_id=id_, of_account=account_id)
+    return is_bound
 
 
-async def remove_grant(transaction: Transaction, id_: str) -> None:
-    await transaction.execute(_DELETE_GRANT, row_id=id_)
+async def remove_unbound_grant(transaction: Transaction, id_: str) -> None:
+    """Remove a grant that no account uses."""
+    await transaction.execute(_DELETE_UNBOUND_GRANT, row_id=id_)
 
 
 async def take_grants_of(transaction: Transaction, account_id: str) -> list[Row]:

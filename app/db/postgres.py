@@ -1,26 +1,63 @@
-"""PostgreSQL on asyncpg."""
+"""PostgreSQL on asyncpg: a pool for reads, one for writes, and transactions that outlive a lost connection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import asyncpg
 
-from app.db.session import Row, Statement, Work, prepare
+from app.db import failures
+from app.db.session import Row, Statement, Work, prepare, run_actions
+from app.errors import DatabaseUnavailable
+from app.mail.identifiers import now_ms
 
 if TYPE_CHECKING:
+    from asyncpg import Record
     from asyncpg.pool import Pool, PoolConnectionProxy
 
 T = TypeVar("T")
 
-POOL_SIZE = 10
-COMMAND_TIMEOUT_SECONDS = 30
+READ_CONNECTIONS = 10
+WRITE_CONNECTIONS = 10
+ACQUIRE_SECONDS = 5
+"""How long a caller waits for a connection."""
+COMMAND_TIMEOUT_SECONDS = 20
+LONG_COMMAND_TIMEOUT_SECONDS = 60
+"""For reads that scan."""
+LOCK_TIMEOUT_MS = 10_000
+"""How long a statement waits for the lock of another transaction, of another process say."""
+IDLE_TIMEOUT_MS = 60_000
+"""After this the server ends a transaction that does nothing: its process has stopped, and holds locks."""
+TURN_SECONDS = 30
+ATTEMPTS = 5
+"""How often a write is made that PostgreSQL rolls back in favour of another, or whose connection is lost."""
+BACKOFF_SECONDS = 0.02
+"""Before the second attempt, at random up to twice this; doubled before each further one."""
+RESOLVE_SECONDS = 60
+"""How long the outcome of a commit that was not answered is looked for."""
+RESOLVE_PAUSE_SECONDS = 0.5
+CLOSE_SECONDS = 5
+
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What asyncpg raises; TimeoutError is an OSError."""
+
+_BEGIN_MARKED = "BEGIN; INSERT INTO commit_mark (id) VALUES "
+_BEGIN_QUICK = "BEGIN; SET LOCAL synchronous_commit = off"
+_TAKE_MARK = "INSERT INTO commit_mark (id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id"
 
 
 class _PostgresTransaction:
-    def __init__(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+    def __init__(self, connection: PoolConnectionProxy[Record]) -> None:
         self._connection = connection
+        self.actions: list[Callable[[], None]] = []
+        """What follows the commit."""
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
         prepared = prepare(statement, "postgresql")
@@ -33,11 +70,35 @@ class _PostgresTransaction:
     async def execute(self, statement: Statement, **values: object) -> int:
         prepared = prepare(statement, "postgresql")
         outcome = await self._connection.execute(prepared.text, *prepared.arguments(values))
-        return int(outcome.rpartition(" ")[2] or 0)
+        count = outcome.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
 
     async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None:
         prepared = prepare(statement, "postgresql")
-        await self._connection.executemany(prepared.text, [prepared.arguments(one) for one in values])
+        await self._connection.executemany(prepared.text, [prepared.arguments(row) for row in values])
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self.actions.append(action)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written(Generic[T]):
+    """What a transaction came to: the result of its work, and what follows its commit."""
+
+    result: T
+    actions: Sequence[Callable[[], None]]
+
+
+class _CommitLost(Exception):
+    """The connection was lost after COMMIT was sent: the transaction is committed, or it is not.
+
+    `mark` is the row of `commit_mark` that says which; "" where the write was not durable and has none.
+    """
+
+    def __init__(self, mark: str, written: _Written[Any]) -> None:
+        super().__init__(mark)
+        self.mark = mark
+        self.written = written
 
 
 def address_of(url: str) -> str:
@@ -48,34 +109,174 @@ def address_of(url: str) -> str:
 class PostgresDatabase:
     """A Database on a PostgreSQL server; `open` it."""
 
-    def __init__(self, pool: Pool[asyncpg.Record]) -> None:
-        self._pool = pool
+    def __init__(self, readers: Pool[Record], writers: Pool[Record]) -> None:
+        self._readers = readers
+        self._writers = writers
+        self._turns = _Turns()
+        self._writes: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def open(cls, dsn: str) -> PostgresDatabase:
         """Connect. `dsn` as in DATABASE_URL, with or without "+asyncpg"."""
-        pool = await asyncpg.create_pool(
-            address_of(dsn),
-            min_size=1,
-            max_size=POOL_SIZE,
-            command_timeout=COMMAND_TIMEOUT_SECONDS,
-        )
-        return cls(pool)
+        dsn = address_of(dsn)
+        return cls(await _open_pool(dsn, READ_CONNECTIONS), await _open_pool(dsn, WRITE_CONNECTIONS))
 
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
-        del is_long  # the server has its own threads
         prepared = prepare(statement, "postgresql")
-        return cast("list[Row]", await self._pool.fetch(prepared.text, *prepared.arguments(values)))
+        seconds = LONG_COMMAND_TIMEOUT_SECONDS if is_long else COMMAND_TIMEOUT_SECONDS
+        return await self._read(prepared.text, prepared.arguments(values), seconds)
 
     async def row(self, statement: Statement, **values: object) -> Row | None:
         prepared = prepare(statement, "postgresql")
-        return cast("Row | None", await self._pool.fetchrow(prepared.text, *prepared.arguments(values)))
+        rows = await self._read(prepared.text, prepared.arguments(values), COMMAND_TIMEOUT_SECONDS)
+        return rows[0] if rows else None
 
-    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:  # noqa: ARG002 - it never blocks
-        async with self._pool.acquire() as connection, connection.transaction():
-            if not is_durable:
-                await connection.execute("SET LOCAL synchronous_commit = off")
-            return await work(_PostgresTransaction(connection))
+    async def _read(self, text: str, arguments: Sequence[object], seconds: float) -> list[Row]:
+        """Read; once more where the connection turns out to be stale: the server was restarted since its last use."""
+        is_second = False
+        while True:
+            try:
+                async with _connection_of(self._readers) as connection:
+                    return cast("list[Row]", await connection.fetch(text, *arguments, timeout=seconds))
+            except DRIVER_ERRORS as error:
+                if is_second or not failures.is_stale(error):
+                    raise failures.of_postgres(error) or error from None
+                is_second = True
+
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        is_durable: bool = True,
+        is_short: bool = False,  # noqa: ARG002 - no write holds up the event loop
+        turn: str | None = None,
+    ) -> T:
+        task = asyncio.get_running_loop().create_task(self._write(work, is_durable, turn))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        # as on SQLite: a caller that is cancelled leaves while its work goes on
+        return await asyncio.shield(task)
+
+    async def _write(self, work: Work[T], is_durable: bool, turn: str | None) -> T:
+        async with self._turns.taken(turn):
+            written = await self._committed(work, is_durable)
+        run_actions(written.actions)
+        return written.result
+
+    async def _committed(self, work: Work[T], is_durable: bool) -> _Written[T]:
+        """Make the transaction, again where PostgreSQL rolled it back for no fault of its own."""
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt(work, is_durable)
+            except _CommitLost as lost:
+                if await self._is_committed(lost.mark):
+                    return lost.written
+            except DRIVER_ERRORS as error:
+                may_repeat = failures.is_conflict(error) or (attempt == 1 and failures.is_stale(error))
+                if attempt == ATTEMPTS or not may_repeat:
+                    raise failures.of_postgres(error) or error from None
+            await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret
+            attempt += 1
+
+    async def _attempt(self, work: Work[T], is_durable: bool) -> _Written[T]:
+        mark = f"{now_ms():013d}-{secrets.token_hex(8)}" if is_durable else ""
+        async with _connection_of(self._writers) as connection:
+            await connection.execute(f"{_BEGIN_MARKED}('{mark}')" if mark else _BEGIN_QUICK)
+            transaction = _PostgresTransaction(connection)
+            try:
+                result = await work(transaction)
+            except BaseException as error:
+                if not failures.is_lost(error):
+                    await connection.execute("ROLLBACK")
+                raise
+            written = _Written(result, transaction.actions)
+            try:
+                await connection.execute("COMMIT")
+            except DRIVER_ERRORS as error:
+                if failures.is_lost(error):
+                    raise _CommitLost(mark, written) from error
+                raise
+            return written
+
+    async def _is_committed(self, mark: str) -> bool:
+        """Whether a transaction whose COMMIT was not answered is in the database. DatabaseUnavailable: unknown.
+
+        Its mark is inserted once more. That waits for the lost transaction to end where it has not, fails where it
+        is committed, and succeeds where it is not.
+        """
+        deadline = asyncio.get_running_loop().time() + RESOLVE_SECONDS
+        while mark and asyncio.get_running_loop().time() < deadline:
+            try:
+                async with _connection_of(self._writers) as connection:
+                    return await connection.fetchval(_TAKE_MARK, mark) is None
+            except DRIVER_ERRORS as error:
+                if failures.of_postgres(error) is None:
+                    raise
+                await asyncio.sleep(random.uniform(0.5, 1.5) * RESOLVE_PAUSE_SECONDS)  # noqa: S311 - no secret
+        raise DatabaseUnavailable("The connection to the database was lost during a commit")
 
     async def close(self) -> None:
-        await self._pool.close()
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=CLOSE_SECONDS)
+        for pool in (self._readers, self._writers):
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+
+async def _open_pool(dsn: str, size: int) -> Pool[Record]:
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=ACQUIRE_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        server_settings={
+            "lock_timeout": str(LOCK_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
+        },
+    )
+
+
+@asynccontextmanager
+async def _connection_of(pool: Pool[Record]) -> AsyncIterator[PoolConnectionProxy[Record]]:
+    """A connection of the pool. One that is lost, or did not answer in time, does not go back to it."""
+    connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+    try:
+        yield connection
+    except BaseException as error:
+        if failures.is_lost(error) or isinstance(error, _CommitLost):
+            with suppress(asyncpg.InterfaceError):  # it is closed, and knows
+                connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)
+
+
+class _Turns:
+    """Who writes under a key: one after another, so that those that wait for an account hold no connection."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def taken(self, key: str | None) -> AsyncIterator[None]:
+        """Raises DatabaseUnavailable where the turn does not come."""
+        if key is None:
+            yield
+            return
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await lock.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable("Too many writes of this account are waiting") from None
+        try:
+            yield
+        finally:
+            lock.release()

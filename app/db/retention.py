@@ -6,7 +6,7 @@ import orjson
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
-from app.db.tables import ACCOUNT, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
+from app.db.tables import ACCOUNT, COMMIT_MARK, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
 _ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq)
 _OLDEST: Statement = (
@@ -61,6 +61,8 @@ _DROP_SUBMISSION: Statement = delete(SUBMISSION).where(
     SUBMISSION.c.account_id == bindparam("of_account"), SUBMISSION.c.id == bindparam("of_id"), _IS_OVER
 )
 
+_DROP_MARKS: Statement = delete(COMMIT_MARK).where(COMMIT_MARK.c.id < bindparam("before"))
+
 
 async def accounts(database: Database) -> list[Row]:
     """(id, first_seq, last_seq) of every account."""
@@ -111,3 +113,8 @@ async def remove_submissions(transaction: Transaction, before_ms: int, limit: in
     for account_id, id_ in found:
         await transaction.execute(_DROP_SUBMISSION, of_account=account_id, of_id=id_)
     return len(found)
+
+
+async def remove_marks(transaction: Transaction, before_ms: int) -> None:
+    """Remove the marks of commits that were made before then."""
+    await transaction.execute(_DROP_MARKS, before=f"{before_ms:013d}")

@@ -22,6 +22,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import Boolean
 
+from app.telemetry import get_logger
+
 __all__ = [
     "Database",
     "Prepared",
@@ -33,7 +35,10 @@ __all__ = [
     "is_one_of",
     "json_list",
     "prepare",
+    "run_actions",
 ]
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -126,12 +131,31 @@ class Transaction(Protocol):
 
     async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None: ...
 
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call `action` in the event loop once this transaction is committed, even if nobody waits for it any more.
+
+        It is not called when the transaction is rolled back. It must not wait and must not fail: a wake-up, a timer.
+        """
+        ...
+
 
 Work = Callable[[Transaction], Awaitable[T]]
 
 
+def run_actions(actions: Sequence[Callable[[], None]]) -> None:
+    """Call what was to follow a commit; one that fails keeps no other from happening."""
+    for action in actions:
+        try:
+            action()
+        except Exception:  # the commit stands, whatever becomes of this
+            log.exception("after_commit_failed")
+
+
 class Database(Protocol):
-    """A database. Reads outside `write` see the last commit."""
+    """A database. Reads outside `write` see the last commit.
+
+    Every method raises DatabaseUnavailable while the database cannot answer, and StorageFull when its disk is full.
+    """
 
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
         """Read. `is_long` for what scans: it must not hold up the event loop."""
@@ -139,13 +163,19 @@ class Database(Protocol):
 
     async def row(self, statement: Statement, **values: object) -> Row | None: ...
 
-    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:
-        """Run `work` in a transaction and commit it.
+    async def write(
+        self, work: Work[T], *, is_durable: bool = True, is_short: bool = False, turn: str | None = None
+    ) -> T:
+        """Run `work` in a transaction and commit it. When `work` raises, nothing of it is kept.
 
-        `is_short` for what changes a few rows: where it is not durable either, SQLite does it there and then.
+        A write that was begun goes on to its end: a caller that is cancelled leaves it behind, and what was given to
+        `Transaction.after_commit` happens all the same. `work` may run more than once (PostgreSQL rolls back one of
+        two transactions that wait for each other), so it must not change anything but its transaction.
 
-        `is_durable` False may lose the last moments in a power cut, never consistency: for what can be read again
-        from an origin. When `work` raises, nothing of it is kept.
+        - `is_durable` False may lose the last moments in a power cut, never consistency: for what can be read again
+          from an origin.
+        - `is_short` is for what changes a few rows: where it is not durable either, SQLite does it there and then.
+        - Writes with the same `turn` (an account's id) run one after another: those that wait hold no connection.
         """
         ...
 

@@ -11,14 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from app import files
-from app.db.session import Row, Statement, Transaction, Work, prepare
+from app.db import failures
+from app.db.session import Row, Statement, Transaction, Work, prepare, run_actions
+from app.errors import DatabaseUnavailable
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 30
+"""How long the writer thread waits for another process that writes."""
+READ_TIMEOUT_SECONDS = 1
+"""How long a read in the event loop waits for another process: readers of a WAL wait only while it is recovered."""
+WRITE_TIMEOUT_SECONDS = 60
+"""How long a caller waits for its commit. The commit itself is not called off."""
 CHECKPOINT_PAGES = 1000
 BATCH_LIMIT = 64
 SHORT_COMMITS = 256
@@ -32,10 +42,12 @@ MAPPED_BYTES = 256 * 1024 * 1024
 _READER_THREADS = 2
 
 
-def _connect(path: Path, *, is_reader: bool, cache_kib: int = CACHE_KIB) -> sqlite3.Connection:
+def _connect(
+    path: Path, *, is_reader: bool, cache_kib: int = CACHE_KIB, busy_seconds: int = BUSY_TIMEOUT_SECONDS
+) -> sqlite3.Connection:
     files.touch(path)
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=512
     )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -51,11 +63,20 @@ def _run(connection: sqlite3.Connection, statement: Statement, values: Mapping[s
     return connection.execute(prepared.text, cast("Any", prepared.arguments(values)))
 
 
+def _read(connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> list[Row]:
+    try:
+        return _run(connection, statement, values).fetchall()
+    except sqlite3.Error as error:
+        raise failures.of_sqlite(error) or error from None
+
+
 class _SqliteTransaction:
     """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it straight through."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.actions: list[Callable[[], None]] = []
+        """What follows the commit."""
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
         return _run(self._connection, statement, values).fetchall()
@@ -68,7 +89,10 @@ class _SqliteTransaction:
 
     async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None:
         prepared = prepare(statement, "sqlite")
-        self._connection.executemany(prepared.text, [cast("Any", prepared.arguments(one)) for one in values])
+        self._connection.executemany(prepared.text, [cast("Any", prepared.arguments(row)) for row in values])
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self.actions.append(action)
 
 
 @dataclass(slots=True)
@@ -79,20 +103,43 @@ class _Job:
     """Who waits in the event loop; None where nobody does."""
     result: Any = None
     error: BaseException | None = None
+    actions: Sequence[Callable[[], None]] = ()
+    """What follows the commit."""
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error: what follows it comes of it."""
+        self.error = self.error or failures.of_sqlite(error) or error
+
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
 
     def settle(self) -> None:
-        """Tell the waiting task, in its own loop; it may be gone."""
-        if self.future is None or (loop := self.future.get_loop()).is_closed():
+        """Conclude in the loop of the task that waits; that loop may be gone."""
+        if self.future is None:
             return
-        loop.call_soon_threadsafe(self._set, self.future)
+        with suppress(RuntimeError):  # the loop is closed
+            self.future.get_loop().call_soon_threadsafe(self.conclude)
 
-    def _set(self, future: asyncio.Future[Any]) -> None:
-        if future.done():
+    def conclude(self) -> None:
+        """Do what follows the commit, whether or not somebody still waits, then answer."""
+        if self.error is None:
+            run_actions(self.actions)
+        if self.future is None or self.future.done():
             return
         if self.error is not None:
-            future.set_exception(self.error)
+            self.future.set_exception(self.error)
         else:
-            future.set_result(self.result)
+            self.future.set_result(self.result)
+
+
+class _Mode(NamedTuple):
+    """How a transaction is to be made: what the connection is set to before it."""
+
+    synchronous: str
+    checkpoint_pages: int
+    busy_seconds: int
 
 
 async def _nothing(_: Transaction) -> None:
@@ -114,13 +161,13 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reader = _connect(path, is_reader=True)
+        self._reader = _connect(path, is_reader=True, busy_seconds=READ_TIMEOUT_SECONDS)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LIMIT)
         self._connection = _connect(path, is_reader=False)
         self._turn = threading.Lock()
         """Who holds it uses the connection."""
         self._short_commits = 0
-        self._mode = ("", 0)
+        self._mode: _Mode | None = None
         self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
         self._local = threading.local()
         self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
@@ -128,40 +175,63 @@ class SqliteDatabase:
 
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
         if not is_long:
-            return _run(self._reader, statement, values).fetchall()
+            return _read(self._reader, statement, values)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._long_readers, self._read_long, statement, values)
 
     async def row(self, statement: Statement, **values: object) -> Row | None:
-        cursor = _run(self._reader, statement, values)
-        first = cast("Row | None", cursor.fetchone())
-        cursor.close()  # an open cursor would hold the reader's snapshot
+        try:
+            cursor = _run(self._reader, statement, values)
+            first = cast("Row | None", cursor.fetchone())
+            cursor.close()  # an open cursor would hold the reader's snapshot
+        except sqlite3.Error as error:
+            raise failures.of_sqlite(error) or error from None
         return first
 
-    async def write(self, work: Work[T], *, is_durable: bool = True, is_short: bool = False) -> T:
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        is_durable: bool = True,
+        is_short: bool = False,
+        turn: str | None = None,  # noqa: ARG002 - there is one writer: all writes wait for their turn
+    ) -> T:
         if is_short and not is_durable and self._jobs.empty() and self._turn.acquire(blocking=False):
             try:
-                return self._write_here(work)
+                job = self._write_here(work)
             finally:
                 self._turn.release()
+            if job is not None:
+                job.conclude()
+                return cast("T", job.outcome())
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(_Job(work, is_durable, future))
+        try:
+            self._jobs.put_nowait(_Job(work, is_durable, future))
+        except queue.Full:
+            raise DatabaseUnavailable("Too many writes are waiting") from None
         # The commit can't be called back: a caller that is cancelled leaves while its work goes on.
-        return await asyncio.shield(future)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise DatabaseUnavailable("The disk did not confirm in time") from None
 
-    def _write_here(self, work: Work[T]) -> T:
+    def _write_here(self, work: Work[T]) -> _Job | None:
         """Commit in this thread: what takes 0.2 ms and no fsync costs half as much again when two threads hand it over.
 
-        The WAL is left to the writer thread: to carry it over takes fsyncs.
+        None where another process is writing: the writer thread can wait for it, the event loop can't. The WAL is
+        left to the writer thread: to carry it over takes fsyncs.
         """
         self._short_commits += 1
         if self._short_commits == SHORT_COMMITS:
             self._jobs.put_nowait(_Job(_nothing, is_durable=False))
         job = _Job(work, is_durable=False)
-        self._commit([job], checkpoint_pages=0)
-        if job.error is not None:
-            raise job.error
-        return cast("T", job.result)
+        try:
+            self._begin(_Mode("NORMAL", checkpoint_pages=0, busy_seconds=0))
+        except sqlite3.OperationalError:
+            return None
+        self._commit([job])
+        return job
 
     async def close(self) -> None:
         self._jobs.put(None)
@@ -174,7 +244,7 @@ class SqliteDatabase:
         if connection is None:
             connection = self._local.connection = _connect(self._path, is_reader=True, cache_kib=LONG_CACHE_KIB)
             connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
-        return _run(connection, statement, values).fetchall()
+        return _read(connection, statement, values)
 
     # ---- the writer thread
 
@@ -184,16 +254,31 @@ class SqliteDatabase:
             batch, is_closing = self._next_batch()
             if batch:
                 with self._turn:
-                    self._commit(batch)
+                    self._write_batch(batch)
                     self._checkpoint()
         self._connection.close()
+
+    def _write_batch(self, batch: list[_Job]) -> None:
+        """Commit a batch and tell each task that waits; whatever fails, this thread goes on."""
+        is_durable = any(job.is_durable for job in batch)
+        try:
+            self._begin(_Mode("FULL" if is_durable else "NORMAL", CHECKPOINT_PAGES, BUSY_TIMEOUT_SECONDS))
+        except sqlite3.Error as error:
+            for job in batch:
+                job.fail(error)
+        else:
+            self._commit(batch)
+        for job in batch:
+            job.settle()
 
     def _checkpoint(self) -> None:
         """Carry the WAL over where the commits of the event loop left it; what can't be now is done the next time."""
         if self._short_commits >= SHORT_COMMITS:
             self._short_commits = 0
-            with suppress(sqlite3.OperationalError):
+            try:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.Error as error:
+                log.warning("checkpoint_failed", error=str(error))
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
         batch: list[_Job] = []
@@ -208,39 +293,42 @@ class SqliteDatabase:
                 return batch, False
         return batch, True
 
-    def _commit(self, batch: list[_Job], *, checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+    def _begin(self, mode: _Mode) -> None:
+        """Begin a transaction, the connection set as it asks where the last one asked for something else."""
+        if self._mode != mode:
+            self._mode = None
+            self._connection.execute(f"PRAGMA synchronous = {mode.synchronous}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {mode.checkpoint_pages}")
+            self._connection.execute(f"PRAGMA busy_timeout = {mode.busy_seconds * 1000}")
+            self._mode = mode
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def _commit(self, batch: list[_Job]) -> None:
+        """Run the jobs of a transaction that has begun, and commit it."""
         connection = self._connection
         try:
-            self._prepare("FULL" if any(job.is_durable for job in batch) else "NORMAL", checkpoint_pages)
-            connection.execute("BEGIN IMMEDIATE")
-            transaction = _SqliteTransaction(connection)
             for job in batch:
-                self._attempt(transaction, job, is_alone=len(batch) == 1)
+                self._attempt(job, is_alone=len(batch) == 1)
             if connection.in_transaction:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             for job in batch:
-                job.error = job.error or error
-        for job in batch:
-            job.settle()
+                job.fail(error)
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
 
-    def _prepare(self, synchronous: str, checkpoint_pages: int) -> None:
-        """Set what this commit asks of the connection, where the last one asked for something else."""
-        if self._mode != (synchronous, checkpoint_pages):
-            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
-            self._mode = synchronous, checkpoint_pages
-
-    def _attempt(self, transaction: Transaction, job: _Job, *, is_alone: bool) -> None:
+    def _attempt(self, job: _Job, *, is_alone: bool) -> None:
         """A job among others runs in a savepoint of its own, so that its failure is not theirs."""
         if not is_alone:
             self._connection.execute("SAVEPOINT job")
+        transaction = _SqliteTransaction(self._connection)
         try:
             job.result = _straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
-        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the task that asked, not to this thread
-            job.error = error
+            job.actions = transaction.actions
+        except BaseException as error:  # whatever it is belongs to the task that asked, not to this thread
+            job.fail(error)
+            if isinstance(error, sqlite3.Error) and not self._connection.in_transaction:
+                raise  # a full or failing disk: SQLite has rolled back the whole transaction
             self._connection.execute("ROLLBACK" if is_alone else "ROLLBACK TO job")
         if not is_alone:
             self._connection.execute("RELEASE job")

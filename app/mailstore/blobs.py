@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from app import faults, files
-from app.errors import GatewayError
+from app.errors import GatewayError, StorageFull, StorageUnavailable
 from app.mail.backend import WHOLE, ByteRange
 
 T = TypeVar("T")
@@ -36,6 +37,20 @@ class BlobMissing(GatewayError):
 
     code = "blob_missing"
     title = "The stored message is missing or damaged"
+
+
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    """Turn what the disk raises into StorageFull or StorageUnavailable; a missing file is the caller's to explain."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "EIO")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"The disk is full ({name})") from None
+        raise StorageUnavailable(f"The disk failed ({name})") from None
 
 
 class BlobWriter:
@@ -68,11 +83,13 @@ class BlobWriter:
         return bytes(self._held) if self._file is None else None
 
     def write(self, piece: bytes | memoryview) -> None:
+        """Raises StorageFull, StorageUnavailable."""
         self._hash.update(piece)
         self.size_bytes += len(piece)
         if self._file is None and self.size_bytes <= SMALL_BYTES:
             self._held += piece
-        else:
+            return
+        with _on_disk():
             self._opened().write(piece)
 
     def _opened(self) -> BinaryIO:
@@ -104,6 +121,11 @@ class BlobWriter:
             with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written at the end either
                 self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+def _read(file: BinaryIO, size_bytes: int) -> bytes:
+    with _on_disk():
+        return file.read(size_bytes)
 
 
 def _path_of(root: Path, name: str) -> Path:
@@ -139,18 +161,19 @@ class Blobs:
     async def commit(self, writers: Sequence[BlobWriter]) -> None:
         """Make what was written durable, all of it in one round of syncs.
 
-        OSError where there is no room; nothing is left of the writers then.
+        Raises StorageFull, StorageUnavailable; nothing is left of the writers then.
         """
         await asyncio.to_thread(self._commit, writers)
 
     def _commit(self, writers: Sequence[BlobWriter]) -> None:
         try:
-            self._at_once(BlobWriter.sync, writers)
-            with self.kept():
-                for one in writers:
-                    one.place()
-            self._at_once(files.sync_directory, {one.target.parent for one in writers})
-        except OSError:
+            with _on_disk():
+                self._at_once(BlobWriter.sync, writers)
+                with self.kept():
+                    for one in writers:
+                        one.place()
+                self._at_once(files.sync_directory, {one.target.parent for one in writers})
+        except BaseException:
             for one in writers:
                 one.discard()
             raise
@@ -175,12 +198,12 @@ class Blobs:
             writer.write(content)
             self._commit([writer])
             return writer.name
-        except OSError:
+        except BaseException:
             writer.discard()
             raise
 
     async def get(self, name: str, span: ByteRange = WHOLE) -> bytes:
-        """All bytes of a blob or of a span of it; BlobMissing. For what is known to be small."""
+        """All bytes of a blob or of a span of it; BlobMissing, StorageUnavailable. For what is known to be small."""
         try:
             size = (span.stop if span.stop is not None else _path_of(self._root, name).stat().st_size) - span.start
             if size <= SMALL_BYTES:
@@ -190,7 +213,7 @@ class Blobs:
             raise BlobMissing from None
 
     def _get(self, name: str, span: ByteRange) -> bytes:
-        with _path_of(self._root, name).open("rb") as file:
+        with _on_disk(), _path_of(self._root, name).open("rb") as file:
             file.seek(span.start)
             content = file.read() if span.stop is None else file.read(max(0, span.stop - span.start))
         if span == WHOLE and hashlib.sha256(content).hexdigest() != name:
@@ -198,9 +221,10 @@ class Blobs:
         return content
 
     async def stream(self, name: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        """The bytes in pieces of `CHUNK_BYTES`; BlobMissing."""
+        """The bytes in pieces of `CHUNK_BYTES`; BlobMissing, StorageUnavailable."""
         try:
-            file = _path_of(self._root, name).open("rb")
+            with _on_disk():
+                file = _path_of(self._root, name).open("rb")
         except FileNotFoundError:
             raise BlobMissing from None
         with file:
@@ -208,10 +232,10 @@ class Blobs:
             end = os.fstat(file.fileno()).st_size
             left = (end if span.stop is None else min(span.stop, end)) - span.start
             if left <= SMALL_BYTES:
-                yield file.read(max(0, left))
+                yield _read(file, max(0, left))
                 return
             while left > 0:
-                piece = await asyncio.to_thread(file.read, min(CHUNK_BYTES, left))
+                piece = await asyncio.to_thread(_read, file, min(CHUNK_BYTES, left))
                 if not piece:
                     return
                 left -= len(piece)

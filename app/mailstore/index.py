@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import bindparam, select, update
 
@@ -32,7 +33,8 @@ _ADVANCE: Statement = (
     .where(ACCOUNT.c.id == ACCOUNT_ID)
     .values(last_seq=bindparam("seq"), last_event_ms=bindparam("at_ms"))
 )
-_EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == ACCOUNT_ID)
+_EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == ACCOUNT_ID).with_for_update(read=True)
+"""Shared: no other worker takes the lease until the transaction that relies on it has ended."""
 
 SHORT_FACTS = 4
 """Up to so many facts are written without another thread."""
@@ -80,26 +82,25 @@ class Index:
         async def work(transaction: Transaction) -> Applied:
             return await self.change_in(transaction, account_id, decide, fence=fence)
 
-        applied = await self._database.write(work, is_durable=is_durable, is_short=is_short)
+        applied = await self._database.write(work, is_durable=is_durable, is_short=is_short, turn=account_id)
         faults.point("index.committed")
-        if applied.seq != applied.seq_before:
-            self._bus.poke(account_id, applied.seq)
         return applied
 
     async def change_in(
         self, transaction: Transaction, account_id: AccountId, decide: Decide, *, fence: int | None = None
     ) -> Applied:
-        """The same as a part of a larger transaction. It wakes nobody: whoever commits does."""
-        row = await transaction.row(_LOCK, account_id=account_id)
-        if row is None:
-            raise AccountNotFound
-        before, kind = Position(row[0], row[1]), row[2]
+        """The same as a part of a larger transaction, whose `turn` should be the account's id.
+
+        The account's followers are woken when that transaction is committed.
+        """
+        before, kind = await lock_account(transaction, account_id)
         await _check_fence(transaction, account_id, fence)
         delta = await decide(transaction)
         is_origin = AccountKind(kind).is_kept_here
         written = await write_delta(transaction, account_id, before, delta, is_origin=is_origin)
         if written.seq != before.seq:
             await transaction.execute(_ADVANCE, account_id=account_id, seq=written.seq, at_ms=written.at_ms)
+            transaction.after_commit(partial(self._bus.poke, account_id, written.seq))
         faults.point("index.before_commit")
         return written
 
@@ -231,6 +232,18 @@ class Index:
     async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
         """Those of the blobs that a message or a submission still needs."""
         return await messages.blobs_in_use(self._database, names)
+
+
+async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple[Position, str]:
+    """Lock an account's rows until the transaction ends: its last position and its kind. Raises AccountNotFound.
+
+    Every transaction that writes rows of one account takes this lock first. Two that took rows in another order
+    would wait for each other.
+    """
+    row = await transaction.row(_LOCK, account_id=account_id)
+    if row is None:
+        raise AccountNotFound
+    return Position(row[0], row[1]), row[2]
 
 
 def _is_short(delta: Delta) -> bool:

@@ -134,10 +134,7 @@ class Pop3Ledger:
             await self._replace([*drop, *(one.key for one in lines)], rows, transaction)
             return applied
 
-        applied = await self._database.write(work)
-        if applied.seq != applied.seq_before:
-            self._bus.poke(self._account_id, applied.seq)
-        return applied
+        return await self._database.write(work, turn=self._account_id)
 
     async def _replace(self, old: Sequence[Key], rows: Sequence[dict[str, object]], transaction: Transaction) -> None:
         keys = [{"account_id": self._account_id, "old_uidl": key.uidl, "old_ordinal": key.ordinal} for key in old]

@@ -124,7 +124,7 @@ class MailStore:
         return (await self.keep_all([writer]))[0]
 
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
-        """The same for several, which are read while they are put on disk. OSError: none is kept."""
+        """The same for several, which are read while they are put on disk. StorageUnavailable: none is kept."""
         small = [(one.name, content) for one in writers if (content := one.content) is not None]
         _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
         return [read[one.name] if one.name in read else await self._read_large(one.name) for one in writers]
@@ -251,7 +251,7 @@ class MailStore:
             await transaction.execute(_CLAIM_RECENT, account_id=account_id, mailbox_id=mailbox_id)
             return int(row[0])
 
-        return await self._database.write(work, is_durable=False)
+        return await self._database.write(work, is_durable=False, turn=account_id)
 
 
 def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:

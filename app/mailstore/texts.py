@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -22,8 +23,10 @@ from sqlalchemy import (
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
+from app.errors import AccountNotFound
 from app.mail.searchable import TextState, field_mark, has_field
 from app.mail.types import AccountId, MailboxId, Message, MessageId
+from app.mailstore.index import lock_account
 from app.mailstore.placed import ITS_MESSAGE
 from app.mailstore.reading.columns import MESSAGE_COLUMNS
 from app.mailstore.rows import message_of
@@ -170,9 +173,11 @@ class TextIndex:
         """Let what was left out be considered anew: the limits may be others now."""
 
         async def work(transaction: Transaction) -> None:
+            await lock_account(transaction, account_id)
             await transaction.execute(_AWAIT_AGAIN, account_id=account_id)
 
-        await self._database.write(work, is_durable=False)
+        with suppress(AccountNotFound):
+            await self._database.write(work, is_durable=False, turn=account_id)
 
     async def size_bytes(self, account_id: AccountId) -> int:
         """How much text of an account is in the index."""
@@ -194,6 +199,7 @@ class TextIndex:
         while freed < excess_bytes:
 
             async def work(transaction: Transaction, still: int = excess_bytes - freed) -> int:
+                await lock_account(transaction, account_id)
                 rows = await transaction.rows(_OLDEST, account_id=account_id, limit=TRIMMED_AT_ONCE)
                 chosen = list(_first_of(rows, still))
                 await transaction.execute(_REMOVE, ids=json_list([row[0] for row in chosen]))
@@ -201,7 +207,10 @@ class TextIndex:
                 await transaction.execute(_LEAVE_OUT, account_id=account_id, message_ids=ids)
                 return sum(row[3] for row in chosen)
 
-            less = await self._database.write(work, is_durable=False)
+            try:
+                less = await self._database.write(work, is_durable=False, turn=account_id)
+            except AccountNotFound:
+                break
             if not less:
                 break
             freed += less

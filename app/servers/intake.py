@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.errors import TooLarge
+from app.errors import StorageUnavailable, TooLarge
 from app.mailstore.blobs import BlobWriter
 from app.mime.fields import MAX_HEADER_BYTES
 from app.wire.smtp import Refused
@@ -14,8 +14,8 @@ class Intake:
     """Takes content in pieces, in memory that does not grow with it.
 
     `trace` is given the header block (without the empty line, at most MAX_HEADER_BYTES of it) and says what to put on
-    top. What goes wrong (TooLarge, Refused by `trace`, OSError for a full disk) is kept in `problem`; the rest is
-    swallowed then, for a client must be read to the end of its message before it listens.
+    top. What goes wrong (TooLarge, Refused by `trace`, StorageUnavailable) is kept in `problem`; the rest is swallowed
+    then, for a client must be read to the end of its message before it listens.
     """
 
     def __init__(self, spool: BlobWriter, limit_bytes: int, trace: Callable[[bytes], bytes]) -> None:
@@ -25,7 +25,7 @@ class Intake:
         self._head = bytearray()
         self._taken_bytes = 0
         self._is_open = True
-        self.problem: TooLarge | Refused | OSError | None = None
+        self.problem: TooLarge | Refused | StorageUnavailable | None = None
 
     def write(self, piece: bytes) -> None:
         """Take the next piece. Never raises what a client could be to blame for, see `problem`."""
@@ -72,10 +72,10 @@ class Intake:
     def _spool_piece(self, piece: bytes) -> None:
         try:
             self._spool.write(piece)
-        except OSError as error:
+        except StorageUnavailable as error:
             self._fail(error)
 
-    def _fail(self, error: TooLarge | Refused | OSError) -> None:
+    def _fail(self, error: TooLarge | Refused | StorageUnavailable) -> None:
         self.problem = error
         self._head.clear()
         self.discard()

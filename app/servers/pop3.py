@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from app.errors import MalformedRequest, NotAuthenticated, RateLimited, TooLarge
+from app.errors import MalformedRequest, NotAuthenticated, RateLimited, TooLarge, Unavailable
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.maildrop import DropMessage
@@ -194,6 +194,8 @@ class Pop3Conversation:
             return self._fail(error(limited.detail, "SYS/TEMP"))
         except MaildropInUse as in_use:
             return self._refuse(error(in_use.detail, "IN-USE"))
+        except Unavailable as away:
+            return Reply(error(away.title, "SYS/TEMP"))
         self._account_id = account_id
         self._verbs = {
             "CAPA": self._capa,
@@ -276,10 +278,11 @@ class Pop3Conversation:
                     await outlet.send(dots.feed(top.feed(piece) if top is not None else piece))
                     if top is not None and top.is_full:
                         break
-        except BlobMissing:
+        except (BlobMissing, Unavailable) as failure:
             if is_begun:
                 raise
-            self._ready.append(self._refuse(error("The message cannot be read", "SYS/PERM")))
+            is_lasting = isinstance(failure, BlobMissing)
+            self._ready.append(Reply(error("The message cannot be read", "SYS/PERM" if is_lasting else "SYS/TEMP")))
             return
         await outlet.send(dots.finish() if is_begun else ok("0 octets") + END)
 
@@ -298,9 +301,13 @@ class Pop3Conversation:
     async def _update(self, _: Outlet) -> None:
         """Remove what was marked, let the next session in, then answer."""
         assert self._maildrop is not None
-        await self._maildrop.remove(self._deleted)
+        try:
+            await self._maildrop.remove(self._deleted)
+            answer = ok("Bye")
+        except Unavailable:  # RFC 1939 §6: what was not removed is an error, and the session ends all the same
+            answer = error("Some messages were not removed", "SYS/TEMP")
         self._release()
-        self._ready.append(Close(ok("Bye")))
+        self._ready.append(Close(answer))
 
 
 def _listing(text: str, lines: Sequence[str]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from app.cluster.bus import ACCOUNTS, Bus
@@ -13,6 +14,7 @@ from app.db.session import Database, Transaction
 from app.errors import (
     AccountNotFound,
     AlreadyExists,
+    Conflict,
     InvalidRequest,
     LoginRefused,
     NotPermitted,
@@ -154,12 +156,10 @@ class Accounts:
                 account = await self._insert(transaction, values, tokens)
                 if attempt is not None and answer is not None:
                     await attempt.record(transaction, answer(account))
+                transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
                 return account
 
-            account = await self._database.write(work)
-        self._bus.poke(ACCOUNTS)
-        self._bus.poke(account.id)
-        return account
+            return await self._database.write(work)
 
     async def _insert(self, transaction: Transaction, values: dict[str, Any], tokens: GrantTokens | None) -> Account:
         account_id = AccountId(values["id"])
@@ -170,7 +170,7 @@ class Accounts:
             is_filled = kind is AccountKind.EMBEDDED
             await self._store.mailboxes.create_first(account_id, within=transaction, is_filled=is_filled)
         if tokens is not None:
-            await oauth.bind_grant(transaction, tokens.grant_id, account_id)
+            await _bind(transaction, tokens.grant_id, account_id)
         row = await directory.get(transaction, account_id)
         assert row is not None
         return account_of(row)
@@ -260,6 +260,7 @@ class Accounts:
 
         async def work(transaction: Transaction) -> tuple[bool, list[Revocation]]:
             taken = await revocations.take(transaction, account_id)
+            transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
             return await directory.remove(transaction, account_id), taken
 
         was_there, taken = await self._database.write(work)
@@ -288,7 +289,7 @@ class Accounts:
         async def work(transaction: Transaction) -> None:
             await directory.change(transaction, account_id, values)
             if servers is not None and servers.grant_id is not None:
-                await oauth.bind_grant(transaction, servers.grant_id, account_id)
+                await _bind(transaction, servers.grant_id, account_id)
             elif servers is not None:
                 await oauth.take_grants_of(transaction, account_id)
 
@@ -298,3 +299,8 @@ class Accounts:
     async def _restart(self, account_id: AccountId) -> None:
         await self._backends.forget(account_id)
         self._bus.poke(ACCOUNTS)
+
+
+async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) -> None:
+    if not await oauth.bind_grant(transaction, grant_id, account_id):
+        raise Conflict("The consent was withdrawn")

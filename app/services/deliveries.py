@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app import faults
 from app.cluster.bus import SUBMISSIONS, Bus
@@ -104,7 +105,7 @@ class Deliveries:
     # ---- giving
 
     async def keep(self, spool: BlobWriter) -> StoredContent:
-        """Put what was spooled on disk, for good. OSError where it has no room; the spool is gone then."""
+        """Put what was spooled on disk, for good. StorageFull, StorageUnavailable: the spool is gone then."""
         return await self._store.keep_written(spool)
 
     async def deliver(self, content: StoredContent, inboxes: Sequence[Inbox]) -> list[bool]:
@@ -176,10 +177,10 @@ class Deliveries:
 
         async def decide(transaction: Transaction) -> Delta:
             await rows.add(transaction, row)
+            transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
             return Delta(notes=(note,))
 
         await self._index.change(outgoing.account_id, decide)
-        self._bus.poke(SUBMISSIONS)
         return row.id
 
 

@@ -126,9 +126,10 @@ class Grants:
 
     @asynccontextmanager
     async def trial(self, consent: Consent | None) -> AsyncIterator[GrantTokens | None]:
-        """Keep a new grant while its logins are tried; it goes when the block fails. Nothing where there is none.
+        """Keep a new grant while its logins are tried; it goes when the block fails, unless an account has it by then.
 
-        It is stored first: what the trial itself renews must not be lost. In the end `bind` gives it to an account.
+        It is stored first: what the trial itself renews must not be lost. A caller that is cancelled while the account
+        is being committed fails too, but the account is there, and keeps its grant.
         """
         if consent is None:
             yield None
@@ -137,7 +138,7 @@ class Grants:
         try:
             yield self.tokens_of(grant_id)
         except BaseException:
-            await self._write(lambda transaction: oauth.remove_grant(transaction, grant_id))
+            await self._write(lambda transaction: oauth.remove_unbound_grant(transaction, grant_id))
             raise
 
     async def _add(self, consent: Consent) -> str:

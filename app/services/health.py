@@ -6,17 +6,16 @@ import asyncio
 
 from app.db import directory
 from app.db.session import Database
-from app.errors import GatewayError
+from app.errors import Unavailable
 
 READY_TIMEOUT_SECONDS = 2.0
 
 
-class NotReady(GatewayError):
-    """The process is starting, draining, or its database does not answer."""
+class NotReady(Unavailable):
+    """The process is ending."""
 
     code = "not_ready"
-    title = "This process takes no requests now"
-    is_retryable = True
+    title = "The process is not ready"
 
 
 class Health:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -144,10 +145,10 @@ class Submissions:
         async def decide(transaction: Transaction) -> Delta:
             await rows.add(transaction, row)
             await attempt.record(transaction, answer_for(state))
+            transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
             return Delta(notes=(note_of(state, "submission.queued"),))
 
         await self._index.change(account_id, decide)
-        self._bus.poke(SUBMISSIONS)
         return state
 
     async def get(self, account_id: AccountId, submission_id: str) -> SubmissionState:
@@ -182,11 +183,11 @@ class Submissions:
                 raise Conflict(f"The submission is {row.status} and cannot be changed any more")
             if not await rows.change(transaction, row, {**changes, "updated_at_ms": now_ms()}):
                 raise Conflict("An attempt to send it has just begun")
+            transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
             changed = replace(row, **changes)  # type: ignore[arg-type]
             return Delta(notes=(note_of(state_of(changed), event),))
 
         await self._index.change(account_id, decide)
-        self._bus.poke(SUBMISSIONS)
         return await self.get(account_id, submission_id)
 
 

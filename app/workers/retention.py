@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice, takewhile
 
 from app.db import directory, idempotency, oauth, retention, tokens
 from app.db.session import Database, Transaction
+from app.errors import AccountNotFound
 from app.mail.identifiers import now_ms
+from app.mail.types import AccountId
 from app.mailstore.blobs import Blobs
-from app.mailstore.index import Index
+from app.mailstore.index import Index, lock_account
 from app.settings import Settings
-from app.telemetry import get_logger
-
-log = get_logger(__name__)
+from app.workers.loop import forever
 
 ROUND_SECONDS = 3600.0
 FIRST_ROUND_SECONDS = 60.0
@@ -22,6 +23,8 @@ FIRST_ROUND_SECONDS = 60.0
 DAY_MS = 24 * 3600 * 1000
 SUBMISSION_DAYS = 30
 ANSWER_DAYS = 2
+MARK_MS = 3600 * 1000
+"""Marks of commits are kept for so long: far beyond the time in which one may be looked for."""
 TOKEN_DAYS = 1
 """Tokens and tickets are kept for so long after their end."""
 DEPARTED_LIMIT = 100_000
@@ -42,12 +45,11 @@ class Retention:
     async def run(self) -> None:
         """A round an hour, until cancelled."""
         await asyncio.sleep(FIRST_ROUND_SECONDS)
-        while True:
-            try:
-                await self.round()
-            except Exception:  # the next round finds the same again
-                log.exception("retention_failed")
-            await asyncio.sleep(ROUND_SECONDS)
+        await forever("retention", self._round_and_rest)
+
+    async def _round_and_rest(self) -> None:
+        await self.round()
+        await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:
         """Let go of all that is old now."""
@@ -77,9 +79,11 @@ class Retention:
 
     async def _trim_to(self, account_id: str, seq: int, at_ms: int) -> None:
         async def work(transaction: Transaction) -> None:
+            await lock_account(transaction, AccountId(account_id))
             await retention.trim_events(transaction, account_id, seq, at_ms)
 
-        await self._database.write(work, is_durable=False)
+        with suppress(AccountNotFound):
+            await self._database.write(work, is_durable=False, turn=account_id)
 
     async def _forget(self, account_id: str, now: int) -> None:
         """Let go of old tombstones: states from before them are answered by a list of the mailboxes concerned.
@@ -89,14 +93,16 @@ class Retention:
         before_ms = now - self._settings.tombstone_retention_days * DAY_MS
 
         async def work(transaction: Transaction) -> int:
+            await lock_account(transaction, AccountId(account_id))
             tombstones = await retention.trim_tombstones(transaction, account_id, before_ms, BATCH_ROWS)
             departed = await retention.trim_departed(transaction, account_id, before_ms, DEPARTED_LIMIT, BATCH_ROWS)
             return max(tombstones, departed)
 
         removed = BATCH_ROWS
-        while removed == BATCH_ROWS:
-            removed = await self._database.write(work, is_durable=False)
-            await asyncio.sleep(PAUSE_SECONDS)
+        with suppress(AccountNotFound):
+            while removed == BATCH_ROWS:
+                removed = await self._database.write(work, is_durable=False, turn=account_id)
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _remove_submissions(self, now: int) -> None:
         async def work(transaction: Transaction) -> int:
@@ -111,6 +117,7 @@ class Retention:
         async def work(transaction: Transaction) -> None:
             await idempotency.remove_old(transaction, now - ANSWER_DAYS * DAY_MS)
             await tokens.remove_expired(transaction, now - TOKEN_DAYS * DAY_MS)
+            await retention.remove_marks(transaction, now - MARK_MS)
             await oauth.remove_unused(transaction, now - TOKEN_DAYS * DAY_MS)
 
         await self._database.write(work)

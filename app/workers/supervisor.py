@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from app.backends.pop3.backend import Pop3Backend
-from app.cluster.bus import ACCOUNTS, Bus, listening
+from app.cluster.bus import ACCOUNTS, Bus, Waiter, listening
 from app.cluster.leases import RENEW_SECONDS, Leases
 from app.db import syncing
 from app.db.session import Database, Transaction
@@ -17,6 +18,7 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.telemetry import get_logger
 from app.workers.gates import Gates
+from app.workers.loop import attempt, forever, persist
 from app.workers.pop3.account import Pop3Sync
 from app.workers.sync.account import AccountSync
 from app.workers.texts import TextReader
@@ -25,7 +27,6 @@ log = get_logger(__name__)
 
 TAKEN_AT_ONCE = 100
 """So that several workers that start together share the accounts."""
-RESTART_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,13 @@ class Supervisor:
         with listening(self._bus, ACCOUNTS) as waiter:
             try:
                 async with asyncio.TaskGroup() as group:
-                    while True:
-                        try:
-                            await self._adjust(group)
-                        except Exception:  # the next round may succeed; what runs goes on
-                            log.exception("supervisor_failed")
-                        await waiter.wait(RENEW_SECONDS)
+                    await forever("supervisor", partial(self._adjust_and_wait, group, waiter))
             finally:
-                await self._leases.release(list(self._running))
+                await attempt("release_leases", partial(self._leases.release, list(self._running)))
+
+    async def _adjust_and_wait(self, group: asyncio.TaskGroup, waiter: Waiter) -> None:
+        await self._adjust(group)
+        await waiter.wait(RENEW_SECONDS)
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         """Stop what should not run, start what should."""
@@ -127,13 +127,11 @@ class Supervisor:
 
     async def _follow(self, id_: AccountId, backend: MailBackend, epoch: int) -> None:
         """One account's trouble is its own: even a fault of ours in it ends no other."""
-        while True:
-            try:
-                if isinstance(backend, Pop3Backend):
-                    await Pop3Sync(id_, self._index, backend, epoch).run()
-                else:
-                    await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
-                return
-            except Exception:
-                log.exception("sync_failed", account_id=id_)
-                await asyncio.sleep(RESTART_SECONDS)
+
+        async def sync() -> None:
+            if isinstance(backend, Pop3Backend):
+                await Pop3Sync(id_, self._index, backend, epoch).run()
+            else:
+                await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
+
+        await persist("sync", sync, account_id=id_)

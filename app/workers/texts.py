@@ -16,6 +16,7 @@ from app.errors import (
     ServerProtocolError,
     ServerRefused,
     TooComplex,
+    Unavailable,
 )
 from app.mail.backend import Backends, MailBackend
 from app.mail.delta import Delta, Location, Previewed, Texted
@@ -30,6 +31,7 @@ from app.mime.text import preview_of
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.telemetry import get_logger
 from app.workers.gates import Gate
+from app.workers.loop import forever
 from app.workers.text_room import NO_LIMIT, TextLimits, TextRoom
 
 log = get_logger(__name__)
@@ -170,12 +172,11 @@ class TextFiller:
 
     async def run(self) -> None:
         """Look for what is new every second, until cancelled."""
-        while True:
-            try:
-                await self.fill()
-            except Exception:  # what is not read now is read in the next round
-                log.exception("texts_failed")
-            await asyncio.sleep(LOOK_SECONDS)
+        await forever("texts", self._fill_and_rest)
+
+    async def _fill_and_rest(self) -> None:
+        await self.fill()
+        await asyncio.sleep(LOOK_SECONDS)
 
     async def fill(self) -> None:
         """Read all that is awaited now."""
@@ -190,6 +191,8 @@ class TextFiller:
 
         try:
             await self._reader.read_some(account_id, await self._backends.of(account_id), apply)
+        except Unavailable:
+            raise
         except GatewayError as error:  # the account is gone, say
             log.info("texts_not_read", account_id=account_id, error=error.code)
             await asyncio.sleep(LOOK_SECONDS)

@@ -11,10 +11,11 @@ from app.db.tables.accounts import ACCOUNT, LEASE
 from app.db.tables.finding import SEARCH_TEXT, THREAD_ALIAS, THREAD_LINK
 from app.db.tables.log import CONSUMER, DEPARTED, EVENT, TOMBSTONE
 from app.db.tables.mail import DETAIL, MAILBOX, MESSAGE, PLACEMENT, POP3_MESSAGE, SUBSCRIBED_NAME, UNINDEXED
-from app.db.tables.requests import IDEMPOTENCY, SUBMISSION
+from app.db.tables.requests import COMMIT_MARK, IDEMPOTENCY, SUBMISSION
 
 __all__ = [
     "ACCOUNT",
+    "COMMIT_MARK",
     "CONNECT_SESSION",
     "CONSUMER",
     "DEPARTED",

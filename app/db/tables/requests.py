@@ -55,5 +55,18 @@ class IdempotencyRow(SQLModel, table=True):
     created_at_ms: int = Field(sa_column=big())
 
 
+class CommitMarkRow(SQLModel, table=True):
+    """A durable transaction on PostgreSQL: its row says that it is committed, where the answer to COMMIT was lost.
+
+    `id` begins with the time in ms, in 13 digits.
+    """
+
+    __tablename__ = "commit_mark"
+    __table_args__ = (PrimaryKeyConstraint("id"),)
+
+    id: str
+
+
 SUBMISSION = table_of(SubmissionRow)
 IDEMPOTENCY = table_of(IdempotencyRow)
+COMMIT_MARK = table_of(CommitMarkRow)

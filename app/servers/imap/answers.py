@@ -18,7 +18,9 @@ from app.errors import (
     NotPermitted,
     NotSupported,
     RateLimited,
+    StorageFull,
     TooLarge,
+    Unavailable,
 )
 from app.mailstore.blobs import BlobMissing
 
@@ -37,6 +39,8 @@ CODES: dict[type[GatewayError], str] = {
     NotSupported: "CANNOT",
     TooLarge: "TOOBIG",
     RateLimited: "LIMIT",
+    Unavailable: "UNAVAILABLE",
+    StorageFull: "OVERQUOTA",
     BlobMissing: "CORRUPTION",
     GatewayError: "SERVERBUG",
 }

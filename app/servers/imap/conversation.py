@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence, Set
+from contextlib import suppress
 from functools import partial
 
-from app.errors import GatewayError, MailboxNotFound
+from app.errors import GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.imap.answers import CommandRefused, Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
@@ -145,7 +146,7 @@ class ImapConversation:
             await out.send(_GO_AHEAD)
 
     def _spool(self, event: LiteralStart | LiteralChunk) -> Step | None:
-        """Put a streamed literal on disk; a full disk refuses the command."""
+        """Put a streamed literal on disk; a disk that fails refuses the command."""
         spools, number = self._session.spools, event.literal.number
         try:
             if isinstance(event, LiteralStart):
@@ -153,9 +154,9 @@ class ImapConversation:
                 spools[number] = self._session.services.store.blobs.writer()
             else:
                 spools[number].write(event.data)
-        except OSError:
+        except StorageUnavailable as error:
             self._framer.refuse()
-            return self._reject(Completion("The message cannot be stored now", "UNAVAILABLE", "NO"), self._session.tag)
+            return self._reject(refusal(error), self._session.tag)
         return None
 
     def _take_command(self, received: ReceivedCommand) -> Step:
@@ -260,25 +261,37 @@ class ImapConversation:
         elif watch.tells_selected:
             await self._tell(out, may_expunge=watch.may_expunge)
         else:
-            await catch_up(session)
-            await tell_others(session, out)
+            with suppress(Unavailable):  # what is due stays due
+                await catch_up(session)
+                await tell_others(session, out)
 
     async def _tell(self, out: Outlet, *, may_expunge: bool) -> bool:
         """Tell what happened; False when that ended the session."""
-        session = self._session
         try:
-            is_whole = False
-            while not is_whole:
-                is_whole = await catch_up_some(session)
-                fresh = await tell_news(session, out, may_expunge=may_expunge)
-                if fresh and session.watch is not None:
-                    await tell_new_messages(session, session.watch, fresh, out)
-            await tell_others(session, out)
+            await self._tell_all(out, may_expunge=may_expunge)
         except (MailboxLost, MailboxNotFound):
             self._session.is_over = True
             self._farewell = b"* BYE The selected mailbox is gone\r\n"
             return False
+        except Unavailable:  # some news were taken from the view and not sent: the client's numbers would be wrong
+            self._session.is_over = True
+            self._farewell = b"* BYE [UNAVAILABLE] The database is unavailable\r\n"
+            return False
         return True
+
+    async def _tell_all(self, out: Outlet, *, may_expunge: bool) -> None:
+        """Tell it a part of the log at a time. While the log cannot be read it waits, for the next command or poke."""
+        session = self._session
+        is_whole = False
+        while not is_whole:
+            try:
+                is_whole = await catch_up_some(session)
+            except Unavailable:
+                return
+            fresh = await tell_news(session, out, may_expunge=may_expunge)
+            if fresh and session.watch is not None:
+                await tell_new_messages(session, session.watch, fresh, out)
+        await tell_others(session, out)
 
 
 def _tag_of(parts: Sequence[Part]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Set
 
-from app.errors import MalformedRequest, TooLarge
+from app.errors import MalformedRequest, TooLarge, Unavailable
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.smtp.content import ChunkedContent, DotContent
 from app.servers.smtp.login import LoginDialogue, LoginOutcome
@@ -15,6 +15,7 @@ from app.servers.smtp.replies import (
     BAD_SEQUENCE,
     LOGIN_FIRST,
     NEEDS_SMTPUTF8,
+    NO_LOGIN_NOW,
     NO_RECIPIENTS,
     NO_USER,
     NOT_YOURS,
@@ -24,6 +25,7 @@ from app.servers.smtp.replies import (
     TOO_MANY,
     TOO_MANY_UNKNOWN,
     UNKNOWN,
+    unavailable,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.servers.smtp.transaction import Transaction, trace_field
@@ -208,6 +210,8 @@ class SmtpConversation:
                 self._ready.append(await self._login.verify(outcome))
             except Refused as refused:
                 self._ready.append(self._refuse(refused.reply))
+            except Unavailable:
+                self._ready.append(Reply(NO_LOGIN_NOW))
 
         return Work(run)
 
@@ -226,7 +230,7 @@ class SmtpConversation:
             raise Refused(TOO_LARGE)
         if not path.address.isascii() and not needs_smtputf8:
             raise Refused(NEEDS_SMTPUTF8)
-        return Work(lambda _: self._begin_transaction(path.address, needs_smtputf8))
+        return self._waiting(lambda: self._begin_transaction(path.address, needs_smtputf8))
 
     async def _begin_transaction(self, sender: str, needs_smtputf8: bool) -> None:
         account_id = self._login.account_id
@@ -246,7 +250,18 @@ class SmtpConversation:
         if not path.address.isascii() and not transaction.needs_smtputf8:
             raise Refused(NEEDS_SMTPUTF8)
         address = path.address if "@" in path.address else f"{path.address}@{self._site.hostname}"
-        return Work(lambda _: self._add_recipient(transaction, address))
+        return self._waiting(lambda: self._add_recipient(transaction, address))
+
+    def _waiting(self, doing: Callable[[], Awaitable[None]]) -> Work:
+        """A command that asks the database. While that is away, the client is asked to come again."""
+
+        async def run(_: Outlet) -> None:
+            try:
+                await doing()
+            except Unavailable as error:
+                self._ready.append(Reply(unavailable(error)))
+
+        return Work(run)
 
     async def _add_recipient(self, transaction: Transaction, address: str) -> None:
         guesses = self._site.guesses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.errors import StorageFull, Unavailable
 from app.wire.smtp import reply
 
 OK = reply(250, "2.0.0", "Ok")
@@ -13,6 +14,8 @@ TOO_LARGE = reply(552, "5.3.4", "The message is too large")
 BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")
 LOOP = reply(554, "5.4.6", "The message goes in circles")
 NO_SPACE = reply(452, "4.3.1", "Insufficient storage")
+UNAVAILABLE = reply(451, "4.3.0", "Temporarily unavailable; try again later")
+NO_LOGIN_NOW = reply(454, "4.7.0", "Temporarily unavailable; try again later")
 BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 UNKNOWN = reply(500, "5.5.1", "Command not recognized")
 SYNTAX = reply(501, "5.5.4", "Syntax error in parameters")
@@ -23,3 +26,8 @@ NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address needs SMTPUTF8")
 NO_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 TOO_MANY = reply(421, "4.7.0", "Too many errors or commands")
 TOO_MANY_UNKNOWN = reply(450, "4.7.1", "Too many unknown recipients from this address; try again later")
+
+
+def unavailable(error: Unavailable) -> bytes:
+    """The reply to a command that failed because the database or the disk did."""
+    return NO_SPACE if isinstance(error, StorageFull) else UNAVAILABLE

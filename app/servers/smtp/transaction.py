@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from app import faults
-from app.errors import TooLarge
+from app.errors import TooLarge, Unavailable
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobWriter
@@ -15,7 +15,18 @@ from app.mailstore.content import StoredContent
 from app.mime.fields import first_value, split_fields
 from app.mime.trace import received_field, return_path_field
 from app.servers.intake import Intake
-from app.servers.smtp.replies import BARE_LINE_END, FULL, LOOP, NO_RELAY, NO_ROUTE, NO_SPACE, NO_USER, OK, TOO_LARGE
+from app.servers.smtp.replies import (
+    BARE_LINE_END,
+    FULL,
+    LOOP,
+    NO_RELAY,
+    NO_ROUTE,
+    NO_SPACE,
+    NO_USER,
+    OK,
+    TOO_LARGE,
+    unavailable,
+)
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.services.deliveries import Inbox, Outgoing
 from app.wire.smtp import Refused
@@ -105,8 +116,14 @@ class Transaction:
             replies = await self._deliver(await self._kept(self._spooled(has_bare_line_end)))
             faults.point("smtp.before_reply")
         except Refused as refusal:
-            replies = [refusal.reply] * (self.recipient_count if self._site.face is Face.LMTP else 1)
+            replies = [refusal.reply] * self._reply_count
+        except Unavailable as error:
+            replies = [unavailable(error)] * self._reply_count
         return replies
+
+    @property
+    def _reply_count(self) -> int:
+        return self.recipient_count if self._site.face is Face.LMTP else 1
 
     @property
     def refusal(self) -> bytes | None:
@@ -114,7 +131,7 @@ class Transaction:
         problem = self._intake.problem if self._intake is not None else None
         if problem is None or isinstance(problem, Refused):
             return problem.reply if problem is not None else None
-        return TOO_LARGE if isinstance(problem, TooLarge) else NO_SPACE
+        return TOO_LARGE if isinstance(problem, TooLarge) else unavailable(problem)
 
     def _spooled(self, has_bare_line_end: bool) -> BlobWriter:
         assert self._intake is not None
@@ -126,10 +143,7 @@ class Transaction:
         return spool
 
     async def _kept(self, spool: BlobWriter) -> StoredContent:
-        try:
-            content = await self._site.deliveries.keep(spool)
-        except OSError:
-            raise Refused(NO_SPACE) from None
+        content = await self._site.deliveries.keep(spool)
         faults.point("smtp.kept")
         return content
 

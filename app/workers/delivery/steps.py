@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import Conflict
 from app.mail.identifiers import now_ms
 from app.services.submissions import recipients_of, recipients_to_json
-from app.telemetry import get_logger
+from app.workers.loop import attempt
 
 LEASE_SECONDS = 120.0
-
-log = get_logger(__name__)
 
 
 class Steps:
@@ -98,7 +97,5 @@ class _LeaseKeeper:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            try:
-                await rows.renew(self._database, self._row, _lease_end_ms())
-            except Exception as error:  # noqa: BLE001 - the next renewal may succeed, and is still in time
-                log.warning("lease_not_renewed", submission_id=self._row.id, error=type(error).__name__)
+            renewal = partial(rows.renew, self._database, self._row, _lease_end_ms())
+            await attempt("renew_submission", renewal, submission_id=self._row.id)  # the next one is still in time

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from app import faults
-from app.cluster.bus import SUBMISSIONS, Bus, listening
+from app.cluster.bus import SUBMISSIONS, Bus, Waiter, listening
 from app.db import submissions as rows
 from app.db.session import Database
 from app.errors import GatewayError
@@ -15,12 +16,12 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
-from app.telemetry import get_logger
 from app.workers.delivery.concluding import Concluding
 from app.workers.delivery.filing import Filing
 from app.workers.delivery.places import PLACES, Key, Places
 from app.workers.delivery.sending import Sending
 from app.workers.delivery.steps import Steps
+from app.workers.loop import attempt, forever, persist
 
 LOOKED_AT = PLACES * 2
 """Submissions that are looked at in one go."""
@@ -28,8 +29,6 @@ IDLE_SECONDS = 30.0
 BUSY_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
 """How long attempts under way are waited for at the end: one that is cut after its content has begun is uncertain."""
-
-log = get_logger(__name__)
 
 
 class Delivery:
@@ -62,18 +61,20 @@ class Delivery:
     async def run(self) -> None:
         """Look for due submissions whenever one is taken and whenever one falls due."""
         if self._is_alone:
-            await rows.release_all(self._database)
+            await persist("release_submissions", partial(rows.release_all, self._database))
         with listening(self._bus, SUBMISSIONS) as waiter:
             async with asyncio.TaskGroup() as group:
                 try:
-                    while True:
-                        while await self._start_due(group):
-                            pass
-                        await waiter.wait(await self._seconds_to_next())
+                    await forever("delivery", partial(self._start_and_wait, group, waiter))
                 except asyncio.CancelledError:
                     if self._attempts:
                         await asyncio.wait(self._attempts.values(), timeout=DRAIN_SECONDS)
                     raise
+
+    async def _start_and_wait(self, group: asyncio.TaskGroup, waiter: Waiter) -> None:
+        while await self._start_due(group):
+            pass
+        await waiter.wait(await self._seconds_to_next())
 
     async def _seconds_to_next(self) -> float:
         due = await rows.next_due_ms(self._database)
@@ -109,18 +110,20 @@ class Delivery:
             return ""
 
     async def _attempt(self, row: rows.Submission) -> None:
+        """One submission's trouble is its own; its lease runs out."""
         try:
-            claimed = await self._steps.claim(row)
-            if claimed is not None:
-                async with self._steps.lease_kept(claimed):
-                    await self._advance(claimed)
-        except Exception as error:  # noqa: BLE001 - one submission's trouble is its own; its lease runs out
-            log.warning("attempt_failed", submission_id=row.id, error=type(error).__name__)
+            await attempt("submission", partial(self._claim_and_advance, row), submission_id=row.id)
         finally:
             key = (row.account_id, row.id)
             self._places.leave(key)
             del self._attempts[key]
             self._bus.poke(SUBMISSIONS)
+
+    async def _claim_and_advance(self, row: rows.Submission) -> None:
+        claimed = await self._steps.claim(row)
+        if claimed is not None:
+            async with self._steps.lease_kept(claimed):
+                await self._advance(claimed)
 
     async def _advance(self, row: rows.Submission) -> None:
         """Take a claimed submission as far as it goes."""

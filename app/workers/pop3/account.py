@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.refusals import MaildropInUse
 from app.cluster.bus import Waiter, listening
-from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited
+from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited, Unavailable
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId
 from app.mailstore.index import Index
@@ -84,7 +84,7 @@ class Pop3Sync:
         """One poll; how long to wait then. LoginRefused, AccountNotFound, Conflict."""
         try:
             outcome = await self._poll.run()
-        except (LoginRefused, AccountNotFound, Conflict):
+        except (LoginRefused, AccountNotFound, Conflict, Unavailable):
             raise
         except RateLimited as error:
             return await self._held_off(error)

@@ -8,7 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, RateLimited, ServerProtocolError
+from app.errors import (
+    AccountNotFound,
+    Conflict,
+    GatewayError,
+    LoginRefused,
+    RateLimited,
+    ServerProtocolError,
+    Unavailable,
+)
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
 from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
@@ -83,6 +91,8 @@ class AccountSync:
                 return
             except (AccountNotFound, Conflict):
                 return
+            except Unavailable:
+                raise  # the database or the disk: no fault of the mail server
             except GatewayError as error:
                 log.info("account_lost", account_id=self._mirror.account_id, error=error.code)
                 await self._state.lost(error)

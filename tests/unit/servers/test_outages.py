@@ -1,0 +1,134 @@
+"""A database that is away and a disk that is full: each command fails for now, and every session stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from app.servers.pop3 import Pop3Conversation, Pop3Site
+from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.services.maildrops import Maildrops
+
+from tests.house import House, open_house
+from tests.outages import database_away, disk_full
+from tests.unit.servers.imap.talk import PASSWORD, USER
+from tests.unit.servers.imap.talk import Talk as ImapTalk
+from tests.unit.servers.talk import Talk, local_peer
+
+ANN = "ann@demo.test"
+MAIL = b"Subject: Hello\r\n\r\nText\r\n"
+LITERAL = b"APPEND INBOX {%d+}\r\n%b" % (len(MAIL), MAIL)
+ENVELOPE = f"MAIL FROM:<ann@example.org>\r\nRCPT TO:<{ANN}>\r\n".encode()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as opened:
+        await opened.add_account(USER, PASSWORD)
+        await opened.add_account(ANN, PASSWORD)
+        yield opened
+
+
+def _smtp(house: House, face: Face) -> Talk:
+    peer = local_peer()
+    return Talk(SmtpConversation(peer, SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, 10**6)), peer)
+
+
+# ---- IMAP
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["NOOP", "SELECT Drafts", "STATUS INBOX (MESSAGES)", "FETCH 1 FLAGS", "STORE 1 +FLAGS (\\Seen)", "COPY 1 Sent",
+     "CREATE New", "SEARCH ALL", "EXPUNGE", "LIST \"\" *"],
+)  # fmt: skip
+async def test_an_imap_session_outlives_the_database(house: House, command: str) -> None:
+    talk = await ImapTalk.logged_in(house, "SELECT INBOX")
+    await talk.say(LITERAL)
+    with database_away():
+        answer = await talk.say(command)
+        assert answer[-1].startswith((b"a NO [UNAVAILABLE]", b"a OK")), answer
+    assert not talk.ended
+    again = await talk.say(command)
+    assert again[-1].startswith(b"a OK"), again
+
+
+async def test_an_append_is_refused_while_the_database_is_away_or_the_disk_is_full(house: House) -> None:
+    talk = await ImapTalk.logged_in(house)
+    with database_away(is_readable=True):
+        assert (await talk.say(LITERAL))[-1].startswith(b"a NO [UNAVAILABLE]")
+    with disk_full():
+        assert (await talk.say(LITERAL))[-1].startswith(b"a NO [OVERQUOTA]")
+    assert (await talk.say(LITERAL))[-1].startswith(b"a OK")
+
+
+async def test_an_imap_login_can_be_tried_again_when_the_database_is_back(house: House) -> None:
+    talk = ImapTalk.start(house)
+    with database_away():
+        assert (await talk.say(f"LOGIN {USER} {PASSWORD}"))[-1].startswith(b"a NO [UNAVAILABLE]")
+    assert (await talk.say(f"LOGIN {USER} {PASSWORD}"))[-1].startswith(b"a OK")
+
+
+async def test_an_idle_session_hears_what_happened_once_the_database_is_back(house: House) -> None:
+    idle = await ImapTalk.logged_in(house, "SELECT INBOX")
+    await idle.say("IDLE")
+    other = await ImapTalk.logged_in(house)
+    await other.say(LITERAL)
+    with database_away():
+        assert await idle.wake() == []
+    idle.peer.waiter.poke("again")
+    assert b"* 1 EXISTS" in await idle.wake()
+
+
+# ---- SMTP
+
+
+async def test_mail_is_put_off_while_the_database_is_away(house: House) -> None:
+    talk = _smtp(house, Face.MX)
+    await talk.say(b"EHLO there.example\r\n")
+    with database_away():
+        assert (await talk.say(ENVELOPE)).endswith(b"451 4.3.0 Temporarily unavailable; try again later\r\n")
+    await talk.say(b"RSET\r\n" + ENVELOPE + b"DATA\r\n")
+    with database_away():
+        assert (await talk.say(MAIL + b".\r\n")).startswith(b"451 4.3.0")
+    await talk.say(ENVELOPE + b"DATA\r\n")
+    with disk_full():
+        assert (await talk.say(MAIL + b".\r\n")).startswith(b"452 4.3.1")
+    assert (await talk.say(ENVELOPE + b"DATA\r\n" + MAIL + b".\r\n")).endswith(b"250 2.0.0 Ok\r\n")
+
+
+async def test_lmtp_puts_off_each_recipient_while_the_database_is_away(house: House) -> None:
+    talk = _smtp(house, Face.LMTP)
+    await talk.say(b"LHLO front.example\r\n" + ENVELOPE + b"RCPT TO:<ann+shop@demo.test>\r\nDATA\r\n")
+    with database_away():
+        assert (await talk.say(MAIL + b".\r\n")).count(b"451 4.3.0") == 2
+
+
+async def test_an_smtp_login_is_put_off_and_not_counted_as_wrong(house: House) -> None:
+    talk = _smtp(house, Face.SUBMISSION)
+    await talk.say(b"EHLO laptop.example\r\n")
+    login = b"AUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n"
+    with database_away():
+        for _ in range(5):
+            assert (await talk.say(login)).startswith(b"454 4.7.0")
+    assert (await talk.say(login)).startswith(b"235")
+
+
+# ---- POP3
+
+
+async def test_pop3_answers_for_now_while_the_database_is_away(house: House) -> None:
+    account_id = await house.deliveries.account_of(ANN)
+    assert account_id is not None
+    inbox = await house.mailbox(account_id)
+    await house.store.add(account_id, inbox.id, [(await house.store.keep(MAIL), frozenset(), None)])
+    peer = local_peer()
+    talk = Talk(Pop3Conversation(peer, Pop3Site("pop", house.logins, Maildrops(house.database, house.store))), peer)
+    login = f"USER {ANN}\r\nPASS {PASSWORD}\r\n".encode()
+    with database_away():
+        assert (await talk.say(login)).endswith(b"-ERR [SYS/TEMP] The database is unavailable\r\n")
+    assert b"+OK 1 messages" in await talk.say(login)
+    with database_away():
+        assert (await talk.say(b"DELE 1\r\nQUIT\r\n")).endswith(b"-ERR [SYS/TEMP] Some messages were not removed\r\n")
+    assert len(await house.contents(account_id)) == 1
