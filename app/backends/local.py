@@ -94,15 +94,17 @@ class LocalBackend:
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
         detail = await self._index.detail(self._account_id, message.id)
+        parts = {} if detail.structure is None else {part.section: part for part in detail.structure.walk()}
         found: dict[str, bytes] = {}
+        blob = await self._blob(message) if any(section != "HEADER" for section in sections) else ""
         for section in sections:
             if section == "HEADER":
                 found[section] = detail.header or b""
                 continue
-            part = part_at(detail.structure, section) if detail.structure is not None else None
+            part = parts.get(section)
             if part is None or part.span is None:
                 raise PartNotFound
-            found[section] = await self._store.blobs.get(await self._blob(message), ByteRange(*part.span[1:]))
+            found[section] = await self._store.blobs.get(blob, ByteRange(*part.span[1:]))
         return found
 
     async def _blob(self, message: Message) -> str:

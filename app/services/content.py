@@ -44,6 +44,10 @@ UNPARSED_LIMIT_BYTES = 1024 * 1024
 """How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
 INLINE_LIMIT_BYTES = 5 * 1024 * 1024
 """Pictures of a message that are put into its HTML, together."""
+PICTURES_LIMIT = 200
+"""How many pictures of a message are put into its HTML."""
+PARTS_LIMIT = 500
+"""From so many parts on, no part is read for the sake of its exact size: each reading looks for it among all."""
 PADDINGS_LIMIT = 50
 """Attachments whose exact size is looked up for a list of them."""
 
@@ -124,8 +128,9 @@ class Content:
             body = await self._body(opened, render_body, urls)
             members |= {"text": body.text, "html": body.html}
             problems += body.problems
+        cheap = PADDINGS_LIMIT if sum(1 for _ in opened.structure.walk()) < PARTS_LIMIT else 0
         members["attachments"] = [
-            attachment_object(message.id, part, await self._size(opened, part, is_cheap=number < PADDINGS_LIMIT))
+            attachment_object(message.id, part, await self._size(opened, part, is_cheap=number < cheap))
             for number, part in enumerate(attachments)
         ]
         members["problems"] = list(dict.fromkeys(problems))
@@ -144,21 +149,21 @@ class Content:
 
     async def _pictures(self, opened: _Opened) -> list[tuple[BodyPart, bytes]]:
         """The pictures that the HTML may show, with their encoded bytes, INLINE_LIMIT_BYTES of them together."""
-        found: list[tuple[BodyPart, bytes]] = []
+        parts: list[BodyPart] = []
         left = INLINE_LIMIT_BYTES
-        backend = await self._backends.of(opened.message.account_id)
         for part in attachment_parts(opened.structure):
-            if part.content_id and _is_picture(part) and part.size_bytes <= left:
+            if part.content_id and _is_picture(part) and part.size_bytes <= left and len(parts) < PICTURES_LIMIT:
                 left -= part.size_bytes
-                found.append((part, await self._read(backend, opened, part, part.size_bytes)))
-        return found
+                parts.append(part)
+        contents = await self._contents(opened, parts)
+        return [(part, contents[part.section]) for part in parts if part.section in contents]
 
     async def _body(
         self, opened: _Opened, render: Callable[..., Body], shown: Any, images: Images = Images.BLOCK
     ) -> Body:
         """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
         wanted = text_parts(opened.structure)
-        contents = await self._texts(opened, wanted.parts)
+        contents = await self._contents(opened, wanted.parts)
         size_bytes = sum(map(len, contents.values())) + _size_of(shown)
         try:
             body = await self._parsers.run(
@@ -173,7 +178,7 @@ class Content:
         )
         return Body(body.text, body.html, wanted.problems + untold + body.problems)
 
-    async def _texts(self, opened: _Opened, parts: Sequence[BodyPart]) -> dict[str, bytes]:
+    async def _contents(self, opened: _Opened, parts: Sequence[BodyPart]) -> dict[str, bytes]:
         """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
 
         A part that the server tells of and does not give, as Cyrus one that is fifty deep, is left out.

@@ -8,7 +8,7 @@ from app.errors import PartNotFound, TooComplex, TooLarge
 from app.mail.backend import Backends
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.index import Index
-from app.mime.compose import Enclosure, enclosure_of
+from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
 from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
@@ -48,7 +48,13 @@ class Originals:
         parts = await self._attachments(message)
         if sum(part.size_bytes for part in parts) > ATTACHMENTS_LIMIT_BYTES * 4 // 3:
             raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
-        return [await self._read(message, part) for part in parts]
+        if len(parts) > MAX_ENCLOSURES:
+            raise TooLarge(f"The message has more than {MAX_ENCLOSURES} attachments")
+        if message.blob is None:
+            return [await self._read(message, part) for part in parts]
+        backend = await self._backends.of(message.account_id)
+        contents = await backend.read_parts(message, [part.section for part in parts]) if parts else {}
+        return [await self._decoded(message, part, contents[part.section]) for part in parts]
 
     async def _structure(self, message: Message) -> BodyPart | None:
         return (await self._index.detail(message.account_id, message.id)).structure
@@ -60,5 +66,8 @@ class Originals:
     async def _read(self, message: Message, part: BodyPart) -> Enclosure:
         backend = await self._backends.of(message.account_id)
         raw = b"".join([piece async for piece in backend.read_part(message, part.section)])
+        return await self._decoded(message, part, raw)
+
+    async def _decoded(self, message: Message, part: BodyPart, raw: bytes) -> Enclosure:
         content, _ = await self._parsers.run(message.account_id, len(raw), decode_transfer, raw, part.encoding)
         return enclosure_of(part, content)

@@ -16,6 +16,7 @@ from app.backends.local import LocalBackend
 from app.errors import PartNotFound, TooComplex
 from app.mail.backend import WHOLE, ByteRange
 from app.mail.types import Message
+from app.mailstore.index import Index
 from app.services.content import Content
 
 from tests.unit.api.mail import Mail, multipart, note
@@ -62,6 +63,27 @@ async def test_a_large_body_is_rendered_once_for_all_who_ask_for_it_and_kept(mai
 
     assert len({one.text for one in (*answers, later)}) == 1
     assert parsers.jobs == ["render_with_pictures"]
+
+
+async def test_thousands_of_pictures_are_read_in_bounded_work(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = b"Content-Type: image/png\r\nContent-ID: <%d@x>\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA"
+    pictures = [picture % number for number in range(2_000)]
+    html = b'Content-Type: text/html\r\n\r\n<img src="cid:0@x"><img src="cid:1999@x">'
+    id_ = await mail.add(multipart(html, *pictures, subtype="related"))
+    looked_up: list[object] = []
+    detail = Index.detail
+
+    async def counted(self: Index, *args: Any) -> Any:
+        looked_up.append(args)
+        return await detail(self, *args)
+
+    monkeypatch.setattr(Index, "detail", counted)
+    shown = await mail.client.get(f"/v1/me/messages/{id_}/body")
+    full = await mail.get(f"/{id_}", view="full")
+
+    assert shown.text == '<img src="data:image/png;base64,AAAA"><img>'
+    assert len(full["attachments"]) == 1_000
+    assert len(looked_up) < 10
 
 
 async def test_a_kept_body_is_of_its_images_alone(mail: Mail) -> None:
