@@ -2,7 +2,8 @@
 
 GatewayError
 ├── InvalidRequest          the caller's input is wrong; `errors` points at each fault
-│   └── AddressNotAllowed   a host that this install may not connect to
+│   ├── AddressNotAllowed   a host that this install may not connect to
+│   └── NotStorable         the database refuses a value
 ├── NotAuthenticated        no token, or not a valid one
 ├── NotPermitted            a valid token without the right
 ├── NotFound                no such thing, or none that the caller may see
@@ -92,6 +93,12 @@ class InvalidRequest(GatewayError):
 class AddressNotAllowed(InvalidRequest):
     code = "address_not_allowed"
     title = "This host may not be connected to"
+
+
+class NotStorable(InvalidRequest):
+    """The database refuses a value: a batch is then written one fact at a time."""
+
+    title = "The database cannot hold a value of the request"
 
 
 class IdempotencyMismatch(InvalidRequest):

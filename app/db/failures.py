@@ -1,7 +1,7 @@
 """What the failure of a database means to callers: the drivers' errors, sorted once.
 
-Only failures of the database itself are translated. An error that a statement caused (a constraint, a value that the
-driver refuses) stays as it is: it is a fault of ours, and no retry would help.
+Failures of the database itself and refused values are translated. Any other error that a statement caused (a
+constraint) stays as it is: it is a fault of ours, and no retry would help.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 
 import asyncpg
 
-from app.errors import DatabaseUnavailable, StorageFull, Unavailable
+from app.errors import DatabaseUnavailable, NotStorable, StorageFull, Unavailable
 
 _SQLITE_TRANSIENT = {
     sqlite3.SQLITE_BUSY,
@@ -49,13 +49,18 @@ _DECLINED = (
 )
 """The server answered that it cannot do anything now."""
 
+_REFUSED = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+"""The server does not take a value."""
+
 _CONFLICTING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
-def of_sqlite(error: BaseException) -> Unavailable | None:
+def of_sqlite(error: BaseException) -> Unavailable | NotStorable | None:
     """The error that callers see for one of sqlite3; None for a fault of ours."""
     if not isinstance(error, sqlite3.Error):
         return None
+    if isinstance(error, sqlite3.DataError):
+        return NotStorable()
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
@@ -66,10 +71,12 @@ def of_sqlite(error: BaseException) -> Unavailable | None:
     return None
 
 
-def of_postgres(error: BaseException) -> Unavailable | None:
+def of_postgres(error: BaseException) -> Unavailable | NotStorable | None:
     """The error that callers see for one of asyncpg or of its socket; None for a fault of ours."""
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFull("The disk of the database is full")
+    if isinstance(error, _REFUSED):
+        return NotStorable()
     if is_lost(error) or isinstance(error, (*_DECLINED, *_CONFLICTING)):
         return DatabaseUnavailable(f"The database failed: {type(error).__name__}")
     return None

@@ -20,7 +20,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.operators import OperatorType
-from sqlalchemy.types import Boolean
+from sqlalchemy.types import Boolean, Text
+
+from app.db.tables.columns import KeyText
+from app.mail.storable import KEY_BYTES, storable_value
 
 from app.telemetry import get_logger
 
@@ -31,6 +34,7 @@ __all__ = [
     "Statement",
     "Transaction",
     "Work",
+    "in_code_order",
     "insert_or",
     "is_one_of",
     "json_list",
@@ -50,7 +54,7 @@ Statement = ClauseElement
 class Prepared:
     """A statement as a driver takes it: text, and the order of its named parameters."""
 
-    __slots__ = ("_defaults", "order", "text")
+    __slots__ = ("_defaults", "_limits", "order", "text")
 
     def __init__(self, statement: Statement, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
@@ -60,12 +64,22 @@ class Prepared:
         expanded = compiled.construct_expanded_state(unbound)
         self.text = expanded.statement
         self.order = tuple(expanded.positiontup or ())
+        self._limits = tuple(_limit_of(compiled, name) for name in self.order)
         self._defaults = dict(expanded.parameters)
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """Values in the statement's order; a missing one takes the constant that the statement was built with."""
+        """Storable values in the statement's order; a missing one takes the statement's own constant."""
         defaults = self._defaults
-        return [values[name] if name in values else defaults[name] for name in self.order]
+        return [
+            storable_value(values[name] if name in values else defaults[name], limit_bytes)
+            for name, limit_bytes in zip(self.order, self._limits, strict=True)
+        ]
+
+
+def _limit_of(compiled: SQLCompiler, name: str) -> int | None:
+    """How long a parameter may be; None unless it belongs to an indexed column of text."""
+    bind = compiled.binds.get(name)
+    return KEY_BYTES if bind is not None and isinstance(bind.type, KeyText) else None
 
 
 def _dialect_of_postgres() -> Dialect:
@@ -111,9 +125,29 @@ def _postgres_is_one_of(element: is_one_of, compiler: SQLCompiler, **kw: Any) ->
     return " ".join((column, "IN (SELECT CAST(value AS", kind, ") FROM", array, ")"))
 
 
+class in_code_order(ColumnElement[str]):
+    """A text that sorts and compares by its code points, as in SQLite and in Python, whatever the database's locale."""
+
+    inherit_cache = True
+    type = Text()
+
+    def __init__(self, text: ColumnElement[Any] | Any) -> None:
+        self.text = text
+
+
+@compiles(in_code_order, "sqlite")
+def _sqlite_in_code_order(element: in_code_order, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.text, **kw)
+
+
+@compiles(in_code_order, "postgresql")
+def _postgres_in_code_order(element: in_code_order, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'({compiler.process(element.text, **kw)} COLLATE "C")'
+
+
 def json_list(values: Sequence[str] | Sequence[int]) -> str:
-    """The parameter of `is_one_of`."""
-    return orjson.dumps(list(values)).decode()
+    """The parameter of `is_one_of`: the values as their column holds them."""
+    return orjson.dumps([storable_value(value, KEY_BYTES) for value in values]).decode()
 
 
 class Transaction(Protocol):

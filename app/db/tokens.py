@@ -17,12 +17,10 @@ COLUMNS = (
 _IS_LIVE = or_(TOKEN.c.expires_at_ms.is_(None), TOKEN.c.expires_at_ms > bindparam("now_ms"))
 _BY_HASH: Statement = select(*COLUMNS).where(TOKEN.c.secret_hash == bindparam("secret_hash"))
 _BY_ID: Statement = select(*COLUMNS).where(TOKEN.c.id == bindparam("token_id"))
-_PAGE: Statement = (
-    select(*COLUMNS)
-    .where(TOKEN.c.id < bindparam("below_id"), TOKEN.c.kind != "refresh", _IS_LIVE)
-    .order_by(TOKEN.c.id.desc())
-    .limit(bindparam("limit"))
+_PAGE = (
+    select(*COLUMNS).where(TOKEN.c.kind != "refresh", _IS_LIVE).order_by(TOKEN.c.id.desc()).limit(bindparam("limit"))
 )
+_NEXT_PAGE: Statement = _PAGE.where(TOKEN.c.id < bindparam("below_id"))
 _ORIGINS: Statement = select(TOKEN.c.origins).where(TOKEN.c.origins.is_not(None), _IS_LIVE).distinct()
 _ADD: Statement = insert(TOKEN)
 _USE: Statement = (
@@ -41,9 +39,6 @@ _TAKE_TICKET: Statement = (
 )
 _DELETE_OLD_TICKETS: Statement = delete(TICKET).where(TICKET.c.expires_at_ms < bindparam("before_ms"))
 
-LAST_ID = "tok_~"
-"""Beyond every id: where a list from the newest begins."""
-
 
 async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> Row | None:
     return await reader.row(_BY_HASH, secret_hash=secret_hash)
@@ -53,9 +48,11 @@ async def find(database: Database, token_id: str) -> Row | None:
     return await database.row(_BY_ID, token_id=token_id)
 
 
-async def list_newest(database: Database, below_id: str, limit: int, now_ms: int) -> list[Row]:
-    """Live tokens, newest first, refresh tokens left out."""
-    return list(await database.rows(_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
+async def list_newest(database: Database, below_id: str | None, limit: int, now_ms: int) -> list[Row]:
+    """Live tokens, newest first, refresh tokens left out; from the newest one where `below_id` is None."""
+    if below_id is None:
+        return list(await database.rows(_PAGE, limit=limit, now_ms=now_ms))
+    return list(await database.rows(_NEXT_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
 
 
 async def live_origins(database: Database, now_ms: int) -> list[str]:

@@ -6,12 +6,12 @@ A Delta is a set of facts, safe to apply twice. Facts name messages by (mailbox,
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from app.mail.searchable import Searchable
-from app.mail.types import BodyPart, Flags, MailboxId, Overview, Role
+from app.mail.types import SYSTEM_FLAGS, BodyPart, Flags, MailboxId, Overview, Role
 
 
 class Reason(StrEnum):
@@ -68,6 +68,20 @@ class Arrived:
     """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
     is_on_server: bool | None = None
     """Whether a POP3 server holds it; None for mail of any other kind."""
+
+    def bare(self) -> Arrived:
+        """The message without its texts, for a database that refuses one of them."""
+        return replace(
+            self,
+            flags=self.flags & frozenset(SYSTEM_FLAGS),
+            overview=Overview(),
+            structure=None,
+            preview="",
+            origin_id=None,
+            origin_thread_id=None,
+            problems=("its header cannot be stored in the index",),
+            is_shared=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +271,12 @@ class Delta:
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
+
+    def singles(self) -> Iterator[Delta]:
+        """The same facts in the same order, one in each Delta."""
+        for field in fields(self):
+            for fact in getattr(self, field.name):
+                yield replace(Delta(), **{field.name: (fact,)})
 
     @property
     def facts(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 from sqlalchemy import BindParameter, bindparam, select
 
-from app.db.session import Database, Row, Statement, is_one_of, json_list
+from app.db.session import Database, Row, Statement, in_code_order, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE, TOMBSTONE
 from app.mail.types import AccountId, keywords_of
 from app.mailstore.rows import flags_of
@@ -47,7 +47,7 @@ _BY_IDS: Statement = select(*_MESSAGE_COLUMNS).where(
 _MAILBOXES: Statement = (
     select(MAILBOX.c.id, MAILBOX.c.created_seq, MAILBOX.c.changed_seq, MAILBOX.c.reset_seq, MAILBOX.c.forgotten_seq)
     .where(MAILBOX.c.account_id == _ACCOUNT)
-    .order_by(MAILBOX.c.path)
+    .order_by(in_code_order(MAILBOX.c.path))
 )
 _EVERY = 2**62
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import and_, bindparam, insert, select
 
 from app.db.session import Database, Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, EVENT
 from app.mail.identifiers import new_id
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Position
 from app.mailstore.rows import iso
 
@@ -127,7 +127,7 @@ def event_values(
         "target_mailbox_id": target[0] if target else None,
         "target_uid": target[1] if target else None,
         "at_ms": at_ms,
-        "body": orjson.dumps(body),
+        "body": json_bytes(body),
     }
 
 

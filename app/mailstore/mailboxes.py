@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, bindparam, delete, func, select
 
-from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, in_code_order, insert_or, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE, SUBSCRIBED_NAME
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound
 from app.mail.delta import (
@@ -53,7 +53,7 @@ _UIDS: Statement = select(MESSAGE.c.uid).where(
     MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id")
 )
 _NAMES_OF = SUBSCRIBED_NAME.c.account_id == _ACCOUNT
-_NAMES: Statement = select(SUBSCRIBED_NAME.c.path).where(_NAMES_OF).order_by(SUBSCRIBED_NAME.c.path)
+_NAMES: Statement = select(SUBSCRIBED_NAME.c.path).where(_NAMES_OF).order_by(in_code_order(SUBSCRIBED_NAME.c.path))
 _NAMES_COUNT: Statement = select(func.count()).select_from(SUBSCRIBED_NAME).where(_NAMES_OF)
 _NAMES_AMONG: Statement = select(SUBSCRIBED_NAME.c.path).where(
     _NAMES_OF, is_one_of(SUBSCRIBED_NAME.c.path, bindparam("paths"))

@@ -10,6 +10,7 @@ import orjson
 
 from app.mail.delta import Arrived
 from app.mail.searchable import TextState, fold
+from app.mail.storable import json_bytes
 from app.mail.types import (
     AccountId,
     Address,
@@ -45,7 +46,7 @@ def flags_to_text(flags: Flags) -> str:
 
 
 def flags_of(text: str) -> Flags:
-    return frozenset(text.split())
+    return frozenset(text.split(" ")) if text else frozenset()
 
 
 def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
@@ -116,7 +117,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "to_folded": _folded(overview.to, overview.to_groups),
         "cc_folded": _folded(overview.cc, overview.cc_groups),
         "bcc_folded": _folded(overview.bcc, overview.bcc_groups),
-        "summary": orjson.dumps(summary),
+        "summary": json_bytes(summary),
         "further": 0,
     }
 
@@ -124,7 +125,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
 def detail_values(account_id: AccountId, message_id: MessageId, one: Arrived) -> dict[str, Any]:
     """The row of table `detail` for an arrival."""
     has_extra = one.overview.bcc or one.problems
-    extra = orjson.dumps({"bcc": addresses_to_json(one.overview.bcc), "problems": one.problems}) if has_extra else None
+    extra = json_bytes({"bcc": addresses_to_json(one.overview.bcc), "problems": one.problems}) if has_extra else None
     return {
         "account_id": account_id,
         "id": message_id,
@@ -146,23 +147,23 @@ _LIKENESS = (
 def likeness(summary: bytes) -> bytes:
     """What a prepared summary tells that is the same of the same message wherever it is: INTERNALDATE, size, header."""
     fields = orjson.loads(summary)
-    return orjson.dumps([fields[name] for name in _LIKENESS])
+    return json_bytes([fields[name] for name in _LIKENESS])
 
 
 def likeness_of(one: Arrived) -> bytes:
     """The same of an arrival."""
     fields = summary_of(AccountId(""), MessageId(""), ThreadId(""), one.mailbox_id, one)
-    return likeness(orjson.dumps(fields))
+    return likeness(json_bytes(fields))
 
 
 def structure_bytes(structure: BodyPart | None) -> bytes | None:
     """A structure as a row holds it."""
-    return None if structure is None else orjson.dumps(structure_to_json(structure))
+    return None if structure is None else json_bytes(structure_to_json(structure))
 
 
 def patched(summary: bytes, **changes: object) -> bytes:
     """A prepared summary with some fields replaced."""
-    return orjson.dumps({**orjson.loads(summary), **changes})
+    return json_bytes({**orjson.loads(summary), **changes})
 
 
 _THREAD_FIELD = b'"thread_id":"'

@@ -17,7 +17,7 @@ from sqlalchemy import BindParameter, bindparam, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE
-from app.errors import InvalidRequest, MailboxNotFound, TooComplex, TooLarge
+from app.errors import InvalidRequest, MailboxNotFound, NotStorable, TooComplex, TooLarge
 from app.mail.delta import (
     Arrived,
     Copied,
@@ -36,6 +36,9 @@ from app.mailstore.index import Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
 from app.parsing.jobs import IN_THREADS, Parsers
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -149,7 +152,8 @@ class MailStore:
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
 
-        `alongside` is written in the same transaction, and what it returns is told with it.
+        `alongside` is written in the same transaction, and what it returns is told with it. Where the database
+        refuses a text of a message, the message is stored without its texts.
         """
         now = now_ms()
         arrived = tuple(
@@ -162,7 +166,12 @@ class MailStore:
             told = await alongside(transaction) if alongside is not None else None
             return Delta(arrived=arrived) + (told or Delta())
 
-        return await self._index.change(account_id, decide)
+        try:
+            return await self._index.change(account_id, decide)
+        except NotStorable:
+            log.warning("message_refused", account_id=account_id, mailbox_id=mailbox_id)
+            arrived = tuple(one.bare() for one in arrived)
+            return await self._index.change(account_id, decide)
 
     async def store_flags(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from app.mail.storable import storable
 from app.mail.types import Envelope, EnvelopeAddress, Overview
 from app.mime.addresses import MAX_ADDRESSES, group_names, parse_addresses, readable
 from app.mime.dates import parse_date
@@ -80,7 +81,7 @@ def message_ids(text: str | None) -> tuple[str, ...]:
     """
     if not text:
         return ()
-    found = list(dict.fromkeys(_MESSAGE_ID.findall(as_utf8(text))))
+    found = list(dict.fromkeys(_MESSAGE_ID.findall(storable(as_utf8(text)))))
     if len(found) > MAX_MESSAGE_IDS:
         found = found[:1] + found[1 - MAX_MESSAGE_IDS :]
     return tuple(found)
@@ -114,6 +115,6 @@ def overview_problems(overview: Overview) -> tuple[str, ...]:
 def _own_message_id(text: str | None) -> str | None:
     if not text:
         return None
-    text = as_utf8(text)
+    text = storable(as_utf8(text))
     found = _MESSAGE_ID.search(text)
     return found[0] if found else clean(text[:MAX_UNCLEAN_ID_CHARS]) or None

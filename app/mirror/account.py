@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from app.errors import NotStorable
 from app.mail.backend import MailBackend
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 FACTS_AT_ONCE = 100
 """Facts of one transaction: some 20 ms of writing, so that a caller's write is not held up for longer."""
@@ -33,8 +37,31 @@ class Mirror:
     unheard_since_ms: int | None = None
 
     async def apply(self, delta: Delta) -> Applied:
-        """Write a Delta in one transaction. Raises Conflict when another worker holds the account, AccountNotFound."""
-        return await self.index.apply(self.account_id, delta, fence=self.epoch)
+        """Write a Delta in one transaction. Raises Conflict when another worker holds the account, AccountNotFound.
+
+        Where the database refuses a value, each fact is written by itself, and the refused ones are left out.
+        """
+        try:
+            return await self.index.apply(self.account_id, delta, fence=self.epoch)
+        except NotStorable:
+            log.warning("batch_refused", account_id=self.account_id, facts=delta.facts)
+        together = Applied()
+        for single in delta.singles():
+            applied = await self._apply_single(single)
+            together.mailbox_ids |= applied.mailbox_ids
+            together.message_ids |= applied.message_ids
+            together.copies |= applied.copies
+        return together
+
+    async def _apply_single(self, single: Delta) -> Applied:
+        """Write one fact: an arrival that is refused without its texts, any other refused fact not at all."""
+        bare = replace(single, arrived=tuple(arrived.bare() for arrived in single.arrived))
+        for delta in (single, bare) if single.arrived else (single,):
+            try:
+                return await self.index.apply(self.account_id, delta, fence=self.epoch)
+            except NotStorable:
+                log.warning("fact_refused", account_id=self.account_id, **_named(delta))
+        return Applied()
 
     async def apply_in_pieces(self, delta: Delta) -> None:
         """Write a large Delta in several transactions, the numbers of its mailboxes (`mailboxes_counted`) last."""
@@ -51,6 +78,15 @@ class Mirror:
     def has_begun(self, mailbox: Mailbox) -> bool:
         """Whether it is known from which UID on its messages are new mail."""
         return mailbox.is_complete or mailbox.uid_next > 1 or mailbox.is_newcomer
+
+
+def _named(single: Delta) -> dict[str, object]:
+    """What tells a fact in a log: its kind and its place, never its text."""
+    kind = next(one.name for one in fields(single) if getattr(single, one.name))
+    fact = getattr(single, kind)[0]
+    place = getattr(fact, "location", fact)
+    names = ("mailbox_id", "uid")
+    return {"fact": kind} | {name: getattr(place, name) for name in names if hasattr(place, name)}
 
 
 def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:

@@ -12,6 +12,7 @@ from app.db.session import Row
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.security.vault import Vault
 from app.services.grants import Consent, GrantTokens
@@ -185,8 +186,8 @@ def sealed_servers(servers: Servers, account_id: AccountId, vault: Vault) -> dic
     described = {name: _described(login) for name, login in logins.items()}
     if "pop3" in described:
         described["pop3"] |= {"retention": str(servers.rules.retention), "mirror": servers.rules.is_mirror}
-    passwords = orjson.dumps({name: login.password for name, login in logins.items()})
-    return {"servers": orjson.dumps(described).decode(), "secrets": vault.seal(passwords, account_id)}
+    passwords = json_bytes({name: login.password for name, login in logins.items()})
+    return {"servers": json_bytes(described).decode(), "secrets": vault.seal(passwords, account_id)}
 
 
 def _described(login: ServerLogin) -> dict[str, Any]:

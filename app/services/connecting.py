@@ -17,6 +17,7 @@ from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import AccountNotFound, InvalidRequest, NotFound, NotPermitted
 from app.mail.identifiers import new_id, now_ms
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, AccountKind
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
 from app.security.vault import Vault
@@ -294,7 +295,7 @@ def _unvisited(visit: Visit, secret: str, expires_at_ms: int) -> dict[str, objec
 
 
 def _facts(visit: Visit) -> str:
-    return orjson.dumps(asdict(visit)).decode()
+    return json_bytes(asdict(visit)).decode()
 
 
 def _visit(row: Row | None) -> Visit:

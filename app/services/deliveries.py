@@ -11,7 +11,7 @@ from app.cluster.bus import SUBMISSIONS, Bus
 from app.db import accounts
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
-from app.errors import AccountNotFound, MailboxNotFound
+from app.errors import AccountNotFound, MailboxNotFound, NotStorable
 from app.mail.backend import ByteRange
 from app.mail.delta import Delta, Note
 from app.mail.identifiers import new_id, now_ms
@@ -126,8 +126,12 @@ class Deliveries:
         async def alongside(transaction: Transaction) -> Delta:
             return Delta() if report is None else await settle(transaction, inbox.account_id, report)
 
+        contents = [(content, frozenset[str](), None)]
         try:
-            await self._store.add(inbox.account_id, inbox.mailbox_id, [(content, frozenset(), None)], alongside)
+            try:
+                await self._store.add(inbox.account_id, inbox.mailbox_id, contents, alongside)
+            except NotStorable:  # what is left is the report: the message itself is taken
+                await self._store.add(inbox.account_id, inbox.mailbox_id, contents)
         except (AccountNotFound, MailboxNotFound):
             return False
         return True

@@ -18,6 +18,7 @@ from app.db import idempotency as rows
 from app.db.session import Database, Row, Transaction
 from app.errors import IdempotencyMismatch, IdempotencyRunning, InvalidRequest
 from app.mail.identifiers import now_ms
+from app.mail.storable import json_bytes
 from app.security.vault import Vault
 
 RUNNING_LIMIT_MS = 120_000
@@ -55,7 +56,7 @@ class Attempt:
             return
 
         async def work(transaction: Transaction) -> None:
-            await rows.set_facts(transaction, self.scope, key, orjson.dumps(facts).decode())
+            await rows.set_facts(transaction, self.scope, key, json_bytes(facts).decode())
 
         await self.service.database.write(work)
 

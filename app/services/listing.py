@@ -21,6 +21,7 @@ from app.services.texts import Texts
 
 SORT_KEYS = ("received_at", "date", "size", "subject", "from")
 _FINGERPRINT_DIGITS = 12
+_LIST = "messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +159,12 @@ class Listing:
         anchor = place.anchor
         values = None if anchor is None else [anchor.sort_value, anchor.uid, anchor.id]
         content = [values, place.is_before, prepared.standing.uid_validity, fingerprint_of(prepared.order)]
-        return self._states.seal_cursor(prepared.account_id, content)
+        return self._states.seal_cursor(_LIST, prepared.account_id, content)
 
     def _place(self, account_id: AccountId, order: ListOrder, standing: Standing) -> _Place:
         if order.cursor is None:
             return _Place()
-        match self._states.open_cursor(order.cursor, account_id):
+        match self._states.open_cursor(_LIST, order.cursor, account_id):
             case [values, bool(is_before), validity, fingerprint] if fingerprint == fingerprint_of(order):
                 if validity != standing.uid_validity:
                     raise StateExpired("The mailbox was made anew", [order.mailbox_id] if order.mailbox_id else [])

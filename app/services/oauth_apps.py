@@ -13,6 +13,7 @@ from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import AddressNotAllowed, Conflict, InvalidRequest, NotFound
 from app.mail.identifiers import new_id, now_ms
+from app.mail.storable import json_bytes
 from app.mail.types import AccountKind, TransportSecurity
 from app.security.http import check_url
 from app.security.netguard import NetGuard
@@ -223,12 +224,12 @@ class OAuthApps:
         secret = app.client_secret
         return {
             "name": app.name,
-            "endpoints": orjson.dumps({**asdict(app.endpoints), "tenant": app.tenant}).decode(),
+            "endpoints": json_bytes({**asdict(app.endpoints), "tenant": app.tenant}).decode(),
             "scopes": " ".join(app.scopes),
             "client_id": app.client_id,
             "secret": None if secret is None else self._vault.seal(secret.encode(), app.id),
-            "servers": orjson.dumps({name: asdict(one) for name, one in app.servers.items()}).decode(),
-            "redirect_urls": orjson.dumps(app.redirect_urls).decode(),
+            "servers": json_bytes({name: asdict(one) for name, one in app.servers.items()}).decode(),
+            "redirect_urls": json_bytes(app.redirect_urls).decode(),
         }
 
     def opened(self, row: Row) -> OAuthApp:

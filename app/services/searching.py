@@ -17,7 +17,7 @@ from app.services.accounts import SyncState
 from app.services.callers import Caller
 from app.services.freshness import Freshness
 from app.services.listing import ListOrder, fingerprint_of, limited_to
-from app.services.states import States
+from app.services.states import EVERY_ACCOUNT, States
 from app.services.texts import Texts
 
 ACCOUNTS_LIMIT = 100
@@ -25,8 +25,6 @@ AT_A_TIME = 16
 ACCOUNT_SECONDS = 4.0
 """How long an account may take; half of it is for its origin."""
 ALL_SECONDS = 10.0
-_EVERY_ACCOUNT = AccountId("*")
-"""Cursors of lists that belong to no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +132,12 @@ class Searching:
         items = items[: order.limit]
         last = items[-1][1].anchor
         content = [[last.sort_value, last.uid, last.id], fingerprint]
-        return SearchPage(items, answers, self._states.seal_cursor(_EVERY_ACCOUNT, content))
+        return SearchPage(items, answers, self._states.seal_cursor("search", EVERY_ACCOUNT, content))
 
     def _after(self, order: ListOrder, fingerprint: str) -> Anchor | None:
         if order.cursor is None:
             return None
-        match self._states.open_cursor(order.cursor, _EVERY_ACCOUNT):
+        match self._states.open_cursor("search", order.cursor, EVERY_ACCOUNT):
             case [[value, int(uid), str(id_)], str(sealed)] if sealed == fingerprint:
                 return Anchor(value, uid, id_)
             case _:

@@ -24,6 +24,7 @@ from app.security.vault import Vault
 _SIGNATURE_BYTES = 12
 STATE_LIMIT_CHARS = 96
 CURSOR_LIMIT_CHARS = 4096
+EVERY_ACCOUNT = AccountId("")
 _STATE = re.compile(r"(?a:(\d{1,19})-([0-9a-f]{1,15})(?:-(\d{1,19}))?)")
 
 
@@ -63,15 +64,18 @@ class States:
         seq = int(found[1])
         return Since(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
 
-    def seal_cursor(self, account_id: AccountId, place: object) -> str:
-        """A list cursor that carries `place` (JSON values, no secret: the caller can decode it)."""
-        payload = _encode(orjson.dumps(place))
-        return f"{payload}.{self._sign(self._keys[0], 'cursor', account_id, payload)}"
+    def seal_cursor(self, list_name: str, account_id: AccountId, place: object) -> str:
+        """A cursor of a list that carries `place` (JSON values, no secret: the caller can decode it).
 
-    def open_cursor(self, text: str, account_id: AccountId, parameter: str = "cursor") -> Any:
-        """What was sealed. InvalidRequest for what we did not issue for this account."""
+        `account_id` is EVERY_ACCOUNT where the list belongs to none.
+        """
+        payload = _encode(orjson.dumps(place))
+        return f"{payload}.{self._sign(self._keys[0], f'cursor {list_name}', account_id, payload)}"
+
+    def open_cursor(self, list_name: str, text: str, account_id: AccountId, parameter: str = "cursor") -> Any:
+        """What was sealed. InvalidRequest for what was not issued for this list and account."""
         payload, _, signature = text[:CURSOR_LIMIT_CHARS].partition(".")
-        if not self._is_signed("cursor", account_id, payload, signature):
+        if not self._is_signed(f"cursor {list_name}", account_id, payload, signature):
             raise InvalidRequest.parameter(parameter, "This is not a cursor of this list")
         try:
             return orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

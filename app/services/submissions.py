@@ -16,6 +16,7 @@ from app.errors import Conflict, InvalidRequest, SubmissionNotFound
 from app.mail.backend import Backends
 from app.mail.delta import Delta, Note
 from app.mail.identifiers import new_id, now_ms
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
@@ -208,7 +209,7 @@ def _check_schedule(send_at_ms: int, now: int) -> None:
 
 
 def recipients_to_json(recipients: Sequence[Recipient]) -> str:
-    return orjson.dumps([[one.address, one.status, one.enhanced_code, one.response] for one in recipients]).decode()
+    return json_bytes([[one.address, one.status, one.enhanced_code, one.response] for one in recipients]).decode()
 
 
 def recipients_of(text: str) -> tuple[Recipient, ...]:
@@ -216,7 +217,7 @@ def recipients_of(text: str) -> tuple[Recipient, ...]:
 
 
 def options_to_json(options: Options) -> str:
-    return orjson.dumps(options).decode()
+    return json_bytes(options).decode()
 
 
 def options_of(text: str) -> Options:

@@ -14,6 +14,7 @@ from app.db import directory, tokens
 from app.db.session import Database, Row, Transaction
 from app.errors import InvalidRequest, NotAuthenticated, NotFound
 from app.mail.identifiers import new_id, now_ms
+from app.mail.storable import json_bytes
 from app.mail.types import TokenId
 from app.security.secrets import SECRET_LIMIT_CHARS, SECRET_PREFIX, hash_secret, new_secret
 from app.services.callers import Caller, Scope, TokenKind
@@ -139,9 +140,7 @@ class Tokens:
             raise TokenNotFound
         return record
 
-    async def list(
-        self, by: Caller, limit: int, below_id: str = tokens.LAST_ID
-    ) -> tuple[list[TokenRecord], str | None]:
+    async def list(self, by: Caller, limit: int, below_id: str | None = None) -> tuple[list[TokenRecord], str | None]:
         """Live tokens, newest first, and the id to go on below; None at the end."""
         rows = await tokens.list_newest(self._database, below_id, limit, now_ms())
         seen = [record for row in rows if _may_administer(by, record := _record(row))]
@@ -240,7 +239,7 @@ def _row_of(values: Mapping[str, Any]) -> Row:
 
 
 def _json(items: tuple[str, ...] | None) -> str | None:
-    return None if items is None else orjson.dumps(items).decode()
+    return None if items is None else json_bytes(items).decode()
 
 
 def _set(text: str | None) -> frozenset[str] | None:

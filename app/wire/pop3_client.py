@@ -5,6 +5,7 @@ Every reply is bounded, and each byte is looked at a constant number of times ho
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -199,8 +200,10 @@ def parse_uidls(lines: Iterable[bytes]) -> dict[int, str]:
     for line in lines:
         number, _, uidl = line.strip().partition(b" ")
         text = uidl.strip().decode("latin-1")
-        if not text or len(text) > UIDL_LIMIT_CHARS or not text.isprintable():
-            raise ServerProtocolError("A unique id of the mail server cannot be read")
+        if not text:
+            raise ServerProtocolError("A message of the mail server has no unique id")
+        if len(text) > UIDL_LIMIT_CHARS or not text.isprintable():  # RFC 1939 §7 allows neither
+            text = "~" + hashlib.sha256(uidl).hexdigest()
         found[_number(number)] = text
     return found
 

@@ -57,10 +57,17 @@ class Postgres(ServerInFolder):
         """Stop at once but in order: open transactions are rolled back, clients are told."""
         self._process.stop(signal.SIGINT)
 
-    def create_database(self, template: str = "template1") -> str:
-        """Make a database like `template`, to which nobody may be connected, and return its name."""
+    def create_database(self, template: str = "template1", icu_locale: str | None = None) -> str:
+        """Make a database like `template`, to which nobody may be connected, and return its name.
+
+        `icu_locale` makes an empty one that sorts text as a language does, as the servers of most installs do.
+        """
         name = f"test{next(self._numbers)}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        if icu_locale is not None:
+            locale = f"LOCALE_PROVIDER icu ICU_LOCALE '{icu_locale}'"
+            self.execute(f'CREATE DATABASE "{name}" TEMPLATE template0 {locale}')
+        else:
+            self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
     def drop_database(self, name: str) -> None:

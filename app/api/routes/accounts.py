@@ -34,15 +34,13 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
-from app.mail.types import AccountId
 from app.services import accounts
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp
+from app.services.states import EVERY_ACCOUNT
 
 router = Router(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
-_EVERY_ACCOUNT = AccountId("*")
-"""Cursors of lists that belong to no account."""
 Revoke = Annotated[bool, Query(description="End the account's consent at the provider too")]
 Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
 
@@ -53,9 +51,9 @@ async def list_accounts(
 ) -> Page[Account]:
     """The accounts of the token, oldest first."""
     services = services_of(request)
-    above_id = "" if cursor is None else str(services.states.open_cursor(cursor, _EVERY_ACCOUNT))
+    above_id = "" if cursor is None else str(services.states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
     found, last_id = await services.accounts.page(caller, limit, above_id)
-    next_cursor = None if last_id is None else services.states.seal_cursor(_EVERY_ACCOUNT, last_id)
+    next_cursor = None if last_id is None else services.states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)
 

@@ -12,14 +12,12 @@ from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
 from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, TimedOut
-from app.mail.types import AccountId
 from app.services import oauth_apps
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthAppNotFound
+from app.services.states import EVERY_ACCOUNT
 
 router = Router(prefix="/v1/oauth-apps", tags=["oauth"])
-_ALL = AccountId("oauth-apps")
-"""Cursors of this list belong to no account."""
 
 
 @router.get("", operation_id="listOAuthApps", responses=problems(InvalidRequest))
@@ -28,9 +26,9 @@ async def list_oauth_apps(
 ) -> Page[OAuthApp]:
     """The apps, oldest first."""
     services = services_of(request)
-    above_id = "" if cursor is None else str(services.states.open_cursor(cursor, _ALL))
+    above_id = "" if cursor is None else str(services.states.open_cursor("oauth-apps", cursor, EVERY_ACCOUNT))
     found, last_id = await services.oauth_apps.page(limit, above_id)
-    next_cursor = None if last_id is None else services.states.seal_cursor(_ALL, last_id)
+    next_cursor = None if last_id is None else services.states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[OAuthApp.of(one) for one in found], next_cursor=next_cursor)
 

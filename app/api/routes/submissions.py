@@ -64,13 +64,13 @@ async def list_submissions(
     sync = Sync.of(await services.accounts.sync(account_id))
     after = None
     if cursor is not None:
-        created_at_ms, id_ = services.states.open_cursor(cursor, account_id)
+        created_at_ms, id_ = services.states.open_cursor("submissions", cursor, account_id)
         after = (int(created_at_ms), str(id_))
     found = await services.submissions.page(account_id, limit + 1, after)
     shown = found[:limit]
     more = len(found) > limit
     last = (shown[-1].created_at_ms, shown[-1].id) if more else None
-    next_cursor = services.states.seal_cursor(account_id, last) if last else None
+    next_cursor = services.states.seal_cursor("submissions", account_id, last) if last else None
     add_link(request, response, next_cursor)
     items = [Submission.of(one) for one in shown]
     return SubmissionList(items=items, next_cursor=next_cursor, state=state, sync=sync)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
+from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, services_of
 from app.api.paging import link_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
-from app.api.routes.messages import NOT_MODIFIED, ORIGIN, is_forced, page_bytes
+from app.api.routes.messages import NOT_MODIFIED, ORIGIN, awaits_previews, is_forced, page_bytes
 from app.api.routing import Router
 from app.api.schemas.messages import BulkAnswer, ChangeRequest
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
@@ -39,7 +39,7 @@ async def list_threads(request: Request, account_id: ReadableAccount, caller: Cu
     if is_unchanged(request, state):
         return not_modified(state)
     page, items = await services.threads.page(prepared)
-    headers = etag_headers(state)
+    headers = {"Cache-Control": PRIVATE} if awaits_previews(items) else etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
     return Response(page_bytes(items, page, state), headers=headers, media_type="application/json")

@@ -12,13 +12,11 @@ from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
 from app.errors import IdempotencyRunning, InvalidRequest
-from app.mail.types import AccountId
 from app.services.idempotency import Answer, Attempt
+from app.services.states import EVERY_ACCOUNT
 from app.services.tokens import TokenNotFound, TokenRecord
 
 router = Router(prefix="/v1/tokens", tags=["tokens"])
-_ALL = AccountId("tokens")
-"""Cursors of this list belong to no account."""
 
 
 @router.get("", operation_id="listTokens", responses=problems(InvalidRequest))
@@ -27,9 +25,9 @@ async def list_tokens(
 ) -> Page[Token]:
     """Live tokens, newest first."""
     services = services_of(request)
-    below = () if cursor is None else (str(services.states.open_cursor(cursor, _ALL)),)
+    below = () if cursor is None else (str(services.states.open_cursor("tokens", cursor, EVERY_ACCOUNT)),)
     found, last_id = await services.tokens.list(caller, limit, *below)
-    next_cursor = None if last_id is None else services.states.seal_cursor(_ALL, last_id)
+    next_cursor = None if last_id is None else services.states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[Token.of(one) for one in found], next_cursor=next_cursor)
 

@@ -18,12 +18,20 @@ def uid_set(numbers: Iterable[int]) -> SequenceSet:
         raise ServerProtocolError("The server names a UID that cannot be") from None
 
 
-def fetched(completion: Completion) -> dict[int, FetchedMessage]:
-    """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together."""
+def fetched(completion: Completion, *, is_tolerant: bool = False) -> dict[int, FetchedMessage]:
+    """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together.
+
+    Raises ServerProtocolError for a response that breaks the grammar; where it `is_tolerant`, that one is left out.
+    """
     messages: dict[int, FetchedMessage] = {}
     for response in completion.responses:
         if is_fetch(response):
-            message = parse_fetch(response)
+            try:
+                message = parse_fetch(response)
+            except ServerProtocolError:
+                if is_tolerant:
+                    continue
+                raise
             if message.uid is not None and 0 < message.uid <= MAX_NUMBER:
                 earlier = messages.get(message.uid)
                 messages[message.uid] = message if earlier is None else _joined(earlier, message)

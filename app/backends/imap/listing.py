@@ -10,10 +10,14 @@ from app.backends.imap.connection import Completion
 from app.backends.imap.session import Session
 from app.errors import InvalidRequest
 from app.mail.backend import OriginMailbox
+from app.mail.storable import storable
 from app.mail.types import Role
+from app.telemetry import get_logger
 from app.wire.imap import commands
 from app.wire.imap.encode import Command
 from app.wire.imap.responses import ListedMailbox, MailboxStatus
+
+log = get_logger(__name__)
 
 ROLES = {
     "\\sent": Role.SENT,
@@ -44,6 +48,8 @@ _UNSELECTABLE = {"\\noselect", "\\nonexistent"}
 _LEVEL_SLASH = "\u2215"
 """Stands in a readable path for a "/" within one level, where the origin's delimiter is another."""
 MAX_PIPELINED = 100
+NAME_BYTES = 2_000
+"""The longest name of a mailbox (UTF-8) that the index takes."""
 _OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 """RFC 8474 §7."""
 
@@ -164,7 +170,17 @@ def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | No
 
 def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
     found = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
-    return [one for one in found if "\\nonexistent" not in one.attributes or one.child_info]
+    return [
+        one for one in found if _is_storable(one.name) and ("\\nonexistent" not in one.attributes or one.child_info)
+    ]
+
+
+def _is_storable(name: str) -> bool:
+    """Whether the index can hold a name as it is: under another one the mailbox could not be selected."""
+    if len(name.encode(errors="replace")) <= NAME_BYTES and storable(name) == name:
+        return True
+    log.warning("mailbox_left_out", name_chars=len(name))
+    return False
 
 
 def _statuses(session: Session, completion: Completion) -> dict[str, MailboxStatus]:

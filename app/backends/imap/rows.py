@@ -10,19 +10,25 @@ from app.backends.imap.connection import Completion
 from app.backends.imap.fetched import fetched
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
+from app.mail.storable import KEY_BYTES, storable
 from app.mail.types import BodyPart, Envelope, Flags, Overview
 from app.mime.fields import first_value, split_fields
 from app.mime.header import envelope_of, overview_of, overview_problems
+from app.telemetry import get_logger
 from app.wire.imap.commands import BodySection
 from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
 from app.wire.imap.sets import SequenceSet
+
+log = get_logger(__name__)
 
 ROWS_AT_ONCE = 200
 PARSED_AT_ONCE = 25
 """Rows that are read before others get their turn: some 3 ms."""
 
 REFERENCES = BodySection("HEADER", ("REFERENCES",))
-_PLAIN_ITEMS = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", BodySection("HEADER"))
+_PARSED = ("ENVELOPE", "BODYSTRUCTURE", REFERENCES)
+_PLAIN = (BodySection("HEADER"),)
+"""In the place of what the server parses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,16 @@ class Row:
     problems: tuple[str, ...]
 
 
-def row_items(session: Session) -> list[str | BodySection]:
-    """What is fetched of a message for its row."""
-    items: list[str | BodySection] = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE"]
+def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySection]:
+    """What is fetched of a message for its row. `is_plain`: its header itself, which the server need not parse."""
+    items: list[str | BodySection] = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE"]
     if session.keeps_modseq:
         items.append("MODSEQ")
     if session.has("X-GM-EXT-1"):
         items += ["X-GM-MSGID", "X-GM-THRID"]
     elif session.has("OBJECTID"):
         items += ["EMAILID", "THREADID"]
-    return [*items, REFERENCES]
+    return [*items, *(_PLAIN if is_plain else _PARSED)]
 
 
 async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
@@ -104,9 +110,12 @@ async def _rows_of(
 
 
 async def _plain_rows(session: Session, uids: Sequence[int]) -> dict[int, Row]:
-    exchange = await session.begin_fetch(SequenceSet.of(uids), _PLAIN_ITEMS)
+    exchange = await session.begin_fetch(SequenceSet.of(uids), row_items(session, is_plain=True))
     completion = (await session.protocol.settle(exchange)).check()
-    return {uid: row_of(message, ("its structure cannot be read",)) for uid, message in fetched(completion).items()}
+    messages = fetched(completion, is_tolerant=True)
+    if broken := len(set(uids) - messages.keys()):
+        log.warning("messages_not_read", messages=broken)
+    return {uid: row_of(message, ("its structure cannot be read",)) for uid, message in messages.items()}
 
 
 def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
@@ -114,7 +123,8 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
     fields = split_fields(next((text for text in message.sections.values() if isinstance(text, bytes)), b""))
     envelope = message.envelope or (envelope_of(fields) if fields else Envelope())
     overview = overview_of(envelope, first_value(fields, "references"))
-    gmail_id, gmail_thread_id = message.gmail_message_id, message.gmail_thread_id
+    origin_id = message.email_id or _digits(message.gmail_message_id)
+    origin_thread_id = message.thread_id or _digits(message.gmail_thread_id)
     return Row(
         uid=message.uid or 0,
         flags=message.flags or frozenset(),
@@ -123,7 +133,11 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
         overview=overview,
         structure=message.structure,
         modseq=message.modseq or 0,
-        origin_id=message.email_id or (None if gmail_id is None else str(gmail_id)),
-        origin_thread_id=message.thread_id or (None if gmail_thread_id is None else str(gmail_thread_id)),
+        origin_id=None if origin_id is None else storable(origin_id, KEY_BYTES),
+        origin_thread_id=None if origin_thread_id is None else storable(origin_thread_id, KEY_BYTES),
         problems=problems + overview_problems(overview),
     )
+
+
+def _digits(number: int | None) -> str | None:
+    return None if number is None else str(number)

@@ -11,12 +11,21 @@ ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 """On SQLite the rowid itself."""
 
 
+class KeyText(Text):
+    """The type of a text column that an index holds: values take at most `storable.KEY_BYTES`."""
+
+
 def big() -> Column[int]:
     return Column(BigInteger, nullable=False, server_default="0")
 
 
 def words() -> Column[str]:
     return Column(Text, nullable=False, server_default="")
+
+
+def key(*, nullable: bool = False) -> Column[str]:
+    """A column of an index for text that others choose."""
+    return Column(KeyText, nullable=nullable)
 
 
 def octets(*, nullable: bool = True) -> Column[bytes]:

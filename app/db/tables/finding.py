@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, PrimaryKeyConstraint, Text, UniqueConstraint
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.db.tables.columns import ROW_ID, big, octets, table_of, words
+from app.db.tables.columns import ROW_ID, big, key, octets, table_of, words
 
 
 class SearchTextRow(SQLModel, table=True):
@@ -39,7 +39,7 @@ class ThreadLinkRow(SQLModel, table=True):
     __table_args__ = (PrimaryKeyConstraint("account_id", "message_id_header"),)
 
     account_id: str
-    message_id_header: str = Field(sa_column=Column(Text, nullable=False))
+    message_id_header: str = Field(sa_column=key())
     thread_id: str
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Text
 from sqlmodel import Field, SQLModel
 
-from app.db.tables.columns import big, octets, table_of, words
+from app.db.tables.columns import big, key, octets, table_of, words
 
 
 class EventRow(SQLModel, table=True):
@@ -55,7 +55,7 @@ class DepartedRow(SQLModel, table=True):
 
     account_id: str
     message_id: str
-    origin_id: str
+    origin_id: str = Field(sa_column=key())
     is_told: bool
     """Whether its end had an event of its own."""
     at_ms: int = Field(sa_column=big())
@@ -69,7 +69,7 @@ class ConsumerRow(SQLModel, table=True):
 
     account_id: str
     owner: str
-    name: str
+    name: str = Field(sa_column=key())
     seq: int = Field(sa_column=big())
 
 

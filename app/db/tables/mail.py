@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from app.db.tables.columns import big, octets, table_of, words
+from app.db.tables.columns import big, key, octets, table_of, words
 
 UNINDEXED = "text_state <> 1"
 """What the partial index of messages outside of the full-text index holds; its queries must say it literally."""
@@ -105,8 +105,8 @@ class MessageRow(SQLModel, table=True):
     thread_id: str
     has_attachments: bool = False
     date_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
-    message_id_header: str | None = Field(sa_column=Column(Text, nullable=True))
-    origin_id: str | None = None
+    message_id_header: str | None = Field(sa_column=key(nullable=True))
+    origin_id: str | None = Field(sa_column=key(nullable=True))
     blob: str | None = None
     preview: str | None = Field(sa_column=Column(Text, nullable=True))
     text_state: int = Field(0, sa_column=big())
@@ -171,7 +171,7 @@ class Pop3MessageRow(SQLModel, table=True):
     )
 
     account_id: str
-    uidl: str = Field(sa_column=Column(Text, nullable=False))
+    uidl: str = Field(sa_column=key())
     ordinal: int = Field(sa_column=big())
     size_bytes: int = Field(sa_column=big())
     header_hash: str | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint, Text
+from sqlalchemy import BigInteger, Column, Index, PrimaryKeyConstraint
 from sqlmodel import Field, SQLModel
 
 from app.db.tables.columns import big, octets, table_of, words
+from app.db.tables.columns import key as key_column
 
 
 class SubmissionRow(SQLModel, table=True):
@@ -43,8 +44,8 @@ class IdempotencyRow(SQLModel, table=True):
     __tablename__ = "idempotency"
     __table_args__ = (PrimaryKeyConstraint("scope", "key"), Index("idempotency_by_age", "created_at_ms"))
 
-    scope: str = Field(sa_column=Column(Text, nullable=False))
-    key: str = Field(sa_column=Column(Text, nullable=False))
+    scope: str = Field(sa_column=key_column())
+    key: str = Field(sa_column=key_column())
     payload_hash: str
     status: int | None = None
     """HTTP status of the stored answer; None while the request runs."""

@@ -113,7 +113,7 @@ class Arrivals:
             self._ledger.thread_touched(values["thread_id"])
         values["version"] = self._ledger.seq
         values["created_seq"] = values["changed_seq"] = self._ledger.change_seq
-        values["modseq"] = one.modseq or self._ledger.seq
+        values["modseq"] = one.modseq or (self._ledger.seq if self._ledger.is_origin else 0)
 
     async def _unknown(self, arrived: Sequence[Arrived]) -> list[Arrived]:
         """Those that have no row yet. What is numbered here is always new."""

@@ -162,10 +162,11 @@ class MessageChanges:
             mailbox = await self._ledger.mailbox(mailbox_id)
             if mailbox is None:
                 continue
-            rows = await self._briefs(mailbox_id, [one.location.uid for one in changes])
-            for one in changes:
-                if one.location.uid in rows:
-                    await self._flag_one(mailbox, one, rows[one.location.uid])
+            last = _last_of_each(changes)
+            rows = await self._briefs(mailbox_id, list(last))
+            for uid, one in last.items():
+                if uid in rows:
+                    await self._flag_one(mailbox, one, rows[uid])
 
     async def _flag_one(self, mailbox: MailboxState, change: Flagged, row: Row) -> None:
         id_, _, flags_text, modseq, _, summary, further = row
@@ -258,3 +259,13 @@ class MessageChanges:
         if len(found) == len(uids):
             return found
         return found | await self._places.rows_at(mailbox_id, [uid for uid in uids if uid not in found])
+
+
+def _last_of_each(changes: Iterable[Flagged]) -> dict[int, Flagged]:
+    """By UID the fact that counts of each message: the last one, unless an earlier one has a higher MODSEQ."""
+    last: dict[int, Flagged] = {}
+    for change in changes:
+        uid = change.location.uid
+        if uid not in last or not change.modseq or change.modseq >= last[uid].modseq:
+            last[uid] = change
+    return last

@@ -22,6 +22,7 @@ from app.db.tables import MESSAGE, THREAD_ALIAS, THREAD_LINK
 from app.mail.delta import Arrived
 from app.mail.identifiers import new_id
 from app.mail.searchable import fold
+from app.mail.storable import KEY_BYTES, storable
 from app.mail.types import Address, ThreadId
 from app.mailstore.changes.ledger import Ledger
 from app.mailstore.rows import patched
@@ -29,8 +30,6 @@ from app.mime.subject import base_subject
 
 REFERENCES_LIMIT = 50
 """How many of a message's references take part in threading: its nearest ancestors."""
-HEADER_LIMIT = 500
-"""Characters of a Message-ID that count."""
 ANSWERED_WITHIN_MS = 14 * 24 * 3600 * 1000
 """An answer that names nothing comes within this time after what it answers."""
 CANDIDATES_LIMIT = 200
@@ -93,7 +92,7 @@ class _Nameless:
     @property
     def mark(self) -> str:
         """The key under which it is kept that there is such an answer; no Message-ID begins with a space."""
-        return f" re:{self.base}"
+        return storable(f" re:{self.base}", KEY_BYTES)
 
     def answers(self, other: _Nameless) -> bool:
         """Whether this is an answer by a recipient of the other to its author."""
@@ -240,11 +239,11 @@ class Threads:
 def _keys(one: Arrived) -> list[str]:
     """What ties a message to its thread: the origin's id of it, or its Message-ID and its ancestors', nearest first."""
     if one.origin_thread_id is not None:
-        return [f" {one.origin_thread_id}"]
+        return [storable(f" {one.origin_thread_id}", KEY_BYTES)]
     overview = one.overview
     own = [overview.message_id_header] if overview.message_id_header else []
     ancestors = [*reversed(overview.references[-REFERENCES_LIMIT:]), *overview.in_reply_to[:REFERENCES_LIMIT]]
-    return list(dict.fromkeys(header[:HEADER_LIMIT] for header in [*own, *ancestors]))
+    return list(dict.fromkeys(storable(header, KEY_BYTES) for header in [*own, *ancestors]))
 
 
 def _nameless(one: Arrived) -> _Nameless | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 
-from app.db.session import Database, Statement
+from app.db.session import Database, Statement, in_code_order
 from app.db.tables import MESSAGE
 from app.mail.filter import Filter, names_mailbox
 from app.mail.types import AccountId, MessageId
@@ -54,8 +54,8 @@ _SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
     "received_at": MESSAGE.c.received_at_ms,
     "date": func.coalesce(MESSAGE.c.date_ms, MESSAGE.c.received_at_ms),
     "size": MESSAGE.c.size_bytes,
-    "subject": func.substr(MESSAGE.c.subject_folded, 1, SORTED_CHARS),
-    "from": func.substr(MESSAGE.c.from_folded, 1, SORTED_CHARS),
+    "subject": in_code_order(func.substr(MESSAGE.c.subject_folded, 1, SORTED_CHARS)),
+    "from": in_code_order(func.substr(MESSAGE.c.from_folded, 1, SORTED_CHARS)),
 }
 NEWEST_FIRST = Sort()
 

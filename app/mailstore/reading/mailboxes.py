@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, bindparam, select
 
-from app.db.session import Database, Row, Statement
+from app.db.session import Database, Row, Statement, in_code_order
 from app.db.tables import ACCOUNT, MAILBOX
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position
@@ -31,7 +31,9 @@ _THE_MAILBOX: Statement = select(*_MAILBOX_COLUMNS).where(
 _MAILBOX_AT: Statement = select(MAILBOX.c.id).where(
     MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.path == bindparam("path")
 )
-_MAILBOXES: Statement = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == ACCOUNT_ID).order_by(MAILBOX.c.path)
+_MAILBOXES: Statement = (
+    select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == ACCOUNT_ID).order_by(in_code_order(MAILBOX.c.path))
+)
 _STANDING: Statement = (
     select(
         ACCOUNT.c.last_seq,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.errors import ServerProtocolError
+from app.mail.storable import storable
 from app.mail.types import BodyPart, Envelope, Flags
 from app.wire.imap.dates import parse_date_time
 from app.wire.imap.framing import Response, StreamedLiteral
-from app.wire.imap.grammar import Value, list_of, number_of, parse, text_of
+from app.wire.imap.grammar import Value, digits_of, list_of, number_of, parse, text_of
 from app.wire.imap.structure import envelope_of, structure_of
 
 Section = bytes | StreamedLiteral | None
@@ -112,8 +113,15 @@ _SYSTEM_FLAGS = {name: name for name in ("\\Seen", "\\Answered", "\\Flagged", "\
 
 
 def _flag(flag: str) -> str:
-    """A system flag in RFC spelling, whatever the server's case; a keyword as it stands."""
-    return _SYSTEM_FLAGS.get("\\" + flag[1:].capitalize(), flag) if flag.startswith("\\") else flag
+    """A system flag in RFC spelling, whatever the server's case; a keyword in a form that the index keeps."""
+    if flag.startswith("\\"):
+        return _SYSTEM_FLAGS.get("\\" + flag[1:].capitalize()) or _keyword(flag)
+    return _keyword(flag)
+
+
+def _keyword(flag: str) -> str:
+    """The keyword as it stands, unless it holds what no atom may hold (RFC 9051 §9)."""
+    return flag if flag.isascii() and flag.isprintable() and " " not in flag else storable(flag).replace(" ", "_")
 
 
 def _date_of(value: Value) -> int | None:
@@ -150,11 +158,11 @@ def _thread_id(message: FetchedMessage, value: Value) -> None:
 
 
 def _gmail_message_id(message: FetchedMessage, value: Value) -> None:
-    message.gmail_message_id = number_of(value)
+    message.gmail_message_id = digits_of(value)
 
 
 def _gmail_thread_id(message: FetchedMessage, value: Value) -> None:
-    message.gmail_thread_id = number_of(value)
+    message.gmail_thread_id = digits_of(value)
 
 
 def _gmail_labels(message: FetchedMessage, value: Value) -> None:

@@ -15,6 +15,7 @@ from app.wire.imap.framing import Part, StreamedLiteral
 Value = str | bytes | StreamedLiteral | None | list["Value"]
 
 MAX_NESTING = 120
+MAX_NUMBER_64 = (1 << 63) - 1
 MAX_TOKENS = 300_000
 """Of one stretch of text: more than ten thousand parts or addresses have."""
 
@@ -106,7 +107,12 @@ def list_of(value: Value) -> list[Value]:
 
 
 def number_of(value: Value) -> int:
-    """A number of up to 64 bits (RFC 7162 §7). Raises ServerProtocolError for anything else."""
+    """A number of up to 63 bits (RFC 9051 §9), the highest for a larger one. ServerProtocolError for no number."""
+    return min(digits_of(value), MAX_NUMBER_64)
+
+
+def digits_of(value: Value) -> int:
+    """A number of up to 20 digits. Raises ServerProtocolError for anything else."""
     if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdigit():
         return int(value)
     raise ServerProtocolError("A response holds something else where a number should be")

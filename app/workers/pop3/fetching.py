@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from app import faults
 from app.backends.pop3.session import Entry, Pop3Session
-from app.errors import TooLarge
+from app.errors import NotStorable, TooLarge
 from app.mail.delta import Arrived, Completed, Delta, Held, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import MailboxId
@@ -16,7 +16,10 @@ from app.mailstore.blobs import BlobWriter
 from app.mailstore.content import StoredContent
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore
+from app.telemetry import get_logger
 from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
+
+log = get_logger(__name__)
 
 GLIMPSE_FROM_BYTES = 256 * 1024
 """From this size on a new message is shown by its header before it is fetched."""
@@ -167,6 +170,26 @@ class Fetching:
             change.arrived.append((line, arrived))
 
     async def _write(self, change: _Change) -> None:
+        """Write a change. Where the database refuses a value of it, each arrival is written by itself."""
+        try:
+            await self._write_whole(change)
+        except NotStorable:
+            log.warning("batch_refused", messages=len(change.arrived))
+            if change.put or change.drop or change.delta:
+                await self._write_tolerantly(replace(change, arrived=[]))
+            for line, arrived in change.arrived:
+                await self._write_tolerantly(_Change([(line, arrived)]), _Change([(line, arrived.bare())]))
+
+    async def _write_tolerantly(self, *changes: _Change) -> None:
+        """Write the first of these changes that the database takes; a later poll fetches what it takes in no form."""
+        for change in changes:
+            try:
+                return await self._write_whole(change)
+            except NotStorable:
+                log.warning("message_refused", uidls=len(change.arrived))
+        return None
+
+    async def _write_whole(self, change: _Change) -> None:
         listed = sum(not one.is_announced for _, one in change.arrived)
         delta = change.delta + Delta(notes=self._notes(listed) if listed else ())
         applied = await self._ledger.write(change.put, change.drop, delta, change.arrived)

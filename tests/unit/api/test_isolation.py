@@ -148,7 +148,7 @@ async def test_check_11_states_and_cursors_work_for_their_account_alone(gateway:
     bob, _, _ = await _account(gateway, "bob")
     client = gateway.client(await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES)))
     state = gateway.services.states.issue(bob, Position(1, 0))
-    cursor = gateway.services.states.seal_cursor(bob, [1, 1, "msg_x"])
+    cursor = gateway.services.states.seal_cursor("messages", bob, [1, 1, "msg_x"])
 
     for path, query in (("changes", {"since": state}), ("events", {"after": state}), ("messages", {"cursor": cursor})):
         refused = await client.get(f"/v1/me/{path}", params=query)

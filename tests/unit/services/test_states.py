@@ -43,7 +43,7 @@ def test_what_was_not_issued_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         states.read(text, ANN)
     with pytest.raises(InvalidRequest):
-        states.open_cursor(text, ANN)
+        states.open_cursor("messages", text, ANN)
 
 
 def test_a_changed_number_is_refused() -> None:
@@ -59,17 +59,17 @@ def test_a_changed_number_is_refused() -> None:
 def test_a_cursor_carries_its_place(place: object) -> None:
     states = States(Vault([NEW]))
 
-    text = states.seal_cursor(ANN, place)
+    text = states.seal_cursor("messages", ANN, place)
 
     assert SAFE.fullmatch(text)
-    assert states.open_cursor(text, ANN) == place
+    assert states.open_cursor("messages", text, ANN) == place
 
 
 def test_a_cursor_is_no_state_and_no_other_account_s() -> None:
     states = States(Vault([NEW]))
-    cursor = states.seal_cursor(ANN, 7)
+    cursor = states.seal_cursor("messages", ANN, 7)
 
-    for read in (lambda: states.read(cursor, ANN), lambda: states.open_cursor(cursor, BOB)):
+    for read in (lambda: states.read(cursor, ANN), lambda: states.open_cursor("messages", cursor, BOB)):
         with pytest.raises(InvalidRequest):
             read()
 

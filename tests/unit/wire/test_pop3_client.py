@@ -162,10 +162,21 @@ def test_a_list_that_cannot_be_read_is_refused(line: bytes) -> None:
         parse_sizes([line])
 
 
-@pytest.mark.parametrize("line", [b"", b"1", b"1 ", b"x id", b"1 " + b"i" * 300, b"1 a\x07"])
+@pytest.mark.parametrize("line", [b"", b"1", b"1 ", b"x id"])
 def test_a_unique_id_that_cannot_be_read_is_refused(line: bytes) -> None:
     with pytest.raises(ServerProtocolError):
         parse_uidls([line])
+
+
+@pytest.mark.parametrize("uidl", [b"i" * 300, b"a\x07", b"a\0", b"a\xff\x85"])
+def test_a_unique_id_that_no_ledger_takes_is_known_by_its_hash(uidl: bytes) -> None:
+    first, second = (parse_uidls([b"1 x", b"2 " + one]) for one in (uidl, uidl + b"i"))
+
+    assert first == parse_uidls([b"1 x", b"2 " + uidl])
+    assert first[1] == "x"
+    assert first[2] != second[2]
+    assert first[2].isascii()
+    assert len(first[2]) == 65
 
 
 @pytest.mark.parametrize("text", ["me\r\nDELE 1", "me\n", "me\r", "me\0"])

@@ -95,7 +95,7 @@ def code(text: str) -> ResponseCode:
         (b'* LIST () "/" [Gmail]/x', ListedMailbox("[Gmail]/x", "/", frozenset())),
         (
             b'* STATUS "a (b" (MESSAGES 3 HIGHESTMODSEQ 18446744073709551615 MAILBOXID (M1) NEW NIL)',
-            MailboxStatus("a (b", {"MESSAGES": 3, "HIGHESTMODSEQ": 2**64 - 1}, {"MAILBOXID": "M1"}),
+            MailboxStatus("a (b", {"MESSAGES": 3, "HIGHESTMODSEQ": 2**63 - 1}, {"MAILBOXID": "M1"}),
         ),
         (b"* STATUS a ()", MailboxStatus("a", {}, {})),
         (

@@ -1,0 +1,69 @@
+"""Values in the form that every database takes.
+
+PostgreSQL refuses NUL in text and in JSON, and an index entry of more than 2,704 bytes. No database takes a lone
+surrogate, which UTF-8 cannot encode, or an integer beyond 64 bits. The drivers pass every parameter through
+`storable_value`, so that what is written and what is looked up change in the same way, on SQLite too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+REPLACEMENT = "\ufffd"
+KEY_BYTES = 1_000
+"""The most that an indexed text takes (UTF-8): two of them fit into one entry of a PostgreSQL index."""
+MIN_INTEGER, MAX_INTEGER = -(1 << 63), (1 << 63) - 1
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_DIGEST_BYTES = 64
+
+
+def storable(text: str, limit_bytes: int | None = None) -> str:
+    """Text with U+FFFD in the place of each NUL and lone surrogate, in at most `limit_bytes` of UTF-8.
+
+    A longer text keeps its beginning and ends in "~" and the SHA-256 of all of it, so that two of them stay different.
+    """
+    if (not text.isascii() or "\0" in text) and _UNSTORABLE.search(text):
+        text = _UNSTORABLE.sub(REPLACEMENT, text)
+    if limit_bytes is None or 4 * len(text) <= limit_bytes:
+        return text
+    raw = text.encode()
+    if len(raw) <= limit_bytes:
+        return text
+    beginning = raw[: limit_bytes - _DIGEST_BYTES - 1].decode(errors="ignore")
+    return f"{beginning}~{hashlib.sha256(raw).hexdigest()}"
+
+
+def storable_integer(number: int) -> int:
+    """The nearest integer of 64 bits."""
+    return min(max(number, MIN_INTEGER), MAX_INTEGER)
+
+
+def storable_value(value: object, limit_bytes: int | None = None) -> object:
+    """A parameter of a statement: text and integers as above, anything else as it is."""
+    if type(value) is str:
+        return storable(value, limit_bytes)
+    if type(value) is int:
+        return storable_integer(value)
+    return value
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as JSON. Texts and integers that JSON cannot hold are made storable."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_storable_tree(value))
+
+
+def _storable_tree(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {storable(str(name)): _storable_tree(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable_tree(item) for item in value]
+    return storable_value(value)
