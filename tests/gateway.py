@@ -117,9 +117,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
+async def open_gateway(folder: Path, database_url: str | None = None, **settings: Any) -> AsyncIterator[Gateway]:
     """A Gateway with all services on a House; no mail server and no worker runs."""
-    async with open_house(folder) as house:
+    async with open_house(folder, database_url) as house:
         backends = FakeBackends(house)
         services = _services(house, backends, Settings(data_dir=folder, domains=(DOMAIN,), **settings))
         app = create_api()

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
+from app.mail.storable import json_bytes
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -107,7 +107,7 @@ def problem_of(error: GatewayError) -> dict[str, Any]:
 def problem_response(error: GatewayError) -> Response:
     """The answer to a request that failed with this error."""
     problem = problem_of(error)
-    return Response(orjson.dumps(problem), problem["status"], _headers(error), MEDIA_TYPE)
+    return Response(json_bytes(problem), problem["status"], _headers(error), MEDIA_TYPE)
 
 
 def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:

@@ -24,7 +24,6 @@ from sqlalchemy.types import Boolean, Text
 
 from app.db.tables.columns import KeyText
 from app.mail.storable import KEY_BYTES, storable_value
-
 from app.telemetry import get_logger
 
 __all__ = [

@@ -75,7 +75,6 @@ class Arrived:
             self,
             flags=self.flags & frozenset(SYSTEM_FLAGS),
             overview=Overview(),
-            structure=None,
             preview="",
             origin_id=None,
             origin_thread_id=None,

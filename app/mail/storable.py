@@ -17,6 +17,8 @@ import orjson
 REPLACEMENT = "\ufffd"
 KEY_BYTES = 1_000
 """The most that an indexed text takes (UTF-8): two of them fit into one entry of a PostgreSQL index."""
+MIN_TIME_MS, MAX_TIME_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999 in UTC: what RFC 3339 and IMAP's date-time (RFC 9051 §9) can write."""
 MIN_INTEGER, MAX_INTEGER = -(1 << 63), (1 << 63) - 1
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -42,6 +44,11 @@ def storable(text: str, limit_bytes: int | None = None) -> str:
 def storable_integer(number: int) -> int:
     """The nearest integer of 64 bits."""
     return min(max(number, MIN_INTEGER), MAX_INTEGER)
+
+
+def storable_time(time_ms: int) -> int:
+    """The nearest time (ms since 1970 UTC) of the years 1 to 9999."""
+    return min(max(time_ms, MIN_TIME_MS), MAX_TIME_MS)
 
 
 def storable_value(value: object, limit_bytes: int | None = None) -> object:

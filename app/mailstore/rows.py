@@ -10,7 +10,7 @@ import orjson
 
 from app.mail.delta import Arrived
 from app.mail.searchable import TextState, fold
-from app.mail.storable import json_bytes
+from app.mail.storable import json_bytes, storable_time
 from app.mail.types import (
     AccountId,
     Address,
@@ -35,10 +35,7 @@ FOLDED_LIMIT = 2_000
 
 def iso(ms: int) -> str:
     """RFC 3339 in UTC, to the second: `2026-01-31T08:15:00Z`. Years outside 1–9999 are clamped."""
-    try:
-        return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return "0001-01-01T00:00:00Z" if ms < 0 else "9999-12-31T23:59:59Z"
+    return datetime.fromtimestamp(storable_time(ms) // 1000, UTC).isoformat()[:19] + "Z"
 
 
 def flags_to_text(flags: Flags) -> str:
@@ -102,7 +99,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "flags_seq": 0,
         "other_seq": 0,
         "flags": flags_to_text(one.flags),
-        "received_at_ms": one.received_at_ms,
+        "received_at_ms": storable_time(one.received_at_ms),
         "size_bytes": one.size_bytes,
         "thread_id": thread_id,
         "has_attachments": summary["has_attachments"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -241,7 +240,7 @@ class Composer:
             raise InvalidRequest.at(pointer, "It needs content_base64, or message_id and attachment_id")
         try:
             content = base64.b64decode(one.content_base64, validate=True)
-        except binascii.Error:
+        except ValueError:  # also of what is not ASCII
             raise InvalidRequest.at(f"{pointer}/content_base64", "It is not base64") from None
         return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Boolean, Integer, RequestModel, Sync, Time, time_of
+from app.api.schemas.base import LINE_PATTERN, AnswerModel, Boolean, Integer, RequestModel, Sync, Time, time_of
 from app.api.schemas.oauth import ConsentOrder
 from app.errors import InvalidRequest
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
@@ -17,7 +17,7 @@ from app.services.accounts import AccountChanges, NewAccount, Servers
 from app.services.oauth_apps import OAuthApp
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
-ShortText = Annotated[str, StringConstraints(max_length=320)]
+ShortText = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]
 Username = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """No control characters: it goes to a mail server."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=255)]

@@ -6,10 +6,22 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    Strict,
+    StringConstraints,
+    field_validator,
+)
 
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
+from app.mail.storable import storable
 from app.mailstore.rows import iso
 from app.services.accounts import SyncState
 
@@ -30,8 +42,17 @@ def _checked_time(value: object) -> object:
     return value
 
 
-GivenTime = Annotated[datetime, BeforeValidator(_checked_time)]
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("A time lies in the years 1 to 9999, in UTC too") from None
+
+
+GivenTime = Annotated[datetime, BeforeValidator(_checked_time), AfterValidator(_in_utc)]
 """A time that callers send: a text with an offset, since a time without one means another moment to everyone."""
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""A text without line ends or other control characters: it may go into a header or a protocol."""
 
 
 def time_of(ms: int) -> datetime:
@@ -43,6 +64,16 @@ class RequestModel(BaseModel):
     """A body that callers send: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_storable(cls, value: object) -> object:
+        """No database, header or protocol takes NUL or a lone surrogate, so no text of a request may hold one."""
+        for text in value if isinstance(value, list) else (value,):
+            plain = text.get_secret_value() if isinstance(text, SecretStr) else text
+            if isinstance(plain, str) and storable(plain) != plain:
+                raise ValueError("A text holds no NUL and no lone surrogate")
+        return value
 
 
 class AnswerModel(BaseModel):

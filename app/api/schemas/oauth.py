@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time, time_of
+from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, RequestModel, Time, time_of
 from app.errors import InvalidRequest
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind, TransportSecurity
@@ -90,7 +90,7 @@ class MailServers(RequestModel):
 class UpdateOAuthApp(RequestModel):
     """What to change of an app; what is left out stays."""
 
-    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    name: Annotated[str, StringConstraints(max_length=200, pattern=LINE_PATTERN)] | None = None
     tenant: Annotated[str, StringConstraints(max_length=100)] | None = Field(
         None, description="Microsoft: a directory of your own; unset: common"
     )

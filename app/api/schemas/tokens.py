@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time, time_of
+from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, RequestModel, Time, time_of
 from app.services.callers import Scope, TokenKind
 from app.services.sessions import SignedIn
 from app.services.tokens import TokenOrder, TokenRecord
@@ -34,16 +34,18 @@ def _checked_network(network: str) -> str:
 Origin = Annotated[str, StringConstraints(max_length=300), AfterValidator(_checked_origin)]
 Network = Annotated[str, StringConstraints(max_length=60), AfterValidator(_checked_network)]
 
+Sender = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]
+
 
 class CreateToken(RequestModel):
     """A token to make. What is null is not limited."""
 
     kind: Literal[TokenKind.ACCOUNT, TokenKind.SERVER] = TokenKind.ACCOUNT
-    name: Annotated[str, StringConstraints(max_length=200)] = ""
+    name: Annotated[str, StringConstraints(max_length=200, pattern=LINE_PATTERN)] = ""
     scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
     account_ids: list[Id] | None = Field(None, min_length=1, max_length=LIST_LIMIT)
     mailbox_ids: list[Id] | None = Field(None, max_length=LIST_LIMIT)
-    senders: list[Annotated[str, StringConstraints(max_length=320)]] | None = Field(None, max_length=LIST_LIMIT)
+    senders: list[Sender] | None = Field(None, max_length=LIST_LIMIT)
     origins: list[Origin] | None = Field(None, max_length=LIST_LIMIT)
     networks: list[Network] | None = Field(None, max_length=LIST_LIMIT, description="IP addresses or CIDRs")
     expires_in_seconds: Annotated[Integer, Field(ge=1, le=TEN_YEARS_SECONDS)] | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,7 +25,7 @@ _HEADERS_KEPT = frozenset(
 async def call(app: ASGIApp, websocket: WebSocket, caller: Caller, frame: RequestFrame) -> ResponseFrame:
     """Do what the frame asks for."""
     answer = _Answer()
-    body = b"" if frame.body is None else orjson.dumps(frame.body)
+    body = b"" if frame.body is None else json.dumps(frame.body).encode()  # integers of any size, as over HTTP
     await app(_scope(websocket, caller, frame, len(body)), _sender_of(body), answer.take)
     return answer.frame(frame.id)
 

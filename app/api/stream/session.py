@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
@@ -34,6 +33,7 @@ from app.api.stream.following import Following
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.errors import GatewayError, InvalidRequest, MailboxNotFound, NotAuthenticated, NotPermitted
 from app.mail.identifiers import new_id, now_ms
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Position
 from app.services.callers import Caller, Scope
 from app.services.subscriptions import Subscription
@@ -313,7 +313,7 @@ class StreamSession:
 
 def error_frame(error: GatewayError, sub_id: str | None = None) -> str:
     """The frame (ErrorFrame) that tells of an error what HTTP tells of it, to the letter."""
-    return orjson.dumps({"type": "error", "problem": problem_of(error), "sub_id": sub_id}).decode()
+    return json_bytes({"type": "error", "problem": problem_of(error), "sub_id": sub_id}).decode()
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from enum import IntEnum
 
-import orjson
 from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app.mail.storable import json_bytes
+
 TAKE_SECONDS = 60.0
 """A client that takes nothing for so long is cut off: its place is in the log, not in our memory."""
+
+
+REASON_BYTES = 123
+"""What a close frame has room for (RFC 6455 §5.5)."""
 
 
 class CloseCode(IntEnum):
@@ -36,7 +41,7 @@ class StreamClosed(Exception):
 
 
 def encoded(frame: BaseModel) -> str:
-    return orjson.dumps(frame.model_dump(mode="json", by_alias=True)).decode()
+    return json_bytes(frame.model_dump(mode="json", by_alias=True)).decode()
 
 
 class StreamSocket:
@@ -73,6 +78,6 @@ class StreamSocket:
     async def close(self, code: CloseCode, reason: str) -> None:
         try:
             async with asyncio.timeout(1):
-                await self._websocket.close(code, reason)
+                await self._websocket.close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
         except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
+from app.mail.storable import storable_time
+
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
@@ -18,7 +20,7 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 def parse_date_time(text: str) -> int:
     """INTERNALDATE, without its quotes, as ms since 1970 UTC. A leap second counts as the second after it.
 
-    Raises ValueError where it is no date.
+    A time outside the years 1 to 9999 in UTC gives the nearest one in them. Raises ValueError where it is no date.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
@@ -29,19 +31,19 @@ def parse_date_time(text: str) -> int:
         raise ValueError("not an IMAP date and time")
     seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
     zone = int(zone_hours) * 3_600 + int(zone_minutes) * 60
-    return (seconds + zone if sign == "-" else seconds - zone) * 1_000
+    return storable_time((seconds + zone if sign == "-" else seconds - zone) * 1_000)
 
 
 def render_date_time(time_ms: int, zone_minutes: int = 0) -> str:
     """INTERNALDATE of a time in ms since 1970 UTC, in its 26 characters, without quotes: ` 1-Jan-2024 09:00:00 +0000`.
 
-    Raises ValueError outside the years 1 to 9999.
+    A time outside the years 1 to 9999 is written as the nearest one in UTC.
     """
+    time = datetime.fromtimestamp(storable_time(time_ms) // 1_000, UTC)
     try:
-        zone = timezone(timedelta(minutes=zone_minutes))
-        time = datetime.fromtimestamp(time_ms // 1_000, UTC).astimezone(zone)
-    except (ValueError, OverflowError, OSError) as error:
-        raise ValueError("a time that IMAP cannot write") from error
+        time = time.astimezone(timezone(timedelta(minutes=zone_minutes)))
+    except OverflowError:
+        zone_minutes = 0
     sign = "-" if zone_minutes < 0 else "+"
     hours, minutes = divmod(abs(zone_minutes), 60)
     return (

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app.mail.delta import Delta, MailboxReset
-from app.mail.types import FLAGGED, SEEN, MailboxId
+from app.mail.delta import Arrived, Delta, MailboxReset, Previewed
+from app.mail.types import FLAGGED, SEEN, MailboxId, Overview
 from app.services.callers import Scope
 
 from tests.gateway import Gateway
@@ -462,3 +462,25 @@ async def test_a_list_of_a_mailbox_that_is_gone_is_not_found(mail: Mail) -> None
     problem = await mail.get(mailbox_id="mbx_unknown", expected=404)
 
     assert problem["code"] == "mailbox_not_found"
+
+
+@pytest.mark.parametrize("path", ["messages", "threads"])
+async def test_a_list_has_no_etag_until_the_previews_that_it_shows_are_read(
+    gateway: Gateway, mail: Mail, path: str
+) -> None:
+    """A preview comes without an event, so the list changes while the state stays the same."""
+    index, inbox = gateway.house.index, MailboxId(await mail.mailbox_id())
+    unread = Arrived(inbox, 0, frozenset(), START_MS, 10, Overview("Hello"), None)
+    applied = await index.apply(mail.account_id, Delta(arrived=(unread,)))
+    (at,) = applied.message_ids
+
+    before = await mail.client.get(f"/v1/me/{path}")
+    await index.apply(mail.account_id, Delta(previewed=(Previewed(at, "Some words"),)))
+    after = await mail.client.get(f"/v1/me/{path}", headers={"If-None-Match": f'"{before.json()["state"]}"'})
+
+    assert before.json()["items"][0]["preview"] is None
+    assert "ETag" not in before.headers
+    fresh = await mail.client.get(f"/v1/me/{path}")
+    assert fresh.headers["ETag"] == f'"{before.json()["state"]}"'
+    assert fresh.json()["items"][0]["preview"] == "Some words"
+    assert after.status_code == 304  # of a state that came with a body, not as an ETag

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+from app.mail.storable import MAX_TIME_MS, MIN_TIME_MS
 from app.wire.imap.dates import parse_date, parse_date_time, render_date, render_date_time
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +39,22 @@ def test_what_is_no_internaldate_is_refused(text: str) -> None:
         parse_date_time(text)
 
 
-def test_a_time_that_has_no_internaldate_is_refused() -> None:
-    with pytest.raises(ValueError, match="IMAP"):
-        render_date_time(10**18)
+@pytest.mark.parametrize("zone_minutes", [-720, 0, 840])
+def test_a_time_that_has_no_internaldate_is_written_as_the_nearest_one(zone_minutes: int) -> None:
+    for time_ms in (10**18, 10**40):
+        assert "-9999 " in render_date_time(time_ms, zone_minutes)
+        assert "-0001 " in render_date_time(-time_ms, zone_minutes)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ms"),
+    [
+        ("1-Jan-0001 00:00:00 +9959", MIN_TIME_MS),
+        ("31-Dec-9999 23:59:59 -9959", MAX_TIME_MS),
+    ],
+)
+def test_an_internaldate_whose_zone_leads_beyond_the_calendar_is_the_nearest_time(text: str, time_ms: int) -> None:
+    assert parse_date_time(text) == time_ms
 
 
 def test_search_dates_come_back() -> None:
