@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -36,4 +37,18 @@ def disk_full() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BlobWriter, "sync", fail)
+        yield
+
+
+@contextmanager
+def database_failing() -> Iterator[None]:
+    """The file of the database cannot be written: what SQLite itself says of it."""
+
+    def fail(self: SqliteDatabase, *_: Any) -> NoReturn:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteDatabase, "_begin", fail)
         yield

@@ -110,6 +110,7 @@ class PostgresDatabase:
     """A Database on a PostgreSQL server; `open` it."""
 
     def __init__(self, readers: Pool[Record], writers: Pool[Record]) -> None:
+        self.failure_count = 0
         self._readers = readers
         self._writers = writers
         self._turns = _Turns()
@@ -140,8 +141,16 @@ class PostgresDatabase:
                     return cast("list[Row]", await connection.fetch(text, *arguments, timeout=seconds))
             except DRIVER_ERRORS as error:
                 if is_second or not failures.is_stale(error):
-                    raise failures.of_postgres(error) or error from None
+                    raise self._failure(error) from None
                 is_second = True
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """The error that callers see; one of the database itself is counted."""
+        unavailable = failures.of_postgres(error)
+        if unavailable is None:
+            return error
+        self.failure_count += 1
+        return unavailable
 
     async def write(
         self,
@@ -175,7 +184,7 @@ class PostgresDatabase:
             except DRIVER_ERRORS as error:
                 may_repeat = failures.is_conflict(error) or (attempt == 1 and failures.is_stale(error))
                 if attempt == ATTEMPTS or not may_repeat:
-                    raise failures.of_postgres(error) or error from None
+                    raise self._failure(error) from None
             await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret
             attempt += 1
 
@@ -214,6 +223,7 @@ class PostgresDatabase:
                 if failures.of_postgres(error) is None:
                     raise
                 await asyncio.sleep(random.uniform(0.5, 1.5) * RESOLVE_PAUSE_SECONDS)  # noqa: S311 - no secret
+        self.failure_count += 1
         raise DatabaseUnavailable("The connection to the database was lost during a commit")
 
     async def close(self) -> None:

@@ -190,6 +190,9 @@ class Database(Protocol):
     Every method raises DatabaseUnavailable while the database cannot answer, and StorageFull when its disk is full.
     """
 
+    failure_count: int
+    """How often the database or its disk has failed since it was opened."""
+
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
         """Read. `is_long` for what scans: it must not hold up the event loop."""
         ...

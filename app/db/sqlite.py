@@ -63,13 +63,6 @@ def _run(connection: sqlite3.Connection, statement: Statement, values: Mapping[s
     return connection.execute(prepared.text, cast("Any", prepared.arguments(values)))
 
 
-def _read(connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> list[Row]:
-    try:
-        return _run(connection, statement, values).fetchall()
-    except sqlite3.Error as error:
-        raise failures.of_sqlite(error) or error from None
-
-
 class _SqliteTransaction:
     """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it straight through."""
 
@@ -108,7 +101,7 @@ class _Job:
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error: what follows it comes of it."""
-        self.error = self.error or failures.of_sqlite(error) or error
+        self.error = self.error or error
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -160,6 +153,7 @@ class SqliteDatabase:
     """A Database in one file."""
 
     def __init__(self, path: Path) -> None:
+        self.failure_count = 0
         self._path = path
         self._reader = _connect(path, is_reader=True, busy_seconds=READ_TIMEOUT_SECONDS)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LIMIT)
@@ -175,7 +169,7 @@ class SqliteDatabase:
 
     async def rows(self, statement: Statement, *, is_long: bool = False, **values: object) -> Sequence[Row]:
         if not is_long:
-            return _read(self._reader, statement, values)
+            return self._read(self._reader, statement, values)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._long_readers, self._read_long, statement, values)
 
@@ -185,8 +179,22 @@ class SqliteDatabase:
             first = cast("Row | None", cursor.fetchone())
             cursor.close()  # an open cursor would hold the reader's snapshot
         except sqlite3.Error as error:
-            raise failures.of_sqlite(error) or error from None
+            raise self._failure(error) from None
         return first
+
+    def _read(self, connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> list[Row]:
+        try:
+            return _run(connection, statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """The error that callers see; one of the database itself is counted."""
+        unavailable = failures.of_sqlite(error)
+        if unavailable is None:
+            return error
+        self.failure_count += 1
+        return unavailable
 
     async def write(
         self,
@@ -244,7 +252,7 @@ class SqliteDatabase:
         if connection is None:
             connection = self._local.connection = _connect(self._path, is_reader=True, cache_kib=LONG_CACHE_KIB)
             connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
-        return _read(connection, statement, values)
+        return self._read(connection, statement, values)
 
     # ---- the writer thread
 
@@ -265,7 +273,7 @@ class SqliteDatabase:
             self._begin(_Mode("FULL" if is_durable else "NORMAL", CHECKPOINT_PAGES, BUSY_TIMEOUT_SECONDS))
         except sqlite3.Error as error:
             for job in batch:
-                job.fail(error)
+                job.fail(self._failure(error))
         else:
             self._commit(batch)
         for job in batch:
@@ -313,7 +321,7 @@ class SqliteDatabase:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             for job in batch:
-                job.fail(error)
+                job.fail(self._failure(error))
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
 
@@ -326,7 +334,7 @@ class SqliteDatabase:
             job.result = _straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
             job.actions = transaction.actions
         except BaseException as error:  # whatever it is belongs to the task that asked, not to this thread
-            job.fail(error)
+            job.fail(self._failure(error))
             if isinstance(error, sqlite3.Error) and not self._connection.in_transaction:
                 raise  # a full or failing disk: SQLite has rolled back the whole transaction
             self._connection.execute("ROLLBACK" if is_alone else "ROLLBACK TO job")

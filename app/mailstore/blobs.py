@@ -28,6 +28,7 @@ CHUNK_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
 """Up to this size a read or an already buffered write is done at once, beyond it in a thread."""
 GRACE_SECONDS = 3600
+PROBE_BYTES = 4096
 SYNCS_AT_ONCE = 8
 _FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
@@ -240,6 +241,16 @@ class Blobs:
                     return
                 left -= len(piece)
                 yield piece
+
+    def probe(self) -> None:
+        """Write a file and remove it again. Raises StorageFull, StorageUnavailable."""
+        writer = self.writer()
+        try:
+            with _on_disk():
+                writer.write(b"\0" * PROBE_BYTES)
+                writer.sync()
+        finally:
+            writer.discard()
 
     async def is_intact(self, name: str) -> bool:
         """Whether a blob is there, and its content is what its name says."""

@@ -73,6 +73,7 @@ from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
+from app.workers.recovery import Recovery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
 from app.workers.text_room import TextLimits
@@ -235,7 +236,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
         composer=Composer(index, Originals(index, backends, parsers), parsers),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
-        health=Health(database),
+        health=Health(database, stores.store.blobs),
         draining=draining,
     )
 
@@ -263,7 +264,9 @@ async def _start_workers(
     )
     filler = TextFiller(stores.index, text_index, backends, texts)
     retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
-    tasks = [group.create_task(one) for one in (delivery.run(), supervisor.run(), filler.run(), retention.run())]
+    recovery = Recovery(stores.database, stores.bus)
+    runs = (delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run())
+    tasks = [group.create_task(run) for run in runs]
 
     async def stop() -> None:
         for task in tasks:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 
 from app.cluster.bus import DRAIN, Bus, Listener, listening
-from app.errors import AccountNotFound
+from app.errors import AccountNotFound, Unavailable
 from app.mail.types import AccountId, Mailbox, Position
 from app.mailstore.index import Index
 from app.mailstore.log import Batch, Event, EventLog, Span
@@ -15,6 +15,8 @@ from app.services.visibility import as_seen
 
 BATCH_EVENTS = 200
 """Events read at once: what bounds the memory that a subscriber costs."""
+RETRY_SECONDS = 2.0
+"""How long a follower waits before it reads again where the database did not answer."""
 
 
 class Events:
@@ -77,17 +79,27 @@ class Events:
     async def follow(
         self, account_id: AccountId, position: Position, idle_seconds: float
     ) -> AsyncIterator[list[Event]]:
-        """Batches of events after a position, until the process ends; an empty one after `idle_seconds` without any."""
+        """Batches of events after a position, until the process ends; an empty one after `idle_seconds` without any.
+
+        While the database is away it waits, for at most `RETRY_SECONDS` at a time.
+        """
         with listening(self._bus, account_id, DRAIN) as waiter:
             while not self._draining.is_set():
-                if self.is_behind(account_id, position):
-                    events = (await self.after(account_id, position)).events
-                    if events:
-                        position = events[-1].position
-                        yield events
-                        continue
-                if not await waiter.wait(idle_seconds):
+                wait_seconds = idle_seconds
+                try:
+                    events = await self._news(account_id, position)
+                except Unavailable:
+                    events, wait_seconds = [], min(idle_seconds, RETRY_SECONDS)
+                if events:
+                    position = events[-1].position
+                    yield events
+                elif not await waiter.wait(wait_seconds):
                     yield []
+
+    async def _news(self, account_id: AccountId, position: Position) -> list[Event]:
+        if not self.is_behind(account_id, position):
+            return []
+        return list((await self.after(account_id, position)).events)
 
     async def seen(self, event: Event, visible: Collection[str] | None) -> Event | None:
         """The event as told to one who sees only the mailboxes `visible`; None where it is not for them."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from app.db import directory
+from app.db.probing import probe
 from app.db.session import Database
 from app.errors import Unavailable
+from app.mailstore.blobs import Blobs
 
-READY_TIMEOUT_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 2.0
+REMEMBERED_SECONDS = 2.0
+"""How long the outcome of a probe holds: a flood of questions makes no flood of writes."""
 
 
 class NotReady(Unavailable):
-    """The process is ending."""
+    """The process is ending, or its database or disk fails."""
 
     code = "not_ready"
     title = "The process is not ready"
@@ -21,16 +25,38 @@ class NotReady(Unavailable):
 class Health:
     """`is_draining` is set when the process begins to end."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
+        self._blobs = blobs
+        self._probing = asyncio.Lock()
+        self._problem: str | None = None
+        self._probed_at = float("-inf")
         self.is_draining = False
 
     async def check(self) -> None:
-        """Raises NotReady."""
+        """Read and write the database, and write a file beside the messages. Raises NotReady, which says what fails."""
         if self.is_draining:
             raise NotReady("The process is ending")
+        async with self._probing:
+            if time.monotonic() - self._probed_at > REMEMBERED_SECONDS:
+                self._problem = await self._find_problem()
+                self._probed_at = time.monotonic()
+        if self._problem is not None:
+            raise NotReady(self._problem)
+
+    async def _find_problem(self) -> str | None:
         try:
-            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                await directory.page(self._database, "", 1, None)
-        except (TimeoutError, OSError) as error:
-            raise NotReady("The database does not answer") from error
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                await probe(self._database)
+        except TimeoutError:
+            return "The database does not answer"
+        except Unavailable as error:
+            return error.detail
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                await asyncio.to_thread(self._blobs.probe)
+        except TimeoutError:
+            return "The disk of the messages does not answer"
+        except Unavailable as error:
+            return f"Messages cannot be stored: {error.detail}"
+        return None

@@ -9,6 +9,7 @@ from io import BufferedWriter, FileIO
 from pathlib import Path
 
 import pytest
+from app.errors import StorageFull
 from app.mailstore.blobs import SMALL_BYTES, Blobs, BlobWriter
 
 CONTENTS = [b"one", b"two", b"x" * (SMALL_BYTES + 1), b"one"]
@@ -69,7 +70,7 @@ async def test_a_disk_without_room_keeps_none_of_a_round_and_leaves_nothing_half
     writers[1]._file = BufferedWriter(FileIO("/dev/full", "w"))
     writers[1].write(b"more")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFull):
         await blobs.commit(writers)
 
     assert files(tmp_path) == set()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from app.services import health
+from app.services.health import Health, NotReady
+
+from tests.house import House, open_house
+from tests.outages import database_away, database_failing, disk_full
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+@pytest.mark.parametrize(
+    ("outage", "reason"),
+    [
+        (database_away(), "The database is unavailable"),
+        (database_failing(), "The database failed: SQLITE_IOERR"),
+        (disk_full(), "Messages cannot be stored: The disk is full (ENOSPC)"),
+    ],
+)
+async def test_a_process_that_cannot_work_says_why_until_it_can(
+    house: House, outage: AbstractContextManager[None], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "REMEMBERED_SECONDS", -1.0)
+    checked = Health(house.database, house.store.blobs)
+    await checked.check()
+
+    with outage, pytest.raises(NotReady) as problem:
+        await checked.check()
+    assert problem.value.detail == reason
+
+    await checked.check()
+
+
+async def test_a_flood_of_questions_makes_one_probe(house: House) -> None:
+    checked = Health(house.database, house.store.blobs)
+    await checked.check()
+    with database_away():
+        await checked.check()
