@@ -190,6 +190,8 @@ def _checked(values: Mapping[str, object]) -> Mapping[str, object]:
 class RefusingDatabase:
     """See RefusingTransaction."""
 
+    failure_count = 0
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self.rows = database.rows
