@@ -1,72 +1,115 @@
-"""Queries on idempotent answers."""
+"""Requests that run or were answered, by scope and key.
+
+A request that runs is held by a claim: a lease by the database's clock, and the number of the claim, which each
+take-over raises. Every write of a claim holds only while its number is the row's and no answer is kept: what an
+overtaken process still writes is refused.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import bindparam, delete, select, update
 
+from app.db.clock import clock_ms
 from app.db.session import Database, Row, Statement, Transaction, insert_or
 from app.db.tables import IDEMPOTENCY
 
+LEASE_MS = 10_000
+"""A claim that was not renewed for so long is over: its process is dead."""
+_FOR_EVER_MS = 2**62
+
 _THIS = (IDEMPOTENCY.c.scope == bindparam("of_scope"), IDEMPOTENCY.c.key == bindparam("of_key"))
+_HELD = (*_THIS, IDEMPOTENCY.c.claim == bindparam("of_claim"), IDEMPOTENCY.c.status.is_(None))
+_LEASE_END = clock_ms() + LEASE_MS
 _FIND: Statement = select(
-    IDEMPOTENCY.c.payload_hash,
-    IDEMPOTENCY.c.status,
-    IDEMPOTENCY.c.answer,
-    IDEMPOTENCY.c.is_encrypted,
-    IDEMPOTENCY.c.facts,
-    IDEMPOTENCY.c.created_at_ms,
+    IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.status, IDEMPOTENCY.c.answer, IDEMPOTENCY.c.is_encrypted
 ).where(*_THIS)
-_ADD: Statement = insert_or(IDEMPOTENCY).on_conflict_do_nothing()
-_RENEW: Statement = update(IDEMPOTENCY).where(*_THIS).values(created_at_ms=bindparam("now_ms"))
-_NOTE: Statement = update(IDEMPOTENCY).where(*_THIS).values(facts=bindparam("new_facts"))
+_TAKE: Statement = (
+    insert_or(IDEMPOTENCY)
+    .values(
+        scope=bindparam("new_scope"),
+        key=bindparam("new_key"),
+        payload_hash=bindparam("new_payload_hash"),
+        is_encrypted=False,
+        facts="",
+        claim=1,
+        lease_until_ms=_LEASE_END,
+        created_at_ms=clock_ms(),
+    )
+    .on_conflict_do_update(
+        index_elements=[IDEMPOTENCY.c.scope, IDEMPOTENCY.c.key],
+        set_={"claim": IDEMPOTENCY.c.claim + 1, "lease_until_ms": _LEASE_END},
+        where=(IDEMPOTENCY.c.status.is_(None) & (IDEMPOTENCY.c.lease_until_ms < clock_ms() + bindparam("slack_ms"))),
+    )
+    .returning(IDEMPOTENCY.c.claim, IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.facts, IDEMPOTENCY.c.created_at_ms)
+)
+_RENEW: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=_LEASE_END)
+_RELEASE: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=0)
+_NOTE: Statement = update(IDEMPOTENCY).where(*_HELD).values(facts=bindparam("new_facts"), lease_until_ms=_LEASE_END)
 _ANSWER: Statement = (
     update(IDEMPOTENCY)
-    .where(*_THIS)
+    .where(*_HELD)
     .values(status=bindparam("new_status"), answer=bindparam("new_answer"), is_encrypted=bindparam("new_is_encrypted"))
 )
-_DELETE: Statement = delete(IDEMPOTENCY).where(*_THIS)
+_DELETE: Statement = delete(IDEMPOTENCY).where(*_HELD)
 _DELETE_OLD: Statement = delete(IDEMPOTENCY).where(IDEMPOTENCY.c.created_at_ms < bindparam("before_ms"))
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One process's hold on a request. `number` is 1 for the first attempt, and one more for each take-over."""
+
+    scope: str
+    key: str
+    number: int
+
+    def values(self) -> dict[str, object]:
+        return {"of_scope": self.scope, "of_key": self.key, "of_claim": self.number}
+
+
+async def take(
+    transaction: Transaction, scope: str, key: str, payload_hash: str, *, is_alone: bool = False
+) -> Row | None:
+    """Claim a request that is new, or whose process is dead: (claim, payload_hash, facts, created_at_ms).
+
+    None where it is answered, or runs elsewhere; of any number of processes one gets it. `is_alone`: no other process
+    shares the database, so that a lease that is not over is of a run of this process that ended.
+    """
+    slack_ms = _FOR_EVER_MS if is_alone else 0
+    values = {"new_scope": scope, "new_key": key, "new_payload_hash": payload_hash, "slack_ms": slack_ms}
+    return await transaction.row(_TAKE, **values)
+
+
 async def find(reader: Database | Transaction, scope: str, key: str) -> Row | None:
-    """(payload_hash, status, answer, is_encrypted, facts, created_at_ms)"""
+    """(payload_hash, status, answer, is_encrypted)"""
     return await reader.row(_FIND, of_scope=scope, of_key=key)
 
 
-async def add_running(transaction: Transaction, scope: str, key: str, payload_hash: str, now_ms: int) -> bool:
-    """False where there is a row of this key already."""
-    values = {
-        "scope": scope,
-        "key": key,
-        "payload_hash": payload_hash,
-        "status": None,
-        "answer": None,
-        "is_encrypted": False,
-        "facts": "",
-        "created_at_ms": now_ms,
-    }
-    return await transaction.execute(_ADD, **values) == 1
+async def renew(transaction: Transaction, claim: Claim) -> bool:
+    """Hold a request for longer. False where the claim is lost."""
+    return await transaction.execute(_RENEW, **claim.values()) == 1
 
 
-async def renew(transaction: Transaction, scope: str, key: str, now_ms: int) -> None:
-    """The request runs again from now."""
-    await transaction.execute(_RENEW, of_scope=scope, of_key=key, now_ms=now_ms)
+async def release(transaction: Transaction, claim: Claim) -> None:
+    """End a claim: the next attempt may begin at once."""
+    await transaction.execute(_RELEASE, **claim.values())
 
 
-async def set_facts(transaction: Transaction, scope: str, key: str, facts: str) -> None:
-    await transaction.execute(_NOTE, of_scope=scope, of_key=key, new_facts=facts)
+async def set_facts(transaction: Transaction, claim: Claim, facts: str) -> bool:
+    """False where the claim is lost."""
+    return await transaction.execute(_NOTE, **claim.values(), new_facts=facts) == 1
 
 
-async def set_answer(
-    transaction: Transaction, scope: str, key: str, status: int, answer: bytes, *, is_encrypted: bool
-) -> None:
-    await transaction.execute(
-        _ANSWER, of_scope=scope, of_key=key, new_status=status, new_answer=answer, new_is_encrypted=is_encrypted
-    )
+async def set_answer(transaction: Transaction, claim: Claim, status: int, answer: bytes, *, is_encrypted: bool) -> bool:
+    """False where the claim is lost."""
+    values = {"new_status": status, "new_answer": answer, "new_is_encrypted": is_encrypted}
+    return await transaction.execute(_ANSWER, **claim.values(), **values) == 1
 
 
-async def remove(transaction: Transaction, scope: str, key: str) -> None:
-    await transaction.execute(_DELETE, of_scope=scope, of_key=key)
+async def remove(transaction: Transaction, claim: Claim) -> None:
+    """Forget a request that was not answered."""
+    await transaction.execute(_DELETE, **claim.values())
 
 
 async def remove_old(transaction: Transaction, before_ms: int) -> None:

@@ -12,7 +12,7 @@ from app.db.tables import TICKET, TOKEN
 COLUMNS = (
     TOKEN.c.id, TOKEN.c.kind, TOKEN.c.name, TOKEN.c.scopes, TOKEN.c.account_ids, TOKEN.c.mailbox_ids, TOKEN.c.senders,
     TOKEN.c.origins, TOKEN.c.networks, TOKEN.c.family, TOKEN.c.is_used, TOKEN.c.created_by, TOKEN.c.created_at_ms,
-    TOKEN.c.expires_at_ms,
+    TOKEN.c.expires_at_ms, TOKEN.c.sub,
 )  # fmt: skip
 _IS_LIVE = or_(TOKEN.c.expires_at_ms.is_(None), TOKEN.c.expires_at_ms > bindparam("now_ms"))
 _BY_HASH: Statement = select(*COLUMNS).where(TOKEN.c.secret_hash == bindparam("secret_hash"))

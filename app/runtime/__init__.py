@@ -174,6 +174,7 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
     logins = Logins(stores.database)
     services = services_on(stores, backends, logins, guard)
     stack.push_async_callback(services.grants.close)
+    stack.push_async_callback(services.idempotency.close)
     backends.servers_of = services.accounts.servers
     return backends, logins, services
 

@@ -145,8 +145,7 @@ class Accounts:
 
         InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
         """
-        if by is not None and by.account_ids is not None:
-            raise NotPermitted("A key that is limited to accounts cannot add one")
+        self.check_addition(by)
         email = validate_address(new.email, "/email")
         async with self._grants.trial(new.consent) as tokens:
             complete = replace(new, servers=new.servers.with_tokens(tokens))
@@ -160,6 +159,11 @@ class Accounts:
                 return account
 
             return await self._database.write(work)
+
+    def check_addition(self, by: Caller | None) -> None:
+        """NotPermitted for a caller that may add no account."""
+        if by is not None and by.account_ids is not None:
+            raise NotPermitted("A key that is limited to accounts cannot add one")
 
     async def _insert(self, transaction: Transaction, values: dict[str, Any], tokens: GrantTokens | None) -> Account:
         account_id = AccountId(values["id"])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+import orjson
+
 from app.errors import AccountNotFound, MailboxNotFound, NotPermitted
 from app.mail.types import AccountId, TokenId
 
@@ -55,6 +57,22 @@ class Caller:
     expires_at_ms: int | None = None
     family: str | None = None
     """The sign-in that it came from."""
+    created_by: str | None = None
+    """The server key that made it."""
+    sub: str | None = None
+    """The user of an app that it is for, by the app's own id."""
+
+    def asker(self, account_id: str | None) -> str:
+        """Who asks for something of an account (None: of none), whichever of its tokens it uses.
+
+        That is a sign-in, a server key, or a user of the app that has the server key.
+        """
+        if self.family is not None:
+            return f"sign-in {self.family}"
+        if self.kind is TokenKind.SERVER or self.created_by is None:
+            return f"token {self.token_id}"
+        accounts = [account_id] if account_id is not None else sorted(self.account_ids or ())
+        return f"user {orjson.dumps([self.created_by, accounts, self.sub]).decode()}"
 
     def require(self, scope: Scope) -> None:
         """Raises NotPermitted without this scope."""

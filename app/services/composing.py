@@ -70,6 +70,8 @@ class NewMessage:
     is_retried_when_uncertain: bool = False
     send_at_ms: int | None = None
     undo_seconds: int = 0
+    seed: str | None = None
+    """Gives the Message-ID where none is said; the same seed gives the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,20 @@ class Composer:
             new.undo_seconds,
         )
 
+    async def check_rights(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> None:
+        """Whether the caller may make this message. NotPermitted, MailboxNotFound, MessageNotFound.
+
+        A message that it refers to and that is gone is no matter of rights.
+        """
+        _check_sender(new.from_ or own, own, caller)
+        if new.save_to is not None:
+            caller.require_mailbox(new.save_to)
+        if caller.mailbox_ids is not None:
+            ids = [new.reply_to_message_id, *(attachment.message_id for attachment in new.attachments)]
+            found = await self._index.find(account_id, [id_ for id_ in ids if id_ is not None])
+            if len(await seen_among(self._index, found, caller.mailbox_ids)) < len(found):
+                raise MessageNotFound
+
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
         """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
         original = await self._original(account_id, caller, new)
@@ -188,11 +204,10 @@ class Composer:
         self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage, original: _Original | None
     ) -> Draft:
         from_ = new.from_ or own
-        if from_.address.lower() != own.address.lower() or not caller.may_send_as(from_.address):
-            raise NotPermitted("The caller may not send from this address")
+        _check_sender(from_, own, caller)
         draft = Draft(
             from_=from_,
-            message_id=new.message_id_header or _new_message_id(own.address),
+            message_id=new.message_id_header or _new_message_id(own.address, new.seed),
             date_ms=new.date_ms if new.date_ms is not None else now_ms(),
             to=new.to,
             cc=new.cc,
@@ -254,12 +269,17 @@ class Composer:
         return next((one.id for one in mailboxes if one.role is Role.SENT), None)
 
 
-def _new_message_id(address: str) -> str:
+def _check_sender(from_: Address, own: Address, caller: Caller) -> None:
+    if from_.address.lower() != own.address.lower() or not caller.may_send_as(from_.address):
+        raise NotPermitted("The caller may not send from this address")
+
+
+def _new_message_id(address: str, seed: str | None) -> str:
     """A Message-ID on the sender's own domain."""
     domain = address.rpartition("@")[2]
     if not domain.isascii():
         domain = domain.encode("idna").decode()
-    return f"<{new_id('m')[2:]}@{domain}>"
+    return f"<{seed or new_id('m')[2:]}@{domain}>"
 
 
 def _reply(draft: Draft, new: NewMessage, original: _Original, own: Address) -> Draft:

@@ -1,30 +1,42 @@
 """Requests that must not be done twice: the first answer is kept and given again.
 
-A request with a key is first committed as running. What it does and its answer are one transaction where both live in
-our database (`Attempt.record` within it); where the effect is on a mail server, what a later attempt must look for is
-noted first (`Attempt.note`), and a repeated attempt is told so (`Attempt.is_repeated`).
+A request with a key is first committed as running, under a claim that its process renews. What the request does and
+its answer are one transaction where both are rows of our database (`Attempt.record`). Where the effect is on a mail
+server, what a later attempt must look for is committed first (`Attempt.note`), and the later attempt reads it
+(`Attempt.facts`).
+
+A request with a key runs to its end even when its caller is cancelled. When its process dies, the next attempt takes
+the request over as soon as the claim has run out, and what the dead process might still write is refused.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
 
 from app.db import idempotency as rows
+from app.db.idempotency import Claim
 from app.db.session import Database, Row, Transaction
-from app.errors import IdempotencyMismatch, IdempotencyRunning, InvalidRequest
+from app.errors import GatewayError, IdempotencyMismatch, IdempotencyRunning, InvalidRequest, ServerProtocolError
 from app.mail.identifiers import now_ms
 from app.mail.storable import json_bytes
 from app.security.vault import Vault
+from app.telemetry import get_logger
 
-RUNNING_LIMIT_MS = 120_000
-"""A request that runs longer than this on another node has died with it."""
+RENEW_SECONDS = 3.0
+"""Between two renewals of a claim, whose lease is `app.db.idempotency.LEASE_MS`."""
+DRAIN_SECONDS = 3.0
+"""How long running requests have to end when the process stops."""
 KEY_LIMIT_CHARS = 255
 _CONTEXT = "idempotency"
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +50,52 @@ class Answer:
 
 @dataclass(slots=True)
 class Attempt:
-    """One go at a request. Without a key it keeps nothing."""
+    """One attempt at a request. Without a key it keeps nothing."""
 
     service: Idempotency
-    scope: str = ""
-    key: str | None = None
+    claim: Claim | None = None
     is_secret: bool = False
-    is_repeated: bool = False
-    """An earlier attempt broke off: what it did at an origin must be looked for first."""
+    seed: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Hexadecimal, the same in each attempt at a request, and a secret's hash: for what all attempts make alike."""
+    begun_at_ms: int = field(default_factory=now_ms)
+    """When the first attempt began."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """What the earlier attempt noted."""
+    """What was noted, by this attempt or an earlier one."""
     is_recorded: bool = False
 
+    @property
+    def is_repeated(self) -> bool:
+        """An earlier attempt broke off: what it did at a mail server must be looked for first."""
+        return self.claim is not None and self.claim.number > 1
+
     async def note(self, facts: Mapping[str, object]) -> None:
-        """Commit what a later attempt must look for, before anything is done at an origin."""
-        if (key := self.key) is None:
+        """Commit what a later attempt must look for, before anything is done at a mail server.
+
+        IdempotencyRunning where another process has taken the request over.
+        """
+        if self.claim is not None:
+            await self.service.database.write(lambda transaction: self.note_in(transaction, facts))
+
+    async def note_in(self, transaction: Transaction, facts: Mapping[str, object]) -> None:
+        """The same in a transaction of the caller's."""
+        if (claim := self.claim) is None:
             return
-
-        async def work(transaction: Transaction) -> None:
-            await rows.set_facts(transaction, self.scope, key, json_bytes(facts).decode())
-
-        await self.service.database.write(work)
+        noted = {**self.facts, **facts}
+        if not await rows.set_facts(transaction, claim, json_bytes(noted).decode()):
+            raise IdempotencyRunning
+        self.facts = noted
 
     async def record(self, transaction: Transaction, answer: Answer) -> None:
-        """Keep the answer in the transaction of what it tells."""
-        if self.key is None:
+        """Keep the answer in the transaction of what it reports. IdempotencyRunning as `note`: nothing is written."""
+        if self.claim is None:
             return
         stored = self.service.sealed(answer, is_secret=self.is_secret)
-        await rows.set_answer(transaction, self.scope, self.key, answer.status, stored, is_encrypted=self.is_secret)
+        if not await rows.set_answer(transaction, self.claim, answer.status, stored, is_encrypted=self.is_secret):
+            raise IdempotencyRunning
         self.is_recorded = True
+
+
+Work = Callable[[Attempt], Awaitable[Answer]]
 
 
 class Idempotency:
@@ -78,67 +107,114 @@ class Idempotency:
         self._keys = vault.signing_keys("idempotency")
         self._is_alone = is_alone
         self._running: set[tuple[str, str]] = set()
+        self._tasks: set[asyncio.Task[Answer]] = set()
 
     async def begin(self, scope: str, key: str, payload_hash: str, *, is_secret: bool = False) -> Answer | Attempt:
-        """The kept answer, or a new attempt, which `end` must follow.
+        """The kept answer, or a new attempt, to be given to `complete`.
 
-        IdempotencyRunning while the first one runs, IdempotencyMismatch for another payload.
+        IdempotencyRunning while another attempt runs, IdempotencyMismatch for another payload.
         """
         if (scope, key) in self._running:
             raise IdempotencyRunning
         self._running.add((scope, key))
-        row = None
+        begun: Answer | Attempt | None = None
         try:
-            row = await self.database.write(lambda transaction: self._claim(transaction, scope, key, payload_hash))
+            begun = await self.database.write(
+                lambda transaction: self._begin(transaction, scope, key, payload_hash, is_secret=is_secret)
+            )
         finally:
-            if row is None or row[1] is not None:
+            if not isinstance(begun, Attempt):
                 self._running.discard((scope, key))
-        if row[1] is not None:
-            return self._opened(row)
-        facts = orjson.loads(row[4]) if row[4] else {}
-        return Attempt(self, scope, key, is_secret, is_repeated=row[5] > 0, facts=facts)
+        return begun
 
-    async def _claim(self, transaction: Transaction, scope: str, key: str, payload_hash: str) -> Row:
-        """The row of this request: one that is answered, or one that is ours to run (0 as its age when it is new)."""
-        now = now_ms()
-        mark = self._marks(payload_hash)[0]
-        if await rows.add_running(transaction, scope, key, mark, now):
-            return (mark, None, None, False, "", 0)
+    async def _begin(
+        self, transaction: Transaction, scope: str, key: str, payload_hash: str, *, is_secret: bool
+    ) -> Answer | Attempt:
+        marks = self._marks(payload_hash)
+        taken = await rows.take(transaction, scope, key, marks[0], is_alone=self._is_alone)
+        if taken is not None:
+            number, mark, facts, created_at_ms = taken
+            _check_payload(mark, marks)
+            seed = hash_payload(mark.encode(), scope.encode(), key.encode(), str(created_at_ms).encode())[:32]
+            noted = orjson.loads(facts) if facts else {}
+            return Attempt(self, Claim(scope, key, number), is_secret, seed, created_at_ms, noted)
         row = await rows.find(transaction, scope, key)
         if row is None:
             raise IdempotencyRunning
-        if row[0] not in self._marks(payload_hash):
-            raise IdempotencyMismatch.parameter("Idempotency-Key", "This key was used with another payload")
+        _check_payload(row[0], marks)
         if row[1] is None:
-            if not self._is_alone and row[5] >= now - RUNNING_LIMIT_MS:
-                raise IdempotencyRunning
-            await rows.renew(transaction, scope, key, now)
-        return row
+            raise IdempotencyRunning
+        return self._opened(row)
+
+    async def complete(self, attempt: Attempt, work: Work) -> Answer:
+        """Do the work and keep its answer. A cancelled caller leaves; the work of a request with a key goes on.
+
+        A refused request is forgotten. Where a mail server's answer was lost, the next attempt is a repeated one.
+        """
+        if attempt.claim is None:
+            return await work(attempt)
+        task = asyncio.create_task(self._complete(attempt, attempt.claim, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as read: the caller may have left
+
+    async def close(self) -> None:
+        """Let running requests end, for DRAIN_SECONDS at most."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _complete(self, attempt: Attempt, claim: Claim, work: Work) -> Answer:
+        has_noted = bool(attempt.facts)
+        try:
+            answer = await self._held(claim, work(attempt))
+            await self.finish(attempt, answer)
+        except GatewayError as error:
+            await self._give_up(claim, is_doubtful=has_noted or (bool(attempt.facts) and _is_lost(error)))
+            raise
+        finally:
+            self._running.discard((claim.scope, claim.key))
+        return answer
+
+    async def _held(self, claim: Claim, work: Awaitable[Answer]) -> Answer:
+        """Renew the claim as long as the work runs; stop the work where the claim is lost."""
+        running = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({running}, timeout=RENEW_SECONDS))[0]:
+                if not await self._is_renewed(claim):
+                    raise IdempotencyRunning
+            return running.result()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def _is_renewed(self, claim: Claim) -> bool:
+        """Whether the claim is still ours; a database that fails for a moment takes it from nobody."""
+        try:
+            return await self.database.write(lambda transaction: rows.renew(transaction, claim), is_durable=False)
+        except GatewayError as error:
+            log.warning("claim_not_renewed", error=error.code)
+            return True
 
     async def finish(self, attempt: Attempt, answer: Answer) -> None:
         """Keep an answer, unless a transaction of the work has."""
-        if attempt.key is None or attempt.is_recorded:
-            return
+        if attempt.claim is not None and not attempt.is_recorded:
+            await self.database.write(lambda transaction: attempt.record(transaction, answer))
 
-        async def work(transaction: Transaction) -> None:
-            await attempt.record(transaction, answer)
-
-        await self.database.write(work)
-
-    async def forget(self, attempt: Attempt) -> None:
-        """The request was refused and did nothing: the key is free again."""
-        if (key := attempt.key) is None:
-            return
-
-        async def work(transaction: Transaction) -> None:
-            await rows.remove(transaction, attempt.scope, key)
-
-        await self.database.write(work)
-
-    def end(self, attempt: Attempt) -> None:
-        """This attempt runs no more, whatever came of it."""
-        if attempt.key is not None:
-            self._running.discard((attempt.scope, attempt.key))
+    async def _give_up(self, claim: Claim, *, is_doubtful: bool) -> None:
+        """Free the key; of an attempt that is doubtful, what it noted stays for the next."""
+        end = rows.release if is_doubtful else rows.remove
+        try:
+            await self.database.write(lambda transaction: end(transaction, claim))
+        except GatewayError as error:  # the claim runs out by itself
+            log.warning("claim_not_released", error=error.code)
 
     def _marks(self, payload_hash: str) -> list[str]:
         """What tells a payload from another, under each key: a bare hash would let passwords in it be guessed."""
@@ -155,12 +231,22 @@ class Idempotency:
         return Answer(row[1], body.encode(), headers)
 
 
+def _check_payload(mark: str, marks: list[str]) -> None:
+    if mark not in marks:
+        raise IdempotencyMismatch.parameter("Idempotency-Key", "This key was used with another payload")
+
+
+def _is_lost(error: GatewayError) -> bool:
+    """Whether what was asked of a mail server may have been done in spite of the error."""
+    return error.is_retryable or isinstance(error, ServerProtocolError)
+
+
 def parse_key(header: str) -> str:
     """An Idempotency-Key, bare or quoted: 1–255 visible ASCII characters. InvalidRequest otherwise."""
     text = header.strip()
     key = text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
-    if not 1 <= len(key) <= KEY_LIMIT_CHARS or not all("!" <= one <= "~" for one in key):
-        detail = f"It is 1 to {KEY_LIMIT_CHARS} visible ASCII characters"
+    if not 1 <= len(key) <= KEY_LIMIT_CHARS or not all("!" <= char <= "~" for char in key):
+        detail = f"A key has 1 to {KEY_LIMIT_CHARS} visible ASCII characters"
         raise InvalidRequest.parameter("Idempotency-Key", detail)
     return key
 

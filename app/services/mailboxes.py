@@ -48,8 +48,7 @@ class Mailboxes:
         self, account_id: AccountId, name: str, caller: Caller, parent_id: str | None = None, role: Role | None = None
     ) -> Mailbox:
         """Create a mailbox. AlreadyExists, InvalidRequest, NotPermitted, MailServerError."""
-        if caller.mailbox_ids is not None:
-            raise NotPermitted("A token that is limited to mailboxes cannot create one")
+        self.check_creation(caller)
         path = await self._path(account_id, name, parent_id)
         backend = await self._backends.of(account_id)
         delta = await backend.create_mailbox(path, role)
@@ -62,6 +61,11 @@ class Mailboxes:
         if found is None:
             raise MailboxNotFound
         return found
+
+    def check_creation(self, caller: Caller) -> None:
+        """NotPermitted for a caller that may create no mailbox."""
+        if caller.mailbox_ids is not None:
+            raise NotPermitted("A token that is limited to mailboxes cannot create one")
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
         """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""

@@ -46,6 +46,8 @@ class TokenOrder:
     networks: tuple[str, ...] | None = None
     expires_in_seconds: int | None = None
     family: str | None = None
+    sub: str | None = None
+    """The user of an app that it is for. None: whom the maker's token is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,6 @@ class TokenRecord:
 
     caller: Caller
     name: str
-    created_by: str | None
     created_at_ms: int
     is_used: bool
 
@@ -231,6 +232,7 @@ def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]
         "created_by": None if by is None else by.token_id,
         "created_at_ms": now,
         "expires_at_ms": None if seconds is None else now + seconds * 1000,
+        "sub": order.sub if order.sub is not None or by is None else by.sub,
     }
 
 
@@ -248,7 +250,8 @@ def _set(text: str | None) -> frozenset[str] | None:
 
 def caller_of(row: Row) -> Caller:
     """Whom a row of table `token` stands for."""
-    id_, kind, _, scopes, account_ids, mailbox_ids, senders, origins, networks, family, _, _, _, expires_at_ms = row
+    id_, kind, _, scopes, account_ids, mailbox_ids, senders, origins, networks, family = row[:10]
+    created_by, expires_at_ms, sub = row[11], row[13], row[14]
     return Caller(
         token_id=TokenId(id_),
         kind=TokenKind(kind),
@@ -260,8 +263,10 @@ def caller_of(row: Row) -> Caller:
         networks=None if networks is None else tuple(ip_network(one, strict=False) for one in orjson.loads(networks)),
         expires_at_ms=expires_at_ms,
         family=family,
+        created_by=created_by,
+        sub=sub,
     )
 
 
 def _record(row: Row) -> TokenRecord:
-    return TokenRecord(caller_of(row), name=row[2], is_used=bool(row[10]), created_by=row[11], created_at_ms=row[12])
+    return TokenRecord(caller_of(row), name=row[2], is_used=bool(row[10]), created_at_ms=row[12])

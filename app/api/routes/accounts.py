@@ -70,8 +70,10 @@ async def create_account(
 ) -> Response:
     """Add an account. With `verify` its logins are tried first, and nothing is kept when one fails."""
 
+    service = services_of(request).accounts
+    service.check_addition(caller)
+
     async def work(attempt: Attempt) -> Answer:
-        service = services_of(request).accounts
         new = order.order(await _app_of(request, order))
         return _created(await service.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
 

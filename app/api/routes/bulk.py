@@ -25,7 +25,7 @@ from app.errors import (
 from app.mail.types import AccountId
 from app.services.bulk import BulkResult, Deletion
 from app.services.callers import Scope
-from app.services.idempotency import Answer, Attempt
+from app.services.idempotency import Answer, Attempt, hash_payload
 from app.services.views import FULL_LIMIT
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
@@ -58,6 +58,7 @@ async def copy_messages(
 ) -> Response:
     """Copy messages to another mailbox of the account: each result tells the id of the copy."""
     services = services_of(request)
+    caller.require_mailbox(order.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
         result = await services.bulk.copy(
@@ -65,7 +66,9 @@ async def copy_messages(
         )
         return answer_of(200, _content(services, account_id, result))
 
-    return await once.run(work)
+    # the answer says which messages the caller sees, so it is for callers that see the same mailboxes
+    seen = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
+    return await once.run(work, payload_hash=hash_payload(request.url.query.encode(), await request.body(), seen))
 
 
 @router.post(

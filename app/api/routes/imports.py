@@ -85,16 +85,15 @@ async def import_message(
 ) -> Response:
     """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says."""
     order = _order(query_of(request, ImportQuery))
+    caller.require_mailbox(order.mailbox_id)
     spool = await services_of(request).imports.spooled(await _pieces(request, account_id, caller))
-    try:
-        payload = hash_payload(request.url.query.encode(), spool.hash.encode())
-        is_written = _media_type(request) == "application/json"  # anew each time: its Date and Message-ID differ
-        return await once.run(
-            lambda attempt: _add(request, account_id, caller, order, spool, attempt),
-            payload_hash=None if is_written else payload,
-        )
-    finally:
-        spool.close()
+    payload = hash_payload(request.url.query.encode(), spool.hash.encode())
+    is_written = _media_type(request) == "application/json"  # anew each time: its Date and Message-ID differ
+    return await once.run(
+        lambda attempt: _add(request, account_id, caller, order, spool, attempt),
+        payload_hash=None if is_written else payload,
+        release=spool.close,
+    )
 
 
 async def _add(

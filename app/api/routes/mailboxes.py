@@ -56,6 +56,7 @@ async def create_mailbox(
 ) -> Response:
     """Create a mailbox where the mail lives."""
     services = services_of(request)
+    services.mailboxes.check_creation(caller)
 
     async def work(_: Attempt) -> Answer:
         made = await services.mailboxes.create(account_id, order.name, caller, order.parent_id, order.role)

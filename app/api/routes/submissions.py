@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER
@@ -30,15 +32,21 @@ router = Router(prefix="/v1/accounts/{account_id}", tags=["sending"])
 async def send_message(
     request: Request, account_id: SendingAccount, caller: CurrentCaller, order: SendRequest, once: Once
 ) -> Response:
-    """Send a message: it is on disk and queued when this answers. With an Idempotency-Key, never twice."""
+    """Send a message: it is on disk and queued when this answers.
+
+    With an Idempotency-Key it is sent once, however often this is repeated, also with a new token of the same sign-in.
+    """
     services = services_of(request)
     if order.dsn:
         raise NotSupported("Delivery reports cannot be asked for yet")
 
+    account = await services.accounts.get(account_id)
+    own, wanted = Address(account.name, account.email), order.value()
+    await services.composer.check_rights(account_id, own, caller, wanted)
+
     async def work(attempt: Attempt) -> Answer:
-        account = await services.accounts.get(account_id)
-        own = Address(account.name, account.email)
-        new = await services.composer.submission(account_id, own, caller, order.value())
+        seeded = replace(wanted, seed=attempt.seed)
+        new = await services.composer.submission(account_id, own, caller, seeded)
         return _accepted(await services.submissions.take(account_id, new, attempt, _accepted))
 
     response = await once.run(work)

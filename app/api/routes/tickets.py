@@ -32,7 +32,8 @@ async def create_stream_ticket(
     async def work(attempt: Attempt) -> Answer:
         return _issued(await tickets.issue(caller, attempt=attempt, answer=_issued))
 
-    return await once.run(work, is_secret=True)
+    # a ticket stands for one token, so another token never gets it
+    return await once.run(work, is_secret=True, caller=f"token {caller.token_id}")
 
 
 def _issued(ticket: str) -> Answer:

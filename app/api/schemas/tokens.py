@@ -52,6 +52,14 @@ class CreateToken(RequestModel):
         None, description="Default 900 and at most 86400 for an account token; a server key need not end"
     )
 
+    sub: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")] | None = Field(
+        None,
+        description=(
+            "The user of your app that the token is for, by your own id. Tokens of one user of an account share their "
+            "Idempotency-Keys, so that a request can be repeated with a new token"
+        ),
+    )
+
     def order(self) -> TokenOrder:
         return TokenOrder(
             TokenKind(self.kind),
@@ -63,6 +71,7 @@ class CreateToken(RequestModel):
             _tuple(self.origins),
             _tuple(self.networks),
             self.expires_in_seconds,
+            sub=self.sub,
         )
 
 
@@ -78,6 +87,7 @@ class Token(AnswerModel):
     senders: list[str] | None
     origins: list[str] | None
     networks: list[str] | None
+    sub: str | None
     created_at: Time
     expires_at: Time | None
 
@@ -158,6 +168,7 @@ def _facts(record: TokenRecord) -> dict[str, object]:
         "senders": _sorted(caller.senders),
         "origins": _sorted(caller.origins),
         "networks": None if caller.networks is None else [str(one) for one in caller.networks],
+        "sub": caller.sub,
         "created_at": time_of(record.created_at_ms),
         "expires_at": None if caller.expires_at_ms is None else time_of(caller.expires_at_ms),
     }

@@ -25,6 +25,8 @@ class TokenRow(SQLModel, table=True):
     networks: str | None = Field(sa_column=Column(Text, nullable=True))
     family: str | None = None
     """Tokens of one sign-in: revoked together when a used refresh token comes again."""
+    sub: str | None = Field(sa_column=Column(Text, nullable=True))
+    """The user of an app that the token is for, by the app's own id."""
     is_used: bool = False
     created_by: str | None = None
     created_at_ms: int = Field(sa_column=big())

@@ -39,7 +39,10 @@ class SubmissionRow(SQLModel, table=True):
 
 
 class IdempotencyRow(SQLModel, table=True):
-    """The answer to a request that must not be done twice. `scope` is caller, method and path."""
+    """The answer to a request that must not be done twice. `scope` is who asks, method and path.
+
+    `claim` and `lease_until_ms`: which attempt runs, and until when its process counts as alive.
+    """
 
     __tablename__ = "idempotency"
     __table_args__ = (PrimaryKeyConstraint("scope", "key"), Index("idempotency_by_age", "created_at_ms"))
@@ -52,7 +55,9 @@ class IdempotencyRow(SQLModel, table=True):
     answer: bytes | None = Field(sa_column=octets())
     is_encrypted: bool = False
     facts: str = Field(sa_column=words())
-    """JSON: what a retry after a crash must look for (Message-ID, size, mailbox)."""
+    """JSON: what a retry after a crash must look for."""
+    claim: int = Field(sa_column=big())
+    lease_until_ms: int = Field(sa_column=big())
     created_at_ms: int = Field(sa_column=big())
 
 
