@@ -40,6 +40,8 @@ SHORT_FACTS = 4
 """Up to so many facts are written without another thread."""
 
 Decide = Callable[[Transaction], Awaitable[Delta]]
+Conclude = Callable[[Transaction, Applied], Awaitable[None]]
+"""What is written in the same transaction once it is known what came of a Delta: the answer to a request, say."""
 
 
 class Index:
@@ -73,6 +75,7 @@ class Index:
         fence: int | None = None,
         is_durable: bool = True,
         is_short: bool = False,
+        conclude: Conclude | None = None,
     ) -> Applied:
         """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction.
 
@@ -80,7 +83,10 @@ class Index:
         """
 
         async def work(transaction: Transaction) -> Applied:
-            return await self.change_in(transaction, account_id, decide, fence=fence)
+            applied = await self.change_in(transaction, account_id, decide, fence=fence)
+            if conclude is not None:
+                await conclude(transaction, applied)
+            return applied
 
         applied = await self._database.write(work, is_durable=is_durable, is_short=is_short, turn=account_id)
         faults.point("index.committed")

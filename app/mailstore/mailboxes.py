@@ -26,7 +26,7 @@ from app.mail.delta import (
 )
 from app.mail.types import AccountId, MailboxId, Role
 from app.mailstore.changes import Applied
-from app.mailstore.index import Decide, Index
+from app.mailstore.index import Conclude, Decide, Index
 
 DELIMITER = "/"
 PATH_LIMIT = 500
@@ -102,11 +102,18 @@ class StoredMailboxes:
         return applied
 
     async def create(
-        self, account_id: AccountId, path: str, role: Role | None = None, *, is_subscribed: bool = True
+        self,
+        account_id: AccountId,
+        path: str,
+        role: Role | None = None,
+        *,
+        is_subscribed: bool = True,
+        conclude: Conclude | None = None,
     ) -> Applied:
         """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists.
 
         A name that only holds others becomes a mailbox. Whoever is subscribed to a name is to its mailbox.
+        `conclude` is written in the same transaction.
         """
         path = checked_path(path)
 
@@ -126,7 +133,7 @@ class StoredMailboxes:
                 mailboxes_found=tuple(_found(one, roles.get(one), is_subscribed=one in subscribed) for one in new)
             )
 
-        return await self._index.change(account_id, decide)
+        return await self._index.change(account_id, decide, conclude=conclude)
 
     async def rename(self, account_id: AccountId, mailbox_id: MailboxId, path: str) -> Applied:
         """Rename a mailbox and all below it; what is missing above the new name is made (RFC 9051 §6.3.6).

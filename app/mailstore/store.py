@@ -32,7 +32,7 @@ from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
 from app.mailstore.blobs import Blobs, BlobWriter
 from app.mailstore.changes import Applied
 from app.mailstore.content import StoredContent, read_beginning, read_content, read_small
-from app.mailstore.index import Index
+from app.mailstore.index import Conclude, Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
 from app.parsing.jobs import IN_THREADS, Parsers
@@ -68,9 +68,12 @@ _CLAIM_RECENT: Statement = (
     )
     .values(recent_from_uid=MAILBOX.c.uid_next)
 )
-_RECENT_FROM: Statement = select(MAILBOX.c.recent_from_uid, MAILBOX.c.uid_next).where(
-    MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id")
+_RECENT_FROM: Statement = (
+    select(MAILBOX.c.recent_from_uid)
+    .where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
+    .with_for_update()
 )
+"""Locked: of two sessions that ask together, the second reads what the first has left."""
 
 
 class StoreMode(Enum):
@@ -149,11 +152,12 @@ class MailStore:
         mailbox_id: MailboxId,
         contents: Sequence[tuple[StoredContent, Flags, int | None]],
         alongside: Callable[[Transaction], Awaitable[Delta | None]] | None = None,
+        conclude: Conclude | None = None,
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
 
-        `alongside` is written in the same transaction, and what it returns is told with it. Where the database
-        refuses a text of a message, the message is stored without its texts.
+        `alongside` is written in the same transaction, and what it returns is told with it; `conclude` after it. Where
+        the database refuses a text of a message, the message is stored without its texts.
         """
         now = now_ms()
         arrived = tuple(
@@ -167,11 +171,11 @@ class MailStore:
             return Delta(arrived=arrived) + (told or Delta())
 
         try:
-            return await self._index.change(account_id, decide)
+            return await self._index.change(account_id, decide, conclude=conclude)
         except NotStorable:
             log.warning("message_refused", account_id=account_id, mailbox_id=mailbox_id)
             arrived = tuple(one.bare() for one in arrived)
-            return await self._index.change(account_id, decide)
+            return await self._index.change(account_id, decide, conclude=conclude)
 
     async def store_flags(
         self,
@@ -227,16 +231,21 @@ class MailStore:
         return await self._index.change(account_id, decide)
 
     async def copy(
-        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target_id: MailboxId
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int],
+        target_id: MailboxId,
+        conclude: Conclude | None = None,
     ) -> Applied:
-        """Copy messages; `Applied.copies` says where each went."""
+        """Copy messages; `Applied.copies` says where each went. `conclude` is written in the same transaction."""
 
         async def decide(transaction: Transaction) -> Delta:
             await require_mailbox(transaction, account_id, target_id)
             rows = await _states(transaction, account_id, mailbox_id, uids)
             return Delta(copied=tuple(Copied(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
 
-        return await self._index.change(account_id, decide)
+        return await self._index.change(account_id, decide, conclude=conclude)
 
     async def move(
         self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target_id: MailboxId

@@ -191,7 +191,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     parsers = stores.store.parsers
     content = Content(backends, index, parsers)
     messages = Messages(backends, index, content)
-    listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts)
+    listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts, stores.store)
     oauth_apps = OAuthApps(database, stores.vault, guard)
     authorization = Authorization(guard, tls_context(settings))
     grants = Grants(
@@ -221,7 +221,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         quotas=Quotas(database, backends),
         traces=stores.traces,
         polling=Polling(accounts, index, stores.log, bus),
-        mailboxes=Mailboxes(index, backends),
+        mailboxes=Mailboxes(index, backends, stores.store),
         content=content,
         views=Views(index, content, Highlights(text_index, parsers)),
         listing=listing,
@@ -229,7 +229,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         messages=messages,
         bulk=bulk,
         threads=Threads(index, Conversations(database), listing, texts, bulk),
-        imports=Imports(backends, index, messages, settings.max_message_bytes, parsers),
+        imports=Imports(backends, index, stores.store, messages, settings.max_message_bytes, parsers),
         states=states,
         events=events,
         changes=ChangesSince(Differences(database), stores.log, events),

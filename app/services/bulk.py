@@ -10,10 +10,13 @@ from app.errors import GatewayError, MessageNotFound, Throttled, TooLarge, Unrea
 from app.mail import filter as f
 from app.mail.backend import Backends
 from app.mail.delta import Delta, Location
-from app.mail.types import AccountId, Mailbox, MailboxId, Message, MessageId, Position
+from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import Applied
 from app.mailstore.index import Index
+from app.mailstore.store import MailStore
 from app.services.callers import Caller
+from app.services.copying import Copying
+from app.services.idempotency import Attempt
 from app.services.listing import limited_to
 from app.services.messages import Change, Messages
 from app.services.texts import Texts
@@ -44,7 +47,8 @@ class BulkResult:
 class Bulk:
     """Changes many messages."""
 
-    def __init__(self, backends: Backends, index: Index, messages: Messages, texts: Texts) -> None:
+    def __init__(self, backends: Backends, index: Index, messages: Messages, texts: Texts, store: MailStore) -> None:
+        self._store = store
         self._backends = backends
         self._index = index
         self._messages = messages
@@ -63,46 +67,28 @@ class Bulk:
         return await self.change(account_id, caller, ids, Change(mailbox_id=mailbox_id))
 
     async def copy(
-        self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str, *, is_repeated: bool = False
+        self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str, attempt: Attempt | None = None
     ) -> BulkResult:
-        """Copies have ids of their own. `is_repeated`: what an attempt that broke off has copied is not copied again.
+        """Copies have ids of their own. What an earlier attempt copied is not copied again.
 
         MailboxNotFound, Conflict.
         """
         target = await self._messages.target(account_id, caller, mailbox_id)
-        backend = await self._backends.of(account_id)
         result, found = await self._begin(account_id, caller, ids)
-
-        async def copy(messages: Sequence[Message]) -> Delta:
-            return await backend.copy(messages, target)
-
-        if is_repeated:
-            await self._find_copies(account_id, found, target, result)
-        for group in _groups([one for one in found if one.id not in result.new_ids]):
-            delta, applied = await self._act(account_id, group, copy, result)
+        is_kept_here = AccountKind((await self._index.standing(account_id)).kind).is_kept_here
+        copying = Copying(self._index, self._store, await self._backends.of(account_id), target, attempt)
+        result.new_ids |= await copying.done_before(found)
+        for group in _groups([message for message in found if message.id not in result.new_ids]):
+            act = copying.keep if is_kept_here else copying.append
+            delta, applied = await self._act(account_id, group, act, result)
             copies = _copies(delta, applied)
             for message in group:
                 copied = copies.get(Location(message.mailbox_id, message.uid))
                 if copied is None:
                     result.errors.setdefault(message.id, MessageNotFound())
                     continue
-                result.new_ids[message.id] = await self._id_at(account_id, copied, applied)
+                copying.done[message.id] = result.new_ids[message.id] = await self._id_at(account_id, copied, applied)
         return await self._end(account_id, result)
-
-    async def _find_copies(
-        self, account_id: AccountId, messages: Sequence[Message], target: Mailbox, result: BulkResult
-    ) -> None:
-        """Copies in the target already: the same Message-ID and size."""
-        taken: set[str] = set()
-        for message in messages:
-            if message.message_id_header is None:
-                continue
-            for one in await self._index.with_header(account_id, message.message_id_header):
-                is_copy = one.mailbox_id == target.id and one.size_bytes == message.size_bytes
-                if is_copy and one.id != message.id and one.id not in taken:
-                    taken.add(one.id)
-                    result.new_ids[message.id] = one.id
-                    break
 
     async def change(self, account_id: AccountId, caller: Caller, ids: Sequence[str], change: Change) -> BulkResult:
         """Flags first, then the move. MailboxNotFound, Conflict."""

@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import IO
 
+from app.db.session import Transaction
 from app.errors import InvalidRequest, TooLarge
-from app.mail.backend import Backends
-from app.mail.delta import Location
-from app.mail.types import AccountId, Flags, Message, Position
+from app.mail.backend import Backends, MailBackend
+from app.mail.delta import Arrived, Delta, Location
+from app.mail.types import AccountId, AccountKind, Flags, Mailbox, Message, Position
+from app.mailstore.changes import Applied
 from app.mailstore.index import Index
+from app.mailstore.reading import messages as reading
+from app.mailstore.store import MailStore
 from app.mime.fields import MAX_HEADER_BYTES
 from app.mime.header import message_id_in
 from app.mime.lines import normalise_newlines
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.callers import Caller
+from app.services.idempotency import Answer, Attempt
+from app.services.landed import has_mark, landed_since, note_mark
 from app.services.messages import Messages
 
 MEMORY_BYTES = 1024 * 1024
 """What is held in memory of a message that is taken in; the rest goes to a temporary file."""
 _PIECE_BYTES = 256 * 1024
-_READ_LIMIT = 200
-"""Messages with one Message-ID that are looked at when a repetition is suspected."""
 
 
 class Spool:
@@ -72,6 +76,9 @@ class Spool:
         ):
             yield piece
 
+    def is_as_large_as(self, arrived: Arrived) -> bool:
+        return self.size_bytes == arrived.size_bytes
+
     def header(self) -> bytes:
         """Its header block, as far as it is read."""
         self._file.seek(0)
@@ -96,19 +103,30 @@ class Imported:
     position: Position
 
 
+AnswerFor = Callable[[Imported], Answer]
+"""The answer to the request that brought a message."""
+
+
 class Imports:
     """Puts messages into mailboxes."""
 
     def __init__(
-        self, backends: Backends, index: Index, messages: Messages, limit_bytes: int, parsers: Parsers = IN_THREADS
+        self,
+        backends: Backends,
+        index: Index,
+        store: MailStore,
+        messages: Messages,
+        limit_bytes: int,
+        parsers: Parsers = IN_THREADS,
     ) -> None:
         self._backends = backends
         self._index = index
+        self._store = store
         self._messages = messages
         self._limit = limit_bytes
         self._parsers = parsers
 
-    async def message_id_header(self, account_id: AccountId, spool: Spool) -> str | None:
+    async def _message_id_header(self, account_id: AccountId, spool: Spool) -> str | None:
         """A message's Message-ID as the index will hold it. TooComplex."""
         block = spool.header()
         return await self._parsers.run(account_id, len(block), message_id_in, block)
@@ -123,22 +141,69 @@ class Imports:
             raise
         return spool
 
-    async def add(self, account_id: AccountId, caller: Caller, order: ImportOrder, spool: Spool) -> Imported:
-        """Put it in. MailboxNotFound, Conflict, TooLarge, MailServerError."""
+    async def add(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        order: ImportOrder,
+        spool: Spool,
+        attempt: Attempt,
+        answer_for: AnswerFor,
+    ) -> Answer:
+        """Put it in, once for all attempts. MailboxNotFound, Conflict, TooLarge, MailServerError.
+
+        Where the mail lives here, the message and the answer are one transaction.
+        """
         mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
+        if AccountKind((await self._index.standing(account_id)).kind).is_kept_here:
+            return await self._keep(mailbox, order, spool, attempt, answer_for)
+        return answer_for(await self._append(mailbox, order, spool, attempt))
+
+    async def _keep(
+        self, mailbox: Mailbox, order: ImportOrder, spool: Spool, attempt: Attempt, answer_for: AnswerFor
+    ) -> Answer:
+        account_id = mailbox.account_id
+        content = await self._store.keep_stream(spool.pieces())
+        answers: list[Answer] = []
+
+        async def conclude(transaction: Transaction, applied: Applied) -> None:
+            (message_id,) = applied.message_ids.values()
+            message = await reading.message(transaction, account_id, message_id)
+            answers.append(answer_for(Imported(message, applied.position)))
+            await attempt.record(transaction, answers[-1])
+
+        contents = [(content, order.flags, order.received_at_ms)]
+        await self._store.add(account_id, mailbox.id, contents, conclude=conclude)
+        return answers[-1]
+
+    async def _append(self, mailbox: Mailbox, order: ImportOrder, spool: Spool, attempt: Attempt) -> Imported:
+        account_id = mailbox.account_id
         backend = await self._backends.of(account_id)
+        if has_mark(attempt):
+            message = await self._landed(backend, mailbox, spool, attempt)
+            if message is not None:
+                return Imported(message, (await self._index.standing(account_id)).position)
+        await note_mark(attempt, backend, mailbox)
         delta = await backend.append(mailbox, spool.pieces(), spool.size_bytes, order.flags, order.received_at_ms)
         position = await self._messages.apply(account_id, delta)
         (arrived,) = delta.arrived
         return Imported(await self._index.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
 
-    async def find(
-        self, account_id: AccountId, mailbox_id: str, message_id_header: str | None, size_bytes: int
-    ) -> Message | None:
-        """A message that a request put in before it was cut off: the same Message-ID and size in the same mailbox."""
-        if message_id_header is None:
-            return None
-        for one in (await self._index.with_header(account_id, message_id_header))[:_READ_LIMIT]:
-            if one.mailbox_id == mailbox_id and one.size_bytes == size_bytes:
-                return one
+    async def _landed(self, backend: MailBackend, mailbox: Mailbox, spool: Spool, attempt: Attempt) -> Message | None:
+        """What an earlier attempt put in: the same Message-ID, or without one the same bytes."""
+        header = await self._message_id_header(mailbox.account_id, spool)
+        for arrived in await landed_since(attempt, backend, mailbox):
+            if arrived.overview.message_id_header != header or (header is None and not spool.is_as_large_as(arrived)):
+                continue
+            await self._messages.apply(mailbox.account_id, Delta(arrived=(arrived,)))
+            message = await self._index.at(mailbox.account_id, Location(mailbox.id, arrived.uid))
+            if header is not None or await _hash_of(backend.read_raw(message)) == spool.hash:
+                return message
         return None
+
+
+async def _hash_of(pieces: AsyncIterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    async for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.errors import Conflict, InvalidRequest, MailboxNotFound, NotPermitted
-from app.mail.backend import Backends
-from app.mail.delta import Delta, MailboxSet
-from app.mail.types import AccountId, Mailbox, Role
+from app.db.session import Transaction
+from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, NotPermitted
+from app.mail.backend import Backends, OriginMailbox
+from app.mail.delta import Delta, MailboxFound, MailboxSet
+from app.mail.types import AccountId, AccountKind, Mailbox, Position, Role
+from app.mailstore.changes import Applied
 from app.mailstore.index import Index
+from app.mailstore.reading import mailboxes as reading
+from app.mailstore.store import MailStore
 from app.services.callers import Caller
+from app.services.idempotency import Answer, Attempt
 
 NAME_LIMIT_CHARS = 200
 LEVEL = "/"
@@ -28,11 +34,25 @@ class MailboxChanges:
     is_role_set: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NewMailbox:
+    """A mailbox to make. `parent_id` None: at the top."""
+
+    name: str
+    parent_id: str | None = None
+    role: Role | None = None
+
+
+AnswerFor = Callable[[Mailbox, Position], Answer]
+"""The answer to the request that brought a mailbox, with the end of the account's log then."""
+
+
 class Mailboxes:
     """The mailboxes of an account, as far as a caller may see them."""
 
-    def __init__(self, index: Index, backends: Backends) -> None:
+    def __init__(self, index: Index, backends: Backends, store: MailStore) -> None:
         self._index = index
+        self._store = store
         self._backends = backends
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
@@ -45,22 +65,59 @@ class Mailboxes:
         return await self._index.mailbox(account_id, mailbox_id)
 
     async def create(
-        self, account_id: AccountId, name: str, caller: Caller, parent_id: str | None = None, role: Role | None = None
-    ) -> Mailbox:
-        """Create a mailbox. AlreadyExists, InvalidRequest, NotPermitted, MailServerError."""
+        self,
+        account_id: AccountId,
+        new: NewMailbox,
+        caller: Caller,
+        attempt: Attempt,
+        answer_for: AnswerFor,
+    ) -> Answer:
+        """Create a mailbox, once for all attempts. AlreadyExists, InvalidRequest, NotPermitted, MailServerError.
+
+        Where the mail lives here, the mailbox and the answer are one transaction.
+        """
         self.check_creation(caller)
-        path = await self._path(account_id, name, parent_id)
-        backend = await self._backends.of(account_id)
-        delta = await backend.create_mailbox(path, role)
+        path = await self._path(account_id, new.name, new.parent_id)
+        if AccountKind((await self._index.standing(account_id)).kind).is_kept_here:
+            return await self._keep(account_id, path, new.role, attempt, answer_for)
+        delta = await self._made(account_id, path, new.role, attempt)
         applied = await self._index.apply(account_id, delta, is_durable=True)
         mailboxes = await self._index.mailboxes(account_id)
-        found = next((one for one in mailboxes if one.path == path), None)
+        found = next((mailbox for mailbox in mailboxes if mailbox.path == path), None)
         if found is None:  # the origin spells it in its own way
             created = set(applied.mailbox_ids.values())
-            found = next((one for one in reversed(mailboxes) if one.id in created), None)
+            found = next((mailbox for mailbox in reversed(mailboxes) if mailbox.id in created), None)
         if found is None:
             raise MailboxNotFound
-        return found
+        return answer_for(found, applied.position)
+
+    async def _keep(
+        self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt, answer_for: AnswerFor
+    ) -> Answer:
+        answers: list[Answer] = []
+
+        async def conclude(transaction: Transaction, applied: Applied) -> None:
+            made = [*applied.mailbox_ids.values()][-1]  # those above it come first
+            mailbox = await reading.mailbox(transaction, account_id, made)
+            answers.append(answer_for(mailbox, applied.position))
+            await attempt.record(transaction, answers[-1])
+
+        await self._store.mailboxes.create(account_id, path, role, conclude=conclude)
+        return answers[-1]
+
+    async def _made(self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt) -> Delta:
+        """Make it on the mail server, or find there what an earlier attempt made."""
+        backend = await self._backends.of(account_id)
+        may_exist = bool(attempt.facts)
+        if not may_exist:
+            await attempt.note({"path": path})
+        try:
+            return await backend.create_mailbox(path, role)
+        except AlreadyExists:
+            there = next((one for one in await backend.list_mailboxes() if one.path == path), None)
+            if not may_exist or there is None:
+                raise
+            return Delta(mailboxes_found=(_found(there, role),))
 
     def check_creation(self, caller: Caller) -> None:
         """NotPermitted for a caller that may create no mailbox."""
@@ -117,3 +174,15 @@ class Mailboxes:
         except MailboxNotFound:
             raise InvalidRequest.at("/parent_id", "No such mailbox") from None
         return parent.path + LEVEL + name
+
+
+def _found(listed: OriginMailbox, role: Role | None) -> MailboxFound:
+    return MailboxFound(
+        listed.origin_name,
+        listed.path,
+        listed.delimiter,
+        listed.role or role,
+        listed.uid_validity or 0,
+        listed.is_subscribed,
+        listed.is_selectable,
+    )

@@ -166,7 +166,7 @@ async def test_a_copy_is_one_more_label_on_the_same_message(account: GmailAccoun
         await account.settled()
         id_ = (await account.message("one")).id
         index, backends = account.house.index, GivenBackends({account.account_id: account.backend})
-        bulk = Bulk(backends, index, messages_of(account), None)  # type: ignore[arg-type]
+        bulk = Bulk(backends, index, messages_of(account), None, account.house.store)  # type: ignore[arg-type]
 
         result = await bulk.copy(account.account_id, caller(), [id_], await mailbox_id(account, "Work"))
 

@@ -61,9 +61,7 @@ async def copy_messages(
     caller.require_mailbox(order.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
-        result = await services.bulk.copy(
-            account_id, caller, order.message_ids, order.mailbox_id, is_repeated=attempt.is_repeated
-        )
+        result = await services.bulk.copy(account_id, caller, order.message_ids, order.mailbox_id, attempt)
         return answer_of(200, _content(services, account_id, result))
 
     # the answer says which messages the caller sees, so it is for callers that see the same mailboxes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from app.api.conditions import STATE_HEADER
 from app.api.deps import CurrentCaller, ModifiableAccount, services_of
-from app.api.once import Once, answer_of
+from app.api.once import Once, OneTime, answer_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.messages import ORIGIN
@@ -31,8 +32,9 @@ from app.errors import (
 )
 from app.mail.types import AccountId, Address
 from app.services.callers import Caller
+from app.services.composing import NewMessage
 from app.services.idempotency import Answer, Attempt, hash_payload
-from app.services.imports import ImportOrder, Spool
+from app.services.imports import Imported, ImportOrder, Spool
 from app.services.messages import KEYWORDS_LIMIT, flags_of_keywords
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
@@ -83,38 +85,70 @@ async def import_message(
     caller: CurrentCaller,
     once: Once,
 ) -> Response:
-    """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says."""
+    """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says.
+
+    With an Idempotency-Key it is put there once, however often this is repeated.
+    """
     order = _order(query_of(request, ImportQuery))
     caller.require_mailbox(order.mailbox_id)
-    spool = await services_of(request).imports.spooled(await _pieces(request, account_id, caller))
+    match _media_type(request):
+        case "message/rfc822" | "application/octet-stream":
+            return await _import_raw(request, account_id, caller, order, once)
+        case "application/json":
+            return await _import_written(request, account_id, caller, order, once)
+        case _:
+            raise UnsupportedMedia("The body must be message/rfc822 or application/json")
+
+
+async def _import_raw(
+    request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, once: OneTime
+) -> Response:
+    spool = await services_of(request).imports.spooled(request.stream())
     payload = hash_payload(request.url.query.encode(), spool.hash.encode())
-    is_written = _media_type(request) == "application/json"  # anew each time: its Date and Message-ID differ
     return await once.run(
         lambda attempt: _add(request, account_id, caller, order, spool, attempt),
-        payload_hash=None if is_written else payload,
+        payload_hash=payload,
         release=spool.close,
     )
+
+
+async def _import_written(
+    request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, once: OneTime
+) -> Response:
+    """The message that the JSON body describes: the same bytes in each attempt at a request."""
+    services = services_of(request)
+    wanted = await _wanted(request)
+    account = await services.accounts.get(account_id)
+    own = Address(account.name, account.email)
+    await services.composer.check_rights(account_id, own, caller, wanted)
+
+    async def work(attempt: Attempt) -> Answer:
+        date_ms = attempt.begun_at_ms if wanted.date_ms is None else wanted.date_ms
+        content = await services.composer.content(
+            account_id, own, caller, replace(wanted, seed=attempt.seed, date_ms=date_ms)
+        )
+        spool = await services.imports.spooled(_one_piece(content))
+        try:
+            return await _add(request, account_id, caller, order, spool, attempt)
+        finally:
+            spool.close()
+
+    return await once.run(work)
 
 
 async def _add(
     request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, spool: Spool, attempt: Attempt
 ) -> Answer:
-    """Once: what an attempt that broke off put in is found again by its Message-ID and size."""
     services = services_of(request)
-    header = await services.imports.message_id_header(account_id, spool)
-    message = None
-    if attempt.is_repeated:
-        message = await services.imports.find(account_id, order.mailbox_id, header, spool.size_bytes)
-    position = await services.events.position(account_id)
-    if message is None:
-        await attempt.note({"message_id_header": header, "size_bytes": spool.size_bytes})
-        imported = await services.imports.add(account_id, caller, order, spool)
-        message, position = imported.message, imported.position
-    headers = {
-        "Location": f"/v1/accounts/{account_id}/messages/{message.id}",
-        STATE_HEADER: services.states.issue(account_id, position),
-    }
-    return answer_of(201, message.summary, headers)
+
+    def answer_for(imported: Imported) -> Answer:
+        headers = {
+            "Location": f"/v1/accounts/{account_id}/messages/{imported.message.id}",
+            STATE_HEADER: services.states.issue(account_id, imported.position),
+        }
+        return answer_of(201, imported.message.summary, headers)
+
+    return await services.imports.add(account_id, caller, order, spool, attempt, answer_for)
 
 
 def _order(query: ImportQuery) -> ImportOrder:
@@ -125,27 +159,12 @@ def _order(query: ImportQuery) -> ImportOrder:
     return ImportOrder(query.mailbox_id, flags_of_keywords(keywords), received_at_ms)
 
 
-async def _pieces(request: Request, account_id: AccountId, caller: Caller) -> AsyncIterator[bytes]:
-    match _media_type(request):
-        case "message/rfc822" | "application/octet-stream":
-            return request.stream()
-        case "application/json":
-            return _one_piece(await _written(request, account_id, caller))
-        case _:
-            raise UnsupportedMedia("The body must be message/rfc822 or application/json")
-
-
-async def _written(request: Request, account_id: AccountId, caller: Caller) -> bytes:
-    """The message that the JSON body describes."""
-    services = services_of(request)
+async def _wanted(request: Request) -> NewMessage:
     try:
-        wanted = ImportedMessage.model_validate_json(await request.body())
+        return ImportedMessage.model_validate_json(await request.body()).value()
     except ValidationError as error:
-        faults = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
-    account = await services.accounts.get(account_id)
-    own = Address(account.name, account.email)
-    return await services.composer.content(account_id, own, caller, wanted.value())
 
 
 async def _one_piece(content: bytes) -> AsyncIterator[bytes]:

@@ -22,7 +22,9 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail import types as mail
 from app.services.idempotency import Answer, Attempt
+from app.services.mailboxes import NewMailbox
 
 router = Router(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
 _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
@@ -58,11 +60,14 @@ async def create_mailbox(
     services = services_of(request)
     services.mailboxes.check_creation(caller)
 
-    async def work(_: Attempt) -> Answer:
-        made = await services.mailboxes.create(account_id, order.name, caller, order.parent_id, order.role)
+    def answer_for(made: mail.Mailbox, position: mail.Position) -> Answer:
         location = f"/v1/accounts/{account_id}/mailboxes/{made.id}"
-        state = await state_of(services, account_id)
+        state = services.states.issue(account_id, position)
         return answer_of(201, Mailbox.of(made), {"Location": location, STATE_HEADER: state})
+
+    async def work(attempt: Attempt) -> Answer:
+        new = NewMailbox(order.name, order.parent_id, order.role)
+        return await services.mailboxes.create(account_id, new, caller, attempt, answer_for)
 
     return await once.run(work)
 

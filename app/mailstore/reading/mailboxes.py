@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, bindparam, select
 
-from app.db.session import Database, Row, Statement, in_code_order
+from app.db.session import Database, Row, Statement, Transaction, in_code_order
 from app.db.tables import ACCOUNT, MAILBOX
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position
@@ -88,7 +88,7 @@ def _mailboxes_of(rows: Sequence[Row]) -> list[Mailbox]:
     return [mailbox_of(row, parents) for row in rows]
 
 
-async def mailbox(database: Database, account_id: AccountId, mailbox_id: str) -> Mailbox:
+async def mailbox(database: Database | Transaction, account_id: AccountId, mailbox_id: str) -> Mailbox:
     """Raises MailboxNotFound."""
     row = await database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
     if row is None:

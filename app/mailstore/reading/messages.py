@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import orjson
 from sqlalchemy import bindparam, select, union
 
-from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import DETAIL, MESSAGE, SUBMISSION
 from app.errors import MessageNotFound
 from app.mail.delta import Location
@@ -44,7 +44,7 @@ async def find(database: Database, account_id: AccountId, ids: Sequence[str]) ->
     return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
 
-async def message(database: Database, account_id: AccountId, message_id: str) -> Message:
+async def message(database: Database | Transaction, account_id: AccountId, message_id: str) -> Message:
     """Raises MessageNotFound."""
     row = await database.row(_BY_ID, account_id=account_id, id=message_id)
     if row is None:

@@ -71,21 +71,6 @@ async def test_a_repeated_copy_with_its_key_makes_no_second_one(mail: Mail) -> N
     assert await mail.subjects("Archive") == ["one"]
 
 
-async def test_a_copy_that_was_cut_off_is_found_again(mail: Mail) -> None:
-    id_ = await mail.add(note("one"))
-    archive = await mail.mailbox_id("Archive")
-    caller = await mail.gateway.services.tokens.authenticate(
-        mail.client.headers["Authorization"].removeprefix("Bearer "), None
-    )
-    copying = mail.gateway.services.bulk
-    first = await copying.copy(mail.account_id, caller, [id_], archive)
-
-    again = await copying.copy(mail.account_id, caller, [id_], archive, is_repeated=True)
-
-    assert again.new_ids == first.new_ids
-    assert await mail.subjects("Archive") == ["one"]
-
-
 async def test_keywords_change_by_id_and_by_filter(mail: Mail) -> None:
     first, second = await mail.add(note("Invoice 1")), await mail.add(note("Invoice 2"))
     await mail.add(note("Letter"))

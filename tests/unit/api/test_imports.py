@@ -106,18 +106,6 @@ async def test_an_import_with_its_key_is_made_once(mail: Mail) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_an_import_that_was_cut_off_is_found_again(mail: Mail) -> None:
-    content = note("once")
-    id_ = await mail.add(content)
-
-    found = await mail.gateway.services.imports.find(
-        mail.account_id, await mail.mailbox_id(), "<once@elsewhere.test>", len(content)
-    )
-
-    assert found is not None
-    assert found.id == id_
-
-
 @pytest.mark.parametrize(
     ("content", "kind", "query", "status", "place"),
     [
