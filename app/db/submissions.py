@@ -16,7 +16,8 @@ COLUMNS = tuple(SUBMISSION.columns.keys())
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _THIS = (SUBMISSION.c.account_id == _ACCOUNT, SUBMISSION.c.id == bindparam("id"))
 _ADD: Statement = insert(SUBMISSION)
-_ONE: Statement = select(SUBMISSION).where(*_THIS)
+_BY_ID = select(SUBMISSION).where(*_THIS)
+_ONE: Statement = _BY_ID
 _NEWEST = (SUBMISSION.c.created_at_ms.desc(), SUBMISSION.c.id.desc())
 _FIRST: Statement = (
     select(SUBMISSION).where(SUBMISSION.c.account_id == _ACCOUNT).order_by(*_NEWEST).limit(bindparam("limit"))
@@ -26,7 +27,9 @@ _WITH_HEADER: Statement = (
     .where(SUBMISSION.c.account_id == _ACCOUNT, SUBMISSION.c.message_id_header == bindparam("header"))
     .order_by(*_NEWEST)
     .limit(1)
+    .with_for_update()
 )
+_LOCKED: Statement = _BY_ID.with_for_update()
 _AFTER: Statement = (
     select(SUBMISSION)
     .where(
@@ -107,8 +110,14 @@ async def get(source: Database | Transaction, account_id: str, id_: str) -> Subm
     return None if row is None else _submission(row)
 
 
+async def locked(transaction: Transaction, account_id: str, id_: str) -> Submission | None:
+    """The row as it is until the transaction ends: nobody else changes it meanwhile."""
+    row = await transaction.row(_LOCKED, account_id=account_id, id=id_)
+    return None if row is None else _submission(row)
+
+
 async def with_header(transaction: Transaction, account_id: str, message_id_header: str) -> Submission | None:
-    """The newest with this Message-ID."""
+    """The newest with this Message-ID, locked as by `locked`."""
     row = await transaction.row(_WITH_HEADER, account_id=account_id, header=message_id_header)
     return None if row is None else _submission(row)
 

@@ -122,16 +122,18 @@ class Pop3Ledger:
         account, AccountNotFound.
         """
         told = (delta or Delta()) + Delta(arrived=tuple(one for _, one in arrived))
-        lines = [*(line for line, _ in arrived), *put]
 
         async def decide(_: Transaction) -> Delta:
             return told
 
         async def work(transaction: Transaction) -> Applied:
             applied = await self._index.change_in(transaction, self._account_id, decide, fence=self._epoch)
-            ids = dict(enumerate(applied.message_ids.values())) if arrived else {}
-            rows = [self._values(one, ids.get(number, one.message_id)) for number, one in enumerate(lines)]
-            await self._replace([*drop, *(one.key for one in lines)], rows, transaction)
+            ids = {id(arrival): message_id for arrival, message_id in applied.arrivals}
+            rows = [self._values(line, ids.get(id(arrival), line.message_id)) for line, arrival in arrived]
+            rows += [self._values(line, line.message_id) for line in put]
+            await self._replace(
+                [*drop, *(line.key for line, _ in arrived), *(line.key for line in put)], rows, transaction
+            )
             return applied
 
         return await self._database.write(work, turn=self._account_id)

@@ -58,7 +58,7 @@ async def settle(transaction: Transaction, account_id: AccountId, report: Report
 async def _reported_on(transaction: Transaction, account_id: AccountId, report: Report) -> rows.Submission | None:
     """By the envelope id that we gave it; by its Message-ID where a server on the way did not keep that."""
     if report.envelope_id is not None:
-        found = await rows.get(transaction, account_id, report.envelope_id)
+        found = await rows.locked(transaction, account_id, report.envelope_id)
         if found is not None:
             return found
     if report.message_id is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,6 +96,17 @@ async def test_recent_messages_are_those_nobody_claimed(stores: Stores) -> None:
 
     assert await views.recent_count(account_id, inbox.id) == 0
     assert await views.recent_from(account_id, inbox.id) == 3
+
+
+async def test_of_sessions_that_ask_together_one_claims_a_recent_message(stores: Stores) -> None:
+    account_id, inbox = await inbox_with(stores)
+    for number in range(20):
+        content = await stores.store.keep(message(number))
+        await stores.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+
+        claims = [stores.store.claim_recent(account_id, inbox.id) for _ in range(3)]
+
+        assert sorted(await asyncio.gather(*claims)) == [number + 1, number + 2, number + 2]
 
 
 async def test_changes_come_in_order_without_gaps(stores: Stores) -> None:

@@ -12,7 +12,7 @@ from app.cluster.leases import Leases
 from app.db import directory
 from app.errors import Conflict
 from app.mail.delta import Completed, Delta, Held, Removed
-from app.mail.types import AccountId, AccountKind
+from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.workers.pop3.reading import arrival, glimpse
 
@@ -64,6 +64,24 @@ async def test_what_arrives_gets_a_line_with_the_id_of_its_message(stores: Store
         assert (message.id, message.blob) == (row.message_id, content.blob)
     assert rows[Key("other", 0)] == line("other", State.LISTED)
     assert await told(stores, account_id) == ["message.created"] * 2
+
+
+async def test_an_arrival_that_has_no_place_gives_its_id_to_no_other_line(stores: Stores) -> None:
+    account_id, ledger = await opened(stores)
+    inbox = await stores.mailbox(account_id, "INBOX")
+    first, second = [await stores.store.keep(mail(subject)) for subject in ("one", "two")]
+    nowhere = arrival(first, MailboxId("mbx_gone"), NOW_MS, is_announced=True)
+
+    await ledger.write(
+        [line("other", State.LISTED)],
+        arrived=[(line("a"), nowhere), (line("b"), arrival(second, inbox.id, NOW_MS, is_announced=True))],
+    )
+
+    rows = await ledger.rows()
+    assert [rows[Key(name, 0)].message_id for name in ("a", "other")] == [None, None]
+    place = rows[Key("b", 0)].place
+    assert place is not None
+    assert (await stores.index.at(account_id, place)).blob == second.blob
 
 
 async def test_a_line_takes_the_place_of_its_own_and_others_can_go(stores: Stores) -> None:

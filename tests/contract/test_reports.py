@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from app.mail.backend import Verdict
-from app.services.submissions import Recipient
+from app.services.submissions import Recipient, recipients_to_json
 from app.workers.delivery.steps import Steps
 
 from tests.contract.post_office import Office, open_office
@@ -42,6 +43,23 @@ async def test_a_bounce_is_told_of_the_recipient_that_it_names(office: Office) -
     assert (await office.row(id_)).status == "sent"
     assert await office.events(id_) == ["submission.queued", "submission.sent", "submission.bounced"]
     assert len(await office.inbox()) == 1
+
+
+async def test_a_report_and_an_answer_that_come_together_are_both_kept(office: Office) -> None:
+    for _ in range(10):
+        id_ = await office.submit(JOE, AMY)
+        row = await office.set(
+            id_, recipients=recipients_to_json([Recipient(JOE, "accepted"), Recipient(AMY)]), status="sending"
+        )
+        answered = recipients_to_json([Recipient(JOE, "accepted"), Recipient(AMY, "accepted")])
+
+        await asyncio.gather(
+            Steps(office.stores.database).record(row, {"recipients": answered}),
+            arrives(office, report(f"Original-Envelope-Id: {id_}\r\n", (JOE, "delivered"))),
+            Steps(office.stores.database).record(row, {"recipients": answered}),
+        )
+
+        assert [recipient.status for recipient in await office.recipients(id_)] == ["delivered", "accepted"]
 
 
 async def test_what_the_returned_header_names_is_found_without_an_envelope_id(office: Office) -> None:

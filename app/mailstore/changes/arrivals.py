@@ -68,6 +68,7 @@ class Arrivals:
             messages.append(values)
             details.append(detail_values(self._ledger.account_id, message_id, one))
             self._ledger.applied.message_ids[location] = message_id
+            self._ledger.applied.arrivals.append((one, message_id))
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
         ids = {values["id"] for values in messages}

@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, bindparam, select, update
 
 from app.db.session import Statement, Transaction, insert_or
 from app.db.tables import MAILBOX, TOMBSTONE
-from app.mail.delta import Location
+from app.mail.delta import Arrived, Location
 from app.mail.identifiers import now_ms
 from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId, Position, ThreadId
 from app.mailstore.log import ADD_EVENTS, event_values
@@ -119,6 +119,8 @@ class Applied:
     """By origin name: the mailboxes found."""
     message_ids: dict[Location, MessageId] = field(default_factory=dict)
     """Arrived, copied and moved messages by where they are now."""
+    arrivals: list[tuple[Arrived, MessageId]] = field(default_factory=list)
+    """The arrivals that became messages, each with its message's id."""
     copies: dict[Location, Location] = field(default_factory=dict)
     """Source → target of what was copied or moved."""
     at_ms: int = 0

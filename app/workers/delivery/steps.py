@@ -65,7 +65,7 @@ class Steps:
 
 async def record_in(transaction: Transaction, row: rows.Submission, changes: dict[str, object]) -> None:
     """The same as a part of a larger transaction. What reports said meanwhile of recipients stays said."""
-    if "recipients" in changes and (now := await rows.get(transaction, row.account_id, row.id)) is not None:
+    if "recipients" in changes and (now := await rows.locked(transaction, row.account_id, row.id)) is not None:
         changes["recipients"] = _with_reports(str(changes["recipients"]), now.recipients)
     if not await rows.change(transaction, row, changes):
         raise Conflict("Another worker has taken this submission")
