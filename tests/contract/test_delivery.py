@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app.backends.local import LocalBackend
 from app.db import directory
 from app.db import submissions as rows
-from app.errors import Conflict, LoginRefused, OriginAnswer
+from app.errors import Conflict, DatabaseUnavailable, LoginRefused, OriginAnswer
 from app.mail.backend import Verdict
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind
-from app.services.submissions import Options, Recipient, Submissions, options_to_json
-from app.workers.delivery import worker
+from app.mailstore.index import Index
+from app.services.submissions import Options, Recipient, Submissions, options_to_json, recipients_to_json
+from app.workers.delivery import answers, worker
 from app.workers.delivery.filing import AWAITED_MS
 from app.workers.delivery.steps import Steps
 
@@ -347,3 +350,66 @@ async def test_a_remote_account_sends_to_local_addresses_through_its_own_server(
     assert (await office.attempt(id_)).status == "sent"
 
     assert [one.recipients for one in office.next_server.sent] == [(neighbour,)]
+
+
+# ---- what a server answered stays known
+
+
+@dataclass
+class FailingIndex:
+    """Stands before `Index.change`: once the server has the message, it fails so many times, after `before_failure`."""
+
+    office: Office
+    failures: int
+    before_failure: Callable[[], Awaitable[object]] | None = None
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        change = self.office.stores.index.change
+
+        async def changes(_: Index, *args: Any, **options: Any) -> Any:
+            if self.office.next_server.sent and self.failures:
+                self.failures -= 1
+                if self.before_failure is not None:
+                    await self.before_failure()
+                raise DatabaseUnavailable
+            return await change(*args, **options)
+
+        monkeypatch.setattr(Index, "change", changes)
+        monkeypatch.setattr(answers, "FIRST_PAUSE_SECONDS", 0.001)
+
+
+async def test_an_answer_is_recorded_however_often_the_database_fails(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FailingIndex(office, failures=5).install(monkeypatch)
+    id_ = await office.submit(JOE)
+
+    assert (await office.attempt(id_)).status == "sent"
+
+    assert [recipient.status for recipient in await office.recipients(id_)] == ["accepted"]
+    assert len(office.next_server.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "recipient"), [("uncertain", "uncertain"), ("deferred", "deferred"), ("deferred", "pending")]
+)
+async def test_an_answer_corrects_what_another_worker_took_for_uncertain(
+    office: Office, monkeypatch: pytest.MonkeyPatch, status: str, recipient: str
+) -> None:
+    id_ = await office.submit(JOE)
+
+    async def settle() -> None:
+        row = await office.row(id_)
+        recipients = recipients_to_json([Recipient(JOE, recipient)])
+        later = now_ms() + HOUR_MS
+        await office.set(
+            id_, status=status, phase="done", attempts=row.attempts + 1, recipients=recipients, due_at_ms=later
+        )
+
+    FailingIndex(office, failures=1, before_failure=settle).install(monkeypatch)
+
+    async with office.at_work():
+        await office.until(id_, lambda row: row.status == "sent")
+
+    assert [one.status for one in await office.recipients(id_)] == ["accepted"]
+    assert len(office.next_server.sent) == 1

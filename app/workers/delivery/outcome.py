@@ -28,11 +28,11 @@ def is_too_late(row: rows.Submission, now_ms: int) -> bool:
 
 
 def answered(recipients: Sequence[Recipient], results: Sequence[RecipientResult]) -> tuple[Recipient, ...]:
-    """The recipients with what was said of those that were open."""
+    """The recipients with what was said of those that were open, or that another worker took for uncertain."""
     by_address = {one.address: one for one in results}
     return tuple(
         Recipient(one.address, found.verdict, found.enhanced_code, found.response)
-        if one.is_open and (found := by_address.get(one.address)) is not None
+        if (one.is_open or one.status == Verdict.UNCERTAIN) and (found := by_address.get(one.address)) is not None
         else one
         for one in recipients
     )

@@ -59,6 +59,11 @@ class Steps:
         found = await rows.get(self._database, row.account_id, row.id)
         return found if found is not None and found.attempts == row.attempts else None
 
+    async def settled_meanwhile(self, row: rows.Submission) -> rows.Submission | None:
+        """The row as another worker that took this attempt for dead has left it; None while it sends it again."""
+        found = await rows.get(self._database, row.account_id, row.id)
+        return found if found is not None and found.status != "sending" else None
+
     def lease_kept(self, row: rows.Submission) -> _LeaseKeeper:
         return _LeaseKeeper(self._database, row)
 

@@ -16,6 +16,7 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
+from app.workers.delivery.answers import Answers
 from app.workers.delivery.concluding import Concluding
 from app.workers.delivery.filing import Filing
 from app.workers.delivery.places import PLACES, Key, Places
@@ -54,6 +55,7 @@ class Delivery:
         self._sending = Sending(self._steps, store, backends, deliveries)
         self._filing = Filing(self._steps, index, store.blobs, backends)
         self._concluding = Concluding(index, store, self._filing, hostname)
+        self._answers = Answers(self._steps, self._concluding)
         self._backends = backends
         self._places = Places()
         self._attempts: dict[Key, asyncio.Task[None]] = {}
@@ -130,7 +132,7 @@ class Delivery:
         if row.status == "sending" and row.phase == "content":
             row = await self._concluding.abandoned(row)
         elif row.status == "sending":
-            row = await self._concluding.conclude(*await self._sending.send(row))
+            row = await self._answers.record(*await self._sending.send(row))
         faults.point("delivery.recorded")
         if row.status == "sent":
             await self._filing.file(row)

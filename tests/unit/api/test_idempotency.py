@@ -140,7 +140,7 @@ async def test_an_answer_is_not_given_again_to_a_token_that_sees_other_mailboxes
         ("/v1/me/messages/copy", {"json": {"message_ids": [source.json()["id"]], "mailbox_id": inbox}}),
         ("/v1/me/messages/copy", {"json": {"message_ids": [source.json()["id"]], "mailbox_id": archive}}),
         ("/v1/me/send", {"json": MAIL | {"save_to": inbox}}),
-        ("/v1/me/send", {"json": {"mode": "reply", "reply_to_message_id": source.json()["id"], "text": "x"}}),
+        ("/v1/me/send", {"json": {"mode": "reply", "reply_to_message_id": source.json()["id"], **MAIL}}),
     ]
     for number, (path, body) in enumerate(calls):
         wide, narrow = await _minted(gateway, ann), await _minted(gateway, ann, mailbox_ids=[archive])
