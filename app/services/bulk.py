@@ -28,6 +28,8 @@ CHUNK = 500
 """Messages in one command to the origin and one transaction of the index."""
 
 Deletion = Literal["trash", "permanent"]
+_IN_TRASH = "in_trash"
+"""The noted fact: ids of the messages that were in Trash before the first attempt."""
 Act = Callable[[Sequence[Message]], Awaitable[Delta]]
 
 
@@ -109,11 +111,23 @@ class Bulk:
         await self._check_presence(account_id, found, result)
         return await self._end(account_id, result)
 
-    async def remove(self, account_id: AccountId, caller: Caller, ids: Sequence[str], how: Deletion) -> BulkResult:
-        """To Trash; what is there already, or all with "permanent", for good."""
+    async def remove(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        ids: Sequence[str],
+        how: Deletion,
+        attempt: Attempt | None = None,
+    ) -> BulkResult:
+        """To Trash; what is there already, or all with "permanent", for good.
+
+        What an earlier attempt moved to Trash stays there.
+        """
         result, found = await self._begin(account_id, caller, ids)
         trash = await self._messages.trash(account_id) if how == "trash" and found else None
         backend = await self._backends.of(account_id)
+        if trash is not None and attempt is not None:
+            found = await _without_moved(found, trash, attempt)
         for group in _groups(found):
             if trash is None or group[0].mailbox_id == trash.id:
                 await self._act(account_id, group, backend.expunge, result)
@@ -175,6 +189,16 @@ class Bulk:
 
     async def _id_at(self, account_id: AccountId, place: Location, applied: Applied) -> MessageId:
         return applied.message_ids.get(place) or (await self._index.at(account_id, place)).id
+
+
+async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attempt) -> list[Message]:
+    """The messages but for those that an earlier attempt moved to Trash: to delete them again would be for good."""
+    if _IN_TRASH not in attempt.facts:
+        await attempt.note({_IN_TRASH: [message.id for message in messages if message.mailbox_id == trash.id]})
+    first = attempt.facts.get(_IN_TRASH)
+    if not isinstance(first, list):
+        return messages
+    return [message for message in messages if message.mailbox_id != trash.id or message.id in set(first)]
 
 
 def _groups(messages: Sequence[Message]) -> list[list[Message]]:

@@ -24,7 +24,7 @@ from app.errors import (
 )
 from app.mail.types import AccountId
 from app.services.bulk import BulkResult, Deletion
-from app.services.callers import Scope
+from app.services.callers import Caller, Scope
 from app.services.idempotency import Answer, Attempt, hash_payload
 from app.services.views import FULL_LIMIT
 
@@ -64,33 +64,45 @@ async def copy_messages(
         result = await services.bulk.copy(account_id, caller, order.message_ids, order.mailbox_id, attempt)
         return answer_of(200, _content(services, account_id, result))
 
-    # the answer says which messages the caller sees, so it is for callers that see the same mailboxes
-    seen = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
-    return await once.run(work, payload_hash=hash_payload(request.url.query.encode(), await request.body(), seen))
+    return await once.run(work, payload_hash=await _payload(request, caller))
 
 
 @router.post(
     "/batch",
     operation_id="batchMessages",
     response_model=BulkAnswer,
-    responses=problems(MailboxNotFound, NotPermitted, Conflict, TooLarge, InvalidRequest, *ORIGIN),
+    responses=problems(MailboxNotFound, NotPermitted, Conflict, IdempotencyRunning, TooLarge, InvalidRequest, *ORIGIN),
 )
 async def batch_messages(
-    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: BatchRequest
+    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: BatchRequest, once: Once
 ) -> Response:
-    """Change keywords, move or delete many messages, by id or by filter. To delete needs `mail.delete` too."""
+    """Change keywords, move or delete many messages, by id or by filter. To delete needs `mail.delete` too.
+
+    What is in Trash is deleted for good: give an Idempotency-Key, so that a repetition deletes nothing that the first
+    attempt moved there.
+    """
     services = services_of(request)
     if order.delete is not None:
         caller.require(Scope.MAIL_DELETE)
-    ids: list[str] = list(order.message_ids or ())
-    if order.filter is not None:
-        ids = list(await services.bulk.matching(account_id, caller, order.filter.value()))
-    if order.delete is not None:
-        how: Deletion = "permanent" if order.delete == "permanent" else "trash"
-        result = await services.bulk.remove(account_id, caller, ids, how)
-    else:
-        result = await services.bulk.change(account_id, caller, ids, order.change())
-    return bulk_response(services, account_id, result)
+
+    async def work(attempt: Attempt) -> Answer:
+        ids: list[str] = list(order.message_ids or ())
+        if order.filter is not None:
+            ids = list(await services.bulk.matching(account_id, caller, order.filter.value()))
+        if order.delete is not None:
+            how: Deletion = "permanent" if order.delete == "permanent" else "trash"
+            result = await services.bulk.remove(account_id, caller, ids, how, attempt)
+        else:
+            result = await services.bulk.change(account_id, caller, ids, order.change())
+        return answer_of(200, _content(services, account_id, result))
+
+    return await once.run(work, payload_hash=await _payload(request, caller))
+
+
+async def _payload(request: Request, caller: Caller) -> str:
+    """The answer says which messages the caller sees, so it is for callers that see the same mailboxes."""
+    seen = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
+    return hash_payload(request.url.query.encode(), await request.body(), seen)
 
 
 @router.post(

@@ -52,7 +52,7 @@ class CreateToken(RequestModel):
         None, description="Default 900 and at most 86400 for an account token; a server key need not end"
     )
 
-    sub: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")] | None = Field(
+    sub: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE_PATTERN)] | None = Field(
         None,
         description=(
             "The user of your app that the token is for, by your own id. Tokens of one user of an account share their "

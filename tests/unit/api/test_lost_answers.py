@@ -298,3 +298,32 @@ async def test_a_crash_between_two_groups_copies_none_of_them_again(
     assert len(calls) == 3
     assert len({result["new_id"] for result in again.json()["results"]}) == 2
     assert len(await gateway.house.index.known(account_id, mailbox_ids["Trash"])) == 2
+
+
+@pytest.mark.parametrize("chosen", ["ids", "filter"])
+async def test_a_batch_that_was_cut_off_deletes_nothing_for_good_that_it_moved_to_trash(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    paths = ("INBOX", "Archive", "Trash")
+    mailbox_ids = {path: (await gateway.house.mailbox(account_id, path)).id for path in paths}
+    scopes = (Scope.MAIL_READ, Scope.MAIL_MODIFY, Scope.MAIL_DELETE)
+    client = gateway.client(await gateway.token(account_id, scopes=scopes), **{"Idempotency-Key": "k1"})
+    ids = {}
+    for path in paths:
+        content = await gateway.house.store.keep(WITHOUT_ID)
+        applied = await gateway.house.store.add(account_id, mailbox_ids[path], [(content, frozenset(), None)])
+        (ids[path],) = applied.message_ids.values()
+    which = {"message_ids": [*ids.values()]} if chosen == "ids" else {"filter": {"subject": "no id"}}
+
+    revive = _crash(gateway, monkeypatch)
+    lost = await client.post("/v1/me/messages/batch", json={**which, "delete": True})
+    revive()
+    again = await client.post("/v1/me/messages/batch", json={**which, "delete": True})
+    replayed = await client.post("/v1/me/messages/batch", json={**which, "delete": True})
+
+    assert (lost.status_code, again.status_code, replayed.status_code) == (500, 200, 200)
+    left = await gateway.house.index.find(account_id, [*ids.values()])
+    assert {message.id: message.mailbox_id for message in left} == {
+        ids[path]: mailbox_ids["Trash"] for path in ("INBOX", "Archive")
+    }
