@@ -11,6 +11,7 @@ import orjson
 
 from app.errors import MessageNotFound, PartNotFound, TooComplex
 from app.mail.backend import Backends, ByteRange, MailBackend
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, BodyPart, Detail, Message
 from app.mailstore.index import Index
 from app.mailstore.rows import addresses_to_json
@@ -134,7 +135,7 @@ class Content:
             for number, part in enumerate(attachments)
         ]
         members["problems"] = list(dict.fromkeys(problems))
-        return orjson.dumps(members)[1:-1]
+        return json_bytes(members)[1:-1]
 
     async def body(self, message: Message, images: Images) -> Body:
         """The body alone, its own pictures inside the HTML."""
@@ -145,7 +146,7 @@ class Content:
     async def _made_body(self, message: Message, images: Images) -> bytes:
         opened = await self._open(message)
         body = await self._body(opened, render_with_pictures, await self._pictures(opened), images)
-        return orjson.dumps((body.text, body.html, body.problems))
+        return json_bytes((body.text, body.html, body.problems))
 
     async def _pictures(self, opened: _Opened) -> list[tuple[BodyPart, bytes]]:
         """The pictures that the HTML may show, with their encoded bytes, INLINE_LIMIT_BYTES of them together."""

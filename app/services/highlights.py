@@ -11,6 +11,7 @@ import orjson
 from app.errors import TooComplex
 from app.mail import filter as f
 from app.mail.highlighting import Piece, snippets_of, terms_of
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MessageId
 from app.mailstore.reading.lists import Listed
 from app.mailstore.texts import TextIndex
@@ -40,7 +41,7 @@ class Highlights:
         """JSON objects of messages, one for each that was found, with `highlights` in them."""
         highlights = await self.of(account_id, found, tree)
         return [
-            _with_member(item, b'"highlights":' + orjson.dumps(highlights[one.anchor.id]))
+            _with_member(item, b'"highlights":' + json_bytes(highlights[one.anchor.id]))
             for item, one in zip(items, found, strict=True)
         ]
 

@@ -12,6 +12,7 @@ import orjson
 
 from app.errors import InvalidRequest
 from app.mail.filter import All, Filter
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Message
 from app.mailstore.index import Index
 from app.mailstore.reading.lists import Listed
@@ -146,7 +147,7 @@ class Views:
             items = [b'{"id":"' + one.anchor.id.encode() + b'"}' for one in found]
         elif not (view.needs_full or view.headers or view.has_thread):
             summaries = [seen_summary(one.summary, caller.mailbox_ids) for one in found]
-            items = [orjson.dumps(_projected(orjson.loads(one), view)) for one in summaries]
+            items = [json_bytes(_projected(orjson.loads(one), view)) for one in summaries]
         else:
             messages = await self._content.messages(account_id, caller, [one.anchor.id for one in found])
             there = {one.id for one in messages}
@@ -165,13 +166,13 @@ class Views:
         objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
         if view.has_thread:
             await self._add_threads(account_id, caller, messages, objects)
-        return [orjson.dumps(one) for one in objects]
+        return [json_bytes(one) for one in objects]
 
     async def one(self, message: Message, caller: Caller, view: View) -> bytes:
         """The object of one message. In the plain full view it is put together from what is prepared."""
         if view == View("full"):
             added = await self._content.full(message)
-            locations = orjson.dumps(await self._content.locations(message, caller))
+            locations = json_bytes(await self._content.locations(message, caller))
             return b"".join((message.summary[:-1], b",", added, b',"locations":', locations, b"}"))
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 

@@ -59,7 +59,10 @@ _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
     responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
 )
 async def list_messages(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
-    """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first."""
+    """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first.
+
+    The answer has an ETag unless it shows a message whose `preview` is null.
+    """
     query = query_of(request, ListQuery)
     return await _list(request, account_id, caller, query.order(is_forced=is_forced(request)), query.shown())
 

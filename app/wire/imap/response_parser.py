@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from app.errors import ServerProtocolError
+from app.mail.storable import storable
 from app.wire.imap.codes import split_code
 from app.wire.imap.fetch import is_fetch, parse_fetch
 from app.wire.imap.framing import Response
@@ -89,7 +90,7 @@ def _numbered(name: str, number: int) -> ServerResponse:
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(text.upper().split())
+    return frozenset(storable(text).upper().split())
 
 
 def _search(text: str) -> SearchResult:
@@ -208,7 +209,7 @@ def _quota(values: list[Value], _is_utf8: bool) -> Quota:
     items = list_of(values[1]) if len(values) > 1 else []
     triples = zip(items[::3], items[1::3], items[2::3], strict=False)
     return Quota(
-        text_of(values[0]) or "",
+        storable(text_of(values[0]) or ""),
         {(text_of(name) or "").upper(): (number_of(used), number_of(limit)) for name, used, limit in triples},
     )
 

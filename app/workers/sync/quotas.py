@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import orjson
-
 from app.db import syncing
 from app.db.session import Transaction
 from app.errors import MailServerError
 from app.mail.backend import Quota
 from app.mail.delta import Delta, Note
+from app.mail.storable import json_bytes
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
 
@@ -59,7 +58,7 @@ class QuotaTeller:
 
 def _marks(quotas: Sequence[Quota]) -> str:
     """What a change of is told, as JSON: each limit, and the step that its use has reached."""
-    return orjson.dumps(sorted([one.root, one.resource.value, one.limit or 0, _step(one)] for one in quotas)).decode()
+    return json_bytes(sorted([one.root, one.resource.value, one.limit or 0, _step(one)] for one in quotas)).decode()
 
 
 def _step(quota: Quota) -> int:

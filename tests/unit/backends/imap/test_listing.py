@@ -149,3 +149,14 @@ async def test_a_mailbox_of_courier_is_opened_once_before_its_uidvalidity_is_bel
     assert sent.uid_next == 1
     told = " ".join(line.split()[0] for line in server.told)
     assert told == "LIST LSUB SELECT STATUS LIST LSUB STATUS"
+
+
+async def test_a_mailbox_whose_name_the_index_cannot_hold_is_left_out_alone() -> None:
+    names = ("INBOX", "x" * 2_001, "caf\u00e9" * 500, "Work")
+    listed = "".join(f'* LIST () "/" {{{len(name.encode())}}}\r\n{name}\r\n' for name in names)
+    script = {"LIST": listed + "$ OK done\r\n", "LSUB": "$ OK done\r\n", "STATUS": "$ OK done\r\n"}
+    session, _ = scripted_session(script, "IMAP4rev1 UTF8=ACCEPT")
+
+    found = await list_mailboxes(session)
+
+    assert [one.origin_name for one in found] == ["INBOX", "Work"]

@@ -86,3 +86,24 @@ async def test_the_origins_own_id_is_kept(capabilities: str, item: str, answer: 
     answered = row(1).replace("RFC822.SIZE", f"{answer} RFC822.SIZE")
     (one,) = await rows_of({"UID FETCH": answered + "$ OK done\r\n"}, [1], capabilities)
     assert one.origin_id == origin_id
+
+
+async def test_a_message_that_cannot_be_read_either_way_keeps_no_other_out() -> None:
+    plain = '* 2 FETCH (UID 2 BODY[HEADER] "no end)\r\n$ OK done\r\n'
+    broken = row(2, envelope='(NIL "no end')
+
+    found = await rows_of({"UID FETCH": row(1) + broken + row(3) + "$ OK done\r\n", "UID FETCH 2 ": plain}, [1, 2, 3])
+
+    assert [one.uid for one in found] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "capabilities", ["IMAP4rev1", "IMAP4rev1 CONDSTORE", "IMAP4rev1 OBJECTID", "IMAP4rev1 X-GM-EXT-1"]
+)
+async def test_a_message_fetched_the_plain_way_has_the_same_modseq_and_ids(capabilities: str) -> None:
+    session, _ = scripted_session({}, capabilities)
+
+    parsed, plain = row_items(session), row_items(session, is_plain=True)
+
+    assert plain == [*(one for one in parsed if one not in rows_module._PARSED), *rows_module._PLAIN]
+    assert ("MODSEQ" in plain) == session.keeps_modseq

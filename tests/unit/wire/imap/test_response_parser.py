@@ -104,6 +104,7 @@ def code(text: str) -> ResponseCode:
         ),
         (b'* ID ("Name" "Dovecot" "os" NIL)', ServerId({"name": "Dovecot", "os": ""})),
         (b"* ID NIL", ServerId({})),
+        (b'* QUOTA "a\xff" (STORAGE 99999999999999999999 512)', Quota("a\ufffd", {"STORAGE": (2**63 - 1, 512)})),
         (b'* QUOTA "" (STORAGE 10 512 MESSAGE 1 9)', Quota("", {"STORAGE": (10, 512), "MESSAGE": (1, 9)})),
         (b"* XNEW (what ever", Unknown("XNEW")),
         (b"* 4 XNEW", Unknown("XNEW")),
