@@ -277,6 +277,16 @@ class Delta:
             for fact in getattr(self, field.name):
                 yield replace(Delta(), **{field.name: (fact,)})
 
+    def bare(self) -> Delta:
+        """The same facts without the texts of messages, for a database that refuses one of them."""
+        return replace(
+            self,
+            arrived=tuple(arrived.bare() for arrived in self.arrived),
+            previewed=tuple(replace(previewed, preview="") for previewed in self.previewed),
+            texted=tuple(replace(texted, text=None) for texted in self.texted),
+            completed=tuple(replace(completed, content=completed.content.bare()) for completed in self.completed),
+        )
+
     @property
     def facts(self) -> int:
         """How many facts it holds."""

@@ -54,9 +54,9 @@ class Mirror:
         return together
 
     async def _apply_single(self, single: Delta) -> Applied:
-        """Write one fact: an arrival that is refused without its texts, any other refused fact not at all."""
-        bare = replace(single, arrived=tuple(arrived.bare() for arrived in single.arrived))
-        for delta in (single, bare) if single.arrived else (single,):
+        """Write one fact. A refused one is written without its texts; one that has none is left out."""
+        bare = single.bare()
+        for delta in (single, bare) if bare != single else (single,):
             try:
                 return await self.index.apply(self.account_id, delta, fence=self.epoch)
             except NotStorable:

@@ -28,6 +28,7 @@ from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import places_of, searchable_in_all, searchable_in_parts
 from app.mime.text import preview_of
+from app.mirror.account import Mirror
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.telemetry import get_logger
 from app.workers.gates import Gate
@@ -186,11 +187,9 @@ class TextFiller:
                 await self._fill(account_id)
 
     async def _fill(self, account_id: AccountId) -> None:
-        async def apply(delta: Delta) -> None:
-            await self._index.apply(account_id, delta)
-
         try:
-            await self._reader.read_some(account_id, await self._backends.of(account_id), apply)
+            backend = await self._backends.of(account_id)
+            await self._reader.read_some(account_id, backend, Mirror(account_id, self._index, backend).apply)
         except Unavailable:
             raise
         except GatewayError as error:  # the account is gone, say

@@ -239,20 +239,22 @@ async def test_a_fact_that_the_database_refuses_keeps_no_other_out(stores: Store
     await stores.index.apply(account_id, Delta(arrived=tuple(arrived(inbox, uid) for uid in (1, 2))))
     mirror = mirror_of(stores, account_id)
     places = {uid: Location(inbox.id, uid) for uid in (1, 2)}
-    texts = {uid: Searchable("", POISON if uid == 1 else "text", "") for uid in (1, 2)}
+    found = {uid: Searchable("", POISON if uid == 1 else "text", "") for uid in (1, 2)}
 
     await mirror.apply(
         Delta(
             previewed=tuple(Previewed(at, POISON if uid == 1 else "preview") for uid, at in places.items()),
-            texted=tuple(Texted(at, texts[uid]) for uid, at in places.items()),
+            texted=tuple(Texted(at, found[uid]) for uid, at in places.items()),
             flagged=tuple(Flagged(at, frozenset({POISON if uid == 1 else SEEN})) for uid, at in places.items()),
         )
     )
 
     kept = {one.uid: one for one in await stores.index.locate(account_id, inbox.id, [1, 2])}
-    assert (kept[1].preview, sorted(kept[1].flags)) == (None, [])
+    assert (kept[1].preview, sorted(kept[1].flags)) == ("", [])
     assert (kept[2].preview, sorted(kept[2].flags)) == ("preview", [SEEN])
-    assert (await TextIndex(stores.database).look(account_id, inbox.id, "body", "text")).found == {2}
+    texts = TextIndex(stores.database)
+    assert (await texts.look(account_id, inbox.id, "body", "text")).found == {2}
+    assert await texts.awaited(account_id, 10) == []
 
 
 async def test_a_delivered_message_that_the_database_refuses_is_taken_without_its_texts(stores: Stores) -> None:

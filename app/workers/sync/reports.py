@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from app.errors import NotFound, ServerProtocolError, ServerRefused
+from app.errors import NotFound, NotStorable, ServerProtocolError, ServerRefused
 from app.mail.backend import ByteRange
 from app.mail.delta import Arrived, Location
 from app.mail.types import BodyPart, Message
@@ -56,8 +56,12 @@ class ReportReader:
             log.warning("report_not_read", account_id=account_id, error=error.code)
             return
         report = read_report(structure, contents)
-        if report is not None:
+        if report is None:
+            return
+        try:
             await self._reports.take(account_id, report)
+        except NotStorable:
+            log.warning("report_refused", account_id=account_id, mailbox_id=location.mailbox_id, uid=location.uid)
 
     async def _content(self, message: Message, part: BodyPart) -> bytes:
         pieces = self._mirror.backend.read_part(message, part.section, ByteRange(0, MAX_PART_BYTES))
