@@ -5,77 +5,42 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import signal
-import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
 
 import typer
 import uvicorn
 from pydantic import ValidationError
 
 from app import files, telemetry
+from app.ending import Ending
 from app.errors import GatewayError
+from app.loop_watch import LoopWatch
 from app.security.vault import MASTER_KEY_FILE
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.api.deps import Services
     from app.runtime import Runtime
+    from app.runtime.http_server import SayReady
 
 T = TypeVar("T")
 
 app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
 
-SayReady = Callable[[int, "Runtime"], None]
-"""Called with the HTTP port once everything listens."""
 
-
-class _Server(uvicorn.Server):
-    """uvicorn, with a word when it listens and one to the streams before it stops."""
-
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, say_ready: SayReady) -> None:
-        super().__init__(config)
-        self._runtime = runtime
-        self._say_ready = say_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._say_ready(self.servers[0].sockets[0].getsockname()[1], self._runtime)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._runtime.services.health.is_draining = True
-        self._runtime.services.draining.set()
-        await asyncio.sleep(0.2)  # streams say goodbye with their own close code
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask for the end, once; the process then ends by itself, all being closed."""
-        handled = (signal.SIGTERM, signal.SIGINT)
-        before = {one: signal.signal(one, self._end) for one in handled}
-        try:
-            yield
-        finally:
-            for one in before:
-                signal.signal(one, signal.SIG_IGN)  # closing goes on; a second one changes nothing
-
-    def _end(self, *_: object) -> None:
-        self.should_exit = True
-
-
-async def _serve(settings: Settings, say_ready: SayReady) -> None:
+async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> None:
+    ending.begin_with(cast("asyncio.Task[None]", asyncio.current_task()).cancel)
     from app.api.application import create_api
     from app.api.server.config import limits_of, server_config
     from app.api.server.connections import Connections
     from app.runtime import open_runtime
     from app.runtime.descriptors import divide, open_files
+    from app.runtime.http_server import HttpServer
     from app.runtime.memory import settle
 
     shares = divide(open_files())
@@ -84,14 +49,30 @@ async def _serve(settings: Settings, say_ready: SayReady) -> None:
         application.state.services = runtime.services
         settle()
         connections = Connections(limits_of(settings, shares.members, shares.strangers))
-        await _Server(server_config(settings, application, connections), runtime, say_ready).serve()
+        server = HttpServer(server_config(settings, application, connections), runtime, say_ready)
+        ending.begin_with(server.end)
+        await server.serve()
 
 
 def _run(settings: Settings, say_ready: SayReady) -> None:
     telemetry.configure(settings.log_level)
-    loop_factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(settings, say_ready))
+    loop_factory = _loop_factory(settings)
+    ending = Ending()
+    with ending.on_signals(), asyncio.Runner(loop_factory=loop_factory) as runner:
+        try:
+            runner.run(_serve(settings, say_ready, ending))
+        except asyncio.CancelledError:  # the end was asked for during the start
+            if not ending.is_asked:
+                raise
+        ending.closed()
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop's where it is installed, asyncio's where it is to be watched."""
+    if settings.debug_loop_ms is not None:
+        LoopWatch(settings.debug_loop_ms).install()
+        return asyncio.SelectorEventLoop
+    return uvicorn.Config(app="", log_config=None).get_loop_factory()
 
 
 @app.command()

@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         description="Text of all accounts in the full-text index, in MiB; where it is more, the largest accounts give "
         "up their oldest, which are then looked for where the mail lives. On disk the index takes several times this.",
     )
+    debug_loop_ms: int | None = Field(
+        None,
+        ge=1,
+        description="For development: log and count each callback that holds the event loop for more CPU time than "
+        "this, in ms, with its name and stack. Runs on asyncio's own event loop, and slows it down.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
     @field_validator("domains", "cors_origins", "connect_redirect_urls", "dns_servers", mode="before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from app.api.problems import problem_response
 from app.errors import GatewayError, NotPermitted
 from app.parsing.jobs import client_leaves
 from app.services.callers import ME, Caller
+from app.services.health import NotReady
 from app.services.limits import WINDOW_SECONDS, Rate
 from app.telemetry import get_logger
 
@@ -56,6 +58,10 @@ class Edge:
                 await self._preflight(scope, headers, receive, send)
                 return
             await self._app(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            if answer.has_begun or not _services(scope).draining.is_set():
+                raise
+            await problem_response(NotReady("The process is ending"))(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, its text kept from log and caller
             log.error("unexpected_error", error=type(error).__name__, trace=traceback.format_tb(error.__traceback__))
             if answer.has_begun:

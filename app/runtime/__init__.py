@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from app.api.deps import Services
-from app.cluster.bus import ACCOUNTS, LocalBus
+from app.cluster.bus import ACCOUNTS, DRAIN, Bus, LocalBus
 from app.cluster.leases import Leases
 from app.db.migrate import open_database
 from app.db.ownership import sole_use
 from app.db.session import Database
+from app.ending import close_within
 from app.mail.backend import Backends
 from app.mail.trace import Traces
 from app.mailstore.blobs import Blobs
@@ -73,6 +74,7 @@ from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
+from app.workers.lookout import Lookout
 from app.workers.recovery import Recovery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
@@ -80,6 +82,9 @@ from app.workers.text_room import TextLimits
 from app.workers.texts import TextFiller, TextReader
 
 log = get_logger(__name__)
+
+WORKERS_SECONDS = 4.0
+"""How long the workers may take to end what they are doing."""
 
 
 @dataclass(slots=True)
@@ -94,6 +99,15 @@ class Runtime:
     deliveries: Deliveries
     ports: dict[str, int] = field(default_factory=dict)
     """Where the mail servers listen, by the name of their setting."""
+    bus: Bus = field(default_factory=LocalBus)
+    parts: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
+    """What ends the mail servers and the workers."""
+
+    async def drain(self) -> None:
+        """End streams and long polls, conversations of the mail servers, and workers, all at the same time."""
+        self.services.draining.set()
+        self.bus.poke(DRAIN)
+        await asyncio.gather(*(part() for part in self.parts))
 
 
 @dataclass(slots=True)
@@ -133,22 +147,22 @@ async def open_runtime(
             settings.domains,
             has_smarthost=settings.smarthost is not None,
         )
-        runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries)
+        runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries, bus=stores.bus)
         if is_serving:
-            await _start_workers(stack, stores, backends, deliveries)
+            runtime.parts.append(await _start_workers(stack, stores, backends, deliveries))
             servers = _mail_servers(stores, logins, deliveries, mail_connections)
+            runtime.parts.append(servers.close)
+            stack.push_async_callback(runtime.drain)
             await servers.start()
-            stack.push_async_callback(servers.close)
             runtime.ports = servers.ports
         yield runtime
-        services.draining.set()
 
 
 async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
     database = await open_database(settings, is_sole=is_serving)
-    stack.push_async_callback(database.close)
+    stack.push_async_callback(close_within, "database", database.close)
     parsers = ParserPool()
-    stack.push_async_callback(parsers.close)
+    stack.push_async_callback(close_within, "parsers", parsers.close)
     bus = LocalBus()
     index = Index(database, bus)
     blobs = await asyncio.to_thread(Blobs, settings.data_dir / "blobs")
@@ -170,11 +184,11 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
     backends = AccountBackends(
         stores.settings, stores.database, stores.index, stores.store, stores.bus, guard, stores.traces
     )
-    stack.push_async_callback(backends.close)
+    stack.push_async_callback(close_within, "backends", backends.close)
     logins = Logins(stores.database)
     services = services_on(stores, backends, logins, guard)
-    stack.push_async_callback(services.grants.close)
-    stack.push_async_callback(services.idempotency.close)
+    stack.push_async_callback(close_within, "grants", services.grants.close)
+    stack.push_async_callback(close_within, "idempotency", services.idempotency.close)
     backends.servers_of = services.accounts.servers
     return backends, logins, services
 
@@ -237,15 +251,15 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
         composer=Composer(index, Originals(index, backends, parsers), parsers),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
-        health=Health(database, stores.store.blobs),
+        health=Health(database, stores.store.blobs, draining),
         draining=draining,
     )
 
 
 async def _start_workers(
     stack: AsyncExitStack, stores: Stores, backends: AccountBackends, deliveries: Deliveries
-) -> None:
-    """Start what runs unasked; it stops first when all is closed."""
+) -> Callable[[], Awaitable[None]]:
+    """Start what runs unasked; what is returned stops it."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
     is_alone = stores.settings.database_url is None
     delivery = Delivery(
@@ -266,14 +280,16 @@ async def _start_workers(
     filler = TextFiller(stores.index, text_index, backends, texts)
     retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
     recovery = Recovery(stores.database, stores.bus)
-    runs = (delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run())
+    lookout = Lookout(stores.log, stores.bus)
+    runs = (delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run(), lookout.run())
     tasks = [group.create_task(run) for run in runs]
 
     async def stop() -> None:
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks, timeout=WORKERS_SECONDS)
 
-    stack.push_async_callback(stop)
+    return stop
 
 
 def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries, connections: int) -> MailServers:

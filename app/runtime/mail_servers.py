@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 
@@ -82,8 +83,7 @@ class MailServers:
 
     async def close(self) -> None:
         """Let every conversation end what it is doing, then stop."""
-        for listener in self._listeners:
-            await listener.close()
+        await asyncio.gather(*(listener.close() for listener in self._listeners))
 
 
 def _limits(settings: Settings, connections: int) -> ConnectionLimits:

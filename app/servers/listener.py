@@ -32,7 +32,7 @@ from app.telemetry import get_logger
 BYTES_PER_EXTRA_SECOND = 1024
 """A transfer that is this fast each second is never cut off."""
 CLOSE_SECONDS = 5.0
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 4.0
 BACKLOG = 256
 """Connections that wait to be accepted: few, so that a flood waits in the kernel and not in our descriptors."""
 

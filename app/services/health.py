@@ -23,19 +23,19 @@ class NotReady(Unavailable):
 
 
 class Health:
-    """`is_draining` is set when the process begins to end."""
+    """`draining` is set when the process begins to end."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, draining: asyncio.Event) -> None:
         self._database = database
         self._blobs = blobs
         self._probing = asyncio.Lock()
         self._problem: str | None = None
         self._probed_at = float("-inf")
-        self.is_draining = False
+        self._draining = draining
 
     async def check(self) -> None:
         """Read and write the database, and write a file beside the messages. Raises NotReady, which says what fails."""
-        if self.is_draining:
+        if self._draining.is_set():
             raise NotReady("The process is ending")
         async with self._probing:
             if time.monotonic() - self._probed_at > REMEMBERED_SECONDS:

@@ -16,6 +16,8 @@ from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import Accounts, SyncState
 from app.services.callers import Caller
 
+LOOK_SECONDS = 5.0
+"""How long a lost poke can delay the answer."""
 ARRIVED_LIMIT = 500
 """New messages named in one answer; `/changes` tells of all."""
 
@@ -52,7 +54,7 @@ class Polling:
             self._bus.poke(poll_topic(account_id))
             standing = before
             while not _is_settled(before, standing, asked_at_ms) and (left := until - time.monotonic()) > 0:
-                await waiter.wait(left)
+                await waiter.wait(min(left, LOOK_SECONDS))
                 standing = await self._index.standing(account_id)
         sync = await self._accounts.sync(account_id)
         is_done = standing.checked_at_ms >= asked_at_ms

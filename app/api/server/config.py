@@ -12,8 +12,6 @@ from app.settings import Settings
 
 MESSAGE_BYTES = 1024 * 1024
 """Largest message that a client may send on a WebSocket."""
-GRACE_SECONDS = 8
-"""How long requests under way may take after SIGTERM."""
 BACKLOG = 256
 """Connections that wait to be accepted: few, so that a flood waits in the kernel and not in our descriptors."""
 
@@ -54,6 +52,5 @@ def server_config(settings: Settings, application: FastAPI, connections: Connect
         server_header=False,
         date_header=True,
         timeout_keep_alive=settings.http_idle_seconds,
-        timeout_graceful_shutdown=GRACE_SECONDS,
         lifespan="off",
     )

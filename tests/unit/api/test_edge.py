@@ -186,7 +186,7 @@ async def test_the_public_is_told_what_this_is_and_that_it_works(gateway: Gatewa
     assert (await anyone.get("/v1")).json()["name"] == "Postgate"
     assert (await anyone.get("/v1/health/live")).json() == {"status": "live"}
     assert (await anyone.get("/v1/health/ready")).json() == {"status": "ready"}
-    gateway.services.health.is_draining = True
+    gateway.services.draining.set()
     assert (await anyone.get("/v1/health/ready")).json()["code"] == "not_ready"
 
 

@@ -1,0 +1,85 @@
+"""Names what holds the event loop: a tool for development and soak tests, off by default.
+
+It counts the CPU time of each callback, so that other programs on the machine do not matter. It needs asyncio's own
+event loop: uvloop runs callbacks where Python cannot look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, cast
+
+from prometheus_client import Counter
+
+from app.telemetry import get_logger
+
+STACK_FRAMES = 8
+
+log = get_logger(__name__)
+
+_HANDLE: Any = asyncio.Handle
+"""What the event loop makes of each callback; `_run` calls it."""
+_HELD = Counter("postgate_loop_held_total", "Callbacks that held the event loop for too long", ["callback"])
+
+
+class LoopWatch:
+    """Measures every callback of the event loops that run while it is installed."""
+
+    def __init__(self, limit_ms: int) -> None:
+        self._limit_seconds = limit_ms / 1000
+        self._thread_id = threading.get_ident()
+        self._began: float | None = None
+        self._stack: list[str] = []
+        self._run: Callable[[asyncio.Handle], None] = _HANDLE._run
+        self._is_over = threading.Event()
+
+    def install(self) -> None:
+        """Watch the event loop of this thread."""
+        watch, run = self, self._run
+
+        def measured(handle: asyncio.Handle) -> None:
+            watch._stack = []
+            watch._began = time.monotonic()
+            began = time.thread_time()
+            run(handle)
+            used = time.thread_time() - began
+            watch._began = None
+            if used > watch._limit_seconds:
+                watch._report(handle, used)
+
+        _HANDLE._run = measured
+        threading.Thread(target=self._sample, name="loop-watch", daemon=True).start()
+
+    def remove(self) -> None:
+        _HANDLE._run = self._run
+        self._is_over.set()
+
+    def _sample(self) -> None:
+        """Note the stack of a callback while it is late: afterwards nothing shows where it was."""
+        while not self._is_over.wait(self._limit_seconds / 2):
+            began = self._began
+            if began is None or self._stack or time.monotonic() - began < self._limit_seconds / 2:
+                continue
+            frame = sys._current_frames().get(self._thread_id)
+            self._stack = [
+                f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_stack(frame)[-STACK_FRAMES:]
+            ]
+
+    def _report(self, handle: asyncio.Handle, seconds: float) -> None:
+        name = name_of(handle)
+        _HELD.labels(name).inc()
+        log.warning("loop_held", callback=name, cpu_ms=round(seconds * 1000), at=self._stack)
+
+
+def name_of(handle: asyncio.Handle) -> str:
+    """The coroutine of a task, or the function that the event loop calls."""
+    callback: Any = cast("Any", handle)._callback
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        return str(getattr(owner.get_coro(), "__qualname__", owner.get_name()))
+    return str(getattr(callback, "__qualname__", repr(callback)))

@@ -1,0 +1,94 @@
+"""uvicorn under this process' rules: when it is ready, and how its connections end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+FOLLOWERS_SECONDS = 2.5
+"""How long clients of a stream may take to read its end and close."""
+REQUESTS_SECONDS = 4.5
+"""How long requests under way may take; then they are answered 503."""
+ANSWER_SECONDS = 0.5
+"""How long their clients may take to read that."""
+LOOK_SECONDS = 0.05
+
+log = get_logger(__name__)
+
+SayReady = Callable[[int, "Runtime"], None]
+"""Called with the HTTP port once everything listens."""
+
+
+class HttpServer(uvicorn.Server):
+    """Serves until `should_exit`; then HTTP, the mail servers and the workers end at the same time."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, say_ready: SayReady) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._say_ready = say_ready
+
+    def end(self) -> None:
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._say_ready(self.servers[0].sockets[0].getsockname()[1], self._runtime)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the process has handlers of its own."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        for server in self.servers:
+            server.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runtime.drain())
+            group.create_task(self._end_connections())
+
+    async def _end_connections(self) -> None:
+        """Streams and long polls end by themselves; a request under way may finish, or is answered 503."""
+        for connection in list(self.server_state.connections):
+            if not isinstance(connection, WebSocketsSansIOProtocol):
+                connection.shutdown()
+        began = asyncio.get_running_loop().time()
+        await self._wait_until(began + FOLLOWERS_SECONDS)
+        self._cut(connection for connection in self.server_state.connections if _is_following(connection))
+        await self._wait_until(began + REQUESTS_SECONDS)
+        if self.server_state.tasks:
+            log.warning("requests_cancelled", count=len(self.server_state.tasks))
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self._wait_until(began + REQUESTS_SECONDS + ANSWER_SECONDS)
+        self._cut(iter(self.server_state.connections))
+
+    async def _wait_until(self, time: float) -> None:
+        """Return at that time of the event loop's clock, or as soon as nobody is connected."""
+        loop = asyncio.get_running_loop()
+        state = self.server_state
+        while (state.connections or state.tasks) and loop.time() < time:  # noqa: ASYNC110 - uvicorn's sets have no event
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _cut(self, connections: Iterator[object]) -> None:
+        for connection in list(connections):
+            cast("WebSocketsSansIOProtocol", connection).transport.abort()
+
+
+def _is_following(connection: object) -> bool:
+    """Whether this is a WebSocket, or an HTTP connection whose client does not read."""
+    if isinstance(connection, WebSocketsSansIOProtocol):
+        return True
+    flow = getattr(connection, "flow", None)
+    return flow is not None and flow.write_paused
