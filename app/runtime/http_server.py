@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from app.sockets import reset
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class HttpServer(uvicorn.Server):
 
     def _cut(self, connections: Iterator[object]) -> None:
         for connection in list(connections):
-            cast("WebSocketsSansIOProtocol", connection).transport.abort()
+            reset(cast("WebSocketsSansIOProtocol", connection).transport)
 
 
 def _is_following(connection: object) -> bool:

@@ -9,6 +9,7 @@ from typing import cast
 
 from app.cluster.bus import Waiter
 from app.servers.conversation import ClientLost, Farewell
+from app.sockets import reset
 
 READ_LIMIT_BYTES = 256 * 1024
 """Bytes taken from the socket ahead of the conversation; beyond, the client waits."""
@@ -181,7 +182,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the line, unless it is gone: a TLS transport that has ended knows no abort any more."""
         if self._transport is not None and not self._is_lost:
-            self._transport.abort()
+            reset(self._transport)
 
     async def close(self, timeout_seconds: float) -> None:
         """Send what was gathered and close; cut what does not close in time."""
@@ -197,4 +198,4 @@ class Connection(asyncio.Protocol):
                     self._is_roused.clear()
                     await self._is_roused.wait()
         except TimeoutError:
-            transport.abort()
+            reset(transport)

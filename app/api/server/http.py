@@ -20,6 +20,7 @@ from app.api.deps import CONNECTION_KEY
 from app.api.problems import HeadTooLarge, RequestTimedOut, TooManyConnections, UriTooLong, problem_response
 from app.api.server.connections import CLOSE_SECONDS, Connections
 from app.errors import GatewayError, MalformedRequest
+from app.sockets import reset
 
 PIECE_BYTES = 16 * 1024
 """How much is parsed at once: a flood of tiny requests holds up nobody for longer than this takes."""
@@ -84,7 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         self._is_ending = True
-        self.transport.abort()
+        reset(self.transport)
 
     def check(self, now: float) -> None:
         elapsed, self._checked_at = now - self._checked_at, now

@@ -23,6 +23,7 @@ from app.api.deps import CONNECTION_KEY
 from app.api.problems import HeadTooLarge, UriTooLong, problem_response
 from app.api.server.connections import CLOSE_SECONDS
 from app.api.server.http import ServerConfig
+from app.sockets import bound_send_buffer, reset
 
 PIECE_BYTES = 4 * 1024
 """How much is parsed at once: some 680 frames at most."""
@@ -33,6 +34,10 @@ FRAMES_OF_STRANGER = 50
 """Before a login; then the connection ends."""
 FRAGMENTS_LIMIT = 1_024
 """Frames of one message."""
+
+
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel keeps for a client that does not read; by itself it would keep megabytes."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -68,7 +73,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._table.sign_in(self)
 
     def cut(self) -> None:
-        self.transport.abort()
+        reset(self.transport)
 
     def check(self, now: float) -> None:
         if not self.transport.is_closing():
@@ -82,6 +87,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
+        bound_send_buffer(transport, SEND_BUFFER_BYTES)
         self.peer_address = self.client[0] if self.client else ""
         if not self._table.enter(self):
             self.cut()
@@ -127,6 +133,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._credit = min(FRAMES_AT_ONCE, self._credit + (now - self._credited_at) * FRAMES_PER_SECOND)
         self._credited_at = now
         return self._credit <= 0
+
+    # ---- what the application calls
+
+    def finish(self, text: str, code: int, reason: str) -> None:
+        """Send a last frame and the close frame behind all that waits to be sent.
+
+        A client that reads again within CLOSE_SECONDS learns why the stream ended. Then the connection is reset.
+        """
+        if self.close_sent or self.disconnected:
+            return
+        self.conn.send_text(text.encode())
+        self.conn.send_close(code, reason)
+        self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        if self.read_paused:  # for the client's close frame
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_SECONDS, reset, self.transport)
 
     # ---- frames
 

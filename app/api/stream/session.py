@@ -110,13 +110,7 @@ class StreamSession:
         }
         delay = 1 + secrets.randbelow(5) if closed.code is CloseCode.GOING_AWAY else None
         bye = ByeFrame(code=closed.code, reason=closed.reason, reconnect_after=delay, cursor=cursors)
-        if closed.code is not CloseCode.SLOW:
-            try:
-                async with asyncio.timeout(1):
-                    await self._socket.send(bye)
-            except (StreamClosed, TimeoutError):
-                return
-        await self._socket.close(closed.code, closed.reason)
+        await self._socket.finish(bye, closed.code, closed.reason)
 
     # ---- tasks
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from enum import IntEnum
 
 from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app.api.deps import CONNECTION_KEY
 from app.mail.storable import json_bytes
 
 TAKE_SECONDS = 60.0
@@ -75,9 +77,14 @@ class StreamSocket:
             raise StreamClosed(CloseCode.BAD_FRAME, "frames are text")
         return text
 
-    async def close(self, code: CloseCode, reason: str) -> None:
-        try:
-            async with asyncio.timeout(1):
-                await self._websocket.close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
-        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+    async def finish(self, bye: BaseModel, code: CloseCode, reason: str) -> None:
+        """Send the last frame and close, also where the client does not read."""
+        reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
+        connection = self._websocket.scope.get(CONNECTION_KEY)
+        if connection is not None:
+            connection.finish(encoded(bye), code, reason)
             return
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):  # under another server than ours
+            async with asyncio.timeout(1):
+                await self._websocket.send_text(encoded(bye))
+                await self._websocket.close(code, reason)
