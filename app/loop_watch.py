@@ -7,6 +7,7 @@ event loop: uvloop runs callbacks where Python cannot look.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from prometheus_client import Counter
 from app.telemetry import get_logger
 
 STACK_FRAMES = 8
+COLLECTION = "garbage collection"
+"""What the time of Python's garbage collector is counted as, whichever callback it interrupts."""
 
 log = get_logger(__name__)
 
@@ -34,6 +37,7 @@ class LoopWatch:
         self._limit_seconds = limit_ms / 1000
         self._thread_id = threading.get_ident()
         self._began: float | None = None
+        self._collecting_since = self._collected_seconds = 0.0
         self._stack: list[str] = []
         self._run: Callable[[asyncio.Handle], None] = _HANDLE._run
         self._is_over = threading.Event()
@@ -45,6 +49,7 @@ class LoopWatch:
         def measured(handle: asyncio.Handle) -> None:
             watch._stack = []
             watch._began = time.monotonic()
+            watch._collected_seconds = 0.0
             began = time.thread_time()
             run(handle)
             used = time.thread_time() - began
@@ -53,11 +58,22 @@ class LoopWatch:
                 watch._report(handle, used)
 
         _HANDLE._run = measured
+        gc.callbacks.append(self._note_collection)
         threading.Thread(target=self._sample, name="loop-watch", daemon=True).start()
 
     def remove(self) -> None:
         _HANDLE._run = self._run
+        gc.callbacks.remove(self._note_collection)
         self._is_over.set()
+
+    def _note_collection(self, phase: str, _: dict[str, int]) -> None:
+        """Python's garbage collector runs inside whatever callback makes the next object."""
+        if threading.get_ident() != self._thread_id:
+            return
+        if phase == "start":
+            self._collecting_since = time.thread_time()
+        else:
+            self._collected_seconds += time.thread_time() - self._collecting_since
 
     def _sample(self) -> None:
         """Note the stack of a callback while it is late: afterwards nothing shows where it was."""
@@ -71,9 +87,15 @@ class LoopWatch:
             ]
 
     def _report(self, handle: asyncio.Handle, seconds: float) -> None:
-        name = name_of(handle)
+        if self._collected_seconds > self._limit_seconds:
+            self._count(COLLECTION, self._collected_seconds, [])
+        if seconds - self._collected_seconds > self._limit_seconds:
+            self._count(name_of(handle), seconds - self._collected_seconds, self._stack)
+
+    @staticmethod
+    def _count(name: str, seconds: float, stack: list[str]) -> None:
         _HELD.labels(name).inc()
-        log.warning("loop_held", callback=name, cpu_ms=round(seconds * 1000), at=self._stack)
+        log.warning("loop_held", callback=name, cpu_ms=round(seconds * 1000), at=stack)
 
 
 def name_of(handle: asyncio.Handle) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Iterator
 
 import pytest
-from app.loop_watch import LoopWatch
+from app.loop_watch import COLLECTION, LoopWatch
 from prometheus_client import REGISTRY
 
 LIMIT_MS = 20
@@ -65,3 +66,17 @@ async def test_the_log_names_the_place(capsys: pytest.CaptureFixture[str]) -> No
     text = "".join(capsys.readouterr())
     assert "loop_held" in text
     assert "use_cpu" in text
+
+
+def full_collection() -> None:
+    for _ in range(100):
+        gc.collect()
+
+
+async def test_the_garbage_collector_is_counted_as_itself() -> None:
+    before = held(COLLECTION), held("full_collection")
+    asyncio.get_running_loop().call_soon(full_collection)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert (held(COLLECTION), held("full_collection")) == (before[0] + 1, before[1])

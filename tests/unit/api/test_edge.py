@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 from app.api.problems import STATUSES, kinds_of_problem, status_of
 from app.errors import GatewayError
@@ -197,3 +199,36 @@ async def test_metrics_are_for_administrators(gateway: Gateway) -> None:
     assert (await gateway.client(None).get("/metrics")).status_code == 401
     reader = gateway.client(await gateway.token(ann, scopes=list(Scope)[:-1]))
     assert (await reader.get("/metrics")).status_code == 403
+
+
+async def cut_off(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> httpx2.Response:
+    """The answer to a request that is cancelled while it waits."""
+    waits = asyncio.Event()
+
+    async def hang() -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(gateway.services.health, "check", hang)
+    request = asyncio.create_task(gateway.admin.get("/v1/health/ready"))
+    await waits.wait()
+    request.cancel()
+    return await request
+
+
+async def test_a_request_that_the_end_of_the_process_cuts_off_may_be_sent_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.services.draining.set()
+
+    answer = await cut_off(gateway, monkeypatch)
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (503, "not_ready", True)
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_request_that_is_cancelled_otherwise_has_no_answer(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off(gateway, monkeypatch)
