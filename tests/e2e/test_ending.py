@@ -19,6 +19,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.integration.raw_server import raw_server
+from tests.servers.hostile_imap import Dialog, HostileImap
 from tests.servers.postgate import Postgate, running_postgate
 from tests.servers.process import free_port
 
@@ -159,3 +161,46 @@ def test_a_start_that_hangs_ends_when_it_is_asked_to(tmp_path: Path) -> None:
         finally:
             starting.kill()
             starting.wait()
+
+
+class SlowFetch(HostileImap):
+    """Answers all but the fetching of whole messages."""
+
+    async def _answer(self, dialog: Dialog, tag: str, command: str) -> None:
+        if "BODY.PEEK[]" in command or "BINARY.PEEK[]" in command:
+            await dialog.reader.read()
+        await super()._answer(dialog, tag, command)
+
+
+async def first_message(server: Postgate, port: int) -> str:
+    """Add an account at that server; the path of its message."""
+    login = {"host": "127.0.0.1", "port": port, "security": "none", "username": "me", "password": "secret"}
+    account = {"kind": "imap", "email": "me@x.test", "imap": login, "smtp": login}
+    async with httpx2.AsyncClient(base_url=server.base_url, timeout=60) as client:
+        client.headers["Authorization"] = f"Bearer {server.key}"
+        added = await client.post("/v1/accounts", json=account, params={"verify": "false"})
+        path = f"/v1/accounts/{added.json()['id']}/messages"
+        for _ in range(100):
+            items = (await client.get(path)).json().get("items")
+            if items:
+                return f"{path}/{items[0]['id']}"
+            await asyncio.sleep(0.1)
+    raise AssertionError("the message did not come")
+
+
+async def test_a_request_that_waits_for_a_mail_server_is_told_to_come_again(postgate: Postgate) -> None:
+    async with raw_server(SlowFetch()) as port:
+        path = await first_message(postgate, port)
+        async with httpx2.AsyncClient(base_url=postgate.base_url, timeout=60) as client:
+            client.headers["Authorization"] = f"Bearer {postgate.key}"
+            waiting = asyncio.create_task(client.get(f"{path}/raw"))
+            await asyncio.sleep(1)  # the request waits at the mail server
+            assert not waiting.done()
+
+            seconds = await ended(postgate)
+            answer = await waiting
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert "retry-after" in answer.headers
+    assert seconds < ENDS_WITHIN_SECONDS
+    assert "end_forced" not in postgate.log_tail
