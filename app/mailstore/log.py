@@ -30,7 +30,7 @@ class Event:
     target_uid: int | None
     at_ms: int
     body: bytes
-    frames: dict[object, str] = field(init=False, repr=False, compare=False, default_factory=dict)
+    frames: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
     """How the event was encoded for its readers, each encoding made once."""
 
     @property

@@ -136,6 +136,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     # ---- what the application calls
 
+    def write_now(self, frame: bytes) -> bool:
+        """Send a whole frame; False, and nothing is sent, where the client does not read or the connection ends."""
+        if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
+            return False
+        self.transport.write(frame)
+        return True
+
     def finish(self, text: str, code: int, reason: str) -> None:
         """Send a last frame and the close frame behind all that waits to be sent.
 

@@ -140,7 +140,7 @@ class Following:
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
             for seen, group in await self._told(event, following):
-                await self._socket.send(event_frame(self._states, seen, group[0].view, [one.id for one in group]))
+                await self._socket.send_frame(event_frame(self._states, seen, group[0].view, [one.id for one in group]))
             for subscription in following:
                 if account_id in subscription.positions:
                     subscription.positions[account_id] = max(event.position, subscription.positions[account_id])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
+from websockets.frames import Frame, Opcode
 
 from app.mailstore.log import Event
 from app.services.states import States
@@ -13,22 +14,33 @@ FRAMES_KEPT = 16
 """Encodings of one event that stay with it: sockets rarely differ in more than their view."""
 
 
-def event_frame(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> str:
-    """The text of an EventFrame. `view` is "summary" or "ids"."""
+def event_frame(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> bytes:
+    """An EventFrame as a whole WebSocket frame. `view` is "summary" or "ids"."""
     key = (view, *sub_ids)
     frame = event.frames.get(key)
     if frame is None:
-        frame = _encoded(states, event, view, sub_ids)
+        frame = on_the_wire(_encoded(states, event, view, sub_ids))
         if len(event.frames) < FRAMES_KEPT:
             event.frames[key] = frame
     return frame
 
 
-def _encoded(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> str:
+def on_the_wire(text: bytes) -> bytes:
+    """A text as a WebSocket frame: servers do not mask, so that it is the same for every client (RFC 6455 §5.1)."""
+    return Frame(Opcode.TEXT, text).serialize(mask=False)
+
+
+def text_of(frame: bytes) -> str:
+    """The text of such a frame."""
+    head_bytes = {126: 4, 127: 10}.get(frame[1], 2)
+    return frame[head_bytes:].decode()
+
+
+def _encoded(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> bytes:
     body = event.body if view == "summary" else _without_message(event.body)
     cursor = states.issue(event.account_id, event.position)
     head = {"type": "event", "sub_ids": sub_ids, "seq": event.seq, "cursor": cursor, "event": orjson.Fragment(body)}
-    return orjson.dumps(head).decode()
+    return orjson.dumps(head)
 
 
 def _without_message(body: bytes) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.deps import CONNECTION_KEY
+from app.api.stream.frames import text_of
 from app.mail.storable import json_bytes
 
 TAKE_SECONDS = 60.0
@@ -52,6 +53,14 @@ class StreamSocket:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._lock = asyncio.Lock()
+        self._connection = websocket.scope.get(CONNECTION_KEY)
+        """Our own server's end of the socket; None under another server."""
+
+    async def send_frame(self, frame: bytes) -> None:
+        """Send a whole WebSocket frame that holds a text; waits while the client does not read."""
+        connection = self._connection
+        if connection is None or self._lock.locked() or not connection.write_now(frame):
+            await self.send(text_of(frame))
 
     async def send(self, frame: BaseModel | str) -> None:
         """Send one frame; waits while the client does not read."""
@@ -80,9 +89,8 @@ class StreamSocket:
     async def finish(self, bye: BaseModel, code: CloseCode, reason: str) -> None:
         """Send the last frame and close, also where the client does not read."""
         reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
-        connection = self._websocket.scope.get(CONNECTION_KEY)
-        if connection is not None:
-            connection.finish(encoded(bye), code, reason)
+        if self._connection is not None:
+            self._connection.finish(encoded(bye), code, reason)
             return
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):  # under another server than ours
             async with asyncio.timeout(1):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,7 +31,7 @@ async def test_a_process_that_cannot_work_says_why_until_it_can(
     house: House, outage: AbstractContextManager[None], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "REMEMBERED_SECONDS", -1.0)
-    checked = Health(house.database, house.store.blobs)
+    checked = Health(house.database, house.store.blobs, asyncio.Event())
     await checked.check()
 
     with outage, pytest.raises(NotReady) as problem:
@@ -41,7 +42,7 @@ async def test_a_process_that_cannot_work_says_why_until_it_can(
 
 
 async def test_a_flood_of_questions_makes_one_probe(house: House) -> None:
-    checked = Health(house.database, house.store.blobs)
+    checked = Health(house.database, house.store.blobs, asyncio.Event())
     await checked.check()
     with database_away():
         await checked.check()

@@ -40,6 +40,9 @@ class RecordingSocket:
     async def send(self, frame: BaseModel | str) -> None:
         self.texts.append(frame if isinstance(frame, str) else encoded(frame))
 
+    async def send_frame(self, frame: bytes) -> None:
+        self.texts.append(frames.text_of(frame))
+
     @property
     def frames(self) -> list[dict[str, Any]]:
         return [orjson.loads(text) for text in self.texts]
@@ -122,7 +125,7 @@ async def test_an_event_is_encoded_once_for_all_sockets_that_are_sent_the_same(
     made = []
     encode = frames._encoded
 
-    def counted(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> str:
+    def counted(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> bytes:
         made.append(sub_ids)
         return encode(states, event, view, sub_ids)
 
