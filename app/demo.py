@@ -17,7 +17,7 @@ from app.mail.types import ANSWERED, FLAGGED, SEEN, AccountId, AccountKind, Addr
 from app.mailstore.store import MailStore
 from app.mime.compose import Draft, Enclosure, compose
 from app.runtime import Runtime, open_runtime
-from app.services.accounts import NewAccount
+from app.services.accounts import AccountChanges, NewAccount
 from app.services.callers import Scope, TokenKind
 from app.services.tokens import TokenOrder
 from app.settings import Settings
@@ -135,7 +135,7 @@ async def _user(runtime: Runtime, name: str, full_name: str) -> DemoUser:
     password = secrets.token_urlsafe(12)
     existing = await runtime.deliveries.account_of(email)
     if existing is not None:  # demo.json was lost, and the password with it
-        await runtime.logins.set_password(existing, password)
+        await runtime.services.accounts.update(existing, AccountChanges(password=password))
         return DemoUser(email, password, existing)
     account = await runtime.services.accounts.add(NewAccount(AccountKind.EMBEDDED, email, full_name, password=password))
     if name == "alice":

@@ -5,6 +5,7 @@ GatewayError
 │   ├── AddressNotAllowed   a host that this install may not connect to
 │   └── NotStorable         the database refuses a value
 ├── NotAuthenticated        no token, or not a valid one
+│   └── TokenMissing, TokenMalformed, TokenExpired, TokenRevoked
 ├── NotPermitted            a valid token without the right
 ├── NotFound                no such thing, or none that the caller may see
 ├── Conflict                the thing's present state forbids it
@@ -120,6 +121,26 @@ class MalformedRequest(GatewayError):
 class NotAuthenticated(GatewayError):
     code = "not_authenticated"
     title = "A valid token is needed"
+
+
+class TokenMissing(NotAuthenticated):
+    code = "token_missing"
+    title = "The request has no bearer token"
+
+
+class TokenMalformed(NotAuthenticated):
+    code = "token_malformed"
+    title = "The bearer token is not one that Postgate issues"
+
+
+class TokenExpired(NotAuthenticated):
+    code = "token_expired"
+    title = "The token has expired"
+
+
+class TokenRevoked(NotAuthenticated):
+    code = "token_revoked"
+    title = "The token was revoked, or never existed"
 
 
 class NotPermitted(GatewayError):

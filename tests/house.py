@@ -94,6 +94,7 @@ _EMPTY: dict[str, object] = {
     "last_uid_validity": 0,
     "servers": "",
     "secrets": None,
+    "credentials_version": 0,
     "settings": "",
     "quotas": "",
     "created_at_ms": 0,

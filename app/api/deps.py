@@ -16,9 +16,10 @@ from fastapi.requests import HTTPConnection
 
 from app.api.queries import refuse_unknown
 from app.cluster.turns import Turns
-from app.errors import AccountNotFound, NotAuthenticated, NotPermitted
+from app.errors import AccountNotFound, NotPermitted, TokenMissing
 from app.mail.trace import Traces
 from app.mail.types import AccountId
+from app.services.access import AccessWatch
 from app.services.accounts import Accounts
 from app.services.autoconfig import Autoconfig
 from app.services.bulk import Bulk
@@ -39,6 +40,7 @@ from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
+from app.services.passwords import Passwords
 from app.services.polling import Polling
 from app.services.quotas import Quotas
 from app.services.searching import Searching
@@ -59,10 +61,11 @@ __all__ = [
     "Caller",
     "CurrentCaller",
     "DeletableAccount",
+    "EventsAccount",
+    "InstallAdmin",
     "MailboxesAccount",
     "ModifiableAccount",
     "PublicAccess",
-    "PushAccount",
     "PushCaller",
     "ReadableAccount",
     "ReadingCaller",
@@ -71,6 +74,7 @@ __all__ = [
     "Services",
     "SessionCaller",
     "SettingsAccount",
+    "TokenMaker",
     "mark_signed_in",
     "services_of",
     "state_of",
@@ -97,6 +101,8 @@ class Services:
     tokens: Tokens
     tickets: Tickets
     sessions: Sessions
+    passwords: Passwords
+    access: AccessWatch
     accounts: Accounts
     autoconfig: Autoconfig
     quotas: Quotas
@@ -162,7 +168,7 @@ def mark_signed_in(connection: HTTPConnection) -> None:
 async def _bearer(connection: HTTPConnection, services: Services) -> Caller:
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
-        raise NotAuthenticated
+        raise TokenMissing
     caller = await services.tokens.authenticate(secret.strip(), connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
     mark_signed_in(connection)
@@ -199,10 +205,14 @@ class Access:
     async def admit(self, connection: HTTPConnection) -> None:
         """Raises NotAuthenticated, NotPermitted, RateLimited, AccountNotFound or InvalidRequest."""
         caller = await authenticate(connection)
-        if self.scope is not None:
-            caller.require(self.scope)
+        self._check(caller)
         await self._find(connection, caller)
         refuse_unknown(connection)
+
+    def _check(self, caller: Caller) -> None:
+        """Raises NotPermitted."""
+        if self.scope is not None:
+            caller.require(self.scope)
 
     async def _find(self, connection: HTTPConnection, caller: Caller) -> None:
         """Look up what the path names."""
@@ -221,6 +231,22 @@ class _AnyCaller(Access):
         return _caller_of(connection)
 
 
+class _TokenMaker(_AnyCaller):
+    """A key with the scope, or a sign-in, which makes tokens for its own account."""
+
+    def _check(self, caller: Caller) -> None:
+        if not caller.is_sign_in:
+            super()._check(caller)
+
+
+class _InstallAdmin(_AnyCaller):
+    """A key that is not limited to a part of the install."""
+
+    def _check(self, caller: Caller) -> None:
+        super()._check(caller)
+        caller.require_whole_install()
+
+
 AccountPath = Annotated[
     str,
     Path(
@@ -232,6 +258,19 @@ AccountPath = Annotated[
 
 
 class _AccountFor(Access):
+    """`other`: a scope that does in place of `scope`; `is_whole`: not for tokens that see a part of the account."""
+
+    def __init__(self, scope: Scope, *, other: Scope | None = None, is_whole: bool = False) -> None:
+        super().__init__(scope)
+        self._other = other
+        self._is_whole = is_whole
+
+    def _check(self, caller: Caller) -> None:
+        if self._other not in caller.scopes:
+            super()._check(caller)
+        if self._is_whole:
+            caller.require_whole_account()
+
     async def _find(self, connection: HTTPConnection, caller: Caller) -> None:
         account_id = caller.account(connection.path_params["account_id"][: ACCOUNT_ID_CHARS + 1])
         if not await services_of(connection).accounts.exists(account_id):
@@ -256,6 +295,9 @@ CurrentCaller = Annotated[Caller, Depends(_current_caller)]
 """The caller beside an account of the path; no right of its own."""
 SessionCaller = Annotated[Caller, Depends(_AnyCaller(None))]
 """Any token: for what concerns the token itself."""
+InstallAdmin = Annotated[Caller, Depends(_InstallAdmin(Scope.ADMIN))]
+"""A key that is not limited to accounts: for what all accounts share."""
+TokenMaker = Annotated[Caller, Depends(_TokenMaker(Scope.ADMIN))]
 AdminCaller = Annotated[Caller, Depends(_AnyCaller(Scope.ADMIN))]
 PushCaller = Annotated[Caller, Depends(_AnyCaller(Scope.PUSH))]
 ReadingCaller = Annotated[Caller, Depends(_AnyCaller(Scope.MAIL_READ))]
@@ -265,6 +307,7 @@ ModifiableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_MODIFY))
 DeletableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_DELETE))]
 SendingAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_SEND))]
 MailboxesAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAILBOXES))]
-SettingsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.SETTINGS))]
-PushAccount = Annotated[AccountId, Depends(_AccountFor(Scope.PUSH))]
-AdministeredAccount = Annotated[AccountId, Depends(_AccountFor(Scope.ADMIN))]
+SettingsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.SETTINGS, is_whole=True))]
+EventsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_READ, other=Scope.PUSH))]
+"""Events in full for `mail.read`, ids and types for `push`."""
+AdministeredAccount = Annotated[AccountId, Depends(_AccountFor(Scope.ADMIN, is_whole=True))]

@@ -15,6 +15,8 @@ from typing import Protocol
 
 SUBMISSIONS = "submissions"
 ACCOUNTS = "accounts"
+ACCESS = "access"
+"""Poked after each commit that revokes or changes a token, a password or a right."""
 DRAIN = "drain"
 
 WAKE_AT_ONCE = 50

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, and_, bindparam, select, update
 
-from app.db.session import Database, Statement, Transaction
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import ACCOUNT, MAILBOX
 from app.mail.types import AccountId, AccountKind, MailboxId
 
 _ADDRESS: BindParameter[str] = bindparam("address_given")
-_LOGIN: Statement = select(ACCOUNT.c.id, ACCOUNT.c.password_hash, ACCOUNT.c.status).where(ACCOUNT.c.address == _ADDRESS)
+_LOGIN: Statement = select(
+    ACCOUNT.c.id, ACCOUNT.c.password_hash, ACCOUNT.c.status, ACCOUNT.c.credentials_version
+).where(ACCOUNT.c.address == _ADDRESS)
+_VERSIONS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.credentials_version).where(
+    is_one_of(ACCOUNT.c.id, bindparam("ids")), ACCOUNT.c.status != "disabled"
+)
+_HELD_VERSION: Statement = (
+    select(ACCOUNT.c.credentials_version)
+    .where(ACCOUNT.c.id == bindparam("account_id"), ACCOUNT.c.status != "disabled")
+    .with_for_update(read=True)
+)
+_NEXT_VERSION: Statement = (
+    update(ACCOUNT)
+    .where(ACCOUNT.c.id == bindparam("account_id"))
+    .values(credentials_version=ACCOUNT.c.credentials_version + 1)
+)
 _INBOX: Statement = (
     select(ACCOUNT.c.id, MAILBOX.c.id)
     .join(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.path == "INBOX"))
@@ -19,9 +35,6 @@ _INBOX: Statement = (
 )
 _ADDRESS_OF: Statement = select(ACCOUNT.c.address).where(ACCOUNT.c.id == bindparam("account_id"))
 _KIND_OF: Statement = select(ACCOUNT.c.kind).where(ACCOUNT.c.id == bindparam("account_id"))
-_SET_PASSWORD: Statement = (
-    update(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id")).values(password_hash=bindparam("new_hash"))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class StoredLogin:
     account_id: AccountId
     password_hash: str | None
     is_disabled: bool
+    credentials_version: int
 
     def __repr__(self) -> str:
         return f"StoredLogin({self.account_id!r})"
@@ -39,7 +53,7 @@ class StoredLogin:
 async def login_of(database: Database, address: str) -> StoredLogin | None:
     """The embedded account of an address in lower case."""
     row = await database.row(_LOGIN, address_given=address)
-    return None if row is None else StoredLogin(AccountId(row[0]), row[1], row[2] == "disabled")
+    return None if row is None else StoredLogin(AccountId(row[0]), row[1], row[2] == "disabled", row[3])
 
 
 async def inbox_of(database: Database, address: str) -> tuple[AccountId, MailboxId] | None:
@@ -59,6 +73,22 @@ async def kind_of(database: Database, account_id: AccountId) -> AccountKind | No
     return None if row is None else AccountKind(row[0])
 
 
-async def set_password_hash(transaction: Transaction, account_id: AccountId, password_hash: str) -> bool:
-    """Whether there is such an account."""
-    return await transaction.execute(_SET_PASSWORD, account_id=account_id, new_hash=password_hash) == 1
+async def credentials_versions(source: Database | Transaction, account_ids: Sequence[str]) -> dict[str, int]:
+    """By account, for those that exist and are not disabled."""
+    rows = await source.rows(_VERSIONS, ids=json_list(account_ids))
+    return {row[0]: row[1] for row in rows}
+
+
+async def credentials_version(source: Database | Transaction, account_id: AccountId) -> int | None:
+    return (await credentials_versions(source, [account_id])).get(account_id)
+
+
+async def held_credentials_version(transaction: Transaction, account_id: AccountId) -> int | None:
+    """The version, which does not change until the transaction ends; None where the account lets nobody in."""
+    row = await transaction.row(_HELD_VERSION, account_id=account_id)
+    return None if row is None else int(row[0])
+
+
+async def raise_credentials_version(transaction: Transaction, account_id: AccountId) -> None:
+    """Void what was let in by the credentials so far: sign-ins and mail sessions."""
+    await transaction.execute(_NEXT_VERSION, account_id=account_id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, or_, select, update
 
-from app.db.session import Database, Row, Statement, Transaction
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import TICKET, TOKEN
 
 COLUMNS = (
@@ -26,8 +27,33 @@ _ADD: Statement = insert(TOKEN)
 _USE: Statement = (
     update(TOKEN).where(TOKEN.c.id == bindparam("token_id"), TOKEN.c.is_used.is_(False)).values(is_used=True)
 )
-_DELETE: Statement = delete(TOKEN).where(TOKEN.c.id == bindparam("token_id"))
-_DELETE_FAMILY: Statement = delete(TOKEN).where(TOKEN.c.family == bindparam("family_id"))
+_BY_IDS: Statement = select(*COLUMNS).where(is_one_of(TOKEN.c.id, bindparam("ids")))
+
+
+_HOLD: Statement = select(TOKEN.c.id).where(TOKEN.c.id == bindparam("token_id")).with_for_update(read=True)
+
+
+class _Ending:
+    """Ends the tokens of a condition with those that they made, those that these made, and so on."""
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self._lock: Statement = select(TOKEN.c.id).where(condition).with_for_update()
+        ended = select(TOKEN.c.id).where(condition).cte("ended", recursive=True)
+        ended = ended.union(select(TOKEN.c.id).join(ended, TOKEN.c.created_by == ended.c.id))
+        self._delete: Statement = delete(TOKEN).where(TOKEN.c.id.in_(select(ended.c.id)))
+
+    async def run(self, transaction: Transaction, **values: object) -> int:
+        """The lock waits for transactions that make more such tokens; the deletion then sees them."""
+        await transaction.rows(self._lock, **values)
+        return await transaction.execute(self._delete, **values)
+
+
+_ENDING = _Ending(TOKEN.c.id == bindparam("token_id"))
+_ENDING_FAMILY = _Ending(TOKEN.c.family == bindparam("family_id"))
+_ENDING_SIGN_INS = _Ending(and_(TOKEN.c.family.is_not(None), TOKEN.c.account_ids == bindparam("only_ids")))
+_ENDING_ALL_OF_ACCOUNT = _Ending(
+    and_(TOKEN.c.kind != "server", TOKEN.c.account_ids.like(bindparam("pattern"), escape="\\"))
+)
 _DELETE_EXPIRED: Statement = delete(TOKEN).where(
     and_(TOKEN.c.expires_at_ms.is_not(None), TOKEN.c.expires_at_ms < bindparam("before_ms"))
 )
@@ -46,6 +72,16 @@ async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> Row 
 
 async def find(database: Database, token_id: str) -> Row | None:
     return await database.row(_BY_ID, token_id=token_id)
+
+
+async def hold(transaction: Transaction, token_id: str) -> bool:
+    """Keep a token from being ended until the transaction is. False where there is none."""
+    return await transaction.row(_HOLD, token_id=token_id) is not None
+
+
+async def find_all(database: Database, token_ids: Sequence[str]) -> list[Row]:
+    """Those of the tokens that there are."""
+    return list(await database.rows(_BY_IDS, ids=json_list(token_ids)))
 
 
 async def list_newest(database: Database, below_id: str | None, limit: int, now_ms: int) -> list[Row]:
@@ -70,11 +106,23 @@ async def mark_used(transaction: Transaction, token_id: str) -> bool:
 
 
 async def remove(transaction: Transaction, token_id: str) -> bool:
-    return await transaction.execute(_DELETE, token_id=token_id) > 0
+    """With the tokens that it made, and those that they made."""
+    return await _ENDING.run(transaction, token_id=token_id) > 0
 
 
 async def remove_family(transaction: Transaction, family: str) -> None:
-    await transaction.execute(_DELETE_FAMILY, family_id=family)
+    await _ENDING_FAMILY.run(transaction, family_id=family)
+
+
+async def remove_sign_ins(transaction: Transaction, account_id: str) -> None:
+    """End every sign-in of an account, with the tokens that they made."""
+    await _ENDING_SIGN_INS.run(transaction, only_ids=json_list([account_id]))
+
+
+async def remove_of_account(transaction: Transaction, account_id: str) -> None:
+    """End every token but server keys that holds an account."""
+    escaped = account_id.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+    await _ENDING_ALL_OF_ACCOUNT.run(transaction, pattern=f'%"{escaped}"%')
 
 
 async def remove_expired(transaction: Transaction, before_ms: int) -> None:

@@ -35,6 +35,7 @@ from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpSite
 from app.servers.smtp.guesses import Guesses
+from app.services.access import AccessWatch
 from app.services.accounts import Accounts
 from app.services.authorization import Authorization
 from app.services.bulk import Bulk
@@ -59,6 +60,7 @@ from app.services.maildrops import Maildrops
 from app.services.messages import Messages
 from app.services.oauth_apps import OAuthApps
 from app.services.originals import Originals
+from app.services.passwords import Passwords
 from app.services.polling import Polling
 from app.services.quotas import Quotas
 from app.services.remote_logins import RemoteLogins
@@ -150,7 +152,7 @@ async def open_runtime(
         runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries, bus=stores.bus)
         if is_serving:
             runtime.parts.append(await _start_workers(stack, stores, backends, deliveries))
-            servers = _mail_servers(stores, logins, deliveries, mail_connections)
+            servers = _mail_servers(stores, logins, services.access, deliveries, mail_connections)
             runtime.parts.append(servers.close)
             stack.push_async_callback(runtime.drain)
             await servers.start()
@@ -196,10 +198,11 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
 def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
     """Every service that the API calls."""
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
-    tokens = Tokens(database)
+    tokens = Tokens(database, bus)
     states = States(stores.vault)
     draining = asyncio.Event()
-    events = Events(stores.log, index, bus, draining)
+    submissions = Submissions(database, index, stores.store.blobs, bus, backends, settings.domains)
+    events = Events(stores.log, index, bus, submissions, draining)
     text_index = TextIndex(database)
     texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
     parsers = stores.store.parsers
@@ -219,11 +222,14 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     accounts = Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants)
     autoconfig = autoconfig_on(settings, guard)
     remote = RemoteLogins(database, accounts, backends, autoconfig, logins) if settings.session_remote else None
+    sessions = Sessions(database, tokens, logins, bus, settings.domains, remote)
     return Services(
         settings=settings,
         tokens=tokens,
         tickets=Tickets(database, tokens),
-        sessions=Sessions(database, tokens, logins, settings.domains, remote),
+        sessions=sessions,
+        passwords=Passwords(database, accounts, backends, logins, sessions, stores.vault, bus),
+        access=AccessWatch(database, bus),
         accounts=accounts,
         oauth_apps=oauth_apps,
         grants=grants,
@@ -248,7 +254,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         events=events,
         changes=ChangesSince(Differences(database), stores.log, events),
         consumers=Consumers(database),
-        submissions=Submissions(database, index, stores.store.blobs, bus, backends, settings.domains),
+        submissions=submissions,
         composer=Composer(index, Originals(index, backends, parsers), parsers),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database, stores.store.blobs, draining),
@@ -292,7 +298,9 @@ async def _start_workers(
     return stop
 
 
-def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries, connections: int) -> MailServers:
+def _mail_servers(
+    stores: Stores, logins: Logins, access: AccessWatch, deliveries: Deliveries, connections: int
+) -> MailServers:
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
     imap = ImapServices(stores.store, stores.index, views, stores.bus, logins, texts, settings.max_message_bytes)
@@ -302,4 +310,5 @@ def _mail_servers(stores: Stores, logins: Logins, deliveries: Deliveries, connec
         for face in Face
     }
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
-    return MailServers(settings, imap, sites.__getitem__, lambda peer: Pop3Conversation(peer, pop3), connections)
+    answer_pop3 = lambda peer: Pop3Conversation(peer, pop3)  # noqa: E731
+    return MailServers(settings, access, imap, sites.__getitem__, answer_pop3, connections)

@@ -14,6 +14,7 @@ from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
 from app.servers.listener import Listener, StrangerTime
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.services.access import AccessWatch
 from app.settings import Settings
 
 Answer = Callable[[Peer], Conversation]
@@ -33,6 +34,7 @@ class MailServers:
     def __init__(
         self,
         settings: Settings,
+        access: AccessWatch,
         imap: ImapServices,
         smtp: Callable[[Face], SmtpSite],
         pop3: Answer,
@@ -40,7 +42,7 @@ class MailServers:
     ) -> None:
         self._settings = settings
         self._tls = _server_tls(settings)
-        self._admission = Admission(_limits(settings, connections))
+        self._admission = Admission(_limits(settings, connections), access)
         self._answers: dict[str, Answer] = {
             "imap": imap_answer(imap),
             "pop3": pop3,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from app.errors import RateLimited
 from app.security.addresses import Proxies, counted_as
 from app.servers.conversation import Peer
+from app.services.access import AccessWatch, Guard
+from app.services.logins import Login
 
 NO_PROXIES = Proxies()
 
@@ -37,12 +39,14 @@ class ConnectionLimits:
 class Visit:
     """One connection that was let in."""
 
-    __slots__ = ("_admission", "key", "send_away")
+    __slots__ = ("_admission", "guard", "key", "send_away")
 
     def __init__(self, admission: Admission, key: tuple[str, str], send_away: Callable[[], None]) -> None:
         self._admission = admission
         self.key: tuple[str, str] | None = key
         self.send_away = send_away
+        self.guard: Guard | None = None
+        """Ends the connection once its login holds no more."""
 
     def is_active(self) -> None:
         """It has made a request: others have waited for longer."""
@@ -54,10 +58,14 @@ class Visit:
 
 
 class Admission:
-    """Counts connections by address until login, then by user and address. One for all mail servers of a process."""
+    """Counts connections by address until login, then by user and address. One for all mail servers of a process.
 
-    def __init__(self, limits: ConnectionLimits | None = None) -> None:
+    With `access` a connection ends once its login holds no more.
+    """
+
+    def __init__(self, limits: ConnectionLimits | None = None, access: AccessWatch | None = None) -> None:
         self._limits = limits or ConnectionLimits()
+        self._access = access
         self._open: Counter[tuple[str, str]] = Counter()
         self._strangers: dict[Visit, None] = {}
         self._total = 0
@@ -77,7 +85,7 @@ class Admission:
         self._strangers[visit] = None
         self._total += 1
         self._open[key] += 1
-        peer.claim = lambda user: self._claim(peer, visit, user)
+        peer.claim = lambda login: self._claim(peer, visit, login)
         return visit
 
     def move_to_end(self, visit: Visit) -> None:
@@ -87,13 +95,14 @@ class Admission:
 
     def forget(self, visit: Visit) -> None:
         self._strangers.pop(visit, None)
+        self._guard(visit, None)
         if visit.key is not None:
             self._total -= 1
             self._release(visit.key)
             visit.key = None
 
-    def _claim(self, peer: Peer, visit: Visit, user: str) -> None:
-        wanted = (user, counted_as(peer.address))
+    def _claim(self, peer: Peer, visit: Visit, login: Login) -> None:
+        wanted = (login.account_id, counted_as(peer.address))
         if visit.key is not None and wanted != visit.key:
             if self._open[wanted] >= self._limits.at(peer):
                 raise RateLimited("Too many connections of this user from this address", retry_after_seconds=60.0)
@@ -102,6 +111,13 @@ class Admission:
             visit.key = wanted
         self._strangers.pop(visit, None)
         peer.is_known = True
+        if self._access is not None:
+            self._guard(visit, self._access.begin(login, peer.waiter))
+
+    def _guard(self, visit: Visit, guard: Guard | None) -> None:
+        before, visit.guard = visit.guard, guard
+        if before is not None and self._access is not None:
+            self._access.end(before)
 
     def _make_room(self, strangers: Iterable[Visit]) -> None:
         oldest = next(iter(strangers), None)

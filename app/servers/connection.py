@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from app.cluster.bus import Waiter
+from app.cluster.bus import ACCESS, Waiter
 from app.servers.conversation import ClientLost, Farewell
 from app.sockets import reset
 
@@ -102,6 +102,11 @@ class Connection(asyncio.Protocol):
     def _is_tls(self) -> bool:
         return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
 
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the login of this connection holds no more."""
+        return ACCESS in self.waiter.topics
+
     def end(self, reason: Farewell) -> None:
         """End the next wait for the client: the server stops, or another client needs the place."""
         self.ending = reason
@@ -131,6 +136,8 @@ class Connection(asyncio.Protocol):
         self._outgoing.append(data)
         self._outgoing_bytes += len(data)
         if self._outgoing_bytes >= GATHER_BYTES:
+            if self.is_revoked:
+                raise ClientLost("Its login was revoked during a long answer")
             await self.flush()
 
     async def flush(self) -> None:

@@ -20,7 +20,8 @@ IMAP, POP3 and SMTP are each a `Conversation`; `listener.py` pumps bytes between
 5. `timeout_seconds` is how long the client may take to finish the request that it is in (or to begin one): read before
    each wait, so a conversation changes it with its state. The clock starts anew when a request brought a step; a byte
    alone never moves it, but a long transfer earns one second for each KiB. A wake-up does not start it anew.
-6. When the pump ends a conversation itself (time-out, shutdown, a fault of ours) it sends `farewell(reason)`.
+6. When the pump ends a conversation itself (time-out, shutdown, a fault of ours, a login that holds no more) it sends
+   `farewell(reason)`.
 7. `close()` is called once at the end, whatever happened: release locks, discard spools, leave the bus.
 """
 
@@ -32,6 +33,7 @@ from enum import Enum
 from typing import Protocol
 
 from app.cluster.bus import Waiter
+from app.services.logins import Login
 
 
 class ClientLost(Exception):
@@ -75,11 +77,14 @@ class Farewell(Enum):
     OVERLOAD = "overload"
     """Too many connections: said instead of the greeting."""
     FAULT = "fault"
+    REVOKED = "revoked"
+    """The account's password or rights have changed since the login."""
 
 
 @dataclass(slots=True)
 class Peer:
-    """The client at the other end. `claim` counts a login against the limit per user and address: RateLimited.
+    """The client at the other end. `claim` admits a login: it counts against the limit per user and address
+    (RateLimited), and the connection ends once the login holds no more.
 
     `is_known` is set by a login; `messages` counts those that it has handed over without one. Whoever does neither has
     a limited time in all.
@@ -90,7 +95,7 @@ class Peer:
     is_encrypted: bool
     can_start_tls: bool
     """Whether there is a certificate, so that STARTTLS may be offered while not `is_encrypted`."""
-    claim: Callable[[str], None] = lambda _user: None
+    claim: Callable[[Login], None] = lambda _login: None
     waiter: Waiter = field(default_factory=Waiter)
     is_known: bool = False
     messages: int = 0

@@ -193,6 +193,8 @@ class _Pump:
             self._is_over = True
         elif self._connection.ending is not None:
             await self._say_farewell(self._connection.ending)
+        elif self._connection.is_revoked:
+            await self._say_farewell(Farewell.REVOKED)
         else:
             await self._take(data)
 
@@ -213,7 +215,10 @@ class _Pump:
         is_any = False
         while not self._is_over and (step := self._conversation.next_step()) is not None:
             is_any = True
-            await self._do(step)
+            if self._connection.is_revoked:
+                await self._say_farewell(Farewell.REVOKED)
+            else:
+                await self._do(step)
         return is_any
 
     async def _do(self, step: Step) -> None:

@@ -100,6 +100,7 @@ class Pop3Conversation:
             Farewell.SHUTDOWN: "Shutting down; nothing was removed",
             Farewell.OVERLOAD: "Too many connections",
             Farewell.FAULT: "Internal error; nothing was removed",
+            Farewell.REVOKED: "The password or the account has changed; nothing was removed",
         }
         return error(texts[reason], "SYS/TEMP")
 
@@ -185,9 +186,9 @@ class Pop3Conversation:
 
     async def _verify(self, claim: Claim) -> Step:
         try:
-            account_id = await self._site.logins.verify(claim.user, claim.password, address=self._peer.address)
-            self._peer.claim(account_id)
-            self._maildrop = await self._site.maildrops.open(account_id)
+            login = await self._site.logins.verify(claim.user, claim.password, address=self._peer.address)
+            self._peer.claim(login)
+            self._maildrop = await self._site.maildrops.open(login.account_id)
         except NotAuthenticated:
             return self._fail(_WRONG)
         except RateLimited as limited:
@@ -196,7 +197,7 @@ class Pop3Conversation:
             return self._refuse(error(in_use.detail, "IN-USE"))
         except Unavailable as away:
             return Reply(error(away.title, "SYS/TEMP"))
-        self._account_id = account_id
+        self._account_id = login.account_id
         self._verbs = {
             "CAPA": self._capa,
             "STAT": self._stat,

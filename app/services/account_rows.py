@@ -218,6 +218,7 @@ def new_values(
         "servers": "",
         "secrets": None,
         "password_hash": password_hash,
+        "credentials_version": 0,
         "settings": "",
         "quotas": "",
         "created_at_ms": now,

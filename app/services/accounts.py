@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from app.cluster.bus import ACCOUNTS, Bus
-from app.db import directory, oauth
+from app.cluster.bus import ACCESS, ACCOUNTS, Bus
+from app.db import accounts, directory, oauth, tokens
 from app.db.session import Database, Transaction
 from app.errors import (
     AccountNotFound,
@@ -17,7 +17,6 @@ from app.errors import (
     Conflict,
     InvalidRequest,
     LoginRefused,
-    NotPermitted,
     Unreachable,
 )
 from app.mail.backend import Backends, SyncMode
@@ -147,12 +146,12 @@ class Accounts:
         """
         self.check_addition(by)
         email = validate_address(new.email, "/email")
-        async with self._grants.trial(new.consent) as tokens:
-            complete = replace(new, servers=new.servers.with_tokens(tokens))
+        async with self._grants.trial(new.consent) as granted:
+            complete = replace(new, servers=new.servers.with_tokens(granted))
             values = await self._values(complete, email, is_verified=is_verified)
 
             async def work(transaction: Transaction) -> Account:
-                account = await self._insert(transaction, values, tokens)
+                account = await self._insert(transaction, values, granted)
                 if attempt is not None and answer is not None:
                     await attempt.record(transaction, answer(account))
                 transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
@@ -162,8 +161,8 @@ class Accounts:
 
     def check_addition(self, by: Caller | None) -> None:
         """NotPermitted for a caller that may add no account."""
-        if by is not None and by.account_ids is not None:
-            raise NotPermitted("A key that is limited to accounts cannot add one")
+        if by is not None:
+            by.require_whole_install()
 
     async def _insert(self, transaction: Transaction, values: dict[str, Any], tokens: GrantTokens | None) -> Account:
         account_id = AccountId(values["id"])
@@ -215,8 +214,11 @@ class Accounts:
                 raise
 
     async def update(self, account_id: AccountId, changes: AccountChanges, *, is_verified: bool = True) -> Account:
-        """Change the name, the servers or the password. New servers are tried first. As `add`, and AccountNotFound."""
-        kind, _ = await self.servers(account_id)
+        """Change the name, the servers or the password. New servers are tried first. As `add`, and AccountNotFound.
+
+        Another password, host or user name ends the account's sign-ins and mail sessions.
+        """
+        kind, known = await self.servers(account_id)
         if changes.servers is not None and kind is AccountKind.EMBEDDED:
             raise InvalidRequest.at("/imap", "An embedded account has no other servers")
         if changes.password is not None and kind is not AccountKind.EMBEDDED:
@@ -225,14 +227,14 @@ class Accounts:
         if changes.password is not None:
             values["password_hash"] = await self._logins.hash(changes.password)
         if changes.servers is None:
-            await self._change(account_id, values)
+            await self._change(account_id, values, ends_sign_ins=changes.password is not None)
             return await self.get(account_id)
-        async with self._grants.trial(changes.consent) as tokens:
-            servers = changes.servers.with_tokens(tokens) if tokens is not None else changes.servers
+        async with self._grants.trial(changes.consent) as granted:
+            servers = changes.servers.with_tokens(granted) if granted is not None else changes.servers
             await self._check_servers(kind, servers, is_verified=is_verified)
             values |= sealed_servers(servers, account_id, self._vault)
             values["status"] = "ready" if is_verified else "connecting"
-            await self._change(account_id, values, servers)
+            await self._change(account_id, values, servers, ends_sign_ins=_proof(servers) != _proof(known))
         await self._restart(account_id)
         return await self.get(account_id)
 
@@ -264,7 +266,8 @@ class Accounts:
 
         async def work(transaction: Transaction) -> tuple[bool, list[Revocation]]:
             taken = await revocations.take(transaction, account_id)
-            transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
+            for topic in (ACCOUNTS, ACCESS):
+                transaction.after_commit(partial(self._bus.poke, topic))
             return await directory.remove(transaction, account_id), taken
 
         was_there, taken = await self._database.write(work)
@@ -287,11 +290,21 @@ class Accounts:
             count += 1
         return count
 
-    async def _change(self, account_id: AccountId, values: dict[str, Any], servers: Servers | None = None) -> None:
+    async def _change(
+        self,
+        account_id: AccountId,
+        values: dict[str, Any],
+        servers: Servers | None = None,
+        *,
+        ends_sign_ins: bool = False,
+    ) -> None:
         """With `servers` the account keeps the grant that they use, and no other."""
 
         async def work(transaction: Transaction) -> None:
             await directory.change(transaction, account_id, values)
+            if ends_sign_ins:
+                await end_sign_ins(transaction, account_id)
+                transaction.after_commit(partial(self._bus.poke, ACCESS))
             if servers is not None and servers.grant_id is not None:
                 await _bind(transaction, servers.grant_id, account_id)
             elif servers is not None:
@@ -308,3 +321,14 @@ class Accounts:
 async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) -> None:
     if not await oauth.bind_grant(transaction, grant_id, account_id):
         raise Conflict("The consent was withdrawn")
+
+
+async def end_sign_ins(transaction: Transaction, account_id: AccountId) -> None:
+    """End what the account's credentials let in so far, in the transaction that changes them; then poke ACCESS."""
+    await accounts.raise_credentials_version(transaction, account_id)
+    await tokens.remove_sign_ins(transaction, account_id)
+
+
+def _proof(servers: Servers) -> dict[str, tuple[str, int, str, str]]:
+    """What a sign-in with the password of an account was proven by."""
+    return {name: (one.host, one.port, one.username, one.password) for name, one in servers.logins.items()}

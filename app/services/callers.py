@@ -58,7 +58,7 @@ class Caller:
     family: str | None = None
     """The sign-in that it came from."""
     created_by: str | None = None
-    """The server key that made it."""
+    """The token that made it."""
     sub: str | None = None
     """The user of an app that it is for, by the app's own id."""
 
@@ -73,6 +73,31 @@ class Caller:
             return f"token {self.token_id}"
         accounts = [account_id] if account_id is not None else sorted(self.account_ids or ())
         return f"user {orjson.dumps([self.created_by, accounts, self.sub]).decode()}"
+
+    @property
+    def is_sign_in(self) -> bool:
+        """Whether it is a sign-in's own token, not one that a sign-in made."""
+        return self.family is not None and self.created_by is None
+
+    @property
+    def sees_whole_account(self) -> bool:
+        """Whether it is limited neither to mailboxes nor to senders."""
+        return self.mailbox_ids is None and self.senders is None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything of this install is out of its reach: accounts, mailboxes or senders."""
+        return self.account_ids is not None or not self.sees_whole_account
+
+    def require_whole_account(self) -> None:
+        """Raises NotPermitted for a token that is limited to mailboxes or senders."""
+        if not self.sees_whole_account:
+            raise NotPermitted("A token that is limited to mailboxes or senders cannot do this")
+
+    def require_whole_install(self) -> None:
+        """Raises NotPermitted for a token that is limited to accounts, mailboxes or senders."""
+        if self.is_limited:
+            raise NotPermitted("A key that is limited to accounts, mailboxes or senders cannot do this")
 
     def require(self, scope: Scope) -> None:
         """Raises NotPermitted without this scope."""

@@ -26,7 +26,7 @@ from app.mime.reply import (
 )
 from app.mime.text import text_of_html
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
-from app.services.callers import Caller
+from app.services.callers import Caller, Scope
 from app.services.submissions import NewSubmission, Options
 from app.services.visibility import seen_among
 
@@ -129,6 +129,7 @@ class Composer:
             is_retried_when_uncertain=new.is_retried_when_uncertain,
             answered=original.message.id if original and new.mode != "forward" else None,
             forwarded=original.message.id if original and new.mode == "forward" else None,
+            made_by=caller.token_id,
             needs_smtputf8=not all(one.isascii() for one in [draft.from_.address, *recipients]),
         )
         return NewSubmission(
@@ -193,7 +194,8 @@ class Composer:
         return original
 
     async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
-        """A message that the caller may see. MessageNotFound."""
+        """A message that the caller may see and read. MessageNotFound, NotPermitted."""
+        caller.require(Scope.MAIL_READ)
         found = await self._index.find(account_id, [message_id])
         seen = await seen_among(self._index, found, caller.mailbox_ids)
         if not seen:

@@ -180,7 +180,7 @@ class Connecting:
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
         """Of the account to connect anew, else of the one to add. AccountNotFound, NotPermitted, InvalidRequest."""
         if (account_id := order.account_id) is None:
-            if by.account_ids is not None:
+            if by.is_limited:
                 raise NotPermitted("A key that is limited to accounts cannot add one")
             return order.kind
         if by.account_ids is not None and account_id not in by.account_ids:

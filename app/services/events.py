@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import AbstractContextManager
 
-from app.cluster.bus import DRAIN, Bus, Listener, listening
+from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
 from app.errors import AccountNotFound, Unavailable
 from app.mail.types import AccountId, Mailbox, Position
 from app.mailstore.index import Index
 from app.mailstore.log import Batch, Event, EventLog, Span
+from app.services.access import Guard
+from app.services.callers import Caller
 from app.services.feed import Feed
-from app.services.visibility import as_seen
+from app.services.visibility import Submissions, as_seen, seen_mailboxes
 
 BATCH_EVENTS = 200
 """Events read at once: what bounds the memory that a subscriber costs."""
 RETRY_SECONDS = 2.0
 """How long a follower waits before it reads again where the database did not answer."""
+Guarded = Callable[[Waiter], AbstractContextManager[Guard]]
+"""Makes the guard of a session that waits with this waiter."""
 
 
 class Events:
     """Reads the log on behalf of subscribers."""
 
-    def __init__(self, log: EventLog, index: Index, bus: Bus, draining: asyncio.Event | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        index: Index,
+        bus: Bus,
+        submissions: Submissions,
+        draining: asyncio.Event | None = None,
+    ) -> None:
         self._log = log
         self._index = index
+        self._submissions = submissions
         self._bus = bus
         self._draining = draining or asyncio.Event()
         self._feed = Feed(log, bus)
@@ -64,27 +77,38 @@ class Events:
         """
         return await self._feed.after(account_id, position, limit)
 
-    async def wait(self, account_id: AccountId, position: Position, limit: int, wait_seconds: float) -> list[Event]:
-        """The same, but waits for the first event for up to `wait_seconds`, or until the process begins to end."""
+    async def wait(
+        self, account_id: AccountId, position: Position, limit: int, wait_seconds: float, guarded: Guarded
+    ) -> list[Event]:
+        """The same, but waits for the first event for up to `wait_seconds`, or until the process begins to end.
+
+        TokenExpired, TokenRevoked.
+        """
+        events = (await self.after(account_id, position, limit)).events
+        if events or wait_seconds <= 0:
+            return events
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_seconds
-        with listening(self._bus, account_id, DRAIN) as waiter:
-            events = (await self.after(account_id, position, limit)).events
+        with listening(self._bus, account_id, DRAIN) as waiter, guarded(waiter) as guard:
             while not events and not self._draining.is_set() and (left := until - loop.time()) > 0:
-                await waiter.wait(left)
                 if self.is_behind(account_id, position):
                     events = (await self.after(account_id, position, limit)).events
+                if not events:
+                    await waiter.wait(left)
+                guard.check()
             return events
 
     async def follow(
-        self, account_id: AccountId, position: Position, idle_seconds: float
-    ) -> AsyncIterator[list[Event]]:
+        self, account_id: AccountId, position: Position, idle_seconds: float, guarded: Guarded
+    ) -> AsyncGenerator[tuple[Guard, list[Event]]]:
         """Batches of events after a position, until the process ends; an empty one after `idle_seconds` without any.
 
-        While the database is away it waits, for at most `RETRY_SECONDS` at a time.
+        While the database is away it waits, for at most `RETRY_SECONDS` at a time. Ends by TokenExpired or
+        TokenRevoked. The guard of each batch says whether its events may still be sent.
         """
-        with listening(self._bus, account_id, DRAIN) as waiter:
+        with listening(self._bus, account_id, DRAIN) as waiter, guarded(waiter) as guard:
             while not self._draining.is_set():
+                guard.check()
                 wait_seconds = idle_seconds
                 try:
                     events = await self._news(account_id, position)
@@ -92,22 +116,23 @@ class Events:
                     events, wait_seconds = [], min(idle_seconds, RETRY_SECONDS)
                 if events:
                     position = events[-1].position
-                    yield events
+                    yield guard, events
                 elif not await waiter.wait(wait_seconds):
-                    yield []
+                    yield guard, []
 
     async def _news(self, account_id: AccountId, position: Position) -> list[Event]:
         if not self.is_behind(account_id, position):
             return []
         return list((await self.after(account_id, position)).events)
 
-    async def seen(self, event: Event, visible: Collection[str] | None) -> Event | None:
-        """The event as told to one who sees only the mailboxes `visible`; None where it is not for them."""
-        return await as_seen(self._index, event, visible)
+    async def seen(self, event: Event, caller: Caller) -> Event | None:
+        """The event as a caller may see it; None where it may not see it at all."""
+        return await as_seen(self._index, self._submissions, event, caller)
 
-    async def mailboxes(self, account_id: AccountId, ids: Collection[str]) -> list[Mailbox]:
-        """Those of the mailboxes that are still there."""
-        return [mailbox for mailbox in await self._index.mailboxes(account_id) if mailbox.id in ids]
+    async def mailboxes(self, account_id: AccountId, caller: Caller, ids: Collection[str]) -> list[Mailbox]:
+        """Those of the mailboxes that are still there and that the caller sees."""
+        seen = seen_mailboxes(await self._index.mailboxes(account_id), caller.mailbox_ids)
+        return [mailbox for mailbox in seen if mailbox.id in ids]
 
     async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
         """Ids of the mailboxes that have one of these roles."""

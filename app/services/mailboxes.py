@@ -16,10 +16,9 @@ from app.mailstore.reading import mailboxes as reading
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
+from app.services.visibility import LEVEL, seen_mailboxes
 
 NAME_LIMIT_CHARS = 200
-LEVEL = "/"
-"""Between the levels of a path as the API shows it, whatever the origin's delimiter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,18 @@ class Mailboxes:
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         """By path."""
-        return [one for one in await self._index.mailboxes(account_id) if caller.sees_mailbox(one.id)]
+        return seen_mailboxes(await self._index.mailboxes(account_id), caller.mailbox_ids)
 
     async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
         """Raises MailboxNotFound."""
         caller.require_mailbox(mailbox_id)
-        return await self._index.mailbox(account_id, mailbox_id)
+        if caller.mailbox_ids is None:
+            return await self._index.mailbox(account_id, mailbox_id)
+        seen = await self.list(account_id, caller)
+        found = next((one for one in seen if one.id == mailbox_id), None)
+        if found is None:
+            raise MailboxNotFound
+        return found
 
     async def create(
         self,
@@ -126,7 +131,9 @@ class Mailboxes:
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
         """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
-        mailbox = await self.get(account_id, mailbox_id, caller)
+        caller.require_mailbox(mailbox_id)
+        mailbox = await self._index.mailbox(account_id, mailbox_id)
+        await self._check_limits(account_id, mailbox, changes, caller)
         backend = await self._backends.of(account_id)
         if changes.name is not None or changes.is_moved:
             parent_id = changes.parent_id if changes.is_moved else mailbox.parent_id
@@ -143,11 +150,30 @@ class Mailboxes:
             await self._index.apply(account_id, delta, is_durable=True)
         if changes.is_role_set:
             await self._set_role(account_id, mailbox, changes.role)
-        return await self._index.mailbox(account_id, mailbox_id)
+        return await self.get(account_id, mailbox_id, caller)
+
+    async def _check_limits(
+        self, account_id: AccountId, mailbox: Mailbox, changes: MailboxChanges, caller: Caller
+    ) -> None:
+        """A token that is limited to mailboxes changes these, and nothing that others see. NotPermitted."""
+        if caller.mailbox_ids is None:
+            return
+        if changes.is_role_set:
+            raise NotPermitted("A token that is limited to mailboxes cannot give or take a role")
+        if changes.is_moved and changes.parent_id is None and mailbox.parent_id is not None:
+            raise NotPermitted("A token that is limited to mailboxes cannot move one to the top")
+        if changes.is_moved and changes.parent_id is not None and not caller.sees_mailbox(changes.parent_id):
+            raise InvalidRequest.at("/parent_id", "No such mailbox")
+        if changes.name is not None or changes.is_moved:
+            below = mailbox.path + LEVEL
+            others = await self._index.mailboxes(account_id)
+            if any(one.path.startswith(below) and not caller.sees_mailbox(one.id) for one in others):
+                raise NotPermitted("Mailboxes below this one are beyond the token's limits")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
         """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
-        mailbox = await self.get(account_id, mailbox_id, caller)
+        caller.require_mailbox(mailbox_id)
+        mailbox = await self._index.mailbox(account_id, mailbox_id)
         backend = await self._backends.of(account_id)
         delta = await backend.delete_mailbox(mailbox)
         await self._index.apply(account_id, delta, is_durable=True)

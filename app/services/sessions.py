@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 
+from app.cluster.bus import ACCESS, Bus
+from app.db import accounts
 from app.db import tokens as rows
 from app.db.session import Database, Row, Transaction
 from app.errors import NotAuthenticated, NotFound, NotSupported
@@ -16,7 +20,7 @@ from app.mail.types import AccountId
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret
 from app.services.callers import ACCOUNT_SCOPES, Caller, TokenKind
 from app.services.idempotency import Answer, Attempt
-from app.services.logins import Logins
+from app.services.logins import Login, Logins, wrong_password
 from app.services.remote_logins import RemoteLogins
 from app.services.tokens import DEFAULT_SECONDS, TokenOrder, Tokens, caller_of
 
@@ -36,6 +40,13 @@ class SignedIn:
         return f"SignedIn({self.account_id!r})"
 
 
+class _Refused(Enum):
+    """Why there is no next pair. USED: the sign-in has ended, as somebody has a copy of its refresh token."""
+
+    UNKNOWN = "unknown"
+    USED = "used"
+
+
 class Sessions:
     """Sign-ins."""
 
@@ -44,6 +55,7 @@ class Sessions:
         database: Database,
         tokens: Tokens,
         logins: Logins,
+        bus: Bus,
         domains: tuple[str, ...],
         remote: RemoteLogins | None = None,
     ) -> None:
@@ -51,11 +63,12 @@ class Sessions:
         self._database = database
         self._tokens = tokens
         self._logins = logins
+        self._bus = bus
         self._domains = frozenset(domain.lower() for domain in domains)
         self._remote = remote
 
-    async def verify(self, email: str, password: str, address: str) -> AccountId:
-        """Whose password it is. `address`: the client's.
+    async def verify(self, email: str, password: str, address: str) -> Login:
+        """Check a password. `address`: the client's.
 
         NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere where that is not allowed. Of one
         elsewhere also Unreachable, AddressNotAllowed …
@@ -67,12 +80,14 @@ class Sessions:
         return await self._remote.verify(email, password, address=address)
 
     async def open(
-        self, account_id: AccountId, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
+        self, login: Login, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
     ) -> SignedIn:
-        """Sign in one whose password was right. `answer` is kept with `attempt`."""
+        """Sign in. `answer` is kept with `attempt`. NotAuthenticated where the password was changed meanwhile."""
 
         async def work(transaction: Transaction) -> SignedIn:
-            pair = await self._make_pair(transaction, account_id, new_id("ses"))
+            if await accounts.held_credentials_version(transaction, login.account_id) != login.credentials_version:
+                raise wrong_password()
+            pair = await self.make_pair(transaction, login.account_id, new_id("ses"))
             if attempt is not None and answer is not None:
                 await attempt.record(transaction, answer(pair))
             return pair
@@ -85,38 +100,41 @@ class Sessions:
         """The next pair; `answer` is kept with `attempt`. NotAuthenticated for an unknown, used or ended token."""
         secret_hash = hash_secret(refresh_token[:SECRET_LIMIT_CHARS])
 
-        async def work(transaction: Transaction) -> SignedIn | None:
-            row = await rows.find_by_hash(transaction, secret_hash)
-            caller = _refreshing(row)
+        async def work(transaction: Transaction) -> SignedIn | _Refused:
+            caller = _refreshing(await rows.find_by_hash(transaction, secret_hash))
             if caller is None:
-                return None
+                return _Refused.UNKNOWN
             family, account_id = _family_of(caller)
+            if await accounts.held_credentials_version(transaction, account_id) is None:
+                return _Refused.UNKNOWN
             if not await rows.mark_used(transaction, caller.token_id):
                 await rows.remove_family(transaction, family)
-                return None
-            pair = await self._make_pair(transaction, account_id, family)
+                transaction.after_commit(partial(self._bus.poke, ACCESS))
+                return _Refused.USED
+            pair = await self.make_pair(transaction, account_id, family)
             if attempt is not None and answer is not None:
                 await attempt.record(transaction, answer(pair))
             return pair
 
-        pair = await self._database.write(work)
-        if pair is None:
-            self._tokens.forget()
+        outcome = await self._database.write(work)
+        if isinstance(outcome, _Refused):
             raise NotAuthenticated("The refresh token is not valid")
-        return pair
+        return outcome
 
     async def sign_out(self, caller: Caller) -> None:
-        """End the sign-in that a token came from, with all its tokens. NotFound for a token that came from none."""
-        if (family := caller.family) is None:
+        """End a sign-in by one of its own tokens, with all that they made. NotFound for any other token."""
+        if (family := caller.family) is None or not caller.is_sign_in:
             raise NotFound("This token belongs to no session")
 
         async def work(transaction: Transaction) -> None:
             await rows.remove_family(transaction, family)
+            transaction.after_commit(partial(self._bus.poke, ACCESS))
 
         await self._database.write(work)
-        self._tokens.forget()
 
-    async def _make_pair(self, transaction: Transaction, account_id: AccountId, family: str) -> SignedIn:
+    async def make_pair(self, transaction: Transaction, account_id: AccountId, family: str) -> SignedIn:
+        """The next tokens of a sign-in, within a transaction."""
+
         def order(kind: TokenKind, seconds: int) -> TokenOrder:
             return TokenOrder(
                 kind, ACCOUNT_SCOPES, account_ids=(account_id,), expires_in_seconds=seconds, family=family

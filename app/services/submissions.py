@@ -20,9 +20,12 @@ from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
+from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
 
 UNDO_LIMIT_SECONDS = 3600
+BATCHES_LIMIT = 20
+"""Batches that are read for one page, where a limited caller sees few of them."""
 SCHEDULE_LIMIT_MS = 366 * 24 * 3600 * 1000
 
 
@@ -47,7 +50,8 @@ class Options:
 
     `save_to` None files no copy. `is_retried_when_uncertain` sends again what may have arrived. `answered` and
     `forwarded` name the message that is marked when this one has left. `is_from_client`: an SMTP client submitted it,
-    files its own copy, and is told by mail what went wrong; `is_delay_told`: also that it takes long.
+    files its own copy, and is told by mail what went wrong; `is_delay_told`: also that it takes long. `made_by`: the
+    token that asked for it.
     """
 
     save_to: MailboxId | None = None
@@ -57,6 +61,7 @@ class Options:
     needs_smtputf8: bool = False
     is_from_client: bool = False
     is_delay_told: bool = False
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,34 +157,58 @@ class Submissions:
         await self._index.change(account_id, decide)
         return state
 
-    async def get(self, account_id: AccountId, submission_id: str) -> SubmissionState:
-        """Raises SubmissionNotFound."""
+    async def get(self, account_id: AccountId, submission_id: str, caller: Caller) -> SubmissionState:
+        """Raises SubmissionNotFound, also for one that the caller may not see."""
         row = await rows.get(self._database, account_id, submission_id)
-        if row is None:
-            raise SubmissionNotFound
-        return state_of(row)
+        return _seen(row, caller)
 
-    async def page(self, account_id: AccountId, limit: int, after: tuple[int, str] | None) -> list[SubmissionState]:
-        """Newest first; `after` is (created_at_ms, id) of the last one seen."""
-        return [state_of(row) for row in await rows.page(self._database, account_id, limit, after)]
+    async def is_seen(self, account_id: AccountId, submission_id: str, caller: Caller) -> bool:
+        try:
+            await self.get(account_id, submission_id, caller)
+        except SubmissionNotFound:
+            return False
+        return True
 
-    async def reschedule(self, account_id: AccountId, submission_id: str, send_at_ms: int) -> SubmissionState:
+    async def page(
+        self, account_id: AccountId, caller: Caller, limit: int, after: tuple[int, str] | None
+    ) -> tuple[list[SubmissionState], tuple[int, str] | None]:
+        """Those that the caller sees, newest first, after (created_at_ms, id); and where the next page begins.
+
+        A page of a limited caller may hold less than `limit` though there is another one.
+        """
+        found: list[SubmissionState] = []
+        for _ in range(BATCHES_LIMIT):
+            batch = [state_of(row) for row in await rows.page(self._database, account_id, limit + 1, after)]
+            for state in batch:
+                if len(found) == limit:
+                    return found, after
+                after = (state.created_at_ms, state.id)
+                if may_see(caller, state):
+                    found.append(state)
+            if len(batch) <= limit:
+                return found, None
+        return found, after
+
+    async def reschedule(
+        self, account_id: AccountId, submission_id: str, caller: Caller, send_at_ms: int
+    ) -> SubmissionState:
         """Send at another time; Conflict once an attempt has begun."""
         _check_schedule(send_at_ms, now_ms())
         changes = {"status": "held", "due_at_ms": send_at_ms, "send_at_ms": send_at_ms}
-        return await self._change_waiting(account_id, submission_id, changes, "submission.queued")
+        return await self._change_waiting(account_id, submission_id, caller, changes, "submission.queued")
 
-    async def cancel(self, account_id: AccountId, submission_id: str) -> SubmissionState:
+    async def cancel(self, account_id: AccountId, submission_id: str, caller: Caller) -> SubmissionState:
         """Never send; Conflict once an attempt has begun."""
-        return await self._change_waiting(account_id, submission_id, {"status": "cancelled"}, "submission.failed")
+        changes: dict[str, object] = {"status": "cancelled"}
+        return await self._change_waiting(account_id, submission_id, caller, changes, "submission.failed")
 
     async def _change_waiting(
-        self, account_id: AccountId, submission_id: str, changes: dict[str, object], event: str
+        self, account_id: AccountId, submission_id: str, caller: Caller, changes: dict[str, object], event: str
     ) -> SubmissionState:
         async def decide(transaction: Transaction) -> Delta:
             row = await rows.get(transaction, account_id, submission_id)
-            if row is None:
-                raise SubmissionNotFound
+            _seen(row, caller)
+            assert row is not None
             if row.status not in rows.WAITING or row.attempts:
                 raise Conflict(f"The submission is {row.status} and cannot be changed any more")
             if not await rows.change(transaction, row, {**changes, "updated_at_ms": now_ms()}):
@@ -189,7 +218,22 @@ class Submissions:
             return Delta(notes=(note_of(state_of(changed), event),))
 
         await self._index.change(account_id, decide)
-        return await self.get(account_id, submission_id)
+        return await self.get(account_id, submission_id, caller)
+
+
+def may_see(caller: Caller, state: SubmissionState) -> bool:
+    """Whether it is of the caller's senders, and asked for by the caller or filed in one of its mailboxes."""
+    if not caller.may_send_as(state.sender):
+        return False
+    options = state.options
+    is_own = options.made_by is not None and options.made_by == caller.token_id
+    return is_own or caller.mailbox_ids is None or options.save_to in caller.mailbox_ids
+
+
+def _seen(row: rows.Submission | None, caller: Caller) -> SubmissionState:
+    if row is None or not may_see(caller, state := state_of(row)):
+        raise SubmissionNotFound
+    return state
 
 
 def _due_ms(new: NewSubmission, now: int) -> int:

@@ -18,8 +18,8 @@ class Subscription:
     """One `subscribe` of a stream.
 
     `mailbox_ids` and `types` None mean all; a type may end in ".*". `roles` are resolved to mailboxes by the stream,
-    which keeps `role_mailbox_ids` current. `visible` is what the token may see at all. `positions` maps each account
-    to that of the last event that this subscription was told or that was not for it.
+    which keeps `role_mailbox_ids` current. `positions` maps each account to that of the last event that this
+    subscription was told or that was not for it.
     """
 
     id: str
@@ -30,7 +30,6 @@ class Subscription:
     types: frozenset[str] | None = None
     view: str = "summary"
     consumer: str | None = None
-    visible: Collection[str] | None = None
     role_mailbox_ids: set[str] = field(default_factory=set)
 
     def wants(self, event: Event) -> bool:

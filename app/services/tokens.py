@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import orjson
 
+from app.cluster.bus import ACCESS, Bus, Waiter
 from app.db import directory, tokens
 from app.db.session import Database, Row, Transaction
-from app.errors import InvalidRequest, NotAuthenticated, NotFound
+from app.errors import InvalidRequest, NotAuthenticated, NotFound, TokenExpired, TokenMalformed, TokenRevoked
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
 from app.mail.types import TokenId
-from app.security.secrets import SECRET_LIMIT_CHARS, SECRET_PREFIX, hash_secret, new_secret
+from app.security.secrets import hash_secret, is_secret, new_secret
 from app.services.callers import Caller, Scope, TokenKind
 from app.services.idempotency import Answer, Attempt
 
 DEFAULT_SECONDS = 15 * 60
 MAX_ACCOUNT_SECONDS = 24 * 3600
 CACHE_SECONDS = 5.0
-"""How long a revoked token may still work on another node."""
+"""How long a revoked token may still work where the poke of another process was lost."""
 _CACHE_LIMIT = 10_000
 
 
@@ -64,12 +66,29 @@ class TokenRecord:
         return self.caller.token_id
 
 
+class _Forgetting(Waiter):
+    """A waiter that forgets at the very poke, before anything else runs."""
+
+    __slots__ = ("_forget",)
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        super().__init__()
+        self._forget = forget
+
+    def poke(self, topic: str) -> None:  # noqa: ARG002 - every topic that it listens to means the same
+        self._forget()
+
+
 class Tokens:
     """All tokens of this install."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
+        self._bus = bus
         self._cache: dict[str, tuple[Caller, float]] = {}
+        self._generation = 0
+        self._forgetting = _Forgetting(self.forget)
+        bus.listen(self._forgetting, ACCESS)
         self._origins: tuple[frozenset[str], float] = (frozenset(), 0.0)
 
     async def create(
@@ -98,40 +117,53 @@ class Tokens:
     ) -> tuple[TokenRecord, str]:
         """The same within a transaction of the caller's."""
         _check(order)
-        await _check_accounts(transaction, order, by)
+        if by is not None:
+            check_within(order, by)
+            if not await tokens.hold(transaction, by.token_id):
+                raise TokenRevoked
+        await _check_accounts(transaction, order)
         secret = new_secret()
         values = _values(order, secret, by)
         await tokens.add(transaction, values)
         return _record(_row_of(values)), secret
 
     async def authenticate(self, secret: str, address: str | None) -> Caller:
-        """Who holds this secret. NotAuthenticated when nobody does, it has ended, or may not come from `address`."""
-        if not secret.startswith(SECRET_PREFIX) or len(secret) > SECRET_LIMIT_CHARS:
-            raise NotAuthenticated
+        """Who holds this secret.
+
+        TokenMalformed, TokenRevoked, TokenExpired; NotAuthenticated where it may not come from `address`.
+        """
+        if not is_secret(secret):
+            raise TokenMalformed
         caller = await self._caller_of(hash_secret(secret))
-        if caller.kind is TokenKind.REFRESH or _has_ended(caller) or not caller.may_come_from(address):
+        if caller.kind is TokenKind.REFRESH or not caller.may_come_from(address):
             raise NotAuthenticated
+        if _has_ended(caller):
+            raise TokenExpired
         return caller
 
     async def _caller_of(self, secret_hash: str) -> Caller:
         cached = self._cache.get(secret_hash)
         if cached is not None and cached[1] > time.monotonic():
             return cached[0]
+        generation = self._generation
         row = await tokens.find_by_hash(self._database, secret_hash)
         if row is None:
             self._cache.pop(secret_hash, None)
-            raise NotAuthenticated
+            raise TokenRevoked
         if len(self._cache) >= _CACHE_LIMIT:
             self._cache.clear()
         caller = caller_of(row)
-        self._cache[secret_hash] = (caller, time.monotonic() + CACHE_SECONDS)
+        if generation == self._generation:  # nothing was revoked while the row was read
+            self._cache[secret_hash] = (caller, time.monotonic() + CACHE_SECONDS)
         return caller
 
     async def caller(self, token_id: str) -> Caller:
-        """Whom a token stands for, by its id; NotAuthenticated when it is gone or has ended."""
+        """Whom a token stands for, by its id. TokenRevoked, TokenExpired."""
         row = await tokens.find(self._database, token_id)
-        if row is None or _has_ended(caller := caller_of(row)):
-            raise NotAuthenticated
+        if row is None:
+            raise TokenRevoked
+        if _has_ended(caller := caller_of(row)):
+            raise TokenExpired
         return caller
 
     async def get(self, token_id: str, by: Caller) -> TokenRecord:
@@ -148,17 +180,18 @@ class Tokens:
         return seen, (rows[-1][0] if len(rows) == limit else None)
 
     async def revoke(self, token_id: str, by: Caller) -> None:
-        """End a token at once. TokenNotFound."""
+        """End a token at once, with all that it made. TokenNotFound."""
         record = await self.get(token_id, by)
 
         async def work(transaction: Transaction) -> None:
             await tokens.remove(transaction, record.id)
+            transaction.after_commit(partial(self._bus.poke, ACCESS))
 
         await self._database.write(work)
-        self.forget()
 
     def forget(self) -> None:
         """Drop what is cached of checked tokens: some were revoked."""
+        self._generation += 1
         self._cache.clear()
 
     async def are_origins_of_some_token(self, origin: str) -> bool:
@@ -185,37 +218,89 @@ def _check(order: TokenOrder) -> None:
         raise InvalidRequest.at("/expires_in_seconds", f"An account token lasts {MAX_ACCOUNT_SECONDS} s at most")
 
 
-async def _check_accounts(transaction: Transaction, order: TokenOrder, by: Caller | None) -> None:
-    """The accounts exist and are the maker's to give."""
+async def _check_accounts(transaction: Transaction, order: TokenOrder) -> None:
+    """The accounts exist."""
     if order.account_ids is None:
-        if by is not None and by.account_ids is not None:
-            raise InvalidRequest.at("/account_ids", "A key that is limited to accounts cannot make one that is not")
         return
     known = await directory.existing(transaction, order.account_ids)
     for number, account_id in enumerate(order.account_ids):
-        is_own = by is None or by.account_ids is None or account_id in by.account_ids
-        if account_id not in known or not is_own:
-            raise InvalidRequest.at(f"/account_ids/{number}", "No such account")
+        if account_id not in known:
+            raise _no_account(number)
+
+
+def _no_account(number: int) -> InvalidRequest:
+    return InvalidRequest.at(f"/account_ids/{number}", "No such account")
+
+
+def check_within(order: TokenOrder, by: Caller) -> None:
+    """A token makes none that is wider or lasts longer than itself. InvalidRequest."""
+    if by.kind is not TokenKind.SERVER and order.kind is not TokenKind.ACCOUNT:
+        raise InvalidRequest.at("/kind", "A sign-in makes account tokens alone")
+    for scope in sorted(order.scopes - by.scopes):
+        raise InvalidRequest.at("/scopes", f"The token that makes it lacks the scope {scope}")
+    for name, limit in _limits_of(by).items():
+        _check_limit(name, getattr(order, name), limit)
+    end_ms = now_ms() + (order.expires_in_seconds or 0) * 1000
+    if by.expires_at_ms is not None and end_ms > by.expires_at_ms:
+        raise InvalidRequest.at("/expires_in_seconds", "It would outlast the token that makes it")
+
+
+IsWithin = Callable[[str], bool]
+
+
+def _limits_of(by: Caller) -> dict[str, IsWithin]:
+    """What may stand in the lists of a token that `by` makes, for those lists by which `by` is limited."""
+    sets = {"account_ids": by.account_ids, "mailbox_ids": by.mailbox_ids, "origins": by.origins}
+    limits: dict[str, IsWithin] = {name: limit.__contains__ for name, limit in sets.items() if limit is not None}
+    if by.senders is not None:
+        limits["senders"] = by.may_send_as
+    if (networks := by.networks) is not None:
+        limits["networks"] = lambda text: _is_subnet(text, networks)
+    return limits
+
+
+def _is_subnet(text: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    match ip_network(text, strict=False):
+        case IPv4Network() as inner:
+            return any(isinstance(outer, IPv4Network) and inner.subnet_of(outer) for outer in networks)
+        case inner:
+            return any(isinstance(outer, IPv6Network) and inner.subnet_of(outer) for outer in networks)
+
+
+def _check_limit(name: str, items: tuple[str, ...] | None, is_within: IsWithin) -> None:
+    if items is None:
+        raise InvalidRequest.at(f"/{name}", "The token that makes it is limited here, so this list is needed")
+    for number, item in enumerate(items):
+        if not is_within(item):
+            raise (
+                _no_account(number)
+                if name == "account_ids"
+                else InvalidRequest.at(f"/{name}/{number}", "It is beyond the limits of the token that makes it")
+            )
 
 
 def _may_administer(by: Caller, record: TokenRecord) -> bool:
-    if by.account_ids is None:
-        return True
-    return record.caller.account_ids is not None and record.caller.account_ids <= by.account_ids
+    """Whether a token lies within the limits of `by`."""
+    held = record.caller
+    pairs = ((by.account_ids, held.account_ids), (by.mailbox_ids, held.mailbox_ids), (by.senders, held.senders))
+    return all(limit is None or (inner is not None and inner <= limit) for limit, inner in pairs)
 
 
 def _has_ended(caller: Caller) -> bool:
     return caller.expires_at_ms is not None and caller.expires_at_ms <= now_ms()
 
 
-def _seconds(order: TokenOrder) -> int | None:
-    if order.expires_in_seconds is None and order.kind is TokenKind.ACCOUNT:
-        return DEFAULT_SECONDS
-    return order.expires_in_seconds
+def _end_ms(order: TokenOrder, by: Caller | None, now: int) -> int | None:
+    """When a new token ends: as its order says, but with its maker at the latest."""
+    seconds = order.expires_in_seconds
+    if seconds is None and order.kind is TokenKind.ACCOUNT:
+        seconds = DEFAULT_SECONDS
+    ends = [None if seconds is None else now + seconds * 1000, None if by is None else by.expires_at_ms]
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]:
-    now, seconds = now_ms(), _seconds(order)
+    now = now_ms()
     return {
         "id": new_id("tok"),
         "kind": order.kind.value,
@@ -227,11 +312,11 @@ def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]
         "senders": _json(None if order.senders is None else tuple(one.lower() for one in order.senders)),
         "origins": _json(order.origins),
         "networks": _json(order.networks),
-        "family": order.family,
+        "family": order.family if by is None else by.family,
         "is_used": False,
         "created_by": None if by is None else by.token_id,
         "created_at_ms": now,
-        "expires_at_ms": None if seconds is None else now + seconds * 1000,
+        "expires_at_ms": _end_ms(order, by, now),
         "sub": order.sub if order.sub is not None or by is None else by.sub,
     }
 

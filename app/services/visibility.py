@@ -7,18 +7,62 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from app.errors import MailboxNotFound
-from app.mail.types import Message
+from app.mail.types import AccountId, Mailbox, Message
 from app.mailstore.index import Index
 from app.mailstore.log import Event
 from app.mailstore.rows import patched
+from app.services.callers import Caller, Scope
+
+LEVEL = "/"
+"""Between the levels of a path as the API shows it, whatever the origin's delimiter."""
+_ID_FIELDS = frozenset(
+    {"account_id", "mailbox_id", "mailbox_ids", "message_id", "from", "to", "thread_id", "merged", "submission_id"}
+)
+"""Members of an event's data that are ids or lists of ids."""
+_OF_ACCOUNT = frozenset({"account.connected", "account.disconnected", "account.auth_required", "account.throttled"})
+"""Events about an account that name none of its mailboxes."""
 
 
-async def as_seen(index: Index, event: Event, visible: Collection[str] | None) -> Event | None:
+async def as_seen(index: Index, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
+    """The event as a caller may see it; None where it may not see it at all.
+
+    Without `mail.read` a caller gets ids and types. A limited token gets events of its mailboxes and senders.
+    """
+    if caller.sees_whole_account:
+        seen: Event | None = event
+    elif event.type.startswith("submission."):
+        seen = event if await submissions.is_seen(event.account_id, event.subject, caller) else None
+    else:
+        seen = await _within(index, event, caller.mailbox_ids)
+    if seen is None or Scope.MAIL_READ in caller.scopes:
+        return seen
+    return _without_content(seen)
+
+
+def _without_content(event: Event) -> Event:
+    data = _data(event)
+    facts: dict[str, object] = {name: value for name, value in data.items() if name in _ID_FIELDS}
+    if "message" in data:
+        facts["message"] = {"id": data["message"]["id"]}
+    return _retold(event, event.type, facts)
+
+
+def _of_account(event: Event, visible: Collection[str]) -> Event | None:
+    """An event about no message; whatever is not known to be harmless is not shown."""
+    if event.type in _OF_ACCOUNT or (event.type == "sync.progress" and event.subject in visible):
+        return event
+    if event.type != "account.resync":
+        return None
+    seen = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
+    return _retold(event, event.type, {"mailbox_ids": seen}) if seen else None
+
+
+async def _within(index: Index, event: Event, visible: Collection[str] | None) -> Event | None:
     """The event for one who sees the mailboxes `visible` (None: all); None where it is not for them.
 
     A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`. What has left
@@ -26,13 +70,49 @@ async def as_seen(index: Index, event: Event, visible: Collection[str] | None) -
     """
     if visible is not None and event.type == "thread.updated":
         return event if await _is_thread_seen(index, event, visible) else None
-    if visible is None or event.mailbox_id is None:
+    if visible is None:
         return event
+    if event.mailbox_id is None:
+        return _of_account(event, visible)
+    if event.type.startswith("mailbox."):
+        return await _mailbox_event(index, event, visible)
     if event.type == "message.moved":
         return await _moved(index, event, visible)
     if event.type == "message.updated" and event.mailbox_id not in visible:
         return _updated(event, visible)
     return event if event.mailbox_id in visible else None
+
+
+class Submissions(Protocol):
+    """Knows whose a submission is."""
+
+    async def is_seen(self, account_id: AccountId, submission_id: str, caller: Caller) -> bool: ...
+
+
+def seen_mailboxes(mailboxes: Sequence[Mailbox], visible: Collection[str] | None) -> list[Mailbox]:
+    """Those of an account's mailboxes that are seen. Their paths begin below the nearest one that is not."""
+    if visible is None:
+        return list(mailboxes)
+    paths: dict[str, str] = {}
+    for mailbox in sorted(mailboxes, key=lambda one: one.path.count(LEVEL)):
+        if mailbox.id in visible:
+            parent = paths.get(mailbox.parent_id or "")
+            paths[mailbox.id] = mailbox.name if parent is None else parent + LEVEL + mailbox.name
+    return [
+        replace(one, path=paths[one.id], parent_id=one.parent_id if one.parent_id in paths else None)
+        for one in mailboxes
+        if one.id in paths
+    ]
+
+
+async def _mailbox_event(index: Index, event: Event, visible: Collection[str]) -> Event | None:
+    """With the path as it is seen; by its name alone where the mailbox is gone."""
+    if event.mailbox_id not in visible:
+        return None
+    data = _data(event)
+    seen = seen_mailboxes(await index.mailboxes(event.account_id), visible)
+    path = next((one.path for one in seen if one.id == event.mailbox_id and one.name == data["name"]), data["name"])
+    return _retold(event, event.type, data | {"path": path})
 
 
 def mailboxes_of(event: Event) -> set[str]:

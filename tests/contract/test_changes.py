@@ -17,6 +17,7 @@ from app.services.changes import ChangesSince
 from app.services.events import Events
 from app.services.states import Since
 
+from tests.access import NoSubmissions
 from tests.contract.changes_model import Client, Origin, fresh
 from tests.contract.stores import Stores, open_stores
 
@@ -31,7 +32,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 def source_on(stores: Stores) -> ChangesSince:
-    events = Events(stores.log, stores.index, stores.bus)
+    events = Events(stores.log, stores.index, stores.bus, NoSubmissions())
     return ChangesSince(Differences(stores.database), stores.log, events)
 
 

@@ -34,7 +34,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def test_tokens_are_listed_newest_first_page_by_page(stores: Stores) -> None:
-    tokens = Tokens(stores.database)
+    tokens = Tokens(stores.database, stores.bus)
     made = [(await tokens.create(TokenOrder(TokenKind.SERVER, frozenset({Scope.ADMIN}))))[0] for _ in range(3)]
     by = made[0].caller
 

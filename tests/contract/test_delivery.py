@@ -23,6 +23,7 @@ from app.workers.delivery import answers, worker
 from app.workers.delivery.filing import AWAITED_MS
 from app.workers.delivery.steps import Steps
 
+from tests.access import ADMIN
 from tests.contract.post_office import Office, open_office
 from tests.contract.stores import message
 
@@ -227,8 +228,8 @@ async def test_what_is_being_sent_cannot_be_cancelled_and_what_was_cancelled_is_
     assert await Steps(stores.database).claim(await office.row(begun)) is not None
 
     with pytest.raises(Conflict):
-        await submissions.cancel(office.ann, begun)
-    assert (await submissions.cancel(office.ann, cancelled)).status == "cancelled"
+        await submissions.cancel(office.ann, begun, ADMIN)
+    assert (await submissions.cancel(office.ann, cancelled, ADMIN)).status == "cancelled"
     assert await Steps(stores.database).claim(seen) is None
 
 

@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, Retention
 
+from tests.access import NoSubmissions
 from tests.contract.stores import Stores, open_stores
 
 HERE, THERE = "INBOX", "Archive"
@@ -67,7 +68,7 @@ class Mirrored:
         return Since(position, position.seq)
 
     async def changes(self, since: Since) -> Changes:
-        events = Events(self.stores.log, self.stores.index, self.stores.bus)
+        events = Events(self.stores.log, self.stores.index, self.stores.bus, NoSubmissions())
         return await ChangesSince(Differences(self.stores.database), self.stores.log, events).read(
             self.account_id, since
         )

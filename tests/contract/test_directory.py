@@ -54,7 +54,7 @@ def _accounts(stores: Stores) -> Accounts:
 
 async def test_a_token_is_made_found_listed_and_revoked(stores: Stores) -> None:
     account_id = await stores.add_account()
-    tokens = Tokens(stores.database)
+    tokens = Tokens(stores.database, stores.bus)
     order = TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,), origins=("https://a.test",))
 
     record, secret = await tokens.create(order)
@@ -71,8 +71,8 @@ async def test_a_token_is_made_found_listed_and_revoked(stores: Stores) -> None:
 
 
 async def test_of_many_refreshes_with_one_token_at_most_one_succeeds(stores: Stores) -> None:
-    accounts, tokens = _accounts(stores), Tokens(stores.database)
-    sessions = Sessions(stores.database, tokens, Logins(stores.database, FAST_HASHER), DOMAINS)
+    accounts, tokens = _accounts(stores), Tokens(stores.database, stores.bus)
+    sessions = Sessions(stores.database, tokens, Logins(stores.database, FAST_HASHER), stores.bus, DOMAINS)
     await accounts.add(NewAccount(AccountKind.EMBEDDED, "ann@demo.test", password="right"))
     pair = await sessions.open(await sessions.verify("ann@demo.test", "right", "127.0.0.1"))
 
@@ -85,7 +85,7 @@ async def test_of_many_refreshes_with_one_token_at_most_one_succeeds(stores: Sto
 
 async def test_of_many_who_redeem_a_ticket_one_succeeds(stores: Stores) -> None:
     account_id = await stores.add_account()
-    tokens = Tokens(stores.database)
+    tokens = Tokens(stores.database, stores.bus)
     tickets = Tickets(stores.database, tokens)
     _, secret = await tokens.create(TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,)))
     ticket = await tickets.issue(await tokens.authenticate(secret, None))
@@ -121,7 +121,9 @@ async def test_an_account_is_changed_and_removed_with_all_its_rows(stores: Store
     accounts = _accounts(stores)
     remote = await accounts.add(NewAccount(AccountKind.IMAP, "me@example.com", "Me", Servers(IMAP)))
     kept = await stores.add_account()
-    await Tokens(stores.database).create(TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(remote.id,)))
+    await Tokens(stores.database, stores.bus).create(
+        TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(remote.id,))
+    )
 
     await accounts.update(remote.id, AccountChanges(name="I", servers=Servers(IMAP, IMAP)))
     assert (await accounts.get(remote.id)).name == "I"
@@ -137,12 +139,12 @@ async def test_an_account_is_changed_and_removed_with_all_its_rows(stores: Store
     await accounts.remove(kept)
     assert await stores.index.mailboxes(kept) == []
     assert await directory.orphans(stores.database) == []
-    assert (await Tokens(stores.database).list(ADMIN, 10))[0] == []
+    assert (await Tokens(stores.database, stores.bus).list(ADMIN, 10))[0] == []
 
 
 async def test_what_is_over_is_forgotten_and_a_broken_removal_finished(stores: Stores, tmp_path: Path) -> None:
     account_id, removed = await stores.add_account(), await stores.add_account()
-    tokens = Tokens(stores.database)
+    tokens = Tokens(stores.database, stores.bus)
     order = TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,), expires_in_seconds=-90_000)
     record, _ = await tokens.create(order)
 

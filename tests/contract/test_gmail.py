@@ -19,6 +19,7 @@ from app.services.messages import Change, Messages
 from app.services.texts import Texts
 from app.services.visibility import as_seen
 
+from tests.access import NoSubmissions
 from tests.contract.mail_account import pieces_of
 from tests.gmail_house import GmailAccount, mail, open_gmail
 from tests.servers.gmail import OVER_BANDWIDTH, THROTTLED, TOO_MANY
@@ -279,7 +280,8 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     work = await mailbox_id(account, "Work")
     message = await account.message("one")
 
-    seen = [await as_seen(account.house.index, event, {work}) for event in await account.events("message.")]
+    index, events = account.house.index, await account.events("message.")
+    seen = [await as_seen(index, NoSubmissions(), event, caller(work)) for event in events]
 
     told = [orjson.loads(event.body) for event in seen if event is not None]
     assert [event["type"] for event in told] == ["message.updated", "message.deleted"]  # it has left again: not created

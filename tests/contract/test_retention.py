@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
 
+from tests.access import NoSubmissions
 from tests.contract.stores import Stores, message, open_stores
 
 
@@ -49,7 +50,7 @@ async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
 async def test_a_log_keeps_as_many_events_as_it_may_and_expires_what_is_before(stores: Stores) -> None:
     account_id = await stores.add_account()
     await add_events(stores, account_id, 2500)
-    events = Events(stores.log, stores.index, stores.bus)
+    events = Events(stores.log, stores.index, stores.bus, NoSubmissions())
     last = await events.position(account_id)
     first, gone = await events.place(account_id, last.seq - 1000), await events.place(account_id, last.seq - 1001)
 
@@ -83,7 +84,9 @@ async def test_tombstones_are_let_go_of_by_age_and_their_mailboxes_say_so(
         await stores.store.add(account_id, inbox.id, [(kept, frozenset(), None)])
     before = (await stores.index.standing(account_id)).position
     await stores.store.expunge(account_id, inbox.id, [1], only_deleted=False)
-    source = ChangesSince(Differences(stores.database), stores.log, Events(stores.log, stores.index, stores.bus))
+    source = ChangesSince(
+        Differences(stores.database), stores.log, Events(stores.log, stores.index, stores.bus, NoSubmissions())
+    )
 
     monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 89 * DAY_MS)
     await keep(stores)

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from app.errors import RateLimited
+from app.mail.types import AccountId
 from app.security.addresses import Proxies
 from app.servers.admission import Admission, ConnectionLimits
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.listener import Listener, StrangerTime
+from app.services.logins import Login
 
 from tests.servers.tls import TlsFiles
 
@@ -64,7 +66,7 @@ class LineTalk:
 
     def _claim(self) -> Step:
         try:
-            self.peer.claim("ann")
+            self.peer.claim(Login(AccountId("ann"), 0))
         except RateLimited:
             return Close(b"too many\n")
         return Reply(b"claimed\n")

@@ -10,8 +10,10 @@ from app.api.conditions import STATE_HEADER
 from app.api.deps import (
     AdminCaller,
     AdministeredAccount,
+    CurrentCaller,
     ReadableAccount,
     ReadingCaller,
+    Scope,
     SettingsAccount,
     services_of,
     state_of,
@@ -20,15 +22,19 @@ from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.routing import Router
-from app.api.schemas.accounts import Account, Capabilities, CreateAccount, UpdateAccount
+from app.api.schemas.accounts import Account, Capabilities, ChangePassword, CreateAccount, UpdateAccount
 from app.api.schemas.base import Page
+from app.api.schemas.tokens import Session
 from app.errors import (
     AddressNotAllowed,
     AlreadyExists,
     IdempotencyRunning,
     InvalidRequest,
     LoginRefused,
+    NotAuthenticated,
+    NotPermitted,
     NotSupported,
+    RateLimited,
     ServerProtocolError,
     ServerRefused,
     TimedOut,
@@ -37,6 +43,8 @@ from app.errors import (
 from app.services import accounts
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp
+from app.services.passwords import NoPassword
+from app.services.sessions import SignedIn
 from app.services.states import EVERY_ACCOUNT
 
 router = Router(prefix="/v1/accounts", tags=["accounts"])
@@ -95,16 +103,52 @@ async def get_account(request: Request, response: Response, account_id: Readable
 @router.patch(
     "/{account_id}",
     operation_id="updateAccount",
-    responses=problems(InvalidRequest, AddressNotAllowed, *_ORIGIN),
+    responses=problems(NotPermitted, InvalidRequest, AddressNotAllowed, *_ORIGIN),
 )
 async def update_account(
-    request: Request, account_id: SettingsAccount, order: UpdateAccount, verify: Verify = True
+    request: Request, account_id: SettingsAccount, caller: CurrentCaller, order: UpdateAccount, verify: Verify = True
 ) -> Account:
-    """Change the name, the servers or the password."""
+    """Change the name; with the scope `admin` also the servers, the logins and the password.
+
+    Another password, host or user name ends the account's sign-ins and mail sessions.
+    """
+    if order.needs_admin:
+        caller.require(Scope.ADMIN)
     service = services_of(request).accounts
     _, known = await service.servers(account_id)
     changes = order.changes(known, await _app_of(request, order))
     return Account.of(await service.update(account_id, changes, is_verified=verify))
+
+
+@router.post(
+    "/{account_id}/password",
+    operation_id="changePassword",
+    response_model=Session,
+    responses=problems(
+        NotPermitted, NotAuthenticated, RateLimited, IdempotencyRunning, NoPassword, InvalidRequest, *_ORIGIN
+    ),
+)
+async def change_password(
+    request: Request, account_id: SettingsAccount, caller: CurrentCaller, order: ChangePassword, once: Once
+) -> Response:
+    """Change the account's password by the old one, with the token of a sign-in; the answer is its next pair of tokens.
+
+    All other sign-ins end, with the tokens that they made, and so do the mail sessions. For an account on another mail
+    server the new password is tried there: change it at that server first.
+    """
+    passwords, address = services_of(request).passwords, request.client.host if request.client else ""
+
+    async def work(attempt: Attempt) -> Answer:
+        pair = await passwords.change(
+            account_id, caller, order.change(), address, attempt=attempt, answer=_signed_in_again
+        )
+        return _signed_in_again(pair)
+
+    return await once.run(work, is_secret=True)
+
+
+def _signed_in_again(pair: SignedIn) -> Answer:
+    return answer_of(200, Session.of(pair))
 
 
 async def _app_of(request: Request, order: CreateAccount | UpdateAccount) -> OAuthApp | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
 from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import CurrentCaller, ReadableAccount, Services, services_of
-from app.api.problems import problems
+from app.api.deps import CurrentCaller, EventsAccount, ReadableAccount, Services, services_of
+from app.api.problems import problem_of, problems
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
-from app.errors import InvalidRequest, StateExpired
+from app.errors import InvalidRequest, NotAuthenticated, StateExpired
 from app.mail.types import AccountId, Position
+from app.mailstore.log import Event
 from app.services.callers import Caller
 from app.services.changes import CHANGES_LIMIT, Changes
 from app.services.events import BATCH_EVENTS
@@ -61,7 +64,7 @@ async def list_changes(
         FULL_LIMIT if view == "full" else CHANGES_LIMIT,
     )
     created = await _created(services, account_id, caller, changes, view)
-    answer = await _changes_answer(services, account_id, changes, created)
+    answer = await _changes_answer(services, account_id, caller, changes, created)
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
@@ -84,11 +87,12 @@ async def _created(
 async def _changes_answer(
     services: Services,
     account_id: AccountId,
+    caller: Caller,
     changes: Changes,
     created: Sequence[dict[str, str] | orjson.Fragment],
 ) -> dict[str, Any]:
     named = {*changes.mailboxes_created, *changes.mailboxes_updated}
-    mailboxes = await services.events.mailboxes(account_id, named) if named else []
+    mailboxes = await services.events.mailboxes(account_id, caller, named) if named else []
     shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}
     return {
         "created": created,
@@ -115,7 +119,7 @@ async def _changes_answer(
 )
 async def list_events(
     request: Request,
-    account_id: ReadableAccount,
+    account_id: EventsAccount,
     caller: CurrentCaller,
     after: Annotated[
         StateText | None, Query(description="Exclusive; default: now for SSE, the oldest kept else")
@@ -125,7 +129,11 @@ async def list_events(
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Events after a cursor: as JSON, waiting for up to `wait` seconds; with `Accept: text/event-stream`, for ever."""
+    """Events after a cursor: as JSON, waiting for up to `wait` seconds; with `Accept: text/event-stream`, for ever.
+
+    A token with `push` but without `mail.read` gets ids and types. A token that ends while this waits ends it too: a
+    stream by an event `error` whose data is a problem, a long poll by 401.
+    """
     services = services_of(request)
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):
@@ -137,9 +145,9 @@ async def list_events(
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
     begin = await _begin(services, account_id, position, "earliest")
-    events = await services.events.wait(account_id, begin, limit, wait)
+    events = await services.events.wait(account_id, begin, limit, wait, partial(services.access.guard, caller))
     seen = events[-1].position if events else begin
-    told = [await services.events.seen(event, caller.mailbox_ids) for event in events]
+    told = [await services.events.seen(event, caller) for event in events]
     answer = {
         "items": [orjson.Fragment(event.body) for event in told if event is not None],
         "cursor": services.states.issue(account_id, seen),
@@ -160,14 +168,27 @@ async def _begin(services: Services, account_id: AccountId, position: str | None
 
 async def _server_sent(
     services: Services, account_id: AccountId, caller: Caller, begin: Position
-) -> AsyncIterator[bytes]:
-    """Events as text/event-stream; a comment now and then keeps proxies from closing it. Ends when the server does."""
+) -> AsyncGenerator[bytes]:
+    """Events as text/event-stream; a comment now and then keeps proxies from closing it.
+
+    Ends when the server does; once the token is revoked or has expired, with an event `error` whose data is a problem.
+    """
     yield b": postgate\n\n"
-    async for events in services.events.follow(account_id, begin, SSE_COMMENT_SECONDS):
-        if not events:
-            yield b":\n\n"
-        for event in events:
-            seen = await services.events.seen(event, caller.mailbox_ids)
-            if seen is not None:
-                cursor = services.states.issue(account_id, seen.position).encode()
-                yield b"id: " + cursor + b"\nevent: " + seen.type.encode() + b"\ndata: " + seen.body + b"\n\n"
+    guarded = partial(services.access.guard, caller)
+    try:
+        async with aclosing(services.events.follow(account_id, begin, SSE_COMMENT_SECONDS, guarded)) as batches:
+            async for guard, events in batches:
+                if not events:
+                    yield b":\n\n"
+                for event in events:
+                    seen = await services.events.seen(event, caller)
+                    guard.check()
+                    if seen is not None:
+                        yield _server_sent_event(services, seen)
+    except NotAuthenticated as error:
+        yield b"event: error\ndata: " + orjson.dumps(problem_of(error)) + b"\n\n"
+
+
+def _server_sent_event(services: Services, event: Event) -> bytes:
+    cursor = services.states.issue(event.account_id, event.position).encode()
+    return b"id: " + cursor + b"\nevent: " + event.type.encode() + b"\ndata: " + event.body + b"\n\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app.api.deps import AdminCaller, services_of
+from app.api.deps import AdminCaller, InstallAdmin, services_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
@@ -40,7 +40,7 @@ async def list_oauth_apps(
     response_model=OAuthApp,
     responses=problems(IdempotencyRunning, InvalidRequest, AddressNotAllowed, TimedOut),
 )
-async def create_oauth_app(request: Request, _caller: AdminCaller, order: CreateOAuthApp, once: Once) -> Response:
+async def create_oauth_app(request: Request, _caller: InstallAdmin, order: CreateOAuthApp, once: Once) -> Response:
     """Register an app. Endpoints and mail servers of a known provider are filled in."""
     apps = services_of(request).oauth_apps
 
@@ -66,7 +66,7 @@ async def get_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: st
     responses=problems(OAuthAppNotFound, Conflict, InvalidRequest, AddressNotAllowed, TimedOut),
 )
 async def update_oauth_app(
-    request: Request, _caller: AdminCaller, oauth_app_id: str, order: UpdateOAuthApp
+    request: Request, _caller: InstallAdmin, oauth_app_id: str, order: UpdateOAuthApp
 ) -> OAuthApp:
     """Change an app. Where its tokens would come from another place, its secret is needed again."""
     return OAuthApp.of(await services_of(request).oauth_apps.change(oauth_app_id, order.order()))
@@ -75,6 +75,6 @@ async def update_oauth_app(
 @router.delete(
     "/{oauth_app_id}", operation_id="deleteOAuthApp", status_code=204, responses=problems(OAuthAppNotFound, Conflict)
 )
-async def delete_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: str) -> None:
+async def delete_oauth_app(request: Request, _caller: InstallAdmin, oauth_app_id: str) -> None:
     """Remove an app that no account uses."""
     await services_of(request).oauth_apps.remove(oauth_app_id)

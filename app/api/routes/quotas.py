@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from fastapi import Request
 
-from app.api.deps import ReadableAccount, services_of
+from app.api.deps import CurrentCaller, ReadableAccount, services_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.quotas import Quotas, QuotaUse
@@ -20,7 +20,7 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
     operation_id="getQuota",
     responses=problems(LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut),
 )
-async def get_quota(request: Request, account_id: ReadableAccount) -> Quotas:
+async def get_quota(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Quotas:
     """What the account may hold and what it holds, by bytes and by messages."""
-    counted_by, found = await services_of(request).quotas.of(account_id)
+    counted_by, found = await services_of(request).quotas.of(account_id, caller)
     return Quotas(counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(one) for one in found])

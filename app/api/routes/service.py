@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.deps import AdminCaller, PublicAccess, services_of
+from app.api.deps import InstallAdmin, PublicAccess, services_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
@@ -64,6 +64,6 @@ async def get_readiness(request: Request) -> HealthAnswer:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def get_metrics(_: AdminCaller) -> Response:
+async def get_metrics(_: InstallAdmin) -> Response:
     """Counters in the text format of Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -56,12 +56,12 @@ async def sign_in(request: Request, order: SignIn, once: Once) -> Response:
     """
     address = request.client.host if request.client else ""
     sessions = services_of(request).sessions
-    account_id = await sessions.verify(order.email, order.password.get_secret_value(), address)
+    login = await sessions.verify(order.email, order.password.get_secret_value(), address)
 
     async def work(attempt: Attempt) -> Answer:
-        return _signed_in(await sessions.open(account_id, attempt, _signed_in))
+        return _signed_in(await sessions.open(login, attempt, _signed_in))
 
-    return await once.run(work, is_secret=True, caller=account_id)
+    return await once.run(work, is_secret=True, caller=login.account_id)
 
 
 def _signed_in(pair: SignedIn) -> Answer:

@@ -63,6 +63,7 @@ async def list_submissions(
     request: Request,
     response: Response,
     account_id: SendingAccount,
+    caller: CurrentCaller,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> SubmissionList:
@@ -74,10 +75,7 @@ async def list_submissions(
     if cursor is not None:
         created_at_ms, id_ = services.states.open_cursor("submissions", cursor, account_id)
         after = (int(created_at_ms), str(id_))
-    found = await services.submissions.page(account_id, limit + 1, after)
-    shown = found[:limit]
-    more = len(found) > limit
-    last = (shown[-1].created_at_ms, shown[-1].id) if more else None
+    shown, last = await services.submissions.page(account_id, caller, limit, after)
     next_cursor = services.states.seal_cursor("submissions", account_id, last) if last else None
     add_link(request, response, next_cursor)
     items = [Submission.of(one) for one in shown]
@@ -86,12 +84,12 @@ async def list_submissions(
 
 @router.get("/submissions/{submission_id}", operation_id="getSubmission", responses=problems(SubmissionNotFound))
 async def get_submission(
-    request: Request, response: Response, account_id: SendingAccount, submission_id: str
+    request: Request, response: Response, account_id: SendingAccount, caller: CurrentCaller, submission_id: str
 ) -> Submission:
     """One submission and what became of each recipient."""
     services = services_of(request)
     response.headers[STATE_HEADER] = await state_of(services, account_id)
-    return Submission.of(await services.submissions.get(account_id, submission_id))
+    return Submission.of(await services.submissions.get(account_id, submission_id, caller))
 
 
 @router.patch(
@@ -100,11 +98,16 @@ async def get_submission(
     responses=problems(SubmissionNotFound, Conflict, InvalidRequest),
 )
 async def reschedule_submission(
-    request: Request, response: Response, account_id: SendingAccount, submission_id: str, order: RescheduleRequest
+    request: Request,
+    response: Response,
+    account_id: SendingAccount,
+    caller: CurrentCaller,
+    submission_id: str,
+    order: RescheduleRequest,
 ) -> Submission:
     """Send at another time. Possible until the first attempt."""
     services, send_at_ms = services_of(request), round(order.send_at.timestamp() * 1000)
-    held = await services.submissions.reschedule(account_id, submission_id, send_at_ms)
+    held = await services.submissions.reschedule(account_id, submission_id, caller, send_at_ms)
     response.headers[STATE_HEADER] = await state_of(services, account_id)
     return Submission.of(held)
 
@@ -115,10 +118,10 @@ async def reschedule_submission(
     responses=problems(SubmissionNotFound, Conflict),
 )
 async def cancel_submission(
-    request: Request, response: Response, account_id: SendingAccount, submission_id: str
+    request: Request, response: Response, account_id: SendingAccount, caller: CurrentCaller, submission_id: str
 ) -> Submission:
     """Never send. Possible until the first attempt."""
     services = services_of(request)
-    cancelled = await services.submissions.cancel(account_id, submission_id)
+    cancelled = await services.submissions.cancel(account_id, submission_id, caller)
     response.headers[STATE_HEADER] = await state_of(services, account_id)
     return Submission.of(cancelled)

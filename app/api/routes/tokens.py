@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app.api.deps import AdminCaller, services_of
+from app.api.deps import AdminCaller, TokenMaker, services_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
-from app.errors import IdempotencyRunning, InvalidRequest
+from app.errors import IdempotencyRunning, InvalidRequest, NotPermitted
 from app.services.idempotency import Answer, Attempt
 from app.services.states import EVERY_ACCOUNT
 from app.services.tokens import TokenNotFound, TokenRecord
@@ -37,10 +37,14 @@ async def list_tokens(
     operation_id="createToken",
     status_code=201,
     response_model=NewToken,
-    responses=problems(IdempotencyRunning, InvalidRequest),
+    responses=problems(NotPermitted, IdempotencyRunning, InvalidRequest),
 )
-async def create_token(request: Request, caller: AdminCaller, order: CreateToken, once: Once) -> Response:
-    """Make a token. Its secret is in this answer and nowhere else."""
+async def create_token(request: Request, caller: TokenMaker, order: CreateToken, once: Once) -> Response:
+    """Make a token. Its secret is in this answer and nowhere else.
+
+    Needs the scope `admin`, or the token of a sign-in, which makes tokens for its own account. No token makes one that
+    is wider or lasts longer than itself, and all that it made end with it.
+    """
     services = services_of(request)
 
     async def work(attempt: Attempt) -> Answer:
@@ -62,5 +66,5 @@ async def get_token(request: Request, caller: AdminCaller, token_id: str) -> Tok
 
 @router.delete("/{token_id}", operation_id="deleteToken", status_code=204, responses=problems(TokenNotFound))
 async def delete_token(request: Request, caller: AdminCaller, token_id: str) -> None:
-    """Revoke a token at once."""
+    """Revoke a token, with all that it made, at once: open streams and mail sessions end too."""
     await services_of(request).tokens.revoke(token_id, caller)

@@ -15,6 +15,7 @@ from app.services import accounts
 from app.services.account_rows import ServerInUse, servers_at
 from app.services.accounts import AccountChanges, NewAccount, Servers
 from app.services.oauth_apps import OAuthApp
+from app.services.passwords import PasswordChange
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
 ShortText = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]
@@ -157,7 +158,8 @@ class CreateAccount(RequestModel):
 
 
 class UpdateAccount(RequestModel):
-    """What to change of an account; what is left out stays."""
+    """What to change of an account; what is left out stays. All but the name and what stays on a POP3 server needs
+    the scope `admin`."""
 
     name: ShortText | None = None
     imap: ServerChanges | None = None
@@ -165,6 +167,12 @@ class UpdateAccount(RequestModel):
     pop3: Pop3Changes | None = None
     oauth: ConsentOrder | None = Field(None, description="A new consent, for the servers that are reached by one")
     password: Password | None = Field(None, description="Of an embedded account")
+
+    @property
+    def needs_admin(self) -> bool:
+        """Whether it changes how the account is reached or who may sign in."""
+        is_pop3_login = self.pop3 is not None and not self.pop3.model_fields_set <= {"retention", "mirror"}
+        return is_pop3_login or any(one is not None for one in (self.imap, self.smtp, self.oauth, self.password))
 
     def changes(self, known: Servers, app: OAuthApp | None = None) -> AccountChanges:
         """`app`: the one that `oauth` names. Raises InvalidRequest."""
@@ -182,6 +190,18 @@ class UpdateAccount(RequestModel):
             servers = Servers.of(known.logins | logins, self.pop3.rules(known.rules) if self.pop3 else known.rules)
         password = self.password.get_secret_value() if self.password else None
         return AccountChanges(self.name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
+
+
+class ChangePassword(RequestModel):
+    """The password of an account, by its owner. Every other sign-in ends."""
+
+    old_password: Password
+    new_password: Password
+    revoke_tokens: Boolean = Field(False, description="End the tokens that server keys made for the account too")
+
+    def change(self) -> PasswordChange:
+        old, new = self.old_password.get_secret_value(), self.new_password.get_secret_value()
+        return PasswordChange(old, new, self.revoke_tokens)
 
 
 class Server(AnswerModel):

@@ -44,6 +44,9 @@ class AckFrame(RequestModel):
     type: Literal["ack"]
     cursor: Cursor
     account_id: Id | None = None
+    sub_id: SubscriptionId | None = Field(
+        None, description="Whose `consumer` it is kept for; needed where several with a consumer follow the account"
+    )
 
 
 class AuthFrame(RequestModel):

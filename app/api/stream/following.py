@@ -39,6 +39,8 @@ class Following:
         self._accounts = accounts
         self._turns = turns
         self._listener = events.listener()
+        self.caller: Caller | None = None
+        """Who decides what is seen, and which accounts `*` means: always the newest token of the socket."""
         self.subscriptions: dict[str, Subscription] = {}
 
     async def add(self, subscription: Subscription) -> None:
@@ -65,12 +67,17 @@ class Following:
                 found[account_id] = min(position, found.get(account_id, position))
         return found
 
-    async def run(self, caller: Caller) -> None:
-        """Send events for ever. `caller` decides which accounts `*` means."""
+    def set_caller(self, caller: Caller) -> None:
+        """From here on every subscription sees what this caller sees."""
+        self.caller = caller
+        self._listener.poke(ACCOUNTS)
+
+    async def run(self) -> None:
+        """Send events for ever."""
         while True:
             topics = await self._listener.wait()
             try:
-                await self._look(topics, caller)
+                await self._look(topics)
             except GatewayError as error:
                 if not error.is_retryable:
                     raise
@@ -78,11 +85,15 @@ class Following:
                 for topic in topics:
                     self._listener.poke(topic)
 
-    async def _look(self, topics: Set[str], caller: Caller) -> None:
+    async def _look(self, topics: Set[str]) -> None:
         if ACCOUNTS in topics:
-            await self._follow_new_accounts(caller)
+            await self._follow_new_accounts(self._who())
         for account_id in [account_id for account_id in self.positions() if account_id in topics]:
             await self._catch_up(account_id)
+
+    def _who(self) -> Caller:
+        assert self.caller is not None
+        return self.caller
 
     def _listen(self) -> None:
         wanted: set[str] = set()
@@ -139,22 +150,30 @@ class Following:
             if event.type.startswith("mailbox."):
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
-            for seen, group in await self._told(event, following):
+            caller = self._who()
+            frames = await self._told(event, following, caller)
+            while caller is not self._who():  # another token came meanwhile, which may see less
+                caller = self._who()
+                frames = await self._told(event, following, caller)
+            for seen, group in frames:
                 await self._socket.send_frame(event_frame(self._states, seen, group[0].view, [one.id for one in group]))
             for subscription in following:
                 if account_id in subscription.positions:
                     subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
 
-    async def _told(self, event: Event, following: Iterable[Subscription]) -> list[tuple[Event, list[Subscription]]]:
-        """The event as it is seen, and the subscriptions that take the same frame."""
-        groups: dict[tuple[bytes, str], tuple[Event, list[Subscription]]] = {}
-        for one in following:
-            if one.positions[event.account_id] >= event.position:
-                continue
-            seen = await self._events.seen(event, one.visible)
-            if seen is not None and one.wants(seen):
-                groups.setdefault((seen.body, one.view), (seen, []))[1].append(one)
-        return list(groups.values())
+    async def _told(
+        self, event: Event, following: Iterable[Subscription], caller: Caller
+    ) -> list[tuple[Event, list[Subscription]]]:
+        """The event as the caller sees it, and the subscriptions that take the same frame."""
+        waiting = [one for one in following if one.positions.get(event.account_id, event.position) < event.position]
+        seen = await self._events.seen(event, caller) if waiting else None
+        if seen is None:
+            return []
+        groups: dict[str, list[Subscription]] = {}
+        for subscription in waiting:
+            if subscription.wants(seen):
+                groups.setdefault(subscription.view, []).append(subscription)
+        return [(seen, group) for group in groups.values()]
 
     async def _report_overload(self, account_id: AccountId, last: Position, following: list[Subscription]) -> None:
         """Send the newest state in place of the events up to it."""

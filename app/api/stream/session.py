@@ -31,10 +31,20 @@ from app.api.schemas.stream import (
 from app.api.stream.calls import call
 from app.api.stream.following import Following
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
-from app.errors import GatewayError, InvalidRequest, MailboxNotFound, NotAuthenticated, NotPermitted
+from app.cluster.bus import Waiter
+from app.errors import (
+    GatewayError,
+    InvalidRequest,
+    MailboxNotFound,
+    NotAuthenticated,
+    NotPermitted,
+    TokenExpired,
+    TokenRevoked,
+)
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Position
+from app.services.access import Guard
 from app.services.callers import Caller, Scope
 from app.services.subscriptions import Subscription
 
@@ -44,6 +54,11 @@ EXPIRY_WARNING_SECONDS = 60
 SUBSCRIPTIONS_LIMIT = 100
 CALLS_LIMIT = 8
 """REST calls under way at once on one socket."""
+_REASONS: dict[type[NotAuthenticated], str] = {
+    TokenExpired: "the token has expired",
+    TokenRevoked: "the token was revoked",
+}
+"""Why a socket is closed with 4401."""
 
 IsAllowed = Callable[[Caller], bool]
 
@@ -67,6 +82,8 @@ class StreamSession:
         self._socket = StreamSocket(websocket)
         self._following = Following(self._socket, services.events, services.states, services.accounts, services.turns)
         self._life = _Life(asyncio.get_running_loop().time())
+        self._revoked = Waiter()
+        self._guard: Guard | None = None
         self._calls = 0
 
     async def run(self) -> None:
@@ -74,12 +91,14 @@ class StreamSession:
         try:
             await self._welcome()
             async with asyncio.TaskGroup() as group:
-                for part in (self._listen(group), self._follow(), self._keep_alive(), self._leave_when_draining()):
+                parts = (self._listen(group), self._following.run(), self._keep_alive(), self._leave_when_draining())
+                for part in (*parts, self._leave_when_revoked()):
                     group.create_task(part)
         except* StreamClosed as closed:
             await self._say_bye(_first(closed))
         finally:
             self._following.close()
+            self._set_guard(None)
 
     async def _welcome(self) -> None:
         limits = {"subscriptions": SUBSCRIPTIONS_LIMIT, "calls": CALLS_LIMIT}
@@ -92,6 +111,7 @@ class StreamSession:
             )
         )
         if self._caller is not None:
+            self._enter(self._caller)
             return
         try:
             async with asyncio.timeout(AUTH_SECONDS):
@@ -114,51 +134,44 @@ class StreamSession:
 
     # ---- tasks
 
-    async def _follow(self) -> None:
+    async def _leave_when_revoked(self) -> None:
+        """End at once when the token is revoked or expires, also while a frame waits for the client."""
         while True:
-            await self._following.run(self._who())
+            await self._revoked.wait()
+            if self._guard is not None and self._guard.ended is not None:
+                raise StreamClosed(CloseCode.TOKEN, _REASONS[type(self._guard.ended)])
 
     async def _leave_when_draining(self) -> None:
         await self._services.draining.wait()
         raise StreamClosed(CloseCode.GOING_AWAY, "the server restarts")
 
     async def _keep_alive(self) -> None:
-        """Ping, notice silence, warn of the token's end, and notice that it was revoked."""
+        """Ping, notice silence, and warn of the token's end."""
         loop = asyncio.get_running_loop()
         next_ping = loop.time() + HEARTBEAT_SECONDS
         while True:
             await asyncio.sleep(max(0.05, min(next_ping - loop.time(), self._seconds_to_expiry_step())))
-            await self._watch_expiry()
+            await self._warn_of_expiry()
             if loop.time() < next_ping:
                 continue
             if loop.time() - self._life.heard_at > 2 * HEARTBEAT_SECONDS + 1:
                 raise StreamClosed(CloseCode.HEARTBEAT, "no answer to two pings")
-            await self._check_token()
             await self._socket.send(PingFrame(type="ping"))
             next_ping = loop.time() + HEARTBEAT_SECONDS
 
     def _seconds_to_expiry_step(self) -> float:
         expires_at_ms = self._who().expires_at_ms
-        if expires_at_ms is None:
+        if expires_at_ms is None or self._life.is_warned:
             return HEARTBEAT_SECONDS
-        left = (expires_at_ms - now_ms()) / 1000
-        return left if self._life.is_warned else left - EXPIRY_WARNING_SECONDS
+        return (expires_at_ms - now_ms()) / 1000 - EXPIRY_WARNING_SECONDS
 
-    async def _watch_expiry(self) -> None:
+    async def _warn_of_expiry(self) -> None:
         expires_at_ms = self._who().expires_at_ms
         if expires_at_ms is None:
             return
-        if expires_at_ms <= now_ms():
-            raise StreamClosed(CloseCode.TOKEN, "the token has expired")
         if not self._life.is_warned and expires_at_ms - now_ms() <= EXPIRY_WARNING_SECONDS * 1000:
             self._life.is_warned = True
             await self._socket.send(LifecycleFrame(event="token.expiring", expires_at=time_of(expires_at_ms)))
-
-    async def _check_token(self) -> None:
-        try:
-            await self._services.tokens.caller(self._who().token_id)
-        except NotAuthenticated:
-            raise StreamClosed(CloseCode.TOKEN, "the token was revoked") from None
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -213,9 +226,20 @@ class StreamSession:
         followed = self._following.positions()
         if caller.account_ids is not None and not caller.account_ids.issuperset(followed):
             raise StreamClosed(CloseCode.SCOPE, "the new token does not hold the accounts of the old one")
-        self._caller = caller
-        self._life.is_warned = False
+        self._enter(caller)
         mark_signed_in(self._websocket)
+
+    def _enter(self, caller: Caller) -> None:
+        """Everything from here on is done and seen by this caller's rights."""
+        self._caller = caller
+        self._following.set_caller(caller)
+        self._life.is_warned = False
+        self._set_guard(self._services.access.begin(caller, self._revoked))
+
+    def _set_guard(self, guard: Guard | None) -> None:
+        before, self._guard = self._guard, guard
+        if before is not None:
+            self._services.access.end(before)
 
     async def _subscribe(self, frame: SubscribeFrame) -> None:
         if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
@@ -234,7 +258,6 @@ class StreamSession:
             frozenset(frame.types) if frame.types is not None else None,
             frame.view,
             frame.consumer,
-            caller.mailbox_ids,
         )
         cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
         sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
@@ -244,7 +267,7 @@ class StreamSession:
     async def _check_mailboxes(self, mailbox_ids: list[str], account_ids: list[AccountId], caller: Caller) -> None:
         """Each is one of the accounts'. MailboxNotFound."""
         events = self._services.events
-        known = {found.id for one in account_ids for found in await events.mailboxes(one, mailbox_ids)}
+        known = {found.id for one in account_ids for found in await events.mailboxes(one, caller, mailbox_ids)}
         for mailbox_id in mailbox_ids:
             caller.require_mailbox(mailbox_id)
             if mailbox_id not in known:
@@ -282,11 +305,21 @@ class StreamSession:
         if account_id is None or account_id not in followed:
             raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
         position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
-        for subscription in self._following.subscriptions.values():
-            if subscription.consumer is not None and account_id in subscription.positions:
-                await self._services.consumers.acknowledge(
-                    AccountId(account_id), self._who(), subscription.consumer, position.seq
-                )
+        name = self._consumer_of(frame, AccountId(account_id))
+        if name is not None:
+            await self._services.consumers.acknowledge(AccountId(account_id), self._who(), name, position.seq)
+
+    def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
+        """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""
+        following = [one for one in self._following.subscriptions.values() if account_id in one.positions]
+        if frame.sub_id is not None:
+            following = [one for one in following if one.id == frame.sub_id]
+            if not following:
+                raise InvalidRequest.at("/sub_id", "No subscription of this id follows the account")
+        names = {one.consumer for one in following if one.consumer is not None}
+        if len(names) > 1:
+            raise InvalidRequest.at("/sub_id", "Name the subscription: several with a consumer follow the account")
+        return next(iter(names), None)
 
     def _start_call(self, frame: RequestFrame, group: asyncio.TaskGroup) -> None:
         if self._calls >= CALLS_LIMIT:

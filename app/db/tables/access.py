@@ -12,6 +12,7 @@ class TokenRow(SQLModel, table=True):
     """A key or token; only the SHA-256 of its secret. JSON lists: None means unlimited."""
 
     __tablename__ = "token"
+    __table_args__ = (Index("token_by_maker", "created_by"), Index("token_by_family", "family"))
 
     id: str = Field(primary_key=True)
     kind: str
@@ -24,11 +25,12 @@ class TokenRow(SQLModel, table=True):
     origins: str | None = Field(sa_column=Column(Text, nullable=True))
     networks: str | None = Field(sa_column=Column(Text, nullable=True))
     family: str | None = None
-    """Tokens of one sign-in: revoked together when a used refresh token comes again."""
+    """The sign-in that a token belongs to, directly or by its maker: all of them end together."""
     sub: str | None = Field(sa_column=Column(Text, nullable=True))
     """The user of an app that the token is for, by the app's own id."""
     is_used: bool = False
     created_by: str | None = None
+    """The token that made this one, and with which it ends."""
     created_at_ms: int = Field(sa_column=big())
     expires_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
 

@@ -36,6 +36,8 @@ class AccountRow(SQLModel, table=True):
     secrets: bytes | None = Field(sa_column=octets())
     """Encrypted JSON: the passwords, SCRAM verifiers."""
     password_hash: str | None = Field(sa_column=Column(Text, nullable=True))
+    credentials_version: int = Field(sa_column=big())
+    """Grows with each change of a password, host or login: what was let in under an earlier one is let in no more."""
     settings: str = Field(sa_column=words())
     quotas: str = Field(sa_column=words())
     """JSON: what was last told of its limits by quota.changed."""

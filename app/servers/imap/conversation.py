@@ -43,6 +43,7 @@ _FAREWELLS = {
     Farewell.TIMEOUT: b"* BYE Autologout\r\n",
     Farewell.SHUTDOWN: b"* BYE The server is stopping\r\n",
     Farewell.OVERLOAD: b"* BYE [UNAVAILABLE] Too many connections\r\n",
+    Farewell.REVOKED: b"* BYE The password or the account has changed\r\n",
     Farewell.FAULT: b"* BYE [SERVERBUG] Something went wrong\r\n",
 }
 

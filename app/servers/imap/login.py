@@ -60,9 +60,9 @@ async def _verify(session: Session, user: str, password: str) -> Completion:
     if session.failed_logins >= FAILED_LOGINS_LIMIT:
         raise CommandRefused("AUTHENTICATIONFAILED", "Too many failed logins on this connection")
     session.failed_logins += 1
-    account_id = await session.services.logins.verify(user, password, address=session.peer.address)
-    session.peer.claim(account_id)
-    session.account_id = account_id
+    login = await session.services.logins.verify(user, password, address=session.peer.address)
+    session.peer.claim(login)
+    session.account_id = login.account_id
     return Completion("Logged in", capability_code(session))
 
 

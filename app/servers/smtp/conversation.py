@@ -127,6 +127,7 @@ class SmtpConversation:
             Farewell.TIMEOUT: reply(421, "4.4.2", "Timed out"),
             Farewell.SHUTDOWN: reply(421, "4.3.2", "Shutting down"),
             Farewell.OVERLOAD: reply(421, "4.7.0", "Too many connections"),
+            Farewell.REVOKED: reply(421, "4.7.0", "The password or the account has changed"),
             Farewell.FAULT: reply(421, "4.3.0", "Internal error"),
         }
         return texts[reason]

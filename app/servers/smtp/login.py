@@ -63,16 +63,16 @@ class LoginDialogue:
     async def verify(self, claim: Claim) -> Step:
         """Raises Refused when it is wrong."""
         try:
-            account_id = await self._logins.verify(claim.user, claim.password, address=self._peer.address)
+            login = await self._logins.verify(claim.user, claim.password, address=self._peer.address)
         except NotAuthenticated:
             return self._fail(reply(535, "5.7.8", "The e-mail address or the password is wrong"))
         except RateLimited:
             return self._fail(reply(454, "4.7.0", "Too many failed logins; try again later"))
         try:
-            self._peer.claim(account_id)
+            self._peer.claim(login)
         except RateLimited as error:
             return Close(reply(421, "4.7.0", error.detail))
-        self.account_id = account_id
+        self.account_id = login.account_id
         return Reply(reply(235, "2.7.0", "Welcome"))
 
     def _fail(self, answer: bytes) -> Step:

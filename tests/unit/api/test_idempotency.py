@@ -11,6 +11,7 @@ from app.db.session import Transaction
 from app.mail.types import AccountId
 from app.services.callers import Scope
 
+from tests.access import ADMIN
 from tests.gateway import Gateway
 from tests.unit.api.mail import note
 
@@ -38,7 +39,7 @@ async def _send(gateway: Gateway, token: str, account: str = "me", key: str = KE
 
 
 async def _submissions(gateway: Gateway, account_id: AccountId) -> int:
-    return len(await gateway.services.submissions.page(account_id, 100, None))
+    return len((await gateway.services.submissions.page(account_id, ADMIN, 100, None))[0])
 
 
 async def test_a_send_repeated_with_a_refreshed_token_is_sent_once(gateway: Gateway, ann: AccountId) -> None:

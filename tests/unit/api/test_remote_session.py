@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from app.errors import LoginRefused
 from app.mail.types import ServerLogin
-from app.services import logins
+from app.services import throttle
 
 from tests.gateway import Gateway, open_gateway
 
@@ -25,7 +25,7 @@ async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         return ["93.184.216.34"]
 
     monkeypatch.setattr("tests.gateway._no_names", resolve)
-    monkeypatch.setattr(logins, "FIRST_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(throttle, "FIRST_DELAY_SECONDS", 0.0)
     async with open_gateway(tmp_path, session_remote=True, autoconfig_ispdb_url="") as gateway:
         yield gateway
 

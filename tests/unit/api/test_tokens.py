@@ -34,23 +34,33 @@ async def test_a_revoked_token_opens_nothing_more(gateway: Gateway) -> None:
     assert (await gateway.admin.delete(f"/v1/tokens/{token['id']}")).status_code == 204
 
     refused = await client.get("/v1/me")
-    assert refused.status_code == 401
+    assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
     assert (await gateway.admin.get(f"/v1/tokens/{token['id']}")).json()["code"] == "token_not_found"
 
 
 @pytest.mark.parametrize(
-    "authorization",
-    [None, "", "Bearer", "Bearer ", "Bearer pgs_x", "Basic cGdzOng=", "Bearer \xff", "Bearer " + "x" * 9000],
+    ("authorization", "code"),
+    [
+        (None, "token_missing"),
+        ("", "token_missing"),
+        ("Basic cGdzOng=", "token_missing"),
+        ("Bearer", "token_malformed"),
+        ("Bearer ", "token_malformed"),
+        ("Bearer pgs_x", "token_malformed"),
+        ("Bearer \xff", "token_malformed"),
+        ("Bearer " + "x" * 9000, "token_malformed"),
+        ("Bearer pgs_" + "x" * 43, "token_revoked"),
+    ],
 )
-async def test_no_token_or_a_wrong_one_is_401(gateway: Gateway, authorization: str | None) -> None:
+async def test_no_token_or_a_wrong_one_is_401(gateway: Gateway, authorization: str | None, code: str) -> None:
     headers = [] if authorization is None else [(b"Authorization", authorization.encode("latin-1"))]
 
     refused = await gateway.client(None).get("/v1/accounts", headers=headers)
 
     assert refused.status_code == 401
     assert refused.headers["content-type"] == "application/problem+json"
-    assert refused.json()["code"] == "not_authenticated"
+    assert refused.json()["code"] == code
 
 
 @pytest.mark.parametrize(

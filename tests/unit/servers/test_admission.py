@@ -6,9 +6,11 @@ from ipaddress import ip_network
 
 import pytest
 from app.errors import RateLimited
+from app.mail.types import AccountId
 from app.security.addresses import Proxies, is_loopback
 from app.servers.admission import Admission, ConnectionLimits, Visit
 from app.servers.conversation import Peer
+from app.services.logins import Login
 
 LIMITS = ConnectionLimits(
     total=6,
@@ -54,7 +56,7 @@ def test_who_has_logged_in_is_never_sent_away() -> None:
     door = Door()
     for user in ("ann", "bob", "cid"):
         door.enter()
-        door.peers[-1].claim(user)
+        door.peers[-1].claim(Login(AccountId(user), 0))
 
     for _ in range(50):
         door.enter()
@@ -68,7 +70,7 @@ def test_where_all_have_logged_in_nobody_more_gets_in_until_one_leaves() -> None
     visits = []
     for number in range(6):
         visits.append(door.enter())
-        door.peers[-1].claim(f"user{number}")
+        door.peers[-1].claim(Login(AccountId(f"user{number}"), 0))
 
     assert door.enter() is None
     assert visits[0] is not None
@@ -93,11 +95,11 @@ def test_a_user_has_a_limit_per_address() -> None:
     door = Door()
     for _ in range(2):
         door.enter("192.0.2.1")
-        door.peers[-1].claim("ann")
+        door.peers[-1].claim(Login(AccountId("ann"), 0))
     door.enter("192.0.2.1")
 
     with pytest.raises(RateLimited):
-        door.peers[-1].claim("ann")
-    door.peers[-1].claim("bob")
+        door.peers[-1].claim(Login(AccountId("ann"), 0))
+    door.peers[-1].claim(Login(AccountId("bob"), 0))
     door.enter("192.0.2.2")
-    door.peers[-1].claim("ann")
+    door.peers[-1].claim(Login(AccountId("ann"), 0))

@@ -12,6 +12,8 @@ from app.mailstore.log import Event
 from app.services.subscriptions import Subscription
 from app.services.visibility import as_seen, mailboxes_of, seen_summary
 
+from tests.access import NoSubmissions, caller
+
 NO_INDEX = cast("Index", None)
 ACCOUNT = AccountId("acc_1")
 
@@ -32,13 +34,17 @@ def data_of(seen: Event | None) -> dict[str, Any]:
     return data
 
 
+async def seen(one: Event, visible: set[str]) -> Event | None:
+    return await as_seen(NO_INDEX, NoSubmissions(), one, caller(mailbox_ids=frozenset(visible)))
+
+
 async def test_a_change_of_labels_out_of_sight_is_not_told() -> None:
-    assert await as_seen(NO_INDEX, moved(["mbx_a", "mbx_x"], ["mbx_a", "mbx_y"]), {"mbx_a"}) is None
-    assert await as_seen(NO_INDEX, moved(["mbx_x"], ["mbx_y"]), {"mbx_a"}) is None
+    assert await seen(moved(["mbx_a", "mbx_x"], ["mbx_a", "mbx_y"]), {"mbx_a"}) is None
+    assert await seen(moved(["mbx_x"], ["mbx_y"]), {"mbx_a"}) is None
 
 
 async def test_a_change_of_labels_in_sight_names_those_in_sight_alone() -> None:
-    told = await as_seen(NO_INDEX, moved(["mbx_a", "mbx_x"], ["mbx_a", "mbx_b", "mbx_y"]), {"mbx_a", "mbx_b"})
+    told = await seen(moved(["mbx_a", "mbx_x"], ["mbx_a", "mbx_b", "mbx_y"]), {"mbx_a", "mbx_b"})
 
     assert data_of(told) == {
         "account_id": ACCOUNT,
@@ -51,18 +57,18 @@ async def test_a_change_of_labels_in_sight_names_those_in_sight_alone() -> None:
 async def test_a_change_of_labels_that_is_all_in_sight_is_told_as_it_is() -> None:
     one = moved(["mbx_a"], ["mbx_a", "mbx_b"])
 
-    assert await as_seen(NO_INDEX, one, {"mbx_a", "mbx_b", "mbx_c"}) is one
+    assert await seen(one, {"mbx_a", "mbx_b", "mbx_c"}) is one
 
 
 async def test_new_flags_are_told_of_whichever_mailbox_is_in_sight() -> None:
     facts = {"mailbox_id": "mbx_x", "message_id": "msg_1", "changed": ["keywords"], "keywords": ["$seen"]}
     one = event("message.updated", {**facts, "mailbox_ids": ["mbx_a", "mbx_x"]}, "mbx_x")
 
-    told = data_of(await as_seen(NO_INDEX, one, {"mbx_a"}))
+    told = data_of(await seen(one, {"mbx_a"}))
 
     assert (told["mailbox_id"], told["mailbox_ids"], told["keywords"]) == ("mbx_a", ["mbx_a"], ["$seen"])
-    assert await as_seen(NO_INDEX, one, {"mbx_b"}) is None
-    assert await as_seen(NO_INDEX, event("message.updated", facts, "mbx_x"), {"mbx_a"}) is None
+    assert await seen(one, {"mbx_b"}) is None
+    assert await seen(event("message.updated", facts, "mbx_x"), {"mbx_a"}) is None
 
 
 @pytest.mark.parametrize("visible", [None, {"mbx_a", "mbx_b"}])

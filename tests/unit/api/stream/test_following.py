@@ -20,12 +20,12 @@ from app.errors import GatewayError
 from app.mail.delta import Delta, Note
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event, EventLog
-from app.services.callers import Caller
 from app.services.events import Events
 from app.services.states import States
 from app.services.subscriptions import Subscription
 from pydantic import BaseModel
 
+from tests.access import ADMIN, NoSubmissions
 from tests.gateway import Gateway
 
 SOCKETS = 60
@@ -90,7 +90,8 @@ class Streams:
         following = Following(cast("StreamSocket", socket), self.events, services.states, services.accounts, self.turns)
         position = after or await self.events.position(self.account_id)
         await following.add(Subscription(sub_id, False, {self.account_id: position}, view=view))
-        task = asyncio.create_task(following.run(cast("Caller", None)))
+        following.set_caller(ADMIN)
+        task = asyncio.create_task(following.run())
         try:
             yield Follower(socket, following)
         finally:
@@ -107,7 +108,7 @@ async def streams(gateway: Gateway) -> Streams:
     house = gateway.house
     account_id = await house.add_account("me@demo.test")
     log = FailingLog(house.database)
-    return Streams(gateway, account_id, log, Events(log, house.index, house.bus), Turns())
+    return Streams(gateway, account_id, log, Events(log, house.index, house.bus, NoSubmissions()), Turns())
 
 
 async def turns_until(follower: Follower, count: int) -> list[int]:

@@ -70,7 +70,7 @@ async def _new_session(house: House) -> Talk:
 
 async def test_no_broken_command_breaks_a_session(house: House) -> None:
     chance = random.Random(SEED)
-    account_id = await house.logins.verify(USER, "secret", address="")
+    account_id = (await house.logins.verify(USER, "secret", address="")).account_id
     inbox = await house.mailbox(account_id)
     await house.store.add(account_id, inbox.id, [(await house.store.keep(mail("One")), frozenset(), None)])
     talk = await _new_session(house)

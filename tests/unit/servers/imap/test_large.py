@@ -28,7 +28,7 @@ SESSION_LIMIT_BYTES = 2_000_000
 
 
 async def fill(house: House, count: int) -> Mailbox:
-    account_id = await house.logins.verify(USER, "secret", address="127.0.0.1")
+    account_id = (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
     inbox = await house.mailbox(account_id)
     content = await house.store.keep(mail("Hello"))
     await house.store.add(account_id, inbox.id, [(content, frozenset[str](), None)] * count)

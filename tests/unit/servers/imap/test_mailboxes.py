@@ -13,7 +13,7 @@ from tests.unit.servers.imap.talk import USER, Talk
 
 
 async def deliver(house: House, path: str = "INBOX") -> AccountId:
-    account_id = await house.logins.verify(USER, "secret", address="127.0.0.1")
+    account_id = (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
     mailbox = await house.mailbox(account_id, path)
     await house.store.add(account_id, mailbox.id, [(await house.store.keep(mail("Hello")), frozenset(), None)])
     return account_id
@@ -44,7 +44,7 @@ async def test_names_travel_in_modified_utf7(house: House) -> None:
 
     assert '(\\HasNoChildren) "/" "Gr&APwA3w-e"' in await listed(talk, 'LIST "" *')
     assert await listed(talk, 'LIST "" R&-D') == ['(\\HasNoChildren) "/" "R&-D"']
-    account_id = await house.logins.verify(USER, "secret", address="")
+    account_id = (await house.logins.verify(USER, "secret", address="")).account_id
     assert (await house.mailbox(account_id, "Gr\u00fc\u00dfe")).path == "Gr\u00fc\u00dfe"
 
 

@@ -51,7 +51,7 @@ aGVsbG8=
 
 async def with_mail(house: House, *contents: bytes, command: str = "SELECT INBOX") -> Talk:
     """A session on INBOX with these messages in it."""
-    account_id = await house.logins.verify(USER, "secret", address="127.0.0.1")
+    account_id = (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
     inbox = await house.mailbox(account_id)
     stored = [(await house.store.keep(content), frozenset[str](), 1_704_103_200_000) for content in contents]
     await house.store.add(account_id, inbox.id, stored)
@@ -404,7 +404,7 @@ async def test_a_large_append_goes_to_disk_as_it_comes(house: House) -> None:
     done = await talk.feed(b"\r\n")
 
     assert b"APPEND completed" in done
-    assert await house.contents(await house.logins.verify(USER, "secret", address="")) == [content]
+    assert await house.contents((await house.logins.verify(USER, "secret", address="")).account_id) == [content]
 
 
 async def test_several_messages_are_appended_as_one(house: House) -> None:
@@ -443,7 +443,7 @@ async def test_a_broken_off_append_leaves_nothing(house: House) -> None:
 
     talk.conversation.close()
 
-    account_id = await house.logins.verify(USER, "secret", address="")
+    account_id = (await house.logins.verify(USER, "secret", address="")).account_id
     assert await house.contents(account_id) == []
     with pytest.raises(StopIteration):
         next(house.store.blobs.old_names())

@@ -102,7 +102,7 @@ async def fill(house: House) -> None:
 
 
 async def put(house: House, contents: Sequence[bytes]) -> AccountId:
-    account_id = await house.logins.verify(USER, PASSWORD, address="127.0.0.1")
+    account_id = (await house.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
     inbox = await house.mailbox(account_id)
     for at_ms, content in enumerate(contents, 1):
         flags = frozenset({"\\Seen"} if at_ms % 2 else ())

@@ -15,7 +15,7 @@ _FORGET: Statement = delete(EVENT).where(EVENT.c.type != "message.created")
 
 
 async def account_of(house: House) -> AccountId:
-    return await house.logins.verify(USER, "secret", address="127.0.0.1")
+    return (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
 
 
 async def deliver(house: House, subject: str = "Hello", path: str = "INBOX") -> Mailbox:
