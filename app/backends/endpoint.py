@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from app.errors import CertificateRefused, MailServerError, TimedOut, Unreachable
+from app.mail.masking import Masker
 from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 
@@ -24,6 +25,8 @@ class Endpoint:
     tls: ssl.SSLContext = field(repr=False)
     recorder: Recorder | None = None
     """Who is told what is said, where someone wants to know."""
+    masker: Masker = field(default_factory=Masker, repr=False)
+    """Of what a server must not be able to repeat to others."""
 
 
 def connect_error(failure: Exception) -> MailServerError:

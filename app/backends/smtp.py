@@ -64,6 +64,10 @@ class SmtpSubmission:
         self._idle: dict[aiosmtplib.SMTP, asyncio.TimerHandle] = {}
 
     @property
+    def server(self) -> ServerLogin:
+        return self._server
+
+    @property
     def host(self) -> str:
         return f"{self._server.host.lower()}:{self._server.port}"
 

@@ -28,6 +28,7 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.mail.masking import Masker
 from app.mail.trace import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -46,13 +47,14 @@ class TracedClient(aiosmtplib.SMTP):
     """The client, which tells a recorder what it says and hears."""
 
     recorder: Recorder | None = None
+    masker: Masker = Masker()
 
     @override
     async def execute_command(self, *args: bytes, **options: Any) -> SMTPResponse:
         tracing.smtp_sent(self.recorder, args)
         answer = await super().execute_command(*args, **options)
         tracing.smtp_received(self.recorder, answer.code, answer.message)
-        return answer
+        return answer if answer.code < 400 else SMTPResponse(answer.code, self.masker.mask(answer.message))
 
 
 async def open_client(
@@ -69,9 +71,9 @@ async def open_client(
 
     async def attempt(credential: Credential | None) -> aiosmtplib.SMTP:
         addresses = await guard.addresses(server.host)
-        if credential is not None:
-            tracing.hide(recorder, credential)
+        masker = Masker() if credential is None else tracing.hide(recorder, credential)
         client = await _secured(server, addresses, tls, client_name, recorder)
+        client.masker = masker
         try:
             if credential is not None:
                 await _authenticate(client, credential)
@@ -85,7 +87,7 @@ async def open_client(
 
 async def _secured(
     server: ServerLogin, addresses: Sequence[str], tls: ssl.SSLContext, client_name: str, recorder: Recorder | None
-) -> aiosmtplib.SMTP:
+) -> TracedClient:
     """A connection that has been greeted and is as secure as it is to be."""
     connection = await _connected(addresses, server.port)
     client = TracedClient(
@@ -150,7 +152,7 @@ async def _start_tls(client: aiosmtplib.SMTP) -> None:
     await client.ehlo()
 
 
-async def _authenticate(client: aiosmtplib.SMTP, credential: Credential) -> None:
+async def _authenticate(client: TracedClient, credential: Credential) -> None:
     mechanism = choose(credential, {name.upper() for name in client.server_auth_methods})
     if mechanism is None:
         raise LoginRefused("The mail server offers no login that we know")
@@ -164,9 +166,10 @@ async def _authenticate(client: aiosmtplib.SMTP, credential: Credential) -> None
         raise ServerRefused("The mail server could not check the login", origin_of(answer))
 
 
-async def _exchanged(client: aiosmtplib.SMTP, mechanism: Mechanism) -> SMTPResponse:
+async def _exchanged(client: TracedClient, mechanism: Mechanism) -> SMTPResponse:
     """What the server says at the end of a login (RFC 4954 §4)."""
     initial = mechanism.initial()
+    client.masker.add_response(initial or b"")
     command = [b"AUTH", mechanism.name.encode()]
     if initial is not None:
         command.append(base64.b64encode(initial) or b"=")
@@ -177,6 +180,7 @@ async def _exchanged(client: aiosmtplib.SMTP, mechanism: Mechanism) -> SMTPRespo
             response = await asyncio.to_thread(mechanism.respond, challenge)
         else:
             response = mechanism.respond(challenge)
+        client.masker.add_response(response)
         answer = await client.execute_command(base64.b64encode(response))
     return answer
 

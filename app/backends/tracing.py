@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import re
 
 from app.backends.sasl import Credential
+from app.mail.masking import Masker
 from app.mail.trace import Direction, Recorder
 from app.wire.imap.encode import Command, Segment
 from app.wire.imap.fetch import is_fetch
@@ -28,13 +28,12 @@ _SHOWN_POP3 = frozenset({"CAPA", "STLS", "USER", "STAT", "LIST", "UIDL", "TOP", 
 _CHALLENGE = 334
 
 
-def hide(recorder: Recorder | None, credential: Credential) -> None:
-    """Never show this credential, in the forms that it travels in."""
-    if recorder is None or not credential.secret:
-        return
-    plain = f"\0{credential.username}\0{credential.secret}"
-    encoded = [base64.b64encode(text.encode()).decode() for text in (credential.secret, plain)]
-    recorder.secrets = (*recorder.secrets, credential.secret, *encoded)
+def hide(recorder: Recorder | None, credential: Credential) -> Masker:
+    """What masks this credential, in the record of a connection and in the errors that it ends in."""
+    if recorder is None:
+        return Masker((credential.secret,))
+    recorder.masker.add(credential.secret)
+    return recorder.masker
 
 
 def imap_sent(recorder: Recorder | None, command: Command, tag: bytes, written: Segment) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.mail.identifiers import now_ms
+from app.mail.masking import Masker
 from app.mail.types import AccountId
 
 LINES = 500
@@ -92,8 +93,8 @@ class Recorder:
     account_id: AccountId
     protocol: str
     connection: int
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What never appears, though a server repeats it."""
+    masker: Masker = field(default_factory=Masker, repr=False)
+    """Of what never appears, though a server repeats it."""
 
     @property
     def is_on(self) -> bool:
@@ -101,8 +102,7 @@ class Recorder:
 
     def record(self, direction: Direction, text: str) -> None:
         """Keep a line that is safe to show, in so far as it is printable and not too long."""
-        for secret in self.secrets:
-            text = text.replace(secret, "…")
+        text = self.masker.mask(text)
         shown = "".join([character if character.isprintable() else " " for character in text[:LINE_CHARS]])
         line = TraceLine(self.traces.now_ms(), self.protocol, self.connection, direction, shown)
         self.traces.add(self.account_id, line)

@@ -63,13 +63,16 @@ class AccountBackends:
         self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
         self._open: dict[AccountId, MailBackend] = {}
+        self._generation = 0
+        """How often an account was forgotten: a backend made from what was read before is not kept."""
         self._submissions: dict[AccountId | None, SmtpSubmission] = {}
 
     async def of(self, account_id: AccountId) -> MailBackend:
-        found = self._open.get(account_id)
-        if found is None:
+        while (found := self._open.get(account_id)) is None:
+            generation = self._generation
             kind, servers = await self.servers_of(account_id)
-            found = self._open.setdefault(account_id, self._make(account_id, kind, servers))
+            if generation == self._generation:
+                return self._open.setdefault(account_id, self._make(account_id, kind, servers))
         return found
 
     def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
@@ -100,10 +103,14 @@ class AccountBackends:
         return self._submission(account_id, servers.smtp)
 
     def _submission(self, key: AccountId | None, login: ServerLogin) -> SmtpSubmission:
-        if key not in self._submissions:
+        known = self._submissions.get(key)
+        if known is None or known.server != login:
+            if known is not None:
+                known.close()
             recorder = partial(self._traces.recorder, key, "smtp") if key is not None else None
-            self._submissions[key] = SmtpSubmission(login, self._guard, self._tls, self._client_name, recorder)
-        return self._submissions[key]
+            known = SmtpSubmission(login, self._guard, self._tls, self._client_name, recorder)
+            self._submissions[key] = known
+        return known
 
     async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
         tries = {"imap": self._verify_imap, "pop3": self._verify_pop3, "smtp": self._verify_smtp}
@@ -132,6 +139,7 @@ class AccountBackends:
             submission.close()
 
     async def forget(self, account_id: AccountId) -> None:
+        self._generation += 1
         backend = self._open.pop(account_id, None)
         if isinstance(backend, ImapBackend):
             await backend.close()

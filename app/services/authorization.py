@@ -30,6 +30,8 @@ _OVER = frozenset({"invalid_grant", "interaction_required", "consent_required", 
 _CLIENT = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 """Errors that all accounts of an app have in common."""
 _LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+_OTHER = frozenset({"invalid_request", "invalid_scope", "access_denied", "invalid_target", "unsupported_token_type"})
+"""Further errors of the specifications. Any other text is not repeated: it may be what was sent."""
 _REFRESH = "refresh_token"
 _METHODS = {"post": "client_secret_post", "basic": "client_secret_basic", "none": "none"}
 
@@ -167,7 +169,7 @@ def _is_time(value: object) -> bool:
 
 def _refusal(code: str) -> LoginRefused | ServerRefused | Unreachable:
     """What an error of the token endpoint means; only codes of the specifications are repeated."""
-    shown = code if code.isascii() and code.replace("_", "").isalpha() and len(code) < 60 else "an unknown error"
+    shown = code if code in _OVER | _LATER | _CLIENT | _OTHER else "an unknown error"
     origin = OriginAnswer("oauth", shown)
     if code in _OVER:
         return ConsentRequired(origin=origin)

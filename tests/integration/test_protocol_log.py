@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.pop3.opening import Pop3Origin
@@ -120,3 +122,59 @@ async def test_check_20_a_server_that_repeats_what_it_was_told_shows_no_password
     assert "you said" in shown
     assert "canary" not in shown
     assert "AGFubg" not in shown
+
+
+@pytest.mark.parametrize("shape", ["{0}", "AUTH {1}", '"{0}"', "LOGIN ann {0}"])
+async def test_an_error_of_a_refused_login_never_holds_the_password_that_was_sent(shape: str) -> None:
+    blob = base64.b64encode(b"\0ann\0canary-password").decode()
+    said = shape.format("canary-password", blob)
+
+    async def repeating(dialog: Dialog, tag: str) -> None:
+        await dialog.say(f"{tag} NO you said {said}\r\n".encode())
+
+    async with raw_server(HostileImap({"LOGIN": repeating})) as port:
+        login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "canary-password")
+        async with asyncio.timeout(5):
+            with pytest.raises(LoginRefused) as refused:
+                await Origin(login, GUARD, ssl.create_default_context(), Hosts()).open()
+
+    assert refused.value.origin is not None
+    assert "you said" in refused.value.origin.response
+    assert "canary" not in refused.value.origin.response
+    assert blob not in refused.value.origin.response
+
+
+async def test_an_smtp_error_never_holds_the_password_that_was_sent() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        while line := await reader.readline():
+            if line.upper().startswith(b"EHLO"):
+                writer.write(b"250-hi\r\n250 AUTH PLAIN\r\n")
+            else:
+                writer.write(b"535 5.7.8 refused: " + line.split()[-1] + b" canary-password\r\n")
+
+    async with raw_server(conversation) as port:
+        login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "canary-password")
+        with pytest.raises(LoginRefused) as refused:
+            await SmtpSubmission(login, GUARD, ssl.create_default_context(), "client.test").verify()
+
+    assert refused.value.origin is not None
+    assert refused.value.origin.response == "535 refused: … …"
+
+
+async def test_a_pop3_error_never_holds_the_password_that_was_sent() -> None:
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+OK hi\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"PASS"):
+                writer.write(b"-ERR [AUTH] wrong: " + line.strip() + b"\r\n")
+            else:
+                writer.write(b"+OK\r\n" if line.startswith(b"USER") else b"-ERR no\r\n")
+
+    async with raw_server(conversation) as port:
+        login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "canary-password")
+        with pytest.raises(LoginRefused) as refused:
+            await Pop3Origin(login, GUARD, ssl.create_default_context()).open()
+
+    assert refused.value.origin is not None
+    assert "canary" not in refused.value.origin.response

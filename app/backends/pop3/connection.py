@@ -6,12 +6,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from typing_extensions import override
 
 from app.backends import tracing
 from app.backends.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint, connect_error
 from app.errors import CertificateRefused, MailServerError, ServerProtocolError, TimedOut, TooLarge, Unreachable
+from app.mail.masking import Masker
 from app.mail.trace import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.pop3_client import ReplyReader, Status
@@ -38,6 +40,7 @@ class Pop3Connection(asyncio.Protocol):
         self._is_lost = False
         self._is_paused = False
         self.recorder: Recorder | None = None
+        self.masker = Masker()
 
     # ---- called by asyncio
 
@@ -73,7 +76,7 @@ class Pop3Connection(asyncio.Protocol):
             while (found := self._reader.status()) is None:
                 await self._more()
         tracing.pop3_received(self.recorder, found)
-        return found
+        return found if found.is_ok or found.is_challenge else replace(found, text=self.masker.mask(found.text))
 
     async def ask(self, line: bytes) -> Status:
         """Send a command and wait for its status line."""
@@ -172,4 +175,5 @@ async def _connect_to(address: str, endpoint: Endpoint) -> Pop3Connection:
         server_hostname=endpoint.host if is_tls else None,
     )
     connection.recorder = endpoint.recorder
+    connection.masker = endpoint.masker
     return connection

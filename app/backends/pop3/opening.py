@@ -6,7 +6,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.backends.credentials import log_in
 from app.backends.endpoint import Endpoint
@@ -50,9 +50,9 @@ class Pop3Origin:
         async def attempt(credential: Credential) -> Pop3Session:
             addresses = tuple(await self.guard.addresses(self.login.host))
             recorder = self.new_recorder() if self.new_recorder is not None else None
-            hide(recorder, credential)
+            masker = hide(recorder, credential)
             login = self.login
-            endpoint = Endpoint(login.host, addresses, login.port, login.security, self.tls, recorder)
+            endpoint = Endpoint(login.host, addresses, login.port, login.security, self.tls, recorder, masker)
             return await _opened(endpoint, credential)
 
         return await log_in(self.login, attempt)
@@ -102,7 +102,7 @@ async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabil
     else:
         status = await _by_password(connection, credential)
     if not status.is_ok:
-        raise _login_error(_without(status, credential.secret), offered)
+        raise _login_error(status, offered)
     return await _capabilities(connection) if offered.arguments else offered
 
 
@@ -118,6 +118,7 @@ async def _authenticated(connection: Pop3Connection, mechanism: Mechanism) -> St
             answer = await asyncio.to_thread(mechanism.respond, challenge)
         else:
             answer = mechanism.respond(challenge)
+        connection.masker.add_response(answer)
         status = await connection.ask(base64.b64encode(answer) + b"\r\n")
     if status.is_ok:
         mechanism.finish()
@@ -127,11 +128,6 @@ async def _authenticated(connection: Pop3Connection, mechanism: Mechanism) -> St
 async def _by_password(connection: Pop3Connection, credential: Credential) -> Status:
     status = await connection.ask(command("USER", credential.username))
     return await connection.ask(command("PASS", credential.secret)) if status.is_ok else status
-
-
-def _without(status: Status, secret: str) -> Status:
-    """Some servers repeat what they refuse."""
-    return replace(status, text=status.text.replace(secret, "…")) if secret else status
 
 
 def _login_error(status: Status, offered: Capabilities) -> GatewayError:

@@ -61,7 +61,7 @@ def test_a_secret_that_a_server_repeats_is_not_shown() -> None:
     traces = Traces(Clock())
     traces.start(ANN, 60)
     recorder = traces.recorder(ANN, "imap")
-    recorder.secrets = ("canary",)
+    recorder.masker.add("canary")
     recorder.record(Direction.RECEIVED, "a1 NO wrong password canary\r\n\x1b[2J")
 
     [line] = traces.of(ANN)[1]

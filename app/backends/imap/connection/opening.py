@@ -6,6 +6,7 @@ import asyncio
 import base64
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
 from aioimaplib import aioimaplib as stock
 from typing_extensions import override
@@ -50,6 +51,7 @@ class ImapClient(stock.IMAP4):
         is_tls = self._endpoint.security is TransportSecurity.TLS
         self.imap = ImapProtocol(running)
         self.imap.recorder = self._endpoint.recorder
+        self.imap.masker = self._endpoint.masker
         self._client_task = running.create_task(
             running.create_connection(
                 lambda: self.imap,
@@ -77,7 +79,7 @@ async def open_connection(endpoint: Endpoint, credential: Credential) -> ImapPro
 
     Raises CertificateRefused, Unreachable, TimedOut, LoginRefused, ServerProtocolError.
     """
-    hide(endpoint.recorder, credential)
+    endpoint = replace(endpoint, masker=hide(endpoint.recorder, credential))
     protocol = await _connect(endpoint)
     try:
         async with asyncio.timeout(LOGIN_TIMEOUT_SECONDS):
@@ -170,12 +172,14 @@ async def _authenticate(protocol: ImapProtocol, credential: Credential, capabili
 
 async def _run_mechanism(protocol: ImapProtocol, mechanism: Mechanism, *, can_send_initial: bool) -> Completion:
     initial = mechanism.initial()
+    protocol.masker.add_response(initial or b"")
     encoded = base64.b64encode(initial) if initial is not None and can_send_initial else None
     exchange = Exchange(commands.authenticate(mechanism.name, encoded), protocol.new_tag())
     await protocol.submit(exchange)
     pending = initial if encoded is None else None
     while (challenge := await protocol.go_ahead(exchange)) is not None:
         answer = pending if pending is not None else await _respond(mechanism, decode_challenge(challenge))
+        protocol.masker.add_response(answer)
         pending = None
         protocol.send(base64.b64encode(answer))
     completion = await protocol.settle(exchange)

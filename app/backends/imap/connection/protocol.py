@@ -24,6 +24,7 @@ from app.backends.imap.connection.sending import Sending
 from app.backends.imap.connection.waiting import GoAhead, Waiting
 from app.backends.imap.connection.wire import Wire
 from app.errors import MailServerError, ServerProtocolError, Unreachable
+from app.mail.masking import Masker
 from app.mail.trace import Recorder
 from app.wire.imap.framing import (
     ClientFramer,
@@ -54,6 +55,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self.greeting: asyncio.Future[Response] = loop.create_future()
         self.lost: MailServerError | None = None
         self.recorder: Recorder | None = None
+        self.masker = Masker()
         self.on_untagged: Callable[[Response], None] | None = None
         self.on_lost: list[Callable[[], None]] = []
         self._wire = Wire()
@@ -164,7 +166,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if word is None:
             raise ServerProtocolError("The server does not speak IMAP")
         if word == b"BYE":
-            self.drop(lines.goodbye(response.text, "The mail server takes no connection now"))
+            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server takes no connection now"))
             return
         self.state = stock.AUTH if word == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
@@ -181,7 +183,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if self.on_untagged is not None:
             self.on_untagged(response)
         if lines.is_goodbye(response.text):
-            self.drop(lines.goodbye(response.text, "The mail server said goodbye"))
+            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server said goodbye"))
 
     def _count_unsolicited(self) -> None:
         self._unsolicited += 1
@@ -197,6 +199,8 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._learn_capabilities(text)
         if status == "OK":
             self._change_form(exchange)
+        else:
+            text, line = self.masker.mask_bytes(text), self.masker.mask_bytes(line)  # errors repeat it
         self._waiting.remove(tag)
         exchange.close(text, status)
         self._go_ahead.refuse(exchange)
