@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from app.db import oauth
+from app.db import oauth, tokens
 from app.db.session import Database, Row, Transaction
 from app.errors import AccountNotFound, InvalidRequest, NotFound, NotPermitted
 from app.mail.identifiers import new_id, now_ms
@@ -26,6 +26,7 @@ from app.services.authorization import Authorization, TokenAnswer
 from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthApp, OAuthApps
+from app.services.tokens import caller_of, has_ended
 
 SESSION_SECONDS = 15 * 60
 MAX_TRIES = 10
@@ -78,6 +79,8 @@ class Visit:
     state: str | None = None
     is_app_fixed: bool = False
     tries: int = 0
+    made_by: str | None = None
+    """The token that opened the session, and with which it ends."""
 
     @property
     def callback_url(self) -> str:
@@ -154,6 +157,7 @@ class Connecting:
             order.account_id,
             order.state,
             is_app_fixed=app is not None,
+            made_by=by.token_id,
         )
         made = NewSession(id_, f"{base_url}/v1/connect/{secret}", expires_at_ms)
         values = _unvisited(visit, secret, expires_at_ms)
@@ -183,6 +187,7 @@ class Connecting:
             if by.is_limited:
                 raise NotPermitted("A key that is limited to accounts cannot add one")
             return order.kind
+        by.require_whole_account()
         if by.account_ids is not None and account_id not in by.account_ids:
             raise AccountNotFound
         kind = (await self._accounts.get(AccountId(account_id))).kind
@@ -199,7 +204,7 @@ class Connecting:
         async def work(transaction: Transaction) -> bool:
             return await oauth.claim_session(transaction, secret_hash, hash_secret(browser))
 
-        visit = _visit(await oauth.session(self._database, secret_hash))
+        visit = await self._live(_visit(await oauth.session(self._database, secret_hash)))
         if not await self._database.write(work):
             raise ConnectSessionNotFound
         return visit, browser
@@ -207,7 +212,14 @@ class Connecting:
     async def visit(self, secret: str, browser_of: BrowserOf) -> Visit:
         """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound."""
         row = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
-        return _checked(row, browser_of)
+        return await self._live(_checked(row, browser_of))
+
+    async def _live(self, visit: Visit) -> Visit:
+        """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
+        row = None if visit.made_by is None else await tokens.find(self._database, visit.made_by)
+        if visit.made_by is not None and (row is None or has_ended(caller_of(row))):
+            raise ConnectSessionNotFound
+        return visit
 
     async def try_again(self, visit: Visit) -> Visit:
         """Count an attempt by password. ConnectSessionNotFound where there were too many: the session ends."""
@@ -250,7 +262,7 @@ class Connecting:
         open session, or comes from another authorization server than the one that was asked.
         """
         state_hash = hash_secret(returned.state[:SECRET_LIMIT_CHARS])
-        visit = _checked(await oauth.session_of_state(self._database, state_hash), browser_of)
+        visit = await self._live(_checked(await oauth.session_of_state(self._database, state_hash), browser_of))
         row = await self._database.write(lambda transaction: oauth.take_state(transaction, state_hash))
         if row is None or visit.oauth_app_id is None:
             raise ConnectSessionNotFound

@@ -137,7 +137,7 @@ class Tokens:
         caller = await self._caller_of(hash_secret(secret))
         if caller.kind is TokenKind.REFRESH or not caller.may_come_from(address):
             raise NotAuthenticated
-        if _has_ended(caller):
+        if has_ended(caller):
             raise TokenExpired
         return caller
 
@@ -162,7 +162,7 @@ class Tokens:
         row = await tokens.find(self._database, token_id)
         if row is None:
             raise TokenRevoked
-        if _has_ended(caller := caller_of(row)):
+        if has_ended(caller := caller_of(row)):
             raise TokenExpired
         return caller
 
@@ -286,7 +286,8 @@ def _may_administer(by: Caller, record: TokenRecord) -> bool:
     return all(limit is None or (inner is not None and inner <= limit) for limit, inner in pairs)
 
 
-def _has_ended(caller: Caller) -> bool:
+def has_ended(caller: Caller) -> bool:
+    """Whether its time is over."""
     return caller.expires_at_ms is not None and caller.expires_at_ms <= now_ms()
 
 

@@ -287,6 +287,20 @@ async def test_a_limited_key_changes_nothing_that_all_accounts_share(gateway: Ga
     assert (await gateway.admin.get(path)).json()["redirect_urls"] == ["https://app.test/"]
 
 
+async def test_a_connect_session_ends_with_the_key_that_opened_it(gateway: Gateway) -> None:
+    app = {"provider": "google", "client_id": "id", "redirect_urls": ["https://app.test/"]}
+    await gateway.admin.post("/v1/oauth-apps", json=app)
+    made = (await gateway.admin.post("/v1/tokens", json={"kind": "server", "scopes": ["admin"]})).json()
+    key, visitor = gateway.client(made["token"]), gateway.client(None)
+    order = {"redirect_url": "https://app.test/done"}
+    urls = [(await key.post("/v1/connect/sessions", json=order)).json()["url"] for _ in range(2)]
+    assert (await visitor.get(urls[0])).status_code == 200
+
+    await gateway.admin.delete(f"/v1/tokens/{made['id']}")
+
+    assert [(await visitor.get(url)).status_code for url in urls] == [404, 404]
+
+
 async def test_a_sign_in_makes_narrower_tokens_for_its_own_account(gateway: Gateway) -> None:
     ann, bob = await gateway.house.add_account(EMAIL, PASSWORD), await gateway.house.add_account("bob@demo.test")
     client = await signed_in(gateway)
