@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from app.db.idempotency import Claim
 from app.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -19,6 +22,8 @@ from app.errors import (
 from app.mail.backend import ByteRange
 from app.mail.delta import Removed
 from app.mail.types import FLAGGED, SEEN, Address
+from app.services.idempotency import Attempt, Idempotency
+from app.services.landed import landed_since, note_mark
 
 from tests.contract.mail_account import MailAccount, at, joined, location_of
 
@@ -65,6 +70,33 @@ async def test_what_is_appended_is_told_as_it_is(account: MailAccount) -> None:
         "application/pdf",
     ]
     assert arrived.mailbox_id == inbox.id
+
+
+class Noting(Attempt):
+    """An attempt that keeps in memory what it notes."""
+
+    async def note(self, facts: Mapping[str, object]) -> None:
+        self.facts = {**self.facts, **facts}
+
+
+@pytest.mark.parametrize("content", [note("again"), b"Subject: no id\r\n\r\nTwice.\r\n"])
+async def test_what_came_after_a_mark_is_found_even_where_the_same_was_there_before(
+    account: MailAccount, content: bytes
+) -> None:
+    first = await account.add("INBOX", content)
+    inbox, attempt = await account.mailbox("INBOX"), Noting(cast("Idempotency", None), Claim("scope", "key", 1))
+    await note_mark(attempt, account.backend, inbox)
+    assert await landed_since(attempt, account.backend, inbox) == []
+
+    message = await account.add("INBOX", content)
+
+    landed = await landed_since(attempt, account.backend, inbox)
+    is_doubled = message.uid != first.uid  # Gmail keeps one message of the same bytes
+    header = None if b"no id" in content else "<again@b.test>"
+    assert [(arrived.uid, arrived.size_bytes, arrived.overview.message_id_header) for arrived in landed] == (
+        [(message.uid, len(content), header)] if is_doubled else []
+    )
+    assert await joined(account.backend.read_raw(message)) == content
 
 
 async def test_a_message_is_read_back_byte_for_byte(account: MailAccount) -> None:
