@@ -12,6 +12,7 @@ from app.api import problems
 from app.api.middleware import Edge, MePaths
 from app.api.openapi import describe
 from app.api.routes import ROUTERS
+from app.api.routing import separate
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -40,6 +41,7 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # flat: `include_router` would match every path twice
+    separate(app.router.routes)
     app.add_middleware(Edge)
     app.add_middleware(MePaths)
     return app

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
+from app.api.compression import without_suffix
+
 STATE_HEADER = "Postgate-State"
 """Carries the account's state on answers whose body has no place for it."""
 PRIVATE = "private, no-cache"
@@ -29,8 +31,8 @@ def if_match(request: Request) -> set[str] | None:
     given = request.headers.get("if-match")
     if given is None or given.strip() == "*":
         return None
-    return {tag.strip()[1:-1] for tag in given.split(",") if tag.strip().startswith('"')}
+    return {without_suffix(tag.strip()[1:-1]) for tag in given.split(",") if tag.strip().startswith('"')}
 
 
 def _tags(text: str) -> set[str]:
-    return {tag.strip().removeprefix("W/")[1:-1] for tag in text.split(",")}
+    return {without_suffix(tag.strip().removeprefix("W/")[1:-1]) for tag in text.split(",")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
@@ -186,10 +187,25 @@ def _check_origin(connection: HTTPConnection, settings: Settings, caller: Caller
 
 def is_origin_allowed(origin: str, host: str, settings: Settings, caller: Caller | None) -> bool:
     """Whether a page of `origin` may call: one of our own, one of the install's list, or one of the token's."""
-    if origin.partition("://")[2] == host and host:
-        return True
     of_token = caller.origins if caller is not None else None
-    return origin in settings.cors_origins or (of_token is not None and origin in of_token)
+    if origin in settings.cors_origins or (of_token is not None and origin in of_token):
+        return True
+    if settings.public_url is not None:
+        return origin == _origin_of(settings.public_url)
+    # without PUBLIC_URL a Host that equals the origin proves nothing: a name may be rebound to our address
+    return of_token is None and host != "" and origin.partition("://")[2] == host
+
+
+def is_own_host(host: str, settings: Settings) -> bool:
+    """Whether a Host header names this install, as far as PUBLIC_URL says what its name is."""
+    return settings.public_url is None or host.lower() == _origin_of(settings.public_url).partition("://")[2]
+
+
+def _origin_of(url: str) -> str:
+    """The origin of a URL as browsers write it: without path and default port."""
+    parts = urlsplit(url.lower())
+    default = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}"
 
 
 class Access:

@@ -11,6 +11,7 @@ from typing import cast
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.compression import Compressing
 from app.api.deps import CALLER_KEY, RATES_KEY, Services, is_origin_allowed
 from app.api.problems import problem_response
 from app.errors import GatewayError, NotPermitted
@@ -51,7 +52,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(scope, send)
+        answer = _Answer(scope, Compressing(scope, send).send)
         token = client_leaves.set(partial(_client_leaves, receive))
         try:
             if scope["method"] == "OPTIONS" and _is_preflight(headers := Headers(scope=scope)):

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from app import errors
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
@@ -157,9 +158,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return problem_response(_of_validation(request, error))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _of_framework(error)
+        return _of_framework(request, error)
 
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(RequestValidationError, on_validation)
@@ -214,14 +215,23 @@ def _escaped(step: object) -> str:
     return str(step).replace("~", "~0").replace("/", "~1")
 
 
-def _of_framework(error: HTTPException) -> Response:
+def _of_framework(request: Request, error: HTTPException) -> Response:
     """404 of an unknown path, 405, and what the framework itself refuses."""
     if isinstance(error.__cause__, GatewayError):  # ours, met while the framework read the body
         return problem_response(error.__cause__)
     if error.status_code == 405:
         response = problem_response(MethodNotAllowed())
-        response.headers.update(error.headers or {})
+        response.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
         return response
     if error.status_code == 404:
         return problem_response(NotFound("There is nothing at this path"))
     return problem_response(MalformedRequest(str(error.detail)) if error.status_code < 500 else GatewayError())
+
+
+def _methods_at(request: Request) -> set[str]:
+    """The methods of all routes of a path: the framework names those of the first alone."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+            found |= route.methods or set()
+    return found

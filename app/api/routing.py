@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive
 
 from app.api.deps import Access, services_of
@@ -61,6 +63,22 @@ class _JsonRequest(Request):
     async def json(self) -> Any:
         """Raises json.JSONDecodeError."""
         return orjson.loads(await self.body())
+
+
+def separate(routes: Iterable[BaseRoute]) -> None:
+    """Let no parameter at the end of a path match what another path has there: `{message_id}` is never `search`.
+
+    A wrong method at such a path is then a 405, not a message that does not exist.
+    """
+    found = [route for route in routes if isinstance(route, Route)]
+    paths = {route.path_format.rpartition("/")[::2] for route in found}
+    for route in found:
+        above, _, last = route.path_format.rpartition("/")
+        words = sorted(word for head, word in paths if head == above and word and "{" not in word)
+        if last.startswith("{") and last.endswith("}") and words:
+            group = f"(?P<{last[1:-1]}>"
+            taken = f"(?!(?:{'|'.join(map(re.escape, words))})$)"
+            route.path_regex = re.compile(route.path_regex.pattern.replace(group, group + taken))
 
 
 def access_of(route: APIRoute) -> Access | None:

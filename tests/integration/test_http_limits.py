@@ -309,3 +309,51 @@ async def test_an_address_that_is_forwarded_is_believed_from_trusted_proxies_alo
         answer = await server.answer_to(head.replace(b"session", b"accounts/me") + b"\r\n" + headers + b"\r\n")
 
     assert int(answer.split(b" ")[1]) == status
+
+
+# ---- calls over a WebSocket
+
+
+async def test_calls_on_a_socket_count_in_the_same_limit_as_requests(tmp_path: Path) -> None:
+    async with serve(tmp_path, requests_per_minute=5) as server:
+        account_id = await server.gateway.house.add_account("me@demo.test")
+        secret = await server.gateway.token(account_id, scopes=[Scope.PUSH, Scope.MAIL_READ])
+        async with server.stream(secret) as socket:
+            await socket.recv()
+            statuses = []
+            for number in range(6):
+                await socket.send(json.dumps({"type": "request", "id": str(number), "method": "GET", "path": "/v1/me"}))
+                statuses.append(json.loads(await socket.recv())["status"])
+        late = await server.gateway.client(secret).get("/v1/me")
+
+    assert statuses == [200] * 4 + [429] * 2  # the handshake was the first
+    assert late.status_code == 429
+
+
+@pytest.mark.parametrize("value", ["1" * 40, "18446744073709551616", "[[[[]]]]"])
+async def test_whatever_a_call_holds_its_socket_stays(server: Serving, value: str) -> None:
+    account_id = await server.gateway.house.add_account("me@demo.test")
+    secret = await server.gateway.token(account_id, scopes=[Scope.PUSH, Scope.MAIL_READ])
+    async with server.stream(secret) as socket:
+        await socket.recv()
+        head = '{"type": "request", "id": "1", "method": "POST", "path": "/v1/me/messages/search", "body": {"filter": '
+        await socket.send(head + value + "}}")
+        answer = json.loads(await socket.recv())
+        await socket.send('{"type": "ping", "id": "2"}')
+
+        assert (answer["type"], answer["id"]) == ("response", "1")
+        assert 400 <= answer["status"] < 500
+        assert json.loads(await socket.recv()) == {"type": "pong", "id": "2"}
+
+
+@pytest.mark.parametrize("frame", ["[" * 5_000, '{"type": "request", "id": "1", "body": "\\ud800"', "{", "\x00"])
+async def test_what_is_no_json_ends_a_socket_with_a_close_frame(server: Serving, frame: str) -> None:
+    account_id = await server.gateway.house.add_account("me@demo.test")
+    async with server.stream(await server.gateway.token(account_id, scopes=[Scope.PUSH])) as socket:
+        await socket.recv()
+        await socket.send(frame)
+        assert json.loads(await socket.recv())["type"] == "bye"
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+    assert socket.close_code == 4400

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from fastapi import WebSocket
 
-from app.api.deps import Caller, Scope, Services, authenticate, is_origin_allowed, mark_signed_in, services_of
+from app.api.deps import (
+    Caller,
+    Scope,
+    Services,
+    authenticate,
+    is_origin_allowed,
+    is_own_host,
+    mark_signed_in,
+    services_of,
+)
 from app.api.routing import Router
 from app.api.stream.session import StreamSession
 from app.api.stream.socket import CloseCode
@@ -25,7 +34,7 @@ async def stream(websocket: WebSocket) -> None:
     def is_allowed(caller: Caller) -> bool:
         return origin is None or is_origin_allowed(origin, host, services.settings, caller)
 
-    if origin is not None and not await _may_connect(services, origin, host):
+    if origin is not None and not (is_own_host(host, services.settings) and await _may_connect(services, origin, host)):
         await websocket.close(CloseCode.SCOPE)  # before accepting: answered as 403
         return
     try:

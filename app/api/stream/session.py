@@ -24,6 +24,7 @@ from app.api.schemas.stream import (
     PingFrame,
     PongFrame,
     RequestFrame,
+    ResponseFrame,
     SubscribedFrame,
     SubscribeFrame,
     UnsubscribeFrame,
@@ -47,6 +48,9 @@ from app.mail.types import AccountId, Position
 from app.services.access import Guard
 from app.services.callers import Caller, Scope
 from app.services.subscriptions import Subscription
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 25
 AUTH_SECONDS = 5.0
@@ -178,8 +182,13 @@ class StreamSession:
             frame = await self._next_frame()
             try:
                 await self._take(frame, group)
+            except StreamClosed:
+                raise
             except GatewayError as error:
                 await self._send_error(error, getattr(frame, "sub_id", None))
+            except Exception as error:  # noqa: BLE001 - a fault of one frame: the socket goes on
+                log.error("frame_failed", error=type(error).__name__)
+                await self._send_error(GatewayError(), getattr(frame, "sub_id", None))
 
     async def _next_frame(self) -> Any:
         text = await self._socket.receive()
@@ -330,6 +339,12 @@ class StreamSession:
     async def _call(self, frame: RequestFrame) -> None:
         try:
             await self._socket.send(await call(self._websocket.app, self._websocket, self._who(), frame))
+        except StreamClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of one call: the socket and its other calls go on
+            log.error("call_failed", error=type(error).__name__)
+            problem = problem_of(GatewayError())
+            await self._socket.send(ResponseFrame(id=frame.id, status=500, headers={}, body=problem))
         finally:
             self._calls -= 1
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
+from app.api.openapi import http_routes
 from app.api.problems import STATUSES, kinds_of_problem, status_of
+from app.api.routes import ROUTERS
 from app.errors import GatewayError
 from app.services.callers import Scope
 
-from tests.gateway import Gateway
+from tests.gateway import Gateway, open_gateway
 
 PAGE = "https://app.example.com"
 
@@ -232,3 +235,44 @@ async def test_a_request_that_is_cancelled_otherwise_has_no_answer(
 ) -> None:
     with pytest.raises(asyncio.CancelledError):
         await cut_off(gateway, monkeypatch)
+
+
+@pytest.mark.parametrize("path", sorted({route.path_format for route in http_routes(ROUTERS)}))
+async def test_a_405_names_every_method_of_its_path(gateway: Gateway, path: str) -> None:
+    methods = {method for route in http_routes(ROUTERS) if route.path_format == path for method in route.methods or ()}
+
+    refused = await gateway.admin.request("PUT", path.replace("{", "x").replace("}", "x"))
+
+    assert refused.status_code == 405
+    assert set(refused.headers["Allow"].split(", ")) == methods
+
+
+async def test_a_word_of_the_api_is_no_id(gateway: Gateway) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    for path in ("/v1/connect/sessions", f"/v1/accounts/{account_id}/messages/search"):
+        refused = await gateway.admin.get(path)
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    assert (await gateway.admin.get(f"/v1/accounts/{account_id}/messages/searched")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin", "host", "status"),
+    [
+        (None, "http://evil.test", "evil.test", 403),
+        ("https://mail.test/", "http://evil.test", "evil.test", 403),
+        ("https://mail.test/", "https://mail.test", "mail.test", 200),
+        ("https://mail.test:443", "https://mail.test", "10.0.0.1", 200),
+        ("https://mail.test/", "http://mail.test", "mail.test", 403),
+        (None, PAGE, "evil.test", 200),
+    ],
+)
+async def test_a_host_that_was_rebound_makes_no_page_our_own(
+    tmp_path: Path, public_url: str | None, origin: str, host: str, status: int
+) -> None:
+    async with open_gateway(tmp_path, public_url=public_url) as gateway:
+        account_id = await gateway.house.add_account("me@demo.test")
+        client = gateway.client(await gateway.token(account_id, origins=(PAGE,)))
+
+        answer = await client.get("/v1/me", headers={"Origin": origin, "Host": host})
+
+    assert answer.status_code == status

@@ -1,0 +1,117 @@
+"""gzip for answers in JSON (RFC 9110 §8.4.1), where nothing secret stands beside what others have written.
+
+An encoded answer is a representation of its own: its ETag ends in `-gzip"` (§8.8.3), and such an ETag is taken for the
+same state wherever one is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Scope, Send
+
+MINIMUM_BYTES = 1024
+THREAD_BYTES = 128 * 1024
+"""Larger bodies are compressed in a thread."""
+LEVEL = 4
+SUFFIX = "-gzip"
+_NEVER = ("/v1/tokens", "/v1/session", "/v1/stream", "/v1/connect", "/v1/oauth-apps")
+"""Paths below which answers hold secrets."""
+_NEVER_LAST = ("links", "tickets", "raw")
+
+
+class Compressing:
+    """Sends an answer, encoded where both sides gain by it. `Vary` is on every answer that might be."""
+
+    __slots__ = ("_held", "_scope", "_send")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._held: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif self._held is not None:
+            await self._first_of_body(self._held, message)
+        else:
+            await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        headers = MutableHeaders(raw=message["headers"])
+        if message["status"] == 304:
+            self._name_encoded(headers)
+        elif _is_compressible(self._scope, message["status"], headers):
+            headers.add_vary_header("Accept-Encoding")
+            if _takes_gzip(self._scope):
+                self._held = message
+                return
+        await self._send(message)
+
+    async def _first_of_body(self, start: Message, message: Message) -> None:
+        self._held = None
+        body = message.get("body", b"")
+        if len(body) >= MINIMUM_BYTES and not message.get("more_body", False):
+            body = await asyncio.to_thread(_gzip, body) if len(body) >= THREAD_BYTES else _gzip(body)
+            message = {**message, "body": body}
+            headers = MutableHeaders(raw=start["headers"])
+            headers["content-encoding"] = "gzip"
+            headers["content-length"] = str(len(body))
+            _suffix(headers)
+        await self._send(start)
+        await self._send(message)
+
+    def _name_encoded(self, headers: MutableHeaders) -> None:
+        """A 304 repeats the ETag of what the client has."""
+        headers.add_vary_header("Accept-Encoding")
+        etag, known = headers.get("etag", ""), Headers(scope=self._scope).get("if-none-match", "")
+        if etag.endswith('"') and f'{etag[:-1]}{SUFFIX}"' in known:
+            _suffix(headers)
+
+
+def without_suffix(tag: str) -> str:
+    """The tag of a state, from the tag of a representation of it; neither has quotes."""
+    return tag.removesuffix(SUFFIX)
+
+
+def _suffix(headers: MutableHeaders) -> None:
+    etag = headers.get("etag", "")
+    if etag.endswith('"'):
+        headers["etag"] = f'{etag[:-1]}{SUFFIX}"'
+
+
+def _is_compressible(scope: Scope, status: int, headers: Headers) -> bool:
+    if status == 206 or any(name in headers for name in ("content-encoding", "content-disposition", "accept-ranges")):
+        return False
+    media_type = headers.get("content-type", "").partition(";")[0]
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        return False
+    path: str = scope["path"]
+    return not path.startswith(_NEVER) and path.rpartition("/")[2] not in _NEVER_LAST
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    """Whether Accept-Encoding names gzip with a weight above 0 (RFC 9110 §12.5.3), and no range is asked for."""
+    headers = Headers(scope=scope)
+    if "range" in headers:
+        return False
+    for item in ",".join(headers.getlist("accept-encoding")).lower().split(","):
+        name, _, weight = item.partition(";")
+        if name.strip() in ("gzip", "x-gzip"):
+            return _is_above_zero(weight.replace(" ", ""))
+    return False
+
+
+def _is_above_zero(weight: str) -> bool:
+    name, _, value = weight.partition("=")
+    return name != "q" or value.strip("0.") != ""
+
+
+def _gzip(body: bytes) -> bytes:
+    packer: Any = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    packed: bytes = packer.compress(body) + packer.flush()
+    return packed
