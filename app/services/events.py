@@ -77,6 +77,10 @@ class Events:
         """
         return await self._feed.after(account_id, position, limit)
 
+    async def next(self, account_id: AccountId, position: Position) -> Batch:
+        """The same for a follower, who is woken for what comes later: read once for all followers."""
+        return await self._feed.next(account_id, position, BATCH_EVENTS)
+
     async def wait(
         self, account_id: AccountId, position: Position, limit: int, wait_seconds: float, guarded: Guarded
     ) -> list[Event]:
@@ -123,7 +127,7 @@ class Events:
     async def _news(self, account_id: AccountId, position: Position) -> list[Event]:
         if not self.is_behind(account_id, position):
             return []
-        return list((await self.after(account_id, position)).events)
+        return (await self.next(account_id, position)).events
 
     async def seen(self, event: Event, caller: Caller) -> Event | None:
         """The event as a caller may see it; None where it may not see it at all."""

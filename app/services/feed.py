@@ -54,10 +54,17 @@ class Feed:
         return last is None or position.seq < last
 
     async def after(self, account_id: AccountId, position: Position, limit: int) -> Batch:
-        """Up to `limit` events after a position. AccountNotFound, StateExpired."""
-        tail = self._tails.get(account_id)
-        batch = tail.after(position, limit) if tail is not None else None
-        return batch if batch is not None else await self._read_together((account_id, position, limit))
+        """Up to `limit` events after a position, as the log holds them now. AccountNotFound, StateExpired."""
+        return await self._read(account_id, position, limit)
+
+    async def next(self, account_id: AccountId, position: Position, limit: int) -> Batch:
+        """The same for a follower, up to the last event that the bus has heard of: from memory where it is there."""
+        tail, last = self._tails.get(account_id), self._bus.last(account_id)
+        if tail is not None and last is not None and tail.span.last.seq >= last:
+            batch = tail.after(position, limit)
+            if batch is not None:
+                return batch
+        return await self._read_together((account_id, position, limit))
 
     async def _read_together(self, key: Key) -> Batch:
         """One statement for all who ask for the same at the same time."""

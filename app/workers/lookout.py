@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from app.cluster.bus import ACCOUNTS, Bus
 from app.mailstore.log import EventLog
-from app.telemetry import get_logger
-
-log = get_logger(__name__)
+from app.workers.loop import forever
 
 LOOK_SECONDS = 60.0
 """How long a lost poke can delay an event."""
@@ -29,12 +27,11 @@ class Lookout:
 
     async def run(self) -> None:
         """A round a minute, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - spreads processes
-            try:
-                await self.round()
-            except Exception:  # the next round finds the same
-                log.exception("lookout_failed")
+        await forever("lookout", self._rest_and_look)
+
+    async def _rest_and_look(self) -> None:
+        await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - spreads processes
+        await self.round()
 
     async def round(self) -> None:
         """Poke what has changed, and the list of accounts."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from app.cluster.bus import listening
+from app.cluster.bus import LocalBus, listening
 from app.db.session import Database, Row, Statement, Transaction
 from app.db.tables import EVENT
 from app.errors import AccountNotFound, StateExpired
 from app.mail.delta import Delta, Note
 from app.mail.types import AccountId, Position
+from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.services import feed as module
 from app.services.events import Events
@@ -79,8 +80,8 @@ async def test_an_event_is_read_by_one_statement_for_all_who_follow(followed: Fo
     await followed.add(1)
     followed.log.statements = 0
 
-    batches = await asyncio.gather(*(followed.events.after(followed.account_id, position) for _ in range(100)))
-    batches.append(await followed.events.after(followed.account_id, position))
+    batches = await asyncio.gather(*(followed.events.next(followed.account_id, position) for _ in range(100)))
+    batches.append(await followed.events.next(followed.account_id, position))
 
     assert followed.log.statements == 1
     assert {batch.events[0].seq for batch in batches} == {position.seq + 1}
@@ -116,16 +117,36 @@ async def test_a_tail_in_memory_is_bounded_and_what_is_before_it_is_read(
     positions = [await followed.events.position(followed.account_id)]
     for _ in range(6):
         await followed.add(1)
-        positions += [one.position for one in (await followed.events.after(followed.account_id, positions[-1])).events]
+        positions += [one.position for one in (await followed.events.next(followed.account_id, positions[-1])).events]
     followed.log.statements = 0
 
-    in_memory = [await followed.events.after(followed.account_id, position) for position in positions[2:-1]]
+    in_memory = [await followed.events.next(followed.account_id, position) for position in positions[2:-1]]
     statements = followed.log.statements
-    before = await followed.events.after(followed.account_id, positions[1])
+    before = await followed.events.next(followed.account_id, positions[1])
 
     assert [len(batch.events) for batch in in_memory] == [4, 3, 2, 1]
     assert (statements, followed.log.statements) == (0, 1)
     assert len(before.events) == 5
+
+
+async def test_who_asks_for_events_is_answered_what_the_log_holds_and_not_what_is_in_memory(followed: Followed) -> None:
+    account_id, stores = followed.account_id, followed.stores
+    position = await followed.events.position(account_id)
+    await followed.add(1)
+    await followed.events.next(account_id, position)
+    elsewhere = Index(stores.database, LocalBus())
+    await elsewhere.apply(account_id, Delta(notes=(Note("account.resync", account_id, {}),)))
+
+    assert len((await followed.events.after(account_id, position)).events) == 2
+
+
+async def test_memory_that_lacks_the_last_event_is_not_used(followed: Followed) -> None:
+    position = await followed.events.position(followed.account_id)
+    await followed.add(1)
+    await followed.events.next(followed.account_id, position)
+    await followed.add(1)
+
+    assert len((await followed.events.next(followed.account_id, position)).events) == 2
 
 
 async def test_a_position_of_another_log_is_refused_in_memory_as_in_the_database(followed: Followed) -> None:

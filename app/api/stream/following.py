@@ -41,12 +41,15 @@ class Following:
         self._listener = events.listener()
         self.caller: Caller | None = None
         """Who decides what is seen, and which accounts `*` means: always the newest token of the socket."""
+        self._unchecked: set[AccountId] = set()
+        """Accounts whose positions came from the client: they may be of a log that was lost."""
         self.subscriptions: dict[str, Subscription] = {}
 
     async def add(self, subscription: Subscription) -> None:
         """Serve a subscription from its positions on; one of the same id is replaced."""
         await self._resolve_roles(subscription, subscription.positions)
         self.subscriptions[subscription.id] = subscription
+        self._unchecked.update(subscription.positions)
         self._listen()
         for account_id in subscription.positions:
             self._listener.poke(account_id)
@@ -115,21 +118,24 @@ class Following:
         """Send the account's events beyond what was sent, a slice in each turn of the event loop."""
         while (following := self._following(account_id)) is not None:
             position = min(subscription.positions[account_id] for subscription in following)
-            if not self._events.is_behind(account_id, position):
+            is_checked = account_id not in self._unchecked
+            if is_checked and not self._events.is_behind(account_id, position):
                 return
+            read = self._events.next if is_checked else self._events.after
             try:
-                batch = await self._events.after(account_id, position)
+                batch = await read(account_id, position)
             except StateExpired:
                 await self._report_gap(account_id, position, following)
                 continue
             except AccountNotFound:
                 self._forget(account_id)
                 return
+            self._unchecked.discard(account_id)
             if batch.span.last.seq - position.seq > OVERLOAD_EVENTS:
                 await self._report_overload(account_id, batch.span.last, following)
                 continue
             await self._report_in_slices(account_id, batch.events, following)
-            if batch.is_last:
+            if not batch.events:
                 return
 
     def _following(self, account_id: AccountId) -> list[Subscription] | None:

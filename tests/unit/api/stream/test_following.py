@@ -15,6 +15,7 @@ from app.api.stream import following as module
 from app.api.stream import frames
 from app.api.stream.following import SLICE_EVENTS, Following
 from app.api.stream.socket import StreamSocket, encoded
+from app.cluster.bus import listening
 from app.cluster.turns import Turns
 from app.errors import GatewayError
 from app.mail.delta import Delta, Note
@@ -134,6 +135,8 @@ async def test_an_event_is_encoded_once_for_all_sockets_that_are_sent_the_same(
     async with AsyncExitStack() as stack:
         followers = [await stack.enter_async_context(streams.follower()) for _ in range(SOCKETS)]
         other = await stack.enter_async_context(streams.follower(sub_id="t"))
+        for _ in range(10):  # each compares its position with the log first
+            await asyncio.sleep(0)
         await streams.add(1)
         for follower in (*followers, other):
             await turns_until(follower, 1)
@@ -213,6 +216,31 @@ async def test_a_subscriber_stays_while_the_database_does_not_answer(
 
     assert [frame["type"] for frame in follower.socket.frames] == ["event"]
     assert streams.log.failures == 0
+
+
+async def test_a_subscriber_reads_on_where_memory_ends_before_the_log_does(streams: Streams) -> None:
+    begin = await streams.events.position(streams.account_id)
+    with listening(streams.gateway.house.bus, streams.account_id):
+        await streams.add(1)
+        await streams.events.after(streams.account_id, begin)  # what is read stays in memory
+        await streams.add(1)
+        async with streams.follower(begin) as follower:
+            await turns_until(follower, 2)
+
+    assert [frame["seq"] for frame in follower.socket.frames] == [begin.seq + 1, begin.seq + 2]
+
+
+@pytest.mark.parametrize(("seq", "at_ms"), [(0, 1), (5, 0)])
+async def test_a_position_of_a_lost_log_is_a_gap_though_others_have_heard_all(
+    streams: Streams, seq: int, at_ms: int
+) -> None:
+    async with streams.follower():
+        await streams.add(1)
+        last = await streams.events.position(streams.account_id)
+        async with streams.follower(Position(last.seq + seq, last.at_ms + at_ms)) as follower:
+            await turns_until(follower, 1)
+
+    assert [frame["type"] for frame in follower.socket.frames] == ["gap"]
 
 
 async def test_a_view_of_ids_has_no_summary(streams: Streams) -> None:
