@@ -1,12 +1,12 @@
 """MailBackend on our own store: the accounts whose mail lives here.
 
-The store has already made each change when its Delta is returned; applying that again changes nothing.
+The index is the origin: each change is written by the store, in one transaction a mailbox, and is never applied again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -24,27 +24,21 @@ from app.errors import (
     TooLarge,
 )
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
+from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import (
     Arrived,
     Copied,
     Delta,
-    Flagged,
     Known,
     Location,
-    MailboxDeleted,
-    MailboxFound,
-    MailboxRenamed,
-    MailboxSet,
     Moved,
     Placed,
     Removed,
 )
 from app.mail.searchable import contains, fold, has_field
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
-from app.mailstore.mailboxes import DELIMITER
-from app.mailstore.store import MESSAGE_LIMIT_BYTES, MailStore, StoreMode
+from app.mailstore.store import MESSAGE_LIMIT_BYTES, FlagChange, MailStore
 from app.mailstore.views import MailboxViews
 from app.mime.body import part_at
 from app.mime.searchable import own_header, searchable_in
@@ -153,13 +147,13 @@ class LocalBackend:
 
     async def append(
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
-    ) -> Delta:
+    ) -> Confirmed:
         if size_bytes > MESSAGE_LIMIT_BYTES:
             raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
         stored = await self._store.keep_stream(content)
         applied = await self._store.add(self._account_id, mailbox.id, [(stored, flags, received_at_ms)])
-        (location,) = applied.message_ids
-        message = await self._index.message(self._account_id, applied.message_ids[location])
+        ((location, message_id),) = applied.message_ids.items()
+        message = await self._index.message(self._account_id, message_id)
         arrived = replace(
             stored.arrived,
             mailbox_id=mailbox.id,
@@ -168,7 +162,7 @@ class LocalBackend:
             received_at_ms=message.received_at_ms,
             modseq=message.modseq,
         )
-        return Delta(arrived=(arrived,))
+        return Confirmed(Delta(arrived=(arrived,)), applied)
 
     async def store_flags(
         self,
@@ -177,58 +171,62 @@ class LocalBackend:
         add: Flags = frozenset(),
         remove: Flags = frozenset(),
         unchanged_since: int | None = None,
-    ) -> Delta:
-        delta = Delta()
-        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
-            for mode, flags in ((StoreMode.ADD, add), (StoreMode.REMOVE, remove)):
-                if not flags:
-                    continue
-                stored = await self._store.store_flags(self._account_id, mailbox_id, uids, mode, flags, unchanged_since)
-                if stored.modified:
-                    raise PreconditionFailed
-                unchanged_since = None  # it held; what follows is our own change
-            delta += await self._flags_of(mailbox_id, uids)
-        return delta
+    ) -> Confirmed:
+        change = FlagChange(add, remove)
 
-    async def _flags_of(self, mailbox_id: MailboxId, uids: Sequence[int]) -> Delta:
-        found = await self._index.locate(self._account_id, mailbox_id, uids)
-        gone = set(uids) - {one.uid for one in found}
-        return Delta(
-            flagged=tuple(Flagged(Location(mailbox_id, one.uid), one.flags, one.modseq) for one in found),
-            removed=tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(gone)),
-        )
+        async def store(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
+            stored = await self._store.store_flags(self._account_id, mailbox_id, uids, change, unchanged_since)
+            if stored.modified:
+                raise PreconditionFailed
+            modseqs = stored.applied.modseqs
+            flagged = tuple(replace(it, modseq=modseqs.get(it.location, 0)) for it in stored.applied.delta.flagged)
+            gone = set(uids).difference(fact.location.uid for fact in flagged)
+            removed = tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(gone))
+            return Confirmed(Delta(flagged=flagged, removed=removed), stored.applied)
 
-    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta:
-        delta = Delta()
-        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
-            if mailbox_id == target.id:
-                continue
+        return await self._in_each_mailbox(messages, store)
+
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
+        async def move(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
             applied = await self._store.move(self._account_id, mailbox_id, uids, target.id)
-            delta += Delta(
-                moved=tuple(Moved(source, place) for source, place in applied.copies.items()),
-                removed=tuple(Removed(one) for one in _missing(mailbox_id, uids, applied)),
-            )
-        return delta
+            moved = tuple(Moved(source, place) for source, place in applied.copies.items())
+            removed = tuple(Removed(place) for place in _missing(mailbox_id, uids, applied))
+            return Confirmed(Delta(moved=moved, removed=removed), applied)
 
-    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
-        delta = Delta()
-        for mailbox_id, uids in (await self._by_mailbox(messages)).items():
+        return await self._in_each_mailbox([one for one in messages if one.mailbox_id != target.id], move)
+
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
+        async def copy(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
             applied = await self._store.copy(self._account_id, mailbox_id, uids, target.id)
-            delta += Delta(copied=tuple(Copied(source, place) for source, place in applied.copies.items()))
-        return delta
+            copied = tuple(Copied(source, place) for source, place in applied.copies.items())
+            return Confirmed(Delta(copied=copied), applied)
 
-    async def expunge(self, messages: Sequence[Message]) -> Delta:
-        delta = Delta()
+        return await self._in_each_mailbox(messages, copy)
+
+    async def expunge(self, messages: Sequence[Message]) -> Confirmed:
+        async def expunge(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
+            applied = await self._store.expunge(self._account_id, mailbox_id, uids, only_deleted=False)
+            return Confirmed(Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in uids)), applied)
+
+        return await self._in_each_mailbox(messages, expunge)
+
+    async def _in_each_mailbox(
+        self, messages: Sequence[Message], act: Callable[[MailboxId, Sequence[int]], Awaitable[Confirmed]]
+    ) -> Confirmed:
+        """Do it to the messages of one mailbox after another. MessageNotFound for those of a mailbox that is gone."""
+        delta, written = Delta(), None
         for mailbox_id, uids in (await self._by_mailbox(messages)).items():
-            await self._store.expunge(self._account_id, mailbox_id, uids, only_deleted=False)
-            delta += Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in uids))
-        return delta
+            confirmed = await act(mailbox_id, uids)
+            delta += confirmed.delta
+            assert confirmed.written is not None
+            written = confirmed.written if written is None else written + confirmed.written
+        return Confirmed(delta, written)
 
     async def _by_mailbox(self, messages: Sequence[Message]) -> dict[MailboxId, list[int]]:
         """UIDs by mailbox. MessageNotFound when a mailbox is gone, and with it all that was in it."""
         found: dict[MailboxId, list[int]] = {}
-        for one in messages:
-            found.setdefault(one.mailbox_id, []).append(one.uid)
+        for message in messages:
+            found.setdefault(message.mailbox_id, []).append(message.uid)
         for mailbox_id in found:
             try:
                 await self._index.mailbox(self._account_id, mailbox_id)
@@ -238,33 +236,18 @@ class LocalBackend:
 
     # ---- mailboxes
 
-    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
-        applied = await self._store.mailboxes.create(self._account_id, path, role)
-        return Delta(mailboxes_found=tuple([await self._found(id_) for id_ in applied.mailbox_ids.values()]))
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
+        return _confirmed(await self._store.mailboxes.create(self._account_id, path, role))
 
-    async def _found(self, mailbox_id: MailboxId) -> MailboxFound:
-        one = await self._index.mailbox(self._account_id, mailbox_id)
-        return MailboxFound(
-            one.origin_name, one.path, DELIMITER, one.role, one.uid_validity, one.is_subscribed, one.is_selectable
-        )
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Confirmed:
+        return _confirmed(await self._store.mailboxes.rename(self._account_id, mailbox.id, path))
 
-    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
-        await self._store.mailboxes.rename(self._account_id, mailbox.id, path)
-        new = await self._index.mailbox(self._account_id, mailbox.id)
-        below = [
-            one
-            for one in await self._index.mailboxes(self._account_id)
-            if one.id == new.id or one.path.startswith(new.path + DELIMITER)
-        ]
-        return Delta(mailboxes_renamed=tuple(MailboxRenamed(one.id, one.path, one.origin_name) for one in below))
+    async def delete_mailbox(self, mailbox: Mailbox) -> Confirmed:
+        return _confirmed(await self._store.mailboxes.delete(self._account_id, mailbox.id))
 
-    async def delete_mailbox(self, mailbox: Mailbox) -> Delta:
-        await self._store.mailboxes.delete(self._account_id, mailbox.id)
-        return Delta(mailboxes_deleted=(MailboxDeleted(mailbox.id),))
-
-    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta:
-        await self._store.mailboxes.subscribe(self._account_id, mailbox.path, is_subscribed=is_subscribed)
-        return Delta(mailboxes_set=(MailboxSet(mailbox.id, is_subscribed=is_subscribed),))
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Confirmed:
+        subscribed = self._store.mailboxes.subscribe(self._account_id, mailbox.path, is_subscribed=is_subscribed)
+        return _confirmed(await subscribed)
 
     # ---- following
 
@@ -317,3 +300,8 @@ class LocalBackend:
 
 def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> list[Location]:
     return [place for uid in uids if (place := Location(mailbox_id, uid)) not in applied.copies]
+
+
+def _confirmed(applied: Applied) -> Confirmed:
+    """What the store wrote, told as it was decided."""
+    return Confirmed(applied.delta, applied)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from app.mail.delta import Arrived, Delta, Known, Placed
+from app.mail.confirmed import Confirmed
+from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import AccountId, Flags, Mailbox, Message, Role, ServerLogin
 
 
@@ -107,7 +108,7 @@ class Watch(Protocol):
 
 
 class MailBackend(Protocol):
-    """One account's mail where it lives. Every mutation returns the Delta that the origin confirmed.
+    """One account's mail where it lives. Every changing call returns what the origin confirmed.
 
     All raise MailServerError (Unreachable, TimedOut, LoginRefused, ServerRefused, ServerProtocolError).
     `messages` of one call may lie in several mailboxes.
@@ -157,8 +158,8 @@ class MailBackend(Protocol):
 
     async def append(
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
-    ) -> Delta:
-        """Add a message; its Delta holds one Arrived. `size_bytes` is exact. TooLarge, ServerRefused (quota)."""
+    ) -> Confirmed:
+        """Add a message; the delta holds one Arrived. `size_bytes` is exact. TooLarge, ServerRefused (quota)."""
         ...
 
     async def store_flags(
@@ -168,29 +169,29 @@ class MailBackend(Protocol):
         add: Flags = frozenset(),
         remove: Flags = frozenset(),
         unchanged_since: int | None = None,
-    ) -> Delta:
+    ) -> Confirmed:
         """Change flags. `unchanged_since` (a MODSEQ, for one message) raises PreconditionFailed when it is newer."""
         ...
 
-    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta: ...
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Confirmed: ...
 
-    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta: ...
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed: ...
 
-    async def expunge(self, messages: Sequence[Message]) -> Delta:
+    async def expunge(self, messages: Sequence[Message]) -> Confirmed:
         """Remove these messages for good, and no others."""
         ...
 
-    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
         """AlreadyExists, InvalidRequest for a name that cannot be."""
         ...
 
-    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Confirmed:
         """Those below it go along."""
         ...
 
-    async def delete_mailbox(self, mailbox: Mailbox) -> Delta: ...
+    async def delete_mailbox(self, mailbox: Mailbox) -> Confirmed: ...
 
-    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta: ...
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Confirmed: ...
 
     # ---- following (the sync worker alone)
 

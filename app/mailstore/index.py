@@ -12,10 +12,11 @@ from app.cluster.bus import Bus
 from app.db.session import Database, Statement, Transaction
 from app.db.tables import ACCOUNT, LEASE
 from app.errors import AccountNotFound, Conflict
+from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Delta, Known, Location
 from app.mail.filter import Filter
 from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId, Position
-from app.mailstore.changes import Applied, write_delta
+from app.mailstore.changes import write_delta
 from app.mailstore.reading import lists, mailboxes, messages, mirrored
 from app.mailstore.reading.columns import ACCOUNT_ID
 from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
@@ -66,6 +67,12 @@ class Index:
             return delta
 
         return await self.change(account_id, decide, fence=fence, is_durable=is_durable, is_short=_is_short(delta))
+
+    async def confirm(self, account_id: AccountId, confirmed: Confirmed, *, is_durable: bool = False) -> Applied:
+        """Write what the origin confirmed, unless its backend has written it. Raises AccountNotFound."""
+        if confirmed.written is not None:
+            return confirmed.written
+        return await self.apply(account_id, confirmed.delta, is_durable=is_durable)
 
     async def change(
         self,

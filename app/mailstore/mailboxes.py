@@ -14,6 +14,7 @@ from sqlalchemy import BindParameter, bindparam, delete, func, select
 from app.db.session import Database, Statement, Transaction, in_code_order, insert_or, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE, SUBSCRIBED_NAME
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound
+from app.mail.confirmed import Applied
 from app.mail.delta import (
     Delta,
     Location,
@@ -25,7 +26,6 @@ from app.mail.delta import (
     Removed,
 )
 from app.mail.types import AccountId, MailboxId, Role
-from app.mailstore.changes import Applied
 from app.mailstore.index import Conclude, Decide, Index
 
 DELIMITER = "/"

@@ -16,9 +16,9 @@ from sqlalchemy import BindParameter, and_, bindparam, delete, insert, select
 from app.cluster.bus import Bus
 from app.db.session import Database, Row, Statement, Transaction
 from app.db.tables import MESSAGE, POP3_MESSAGE
+from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import AccountId, MailboxId
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 
 

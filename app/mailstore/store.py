@@ -10,7 +10,6 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeVar
 
 from sqlalchemy import BindParameter, bindparam, select, update
@@ -18,6 +17,7 @@ from sqlalchemy import BindParameter, bindparam, select, update
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MAILBOX, MESSAGE
 from app.errors import InvalidRequest, MailboxNotFound, NotStorable, TooComplex, TooLarge
+from app.mail.confirmed import Applied
 from app.mail.delta import (
     Arrived,
     Copied,
@@ -30,7 +30,6 @@ from app.mail.delta import (
 from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
 from app.mailstore.blobs import Blobs, BlobWriter
-from app.mailstore.changes import Applied
 from app.mailstore.content import StoredContent, read_beginning, read_content, read_small
 from app.mailstore.index import Conclude, Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
@@ -76,12 +75,20 @@ _RECENT_FROM: Statement = (
 """Locked: of two sessions that ask together, the second reads what the first has left."""
 
 
-class StoreMode(Enum):
-    """STORE FLAGS, +FLAGS, -FLAGS (RFC 9051 §6.4.6)."""
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """Flags to add and to remove; `is_replacing` removes all others too (RFC 9051 §6.4.6)."""
 
-    REPLACE = "FLAGS"
-    ADD = "+FLAGS"
-    REMOVE = "-FLAGS"
+    add: Flags = frozenset()
+    remove: Flags = frozenset()
+    is_replacing: bool = False
+
+    def of(self, before: Flags) -> Flags:
+        """The flags after it. InvalidRequest for too many."""
+        after = with_flags(frozenset() if self.is_replacing else before, add=self.add, remove=self.remove)
+        if len(after) > FLAGS_LIMIT:
+            raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
+        return after
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +189,20 @@ class MailStore:
         account_id: AccountId,
         mailbox_id: MailboxId,
         uids: Sequence[int],
-        mode: StoreMode,
-        flags: Flags,
+        change: FlagChange,
         unchanged_since: int | None = None,
     ) -> FlagsStored:
         """Change the flags of messages. Those that are gone are passed over."""
         modified: list[int] = []
 
         async def decide(transaction: Transaction) -> Delta:
+            modified.clear()
             changes = []
             for uid, text, modseq in await _states(transaction, account_id, mailbox_id, uids):
                 if unchanged_since is not None and modseq > unchanged_since:
                     modified.append(uid)
                     continue
-                changes.append(Flagged(Location(mailbox_id, uid), _changed(flags_of(text), mode, flags)))
+                changes.append(Flagged(Location(mailbox_id, uid), change.of(flags_of(text))))
             return Delta(flagged=tuple(changes))
 
         return FlagsStored(await self._index.change(account_id, decide), tuple(modified))
@@ -288,18 +295,6 @@ def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: i
         problems=one.problems,
         rendered=one.rendered,
     )
-
-
-def _changed(before: Flags, mode: StoreMode, flags: Flags) -> Flags:
-    if mode is StoreMode.ADD:
-        after = with_flags(before, add=flags)
-    elif mode is StoreMode.REMOVE:
-        after = with_flags(before, remove=flags)
-    else:
-        after = with_flags(frozenset(), add=flags)
-    if len(after) > FLAGS_LIMIT:
-        raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
-    return after
 
 
 async def _states(

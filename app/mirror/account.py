@@ -9,9 +9,9 @@ from typing import Any
 
 from app.errors import NotStorable
 from app.mail.backend import MailBackend
+from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Mailbox
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.telemetry import get_logger
 

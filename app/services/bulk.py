@@ -9,9 +9,9 @@ from typing import Literal
 from app.errors import GatewayError, MessageNotFound, Throttled, TooLarge, Unreachable
 from app.mail import filter as f
 from app.mail.backend import Backends
+from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Delta, Location
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Message, MessageId, Position
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
@@ -30,7 +30,7 @@ CHUNK = 500
 Deletion = Literal["trash", "permanent"]
 _IN_TRASH = "in_trash"
 """The noted fact: ids of the messages that were in Trash before the first attempt."""
-Act = Callable[[Sequence[Message]], Awaitable[Delta]]
+Act = Callable[[Sequence[Message]], Awaitable[Confirmed]]
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Bulk:
         backend = await self._backends.of(account_id)
         result, found = await self._begin(account_id, caller, ids)
 
-        async def store(messages: Sequence[Message]) -> Delta:
+        async def store(messages: Sequence[Message]) -> Confirmed:
             return await backend.store_flags(messages, add=change.add, remove=change.remove)
 
         for group in _groups(found):
@@ -138,7 +138,7 @@ class Bulk:
     async def _move(self, account_id: AccountId, group: Sequence[Message], target: Mailbox, result: BulkResult) -> None:
         backend = await self._backends.of(account_id)
 
-        async def move(messages: Sequence[Message]) -> Delta:
+        async def move(messages: Sequence[Message]) -> Confirmed:
             return await backend.move(messages, target)
 
         await self._act(account_id, [one for one in group if one.id not in result.errors], move, result)
@@ -164,13 +164,13 @@ class Bulk:
             result.errors.update({one.id: lost for one in group if lost is not None})
             return Delta(), Applied()
         try:
-            delta = await act(group)
+            confirmed = await act(group)
         except GatewayError as error:
             result.errors.update({one.id: error for one in group})
             return Delta(), Applied()
-        applied = await self._index.apply(account_id, delta)
+        applied = await self._index.confirm(account_id, confirmed)
         result.position = applied.position
-        return delta, applied
+        return confirmed.delta, applied
 
     async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
         """What the origin had lost is said to be gone."""

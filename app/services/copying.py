@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from app.db.session import Transaction
 from app.mail.backend import MailBackend
-from app.mail.delta import Arrived, Copied, Delta, Location
+from app.mail.confirmed import Applied, Confirmed
+from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import Mailbox, Message, MessageId
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.idempotency import Attempt
@@ -36,7 +36,7 @@ class Copying:
         noted = attempt.facts.get(_DONE) if attempt is not None else None
         self.done: dict[str, MessageId] = dict(noted) if isinstance(noted, Mapping) else {}
 
-    async def keep(self, messages: Sequence[Message]) -> Delta:
+    async def keep(self, messages: Sequence[Message]) -> Confirmed:
         """Copy a group in the store."""
         first = messages[0]
         ids = {Location(message.mailbox_id, message.uid): message.id for message in messages}
@@ -48,9 +48,9 @@ class Copying:
 
         uids = [message.uid for message in messages]
         applied = await self._store.copy(first.account_id, first.mailbox_id, uids, self._target.id, conclude)
-        return Delta(copied=tuple(Copied(source, place) for source, place in applied.copies.items()))
+        return Confirmed(applied.delta, applied)
 
-    async def append(self, messages: Sequence[Message]) -> Delta:
+    async def append(self, messages: Sequence[Message]) -> Confirmed:
         """Copy a group on the mail server."""
         if self._attempt is not None:
             await note_mark(self._attempt, self._backend, self._target)

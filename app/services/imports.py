@@ -12,9 +12,9 @@ from typing import IO
 from app.db.session import Transaction
 from app.errors import InvalidRequest, TooLarge
 from app.mail.backend import Backends, MailBackend
+from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, Message, Position
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.reading import messages as reading
 from app.mailstore.store import MailStore
@@ -184,9 +184,9 @@ class Imports:
             if message is not None:
                 return Imported(message, (await self._index.standing(account_id)).position)
         await note_mark(attempt, backend, mailbox)
-        delta = await backend.append(mailbox, spool.pieces(), spool.size_bytes, order.flags, order.received_at_ms)
-        position = await self._messages.apply(account_id, delta)
-        (arrived,) = delta.arrived
+        confirmed = await backend.append(mailbox, spool.pieces(), spool.size_bytes, order.flags, order.received_at_ms)
+        position = await self._messages.confirm(account_id, confirmed)
+        (arrived,) = confirmed.delta.arrived
         return Imported(await self._index.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
 
     async def _landed(self, backend: MailBackend, mailbox: Mailbox, spool: Spool, attempt: Attempt) -> Message | None:
@@ -195,7 +195,7 @@ class Imports:
         for arrived in await landed_since(attempt, backend, mailbox):
             if arrived.overview.message_id_header != header or (header is None and not spool.is_as_large_as(arrived)):
                 continue
-            await self._messages.apply(mailbox.account_id, Delta(arrived=(arrived,)))
+            await self._index.apply(mailbox.account_id, Delta(arrived=(arrived,)))
             message = await self._index.at(mailbox.account_id, Location(mailbox.id, arrived.uid))
             if header is not None or await _hash_of(backend.read_raw(message)) == spool.hash:
                 return message

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from app.db.session import Transaction
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, NotPermitted
 from app.mail.backend import Backends, OriginMailbox
+from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Delta, MailboxFound, MailboxSet
 from app.mail.types import AccountId, AccountKind, Mailbox, Position, Role
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 from app.mailstore.reading import mailboxes as reading
 from app.mailstore.store import MailStore
@@ -85,8 +85,8 @@ class Mailboxes:
         path = await self._path(account_id, new.name, new.parent_id)
         if AccountKind((await self._index.standing(account_id)).kind).is_kept_here:
             return await self._keep(account_id, path, new.role, attempt, answer_for)
-        delta = await self._made(account_id, path, new.role, attempt)
-        applied = await self._index.apply(account_id, delta, is_durable=True)
+        made = await self._made(account_id, path, new.role, attempt)
+        applied = await self._index.confirm(account_id, made, is_durable=True)
         mailboxes = await self._index.mailboxes(account_id)
         found = next((mailbox for mailbox in mailboxes if mailbox.path == path), None)
         if found is None:  # the origin spells it in its own way
@@ -110,7 +110,7 @@ class Mailboxes:
         await self._store.mailboxes.create(account_id, path, role, conclude=conclude)
         return answers[-1]
 
-    async def _made(self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt) -> Delta:
+    async def _made(self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt) -> Confirmed:
         """Make it on the mail server, or find there what an earlier attempt made."""
         backend = await self._backends.of(account_id)
         may_exist = bool(attempt.facts)
@@ -122,7 +122,7 @@ class Mailboxes:
             there = next((one for one in await backend.list_mailboxes() if one.path == path), None)
             if not may_exist or there is None:
                 raise
-            return Delta(mailboxes_found=(_found(there, role),))
+            return Confirmed(Delta(mailboxes_found=(_found(there, role),)))
 
     def check_creation(self, caller: Caller) -> None:
         """NotPermitted for a caller that may create no mailbox."""
@@ -142,12 +142,12 @@ class Mailboxes:
             if path.startswith(mailbox.path + LEVEL):
                 raise Conflict("A mailbox cannot go below itself")
             if path != mailbox.path:
-                delta = await backend.rename_mailbox(mailbox, path)
-                await self._index.apply(account_id, delta, is_durable=True)
+                confirmed = await backend.rename_mailbox(mailbox, path)
+                await self._index.confirm(account_id, confirmed, is_durable=True)
         if changes.is_subscribed is not None:
             mailbox = await self._index.mailbox(account_id, mailbox_id)
-            delta = await backend.set_subscribed(mailbox, changes.is_subscribed)
-            await self._index.apply(account_id, delta, is_durable=True)
+            confirmed = await backend.set_subscribed(mailbox, changes.is_subscribed)
+            await self._index.confirm(account_id, confirmed, is_durable=True)
         if changes.is_role_set:
             await self._set_role(account_id, mailbox, changes.role)
         return await self.get(account_id, mailbox_id, caller)
@@ -175,8 +175,8 @@ class Mailboxes:
         caller.require_mailbox(mailbox_id)
         mailbox = await self._index.mailbox(account_id, mailbox_id)
         backend = await self._backends.of(account_id)
-        delta = await backend.delete_mailbox(mailbox)
-        await self._index.apply(account_id, delta, is_durable=True)
+        confirmed = await backend.delete_mailbox(mailbox)
+        await self._index.confirm(account_id, confirmed, is_durable=True)
 
     async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
         """A role is ours to give, and one mailbox of an account has it."""

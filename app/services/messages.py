@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.errors import Conflict, InvalidRequest, PreconditionFailed
 from app.mail.backend import Backends
-from app.mail.delta import Delta
+from app.mail.confirmed import Confirmed
 from app.mail.types import AccountId, Flags, Mailbox, Message, Position, Role, flag_of
 from app.mailstore.index import Index
 from app.services.callers import Caller
@@ -65,20 +65,20 @@ class Messages:
         target = None if change.mailbox_id is None else await self.target(account_id, caller, change.mailbox_id)
         position = await self._store(message, change, is_conditional=versions is not None)
         if target is not None and target.id != message.mailbox_id:
-            position = await self.apply(account_id, await self._move(account_id, [message], target))
+            position = await self.confirm(account_id, await self._move(account_id, [message], target))
         return Changed(await self._index.message(account_id, message.id), position)
 
     async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> Position:
         if not (change.add or change.remove):
             return (await self._index.standing(message.account_id)).position
         backend = await self._backends.of(message.account_id)
-        delta = await backend.store_flags(
+        confirmed = await backend.store_flags(
             [message],
             add=change.add,
             remove=change.remove,
             unchanged_since=message.modseq if is_conditional else None,
         )
-        return await self.apply(message.account_id, delta)
+        return await self.confirm(message.account_id, confirmed)
 
     async def remove(
         self,
@@ -95,8 +95,8 @@ class Messages:
         trash = None if is_permanent else await self.trash(account_id)
         if trash is None or trash.id == message.mailbox_id:
             backend = await self._backends.of(account_id)
-            return Changed(None, await self.apply(account_id, await backend.expunge([message])))
-        position = await self.apply(account_id, await self._move(account_id, [message], trash))
+            return Changed(None, await self.confirm(account_id, await backend.expunge([message])))
+        position = await self.confirm(account_id, await self._move(account_id, [message], trash))
         return Changed(await self._index.message(account_id, message.id), position)
 
     # ---- shared with changes of many
@@ -118,17 +118,17 @@ class Messages:
         if found:
             return found[0]
         backend = await self._backends.of(account_id)
-        delta = await backend.create_mailbox(TRASH_PATH, Role.TRASH)
-        await self._index.apply(account_id, delta)
+        confirmed = await backend.create_mailbox(TRASH_PATH, Role.TRASH)
+        await self._index.confirm(account_id, confirmed)
         mailboxes = await self._index.mailboxes(account_id)
-        names = {one.origin_name for one in delta.mailboxes_found}
+        names = {found.origin_name for found in confirmed.delta.mailboxes_found}
         return next(one for one in mailboxes if one.origin_name in names)
 
-    async def apply(self, account_id: AccountId, delta: Delta) -> Position:
-        """Write what the origin confirmed; where the account's log ends then."""
-        return (await self._index.apply(account_id, delta)).position
+    async def confirm(self, account_id: AccountId, confirmed: Confirmed) -> Position:
+        """Write what the origin confirmed, where it is not written yet; where the account's log ends then."""
+        return (await self._index.confirm(account_id, confirmed)).position
 
-    async def _move(self, account_id: AccountId, messages: Sequence[Message], target: Mailbox) -> Delta:
+    async def _move(self, account_id: AccountId, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         backend = await self._backends.of(account_id)
         return await backend.move(messages, target)
 

@@ -83,7 +83,7 @@ class MailAccount:
     ) -> Message:
         """Append a message and return it as the index would hold it."""
         mailbox = await self.mailbox(path)
-        delta = await self.backend.append(mailbox, pieces_of(content), len(content), flags, received_at_ms)
+        delta = (await self.backend.append(mailbox, pieces_of(content), len(content), flags, received_at_ms)).delta
         (arrived,) = delta.arrived
         return message_of(arrived)
 

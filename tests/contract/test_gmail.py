@@ -202,7 +202,7 @@ async def test_what_is_imported_is_one_message_and_what_is_too_large_is_refused_
         await account.settled()
         inbox = await account.house.mailbox(account.account_id, INBOX)
         content = mail("imported")
-        delta = await account.backend.append(inbox, pieces_of(content), len(content), frozenset(), None)
+        delta = (await account.backend.append(inbox, pieces_of(content), len(content), frozenset(), None)).delta
         await account.house.index.apply(account.account_id, delta)
         await account.settled()
 

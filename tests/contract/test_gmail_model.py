@@ -144,8 +144,8 @@ class _Changes:
                 is_permanent = len(self._store.mails) > 20 and chance.random() < 0.3
                 await self._messages.remove(account_id, CALLER, message.id, is_permanent=is_permanent)
             case _:
-                delta = await self._backend.copy([message], mailboxes[self._label()])
-                await self._account.house.index.apply(account_id, delta)
+                confirmed = await self._backend.copy([message], mailboxes[self._label()])
+                await self._account.house.index.confirm(account_id, confirmed)
 
 
 async def _state(account: GmailAccount) -> Known:

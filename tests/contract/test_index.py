@@ -28,7 +28,7 @@ from app.mail.delta import (
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Overview
 from app.mailstore.log import Event
 from app.mailstore.reading.lists import Sort
-from app.mailstore.store import StoreMode
+from app.mailstore.store import FlagChange
 
 from tests.contract.stores import Stores, message, open_stores
 
@@ -70,7 +70,7 @@ async def test_every_change_of_a_row_has_its_event_and_numbers_have_no_gap(store
     for number in range(1, 5):
         await deliver(stores, account, number)
     inbox, trash = await stores.mailbox(account, "INBOX"), await stores.mailbox(account, "Trash")
-    await stores.store.store_flags(account, inbox.id, [1], StoreMode.ADD, frozenset({"\\Seen"}))
+    await stores.store.store_flags(account, inbox.id, [1], FlagChange(add=frozenset({"\\Seen"})))
     await stores.store.move(account, inbox.id, [2], trash.id)
     await stores.store.copy(account, inbox.id, [3], trash.id)
     await stores.store.expunge(account, inbox.id, [4], only_deleted=False)
@@ -287,7 +287,7 @@ async def test_flags_are_found_whole_and_without_regard_to_case(stores: Stores) 
     account = await stores.add_account()
     await deliver(stores, account, 1)
     inbox = await stores.mailbox(account, "INBOX")
-    await stores.store.store_flags(account, inbox.id, [1], StoreMode.ADD, frozenset({"$Forwarded", "\\Seen"}))
+    await stores.store.store_flags(account, inbox.id, [1], FlagChange(add=frozenset({"$Forwarded", "\\Seen"})))
 
     counts = [
         await stores.index.count(account, f.HasFlag(flag)) for flag in ("$forwarded", "$Forward", "\\seen", "\\See")
@@ -343,9 +343,11 @@ async def _random_change(
             content = await stores.store.keep(message(number))
             await stores.store.add(account, source, [(content, frozenset(), None)])
         case "flag":
-            await stores.store.store_flags(account, source, some, StoreMode.ADD, frozenset({"\\Seen", "\\Deleted"}))
+            await stores.store.store_flags(account, source, some, FlagChange(add=frozenset({"\\Seen", "\\Deleted"})))
         case "unflag":
-            await stores.store.store_flags(account, source, some, StoreMode.REPLACE, frozenset({"$work"}))
+            await stores.store.store_flags(
+                account, source, some, FlagChange(add=frozenset({"$work"}), is_replacing=True)
+            )
         case "move":
             await stores.store.move(account, source, some, target)
         case "copy":

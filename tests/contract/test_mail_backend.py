@@ -167,7 +167,9 @@ async def test_a_download_that_is_given_up_harms_no_later_one(account: MailAccou
 async def test_flags_are_added_and_removed(account: MailAccount) -> None:
     message = await account.add("INBOX", INVOICE, frozenset({FLAGGED}))
 
-    delta = await account.backend.store_flags([message], add=frozenset({SEEN, "$todo"}), remove=frozenset({FLAGGED}))
+    delta = (
+        await account.backend.store_flags([message], add=frozenset({SEEN, "$todo"}), remove=frozenset({FLAGGED}))
+    ).delta
 
     (flagged,) = delta.flagged
     assert flagged.location == location_of(message)
@@ -189,9 +191,11 @@ async def test_flags_of_a_message_that_changed_since_are_left_alone(account: Mai
 async def test_a_message_that_has_not_changed_since_takes_its_flags(account: MailAccount) -> None:
     message = await account.add("INBOX", INVOICE, frozenset({FLAGGED}))
 
-    delta = await account.backend.store_flags(
-        [message], add=frozenset({SEEN}), remove=frozenset({FLAGGED}), unchanged_since=message.modseq
-    )
+    delta = (
+        await account.backend.store_flags(
+            [message], add=frozenset({SEEN}), remove=frozenset({FLAGGED}), unchanged_since=message.modseq
+        )
+    ).delta
 
     assert delta.flagged[0].flags == {SEEN}
 
@@ -200,7 +204,7 @@ async def test_flagging_a_message_that_is_gone_tells_that_it_is_gone(account: Ma
     gone, there = await account.add("INBOX", note("gone")), await account.add("INBOX", note("there"))
     await account.backend.expunge([gone])
 
-    delta = await account.backend.store_flags([gone, there], add=frozenset({SEEN}))
+    delta = (await account.backend.store_flags([gone, there], add=frozenset({SEEN}))).delta
 
     assert [flagged.location for flagged in delta.flagged] == [location_of(there)]
     assert delta.removed == (Removed(location_of(gone)),)
@@ -210,7 +214,7 @@ async def test_a_moved_message_leaves_its_source_for_the_target(account: MailAcc
     first, second = await account.add("INBOX", note("first")), await account.add("INBOX", note("second"))
     archive = await account.mailbox("Archive")
 
-    delta = await account.backend.move([first, second], archive)
+    delta = (await account.backend.move([first, second], archive)).delta
 
     assert {moved.source for moved in delta.moved} == {location_of(first), location_of(second)}
     assert await account.subjects("INBOX") == []
@@ -224,7 +228,7 @@ async def test_moving_what_is_gone_tells_that_it_is_gone(account: MailAccount) -
     message = await account.add("INBOX", INVOICE)
     await account.backend.expunge([message])
 
-    delta = await account.backend.move([message], await account.mailbox("Archive"))
+    delta = (await account.backend.move([message], await account.mailbox("Archive"))).delta
 
     assert delta.moved == ()
     assert delta.removed == (Removed(location_of(message)),)
@@ -234,7 +238,7 @@ async def test_messages_of_several_mailboxes_move_in_one_call(account: MailAccou
     await account.backend.create_mailbox("Work")
     one, two = await account.add("INBOX", note("one")), await account.add("Work", note("two"))
 
-    delta = await account.backend.move([one, two], await account.mailbox("Archive"))
+    delta = (await account.backend.move([one, two], await account.mailbox("Archive"))).delta
 
     assert len(delta.moved) == 2
     assert sorted(await account.subjects("Archive")) == ["one", "two"]
@@ -243,7 +247,7 @@ async def test_messages_of_several_mailboxes_move_in_one_call(account: MailAccou
 async def test_a_copied_message_is_in_both_places(account: MailAccount) -> None:
     message = await account.add("INBOX", INVOICE, frozenset({SEEN}))
 
-    delta = await account.backend.copy([message], await account.mailbox("Archive"))
+    delta = (await account.backend.copy([message], await account.mailbox("Archive"))).delta
 
     (copied,) = delta.copied
     assert copied.source == location_of(message)
@@ -256,7 +260,7 @@ async def test_removal_spares_what_others_marked_as_deleted(account: MailAccount
     await account.backend.store_flags([foreign], add=frozenset({"\\Deleted"}))
 
     with suppress(NotSupported):  # of a server that can only remove all of them
-        delta = await account.backend.expunge([ours])
+        delta = (await account.backend.expunge([ours])).delta
         by_way_of = {one.source: one.target for one in delta.moved}  # Trash, where only what is there can be removed
         assert delta.removed == (Removed(by_way_of.get(location_of(ours), location_of(ours))),)
         assert await account.subjects("INBOX") == ["foreign"]
@@ -395,7 +399,7 @@ async def test_a_mailbox_is_made_filled_and_removed_under_any_name(account: Mail
         with pytest.raises(ServerRefused):
             await account.backend.create_mailbox(name)
         return
-    delta = await account.backend.create_mailbox(name)
+    delta = (await account.backend.create_mailbox(name)).delta
     message = await account.add(name, note("inside"))
 
     (found,) = delta.mailboxes_found
@@ -403,7 +407,7 @@ async def test_a_mailbox_is_made_filled_and_removed_under_any_name(account: Mail
     assert await account.subjects(name) == ["inside"]
     mailbox = await account.mailbox(name)
     assert mailbox.id == message.mailbox_id
-    assert (await account.backend.delete_mailbox(mailbox)).mailboxes_deleted[0].mailbox_id == mailbox.id
+    assert ((await account.backend.delete_mailbox(mailbox)).delta).mailboxes_deleted[0].mailbox_id == mailbox.id
     assert name not in {one.path for one in await account.backend.list_mailboxes()}
 
 
@@ -435,7 +439,7 @@ async def test_those_below_a_renamed_mailbox_go_along(account: MailAccount) -> N
     await account.add("Work/Projects", note("plan"))
     projects, work = await account.mailbox("Work/Projects"), await account.mailbox("Work")
 
-    delta = await account.backend.rename_mailbox(work, "Office")
+    delta = (await account.backend.rename_mailbox(work, "Office")).delta
 
     assert {(one.mailbox_id, one.path) for one in delta.mailboxes_renamed} == {
         (work.id, "Office"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.mail.types import DELETED, SEEN, AccountId, Flags, Mailbox
 from app.mailstore import store
-from app.mailstore.store import StoreMode
+from app.mailstore.store import FlagChange
 from app.mailstore.views import MailboxViews, structure_of
 
 from tests.contract.stores import Stores, message, open_stores
@@ -115,7 +115,7 @@ async def test_changes_come_in_order_without_gaps(stores: Stores) -> None:
     before = await views.position(account_id)
     archive = await stores.mailbox(account_id, "Archive")
 
-    stored = await stores.store.store_flags(account_id, inbox.id, [1, 2], StoreMode.ADD, frozenset({SEEN}))
+    stored = await stores.store.store_flags(account_id, inbox.id, [1, 2], FlagChange(add=frozenset({SEEN})))
     await stores.store.move(account_id, inbox.id, [1], archive.id)
     await stores.store.expunge(account_id, inbox.id, [2], only_deleted=False)
     first = await views.changes_after(account_id, before, 3)

@@ -13,10 +13,10 @@ from typing import Any, cast
 import pytest
 from app.db import directory
 from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
+from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
-from app.mailstore.changes import Applied
 from app.mailstore.index import Index
 
 from tests.fake_origin import FakeOrigin, Tells

@@ -168,7 +168,7 @@ async def test_a_large_message_passes_through_little_memory(dovecot: Dovecot, tl
         mailbox = await account.mailbox("INBOX")
         tracemalloc.start()
         try:
-            delta = await account.backend.append(mailbox, content(), size_bytes, frozenset(), None)
+            delta = (await account.backend.append(mailbox, content(), size_bytes, frozenset(), None)).delta
             read = 0
             async for piece in account.backend.read_raw(message_of(delta.arrived[0])):
                 read += len(piece)

@@ -32,6 +32,7 @@ from app.backends.imap.session import Session
 from app.backends.imap.watching import ImapWatch
 from app.errors import ServerRefused
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
+from app.mail.confirmed import Confirmed
 from app.mail.delta import Arrived, Delta, Known, Placed
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.wire.imap.commands import KnownState
@@ -120,14 +121,14 @@ class ImapBackend:
 
     async def append(
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
-    ) -> Delta:
+    ) -> Confirmed:
         name = mailbox.origin_name
         async with self._pool.session(name) as session:
             uid = await appending.append(session, name, content, size_bytes, flags, received_at_ms)
             found = [row async for batch in rows(session, name, [uid]) for row in batch]
             if not found:
                 raise ServerRefused("The mail server took the message and doesn't show it")
-            return Delta(arrived=tuple(arrived(session, mailbox, row) for row in found))
+            return Confirmed(Delta(arrived=tuple(arrived(session, mailbox, row) for row in found)))
 
     async def store_flags(
         self,
@@ -136,9 +137,9 @@ class ImapBackend:
         add: Flags = frozenset(),
         remove: Flags = frozenset(),
         unchanged_since: int | None = None,
-    ) -> Delta:
+    ) -> Confirmed:
         if not messages or not (add or remove):
-            return Delta()
+            return Confirmed(Delta())
         condition = None if unchanged_since is None else Unchanged(unchanged_since, messages[0].flags)
         delta = Delta()
         for mailbox, those in await self._by_mailbox(messages):
@@ -147,24 +148,24 @@ class ImapBackend:
                     session, Place.of(mailbox), _uids(those), add=add, remove=remove, condition=condition
                 )
             delta += flagged(mailbox, _uids(those), changed)
-        return delta
+        return Confirmed(delta)
 
-    async def move(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+    async def move(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         delta = Delta()
         for mailbox, those in await self._by_mailbox(messages):
             if mailbox.id != target.id:
                 async with self._pool.session(mailbox.origin_name) as session:
                     delta += await moving.move(session, mailbox, those, target)
-        return delta
+        return Confirmed(delta)
 
-    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         delta = Delta()
         for mailbox, those in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
                 delta += await moving.copy(session, mailbox, those, target)
-        return delta
+        return Confirmed(delta)
 
-    async def expunge(self, messages: Sequence[Message]) -> Delta:
+    async def expunge(self, messages: Sequence[Message]) -> Confirmed:
         delta = Delta()
         for mailbox, those in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
@@ -174,26 +175,26 @@ class ImapBackend:
                     await removing.expunge(session, Place.of(mailbox), _uids(those))
                     ended = Delta(removed=removed(mailbox, _uids(those)))
             delta += ended
-        return delta
+        return Confirmed(delta)
 
     # ---- mailboxes
 
-    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
         async with self._pool.session() as session:
-            return await organising.create_mailbox(session, path, role)
+            return Confirmed(await organising.create_mailbox(session, path, role))
 
-    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Delta:
+    async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Confirmed:
         known = await self._directory.mailboxes(self._account_id)
         async with self._pool.session() as session:
-            return await organising.rename_mailbox(session, known, mailbox, path)
+            return Confirmed(await organising.rename_mailbox(session, known, mailbox, path))
 
-    async def delete_mailbox(self, mailbox: Mailbox) -> Delta:
+    async def delete_mailbox(self, mailbox: Mailbox) -> Confirmed:
         async with self._pool.session() as session:
-            return await organising.delete_mailbox(session, mailbox)
+            return Confirmed(await organising.delete_mailbox(session, mailbox))
 
-    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Delta:
+    async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Confirmed:
         async with self._pool.session() as session:
-            return await organising.set_subscribed(session, mailbox, is_subscribed)
+            return Confirmed(await organising.set_subscribed(session, mailbox, is_subscribed))
 
     # ---- following
 

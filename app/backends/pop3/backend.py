@@ -14,7 +14,7 @@ from app.backends.pop3.session import Pop3Session
 from app.cluster.bus import Bus, listening
 from app.db.session import Database
 from app.errors import Unreachable
-from app.mail.delta import Delta
+from app.mail.confirmed import Confirmed
 from app.mail.pop3 import Keeping, Pop3Rules, poll_topic
 from app.mail.types import AccountId, Message
 from app.mailstore.index import Index
@@ -66,11 +66,11 @@ class Pop3Backend(LocalBackend):
         return self._capabilities or []
 
     @override
-    async def expunge(self, messages: Sequence[Message]) -> Delta:
-        delta = await super().expunge(messages)
+    async def expunge(self, messages: Sequence[Message]) -> Confirmed:
+        confirmed = await super().expunge(messages)
         if self.rules.retention.keeping is Keeping.MIRROR_DELETE:
             self.bus.poke(poll_topic(self._account_id))
-        return delta
+        return confirmed
 
     @override
     async def _blob(self, message: Message) -> str:

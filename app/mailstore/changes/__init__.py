@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import TypeVar
 
 from app.db.session import Transaction
+from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Position
 from app.mailstore.changes.arrivals import Arrivals
 from app.mailstore.changes.held import HeldChanges
-from app.mailstore.changes.ledger import Applied, Ledger
+from app.mailstore.changes.ledger import Ledger
 from app.mailstore.changes.mailboxes import MailboxChanges
 from app.mailstore.changes.messages import MessageChanges
 from app.mailstore.changes.places import Places
@@ -37,8 +37,6 @@ async def write_delta(
         MessageChanges(ledger, places),
         Arrivals(ledger, places, threads),
     )
-    if is_origin:
-        delta = _without_done(delta)
     await _each(mailboxes.find, delta.mailboxes_found)
     await _each(mailboxes.rename, delta.mailboxes_renamed)
     await _each(mailboxes.reset, delta.mailboxes_reset)
@@ -60,23 +58,10 @@ async def write_delta(
     for note in delta.notes:
         ledger.event(note.type, note.subject, note.facts)
     await ledger.close()
+    ledger.applied.delta = delta
     return ledger.applied
 
 
 async def _each(apply: Callable[[F], Awaitable[None]], facts: Iterable[F]) -> None:
     for fact in facts:
         await apply(fact)
-
-
-def _without_done(delta: Delta) -> Delta:
-    """What an index that is the origin has yet to do: it numbers itself, so a numbered fact tells what it did already.
-
-    Doing it again could bring back, under its old number, what was removed since.
-    """
-    return replace(
-        delta,
-        mailboxes_found=tuple(one for one in delta.mailboxes_found if not one.uid_validity),
-        moved=tuple(one for one in delta.moved if not one.target.uid),
-        copied=tuple(one for one in delta.copied if not one.target.uid),
-        arrived=tuple(one for one in delta.arrived if not one.uid),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,9 +11,10 @@ from sqlalchemy import BindParameter, bindparam, select, update
 
 from app.db.session import Statement, Transaction, insert_or
 from app.db.tables import MAILBOX, TOMBSTONE
-from app.mail.delta import Arrived, Location
+from app.mail.confirmed import Applied
+from app.mail.delta import Location
 from app.mail.identifiers import now_ms
-from app.mail.types import SEEN, AccountId, Flags, MailboxId, MessageId, Position, ThreadId
+from app.mail.types import SEEN, AccountId, Flags, MailboxId, Position, ThreadId
 from app.mailstore.log import ADD_EVENTS, event_values
 
 NOT_STORED = ("is_changed", "shown_before")
@@ -108,30 +109,6 @@ class MailboxState:
         return (
             self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed)
         )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Applied:
-    """What came of a Delta: the account's last event number, and the ids of what it named by location."""
-
-    seq: int = 0
-    mailbox_ids: dict[str, MailboxId] = field(default_factory=dict)
-    """By origin name: the mailboxes found."""
-    message_ids: dict[Location, MessageId] = field(default_factory=dict)
-    """Arrived, copied and moved messages by where they are now."""
-    arrivals: list[tuple[Arrived, MessageId]] = field(default_factory=list)
-    """The arrivals that became messages, each with its message's id."""
-    copies: dict[Location, Location] = field(default_factory=dict)
-    """Source → target of what was copied or moved."""
-    at_ms: int = 0
-    """The time of that event."""
-    seq_before: int = 0
-    """The account's last event number before: the events of this change are those after it, up to `seq`."""
-
-    @property
-    def position(self) -> Position:
-        """Where the account's log ends then."""
-        return Position(self.seq, self.at_ms)
 
 
 class Ledger:

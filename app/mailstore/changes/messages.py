@@ -188,12 +188,14 @@ class MessageChanges:
             facts["mailbox_ids"] = await self._places.recount(MessageId(id_), unread)
         seq = self._ledger.event("message.updated", id_, facts, at=change.location)
         self._ledger.thread_touched(thread_id_in(summary))
+        modseq = change.modseq or (seq if self._ledger.is_origin else 0)
+        self._ledger.applied.modseqs[change.location] = modseq
         await self._ledger.tx.execute(
             _SET_SHARED_FLAGS if further else _SET_FLAGS,
             account_id=self._ledger.account_id,
             key=id_,
             flags=flags_to_text(change.flags),
-            modseq=change.modseq or (seq if self._ledger.is_origin else 0),
+            modseq=modseq,
             version=seq,
             summary=patched(summary, keywords=keywords),
         )

@@ -10,7 +10,7 @@ from app.db.session import Row
 from app.errors import MalformedRequest
 from app.mail.backend import ByteRange
 from app.mail.types import SEEN
-from app.mailstore.store import StoreMode
+from app.mailstore.store import FlagChange
 from app.mailstore.views import structure_of
 from app.servers.conversation import ClientLost, Outlet
 from app.servers.imap.answers import Completion
@@ -204,7 +204,7 @@ async def _mark_seen(session: Session, plan: FetchPlan, rows: Sequence[Row]) -> 
     if not unseen:
         return rows, set()
     stored = await services.store.store_flags(
-        session.account, view.mailbox_id, unseen, StoreMode.ADD, frozenset((SEEN,))
+        session.account, view.mailbox_id, unseen, FlagChange(add=frozenset((SEEN,)))
     )
     await catch_up(session)
     view.told_flags(unseen, stored.applied.seq)

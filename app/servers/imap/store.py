@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from app.errors import MalformedRequest
 from app.mail.types import SYSTEM_FLAGS, Flags
-from app.mailstore.store import StoreMode
+from app.mailstore.store import FlagChange
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.news import catch_up, tell_flags
@@ -19,7 +19,6 @@ KEYWORD_LIMIT_CHARS = 255
 STORED_LIMIT = 500
 """Messages changed in one transaction: no other account waits long."""
 
-_MODES = {"": StoreMode.REPLACE, "+": StoreMode.ADD, "-": StoreMode.REMOVE}
 _SYSTEM = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 
 
@@ -44,11 +43,11 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")
     if command.unchanged_since is not None:
         await session.enable_condstore(out)
-    flags = read_flags(command.flags)
+    change = _change_of(command.mode, read_flags(command.flags))
     uids = await session.named(command.messages, is_uid=command.is_uid)
     modified = array("I")
     for start in range(0, len(uids), STORED_LIMIT):
-        modified.extend(await _store_some(session, command, uids[start : start + STORED_LIMIT], flags, out))
+        modified.extend(await _store_some(session, command, uids[start : start + STORED_LIMIT], change, out))
     if modified:
         named = await set_text(session, modified, is_uid=command.is_uid)
         return Completion("Some were changed meanwhile", f"MODIFIED {named}")
@@ -57,14 +56,19 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
     return Completion("STORE completed")
 
 
+def _change_of(mode: str, flags: Flags) -> FlagChange:
+    """What FLAGS, +FLAGS or -FLAGS asks for; `mode` is the sign."""
+    if mode == "-":
+        return FlagChange(remove=flags)
+    return FlagChange(add=flags, is_replacing=not mode)
+
+
 async def _store_some(
-    session: Session, command: Store, uids: Sequence[int], flags: Flags, out: Outlet
+    session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: Outlet
 ) -> tuple[int, ...]:
     """Change some messages in one transaction and tell of it; the UIDs of those left alone."""
     view, services = session.selected, session.services
-    stored = await services.store.store_flags(
-        session.account, view.mailbox_id, uids, _MODES[command.mode], flags, command.unchanged_since
-    )
+    stored = await services.store.store_flags(session.account, view.mailbox_id, uids, change, command.unchanged_since)
     await catch_up(session)
     applied, left_alone = stored.applied, set(stored.modified)
     changed = [uid for uid in uids if uid not in left_alone]

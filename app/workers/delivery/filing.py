@@ -101,13 +101,13 @@ class Filing:
         account_id = AccountId(row.account_id)
         backend = await self._backends.of(account_id)
         content = await self._blobs.get(row.blob or "")
-        delta = await backend.append(target, _once(content), len(content), frozenset({SEEN}), None)
+        confirmed = await backend.append(target, _once(content), len(content), frozenset({SEEN}), None)
         faults.point("delivery.filed")
         held = row
 
         async def decide(transaction: Transaction) -> Delta:
             await record_in(transaction, held, {"is_filed": True})
-            return delta
+            return Delta() if confirmed.written is not None else confirmed.delta
 
         # lost by a power cut, the phase is still "filing": then the origin is asked for the copy
         await self._index.change(account_id, decide, is_durable=False)
@@ -138,7 +138,7 @@ class Filing:
         if with_flags(message.flags, add=frozenset({flag})) == message.flags:
             return
         backend = await self._backends.of(account_id)
-        await self._index.apply(account_id, await backend.store_flags([message], add=frozenset({flag})))
+        await self._index.confirm(account_id, await backend.store_flags([message], add=frozenset({flag})))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

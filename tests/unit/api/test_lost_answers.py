@@ -13,10 +13,10 @@ from app.db import directory
 from app.db.session import Transaction
 from app.errors import AlreadyExists, TimedOut
 from app.mail.backend import MailBackend, OriginMailbox
+from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Arrived, Copied, Delta, Location, MailboxFound
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Message, Role
-from app.mailstore.changes import Applied
 from app.mailstore.content import read_content
 from app.mailstore.index import Index
 from app.mailstore.store import MailStore
@@ -66,28 +66,28 @@ class LossyServer:
 
     async def append(
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
-    ) -> Delta:
+    ) -> Confirmed:
         del size_bytes, flags
         whole = b"".join([piece async for piece in content])
         uid = self._add(mailbox.path, whole, received_at_ms or now_ms())
         self._answer()
-        return Delta(arrived=(self.arrived(mailbox.id, mailbox.path, uid),))
+        return Confirmed(Delta(arrived=(self.arrived(mailbox.id, mailbox.path, uid),)))
 
-    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Delta:
+    async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         copied = []
         for message in messages:
             source = await self.index.mailbox(self.account_id, message.mailbox_id)
             uid = self._add(target.path, *self.boxes[source.path][message.uid])
             copied.append(Copied(Location(source.id, message.uid), Location(target.id, uid)))
         self._answer()
-        return Delta(copied=tuple(copied))
+        return Confirmed(Delta(copied=tuple(copied)))
 
-    async def create_mailbox(self, path: str, role: Role | None = None) -> Delta:
+    async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
         if path in self.boxes:
             raise AlreadyExists
         self.boxes[path] = {}
         self._answer()
-        return Delta(mailboxes_found=(MailboxFound(path, path, "/", role, UID_VALIDITY),))
+        return Confirmed(Delta(mailboxes_found=(MailboxFound(path, path, "/", role, UID_VALIDITY),)))
 
     def _add(self, name: str, content: bytes, received_at_ms: int) -> int:
         uid = max(self.boxes[name], default=0) + 1

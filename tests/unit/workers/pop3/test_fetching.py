@@ -6,9 +6,9 @@ from typing import cast
 
 from app.backends.pop3.session import Pop3Session
 from app.errors import NotStorable
+from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import MailboxId, Overview
-from app.mailstore.changes import Applied
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.mailstore.store import MailStore
 from app.workers.pop3.fetching import Fetching, _Change
