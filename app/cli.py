@@ -152,6 +152,36 @@ async def _seal_anew(services: Services) -> tuple[int, int, int]:
     )
 
 
+@app.command()
+def backup(target: Path) -> None:
+    """Write a backup into a new folder: database and message bytes, without the master key; beside a server too."""
+    from app.mailstore.backup import back_up
+
+    made = back_up(_settings(), target)
+    print(f"{made.blobs} blobs of {made.blob_bytes} bytes and the database are in {target}")
+    for name in made.missing:
+        typer.echo(f"postgate: blob {name} is missing from the store", err=True)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path | None, typer.Argument(help="The folder of a backup")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="The database was put back by other means")] = False,
+) -> None:
+    """Put a backup back, while no server runs. Mailboxes get new UIDVALIDITYs; what was to be sent is uncertain."""
+    from app.mailstore import restore as restoring
+
+    settings = _settings()
+    if (source is None) is not in_place:
+        typer.echo("postgate: name the folder of a backup, or give --in-place", err=True)
+        raise typer.Exit(2)
+    changed = restoring.restore_in_place(settings) if source is None else restoring.restore(settings, source)
+    print(
+        f"{changed.accounts} accounts are restored, {changed.mailboxes} mailboxes have a new UIDVALIDITY, "
+        f"{changed.uncertain} submissions may have been sent and are uncertain"
+    )
+
+
 tokens = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
 mailboxes = typer.Typer(help="Accounts whose mail lives here.", no_args_is_help=True)
 app.add_typer(tokens, name="token")

@@ -54,6 +54,11 @@ def replace(path: Path, content: bytes) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file or directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -24,11 +23,7 @@ def copy_database(source: Path, target: Path) -> None:
         reader.backup(copy)
         # the copy is one file, whatever the mode of the original
         copy.execute("PRAGMA journal_mode = DELETE")
-    descriptor = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.sync(temporary)
     temporary.replace(target)
     files.sync_directory(target.parent)
 

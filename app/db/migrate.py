@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, text
 
 from app import faults, files
-from app.db import unfinished
+from app.db import epoch, unfinished
 from app.db.copies import copy_before_upgrade
 from app.db.ownership import sole_use
 from app.db.postgres import PostgresDatabase, address_of
@@ -50,6 +50,7 @@ async def open_database(settings: Settings, *, is_sole: bool = False) -> Databas
     `is_sole`: the caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not
     upgraded: DataInUse.
     """
+    epoch.refuse_unfinished(settings)
     files.make_directory(settings.data_dir)
     version = await _version(settings)
     if version != SCHEMA_VERSION:
@@ -72,6 +73,11 @@ async def _version(settings: Settings) -> str | None:
         return None
     finally:
         await connection.close()
+
+
+def schema_version(settings: Settings) -> str | None:
+    """The newest migration that the database has; None where it has none. Blocks."""
+    return asyncio.run(_version(settings))
 
 
 def _sqlite_version(path: Path) -> str | None:

@@ -156,6 +156,10 @@ class Blobs:
         for leftover in (self._root / "incoming").iterdir():
             files.remove_abandoned(leftover)
 
+    def path_of(self, name: str) -> Path:
+        """Where the bytes of a blob are, if they are here."""
+        return _path_of(self._root, name)
+
     def writer(self) -> BlobWriter:
         return BlobWriter(self._root)
 

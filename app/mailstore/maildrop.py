@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy import bindparam, select
 
 from app.db.session import Database, Statement
 from app.db.tables import MAILBOX, MESSAGE
 from app.mail.types import AccountId, MailboxId
 
-_INBOX: Statement = select(MAILBOX.c.id, MAILBOX.c.uid_validity).where(
+_INBOX: Statement = select(MAILBOX.c.id, MAILBOX.c.uid_validity, MAILBOX.c.uidl_eras).where(
     MAILBOX.c.account_id == bindparam("account_id"), MAILBOX.c.path == "INBOX"
 )
 _MESSAGES: Statement = (
@@ -22,7 +24,10 @@ _MESSAGES: Statement = (
 
 @dataclass(frozen=True, slots=True)
 class DropMessage:
-    """`uidl` is unique and stable for as long as the message exists (RFC 1939 §7): from UIDVALIDITY and UID."""
+    """`uidl` is unique and stable for as long as the message exists (RFC 1939 §7), through a restore too.
+
+    It is made of the UID and the UIDVALIDITY that INBOX had when the message came.
+    """
 
     uid: int
     size_bytes: int
@@ -44,5 +49,14 @@ async def snapshot(database: Database, account_id: AccountId) -> Snapshot:
     if inbox is None:
         return Snapshot(None, ())
     rows = await database.rows(_MESSAGES, is_long=True, account_id=account_id, mailbox_id=inbox[0])
-    messages = (DropMessage(uid, size, blob, f"{inbox[1]:x}.{uid:x}") for uid, size, blob in rows if blob)
+    uid_validity_of = _uid_validities(inbox[1], inbox[2])
+    messages = (DropMessage(uid, size, blob, f"{uid_validity_of(uid):x}.{uid:x}") for uid, size, blob in rows if blob)
     return Snapshot(MailboxId(inbox[0]), tuple(messages))
+
+
+def _uid_validities(current: int, eras: str | None) -> Callable[[int], int]:
+    """By UID, the UIDVALIDITY under which a message came. `eras` as in the column `mailbox.uidl_eras`."""
+    if not eras:
+        return lambda _: current
+    ended: list[tuple[int, int]] = orjson.loads(eras)
+    return lambda uid: next((validity for uid_next, validity in ended if uid < uid_next), current)

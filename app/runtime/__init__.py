@@ -11,6 +11,7 @@ from functools import partial
 from app.api.deps import Services
 from app.cluster.bus import ACCOUNTS, DRAIN, Bus, LocalBus
 from app.cluster.leases import Leases
+from app.db.epoch import WatchedDatabase, open_epoch
 from app.db.migrate import open_database
 from app.db.ownership import sole_use
 from app.db.session import Database
@@ -28,6 +29,7 @@ from app.mailstore.views import MailboxViews
 from app.parsing.pool import ParserPool
 from app.runtime.backends import AccountBackends, tls_context
 from app.runtime.discovery import autoconfig_on
+from app.runtime.installation import open_vault
 from app.runtime.mail_servers import MailServers
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -76,6 +78,7 @@ from app.services.views import Views
 from app.settings import Settings
 from app.telemetry import get_logger
 from app.workers.delivery import Delivery
+from app.workers.epoch import EpochKeeper
 from app.workers.lookout import Lookout
 from app.workers.recovery import Recovery
 from app.workers.retention import Retention
@@ -123,6 +126,9 @@ class Stores:
     log: EventLog
     store: MailStore
     vault: Vault
+    epoch: str = ""
+    restored_at_ms: int = 0
+    keeper: EpochKeeper | None = None
     traces: Traces = field(default_factory=Traces)
 
 
@@ -161,8 +167,13 @@ async def open_runtime(
 
 
 async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving: bool) -> Stores:
-    database = await open_database(settings, is_sole=is_serving)
-    stack.push_async_callback(close_within, "database", database.close)
+    opened = await open_database(settings, is_sole=is_serving)
+    stack.push_async_callback(close_within, "database", opened.close)
+    known = await open_epoch(settings, opened)
+    keeper = EpochKeeper(settings, opened)
+    stack.push_async_callback(close_within, "epoch", keeper.close)
+    vault = await open_vault(settings, opened, known)
+    database = WatchedDatabase(opened, keeper.wake)
     parsers = ParserPool()
     stack.push_async_callback(close_within, "parsers", parsers.close)
     bus = LocalBus()
@@ -177,7 +188,10 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving:
         index,
         EventLog(database),
         MailStore(database, index, blobs, parsers),
-        await asyncio.to_thread(Vault.of, settings),
+        vault,
+        known.epoch,
+        known.restored_at_ms,
+        keeper,
     )
 
 
@@ -199,10 +213,10 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     """Every service that the API calls."""
     database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
     tokens = Tokens(database, bus)
-    states = States(stores.vault)
+    states = States(stores.vault, stores.epoch)
     draining = asyncio.Event()
     submissions = Submissions(database, index, stores.store.blobs, bus, backends, settings.domains)
-    events = Events(stores.log, index, bus, submissions, draining)
+    events = Events(stores.log, index, bus, submissions, draining, stores.restored_at_ms)
     text_index = TextIndex(database)
     texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
     parsers = stores.store.parsers
@@ -287,7 +301,9 @@ async def _start_workers(
     retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
     recovery = Recovery(stores.database, stores.bus)
     lookout = Lookout(stores.log, stores.bus)
-    runs = (delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run(), lookout.run())
+    runs = [delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run(), lookout.run()]
+    if stores.keeper is not None:
+        runs.append(stores.keeper.run())
     tasks = [group.create_task(run) for run in runs]
 
     async def stop() -> None:

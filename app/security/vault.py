@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -48,11 +48,26 @@ class Vault:
         self._current = _key_id(keys[-1])
 
     @classmethod
-    def of(cls, settings: Settings) -> Vault:
-        """The vault of this install; the first start makes its key."""
+    def of(cls, settings: Settings, needed: Collection[bytes] = ()) -> Vault:
+        """The vault of this install; the first start makes its key.
+
+        `needed`: ids of keys that are in use. MasterKeyError where one is missing: a lost key is not replaced.
+        """
+        path = settings.master_key_file or settings.data_dir / MASTER_KEY_FILE
         if settings.master_key is not None:
-            return cls(_keys_of(settings.master_key.get_secret_value()))
-        return cls(_read_or_make(settings.master_key_file or settings.data_dir / MASTER_KEY_FILE))
+            vault, source = cls(_keys_of(settings.master_key.get_secret_value())), "POSTGATE_MASTER_KEY"
+        else:
+            if needed and not path.exists():
+                raise MasterKeyError(f"{_names(needed)} is missing: there is no file {path}")
+            vault, source = cls(_read_or_make(path)), str(path)
+        if missing := set(needed) - vault._keys.keys():
+            raise MasterKeyError(f"{_names(missing)} is missing from {source}")
+        return vault
+
+    @property
+    def key_id(self) -> bytes:
+        """The id of the newest key."""
+        return self._current
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Encrypt; only `open` with the same context gives it back."""
@@ -79,6 +94,10 @@ class Vault:
         """A key for signing from each master key, newest first; each purpose has its own."""
         ids = sorted(self._keys, key=lambda id_: id_ != self._current)
         return tuple(hmac.digest(self._keys[id_], b"postgate signing " + purpose.encode(), "sha256") for id_ in ids)
+
+
+def _names(ids: Collection[bytes]) -> str:
+    return f"The master key {' and '.join(sorted(id_.hex() for id_ in ids))}"
 
 
 def _key_id(key: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AbstractContextManager
 
 from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
-from app.errors import AccountNotFound, Unavailable
+from app.errors import AccountNotFound, StateExpired, Unavailable
 from app.mail.types import AccountId, Mailbox, Position
 from app.mailstore.index import Index
 from app.mailstore.log import Batch, Event, EventLog, Span
@@ -20,6 +20,7 @@ BATCH_EVENTS = 200
 """Events read at once: what bounds the memory that a subscriber costs."""
 RETRY_SECONDS = 2.0
 """How long a follower waits before it reads again where the database did not answer."""
+_RESTORED = "The database was restored from a backup: ask /changes"
 Guarded = Callable[[Waiter], AbstractContextManager[Guard]]
 """Makes the guard of a session that waits with this waiter."""
 
@@ -34,7 +35,10 @@ class Events:
         bus: Bus,
         submissions: Submissions,
         draining: asyncio.Event | None = None,
+        restored_at_ms: int = 0,
     ) -> None:
+        """`restored_at_ms`: when the database was last restored; positions from before it have expired."""
+        self._restored_at_ms = restored_at_ms
         self._log = log
         self._index = index
         self._submissions = submissions
@@ -75,7 +79,12 @@ class Events:
         AccountNotFound. StateExpired when some of them are not kept any more, or the position is of another log: one
         that was lost when the database was restored from a backup.
         """
-        return await self._feed.after(account_id, position, limit)
+        try:
+            return await self._feed.after(account_id, position, limit)
+        except StateExpired:
+            if position.at_ms < self._restored_at_ms:
+                raise StateExpired(_RESTORED) from None
+            raise
 
     async def next(self, account_id: AccountId, position: Position) -> Batch:
         """The same for a follower, who is woken for what comes later: read once for all followers."""

@@ -17,15 +17,20 @@ from typing import Any
 
 import orjson
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId, Position
 from app.security.vault import Vault
 
 _SIGNATURE_BYTES = 12
+_EXPIRED = "This cursor has expired: begin the list again"
 STATE_LIMIT_CHARS = 96
 CURSOR_LIMIT_CHARS = 4096
 EVERY_ACCOUNT = AccountId("")
 _STATE = re.compile(r"(?a:(\d{1,19})-([0-9a-f]{1,15})(?:-(\d{1,19}))?)")
+
+
+LOST = Position(2**62, 0)
+"""A position that no log reaches: it has expired wherever it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,10 @@ class Since:
 class States:
     """Issues and reads states and cursors."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, epoch: str = "") -> None:
+        """`epoch` is the installation's: cursors of another one have expired."""
         self._keys = vault.signing_keys("states")
+        self._epoch = epoch
 
     def issue(self, account_id: AccountId, position: Position, base_seq: int | None = None) -> str:
         """The state at a position of an account's log. `base_seq`: as in Since, where more is to come."""
@@ -58,9 +65,11 @@ class States:
     def since(self, text: str, account_id: AccountId, parameter: str = "since") -> Since:
         """The same, with what matters to a difference."""
         place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
-        found = _STATE.fullmatch(place)
-        if found is None or not self._is_signed("state", account_id, place, signature):
+        if not self._is_signed("state", account_id, place, signature):
             raise InvalidRequest.parameter(parameter, "This is not a state of this account")
+        found = _STATE.fullmatch(place)
+        if found is None:  # an earlier version of Postgate issued it
+            return Since(LOST, LOST.seq)
         seq = int(found[1])
         return Since(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
 
@@ -69,18 +78,26 @@ class States:
 
         `account_id` is EVERY_ACCOUNT where the list belongs to none.
         """
-        payload = _encode(orjson.dumps(place))
+        payload = _encode(orjson.dumps([self._epoch, place]))
         return f"{payload}.{self._sign(self._keys[0], f'cursor {list_name}', account_id, payload)}"
 
     def open_cursor(self, list_name: str, text: str, account_id: AccountId, parameter: str = "cursor") -> Any:
-        """What was sealed. InvalidRequest for what was not issued for this list and account."""
+        """What was sealed. InvalidRequest for what was not issued for this list and account.
+
+        StateExpired for what was issued before a restore, or by a version that knew another form.
+        """
         payload, _, signature = text[:CURSOR_LIMIT_CHARS].partition(".")
+        if self._is_signed("cursor", account_id, payload, signature):
+            raise StateExpired(_EXPIRED)
         if not self._is_signed(f"cursor {list_name}", account_id, payload, signature):
             raise InvalidRequest.parameter(parameter, "This is not a cursor of this list")
         try:
-            return orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            sealed = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         except (binascii.Error, orjson.JSONDecodeError):
             raise InvalidRequest.parameter(parameter, "This is not a cursor of this list") from None
+        if not isinstance(sealed, list) or len(sealed) != 2 or sealed[0] != self._epoch:
+            raise StateExpired(_EXPIRED)
+        return sealed[1]
 
     def _is_signed(self, kind: str, account_id: AccountId, text: str, signature: str) -> bool:
         given = signature.encode("utf-8", "replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import json
 import smtplib
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from tests.servers.process import ServerFailed, ServerProcess, free_port
 
 _PORTS = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
 REQUEST_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
 
 
 class Postgate:
@@ -33,16 +35,21 @@ class Postgate:
     def start(self, fault_point: str | None = None) -> None:
         """Return when it says `ready`; with a fault point it dies there by SIGKILL."""
         log = self._folder / f"postgate-{free_port()}.log"
-        settings = self._settings | {"DATA_DIR": str(self._folder / "data")}
-        if fault_point is not None:
-            settings["FAULT_POINT"] = fault_point
-        environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
-        program = Path(sys.executable).with_name("postgate")
-        self._process = ServerProcess(
-            ["/usr/bin/env", *environment, str(program), "demo"], is_ready=_says_ready(log), log=log
-        )
+        faults = {} if fault_point is None else {"FAULT_POINT": fault_point}
+        self._process = ServerProcess(self._command("demo", **faults), is_ready=_says_ready(log), log=log)
         self._process.start()
         self._demo = json.loads((self._folder / "data" / "demo.json").read_text())
+
+    def _command(self, *words: str, **settings: str) -> list[str]:
+        settings = self._settings | {"DATA_DIR": str(self._folder / "data")} | settings
+        environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
+        return ["/usr/bin/env", *environment, str(Path(sys.executable).with_name("postgate")), *words]
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line on the same data to its end."""
+        return subprocess.run(
+            self._command(*words), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
 
     def start_again(self, seconds: float = 30.0) -> None:
         """Start after a kill; a port that somebody took meanwhile for a moment is waited for."""

@@ -37,6 +37,7 @@ from app.errors import (
     RateLimited,
     ServerProtocolError,
     ServerRefused,
+    StateExpired,
     TimedOut,
     Unreachable,
 )
@@ -53,7 +54,7 @@ Revoke = Annotated[bool, Query(description="End the account's consent at the pro
 Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
 
 
-@router.get("", operation_id="listAccounts", responses=problems(InvalidRequest))
+@router.get("", operation_id="listAccounts", responses=problems(StateExpired, InvalidRequest))
 async def list_accounts(
     request: Request, response: Response, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Account]:

@@ -11,7 +11,7 @@ from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
-from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, TimedOut
+from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, StateExpired, TimedOut
 from app.services import oauth_apps
 from app.services.idempotency import Answer, Attempt
 from app.services.oauth_apps import OAuthAppNotFound
@@ -20,7 +20,7 @@ from app.services.states import EVERY_ACCOUNT
 router = Router(prefix="/v1/oauth-apps", tags=["oauth"])
 
 
-@router.get("", operation_id="listOAuthApps", responses=problems(InvalidRequest))
+@router.get("", operation_id="listOAuthApps", responses=problems(StateExpired, InvalidRequest))
 async def list_oauth_apps(
     request: Request, response: Response, _caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[OAuthApp]:

@@ -12,7 +12,7 @@ from app.api.problems import parameters_in_body, problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.messages import AccountsSearchRequest, CountText, SearchAnswer
-from app.errors import AccountNotFound, InvalidRequest
+from app.errors import AccountNotFound, InvalidRequest, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reading.lists import Listed
@@ -27,7 +27,10 @@ SHOWN_AT_A_TIME = 4
 
 
 @router.post(
-    "", operation_id="searchAccounts", response_model=SearchAnswer, responses=problems(AccountNotFound, InvalidRequest)
+    "",
+    operation_id="searchAccounts",
+    response_model=SearchAnswer,
+    responses=problems(AccountNotFound, StateExpired, InvalidRequest),
 )
 async def search_accounts(
     request: Request,

@@ -14,7 +14,15 @@ from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission, SubmissionList
-from app.errors import Conflict, InvalidRequest, MessageNotFound, NotPermitted, NotSupported, SubmissionNotFound
+from app.errors import (
+    Conflict,
+    InvalidRequest,
+    MessageNotFound,
+    NotPermitted,
+    NotSupported,
+    StateExpired,
+    SubmissionNotFound,
+)
 from app.mail.types import Address
 from app.services.idempotency import Answer, Attempt
 from app.services.submissions import SubmissionState
@@ -58,7 +66,7 @@ def _accepted(state: SubmissionState) -> Answer:
     return answer_of(202, Submission.of(state))
 
 
-@router.get("/submissions", operation_id="listSubmissions", responses=problems(InvalidRequest))
+@router.get("/submissions", operation_id="listSubmissions", responses=problems(StateExpired, InvalidRequest))
 async def list_submissions(
     request: Request,
     response: Response,

@@ -11,7 +11,7 @@ from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
-from app.errors import IdempotencyRunning, InvalidRequest, NotPermitted
+from app.errors import IdempotencyRunning, InvalidRequest, NotPermitted, StateExpired
 from app.services.idempotency import Answer, Attempt
 from app.services.states import EVERY_ACCOUNT
 from app.services.tokens import TokenNotFound, TokenRecord
@@ -19,7 +19,7 @@ from app.services.tokens import TokenNotFound, TokenRecord
 router = Router(prefix="/v1/tokens", tags=["tokens"])
 
 
-@router.get("", operation_id="listTokens", responses=problems(InvalidRequest))
+@router.get("", operation_id="listTokens", responses=problems(StateExpired, InvalidRequest))
 async def list_tokens(
     request: Request, response: Response, caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Token]:

@@ -124,8 +124,8 @@ class Following:
             read = self._events.next if is_checked else self._events.after
             try:
                 batch = await read(account_id, position)
-            except StateExpired:
-                await self._report_gap(account_id, position, following)
+            except StateExpired as expired:
+                await self._report_gap(account_id, position, following, expired.detail)
                 continue
             except AccountNotFound:
                 self._forget(account_id)
@@ -187,7 +187,9 @@ class Following:
         for subscription in following:
             subscription.positions[account_id] = max(last, subscription.positions[account_id])
 
-    async def _report_gap(self, account_id: AccountId, position: Position, following: list[Subscription]) -> None:
+    async def _report_gap(
+        self, account_id: AccountId, position: Position, following: list[Subscription], reason: str
+    ) -> None:
         span = await self._events.span(account_id)
         end = (
             span.last if position.seq >= span.first.seq else span.first
@@ -198,7 +200,7 @@ class Following:
                     "account_id": account_id,
                     "from": self._states.issue(account_id, position),
                     "to": self._states.issue(account_id, end),
-                    "reason": "these events are not kept any more",
+                    "reason": reason,
                 }
             )
         )

@@ -9,6 +9,7 @@ Here are the tables as SQLAlchemy Core knows them: what statements are built fro
 from app.db.tables.access import CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT, TICKET, TOKEN
 from app.db.tables.accounts import ACCOUNT, LEASE
 from app.db.tables.finding import SEARCH_TEXT, THREAD_ALIAS, THREAD_LINK
+from app.db.tables.installation import INSTALLATION
 from app.db.tables.log import CONSUMER, DEPARTED, EVENT, TOMBSTONE
 from app.db.tables.mail import DETAIL, MAILBOX, MESSAGE, PLACEMENT, POP3_MESSAGE, SUBSCRIBED_NAME, UNINDEXED
 from app.db.tables.requests import COMMIT_MARK, IDEMPOTENCY, SUBMISSION
@@ -22,6 +23,7 @@ __all__ = [
     "DETAIL",
     "EVENT",
     "IDEMPOTENCY",
+    "INSTALLATION",
     "LEASE",
     "MAILBOX",
     "MESSAGE",

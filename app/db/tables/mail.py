@@ -45,6 +45,8 @@ class MailboxRow(SQLModel, table=True):
     """When its UIDVALIDITY last changed."""
     forgotten_seq: int = Field(sa_column=big())
     """Tombstones of its messages up to this number have been trimmed."""
+    uidl_eras: str | None = Field(sa_column=Column(Text, nullable=True))
+    """JSON: [UIDNEXT, UIDVALIDITY] at each restore; UIDLs of messages from before it are of that UIDVALIDITY."""
 
 
 class SubscribedNameRow(SQLModel, table=True):

@@ -94,3 +94,24 @@ def test_each_purpose_has_its_own_signing_key() -> None:
 
     assert len({*states, *others, OLD, NEW}) == 6
     assert states[0] == Vault([NEW]).signing_keys("states")[0]
+
+
+def test_a_key_that_is_in_use_is_never_replaced_when_its_file_is_lost(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    lost = Vault([OLD]).key_id
+
+    with pytest.raises(MasterKeyError, match=f"{lost.hex()} is missing: there is no file"):
+        Vault.of(settings, {lost})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_is_in_use_and_not_among_those_given_is_named_with_its_source(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(base64.b64encode(NEW).decode())
+    lost = Vault([OLD]).key_id
+    by_file = Settings(data_dir=tmp_path, master_key_file=tmp_path / "key")
+    by_value = Settings(data_dir=tmp_path, master_key=SecretStr(base64.b64encode(NEW).decode()))
+
+    for settings, source in ((by_file, str(tmp_path / "key")), (by_value, "POSTGATE_MASTER_KEY")):
+        with pytest.raises(MasterKeyError, match=f"{lost.hex()} is missing from {source}"):
+            Vault.of(settings, {lost})
+        Vault.of(settings, {Vault([NEW]).key_id})

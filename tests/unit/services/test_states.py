@@ -3,10 +3,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId, Position
 from app.security.vault import Vault
-from app.services.states import Since, States
+from app.services.states import LOST, Since, States, _encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +80,29 @@ def test_states_of_an_older_master_key_are_still_read() -> None:
     assert States(Vault([OLD, NEW])).read(text, ANN) == Position(7, 1)
     with pytest.raises(InvalidRequest):
         States(Vault([NEW])).read(text, ANN)
+
+
+def test_a_state_of_the_first_version_has_expired_and_is_not_malformed() -> None:
+    states = States(Vault([NEW]))
+    old = f"17.{States._sign(states._keys[0], 'state', ANN, '17')}"
+
+    assert states.read(old, ANN) == LOST
+    with pytest.raises(InvalidRequest):
+        states.read(old, BOB)
+
+
+@pytest.mark.parametrize("place", ["acc_1", ["a", 1], 7, [["x"], True, 1, "fingerprint"]])
+def test_a_cursor_of_another_epoch_has_expired(place: object) -> None:
+    before, after = States(Vault([NEW]), "one"), States(Vault([NEW]), "two")
+
+    with pytest.raises(StateExpired):
+        after.open_cursor("messages", before.seal_cursor("messages", ANN, place), ANN)
+    assert before.open_cursor("messages", before.seal_cursor("messages", ANN, place), ANN) == place
+
+
+def test_a_cursor_of_an_earlier_form_has_expired() -> None:
+    states = States(Vault([NEW]))
+    payload = _encode(b'[1760000000000,"sub_1"]')
+
+    with pytest.raises(StateExpired):
+        states.open_cursor("submissions", f"{payload}.{States._sign(states._keys[0], 'cursor', ANN, payload)}", ANN)
