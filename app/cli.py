@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
 
@@ -38,18 +39,19 @@ async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> Non
     from app.api.application import create_api
     from app.api.server.config import limits_of, server_config
     from app.api.server.connections import Connections
-    from app.runtime import open_runtime
     from app.runtime.descriptors import divide, open_files
     from app.runtime.http_server import HttpServer
     from app.runtime.memory import settle
+    from app.runtime.starting import alive_meanwhile, open_when_reachable
 
     shares = divide(open_files())
-    async with open_runtime(settings, mail_connections=shares.mail) as runtime:
+    limits = limits_of(settings, shares.members, shares.strangers)
+    waiting = partial(alive_meanwhile, settings, Connections(limits))
+    async with open_when_reachable(settings, mail_connections=shares.mail, waiting=waiting) as runtime:
         application = create_api()
         application.state.services = runtime.services
         settle()
-        connections = Connections(limits_of(settings, shares.members, shares.strangers))
-        server = HttpServer(server_config(settings, application, connections), runtime, say_ready)
+        server = HttpServer(server_config(settings, application, Connections(limits)), runtime, say_ready)
         ending.begin_with(server.end)
         await server.serve()
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api.application import create_api
-from app.runtime import open_runtime
+from app.runtime.starting import open_when_reachable
 from app.settings import Settings
 
 
@@ -17,7 +17,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings or Settings()) as runtime:
+        async with open_when_reachable(settings or Settings()) as runtime:
             app.state.services = runtime.services
             yield
 

@@ -40,32 +40,69 @@ class SchemaError(GatewayError):
     title = "The database does not have a schema that this version of Postgate can use"
 
 
+class DatabaseUnreachable(GatewayError):
+    """PostgreSQL cannot be connected to, or does not answer yet."""
+
+    code = "database_unavailable"
+    title = "The database is unavailable"
+    is_retryable = True
+
+
+class DatabaseRefused(GatewayError):
+    """PostgreSQL answers and does not let us in: a wrong password, a missing database."""
+
+    code = "database_refused"
+    title = "The database cannot be used"
+
+
+_UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+CONNECT_SECONDS = 10
+
+
 def sqlite_path(settings: Settings) -> Path:
     return settings.data_dir / "postgate.sqlite3"
 
 
 async def open_database(settings: Settings, *, is_sole: bool = False) -> Database:
-    """Open the database that the settings name, its schema up to date. SchemaError where it is newer than we are.
+    """Open the database that the settings name, its schema up to date.
 
-    `is_sole`: the caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not
-    upgraded: DataInUse.
+    SchemaError where it is newer than we are, DatabaseUnreachable where PostgreSQL does not answer. `is_sole`: the
+    caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not upgraded:
+    DataInUse.
     """
     epoch.refuse_unfinished(settings)
     files.make_directory(settings.data_dir)
+    if settings.database_url is None:
+        await _bring_up_to_date(settings, is_sole=is_sole)
+        return SqliteDatabase(sqlite_path(settings))
+    try:
+        await _bring_up_to_date(settings, is_sole=is_sole)
+        return await PostgresDatabase.open(settings.database_url)
+    except _UNREACHABLE as error:
+        raise DatabaseUnreachable(f"The database cannot be reached: {error or type(error).__name__}") from None
+    except asyncpg.PostgresError as error:
+        raise DatabaseRefused(f"The database cannot be used: {error}") from None
+
+
+async def _bring_up_to_date(settings: Settings, *, is_sole: bool) -> None:
     version = await _version(settings)
     if version != SCHEMA_VERSION:
         refuse_newer(version)
         with nullcontext() if is_sole or version is None else sole_use(settings):
             await asyncio.to_thread(migrate, settings)
-    if settings.database_url is not None:
-        return await PostgresDatabase.open(settings.database_url)
-    return SqliteDatabase(sqlite_path(settings))
 
 
 async def _version(settings: Settings) -> str | None:
     if settings.database_url is None:
         return _sqlite_version(sqlite_path(settings))
-    connection = await asyncpg.connect(address_of(settings.database_url))
+    connection = await asyncpg.connect(address_of(settings.database_url), timeout=CONNECT_SECONDS)
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
         return None if version is None else str(version)

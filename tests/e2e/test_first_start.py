@@ -8,11 +8,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx2
 import pytest
 from app.db.migrate import SCHEMA_VERSION
+
+from tests.servers.postgres import Postgres
+from tests.servers.process import ServerProcess, free_port, started
 
 PROGRAM = Path(sys.executable).with_name("postgate")
 COMMAND = (str(PROGRAM), "seal")
@@ -129,3 +134,50 @@ def test_serve_refuses_data_that_others_can_read_and_names_the_command_that_mend
     assert refused.stderr == f"refused: {data / name} can be used by others: chmod -R go= {data}\n"
     subprocess.run(["chmod", "-R", "go=", data], check=True)
     assert stat.S_IMODE((data / name).stat().st_mode) & 0o077 == 0
+
+
+def test_a_start_while_postgresql_is_down_waits_alive_and_not_ready_and_goes_on_when_it_is_back(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    database, log = Postgres(tmp_path_factory.mktemp("postgres") / "postgres.log"), tmp_path / "postgate.log"
+    port = free_port()
+    settings = {f"POSTGATE_{name}_PORT": str(free_port()) for name in ("IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")}
+    settings |= {"POSTGATE_HTTP_PORT": str(port), "POSTGATE_DATA_DIR": str(tmp_path / "data")}
+    settings["POSTGATE_DATABASE_URL"] = database.url("postgres")
+    process = ServerProcess(
+        [str(PROGRAM), "serve"],
+        is_ready=lambda: status(port, "live") == 200,
+        log=log,
+        environment=os.environ | settings,
+    )
+    process.start()
+    try:
+        answer = httpx2.get(f"http://127.0.0.1:{port}/v1/health/ready")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.headers["Retry-After"]
+        assert httpx2.get(f"http://127.0.0.1:{port}/v1/accounts").status_code == 503
+        with started(database):
+            deadline = time.monotonic() + SECONDS
+            while status(port, "ready") != 200:
+                assert process.is_running, process.log_tail
+                assert time.monotonic() < deadline, process.log_tail
+                time.sleep(0.2)
+            process.stop()
+    finally:
+        process.kill()
+    assert b"database_waited_for" in log.read_bytes()
+
+
+def status(port: int, name: str) -> int:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{port}/v1/health/{name}", timeout=5).status_code
+    except httpx2.HTTPError:
+        return 0
+
+
+def test_a_start_that_postgresql_does_not_let_in_ends_in_one_line(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.url("there_is_none")
+    ended = start(os.environ | {"POSTGATE_DATA_DIR": str(tmp_path / "data"), "POSTGATE_DATABASE_URL": url})
+
+    assert ended.returncode == 1
+    assert ended.stderr == 'postgate: The database cannot be used: database "there_is_none" does not exist\n'

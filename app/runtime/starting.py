@@ -1,0 +1,77 @@
+"""A start while the database is away: it is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+
+import uvicorn
+
+from app.api.server.config import server_config
+from app.api.server.connections import Connections
+from app.api.starting import create_starting_api
+from app.db.migrate import DatabaseUnreachable
+from app.mail.backoff import spread
+from app.runtime import Runtime, open_runtime
+from app.settings import Settings
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 3.0
+
+
+@asynccontextmanager
+async def open_when_reachable(
+    settings: Settings,
+    *,
+    mail_connections: int = 10_000,
+    waiting: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+) -> AsyncIterator[Runtime]:
+    """As `open_runtime`, but wait for a database that does not answer, for as long as it takes.
+
+    `waiting()` is entered when the first try fails, and left when one succeeds.
+    """
+    async with AsyncExitStack() as stack:
+        yield await _opened(settings, mail_connections, waiting, stack)
+
+
+async def _opened(
+    settings: Settings,
+    mail_connections: int,
+    waiting: Callable[[], AbstractAsyncContextManager[object]],
+    stack: AsyncExitStack,
+) -> Runtime:
+    pause = 0.0
+    async with AsyncExitStack() as meanwhile:
+        while True:
+            try:
+                return await stack.enter_async_context(open_runtime(settings, mail_connections=mail_connections))
+            except DatabaseUnreachable as error:
+                log.warning("database_waited_for", detail=error.detail)
+                if not pause:
+                    await meanwhile.enter_async_context(waiting())
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause or FIRST_PAUSE_SECONDS)
+            await asyncio.sleep(spread(pause))
+
+
+class _StartingServer(uvicorn.Server):
+    """uvicorn without signal handlers: a signal ends the start, and the start ends this."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def alive_meanwhile(settings: Settings, connections: Connections) -> AsyncIterator[None]:
+    """Answer during the block that this process is alive and not ready."""
+    server = _StartingServer(server_config(settings, create_starting_api(), connections))
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
