@@ -22,7 +22,7 @@ from app.db.ownership import sole_use
 from app.db.postgres import PostgresDatabase, address_of
 from app.db.session import Database
 from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
-from app.errors import GatewayError
+from app.errors import DatabaseUnavailable, GatewayError
 from app.settings import Settings
 
 SCHEMA_VERSION = "0007"
@@ -38,14 +38,6 @@ class SchemaError(GatewayError):
 
     code = "schema_error"
     title = "The database does not have a schema that this version of Postgate can use"
-
-
-class DatabaseUnreachable(GatewayError):
-    """PostgreSQL cannot be connected to, or does not answer yet."""
-
-    code = "database_unavailable"
-    title = "The database is unavailable"
-    is_retryable = True
 
 
 class DatabaseRefused(GatewayError):
@@ -73,7 +65,7 @@ def sqlite_path(settings: Settings) -> Path:
 async def open_database(settings: Settings, *, is_sole: bool = False) -> Database:
     """Open the database that the settings name, its schema up to date.
 
-    SchemaError where it is newer than we are, DatabaseUnreachable where PostgreSQL does not answer. `is_sole`: the
+    SchemaError where it is newer than we are, DatabaseUnavailable where PostgreSQL does not answer. `is_sole`: the
     caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not upgraded:
     DataInUse.
     """
@@ -86,7 +78,7 @@ async def open_database(settings: Settings, *, is_sole: bool = False) -> Databas
         await _bring_up_to_date(settings, is_sole=is_sole)
         return await PostgresDatabase.open(settings.database_url)
     except _UNREACHABLE as error:
-        raise DatabaseUnreachable(f"The database cannot be reached: {error or type(error).__name__}") from None
+        raise DatabaseUnavailable(f"The database cannot be reached: {error or type(error).__name__}") from None
     except asyncpg.PostgresError as error:
         raise DatabaseRefused(f"The database cannot be used: {error}") from None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, delete, func, or_, select, update
 
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import ACCOUNT, COMMIT_MARK, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
-_ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq)
+_ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq).where(
+    ACCOUNT.c.last_seq - ACCOUNT.c.first_seq > bindparam("more_than", type_=BigInteger)
+)
 _OLDEST: Statement = (
     select(EVENT.c.seq, EVENT.c.at_ms)
     .where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq > bindparam("after_seq"))
@@ -64,9 +66,9 @@ _DROP_SUBMISSION: Statement = delete(SUBMISSION).where(
 _DROP_MARKS: Statement = delete(COMMIT_MARK).where(COMMIT_MARK.c.id < bindparam("before"))
 
 
-async def accounts(database: Database) -> list[Row]:
-    """(id, first_seq, last_seq) of every account."""
-    return list(await database.rows(_ACCOUNTS, is_long=True))
+async def accounts(database: Database, more_than: int = -1) -> list[Row]:
+    """(id, first_seq, last_seq) of every account whose log has more events than that."""
+    return list(await database.rows(_ACCOUNTS, is_long=True, more_than=more_than))
 
 
 async def oldest_events(database: Database, account_id: str, after_seq: int, limit: int) -> list[Row]:

@@ -11,7 +11,7 @@ import uvicorn
 from app.api.server.config import server_config
 from app.api.server.connections import Connections
 from app.api.starting import create_starting_api
-from app.db.migrate import DatabaseUnreachable
+from app.errors import DatabaseUnavailable
 from app.mail.backoff import spread
 from app.runtime import Runtime, open_runtime
 from app.settings import Settings
@@ -49,7 +49,7 @@ async def _opened(
         while True:
             try:
                 return await stack.enter_async_context(open_runtime(settings, mail_connections=mail_connections))
-            except DatabaseUnreachable as error:
+            except DatabaseUnavailable as error:
                 log.warning("database_waited_for", detail=error.detail)
                 if not pause:
                     await meanwhile.enter_async_context(waiting())

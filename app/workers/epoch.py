@@ -9,9 +9,7 @@ from app.db import epoch
 from app.db.session import Database
 from app.errors import GatewayError
 from app.settings import Settings
-from app.telemetry import get_logger
-
-log = get_logger(__name__)
+from app.workers.loop import forever
 
 PAUSE_SECONDS = 0.2
 """Changes that follow each other are counted once in this time; the first one at once."""
@@ -31,14 +29,17 @@ class EpochKeeper:
 
     async def run(self) -> None:
         """Count on at the start and after each change, until cancelled."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                await epoch.count_on(self._settings, self._database)
-            except Exception:  # the next change tries again
-                log.exception("epoch_not_kept")
-            await asyncio.sleep(PAUSE_SECONDS)
+        await forever("epoch", self._step)
+
+    async def _step(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+        try:
+            await epoch.count_on(self._settings, self._database)
+        except BaseException:
+            self._changed.set()
+            raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
     async def close(self) -> None:
         """Count on, so that a copy of the database that was made until now is told from it."""

@@ -18,7 +18,9 @@ from app.settings import Settings
 from app.workers.loop import forever
 
 ROUND_SECONDS = 3600.0
-FIRST_ROUND_SECONDS = 60.0
+TRIM_SECONDS = 60.0
+"""How often logs are looked for that have more events than they may keep."""
+FIRST_ROUND_SECONDS = 15.0
 """A start has more urgent work."""
 DAY_MS = 24 * 3600 * 1000
 SUBMISSION_DAYS = 30
@@ -43,13 +45,25 @@ class Retention:
         self._blobs = blobs
 
     async def run(self) -> None:
-        """A round an hour, until cancelled."""
+        """A round an hour, and logs that are too long trimmed every minute, until cancelled."""
         await asyncio.sleep(FIRST_ROUND_SECONDS)
-        await forever("retention", self._round_and_rest)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forever("retention", self._round_and_rest))
+            group.create_task(forever("log_limits", self._trim_and_rest))
 
     async def _round_and_rest(self) -> None:
         await self.round()
         await asyncio.sleep(ROUND_SECONDS)
+
+    async def _trim_and_rest(self) -> None:
+        await self.trim_long_logs()
+        await asyncio.sleep(TRIM_SECONDS)
+
+    async def trim_long_logs(self) -> None:
+        """Trim the logs of accounts that have more events than they may keep."""
+        limit = self._settings.event_retention_count
+        for account_id, first_seq, last_seq in await retention.accounts(self._database, more_than=limit):
+            await self._trim(account_id, first_seq, last_seq, now_ms())
 
     async def round(self) -> None:
         """Let go of all that is old now."""
@@ -123,7 +137,11 @@ class Retention:
         await self._database.write(work)
 
     async def _sweep_blobs(self) -> None:
-        """Delete bytes that no row has pointed to for a while; the store itself spares what was written just now."""
+        """Delete bytes that no row has pointed to for a while, and what processes that died left half received.
+
+        The store itself spares what was written just now.
+        """
+        await asyncio.to_thread(self._blobs.forget_unfinished)
         names = self._blobs.old_names()
         while batch := await asyncio.to_thread(_take, names):
             in_use = await self._index.blobs_in_use(batch)

@@ -33,6 +33,7 @@ from app.services.idempotency import Answer, Attempt, Idempotency
 from app.services.states import Since
 from app.settings import Settings
 
+from tests.access import NoSubmissions
 from tests.contract.stores import Stores, message, open_stores
 
 VAULT = Vault([bytes(range(32))])
@@ -138,7 +139,7 @@ async def test_states_and_positions_from_before_a_restore_have_expired(install: 
 
     async with install.stores() as stores:
         known = await open_epoch(install.settings, stores.database)
-        events = Events(stores.log, stores.index, stores.bus, restored_at_ms=known.restored_at_ms)
+        events = Events(stores.log, stores.index, stores.bus, NoSubmissions(), restored_at_ms=known.restored_at_ms)
         source = ChangesSince(Differences(stores.database), stores.log, events)
         mailboxes = {one.id for one in await stores.index.mailboxes(install.account)}
         for position in positions:
@@ -154,7 +155,7 @@ async def test_states_and_positions_from_before_a_restore_have_expired(install: 
 
 async def position_of(install: Install) -> Position:
     async with install.stores() as stores:
-        return await Events(stores.log, stores.index, stores.bus).position(install.account)
+        return await Events(stores.log, stores.index, stores.bus, NoSubmissions()).position(install.account)
 
 
 def submission(account_id: AccountId, id_: str, status: str) -> rows.Submission:

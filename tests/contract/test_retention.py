@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from app.db import submissions
-from app.db.session import Transaction
+from app.db import retention, submissions
+from app.db.session import Database, Row, Transaction
 from app.db.submissions import Submission
 from app.errors import StateExpired
 from app.mail.delta import Delta, Note
@@ -60,6 +60,28 @@ async def test_a_log_keeps_as_many_events_as_it_may_and_expires_what_is_before(s
     assert len((await events.after(account_id, first, 2000)).events) == 1000
     with pytest.raises(StateExpired):
         await events.after(account_id, gone, 10)
+
+
+async def test_logs_that_are_too_long_are_trimmed_between_the_rounds_and_no_others_are_read(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, short = await stores.add_account(), await stores.add_account()
+    await add_events(stores, long, 1500)
+    await add_events(stores, short, 500)
+    read: list[str] = []
+    oldest_events = retention.oldest_events
+
+    async def noted(database: Database, account_id: str, after_seq: int, limit: int) -> list[Row]:
+        read.append(account_id)
+        return await oldest_events(database, account_id, after_seq, limit)
+
+    monkeypatch.setattr(retention, "oldest_events", noted)
+    settings = Settings(event_retention_count=1000)
+    await Retention(settings, stores.database, stores.index, stores.store.blobs).trim_long_logs()
+
+    spans = {account_id: await stores.log.span(account_id) for account_id in (long, short)}
+    assert {id_: span and span.last.seq - span.first.seq for id_, span in spans.items()} == {long: 1000, short: 506}
+    assert set(read) == {long}
 
 
 async def test_a_log_lets_go_of_events_by_age(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
