@@ -21,7 +21,7 @@ import orjson
 from app import files
 from app.db import transfer
 from app.db.copies import copy_database
-from app.db.migrate import migrate, refuse_newer, schema_version, sqlite_path
+from app.db.migrate import SCHEMA_VERSION, migrate, refuse_newer, schema_version, sqlite_path
 from app.errors import GatewayError
 from app.mail.identifiers import now_ms
 from app.mailstore.blobs import Blobs
@@ -80,7 +80,8 @@ def _copy_database(settings: Settings, target: Path) -> str:
     if settings.database_url is None:
         copy_database(sqlite_path(settings), target)
     else:
-        migrate(settings)
+        if (found := schema_version(settings)) != SCHEMA_VERSION:  # servers of another version may run
+            raise BackupError(f"The database has schema {found}, not {SCHEMA_VERSION}: start this version first")
         migrate(copy)
         asyncio.run(transfer.dump(settings.database_url, target))
         files.sync(target)

@@ -38,6 +38,7 @@ def restore(settings: Settings, source: Path) -> restored.Changed:
     DataInUse while a server runs; then nothing has changed.
     """
     with sole_use(settings):
+        _refuse_others(settings)
         manifest = read_manifest(source)
         staged = _stage(settings, source, manifest)
         _check_keys(settings, staged)
@@ -56,14 +57,18 @@ def restore(settings: Settings, source: Path) -> restored.Changed:
 def restore_in_place(settings: Settings) -> restored.Changed:
     """Make a database usable that was put back by other means. Blocks. DataInUse while a server runs."""
     with sole_use(settings):
-        if settings.database_url is not None:
-            asyncio.run(transfer.refuse_others(settings.database_url))
+        _refuse_others(settings)
         migrate(settings)
         _check_keys(settings, settings)
         mark, changed = _begin_epoch(settings, _floor(settings))
         faults.point("restore.changed")
         epoch.write(epoch.path_of(settings), mark)
     return changed
+
+
+def _refuse_others(settings: Settings) -> None:
+    if settings.database_url is not None:
+        asyncio.run(transfer.refuse_others(settings.database_url))
 
 
 def _stage(settings: Settings, source: Path, manifest: Manifest) -> Settings:
