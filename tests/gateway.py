@@ -82,6 +82,8 @@ class FakeBackends:
 
 
 def client_of(app: FastAPI, headers: dict[str, str]) -> httpx2.AsyncClient:
+    """A client that asks for no compression, which would show in ETags."""
+    headers = {"Accept-Encoding": "identity", **headers}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://postgate.test", headers=headers)
 
 
