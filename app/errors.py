@@ -286,6 +286,13 @@ class StorageFull(StorageUnavailable):
     title = "The storage is full"
 
 
+class SearchIncomplete(Unavailable):
+    """The full-text index is still being filled, and what it lacks could not be read in time."""
+
+    code = "search_incomplete"
+    title = "Not every message could be searched yet"
+
+
 class MailServerError(GatewayError):
     code = "mail_server_error"
     title = "The mail server failed"

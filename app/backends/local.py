@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
 from app.cluster.bus import Bus
-from app.db.session import Database
+from app.db.session import Database, Row
 from app.errors import (
     InvalidRequest,
     MailboxNotFound,
@@ -133,7 +133,7 @@ class LocalBackend:
         if scope.startswith("header:"):
             name = scope.removeprefix("header:")
             rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "header"))
-            return {uid for uid, header in rows if has_field(own_header(header or b""), name, folded)}
+            return await asyncio.to_thread(_with_field, rows, name, folded)
         found: set[int] = set()
         for uid, blob in await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob")):
             if blob is not None:
@@ -305,3 +305,8 @@ def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> li
 def _confirmed(applied: Applied) -> Confirmed:
     """What the store wrote, told as it was decided."""
     return Confirmed(applied.delta, applied)
+
+
+def _with_field(rows: Sequence[Row], name: str, folded: str) -> set[int]:
+    """UIDs of the rows (UID, header) in whose header a field contains a text."""
+    return {uid for uid, header in rows if has_field(own_header(header or b""), name, folded)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.mail.types import AccountId, MessageId
@@ -100,6 +100,11 @@ class IsOneOf:
     ids: Collection[MessageId]
 
 
+@dataclass(frozen=True, slots=True)
+class Unindexed:
+    """The full-text index does not hold the message."""
+
+
 Filter = (
     All
     | Any
@@ -114,6 +119,7 @@ Filter = (
     | HasAttachments
     | MessageIdHeader
     | IsOneOf
+    | Unindexed
 )
 
 
@@ -142,15 +148,19 @@ def names_mailbox(tree: Filter) -> bool:
             return isinstance(tree, InMailbox)
 
 
-def with_answers(tree: Filter, answers: dict[Text, Filter]) -> Filter:
-    """The tree with each Text replaced by its answer."""
+def with_answers(tree: Filter, answers: Mapping[Text, Filter], possible: Mapping[Text, Filter] | None = None) -> Filter:
+    """The tree with each Text replaced by its answer, below an odd number of Nots by what is `possible`.
+
+    So a message that nobody looked at is found neither for having a text nor for lacking it.
+    """
+    possible = answers if possible is None else possible
     match tree:
         case All(of):
-            return All(tuple(with_answers(one, answers) for one in of))
+            return All(tuple(with_answers(one, answers, possible) for one in of))
         case Any(of):
-            return Any(tuple(with_answers(one, answers) for one in of))
+            return Any(tuple(with_answers(one, answers, possible) for one in of))
         case Not(of):
-            return Not(with_answers(of, answers))
+            return Not(with_answers(of, possible, answers))
         case Text():
             return answers[tree]
         case _:

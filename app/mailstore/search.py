@@ -10,7 +10,7 @@ from app.db.session import is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT
 from app.db.text_search import has_text, holds
 from app.mail import filter as f
-from app.mail.searchable import fold
+from app.mail.searchable import TextState, fold
 
 _FOLDED = {
     "subject": MESSAGE.c.subject_folded,
@@ -42,10 +42,8 @@ def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnEleme
 
 def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
     match leaf:
-        case f.Contains(field, value):
-            return holds(_FOLDED[field], fold(value))
-        case f.IndexedText(account_id, scope, folded):
-            return text_condition(account_id, scope, folded)
+        case f.Contains() | f.IndexedText() | f.Unindexed():
+            return _text(leaf)
         case f.InMailbox(mailbox_id):
             return MESSAGE.c.mailbox_id == mailbox_id
         case f.HasAttachments(value):
@@ -58,6 +56,16 @@ def _leaf(leaf: f.Filter) -> ColumnElement[bool]:
             return _has_flag(flag)
         case _:
             return _between(leaf)
+
+
+def _text(leaf: f.Contains | f.IndexedText | f.Unindexed) -> ColumnElement[bool]:
+    match leaf:
+        case f.Contains(field, value):
+            return holds(_FOLDED[field], fold(value))
+        case f.IndexedText(account_id, scope, folded):
+            return text_condition(account_id, scope, folded)
+        case f.Unindexed():
+            return MESSAGE.c.text_state != int(TextState.INDEXED)
 
 
 def text_condition(account_id: str, scope: str, folded: str) -> ColumnElement[bool]:

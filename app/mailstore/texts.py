@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,11 +95,11 @@ _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
 class Looked:
     """What the index tells of a text in one mailbox, by UID: where it is, and of which messages it knows nothing.
 
-    It is in no other message that was there at the time. Of a field, `found` are those that may have it.
+    Both ascend. It is in no other message that was there at the time. Of a field, `found` are those that may have it.
     """
 
-    found: frozenset[int] = frozenset()
-    unindexed: frozenset[int] = frozenset()
+    found: Sequence[int] = ()
+    unindexed: Sequence[int] = ()
 
 
 class TextIndex:
@@ -127,7 +129,7 @@ class TextIndex:
             select(MESSAGE.c.uid, false()).where(*in_mailbox, _IS_UNINDEXED),
         )
         rows = await self._database.rows(statement, is_long=True)
-        return Looked(frozenset(row[0] for row in rows if row[1]), frozenset(row[0] for row in rows if not row[1]))
+        return await asyncio.to_thread(_looked, rows)
 
     async def coverage(self, account_id: AccountId) -> tuple[int, int]:
         """How many messages are in the index, and how many there are."""
@@ -215,6 +217,11 @@ class TextIndex:
                 break
             freed += less
         return freed
+
+
+def _looked(rows: Sequence[Row]) -> Looked:
+    found, unindexed = ({row[0] for row in rows if bool(row[1]) is is_found} for is_found in (True, False))
+    return Looked(array("I", sorted(found)), array("I", sorted(unindexed)))
 
 
 def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[bool]:

@@ -57,8 +57,11 @@ class Bulk:
         self._texts = texts
 
     async def matching(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[MessageId]:
-        """Ids of what a filter finds. TooLarge when there are more than can be changed at once."""
-        answered = await self._texts.answered(account_id, caller, limited_to(tree, caller))
+        """Ids of what a filter finds. TooLarge when there are more than can be changed at once.
+
+        SearchIncomplete where a condition on text could not be decided for every message: none is passed over.
+        """
+        answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
         ids = await self._index.matching_ids(account_id, answered, FILTER_LIMIT + 1)
         if len(ids) > FILTER_LIMIT:
             raise TooLarge(f"More than {FILTER_LIMIT} messages match; narrow the filter")

@@ -115,7 +115,8 @@ class Listing:
                 has_placements=prepared.standing.has_placements,
             )
         else:
-            tree = await self._texts.answered(prepared.account_id, prepared.caller, limited_to(tree, prepared.caller))
+            limited = limited_to(tree, prepared.caller)
+            tree = (await self._texts.answered(prepared.account_id, prepared.caller, limited)).tree
             before, after = (place.anchor, None) if place.is_before else (None, place.anchor)
             found = await self._index.search(
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before

@@ -18,12 +18,12 @@ from app.services.callers import Caller
 from app.services.freshness import Freshness
 from app.services.listing import ListOrder, fingerprint_of, limited_to
 from app.services.states import EVERY_ACCOUNT, States
-from app.services.texts import Texts
+from app.services.texts import ORIGIN_SECONDS, Texts
 
 ACCOUNTS_LIMIT = 100
 AT_A_TIME = 16
 ACCOUNT_SECONDS = 4.0
-"""How long an account may take; half of it is for its origin."""
+"""How long an account may take."""
 ALL_SECONDS = 10.0
 
 
@@ -109,13 +109,14 @@ class Searching:
             async with asyncio.timeout(ACCOUNT_SECONDS):
                 standing = await self._index.standing(account_id)
                 standing, sync = await self._freshness.settle(account_id, standing, None, count=order.limit + 1)
-                tree, is_complete = await self._texts.as_far_as_answered(
-                    account_id, caller, limited_to(order.tree, caller), ACCOUNT_SECONDS / 2
+                answered = await self._texts.answered(
+                    account_id, caller, limited_to(order.tree, caller), min(ORIGIN_SECONDS, ACCOUNT_SECONDS / 2)
                 )
+                tree = answered.tree
                 found = await self._index.search(account_id, tree, sort=order.sort, limit=order.limit + 1, after=after)
                 total = None if order.count is None else await self._index.count(account_id, tree)
                 indexed = await self._texts.coverage(account_id, caller, order.tree)
-            return AccountAnswer(account_id, found, is_complete, standing, sync, indexed, total=total)
+            return AccountAnswer(account_id, found, answered.is_complete, standing, sync, indexed, total=total)
         except TimeoutError:
             return AccountAnswer(account_id)
         except InvalidRequest:

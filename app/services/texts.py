@@ -1,16 +1,21 @@
-"""Conditions on text: the full-text index answers them for the messages it holds, the origin for the others."""
+"""Conditions on text: the full-text index answers them for the messages it holds, the origin for the others.
+
+A search waits for the origin for a short time only: then it answers with what the index knows, and what was found
+until then. A change of all messages that match must miss none: it waits longer, and is refused rather than incomplete.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from app.errors import InvalidRequest, MailServerError, TimedOut
+from app.errors import InvalidRequest, MailServerError, SearchIncomplete
 from app.mail import filter as f
-from app.mail.backend import Backends
+from app.mail.backend import Backends, MailBackend
 from app.mail.searchable import fold
-from app.mail.types import AccountId, Mailbox, MailboxId, MessageId
+from app.mail.types import AccountId, Mailbox, MessageId
 from app.mailstore.index import Index
 from app.mailstore.texts import TextIndex
 from app.services.callers import Caller
@@ -19,15 +24,20 @@ from app.services.together import together
 TEXTS_LIMIT = 10
 """Different texts in one search."""
 MAILBOXES_AT_A_TIME = 4
-SEARCH_SECONDS = 30.0
+UIDS_AT_FIRST = 200
+"""Messages that an origin is asked about in the first command, the newest; then twice as many each time."""
+ORIGIN_SECONDS = 1.5
+"""How long a search waits for what the index does not hold."""
+WHOLE_SECONDS = 30.0
+"""How long a change of all messages that match does."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Unindexed:
-    """Mailboxes with messages that the index does not hold, with their UIDs."""
+class Answered:
+    """A filter without Text leaves. Unless it `is_complete`, it misses messages that the index does not hold."""
 
-    mailboxes: Sequence[Mailbox]
-    uids: Mapping[MailboxId, Sequence[int]]
+    tree: f.Filter
+    is_complete: bool
 
 
 class Texts:
@@ -46,52 +56,59 @@ class Texts:
         is_told = caller.mailbox_ids is None and any(f.texts_in(tree))
         return await self._text_index.coverage(account_id) if is_told else None
 
-    async def answered(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
-        """The filter without Text leaves. InvalidRequest for too many; TimedOut, MailServerError."""
+    async def whole(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
+        """The filter without Text leaves, for a change: it finds every message that matches.
+
+        InvalidRequest for too many texts; SearchIncomplete, MailServerError where some could not be looked at.
+        """
+        look = self._look(account_id, tree)
         try:
-            async with asyncio.timeout(SEARCH_SECONDS):
-                return await self._answered(account_id, caller, tree)
+            async with asyncio.timeout(WHOLE_SECONDS):
+                await look.run(await self._unindexed(account_id, caller, tree))
         except TimeoutError:
-            raise TimedOut("The search took too long; narrow it to a mailbox") from None
+            raise SearchIncomplete from None
+        return (await self._answered(account_id, tree, look)).tree
 
-    async def as_far_as_answered(
-        self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float
-    ) -> tuple[f.Filter, bool]:
-        """The same within `seconds`, and whether the origin answered; else what the index alone answers."""
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._answered(account_id, caller, tree), True
-        except (TimeoutError, MailServerError):
-            return f.with_answers(tree, {one: await self._by_index(account_id, one) for one in f.texts_in(tree)}), False
+    async def answered(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float | None = None
+    ) -> Answered:
+        """The same for a search, which waits for the origin no longer than `seconds` (None: `ORIGIN_SECONDS`)."""
+        look = self._look(account_id, tree)
+        with suppress(TimeoutError, MailServerError):
+            async with asyncio.timeout(ORIGIN_SECONDS if seconds is None else seconds):
+                await look.run(await self._unindexed(account_id, caller, tree))
+        return await self._answered(account_id, tree, look)
 
-    async def _answered(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
+    def _look(self, account_id: AccountId, tree: f.Filter) -> _Look:
         texts = set(f.texts_in(tree))
-        if not texts:
-            return tree
         if len(texts) > TEXTS_LIMIT:
             raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
-        unindexed = await self._unindexed(account_id, caller, tree)
-        answers: dict[f.Text, f.Filter] = {}
-        for text in texts:
-            answers[text] = await self._by_index(account_id, text)
-            if unindexed.mailboxes:
-                ids = await self._ids(account_id, unindexed, text)
-                answers[text] = f.Any((answers[text], f.IsOneOf(ids)))
-        return f.with_answers(tree, answers)
+        return _Look(self._backends, self._index, account_id, texts)
 
-    async def _unindexed(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> _Unindexed:
-        """Where the origin must be asked: mailboxes that the caller sees and the filter demands."""
-        uids = await self._text_index.unindexed(account_id)
+    async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> Answered:
+        """What the index knows, and what was found beside it."""
+        answers: dict[f.Text, f.Filter] = {}
+        for text, found in look.found.items():
+            answers[text] = f.Any((await self._by_index(account_id, text), f.IsOneOf(found)))
+        if look.is_complete:
+            return Answered(f.with_answers(tree, answers), is_complete=True)
+        possible = {text: f.Any((answer, f.Unindexed())) for text, answer in answers.items()}
+        return Answered(f.with_answers(tree, answers, possible), is_complete=False)
+
+    async def _unindexed(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter
+    ) -> list[tuple[Mailbox, Sequence[int]]]:
+        """What the origin must be asked about: UIDs in mailboxes that the caller sees and the filter demands."""
+        uids = await self._text_index.unindexed(account_id) if any(f.texts_in(tree)) else {}
         demanded = demanded_mailboxes(tree)
-        mailboxes = [
-            one
+        return [
+            (one, uids[one.id])
             for one in (await self._index.mailboxes(account_id) if uids else ())
             if one.id in uids
             and one.is_selectable
             and caller.sees_mailbox(one.id)
             and (demanded is None or one.id in demanded)
         ]
-        return _Unindexed(mailboxes, uids)
 
     async def _by_index(self, account_id: AccountId, text: f.Text) -> f.Filter:
         folded = fold(text.value)
@@ -100,15 +117,38 @@ class Texts:
         name = text.scope.removeprefix("header:")
         return f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
 
-    async def _ids(self, account_id: AccountId, unindexed: _Unindexed, text: f.Text) -> list[MessageId]:
-        backend = await self._backends.of(account_id)
 
-        async def search(mailbox: Mailbox) -> list[MessageId]:
-            uids = await backend.search(mailbox, text.scope, text.value, unindexed.uids[mailbox.id])
-            return await self._index.ids_at(account_id, mailbox.id, uids) if uids else []
+class _Look:
+    """Asks the origin for texts among messages that the index does not hold; `found` grows while it runs."""
 
-        found = await together(map(search, unindexed.mailboxes), MAILBOXES_AT_A_TIME)
-        return [id_ for ids in found for id_ in ids]
+    def __init__(self, backends: Backends, index: Index, account_id: AccountId, texts: Iterable[f.Text]) -> None:
+        self.found: dict[f.Text, list[MessageId]] = {text: [] for text in texts}
+        self.is_complete = False
+        self._backends = backends
+        self._index = index
+        self._account_id = account_id
+
+    async def run(self, unindexed: Sequence[tuple[Mailbox, Sequence[int]]]) -> None:
+        """Look through all of them. Raises MailServerError."""
+        if unindexed:
+            backend = await self._backends.of(self._account_id)
+            await together((self._look_in(backend, *one) for one in unindexed), MAILBOXES_AT_A_TIME)
+        self.is_complete = True
+
+    async def _look_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
+        for some in _newest_first(uids):
+            for text, found in self.found.items():
+                there = await backend.search(mailbox, text.scope, text.value, some)
+                found.extend(await self._index.ids_at(self._account_id, mailbox.id, there) if there else ())
+
+
+def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The UIDs in pieces, each twice as large: something soon, and all in few commands."""
+    ordered = sorted(uids, reverse=True)
+    start, size = 0, UIDS_AT_FIRST
+    while start < len(ordered):
+        yield ordered[start : start + size]
+        start, size = start + size, size * 2
 
 
 def demanded_mailboxes(tree: f.Filter) -> set[str] | None:

@@ -306,7 +306,7 @@ async def test_a_text_that_is_not_indexed_yet_is_sought_in_each_mailbox_that_its
 
     for path in (INBOX, "Work", ALL):
         tree = f.All((f.InMailbox(await mailbox_id(account, path)), f.Text("body", "needle")))
-        answered = await texts.answered(account.account_id, caller(), tree)
+        answered = await texts.whole(account.account_id, caller(), tree)
         assert [one.anchor.id for one in await index.search(account.account_id, answered, limit=10)] == [message.id]
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from app.backends.local import LocalBackend
+from app.errors import SearchIncomplete
 from app.mail import filter as f
 from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Removed, Texted
 from app.mail.searchable import fold
 from app.mail.types import AccountId, TokenId
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import searchable_in
+from app.services import texts as module
 from app.services.callers import Caller, Scope, TokenKind
 from app.services.texts import Texts
 from app.workers.text_room import TextLimits, TextRoom
@@ -245,7 +248,7 @@ async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -
     trees += [f.Not(f.Text("body", "needle1"))]
 
     async def search() -> list[set[str]]:
-        answered = [await texts.answered(account, ANYONE, one) for one in trees]
+        answered = [await texts.whole(account, ANYONE, one) for one in trees]
         found = [await stores.index.search(account, one, limit=10) for one in answered]
         return [{one.anchor.id for one in listed} for listed in found]
 
@@ -257,6 +260,67 @@ async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -
     assert await search() == before
     await TextRoom(text_index, TextLimits(0, 0)).hold()
     assert await search() == before
+
+
+async def stuck(*_: object) -> Collection[int]:
+    await asyncio.sleep(3600)
+    return ()
+
+
+async def test_a_search_answers_with_what_the_index_has_while_the_origin_does_not(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ORIGIN_SECONDS", 0.01)
+    monkeypatch.setattr(LocalBackend, "search", stuck)
+    account = await stores.add_account()
+    for number in range(4):
+        await deliver(stores, account, mail(f"needle{number % 2}", number=number))
+    await fill(stores)
+    for number in range(4, 8):
+        await deliver(stores, account, mail(f"needle{number % 2}", number=number))
+    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    has, lacks = f.Text("body", "needle1"), f.Not(f.Text("body", "needle1"))
+
+    for tree in (has, lacks, f.Not(f.Not(has))):
+        answered = await texts.answered(account, ANYONE, tree)
+        assert not answered.is_complete
+        assert await stores.index.count(account, answered.tree) == 2
+    assert await texts.coverage(account, ANYONE, has) == (4, 8)
+
+
+async def test_a_search_keeps_what_the_origin_found_in_time(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ORIGIN_SECONDS", 0.5)
+    monkeypatch.setattr(module, "UIDS_AT_FIRST", 2)
+    account = await stores.add_account()
+    for number in range(6):
+        await deliver(stores, account, mail("needle", number=number), at_ms=number + 1)
+    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    asked: list[list[int]] = []
+
+    async def search(_: object, _mailbox: object, _scope: str, _value: str, uids: list[int]) -> Collection[int]:
+        asked.append(sorted(uids))
+        return uids if len(asked) == 1 else await stuck()
+
+    monkeypatch.setattr(LocalBackend, "search", search)
+    answered = await texts.answered(account, ANYONE, f.Text("body", "needle"))
+
+    assert asked == [[5, 6], [1, 2, 3, 4]]
+    assert (answered.is_complete, await stores.index.count(account, answered.tree)) == (False, 2)
+
+
+async def test_a_change_of_what_matches_is_refused_rather_than_incomplete(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0.01)
+    account = await stores.add_account()
+    await deliver(stores, account, mail("needle"))
+    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    monkeypatch.setattr(LocalBackend, "search", stuck)
+
+    with pytest.raises(SearchIncomplete):
+        await texts.whole(account, ANYONE, f.Text("body", "needle"))
+    await fill(stores)
+    assert await stores.index.count(account, await texts.whole(account, ANYONE, f.Text("body", "needle"))) == 1
 
 
 async def test_the_index_tells_of_a_mailbox_where_a_text_is_and_what_it_does_not_know(stores: Stores) -> None:

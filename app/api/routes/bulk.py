@@ -20,6 +20,7 @@ from app.errors import (
     MailboxNotFound,
     MessageNotFound,
     NotPermitted,
+    SearchIncomplete,
     TooLarge,
 )
 from app.mail.types import AccountId
@@ -71,7 +72,9 @@ async def copy_messages(
     "/batch",
     operation_id="batchMessages",
     response_model=BulkAnswer,
-    responses=problems(MailboxNotFound, NotPermitted, Conflict, IdempotencyRunning, TooLarge, InvalidRequest, *ORIGIN),
+    responses=problems(
+        MailboxNotFound, NotPermitted, Conflict, IdempotencyRunning, TooLarge, InvalidRequest, SearchIncomplete, *ORIGIN
+    ),
 )
 async def batch_messages(
     request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: BatchRequest, once: Once

@@ -163,13 +163,15 @@ class Matcher:
         folded, looked = fold(key.text), self._looked.get(key)
         if isinstance(key, HeaderMatch):
             has = self._header(key.name, folded)
-            may_have = None if looked is None else looked.found | looked.unindexed
-            return has if may_have is None else lambda row, text: row[0] in may_have and has(row, text)
-        holds = _unread(key.field.value.lower(), folded)
+            if looked is None:
+                return has
+            may, unknown = looked.found, looked.unindexed
+            return lambda row, text: (holds(may, row[0]) or holds(unknown, row[0])) and has(row, text)
+        has_text = _unread(key.field.value.lower(), folded)
         if looked is None:
-            return holds
+            return has_text
         found, unindexed = looked.found, looked.unindexed
-        return lambda row, text: row[0] in found or (row[0] in unindexed and holds(row, text))
+        return lambda row, text: holds(found, row[0]) or (holds(unindexed, row[0]) and has_text(row, text))
 
     def _header(self, name: str, folded: str) -> Predicate:
         """By the header that lies in the row; of one that is too long for it, by the message."""

@@ -26,6 +26,7 @@ from app.servers.imap.news import catch_up
 from app.servers.imap.numbers import numbers_of, set_pieces
 from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
+from app.servers.imap.uids import holds
 from app.servers.imap.view import MailboxView
 from app.wire.imap.requests import Search
 from app.wire.imap.search import And, HeaderMatch, Not, Numbers, Or, SavedResult, SearchKey, TextMatch
@@ -71,7 +72,8 @@ async def search(session: Session, command: Search, out: Outlet) -> Completion:
             matcher = await asyncio.to_thread(Matcher, command.key, view, now_ms(), looked)
             if matcher.has_modseq:
                 await session.enable_condstore(out)
-            found, is_whole = await _find(session, matcher, _narrowed(view, command.key, uids, looked))
+            uids = await asyncio.to_thread(_narrowed, view, command.key, uids, looked) if looked else uids
+            found, is_whole = await _find(session, matcher, uids)
     except TimeoutError:
         raise CommandRefused("LIMIT", "The search takes too long; narrow it") from None
     if command.returning is None:
@@ -125,7 +127,8 @@ def _narrowed(
     for one in key.keys if isinstance(key, And) else (key,):
         told = looked.get(one)
         if told is not None:
-            uids = [uid for uid in uids if uid in told.found or uid in told.unindexed or view.is_gone(uid)]
+            found, unindexed = told.found, told.unindexed
+            uids = [uid for uid in uids if holds(found, uid) or holds(unindexed, uid) or view.is_gone(uid)]
     return uids
 
 
