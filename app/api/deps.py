@@ -16,6 +16,7 @@ from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
 
 from app.api.queries import refuse_unknown
+from app.cluster.followers import Followers
 from app.cluster.turns import Turns
 from app.errors import AccountNotFound, NotPermitted, TokenMissing
 from app.mail.trace import Traces
@@ -98,6 +99,7 @@ class Services:
     """Every service that a route may call; the application holds it as `app.state.services`."""
 
     settings: Settings
+    followers: Followers
     health: Health
     tokens: Tokens
     tickets: Tickets
@@ -292,6 +294,7 @@ class _AccountFor(Access):
         if not await services_of(connection).accounts.exists(account_id):
             raise AccountNotFound
         connection.scope[ACCOUNT_KEY] = account_id
+        services_of(connection).followers.note(account_id)
 
     async def __call__(self, connection: HTTPConnection, _: AccountPath) -> AccountId:
         return cast("AccountId", connection.scope[ACCOUNT_KEY])

@@ -19,3 +19,8 @@ def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -
 def spread(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
     """Up to half as long again, so that those who were sent away together do not come back together."""
     return seconds * jitter(1.0, 1.5)
+
+
+def drifting(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
+    """Up to a fifth less, so that what many do at the same intervals drifts apart."""
+    return seconds * jitter(0.8, 1.0)

@@ -10,6 +10,7 @@ from functools import partial
 
 from app.api.deps import Services
 from app.cluster.bus import ACCOUNTS, DRAIN, Bus, LocalBus
+from app.cluster.followers import Followers
 from app.cluster.leases import Leases
 from app.db.epoch import WatchedDatabase, open_epoch
 from app.db.migrate import open_database
@@ -130,6 +131,10 @@ class Stores:
     restored_at_ms: int = 0
     keeper: EpochKeeper | None = None
     traces: Traces = field(default_factory=Traces)
+    followers: Followers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.followers = Followers(self.bus)
 
 
 @asynccontextmanager
@@ -198,7 +203,14 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving:
 def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBackends, Logins, Services]:
     guard = NetGuard(stores.settings.net_allow)
     backends = AccountBackends(
-        stores.settings, stores.database, stores.index, stores.store, stores.bus, guard, stores.traces
+        stores.settings,
+        stores.database,
+        stores.index,
+        stores.store,
+        stores.bus,
+        guard,
+        stores.traces,
+        stores.followers,
     )
     stack.push_async_callback(close_within, "backends", backends.close)
     logins = Logins(stores.database)
@@ -218,7 +230,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     submissions = Submissions(database, index, stores.store.blobs, bus, backends, settings.domains)
     events = Events(stores.log, index, bus, submissions, draining, stores.restored_at_ms)
     text_index = TextIndex(database)
-    texts, freshness = Texts(backends, index, text_index), Freshness(backends, index)
+    texts, freshness = Texts(backends, index, text_index), Freshness(backends, index, stores.followers)
     parsers = stores.store.parsers
     content = Content(backends, index, parsers)
     messages = Messages(backends, index, content)
@@ -272,6 +284,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         composer=Composer(index, Originals(index, backends, parsers), parsers),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database, stores.store.blobs, draining),
+        followers=stores.followers,
         draining=draining,
     )
 
@@ -302,6 +315,7 @@ async def _start_workers(
     recovery = Recovery(stores.database, stores.bus)
     lookout = Lookout(stores.log, stores.bus)
     runs = [delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run(), lookout.run()]
+    runs.append(stores.followers.run())
     if stores.keeper is not None:
         runs.append(stores.keeper.run())
     tasks = [group.create_task(run) for run in runs]

@@ -19,6 +19,7 @@ from app.backends.pop3.opening import SESSIONS_AT_ONCE, Pop3Origin
 from app.backends.pop3.refusals import MaildropInUse
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
+from app.cluster.followers import Followers
 from app.db.session import Database
 from app.errors import GatewayError, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
@@ -49,7 +50,9 @@ class AccountBackends:
         bus: Bus,
         guard: NetGuard,
         traces: Traces,
+        followers: Followers,
     ) -> None:
+        self._followers = followers
         self._database = database
         self._index = index
         self._store = store
@@ -87,7 +90,9 @@ class AccountBackends:
             raise NotSupported("This account has no server that its mail could be read from")
         recorder = partial(self._traces.recorder, account_id, "imap")
         imap = replace(self._origin(servers.imap), new_recorder=recorder)
-        return ImapBackend(account_id, imap, self._index, Pool(imap.open, limit=self._connections))
+        self._followers.hear(account_id)
+        is_followed = partial(self._followers.is_followed, account_id)
+        return ImapBackend(account_id, imap, self._index, Pool(imap.open, limit=self._connections), is_followed)
 
     def _origin(self, login: ServerLogin) -> Origin:
         return Origin(login, self._guard, self._tls, self._hosts)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from app.cluster.followers import Followers
 from app.errors import MailServerError
 from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
@@ -32,13 +33,16 @@ MAILBOXES_LIMIT = 5
 """Mailboxes asked about for a list over all of them."""
 GONE_COUNT, GONE_SHARE = 50, 0.2
 """When more than both seems to be gone, it is for the sync worker to make sure."""
+SWEPT_SECONDS = 10.0
+"""So long after somebody began to follow an account all of its mailboxes have been swept."""
 _REST_LIMIT = 10_000
 
 
 class Freshness:
     """Asks origins on behalf of lists."""
 
-    def __init__(self, backends: Backends, index: Index) -> None:
+    def __init__(self, backends: Backends, index: Index, followers: Followers) -> None:
+        self._followers = followers
         self._backends = backends
         self._index = index
         self._resting: dict[AccountId, float] = {}
@@ -57,7 +61,9 @@ class Freshness:
         state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
         if AccountKind(standing.kind).is_kept_here:
             return standing, state
-        is_fresh = state.status == "live" and standing.is_complete is not False
+        self._followers.note(account_id)
+        is_live = state.status == "live" and standing.is_complete is not False
+        is_fresh = is_live and self._is_swept(account_id, state.mode)
         if not is_forced and (is_fresh or state.status == "paused" or self._is_resting(account_id)):
             return standing, state
         try:
@@ -65,10 +71,16 @@ class Freshness:
                 await self._ask(account_id, mailbox_id, count, below_uid)
         except (MailServerError, TimeoutError):
             self._rest(account_id)
-            return standing, SyncState("down", state.mode, state.checked_at_ms)
+            status = "live" if is_live and not is_forced else "down"
+            return standing, SyncState(status, state.mode, state.checked_at_ms)
         status = "initial" if state.status == "down" else state.status
         now = await self._index.standing(account_id, mailbox_id)
         return now, SyncState(status, state.mode, now_ms())
+
+    def _is_swept(self, account_id: AccountId, mode: SyncMode) -> bool:
+        """Whether changes in every mailbox are heard by now: nobody may have followed the account until this call."""
+        is_told = mode not in (SyncMode.IDLE, SyncMode.SWEEP, SyncMode.POLL)
+        return is_told or self._followers.seconds_followed(account_id) >= SWEPT_SECONDS
 
     def _is_resting(self, account_id: AccountId) -> bool:
         return self._resting.get(account_id, 0.0) > time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Protocol
@@ -52,7 +52,15 @@ class Directory(Protocol):
 class ImapBackend:
     """See `MailBackend`. Opens connections when they are needed; `close` ends them."""
 
-    def __init__(self, account_id: AccountId, origin: Origin, directory: Directory, pool: Pool | None = None) -> None:
+    def __init__(
+        self,
+        account_id: AccountId,
+        origin: Origin,
+        directory: Directory,
+        pool: Pool | None = None,
+        is_followed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._is_followed = is_followed
         self._account_id = account_id
         self._origin = origin
         self._directory = directory
@@ -283,7 +291,7 @@ class ImapBackend:
     async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
         session = await self._pool.open_apart(partial(self._origin.open, is_compressed=False))
         try:
-            return await ImapWatch.start(session, mailboxes)
+            return await ImapWatch.start(session, mailboxes, is_followed=self._is_followed)
         except BaseException:
             session.close()
             raise

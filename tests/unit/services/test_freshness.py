@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
+from app.cluster.bus import LocalBus
+from app.cluster.followers import FOLLOWED_SECONDS, Followers
+from app.mail.backend import Backends, OriginMailbox
 from app.mail.delta import Arrived, Known
 from app.mail.types import SEEN, AccountId, Flags, Mailbox, MailboxId, Overview
-from app.services.freshness import difference_of_newest
+from app.mailstore.index import Index
+from app.mailstore.reading.mailboxes import Standing
+from app.services.freshness import SWEPT_SECONDS, Freshness, difference_of_newest
+
+ACCOUNT = AccountId("acc_1")
 
 INBOX = Mailbox(
     MailboxId("mbx_1"), AccountId("acc_1"), "INBOX", None, 7, 11, 5, 10, 0, True, True, None, "INBOX", "/", True
@@ -56,3 +64,52 @@ def test_what_a_first_sync_has_yet_to_reach_is_not_announced_as_new() -> None:
     delta = difference_of_newest(incomplete, [_arrived(12), _arrived(9)], {}, 50, None)
 
     assert [(one.uid, one.is_announced) for one in delta.arrived] == [(9, False), (12, True)]
+
+
+class Origin:
+    """Counts how often it is asked for its list."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def of(self, _: AccountId) -> Origin:
+        return self
+
+    async def list_mailboxes(self) -> list[OriginMailbox]:
+        self.asked += 1
+        return []
+
+
+class EmptyIndex:
+    async def mailboxes(self, _: AccountId) -> list[Mailbox]:
+        return []
+
+    async def standing(self, _: AccountId, _mailbox_id: str | None) -> Standing:
+        return standing("idle")
+
+
+def standing(mode: str) -> Standing:
+    return Standing(5, 0, "live", mode, 0, 7, True, 10)
+
+
+async def asked_by_lists(mode: str, *seconds: float) -> list[int]:
+    """How often the origin was asked after each of some lists, which come this many seconds after the first."""
+    now = [0.0]
+    origin = Origin()
+    followers = Followers(LocalBus(), lambda: now[0])
+    freshness = Freshness(cast("Backends", origin), cast("Index", EmptyIndex()), followers)
+    found = []
+    for now[0] in seconds:
+        _, state = await freshness.settle(ACCOUNT, standing(mode), None, count=10)
+        assert state.status == "live"
+        found.append(origin.asked)
+    return found
+
+
+async def test_the_first_list_of_an_account_that_nobody_followed_asks_the_server() -> None:
+    assert await asked_by_lists("idle", 0, SWEPT_SECONDS, SWEPT_SECONDS + 500) == [1, 1, 1]
+    assert await asked_by_lists("sweep", 0, 5, FOLLOWED_SECONDS * 2) == [1, 2, 3]
+
+
+async def test_a_list_of_an_account_whose_server_tells_of_all_changes_does_not_ask_it() -> None:
+    assert await asked_by_lists("notify", 0, FOLLOWED_SECONDS * 2) == [0, 0]

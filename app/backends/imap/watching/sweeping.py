@@ -11,13 +11,16 @@ from app.backends.imap.listing import ask_status, list_mailboxes
 from app.backends.imap.session import Session
 from app.backends.imap.watching.hearing import Hearing
 from app.mail.backend import OriginMailbox
+from app.mail.backoff import drifting
 
 BACKGROUND_SWEEP_SECONDS = 300.0
 """Behind NOTIFY, for what it loses."""
 NEW_MAILBOX_SWEEP_SECONDS = 15.0
 """Soon after mailboxes were made: Dovecot was seen to lose events then."""
 SWEEP_SECONDS = (2.0, 4.5)
-"""Between two sweeps, so that a change anywhere is told within 5 s."""
+"""Between two sweeps while somebody follows the account, so that a change anywhere is told within 5 s."""
+UNFOLLOWED_SWEEP_SECONDS = 90.0
+"""Between two sweeps at most, while nobody does. A connection that died without a word is found by them too."""
 SWEPT_MAILBOXES = 100
 """Those of one sweep."""
 LIST_SECONDS = 15.0
@@ -25,11 +28,17 @@ LIST_SECONDS = 15.0
 
 
 class Sweeping:
-    """The sweeps of one watch. `next_at`, by the clock, is when one is due; `is_running` while it asks."""
+    """The sweeps of one watch. `next_at`, by the clock, is when one is due; `is_running` while it asks.
 
-    def __init__(self, session: Session, hearing: Hearing, clock: Callable[[], float]) -> None:
-        self.next_at = 0.0
+    `is_followed` says whether somebody waits for what happens in the account.
+    """
+
+    def __init__(
+        self, session: Session, hearing: Hearing, clock: Callable[[], float], is_followed: Callable[[], bool]
+    ) -> None:
         self.is_running = False
+        self._is_followed = is_followed
+        self._next_at = self._swept_at = 0.0
         self._session = session
         self._hearing = hearing
         self._clock = clock
@@ -37,19 +46,26 @@ class Sweeping:
         self._next_list = self._pace = 0.0
         self._turn = 0
 
+    @property
+    def next_at(self) -> float:
+        """When the next one is due: soon where somebody follows the account by now."""
+        if self._is_background or not self._is_followed():
+            return self._next_at
+        return min(self._next_at, self._swept_at + SWEEP_SECONDS[1])
+
     def begin(self) -> None:
         """Sweep from now on, every few seconds."""
         self._is_background = False
-        self.next_at = 0.0
+        self._next_at = 0.0
 
     def begin_in_background(self) -> None:
         """Sweep rarely: the server tells of changes by itself."""
         self._is_background = True
-        self.next_at = self._clock() + BACKGROUND_SWEEP_SECONDS
+        self._next_at = self._clock() + drifting(BACKGROUND_SWEEP_SECONDS)
 
     def hasten(self) -> None:
         """A mailbox was made."""
-        self.next_at = min(self.next_at, self._clock() + NEW_MAILBOX_SWEEP_SECONDS)
+        self._next_at = min(self._next_at, self._clock() + NEW_MAILBOX_SWEEP_SECONDS)
 
     async def sweep(self) -> None:
         """Ask for the numbers of mailboxes, and signal those that changed. Raises MailServerError."""
@@ -86,5 +102,7 @@ class Sweeping:
             self._pace = BACKGROUND_SWEEP_SECONDS
         else:
             shortest, longest = SWEEP_SECONDS
+            longest = longest if self._is_followed() else UNFOLLOWED_SWEEP_SECONDS
             self._pace = shortest if found else min(longest, max(shortest, self._pace * 1.5))
-        self.next_at = self._clock() + self._pace
+        self._swept_at = self._clock()
+        self._next_at = self._swept_at + drifting(self._pace)

@@ -1,13 +1,14 @@
 """The watch itself: which means of hearing is in use, and what is waited for meanwhile.
 
 1. NOTIFY (RFC 5465): one connection, nothing selected, a STATUS for each change anywhere; a slow sweep behind it.
-2. IDLE on INBOX, and a sweep over all mailboxes by LIST-STATUS every few seconds.
+2. IDLE on INBOX, and a sweep over all mailboxes by LIST-STATUS: every few seconds while somebody follows the account,
+   else every 90 s.
 3. IDLE on INBOX, and a sweep by pipelined STATUS, with the list itself more rarely.
 4. NOOP in INBOX where there is no IDLE, with the same STATUS.
 
 A connection that died without a word is found within two minutes. Under NOTIFY a NOOP leaves after 60 to 90 s of
-silence, and is answered within 30 s or the watch ends. Elsewhere something is asked every 5 s: the DONE before a sweep
-is answered within 30 s, a sweep or a NOOP within 60.
+silence, and is answered within 30 s or the watch ends. Elsewhere something is asked every 90 s at least: the DONE
+before a sweep is answered within 30 s, a sweep or a NOOP within 60.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ MANY_CHANGES = 100
 MANY_MAILBOXES = 100
 """Of up to so many the numbers are asked for each time."""
 POLL_SECONDS = 4.5
+FOLLOWERS_SECONDS = 4.5
+"""How often we look whether somebody follows the account by now, who wants sweeps at once."""
 IDLE_SECONDS = 600.0
 """The deadline of an IDLE, which a sweep ends long before: servers may end one after 30 min, NAT boxes forget it in
 10."""
@@ -55,11 +58,17 @@ IDLE_SECONDS = 600.0
 class ImapWatch:
     """A running watch. Signals are merged while nobody takes them, so they never pile up."""
 
-    def __init__(self, session: Session, mailboxes: Iterable[Mailbox], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        mailboxes: Iterable[Mailbox],
+        clock: Callable[[], float],
+        is_followed: Callable[[], bool],
+    ) -> None:
         self._session = session
         self._clock = clock
         self._hearing = Hearing(mailboxes, clock)
-        self._sweeping = Sweeping(session, self._hearing, clock)
+        self._sweeping = Sweeping(session, self._hearing, clock, is_followed)
         self._idling: Exchange | None = None
         self._next_probe = clock() + spread(SILENCE_SECONDS)
         self._mode = SyncMode.POLL
@@ -70,10 +79,14 @@ class ImapWatch:
 
     @classmethod
     async def start(
-        cls, session: Session, mailboxes: Iterable[Mailbox], clock: Callable[[], float] = time.monotonic
+        cls,
+        session: Session,
+        mailboxes: Iterable[Mailbox],
+        clock: Callable[[], float] = time.monotonic,
+        is_followed: Callable[[], bool] = lambda: True,
     ) -> ImapWatch:
         """Begin by the best strategy. The session is the watch's own from now on. Raises MailServerError."""
-        watch = cls(session, mailboxes, clock)
+        watch = cls(session, mailboxes, clock, is_followed)
         session.protocol.on_untagged = watch._hear
         session.on_closed(watch._hearing.wake)
         if await watch._ask_notify():
@@ -148,6 +161,7 @@ class ImapWatch:
         match self._mode:
             case SyncMode.IDLE | SyncMode.SWEEP:
                 await self._start_idle()
+                seconds = min(seconds, FOLLOWERS_SECONDS)
             case SyncMode.POLL:
                 seconds = min(seconds, POLL_SECONDS)
             case _:

@@ -396,7 +396,7 @@ async def test_an_idle_that_is_silent_for_five_seconds_is_ended_and_must_say_so(
 def test_a_connection_that_died_without_a_word_is_found_within_two_minutes() -> None:
     longest_silence = watch_module.SILENCE_SECONDS * 1.5
     assert longest_silence + watch_module.ALIVE_SECONDS <= 120
-    assert sweeping.SWEEP_SECONDS[1] + session_module.IDLE_END_SECONDS <= 120
+    assert sweeping.UNFOLLOWED_SWEEP_SECONDS + session_module.IDLE_END_SECONDS <= 120
     assert watch_module.POLL_SECONDS + exchange_module.COMMAND_TIMEOUT_SECONDS <= 120
 
 
