@@ -11,6 +11,7 @@ import pytest
 from app.mail import filter as f
 from app.mail.delta import Arrived, Delta, Flagged, Location, Removed
 from app.mail.types import AccountId, Address, Mailbox, Overview
+from app.mailstore.changes import threads as module
 from app.mailstore.log import Event
 
 from tests.contract.stores import Stores, open_stores
@@ -177,3 +178,18 @@ async def test_what_a_first_sync_finds_is_threaded_in_silence(stores: Stores) ->
 
     assert await partition(stores, account_id) == {frozenset({1, 2, 3})}
     assert await told(stores, account_id) == []
+
+
+async def test_a_thread_with_too_many_messages_for_one_change_stays_apart(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MERGED_LIMIT", 3)
+    account_id, (mailbox,) = await remote(stores, "INBOX")
+    answers: list[tuple[int, Sequence[int]]] = [(11, (10,)), (21, (20,)), (22, (20,)), (23, (20,))]
+    for uid, refers in [(1, ()), (10, ()), (20, ()), *answers]:
+        await stores.index.apply(account_id, Delta(arrived=(arrival(mailbox, uid, mail(uid, refers=refers)),)))
+
+    for uid in (30, 31):
+        await stores.index.apply(account_id, Delta(arrived=(arrival(mailbox, uid, mail(uid, refers=(1, 10, 20))),)))
+
+    assert await partition(stores, account_id) == {frozenset({1, 10, 11, 30, 31}), frozenset({20, 21, 22, 23})}

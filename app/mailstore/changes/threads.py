@@ -33,6 +33,8 @@ REFERENCES_LIMIT = 50
 ANSWERED_WITHIN_MS = 14 * 24 * 3600 * 1000
 """An answer that names nothing comes within this time after what it answers."""
 CANDIDATES_LIMIT = 200
+MERGED_LIMIT = 20_000
+"""Messages that go to other threads in one change; a thread with more stays apart, so that nobody waits long for it."""
 _ESCAPE = "\\"
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -73,10 +75,12 @@ _ALIKE: Statement = (
     .order_by(MESSAGE.c.received_at_ms)
     .limit(CANDIDATES_LIMIT)
 )
-_TWO: Statement = (
-    select(MESSAGE.c.id).where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.thread_id == bindparam("thread_id")).limit(2)
+_SOME: Statement = (
+    select(MESSAGE.c.id)
+    .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.thread_id == bindparam("thread_id"))
+    .limit(bindparam("limit"))
 )
-"""Whether a thread has several messages, however many there are."""
+"""Some messages of a thread, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Threads:
         for thread_id, has_lost in self._ledger.threads.items():
             if thread_id in self._told:
                 continue
-            rows = await self._ledger.tx.rows(_TWO, account_id=self._ledger.account_id, thread_id=thread_id)
+            rows = await self._ledger.tx.rows(_SOME, account_id=self._ledger.account_id, thread_id=thread_id, limit=2)
             if len(rows) > 1 or (rows and has_lost):
                 self._ledger.event("thread.updated", thread_id, {"thread_id": thread_id, "merged": []})
 
@@ -213,12 +217,26 @@ class Threads:
 
     async def _merge(self) -> None:
         """Write down which threads ended; tell of those that had messages."""
+        await self._keep_large_apart()
         ended: dict[ThreadId, list[ThreadId]] = {}
         for one in sorted(self._stored):
             if self._found(one) != one:
                 ended.setdefault(self._found(one), []).append(one)
         for thread, old in ended.items():
             await self._end(thread, old)
+
+    async def _keep_large_apart(self) -> None:
+        """Leave threads as they are that have too many messages to be moved in one transaction."""
+        left = MERGED_LIMIT
+        for one in sorted(self._stored):
+            if self._found(one) == one:
+                continue
+            account_id = self._ledger.account_id
+            rows = await self._ledger.tx.rows(_SOME, account_id=account_id, thread_id=one, limit=left + 1)
+            if len(rows) > left:
+                del self._into[one]
+            else:
+                left -= len(rows)
 
     async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
         account_id = self._ledger.account_id
@@ -228,9 +246,17 @@ class Threads:
         if moved:
             seq = self._ledger.event("thread.updated", thread, {"thread_id": thread, "merged": list(old)})
             self._told.add(thread)
-            for id_, summary in moved:
-                values = {"thread_id": thread, "summary": patched(summary, thread_id=thread)}
-                await self._ledger.tx.execute(_SET_THREAD, account_id=account_id, key=id_, seq=seq, **values)
+            values = [
+                {
+                    "account_id": account_id,
+                    "key": id_,
+                    "seq": seq,
+                    "thread_id": thread,
+                    "summary": patched(summary, thread_id=thread),
+                }
+                for id_, summary in moved
+            ]
+            await self._ledger.tx.execute_many(_SET_THREAD, values)
         for one in old:
             await self._ledger.tx.execute(_LEAD_ON, account_id=account_id, old_id=one, new_id=thread)
             await self._ledger.tx.execute(_ADD_ALIAS, account_id=account_id, thread_id=one, into_id=thread)
