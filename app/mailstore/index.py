@@ -10,10 +10,10 @@ from sqlalchemy import bindparam, select, update
 from app import faults
 from app.cluster.bus import Bus
 from app.db.session import Database, Statement, Transaction
-from app.db.tables import ACCOUNT, LEASE
+from app.db.tables import ACCOUNT, LEASE, MESSAGE
 from app.errors import AccountNotFound, Conflict
 from app.mail.confirmed import Applied, Confirmed
-from app.mail.delta import Delta, Known, Location
+from app.mail.delta import Delta, Known, Location, Removed
 from app.mail.filter import Filter
 from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.changes import write_delta
@@ -37,6 +37,16 @@ _ADVANCE: Statement = (
 _EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == ACCOUNT_ID).with_for_update(read=True)
 """Shared: no other worker takes the lease until the transaction that relies on it has ended."""
 
+_BEYOND: Statement = (
+    select(MESSAGE.c.uid)
+    .where(MESSAGE.c.account_id == ACCOUNT_ID, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
+    .order_by(MESSAGE.c.uid.desc())
+    .offset(bindparam("kept"))
+)
+
+ENDED_AT_ONCE = 20_000
+"""Messages that go with their mailbox in one transaction."""
+REMOVED_AT_ONCE = 1_000
 SHORT_FACTS = 4
 """Up to so many facts are written without another thread."""
 
@@ -59,9 +69,13 @@ class Index:
     ) -> Applied:
         """Write what changed, with its events, in one transaction; then wake those who follow.
 
+        A mailbox that ends with more than `ENDED_AT_ONCE` messages loses the others before, in further transactions.
         Safe to repeat. `fence` is the epoch of the lease under which a watcher speaks: Conflict when another holds it.
         Raises AccountNotFound.
         """
+
+        for mailbox_id in await self._ending(account_id, delta):
+            await self.shrink(account_id, mailbox_id, fence=fence)
 
         async def decide(_: Transaction) -> Delta:
             return delta
@@ -73,6 +87,31 @@ class Index:
         if confirmed.written is not None:
             return confirmed.written
         return await self.apply(account_id, confirmed.delta, is_durable=is_durable)
+
+    async def shrink(self, account_id: AccountId, mailbox_id: MailboxId, *, fence: int | None = None) -> None:
+        """Remove the oldest messages of a mailbox that is about to end, a few a transaction: no writer waits long.
+
+        `ENDED_AT_ONCE` are left, which go with the mailbox.
+        """
+        values = {"account_id": account_id, "mailbox_id": mailbox_id, "kept": ENDED_AT_ONCE}
+        uids = [row[0] for row in await self._database.rows(_BEYOND, is_long=True, **values)]
+        for start in range(0, len(uids), REMOVED_AT_ONCE):
+            some = uids[start : start + REMOVED_AT_ONCE]
+            delta = Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in some))
+            await self.apply(account_id, delta, fence=fence)
+
+    async def _ending(self, account_id: AccountId, delta: Delta) -> list[MailboxId]:
+        """The mailboxes whose messages all go."""
+        if not (delta.mailboxes_deleted or delta.mailboxes_reset):
+            return []
+        validities = {one.id: one.uid_validity for one in await self.mailboxes(account_id)}
+        deleted = [one.mailbox_id for one in delta.mailboxes_deleted if one.mailbox_id in validities]
+        reset = [
+            one.mailbox_id
+            for one in delta.mailboxes_reset
+            if validities.get(one.mailbox_id, one.uid_validity) != one.uid_validity
+        ]
+        return [*deleted, *reset]
 
     async def change(
         self,

@@ -172,6 +172,18 @@ class StoredMailboxes:
                 raise Conflict("There are mailboxes below this one")
             return Delta(mailboxes_deleted=(MailboxDeleted(mailbox_id),))
 
+        return await self._end(account_id, mailbox_id, decide)
+
+    async def _end(self, account_id: AccountId, mailbox_id: MailboxId, decide: Decide) -> Applied:
+        """Make a change that ends a mailbox's messages. A large one loses most of them before, where it may end."""
+        if (await self._index.mailbox(account_id, mailbox_id)).total > ENDED_AT_ONCE:
+
+            async def check(transaction: Transaction) -> Delta:
+                await decide(transaction)
+                return Delta()
+
+            await self._index.change(account_id, check)
+            await self._index.shrink(account_id, mailbox_id)
         return await self._index.change(account_id, decide)
 
     async def delete_name(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
@@ -196,7 +208,7 @@ class StoredMailboxes:
                 removed=tuple(Removed(Location(mailbox_id, row[0])) for row in rows),
             )
 
-        return await self._index.change(account_id, decide)
+        return await self._end(account_id, mailbox_id, decide)
 
     async def subscribe(self, account_id: AccountId, path: str, *, is_subscribed: bool) -> Applied:
         """Subscribe to a name, or no longer. There need be no such mailbox (RFC 9051 §6.3.7).
