@@ -46,6 +46,8 @@ from app.mime.searchable import own_header, searchable_in
 CAPABILITIES = ("CONDSTORE", "MOVE", "SPECIAL-USE", "UIDPLUS")
 SEARCH_SECONDS = 30.0
 SEARCH_BATCH = 100
+READ_AT_ONCE = 10
+"""Small messages that a search reads in the event loop before others have their turn."""
 
 
 class LocalBackend:
@@ -135,7 +137,10 @@ class LocalBackend:
             rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "header"))
             return await asyncio.to_thread(_with_field, rows, name, folded)
         found: set[int] = set()
-        for uid, blob in await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob")):
+        rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob"))
+        for number, (uid, blob) in enumerate(rows, 1):
+            if number % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if blob is not None:
                 content = await self._store.blobs.get(blob)
                 with suppress(TooComplex):  # what cannot be read is not found

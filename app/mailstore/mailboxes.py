@@ -26,7 +26,7 @@ from app.mail.delta import (
     Removed,
 )
 from app.mail.types import AccountId, MailboxId, Role
-from app.mailstore.index import Conclude, Decide, Index
+from app.mailstore.index import ENDED_AT_ONCE, Conclude, Decide, Index
 
 DELIMITER = "/"
 PATH_LIMIT = 500

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from app.backends import local
 from app.backends.local import LocalBackend
 from app.errors import SearchIncomplete
 from app.mail import filter as f
@@ -306,6 +307,28 @@ async def test_a_search_keeps_what_the_origin_found_in_time(stores: Stores, monk
 
     assert asked == [[5, 6], [1, 2, 3, 4]]
     assert (answered.is_complete, await stores.index.count(account, answered.tree)) == (False, 2)
+
+
+async def test_others_have_their_turn_while_many_small_messages_are_looked_through(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "READ_AT_ONCE", 2)
+    account = await stores.add_account()
+    for number in range(8):
+        await deliver(stores, account, mail("needle", number=number))
+    backend = await FakeBackends(stores).of(account)
+    turns: list[int] = []
+
+    async def tick() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(tick())
+    found = await backend.search(await stores.mailbox(account, "INBOX"), "body", "needle", range(1, 9))
+    task.cancel()
+
+    assert (len(found), len(turns) >= 4) == (8, True)
 
 
 async def test_a_change_of_what_matches_is_refused_rather_than_incomplete(

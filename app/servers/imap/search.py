@@ -36,6 +36,8 @@ COMPARISONS_LIMIT = 1_000
 CONTENTS_LIMIT_BYTES = 4 * 1024 * 1024
 """How much message text is held at a time, unless one message is larger."""
 SEARCH_SECONDS = 60.0
+READ_UNITS = 10
+"""Work (see `Pace`) of reading a message."""
 FEW = 10
 """So few messages are read sooner than a text is looked for in all."""
 LOOKS_LIMIT = 10
@@ -168,6 +170,7 @@ async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Ro
     for row in rows:
         held.append((row, await _read(session, row[blob])))
         held_bytes += row[size]
+        await session.pace.spend(READ_UNITS)
         if held_bytes >= CONTENTS_LIMIT_BYTES:
             meeting |= await _meeting(session, matcher, held)
             held, held_bytes = [], 0
