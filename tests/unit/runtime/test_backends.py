@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from app.backends.imap.backend import ImapBackend
+from app.cluster.bus import LocalBus
+from app.cluster.followers import Followers
 from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.runtime.backends import AccountBackends
@@ -21,11 +23,16 @@ def servers(password: str) -> Servers:
     return Servers(imap=login, smtp=login)
 
 
+def backends_in(folder: Path) -> AccountBackends:
+    missing, bus = cast("Any", None), LocalBus()
+    settings = Settings(data_dir=folder)
+    return AccountBackends(settings, missing, missing, missing, bus, NetGuard(()), Traces(), Followers(bus))
+
+
 async def test_a_change_that_overtakes_the_making_of_a_backend_leaves_none_with_the_old_password(
     tmp_path: Path,
 ) -> None:
-    missing = cast("Any", None)
-    backends = AccountBackends(Settings(data_dir=tmp_path), missing, missing, missing, missing, NetGuard(()), Traces())
+    backends = backends_in(tmp_path)
     current = ["old"]
 
     async def servers_of(_: AccountId) -> tuple[AccountKind, Servers]:
@@ -45,8 +52,7 @@ async def test_a_change_that_overtakes_the_making_of_a_backend_leaves_none_with_
 
 
 async def test_mail_is_sent_with_the_password_of_now(tmp_path: Path) -> None:
-    missing = cast("Any", None)
-    backends = AccountBackends(Settings(data_dir=tmp_path), missing, missing, missing, missing, NetGuard(()), Traces())
+    backends = backends_in(tmp_path)
     current = ["old"]
 
     async def servers_of(_: AccountId) -> tuple[AccountKind, Servers]:
