@@ -31,7 +31,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
 from app.mailstore.blobs import Blobs, BlobWriter
 from app.mailstore.content import StoredContent, read_beginning, read_content, read_small
-from app.mailstore.index import Conclude, Index
+from app.mailstore.index import Conclude, Decide, Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
 from app.parsing.jobs import IN_THREADS, Parsers
@@ -73,6 +73,12 @@ _RECENT_FROM: Statement = (
     .with_for_update()
 )
 """Locked: of two sessions that ask together, the second reads what the first has left."""
+
+
+Content = tuple[StoredContent, Flags, int | None]
+"""A stored message, its flags and its INTERNALDATE in ms; None: now."""
+Alongside = Callable[[Transaction], Awaitable[Delta | None]]
+"""What is written in the same transaction, and returns further facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,8 @@ class MailStore:
         self,
         account_id: AccountId,
         mailbox_id: MailboxId,
-        contents: Sequence[tuple[StoredContent, Flags, int | None]],
-        alongside: Callable[[Transaction], Awaitable[Delta | None]] | None = None,
+        contents: Sequence[Content],
+        alongside: Alongside | None = None,
         conclude: Conclude | None = None,
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
@@ -166,22 +172,12 @@ class MailStore:
         `alongside` is written in the same transaction, and what it returns is told with it; `conclude` after it. Where
         the database refuses a text of a message, the message is stored without its texts.
         """
-        now = now_ms()
-        arrived = tuple(
-            _placed(content.arrived, mailbox_id, flags, now if received is None else received)
-            for content, flags, received in contents
-        )
-
-        async def decide(transaction: Transaction) -> Delta:
-            await require_mailbox(transaction, account_id, mailbox_id)
-            told = await alongside(transaction) if alongside is not None else None
-            return Delta(arrived=arrived) + (told or Delta())
-
         try:
+            decide = arriving(account_id, mailbox_id, contents, alongside)
             return await self._index.change(account_id, decide, conclude=conclude)
         except NotStorable:
             log.warning("message_refused", account_id=account_id, mailbox_id=mailbox_id)
-            arrived = tuple(one.bare() for one in arrived)
+            decide = arriving(account_id, mailbox_id, contents, alongside, is_bare=True)
             return await self._index.change(account_id, decide, conclude=conclude)
 
     async def store_flags(
@@ -277,6 +273,33 @@ class MailStore:
             return int(row[0])
 
         return await self._database.write(work, is_durable=False, turn=account_id)
+
+
+def arriving(
+    account_id: AccountId,
+    mailbox_id: MailboxId,
+    contents: Sequence[Content],
+    alongside: Alongside | None = None,
+    *,
+    is_bare: bool = False,
+) -> Decide:
+    """The change by which messages come into a mailbox, for `Index.change` and `Index.change_in`.
+
+    `is_bare`: without the texts that a database may refuse. The change raises MailboxNotFound before it writes.
+    """
+    now = now_ms()
+    placed = [
+        _placed(content.arrived, mailbox_id, flags, now if received is None else received)
+        for content, flags, received in contents
+    ]
+    arrived = tuple(message.bare() if is_bare else message for message in placed)
+
+    async def decide(transaction: Transaction) -> Delta:
+        await require_mailbox(transaction, account_id, mailbox_id)
+        more = await alongside(transaction) if alongside is not None else None
+        return Delta(arrived=arrived) + (more or Delta())
+
+    return decide
 
 
 def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:

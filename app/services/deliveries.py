@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from app import faults
 from app.cluster.bus import SUBMISSIONS, Bus
 from app.db import accounts
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import AccountNotFound, MailboxNotFound, NotStorable
 from app.mail.backend import ByteRange
-from app.mail.delta import Delta, Note
+from app.mail.delta import Delta
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.blobs import Blobs, BlobWriter
 from app.mailstore.content import StoredContent
-from app.mailstore.index import Index
-from app.mailstore.store import MailStore
+from app.mailstore.index import Decide, Index, lock_account
+from app.mailstore.store import MailStore, arriving
 from app.mime.dsn import MAX_PART_BYTES, Report, parts_to_read, read_report
 from app.mime.trace import return_path_field
 from app.services.reports import settle
 from app.services.submissions import Options, Recipient, note_of, options_to_json, recipients_to_json, state_of
+from app.telemetry import get_logger
 from app.wire.smtp import plain_address
+
+log = get_logger(__name__)
 
 PLUS = "+"
 """Separates what a user added to the local part: ann+shop@demo.test is ann@demo.test."""
@@ -108,33 +111,44 @@ class Deliveries:
         """Put what was spooled on disk, for good. StorageFull, StorageUnavailable: the spool is gone then."""
         return await self._store.keep_written(spool)
 
-    async def deliver(self, content: StoredContent, inboxes: Sequence[Inbox]) -> list[bool]:
-        """Put a message into each INBOX, on disk when this returns; once where several are one and the same.
+    async def deliver(
+        self, content: StoredContent, inboxes: Sequence[Inbox], outgoing: Outgoing | None = None
+    ) -> list[bool]:
+        """Put a message into each INBOX and queue it for recipients elsewhere, all in one transaction.
 
-        Says of each whether it was there still. Safe to repeat only as far as a second copy is.
+        On disk when this returns; when it raises nothing was delivered, so that a sender that is asked to come again
+        doubles nothing. Returns for each INBOX whether it was still there. Several that are one and the same get one
+        message. A message that leaves as well is stored as it leaves; the copies for INBOXes begin with Return-Path.
         """
-        outcome: dict[AccountId, bool] = {}
-        for inbox in inboxes:
-            if inbox.account_id not in outcome:
-                outcome[inbox.account_id] = await self._deliver_to(content, inbox)
-                faults.point("delivery.one_done")
-        return [outcome[inbox.account_id] for inbox in inboxes]
+        local = content if outgoing is None or not inboxes else await self._with_return_path(content, outgoing.sender)
+        by_account = {inbox.account_id: inbox for inbox in inboxes}
+        report = await self._report(local) if inboxes else None
+        submission = None if outgoing is None else _submission(outgoing, content)
+        involved = by_account.keys() | ({outgoing.account_id} if outgoing is not None else set())
 
-    async def _deliver_to(self, content: StoredContent, inbox: Inbox) -> bool:
-        report = await self._report(content)
+        async def work(transaction: Transaction, *, is_bare: bool = False) -> set[AccountId]:
+            for account_id in sorted(involved):  # in one order, so that no two deliveries wait for each other
+                with suppress(AccountNotFound):
+                    await lock_account(transaction, account_id)
+            there = set()
+            for account_id, inbox in by_account.items():
+                settled = None if report is None or is_bare else partial(_settled, account_id, report)
+                decide = arriving(account_id, inbox.mailbox_id, [(local, frozenset(), None)], settled, is_bare=is_bare)
+                with suppress(AccountNotFound, MailboxNotFound):
+                    await self._index.change_in(transaction, account_id, decide)
+                    there.add(account_id)
+            if submission is not None:
+                queueing = self._queueing(submission)
+                await self._index.change_in(transaction, AccountId(submission.account_id), queueing)
+            return there
 
-        async def alongside(transaction: Transaction) -> Delta:
-            return Delta() if report is None else await settle(transaction, inbox.account_id, report)
-
-        contents = [(content, frozenset[str](), None)]
+        turn = next(iter(involved)) if len(involved) == 1 else None
         try:
-            try:
-                await self._store.add(inbox.account_id, inbox.mailbox_id, contents, alongside)
-            except NotStorable:  # what is left is the report: the message itself is taken
-                await self._store.add(inbox.account_id, inbox.mailbox_id, contents)
-        except (AccountNotFound, MailboxNotFound):
-            return False
-        return True
+            there = await self._database.write(work, turn=turn)
+        except NotStorable:
+            log.warning("delivery_refused", accounts=sorted(by_account))
+            there = await self._database.write(partial(work, is_bare=True), turn=turn)
+        return [inbox.account_id in there for inbox in inboxes]
 
     async def _report(self, content: StoredContent) -> Report | None:
         """What a message says of another that was sent, where it is such a report."""
@@ -145,47 +159,48 @@ class Deliveries:
             contents[part.section] = await self.blobs.get(content.blob, span)
         return read_report(structure, contents) if structure is not None and contents else None
 
-    async def deliver_copy(self, blob: str, sender: str, inboxes: Sequence[Inbox]) -> list[bool]:
-        """The same for a message that is stored as it leaves: the copy begins with its Return-Path."""
-
+    async def _with_return_path(self, content: StoredContent, sender: str) -> StoredContent:
         async def pieces() -> AsyncIterator[bytes]:
             yield return_path_field(sender)
-            async for piece in self.blobs.stream(blob):
+            async for piece in self.blobs.stream(content.blob):
                 yield piece
 
-        return await self.deliver(await self._store.keep_stream(pieces()), inboxes)
+        return await self._store.keep_stream(pieces())
 
-    async def enqueue(self, outgoing: Outgoing, content: StoredContent) -> str:
-        """Queue a stored message for recipients elsewhere; the submission's id. On disk when this returns."""
-        now = now_ms()
-        row = rows.Submission(
-            account_id=outgoing.account_id,
-            id=new_id("sub"),
-            status="queued",
-            phase="",
-            sender=outgoing.sender,
-            recipients=recipients_to_json([Recipient(address) for address in outgoing.recipients]),
-            message_id_header=outgoing.message_id_header,
-            blob=content.blob,
-            size_bytes=content.arrived.size_bytes,
-            options=options_to_json(Options(needs_smtputf8=outgoing.needs_smtputf8, is_from_client=True)),
-            attempts=0,
-            due_at_ms=now,
-            send_at_ms=None,
-            lease_until_ms=0,
-            is_filed=False,
-            created_at_ms=now,
-            updated_at_ms=now,
-        )
-        note: Note = note_of(state_of(row), "submission.queued")
-
+    def _queueing(self, submission: rows.Submission) -> Decide:
         async def decide(transaction: Transaction) -> Delta:
-            await rows.add(transaction, row)
+            await rows.add(transaction, submission)
             transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
-            return Delta(notes=(note,))
+            return Delta(notes=(note_of(state_of(submission), "submission.queued"),))
 
-        await self._index.change(outgoing.account_id, decide)
-        return row.id
+        return decide
+
+
+async def _settled(account_id: AccountId, report: Report, transaction: Transaction) -> Delta:
+    return await settle(transaction, account_id, report)
+
+
+def _submission(outgoing: Outgoing, content: StoredContent) -> rows.Submission:
+    now = now_ms()
+    return rows.Submission(
+        account_id=outgoing.account_id,
+        id=new_id("sub"),
+        status="queued",
+        phase="",
+        sender=outgoing.sender,
+        recipients=recipients_to_json([Recipient(address) for address in outgoing.recipients]),
+        message_id_header=outgoing.message_id_header,
+        blob=content.blob,
+        size_bytes=content.arrived.size_bytes,
+        options=options_to_json(Options(needs_smtputf8=outgoing.needs_smtputf8, is_from_client=True)),
+        attempts=0,
+        due_at_ms=now,
+        send_at_ms=None,
+        lease_until_ms=0,
+        is_filed=False,
+        created_at_ms=now,
+        updated_at_ms=now,
+    )
 
 
 def _candidates(address: str) -> list[str]:

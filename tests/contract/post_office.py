@@ -93,7 +93,10 @@ class Office:
         """As a mail program does."""
         content = await self.stores.store.keep(message(1))
         sender = self.address if sender is None else sender
-        return await self.deliveries.enqueue(Outgoing(self.ann, sender, recipients, "<1@example.com>"), content)
+        known = {row.id for row in await rows.page(self.stores.database, self.ann, 100)}
+        await self.deliveries.deliver(content, [], Outgoing(self.ann, sender, recipients, "<1@example.com>"))
+        (new,) = {row.id for row in await rows.page(self.stores.database, self.ann, 100)} - known
+        return new
 
     async def row(self, id_: str) -> rows.Submission:
         row = await rows.get(self.stores.database, self.ann, id_)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import orjson
 import pytest
 from app.db import submissions
 from app.db.accounts import address_of
-from app.errors import NotAuthenticated
-from app.mail.types import AccountId, AccountKind
+from app.errors import DatabaseUnavailable, NotAuthenticated
+from app.mail.types import AccountId, AccountKind, MailboxId
 from app.services.deliveries import Deliveries, Inbox, Outgoing
 from app.services.logins import Logins
 from app.services.maildrops import MaildropInUse, Maildrops
@@ -113,14 +114,13 @@ async def test_a_queued_message_is_a_submission_with_its_event(office: Office) -
     content = await office.stores.store.keep(message(1))
     outgoing = Outgoing(office.account_id, office.address, ("joe@there.example",), "<1@example.com>")
 
-    submission_id = await office.deliveries.enqueue(outgoing, content)
+    assert await office.deliveries.deliver(content, [], outgoing) == []
 
-    row = await submissions.get(office.stores.database, office.account_id, submission_id)
-    assert row is not None
+    (row,) = await submissions.page(office.stores.database, office.account_id, 10)
     assert (row.status, row.blob, row.size_bytes) == ("queued", content.blob, len(message(1)))
     assert orjson.loads(row.recipients) == [["joe@there.example", "pending", None, None]]
     events = await office.stores.log.after(office.account_id, 0, 100)
-    assert [one.type for one in events if one.subject == submission_id] == ["submission.queued"]
+    assert [one.type for one in events if one.subject == row.id] == ["submission.queued"]
 
 
 async def test_a_maildrop_removes_what_it_is_told_and_is_held_by_one(office: Office) -> None:
@@ -137,3 +137,45 @@ async def test_a_maildrop_removes_what_it_is_told_and_is_held_by_one(office: Off
 
     again = await office.maildrops.open(office.account_id)
     assert again.messages == maildrop.messages[2:]
+
+
+async def test_a_message_reaches_all_its_recipients_or_none(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await office.stores.add_account()
+    inboxes = [await office.inbox(), await office.inbox(f"{other}@demo.test")]
+    outgoing = Outgoing(office.account_id, office.address, ("joe@there.example",), "<1@example.com>")
+    content = await office.stores.store.keep(message(1))
+
+    async def fail(*_: object) -> NoReturn:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(submissions, "add", fail)
+        with pytest.raises(DatabaseUnavailable):
+            await office.deliveries.deliver(content, inboxes, outgoing)
+    assert await _counts(office, inboxes) == [0, 0]
+
+    assert await office.deliveries.deliver(content, inboxes, outgoing) == [True, True]
+    assert await _counts(office, inboxes) == [1, 1]
+    assert len(await submissions.page(office.stores.database, office.account_id, 10)) == 1
+
+
+async def test_an_account_that_is_gone_keeps_the_message_from_no_other(office: Office) -> None:
+    inboxes = [await office.inbox(), Inbox("gone@demo.test", AccountId("acc_gone"), MailboxId("mbx_gone"))]
+    content = await office.stores.store.keep(message(1))
+    assert await office.deliveries.deliver(content, inboxes) == [True, False]
+    assert await _counts(office, inboxes[:1]) == [1]
+
+
+async def test_deliveries_to_the_same_accounts_in_any_order_all_succeed(office: Office) -> None:
+    other = await office.stores.add_account()
+    inboxes = [await office.inbox(), await office.inbox(f"{other}@demo.test")]
+    contents = [await office.stores.store.keep(message(number)) for number in range(20)]
+    orders = [inboxes, inboxes[::-1]] * 10
+    deliver = office.deliveries.deliver
+    await asyncio.gather(*(deliver(content, order) for content, order in zip(contents, orders, strict=True)))
+    assert await _counts(office, inboxes) == [20, 20]
+
+
+async def _counts(office: Office, inboxes: Sequence[Inbox]) -> list[int]:
+    mailboxes = [await office.stores.index.mailbox(inbox.account_id, inbox.mailbox_id) for inbox in inboxes]
+    return [mailbox.total for mailbox in mailboxes]

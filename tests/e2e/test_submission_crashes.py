@@ -24,7 +24,8 @@ def submit(server: Postgate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "copies", "submissions"), [("smtp.kept", 0, 0), ("delivery.one_done", 1, 0), ("smtp.before_reply", 1, 1)]
+    ("point", "copies", "submissions"),
+    [("smtp.kept", 0, 0), ("index.before_commit", 0, 0), ("smtp.before_reply", 1, 1)],
 )
 def test_a_submission_that_was_cut_short_is_not_acknowledged(
     tmp_path: Path, demo_data: Path, point: str, copies: int, submissions: int

@@ -148,17 +148,14 @@ class Transaction:
         return content
 
     async def _deliver(self, content: StoredContent) -> list[bytes]:
-        deliveries = self._site.deliveries
-        if not self._elsewhere:
-            return self._replies(await deliveries.deliver(content, self._inboxes))
-        assert self._account_id is not None
-        if self._inboxes:
-            await deliveries.deliver_copy(content.blob, self.sender, self._inboxes)
-        await deliveries.enqueue(
-            Outgoing(self._account_id, self.sender, tuple(self._elsewhere), self._message_id, self.needs_smtputf8),
-            content,
-        )
-        return [OK]
+        outgoing = None
+        if self._elsewhere:
+            assert self._account_id is not None
+            outgoing = Outgoing(
+                self._account_id, self.sender, tuple(self._elsewhere), self._message_id, self.needs_smtputf8
+            )
+        delivered = await self._site.deliveries.deliver(content, self._inboxes, outgoing)
+        return self._replies(delivered) if outgoing is None else [OK]
 
     def _replies(self, delivered: Sequence[bool]) -> list[bytes]:
         if self._site.face is Face.LMTP:
