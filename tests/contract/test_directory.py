@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from app.cluster.bus import ACCESS
 from app.db import directory
+from app.db import tokens as rows
 from app.db.session import Transaction
-from app.errors import AccountNotFound, AlreadyExists, IdempotencyRunning, NotAuthenticated
+from app.errors import AccountNotFound, AlreadyExists, IdempotencyRunning, NotAuthenticated, TokenRevoked
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
@@ -27,6 +29,7 @@ from app.services.tokens import TokenNotFound, TokenOrder, Tokens
 from app.settings import Settings
 from app.workers.retention import Retention
 
+from tests.access import set_password
 from tests.contract.stores import Stores, open_stores
 from tests.gateway import FakeBackends
 from tests.house import FAST_HASHER
@@ -160,3 +163,36 @@ async def test_what_is_over_is_forgotten_and_a_broken_removal_finished(stores: S
     assert len(await stores.index.mailboxes(account_id)) == 6
     with pytest.raises(TokenNotFound):
         await tokens.get(record.id, ADMIN)
+
+
+async def test_what_a_token_made_ends_with_it_and_a_sign_in_with_its_password(stores: Stores) -> None:
+    account_id = await stores.add_account()
+    tokens, logins = Tokens(stores.database, stores.bus), Logins(stores.database, FAST_HASHER)
+    await set_password(stores.database, logins, account_id, "right")
+    sessions = Sessions(stores.database, tokens, logins, stores.bus, DOMAINS)
+    address = (await _accounts(stores).get(account_id)).email
+    maker, _ = await tokens.create(TokenOrder(TokenKind.SERVER, frozenset(Scope)))
+    order = TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,))
+    _, child = await tokens.create(order, maker.caller)
+    pair = await sessions.open(await sessions.verify(address, "right", "127.0.0.1"))
+    by_key = (await tokens.create(order))[1]
+
+    await tokens.revoke(maker.id, ADMIN)
+    with pytest.raises(TokenRevoked):
+        await tokens.authenticate(child, None)
+    await set_password(stores.database, logins, account_id, "new")
+    stores.bus.poke(ACCESS)
+
+    with pytest.raises(TokenRevoked):
+        await tokens.authenticate(pair.access_token, None)
+    with pytest.raises(NotAuthenticated):
+        await sessions.refresh(pair.refresh_token)
+    assert (await tokens.authenticate(by_key, None)).account_ids == frozenset({account_id})
+
+    async def end_all(transaction: Transaction) -> None:
+        await rows.remove_of_account(transaction, account_id)
+
+    await stores.database.write(end_all)
+    tokens.forget()
+    with pytest.raises(TokenRevoked):
+        await tokens.authenticate(by_key, None)
