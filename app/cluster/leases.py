@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from app.cluster.claims import Patience, Renewal
 from app.db import leases
+from app.db.claims import FOR_EVER_MS
 from app.db.session import Database, Row, Transaction
-from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
-
-LEASE_MS = 60_000
-RENEW_SECONDS = 20.0
-_FOR_EVER_MS = 2**62
 
 
 class Leases:
-    """The leases of one worker. `is_alone` where no other process shares the database: each take succeeds at once,
-    and what an earlier run of this process left is no obstacle."""
+    """The leases of one worker.
+
+    `is_alone`: no other process shares the database. Each take succeeds at once, whatever an earlier run of this
+    process left, and nothing needs renewing.
+    """
 
     def __init__(self, database: Database, *, is_alone: bool, worker: str | None = None) -> None:
         self._database = database
-        self._is_alone = is_alone
+        self.is_alone = is_alone
         self._worker = worker or secrets.token_hex(8)
+        self._patience = Patience(database)
+        self._held: dict[AccountId, int] = {}
+        self._lock = asyncio.Lock()
 
     async def take(self, account_ids: Sequence[AccountId], limit: int) -> dict[AccountId, int]:
         """Take up to `limit` of these accounts, which this worker doesn't hold, as far as they are free: id → epoch."""
+        slack_ms = FOR_EVER_MS if self.is_alone else self._patience.slack_ms
+        taken = set() if self.is_alone or not account_ids else await leases.taken(self._database, slack_ms)
+        free = [id_ for id_ in account_ids if id_ not in taken]
 
         async def work(transaction: Transaction) -> Sequence[Row]:
-            now = now_ms()
-            before = _FOR_EVER_MS + 1 if self._is_alone else now
-            return await leases.take(
-                transaction, account_ids, self._worker, before_ms=before, until_ms=self._until(now), limit=limit
-            )
+            return await leases.take(transaction, free, self._worker, slack_ms=slack_ms, limit=limit)
 
-        return _epochs(await self._database.write(work, is_durable=False)) if account_ids else {}
+        if not free:
+            return {}
+        async with self._lock:
+            epochs = _epochs(await self._database.write(work, is_durable=False))
+            self._held |= epochs
+        return epochs
+
+    @property
+    def held(self) -> dict[AccountId, int]:
+        """What was held when the leases were last taken or renewed: id → epoch."""
+        return dict(self._held)
 
     async def renew(self) -> dict[AccountId, int]:
-        """Hold for longer; what is still held: id → epoch. To be called every RENEW_SECONDS."""
+        """Hold for longer; what is still held: id → epoch."""
 
         async def work(transaction: Transaction) -> Sequence[Row]:
-            now = now_ms()
-            return await leases.renew(transaction, self._worker, now_ms=now, until_ms=self._until(now))
+            return await leases.renew(transaction, self._worker)
 
-        return _epochs(await self._database.write(work, is_durable=False))
+        async with self._lock:
+            if self.is_alone:
+                rows = await leases.held(self._database, self._worker)
+            else:
+                rows = await self._database.write(work, is_durable=False)
+            self._held = _epochs(rows)
+        return self.held
+
+    async def keep(self, on_change: Callable[[], None]) -> None:
+        """Renew until all leases are lost, as no renewal succeeds. `on_change` is called when any was lost."""
+
+        async def renew() -> bool:
+            before = self.held
+            if not before.items() <= (await self.renew()).items():
+                on_change()
+            return True
+
+        await Renewal(renew, is_alone=self.is_alone).run()
+        self._held = {}
 
     async def release(self, account_ids: Sequence[AccountId]) -> None:
         """Let others have these accounts now."""
@@ -51,10 +81,9 @@ class Leases:
         async def work(transaction: Transaction) -> None:
             await leases.release(transaction, account_ids, self._worker)
 
-        await self._database.write(work, is_durable=False)
-
-    def _until(self, now: int) -> int:
-        return _FOR_EVER_MS if self._is_alone else now + LEASE_MS
+        async with self._lock:
+            await self._database.write(work, is_durable=False)
+            self._held = {id_: epoch for id_, epoch in self._held.items() if id_ not in set(account_ids)}
 
 
 def _epochs(rows: Sequence[Row]) -> dict[AccountId, int]:

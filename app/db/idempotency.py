@@ -11,17 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, select, update
 
+from app.db.claims import FOR_EVER_MS, LEASE_END, is_free
 from app.db.clock import clock_ms
 from app.db.session import Database, Row, Statement, Transaction, insert_or
 from app.db.tables import IDEMPOTENCY
 
-LEASE_MS = 10_000
-"""A claim that was not renewed for so long is over: its process is dead."""
-_FOR_EVER_MS = 2**62
-
 _THIS = (IDEMPOTENCY.c.scope == bindparam("of_scope"), IDEMPOTENCY.c.key == bindparam("of_key"))
 _HELD = (*_THIS, IDEMPOTENCY.c.claim == bindparam("of_claim"), IDEMPOTENCY.c.status.is_(None))
-_LEASE_END = clock_ms() + LEASE_MS
 _FIND: Statement = select(
     IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.status, IDEMPOTENCY.c.answer, IDEMPOTENCY.c.is_encrypted
 ).where(*_THIS)
@@ -34,19 +30,19 @@ _TAKE: Statement = (
         is_encrypted=False,
         facts="",
         claim=1,
-        lease_until_ms=_LEASE_END,
+        lease_until_ms=LEASE_END,
         created_at_ms=clock_ms(),
     )
     .on_conflict_do_update(
         index_elements=[IDEMPOTENCY.c.scope, IDEMPOTENCY.c.key],
-        set_={"claim": IDEMPOTENCY.c.claim + 1, "lease_until_ms": _LEASE_END},
-        where=(IDEMPOTENCY.c.status.is_(None) & (IDEMPOTENCY.c.lease_until_ms < clock_ms() + bindparam("slack_ms"))),
+        set_={"claim": IDEMPOTENCY.c.claim + 1, "lease_until_ms": LEASE_END},
+        where=IDEMPOTENCY.c.status.is_(None) & is_free(IDEMPOTENCY.c.lease_until_ms),
     )
     .returning(IDEMPOTENCY.c.claim, IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.facts, IDEMPOTENCY.c.created_at_ms)
 )
-_RENEW: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=_LEASE_END)
+_RENEW: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=LEASE_END)
 _RELEASE: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=0)
-_NOTE: Statement = update(IDEMPOTENCY).where(*_HELD).values(facts=bindparam("new_facts"), lease_until_ms=_LEASE_END)
+_NOTE: Statement = update(IDEMPOTENCY).where(*_HELD).values(facts=bindparam("new_facts"), lease_until_ms=LEASE_END)
 _ANSWER: Statement = (
     update(IDEMPOTENCY)
     .where(*_HELD)
@@ -76,7 +72,7 @@ async def take(
     None where it is answered, or runs elsewhere; of any number of processes one gets it. `is_alone`: no other process
     shares the database, so that a lease that is not over is of a run of this process that ended.
     """
-    slack_ms = _FOR_EVER_MS if is_alone else 0
+    slack_ms = FOR_EVER_MS if is_alone else 0
     values = {"new_scope": scope, "new_key": key, "new_payload_hash": payload_hash, "slack_ms": slack_ms}
     return await transaction.row(_TAKE, **values)
 

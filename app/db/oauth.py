@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, select, update
 
+from app.db.claims import LEASE_END, is_free
 from app.db.session import Database, Row, Statement, Transaction
 from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
 
@@ -47,12 +48,17 @@ _GRANT: Statement = select(*GRANT_COLUMNS).where(OAUTH_GRANT.c.id == _ID)
 _GRANTS: Statement = select(*GRANT_COLUMNS)
 _LEASE_GRANT: Statement = (
     update(OAUTH_GRANT)
-    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.lease_until_ms <= _NOW, OAUTH_GRANT.c.version == bindparam("known"))
-    .values(lease_until_ms=bindparam("until_ms"))
+    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"), is_free(OAUTH_GRANT.c.lease_until_ms))
+    .values(lease_until_ms=LEASE_END)
+    .returning(OAUTH_GRANT.c.lease_until_ms)
+)
+_HELD_GRANT = (OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.lease_until_ms == bindparam("held_until_ms"))
+_KEEP_LEASE: Statement = (
+    update(OAUTH_GRANT).where(*_HELD_GRANT).values(lease_until_ms=LEASE_END).returning(OAUTH_GRANT.c.lease_until_ms)
 )
 _RENEW_GRANT: Statement = (
     update(OAUTH_GRANT)
-    .where(OAUTH_GRANT.c.id == _ID)
+    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"))
     .values(
         secrets=bindparam("new_secrets"),
         access_expires_at_ms=bindparam("expires_ms"),
@@ -67,7 +73,7 @@ _RESEAL_GRANT: Statement = (
     .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"))
     .values(secrets=bindparam("new_secrets"))
 )
-_END_LEASE: Statement = update(OAUTH_GRANT).where(OAUTH_GRANT.c.id == _ID).values(lease_until_ms=0)
+_END_LEASE: Statement = update(OAUTH_GRANT).where(*_HELD_GRANT).values(lease_until_ms=0)
 _END_GRANT: Statement = (
     update(OAUTH_GRANT)
     .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"))
@@ -166,25 +172,36 @@ async def grants(database: Database) -> list[Row]:
     return list(await database.rows(_GRANTS, is_long=True))
 
 
-async def lease_grant(transaction: Transaction, id_: str, version: int, now_ms: int, until_ms: int) -> bool:
-    """False where someone else renews it, or it is another version by now."""
-    return await transaction.execute(_LEASE_GRANT, row_id=id_, known=version, now_ms=now_ms, until_ms=until_ms) == 1
+async def lease_grant(transaction: Transaction, id_: str, version: int) -> int | None:
+    """When the lease ends; None where another process renews the grant, or it is another version by now.
+
+    The end of a lease tells it from those after it, which begin when it has ended.
+    """
+    row = await transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=0)
+    return None if row is None else int(row[0])
+
+
+async def keep_lease(transaction: Transaction, id_: str, until_ms: int) -> int | None:
+    """Hold the lease that ends then for longer: when it ends now. None where it is lost."""
+    row = await transaction.row(_KEEP_LEASE, row_id=id_, held_until_ms=until_ms)
+    return None if row is None else int(row[0])
 
 
 async def renew_grant(
-    transaction: Transaction, id_: str, secrets: bytes, scopes: str, expires_at_ms: int, now_ms: int
-) -> None:
-    """Keep new secrets; the lease ends."""
+    transaction: Transaction, id_: str, version: int, secrets: bytes, scopes: str, expires_at_ms: int, now_ms: int
+) -> bool:
+    """Keep new secrets; the lease ends. False where another process has kept newer ones."""
     values = {"new_secrets": secrets, "new_scopes": scopes, "expires_ms": expires_at_ms, "now_ms": now_ms}
-    await transaction.execute(_RENEW_GRANT, row_id=id_, **values)
+    return await transaction.execute(_RENEW_GRANT, row_id=id_, known=version, **values) == 1
 
 
 async def reseal_grant(transaction: Transaction, id_: str, version: int, secrets: bytes) -> bool:
     return await transaction.execute(_RESEAL_GRANT, row_id=id_, known=version, new_secrets=secrets) == 1
 
 
-async def end_lease(transaction: Transaction, id_: str) -> None:
-    await transaction.execute(_END_LEASE, row_id=id_)
+async def end_lease(transaction: Transaction, id_: str, until_ms: int) -> None:
+    """End the lease that ends then, and no other."""
+    await transaction.execute(_END_LEASE, row_id=id_, held_until_ms=until_ms)
 
 
 async def end_grant(transaction: Transaction, id_: str, version: int, now_ms: int) -> bool:

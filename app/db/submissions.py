@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from sqlalchemy import BindParameter, and_, bindparam, insert, not_, or_, select, update
 
+from app.db.claims import LEASE_END, is_free
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import SUBMISSION
 
@@ -48,12 +49,12 @@ WAITING = ("held", "queued", "deferred")
 """States in which an attempt is still to come."""
 _IS_WAITING = or_(*(SUBMISSION.c.status == status for status in WAITING))
 _IS_DUE = and_(_IS_WAITING, SUBMISSION.c.due_at_ms <= bindparam("now_ms"))
-_IS_ABANDONED = and_(SUBMISSION.c.status == "sending", SUBMISSION.c.lease_until_ms < bindparam("now_ms"))
+_IS_ABANDONED = and_(SUBMISSION.c.status == "sending", is_free(SUBMISSION.c.lease_until_ms))
 _IS_UNFILED = and_(
     SUBMISSION.c.status == "sent",
     SUBMISSION.c.phase != "done",
     SUBMISSION.c.due_at_ms <= bindparam("now_ms"),
-    SUBMISSION.c.lease_until_ms < bindparam("now_ms"),
+    is_free(SUBMISSION.c.lease_until_ms),
 )
 _DUE: Statement = (
     select(SUBMISSION)
@@ -65,12 +66,26 @@ _NEXT: Statement = select(SUBMISSION.c.due_at_ms).where(_IS_WAITING).order_by(SU
 _RENEW: Statement = (
     update(SUBMISSION)
     .where(*_THIS, SUBMISSION.c.attempts == bindparam("held_attempts"))
-    .values(lease_until_ms=bindparam("until_ms"))
+    .values(lease_until_ms=LEASE_END)
 )
 _HELD_BY = ("status", "phase", "attempts")
-_CLAIMED_BY = ("lease_until_ms", "due_at_ms")
-
-
+_IS_KNOWN = tuple(SUBMISSION.c[name] == bindparam(f"known_{name}") for name in _HELD_BY)
+_CLAIM: Statement = (
+    update(SUBMISSION)
+    .where(
+        *_THIS,
+        *_IS_KNOWN,
+        SUBMISSION.c.lease_until_ms == bindparam("known_lease_until_ms"),
+        SUBMISSION.c.due_at_ms == bindparam("known_due_at_ms"),
+    )
+    .values(
+        status=bindparam("new_status"),
+        phase=bindparam("new_phase"),
+        attempts=SUBMISSION.c.attempts + 1,
+        lease_until_ms=LEASE_END,
+    )
+    .returning(*SUBMISSION.c)
+)
 _RELEASE_ALL: Statement = update(SUBMISSION).where(SUBMISSION.c.lease_until_ms > 0).values(lease_until_ms=0)
 
 
@@ -133,12 +148,14 @@ async def page(
     return [_submission(row) for row in rows]
 
 
-async def due(database: Database, now_ms: int, busy: Sequence[str], limit: int) -> list[Submission]:
+async def due(
+    database: Database, now_ms: int, busy: Sequence[str], limit: int, *, slack_ms: int = 0
+) -> list[Submission]:
     """What may be attempted now: due, abandoned by a worker that died, or sent and not filed yet.
 
-    Not what belongs to one of the `busy` accounts.
+    Not what belongs to one of the `busy` accounts. `slack_ms`: see `app.db.claims.is_free`.
     """
-    rows = await database.rows(_DUE, now_ms=now_ms, busy=json_list(busy), limit=limit)
+    rows = await database.rows(_DUE, now_ms=now_ms, busy=json_list(busy), limit=limit, slack_ms=slack_ms)
     return [_submission(row) for row in rows]
 
 
@@ -148,37 +165,45 @@ async def next_due_ms(database: Database) -> int | None:
     return None if row is None else int(row[0])
 
 
-async def change(
-    transaction: Transaction, before: Submission, changes: Mapping[str, object], *, is_claim: bool = False
-) -> bool:
-    """Set columns; False when the submission is no longer as `before` says.
+async def claim(transaction: Transaction, before: Submission) -> Submission | None:
+    """Claim a submission that `due` has found, as it is then. None when it is no longer as `before` says.
 
-    That is its status, phase and attempts, of which each claim makes one more; for a claim the lease and when it is
-    due, too.
+    Each claim increases `attempts`, which fences what an earlier holder still writes.
     """
-    known = {f"known_{name}": getattr(before, name) for name in (*_HELD_BY, *_CLAIMED_BY)}
+    is_waiting = before.status in WAITING
+    known = {f"known_{name}": getattr(before, name) for name in (*_HELD_BY, "lease_until_ms", "due_at_ms")}
+    new = {"new_status": "sending", "new_phase": ""} if is_waiting else _state(before)
+    row = await transaction.row(_CLAIM, account_id=before.account_id, id=before.id, **known, **new)
+    return None if row is None else _submission(row)
+
+
+def _state(submission: Submission) -> dict[str, str]:
+    return {"new_status": submission.status, "new_phase": submission.phase}
+
+
+async def change(transaction: Transaction, before: Submission, changes: Mapping[str, object]) -> bool:
+    """Set columns; False when status, phase or attempts are no longer as `before` says."""
+    known = {f"known_{name}": getattr(before, name) for name in _HELD_BY}
     new = {f"new_{name}": value for name, value in changes.items()}
-    statement = _change_of(tuple(sorted(changes)), is_claim)
+    statement = _change_of(tuple(sorted(changes)))
     return await transaction.execute(statement, account_id=before.account_id, id=before.id, **known, **new) == 1
 
 
 @lru_cache(maxsize=64)
-def _change_of(names: tuple[str, ...], is_claim: bool) -> Statement:
+def _change_of(names: tuple[str, ...]) -> Statement:
     """The statement that sets these columns: made once, so that it is compiled once."""
-    compared = (*_HELD_BY, *_CLAIMED_BY) if is_claim else _HELD_BY
-    conditions = [SUBMISSION.c[name] == bindparam(f"known_{name}") for name in compared]
     new = {name: bindparam(f"new_{name}", type_=SUBMISSION.c[name].type) for name in names}
-    return update(SUBMISSION).where(*_THIS, *conditions).values(new)
+    return update(SUBMISSION).where(*_THIS, *_IS_KNOWN).values(new)
 
 
-async def renew(database: Database, submission: Submission, until_ms: int) -> None:
-    """Hold a submission for longer: its attempt is alive."""
+async def renew(database: Database, submission: Submission) -> bool:
+    """Hold a submission for longer: its attempt is alive. False where the claim is lost."""
 
-    async def work(transaction: Transaction) -> None:
+    async def work(transaction: Transaction) -> bool:
         values = {"account_id": submission.account_id, "id": submission.id, "held_attempts": submission.attempts}
-        await transaction.execute(_RENEW, **values, until_ms=until_ms)
+        return await transaction.execute(_RENEW, **values) == 1
 
-    await database.write(work, is_durable=False)
+    return await database.write(work, is_durable=False)
 
 
 async def release_all(database: Database) -> None:

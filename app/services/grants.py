@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from app import faults
+from app.cluster.claims import Renewal, renewed
 from app.db import oauth
 from app.db.session import Database, Row, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
@@ -35,7 +36,6 @@ log = get_logger(__name__)
 
 LEEWAY_MS = 60_000
 """A token that ends this soon is renewed first."""
-LEASE_MS = round(DEADLINE_SECONDS * 1000) + 10_000
 WAIT_SECONDS = 2 * DEADLINE_SECONDS + 15
 """Another process's lease may end first."""
 POLL_SECONDS = 0.2
@@ -72,6 +72,25 @@ class Grant:
         """Whether its access token is worth a login."""
         is_live = self.expires_at_ms > now_ms() + LEEWAY_MS
         return bool(self.access_token) and self.access_token != refused and is_live
+
+
+@dataclass(slots=True)
+class _Lease:
+    """This process's claim on the renewal of one grant. A lease is known by when it ends."""
+
+    database: Database
+    grant_id: str
+    until_ms: int
+
+    async def renew(self) -> bool:
+        until_ms = await self.database.write(
+            lambda transaction: oauth.keep_lease(transaction, self.grant_id, self.until_ms), is_durable=False
+        )
+        self.until_ms = self.until_ms if until_ms is None else until_ms
+        return until_ms is not None
+
+    async def end(self) -> None:
+        await self.database.write(lambda transaction: oauth.end_lease(transaction, self.grant_id, self.until_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,21 +244,22 @@ class Grants:
                         raise ConsentRequired
                     if any(map(self._pauses.is_paused, (grant.oauth_app_id, grant.id))):
                         raise Unreachable("The authorization server gave no token a moment ago")
-                    if self._is_alone or await self._lease(grant):
-                        return await self._renew(grant)
+                    if self._is_alone:
+                        return await self._renew(grant, None)
+                    if lease := await self._lease(grant):
+                        async with renewed(Renewal(lease.renew)):
+                            return await self._renew(grant, lease)
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise TimedOut("The authorization server did not answer in time") from None
 
-    async def _lease(self, grant: Grant) -> bool:
-        now = now_ms()
-        return bool(
-            await self._write(
-                lambda transaction: oauth.lease_grant(transaction, grant.id, grant.version, now, now + LEASE_MS)
-            )
-        )
+    async def _lease(self, grant: Grant) -> _Lease | None:
+        until_ms = await self._write(lambda transaction: oauth.lease_grant(transaction, grant.id, grant.version))
+        return None if until_ms is None else _Lease(self._database, grant.id, until_ms)
 
-    async def _renew(self, grant: Grant) -> str:
+    async def _renew(self, grant: Grant, lease: _Lease | None) -> str:
+        """Ask for new tokens and keep them. Once asked, the answer is waited for even when the lease is lost: it may
+        hold the only refresh token that still counts."""
         self._pauses.begin(grant.oauth_app_id)
         try:
             app = await self._apps.get(grant.oauth_app_id)
@@ -250,7 +270,9 @@ class Grants:
             raise
         except BaseException as error:
             self._note_failure(grant, error)
-            await self._release(grant, error)
+            self._log_failure(grant, error)
+            if lease is not None:
+                await lease.end()
             raise
         self._pauses.succeeded(grant.oauth_app_id)
         self._pauses.succeeded(grant.id)
@@ -273,17 +295,20 @@ class Grants:
         if grant.account_id is not None:
             self._on_over()
 
-    async def _release(self, grant: Grant, error: BaseException) -> None:
+    def _log_failure(self, grant: Grant, error: BaseException) -> None:
         code = error.code if isinstance(error, GatewayError) else type(error).__name__
         log.info("token_not_renewed", account_id=grant.account_id, grant_id=grant.id, error=code)
-        await self._write(lambda transaction: oauth.end_lease(transaction, grant.id))
 
     async def _keep(self, grant: Grant, answer: TokenAnswer) -> None:
         sealed = self._sealed(grant.id, answer.refresh_token or grant.refresh_token, answer.access_token)
         scopes = answer.scopes or grant.scopes
-        await self._write(
-            lambda transaction: oauth.renew_grant(transaction, grant.id, sealed, scopes, answer.expires_at_ms, now_ms())
+        is_kept = await self._write(
+            lambda transaction: oauth.renew_grant(
+                transaction, grant.id, grant.version, sealed, scopes, answer.expires_at_ms, now_ms()
+            )
         )
+        if not is_kept:
+            log.warning("token_not_kept", account_id=grant.account_id, grant_id=grant.id)
 
     # ---- rows
 

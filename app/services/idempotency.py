@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from app.cluster.claims import ClaimLost, Renewal, hold
 from app.db import idempotency as rows
 from app.db.idempotency import Claim
 from app.db.session import Database, Row, Transaction
@@ -29,8 +30,6 @@ from app.mail.storable import json_bytes
 from app.security.vault import Vault
 from app.telemetry import get_logger
 
-RENEW_SECONDS = 3.0
-"""Between two renewals of a claim, whose lease is `app.db.idempotency.LEASE_MS`."""
 DRAIN_SECONDS = 3.0
 """How long running requests have to end when the process stops."""
 KEY_LIMIT_CHARS = 255
@@ -185,23 +184,14 @@ class Idempotency:
 
     async def _held(self, claim: Claim, work: Awaitable[Answer]) -> Answer:
         """Renew the claim as long as the work runs; stop the work where the claim is lost."""
-        running = asyncio.ensure_future(work)
-        try:
-            while not (await asyncio.wait({running}, timeout=RENEW_SECONDS))[0]:
-                if not await self._is_renewed(claim):
-                    raise IdempotencyRunning
-            return running.result()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
 
-    async def _is_renewed(self, claim: Claim) -> bool:
-        """Whether the claim is still ours; a database that fails for a moment takes it from nobody."""
-        try:
+        async def renew() -> bool:
             return await self.database.write(lambda transaction: rows.renew(transaction, claim), is_durable=False)
-        except GatewayError as error:
-            log.warning("claim_not_renewed", error=error.code)
-            return True
+
+        try:
+            return await hold(work, Renewal(renew, is_alone=self._is_alone))
+        except ClaimLost:
+            raise IdempotencyRunning from None
 
     async def finish(self, attempt: Attempt, answer: Answer) -> None:
         """Keep an answer, unless a transaction of the work has."""

@@ -9,7 +9,8 @@ from functools import partial
 
 from app.backends.pop3.backend import Pop3Backend
 from app.cluster.bus import ACCOUNTS, Bus, Waiter, listening
-from app.cluster.leases import RENEW_SECONDS, Leases
+from app.cluster.claims import RENEW_SECONDS
+from app.cluster.leases import Leases
 from app.db import syncing
 from app.db.session import Database, Transaction
 from app.errors import GatewayError
@@ -25,6 +26,8 @@ from app.workers.texts import TextReader
 
 log = get_logger(__name__)
 
+ALONE_SECONDS = 20.0
+"""Between two looks at the list of accounts, in a process that is alone. Others look for free leases too."""
 TAKEN_AT_ONCE = 100
 """So that several workers that start together share the accounts."""
 
@@ -65,20 +68,28 @@ class Supervisor:
         with listening(self._bus, ACCOUNTS) as waiter:
             try:
                 async with asyncio.TaskGroup() as group:
+                    if not self._leases.is_alone:
+                        group.create_task(forever("leases", self._keep_leases))
                     await forever("supervisor", partial(self._adjust_and_wait, group, waiter))
             finally:
                 await attempt("release_leases", partial(self._leases.release, list(self._running)))
 
     async def _adjust_and_wait(self, group: asyncio.TaskGroup, waiter: Waiter) -> None:
         await self._adjust(group)
-        await waiter.wait(RENEW_SECONDS)
+        await waiter.wait(ALONE_SECONDS if self._leases.is_alone else RENEW_SECONDS)
+
+    async def _keep_leases(self) -> None:
+        """Renew the leases. Once that has failed for longer than a lease, others may follow the accounts: stop."""
+        await self._leases.keep(partial(self._bus.poke, ACCOUNTS))
+        log.warning("leases_lost", accounts=len(self._running))
+        await self._stop(list(self._running))
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         """Stop what should not run, start what should."""
         wanted = {AccountId(row[0]): hash(tuple(row[1:])) for row in await syncing.followed(self._database)}
-        held = await self._leases.renew()
+        held = await self._leases.renew() if self._leases.is_alone else self._leases.held
         await self._stop(
-            [id_ for id_, one in self._running.items() if not await self._is_current(id_, one, wanted, held)]
+            [id_ for id_, one in list(self._running.items()) if not await self._is_current(id_, one, wanted, held)]
         )
         if unwanted := [id_ for id_ in held if id_ not in wanted]:
             await self._leases.release(unwanted)
@@ -100,7 +111,7 @@ class Supervisor:
             return False
 
     async def _stop(self, ids: Collection[AccountId]) -> None:
-        tasks = [self._running.pop(id_).task for id_ in ids]
+        tasks = [self._running.pop(id_).task for id_ in ids if id_ in self._running]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from app.cluster import claims
 from app.db import idempotency as rows
+from app.db.claims import LEASE_MS
 from app.db.session import Statement, Transaction
 from app.db.tables import IDEMPOTENCY
 from app.errors import IdempotencyRunning
@@ -71,7 +73,7 @@ async def test_the_requests_of_a_dead_process_are_taken_over_by_one_other_each(s
 async def test_a_request_is_held_as_long_as_its_process_renews_the_claim(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.01)
     running = process(stores)
 
     async def slow(_: Attempt) -> Answer:
@@ -116,7 +118,7 @@ async def test_a_claim_goes_by_the_databases_clock_alone(stores: Stores, monkeyp
     with pytest.raises(IdempotencyRunning):
         await begin(process(stores))
     ((lease_until_ms,),) = await stores.database.rows(_LEASES)
-    assert 0 <= lease_until_ms - first.begun_at_ms - rows.LEASE_MS < rows.LEASE_MS
+    assert 0 <= lease_until_ms - first.begun_at_ms - LEASE_MS < LEASE_MS
 
 
 async def test_what_a_dead_process_had_noted_is_known_to_the_next(stores: Stores) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from app.cluster import leases as module
+from app.cluster import claims
 from app.cluster.leases import Leases
+from app.db.session import Statement
+from app.db.tables import LEASE
 from app.errors import Conflict
 from app.mail.delta import Delta, Note
 from app.mail.types import AccountId, AccountKind
+from sqlalchemy import update
 
 from tests.contract.stores import Stores, open_stores
 
+_END_LEASES: Statement = update(LEASE).values(expires_at_ms=1)
 ONE, TWO = AccountId("acc_one"), AccountId("acc_two")
 
 
@@ -39,10 +45,15 @@ async def test_a_lease_is_held_by_one_worker_until_it_is_given_back(stores: Stor
     assert await second.renew() == {ONE: 2}
 
 
-async def test_a_lease_that_ran_out_is_taken_by_another(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+async def let_leases_end(stores: Stores) -> None:
+    """As when the workers that hold them died a while ago."""
+    await stores.database.write(lambda transaction: transaction.execute(_END_LEASES))
+
+
+async def test_a_lease_that_ran_out_is_taken_by_another(stores: Stores) -> None:
     first, second = worker(stores), worker(stores)
-    monkeypatch.setattr(module, "LEASE_MS", -1)
     await first.take([ONE], 10)
+    await let_leases_end(stores)
 
     assert await second.take([ONE], 10) == {ONE: 2}
     assert await first.renew() == {}
@@ -74,3 +85,62 @@ async def test_what_an_earlier_holder_writes_is_refused(stores: Stores) -> None:
         await stores.index.apply(account_id, note, fence=old)
 
     assert len(await stores.log.after(account_id, 0, 10)) == 1
+
+
+async def test_a_lease_that_ran_out_and_that_nobody_took_is_held_again_by_renewing(stores: Stores) -> None:
+    first, second = worker(stores), worker(stores)
+    await first.take([ONE], 10)
+    await let_leases_end(stores)
+
+    assert await first.renew() == {ONE: 1}
+    assert await second.take([ONE], 10) == {}
+
+
+async def test_a_released_lease_is_not_renewed(stores: Stores) -> None:
+    first = worker(stores)
+    await first.take([ONE, TWO], 10)
+    await first.release([ONE])
+
+    assert await first.renew() == first.held == {TWO: 1}
+
+
+async def test_leases_go_by_the_databases_clock_alone(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = worker(stores), worker(stores)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    await first.take([ONE], 10)
+    monkeypatch.setattr(time, "time", lambda: 2.0**40)
+
+    assert await second.take([ONE], 10) == {}
+
+
+async def test_after_the_database_failed_no_lease_is_taken_for_abandoned_at_once(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = worker(stores), worker(stores)
+    await first.take([ONE], 10)
+    await let_leases_end(stores)
+    stores.database.failure_count += 1
+
+    assert await second.take([ONE], 10) == {}
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.0)
+    stores.database.failure_count += 1
+    assert await second.take([ONE], 10) == {ONE: 2}
+
+
+async def test_a_worker_hears_of_leases_that_it_lost(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.01)
+    first, second = worker(stores), worker(stores)
+    await first.take([ONE, TWO], 10)
+    await second.renew()
+    is_lost = asyncio.Event()
+    keeping = asyncio.create_task(first.keep(is_lost.set))
+
+    await let_leases_end(stores)
+    while not await second.take([ONE], 10):
+        await let_leases_end(stores)
+    async with asyncio.timeout(10):
+        await is_lost.wait()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+    assert first.held == {TWO: 1}

@@ -94,8 +94,7 @@ class Concluding:
 
         async def decide(transaction: Transaction) -> Delta:
             nonlocal changed
-            await record_in(transaction, row, changes)
-            changed = replace(row, **changes)  # type: ignore[arg-type]
+            changed = await record_in(transaction, row, changes)  # overwritten when the transaction runs again
             return Delta(notes=(note_of(state_of(changed), f"submission.{changed.status}"),))
 
         inbox = await self._inbox(account_id) if told else None

@@ -7,6 +7,7 @@ from functools import partial
 
 from app import faults
 from app.cluster.bus import SUBMISSIONS, Bus, Waiter, listening
+from app.cluster.claims import RENEW_SECONDS, Patience, renewed
 from app.db import submissions as rows
 from app.db.session import Database
 from app.errors import GatewayError
@@ -27,6 +28,7 @@ from app.workers.loop import attempt, forever, persist
 LOOKED_AT = PLACES * 2
 """Submissions that are looked at in one go."""
 IDLE_SECONDS = 30.0
+"""Between two looks when nothing is due, in a process that is alone. Others look for abandoned attempts too."""
 BUSY_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
 """How long attempts under way are waited for at the end: one that is cut after its content has begun is uncertain."""
@@ -49,6 +51,7 @@ class Delivery:
     ) -> None:
         """`is_alone`: no other process works on this database."""
         self._is_alone = is_alone
+        self._idle_seconds = IDLE_SECONDS if is_alone else RENEW_SECONDS
         self._database = database
         self._bus = bus
         self._steps = Steps(database)
@@ -58,6 +61,7 @@ class Delivery:
         self._answers = Answers(self._steps, self._concluding)
         self._backends = backends
         self._places = Places()
+        self._patience = Patience(database)
         self._attempts: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -81,18 +85,19 @@ class Delivery:
     async def _seconds_to_next(self) -> float:
         due = await rows.next_due_ms(self._database)
         if due is None:
-            return IDLE_SECONDS
+            return self._idle_seconds
         seconds = (due - now_ms()) / 1000
         if seconds <= 0 and self._attempts:  # it waits for one of them to end, which wakes us
             return BUSY_SECONDS
-        return min(IDLE_SECONDS, max(0.05, seconds))
+        return min(self._idle_seconds, max(0.05, seconds))
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start what there is room for; whether to look again, since mail that must wait hid that of others."""
         if self._places.are_full:
             return False
         await asyncio.sleep(0)  # others have a turn between two looks, for reading may not wait for anything
-        found = await rows.due(self._database, now_ms(), sorted(self._places.shut_out()), LOOKED_AT)
+        busy, slack_ms = sorted(self._places.shut_out()), self._patience.slack_ms
+        found = await rows.due(self._database, now_ms(), busy, LOOKED_AT, slack_ms=slack_ms)
         has_moved = False
         for row in found:
             key = (row.account_id, row.id)
@@ -124,7 +129,7 @@ class Delivery:
     async def _claim_and_advance(self, row: rows.Submission) -> None:
         claimed = await self._steps.claim(row)
         if claimed is not None:
-            async with self._steps.lease_kept(claimed):
+            async with renewed(self._steps.renewal(claimed)):
                 await self._advance(claimed)
 
     async def _advance(self, row: rows.Submission) -> None:

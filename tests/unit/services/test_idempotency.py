@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from app.cluster import claims
 from app.db.session import Transaction
 from app.errors import Conflict, IdempotencyMismatch, IdempotencyRunning, ServerRefused, TimedOut
 from app.security.vault import Vault
-from app.services import idempotency as module
 from app.services.idempotency import Answer, Attempt, Idempotency
 
 from tests.gateway import files_holding
@@ -169,7 +169,7 @@ async def test_the_work_of_a_cancelled_caller_goes_on_and_its_answer_is_kept(hou
 
 
 async def test_a_request_whose_claim_was_lost_is_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "RENEW_SECONDS", 0.01)
     first = Idempotency(house.database, VAULT)
     is_stopped = asyncio.Event()
 
