@@ -6,16 +6,16 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from app import files
 from app.db import failures
-from app.db.session import Row, Statement, Transaction, Work, prepare, run_actions
+from app.db.session import Row, Statement, Transaction, Work
+from app.db.sqlite_jobs import Job, SqliteTransaction, run_statement, straight_through
 from app.errors import DatabaseUnavailable
 from app.telemetry import get_logger
 
@@ -58,75 +58,6 @@ def _connect(
     return connection
 
 
-def _run(connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> sqlite3.Cursor:
-    prepared = prepare(statement, "sqlite")
-    return connection.execute(prepared.text, cast("Any", prepared.arguments(values)))
-
-
-class _SqliteTransaction:
-    """A Transaction whose awaits never suspend: the writer thread runs a coroutine over it straight through."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.actions: list[Callable[[], None]] = []
-        """What follows the commit."""
-
-    async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
-        return _run(self._connection, statement, values).fetchall()
-
-    async def row(self, statement: Statement, **values: object) -> Row | None:
-        return cast("Row | None", _run(self._connection, statement, values).fetchone())
-
-    async def execute(self, statement: Statement, **values: object) -> int:
-        return _run(self._connection, statement, values).rowcount
-
-    async def execute_many(self, statement: Statement, values: Sequence[Mapping[str, object]]) -> None:
-        prepared = prepare(statement, "sqlite")
-        self._connection.executemany(prepared.text, [cast("Any", prepared.arguments(row)) for row in values])
-
-    def after_commit(self, action: Callable[[], None]) -> None:
-        self.actions.append(action)
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[Transaction], Awaitable[Any]]
-    is_durable: bool
-    future: asyncio.Future[Any] | None = None
-    """Who waits in the event loop; None where nobody does."""
-    result: Any = None
-    error: BaseException | None = None
-    actions: Sequence[Callable[[], None]] = ()
-    """What follows the commit."""
-
-    def fail(self, error: BaseException) -> None:
-        """Keep the first error: what follows it comes of it."""
-        self.error = self.error or error
-
-    def outcome(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-    def settle(self) -> None:
-        """Conclude in the loop of the task that waits; that loop may be gone."""
-        if self.future is None:
-            return
-        with suppress(RuntimeError):  # the loop is closed
-            self.future.get_loop().call_soon_threadsafe(self.conclude)
-
-    def conclude(self) -> None:
-        """Do what follows the commit, whether or not somebody still waits, then answer."""
-        if self.error is None:
-            run_actions(self.actions)
-        if self.future is None or self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
 class _Mode(NamedTuple):
     """How a transaction is to be made: what the connection is set to before it."""
 
@@ -139,16 +70,6 @@ async def _nothing(_: Transaction) -> None:
     """Wakes the writer thread."""
 
 
-def _straight_through(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends to its end."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return cast("T", done.value)
-    coroutine.close()
-    raise RuntimeError("a unit of writing awaits nothing but its transaction")
-
-
 class SqliteDatabase:
     """A Database in one file."""
 
@@ -156,7 +77,7 @@ class SqliteDatabase:
         self.failure_count = 0
         self._path = path
         self._reader = _connect(path, is_reader=True, busy_seconds=READ_TIMEOUT_SECONDS)
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_LIMIT)
+        self._jobs: queue.Queue[Job | None] = queue.Queue(QUEUE_LIMIT)
         self._connection = _connect(path, is_reader=False)
         self._turn = threading.Lock()
         """Who holds it uses the connection."""
@@ -164,6 +85,7 @@ class SqliteDatabase:
         self._mode: _Mode | None = None
         self._long_readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
         self._local = threading.local()
+        self._long_connections: list[sqlite3.Connection] = []
         self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
         self._writer.start()
 
@@ -175,7 +97,7 @@ class SqliteDatabase:
 
     async def row(self, statement: Statement, **values: object) -> Row | None:
         try:
-            cursor = _run(self._reader, statement, values)
+            cursor = run_statement(self._reader, statement, values)
             first = cast("Row | None", cursor.fetchone())
             cursor.close()  # an open cursor would hold the reader's snapshot
         except sqlite3.Error as error:
@@ -184,7 +106,7 @@ class SqliteDatabase:
 
     def _read(self, connection: sqlite3.Connection, statement: Statement, values: Mapping[str, object]) -> list[Row]:
         try:
-            return _run(connection, statement, values).fetchall()
+            return run_statement(connection, statement, values).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from None
 
@@ -214,7 +136,7 @@ class SqliteDatabase:
                 return cast("T", job.outcome())
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
-            self._jobs.put_nowait(_Job(work, is_durable, future))
+            self._jobs.put_nowait(Job(work, is_durable, future))
         except queue.Full:
             raise DatabaseUnavailable("Too many writes are waiting") from None
         # The commit can't be called back: a caller that is cancelled leaves while its work goes on.
@@ -224,7 +146,7 @@ class SqliteDatabase:
         except TimeoutError:
             raise DatabaseUnavailable("The disk did not confirm in time") from None
 
-    def _write_here(self, work: Work[T]) -> _Job | None:
+    def _write_here(self, work: Work[T]) -> Job | None:
         """Commit in this thread: what takes 0.2 ms and no fsync costs half as much again when two threads hand it over.
 
         None where another process is writing: the writer thread can wait for it, the event loop can't. The WAL is
@@ -232,8 +154,8 @@ class SqliteDatabase:
         """
         self._short_commits += 1
         if self._short_commits == SHORT_COMMITS:
-            self._jobs.put_nowait(_Job(_nothing, is_durable=False))
-        job = _Job(work, is_durable=False)
+            self._jobs.put_nowait(Job(_nothing, is_durable=False))
+        job = Job(work, is_durable=False)
         try:
             self._begin(_Mode("NORMAL", checkpoint_pages=0, busy_seconds=0))
         except sqlite3.OperationalError:
@@ -245,12 +167,14 @@ class SqliteDatabase:
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._long_readers.shutdown(wait=True)
-        self._reader.close()
+        for connection in (self._reader, *self._long_connections):
+            connection.close()
 
     def _read_long(self, statement: Statement, values: Mapping[str, object]) -> Sequence[Row]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = _connect(self._path, is_reader=True, cache_kib=LONG_CACHE_KIB)
+            self._long_connections.append(connection)
             connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
         return self._read(connection, statement, values)
 
@@ -266,7 +190,7 @@ class SqliteDatabase:
                     self._checkpoint()
         self._connection.close()
 
-    def _write_batch(self, batch: list[_Job]) -> None:
+    def _write_batch(self, batch: list[Job]) -> None:
         """Commit a batch and tell each task that waits; whatever fails, this thread goes on."""
         is_durable = any(job.is_durable for job in batch)
         try:
@@ -288,8 +212,8 @@ class SqliteDatabase:
             except sqlite3.Error as error:
                 log.warning("checkpoint_failed", error=str(error))
 
-    def _next_batch(self) -> tuple[list[_Job], bool]:
-        batch: list[_Job] = []
+    def _next_batch(self) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
         job = self._jobs.get()
         while job is not None:
             batch.append(job)
@@ -311,7 +235,7 @@ class SqliteDatabase:
             self._mode = mode
         self._connection.execute("BEGIN IMMEDIATE")
 
-    def _commit(self, batch: list[_Job]) -> None:
+    def _commit(self, batch: list[Job]) -> None:
         """Run the jobs of a transaction that has begun, and commit it."""
         connection = self._connection
         try:
@@ -325,13 +249,13 @@ class SqliteDatabase:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
 
-    def _attempt(self, job: _Job, *, is_alone: bool) -> None:
+    def _attempt(self, job: Job, *, is_alone: bool) -> None:
         """A job among others runs in a savepoint of its own, so that its failure is not theirs."""
         if not is_alone:
             self._connection.execute("SAVEPOINT job")
-        transaction = _SqliteTransaction(self._connection)
+        transaction = SqliteTransaction(self._connection)
         try:
-            job.result = _straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
+            job.result = straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
             job.actions = transaction.actions
         except BaseException as error:  # whatever it is belongs to the task that asked, not to this thread
             job.fail(self._failure(error))
