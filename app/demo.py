@@ -154,7 +154,7 @@ async def _server_key(runtime: Runtime) -> str:
 
 async def _fill(runtime: Runtime, account_id: AccountId, own: Address) -> None:
     """Two hundred messages of the last half year, the same every time but for their dates."""
-    mailboxes = {one.path: one.id for one in await runtime.index.mailboxes(account_id)}
+    mailboxes = {one.path: one.id for one in await runtime.reader.mailboxes.mailboxes(account_id)}
     chance = random.Random(20)  # noqa: S311 - the same mail every time
     now = now_ms()
     ages = sorted((int(chance.random() ** 2 * 180 * _DAY_MS) + 60_000 for _ in range(MESSAGES)), reverse=True)

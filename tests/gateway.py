@@ -17,7 +17,7 @@ from app.db.session import Database
 from app.errors import NotSupported
 from app.mail.backend import MailBackend, Submission
 from app.mail.types import AccountId, ServerLogin
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.runtime import Stores, services_on
 from app.security.netguard import NetGuard
@@ -43,7 +43,7 @@ class _Stores(Protocol):
     def bus(self) -> LocalBus: ...
 
     @property
-    def index(self) -> Index: ...
+    def reader(self) -> MailReader: ...
 
     @property
     def store(self) -> MailStore: ...
@@ -66,7 +66,7 @@ class FakeBackends:
         stores = self._stores
         if account_id in self.given:
             return self.given[account_id]
-        return LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
+        return LocalBackend(account_id, stores.store, stores.reader, stores.database, stores.bus)
 
     async def submission_of(self, account_id: AccountId) -> Submission:
         raise NotSupported("Mail to other domains needs a smarthost")
@@ -133,6 +133,8 @@ async def open_gateway(folder: Path, database_url: str | None = None, **settings
 
 
 def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:
-    stores = Stores(settings, house.database, house.bus, house.index, house.log, house.store, Vault([MASTER_KEY]))
+    stores = Stores(
+        settings, house.database, house.bus, house.index, house.reader, house.log, house.store, Vault([MASTER_KEY])
+    )
     guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
     return services_on(stores, backends, house.logins, guard)

@@ -33,12 +33,12 @@ class GmailAccount(Followed):
         return found
 
     async def all_messages(self) -> list[Message]:
-        listed = await self.house.index.search(self.account_id, All(()), limit=10_000)
-        return await self.house.index.find(self.account_id, [one.anchor.id for one in listed])
+        listed = await self.house.reader.lists.search(self.account_id, All(()), limit=10_000)
+        return await self.house.reader.messages.find(self.account_id, [one.anchor.id for one in listed])
 
     async def paths_of(self, message: Message) -> list[str]:
         """The mailboxes that a message says it is in, sorted."""
-        paths = {one.id: one.path for one in await self.house.index.mailboxes(self.account_id)}
+        paths = {one.id: one.path for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
         ids = orjson.loads(message.summary)["mailbox_ids"]  # one of them may have gone since the message was read
         return sorted(paths[id_] for id_ in ids if id_ in paths)
 
@@ -56,7 +56,7 @@ class GmailAccount(Followed):
 
     async def has_read_inbox(self) -> bool:
         """Whether the first sync of INBOX is done."""
-        mailboxes = await self.house.index.mailboxes(self.account_id)
+        mailboxes = await self.house.reader.mailboxes.mailboxes(self.account_id)
         return any(one.path == "INBOX" and one.is_complete for one in mailboxes)
 
     async def is_equal_anew(self) -> bool:
@@ -91,7 +91,7 @@ def gmail_backend(gmail: Gmail, house: House, account_id: str) -> ImapBackend:
     login = ServerLogin("127.0.0.1", gmail.port, TransportSecurity.NONE, USER, PASSWORD)
     guard = NetGuard.of(["127.0.0.0/8"])
     origin = Origin(login, guard, ssl.create_default_context(), Hosts())
-    return ImapBackend(account_id, origin, house.index)  # type: ignore[arg-type]
+    return ImapBackend(account_id, origin, house.reader.mailboxes)  # type: ignore[arg-type]
 
 
 def mail(subject: str, *, reply_to: str | None = None, text: str = "Hello") -> bytes:

@@ -19,6 +19,7 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
 from app.services.logins import Logins
@@ -45,6 +46,10 @@ class House:
     logins: Logins
     deliveries: Deliveries
     waits: list[float]
+
+    @property
+    def reader(self) -> MailReader:
+        return MailReader(self.database)
 
     async def add_account(self, email: str, password: str = "secret") -> AccountId:
         """An embedded account with the mailboxes that everyone has."""
@@ -73,12 +78,14 @@ class House:
         await self.database.write(work)
 
     async def mailbox(self, account_id: AccountId, path: str = "INBOX") -> Mailbox:
-        return next(one for one in await self.index.mailboxes(account_id) if one.path == path)
+        return next(one for one in await self.reader.mailboxes.mailboxes(account_id) if one.path == path)
 
     async def contents(self, account_id: AccountId, path: str = "INBOX") -> list[bytes]:
         """The bytes of each message in a mailbox, oldest first."""
         mailbox = await self.mailbox(account_id, path)
-        found = await self.index.locate(account_id, mailbox.id, sorted(await self.index.known(account_id, mailbox.id)))
+        found = await self.reader.messages.locate(
+            account_id, mailbox.id, sorted(await self.reader.mirrored.known(account_id, mailbox.id))
+        )
         return [await self.store.blobs.get(one.blob or "") for one in sorted(found, key=lambda one: one.uid)]
 
 

@@ -126,7 +126,7 @@ async def open_imap_house(
             await house.add_account(USER, PASSWORD)
         account_id = (await house.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
         views, texts = MailboxViews(house.database), TextIndex(house.database)
-        services = ImapServices(house.store, house.index, views, house.bus, house.logins, texts, MAX_MESSAGE_BYTES)
+        services = ImapServices(house.store, house.reader, views, house.bus, house.logins, texts, MAX_MESSAGE_BYTES)
         listener = Listener("imap", imap_answer(services), Admission(), tls)
         port = await listener.start("127.0.0.1", 0)
         try:

@@ -114,10 +114,10 @@ class Polled(Followed):
         origin = Pop3Origin(login, GUARD, ssl.create_default_context()) if login else self.pop3.origin
         house = self.house
         self.pop3 = Pop3Backend(
-            self.account_id, origin, rules or self.pop3.rules, house.store, house.index, house.database, house.bus
+            self.account_id, origin, rules or self.pop3.rules, house.store, house.reader, house.database, house.bus
         )
         self.backend = self.pop3
-        self.poller = Pop3Poll(self.account_id, house.index, self.pop3, self.epoch)
+        self.poller = Pop3Poll(self.account_id, house.index, house.reader, self.pop3, self.epoch)
 
     async def states(self) -> list[str]:
         """States of the ledger, in the order of what they go by."""
@@ -147,7 +147,7 @@ async def open_polled(
         account_id = await add_pop3_account(house, "me@mail.test")
         origin = Pop3Origin(login, GUARD, ssl.create_default_context())
         rule = Pop3Rules(Retention.parse(rules), mirror)
-        backend = Pop3Backend(account_id, origin, rule, house.store, house.index, house.database, house.bus)
+        backend = Pop3Backend(account_id, origin, rule, house.store, house.reader, house.database, house.bus)
         polled = Polled(house, account_id, backend, pop3=backend)
         polled.epoch = await polled.lease()
         polled.begin_anew()

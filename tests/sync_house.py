@@ -80,7 +80,9 @@ class Followed:
     """Reads whole messages for the full-text index, where a test wants that."""
 
     def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
-        return AccountSync(self.account_id, self.house.index, self.backend, epoch, Gates(), delays, self.texts)
+        return AccountSync(
+            self.account_id, self.house.index, self.house.reader, self.backend, epoch, Gates(), delays, self.texts
+        )
 
     async def lease(self) -> int:
         """A new epoch, as a worker that takes the account has it; nobody watches it yet."""
@@ -126,8 +128,8 @@ class Followed:
     async def messages(self, path: str = "INBOX") -> list[Message]:
         """What the index has of a mailbox, by UID."""
         mailbox = await self.house.mailbox(self.account_id, path)
-        known = await self.house.index.known(self.account_id, mailbox.id)
-        found = await self.house.index.locate(self.account_id, mailbox.id, list(known))
+        known = await self.house.reader.mirrored.known(self.account_id, mailbox.id)
+        found = await self.house.reader.messages.locate(self.account_id, mailbox.id, list(known))
         return sorted(found, key=lambda one: one.uid)
 
     async def subjects(self, path: str = "INBOX") -> list[str]:
@@ -144,7 +146,7 @@ class Followed:
         return [one.id for one in await self.messages(path)]
 
     async def paths(self) -> set[str]:
-        return {one.path for one in await self.house.index.mailboxes(self.account_id)}
+        return {one.path for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
 
     async def events(self, prefix: str = "") -> list[Event]:
         found = await self.house.log.after(self.account_id, 0, 100_000)
@@ -154,15 +156,16 @@ class Followed:
         """The whole index: path → UID → flags."""
         return {
             one.path: {
-                uid: known.flags for uid, known in (await self.house.index.known(self.account_id, one.id)).items()
+                uid: known.flags
+                for uid, known in (await self.house.reader.mirrored.known(self.account_id, one.id)).items()
             }
-            for one in await self.house.index.mailboxes(self.account_id)
+            for one in await self.house.reader.mailboxes.mailboxes(self.account_id)
         }
 
     async def origin_content(self) -> dict[str, dict[int, Flags]]:
         """The same as the origin has it."""
         content = {}
-        for one in await self.house.index.mailboxes(self.account_id):
+        for one in await self.house.reader.mailboxes.mailboxes(self.account_id):
             scanned = await self.backend.scan(replace(one), is_anew=True)
             content[one.path] = {uid: known.flags for uid, known in scanned.items()}
         return content
@@ -197,14 +200,14 @@ def imap_backend(
 ) -> ImapBackend:
     login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
-    return ImapBackend(account_id, origin, house.index)
+    return ImapBackend(account_id, origin, house.reader.mailboxes)
 
 
 def plain_backend(account_id: AccountId, house: House, port: int, user: Login) -> ImapBackend:
     """A backend for a server on a loopback port, without TLS."""
     login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
-    return ImapBackend(account_id, origin, house.index)
+    return ImapBackend(account_id, origin, house.reader.mailboxes)
 
 
 @asynccontextmanager
@@ -223,7 +226,7 @@ async def open_followed(folder: Path, dovecot: Dovecot, tls: TlsFiles, user: Dov
 async def supervised(house: House, backends: GivenBackends) -> AsyncIterator[None]:
     """Run a supervisor during the block."""
     leases = Leases(house.database, is_alone=True)
-    task = asyncio.create_task(Supervisor(house.database, house.index, backends, house.bus, leases).run())
+    task = asyncio.create_task(Supervisor(house.database, house.index, house.reader, backends, house.bus, leases).run())
     try:
         yield
     finally:

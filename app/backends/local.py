@@ -37,7 +37,7 @@ from app.mail.delta import (
 )
 from app.mail.searchable import contains, fold, has_field
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, FlagChange, MailStore
 from app.mailstore.views import MailboxViews
 from app.mime.body import part_at
@@ -53,10 +53,12 @@ READ_AT_ONCE = 10
 class LocalBackend:
     """See `MailBackend`. Holds nothing open."""
 
-    def __init__(self, account_id: AccountId, store: MailStore, index: Index, database: Database, bus: Bus) -> None:
+    def __init__(
+        self, account_id: AccountId, store: MailStore, reader: MailReader, database: Database, bus: Bus
+    ) -> None:
         self._account_id = account_id
         self._store = store
-        self._index = index
+        self._reader = reader
         self._views = MailboxViews(database)
         self._bus = bus
 
@@ -77,7 +79,7 @@ class LocalBackend:
             yield piece
 
     async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        structure = (await self._index.detail(self._account_id, message.id)).structure
+        structure = (await self._reader.messages.detail(self._account_id, message.id)).structure
         part = part_at(structure, section) if structure is not None else None
         if part is None or part.span is None:
             raise PartNotFound
@@ -89,7 +91,7 @@ class LocalBackend:
             yield piece
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
-        detail = await self._index.detail(self._account_id, message.id)
+        detail = await self._reader.messages.detail(self._account_id, message.id)
         parts = {} if detail.structure is None else {part.section: part for part in detail.structure.walk()}
         found: dict[str, bytes] = {}
         blob = await self._blob(message) if any(section != "HEADER" for section in sections) else ""
@@ -105,7 +107,7 @@ class LocalBackend:
 
     async def _blob(self, message: Message) -> str:
         """The bytes of a message that is still here; those of one that is gone stay on disk for a while."""
-        blob = (await self._index.message(self._account_id, message.id)).blob
+        blob = (await self._reader.messages.message(self._account_id, message.id)).blob
         if blob is None:
             raise MessageNotFound
         return blob
@@ -120,7 +122,7 @@ class LocalBackend:
         if any(char < " " or char == "\x7f" for char in value):
             raise InvalidRequest("A text to search for holds no control character")
         if uids is None:
-            uids = await self._index.known(self._account_id, mailbox.id)
+            uids = await self._reader.mirrored.known(self._account_id, mailbox.id)
         newest = sorted(uids, reverse=True)
         found: set[int] = set()
         try:
@@ -158,7 +160,7 @@ class LocalBackend:
         stored = await self._store.keep_stream(content)
         applied = await self._store.add(self._account_id, mailbox.id, [(stored, flags, received_at_ms)])
         ((location, message_id),) = applied.message_ids.items()
-        message = await self._index.message(self._account_id, message_id)
+        message = await self._reader.messages.message(self._account_id, message_id)
         arrived = replace(
             stored.arrived,
             mailbox_id=mailbox.id,
@@ -234,7 +236,7 @@ class LocalBackend:
             found.setdefault(message.mailbox_id, []).append(message.uid)
         for mailbox_id in found:
             try:
-                await self._index.mailbox(self._account_id, mailbox_id)
+                await self._reader.mailboxes.mailbox(self._account_id, mailbox_id)
             except MailboxNotFound:
                 raise MessageNotFound from None
         return found
@@ -257,10 +259,10 @@ class LocalBackend:
     # ---- following
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
-        return [origin_mailbox(one) for one in await self._index.mailboxes(self._account_id)]
+        return [origin_mailbox(one) for one in await self._reader.mailboxes.mailboxes(self._account_id)]
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
-        known = await self._index.known(self._account_id, mailbox.id)
+        known = await self._reader.mirrored.known(self._account_id, mailbox.id)
         uids = sorted((uid for uid in known if below_uid is None or uid < below_uid), reverse=True)[:count]
         return await self._arrived(mailbox, uids)
 
@@ -269,9 +271,11 @@ class LocalBackend:
             yield await self._arrived(mailbox, uids[start : start + SEARCH_BATCH])
 
     async def _arrived(self, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:
-        found = {one.uid: one for one in await self._index.locate(self._account_id, mailbox.id, uids)}
+        found = {one.uid: one for one in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
         return [
-            arrived_of(found[uid], await self._index.detail(self._account_id, found[uid].id), mailbox.uid_validity)
+            arrived_of(
+                found[uid], await self._reader.messages.detail(self._account_id, found[uid].id), mailbox.uid_validity
+            )
             for uid in uids
             if uid in found
         ]
@@ -282,17 +286,17 @@ class LocalBackend:
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
         del is_anew  # the index is the origin
-        return await self._index.known(self._account_id, mailbox.id)
+        return await self._reader.mirrored.known(self._account_id, mailbox.id)
 
     async def uids(self, mailbox: Mailbox) -> Sequence[int]:
-        return list(await self._index.known(self._account_id, mailbox.id))
+        return list(await self._reader.mirrored.known(self._account_id, mailbox.id))
 
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
-        return {one.uid for one in await self._index.locate(self._account_id, mailbox.id, uids)}
+        return {one.uid for one in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
 
     async def changes(self, mailbox: Mailbox) -> Changes:
-        now = await self._index.mailbox(self._account_id, mailbox.id)
-        known = await self._index.known(self._account_id, mailbox.id)
+        now = await self._reader.mailboxes.mailbox(self._account_id, mailbox.id)
+        known = await self._reader.mirrored.known(self._account_id, mailbox.id)
         changed = {uid: one for uid, one in known.items() if one.modseq > mailbox.highest_modseq}
         return Changes(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
 

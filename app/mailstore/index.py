@@ -1,8 +1,11 @@
-"""The index: one row a message, two writers (a mirror of the origin, or the mailbox itself), one way to change it."""
+"""Writes the index: one row a message, two writers (a mirror of the origin, or the mailbox itself).
+
+`reader.MailReader` reads it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sqlalchemy import bindparam, select, update
@@ -13,15 +16,11 @@ from app.db.session import Database, Statement, Transaction
 from app.db.tables import ACCOUNT, LEASE, MESSAGE
 from app.errors import AccountNotFound, Conflict
 from app.mail.confirmed import Applied, Confirmed
-from app.mail.delta import Delta, Known, Location, Removed
-from app.mail.filter import Filter
-from app.mail.types import AccountId, AccountKind, Detail, Mailbox, MailboxId, Message, MessageId, Position
+from app.mail.delta import Delta, Location, Removed
+from app.mail.types import AccountId, AccountKind, MailboxId, Position
 from app.mailstore.changes import write_delta
-from app.mailstore.reading import lists, mailboxes, messages, mirrored
 from app.mailstore.reading.columns import ACCOUNT_ID
-from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
-from app.mailstore.reading.mailboxes import Standing
-from app.mailstore.reading.mirrored import Pair, Proof
+from app.mailstore.reading.mailboxes import MailboxReader
 
 _LOCK: Statement = (
     update(ACCOUNT)
@@ -56,13 +55,11 @@ Conclude = Callable[[Transaction, Applied], Awaitable[None]]
 
 
 class Index:
-    """Every account's mailboxes and messages. Each read is one of `app.mailstore.reading`, where it is told more of."""
+    """Changes the mailboxes and messages of every account: each change is one transaction with its events."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
         self._bus = bus
-
-    # ---- changing
 
     async def apply(
         self, account_id: AccountId, delta: Delta, *, fence: int | None = None, is_durable: bool = False
@@ -104,7 +101,7 @@ class Index:
         """The mailboxes whose messages all go."""
         if not (delta.mailboxes_deleted or delta.mailboxes_reset):
             return []
-        validities = {one.id: one.uid_validity for one in await self.mailboxes(account_id)}
+        validities = {one.id: one.uid_validity for one in await MailboxReader(self._database).mailboxes(account_id)}
         deleted = [one.mailbox_id for one in delta.mailboxes_deleted if one.mailbox_id in validities]
         reset = [
             one.mailbox_id
@@ -155,135 +152,6 @@ class Index:
             transaction.after_commit(partial(self._bus.poke, account_id, written.seq))
         faults.point("index.before_commit")
         return written
-
-    # ---- reading
-
-    async def mailboxes(self, account_id: AccountId) -> list[Mailbox]:
-        """All mailboxes of an account, by path."""
-        return await mailboxes.mailboxes(self._database, account_id)
-
-    async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
-        """Raises MailboxNotFound."""
-        return await mailboxes.mailbox(self._database, account_id, mailbox_id)
-
-    async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
-        """The mailbox with this path; None where there is none."""
-        return await mailboxes.mailbox_named(self._database, account_id, path)
-
-    async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
-        """Raises AccountNotFound."""
-        return await mailboxes.standing(self._database, account_id, mailbox_id)
-
-    async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
-        """Those that exist, in the order asked for."""
-        return await messages.find(self._database, account_id, ids)
-
-    async def message(self, account_id: AccountId, message_id: str) -> Message:
-        """Raises MessageNotFound."""
-        return await messages.message(self._database, account_id, message_id)
-
-    async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:
-        """What is kept of one message beside its row; MessageNotFound."""
-        return await messages.detail(self._database, account_id, message_id)
-
-    async def locate(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[Message]:
-        """Messages of a mailbox by UID, in no order."""
-        return await messages.locate(self._database, account_id, mailbox_id, uids)
-
-    async def at(self, account_id: AccountId, location: Location) -> Message:
-        """The message at a location; MessageNotFound."""
-        return await messages.at(self._database, account_id, location)
-
-    async def places(self, message: Message) -> list[tuple[Location, int]]:
-        """Where a message is, its first place first, each with the MODSEQ known of it there."""
-        return await messages.places(self._database, message)
-
-    async def known_origins(self, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
-        """Those of the origin's ids that messages here have."""
-        return await mirrored.known_origins(self._database, account_id, origin_ids)
-
-    async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
-        """Ids of a mailbox's messages by UID, in no order."""
-        return await messages.ids_at(self._database, account_id, mailbox_id, uids)
-
-    async def threads(
-        self, account_id: AccountId, thread_ids: Collection[str]
-    ) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
-        """The messages of each thread, with their mailboxes, oldest first."""
-        return await messages.threads(self._database, account_id, thread_ids)
-
-    async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
-        """Messages with this Message-ID, wherever they are."""
-        return await messages.with_header(self._database, account_id, message_id_header)
-
-    async def with_headers(self, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
-        """Messages with one of these Message-IDs, wherever they are, in no order."""
-        return await mirrored.with_headers(self._database, account_id, message_id_headers)
-
-    async def without_header(self, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
-        """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
-        return await mirrored.without_header(self._database, account_id, times_ms)
-
-    async def with_origin_ids(self, account_id: AccountId, origin_ids: Collection[str]) -> list[tuple[str, Message]]:
-        """Messages that the origin knows by one of these ids, each with its id, in no order."""
-        return await mirrored.with_origin_ids(self._database, account_id, origin_ids)
-
-    async def pairs(self, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
-        """Each of the messages with every other one that may be a copy of it, in no order."""
-        return await mirrored.pairs(self._database, account_id, ids)
-
-    async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
-        """Those of the messages that were told as new since then."""
-        return await mirrored.arrived_since(self._database, account_id, ids, since_ms)
-
-    async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
-        """What is kept of each message that tells it from others like it."""
-        return await mirrored.proofs(self._database, account_id, ids)
-
-    async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
-        """UID → flags of everything the index has of a mailbox, read a piece at a time."""
-        return await mirrored.known(self._database, account_id, mailbox_id)
-
-    async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
-        """Messages whose preview has not been read yet, newest first."""
-        return await mirrored.without_preview(self._database, account_id, mailbox_id, limit)
-
-    async def first_page(
-        self, account_id: AccountId, mailbox_id: str, limit: int, *, has_placements: bool | None = False
-    ) -> list[Listed]:
-        """The newest messages of a mailbox: what a list asks for most, in one prepared query.
-
-        `has_placements` (see Standing): in two, as messages may have it for a further place.
-        """
-        return await lists.first_page(self._database, account_id, mailbox_id, limit, has_placements=has_placements)
-
-    async def search(
-        self,
-        account_id: AccountId,
-        tree: Filter,
-        *,
-        sort: Sort = NEWEST_FIRST,
-        limit: int,
-        after: Anchor | None = None,
-        before: Anchor | None = None,
-    ) -> list[Listed]:
-        """Up to `limit` messages that match, sorted, after an anchor; or, with `before`, those next to it before it.
-
-        Ties go by highest UID, then id. The tree holds no Text leaf any more.
-        """
-        return await lists.search(self._database, account_id, tree, sort=sort, limit=limit, after=after, before=before)
-
-    async def count(self, account_id: AccountId, tree: Filter) -> int:
-        """How many match."""
-        return await lists.count(self._database, account_id, tree)
-
-    async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
-        """Ids of what matches, newest first."""
-        return await lists.matching_ids(self._database, account_id, tree, limit)
-
-    async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
-        """Those of the blobs that a message or a submission still needs."""
-        return await messages.blobs_in_use(self._database, names)
 
 
 async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple[Position, str]:

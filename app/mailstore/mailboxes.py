@@ -27,6 +27,7 @@ from app.mail.delta import (
 )
 from app.mail.types import AccountId, MailboxId, Role
 from app.mailstore.index import ENDED_AT_ONCE, Conclude, Decide, Index
+from app.mailstore.reading.mailboxes import MailboxReader
 
 DELIMITER = "/"
 PATH_LIMIT = 500
@@ -176,7 +177,8 @@ class StoredMailboxes:
 
     async def _end(self, account_id: AccountId, mailbox_id: MailboxId, decide: Decide) -> Applied:
         """Make a change that ends a mailbox's messages. A large one loses most of them before, where it may end."""
-        if (await self._index.mailbox(account_id, mailbox_id)).total > ENDED_AT_ONCE:
+        mailbox = await MailboxReader(self._database).mailbox(account_id, mailbox_id)
+        if mailbox.total > ENDED_AT_ONCE:
 
             async def check(transaction: Transaction) -> Delta:
                 await decide(transaction)

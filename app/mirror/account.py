@@ -13,6 +13,7 @@ from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -31,6 +32,7 @@ class Mirror:
 
     account_id: AccountId
     index: Index
+    reader: MailReader
     backend: MailBackend
     epoch: int | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -69,11 +71,11 @@ class Mirror:
             await self.apply(piece)
 
     async def mailboxes(self) -> list[Mailbox]:
-        return await self.index.mailboxes(self.account_id)
+        return await self.reader.mailboxes.mailboxes(self.account_id)
 
     async def mailbox(self, mailbox: Mailbox) -> Mailbox:
         """The mailbox as the index has it now; MailboxNotFound."""
-        return await self.index.mailbox(self.account_id, mailbox.id)
+        return await self.reader.mailboxes.mailbox(self.account_id, mailbox.id)
 
     def has_begun(self, mailbox: Mailbox) -> bool:
         """Whether it is known from which UID on its messages are new mail."""

@@ -94,7 +94,7 @@ async def _fetch(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> list[
 
 async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Placed]) -> Mapping[int, Arrived | Placed]:
     """By UID, the messages that the index has elsewhere as they are told, the others fetched."""
-    known = await mirror.index.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
+    known = await mirror.reader.mirrored.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
     placed = {uid: one for uid, one in told.items() if one.origin_id in known}
     arrived = await _fetch(mirror, mailbox, [uid for uid in told if uid not in placed])
     return placed | {one.uid: one for one in arrived}
@@ -106,7 +106,7 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
     None when it is not the mailbox any more that we know: the list of mailboxes will say what it is.
     """
     # what the index has is read before the origin is asked: what a caller adds meanwhile is in both, never gone
-    known = None if mailbox.highest_modseq else await mirror.index.known(mirror.account_id, mailbox.id)
+    known = None if mailbox.highest_modseq else await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
     try:
         changes = await mirror.backend.changes(mailbox)
     except MailboxNotFound:
@@ -132,14 +132,14 @@ def _is_outdated(known: Known | None, now: Known) -> bool:
 
 async def unknown_uids(mirror: Mirror, mailbox: Mailbox) -> Sequence[int]:
     """The UIDs that the index lacks, ascending."""
-    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
     there = await mirror.backend.uids(mailbox)
     return array("I", (uid for uid in there if uid not in known)) if known else there
 
 
 async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, Sequence[int]]:
     """Compare every UID: flags and removals as a Delta, and the UIDs that the index lacks, ascending."""
-    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
     scanned = await mirror.backend.scan(mailbox)
     delta, missing = await asyncio.to_thread(difference, mailbox.id, known, scanned)  # 100 ms for 100,000 messages
     gone = {one.location.uid for one in delta.removed}
@@ -153,7 +153,7 @@ def counted(mailbox: Mailbox, changes: Changes, *, is_complete: bool | None = No
 
 
 async def _missing(mirror: Mirror, mailbox: Mailbox) -> list[int]:
-    known = await mirror.index.known(mirror.account_id, mailbox.id)
+    known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
     there = await mirror.backend.scan(mailbox)
     return [uid for uid in known if uid not in there]
 
@@ -161,9 +161,9 @@ async def _missing(mirror: Mirror, mailbox: Mailbox) -> list[int]:
 async def _known_among(mirror: Mirror, mailbox: Mailbox, vanished: Collection[int]) -> set[int]:
     """Those of the UIDs that the index has: a server may name many that never were."""
     if len(vanished) > GONE_COUNT:
-        known = await mirror.index.known(mirror.account_id, mailbox.id)
+        known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
         return {uid for uid in vanished if uid in known}
-    found = await mirror.index.locate(mirror.account_id, mailbox.id, vanished) if vanished else []
+    found = await mirror.reader.messages.locate(mirror.account_id, mailbox.id, vanished) if vanished else []
     return {one.uid for one in found}
 
 

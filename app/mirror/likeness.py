@@ -43,7 +43,9 @@ async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
     like = await _alike(mirror, arrived)
     if not like:
         return Likeness({})
-    proofs = await mirror.index.proofs(mirror.account_id, {one.id for found in like.values() for one in found})
+    proofs = await mirror.reader.mirrored.proofs(
+        mirror.account_id, {one.id for found in like.values() for one in found}
+    )
     structures = {one.uid: structure_bytes(one.structure) for one in arrived}
     return Likeness(
         {uid: [one for one in found if proofs[one.id].structure == structures[uid]] for uid, found in like.items()}
@@ -56,7 +58,7 @@ async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uid
     if likeness.is_certain or not like:
         return like
     ids = {one.id for found in like.values() for one in found}
-    digests = {id_: one.digest for id_, one in (await mirror.index.proofs(mirror.account_id, ids)).items()}
+    digests = {id_: one.digest for id_, one in (await mirror.reader.mirrored.proofs(mirror.account_id, ids)).items()}
     asked = [
         replace(found[0], mailbox_id=mailbox_id, uid=uid)
         for uid, found in like.items()
@@ -77,9 +79,9 @@ def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
 
 async def copies_of(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
     """Place of a message → places of its copies that came after it, and since then; oldest first."""
-    pairs = await mirror.index.pairs(mirror.account_id, [one.id for one in originals])
+    pairs = await mirror.reader.mirrored.pairs(mirror.account_id, [one.id for one in originals])
     later = [one.message.id for one in pairs if one.is_later]
-    recent = await mirror.index.arrived_since(mirror.account_id, later, since_ms) if later else set()
+    recent = await mirror.reader.mirrored.arrived_since(mirror.account_id, later, since_ms) if later else set()
     if not recent:
         return {}
     by_original: dict[MessageId, list[Pair]] = {}
@@ -103,7 +105,7 @@ async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alik
     copies = [one.message for one in found]
     if not copies:
         return []
-    proofs = await mirror.index.proofs(mirror.account_id, [one.id for one in (original, *copies)])
+    proofs = await mirror.reader.mirrored.proofs(mirror.account_id, [one.id for one in (original, *copies)])
     digest, structure = proofs[original.id].digest, proofs[original.id].structure
     if digest is None:
         return copies if alike == 1 and proofs[copies[0].id].structure == structure else []
@@ -140,7 +142,7 @@ def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
 async def _by_origin_id(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
     ids = [one.origin_id for one in arrived if one.origin_id is not None]
     found: dict[str, list[Message]] = {}
-    for origin_id, message in await mirror.index.with_origin_ids(mirror.account_id, ids):
+    for origin_id, message in await mirror.reader.mirrored.with_origin_ids(mirror.account_id, ids):
         found.setdefault(origin_id, []).append(message)
     return _placed({one.uid: _elsewhere(found.get(one.origin_id or "", []), one) for one in arrived})
 
@@ -149,8 +151,8 @@ async def _alike(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
     """Those of the same header, INTERNALDATE and size."""
     headers = {one.overview.message_id_header for one in arrived if one.overview.message_id_header}
     times = {one.received_at_ms for one in arrived if not one.overview.message_id_header}
-    found = await mirror.index.with_headers(mirror.account_id, headers) if headers else []
-    found += await mirror.index.without_header(mirror.account_id, times) if times else []
+    found = await mirror.reader.mirrored.with_headers(mirror.account_id, headers) if headers else []
+    found += await mirror.reader.mirrored.without_header(mirror.account_id, times) if times else []
     wanted = {(one.received_at_ms, one.size_bytes) for one in arrived}
     by_likeness: dict[bytes, list[Message]] = {}
     for message in found:

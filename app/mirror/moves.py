@@ -72,7 +72,7 @@ async def _located(mirror: Mirror, removed: Sequence[Removed]) -> list[Message]:
         by_mailbox.setdefault(one.location.mailbox_id, []).append(one.location.uid)
     found: list[Message] = []
     for mailbox_id, uids in by_mailbox.items():
-        found += await mirror.index.locate(mirror.account_id, mailbox_id, uids)
+        found += await mirror.reader.messages.locate(mirror.account_id, mailbox_id, uids)
     return found
 
 

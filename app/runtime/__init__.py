@@ -24,6 +24,7 @@ from app.mailstore.conversations import Conversations
 from app.mailstore.differences import Differences
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
@@ -99,7 +100,7 @@ class Runtime:
 
     settings: Settings
     services: Services
-    index: Index
+    reader: MailReader
     store: MailStore
     logins: Logins
     deliveries: Deliveries
@@ -124,6 +125,7 @@ class Stores:
     database: Database
     bus: LocalBus
     index: Index
+    reader: MailReader
     log: EventLog
     store: MailStore
     vault: Vault
@@ -160,7 +162,7 @@ async def open_runtime(
             settings.domains,
             has_smarthost=settings.smarthost is not None,
         )
-        runtime = Runtime(settings, services, stores.index, stores.store, logins, deliveries, bus=stores.bus)
+        runtime = Runtime(settings, services, stores.reader, stores.store, logins, deliveries, bus=stores.bus)
         if is_serving:
             runtime.parts.append(await _start_workers(stack, stores, backends, deliveries))
             servers = _mail_servers(stores, logins, services.access, deliveries, mail_connections)
@@ -191,6 +193,7 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack, *, is_serving:
         database,
         bus,
         index,
+        MailReader(database),
         EventLog(database),
         MailStore(database, index, blobs, parsers),
         vault,
@@ -205,7 +208,7 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
     backends = AccountBackends(
         stores.settings,
         stores.database,
-        stores.index,
+        stores.reader,
         stores.store,
         stores.bus,
         guard,
@@ -223,18 +226,20 @@ def _open_backends(stores: Stores, stack: AsyncExitStack) -> tuple[AccountBacken
 
 def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
     """Every service that the API calls."""
-    database, index, bus, settings = stores.database, stores.index, stores.bus, stores.settings
+    database, index, reader = stores.database, stores.index, stores.reader
+    bus, settings = stores.bus, stores.settings
     tokens = Tokens(database, bus)
     states = States(stores.vault, stores.epoch)
     draining = asyncio.Event()
     submissions = Submissions(database, index, stores.store.blobs, bus, backends, settings.domains)
-    events = Events(stores.log, index, bus, submissions, draining, stores.restored_at_ms)
+    events = Events(stores.log, reader, bus, submissions, draining, stores.restored_at_ms)
     text_index = TextIndex(database)
-    texts, freshness = Texts(backends, index, text_index), Freshness(backends, index, stores.followers)
+    texts, freshness = Texts(backends, reader, text_index), Freshness(backends, index, reader, stores.followers)
     parsers = stores.store.parsers
-    content = Content(backends, index, parsers)
-    messages = Messages(backends, index, content)
-    listing, bulk = Listing(index, states, freshness, texts), Bulk(backends, index, messages, texts, stores.store)
+    content = Content(backends, reader, parsers)
+    messages = Messages(backends, index, reader, content)
+    listing = Listing(reader, states, freshness, texts)
+    bulk = Bulk(backends, index, reader, messages, texts, stores.store)
     oauth_apps = OAuthApps(database, stores.vault, guard)
     authorization = Authorization(guard, tls_context(settings))
     grants = Grants(
@@ -266,22 +271,22 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         autoconfig=autoconfig,
         quotas=Quotas(database, backends),
         traces=stores.traces,
-        polling=Polling(accounts, index, stores.log, bus),
-        mailboxes=Mailboxes(index, backends, stores.store),
+        polling=Polling(accounts, reader, stores.log, bus),
+        mailboxes=Mailboxes(index, reader, backends, stores.store),
         content=content,
-        views=Views(index, content, Highlights(text_index, parsers)),
+        views=Views(reader, content, Highlights(text_index, parsers)),
         listing=listing,
-        searching=Searching(accounts, index, states, freshness, texts),
+        searching=Searching(accounts, reader, states, freshness, texts),
         messages=messages,
         bulk=bulk,
-        threads=Threads(index, Conversations(database), listing, texts, bulk),
-        imports=Imports(backends, index, stores.store, messages, settings.max_message_bytes, parsers),
+        threads=Threads(reader, Conversations(database), listing, texts, bulk),
+        imports=Imports(backends, index, reader, stores.store, messages, settings.max_message_bytes, parsers),
         states=states,
         events=events,
         changes=ChangesSince(Differences(database), stores.log, events),
         consumers=Consumers(database),
         submissions=submissions,
-        composer=Composer(index, Originals(index, backends, parsers), parsers),
+        composer=Composer(reader, Originals(reader, backends, parsers), parsers),
         idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
         health=Health(database, stores.store.blobs, draining),
         followers=stores.followers,
@@ -298,6 +303,7 @@ async def _start_workers(
     delivery = Delivery(
         stores.database,
         stores.index,
+        stores.reader,
         stores.store,
         backends,
         deliveries,
@@ -306,12 +312,18 @@ async def _start_workers(
         is_alone=is_alone,
     )
     text_index = TextIndex(stores.database)
-    texts = TextReader(stores.index, text_index, TextLimits.of(stores.settings), stores.store.parsers)
+    texts = TextReader(stores.reader, text_index, TextLimits.of(stores.settings), stores.store.parsers)
     supervisor = Supervisor(
-        stores.database, stores.index, backends, stores.bus, Leases(stores.database, is_alone=is_alone), texts
+        stores.database,
+        stores.index,
+        stores.reader,
+        backends,
+        stores.bus,
+        Leases(stores.database, is_alone=is_alone),
+        texts,
     )
-    filler = TextFiller(stores.index, text_index, backends, texts)
-    retention = Retention(stores.settings, stores.database, stores.index, stores.store.blobs)
+    filler = TextFiller(stores.index, stores.reader, text_index, backends, texts)
+    retention = Retention(stores.settings, stores.database, stores.reader, stores.store.blobs)
     recovery = Recovery(stores.database, stores.bus)
     lookout = Lookout(stores.log, stores.bus)
     runs = [delivery.run(), supervisor.run(), filler.run(), retention.run(), recovery.run(), lookout.run()]
@@ -333,7 +345,7 @@ def _mail_servers(
 ) -> MailServers:
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
-    imap = ImapServices(stores.store, stores.index, views, stores.bus, logins, texts, settings.max_message_bytes)
+    imap = ImapServices(stores.store, stores.reader, views, stores.bus, logins, texts, settings.max_message_bytes)
     guesses = Guesses()
     sites = {
         face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes, guesses)

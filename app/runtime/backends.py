@@ -25,7 +25,7 @@ from app.errors import GatewayError, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
 from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.security.netguard import NetGuard
 from app.services.account_rows import Servers
@@ -45,7 +45,7 @@ class AccountBackends:
         self,
         settings: Settings,
         database: Database,
-        index: Index,
+        reader: MailReader,
         store: MailStore,
         bus: Bus,
         guard: NetGuard,
@@ -54,7 +54,7 @@ class AccountBackends:
     ) -> None:
         self._followers = followers
         self._database = database
-        self._index = index
+        self._reader = reader
         self._store = store
         self._bus = bus
         self._guard = guard
@@ -80,19 +80,21 @@ class AccountBackends:
 
     def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
         if kind is AccountKind.EMBEDDED:
-            return LocalBackend(account_id, self._store, self._index, self._database, self._bus)
+            return LocalBackend(account_id, self._store, self._reader, self._database, self._bus)
         if servers.pop3 is not None:
             turns = self._pop3_turns[f"{servers.pop3.host.lower()}:{servers.pop3.port}"]
             recorder = partial(self._traces.recorder, account_id, "pop3")
             origin = Pop3Origin(servers.pop3, self._guard, self._tls, turns, recorder)
-            return Pop3Backend(account_id, origin, servers.rules, self._store, self._index, self._database, self._bus)
+            return Pop3Backend(account_id, origin, servers.rules, self._store, self._reader, self._database, self._bus)
         if servers.imap is None:
             raise NotSupported("This account has no server that its mail could be read from")
         recorder = partial(self._traces.recorder, account_id, "imap")
         imap = replace(self._origin(servers.imap), new_recorder=recorder)
         self._followers.hear(account_id)
         is_followed = partial(self._followers.is_followed, account_id)
-        return ImapBackend(account_id, imap, self._index, Pool(imap.open, limit=self._connections), is_followed)
+        return ImapBackend(
+            account_id, imap, self._reader.mailboxes, Pool(imap.open, limit=self._connections), is_followed
+        )
 
     def _origin(self, login: ServerLogin) -> Origin:
         return Origin(login, self._guard, self._tls, self._hosts)

@@ -13,6 +13,7 @@ from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Delta, Location
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Message, MessageId, Position
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
 from app.services.copying import Copying
@@ -49,10 +50,13 @@ class BulkResult:
 class Bulk:
     """Changes many messages."""
 
-    def __init__(self, backends: Backends, index: Index, messages: Messages, texts: Texts, store: MailStore) -> None:
+    def __init__(
+        self, backends: Backends, index: Index, reader: MailReader, messages: Messages, texts: Texts, store: MailStore
+    ) -> None:
         self._store = store
         self._backends = backends
         self._index = index
+        self._reader = reader
         self._messages = messages
         self._texts = texts
 
@@ -62,7 +66,7 @@ class Bulk:
         SearchIncomplete where a condition on text could not be decided for every message: none is passed over.
         """
         answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
-        ids = await self._index.matching_ids(account_id, answered, FILTER_LIMIT + 1)
+        ids = await self._reader.lists.matching_ids(account_id, answered, FILTER_LIMIT + 1)
         if len(ids) > FILTER_LIMIT:
             raise TooLarge(f"More than {FILTER_LIMIT} messages match; narrow the filter")
         return ids
@@ -80,8 +84,8 @@ class Bulk:
         """
         target = await self._messages.target(account_id, caller, mailbox_id)
         result, found = await self._begin(account_id, caller, ids)
-        is_kept_here = AccountKind((await self._index.standing(account_id)).kind).is_kept_here
-        copying = Copying(self._index, self._store, await self._backends.of(account_id), target, attempt)
+        is_kept_here = AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here
+        copying = Copying(self._index, self._reader, self._store, await self._backends.of(account_id), target, attempt)
         result.new_ids |= await copying.done_before(found)
         for group in _groups([message for message in found if message.id not in result.new_ids]):
             act = copying.keep if is_kept_here else copying.append
@@ -153,7 +157,7 @@ class Bulk:
     ) -> tuple[BulkResult, list[Message]]:
         """The result to fill, with an error for each id that the caller does not see, and the messages."""
         result = BulkResult(list(dict.fromkeys(ids)))
-        found = await seen_among(self._index, await self._index.find(account_id, ids), caller.mailbox_ids)
+        found = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
         known = {one.id for one in found}
         result.errors.update({id_: MessageNotFound() for id_ in result.ids if id_ not in known})
         return result, found
@@ -177,7 +181,7 @@ class Bulk:
 
     async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
         """What the origin had lost is said to be gone."""
-        there = {one.id for one in await self._index.find(account_id, [one.id for one in found])}
+        there = {one.id for one in await self._reader.messages.find(account_id, [one.id for one in found])}
         for one in found:
             if one.id not in there:
                 result.errors.setdefault(one.id, MessageNotFound())
@@ -187,11 +191,11 @@ class Bulk:
         errors = list(result.errors.values())
         if errors and len(errors) == len(result.ids) and not any(isinstance(one, MessageNotFound) for one in errors):
             raise errors[0]
-        result.position = result.position or (await self._index.standing(account_id)).position
+        result.position = result.position or (await self._reader.mailboxes.standing(account_id)).position
         return result
 
     async def _id_at(self, account_id: AccountId, place: Location, applied: Applied) -> MessageId:
-        return applied.message_ids.get(place) or (await self._index.at(account_id, place)).id
+        return applied.message_ids.get(place) or (await self._reader.messages.at(account_id, place)).id
 
 
 async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attempt) -> list[Message]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported, TooComplex
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.rows import overview_in
 from app.mime.compose import Draft, Enclosure, compose, recipients_of
 from app.mime.reply import (
@@ -82,7 +82,7 @@ class ReadableText:
     html: str | None
 
 
-class MessageReader(Protocol):
+class ContentReader(Protocol):
     """Reads what is quoted or attached again."""
 
     async def readable(self, message: Message) -> ReadableText: ...
@@ -108,9 +108,9 @@ class _Original:
 class Composer:
     """Makes messages for one account's caller."""
 
-    def __init__(self, index: Index, reader: MessageReader, parsers: Parsers = IN_THREADS) -> None:
-        self._index = index
+    def __init__(self, reader: MailReader, contents: ContentReader, parsers: Parsers = IN_THREADS) -> None:
         self._reader = reader
+        self._contents = contents
         self._parsers = parsers
 
     async def submission(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> NewSubmission:
@@ -152,8 +152,8 @@ class Composer:
             caller.require_mailbox(new.save_to)
         if caller.mailbox_ids is not None:
             ids = [new.reply_to_message_id, *(attachment.message_id for attachment in new.attachments)]
-            found = await self._index.find(account_id, [id_ for id_ in ids if id_ is not None])
-            if len(await seen_among(self._index, found, caller.mailbox_ids)) < len(found):
+            found = await self._reader.messages.find(account_id, [id_ for id_ in ids if id_ is not None])
+            if len(await seen_among(self._reader, found, caller.mailbox_ids)) < len(found):
                 raise MessageNotFound
 
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
@@ -190,14 +190,14 @@ class Composer:
         message = await self._message(account_id, caller, new.reply_to_message_id)
         original = _Original(message, overview_in(message.summary))
         if new.is_quoted:
-            original.readable = await self._reader.readable(message)
+            original.readable = await self._contents.readable(message)
         return original
 
     async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """A message that the caller may see and read. MessageNotFound, NotPermitted."""
         caller.require(Scope.MAIL_READ)
-        found = await self._index.find(account_id, [message_id])
-        seen = await seen_among(self._index, found, caller.mailbox_ids)
+        found = await self._reader.messages.find(account_id, [message_id])
+        seen = await seen_among(self._reader, found, caller.mailbox_ids)
         if not seen:
             raise MessageNotFound
         return seen[0]
@@ -227,7 +227,7 @@ class Composer:
         if new.mode == "forward":
             return replace(
                 _forward(draft, new, original),
-                enclosures=(*draft.enclosures, *await self._reader.enclosures(original.message)),
+                enclosures=(*draft.enclosures, *await self._contents.enclosures(original.message)),
             )
         return _reply(draft, new, original, own)
 
@@ -246,7 +246,7 @@ class Composer:
             raise NotSupported("Uploads are not offered yet")
         if one.message_id is not None and one.attachment_id is not None:
             await self._message(account_id, caller, one.message_id)
-            found = await self._reader.enclosure(account_id, one.message_id, one.attachment_id)
+            found = await self._contents.enclosure(account_id, one.message_id, one.attachment_id)
             return replace(
                 found,
                 filename=one.filename or found.filename,
@@ -266,8 +266,8 @@ class Composer:
             return None
         if new.save_to is not None:
             caller.require_mailbox(new.save_to)
-            return (await self._index.mailbox(account_id, new.save_to)).id
-        mailboxes = await self._index.mailboxes(account_id)
+            return (await self._reader.mailboxes.mailbox(account_id, new.save_to)).id
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         return next((one.id for one in mailboxes if one.role is Role.SENT), None)
 
 

@@ -13,7 +13,7 @@ from app.errors import MessageNotFound, PartNotFound, TooComplex
 from app.mail.backend import Backends, ByteRange, MailBackend
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, BodyPart, Detail, Message
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.rows import addresses_to_json
 from app.mime.body import part_at
 from app.mime.header import readable_fields, readable_values
@@ -66,9 +66,9 @@ class _Opened:
 class Content:
     """Reads messages. What was rendered is remembered, for the content of a message never changes."""
 
-    def __init__(self, backends: Backends, index: Index, parsers: Parsers = IN_THREADS) -> None:
+    def __init__(self, backends: Backends, reader: MailReader, parsers: Parsers = IN_THREADS) -> None:
         self._backends = backends
-        self._index = index
+        self._reader = reader
         self._parsers = parsers
         self._bodies = RecentBytes(CACHE_BYTES)
         self._rendering: SingleFlight[bytes] = SingleFlight()
@@ -83,7 +83,7 @@ class Content:
 
     async def messages(self, account_id: AccountId, caller: Caller, ids: Sequence[str]) -> list[Message]:
         """Those that exist and the caller may see, in the order asked for."""
-        return await seen_among(self._index, await self._index.find(account_id, ids), caller.mailbox_ids)
+        return await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
 
     # ---- the whole of it, readable
 
@@ -112,9 +112,9 @@ class Content:
     async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
         """Where a message is, as the API shows it: as far as the caller sees it."""
         found = []
-        for place, _ in await self._index.places(message):
+        for place, _ in await self._reader.messages.places(message):
             if caller.sees_mailbox(place.mailbox_id):
-                mailbox = await self._index.mailbox(message.account_id, place.mailbox_id)
+                mailbox = await self._reader.mailboxes.mailbox(message.account_id, place.mailbox_id)
                 found.append({"mailbox_id": mailbox.id, "uid": place.uid, "uid_validity": mailbox.uid_validity})
         return found
 
@@ -205,7 +205,7 @@ class Content:
         return b"".join([piece async for piece in pieces])
 
     async def _open(self, message: Message) -> _Opened:
-        detail = await self._index.detail(message.account_id, message.id)
+        detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.structure is not None and _holds_something(detail.structure):
             return _Opened(message, detail, detail.structure)
         backend = await self._backends.of(message.account_id)
@@ -263,7 +263,7 @@ class Content:
 
     async def header(self, message: Message) -> bytes:
         """The header block as it is."""
-        detail = await self._index.detail(message.account_id, message.id)
+        detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.header is not None:
             return detail.header
         backend = await self._backends.of(message.account_id)

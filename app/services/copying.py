@@ -10,6 +10,7 @@ from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import Mailbox, Message, MessageId
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.idempotency import Attempt
 from app.services.landed import has_mark, landed_since, note_mark
@@ -26,9 +27,16 @@ class Copying:
     """
 
     def __init__(
-        self, index: Index, store: MailStore, backend: MailBackend, target: Mailbox, attempt: Attempt | None
+        self,
+        index: Index,
+        reader: MailReader,
+        store: MailStore,
+        backend: MailBackend,
+        target: Mailbox,
+        attempt: Attempt | None,
     ) -> None:
         self._index = index
+        self._reader = reader
         self._store = store
         self._backend = backend
         self._target = target
@@ -70,7 +78,7 @@ class Copying:
 
     async def _id_of(self, arrived: Arrived) -> MessageId:
         await self._index.apply(self._target.account_id, Delta(arrived=(arrived,)))
-        return (await self._index.at(self._target.account_id, Location(self._target.id, arrived.uid))).id
+        return (await self._reader.messages.at(self._target.account_id, Location(self._target.id, arrived.uid))).id
 
 
 def _is_copy(arrived: Arrived, message: Message) -> bool:

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
 from app.errors import AccountNotFound, StateExpired, Unavailable
 from app.mail.types import AccountId, Mailbox, Position
-from app.mailstore.index import Index
 from app.mailstore.log import Batch, Event, EventLog, Span
+from app.mailstore.reader import MailReader
 from app.services.access import Guard
 from app.services.callers import Caller
 from app.services.feed import Feed
@@ -31,7 +31,7 @@ class Events:
     def __init__(
         self,
         log: EventLog,
-        index: Index,
+        reader: MailReader,
         bus: Bus,
         submissions: Submissions,
         draining: asyncio.Event | None = None,
@@ -40,7 +40,7 @@ class Events:
         """`restored_at_ms`: when the database was last restored; positions from before it have expired."""
         self._restored_at_ms = restored_at_ms
         self._log = log
-        self._index = index
+        self._reader = reader
         self._submissions = submissions
         self._bus = bus
         self._draining = draining or asyncio.Event()
@@ -140,13 +140,13 @@ class Events:
 
     async def seen(self, event: Event, caller: Caller) -> Event | None:
         """The event as a caller may see it; None where it may not see it at all."""
-        return await as_seen(self._index, self._submissions, event, caller)
+        return await as_seen(self._reader, self._submissions, event, caller)
 
     async def mailboxes(self, account_id: AccountId, caller: Caller, ids: Collection[str]) -> list[Mailbox]:
         """Those of the mailboxes that are still there and that the caller sees."""
-        seen = seen_mailboxes(await self._index.mailboxes(account_id), caller.mailbox_ids)
+        seen = seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
         return [mailbox for mailbox in seen if mailbox.id in ids]
 
     async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
         """Ids of the mailboxes that have one of these roles."""
-        return {mailbox.id for mailbox in await self._index.mailboxes(account_id) if mailbox.role in roles}
+        return {mailbox.id for mailbox in await self._reader.mailboxes.mailboxes(account_id) if mailbox.role in roles}

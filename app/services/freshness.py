@@ -20,6 +20,7 @@ from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, Mailbox, Role
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import Standing
 from app.mirror.account import Mirror
 from app.mirror.arrivals import Arrivals
@@ -41,10 +42,11 @@ _REST_LIMIT = 10_000
 class Freshness:
     """Asks origins on behalf of lists."""
 
-    def __init__(self, backends: Backends, index: Index, followers: Followers) -> None:
+    def __init__(self, backends: Backends, index: Index, reader: MailReader, followers: Followers) -> None:
         self._followers = followers
         self._backends = backends
         self._index = index
+        self._reader = reader
         self._resting: dict[AccountId, float] = {}
 
     async def settle(
@@ -74,7 +76,7 @@ class Freshness:
             status = "live" if is_live and not is_forced else "down"
             return standing, SyncState(status, state.mode, state.checked_at_ms)
         status = "initial" if state.status == "down" else state.status
-        now = await self._index.standing(account_id, mailbox_id)
+        now = await self._reader.mailboxes.standing(account_id, mailbox_id)
         return now, SyncState(status, state.mode, now_ms())
 
     def _is_swept(self, account_id: AccountId, mode: SyncMode) -> bool:
@@ -93,19 +95,23 @@ class Freshness:
     async def _ask(self, account_id: AccountId, mailbox_id: str | None, count: int, below_uid: int | None) -> None:
         backend = await self._backends.of(account_id)
         if mailbox_id is not None:
-            await self._ask_about(backend, await self._index.mailbox(account_id, mailbox_id), count, below_uid)
+            await self._ask_about(
+                backend, await self._reader.mailboxes.mailbox(account_id, mailbox_id), count, below_uid
+            )
             return
         theirs = await _listed(backend)
-        mailboxes = await self._index.mailboxes(account_id)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
         for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
             await self._ask_about(backend, mailbox, count, None)
 
     async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
-        known = await self._index.known(mailbox.account_id, mailbox.id)  # first: what comes meanwhile is not gone
+        known = await self._reader.mirrored.known(
+            mailbox.account_id, mailbox.id
+        )  # first: what comes meanwhile is not gone
         newest = await backend.newest(mailbox, count, below_uid)
         delta = difference_of_newest(mailbox, newest, known, count, below_uid)
-        mirror = Mirror(mailbox.account_id, self._index, backend)
+        mirror = Mirror(mailbox.account_id, self._index, self._reader, backend)
         arrivals = Arrivals(mirror)
         await arrivals.write(delta.arrived)
         if delta.removed:  # it may have moved to where nobody has looked yet

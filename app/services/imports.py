@@ -16,7 +16,8 @@ from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, Message, Position
 from app.mailstore.index import Index
-from app.mailstore.reading import messages as reading
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.messages import MessageReader
 from app.mailstore.store import MailStore
 from app.mime.fields import MAX_HEADER_BYTES
 from app.mime.header import message_id_in
@@ -114,6 +115,7 @@ class Imports:
         self,
         backends: Backends,
         index: Index,
+        reader: MailReader,
         store: MailStore,
         messages: Messages,
         limit_bytes: int,
@@ -121,6 +123,7 @@ class Imports:
     ) -> None:
         self._backends = backends
         self._index = index
+        self._reader = reader
         self._store = store
         self._messages = messages
         self._limit = limit_bytes
@@ -155,7 +158,7 @@ class Imports:
         Where the mail lives here, the message and the answer are one transaction.
         """
         mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
-        if AccountKind((await self._index.standing(account_id)).kind).is_kept_here:
+        if AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here:
             return await self._keep(mailbox, order, spool, attempt, answer_for)
         return answer_for(await self._append(mailbox, order, spool, attempt))
 
@@ -168,7 +171,7 @@ class Imports:
 
         async def conclude(transaction: Transaction, applied: Applied) -> None:
             (message_id,) = applied.message_ids.values()
-            message = await reading.message(transaction, account_id, message_id)
+            message = await MessageReader(transaction).message(account_id, message_id)
             answers.append(answer_for(Imported(message, applied.position)))
             await attempt.record(transaction, answers[-1])
 
@@ -182,12 +185,12 @@ class Imports:
         if has_mark(attempt):
             message = await self._landed(backend, mailbox, spool, attempt)
             if message is not None:
-                return Imported(message, (await self._index.standing(account_id)).position)
+                return Imported(message, (await self._reader.mailboxes.standing(account_id)).position)
         await note_mark(attempt, backend, mailbox)
         confirmed = await backend.append(mailbox, spool.pieces(), spool.size_bytes, order.flags, order.received_at_ms)
         position = await self._messages.confirm(account_id, confirmed)
         (arrived,) = confirmed.delta.arrived
-        return Imported(await self._index.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
+        return Imported(await self._reader.messages.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
 
     async def _landed(self, backend: MailBackend, mailbox: Mailbox, spool: Spool, attempt: Attempt) -> Message | None:
         """What an earlier attempt put in: the same Message-ID, or without one the same bytes."""
@@ -196,7 +199,7 @@ class Imports:
             if arrived.overview.message_id_header != header or (header is None and not spool.is_as_large_as(arrived)):
                 continue
             await self._index.apply(mailbox.account_id, Delta(arrived=(arrived,)))
-            message = await self._index.at(mailbox.account_id, Location(mailbox.id, arrived.uid))
+            message = await self._reader.messages.at(mailbox.account_id, Location(mailbox.id, arrived.uid))
             if header is not None or await _hash_of(backend.read_raw(message)) == spool.hash:
                 return message
         return None

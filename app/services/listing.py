@@ -10,7 +10,7 @@ from typing import Literal
 from app.errors import InvalidRequest, MailboxNotFound, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId, Position
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
 from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
@@ -79,8 +79,8 @@ class Prepared:
 class Listing:
     """Answers lists and searches."""
 
-    def __init__(self, index: Index, states: States, freshness: Freshness, texts: Texts) -> None:
-        self._index = index
+    def __init__(self, reader: MailReader, states: States, freshness: Freshness, texts: Texts) -> None:
+        self._reader = reader
         self._states = states
         self._freshness = freshness
         self._texts = texts
@@ -93,7 +93,7 @@ class Listing:
         mailbox_id = order.mailbox_id
         if mailbox_id is not None:
             caller.require_mailbox(mailbox_id)
-        standing = await self._index.standing(account_id, mailbox_id)
+        standing = await self._reader.mailboxes.standing(account_id, mailbox_id)
         if mailbox_id is not None and standing.uid_validity is None:
             raise MailboxNotFound
         place = self._place(account_id, order, standing)
@@ -108,7 +108,7 @@ class Listing:
         order, place = prepared.order, prepared.place
         tree = order.tree
         if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
-            found = await self._index.first_page(
+            found = await self._reader.lists.first_page(
                 prepared.account_id,
                 tree.mailbox_id,
                 order.limit + 1,
@@ -118,7 +118,7 @@ class Listing:
             limited = limited_to(tree, prepared.caller)
             tree = (await self._texts.answered(prepared.account_id, prepared.caller, limited)).tree
             before, after = (place.anchor, None) if place.is_before else (None, place.anchor)
-            found = await self._index.search(
+            found = await self._reader.lists.search(
                 prepared.account_id, tree, sort=order.sort, limit=order.limit + 1, after=after, before=before
             )
         page = self.cut(prepared, found, None if order.count is None else await self._count(prepared, tree))
@@ -132,7 +132,7 @@ class Listing:
             and standing.total is not None
         ):
             return standing.total
-        return await self._index.count(prepared.account_id, tree)
+        return await self._reader.lists.count(prepared.account_id, tree)
 
     def cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
         """One more was asked for than is shown: whether it came tells whether there is more on that side."""

@@ -12,7 +12,8 @@ from app.mail.confirmed import Applied, Confirmed
 from app.mail.delta import Delta, MailboxFound, MailboxSet
 from app.mail.types import AccountId, AccountKind, Mailbox, Position, Role
 from app.mailstore.index import Index
-from app.mailstore.reading import mailboxes as reading
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.mailboxes import MailboxReader
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
@@ -49,20 +50,21 @@ AnswerFor = Callable[[Mailbox, Position], Answer]
 class Mailboxes:
     """The mailboxes of an account, as far as a caller may see them."""
 
-    def __init__(self, index: Index, backends: Backends, store: MailStore) -> None:
+    def __init__(self, index: Index, reader: MailReader, backends: Backends, store: MailStore) -> None:
         self._index = index
+        self._reader = reader
         self._store = store
         self._backends = backends
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         """By path."""
-        return seen_mailboxes(await self._index.mailboxes(account_id), caller.mailbox_ids)
+        return seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
 
     async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
         """Raises MailboxNotFound."""
         caller.require_mailbox(mailbox_id)
         if caller.mailbox_ids is None:
-            return await self._index.mailbox(account_id, mailbox_id)
+            return await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         seen = await self.list(account_id, caller)
         found = next((one for one in seen if one.id == mailbox_id), None)
         if found is None:
@@ -83,11 +85,11 @@ class Mailboxes:
         """
         self.check_creation(caller)
         path = await self._path(account_id, new.name, new.parent_id)
-        if AccountKind((await self._index.standing(account_id)).kind).is_kept_here:
+        if AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here:
             return await self._keep(account_id, path, new.role, attempt, answer_for)
         made = await self._made(account_id, path, new.role, attempt)
         applied = await self._index.confirm(account_id, made, is_durable=True)
-        mailboxes = await self._index.mailboxes(account_id)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         found = next((mailbox for mailbox in mailboxes if mailbox.path == path), None)
         if found is None:  # the origin spells it in its own way
             created = set(applied.mailbox_ids.values())
@@ -103,7 +105,7 @@ class Mailboxes:
 
         async def conclude(transaction: Transaction, applied: Applied) -> None:
             made = [*applied.mailbox_ids.values()][-1]  # those above it come first
-            mailbox = await reading.mailbox(transaction, account_id, made)
+            mailbox = await MailboxReader(transaction).mailbox(account_id, made)
             answers.append(answer_for(mailbox, applied.position))
             await attempt.record(transaction, answers[-1])
 
@@ -132,7 +134,7 @@ class Mailboxes:
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
         """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
         caller.require_mailbox(mailbox_id)
-        mailbox = await self._index.mailbox(account_id, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         await self._check_limits(account_id, mailbox, changes, caller)
         backend = await self._backends.of(account_id)
         if changes.name is not None or changes.is_moved:
@@ -145,7 +147,7 @@ class Mailboxes:
                 confirmed = await backend.rename_mailbox(mailbox, path)
                 await self._index.confirm(account_id, confirmed, is_durable=True)
         if changes.is_subscribed is not None:
-            mailbox = await self._index.mailbox(account_id, mailbox_id)
+            mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
             confirmed = await backend.set_subscribed(mailbox, changes.is_subscribed)
             await self._index.confirm(account_id, confirmed, is_durable=True)
         if changes.is_role_set:
@@ -166,21 +168,25 @@ class Mailboxes:
             raise InvalidRequest.at("/parent_id", "No such mailbox")
         if changes.name is not None or changes.is_moved:
             below = mailbox.path + LEVEL
-            others = await self._index.mailboxes(account_id)
+            others = await self._reader.mailboxes.mailboxes(account_id)
             if any(one.path.startswith(below) and not caller.sees_mailbox(one.id) for one in others):
                 raise NotPermitted("Mailboxes below this one are beyond the token's limits")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
         """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
         caller.require_mailbox(mailbox_id)
-        mailbox = await self._index.mailbox(account_id, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         backend = await self._backends.of(account_id)
         confirmed = await backend.delete_mailbox(mailbox)
         await self._index.confirm(account_id, confirmed, is_durable=True)
 
     async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
         """A role is ours to give, and one mailbox of an account has it."""
-        others = [one for one in await self._index.mailboxes(account_id) if one.role == role and one.id != mailbox.id]
+        others = [
+            one
+            for one in await self._reader.mailboxes.mailboxes(account_id)
+            if one.role == role and one.id != mailbox.id
+        ]
         cleared = [MailboxSet(one.id, is_role_cleared=True) for one in others if role is not None]
         this = MailboxSet(mailbox.id, role=role, is_role_cleared=role is None)
         await self._index.apply(account_id, Delta(mailboxes_set=(*cleared, this)), is_durable=True)
@@ -196,7 +202,7 @@ class Mailboxes:
         if parent_id is None:
             return name
         try:
-            parent = await self._index.mailbox(account_id, parent_id)
+            parent = await self._reader.mailboxes.mailbox(account_id, parent_id)
         except MailboxNotFound:
             raise InvalidRequest.at("/parent_id", "No such mailbox") from None
         return parent.path + LEVEL + name

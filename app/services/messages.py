@@ -10,6 +10,7 @@ from app.mail.backend import Backends
 from app.mail.confirmed import Confirmed
 from app.mail.types import AccountId, Flags, Mailbox, Message, Position, Role, flag_of
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.services.callers import Caller
 from app.services.content import Content
 
@@ -42,9 +43,10 @@ def flags_of_keywords(keywords: Collection[str]) -> Flags:
 class Messages:
     """Changes single messages."""
 
-    def __init__(self, backends: Backends, index: Index, content: Content) -> None:
+    def __init__(self, backends: Backends, index: Index, reader: MailReader, content: Content) -> None:
         self._backends = backends
         self._index = index
+        self._reader = reader
         self._content = content
 
     async def change(
@@ -66,11 +68,11 @@ class Messages:
         position = await self._store(message, change, is_conditional=versions is not None)
         if target is not None and target.id != message.mailbox_id:
             position = await self.confirm(account_id, await self._move(account_id, [message], target))
-        return Changed(await self._index.message(account_id, message.id), position)
+        return Changed(await self._reader.messages.message(account_id, message.id), position)
 
     async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> Position:
         if not (change.add or change.remove):
-            return (await self._index.standing(message.account_id)).position
+            return (await self._reader.mailboxes.standing(message.account_id)).position
         backend = await self._backends.of(message.account_id)
         confirmed = await backend.store_flags(
             [message],
@@ -97,21 +99,21 @@ class Messages:
             backend = await self._backends.of(account_id)
             return Changed(None, await self.confirm(account_id, await backend.expunge([message])))
         position = await self.confirm(account_id, await self._move(account_id, [message], trash))
-        return Changed(await self._index.message(account_id, message.id), position)
+        return Changed(await self._reader.messages.message(account_id, message.id), position)
 
     # ---- shared with changes of many
 
     async def target(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> Mailbox:
         """A mailbox that messages can go to. MailboxNotFound; Conflict where it only holds others."""
         caller.require_mailbox(mailbox_id)
-        mailbox = await self._index.mailbox(account_id, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         if not mailbox.is_selectable:
             raise Conflict("This mailbox holds other mailboxes alone")
         return mailbox
 
     async def trash(self, account_id: AccountId) -> Mailbox:
         """The mailbox with the role trash, made where there is none."""
-        mailboxes = await self._index.mailboxes(account_id)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         found = [one for one in mailboxes if one.role is Role.TRASH] or [
             one for one in mailboxes if one.path.lower() == TRASH_PATH.lower()
         ]
@@ -120,7 +122,7 @@ class Messages:
         backend = await self._backends.of(account_id)
         confirmed = await backend.create_mailbox(TRASH_PATH, Role.TRASH)
         await self._index.confirm(account_id, confirmed)
-        mailboxes = await self._index.mailboxes(account_id)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         names = {found.origin_name for found in confirmed.delta.mailboxes_found}
         return next(one for one in mailboxes if one.origin_name in names)
 

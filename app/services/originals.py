@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.errors import PartNotFound, TooComplex, TooLarge
 from app.mail.backend import Backends
 from app.mail.types import AccountId, BodyPart, Message
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
 from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
@@ -18,8 +18,8 @@ from app.services.rendering import attachment_id, attachment_parts, plain_body, 
 class Originals:
     """See `composing.MessageReader`."""
 
-    def __init__(self, index: Index, backends: Backends, parsers: Parsers = IN_THREADS) -> None:
-        self._index = index
+    def __init__(self, reader: MailReader, backends: Backends, parsers: Parsers = IN_THREADS) -> None:
+        self._reader = reader
         self._backends = backends
         self._parsers = parsers
 
@@ -38,7 +38,7 @@ class Originals:
         return ReadableText(body.text, body.html)
 
     async def enclosure(self, account_id: AccountId, message_id: str, attachment: str) -> Enclosure:
-        message = await self._index.message(account_id, message_id)
+        message = await self._reader.messages.message(account_id, message_id)
         for part in await self._attachments(message):
             if attachment_id(message.id, part.section) == attachment:
                 return await self._read(message, part)
@@ -57,7 +57,7 @@ class Originals:
         return [await self._decoded(message, part, contents[part.section]) for part in parts]
 
     async def _structure(self, message: Message) -> BodyPart | None:
-        return (await self._index.detail(message.account_id, message.id)).structure
+        return (await self._reader.messages.detail(message.account_id, message.id)).structure
 
     async def _attachments(self, message: Message) -> list[BodyPart]:
         structure = await self._structure(message)

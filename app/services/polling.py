@@ -10,8 +10,8 @@ from app.errors import LoginRefused, NotSupported
 from app.mail.identifiers import now_ms
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId, AccountKind, Message, Position
-from app.mailstore.index import Index
 from app.mailstore.log import EventLog
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import Accounts, SyncState
 from app.services.callers import Caller
@@ -35,9 +35,9 @@ class Polled:
 class Polling:
     """Wakes the worker of an account, and waits for it."""
 
-    def __init__(self, accounts: Accounts, index: Index, log: EventLog, bus: Bus) -> None:
+    def __init__(self, accounts: Accounts, reader: MailReader, log: EventLog, bus: Bus) -> None:
         self._accounts = accounts
-        self._index = index
+        self._reader = reader
         self._log = log
         self._bus = bus
 
@@ -48,14 +48,14 @@ class Polling:
             raise NotSupported("This account is not over POP3: its mail comes by itself")
         if account.status == "auth_required":
             raise LoginRefused("The login was refused; change it first")
-        before = await self._index.standing(account_id)
+        before = await self._reader.mailboxes.standing(account_id)
         with listening(self._bus, account_id) as waiter:
             asked_at_ms, until = now_ms(), time.monotonic() + wait_seconds
             self._bus.poke(poll_topic(account_id))
             standing = before
             while not _is_settled(before, standing, asked_at_ms) and (left := until - time.monotonic()) > 0:
                 await waiter.wait(min(left, LOOK_SECONDS))
-                standing = await self._index.standing(account_id)
+                standing = await self._reader.mailboxes.standing(account_id)
         sync = await self._accounts.sync(account_id)
         is_done = standing.checked_at_ms >= asked_at_ms
         return Polled(is_done, await self._arrived(account_id, caller, before.position), before.position, sync)
@@ -63,7 +63,7 @@ class Polling:
     async def _arrived(self, account_id: AccountId, caller: Caller, position: Position) -> list[Message]:
         events = await self._log.after(account_id, position.seq, ARRIVED_LIMIT)
         ids = [event.subject for event in events if event.type == "message.created"]
-        return [one for one in await self._index.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
+        return [one for one in await self._reader.messages.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
 
 
 def _is_settled(before: Standing, now: Standing, asked_at_ms: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from app.errors import AccountNotFound, GatewayError, InvalidRequest
 from app.mail.types import AccountId
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Anchor, Listed
 from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
@@ -65,9 +65,11 @@ class Directory(Protocol):
 class Searching:
     """Searches accounts side by side."""
 
-    def __init__(self, accounts: Directory, index: Index, states: States, freshness: Freshness, texts: Texts) -> None:
+    def __init__(
+        self, accounts: Directory, reader: MailReader, states: States, freshness: Freshness, texts: Texts
+    ) -> None:
         self._accounts = accounts
-        self._index = index
+        self._reader = reader
         self._states = states
         self._freshness = freshness
         self._texts = texts
@@ -107,14 +109,16 @@ class Searching:
     ) -> AccountAnswer:
         try:
             async with asyncio.timeout(ACCOUNT_SECONDS):
-                standing = await self._index.standing(account_id)
+                standing = await self._reader.mailboxes.standing(account_id)
                 standing, sync = await self._freshness.settle(account_id, standing, None, count=order.limit + 1)
                 answered = await self._texts.answered(
                     account_id, caller, limited_to(order.tree, caller), min(ORIGIN_SECONDS, ACCOUNT_SECONDS / 2)
                 )
                 tree = answered.tree
-                found = await self._index.search(account_id, tree, sort=order.sort, limit=order.limit + 1, after=after)
-                total = None if order.count is None else await self._index.count(account_id, tree)
+                found = await self._reader.lists.search(
+                    account_id, tree, sort=order.sort, limit=order.limit + 1, after=after
+                )
+                total = None if order.count is None else await self._reader.lists.count(account_id, tree)
                 indexed = await self._texts.coverage(account_id, caller, order.tree)
             return AccountAnswer(account_id, found, answered.is_complete, standing, sync, indexed, total=total)
         except TimeoutError:

@@ -16,7 +16,7 @@ from app.mail import filter as f
 from app.mail.backend import Backends, MailBackend
 from app.mail.searchable import fold
 from app.mail.types import AccountId, Mailbox, MessageId
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.texts import TextIndex
 from app.services.callers import Caller
 from app.services.together import together
@@ -43,9 +43,9 @@ class Answered:
 class Texts:
     """Replaces the Text leaves of a filter by what the index can answer."""
 
-    def __init__(self, backends: Backends, index: Index, text_index: TextIndex) -> None:
+    def __init__(self, backends: Backends, reader: MailReader, text_index: TextIndex) -> None:
         self._backends = backends
-        self._index = index
+        self._reader = reader
         self._text_index = text_index
 
     async def coverage(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> tuple[int, int] | None:
@@ -83,7 +83,7 @@ class Texts:
         texts = set(f.texts_in(tree))
         if len(texts) > TEXTS_LIMIT:
             raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
-        return _Look(self._backends, self._index, account_id, texts)
+        return _Look(self._backends, self._reader, account_id, texts)
 
     async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> Answered:
         """What the index knows, and what was found beside it."""
@@ -103,7 +103,7 @@ class Texts:
         demanded = demanded_mailboxes(tree)
         return [
             (one, uids[one.id])
-            for one in (await self._index.mailboxes(account_id) if uids else ())
+            for one in (await self._reader.mailboxes.mailboxes(account_id) if uids else ())
             if one.id in uids
             and one.is_selectable
             and caller.sees_mailbox(one.id)
@@ -121,11 +121,11 @@ class Texts:
 class _Look:
     """Asks the origin for texts among messages that the index does not hold; `found` grows while it runs."""
 
-    def __init__(self, backends: Backends, index: Index, account_id: AccountId, texts: Iterable[f.Text]) -> None:
+    def __init__(self, backends: Backends, reader: MailReader, account_id: AccountId, texts: Iterable[f.Text]) -> None:
         self.found: dict[f.Text, list[MessageId]] = {text: [] for text in texts}
         self.is_complete = False
         self._backends = backends
-        self._index = index
+        self._reader = reader
         self._account_id = account_id
 
     async def run(self, unindexed: Sequence[tuple[Mailbox, Sequence[int]]]) -> None:
@@ -139,7 +139,7 @@ class _Look:
         for some in _newest_first(uids):
             for text, found in self.found.items():
                 there = await backend.search(mailbox, text.scope, text.value, some)
-                found.extend(await self._index.ids_at(self._account_id, mailbox.id, there) if there else ())
+                found.extend(await self._reader.messages.ids_at(self._account_id, mailbox.id, there) if there else ())
 
 
 def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -11,7 +11,7 @@ from app.errors import InvalidRequest, ThreadNotFound
 from app.mail import filter as f
 from app.mail.types import AccountId, ThreadId
 from app.mailstore.conversations import Conversations, Member
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import NEWEST_FIRST, Listed
 from app.mailstore.rows import iso, thread_id_in
 from app.services.bulk import Bulk, BulkResult, Deletion
@@ -42,8 +42,10 @@ class Thread:
 class Threads:
     """Reads and changes threads, each within what the caller sees of it."""
 
-    def __init__(self, index: Index, conversations: Conversations, listing: Listing, texts: Texts, bulk: Bulk) -> None:
-        self._index = index
+    def __init__(
+        self, reader: MailReader, conversations: Conversations, listing: Listing, texts: Texts, bulk: Bulk
+    ) -> None:
+        self._reader = reader
         self._conversations = conversations
         self._listing = listing
         self._texts = texts
@@ -91,7 +93,7 @@ class Threads:
         newest: dict[str, str] = {}
         while len(heads) < limit:
             before, after = (anchor, None) if is_before else (None, anchor)
-            found = await self._index.search(
+            found = await self._reader.lists.search(
                 prepared.account_id, tree, limit=_SEARCHED_AT_ONCE, after=after, before=before
             )
             unknown = {thread_id_in(one.summary) for one in found} - newest.keys()

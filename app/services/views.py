@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 from app.mail.filter import All, Filter
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Message
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Listed
 from app.services.callers import Caller
 from app.services.content import Content
@@ -127,8 +127,8 @@ def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
 class Views:
     """Renders messages as JSON objects."""
 
-    def __init__(self, index: Index, content: Content, highlights: Highlights) -> None:
-        self._index = index
+    def __init__(self, reader: MailReader, content: Content, highlights: Highlights) -> None:
+        self._reader = reader
         self._content = content
         self._highlights = highlights
 
@@ -190,7 +190,7 @@ class Views:
     async def _add_threads(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]
     ) -> None:
-        threads = await self._index.threads(account_id, {one.thread_id for one in messages})
+        threads = await self._reader.messages.threads(account_id, {one.thread_id for one in messages})
         for message, shown in zip(messages, objects, strict=True):
             members = [id_ for id_, places in threads[message.thread_id] if any(map(caller.sees_mailbox, places))]
             shown["thread"] = {"id": message.thread_id, "message_ids": members}

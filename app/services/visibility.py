@@ -13,8 +13,8 @@ import orjson
 
 from app.errors import MailboxNotFound
 from app.mail.types import AccountId, Mailbox, Message
-from app.mailstore.index import Index
 from app.mailstore.log import Event
+from app.mailstore.reader import MailReader
 from app.mailstore.rows import patched
 from app.services.callers import Caller, Scope
 
@@ -28,7 +28,7 @@ _OF_ACCOUNT = frozenset({"account.connected", "account.disconnected", "account.a
 """Events about an account that name none of its mailboxes."""
 
 
-async def as_seen(index: Index, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
+async def as_seen(reader: MailReader, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
     """The event as a caller may see it; None where it may not see it at all.
 
     Without `mail.read` a caller gets ids and types. A limited token gets events of its mailboxes and senders.
@@ -38,7 +38,7 @@ async def as_seen(index: Index, submissions: Submissions, event: Event, caller: 
     elif event.type.startswith("submission."):
         seen = event if await submissions.is_seen(event.account_id, event.subject, caller) else None
     else:
-        seen = await _within(index, event, caller.mailbox_ids)
+        seen = await _within(reader, event, caller.mailbox_ids)
     if seen is None or Scope.MAIL_READ in caller.scopes:
         return seen
     return _without_content(seen)
@@ -62,22 +62,22 @@ def _of_account(event: Event, visible: Collection[str]) -> Event | None:
     return _retold(event, event.type, {"mailbox_ids": seen}) if seen else None
 
 
-async def _within(index: Index, event: Event, visible: Collection[str] | None) -> Event | None:
+async def _within(reader: MailReader, event: Event, visible: Collection[str] | None) -> Event | None:
     """The event for one who sees the mailboxes `visible` (None: all); None where it is not for them.
 
     A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`. What has left
     sight again meanwhile is not told of as having come.
     """
     if visible is not None and event.type == "thread.updated":
-        return event if await _is_thread_seen(index, event, visible) else None
+        return event if await _is_thread_seen(reader, event, visible) else None
     if visible is None:
         return event
     if event.mailbox_id is None:
         return _of_account(event, visible)
     if event.type.startswith("mailbox."):
-        return await _mailbox_event(index, event, visible)
+        return await _mailbox_event(reader, event, visible)
     if event.type == "message.moved":
-        return await _moved(index, event, visible)
+        return await _moved(reader, event, visible)
     if event.type == "message.updated" and event.mailbox_id not in visible:
         return _updated(event, visible)
     return event if event.mailbox_id in visible else None
@@ -105,12 +105,12 @@ def seen_mailboxes(mailboxes: Sequence[Mailbox], visible: Collection[str] | None
     ]
 
 
-async def _mailbox_event(index: Index, event: Event, visible: Collection[str]) -> Event | None:
+async def _mailbox_event(reader: MailReader, event: Event, visible: Collection[str]) -> Event | None:
     """With the path as it is seen; by its name alone where the mailbox is gone."""
     if event.mailbox_id not in visible:
         return None
     data = _data(event)
-    seen = seen_mailboxes(await index.mailboxes(event.account_id), visible)
+    seen = seen_mailboxes(await reader.mailboxes.mailboxes(event.account_id), visible)
     path = next((one.path for one in seen if one.id == event.mailbox_id and one.name == data["name"]), data["name"])
     return _retold(event, event.type, data | {"path": path})
 
@@ -131,39 +131,39 @@ def seen_summary(summary: bytes, visible: Collection[str] | None) -> bytes:
     return summary if seen == mailbox_ids else patched(summary, mailbox_ids=seen)
 
 
-async def seen_among(index: Index, messages: Sequence[Message], visible: Collection[str] | None) -> list[Message]:
+async def seen_among(reader: MailReader, messages: Sequence[Message], visible: Collection[str] | None) -> list[Message]:
     """Those of the messages that are seen, each at a place where it is."""
     if visible is None:
         return list(messages)
-    found = [await _at_seen_place(index, one, visible) for one in messages]
+    found = [await _at_seen_place(reader, one, visible) for one in messages]
     return [one for one in found if one is not None]
 
 
-async def _at_seen_place(index: Index, message: Message, visible: Collection[str]) -> Message | None:
-    for place, modseq in await index.places(message):
+async def _at_seen_place(reader: MailReader, message: Message, visible: Collection[str]) -> Message | None:
+    for place, modseq in await reader.messages.places(message):
         if place.mailbox_id in visible:
             summary = seen_summary(message.summary, visible) if message.further else message.summary
             return replace(message, mailbox_id=place.mailbox_id, uid=place.uid, modseq=modseq, summary=summary)
     return None
 
 
-async def _moved(index: Index, event: Event, visible: Collection[str]) -> Event | None:
+async def _moved(reader: MailReader, event: Event, visible: Collection[str]) -> Event | None:
     data = _data(event)
     before = [id_ for id_ in data["from"] if id_ in visible]
     after = [id_ for id_ in data["to"] if id_ in visible]
     if before == after:
         return None
     if not after:
-        return await _left(index, event, before[0])
+        return await _left(reader, event, before[0])
     if not before:
-        return await _entered(index, event, after[0], visible)
+        return await _entered(reader, event, after[0], visible)
     if (before, after) == (data["from"], data["to"]):
         return event
     return _retold(event, "message.moved", {"message_id": event.subject, "from": before, "to": after})
 
 
-async def _is_thread_seen(index: Index, event: Event, visible: Collection[str]) -> bool:
-    members = (await index.threads(event.account_id, [event.subject]))[event.subject]
+async def _is_thread_seen(reader: MailReader, event: Event, visible: Collection[str]) -> bool:
+    members = (await reader.messages.threads(event.account_id, [event.subject]))[event.subject]
     return any(mailbox_id in visible for _, mailbox_ids in members for mailbox_id in mailbox_ids)
 
 
@@ -176,9 +176,9 @@ def _updated(event: Event, visible: Collection[str]) -> Event | None:
     return _retold(told, event.type, data | {"mailbox_id": seen[0], "mailbox_ids": seen})
 
 
-async def _left(index: Index, event: Event, mailbox_id: str) -> Event | None:
+async def _left(reader: MailReader, event: Event, mailbox_id: str) -> Event | None:
     try:
-        mailbox = await index.mailbox(event.account_id, mailbox_id)
+        mailbox = await reader.mailboxes.mailbox(event.account_id, mailbox_id)
     except MailboxNotFound:
         return None  # it has ended with all that was in it
     uid = event.uid if event.mailbox_id == mailbox_id else None
@@ -193,8 +193,8 @@ async def _left(index: Index, event: Event, mailbox_id: str) -> Event | None:
     return _retold(told, "message.deleted", facts)
 
 
-async def _entered(index: Index, event: Event, mailbox_id: str, visible: Collection[str]) -> Event | None:
-    found = await seen_among(index, await index.find(event.account_id, [event.subject]), visible)
+async def _entered(reader: MailReader, event: Event, mailbox_id: str, visible: Collection[str]) -> Event | None:
+    found = await seen_among(reader, await reader.messages.find(event.account_id, [event.subject]), visible)
     if not found:
         return None
     facts = {"mailbox_id": mailbox_id, "message": orjson.Fragment(found[0].summary)}

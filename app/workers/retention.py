@@ -13,7 +13,8 @@ from app.errors import AccountNotFound
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import Blobs
-from app.mailstore.index import Index, lock_account
+from app.mailstore.index import lock_account
+from app.mailstore.reader import MailReader
 from app.settings import Settings
 from app.workers.loop import forever
 
@@ -38,10 +39,10 @@ PAUSE_SECONDS = 0.02
 class Retention:
     """`run` it, or one `round`."""
 
-    def __init__(self, settings: Settings, database: Database, index: Index, blobs: Blobs) -> None:
+    def __init__(self, settings: Settings, database: Database, reader: MailReader, blobs: Blobs) -> None:
         self._settings = settings
         self._database = database
-        self._index = index
+        self._reader = reader
         self._blobs = blobs
 
     async def run(self) -> None:
@@ -144,7 +145,7 @@ class Retention:
         await asyncio.to_thread(self._blobs.forget_unfinished)
         names = self._blobs.old_names()
         while batch := await asyncio.to_thread(_take, names):
-            in_use = await self._index.blobs_in_use(batch)
+            in_use = await self._reader.messages.blobs_in_use(batch)
             await asyncio.to_thread(self._blobs.remove, [name for name in batch if name not in in_use])
             await asyncio.sleep(PAUSE_SECONDS)
 

@@ -17,6 +17,7 @@ from app.errors import GatewayError
 from app.mail.backend import Backends, MailBackend
 from app.mail.types import AccountId
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.telemetry import get_logger
 from app.workers.gates import Gates
 from app.workers.loop import attempt, forever, persist
@@ -49,6 +50,7 @@ class Supervisor:
         self,
         database: Database,
         index: Index,
+        reader: MailReader,
         backends: Backends,
         bus: Bus,
         leases: Leases,
@@ -56,6 +58,7 @@ class Supervisor:
     ) -> None:
         self._database = database
         self._index = index
+        self._reader = reader
         self._backends = backends
         self._bus = bus
         self._leases = leases
@@ -141,8 +144,8 @@ class Supervisor:
 
         async def sync() -> None:
             if isinstance(backend, Pop3Backend):
-                await Pop3Sync(id_, self._index, backend, epoch).run()
+                await Pop3Sync(id_, self._index, self._reader, backend, epoch).run()
             else:
-                await AccountSync(id_, self._index, backend, epoch, self._gates, texts=self._texts).run()
+                await AccountSync(id_, self._index, self._reader, backend, epoch, self._gates, texts=self._texts).run()
 
         await persist("sync", sync, account_id=id_)

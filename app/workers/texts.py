@@ -25,6 +25,7 @@ from app.mail.searchable import Searchable
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import places_of, searchable_in_all, searchable_in_parts
 from app.mime.text import preview_of
@@ -66,9 +67,11 @@ class TextReader:
     written at a time, and as long as that took, so long the account rests.
     """
 
-    def __init__(self, index: Index, text_index: TextIndex, limits: TextLimits, parsers: Parsers = IN_THREADS) -> None:
+    def __init__(
+        self, reader: MailReader, text_index: TextIndex, limits: TextLimits, parsers: Parsers = IN_THREADS
+    ) -> None:
         self._parsers = parsers
-        self._index = index
+        self._reader = reader
         self._text_index = text_index
         self._limits = limits
         self.room = TextRoom(text_index, limits)
@@ -124,7 +127,7 @@ class TextReader:
         above_ms = await self.room.above_ms(account_id) if messages else NO_LIMIT
         for one in messages:
             if one.blob is None and one.received_at_ms > above_ms:
-                structure = (await self._index.detail(account_id, one.id)).structure
+                structure = (await self._reader.messages.detail(account_id, one.id)).structure
                 sections = [] if structure is None else _sections(structure, self._limits.message_bytes)
                 parts = await _parts(backend, one, sections) if sections else None
                 if structure is not None and parts is not None:
@@ -165,11 +168,14 @@ class TextReader:
 class TextFiller:
     """Reads the text of mail whose bytes lie here; `run` it. Safe to run in several processes."""
 
-    def __init__(self, index: Index, text_index: TextIndex, backends: Backends, reader: TextReader) -> None:
+    def __init__(
+        self, index: Index, reader: MailReader, text_index: TextIndex, backends: Backends, texts: TextReader
+    ) -> None:
         self._index = index
+        self._reader = reader
         self._text_index = text_index
         self._backends = backends
-        self._reader = reader
+        self._texts = texts
 
     async def run(self) -> None:
         """Look for what is new every second, until cancelled."""
@@ -181,7 +187,7 @@ class TextFiller:
 
     async def fill(self) -> None:
         """Read all that is awaited now."""
-        await self._reader.room.hold()
+        await self._texts.room.hold()
         while accounts := await self._text_index.accounts_to_fill(ACCOUNTS_AT_ONCE):
             for account_id in accounts:
                 await self._fill(account_id)
@@ -189,7 +195,8 @@ class TextFiller:
     async def _fill(self, account_id: AccountId) -> None:
         try:
             backend = await self._backends.of(account_id)
-            await self._reader.read_some(account_id, backend, Mirror(account_id, self._index, backend).apply)
+            mirror = Mirror(account_id, self._index, self._reader, backend)
+            await self._texts.read_some(account_id, backend, mirror.apply)
         except Unavailable:
             raise
         except GatewayError as error:  # the account is gone, say

@@ -46,7 +46,7 @@ class Origin:
     uids: int = 0
 
     async def change(self) -> None:
-        mailboxes = await self.stores.index.mailboxes(self.account_id)
+        mailboxes = await self.stores.reader.mailboxes.mailboxes(self.account_id)
         messages = await self._messages()
         choices: list[tuple[Callable[[list[Mailbox], list[Message]], Delta], int]] = [
             (self._arrive, 10), (self._flag, 6), (self._move, 5), (self._copy, 2), (self._remove, 4),
@@ -58,8 +58,10 @@ class Origin:
         await self.stores.index.apply(self.account_id, make(mailboxes, messages))
 
     async def _messages(self) -> list[Message]:
-        index = self.stores.index
-        return await index.find(self.account_id, await index.matching_ids(self.account_id, f.All(()), 10_000))
+        reader = self.stores.reader
+        return await reader.messages.find(
+            self.account_id, await reader.lists.matching_ids(self.account_id, f.All(()), 10_000)
+        )
 
     def _flags(self) -> Flags:
         return frozenset(self.chance.sample(FLAGS, self.chance.randint(0, 3)))
@@ -126,11 +128,11 @@ async def fresh(
     """The mail as it is: messages, and mailboxes with their numbers."""
     mailboxes: dict[str, tuple[Any, ...]] = {
         one.id: (one.path, one.uid_validity, one.total, one.unread)
-        for one in await stores.index.mailboxes(account_id)
+        for one in await stores.reader.mailboxes.mailboxes(account_id)
         if visible is None or one.id in visible
     }
-    ids = await stores.index.matching_ids(account_id, f.All(()), 10_000)
-    known = {one.id: _known(one.summary, mailboxes) for one in await stores.index.find(account_id, ids)}
+    ids = await stores.reader.lists.matching_ids(account_id, f.All(()), 10_000)
+    known = {one.id: _known(one.summary, mailboxes) for one in await stores.reader.messages.find(account_id, ids)}
     return {id_: one for id_, one in known.items() if one[0]}, mailboxes
 
 

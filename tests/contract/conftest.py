@@ -92,7 +92,7 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def _local(folder: Path) -> AsyncIterator[MailAccount]:
     async with open_house(folder) as house:
         account_id = await house.add_account("me@mail.test")
-        backend = LocalBackend(account_id, house.store, house.index, house.database, house.bus)
+        backend = LocalBackend(account_id, house.store, house.reader, house.database, house.bus)
         yield LocalMailAccount(backend, Mirror(), house, account_id)
 
 

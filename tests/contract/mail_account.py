@@ -143,7 +143,7 @@ class LocalMailAccount(MailAccount):
     account_id: AccountId
 
     async def refresh(self) -> None:
-        self.mirror.known = {one.id: one for one in await self.house.index.mailboxes(self.account_id)}
+        self.mirror.known = {one.id: one for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
 
     async def mailbox(self, path: str) -> Mailbox:
         await self.refresh()
@@ -153,4 +153,4 @@ class LocalMailAccount(MailAccount):
         self, path: str, content: bytes, flags: Flags = frozenset(), received_at_ms: int | None = None
     ) -> Message:
         added = await MailAccount.add(self, path, content, flags, received_at_ms)
-        return await self.house.index.at(self.account_id, location_of(added))
+        return await self.house.reader.messages.at(self.account_id, location_of(added))

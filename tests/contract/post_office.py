@@ -72,7 +72,7 @@ class Office:
 
     async def of(self, account_id: AccountId) -> MailBackend:
         stores = self.stores
-        return LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
+        return LocalBackend(account_id, stores.store, stores.reader, stores.database, stores.bus)
 
     async def submission_of(self, account_id: AccountId) -> Submission:
         return self.next_server
@@ -119,7 +119,7 @@ class Office:
     def delivery(self) -> Delivery:
         stores = self.stores
         return Delivery(
-            stores.database, stores.index, stores.store, self, self.deliveries, stores.bus,
+            stores.database, stores.index, stores.reader, stores.store, self, self.deliveries, stores.bus,
             hostname="mail.demo.test", is_alone=True,
         )  # fmt: skip
 
@@ -151,8 +151,8 @@ class Office:
     async def inbox(self, account_id: AccountId | None = None, path: str = "INBOX") -> list[Message]:
         account_id = account_id or self.ann
         mailbox = await self.stores.mailbox(account_id, path)
-        uids = sorted(await self.stores.index.known(account_id, mailbox.id))
-        found = await self.stores.index.locate(account_id, mailbox.id, uids)
+        uids = sorted(await self.stores.reader.mirrored.known(account_id, mailbox.id))
+        found = await self.stores.reader.messages.locate(account_id, mailbox.id, uids)
         return [message_from_bytes(await self.stores.store.blobs.get(one.blob or "")) for one in found]
 
     async def events(self, id_: str) -> list[str]:

@@ -16,6 +16,7 @@ from app.mail.types import AccountId, AccountKind, Mailbox
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.account_rows import new_values
 from app.settings import Settings
@@ -28,6 +29,10 @@ class Stores:
     index: Index
     log: EventLog
     store: MailStore
+
+    @property
+    def reader(self) -> MailReader:
+        return MailReader(self.database)
 
     async def add_account(self, kind: AccountKind = AccountKind.EMBEDDED) -> AccountId:
         """An account with its first mailboxes, where it lives here."""
@@ -43,7 +48,7 @@ class Stores:
         return account_id
 
     async def mailbox(self, account_id: AccountId, path: str) -> Mailbox:
-        return next(one for one in await self.index.mailboxes(account_id) if one.path == path)
+        return next(one for one in await self.reader.mailboxes.mailboxes(account_id) if one.path == path)
 
 
 @asynccontextmanager

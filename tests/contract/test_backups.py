@@ -68,9 +68,9 @@ class Install:
 
     async def look(self, stores: Stores) -> None:
         """Compare what is there with what clients saw, and remember it."""
-        for mailbox in await stores.index.mailboxes(self.account):
-            uids = sorted(await stores.index.known(self.account, mailbox.id))
-            for one in await stores.index.locate(self.account, mailbox.id, uids):
+        for mailbox in await stores.reader.mailboxes.mailboxes(self.account):
+            uids = sorted(await stores.reader.mirrored.known(self.account, mailbox.id))
+            for one in await stores.reader.messages.locate(self.account, mailbox.id, uids):
                 place = (mailbox.id, mailbox.uid_validity, one.uid)
                 assert self.places.setdefault(place, one.blob or "") == one.blob
         for listed in (await maildrop.snapshot(stores.database, self.account)).messages:
@@ -101,7 +101,7 @@ async def test_no_uid_and_no_uidl_ever_means_two_messages_however_often_a_backup
         await install.deliver(*range(life, life + 4))
         await install.restore(tmp_path / "backup")
         async with install.stores() as stores:
-            validities = {one.uid_validity for one in await stores.index.mailboxes(install.account)}
+            validities = {one.uid_validity for one in await stores.reader.mailboxes.mailboxes(install.account)}
             assert validities.isdisjoint(validity for _, validity, _ in install.places)
             drop = await maildrop.snapshot(stores.database, install.account)
             assert {one.uidl: one.blob for one in drop.messages} == before
@@ -121,7 +121,7 @@ async def test_a_mailbox_made_after_the_restore_gets_no_uid_validity_that_was_gi
         async with install.stores() as stores:
             for number in range(20):  # faster than the clock, which UIDVALIDITYs are made of
                 await stores.store.mailboxes.create(install.account, f"Box {life} {number}")
-            validities = [one.uid_validity for one in await stores.index.mailboxes(install.account)]
+            validities = [one.uid_validity for one in await stores.reader.mailboxes.mailboxes(install.account)]
         assert len(validities) == len(set(validities))
         assert given.isdisjoint(validities)
         given.update(validities)
@@ -139,9 +139,9 @@ async def test_states_and_positions_from_before_a_restore_have_expired(install: 
 
     async with install.stores() as stores:
         known = await open_epoch(install.settings, stores.database)
-        events = Events(stores.log, stores.index, stores.bus, NoSubmissions(), restored_at_ms=known.restored_at_ms)
+        events = Events(stores.log, stores.reader, stores.bus, NoSubmissions(), restored_at_ms=known.restored_at_ms)
         source = ChangesSince(Differences(stores.database), stores.log, events)
-        mailboxes = {one.id for one in await stores.index.mailboxes(install.account)}
+        mailboxes = {one.id for one in await stores.reader.mailboxes.mailboxes(install.account)}
         for position in positions:
             with pytest.raises(StateExpired) as expired:
                 await source.read(install.account, Since(position, position.seq))
@@ -155,7 +155,7 @@ async def test_states_and_positions_from_before_a_restore_have_expired(install: 
 
 async def position_of(install: Install) -> Position:
     async with install.stores() as stores:
-        return await Events(stores.log, stores.index, stores.bus, NoSubmissions()).position(install.account)
+        return await Events(stores.log, stores.reader, stores.bus, NoSubmissions()).position(install.account)
 
 
 def submission(account_id: AccountId, id_: str, status: str) -> rows.Submission:

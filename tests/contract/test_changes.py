@@ -32,15 +32,15 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 def source_on(stores: Stores) -> ChangesSince:
-    events = Events(stores.log, stores.index, stores.bus, NoSubmissions())
+    events = Events(stores.log, stores.reader, stores.bus, NoSubmissions())
     return ChangesSince(Differences(stores.database), stores.log, events)
 
 
 async def client_of(origin: Origin, chance: random.Random) -> Client:
     """One that knows everything there is now; every other one sees some mailboxes alone."""
     stores, account_id = origin.stores, origin.account_id
-    position = (await stores.index.standing(account_id)).position
-    mailboxes = [one.id for one in await stores.index.mailboxes(account_id)]
+    position = (await stores.reader.mailboxes.standing(account_id)).position
+    mailboxes = [one.id for one in await stores.reader.mailboxes.mailboxes(account_id)]
     visible = frozenset(chance.sample(mailboxes, len(mailboxes) // 2)) if chance.random() < 0.5 else None
     messages, shown = await fresh(stores, account_id, visible)
     return Client(stores, account_id, Since(position, position.seq), visible, messages, shown)
@@ -93,8 +93,8 @@ async def test_any_difference_leads_to_what_a_fresh_read_shows(
 async def test_a_state_of_a_log_that_was_lost_names_every_mailbox(stores: Stores) -> None:
     account_id = await stores.add_account()
     source = source_on(stores)
-    position = (await stores.index.standing(account_id)).position
-    ids = {one.id for one in await stores.index.mailboxes(account_id)}
+    position = (await stores.reader.mailboxes.standing(account_id)).position
+    ids = {one.id for one in await stores.reader.mailboxes.mailboxes(account_id)}
 
     for lost in (Position(position.seq + 5, position.at_ms), Position(position.seq, position.at_ms + 1)):
         since = Since(lost, lost.seq)

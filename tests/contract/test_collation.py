@@ -53,11 +53,11 @@ async def test_texts_sort_by_their_code_points_page_by_page(stores: Stores) -> N
     await stores.index.apply(account_id, Delta(arrived=tuple(arrived)))
 
     by_subject = Sort("subject", is_descending=False)
-    first = await stores.index.search(account_id, f.All(()), sort=by_subject, limit=4)
-    rest = await stores.index.search(account_id, f.All(()), sort=by_subject, limit=50, after=first[-1].anchor)
+    first = await stores.reader.lists.search(account_id, f.All(()), sort=by_subject, limit=4)
+    rest = await stores.reader.lists.search(account_id, f.All(()), sort=by_subject, limit=50, after=first[-1].anchor)
 
     values = [str(one.anchor.sort_value) for one in (*first, *rest)]
     assert values == sorted(values)
     assert len(values) == len(WORDS)
-    paths = [one.path for one in await stores.index.mailboxes(account_id)]
+    paths = [one.path for one in await stores.reader.mailboxes.mailboxes(account_id)]
     assert paths == sorted(["INBOX", *WORDS])

@@ -177,5 +177,5 @@ async def test_deliveries_to_the_same_accounts_in_any_order_all_succeed(office: 
 
 
 async def _counts(office: Office, inboxes: Sequence[Inbox]) -> list[int]:
-    mailboxes = [await office.stores.index.mailbox(inbox.account_id, inbox.mailbox_id) for inbox in inboxes]
+    mailboxes = [await office.stores.reader.mailboxes.mailbox(inbox.account_id, inbox.mailbox_id) for inbox in inboxes]
     return [mailbox.total for mailbox in mailboxes]

@@ -64,11 +64,11 @@ class Mirrored:
         return [(one.type, one.subject) for one in events if one.type.startswith("message.")]
 
     async def since(self) -> Since:
-        position = (await self.stores.index.standing(self.account_id)).position
+        position = (await self.stores.reader.mailboxes.standing(self.account_id)).position
         return Since(position, position.seq)
 
     async def changes(self, since: Since) -> Changes:
-        events = Events(self.stores.log, self.stores.index, self.stores.bus, NoSubmissions())
+        events = Events(self.stores.log, self.stores.reader, self.stores.bus, NoSubmissions())
         return await ChangesSince(Differences(self.stores.database), self.stores.log, events).read(
             self.account_id, since
         )
@@ -168,7 +168,7 @@ async def test_ids_of_messages_that_are_gone_are_kept_as_long_and_as_many_as_tom
     for uid in (1, 2, 3):
         await account.remove(HERE, uid)
         await asyncio.sleep(0.002)  # they are told apart by the millisecond
-    retention = Retention(Settings(), stores.database, stores.index, stores.store.blobs)
+    retention = Retention(Settings(), stores.database, stores.reader, stores.store.blobs)
 
     monkeypatch.setattr(module, "DEPARTED_LIMIT", 2)
     await retention.round()
@@ -189,7 +189,7 @@ async def test_copies_are_found_by_the_origins_id_or_without_one_by_the_header_a
     bare, equal = await account.arrive(HERE, 3, None, None), await account.arrive(THERE, 3, None, None)
 
     async def pairs(id_: str) -> set[tuple[str, bool, bool]]:
-        found = await stores.index.pairs(account.account_id, [MessageId(id_)])
+        found = await stores.reader.mirrored.pairs(account.account_id, [MessageId(id_)])
         return {(one.message.id, one.is_later, one.is_same) for one in found}
 
     assert await pairs(first) == {(copy, True, True)}

@@ -140,7 +140,7 @@ async def test_an_account_is_changed_and_removed_with_all_its_rows(stores: Store
     with pytest.raises(AccountNotFound):
         await accounts.remove(remote.id)
     await accounts.remove(kept)
-    assert await stores.index.mailboxes(kept) == []
+    assert await stores.reader.mailboxes.mailboxes(kept) == []
     assert await directory.orphans(stores.database) == []
     assert (await Tokens(stores.database, stores.bus).list(ADMIN, 10))[0] == []
 
@@ -157,10 +157,10 @@ async def test_what_is_over_is_forgotten_and_a_broken_removal_finished(stores: S
     await stores.database.write(take_out_alone)
     assert await directory.orphans(stores.database) == [removed]
 
-    await Retention(Settings(data_dir=tmp_path), stores.database, stores.index, stores.store.blobs).round()
+    await Retention(Settings(data_dir=tmp_path), stores.database, stores.reader, stores.store.blobs).round()
 
     assert await directory.orphans(stores.database) == []
-    assert len(await stores.index.mailboxes(account_id)) == 6
+    assert len(await stores.reader.mailboxes.mailboxes(account_id)) == 6
     with pytest.raises(TokenNotFound):
         await tokens.get(record.id, ADMIN)
 

@@ -72,7 +72,7 @@ async def followed(stores: Stores) -> AsyncIterator[Followed]:
     account_id = await stores.add_account()
     log = CountingLog(stores.database)
     with listening(stores.bus, account_id):
-        yield Followed(stores, account_id, log, Events(log, stores.index, stores.bus, NoSubmissions()))
+        yield Followed(stores, account_id, log, Events(log, stores.reader, stores.bus, NoSubmissions()))
 
 
 async def test_an_event_is_read_by_one_statement_for_all_who_follow(followed: Followed) -> None:

@@ -41,12 +41,12 @@ def caller(*mailbox_ids: str) -> Caller:
 
 
 def content_of(account: GmailAccount) -> Content:
-    return Content(GivenBackends({account.account_id: account.backend}), account.house.index)
+    return Content(GivenBackends({account.account_id: account.backend}), account.house.reader)
 
 
 def messages_of(account: GmailAccount) -> Messages:
     backends = GivenBackends({account.account_id: account.backend})
-    return Messages(backends, account.house.index, content_of(account))
+    return Messages(backends, account.house.index, account.house.reader, content_of(account))
 
 
 async def mailbox_id(account: GmailAccount, path: str) -> MailboxId:
@@ -166,8 +166,8 @@ async def test_a_copy_is_one_more_label_on_the_same_message(account: GmailAccoun
     async with account.following():
         await account.settled()
         id_ = (await account.message("one")).id
-        index, backends = account.house.index, GivenBackends({account.account_id: account.backend})
-        bulk = Bulk(backends, index, messages_of(account), None, account.house.store)  # type: ignore[arg-type]
+        house, backends = account.house, GivenBackends({account.account_id: account.backend})
+        bulk = Bulk(backends, house.index, house.reader, messages_of(account), None, house.store)  # type: ignore[arg-type]
 
         result = await bulk.copy(account.account_id, caller(), [id_], await mailbox_id(account, "Work"))
 
@@ -188,7 +188,7 @@ async def test_a_flag_is_one_in_all_mailboxes_and_counted_in_each(account: Gmail
         )
         await account.settled()
 
-        mailboxes = {one.path: one for one in await account.house.index.mailboxes(account.account_id)}
+        mailboxes = {one.path: one for one in await account.house.reader.mailboxes.mailboxes(account.account_id)}
         assert {path: (mailboxes[path].total, mailboxes[path].unread) for path in (INBOX, ALL, STARRED)} == {
             INBOX: (1, 0),
             ALL: (1, 0),
@@ -225,15 +225,15 @@ async def test_lists_and_searches_show_a_message_once_and_in_each_of_its_mailbox
         store.deliver(mail(f"n{number}"), INBOX, *(["Work"] if number % 2 else []), received_at_ms=at_ms)
     async with account.following():
         await account.settled()
-    index, account_id = account.house.index, account.account_id
+    reader, account_id = account.house.reader, account.account_id
 
     async def subjects(tree: f.Filter) -> list[str]:
-        return [orjson.loads(one.summary)["subject"] for one in await index.search(account_id, tree, limit=100)]
+        return [orjson.loads(one.summary)["subject"] for one in await reader.lists.search(account_id, tree, limit=100)]
 
     async def first_page(path: str) -> list[str]:
         id_ = await mailbox_id(account, path)
-        has_placements = (await index.standing(account_id)).has_placements
-        listed = await index.first_page(account_id, id_, 3, has_placements=has_placements)
+        has_placements = (await reader.mailboxes.standing(account_id)).has_placements
+        listed = await reader.lists.first_page(account_id, id_, 3, has_placements=has_placements)
         return [orjson.loads(one.summary)["subject"] for one in listed]
 
     everything = ["n4", "n3", "n2", "n1", "n0"]
@@ -259,7 +259,7 @@ async def test_a_message_is_read_at_any_of_its_places_and_shows_them(account: Gm
         assert [place["mailbox_id"] for place in await content.locations(one, caller(seen))] == [seen]
     assert [place["mailbox_id"] for place in await content.locations(message, caller())] == [inbox, everything]
     at = account.gmail.store.boxes[ALL].uid_of(next(iter(account.gmail.store.mails.values())))
-    assert (await account.house.index.locate(account.account_id, everything, [at]))[0].id == message.id
+    assert (await account.house.reader.messages.locate(account.account_id, everything, [at]))[0].id == message.id
 
 
 async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name(account: GmailAccount) -> None:
@@ -280,14 +280,14 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     work = await mailbox_id(account, "Work")
     message = await account.message("one")
 
-    index, events = account.house.index, await account.events("message.")
-    seen = [await as_seen(index, NoSubmissions(), event, caller(work)) for event in events]
+    reader, events = account.house.reader, await account.events("message.")
+    seen = [await as_seen(reader, NoSubmissions(), event, caller(work)) for event in events]
 
     told = [orjson.loads(event.body) for event in seen if event is not None]
     assert [event["type"] for event in told] == ["message.updated", "message.deleted"]  # it has left again: not created
     assert {event["data"]["mailbox_id"] for event in told} == {work}
     assert told[1]["data"]["reason"] == "moved"
-    hidden = [one.id for one in await account.house.index.mailboxes(account.account_id) if one.id != work]
+    hidden = [one.id for one in await account.house.reader.mailboxes.mailboxes(account.account_id) if one.id != work]
     assert not any(id_ in str(told) for id_ in hidden)
     with pytest.raises(Exception, match="No such message"):
         await content_of(account).message(account.account_id, caller(work), message.id)
@@ -300,14 +300,16 @@ async def test_a_text_that_is_not_indexed_yet_is_sought_in_each_mailbox_that_its
     account.gmail.store.deliver(mail("one", text="The needle"), INBOX, "Work")
     async with account.following():
         await account.settled()
-    index, backends = account.house.index, GivenBackends({account.account_id: account.backend})
-    texts = Texts(backends, index, TextIndex(account.house.database))
+    reader, backends = account.house.reader, GivenBackends({account.account_id: account.backend})
+    texts = Texts(backends, reader, TextIndex(account.house.database))
     message = await account.message("one")
 
     for path in (INBOX, "Work", ALL):
         tree = f.All((f.InMailbox(await mailbox_id(account, path)), f.Text("body", "needle")))
         answered = await texts.whole(account.account_id, caller(), tree)
-        assert [one.anchor.id for one in await index.search(account.account_id, answered, limit=10)] == [message.id]
+        assert [one.anchor.id for one in await reader.lists.search(account.account_id, answered, limit=10)] == [
+            message.id
+        ]
 
 
 async def test_messages_are_of_the_threads_that_gmail_says(account: GmailAccount) -> None:

@@ -46,7 +46,7 @@ async def test_the_index_and_a_replay_end_as_gmail_does_after_any_changes_of_lab
     changes = _Changes(account, chance)
     async with account.following():
         await account.settled()
-        subscriber, seq = await _state(account), (await account.house.index.standing(account.account_id)).seq
+        subscriber, seq = await _state(account), (await account.house.reader.mailboxes.standing(account.account_id)).seq
         ids = await account.ids_by_subject()
         for _ in range(changes_count):
             with suppress(GatewayError, KeyError):  # of a label that the index has yet to hear of
@@ -77,7 +77,9 @@ class _Changes:
         self._account = account
         self._store = account.gmail.store
         self._chance = chance
-        self._messages = Messages(backends, account.house.index, Content(backends, account.house.index))
+        self._messages = Messages(
+            backends, account.house.index, account.house.reader, Content(backends, account.house.reader)
+        )
         self._backend = account.backend
 
     async def one(self) -> None:
@@ -129,7 +131,7 @@ class _Changes:
         """The API."""
         account_id, chance = self._account.account_id, self._chance
         message: Message = chance.choice(await self._account.all_messages())
-        mailboxes = {one.path: one for one in await self._account.house.index.mailboxes(account_id)}
+        mailboxes = {one.path: one for one in await self._account.house.reader.mailboxes.mailboxes(account_id)}
         match chance.randrange(5):
             case 0:
                 change = Change(add=frozenset({chance.choice([SEEN, FLAGGED, "home"])}))
@@ -172,7 +174,7 @@ def _replay(known: Known, bodies: list[bytes]) -> Known:
 
 
 async def _counts(account: GmailAccount) -> dict[str, tuple[int, int]]:
-    mailboxes = await account.house.index.mailboxes(account.account_id)
+    mailboxes = await account.house.reader.mailboxes.mailboxes(account.account_id)
     return {one.path: (one.total, one.unread) for one in mailboxes if one.is_selectable}
 
 

@@ -157,7 +157,7 @@ async def _known(gateway: Gateway) -> dict[str, str]:
     content = await gateway.house.store.keep(b"From: Bob <bob@demo.test>\r\nSubject: Hello\r\n\r\nHello\r\n")
     applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
     (message_id,) = applied.message_ids.values()
-    (message,) = await gateway.house.index.find(account_id, [message_id])
+    (message,) = await gateway.house.reader.messages.find(account_id, [message_id])
     ids = {"account_id": account_id, "mailbox_id": inbox.id, "message_id": message_id, "thread_id": message.thread_id}
     return {**ids, "reply_to_message_id": message_id, "save_to": inbox.id, "parent_id": inbox.id}
 

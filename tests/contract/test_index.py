@@ -111,14 +111,14 @@ async def test_a_moved_message_keeps_its_id_and_its_old_uid_is_never_given_again
     account = await stores.add_account()
     await deliver(stores, account, 1)
     inbox, archive = await stores.mailbox(account, "INBOX"), await stores.mailbox(account, "Archive")
-    (before,) = await stores.index.locate(account, inbox.id, [1])
+    (before,) = await stores.reader.messages.locate(account, inbox.id, [1])
 
     await stores.store.move(account, inbox.id, [1], archive.id)
     await deliver(stores, account, 2)
 
-    (moved,) = await stores.index.find(account, [before.id])
+    (moved,) = await stores.reader.messages.find(account, [before.id])
     assert (moved.mailbox_id, moved.uid) == (archive.id, 1)
-    assert [one.uid for one in await stores.index.locate(account, inbox.id, [1, 2])] == [2]
+    assert [one.uid for one in await stores.reader.messages.locate(account, inbox.id, [1, 2])] == [2]
 
 
 async def test_a_mailbox_made_anew_has_another_uid_validity(stores: Stores) -> None:
@@ -159,18 +159,18 @@ async def test_an_older_modseq_never_overwrites_a_newer_one(stores: Stores) -> N
     await stores.index.apply(account, Delta(flagged=(newer,)))
     await stores.index.apply(account, Delta(flagged=(older,)))
 
-    assert (await stores.index.known(account, inbox.id))[1].flags == frozenset({"\\Seen"})
+    assert (await stores.reader.mirrored.known(account, inbox.id))[1].flags == frozenset({"\\Seen"})
 
 
 async def test_a_move_seen_as_an_arrival_first_ends_with_the_sources_id(stores: Stores) -> None:
     account, (inbox, archive) = await remote(stores, "INBOX", "Archive")
     await stores.index.apply(account, Delta(arrived=(arrived(inbox, 1),)))
-    (source,) = await stores.index.locate(account, inbox.id, [1])
+    (source,) = await stores.reader.messages.locate(account, inbox.id, [1])
     await stores.index.apply(account, Delta(arrived=(arrived(archive, 9),)))
 
     await stores.index.apply(account, Delta(moved=(Moved(Location(inbox.id, 1), Location(archive.id, 9)),)))
 
-    (here,) = await stores.index.locate(account, archive.id, [9])
+    (here,) = await stores.reader.messages.locate(account, archive.id, [9])
     assert here.id == source.id
     reasons = [orjson.loads(one.body)["data"].get("reason") for one in await events_of(stores, account)]
     assert reasons[-2:] == [Reason.MERGED, None]
@@ -183,7 +183,7 @@ async def test_a_move_seen_as_an_arrival_first_ends_with_the_flags_seen_there(st
 
     await stores.index.apply(account, Delta(moved=(Moved(Location(inbox.id, 1), Location(archive.id, 9)),)))
 
-    assert (await stores.index.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
+    assert (await stores.reader.mirrored.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
     assert [(await stores.mailbox(account, name)).unread for name in ("INBOX", "Archive")] == [0, 0]
     assert (await events_of(stores, account))[-1].type == "message.updated"
 
@@ -196,7 +196,7 @@ async def test_the_modseq_of_the_mailbox_that_a_message_left_says_nothing_of_it_
 
     await stores.index.apply(account, Delta(flagged=(Flagged(here, frozenset({"\\Seen"}), 12),)))
 
-    assert (await stores.index.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
+    assert (await stores.reader.mirrored.known(account, archive.id))[9].flags == frozenset({"\\Seen"})
 
 
 async def test_a_first_sync_and_a_reset_are_one_event_each(stores: Stores) -> None:
@@ -211,7 +211,7 @@ async def test_a_first_sync_and_a_reset_are_one_event_each(stores: Stores) -> No
     await stores.index.apply(account, Delta(mailboxes_reset=(MailboxReset(inbox.id, 8),)))
 
     assert [one.type for one in await events_of(stores, account)][before:] == ["mailbox.reset"]
-    assert await stores.index.known(account, inbox.id) == {}
+    assert await stores.reader.mirrored.known(account, inbox.id) == {}
 
 
 async def test_an_arrival_of_another_uid_validity_is_not_taken(stores: Stores) -> None:
@@ -219,7 +219,7 @@ async def test_an_arrival_of_another_uid_validity_is_not_taken(stores: Stores) -
 
     await stores.index.apply(account, Delta(arrived=(arrived(inbox, 1, uid_validity=6),)))
 
-    assert await stores.index.known(account, inbox.id) == {}
+    assert await stores.reader.mirrored.known(account, inbox.id) == {}
 
 
 async def test_a_commit_wakes_those_who_follow_the_account(stores: Stores) -> None:
@@ -238,7 +238,7 @@ async def test_writers_at_once_number_their_events_without_gap_or_double(stores:
 
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     inbox = await stores.mailbox(account, "INBOX")
-    assert sorted(await stores.index.known(account, inbox.id)) == list(range(1, 41))
+    assert sorted(await stores.reader.mirrored.known(account, inbox.id)) == list(range(1, 41))
     assert (inbox.total, inbox.unread, inbox.uid_next) == (40, 40, 41)
 
 
@@ -247,11 +247,11 @@ async def test_pages_are_anchored_so_that_new_mail_never_shifts_them(stores: Sto
     for number in range(10):
         await deliver(stores, account, number)
     everything = f.All(())
-    first = await stores.index.search(account, everything, limit=4)
+    first = await stores.reader.lists.search(account, everything, limit=4)
     await deliver(stores, account, 99)
 
-    second = await stores.index.search(account, everything, limit=4, after=first[-1].anchor)
-    back = await stores.index.search(account, everything, limit=4, before=second[0].anchor)
+    second = await stores.reader.lists.search(account, everything, limit=4, after=first[-1].anchor)
+    back = await stores.reader.lists.search(account, everything, limit=4, before=second[0].anchor)
 
     assert [one.anchor.uid for one in first + second] == [10, 9, 8, 7, 6, 5, 4, 3]
     assert back == first
@@ -265,7 +265,7 @@ async def test_pages_of_every_order_hold_each_message_once(stores: Stores, key: 
         await deliver(stores, account, number, subject=f"Subject {number % 3}")
     sort, everything = Sort(key, is_descending), f.All(())
     seen, anchor = [], None
-    while page := await stores.index.search(account, everything, sort=sort, limit=2, after=anchor):
+    while page := await stores.reader.lists.search(account, everything, sort=sort, limit=2, after=anchor):
         seen += [one.anchor.id for one in page]
         anchor = page[-1].anchor
 
@@ -278,7 +278,7 @@ async def test_search_takes_like_patterns_and_quotes_as_plain_text(stores: Store
         await deliver(stores, account, number, subject=subject)
 
     async def found(text: str) -> int:
-        return await stores.index.count(account, f.Contains("subject", text))
+        return await stores.reader.lists.count(account, f.Contains("subject", text))
 
     assert [await found(text) for text in ("%", "_", "'", "\\", '"', "STRAßE", "' OR 1=1 --")] == [1, 1, 1, 1, 1, 1, 0]
 
@@ -290,7 +290,8 @@ async def test_flags_are_found_whole_and_without_regard_to_case(stores: Stores) 
     await stores.store.store_flags(account, inbox.id, [1], FlagChange(add=frozenset({"$Forwarded", "\\Seen"})))
 
     counts = [
-        await stores.index.count(account, f.HasFlag(flag)) for flag in ("$forwarded", "$Forward", "\\seen", "\\See")
+        await stores.reader.lists.count(account, f.HasFlag(flag))
+        for flag in ("$forwarded", "$Forward", "\\seen", "\\See")
     ]
 
     assert counts == [1, 0, 1, 0]
@@ -304,7 +305,9 @@ async def test_a_reply_joins_the_thread_of_what_it_answers_in_either_order(store
     await deliver(stores, account, 1)
     await deliver(stores, account, 3)
 
-    first, second, third = sorted(await stores.index.locate(account, inbox.id, [1, 2, 3]), key=lambda one: one.uid)
+    first, second, third = sorted(
+        await stores.reader.messages.locate(account, inbox.id, [1, 2, 3]), key=lambda one: one.uid
+    )
 
     assert first.thread_id == second.thread_id != third.thread_id
 
@@ -325,7 +328,7 @@ async def test_random_changes_leave_counts_and_log_equal_to_the_rows(stores: Sto
     rows: dict[str, tuple[str, tuple[str, ...]]] = {}
     for path in paths:
         mailbox = await stores.mailbox(account, path)
-        found = await stores.index.locate(account, mailbox.id, range(1, mailbox.uid_next))
+        found = await stores.reader.messages.locate(account, mailbox.id, range(1, mailbox.uid_next))
         rows |= {one.id: (str(mailbox.id), tuple(orjson.loads(one.summary)["keywords"])) for one in found}
         assert mailbox.total == len(found)
         assert mailbox.unread == sum("\\Seen" not in one.flags for one in found)
@@ -336,7 +339,7 @@ async def _random_change(
     stores: Stores, account: AccountId, boxes: dict[str, MailboxId], chance: random.Random, number: int
 ) -> None:
     source, target = (boxes[path] for path in chance.sample(list(boxes), 2))
-    uids = sorted(await stores.index.known(account, source))
+    uids = sorted(await stores.reader.mirrored.known(account, source))
     some = chance.sample(uids, min(len(uids), chance.randint(1, 3)))
     match chance.choice(["deliver", "deliver", "flag", "unflag", "move", "copy", "expunge"]):
         case "deliver":

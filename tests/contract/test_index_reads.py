@@ -38,15 +38,15 @@ async def test_the_standing_tells_the_log_and_the_mailbox_at_once(stores: Stores
     inbox = await stores.mailbox(account, "INBOX")
     await fill(stores, account, 2)
 
-    standing = await stores.index.standing(account, inbox.id)
+    standing = await stores.reader.mailboxes.standing(account, inbox.id)
 
     assert (standing.sync_status, standing.sync_mode, standing.total) == ("live", "embedded", 2)
     assert (standing.uid_validity, bool(standing.is_complete)) == (inbox.uid_validity, True)
-    everywhere = await stores.index.standing(account)
+    everywhere = await stores.reader.mailboxes.standing(account)
     assert (everywhere.seq, everywhere.uid_validity) == (standing.seq, None)
-    assert (await stores.index.standing(account, "mbx_none")).uid_validity is None
+    assert (await stores.reader.mailboxes.standing(account, "mbx_none")).uid_validity is None
     with pytest.raises(AccountNotFound):
-        await stores.index.standing(AccountId("acc_none"), inbox.id)
+        await stores.reader.mailboxes.standing(AccountId("acc_none"), inbox.id)
 
 
 async def test_one_mailbox_is_found_with_its_parent(stores: Stores) -> None:
@@ -55,10 +55,10 @@ async def test_one_mailbox_is_found_with_its_parent(stores: Stores) -> None:
 
     projects = await stores.mailbox(account, "Work/Projects")
 
-    assert await stores.index.mailbox(account, projects.id) == projects
+    assert await stores.reader.mailboxes.mailbox(account, projects.id) == projects
     assert projects.parent_id == (await stores.mailbox(account, "Work")).id
     with pytest.raises(MailboxNotFound):
-        await stores.index.mailbox(account, "mbx_none")
+        await stores.reader.mailboxes.mailbox(account, "mbx_none")
 
 
 async def test_ids_are_found_by_uid_and_threads_by_id(stores: Stores) -> None:
@@ -66,10 +66,10 @@ async def test_ids_are_found_by_uid_and_threads_by_id(stores: Stores) -> None:
     inbox = await stores.mailbox(account, "INBOX")
     ids = await fill(stores, account, 3)
 
-    assert set(await stores.index.ids_at(account, inbox.id, [1, 3, 99])) == {ids[0], ids[2]}
-    assert set(await stores.index.ids_at(account, inbox.id, range(1, 2_000))) == set(ids)
-    thread = (await stores.index.message(account, ids[1])).thread_id
-    assert await stores.index.threads(account, [thread, "thr_none"]) == {
+    assert set(await stores.reader.messages.ids_at(account, inbox.id, [1, 3, 99])) == {ids[0], ids[2]}
+    assert set(await stores.reader.messages.ids_at(account, inbox.id, range(1, 2_000))) == set(ids)
+    thread = (await stores.reader.messages.message(account, ids[1])).thread_id
+    assert await stores.reader.messages.threads(account, [thread, "thr_none"]) == {
         thread: [(ids[1], [inbox.id])],
         "thr_none": [],
     }
@@ -92,10 +92,10 @@ async def test_conditions_may_be_open_on_either_side(stores: Stores, leaf: f.Fil
     account = await stores.add_account()
     await fill(stores, account, 3)
 
-    listed = await stores.index.search(account, leaf, limit=10)
+    listed = await stores.reader.lists.search(account, leaf, limit=10)
 
     assert [one.summary.partition(b'"subject":"')[2][:2].decode() for one in listed] == found
-    assert await stores.index.count(account, leaf) == len(found)
+    assert await stores.reader.lists.count(account, leaf) == len(found)
 
 
 async def test_the_pages_before_and_after_a_message_meet(stores: Stores) -> None:
@@ -103,11 +103,13 @@ async def test_the_pages_before_and_after_a_message_meet(stores: Stores) -> None
     ids = await fill(stores, account, 5)
     anchor = Anchor(2_000, 3, ids[2])
 
-    after = await stores.index.search(account, f.All(()), limit=2, after=anchor)
-    before = await stores.index.search(account, f.All(()), limit=2, before=anchor)
+    after = await stores.reader.lists.search(account, f.All(()), limit=2, after=anchor)
+    before = await stores.reader.lists.search(account, f.All(()), limit=2, before=anchor)
 
     assert [one.anchor.id for one in before + after] == [ids[4], ids[3], ids[1], ids[0]]
-    by_subject = await stores.index.search(account, f.All(()), sort=Sort("subject", is_descending=False), limit=5)
+    by_subject = await stores.reader.lists.search(
+        account, f.All(()), sort=Sort("subject", is_descending=False), limit=5
+    )
     assert [one.anchor.id for one in by_subject] == ids
 
 
@@ -118,7 +120,7 @@ async def test_what_an_origin_did_already_is_not_done_again(stores: Stores) -> N
     await fill(stores, account, 2)
     await stores.store.expunge(account, inbox.id, [1], only_deleted=False)
     await stores.store.move(account, inbox.id, [2], trash.id)
-    before = (await stores.index.standing(account)).seq
+    before = (await stores.reader.mailboxes.standing(account)).seq
     content = (await stores.store.keep(message(1, "again"))).arrived
     again = Arrived(inbox.id, 1, frozenset(), 0, 10, content.overview, content.structure)
 
@@ -134,5 +136,5 @@ async def test_what_an_origin_did_already_is_not_done_again(stores: Stores) -> N
     )
 
     assert applied.seq == before
-    assert await stores.index.known(account, inbox.id) == {}
-    assert [one.path for one in await stores.index.mailboxes(account) if one.path == "Ghost"] == []
+    assert await stores.reader.mirrored.known(account, inbox.id) == {}
+    assert [one.path for one in await stores.reader.mailboxes.mailboxes(account) if one.path == "Ghost"] == []

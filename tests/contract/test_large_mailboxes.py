@@ -41,13 +41,13 @@ async def told_since(stores: Stores, account_id: AccountId, seq: int) -> list[st
 
 
 async def left(stores: Stores, account_id: AccountId) -> int:
-    return await stores.index.count(account_id, f.All(()))
+    return await stores.reader.lists.count(account_id, f.All(()))
 
 
 async def test_a_large_mailbox_that_is_deleted_loses_most_messages_before(stores: Stores) -> None:
     account_id = await filled(stores, "Archive")
     archive = await stores.mailbox(account_id, "Archive")
-    before = (await stores.index.standing(account_id)).seq
+    before = (await stores.reader.mailboxes.standing(account_id)).seq
 
     await stores.store.mailboxes.delete(account_id, archive.id)
 
@@ -69,7 +69,7 @@ async def test_a_large_mailbox_that_may_not_be_deleted_keeps_its_messages(stores
 async def test_a_large_mailbox_that_is_gone_elsewhere_loses_most_messages_before(stores: Stores) -> None:
     account_id = await filled(stores, "Archive")
     archive = await stores.mailbox(account_id, "Archive")
-    before = (await stores.index.standing(account_id)).seq
+    before = (await stores.reader.mailboxes.standing(account_id)).seq
 
     await stores.index.apply(account_id, Delta(mailboxes_deleted=(MailboxDeleted(archive.id),)))
 
@@ -79,7 +79,7 @@ async def test_a_large_mailbox_that_is_gone_elsewhere_loses_most_messages_before
 async def test_only_a_reset_that_makes_a_mailbox_anew_takes_its_messages(stores: Stores) -> None:
     account_id = await filled(stores, "Archive")
     archive = await stores.mailbox(account_id, "Archive")
-    before = (await stores.index.standing(account_id)).seq
+    before = (await stores.reader.mailboxes.standing(account_id)).seq
 
     same = MailboxReset(archive.id, archive.uid_validity)
     await stores.index.apply(account_id, Delta(mailboxes_reset=(same,)))
@@ -93,7 +93,7 @@ async def test_only_a_reset_that_makes_a_mailbox_anew_takes_its_messages(stores:
 async def test_a_mailbox_of_ordinary_size_ends_in_one_transaction(stores: Stores) -> None:
     account_id = await filled(stores, "Archive", 3)
     archive = await stores.mailbox(account_id, "Archive")
-    before = (await stores.index.standing(account_id)).seq
+    before = (await stores.reader.mailboxes.standing(account_id)).seq
 
     await stores.store.mailboxes.delete(account_id, archive.id)
 

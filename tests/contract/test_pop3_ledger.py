@@ -60,7 +60,7 @@ async def test_what_arrives_gets_a_line_with_the_id_of_its_message(stores: Store
     for content in contents:
         row = rows[Key(content.blob, 0)]
         assert row.place is not None
-        message = await stores.index.at(account_id, row.place)
+        message = await stores.reader.messages.at(account_id, row.place)
         assert (message.id, message.blob) == (row.message_id, content.blob)
     assert rows[Key("other", 0)] == line("other", State.LISTED)
     assert await told(stores, account_id) == ["message.created"] * 2
@@ -81,7 +81,7 @@ async def test_an_arrival_that_has_no_place_gives_its_id_to_no_other_line(stores
     assert [rows[Key(name, 0)].message_id for name in ("a", "other")] == [None, None]
     place = rows[Key("b", 0)].place
     assert place is not None
-    assert (await stores.index.at(account_id, place)).blob == second.blob
+    assert (await stores.reader.messages.at(account_id, place)).blob == second.blob
 
 
 async def test_a_line_takes_the_place_of_its_own_and_others_can_go(stores: Stores) -> None:
@@ -119,18 +119,18 @@ async def test_content_completes_what_a_header_began(stores: Stores) -> None:
     await ledger.write(arrived=[(line("a", State.SEEN), glimpse(header, 10**6, inbox.id, NOW_MS))])
     (row,) = (await ledger.rows()).values()
     assert row.place is not None
-    before = await stores.index.at(account_id, row.place)
+    before = await stores.reader.messages.at(account_id, row.place)
 
     whole = arrival(content, inbox.id, NOW_MS, is_announced=True)
     await ledger.write([replace(row, state=State.STORED)], delta=Delta(completed=(Completed(row.place, whole),)))
 
-    after = await stores.index.at(account_id, row.place)
+    after = await stores.reader.messages.at(account_id, row.place)
     summary = orjson.loads(after.summary)
     assert (before.id, before.blob, before.preview) == (after.id, None, None)
     assert (after.blob, summary["size_bytes"]) == (content.blob, content.arrived.size_bytes)
     assert summary["preview"].startswith("A text.")
     assert after.version > before.version
-    assert (await stores.index.detail(account_id, after.id)).structure is not None
+    assert (await stores.reader.messages.detail(account_id, after.id)).structure is not None
     assert await told(stores, account_id) == ["message.created", "message.updated"]
 
 
@@ -145,7 +145,7 @@ async def test_whether_a_server_holds_a_message_is_told_once(stores: Stores) -> 
     for _ in range(2):
         await ledger.write(delta=Delta(held=(Held(row.place, is_on_server=False),)))
 
-    message = await stores.index.at(account_id, row.place)
+    message = await stores.reader.messages.at(account_id, row.place)
     assert orjson.loads(message.summary)["on_server"] is False
     assert await told(stores, account_id) == ["message.created", "message.updated"]
 

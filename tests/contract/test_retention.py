@@ -39,7 +39,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:
     """One round with these settings."""
     settings = Settings(event_retention_count=count, event_retention_days=days)
-    await Retention(settings, stores.database, stores.index, stores.store.blobs).round()
+    await Retention(settings, stores.database, stores.reader, stores.store.blobs).round()
 
 
 async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
@@ -50,7 +50,7 @@ async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
 async def test_a_log_keeps_as_many_events_as_it_may_and_expires_what_is_before(stores: Stores) -> None:
     account_id = await stores.add_account()
     await add_events(stores, account_id, 2500)
-    events = Events(stores.log, stores.index, stores.bus, NoSubmissions())
+    events = Events(stores.log, stores.reader, stores.bus, NoSubmissions())
     last = await events.position(account_id)
     first, gone = await events.place(account_id, last.seq - 1000), await events.place(account_id, last.seq - 1001)
 
@@ -77,7 +77,7 @@ async def test_logs_that_are_too_long_are_trimmed_between_the_rounds_and_no_othe
 
     monkeypatch.setattr(retention, "oldest_events", noted)
     settings = Settings(event_retention_count=1000)
-    await Retention(settings, stores.database, stores.index, stores.store.blobs).trim_long_logs()
+    await Retention(settings, stores.database, stores.reader, stores.store.blobs).trim_long_logs()
 
     spans = {account_id: await stores.log.span(account_id) for account_id in (long, short)}
     assert {id_: span and span.last.seq - span.first.seq for id_, span in spans.items()} == {long: 1000, short: 506}
@@ -104,10 +104,10 @@ async def test_tombstones_are_let_go_of_by_age_and_their_mailboxes_say_so(
     for number in (1, 2):
         kept = await stores.store.keep(message(number))
         await stores.store.add(account_id, inbox.id, [(kept, frozenset(), None)])
-    before = (await stores.index.standing(account_id)).position
+    before = (await stores.reader.mailboxes.standing(account_id)).position
     await stores.store.expunge(account_id, inbox.id, [1], only_deleted=False)
     source = ChangesSince(
-        Differences(stores.database), stores.log, Events(stores.log, stores.index, stores.bus, NoSubmissions())
+        Differences(stores.database), stores.log, Events(stores.log, stores.reader, stores.bus, NoSubmissions())
     )
 
     monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 89 * DAY_MS)

@@ -77,9 +77,9 @@ async def test_a_message_with_any_header_is_taken_and_listed(stores: Stores) -> 
         content = await stores.store.keep(header + b"X-Odd: \0\xff\r\n\r\nh\0\xff\xed\xa0\x80i\r\n")
         await stores.store.add(account_id, inbox.id, [(content, frozenset(), None)])
 
-    listed = await stores.index.first_page(account_id, inbox.id, 50)
+    listed = await stores.reader.lists.first_page(account_id, inbox.id, 50)
 
-    problems = [(await stores.index.detail(account_id, MessageId(one.anchor.id))).problems for one in listed]
+    problems = [(await stores.reader.messages.detail(account_id, MessageId(one.anchor.id))).problems for one in listed]
     assert len(listed) == len(HEADERS)
     assert not any("its header cannot be stored in the index" in one for one in problems)
 
@@ -92,7 +92,7 @@ async def test_a_time_that_no_protocol_can_write_is_stored_as_the_nearest_one(st
     for received_at_ms in (MAX_TIME_MS + 1, MIN_TIME_MS - 1, 2**63, -(2**63) - 1, 10**40, -(10**40)):
         await stores.store.add(account_id, inbox.id, [(content, frozenset(), received_at_ms)])
 
-    times = [one.anchor.sort_value for one in await stores.index.first_page(account_id, inbox.id, 10)]
+    times = [one.anchor.sort_value for one in await stores.reader.lists.first_page(account_id, inbox.id, 10)]
     assert times == [MAX_TIME_MS] * 3 + [MIN_TIME_MS] * 3
 
 
@@ -117,12 +117,12 @@ async def _assert_found(stores: Stores, header: str) -> None:
     )
     await stores.index.apply(account_id, Delta(arrived=(arrived(inbox, 3, answer),)))
 
-    (found,) = await stores.index.with_header(account_id, header)
+    (found,) = await stores.reader.messages.with_header(account_id, header)
     assert found.uid == 1
-    assert [one.uid for one in await stores.index.with_headers(account_id, [header])] == [1]
-    assert [one.uid for _, one in await stores.index.with_origin_ids(account_id, [header])] == [1]
-    assert len(await stores.index.matching_ids(account_id, f.MessageIdHeader(header), 10)) == 1
-    assert (await stores.index.at(account_id, Location(inbox.id, 3))).thread_id == found.thread_id
+    assert [one.uid for one in await stores.reader.mirrored.with_headers(account_id, [header])] == [1]
+    assert [one.uid for _, one in await stores.reader.mirrored.with_origin_ids(account_id, [header])] == [1]
+    assert len(await stores.reader.lists.matching_ids(account_id, f.MessageIdHeader(header), 10)) == 1
+    assert (await stores.reader.messages.at(account_id, Location(inbox.id, 3))).thread_id == found.thread_id
 
 
 async def test_an_odd_id_is_an_unknown_id_on_every_database(stores: Stores) -> None:
@@ -133,15 +133,15 @@ async def test_an_odd_id_is_an_unknown_id_on_every_database(stores: Stores) -> N
 async def _assert_unknown(stores: Stores, id_: str) -> None:
     account_id = await stores.add_account()
 
-    assert await stores.index.find(account_id, [id_]) == []
+    assert await stores.reader.messages.find(account_id, [id_]) == []
     with pytest.raises(MessageNotFound):
-        await stores.index.message(account_id, id_)
+        await stores.reader.messages.message(account_id, id_)
     with pytest.raises(MailboxNotFound):
-        await stores.index.mailbox(account_id, id_)
-    assert await stores.index.matching_ids(account_id, f.InMailbox(id_), 10) == []
-    assert await stores.index.matching_ids(account_id, f.Contains("subject", id_), 10) == []
-    assert await stores.index.matching_ids(account_id, f.HasFlag(id_), 10) == []
-    assert await stores.index.matching_ids(account_id, f.SizeBetween(10**40, -(10**40)), 10) == []
+        await stores.reader.mailboxes.mailbox(account_id, id_)
+    assert await stores.reader.lists.matching_ids(account_id, f.InMailbox(id_), 10) == []
+    assert await stores.reader.lists.matching_ids(account_id, f.Contains("subject", id_), 10) == []
+    assert await stores.reader.lists.matching_ids(account_id, f.HasFlag(id_), 10) == []
+    assert await stores.reader.lists.matching_ids(account_id, f.SizeBetween(10**40, -(10**40)), 10) == []
 
 
 async def test_any_text_comes_into_the_full_text_index_and_is_found_there(stores: Stores) -> None:
@@ -212,8 +212,8 @@ def refusing(stores: Stores) -> Index:
 
 
 def mirror_of(stores: Stores, account_id: AccountId) -> Mirror:
-    backend = LocalBackend(account_id, stores.store, stores.index, stores.database, stores.bus)
-    return Mirror(account_id, refusing(stores), backend)
+    backend = LocalBackend(account_id, stores.store, stores.reader, stores.database, stores.bus)
+    return Mirror(account_id, refusing(stores), stores.reader, backend)
 
 
 async def test_an_arrival_that_the_database_refuses_keeps_no_other_out(stores: Stores) -> None:
@@ -226,11 +226,13 @@ async def test_an_arrival_that_the_database_refuses_keeps_no_other_out(stores: S
 
     applied = await mirror.apply(Delta(arrived=tuple(batch)))
 
-    listed = await stores.index.first_page(account_id, inbox.id, 10)
+    listed = await stores.reader.lists.first_page(account_id, inbox.id, 10)
     summaries = {one.anchor.uid: orjson.loads(one.summary) for one in listed}
     assert {uid: one["subject"] for uid, one in summaries.items()} == {1: "Hello", 2: "", 3: "Hello"}
     assert {at.uid for at in applied.message_ids} == {1, 2, 3}
-    detail = await stores.index.detail(account_id, (await stores.index.at(account_id, Location(inbox.id, 2))).id)
+    detail = await stores.reader.messages.detail(
+        account_id, (await stores.reader.messages.at(account_id, Location(inbox.id, 2))).id
+    )
     assert detail.problems == ("its header cannot be stored in the index",)
 
 
@@ -249,7 +251,7 @@ async def test_a_fact_that_the_database_refuses_keeps_no_other_out(stores: Store
         )
     )
 
-    kept = {one.uid: one for one in await stores.index.locate(account_id, inbox.id, [1, 2])}
+    kept = {one.uid: one for one in await stores.reader.messages.locate(account_id, inbox.id, [1, 2])}
     assert (kept[1].preview, sorted(kept[1].flags)) == ("", [])
     assert (kept[2].preview, sorted(kept[2].flags)) == ("preview", [SEEN])
     texts = TextIndex(stores.database)
@@ -265,8 +267,8 @@ async def test_a_delivered_message_that_the_database_refuses_is_taken_without_it
 
     await store.add(account_id, inbox.id, [(content, frozenset({SEEN}), None)])
 
-    (listed,) = await stores.index.first_page(account_id, inbox.id, 10)
-    (found,) = await stores.index.find(account_id, [listed.anchor.id])
+    (listed,) = await stores.reader.lists.first_page(account_id, inbox.id, 10)
+    (found,) = await stores.reader.messages.find(account_id, [listed.anchor.id])
     assert (found.blob, sorted(found.flags)) == (content.blob, [SEEN])
 
 
@@ -280,7 +282,7 @@ async def test_a_message_of_an_origin_without_modseq_takes_every_later_one(store
 
     await stores.index.apply(account_id, Delta(flagged=(Flagged(Location(inbox.id, 1), frozenset({SEEN}), 12),)))
 
-    assert (await stores.index.at(account_id, Location(inbox.id, 1))).flags == {SEEN}
+    assert (await stores.reader.messages.at(account_id, Location(inbox.id, 1))).flags == {SEEN}
 
 
 async def test_of_two_facts_about_the_flags_of_a_message_the_last_one_counts_once(stores: Stores) -> None:
@@ -295,4 +297,4 @@ async def test_of_two_facts_about_the_flags_of_a_message_the_last_one_counts_onc
     await stores.index.apply(account_id, states(frozenset({SEEN, "lost"}), frozenset({SEEN, "kept"})))
 
     assert (await stores.mailbox(account_id, "INBOX")).unread == 1
-    assert (await stores.index.at(account_id, at)).flags == {SEEN, "kept"}
+    assert (await stores.reader.messages.at(account_id, at)).flags == {SEEN, "kept"}

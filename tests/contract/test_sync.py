@@ -280,7 +280,7 @@ async def test_a_sync_that_is_stopped_anywhere_ends_as_a_fresh_one(followed: Fol
     async with followed.following():
         await settled(followed, origin)
 
-    mailboxes = {one.path: one for one in await followed.house.index.mailboxes(followed.account_id)}
+    mailboxes = {one.path: one for one in await followed.house.reader.mailboxes.mailboxes(followed.account_id)}
     assert {path: one.total for path, one in mailboxes.items()} == {
         name: len(box.messages) for name, box in origin.boxes.items()
     }

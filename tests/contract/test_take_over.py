@@ -48,7 +48,9 @@ class Process(Supervisor):
 
     def __init__(self, stores: Stores) -> None:
         self.leases = Leases(stores.database, is_alone=False)
-        super().__init__(stores.database, stores.index, cast("Backends", _OneBackend()), stores.bus, self.leases)
+        super().__init__(
+            stores.database, stores.index, stores.reader, cast("Backends", _OneBackend()), stores.bus, self.leases
+        )
         self.followed: set[AccountId] = set()
 
     async def _follow(self, id_: AccountId, backend: MailBackend, epoch: int) -> None:

@@ -49,12 +49,12 @@ async def deliver(stores: Stores, account: AccountId, content: bytes, path: str 
 
 async def fill(stores: Stores, limits: TextLimits = WIDE) -> None:
     text_index = TextIndex(stores.database)
-    reader = TextReader(stores.index, text_index, limits)
-    await TextFiller(stores.index, text_index, FakeBackends(stores), reader).fill()
+    reader = TextReader(stores.reader, text_index, limits)
+    await TextFiller(stores.index, stores.reader, text_index, FakeBackends(stores), reader).fill()
 
 
 async def found(stores: Stores, account: AccountId, term: str, scope: str = "text") -> int:
-    return await stores.index.count(account, f.IndexedText(account, scope, fold(term)))
+    return await stores.reader.lists.count(account, f.IndexedText(account, scope, fold(term)))
 
 
 async def test_a_term_is_found_as_a_part_of_a_text_whatever_it_is_made_of(stores: Stores) -> None:
@@ -239,7 +239,7 @@ async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -
         body = f"needle{number % 2} café " + "x" * 1000
         await deliver(stores, account, mail(body, f"Subject {number}", number), at_ms=number)
     await fill(stores)
-    texts = Texts(FakeBackends(stores), stores.index, text_index)
+    texts = Texts(FakeBackends(stores), stores.reader, text_index)
     trees: list[f.Filter] = [
         f.Text("body", "NEEDLE1"),
         f.Text("text", "subject 4"),
@@ -250,7 +250,7 @@ async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -
 
     async def search() -> list[set[str]]:
         answered = [await texts.whole(account, ANYONE, one) for one in trees]
-        found = [await stores.index.search(account, one, limit=10) for one in answered]
+        found = [await stores.reader.lists.search(account, one, limit=10) for one in answered]
         return [{one.anchor.id for one in listed} for listed in found]
 
     before = await search()
@@ -279,13 +279,13 @@ async def test_a_search_answers_with_what_the_index_has_while_the_origin_does_no
     await fill(stores)
     for number in range(4, 8):
         await deliver(stores, account, mail(f"needle{number % 2}", number=number))
-    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    texts = Texts(FakeBackends(stores), stores.reader, TextIndex(stores.database))
     has, lacks = f.Text("body", "needle1"), f.Not(f.Text("body", "needle1"))
 
     for tree in (has, lacks, f.Not(f.Not(has))):
         answered = await texts.answered(account, ANYONE, tree)
         assert not answered.is_complete
-        assert await stores.index.count(account, answered.tree) == 2
+        assert await stores.reader.lists.count(account, answered.tree) == 2
     assert await texts.coverage(account, ANYONE, has) == (4, 8)
 
 
@@ -295,7 +295,7 @@ async def test_a_search_keeps_what_the_origin_found_in_time(stores: Stores, monk
     account = await stores.add_account()
     for number in range(6):
         await deliver(stores, account, mail("needle", number=number), at_ms=number + 1)
-    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    texts = Texts(FakeBackends(stores), stores.reader, TextIndex(stores.database))
     asked: list[list[int]] = []
 
     async def search(_: object, _mailbox: object, _scope: str, _value: str, uids: list[int]) -> Collection[int]:
@@ -306,7 +306,7 @@ async def test_a_search_keeps_what_the_origin_found_in_time(stores: Stores, monk
     answered = await texts.answered(account, ANYONE, f.Text("body", "needle"))
 
     assert asked == [[5, 6], [1, 2, 3, 4]]
-    assert (answered.is_complete, await stores.index.count(account, answered.tree)) == (False, 2)
+    assert (answered.is_complete, await stores.reader.lists.count(account, answered.tree)) == (False, 2)
 
 
 async def test_others_have_their_turn_while_many_small_messages_are_looked_through(
@@ -337,13 +337,13 @@ async def test_a_change_of_what_matches_is_refused_rather_than_incomplete(
     monkeypatch.setattr(module, "WHOLE_SECONDS", 0.01)
     account = await stores.add_account()
     await deliver(stores, account, mail("needle"))
-    texts = Texts(FakeBackends(stores), stores.index, TextIndex(stores.database))
+    texts = Texts(FakeBackends(stores), stores.reader, TextIndex(stores.database))
     monkeypatch.setattr(LocalBackend, "search", stuck)
 
     with pytest.raises(SearchIncomplete):
         await texts.whole(account, ANYONE, f.Text("body", "needle"))
     await fill(stores)
-    assert await stores.index.count(account, await texts.whole(account, ANYONE, f.Text("body", "needle"))) == 1
+    assert await stores.reader.lists.count(account, await texts.whole(account, ANYONE, f.Text("body", "needle"))) == 1
 
 
 async def test_the_index_tells_of_a_mailbox_where_a_text_is_and_what_it_does_not_know(stores: Stores) -> None:

@@ -48,9 +48,9 @@ def arrival(mailbox: Mailbox, uid: int, overview: Overview, at_ms: int = 0, orig
 
 async def partition(stores: Stores, account_id: AccountId) -> set[frozenset[int]]:
     """UIDs by thread; every row and summary says the same."""
-    ids = await stores.index.matching_ids(account_id, f.All(()), 10_000)
+    ids = await stores.reader.lists.matching_ids(account_id, f.All(()), 10_000)
     found: dict[str, set[int]] = {}
-    for one in await stores.index.find(account_id, ids):
+    for one in await stores.reader.messages.find(account_id, ids):
         assert orjson.loads(one.summary)["thread_id"] == one.thread_id
         found.setdefault(one.thread_id, set()).add(one.uid)
     return {frozenset(uids) for uids in found.values()}
@@ -93,19 +93,19 @@ async def test_a_message_that_joins_two_threads_makes_them_one_under_the_older_i
     account_id, (inbox,) = await remote(stores, "INBOX")
     for uid in (1, 2):
         await stores.index.apply(account_id, Delta(arrived=(arrival(inbox, uid, mail(uid)),)))
-    ids = [((await stores.index.at(account_id, Location(inbox.id, uid))).thread_id, uid) for uid in (1, 2)]
+    ids = [((await stores.reader.messages.at(account_id, Location(inbox.id, uid))).thread_id, uid) for uid in (1, 2)]
     (first, _), (second, joining) = sorted(ids)  # made in one millisecond, neither is older
-    before = await stores.index.standing(account_id)
+    before = await stores.reader.mailboxes.standing(account_id)
 
     await stores.index.apply(account_id, Delta(arrived=(arrival(inbox, 3, mail(3, refers=(1, 2))),)))
     await stores.index.apply(account_id, Delta(arrived=(arrival(inbox, 4, mail(4, refers=(2,))),)))
 
     assert await partition(stores, account_id) == {frozenset({1, 2, 3, 4})}
-    assert (await stores.index.at(account_id, Location(inbox.id, 4))).thread_id == first
+    assert (await stores.reader.messages.at(account_id, Location(inbox.id, 4))).thread_id == first
     merged, grown = await told(stores, account_id)
     assert (merged.subject, orjson.loads(merged.body)["data"]["merged"]) == (first, [second])
     assert (grown.subject, orjson.loads(grown.body)["data"]["merged"]) == (first, [])
-    moved = await stores.index.at(account_id, Location(inbox.id, joining))
+    moved = await stores.reader.messages.at(account_id, Location(inbox.id, joining))
     assert moved.version > before.seq
 
 

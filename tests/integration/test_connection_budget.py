@@ -52,7 +52,7 @@ async def following(
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
     async with open_house(folder) as house:
         account_id = await add_remote_account(house, user.name)
-        backend = ImapBackend(account_id, origin, house.index, Pool(origin.open, limit=budget))
+        backend = ImapBackend(account_id, origin, house.reader.mailboxes, Pool(origin.open, limit=budget))
         followed = Followed(house, account_id, backend)
         try:
             async with followed.following():
@@ -129,7 +129,7 @@ async def test_an_account_whose_connections_are_all_others_is_throttled_and_heal
     others = [await origin.open() for _ in range(ALLOWED)]
     async with open_house(tmp_path) as house:
         account_id = await add_remote_account(house, user.name)
-        backend = ImapBackend(account_id, origin, house.index)
+        backend = ImapBackend(account_id, origin, house.reader.mailboxes)
         followed = Followed(house, account_id, backend)
         async with followed.following():
             await followed.until(followed.state, ("unreachable", "down"))

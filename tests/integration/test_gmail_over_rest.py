@@ -60,7 +60,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
         try:
             async with account.following():
                 await account.settled()
-                mailboxes = await gateway.house.index.mailboxes(account_id)
+                mailboxes = await gateway.house.reader.mailboxes.mailboxes(account_id)
                 yield Opened(gateway, account, {one.path: one.id for one in mailboxes})
         finally:
             await backend.close()

@@ -36,7 +36,7 @@ async def hostile_mail(folder: Path, limits: Limits) -> AsyncIterator[tuple[Mail
     """An account with a message whose body takes for ever to parse: its id, and the pool that does."""
     async with open_gateway(folder) as gateway:
         pool = ParserPool(limits)
-        gateway.services.content = Content(gateway.backends, gateway.house.index, pool)
+        gateway.services.content = Content(gateway.backends, gateway.house.reader, pool)
         mail = await open_mail(gateway)
         try:
             yield mail, await mail.add(LARGE_MAIL), pool

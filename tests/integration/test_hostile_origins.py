@@ -38,7 +38,7 @@ async def followed(folder: Path, server: HostileImap) -> AsyncIterator[Followed]
     """An account at this server, being followed."""
     async with raw_server(server) as port, open_house(folder) as house:
         account_id = await add_remote_account(house, "ann@x.test")
-        backend = ImapBackend(account_id, origin_at(port), house.index)
+        backend = ImapBackend(account_id, origin_at(port), house.reader.mailboxes)
         one = Followed(house, account_id, backend)
         try:
             async with one.following():
@@ -138,7 +138,7 @@ async def test_check_13_a_million_exists_are_as_good_as_one(tmp_path: Path, memo
     async with followed(tmp_path, server) as one:
         await one.until_live()
         assert await one.subjects() == ["Hello"]
-        await one.house.index.mailboxes(one.account_id)
+        await one.house.reader.mailboxes.mailboxes(one.account_id)
 
 
 def _then_idle(harm: Harm) -> Harm:

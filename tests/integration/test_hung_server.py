@@ -45,7 +45,7 @@ async def add_hung(house: House, backends: GivenBackends, port: int, hosts: Host
     login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "secret")
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), hosts)
     ids = [await add_remote_account(house, f"hung{number}@x.test") for number in range(count)]
-    backends.by_id |= {id_: ImapBackend(id_, origin, house.index) for id_ in ids}
+    backends.by_id |= {id_: ImapBackend(id_, origin, house.reader.mailboxes) for id_ in ids}
     return ids
 
 

@@ -70,7 +70,9 @@ async def run(program: str, *arguments: str, folder: Path | None = None, said: b
 
 async def flags_in(imap: ImapHouse, path: str = "INBOX") -> dict[int, Flags]:
     mailbox = await imap.house.mailbox(imap.account_id, path)
-    return {uid: known.flags for uid, known in (await imap.house.index.known(imap.account_id, mailbox.id)).items()}
+    return {
+        uid: known.flags for uid, known in (await imap.house.reader.mirrored.known(imap.account_id, mailbox.id)).items()
+    }
 
 
 async def test_curl_lists_fetches_searches_and_appends(imap: ImapHouse, tmp_path: Path) -> None:

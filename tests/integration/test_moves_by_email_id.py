@@ -28,7 +28,7 @@ async def following_our_own_server(folder: Path) -> AsyncIterator[tuple[Followed
         login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, USER, PASSWORD)
         origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
         account_id = await add_remote_account(house, USER)
-        backend = ImapBackend(account_id, origin, house.index)
+        backend = ImapBackend(account_id, origin, house.reader.mailboxes)
         followed = Followed(house, account_id, backend)
         try:
             yield followed, served

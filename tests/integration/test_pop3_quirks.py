@@ -177,7 +177,9 @@ async def test_a_bare_refusal_is_about_the_login_where_codes_are_not_offered(tls
 async def followed(account: Polled, until: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
     """Run the account's worker until something holds."""
     assert account.pop3 is not None
-    task = asyncio.create_task(Pop3Sync(account.account_id, account.house.index, account.pop3, account.epoch).run())
+    task = asyncio.create_task(
+        Pop3Sync(account.account_id, account.house.index, account.house.reader, account.pop3, account.epoch).run()
+    )
     try:
         async with asyncio.timeout(seconds):
             with listening(account.house.bus, account.account_id) as waiter:
@@ -485,9 +487,9 @@ async def test_accounts_on_a_hung_server_delay_none_on_a_good_one(tmp_path: Path
         house, tasks = account.house, []
         for number in range(50):
             id_ = await add_pop3_account(house, f"hung{number}@mail.test")
-            backend = Pop3Backend(id_, hung, Pop3Rules(), house.store, house.index, house.database, house.bus)
+            backend = Pop3Backend(id_, hung, Pop3Rules(), house.store, house.reader, house.database, house.bus)
             epochs = await Leases(house.database, is_alone=True).take([id_], 1)
-            tasks.append(asyncio.create_task(Pop3Sync(id_, house.index, backend, epochs[id_]).run()))
+            tasks.append(asyncio.create_task(Pop3Sync(id_, house.index, house.reader, backend, epochs[id_]).run()))
         await asyncio.sleep(0.05)
         try:
 

@@ -50,7 +50,9 @@ async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_a
         traces.start(account_id, 600)
         login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
         recorder = partial(traces.recorder, account_id, "imap")
-        backend = ImapBackend(account_id, Origin(login, GUARD, tls.client_context(), Hosts(), recorder), house.index)
+        backend = ImapBackend(
+            account_id, Origin(login, GUARD, tls.client_context(), Hosts(), recorder), house.reader.mailboxes
+        )
         one = Followed(house, account_id, backend)
         with OtherClient(dovecot, user) as other:
             other.append("INBOX", mail(SECRET, SECRET))

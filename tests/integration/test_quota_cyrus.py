@@ -41,7 +41,7 @@ async def test_limits_of_a_real_server_are_told_when_they_change_and_when_mail_f
         followed = Followed(house, account_id, backend)
 
         async def told() -> int:
-            await QuotaTeller(Mirror(account_id, house.index, backend)).check()
+            await QuotaTeller(Mirror(account_id, house.index, house.reader, backend)).check()
             return len(await followed.told("quota."))
 
         try:

@@ -101,7 +101,7 @@ async def test_no_cache_asks_the_origin_for_what_nobody_told(remote: Mail, clien
     for number in range(3):
         client.append("INBOX", mail(f"n{number}"))
     await _sync(remote)
-    before = (await remote.gateway.house.index.standing(remote.account_id)).seq
+    before = (await remote.gateway.house.reader.mailboxes.standing(remote.account_id)).seq
     client.append("INBOX", mail("new"))
     client.select()
     client.uid("STORE", "1", "+FLAGS", "(\\Seen)")

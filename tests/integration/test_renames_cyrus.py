@@ -34,7 +34,7 @@ async def live(cyrus: Cyrus, tmp_path: Path) -> AsyncIterator[Live]:
 
 async def ids(followed: Followed) -> dict[str, str]:
     """path → id"""
-    return {one.path: one.id for one in await followed.house.index.mailboxes(followed.account_id)}
+    return {one.path: one.id for one in await followed.house.reader.mailboxes.mailboxes(followed.account_id)}
 
 
 async def test_empty_mailboxes_keep_their_ids_whichever_of_them_is_renamed(live: Live) -> None:

@@ -100,7 +100,7 @@ async def test_the_same_filter_finds_the_same_as_dovecot(
 
         assert (await text_index.coverage(followed.account_id))[0] == 0
         before = [await searched.find(filter) for filter, _ in asked]
-        followed.texts = TextReader(followed.house.index, text_index, replace(LIMITS, whole_bytes=whole_bytes))
+        followed.texts = TextReader(followed.house.reader, text_index, replace(LIMITS, whole_bytes=whole_bytes))
         async with followed.following():
             await followed.until(lambda: text_index.awaited(followed.account_id, 1), [])
         indexed, of = await text_index.coverage(followed.account_id)
@@ -133,7 +133,9 @@ async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot
 
         before = [await searched.find(filter) for filter, _ in asked]
         text_index = TextIndex(house.database)
-        await TextFiller(house.index, text_index, gateway.backends, TextReader(house.index, text_index, LIMITS)).fill()
+        await TextFiller(
+            house.index, house.reader, text_index, gateway.backends, TextReader(house.reader, text_index, LIMITS)
+        ).fill()
         after = [await searched.find(filter) for filter, _ in asked]
 
     assert differences(asked, expected, before) == []

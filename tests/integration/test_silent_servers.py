@@ -44,7 +44,7 @@ async def following(folder: Path, port: int, user: DovecotUser) -> AsyncIterator
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
     async with open_house(folder) as house:
         account_id = await add_remote_account(house, user.name)
-        followed = Followed(house, account_id, ImapBackend(account_id, origin, house.index))
+        followed = Followed(house, account_id, ImapBackend(account_id, origin, house.reader.mailboxes))
         try:
             async with followed.following():
                 await followed.until_live()

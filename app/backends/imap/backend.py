@@ -40,7 +40,7 @@ from app.wire.imap.sets import SequenceSet
 
 
 class Directory(Protocol):
-    """Where the account's mailboxes are known by id: the index."""
+    """Finds the account's mailboxes by id: `MailboxReader` in production."""
 
     async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
         """Raises MailboxNotFound."""

@@ -17,7 +17,7 @@ from app.errors import Unreachable
 from app.mail.confirmed import Confirmed
 from app.mail.pop3 import Keeping, Pop3Rules, poll_topic
 from app.mail.types import AccountId, Message
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 
 DOWNLOAD_SECONDS = 30.0
@@ -33,11 +33,11 @@ class Pop3Backend(LocalBackend):
         origin: Pop3Origin,
         rules: Pop3Rules,
         store: MailStore,
-        index: Index,
+        reader: MailReader,
         database: Database,
         bus: Bus,
     ) -> None:
-        super().__init__(account_id, store, index, database, bus)
+        super().__init__(account_id, store, reader, database, bus)
         self.origin = origin
         self.rules = rules
         self.store = store
@@ -78,7 +78,7 @@ class Pop3Backend(LocalBackend):
         with listening(self.bus, self._account_id) as waiter:
             try:
                 async with asyncio.timeout(DOWNLOAD_SECONDS):
-                    while (blob := (await self._index.message(self._account_id, message.id)).blob) is None:
+                    while (blob := (await self._reader.messages.message(self._account_id, message.id)).blob) is None:
                         self.bus.poke(poll_topic(self._account_id))
                         await waiter.wait()
             except TimeoutError:

@@ -60,69 +60,6 @@ _SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
 NEWEST_FIRST = Sort()
 
 
-async def first_page(
-    database: Database, account_id: AccountId, mailbox_id: str, limit: int, *, has_placements: bool | None = False
-) -> list[Listed]:
-    """The newest messages of a mailbox: what a list asks for most, in one prepared query.
-
-    `has_placements` (see Standing): in two, as messages may have it for a further place.
-    """
-    rows = await database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
-    if has_placements:
-        placed = await database.rows(_FIRST_PLACED, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
-        by_id = {row[2]: row for row in (*rows, *placed)}
-        rows = sorted(by_id.values(), key=lambda row: row[:3], reverse=True)[:limit]
-    return [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
-
-
-async def search(
-    database: Database,
-    account_id: AccountId,
-    tree: Filter,
-    *,
-    sort: Sort = NEWEST_FIRST,
-    limit: int,
-    after: Anchor | None = None,
-    before: Anchor | None = None,
-) -> list[Listed]:
-    """Up to `limit` messages that match, sorted, after an anchor; or, with `before`, those next to it before it.
-
-    Ties go by highest UID, then id. The tree holds no Text leaf any more.
-    """
-    condition = await _condition(database, account_id, tree)
-    column = _SORT_COLUMNS[sort.key]
-    is_descending = sort.is_descending == (before is None)
-    order = [one.desc() if is_descending else one.asc() for one in (column, MESSAGE.c.uid, MESSAGE.c.id)]
-    statement = select(column, *_LISTED[1:]).where(OF_ACCOUNT, condition).order_by(*order).limit(limit)
-    anchor = before or after
-    if anchor is not None:
-        statement = statement.where(_beyond(column, anchor, is_descending=is_descending))
-    rows = await database.rows(statement, is_long=True, account_id=account_id)
-    listed = [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
-    return listed[::-1] if before is not None else listed
-
-
-async def count(database: Database, account_id: AccountId, tree: Filter) -> int:
-    """How many match."""
-    condition = await _condition(database, account_id, tree)
-    statement = select(func.count()).select_from(MESSAGE).where(OF_ACCOUNT, condition)
-    row = await database.rows(statement, is_long=True, account_id=account_id)
-    return int(row[0][0])
-
-
-async def matching_ids(database: Database, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
-    """Ids of what matches, newest first."""
-    condition = await _condition(database, account_id, tree)
-    statement = select(MESSAGE.c.id).where(OF_ACCOUNT, condition).order_by(*_NEWEST_FIRST).limit(limit)
-    rows = await database.rows(statement, is_long=True, account_id=account_id)
-    return [MessageId(row[0]) for row in rows]
-
-
-async def _condition(database: Database, account_id: AccountId, tree: Filter) -> ColumnElement[bool]:
-    row = await database.row(HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
-    return condition_of(tree, has_placements=row is not None and bool(row[0]))
-
-
 def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) -> ColumnElement[bool]:
     """A message comes after `anchor` in the order, spelled out so that both databases use their index."""
     uid, id_ = MESSAGE.c.uid, MESSAGE.c.id
@@ -132,3 +69,68 @@ def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) 
     else:
         first, second, third = column > anchor.sort_value, uid > anchor.uid, id_ > anchor.id
     return or_(first, and_(is_tied, second), and_(is_tied, uid == anchor.uid, third))
+
+
+class ListReader:
+    """Reads pages of messages, and counts what a filter matches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def first_page(
+        self, account_id: AccountId, mailbox_id: str, limit: int, *, has_placements: bool | None = False
+    ) -> list[Listed]:
+        """The newest messages of a mailbox: what a list asks for most, in one prepared query.
+
+        `has_placements` (see Standing): in two, as messages may have it for a further place.
+        """
+        rows = await self._database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+        if has_placements:
+            placed = await self._database.rows(_FIRST_PLACED, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
+            by_id = {row[2]: row for row in (*rows, *placed)}
+            rows = sorted(by_id.values(), key=lambda row: row[:3], reverse=True)[:limit]
+        return [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+
+    async def search(
+        self,
+        account_id: AccountId,
+        tree: Filter,
+        *,
+        sort: Sort = NEWEST_FIRST,
+        limit: int,
+        after: Anchor | None = None,
+        before: Anchor | None = None,
+    ) -> list[Listed]:
+        """Up to `limit` messages that match, sorted, after an anchor; or, with `before`, those next to it before it.
+
+        Ties go by highest UID, then id. The tree holds no Text leaf any more.
+        """
+        condition = await self._condition(account_id, tree)
+        column = _SORT_COLUMNS[sort.key]
+        is_descending = sort.is_descending == (before is None)
+        order = [one.desc() if is_descending else one.asc() for one in (column, MESSAGE.c.uid, MESSAGE.c.id)]
+        statement = select(column, *_LISTED[1:]).where(OF_ACCOUNT, condition).order_by(*order).limit(limit)
+        anchor = before or after
+        if anchor is not None:
+            statement = statement.where(_beyond(column, anchor, is_descending=is_descending))
+        rows = await self._database.rows(statement, is_long=True, account_id=account_id)
+        listed = [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+        return listed[::-1] if before is not None else listed
+
+    async def count(self, account_id: AccountId, tree: Filter) -> int:
+        """How many match."""
+        condition = await self._condition(account_id, tree)
+        statement = select(func.count()).select_from(MESSAGE).where(OF_ACCOUNT, condition)
+        row = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return int(row[0][0])
+
+    async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
+        """Ids of what matches, newest first."""
+        condition = await self._condition(account_id, tree)
+        statement = select(MESSAGE.c.id).where(OF_ACCOUNT, condition).order_by(*_NEWEST_FIRST).limit(limit)
+        rows = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return [MessageId(row[0]) for row in rows]
+
+    async def _condition(self, account_id: AccountId, tree: Filter) -> ColumnElement[bool]:
+        row = await self._database.row(HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
+        return condition_of(tree, has_placements=row is not None and bool(row[0]))

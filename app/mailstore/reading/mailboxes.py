@@ -77,40 +77,43 @@ class Standing:
         return Position(self.seq, self.at_ms)
 
 
-async def mailboxes(database: Database, account_id: AccountId) -> list[Mailbox]:
-    """All mailboxes of an account, by path."""
-    rows = await database.rows(_MAILBOXES, account_id=account_id)
-    return await asyncio.to_thread(_mailboxes_of, rows) if len(rows) > MANY_MAILBOXES else _mailboxes_of(rows)
-
-
 def _mailboxes_of(rows: Sequence[Row]) -> list[Mailbox]:
     parents = {row[2]: MailboxId(row[1]) for row in rows}
     return [mailbox_of(row, parents) for row in rows]
 
 
-async def mailbox(database: Database | Transaction, account_id: AccountId, mailbox_id: str) -> Mailbox:
-    """Raises MailboxNotFound."""
-    row = await database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
-    if row is None:
-        raise MailboxNotFound
-    above = row[2].rpartition("/")[0]
-    parent = await database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
-    return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+class MailboxReader:
+    """Reads mailboxes, and how current an account's index is. Inside a write, pass its transaction."""
 
+    def __init__(self, database: Database | Transaction) -> None:
+        self._database = database
 
-async def mailbox_named(database: Database, account_id: AccountId, path: str) -> Mailbox | None:
-    """The mailbox with this path; None where there is none."""
-    row = await database.row(_MAILBOX_AT, account_id=account_id, path=path)
-    if row is None:
+    async def mailbox(self, account_id: AccountId, mailbox_id: str) -> Mailbox:
+        """Raises MailboxNotFound."""
+        row = await self._database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
+        if row is None:
+            raise MailboxNotFound
+        above = row[2].rpartition("/")[0]
+        parent = await self._database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
+        return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+
+    async def mailboxes(self, account_id: AccountId) -> list[Mailbox]:
+        """All mailboxes of an account, by path."""
+        rows = await self._database.rows(_MAILBOXES, account_id=account_id)
+        return await asyncio.to_thread(_mailboxes_of, rows) if len(rows) > MANY_MAILBOXES else _mailboxes_of(rows)
+
+    async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
+        """The mailbox with this path; None where there is none."""
+        row = await self._database.row(_MAILBOX_AT, account_id=account_id, path=path)
+        if row is None:
+            return None
+        with suppress(MailboxNotFound):
+            return await self.mailbox(account_id, row[0])
         return None
-    with suppress(MailboxNotFound):
-        return await mailbox(database, account_id, row[0])
-    return None
 
-
-async def standing(database: Database, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
-    """Raises AccountNotFound."""
-    row = await database.row(_STANDING, account_id=account_id, mailbox_id=mailbox_id)
-    if row is None:
-        raise AccountNotFound
-    return Standing(*row)
+    async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
+        """Raises AccountNotFound."""
+        row = await self._database.row(_STANDING, account_id=account_id, mailbox_id=mailbox_id)
+        if row is None:
+            raise AccountNotFound
+        return Standing(*row)

@@ -37,83 +37,78 @@ LONG_FROM_ROWS = 500
 """From this many rows on a read goes to a thread."""
 
 
-async def find(database: Database, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
-    """Those that exist, in the order asked for."""
-    rows = await database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
-    found = {row[1]: message_of(row) for row in rows}
-    return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
+class MessageReader:
+    """Reads messages by id, place, thread or Message-ID. Inside a write, pass its transaction."""
 
+    def __init__(self, database: Database | Transaction) -> None:
+        self._database = database
 
-async def message(database: Database | Transaction, account_id: AccountId, message_id: str) -> Message:
-    """Raises MessageNotFound."""
-    row = await database.row(_BY_ID, account_id=account_id, id=message_id)
-    if row is None:
-        raise MessageNotFound
-    return message_of(row)
+    async def message(self, account_id: AccountId, message_id: str) -> Message:
+        """Raises MessageNotFound."""
+        row = await self._database.row(_BY_ID, account_id=account_id, id=message_id)
+        if row is None:
+            raise MessageNotFound
+        return message_of(row)
 
+    async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
+        """Those that exist, in the order asked for."""
+        rows = await self._database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
+        found = {row[1]: message_of(row) for row in rows}
+        return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
-async def detail(database: Database, account_id: AccountId, message_id: MessageId) -> Detail:
-    """What is kept of one message beside its row; MessageNotFound."""
-    row = await database.row(_DETAIL, account_id=account_id, id=message_id)
-    if row is None:
-        raise MessageNotFound
-    return detail_of(*row)
+    async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:
+        """What is kept of one message beside its row; MessageNotFound."""
+        row = await self._database.row(_DETAIL, account_id=account_id, id=message_id)
+        if row is None:
+            raise MessageNotFound
+        return detail_of(*row)
 
+    async def locate(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[Message]:
+        """Messages of a mailbox by UID, in no order."""
+        rows = await self._database.rows(
+            _BY_UIDS, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
+        )
+        return [message_of(row) for row in rows]
 
-async def locate(
-    database: Database, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]
-) -> list[Message]:
-    """Messages of a mailbox by UID, in no order."""
-    rows = await database.rows(_BY_UIDS, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids)))
-    return [message_of(row) for row in rows]
+    async def at(self, account_id: AccountId, location: Location) -> Message:
+        """The message at a location; MessageNotFound."""
+        found = await self.locate(account_id, location.mailbox_id, [location.uid])
+        if not found:
+            raise MessageNotFound
+        return found[0]
 
+    async def places(self, message: Message) -> list[tuple[Location, int]]:
+        """Where a message is, its first place first, each with the MODSEQ known of it there."""
+        if not message.further:
+            return [(Location(message.mailbox_id, message.uid), message.modseq)]
+        rows = await self._database.rows(PLACES, account_id=message.account_id, id=message.id)
+        return [(Location(MailboxId(row[0]), row[1]), row[2]) for row in rows]
 
-async def at(database: Database, account_id: AccountId, location: Location) -> Message:
-    """The message at a location; MessageNotFound."""
-    found = await locate(database, account_id, location.mailbox_id, [location.uid])
-    if not found:
-        raise MessageNotFound
-    return found[0]
+    async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
+        """Ids of a mailbox's messages by UID, in no order."""
+        values = json_list(list(uids))
+        rows = await self._database.rows(
+            _IDS_AT, is_long=len(uids) > LONG_FROM_ROWS, account_id=account_id, mailbox_id=mailbox_id, uids=values
+        )
+        return [MessageId(row[0]) for row in rows]
 
+    async def threads(
+        self, account_id: AccountId, thread_ids: Collection[str]
+    ) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
+        """The messages of each thread, with their mailboxes, oldest first."""
+        rows = await self._database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
+        found: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
+        for thread_id, id_, mailbox_id, further, summary in rows:
+            mailbox_ids = orjson.loads(summary)["mailbox_ids"] if further else [MailboxId(mailbox_id)]
+            found[thread_id].append((MessageId(id_), mailbox_ids))
+        return found
 
-async def places(database: Database, message: Message) -> list[tuple[Location, int]]:
-    """Where a message is, its first place first, each with the MODSEQ known of it there."""
-    if not message.further:
-        return [(Location(message.mailbox_id, message.uid), message.modseq)]
-    rows = await database.rows(PLACES, account_id=message.account_id, id=message.id)
-    return [(Location(MailboxId(row[0]), row[1]), row[2]) for row in rows]
+    async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
+        """Messages with this Message-ID, wherever they are."""
+        rows = await self._database.rows(_BY_HEADER, account_id=account_id, header=message_id_header)
+        return [message_of(row) for row in rows]
 
-
-async def ids_at(
-    database: Database, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]
-) -> list[MessageId]:
-    """Ids of a mailbox's messages by UID, in no order."""
-    values = json_list(list(uids))
-    rows = await database.rows(
-        _IDS_AT, is_long=len(uids) > LONG_FROM_ROWS, account_id=account_id, mailbox_id=mailbox_id, uids=values
-    )
-    return [MessageId(row[0]) for row in rows]
-
-
-async def threads(
-    database: Database, account_id: AccountId, thread_ids: Collection[str]
-) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
-    """The messages of each thread, with their mailboxes, oldest first."""
-    rows = await database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
-    found: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
-    for thread_id, id_, mailbox_id, further, summary in rows:
-        mailbox_ids = orjson.loads(summary)["mailbox_ids"] if further else [MailboxId(mailbox_id)]
-        found[thread_id].append((MessageId(id_), mailbox_ids))
-    return found
-
-
-async def with_header(database: Database, account_id: AccountId, message_id_header: str) -> list[Message]:
-    """Messages with this Message-ID, wherever they are."""
-    rows = await database.rows(_BY_HEADER, account_id=account_id, header=message_id_header)
-    return [message_of(row) for row in rows]
-
-
-async def blobs_in_use(database: Database, names: Sequence[str]) -> set[str]:
-    """Those of the blobs that a message or a submission still needs."""
-    rows = await database.rows(_BLOBS_IN_USE, is_long=True, names=json_list(list(names)))
-    return {row[0] for row in rows}
+    async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
+        """Those of the blobs that a message or a submission still needs."""
+        rows = await self._database.rows(_BLOBS_IN_USE, is_long=True, names=json_list(list(names)))
+        return {row[0] for row in rows}

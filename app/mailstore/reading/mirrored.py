@@ -96,79 +96,73 @@ class Pair:
     is_same: bool
 
 
-async def known(database: Database, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
-    """UID → flags of everything the index has of a mailbox, read a piece at a time."""
-    roster = Roster()
-    flags: dict[str, Flags] = {}
-    values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
-    uid = 0
-    while True:
-        rows = await database.rows(_KNOWN, is_long=True, after_uid=uid, **values)
-        for uid, text, modseq in rows:
-            if text not in flags:
-                flags[text] = flags_of(text)
-            roster.put(uid, flags[text], modseq)
-        if len(rows) < KNOWN_AT_ONCE:
-            return roster
+class MirrorReader:
+    """Reads what a mirror compares with its mail server."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-async def known_origins(database: Database, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
-    """Those of the origin's ids that messages here have."""
-    values = json_list(list(origin_ids))
-    rows = await database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
-    return {row[0] for row in rows}
+    async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
+        """UID → flags of everything the index has of a mailbox, read a piece at a time."""
+        roster = Roster()
+        flags: dict[str, Flags] = {}
+        values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
+        uid = 0
+        while True:
+            rows = await self._database.rows(_KNOWN, is_long=True, after_uid=uid, **values)
+            for uid, text, modseq in rows:
+                if text not in flags:
+                    flags[text] = flags_of(text)
+                roster.put(uid, flags[text], modseq)
+            if len(rows) < KNOWN_AT_ONCE:
+                return roster
 
+    async def known_origins(self, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
+        """Those of the origin's ids that messages here have."""
+        values = json_list(list(origin_ids))
+        rows = await self._database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
+        return {row[0] for row in rows}
 
-async def without_preview(
-    database: Database, account_id: AccountId, mailbox_id: MailboxId, limit: int
-) -> list[Message]:
-    """Messages whose preview has not been read yet, newest first."""
-    rows = await database.rows(
-        _WITHOUT_PREVIEW, is_long=True, account_id=account_id, mailbox_id=mailbox_id, limit=limit
-    )
-    return [message_of(row) for row in rows]
+    async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
+        """Messages whose preview has not been read yet, newest first."""
+        rows = await self._database.rows(
+            _WITHOUT_PREVIEW, is_long=True, account_id=account_id, mailbox_id=mailbox_id, limit=limit
+        )
+        return [message_of(row) for row in rows]
 
+    async def with_headers(self, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
+        """Messages with one of these Message-IDs, wherever they are, in no order."""
+        headers = json_list(list(message_id_headers))
+        rows = await self._database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
+        return [message_of(row) for row in rows]
 
-async def with_headers(database: Database, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
-    """Messages with one of these Message-IDs, wherever they are, in no order."""
-    headers = json_list(list(message_id_headers))
-    rows = await database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
-    return [message_of(row) for row in rows]
+    async def without_header(self, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
+        """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
+        rows = await self._database.rows(_WITHOUT_HEADER, account_id=account_id, times=json_list(list(times_ms)))
+        return [message_of(row) for row in rows]
 
+    async def with_origin_ids(self, account_id: AccountId, origin_ids: Collection[str]) -> list[tuple[str, Message]]:
+        """Messages that the origin knows by one of these ids, each with its id, in no order."""
+        rows = await self._database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
+        return [(row[0], message_of(row[1:])) for row in rows]
 
-async def without_header(database: Database, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
-    """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
-    rows = await database.rows(_WITHOUT_HEADER, account_id=account_id, times=json_list(list(times_ms)))
-    return [message_of(row) for row in rows]
+    async def pairs(self, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
+        """Each of the messages with every other one that has its id of the origin, or where it has none its Message-ID
+        (where there is none either, its INTERNALDATE), in no order."""
+        found: list[Pair] = []
+        for statement in (_SAME, *_ALIKE):
+            rows = await self._database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
+            found += [Pair(MessageId(row[0]), message_of(row[2:]), bool(row[1]), statement is _SAME) for row in rows]
+        return found
 
+    async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
+        """Those of the messages that were told as new since then."""
+        rows = await self._database.rows(
+            _ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms
+        )
+        return {MessageId(row[0]) for row in rows}
 
-async def with_origin_ids(
-    database: Database, account_id: AccountId, origin_ids: Collection[str]
-) -> list[tuple[str, Message]]:
-    """Messages that the origin knows by one of these ids, each with its id, in no order."""
-    rows = await database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
-    return [(row[0], message_of(row[1:])) for row in rows]
-
-
-async def pairs(database: Database, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
-    """Each of the messages with every other one that has its id of the origin, or where it has none its Message-ID
-    (where there is none either, its INTERNALDATE), in no order."""
-    found: list[Pair] = []
-    for statement in (_SAME, *_ALIKE):
-        rows = await database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
-        found += [Pair(MessageId(row[0]), message_of(row[2:]), bool(row[1]), statement is _SAME) for row in rows]
-    return found
-
-
-async def arrived_since(
-    database: Database, account_id: AccountId, ids: Collection[MessageId], since_ms: int
-) -> set[MessageId]:
-    """Those of the messages that were told as new since then."""
-    rows = await database.rows(_ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms)
-    return {MessageId(row[0]) for row in rows}
-
-
-async def proofs(database: Database, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
-    """What is kept of each message that tells it from others like it."""
-    rows = await database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
-    return defaultdict(Proof, {MessageId(row[0]): Proof(row[1], row[2]) for row in rows})
+    async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
+        """What is kept of each message that tells it from others like it."""
+        rows = await self._database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
+        return defaultdict(Proof, {MessageId(row[0]): Proof(row[1], row[2]) for row in rows})

@@ -60,7 +60,7 @@ async def list_mailboxes(session: Session, command: ListMailboxes, out: Outlet) 
 
 async def _names(session: Session, command: ListMailboxes) -> list[Name]:
     """All mailboxes by path; where subscriptions count, also names without a mailbox, and those above them."""
-    mailboxes = await session.services.index.mailboxes(session.account)
+    mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     names = {one.path: Name(one.path, one, one.is_subscribed) for one in mailboxes}
     if command.is_lsub or "SUBSCRIBED" in command.select:
         lone = await session.services.store.mailboxes.names_without_mailbox(session.account)

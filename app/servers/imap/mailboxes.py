@@ -42,7 +42,7 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
     if not uses:
         return None
     role = _ROLES.get(uses[0].lower()) if len(uses) == 1 else None
-    mailboxes = await session.services.index.mailboxes(session.account)
+    mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     if role is None or any(mailbox.role == role for mailbox in mailboxes):
         raise CommandRefused("USEATTR", "A mailbox cannot be made for this use")
     return role
@@ -52,7 +52,7 @@ async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
     """DELETE. Of a mailbox with others below it the messages go and the name stays (RFC 3501 §6.3.4)."""
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     if not mailbox.is_selectable:
-        mailboxes = await session.services.index.mailboxes(session.account)
+        mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
         if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
             raise CommandRefused("HASCHILDREN", "There are mailboxes below this name")
     if session.view is not None and session.view.mailbox_id == mailbox.id:

@@ -28,7 +28,7 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
         session.watch = None
         return Completion("NOTIFY completed")
     await session.follow_log()
-    mailboxes = await session.services.index.mailboxes(session.account)
+    mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     watch = Watch(command.groups)
     watch.set_known(mailboxes)
     session.watch = watch
@@ -68,7 +68,7 @@ async def tell_others(session: Session, out: Outlet) -> None:
     if watch is None or not (watch.counts or watch.names):
         return
     mailboxes: dict[str, Mailbox] = {
-        mailbox.id: mailbox for mailbox in await session.services.index.mailboxes(session.account)
+        mailbox.id: mailbox for mailbox in await session.services.reader.mailboxes.mailboxes(session.account)
     }
     for mailbox_id in watch.names:
         await out.send(_name_line(watch, watch.known.get(mailbox_id), mailboxes.get(mailbox_id)))

@@ -10,7 +10,7 @@ from functools import partial
 from app.cluster.bus import Bus
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import BlobWriter
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
@@ -33,7 +33,7 @@ class ImapServices:
     """What the IMAP server stands on."""
 
     store: MailStore
-    index: Index
+    reader: MailReader
     views: MailboxViews
     bus: Bus
     logins: Logins
@@ -95,7 +95,7 @@ class Session:
 
         Unless it `must_be_selectable` that may be a name that only holds others.
         """
-        mailbox = await self.services.index.mailbox_named(self.account, canonical(path))
+        mailbox = await self.services.reader.mailboxes.mailbox_named(self.account, canonical(path))
         if mailbox is not None and (mailbox.is_selectable or not must_be_selectable):
             return mailbox
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
@@ -106,7 +106,7 @@ class Session:
             return
         self.has_condstore = True
         if self.view is not None and not self.view.is_lost:
-            mailbox = await self.services.index.mailbox(self.account, self.view.mailbox_id)
+            mailbox = await self.services.reader.mailboxes.mailbox(self.account, self.view.mailbox_id)
             await out.send(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % mailbox.highest_modseq)
 
     async def named(self, messages: MessageSet, *, is_uid: bool, is_search: bool = False) -> Sequence[int]:

@@ -18,6 +18,7 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.content import StoredContent
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
 from app.services.submissions import (
@@ -40,8 +41,9 @@ RETRIED = "It was handed over and no answer came; it is sent again, as was asked
 class Concluding:
     """Concludes attempts. `hostname` is who tells senders."""
 
-    def __init__(self, index: Index, store: MailStore, filing: Filing, hostname: str) -> None:
+    def __init__(self, index: Index, reader: MailReader, store: MailStore, filing: Filing, hostname: str) -> None:
         self._index = index
+        self._reader = reader
         self._store = store
         self._filing = filing
         self._hostname = hostname
@@ -108,7 +110,7 @@ class Concluding:
     # ---- what the sender is told
 
     async def _inbox(self, account_id: AccountId) -> Mailbox | None:
-        return next((one for one in await self._index.mailboxes(account_id) if one.path == "INBOX"), None)
+        return next((one for one in await self._reader.mailboxes.mailboxes(account_id) if one.path == "INBOX"), None)
 
     async def _notice(self, row: rows.Submission, told: Sequence[Outcome]) -> StoredContent:
         notice = Notice(

@@ -14,6 +14,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, Role, with_flags
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.services.submissions import options_of
 from app.telemetry import get_logger
 from app.workers.delivery.steps import Steps, record_in
@@ -30,9 +31,10 @@ log = get_logger(__name__)
 class Filing:
     """Files copies."""
 
-    def __init__(self, steps: Steps, index: Index, blobs: Blobs, backends: Backends) -> None:
+    def __init__(self, steps: Steps, index: Index, reader: MailReader, blobs: Blobs, backends: Backends) -> None:
         self._steps = steps
         self._index = index
+        self._reader = reader
         self._blobs = blobs
         self._backends = backends
 
@@ -72,7 +74,11 @@ class Filing:
     async def _target(self, row: rows.Submission) -> Mailbox | None:
         save_to = options_of(row.options).save_to
         try:
-            return await self._index.mailbox(AccountId(row.account_id), save_to) if save_to is not None else None
+            return (
+                await self._reader.mailboxes.mailbox(AccountId(row.account_id), save_to)
+                if save_to is not None
+                else None
+            )
         except MailboxNotFound:
             return None
 
@@ -116,7 +122,7 @@ class Filing:
     async def _is_in(self, mailbox: Mailbox, row: rows.Submission) -> bool:
         """Whether the origin has the message, by its Message-ID: asked of the origin, the index may lag."""
         account_id = AccountId(row.account_id)
-        known = await self._index.with_header(account_id, row.message_id_header)
+        known = await self._reader.messages.with_header(account_id, row.message_id_header)
         if any(one.mailbox_id == mailbox.id for one in known):
             return True
         backend = await self._backends.of(account_id)
@@ -131,7 +137,7 @@ class Filing:
         for message_id, flag in marks.items():
             if message_id is None:
                 continue
-            for message in await self._index.find(account_id, [message_id]):
+            for message in await self._reader.messages.find(account_id, [message_id]):
                 await self._mark(account_id, message, flag)
 
     async def _mark(self, account_id: AccountId, message: Message, flag: str) -> None:

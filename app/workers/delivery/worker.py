@@ -15,6 +15,7 @@ from app.mail.backend import Backends
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.deliveries import Deliveries
 from app.workers.delivery.answers import Answers
@@ -41,6 +42,7 @@ class Delivery:
         self,
         database: Database,
         index: Index,
+        reader: MailReader,
         store: MailStore,
         backends: Backends,
         deliveries: Deliveries,
@@ -56,8 +58,8 @@ class Delivery:
         self._bus = bus
         self._steps = Steps(database)
         self._sending = Sending(self._steps, store, backends, deliveries)
-        self._filing = Filing(self._steps, index, store.blobs, backends)
-        self._concluding = Concluding(index, store, self._filing, hostname)
+        self._filing = Filing(self._steps, index, reader, store.blobs, backends)
+        self._concluding = Concluding(index, reader, store, self._filing, hostname)
         self._answers = Answers(self._steps, self._concluding)
         self._backends = backends
         self._places = Places()

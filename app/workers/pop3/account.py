@@ -14,6 +14,7 @@ from app.errors import AccountNotFound, Conflict, GatewayError, LoginRefused, Ra
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
 from app.workers.pop3.poll import Outcome, Pop3Poll
@@ -53,12 +54,14 @@ class Pace:
 class Pop3Sync:
     """One account, held under the lease `epoch`, until it is cancelled or cannot go on."""
 
-    def __init__(self, account_id: AccountId, index: Index, backend: Pop3Backend, epoch: int) -> None:
+    def __init__(
+        self, account_id: AccountId, index: Index, reader: MailReader, backend: Pop3Backend, epoch: int
+    ) -> None:
         self._account_id = account_id
         self._backend = backend
-        self._poll = Pop3Poll(account_id, index, backend, epoch)
+        self._poll = Pop3Poll(account_id, index, reader, backend, epoch)
         self._state = AccountState(account_id, index, epoch)
-        self._reports = ReportReader(Mirror(account_id, index, backend, epoch))
+        self._reports = ReportReader(Mirror(account_id, index, reader, backend, epoch))
         self._pace = Pace()
         self._refusals = 0
 

@@ -19,6 +19,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MESSAGE_LIMIT_BYTES
 from app.telemetry import get_logger
 from app.workers.pop3.comparing import (
@@ -57,9 +58,11 @@ class Outcome:
 class Pop3Poll:
     """Polls one account, again and again."""
 
-    def __init__(self, account_id: AccountId, index: Index, backend: Pop3Backend, epoch: int) -> None:
+    def __init__(
+        self, account_id: AccountId, index: Index, reader: MailReader, backend: Pop3Backend, epoch: int
+    ) -> None:
         self._account_id = account_id
-        self._index = index
+        self._reader = reader
         self._backend = backend
         self._ledger = Pop3Ledger(backend.database, index, backend.bus, account_id, epoch)
         self._suspects: frozenset[Key] = frozenset()
@@ -83,7 +86,7 @@ class Pop3Poll:
         asked_at_ms = now_ms()
         entries = await session.listing()
         listed = keyed(entries, await self._names(session, entries))
-        inbox = next(one for one in await self._index.mailboxes(self._account_id) if one.path == "INBOX")
+        inbox = next(one for one in await self._reader.mailboxes.mailboxes(self._account_id) if one.path == "INBOX")
         lines = await self._ledger.rows()
         if not inbox.is_complete and not lines:
             await self._begin(inbox, listed)

@@ -23,6 +23,7 @@ from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
 from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals, Told
 from app.telemetry import get_logger
@@ -59,13 +60,14 @@ class AccountSync:
         self,
         account_id: AccountId,
         index: Index,
+        reader: MailReader,
         backend: MailBackend,
         epoch: int,
         gates: Gates,
         delays: Callable[[], Iterator[float]] = reconnect_delays,
         texts: TextReader | None = None,
     ) -> None:
-        self._mirror = Mirror(account_id, index, backend, epoch)
+        self._mirror = Mirror(account_id, index, reader, backend, epoch)
         self._state = AccountState(account_id, index, epoch)
         self._gates = gates
         self._delays = delays
@@ -119,7 +121,7 @@ class AccountSync:
 
     async def _last_event_ms(self) -> int:
         """When whoever followed before wrote something last: it was there to see what was so then."""
-        return (await self._mirror.index.standing(self._mirror.account_id)).at_ms
+        return (await self._mirror.reader.mailboxes.standing(self._mirror.account_id)).at_ms
 
     def _note_heard(self) -> None:
         if self._mirror.unheard_since_ms is None:

@@ -74,7 +74,7 @@ class Previews:
             uids = [one.uid for one in self._new if one.mailbox_id == mailbox_id][:AT_ONCE]
             for uid in uids:
                 self._new.pop(Location(mailbox_id, uid), None)
-            found = await self._mirror.index.locate(self._mirror.account_id, mailbox_id, uids)
+            found = await self._mirror.reader.messages.locate(self._mirror.account_id, mailbox_id, uids)
             await self._read([one for one in found if one.preview is None])
             return
         if self._has_unread and self._reader is not None:
@@ -82,7 +82,7 @@ class Previews:
             self._has_unread = await self._reader.read_some(mirror.account_id, mirror.backend, mirror.apply)
             return
         mailbox_id = next(iter(self._mailboxes))
-        found = await self._mirror.index.without_preview(self._mirror.account_id, mailbox_id, AT_ONCE)
+        found = await self._mirror.reader.mirrored.without_preview(self._mirror.account_id, mailbox_id, AT_ONCE)
         if len(found) < AT_ONCE:
             self._mailboxes.pop(mailbox_id, None)
         if not await self._read(found):

@@ -50,7 +50,7 @@ class ReportReader:
     async def _read(self, location: Location, structure: BodyPart) -> None:
         account_id = self._mirror.account_id
         try:
-            message = await self._mirror.index.at(account_id, location)
+            message = await self._mirror.reader.messages.at(account_id, location)
             contents = {part.section: await self._content(message, part) for part in parts_to_read(structure)}
         except (NotFound, ServerRefused, ServerProtocolError) as error:
             log.warning("report_not_read", account_id=account_id, error=error.code)

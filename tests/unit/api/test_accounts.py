@@ -195,7 +195,7 @@ async def test_a_removed_account_is_gone_with_its_tokens_and_mail(gateway: Gatew
     gateway.services.tokens.forget()
     assert (await client.get("/v1/me")).status_code == 401
     assert (await gateway.admin.get(f"/v1/accounts/{account_id}")).status_code == 404
-    assert await gateway.house.index.mailboxes(account_id) == []
+    assert await gateway.house.reader.mailboxes.mailboxes(account_id) == []
 
 
 async def test_a_token_lists_its_own_accounts_alone(gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ from app.backends.local import LocalBackend
 from app.errors import PartNotFound, TooComplex
 from app.mail.backend import WHOLE, ByteRange
 from app.mail.types import Message
-from app.mailstore.index import Index
+from app.mailstore.reading.messages import MessageReader
 from app.services.content import Content
 
 from tests.unit.api.mail import Mail, multipart, note
@@ -49,7 +49,7 @@ class Counting:
 
 
 def _parsed_by(mail: Mail, parsers: Counting) -> Counting:
-    mail.gateway.services.content = Content(mail.gateway.backends, mail.gateway.house.index, parsers)
+    mail.gateway.services.content = Content(mail.gateway.backends, mail.gateway.house.reader, parsers)
     return parsers
 
 
@@ -71,13 +71,13 @@ async def test_thousands_of_pictures_are_read_in_bounded_work(mail: Mail, monkey
     html = b'Content-Type: text/html\r\n\r\n<img src="cid:0@x"><img src="cid:1999@x">'
     id_ = await mail.add(multipart(html, *pictures, subtype="related"))
     looked_up: list[object] = []
-    detail = Index.detail
+    detail = MessageReader.detail
 
-    async def counted(self: Index, *args: Any) -> Any:
+    async def counted(self: MessageReader, *args: Any) -> Any:
         looked_up.append(args)
         return await detail(self, *args)
 
-    monkeypatch.setattr(Index, "detail", counted)
+    monkeypatch.setattr(MessageReader, "detail", counted)
     shown = await mail.client.get(f"/v1/me/messages/{id_}/body")
     full = await mail.get(f"/{id_}", view="full")
 
@@ -340,7 +340,7 @@ class _NoSecondPart(LocalBackend):
 async def test_a_part_that_the_mail_server_does_not_give_is_left_out_and_said_to_be(mail: Mail) -> None:
     house = mail.gateway.house
     mail.gateway.backends.given[mail.account_id] = _NoSecondPart(
-        mail.account_id, house.store, house.index, house.database, house.bus
+        mail.account_id, house.store, house.reader, house.database, house.bus
     )
     id_ = await mail.add(multipart(b"\r\nfirst", b"\r\nsecond"))
 

@@ -18,7 +18,7 @@ from app.mail.delta import Arrived, Copied, Delta, Location, MailboxFound
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Message, Role
 from app.mailstore.content import read_content
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.account_rows import new_values
 from app.services.callers import Scope
@@ -33,7 +33,7 @@ UID_VALIDITY = 7
 class LossyServer:
     """A mail server that adds, copies and makes. With `loses` it does what it is asked next and does not answer."""
 
-    index: Index
+    reader: MailReader
     account_id: AccountId
     loses: bool = False
     boxes: dict[str, dict[int, tuple[bytes, int]]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class LossyServer:
         )
 
     async def read_raw(self, message: Message) -> AsyncIterator[bytes]:
-        mailbox = await self.index.mailbox(self.account_id, message.mailbox_id)
+        mailbox = await self.reader.mailboxes.mailbox(self.account_id, message.mailbox_id)
         yield self.boxes[mailbox.path][message.uid][0]
 
     async def append(
@@ -76,7 +76,7 @@ class LossyServer:
     async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         copied = []
         for message in messages:
-            source = await self.index.mailbox(self.account_id, message.mailbox_id)
+            source = await self.reader.mailboxes.mailbox(self.account_id, message.mailbox_id)
             uid = self._add(target.path, *self.boxes[source.path][message.uid])
             copied.append(Copied(Location(source.id, message.uid), Location(target.id, uid)))
         self._answer()
@@ -124,7 +124,7 @@ class Remote:
 @pytest.fixture
 async def remote(gateway: Gateway) -> Remote:
     house, account_id = gateway.house, AccountId(new_id("acc"))
-    server = LossyServer(house.index, account_id, boxes={"INBOX": {}, "Work": {}})
+    server = LossyServer(house.reader, account_id, boxes={"INBOX": {}, "Work": {}})
 
     async def add(transaction: Transaction) -> None:
         await directory.add(transaction, new_values(account_id, AccountKind.IMAP, "me@far.test", "", now_ms()))
@@ -154,8 +154,8 @@ async def test_a_message_whose_append_was_not_answered_is_found_again(remote: Re
     assert "Idempotency-Replayed" not in again.headers
     assert (replayed.json(), replayed.headers["Idempotency-Replayed"]) == (again.json(), "true")
     assert remote.server.appended == 2
-    index = remote.gateway.house.index
-    assert (await index.message(remote.server.account_id, again.json()["id"])).uid == 2
+    reader = remote.gateway.house.reader
+    assert (await reader.messages.message(remote.server.account_id, again.json()["id"])).uid == 2
 
 
 async def test_a_message_written_as_json_is_found_again(remote: Remote) -> None:
@@ -193,7 +193,7 @@ async def test_copies_that_were_not_answered_are_found_again(remote: Remote) -> 
 
     assert (lost.status_code, again.status_code) == (504, 200)
     assert len(remote.server.boxes["Work"]) == 4
-    messages = await remote.gateway.house.index.find(
+    messages = await remote.gateway.house.reader.messages.find(
         remote.server.account_id, [result["new_id"] for result in again.json()["results"]]
     )
     assert [message.uid for message in messages] == [3, 4]
@@ -257,16 +257,16 @@ async def test_a_crash_before_the_answer_is_kept_makes_nothing_twice(
     if "message_ids" in body.get("json", {}):
         body = {"json": {"message_ids": [first.json()["id"]], "mailbox_id": inbox}}
     client = gateway.client(token, **{"Idempotency-Key": "k1"})
-    position = (await gateway.house.index.standing(account_id)).position
+    position = (await gateway.house.reader.mailboxes.standing(account_id)).position
 
     revive = _crash(gateway, monkeypatch)
     await client.post("/v1/me" + path.format(inbox=inbox), **body)
     revive()
-    after_crash = (await gateway.house.index.standing(account_id)).position
+    after_crash = (await gateway.house.reader.mailboxes.standing(account_id)).position
     again = await client.post("/v1/me" + path.format(inbox=inbox), **body)
 
     assert after_crash != position
-    assert (await gateway.house.index.standing(account_id)).position == after_crash
+    assert (await gateway.house.reader.mailboxes.standing(account_id)).position == after_crash
     assert again.status_code < 300
 
 
@@ -297,7 +297,7 @@ async def test_a_crash_between_two_groups_copies_none_of_them_again(
     assert (lost.status_code, again.status_code) == (500, 200)
     assert len(calls) == 3
     assert len({result["new_id"] for result in again.json()["results"]}) == 2
-    assert len(await gateway.house.index.known(account_id, mailbox_ids["Trash"])) == 2
+    assert len(await gateway.house.reader.mirrored.known(account_id, mailbox_ids["Trash"])) == 2
 
 
 @pytest.mark.parametrize("chosen", ["ids", "filter"])
@@ -323,7 +323,7 @@ async def test_a_batch_that_was_cut_off_deletes_nothing_for_good_that_it_moved_t
     replayed = await client.post("/v1/me/messages/batch", json={**which, "delete": True})
 
     assert (lost.status_code, again.status_code, replayed.status_code) == (500, 200, 200)
-    left = await gateway.house.index.find(account_id, [*ids.values()])
+    left = await gateway.house.reader.messages.find(account_id, [*ids.values()])
     assert {message.id: message.mailbox_id for message in left} == {
         ids[path]: mailbox_ids["Trash"] for path in ("INBOX", "Archive")
     }

@@ -313,7 +313,7 @@ async def test_keywords_are_added_and_removed(mail: Mail) -> None:
     assert answer.status_code == 200
     assert answer.json()["keywords"] == ["$flagged", "work"]
     assert answer.headers["Postgate-State"] == (await mail.get())["state"]
-    stored = await mail.gateway.house.index.message(mail.account_id, id_)
+    stored = await mail.gateway.house.reader.messages.message(mail.account_id, id_)
     assert stored.flags == {FLAGGED, "Work"}
 
 

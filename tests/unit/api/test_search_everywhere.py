@@ -22,8 +22,8 @@ from tests.unit.api.mail import Mail, multipart, note, open_mail
 
 async def fill(gateway: Gateway) -> None:
     house, text_index = gateway.house, TextIndex(gateway.house.database)
-    reader = TextReader(house.index, text_index, TextLimits(64 * 1024, 1024 * 1024))
-    await TextFiller(house.index, text_index, gateway.backends, reader).fill()
+    reader = TextReader(house.reader, text_index, TextLimits(64 * 1024, 1024 * 1024))
+    await TextFiller(house.index, house.reader, text_index, gateway.backends, reader).fill()
 
 
 async def search(gateway: Gateway, secret: str, expected: int = 200, **order: Any) -> Any:
@@ -57,7 +57,7 @@ class Deaf(LocalBackend):
 
 def deafen(gateway: Gateway, account_id: AccountId, error: Exception | None = None) -> None:
     house = gateway.house
-    backend = Deaf(account_id, house.store, house.index, house.database, house.bus)
+    backend = Deaf(account_id, house.store, house.reader, house.database, house.bus)
     backend.error = error
     gateway.backends.given[account_id] = backend
 

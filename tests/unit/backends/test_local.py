@@ -25,17 +25,17 @@ class Ann:
         store, inbox = self.house.store, await self.house.mailbox(self.account_id)
         applied = await store.add(self.account_id, inbox.id, [(await store.keep(b"Subject: Hi\r\n\r\n"), flags, None)])
         (id_,) = applied.message_ids.values()
-        return await self.house.index.message(self.account_id, id_)
+        return await self.house.reader.messages.message(self.account_id, id_)
 
     async def last_seq(self) -> int:
-        return (await self.house.index.standing(self.account_id)).position.seq
+        return (await self.house.reader.mailboxes.standing(self.account_id)).position.seq
 
 
 @pytest.fixture
 async def ann(tmp_path: Path) -> AsyncIterator[Ann]:
     async with open_house(tmp_path) as house:
         account_id = await house.add_account("ann@demo.test")
-        yield Ann(house, account_id, LocalBackend(account_id, house.store, house.index, house.database, house.bus))
+        yield Ann(house, account_id, LocalBackend(account_id, house.store, house.reader, house.database, house.bus))
 
 
 async def test_flags_added_and_removed_are_one_event_and_one_transaction(ann: Ann) -> None:
@@ -46,7 +46,7 @@ async def test_flags_added_and_removed_are_one_event_and_one_transaction(ann: An
     await ann.house.index.confirm(ann.account_id, confirmed)
 
     assert await ann.last_seq() == before + 1
-    assert (await ann.house.index.message(ann.account_id, message.id)).flags == {SEEN}
+    assert (await ann.house.reader.messages.message(ann.account_id, message.id)).flags == {SEEN}
 
 
 async def test_a_condition_holds_for_the_whole_change_of_flags(ann: Ann) -> None:
@@ -57,7 +57,7 @@ async def test_a_condition_holds_for_the_whole_change_of_flags(ann: Ann) -> None
         await ann.backend.store_flags(
             [message], add=frozenset({SEEN}), remove=frozenset({FLAGGED}), unchanged_since=message.modseq
         )
-    assert (await ann.house.index.message(ann.account_id, message.id)).flags == {FLAGGED, "$work"}
+    assert (await ann.house.reader.messages.message(ann.account_id, message.id)).flags == {FLAGGED, "$work"}
 
 
 async def test_what_another_client_did_since_is_not_undone_by_confirming_a_change(ann: Ann) -> None:
@@ -82,4 +82,4 @@ async def test_what_another_client_did_since_is_not_undone_by_confirming_a_chang
     assert await ann.last_seq() == before
     now = await ann.house.mailbox(ann.account_id, "Z")
     assert (now.id, now.is_subscribed) == (renamed.id, True)
-    assert (await index.message(ann.account_id, message.id)).flags == frozenset()
+    assert (await ann.house.reader.messages.message(ann.account_id, message.id)).flags == frozenset()

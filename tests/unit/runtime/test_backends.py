@@ -10,6 +10,7 @@ from app.cluster.bus import LocalBus
 from app.cluster.followers import Followers
 from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
+from app.mailstore.reader import MailReader
 from app.runtime.backends import AccountBackends
 from app.security.netguard import NetGuard
 from app.services.account_rows import Servers
@@ -26,7 +27,7 @@ def servers(password: str) -> Servers:
 def backends_in(folder: Path) -> AccountBackends:
     missing, bus = cast("Any", None), LocalBus()
     settings = Settings(data_dir=folder)
-    return AccountBackends(settings, missing, missing, missing, bus, NetGuard(()), Traces(), Followers(bus))
+    return AccountBackends(settings, missing, MailReader(missing), missing, bus, NetGuard(()), Traces(), Followers(bus))
 
 
 async def test_a_change_that_overtakes_the_making_of_a_backend_leaves_none_with_the_old_password(

@@ -5,11 +5,13 @@ from typing import cast
 
 from app.cluster.bus import LocalBus
 from app.cluster.followers import FOLLOWED_SECONDS, Followers
+from app.db.session import Database
 from app.mail.backend import Backends, OriginMailbox
 from app.mail.delta import Arrived, Known
 from app.mail.types import SEEN, AccountId, Flags, Mailbox, MailboxId, Overview
 from app.mailstore.index import Index
-from app.mailstore.reading.mailboxes import Standing
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.mailboxes import MailboxReader, Standing
 from app.services.freshness import SWEPT_SECONDS, Freshness, difference_of_newest
 
 ACCOUNT = AccountId("acc_1")
@@ -80,7 +82,7 @@ class Origin:
         return []
 
 
-class EmptyIndex:
+class NoMailboxes:
     async def mailboxes(self, _: AccountId) -> list[Mailbox]:
         return []
 
@@ -92,12 +94,18 @@ def standing(mode: str) -> Standing:
     return Standing(5, 0, "live", mode, 0, 7, True, 10)
 
 
+def empty_reader() -> MailReader:
+    reader = MailReader(cast("Database", None))
+    reader.mailboxes = cast("MailboxReader", NoMailboxes())
+    return reader
+
+
 async def asked_by_lists(mode: str, *seconds: float) -> list[int]:
     """How often the origin was asked after each of some lists, which come this many seconds after the first."""
     now = [0.0]
     origin = Origin()
     followers = Followers(LocalBus(), lambda: now[0])
-    freshness = Freshness(cast("Backends", origin), cast("Index", EmptyIndex()), followers)
+    freshness = Freshness(cast("Backends", origin), cast("Index", None), empty_reader(), followers)
     found = []
     for now[0] in seconds:
         _, state = await freshness.settle(ACCOUNT, standing(mode), None, count=10)

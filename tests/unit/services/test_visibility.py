@@ -7,14 +7,14 @@ from typing import Any, cast
 import orjson
 import pytest
 from app.mail.types import AccountId
-from app.mailstore.index import Index
 from app.mailstore.log import Event
+from app.mailstore.reader import MailReader
 from app.services.subscriptions import Subscription
 from app.services.visibility import as_seen, mailboxes_of, seen_summary
 
 from tests.access import NoSubmissions, caller
 
-NO_INDEX = cast("Index", None)
+NO_READER = cast("MailReader", None)
 ACCOUNT = AccountId("acc_1")
 
 
@@ -35,7 +35,7 @@ def data_of(seen: Event | None) -> dict[str, Any]:
 
 
 async def seen(one: Event, visible: set[str]) -> Event | None:
-    return await as_seen(NO_INDEX, NoSubmissions(), one, caller(mailbox_ids=frozenset(visible)))
+    return await as_seen(NO_READER, NoSubmissions(), one, caller(mailbox_ids=frozenset(visible)))
 
 
 async def test_a_change_of_labels_out_of_sight_is_not_told() -> None:

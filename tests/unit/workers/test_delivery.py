@@ -89,6 +89,7 @@ async def delivering(house: House, servers: Servers) -> AsyncIterator[None]:
     delivery = Delivery(
         house.database,
         house.index,
+        house.reader,
         house.store,
         backends,
         house.deliveries,

@@ -7,7 +7,7 @@ from typing import cast
 from app.mail.backend import MailBackend
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Message
-from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
 from app.mailstore.texts import TextIndex
 from app.workers.text_room import TextLimits
 from app.workers.texts import ACCOUNTS_READ_AT_ONCE, TextReader
@@ -41,7 +41,7 @@ class _Backend:
 
 async def test_accounts_on_a_server_that_hangs_do_not_keep_the_text_of_others_from_being_read() -> None:
     texts = _Awaited()
-    reader = TextReader(cast("Index", None), cast("TextIndex", texts), TextLimits(1024, 1024))
+    reader = TextReader(cast("MailReader", None), cast("TextIndex", texts), TextLimits(1024, 1024))
 
     async def apply(delta: Delta) -> None: ...
 

@@ -109,7 +109,7 @@ async def streams(gateway: Gateway) -> Streams:
     house = gateway.house
     account_id = await house.add_account("me@demo.test")
     log = FailingLog(house.database)
-    return Streams(gateway, account_id, log, Events(log, house.index, house.bus, NoSubmissions()), Turns())
+    return Streams(gateway, account_id, log, Events(log, house.reader, house.bus, NoSubmissions()), Turns())
 
 
 async def turns_until(follower: Follower, count: int) -> list[int]:

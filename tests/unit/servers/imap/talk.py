@@ -19,7 +19,7 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 def services_of(house: House) -> ImapServices:
     views = MailboxViews(house.database)
     return ImapServices(
-        house.store, house.index, views, house.bus, house.logins, TextIndex(house.database), MAX_MESSAGE_BYTES
+        house.store, house.reader, views, house.bus, house.logins, TextIndex(house.database), MAX_MESSAGE_BYTES
     )
 
 

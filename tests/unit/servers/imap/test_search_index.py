@@ -97,8 +97,8 @@ def scenes(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
 
 async def fill(house: House) -> None:
     text_index = TextIndex(house.database)
-    reader = TextReader(house.index, text_index, TextLimits(256 * 1024, 16 * 1024 * 1024))
-    await TextFiller(house.index, text_index, FakeBackends(house), reader).fill()
+    reader = TextReader(house.reader, text_index, TextLimits(256 * 1024, 16 * 1024 * 1024))
+    await TextFiller(house.index, house.reader, text_index, FakeBackends(house), reader).fill()
 
 
 async def put(house: House, contents: Sequence[bytes]) -> AccountId:
