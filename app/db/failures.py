@@ -33,8 +33,11 @@ _LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
 )
-"""The connection is gone, and with it any transaction that was not committed."""
+"""The connection is gone, and with it any transaction that was not committed. asyncpg raises InternalClientError where
+it is used between the server's farewell and the end of the connection.
+"""
 
 _DECLINED = (
     asyncpg.CannotConnectNowError,

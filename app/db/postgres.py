@@ -45,7 +45,7 @@ RESOLVE_SECONDS = 60
 RESOLVE_PAUSE_SECONDS = 0.5
 CLOSE_SECONDS = 5
 
-DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises; TimeoutError is an OSError."""
 
 _BEGIN_MARKED = "BEGIN; INSERT INTO commit_mark (id) VALUES "
@@ -258,6 +258,8 @@ async def _connection_of(pool: Pool[Record]) -> AsyncIterator[PoolConnectionProx
     try:
         yield connection
     except BaseException as error:
+        if failures.is_stale(error):
+            await pool.expire_connections()  # the others were lost with it, and may not know
         if failures.is_lost(error) or isinstance(error, _CommitLost):
             with suppress(asyncpg.InterfaceError):  # it is closed, and knows
                 connection.terminate()

@@ -6,6 +6,8 @@ import pwd
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.servers.process import ServerInFolder, ServerProcess, find_program, free_port
@@ -20,6 +22,8 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "log_min_duration_statement": "1000",
 }
+DURABLE = {"synchronous_commit": "on"}
+"""For tests that kill the server: an answered commit is in the operating system's cache, which outlives processes."""
 
 
 class Postgres(ServerInFolder):
@@ -27,7 +31,7 @@ class Postgres(ServerInFolder):
 
     host = "127.0.0.1"
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, **changed_settings: str) -> None:
         self._numbers = itertools.count(1)
         self._user = "postgres" if os.geteuid() == 0 else None
         super().__init__("postgres")
@@ -35,7 +39,7 @@ class Postgres(ServerInFolder):
             owner = pwd.getpwnam(self._user)
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
         self.port = free_port()
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in (_SETTINGS | changed_settings).items()]
         self._process = ServerProcess(
             [_program("postgres"), "-D", str(self._data), "-k", str(self._folder), "-p", str(self.port), *settings],
             is_ready=self._is_ready,
@@ -56,6 +60,29 @@ class Postgres(ServerInFolder):
     def stop(self) -> None:
         """Stop at once but in order: open transactions are rolled back, clients are told."""
         self._process.stop(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End every process at once by SIGKILL."""
+        processes = self._processes()
+        super().kill()
+        _signal(processes, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop every process where it is: connections stay open, and nothing is answered."""
+        _signal(self._processes(), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let frozen processes go on."""
+        _signal(self._processes(), signal.SIGCONT)
+
+    def terminate_backends(self, database: str) -> None:
+        """Cut every connection to a database, as an administrator does."""
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+
+    def _processes(self) -> list[int]:
+        """The process ids of the server, the parent first. Each backend is a session of its own."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
 
     def create_database(self, template: str = "template1", icu_locale: str | None = None) -> str:
         """Make a database like `template`, to which nobody may be connected, and return its name.
@@ -108,6 +135,12 @@ class Postgres(ServerInFolder):
             error.add_note(error.stderr)
             raise
         return done.stdout
+
+
+def _signal(processes: Sequence[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _program(name: str) -> str:

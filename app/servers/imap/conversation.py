@@ -8,7 +8,7 @@ from functools import partial
 
 from app.errors import GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
-from app.servers.imap.answers import CommandRefused, Completion, refusal
+from app.servers.imap.answers import Completion, refusal
 from app.servers.imap.commands import Handler, find_handler, may_expunge
 from app.servers.imap.login import capability_code
 from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, tell_news
@@ -139,7 +139,7 @@ class ImapConversation:
     async def _consider_append(self, target: str, out: Outlet) -> None:
         try:
             await self._session.mailbox(target, try_create=True)
-        except CommandRefused as error:
+        except GatewayError as error:
             self._framer.refuse()
             self._session.discard_spools()
             await out.send(refusal(error).line(self._session.tag))
@@ -274,24 +274,18 @@ class ImapConversation:
             self._session.is_over = True
             self._farewell = b"* BYE The selected mailbox is gone\r\n"
             return False
-        except Unavailable:  # some news were taken from the view and not sent: the client's numbers would be wrong
-            self._session.is_over = True
-            self._farewell = b"* BYE [UNAVAILABLE] The database is unavailable\r\n"
-            return False
+        except Unavailable:
+            pass  # what is due stays due, for the next command or poke
         return True
 
     async def _tell_all(self, out: Outlet, *, may_expunge: bool) -> None:
-        """Tell it a part of the log at a time. While the log cannot be read it waits, for the next command or poke."""
+        """Send what a part of the log says, then the next part. Raises Unavailable; the next call sends the rest."""
         session = self._session
         is_whole = False
         while not is_whole:
-            try:
-                is_whole = await catch_up_some(session)
-            except Unavailable:
-                return
-            fresh = await tell_news(session, out, may_expunge=may_expunge)
-            if fresh and session.watch is not None:
-                await tell_new_messages(session, session.watch, fresh, out)
+            is_whole = await catch_up_some(session)
+            await tell_news(session, out, may_expunge=may_expunge)
+            await tell_new_messages(session, out)
         await tell_others(session, out)
 
 

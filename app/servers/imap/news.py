@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from app.errors import Unavailable
 from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.views import Change
 from app.servers.conversation import Outlet
@@ -75,25 +76,31 @@ def _missing_from(here: Sequence[int], known: Sequence[int]) -> list[int]:
     return sorted(set(known).difference(here))
 
 
-async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> Sequence[int]:
-    """Send EXPUNGE (where it may be), EXISTS, RECENT and FETCH for what was noted; the UIDs that are new.
+async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None:
+    """Send EXPUNGE (where it may be), EXISTS, RECENT and FETCH for what was noted.
 
-    Raises MailboxLost.
+    Raises MailboxLost; Unavailable, and the next call sends the rest.
     """
     view = session.view
     if view is None:
-        return ()
+        return
     if view.is_lost:
         raise MailboxLost
     while may_expunge and (numbers := view.take_expunged(LINES_LIMIT)):
         await out.send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
         await session.pace.spend(len(numbers))
-    fresh = view.take_arrivals()
-    if fresh:
-        await claim_recent(session, view, fresh)
+    if arrivals := view.arrivals():
+        await claim_recent(session, view, arrivals)
+        if session.watch is not None:
+            view.fresh.extend(arrivals)
+        view.take_arrivals()
         await out.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.exists, view.recent_count))
-    await tell_flags(session, view.take_flagged(), out)
-    return fresh
+    flagged = view.take_flagged()
+    try:
+        await tell_flags(session, flagged, out)
+    except Unavailable:
+        view.flag_again(flagged, session.seq)
+        raise
 
 
 async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from app.mail.types import Mailbox
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
@@ -42,10 +40,14 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
     return Completion("NOTIFY completed")
 
 
-async def tell_new_messages(session: Session, watch: Watch, uids: Sequence[int], out: Outlet) -> None:
+async def tell_new_messages(session: Session, out: Outlet) -> None:
     """Send what MessageNew asked for of messages that came into the selected mailbox."""
-    if watch.new_items:
-        await tell_messages(session, watch.new_items, uids, out)
+    view, watch = session.view, session.watch
+    if view is None:
+        return
+    if view.fresh and watch is not None and watch.new_items:
+        await tell_messages(session, watch.new_items, view.fresh, out)
+    view.fresh.clear()
 
 
 def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:

@@ -63,6 +63,8 @@ class MailboxView:
         self._gone = array("I")
         self._flagged: dict[int, _Untold] = {}
         self._is_all_flagged = False
+        self.fresh: list[int] = []
+        """UIDs that NOTIFY has yet to describe; their EXISTS is told."""
 
     @property
     def shared(self) -> SharedUids:
@@ -129,6 +131,13 @@ class MailboxView:
         self._is_all_flagged = True
         self._flagged.clear()
 
+    def flag_again(self, uids: Iterable[int], seq: int) -> None:
+        """The flags of these messages were taken to be sent, and were not: they changed at any time up to `seq`."""
+        for uid in uids:
+            self.flag(uid, seq)
+            if uid in self._flagged:
+                self._flagged[uid].first_seq = 0
+
     def settle(self) -> None:
         """Take what was noted as known: the client has not been told of any message yet."""
         self._uids.remove(self._gone)
@@ -147,9 +156,13 @@ class MailboxView:
         del self._gone[:limit]
         return numbers
 
+    def arrivals(self) -> Sequence[int]:
+        """The UIDs whose EXISTS is due."""
+        return self._uids.slice(self._told, len(self._uids)) if self._told < len(self._uids) else ()
+
     def take_arrivals(self) -> Sequence[int]:
         """The UIDs whose EXISTS is told now."""
-        fresh = self._uids.slice(self._told, len(self._uids)) if self._told < len(self._uids) else ()
+        fresh = self.arrivals()
         self._told = len(self._uids)
         return fresh
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from app.errors import DatabaseUnavailable
+from app.servers.imap import news
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.services.maildrops import Maildrops
@@ -79,6 +82,46 @@ async def test_an_idle_session_hears_what_happened_once_the_database_is_back(hou
         assert await idle.wake() == []
     idle.peer.waiter.poke("again")
     assert b"* 1 EXISTS" in await idle.wake()
+
+
+async def test_an_append_that_asks_to_go_on_is_refused_while_the_database_is_away(house: House) -> None:
+    talk = await ImapTalk.logged_in(house)
+    with database_away():
+        assert (await talk.say(f"APPEND INBOX {{{len(MAIL)}}}"))[-1].startswith(b"a NO [UNAVAILABLE]")
+    assert not talk.ended
+    assert (await talk.say(LITERAL))[-1].startswith(b"a OK")
+
+
+async def test_arrivals_are_told_later_where_the_database_fails_after_the_log_was_read(house: House) -> None:
+    idle = await ImapTalk.logged_in(house, "SELECT INBOX")
+    await idle.say("IDLE")
+    other = await ImapTalk.logged_in(house)
+    await other.say(LITERAL)
+    with database_away(is_readable=True):  # what is recent cannot be claimed
+        assert await idle.wake() == []
+    assert not idle.ended
+    idle.peer.waiter.poke("again")
+    assert await idle.wake() == [b"* 1 EXISTS", b"* 1 RECENT"]
+
+
+async def test_flags_are_told_later_where_the_database_fails_after_the_log_was_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await ImapTalk.logged_in(house, "SELECT INBOX")
+    await other.say(LITERAL)
+    idle = await ImapTalk.logged_in(house, "SELECT INBOX")
+    await idle.say("IDLE")
+    await other.say("STORE 1 +FLAGS.SILENT (\\Seen)")
+    with monkeypatch.context() as patch:
+        patch.setattr(news, "read_rows", _fail)
+        assert await idle.wake() == []
+    assert not idle.ended
+    idle.peer.waiter.poke("again")
+    assert [line for line in await idle.wake() if b"FETCH" in line] == [b"* 1 FETCH (UID 1 FLAGS (\\Seen))"]
+
+
+def _fail(*_: object) -> NoReturn:
+    raise DatabaseUnavailable
 
 
 # ---- SMTP
