@@ -25,7 +25,7 @@ from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
 from app.errors import DatabaseUnavailable, GatewayError
 from app.settings import Settings
 
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0009"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
 _PROJECT = Path(__file__).resolve().parents[2]
