@@ -124,9 +124,7 @@ class Arrivals:
                 by_mailbox.setdefault(one.mailbox_id, []).append(one.uid)
         known: set[tuple[str, int]] = set()
         for mailbox_id, uids in by_mailbox.items():
-            rows = await self._ledger.tx.rows(
-                _UIDS, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(uids)
-            )
+            rows = await self._ledger.rows(_UIDS, mailbox_id=mailbox_id, uids=json_list(uids))
             known |= {(mailbox_id, row[0]) for row in rows}
         fresh: list[Arrived] = []
         for one in arrived:

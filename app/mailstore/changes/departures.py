@@ -74,8 +74,7 @@ class Departures:
         origin_ids = [one.origin_id for one in arrived if one.origin_id is not None]
         if not origin_ids or self._ledger.is_origin:
             return {}
-        account_id = self._ledger.account_id
-        rows = await self._ledger.tx.rows(_KNOWN, account_id=account_id, origin_ids=json_list(origin_ids))
+        rows = await self._ledger.rows(_KNOWN, origin_ids=json_list(origin_ids))
         known: dict[str | None, list[Departed]] = {}
         for origin_id, message_id, is_told in rows:
             known.setdefault(origin_id, []).append(Departed(MessageId(message_id), bool(is_told)))
@@ -86,9 +85,8 @@ class Departures:
     async def forget(self, ids: Collection[str]) -> None:
         """These are back."""
         if ids:
-            await self._ledger.tx.execute(_FORGET, account_id=self._ledger.account_id, ids=json_list(list(ids)))
+            await self._ledger.execute(_FORGET, ids=json_list(list(ids)))
 
     async def _keep(self, statement: Statement, *, is_told: bool, **which: object) -> None:
         if not self._ledger.is_origin:
-            values = {"account_id": self._ledger.account_id, "at_ms": self._ledger.at_ms, "is_told": is_told}
-            await self._ledger.tx.execute(statement, **values, **which)
+            await self._ledger.execute(statement, at_ms=self._ledger.at_ms, is_told=is_told, **which)

@@ -51,16 +51,15 @@ class HeldChanges:
         told = orjson.loads(values["summary"])
         fields = {name: told[name] for name in ("size_bytes", "has_attachments", "preview")}
         seq = self._updated(id_, summary, completed.location, list(fields), fields)
-        await self._ledger.tx.execute(
+        await self._ledger.execute(
             _SET_CONTENT,
-            account_id=self._ledger.account_id,
             key=id_,
             version=seq,
             summary=patched(summary, **fields),
             **{name: values[name] for name in _CONTENT} | {"text_state": TextState.AWAITED},
         )
         self._ledger.thread_touched(thread_id)
-        await self._ledger.tx.execute(_DROP_DETAIL, account_id=self._ledger.account_id, key=id_)
+        await self._ledger.execute(_DROP_DETAIL, key=id_)
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, completed.content))
 
     async def hold(self, held: Held) -> None:
@@ -71,16 +70,15 @@ class HeldChanges:
         id_, _, summary = row
         facts = {"on_server": held.is_on_server}
         seq = self._updated(id_, summary, held.location, facts, facts)
-        await self._ledger.tx.execute(
+        await self._ledger.execute(
             _SET_SUMMARY,
-            account_id=self._ledger.account_id,
             key=id_,
             version=seq,
             summary=patched(summary, **facts),
         )
 
     async def _row(self, at: Location) -> Row | None:
-        return await self._ledger.tx.row(_AT, account_id=self._ledger.account_id, mailbox_id=at.mailbox_id, uid=at.uid)
+        return await self._ledger.row(_AT, mailbox_id=at.mailbox_id, uid=at.uid)
 
     def _updated(
         self, id_: str, summary: bytes, at: Location, changed: Iterable[str], facts: Mapping[str, object]

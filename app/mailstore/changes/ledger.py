@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import BindParameter, bindparam, select, update
 
-from app.db.session import Statement, Transaction, insert_or
+from app.db.session import Row, Statement, Transaction, insert_or
 from app.db.tables import MAILBOX, TOMBSTONE
 from app.mail.confirmed import Applied
 from app.mail.delta import Location
@@ -130,6 +130,18 @@ class Ledger:
         self._events: list[dict[str, Any]] = []
         self._tombstones: list[dict[str, Any]] = []
 
+    async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
+        """Rows of this account: the statement's `account_id` is bound to it."""
+        return await self.tx.rows(statement, account_id=self.account_id, **values)
+
+    async def row(self, statement: Statement, **values: object) -> Row | None:
+        """The first row, or None; see `rows`."""
+        return await self.tx.row(statement, account_id=self.account_id, **values)
+
+    async def execute(self, statement: Statement, **values: object) -> int:
+        """The number of rows changed; see `rows`."""
+        return await self.tx.execute(statement, account_id=self.account_id, **values)
+
     async def close(self) -> None:
         """Write the mailboxes that changed, and the events."""
         for mailbox in self.mailboxes.values():
@@ -194,7 +206,7 @@ class Ledger:
 
     async def mailbox(self, id_: MailboxId) -> MailboxState | None:
         if id_ not in self.mailboxes:
-            row = await self.tx.row(_MAILBOX, account_id=self.account_id, mailbox_id=id_)
+            row = await self.row(_MAILBOX, mailbox_id=id_)
             mailbox = self.mailboxes[id_] = None if row is None else MailboxState(*row)
             if mailbox is not None:
                 mailbox.shown_before = mailbox.shown
@@ -203,9 +215,8 @@ class Ledger:
     async def save(self, mailbox: MailboxState) -> None:
         if mailbox.shown != mailbox.shown_before:
             mailbox.changed_seq = self.change_seq
-        await self.tx.execute(
+        await self.execute(
             _SAVE_MAILBOX,
-            account_id=self.account_id,
             key=mailbox.id,
             origin_name=mailbox.origin_name,
             path=mailbox.path,

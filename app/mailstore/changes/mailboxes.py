@@ -70,9 +70,7 @@ class MailboxChanges:
         self._departures = Departures(ledger)
 
     async def find(self, found: MailboxFound) -> None:
-        row = await self._ledger.tx.row(
-            _MAILBOX_BY_NAME, account_id=self._ledger.account_id, origin_name=found.origin_name
-        )
+        row = await self._ledger.row(_MAILBOX_BY_NAME, origin_name=found.origin_name)
         if row is not None:
             await self._refresh(MailboxId(row[0]), found)
             return
@@ -107,9 +105,7 @@ class MailboxChanges:
 
     async def _new_uid_validity(self) -> int:
         """The time in seconds, or one more than the last: unique within the account for ever, growing, 32 bits."""
-        row = await self._ledger.tx.row(
-            _NEXT_VALIDITY, account_id=self._ledger.account_id, now=self._ledger.at_ms // 1000
-        )
+        row = await self._ledger.row(_NEXT_VALIDITY, now=self._ledger.at_ms // 1000)
         assert row is not None
         return int(row[0])
 
@@ -156,7 +152,7 @@ class MailboxChanges:
         if counted.is_complete is not None:
             mailbox.is_complete = counted.is_complete
         if counted.is_complete:  # counted once; from then on each change counts itself
-            rows = await self._ledger.tx.rows(_COUNTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+            rows = await self._ledger.rows(_COUNTS, mailbox_id=mailbox.id)
             mailbox.total = sum(count for _, count in rows)
             mailbox.unread = sum(count for flags, count in rows if SEEN not in flags.split(" "))
         elif not mailbox.is_complete:
@@ -183,15 +179,15 @@ class MailboxChanges:
             return
         await self._places.leave_all(mailbox, is_announced=True)
         await self._drop_all(mailbox)
-        await self._ledger.tx.execute(_DROP_MAILBOX, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+        await self._ledger.execute(_DROP_MAILBOX, mailbox_id=mailbox.id)
         self._ledger.mailboxes[mailbox.id] = None
         self._announce("mailbox.deleted", mailbox)
 
     async def _drop_all(self, mailbox: MailboxState) -> None:
         await self._departures.remember_all(mailbox.id)
-        await self._ledger.tx.execute(_DROP_ALL_DETAILS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
-        await self._ledger.tx.execute(_DROP_ALL_TEXTS, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
-        await self._ledger.tx.execute(_DROP_ALL_MESSAGES, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+        await self._ledger.execute(_DROP_ALL_DETAILS, mailbox_id=mailbox.id)
+        await self._ledger.execute(_DROP_ALL_TEXTS, mailbox_id=mailbox.id)
+        await self._ledger.execute(_DROP_ALL_MESSAGES, mailbox_id=mailbox.id)
 
     def _announce_change(self, mailbox: MailboxState) -> None:
         mailbox.is_changed = True

@@ -84,9 +84,8 @@ class MessageChanges:
         location = Location(target.id, uid)
         facts = {"message_id": id_, "from": [source.id], "to": [target.id]}
         seq = self._ledger.event("message.moved", id_, facts, at=moved.source, to=location)
-        await self._ledger.tx.execute(
+        await self._ledger.execute(
             _SET_PLACE,
-            account_id=self._ledger.account_id,
             key=id_,
             mailbox_id=target.id,
             uid=uid,
@@ -119,9 +118,7 @@ class MessageChanges:
             await self._place_too(copied)
             return
         target = await self._ledger.mailbox(copied.target.mailbox_id)
-        row = await self._ledger.tx.row(
-            _WHOLE, account_id=self._ledger.account_id, mailbox_id=copied.source.mailbox_id, uid=copied.source.uid
-        )
+        row = await self._ledger.row(_WHOLE, mailbox_id=copied.source.mailbox_id, uid=copied.source.uid)
         if target is None or row is None:
             return
         if copied.target.uid and await self._briefs(target.id, [copied.target.uid]):
@@ -140,7 +137,7 @@ class MessageChanges:
         values["has_attachments"] = bool(values["has_attachments"])
         values["text_state"] = TextState.AWAITED
         await self._ledger.tx.execute(ADD_MESSAGE, **values)
-        detail = await self._ledger.tx.row(_WHOLE_DETAIL, account_id=self._ledger.account_id, message_id=source_id)
+        detail = await self._ledger.row(_WHOLE_DETAIL, message_id=source_id)
         if detail is not None:
             await self._ledger.tx.execute(ADD_DETAIL, **{**dict(zip(_DETAIL_COLUMNS, detail, strict=True)), "id": id_})
         self._ledger.entered(target, flags_of(values["flags"]))
@@ -177,9 +174,7 @@ class MessageChanges:
         before = flags_of(flags_text)
         if before == change.flags:
             if not self._ledger.is_origin and change.modseq != modseq and not further:
-                await self._ledger.tx.execute(
-                    _SET_MODSEQ, account_id=self._ledger.account_id, key=id_, modseq=change.modseq
-                )
+                await self._ledger.execute(_SET_MODSEQ, key=id_, modseq=change.modseq)
             return
         keywords = keywords_of(change.flags)
         unread = (SEEN not in change.flags) - (SEEN not in before)
@@ -190,9 +185,8 @@ class MessageChanges:
         self._ledger.thread_touched(thread_id_in(summary))
         modseq = change.modseq or (seq if self._ledger.is_origin else 0)
         self._ledger.applied.modseqs[change.location] = modseq
-        await self._ledger.tx.execute(
+        await self._ledger.execute(
             _SET_SHARED_FLAGS if further else _SET_FLAGS,
-            account_id=self._ledger.account_id,
             key=id_,
             flags=flags_to_text(change.flags),
             modseq=modseq,
@@ -233,16 +227,15 @@ class MessageChanges:
             ids.append(id_)
         if reason is not Reason.MERGED:  # that one never was a message of its own
             await self._departures.remember(ids)
-        await self._ledger.tx.execute(_DROP_MESSAGES, account_id=self._ledger.account_id, ids=json_list(ids))
-        await self._ledger.tx.execute(_DROP_DETAILS, account_id=self._ledger.account_id, ids=json_list(ids))
-        await self._ledger.tx.execute(_DROP_TEXTS, account_id=self._ledger.account_id, ids=json_list(ids))
+        await self._ledger.execute(_DROP_MESSAGES, ids=json_list(ids))
+        await self._ledger.execute(_DROP_DETAILS, ids=json_list(ids))
+        await self._ledger.execute(_DROP_TEXTS, ids=json_list(ids))
 
     async def preview(self, previewed: Previewed) -> None:
         rows = await self._briefs(previewed.location.mailbox_id, [previewed.location.uid])
         for row in rows.values():
-            await self._ledger.tx.execute(
+            await self._ledger.execute(
                 _SET_PREVIEW,
-                account_id=self._ledger.account_id,
                 key=row[0],
                 preview=previewed.preview,
                 summary=patched(row[5], preview=previewed.preview),
@@ -250,13 +243,9 @@ class MessageChanges:
 
     async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Row]:
         if len(uids) == 1:
-            row = await self._ledger.tx.row(
-                _BRIEF_ONE, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uid=uids[0]
-            )
+            row = await self._ledger.row(_BRIEF_ONE, mailbox_id=mailbox_id, uid=uids[0])
             return await self._places.rows_at(mailbox_id, uids) if row is None else {row[1]: row}
-        rows = await self._ledger.tx.rows(
-            _BRIEFS, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
-        )
+        rows = await self._ledger.rows(_BRIEFS, mailbox_id=mailbox_id, uids=json_list(list(uids)))
         found = {row[1]: row for row in rows}
         if len(found) == len(uids):
             return found

@@ -98,13 +98,13 @@ class Places:
         if not uids or not await self._are_any():
             return {}
         values = json_list(list(uids))
-        rows = await self._ledger.tx.rows(_AT, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=values)
+        rows = await self._ledger.rows(_AT, mailbox_id=mailbox_id, uids=values)
         return {row[1]: row for row in rows}
 
     async def ids_of(self, origin_ids: Iterable[str]) -> dict[str, MessageId]:
         """The messages known by these ids of the origin."""
         values = json_list(list(origin_ids))
-        rows = await self._ledger.tx.rows(_IDS_BY_ORIGIN, account_id=self._ledger.account_id, origin_ids=values)
+        rows = await self._ledger.rows(_IDS_BY_ORIGIN, origin_ids=values)
         return {row[0]: MessageId(row[1]) for row in rows}
 
     async def add(self, id_: MessageId, at: Location, modseq: int = 0, *, is_announced: bool = True) -> None:
@@ -144,7 +144,7 @@ class Places:
             return
         ids: dict[MessageId, None] = {}
         for statement in _ELSEWHERE_TOO:
-            rows = await self._ledger.tx.rows(statement, account_id=self._ledger.account_id, mailbox_id=mailbox.id)
+            rows = await self._ledger.rows(statement, mailbox_id=mailbox.id)
             ids |= dict.fromkeys(MessageId(row[0]) for row in rows)
         for id_ in ids:
             message = await self._read(id_)
@@ -153,7 +153,7 @@ class Places:
             if after:
                 await self._write(message, after, is_announced=is_announced)
             else:
-                await self._ledger.tx.execute(_DROP, account_id=self._ledger.account_id, id=id_)
+                await self._ledger.execute(_DROP, id=id_)
 
     async def recount(self, id_: MessageId, unread: int) -> list[MailboxId]:
         """Its flags changed: add `unread` to the unread messages of each mailbox that it is in; those mailboxes."""
@@ -176,18 +176,18 @@ class Places:
 
     async def _are_any(self) -> bool:
         if self._has_any is None:
-            row = await self._ledger.tx.row(_HAS_ANY, account_id=self._ledger.account_id)
+            row = await self._ledger.row(_HAS_ANY)
             self._has_any = row is not None and bool(row[0])
         return self._has_any
 
     async def _read(self, id_: MessageId) -> _Message | None:
-        row = await self._ledger.tx.row(_THE_MESSAGE, account_id=self._ledger.account_id, id=id_)
+        row = await self._ledger.row(_THE_MESSAGE, id=id_)
         if row is None:
             return None
         mailbox_id, uid, modseq, version, flags, received_at_ms, summary, further = row
         places = {Location(MailboxId(mailbox_id), uid): modseq}
         if further:
-            rows = await self._ledger.tx.rows(_FURTHER, account_id=self._ledger.account_id, id=id_)
+            rows = await self._ledger.rows(_FURTHER, id=id_)
             places |= {Location(MailboxId(row[0]), row[1]): row[2] for row in rows}
         return _Message(id_, version, flags, received_at_ms, summary, places)
 
@@ -210,11 +210,9 @@ class Places:
             self._ledger.thread_touched(thread_id_in(message.summary))
         elif before_ids != after_ids:
             self._ledger.bury(self._ledger.change_seq, message.id, before_ids, "moved")
-        account_id = self._ledger.account_id
-        await self._ledger.tx.execute(_DROP, account_id=account_id, id=message.id)
-        await self._ledger.tx.execute(
+        await self._ledger.execute(_DROP, id=message.id)
+        await self._ledger.execute(
             _SET_PLACES,
-            account_id=account_id,
             key=message.id,
             mailbox_id=first.mailbox_id,
             uid=first.uid,
@@ -232,7 +230,7 @@ class Places:
             return
         if not await self._are_any():
             self._has_any = True
-            await self._ledger.tx.execute(_SET_HAS_ANY, account_id=self._ledger.account_id)
+            await self._ledger.execute(_SET_HAS_ANY)
         rows = [
             {
                 "account_id": self._ledger.account_id,

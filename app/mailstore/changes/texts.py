@@ -49,19 +49,16 @@ class TextChanges:
         for one in texted:
             by_mailbox.setdefault(one.location.mailbox_id, {})[one.location.uid] = one
         for mailbox_id, facts in by_mailbox.items():
-            rows = await self._ledger.tx.rows(
-                _WAITING, account_id=self._ledger.account_id, mailbox_id=mailbox_id, uids=json_list(list(facts))
-            )
+            rows = await self._ledger.rows(_WAITING, mailbox_id=mailbox_id, uids=json_list(list(facts)))
             for uid, message_id, received_at_ms in rows:
                 await self._take(message_id, received_at_ms, facts[uid])
 
     async def _take(self, message_id: str, received_at_ms: int, one: Texted) -> None:
-        account_id, text = self._ledger.account_id, one.text
+        text = one.text
         if text is not None:
-            await self._ledger.tx.execute(
+            await self._ledger.execute(
                 _ADD_TEXT,
                 id=await self._next_id(),
-                account_id=account_id,
                 message_id=message_id,
                 received_at_ms=received_at_ms,
                 size_bytes=text.size_bytes,
@@ -70,9 +67,9 @@ class TextChanges:
                 body=text.body,
             )
         if one.digest is not None:
-            await self._ledger.tx.execute(_SET_DIGEST, account_id=account_id, key=message_id, digest=one.digest)
+            await self._ledger.execute(_SET_DIGEST, key=message_id, digest=one.digest)
         state = TextState.LEFT_OUT if text is None else TextState.INDEXED
-        await self._ledger.tx.execute(_SET_STATE, account_id=account_id, key=message_id, text_state=int(state))
+        await self._ledger.execute(_SET_STATE, key=message_id, text_state=int(state))
 
     async def _next_id(self) -> int:
         first, last = search_range(self._ledger.account_id)

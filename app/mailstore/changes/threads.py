@@ -148,7 +148,7 @@ class Threads:
         for thread_id, has_lost in self._ledger.threads.items():
             if thread_id in self._told:
                 continue
-            rows = await self._ledger.tx.rows(_SOME, account_id=self._ledger.account_id, thread_id=thread_id, limit=2)
+            rows = await self._ledger.rows(_SOME, thread_id=thread_id, limit=2)
             if len(rows) > 1 or (rows and has_lost):
                 self._ledger.event("thread.updated", thread_id, {"thread_id": thread_id, "merged": []})
 
@@ -158,7 +158,7 @@ class Threads:
         if not keys:
             return {}
         values = json_list(list(keys))
-        rows = await self._ledger.tx.rows(_LINKS, account_id=self._ledger.account_id, headers=values)
+        rows = await self._ledger.rows(_LINKS, headers=values)
         return {row[0]: ThreadId(row[1]) for row in rows}
 
     def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
@@ -200,9 +200,8 @@ class Threads:
     async def _alike(self, one: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
         """What is here, names nothing and has the same base subject, of the time in question."""
         before, after = (ANSWERED_WITHIN_MS, 0) if one.is_answer else (0, ANSWERED_WITHIN_MS)
-        rows = await self._ledger.tx.rows(
+        rows = await self._ledger.rows(
             _ALIKE,
-            account_id=self._ledger.account_id,
             from_ms=one.received_at_ms - before,
             to_ms=one.received_at_ms + after,
             ending="%" + re.sub(r"([%_\\])", r"\\\1", one.base),
@@ -231,24 +230,20 @@ class Threads:
         for one in sorted(self._stored):
             if self._found(one) == one:
                 continue
-            account_id = self._ledger.account_id
-            rows = await self._ledger.tx.rows(_SOME, account_id=account_id, thread_id=one, limit=left + 1)
+            rows = await self._ledger.rows(_SOME, thread_id=one, limit=left + 1)
             if len(rows) > left:
                 del self._into[one]
             else:
                 left -= len(rows)
 
     async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
-        account_id = self._ledger.account_id
-        moved = [
-            row for one in old for row in await self._ledger.tx.rows(_OF_THREAD, account_id=account_id, thread_id=one)
-        ]
+        moved = [row for one in old for row in await self._ledger.rows(_OF_THREAD, thread_id=one)]
         if moved:
             seq = self._ledger.event("thread.updated", thread, {"thread_id": thread, "merged": list(old)})
             self._told.add(thread)
             values = [
                 {
-                    "account_id": account_id,
+                    "account_id": self._ledger.account_id,
                     "key": id_,
                     "seq": seq,
                     "thread_id": thread,
@@ -258,8 +253,8 @@ class Threads:
             ]
             await self._ledger.tx.execute_many(_SET_THREAD, values)
         for one in old:
-            await self._ledger.tx.execute(_LEAD_ON, account_id=account_id, old_id=one, new_id=thread)
-            await self._ledger.tx.execute(_ADD_ALIAS, account_id=account_id, thread_id=one, into_id=thread)
+            await self._ledger.execute(_LEAD_ON, old_id=one, new_id=thread)
+            await self._ledger.execute(_ADD_ALIAS, thread_id=one, into_id=thread)
 
 
 def _keys(one: Arrived) -> list[str]:
