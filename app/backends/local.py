@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
 from app.cluster.bus import Bus
-from app.db.session import Database, Row
+from app.db.session import Database, Row, Transaction
 from app.errors import (
     InvalidRequest,
     MailboxNotFound,
@@ -212,10 +212,15 @@ class LocalBackend:
 
     async def expunge(self, messages: Sequence[Message]) -> Confirmed:
         async def expunge(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
-            applied = await self._store.expunge(self._account_id, mailbox_id, uids, only_deleted=False)
+            applied = await self._store.expunge(
+                self._account_id, mailbox_id, uids, only_deleted=False, conclude=self._removed
+            )
             return Confirmed(Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in uids)), applied)
 
         return await self._in_each_mailbox(messages, expunge)
+
+    async def _removed(self, transaction: Transaction, applied: Applied) -> None:
+        """A part of each transaction that removes messages."""
 
     async def _in_each_mailbox(
         self, messages: Sequence[Message], act: Callable[[MailboxId, Sequence[int]], Awaitable[Confirmed]]

@@ -10,6 +10,7 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import BindParameter, bindparam, select, update
@@ -192,19 +193,25 @@ class MailStore:
         modified: list[int] = []
 
         async def decide(transaction: Transaction) -> Delta:
-            modified.clear()
-            changes = []
+            changes, passed_over = [], []
             for uid, text, modseq in await _states(transaction, account_id, mailbox_id, uids):
                 if unchanged_since is not None and modseq > unchanged_since:
-                    modified.append(uid)
+                    passed_over.append(uid)
                     continue
                 changes.append(Flagged(Location(mailbox_id, uid), change.of(flags_of(text))))
+            transaction.after_commit(partial(modified.extend, passed_over))
             return Delta(flagged=tuple(changes))
 
         return FlagsStored(await self._index.change(account_id, decide), tuple(modified))
 
     async def expunge(
-        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None, *, only_deleted: bool = True
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int] | None,
+        *,
+        only_deleted: bool = True,
+        conclude: Conclude | None = None,
     ) -> Applied:
         """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`.
 
@@ -212,10 +219,10 @@ class MailStore:
         """
         if uids is None:
             uids = await self._deleted_in(account_id, mailbox_id)
-        applied = await self._expunge_some(account_id, mailbox_id, uids[:EXPUNGED_AT_ONCE], only_deleted=only_deleted)
+        remove = partial(self._expunge_some, account_id, mailbox_id, only_deleted=only_deleted, conclude=conclude)
+        applied = await remove(uids[:EXPUNGED_AT_ONCE])
         for start in range(EXPUNGED_AT_ONCE, len(uids), EXPUNGED_AT_ONCE):
-            some = uids[start : start + EXPUNGED_AT_ONCE]
-            applied = await self._expunge_some(account_id, mailbox_id, some, only_deleted=only_deleted)
+            applied = await remove(uids[start : start + EXPUNGED_AT_ONCE])
         return applied
 
     async def _deleted_in(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
@@ -224,14 +231,20 @@ class MailStore:
         return array("I", (row[0] for row in rows))
 
     async def _expunge_some(
-        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, only_deleted: bool
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int],
+        *,
+        only_deleted: bool,
+        conclude: Conclude | None,
     ) -> Applied:
         async def decide(transaction: Transaction) -> Delta:
             rows = await _states(transaction, account_id, mailbox_id, uids)
             gone = [row[0] for row in rows if not only_deleted or DELETED in flags_of(row[1])]
             return Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in gone))
 
-        return await self._index.change(account_id, decide)
+        return await self._index.change(account_id, decide, conclude=conclude)
 
     async def copy(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,7 @@ class Accounts:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._grants = grants
         self._seen: dict[str, float] = {}
+        self._restarts: dict[AccountId, asyncio.Task[None]] = {}
 
     # ---- reading
 
@@ -235,7 +237,7 @@ class Accounts:
             values |= sealed_servers(servers, account_id, self._vault)
             values["status"] = "ready" if is_verified else "connecting"
             await self._change(account_id, values, servers, ends_sign_ins=_proof(servers) != _proof(known))
-        await self._restart(account_id)
+        await self._restarted(account_id)
         return await self.get(account_id)
 
     async def verify(self, account_id: AccountId) -> Account:
@@ -254,7 +256,8 @@ class Accounts:
         """Drop the connections of an account and make new ones. AccountNotFound."""
         account = await self.get(account_id)
         if account.kind is not AccountKind.EMBEDDED:
-            await self._restart(account_id)
+            self._begin_restart(account_id)
+            await self._restarted(account_id)
         return account
 
     async def remove(self, account_id: AccountId, *, is_revoking: bool = True) -> None:
@@ -266,15 +269,15 @@ class Accounts:
 
         async def work(transaction: Transaction) -> tuple[bool, list[Revocation]]:
             taken = await revocations.take(transaction, account_id)
-            for topic in (ACCOUNTS, ACCESS):
-                transaction.after_commit(partial(self._bus.poke, topic))
+            transaction.after_commit(partial(self._bus.poke, ACCESS))
+            transaction.after_commit(partial(self._begin_restart, account_id))
             return await directory.remove(transaction, account_id), taken
 
         was_there, taken = await self._database.write(work)
         if is_revoking:
             revocations.begin(taken)
         self._seen.pop(account_id, None)
-        await self._restart(account_id)
+        await self._restarted(account_id)
         if not was_there:
             raise AccountNotFound
         await directory.clear(self._database, account_id)
@@ -305,6 +308,10 @@ class Accounts:
             if ends_sign_ins:
                 await end_sign_ins(transaction, account_id)
                 transaction.after_commit(partial(self._bus.poke, ACCESS))
+            if servers is not None:
+                transaction.after_commit(partial(self._begin_restart, account_id))
+            elif "status" in values:
+                transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
             if servers is not None and servers.grant_id is not None:
                 await _bind(transaction, servers.grant_id, account_id)
             elif servers is not None:
@@ -312,6 +319,19 @@ class Accounts:
 
         if values:
             await self._database.write(work)
+
+    def _begin_restart(self, account_id: AccountId) -> None:
+        """Have the account's connections made again, whether or not the caller still waits."""
+        task = self._restarts[account_id] = asyncio.create_task(self._restart(account_id))
+        task.add_done_callback(partial(self._restart_ended, account_id))
+
+    def _restart_ended(self, account_id: AccountId, task: asyncio.Task[None]) -> None:
+        if self._restarts.get(account_id) is task:
+            del self._restarts[account_id]
+
+    async def _restarted(self, account_id: AccountId) -> None:
+        if (task := self._restarts.get(account_id)) is not None:
+            await asyncio.shield(task)
 
     async def _restart(self, account_id: AccountId) -> None:
         await self._backends.forget(account_id)

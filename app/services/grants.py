@@ -290,10 +290,13 @@ class Grants:
             self._pauses.failed(grant.id)
 
     async def _end(self, grant: Grant) -> None:
-        await self._write(lambda transaction: oauth.end_grant(transaction, grant.id, grant.version, now_ms()))
+        async def work(transaction: Transaction) -> None:
+            await oauth.end_grant(transaction, grant.id, grant.version, now_ms())
+            if grant.account_id is not None:
+                transaction.after_commit(self._on_over)
+
+        await self._write(work)
         log.info("grant_over", account_id=grant.account_id, grant_id=grant.id)
-        if grant.account_id is not None:
-            self._on_over()
 
     def _log_failure(self, grant: Grant, error: BaseException) -> None:
         code = error.code if isinstance(error, GatewayError) else type(error).__name__

@@ -17,6 +17,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
@@ -82,7 +83,10 @@ class Attempt:
         noted = {**self.facts, **facts}
         if not await rows.set_facts(transaction, claim, json_bytes(noted).decode()):
             raise IdempotencyRunning
-        self.facts = noted
+        transaction.after_commit(partial(self._set_facts, noted))
+
+    def _set_facts(self, facts: Mapping[str, object]) -> None:
+        self.facts = facts
 
     async def record(self, transaction: Transaction, answer: Answer) -> None:
         """Keep the answer in the transaction of what it reports. IdempotencyRunning as `note`: nothing is written."""
@@ -91,6 +95,9 @@ class Attempt:
         stored = self.service.sealed(answer, is_secret=self.is_secret)
         if not await rows.set_answer(transaction, self.claim, answer.status, stored, is_encrypted=self.is_secret):
             raise IdempotencyRunning
+        transaction.after_commit(self._set_recorded)
+
+    def _set_recorded(self) -> None:
         self.is_recorded = True
 
 

@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 from app.db.session import Transaction
@@ -172,8 +173,9 @@ class Imports:
         async def conclude(transaction: Transaction, applied: Applied) -> None:
             (message_id,) = applied.message_ids.values()
             message = await MessageReader(transaction).message(account_id, message_id)
-            answers.append(answer_for(Imported(message, applied.position)))
-            await attempt.record(transaction, answers[-1])
+            answer = answer_for(Imported(message, applied.position))
+            await attempt.record(transaction, answer)
+            transaction.after_commit(partial(answers.append, answer))
 
         contents = [(content, order.flags, order.received_at_ms)]
         await self._store.add(account_id, mailbox.id, contents, conclude=conclude)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from app.db.session import Transaction
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, NotPermitted
@@ -106,8 +107,9 @@ class Mailboxes:
         async def conclude(transaction: Transaction, applied: Applied) -> None:
             made = [*applied.mailbox_ids.values()][-1]  # those above it come first
             mailbox = await MailboxReader(transaction).mailbox(account_id, made)
-            answers.append(answer_for(mailbox, applied.position))
-            await attempt.record(transaction, answers[-1])
+            answer = answer_for(mailbox, applied.position)
+            await attempt.record(transaction, answer)
+            transaction.after_commit(partial(answers.append, answer))
 
         await self._store.mailboxes.create(account_id, path, role, conclude=conclude)
         return answers[-1]

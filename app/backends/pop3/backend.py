@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from typing_extensions import override
 
@@ -12,9 +13,9 @@ from app.backends.local import LocalBackend
 from app.backends.pop3.opening import Pop3Origin
 from app.backends.pop3.session import Pop3Session
 from app.cluster.bus import Bus, listening
-from app.db.session import Database
+from app.db.session import Database, Transaction
 from app.errors import Unreachable
-from app.mail.confirmed import Confirmed
+from app.mail.confirmed import Applied
 from app.mail.pop3 import Keeping, Pop3Rules, poll_topic
 from app.mail.types import AccountId, Message
 from app.mailstore.reader import MailReader
@@ -66,11 +67,9 @@ class Pop3Backend(LocalBackend):
         return self._capabilities or []
 
     @override
-    async def expunge(self, messages: Sequence[Message]) -> Confirmed:
-        confirmed = await super().expunge(messages)
+    async def _removed(self, transaction: Transaction, applied: Applied) -> None:
         if self.rules.retention.keeping is Keeping.MIRROR_DELETE:
-            self.bus.poke(poll_topic(self._account_id))
-        return confirmed
+            transaction.after_commit(partial(self.bus.poke, poll_topic(self._account_id)))
 
     @override
     async def _blob(self, message: Message) -> str:

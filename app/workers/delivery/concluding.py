@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from app.db import submissions as rows
 from app.db.session import Transaction
@@ -92,11 +93,11 @@ class Concluding:
         self, row: rows.Submission, changes: dict[str, object], told: Sequence[Outcome]
     ) -> rows.Submission:
         account_id = AccountId(row.account_id)
-        changed = row
+        committed: list[rows.Submission] = []
 
         async def decide(transaction: Transaction) -> Delta:
-            nonlocal changed
-            changed = await record_in(transaction, row, changes)  # overwritten when the transaction runs again
+            changed = await record_in(transaction, row, changes)
+            transaction.after_commit(partial(committed.append, changed))
             return Delta(notes=(note_of(state_of(changed), f"submission.{changed.status}"),))
 
         inbox = await self._inbox(account_id) if told else None
@@ -105,7 +106,7 @@ class Concluding:
         else:
             notice = await self._notice(row, told)
             await self._store.add(account_id, inbox.id, [(notice, frozenset(), None)], decide)
-        return changed
+        return committed[-1]
 
     # ---- what the sender is told
 

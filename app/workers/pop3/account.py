@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.refusals import MaildropInUse
@@ -98,8 +99,8 @@ class Pop3Sync:
             return self._pace.seconds()
         self._refusals = 0
         self._reports.want(outcome.arrived)
-        await self._state.polled(outcome.asked_at_ms, is_live=not outcome.has_more)
-        self._backend.bus.poke(self._account_id)
+        wake = partial(self._backend.bus.poke, self._account_id)
+        await self._state.polled(outcome.asked_at_ms, is_live=not outcome.has_more, wake=wake)
         if outcome.has_more:
             return self._pace.delay_seconds
         self._pace.after(outcome)

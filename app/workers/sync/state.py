@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.db import syncing
 from app.db.session import Transaction
 from app.errors import GatewayError, RateLimited
@@ -30,8 +32,11 @@ class AccountState:
         """The index is as the origin is, and hears of changes."""
         await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
 
-    async def polled(self, asked_at_ms: int, *, is_live: bool) -> None:
-        """A poll succeeded: the index is as the origin was when asked; not `is_live` where more is to come."""
+    async def polled(self, asked_at_ms: int, *, is_live: bool, wake: Callable[[], None]) -> None:
+        """A poll succeeded: the index is as the origin was when asked; not `is_live` where more is to come.
+
+        `wake` is called once that is committed.
+        """
         if self._written.get("status") != "ready":
             await self.connected(SyncMode.POLL)
         if is_live:
@@ -39,6 +44,7 @@ class AccountState:
 
         async def decide(transaction: Transaction) -> Delta:
             await syncing.set_state(transaction, self._account_id, checked_at_ms=asked_at_ms)
+            transaction.after_commit(wake)
             return Delta()
 
         await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
