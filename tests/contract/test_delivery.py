@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from email.message import Message
@@ -13,6 +14,7 @@ import pytest
 from app.backends.local import LocalBackend
 from app.db import directory
 from app.db import submissions as rows
+from app.db.claims import FOR_EVER_MS
 from app.errors import Conflict, DatabaseUnavailable, LoginRefused, OriginAnswer
 from app.mail.backend import Verdict
 from app.mail.identifiers import now_ms
@@ -218,6 +220,26 @@ async def test_what_was_put_off_meanwhile_is_not_claimed(office: Office) -> None
     await office.set(seen.id, due_at_ms=now_ms() + HOUR_MS)
 
     assert await Steps(office.stores.database).claim(seen) is None
+
+
+async def test_a_submission_is_claimed_by_the_databases_clock_and_renewed_by_its_holder_alone(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = office.stores.database
+    steps, seen = Steps(database), await office.row(await office.submit(JOE))
+    held = await steps.claim(seen)
+    assert held is not None
+    assert await steps.claim(seen) is None
+    monkeypatch.setattr(time, "time", lambda: 2.0**40)
+
+    assert await rows.due(database, now_ms(), [], 10) == []
+    assert await rows.renew(database, held)
+    assert await rows.due(database, now_ms(), [], 10) == []
+    ended = await office.set(seen.id, lease_until_ms=1)
+    assert [row.id for row in await rows.due(database, now_ms(), [], 10)] == [seen.id]
+    assert await rows.due(database, now_ms(), [], 10, slack_ms=-FOR_EVER_MS) == []
+    assert await steps.claim(ended) is not None
+    assert not await rows.renew(database, held)
 
 
 async def test_what_is_being_sent_cannot_be_cancelled_and_what_was_cancelled_is_not_sent(office: Office) -> None:

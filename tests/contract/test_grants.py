@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from app.db import directory, oauth
-from app.db.session import Row, Transaction
+from app.db.session import Row, Statement, Transaction
+from app.db.tables import OAUTH_GRANT
 from app.errors import LoginRefused
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind
@@ -21,6 +22,7 @@ from app.services.authorization import Authorization
 from app.services.grants import Consent, Grants
 from app.services.oauth_apps import OAuthAppOrder, OAuthApps
 from app.services.oauth_providers import CUSTOM
+from sqlalchemy import update
 
 from tests.contract.stores import Stores, open_stores
 from tests.servers.authorization_server import CLIENT_ID, CLIENT_SECRET, AuthorizationServer
@@ -28,6 +30,7 @@ from tests.servers.authorization_server import CLIENT_ID, CLIENT_SECRET, Authori
 VAULT = Vault([bytes(range(32))])
 GUARD = NetGuard.of(["127.0.0.0/8"])
 USER = "ann@mail.test"
+_END_LEASES: Statement = update(OAUTH_GRANT).values(lease_until_ms=1)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -163,3 +166,40 @@ async def test_a_session_is_claimed_once_and_its_state_taken_once(stores: Stores
     assert claims.count(True) == 1
     assert [row is None for row in taken].count(False) == 1
     assert await oauth.session(stores.database, "s") is None
+
+
+async def test_a_lease_that_was_lost_ends_no_other_and_is_not_renewed(
+    stores: Stores, authorization_server: AuthorizationServer
+) -> None:
+    grant_id = await kept(node(stores), await consent(stores, authorization_server))
+
+    async def take(transaction: Transaction) -> int | None:
+        return await oauth.lease_grant(transaction, grant_id, 0)
+
+    lost = await stores.database.write(take)
+    assert lost is not None
+    assert await stores.database.write(take) is None
+    await stores.database.write(lambda transaction: transaction.execute(_END_LEASES))
+    held = await stores.database.write(take)
+    assert held is not None
+
+    assert await stores.database.write(lambda transaction: oauth.keep_lease(transaction, grant_id, lost)) is None
+    await stores.database.write(lambda transaction: oauth.end_lease(transaction, grant_id, lost))
+    assert await stores.database.write(take) is None
+    await stores.database.write(lambda transaction: oauth.end_lease(transaction, grant_id, held))
+    assert await stores.database.write(take) is not None
+
+
+async def test_tokens_that_another_process_has_replaced_are_not_kept(
+    stores: Stores, authorization_server: AuthorizationServer
+) -> None:
+    grant_id = await kept(node(stores), await consent(stores, authorization_server))
+
+    async def keep(transaction: Transaction, secrets: bytes) -> bool:
+        return await oauth.renew_grant(transaction, grant_id, 0, secrets, "mail", now_ms(), now_ms())
+
+    assert await stores.database.write(partial(keep, secrets=b"newer"))
+    assert not await stores.database.write(partial(keep, secrets=b"older"))
+    row = await oauth.grant(stores.database, grant_id)
+    assert row is not None
+    assert bytes(row[4]) == b"newer"
