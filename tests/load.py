@@ -42,6 +42,8 @@ class Books:
     """Where a message may be, by its subject."""
     sends: dict[str, str] = field(default_factory=dict)
     """Id of the submission, by the subject of an acknowledged send."""
+    outcomes: dict[str, str] = field(default_factory=dict)
+    """What came of a send, once nothing more happens to it."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Answers that ask to come again."""
     wrong: list[str] = field(default_factory=list)
@@ -301,10 +303,11 @@ def _misplaced(gateway: Postgate, books: Books) -> list[str]:
 
 
 def _wrong_sends(gateway: Postgate, books: Books, sink: SmtpSink) -> list[str]:
-    statuses = {subject: settled(gateway, id_) for subject, id_ in books.sends.items()}
+    open_sends = books.sends.keys() - books.outcomes.keys()
+    books.outcomes |= {subject: settled(gateway, books.sends[subject]) for subject in open_sends}
     received = Counter(_SUBJECT.search(one.content)[1].decode() for one in sink.messages)  # type: ignore[index]  # ours
     said = [f"{subject} left {count} times" for subject, count in received.items() if count > 1]
-    for subject, status in statuses.items():
+    for subject, status in books.outcomes.items():
         if status not in SETTLED or (status == "sent" and received[subject] != 1):
             said.append(f"{subject} is {status} and was received {received[subject]} times")
     return said
