@@ -23,6 +23,8 @@ from tests.servers.smtp_sink import SmtpSink
 LOST = (OSError, EOFError, imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected, httpx2.HTTPError)
 """What a client sees when its connection ends."""
 PAUSE_SECONDS = 0.05
+REFUSED_PAUSE_SECONDS = 0.3
+"""After a refusal: a client that repeats without a pause is sent away as a flood."""
 SETTLED = ("sent", "failed", "uncertain")
 RETRYABLE_CODES = {"database_unavailable", "storage_full", "storage_unavailable", "idempotency_key_running"}
 _APPENDUID = re.compile(rb"APPENDUID (\d+) (\d+)")
@@ -97,8 +99,9 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         while not self._is_ending.is_set():
+            is_done = False
             try:
-                self.done += self.step()
+                is_done = self.step()
             except LOST as error:
                 self.books.lost.append(f"{self.name}: {error!r}")
                 self.disconnect()
@@ -106,7 +109,8 @@ class Client(threading.Thread):
             except Exception as error:
                 self.books.wrong.append(f"{self.name} failed: {error!r}")
                 raise
-            self._is_ending.wait(PAUSE_SECONDS)
+            self.done += is_done
+            self._is_ending.wait(PAUSE_SECONDS if is_done else REFUSED_PAUSE_SECONDS)
         self.disconnect()
 
     def step(self) -> bool:

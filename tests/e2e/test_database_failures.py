@@ -265,16 +265,12 @@ def test_sessions_outlive_a_failure_of_postgresql_and_nothing_acknowledged_is_lo
     assert stuck == []
     assert books.lost == []
     assert faults(gateway, books, scene.sink) == []
-    log = log_after(scene, cursor)
-    eventually(lambda: len(stream.events) >= len(log) and len(sse.events) >= len(log))
-    eventually(lambda: idle.count == inbox_count(scene))
+    assert eventually(lambda: stream.events == log_after(scene, cursor))
+    assert eventually(lambda: sse.events == log_after(scene, cursor))
+    assert eventually(lambda: idle.count == inbox_count(scene))
     for follower in (stream, sse, idle):
         follower.finish()
-    log = log_after(scene, cursor)
-    assert stream.events == log
-    assert sse.events == log
-    assert stream.numbers == list(range(stream.numbers[0], stream.numbers[0] + len(log)))
-    assert idle.count == inbox_count(scene)
+    assert stream.numbers == list(range(stream.numbers[0], stream.numbers[0] + len(stream.events)))
     assert books.lost == []
     assert books.wrong == []
     if fail in (restart, kill):

@@ -231,10 +231,12 @@ class ImapConversation:
         """Do a command, or the next line of a dialogue, and complete it unless the dialogue goes on."""
         session = self._session
         is_guest = session.account_id is None
+        is_away = False
         try:
             completion = await doing
         except GatewayError as error:
             completion = refusal(error)
+            is_away = isinstance(error, Unavailable)
         if completion is None:
             if session.is_idling:
                 await self._tell(out, may_expunge=True)
@@ -243,7 +245,8 @@ class ImapConversation:
         session.is_idling = False
         if is_guest and session.account_id is not None:
             self._welcome()
-        if await self._tell(out, may_expunge=is_expunge_allowed):
+        # while the database is away, reading the news would only make the client wait a second time
+        if is_away or await self._tell(out, may_expunge=is_expunge_allowed):
             await out.send(completion.line(self._session.tag))
 
     def _welcome(self) -> None:

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import pytest
 from app.errors import DatabaseUnavailable
-from app.servers.imap import news
+from app.servers.imap import conversation, news
+from app.servers.imap.session import Session
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
 from app.services.maildrops import Maildrops
@@ -90,6 +91,24 @@ async def test_an_append_that_asks_to_go_on_is_refused_while_the_database_is_awa
         assert (await talk.say(f"APPEND INBOX {{{len(MAIL)}}}"))[-1].startswith(b"a NO [UNAVAILABLE]")
     assert not talk.ended
     assert (await talk.say(LITERAL))[-1].startswith(b"a OK")
+
+
+async def test_a_command_that_the_database_failed_does_not_wait_for_it_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = await ImapTalk.logged_in(house, "SELECT INBOX")
+    read: list[Session] = []
+
+    async def catch_up_some(session: Session) -> bool:
+        read.append(session)
+        return True
+
+    monkeypatch.setattr(conversation, "catch_up_some", catch_up_some)
+    with database_away():
+        assert (await talk.say("STATUS Drafts (MESSAGES)"))[-1].startswith(b"a NO [UNAVAILABLE]")
+    assert read == []
+    assert (await talk.say("STATUS Drafts (MESSAGES)"))[-1].startswith(b"a OK")
+    assert len(read) == 1
 
 
 async def test_arrivals_are_told_later_where_the_database_fails_after_the_log_was_read(house: House) -> None:
