@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail import filter as f
-from app.mail.delta import Arrived, Copied, Delta, Location, MailboxFound, Moved, Removed
 from app.mail.types import AccountId
 from app.mailstore.reading.lists import Anchor, Sort
 
@@ -111,30 +110,3 @@ async def test_the_pages_before_and_after_a_message_meet(stores: Stores) -> None
         account, f.All(()), sort=Sort("subject", is_descending=False), limit=5
     )
     assert [one.anchor.id for one in by_subject] == ids
-
-
-async def test_what_an_origin_did_already_is_not_done_again(stores: Stores) -> None:
-    """Told a second time, a message that has been removed since does not come back under its old UID."""
-    account = await stores.add_account()
-    inbox, trash = await stores.mailbox(account, "INBOX"), await stores.mailbox(account, "Trash")
-    await fill(stores, account, 2)
-    await stores.store.expunge(account, inbox.id, [1], only_deleted=False)
-    await stores.store.move(account, inbox.id, [2], trash.id)
-    before = (await stores.reader.mailboxes.standing(account)).seq
-    content = (await stores.store.keep(message(1, "again"))).arrived
-    again = Arrived(inbox.id, 1, frozenset(), 0, 10, content.overview, content.structure)
-
-    applied = await stores.index.apply(
-        account,
-        Delta(
-            mailboxes_found=(MailboxFound("Ghost", "Ghost", "/", None, 99),),
-            moved=(Moved(Location(trash.id, 1), Location(inbox.id, 2)),),
-            copied=(Copied(Location(trash.id, 1), Location(inbox.id, 2)),),
-            arrived=(again,),
-            removed=(Removed(Location(inbox.id, 1)),),
-        ),
-    )
-
-    assert applied.seq == before
-    assert await stores.reader.mirrored.known(account, inbox.id) == {}
-    assert [one.path for one in await stores.reader.mailboxes.mailboxes(account) if one.path == "Ghost"] == []

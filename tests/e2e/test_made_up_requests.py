@@ -36,13 +36,13 @@ def test_ten_thousand_made_up_requests_are_answered_and_none_is_a_fault_of_ours(
 
 
 def _ask(server: Postgate, cases: int) -> int:
-    """Send at least so many requests, as many to each operation; how many were answered."""
+    """Send each operation its share, and a quarter more: some have few forms. How many requests it was."""
     schema = schemathesis.openapi.from_dict(create_api().openapi())
     operations = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
     asked = 0
     with server.client() as client:
         for operation in operations:
-            asked += _ask_operation(server, client, operation, -(-cases // len(operations)))
+            asked += _ask_operation(server, client, operation, 5 * cases // (4 * len(operations)))
         assert client.get("/v1/health/ready").status_code == 200
     return asked
 
