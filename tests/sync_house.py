@@ -108,9 +108,9 @@ class Followed:
 
     async def state(self) -> tuple[str, str]:
         """(status, sync_status)"""
-        row = await directory.get(self.house.database, self.account_id)
-        assert row is not None
-        return row[4], row[5]
+        stored = await directory.get(self.house.database, self.account_id)
+        assert stored is not None
+        return stored.status, stored.sync_status
 
     async def until_live(self) -> None:
         await self.until(self.state, ("ready", "live"))

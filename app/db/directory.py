@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, insert_or, is_one_of, json_list
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import (
     ACCOUNT,
     CONSUMER,
@@ -28,20 +30,57 @@ from app.db.tables import (
     TOMBSTONE,
 )
 
-COLUMNS = (
-    ACCOUNT.c.id, ACCOUNT.c.kind, ACCOUNT.c.email, ACCOUNT.c.name, ACCOUNT.c.status, ACCOUNT.c.sync_status,
-    ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms, ACCOUNT.c.servers, ACCOUNT.c.secrets, ACCOUNT.c.created_at_ms,
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """An account as the database holds it. `servers` is JSON; `secrets` are the sealed passwords of the servers."""
+
+    id: str
+    kind: str
+    email: str
+    name: str
+    status: str
+    sync_status: str
+    sync_mode: str
+    checked_at_ms: int
+    servers: str
+    secrets: bytes | None = field(repr=False)
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSync:
+    """How fresh the mail of an account is, as the database holds it."""
+
+    sync_status: str
+    sync_mode: str
+    checked_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecrets:
+    """The sealed passwords of an account."""
+
+    id: str
+    secrets: bytes = field(repr=False)
+
+
+_ACCOUNTS = RowType(StoredAccount, ACCOUNT)
+_SYNCS = RowType(StoredSync, ACCOUNT)
+_SECRETS = RowType(StoredSecrets, ACCOUNT)
 _ID = ACCOUNT.c.id == bindparam("account_id")
 _ALL: Statement = select(ACCOUNT.c.id).order_by(ACCOUNT.c.id)
 _EXISTING: Statement = select(ACCOUNT.c.id).where(is_one_of(ACCOUNT.c.id, bindparam("ids")))
-_SYNC: Statement = select(ACCOUNT.c.sync_status, ACCOUNT.c.sync_mode, ACCOUNT.c.checked_at_ms).where(_ID)
-_GET: Statement = select(*COLUMNS).where(_ID)
+_SYNC: Statement = select(*_SYNCS.columns).where(_ID)
+_GET: Statement = select(*_ACCOUNTS.columns).where(_ID)
 _PAGE: Statement = (
-    select(*COLUMNS).where(ACCOUNT.c.id > bindparam("above_id")).order_by(ACCOUNT.c.id).limit(bindparam("limit"))
+    select(*_ACCOUNTS.columns)
+    .where(ACCOUNT.c.id > bindparam("above_id"))
+    .order_by(ACCOUNT.c.id)
+    .limit(bindparam("limit"))
 )
 _PAGE_OF: Statement = (
-    select(*COLUMNS)
+    select(*_ACCOUNTS.columns)
     .where(ACCOUNT.c.id > bindparam("above_id"), is_one_of(ACCOUNT.c.id, bindparam("ids")))
     .order_by(ACCOUNT.c.id)
     .limit(bindparam("limit"))
@@ -56,7 +95,7 @@ _REMOTE_AT: Statement = (
     .order_by(ACCOUNT.c.id)
     .limit(bindparam("limit"))
 )
-_SEALED: Statement = select(ACCOUNT.c.id, ACCOUNT.c.secrets).where(ACCOUNT.c.secrets.is_not(None))
+_SEALED: Statement = select(*_SECRETS.columns).where(ACCOUNT.c.secrets.is_not(None))
 _ADD: Statement = insert_or(ACCOUNT).on_conflict_do_nothing()
 _CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash")
 _CHANGES: dict[str, Statement] = {
@@ -106,13 +145,12 @@ async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[st
     return {row[0] for row in await reader.rows(_EXISTING, ids=json_list(list(ids)))}
 
 
-async def sync_of(reader: Database | Transaction, account_id: str) -> Row | None:
-    """(sync_status, sync_mode, checked_at_ms)"""
-    return await reader.row(_SYNC, account_id=account_id)
+async def sync_of(reader: Database | Transaction, account_id: str) -> StoredSync | None:
+    return _SYNCS.read_optional(await reader.row(_SYNC, account_id=account_id))
 
 
-async def get(reader: Database | Transaction, account_id: str) -> Row | None:
-    return await reader.row(_GET, account_id=account_id)
+async def get(reader: Database | Transaction, account_id: str) -> StoredAccount | None:
+    return _ACCOUNTS.read_optional(await reader.row(_GET, account_id=account_id))
 
 
 async def remote_at(database: Database, email: str, limit: int) -> list[str]:
@@ -121,11 +159,12 @@ async def remote_at(database: Database, email: str, limit: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[Row]:
+async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[StoredAccount]:
     """Accounts in the order they were made; of `ids` alone where given."""
     if ids is None:
-        return list(await database.rows(_PAGE, above_id=above_id, limit=limit))
-    return list(await database.rows(_PAGE_OF, above_id=above_id, limit=limit, ids=json_list(list(ids))))
+        return _ACCOUNTS.read_all(await database.rows(_PAGE, above_id=above_id, limit=limit))
+    rows = await database.rows(_PAGE_OF, above_id=above_id, limit=limit, ids=json_list(list(ids)))
+    return _ACCOUNTS.read_all(rows)
 
 
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:
@@ -139,9 +178,9 @@ async def change(transaction: Transaction, account_id: str, changes: Mapping[str
         await transaction.execute(_CHANGES[name], account_id=account_id, new_value=value)
 
 
-async def sealed_secrets(reader: Database | Transaction) -> list[Row]:
-    """(id, secrets) of all accounts that hold any."""
-    return list(await reader.rows(_SEALED))
+async def sealed_secrets(reader: Database | Transaction) -> list[StoredSecrets]:
+    """The sealed passwords of all accounts that have any."""
+    return _SECRETS.read_all(await reader.rows(_SEALED))
 
 
 async def remove(transaction: Transaction, account_id: str) -> bool:

@@ -3,31 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, select, update
 
 from app.db.claims import LEASE_END, is_free
-from app.db.session import Database, Row, Statement, Transaction
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction
 from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
 
-APP_COLUMNS = tuple(OAUTH_APP.c)
-GRANT_COLUMNS = (
-    OAUTH_GRANT.c.id, OAUTH_GRANT.c.oauth_app_id, OAUTH_GRANT.c.account_id, OAUTH_GRANT.c.scopes,
-    OAUTH_GRANT.c.secrets, OAUTH_GRANT.c.access_expires_at_ms, OAUTH_GRANT.c.is_over, OAUTH_GRANT.c.version,
-)  # fmt: skip
-SESSION_COLUMNS = (
-    CONNECT_SESSION.c.id, CONNECT_SESSION.c.browser_hash, CONNECT_SESSION.c.verifier, CONNECT_SESSION.c.facts,
-    CONNECT_SESSION.c.expires_at_ms,
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class StoredApp:
+    """An OAuth app as stored. `endpoints`, `servers` and `redirect_urls` are JSON; `secret` is sealed."""
+
+    id: str
+    provider: str
+    name: str
+    endpoints: str
+    scopes: str
+    client_id: str
+    secret: bytes | None = field(repr=False)
+    servers: str
+    redirect_urls: str
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrant:
+    """A grant as the database holds it. `secrets` are its sealed tokens."""
+
+    id: str
+    oauth_app_id: str
+    account_id: str | None
+    scopes: str
+    secrets: bytes = field(repr=False)
+    access_expires_at_ms: int
+    is_over: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A connect session as the database holds it: `facts` is JSON, `verifier` is sealed."""
+
+    id: str
+    browser_hash: str | None = field(repr=False)
+    verifier: bytes | None = field(repr=False)
+    facts: str = field(repr=False)
+    expires_at_ms: int
+
+
+_STORED_APPS = RowType(StoredApp, OAUTH_APP)
+_STORED_GRANTS = RowType(StoredGrant, OAUTH_GRANT)
+_STORED_SESSIONS = RowType(StoredSession, CONNECT_SESSION)
 _APP_CHANGEABLE = ("name", "endpoints", "scopes", "client_id", "secret", "servers", "redirect_urls")
 
 _ID: BindParameter[str] = bindparam("row_id")
 _NOW: BindParameter[int] = bindparam("now_ms", type_=OAUTH_GRANT.c.updated_at_ms.type)
 _ADD_APP: Statement = insert(OAUTH_APP)
-_APP: Statement = select(*APP_COLUMNS).where(OAUTH_APP.c.id == _ID)
+_APP: Statement = select(*_STORED_APPS.columns).where(OAUTH_APP.c.id == _ID)
 _APPS: Statement = (
-    select(*APP_COLUMNS)
+    select(*_STORED_APPS.columns)
     .where(OAUTH_APP.c.id > bindparam("above_id"))
     .order_by(OAUTH_APP.c.id)
     .limit(bindparam("limit"))
@@ -44,8 +82,8 @@ _GRANTS_OF_APP: Statement = (
 )
 
 _ADD_GRANT: Statement = insert(OAUTH_GRANT)
-_GRANT: Statement = select(*GRANT_COLUMNS).where(OAUTH_GRANT.c.id == _ID)
-_GRANTS: Statement = select(*GRANT_COLUMNS)
+_GRANT: Statement = select(*_STORED_GRANTS.columns).where(OAUTH_GRANT.c.id == _ID)
+_GRANTS: Statement = select(*_STORED_GRANTS.columns)
 _LEASE_GRANT: Statement = (
     update(OAUTH_GRANT)
     .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"), is_free(OAUTH_GRANT.c.lease_until_ms))
@@ -87,7 +125,7 @@ _DELETE_UNBOUND_GRANT: Statement = delete(OAUTH_GRANT).where(
     OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.account_id.is_(None)
 )
 _DELETE_GRANTS_OF: Statement = (
-    delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account")).returning(*GRANT_COLUMNS)
+    delete(OAUTH_GRANT).where(OAUTH_GRANT.c.account_id == bindparam("of_account")).returning(*_STORED_GRANTS.columns)
 )
 _THIS = ACCOUNT.alias("this")
 _OTHERS: Statement = (
@@ -103,7 +141,7 @@ _DELETE_UNUSED: Statement = delete(OAUTH_GRANT).where(
 )
 
 _ADD_SESSION: Statement = insert(CONNECT_SESSION)
-_SESSION: Statement = select(*SESSION_COLUMNS).where(CONNECT_SESSION.c.secret_hash == bindparam("hash"))
+_SESSION: Statement = select(*_STORED_SESSIONS.columns).where(CONNECT_SESSION.c.secret_hash == bindparam("hash"))
 _CLAIM_SESSION: Statement = (
     update(CONNECT_SESSION)
     .where(CONNECT_SESSION.c.secret_hash == bindparam("hash"), CONNECT_SESSION.c.browser_hash.is_(None))
@@ -118,9 +156,11 @@ _NOTE_SESSION: Statement = (
     update(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID).values(facts=bindparam("new_facts"))
 )
 _TAKE_STATE: Statement = (
-    delete(CONNECT_SESSION).where(CONNECT_SESSION.c.state_hash == bindparam("state")).returning(*SESSION_COLUMNS)
+    delete(CONNECT_SESSION)
+    .where(CONNECT_SESSION.c.state_hash == bindparam("state"))
+    .returning(*_STORED_SESSIONS.columns)
 )
-_STATE: Statement = select(*SESSION_COLUMNS).where(CONNECT_SESSION.c.state_hash == bindparam("state"))
+_STATE: Statement = select(*_STORED_SESSIONS.columns).where(CONNECT_SESSION.c.state_hash == bindparam("state"))
 _DELETE_SESSION: Statement = delete(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID)
 _DELETE_OLD_SESSIONS: Statement = delete(CONNECT_SESSION).where(
     CONNECT_SESSION.c.expires_at_ms < bindparam("before_ms")
@@ -134,13 +174,13 @@ async def add_app(transaction: Transaction, values: Mapping[str, Any]) -> None:
     await transaction.execute_many(_ADD_APP, [values])
 
 
-async def app(reader: Database | Transaction, id_: str) -> Row | None:
-    return await reader.row(_APP, row_id=id_)
+async def app(reader: Database | Transaction, id_: str) -> StoredApp | None:
+    return _STORED_APPS.read_optional(await reader.row(_APP, row_id=id_))
 
 
-async def apps(database: Database, above_id: str, limit: int) -> list[Row]:
+async def apps(database: Database, above_id: str, limit: int) -> list[StoredApp]:
     """Apps in the order they were made."""
-    return list(await database.rows(_APPS, above_id=above_id, limit=limit))
+    return _STORED_APPS.read_all(await database.rows(_APPS, above_id=above_id, limit=limit))
 
 
 async def change_app(transaction: Transaction, id_: str, changes: Mapping[str, Any]) -> None:
@@ -164,12 +204,12 @@ async def add_grant(transaction: Transaction, values: Mapping[str, Any]) -> None
     await transaction.execute_many(_ADD_GRANT, [values])
 
 
-async def grant(reader: Database | Transaction, id_: str) -> Row | None:
-    return await reader.row(_GRANT, row_id=id_)
+async def grant(reader: Database | Transaction, id_: str) -> StoredGrant | None:
+    return _STORED_GRANTS.read_optional(await reader.row(_GRANT, row_id=id_))
 
 
-async def grants(database: Database) -> list[Row]:
-    return list(await database.rows(_GRANTS, is_long=True))
+async def grants(database: Database) -> list[StoredGrant]:
+    return _STORED_GRANTS.read_all(await database.rows(_GRANTS, is_long=True))
 
 
 async def lease_grant(transaction: Transaction, id_: str, version: int) -> int | None:
@@ -221,9 +261,9 @@ async def remove_unbound_grant(transaction: Transaction, id_: str) -> None:
     await transaction.execute(_DELETE_UNBOUND_GRANT, row_id=id_)
 
 
-async def take_grants_of(transaction: Transaction, account_id: str) -> list[Row]:
+async def take_grants_of(transaction: Transaction, account_id: str) -> list[StoredGrant]:
     """Remove them."""
-    return list(await transaction.rows(_DELETE_GRANTS_OF, of_account=account_id))
+    return _STORED_GRANTS.read_all(await transaction.rows(_DELETE_GRANTS_OF, of_account=account_id))
 
 
 async def has_other_account(transaction: Transaction, app_id: str, account_id: str) -> bool:
@@ -244,8 +284,8 @@ async def add_session(transaction: Transaction, values: Mapping[str, Any]) -> No
     await transaction.execute_many(_ADD_SESSION, [values])
 
 
-async def session(reader: Database | Transaction, secret_hash: str) -> Row | None:
-    return await reader.row(_SESSION, hash=secret_hash)
+async def session(reader: Database | Transaction, secret_hash: str) -> StoredSession | None:
+    return _STORED_SESSIONS.read_optional(await reader.row(_SESSION, hash=secret_hash))
 
 
 async def claim_session(transaction: Transaction, secret_hash: str, browser_hash: str) -> bool:
@@ -262,13 +302,13 @@ async def note_session(transaction: Transaction, id_: str, facts: str) -> None:
     await transaction.execute(_NOTE_SESSION, row_id=id_, new_facts=facts)
 
 
-async def session_of_state(reader: Database | Transaction, state_hash: str) -> Row | None:
-    return await reader.row(_STATE, state=state_hash)
+async def session_of_state(reader: Database | Transaction, state_hash: str) -> StoredSession | None:
+    return _STORED_SESSIONS.read_optional(await reader.row(_STATE, state=state_hash))
 
 
-async def take_state(transaction: Transaction, state_hash: str) -> Row | None:
+async def take_state(transaction: Transaction, state_hash: str) -> StoredSession | None:
     """The session that waits for this state; it can be taken once."""
-    return await transaction.row(_TAKE_STATE, state=state_hash)
+    return _STORED_SESSIONS.read_optional(await transaction.row(_TAKE_STATE, state=state_hash))
 
 
 async def remove_session(transaction: Transaction, id_: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.db.session import Row
+from app.db.directory import StoredAccount, StoredSync
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
@@ -139,13 +139,23 @@ def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str
     )
 
 
-def account_of(row: Row) -> Account:
-    id_, kind, email, name, status, sync_status, sync_mode, checked_at_ms, servers, _, created_at_ms = row
-    sync = SyncState(sync_status, SyncMode(sync_mode), checked_at_ms)
-    described = _all_described(servers)
-    in_use = {protocol: _in_use(facts) for protocol, facts in described.items()}
-    rules = _rules_of(described.get("pop3", {}))
-    return Account(AccountId(id_), AccountKind(kind), email, name, status, sync, in_use, rules, created_at_ms)
+def account_of(stored: StoredAccount) -> Account:
+    described = _all_described(stored.servers)
+    return Account(
+        id=AccountId(stored.id),
+        kind=AccountKind(stored.kind),
+        email=stored.email,
+        name=stored.name,
+        status=stored.status,
+        sync=sync_of(stored),
+        servers={protocol: _in_use(facts) for protocol, facts in described.items()},
+        rules=_rules_of(described.get("pop3", {})),
+        created_at_ms=stored.created_at_ms,
+    )
+
+
+def sync_of(stored: StoredAccount | StoredSync) -> SyncState:
+    return SyncState(stored.sync_status, SyncMode(stored.sync_mode), stored.checked_at_ms)
 
 
 def _all_described(column: str) -> dict[str, dict[str, Any]]:
@@ -158,10 +168,10 @@ def _in_use(facts: Mapping[str, Any]) -> ServerInUse:
     return ServerInUse(facts["host"], facts["port"], security, facts["username"], "grant" in facts)
 
 
-def servers_of(row: Row, vault: Vault, tokens_of: Callable[[str], GrantTokens]) -> Servers:
+def servers_of(stored: StoredAccount, vault: Vault, tokens_of: Callable[[str], GrantTokens]) -> Servers:
     """The servers of an account with their passwords, or where their tokens come from. Raises MasterKeyError."""
-    described = _all_described(row[8])
-    passwords = orjson.loads(vault.open(bytes(row[9]), row[0])) if row[9] else {}
+    described = _all_described(stored.servers)
+    passwords = orjson.loads(vault.open(stored.secrets, stored.id)) if stored.secrets else {}
     logins = {
         protocol: ServerLogin(
             facts["host"],

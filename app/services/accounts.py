@@ -20,7 +20,7 @@ from app.errors import (
     LoginRefused,
     Unreachable,
 )
-from app.mail.backend import Backends, SyncMode
+from app.mail.backend import Backends
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, ServerLogin
 from app.mailstore.store import MailStore
@@ -37,6 +37,7 @@ from app.services.account_rows import (
     new_values,
     sealed_servers,
     servers_of,
+    sync_of,
 )
 from app.services.callers import Caller
 from app.services.grants import Grants, GrantTokens
@@ -100,30 +101,31 @@ class Accounts:
 
     async def sync(self, account_id: AccountId) -> SyncState:
         """How fresh its mail is. AccountNotFound."""
-        row = await directory.sync_of(self._database, account_id)
-        if row is None:
+        stored = await directory.sync_of(self._database, account_id)
+        if stored is None:
             raise AccountNotFound
-        return SyncState(row[0], SyncMode(row[1]), row[2])
+        return sync_of(stored)
 
     async def get(self, account_id: AccountId) -> Account:
         """Raises AccountNotFound."""
-        row = await directory.get(self._database, account_id)
-        if row is None:
-            raise AccountNotFound
-        return account_of(row)
+        return account_of(await self._stored(account_id))
 
     async def page(self, caller: Caller, limit: int, above_id: str = "") -> tuple[list[Account], str | None]:
         """Accounts that the caller may see, oldest first, and the id to go on above; None at the end."""
         ids = None if caller.account_ids is None else sorted(caller.account_ids)
         rows = await directory.page(self._database, above_id, limit, ids)
-        return [account_of(row) for row in rows], (rows[-1][0] if len(rows) == limit else None)
+        return [account_of(row) for row in rows], (rows[-1].id if len(rows) == limit else None)
 
     async def servers(self, account_id: AccountId) -> tuple[AccountKind, Servers]:
         """How an account's mail is reached, with its credentials. AccountNotFound, MasterKeyError."""
-        row = await directory.get(self._database, account_id)
-        if row is None:
+        stored = await self._stored(account_id)
+        return AccountKind(stored.kind), servers_of(stored, self._vault, self._grants.tokens_of)
+
+    async def _stored(self, account_id: AccountId) -> directory.StoredAccount:
+        stored = await directory.get(self._database, account_id)
+        if stored is None:
             raise AccountNotFound
-        return AccountKind(row[1]), servers_of(row, self._vault, self._grants.tokens_of)
+        return stored
 
     async def capabilities(self, account_id: AccountId) -> list[str]:
         """What its mail server confirmed. Raises MailServerError."""
@@ -176,9 +178,9 @@ class Accounts:
             await self._store.mailboxes.create_first(account_id, within=transaction, is_filled=is_filled)
         if tokens is not None:
             await _bind(transaction, tokens.grant_id, account_id)
-        row = await directory.get(transaction, account_id)
-        assert row is not None
-        return account_of(row)
+        stored = await directory.get(transaction, account_id)
+        assert stored is not None
+        return account_of(stored)
 
     async def _values(self, new: NewAccount, email: str, *, is_verified: bool) -> dict[str, Any]:
         account_id = AccountId(new_id("acc"))
@@ -285,11 +287,11 @@ class Accounts:
     async def seal_anew(self) -> int:
         """Seal all credentials with the newest master key; how many had an older one."""
         count = 0
-        for account_id, sealed in await directory.sealed_secrets(self._database):
-            if self._vault.is_current(bytes(sealed)):
+        for stored in await directory.sealed_secrets(self._database):
+            if self._vault.is_current(stored.secrets):
                 continue
-            secrets = self._vault.seal(self._vault.open(bytes(sealed), account_id), account_id)
-            await self._change(AccountId(account_id), {"secrets": secrets})
+            secrets = self._vault.seal(self._vault.open(stored.secrets, stored.id), stored.id)
+            await self._change(AccountId(stored.id), {"secrets": secrets})
             count += 1
         return count
 

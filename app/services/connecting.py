@@ -14,7 +14,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import orjson
 
 from app.db import oauth, tokens
-from app.db.session import Database, Row, Transaction
+from app.db.oauth import StoredSession
+from app.db.session import Database, Transaction
 from app.errors import AccountNotFound, InvalidRequest, NotFound, NotPermitted
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
@@ -211,8 +212,8 @@ class Connecting:
 
     async def visit(self, secret: str, browser_of: BrowserOf) -> Visit:
         """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound."""
-        row = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
-        return await self._live(_checked(row, browser_of))
+        stored = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
+        return await self._live(_checked(stored, browser_of))
 
     async def _live(self, visit: Visit) -> Visit:
         """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
@@ -263,13 +264,13 @@ class Connecting:
         """
         state_hash = hash_secret(returned.state[:SECRET_LIMIT_CHARS])
         visit = await self._live(_checked(await oauth.session_of_state(self._database, state_hash), browser_of))
-        row = await self._database.write(lambda transaction: oauth.take_state(transaction, state_hash))
-        if row is None or visit.oauth_app_id is None:
+        stored = await self._database.write(lambda transaction: oauth.take_state(transaction, state_hash))
+        if stored is None or stored.verifier is None or visit.oauth_app_id is None:
             raise ConnectSessionNotFound
         app = await self._apps.get(visit.oauth_app_id)
         if returned.issuer is not None and app.endpoints.issuer not in (None, returned.issuer):
             raise ConnectSessionNotFound("Another authorization server answered than the one that was asked")
-        return visit, app, self._vault.open(bytes(row[2]), visit.id).decode()
+        return visit, app, self._vault.open(stored.verifier, visit.id).decode()
 
     async def tokens(self, visit: Visit, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:
         """What a code is worth. LoginRefused, ServerRefused, Unreachable …"""
@@ -310,17 +311,17 @@ def _facts(visit: Visit) -> str:
     return json_bytes(asdict(visit)).decode()
 
 
-def _visit(row: Row | None) -> Visit:
-    if row is None or row[4] <= now_ms():
+def _visit(stored: StoredSession | None) -> Visit:
+    if stored is None or stored.expires_at_ms <= now_ms():
         raise ConnectSessionNotFound
-    return Visit(**orjson.loads(row[3]))
+    return Visit(**orjson.loads(stored.facts))
 
 
-def _checked(row: Row | None, browser_of: BrowserOf) -> Visit:
+def _checked(stored: StoredSession | None, browser_of: BrowserOf) -> Visit:
     """A live session of this browser."""
-    visit = _visit(row)
-    assert row is not None
+    visit = _visit(stored)
+    known = None if stored is None else stored.browser_hash
     browser = browser_of(visit.id)
-    if browser is None or row[1] is None or not secrets.compare_digest(hash_secret(browser), row[1]):
+    if browser is None or known is None or not secrets.compare_digest(hash_secret(browser), known):
         raise ConnectSessionNotFound
     return visit

@@ -20,7 +20,7 @@ import orjson
 from app import faults
 from app.cluster.claims import Renewal, renewed
 from app.db import oauth
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.mail.identifiers import new_id, now_ms
@@ -131,7 +131,7 @@ class Grants:
         self._authorization = authorization
         self._on_over = on_over
         self._is_alone = is_alone
-        self.revocations = Revocations(apps, authorization, lambda row: self._opened(row).refresh_token)
+        self.revocations = Revocations(apps, authorization, lambda stored: self._opened(stored).refresh_token)
         self._renewals: dict[str, asyncio.Task[str]] = {}
         self._pauses = Pauses(delays)
         """Of authorization servers, by app, and of grants that they give nothing for."""
@@ -183,15 +183,12 @@ class Grants:
     async def seal_anew(self) -> int:
         """Seal all grants with the newest master key; how many had an older one."""
         count = 0
-        for row in await oauth.grants(self._database):
-            if self._vault.is_current(bytes(row[4])):
+        for stored in await oauth.grants(self._database):
+            if self._vault.is_current(stored.secrets):
                 continue
-            sealed = self._vault.seal(self._vault.open(bytes(row[4]), row[0]), row[0])
-
-            async def work(transaction: Transaction, row: Row = row, sealed: bytes = sealed) -> bool:
-                return await oauth.reseal_grant(transaction, row[0], row[7], sealed)
-
-            count += await self._database.write(work)
+            sealed = self._vault.seal(self._vault.open(stored.secrets, stored.id), stored.id)
+            reseal = partial(oauth.reseal_grant, id_=stored.id, version=stored.version, secrets=sealed)
+            count += await self._database.write(reseal)
         return count
 
     # ---- access tokens
@@ -316,16 +313,23 @@ class Grants:
     # ---- rows
 
     async def _grant(self, grant_id: str) -> Grant:
-        row = await oauth.grant(self._database, grant_id)
-        if row is None:
+        stored = await oauth.grant(self._database, grant_id)
+        if stored is None:
             raise LoginRefused("The account's consent is gone")
-        return self._opened(row)
+        return self._opened(stored)
 
-    def _opened(self, row: Row) -> Grant:
-        id_, app_id, account_id, scopes, secrets, expires_at_ms, is_over, version = row
-        refresh_token, access_token = orjson.loads(self._vault.open(bytes(secrets), id_))
+    def _opened(self, stored: oauth.StoredGrant) -> Grant:
+        refresh_token, access_token = orjson.loads(self._vault.open(stored.secrets, stored.id))
         return Grant(
-            id_, app_id, account_id, scopes, refresh_token, access_token, expires_at_ms, bool(is_over), version
+            id=stored.id,
+            oauth_app_id=stored.oauth_app_id,
+            account_id=stored.account_id,
+            scopes=stored.scopes,
+            refresh_token=refresh_token,
+            access_token=access_token,
+            expires_at_ms=stored.access_expires_at_ms,
+            is_over=stored.is_over,
+            version=stored.version,
         )
 
     def _sealed(self, grant_id: str, refresh_token: str, access_token: str) -> bytes:

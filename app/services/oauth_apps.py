@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from app.db import oauth
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.errors import AddressNotAllowed, Conflict, InvalidRequest, NotFound
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
@@ -88,15 +89,15 @@ class OAuthApps:
 
     async def get(self, id_: str) -> OAuthApp:
         """Raises OAuthAppNotFound, MasterKeyError."""
-        row = await oauth.app(self._database, id_)
-        if row is None:
+        stored = await oauth.app(self._database, id_)
+        if stored is None:
             raise OAuthAppNotFound
-        return self.opened(row)
+        return self.opened(stored)
 
     async def page(self, limit: int, above_id: str = "") -> tuple[list[OAuthApp], str | None]:
         """Apps, oldest first, and the id to go on above; None at the end."""
-        rows = await oauth.apps(self._database, above_id, limit)
-        return [self.opened(row) for row in rows], (rows[-1][0] if len(rows) == limit else None)
+        stored = await oauth.apps(self._database, above_id, limit)
+        return [self.opened(app) for app in stored], (stored[-1].id if len(stored) == limit else None)
 
     async def all(self) -> list[OAuthApp]:
         """Those that a person can choose from."""
@@ -184,15 +185,11 @@ class OAuthApps:
     async def seal_anew(self) -> int:
         """Seal the client secrets with the newest master key; how many had an older one."""
         count = 0
-        for row in await oauth.apps(self._database, "", _MANY):
-            if row[6] is None or self._vault.is_current(bytes(row[6])):
+        for stored in await oauth.apps(self._database, "", _MANY):
+            if stored.secret is None or self._vault.is_current(stored.secret):
                 continue
-            sealed = self._vault.seal(self._vault.open(bytes(row[6]), row[0]), row[0])
-
-            async def work(transaction: Transaction, id_: str = row[0], sealed: bytes = sealed) -> None:
-                await oauth.change_app(transaction, id_, {"secret": sealed})
-
-            await self._database.write(work)
+            sealed = self._vault.seal(self._vault.open(stored.secret, stored.id), stored.id)
+            await self._database.write(partial(oauth.change_app, id_=stored.id, changes={"secret": sealed}))
             count += 1
         return count
 
@@ -232,26 +229,26 @@ class OAuthApps:
             "redirect_urls": json_bytes(app.redirect_urls).decode(),
         }
 
-    def opened(self, row: Row) -> OAuthApp:
-        """An app of its row. MasterKeyError."""
-        id_, provider, name, endpoints, scopes, client_id, secret, servers, redirect_urls, created_at_ms = row
-        facts = orjson.loads(endpoints)
+    def opened(self, stored: oauth.StoredApp) -> OAuthApp:
+        """An app with its client secret. MasterKeyError."""
+        facts = orjson.loads(stored.endpoints)
         tenant = facts.pop("tenant")
+        is_custom = stored.provider == CUSTOM
         return OAuthApp(
-            id=id_,
-            provider=provider,
-            name=name,
+            id=stored.id,
+            provider=stored.provider,
+            name=stored.name,
             tenant=tenant,
-            endpoints=Endpoints(**facts) if provider == CUSTOM else endpoints_of(PROVIDERS[provider], tenant),
-            scopes=tuple(scopes.split()),
-            client_id=client_id,
-            client_secret=None if secret is None else self._vault.open(bytes(secret), id_).decode(),
+            endpoints=Endpoints(**facts) if is_custom else endpoints_of(PROVIDERS[stored.provider], tenant),
+            scopes=tuple(stored.scopes.split()),
+            client_id=stored.client_id,
+            client_secret=None if stored.secret is None else self._vault.open(stored.secret, stored.id).decode(),
             servers={
-                protocol: MailServer(one["host"], one["port"], TransportSecurity(one["security"]))
-                for protocol, one in orjson.loads(servers).items()
+                protocol: MailServer(server["host"], server["port"], TransportSecurity(server["security"]))
+                for protocol, server in orjson.loads(stored.servers).items()
             },
-            redirect_urls=tuple(orjson.loads(redirect_urls)),
-            created_at_ms=created_at_ms,
+            redirect_urls=tuple(orjson.loads(stored.redirect_urls)),
+            created_at_ms=stored.created_at_ms,
         )
 
 

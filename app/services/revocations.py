@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.db import oauth
-from app.db.session import Row, Transaction
+from app.db.oauth import StoredApp, StoredGrant
+from app.db.session import Transaction
 from app.errors import GatewayError
 from app.services.authorization import Authorization
 from app.services.oauth_apps import OAuthApps
@@ -29,14 +30,16 @@ CLOSE_SECONDS = 3.0
 class Revocation:
     """A grant that was taken from its account, and the app that it was given to, as they were kept."""
 
-    grant: Row = field(repr=False)
-    app: Row = field(repr=False)
+    grant: StoredGrant
+    app: StoredApp
 
 
 class Revocations:
     """All revocations of this process."""
 
-    def __init__(self, apps: OAuthApps, authorization: Authorization, refresh_token_of: Callable[[Row], str]) -> None:
+    def __init__(
+        self, apps: OAuthApps, authorization: Authorization, refresh_token_of: Callable[[StoredGrant], str]
+    ) -> None:
         self._apps = apps
         self._authorization = authorization
         self._refresh_token_of = refresh_token_of
@@ -51,10 +54,9 @@ class Revocations:
         """
         found = []
         for grant in await oauth.take_grants_of(transaction, account_id):
-            app_id, is_over = grant[1], grant[6]
-            app = await oauth.app(transaction, app_id)
-            is_needed = await oauth.has_other_account(transaction, app_id, account_id)
-            if app is not None and not is_over and not is_needed:
+            app = await oauth.app(transaction, grant.oauth_app_id)
+            is_needed = await oauth.has_other_account(transaction, grant.oauth_app_id, account_id)
+            if app is not None and not grant.is_over and not is_needed:
                 found.append(Revocation(grant, app))
         return found
 
@@ -62,14 +64,14 @@ class Revocations:
         """Revoke in the background; what comes of it is logged."""
         for one in revocations:
             if len(self._tasks) >= WAITING_LIMIT:
-                log.info("grant_not_revoked", grant_id=one.grant[0], error="too_many")
+                log.info("grant_not_revoked", grant_id=one.grant.id, error="too_many")
                 continue
             task = asyncio.create_task(self._revoke(one))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _revoke(self, revocation: Revocation) -> None:
-        grant_id = revocation.grant[0]
+        grant_id = revocation.grant.id
         try:
             app, token = self._apps.opened(revocation.app), self._refresh_token_of(revocation.grant)
             async with self._turns:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from app.db import directory, oauth
-from app.db.session import Row, Statement, Transaction
+from app.db.session import Statement, Transaction
 from app.db.tables import OAUTH_GRANT
 from app.errors import LoginRefused
 from app.mail.identifiers import new_id, now_ms
@@ -156,7 +156,7 @@ async def test_a_session_is_claimed_once_and_its_state_taken_once(stores: Stores
     async def claim(browser: str) -> bool:
         return await stores.database.write(lambda transaction: oauth.claim_session(transaction, "s", browser))
 
-    async def take() -> Row | None:
+    async def take() -> oauth.StoredSession | None:
         return await stores.database.write(lambda transaction: oauth.take_state(transaction, "state"))
 
     claims = await asyncio.gather(*(claim(f"b{number}") for number in range(5)))
@@ -164,7 +164,7 @@ async def test_a_session_is_claimed_once_and_its_state_taken_once(stores: Stores
     taken = await asyncio.gather(*(take() for _ in range(5)))
 
     assert claims.count(True) == 1
-    assert [row is None for row in taken].count(False) == 1
+    assert [session is None for session in taken].count(False) == 1
     assert await oauth.session(stores.database, "s") is None
 
 
@@ -200,6 +200,6 @@ async def test_tokens_that_another_process_has_replaced_are_not_kept(
 
     assert await stores.database.write(partial(keep, secrets=b"newer"))
     assert not await stores.database.write(partial(keep, secrets=b"older"))
-    row = await oauth.grant(stores.database, grant_id)
-    assert row is not None
-    assert bytes(row[4]) == b"newer"
+    stored = await oauth.grant(stores.database, grant_id)
+    assert stored is not None
+    assert stored.secrets == b"newer"

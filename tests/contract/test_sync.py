@@ -235,9 +235,9 @@ async def test_an_account_that_is_lost_was_fresh_until_then(followed: Followed, 
         origin.lose(Unreachable())
         await followed.until(followed.state, ("unreachable", "down"))
 
-    row = await directory.sync_of(followed.house.database, followed.account_id)
-    assert row is not None
-    assert row[2] >= lost_at_ms
+    stored = await directory.sync_of(followed.house.database, followed.account_id)
+    assert stored is not None
+    assert stored.checked_at_ms >= lost_at_ms
 
 
 async def test_a_refused_login_is_never_tried_again_by_itself(followed: Followed, origin: FakeOrigin) -> None:

@@ -1,0 +1,58 @@
+"""RowType: a class's fields name the columns of a table, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+from app.db.directory import StoredAccount
+from app.db.oauth import StoredApp, StoredGrant, StoredSession
+from app.db.row_types import RowType
+from app.db.tables import OAUTH_GRANT
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    version: int
+    is_over: bool
+    id: str
+
+
+class StandingTuple(NamedTuple):
+    version: int
+    is_over: bool
+    id: str
+
+
+@pytest.mark.parametrize("kind", [Standing, StandingTuple])
+def test_the_columns_are_the_fields_in_their_order(kind: type[Standing | StandingTuple]) -> None:
+    assert RowType(kind, OAUTH_GRANT).columns == (OAUTH_GRANT.c.version, OAUTH_GRANT.c.is_over, OAUTH_GRANT.c.id)
+
+
+@pytest.mark.parametrize("kind", [Standing, StandingTuple])
+def test_a_flag_is_a_boolean_though_sqlite_returns_a_number(kind: type[Standing | StandingTuple]) -> None:
+    read = RowType(kind, OAUTH_GRANT).read((7, 1, "grt_1"))
+
+    assert (read.version, read.is_over, read.id) == (7, True, "grt_1")
+    assert read.is_over is True
+
+
+def test_a_field_without_a_column_is_refused_when_the_module_is_loaded() -> None:
+    @dataclass(frozen=True)
+    class Unknown:
+        no_such_column: str
+
+    with pytest.raises(KeyError):
+        RowType(Unknown, OAUTH_GRANT)
+
+
+def test_no_secret_is_in_the_text_of_a_stored_row() -> None:
+    rows = (
+        StoredAccount("acc", "imap", "", "", "", "", "", 0, "", b"hidden", 0),
+        StoredApp("app", "", "", "", "", "", b"hidden", "", "", 0),
+        StoredGrant("grt", "app", None, "", b"hidden", 0, is_over=False, version=0),
+        StoredSession("con", "hidden", b"hidden", "hidden", 0),
+    )
+
+    assert not [row for row in rows if "hidden" in repr(row)]
