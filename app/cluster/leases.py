@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from app.cluster.claims import Patience, Renewal
 from app.db import leases
 from app.db.claims import FOR_EVER_MS
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.mail.types import AccountId
 
 
@@ -34,13 +34,13 @@ class Leases:
         taken = set() if self.is_alone or not account_ids else await leases.taken(self._database, slack_ms)
         free = [id_ for id_ in account_ids if id_ not in taken]
 
-        async def work(transaction: Transaction) -> Sequence[Row]:
+        async def work(transaction: Transaction) -> dict[str, int]:
             return await leases.take(transaction, free, self._worker, slack_ms=slack_ms, limit=limit)
 
         if not free:
             return {}
         async with self._lock:
-            epochs = _epochs(await self._database.write(work, is_durable=False))
+            epochs = _typed(await self._database.write(work, is_durable=False))
             self._held |= epochs
         return epochs
 
@@ -52,15 +52,15 @@ class Leases:
     async def renew(self) -> dict[AccountId, int]:
         """Hold for longer; what is still held: id → epoch."""
 
-        async def work(transaction: Transaction) -> Sequence[Row]:
+        async def work(transaction: Transaction) -> dict[str, int]:
             return await leases.renew(transaction, self._worker)
 
         async with self._lock:
             if self.is_alone:
-                rows = await leases.held(self._database, self._worker)
+                held = await leases.held(self._database, self._worker)
             else:
-                rows = await self._database.write(work, is_durable=False)
-            self._held = _epochs(rows)
+                held = await self._database.write(work, is_durable=False)
+            self._held = _typed(held)
         return self.held
 
     async def keep(self, on_change: Callable[[], None]) -> None:
@@ -86,5 +86,5 @@ class Leases:
             self._held = {id_: epoch for id_, epoch in self._held.items() if id_ not in set(account_ids)}
 
 
-def _epochs(rows: Sequence[Row]) -> dict[AccountId, int]:
-    return {AccountId(row[0]): row[1] for row in rows}
+def _typed(epochs: dict[str, int]) -> dict[AccountId, int]:
+    return {AccountId(id_): epoch for id_, epoch in epochs.items()}

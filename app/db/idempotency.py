@@ -7,20 +7,42 @@ overtaken process still writes is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, delete, select, update
 
 from app.db.claims import FOR_EVER_MS, LEASE_END, is_free
 from app.db.clock import clock_ms
-from app.db.session import Database, Row, Statement, Transaction, insert_or
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction, insert_or
 from app.db.tables import IDEMPOTENCY
 
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A request that runs (`status` and `answer` are None) or was answered; `is_encrypted`: the answer is sealed."""
+
+    payload_hash: str
+    status: int | None
+    answer: bytes | None = field(repr=False)
+    is_encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakenRequest:
+    """A request that was just claimed: the number of the claim, and what an earlier attempt noted (JSON, or "")."""
+
+    claim: int
+    payload_hash: str
+    facts: str
+    created_at_ms: int
+
+
+_ANSWERS = RowType(StoredAnswer, IDEMPOTENCY)
+_TAKEN = RowType(TakenRequest, IDEMPOTENCY)
 _THIS = (IDEMPOTENCY.c.scope == bindparam("of_scope"), IDEMPOTENCY.c.key == bindparam("of_key"))
 _HELD = (*_THIS, IDEMPOTENCY.c.claim == bindparam("of_claim"), IDEMPOTENCY.c.status.is_(None))
-_FIND: Statement = select(
-    IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.status, IDEMPOTENCY.c.answer, IDEMPOTENCY.c.is_encrypted
-).where(*_THIS)
+_FIND: Statement = select(*_ANSWERS.columns).where(*_THIS)
 _TAKE: Statement = (
     insert_or(IDEMPOTENCY)
     .values(
@@ -38,7 +60,7 @@ _TAKE: Statement = (
         set_={"claim": IDEMPOTENCY.c.claim + 1, "lease_until_ms": LEASE_END},
         where=IDEMPOTENCY.c.status.is_(None) & is_free(IDEMPOTENCY.c.lease_until_ms),
     )
-    .returning(IDEMPOTENCY.c.claim, IDEMPOTENCY.c.payload_hash, IDEMPOTENCY.c.facts, IDEMPOTENCY.c.created_at_ms)
+    .returning(*_TAKEN.columns)
 )
 _RENEW: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=LEASE_END)
 _RELEASE: Statement = update(IDEMPOTENCY).where(*_HELD).values(lease_until_ms=0)
@@ -66,20 +88,19 @@ class Claim:
 
 async def take(
     transaction: Transaction, scope: str, key: str, payload_hash: str, *, is_alone: bool = False
-) -> Row | None:
-    """Claim a request that is new, or whose process is dead: (claim, payload_hash, facts, created_at_ms).
+) -> TakenRequest | None:
+    """Claim a request that is new, or whose process is dead.
 
     None where it is answered, or runs elsewhere; of any number of processes one gets it. `is_alone`: no other process
     shares the database, so that a lease that is not over is of a run of this process that ended.
     """
     slack_ms = FOR_EVER_MS if is_alone else 0
     values = {"new_scope": scope, "new_key": key, "new_payload_hash": payload_hash, "slack_ms": slack_ms}
-    return await transaction.row(_TAKE, **values)
+    return _TAKEN.read_optional(await transaction.row(_TAKE, **values))
 
 
-async def find(reader: Database | Transaction, scope: str, key: str) -> Row | None:
-    """(payload_hash, status, answer, is_encrypted)"""
-    return await reader.row(_FIND, of_scope=scope, of_key=key)
+async def find(reader: Database | Transaction, scope: str, key: str) -> StoredAnswer | None:
+    return _ANSWERS.read_optional(await reader.row(_FIND, of_scope=scope, of_key=key))
 
 
 async def renew(transaction: Transaction, claim: Claim) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, not_, select, update
 
 from app.db.claims import LEASE_END, is_free
-from app.db.session import Database, Row, Statement, Transaction, insert_or, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import LEASE
 
 _OFFER: Statement = insert_or(LEASE).on_conflict_do_nothing()
@@ -40,14 +40,15 @@ _RELEASE: Statement = (
 
 async def take(
     transaction: Transaction, ids: Sequence[str], worker: str, *, slack_ms: int, limit: int
-) -> Sequence[Row]:
-    """Take up to `limit` of these accounts whose lease has ended, or who have none: (id, epoch).
+) -> dict[str, int]:
+    """Take up to `limit` of these accounts whose lease has ended, or who have none: the epoch of each, by its id.
 
     Rows that another worker is taking right now are skipped (PostgreSQL; SQLite has one writer).
     """
     fresh = [{"account_id": id_, "worker": "", "epoch": 0, "expires_at_ms": 0} for id_ in ids]
     await transaction.execute_many(_OFFER, fresh)
-    return await transaction.rows(_TAKE, ids=json_list(list(ids)), slack_ms=slack_ms, limit=limit, by_worker=worker)
+    values = {"ids": json_list(list(ids)), "slack_ms": slack_ms, "limit": limit, "by_worker": worker}
+    return dict(await transaction.rows(_TAKE, **values))
 
 
 async def taken(database: Database, slack_ms: int) -> set[str]:
@@ -55,14 +56,14 @@ async def taken(database: Database, slack_ms: int) -> set[str]:
     return {row[0] for row in await database.rows(_TAKEN, slack_ms=slack_ms)}
 
 
-async def held(database: Database, worker: str) -> Sequence[Row]:
-    """What the worker has taken and nobody after it: (id, epoch) of each."""
-    return await database.rows(_HELD, by_worker=worker)
+async def held(database: Database, worker: str) -> dict[str, int]:
+    """What the worker has taken and nobody after it: the epoch of each account, by its id."""
+    return dict(await database.rows(_HELD, by_worker=worker))
 
 
-async def renew(transaction: Transaction, worker: str) -> Sequence[Row]:
-    """Hold for longer what the worker has taken and nobody after it: (id, epoch) of each."""
-    return await transaction.rows(_RENEW, by_worker=worker)
+async def renew(transaction: Transaction, worker: str) -> dict[str, int]:
+    """Hold for longer what the worker has taken and nobody after it: the epoch of each account, by its id."""
+    return dict(await transaction.rows(_RENEW, by_worker=worker))
 
 
 async def release(transaction: Transaction, ids: Sequence[str], worker: str) -> None:

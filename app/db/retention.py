@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import orjson
 from sqlalchemy import BigInteger, and_, bindparam, delete, func, or_, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import ACCOUNT, COMMIT_MARK, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
-_ACCOUNTS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.first_seq, ACCOUNT.c.last_seq).where(
+
+@dataclass(frozen=True, slots=True)
+class LogSpan:
+    """The log of an account: events above `first_seq`, up to `last_seq`."""
+
+    id: str
+    first_seq: int
+    last_seq: int
+
+
+class EventTime(NamedTuple):
+    """When an event of a log was recorded."""
+
+    seq: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tombstone:
+    seq: int
+    mailbox_ids: str
+    at_ms: int
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Departed:
+    message_id: str
+    at_ms: int
+
+
+_SPANS = RowType(LogSpan, ACCOUNT)
+_TIMES = RowType(EventTime, EVENT)
+_TOMBSTONES = RowType(_Tombstone, TOMBSTONE)
+_DEPARTED = RowType(_Departed, DEPARTED)
+_ACCOUNTS: Statement = select(*_SPANS.columns).where(
     ACCOUNT.c.last_seq - ACCOUNT.c.first_seq > bindparam("more_than", type_=BigInteger)
 )
 _OLDEST: Statement = (
-    select(EVENT.c.seq, EVENT.c.at_ms)
+    select(*_TIMES.columns)
     .where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq > bindparam("after_seq"))
     .order_by(EVENT.c.seq)
     .limit(bindparam("limit"))
@@ -27,10 +66,7 @@ _ADVANCE: Statement = (
 )
 _OF_MESSAGES = (TOMBSTONE.c.account_id == bindparam("account_id"), TOMBSTONE.c.mailbox_ids.is_not(None))
 _OLD_TOMBSTONES: Statement = (
-    select(TOMBSTONE.c.seq, TOMBSTONE.c.mailbox_ids, TOMBSTONE.c.at_ms, TOMBSTONE.c.subject)
-    .where(*_OF_MESSAGES)
-    .order_by(TOMBSTONE.c.seq)
-    .limit(bindparam("limit"))
+    select(*_TOMBSTONES.columns).where(*_OF_MESSAGES).order_by(TOMBSTONE.c.seq).limit(bindparam("limit"))
 )
 _FORGET: Statement = (
     update(MAILBOX)
@@ -41,7 +77,7 @@ _DROP_TOMBSTONES: Statement = delete(TOMBSTONE).where(
     *_OF_MESSAGES, TOMBSTONE.c.seq <= bindparam("seq"), is_one_of(TOMBSTONE.c.subject, bindparam("subjects"))
 )
 _OLD_DEPARTED: Statement = (
-    select(DEPARTED.c.message_id, DEPARTED.c.at_ms)
+    select(*_DEPARTED.columns)
     .where(DEPARTED.c.account_id == bindparam("account_id"))
     .order_by(DEPARTED.c.at_ms)
     .limit(bindparam("limit"))
@@ -66,14 +102,15 @@ _DROP_SUBMISSION: Statement = delete(SUBMISSION).where(
 _DROP_MARKS: Statement = delete(COMMIT_MARK).where(COMMIT_MARK.c.id < bindparam("before"))
 
 
-async def accounts(database: Database, more_than: int = -1) -> list[Row]:
-    """(id, first_seq, last_seq) of every account whose log has more events than that."""
-    return list(await database.rows(_ACCOUNTS, is_long=True, more_than=more_than))
+async def accounts(database: Database, more_than: int = -1) -> list[LogSpan]:
+    """The logs that have more events than that."""
+    return _SPANS.read_all(await database.rows(_ACCOUNTS, is_long=True, more_than=more_than))
 
 
-async def oldest_events(database: Database, account_id: str, after_seq: int, limit: int) -> list[Row]:
-    """(seq, at_ms) of the oldest events that are kept."""
-    return list(await database.rows(_OLDEST, is_long=True, account_id=account_id, after_seq=after_seq, limit=limit))
+async def oldest_events(database: Database, account_id: str, after_seq: int, limit: int) -> list[EventTime]:
+    """The oldest events that are kept."""
+    rows = await database.rows(_OLDEST, is_long=True, account_id=account_id, after_seq=after_seq, limit=limit)
+    return _TIMES.read_all(rows)
 
 
 async def trim_events(transaction: Transaction, account_id: str, to_seq: int, at_ms: int) -> None:
@@ -87,15 +124,15 @@ async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: 
 
     Those of mailboxes stay: without them no one could be told which mailboxes are gone.
     """
-    found = await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit)
-    old = [row for row in found if row[2] < before_ms]
+    found = _TOMBSTONES.read_all(await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit))
+    old = [tombstone for tombstone in found if tombstone.at_ms < before_ms]
     if not old:
         return 0
-    forgotten = {mailbox_id: seq for seq, mailbox_ids, _, _ in old for mailbox_id in orjson.loads(mailbox_ids)}
+    forgotten = {mailbox_id: gone.seq for gone in old for mailbox_id in orjson.loads(gone.mailbox_ids)}
     for mailbox_id, seq in forgotten.items():
         await transaction.execute(_FORGET, account_id=account_id, mailbox_id=mailbox_id, seq=seq)
-    subjects = json_list([row[3] for row in old])
-    await transaction.execute(_DROP_TOMBSTONES, account_id=account_id, seq=old[-1][0], subjects=subjects)
+    subjects = json_list([tombstone.subject for tombstone in old])
+    await transaction.execute(_DROP_TOMBSTONES, account_id=account_id, seq=old[-1].seq, subjects=subjects)
     return len(old)
 
 
@@ -103,8 +140,8 @@ async def trim_departed(transaction: Transaction, account_id: str, before_ms: in
     """Let go of up to `limit` of what is remembered of messages that are gone: of before then, or more than `keep`."""
     row = await transaction.row(_COUNT_DEPARTED, account_id=account_id)
     excess = max(0, row[0] - keep) if row is not None else 0
-    found = await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit)
-    old = [row[0] for number, row in enumerate(found) if number < excess or row[1] < before_ms]
+    found = _DEPARTED.read_all(await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit))
+    old = [gone.message_id for number, gone in enumerate(found) if number < excess or gone.at_ms < before_ms]
     await transaction.execute(_DROP_DEPARTED, account_id=account_id, ids=json_list(old))
     return len(old)
 

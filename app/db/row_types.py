@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Boolean, Table
 
@@ -22,7 +22,7 @@ class RowType(Generic[T]):
         self._kind = kind
         self._flags = tuple(index for index, column in enumerate(self.columns) if isinstance(column.type, Boolean))
 
-    def read(self, row: Row) -> T:
+    def read(self, row: Sequence[Any]) -> T:
         values = list(row)
         for index in self._flags:  # SQLite returns 0 and 1
             values[index] = bool(values[index])

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import ACCOUNT, OAUTH_GRANT
 
 UNFOLLOWED = ("disabled", "auth_required")
 """Accounts in one of these states wait for someone to change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedAccount:
+    """A remote account to follow, with what its login depends on. `is_consent_over` is None without a grant."""
+
+    id: str
+    servers: str
+    secrets: bytes | None = field(repr=False)
+    is_consent_over: bool | None
+
+
 _FOLLOWED: Statement = (
     select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets, OAUTH_GRANT.c.is_over)
     .outerjoin(OAUTH_GRANT, OAUTH_GRANT.c.account_id == ACCOUNT.c.id)
@@ -33,9 +46,9 @@ _SET: dict[str, Statement] = {
 }
 
 
-async def followed(database: Database) -> Sequence[Row]:
-    """(id, servers, secrets, whether its consent is over) of every remote account that wants following."""
-    return await database.rows(_FOLLOWED)
+async def followed(database: Database) -> list[FollowedAccount]:
+    """Every remote account that a worker should follow."""
+    return [FollowedAccount(*row) for row in await database.rows(_FOLLOWED)]
 
 
 async def mark_unwatched(transaction: Transaction, ids: Sequence[str]) -> None:

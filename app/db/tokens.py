@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, or_, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import TICKET, TOKEN
 
-COLUMNS = (
-    TOKEN.c.id, TOKEN.c.kind, TOKEN.c.name, TOKEN.c.scopes, TOKEN.c.account_ids, TOKEN.c.mailbox_ids, TOKEN.c.senders,
-    TOKEN.c.origins, TOKEN.c.networks, TOKEN.c.family, TOKEN.c.is_used, TOKEN.c.created_by, TOKEN.c.created_at_ms,
-    TOKEN.c.expires_at_ms, TOKEN.c.sub,
-)  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A token as the database holds it. `account_ids` to `networks` are JSON lists; None stands for no limit."""
+
+    id: str
+    kind: str
+    name: str
+    scopes: str
+    account_ids: str | None
+    mailbox_ids: str | None
+    senders: str | None
+    origins: str | None
+    networks: str | None
+    family: str | None
+    is_used: bool
+    created_by: str | None
+    created_at_ms: int
+    expires_at_ms: int | None
+    sub: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTicket:
+    """The token that a ticket stands for, and when the ticket ends."""
+
+    token_id: str
+    expires_at_ms: int
+
+
+_TOKENS = RowType(StoredToken, TOKEN)
+_TICKETS = RowType(StoredTicket, TICKET)
 _IS_LIVE = or_(TOKEN.c.expires_at_ms.is_(None), TOKEN.c.expires_at_ms > bindparam("now_ms"))
-_BY_HASH: Statement = select(*COLUMNS).where(TOKEN.c.secret_hash == bindparam("secret_hash"))
-_BY_ID: Statement = select(*COLUMNS).where(TOKEN.c.id == bindparam("token_id"))
+_BY_HASH: Statement = select(*_TOKENS.columns).where(TOKEN.c.secret_hash == bindparam("secret_hash"))
+_BY_ID: Statement = select(*_TOKENS.columns).where(TOKEN.c.id == bindparam("token_id"))
 _PAGE = (
-    select(*COLUMNS).where(TOKEN.c.kind != "refresh", _IS_LIVE).order_by(TOKEN.c.id.desc()).limit(bindparam("limit"))
+    select(*_TOKENS.columns)
+    .where(TOKEN.c.kind != "refresh", _IS_LIVE)
+    .order_by(TOKEN.c.id.desc())
+    .limit(bindparam("limit"))
 )
 _NEXT_PAGE: Statement = _PAGE.where(TOKEN.c.id < bindparam("below_id"))
 _ORIGINS: Statement = select(TOKEN.c.origins).where(TOKEN.c.origins.is_not(None), _IS_LIVE).distinct()
@@ -27,7 +59,7 @@ _ADD: Statement = insert(TOKEN)
 _USE: Statement = (
     update(TOKEN).where(TOKEN.c.id == bindparam("token_id"), TOKEN.c.is_used.is_(False)).values(is_used=True)
 )
-_BY_IDS: Statement = select(*COLUMNS).where(is_one_of(TOKEN.c.id, bindparam("ids")))
+_BY_IDS: Statement = select(*_TOKENS.columns).where(is_one_of(TOKEN.c.id, bindparam("ids")))
 
 
 _HOLD: Statement = select(TOKEN.c.id).where(TOKEN.c.id == bindparam("token_id")).with_for_update(read=True)
@@ -59,19 +91,17 @@ _DELETE_EXPIRED: Statement = delete(TOKEN).where(
 )
 _ADD_TICKET: Statement = insert(TICKET)
 _TAKE_TICKET: Statement = (
-    delete(TICKET)
-    .where(TICKET.c.secret_hash == bindparam("ticket_hash"))
-    .returning(TICKET.c.token_id, TICKET.c.expires_at_ms)
+    delete(TICKET).where(TICKET.c.secret_hash == bindparam("ticket_hash")).returning(*_TICKETS.columns)
 )
 _DELETE_OLD_TICKETS: Statement = delete(TICKET).where(TICKET.c.expires_at_ms < bindparam("before_ms"))
 
 
-async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> Row | None:
-    return await reader.row(_BY_HASH, secret_hash=secret_hash)
+async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> StoredToken | None:
+    return _TOKENS.read_optional(await reader.row(_BY_HASH, secret_hash=secret_hash))
 
 
-async def find(database: Database, token_id: str) -> Row | None:
-    return await database.row(_BY_ID, token_id=token_id)
+async def find(database: Database, token_id: str) -> StoredToken | None:
+    return _TOKENS.read_optional(await database.row(_BY_ID, token_id=token_id))
 
 
 async def hold(transaction: Transaction, token_id: str) -> bool:
@@ -79,16 +109,16 @@ async def hold(transaction: Transaction, token_id: str) -> bool:
     return await transaction.row(_HOLD, token_id=token_id) is not None
 
 
-async def find_all(database: Database, token_ids: Sequence[str]) -> list[Row]:
+async def find_all(database: Database, token_ids: Sequence[str]) -> list[StoredToken]:
     """Those of the tokens that there are."""
-    return list(await database.rows(_BY_IDS, ids=json_list(token_ids)))
+    return _TOKENS.read_all(await database.rows(_BY_IDS, ids=json_list(token_ids)))
 
 
-async def list_newest(database: Database, below_id: str | None, limit: int, now_ms: int) -> list[Row]:
+async def list_newest(database: Database, below_id: str | None, limit: int, now_ms: int) -> list[StoredToken]:
     """Live tokens, newest first, refresh tokens left out; from the newest one where `below_id` is None."""
     if below_id is None:
-        return list(await database.rows(_PAGE, limit=limit, now_ms=now_ms))
-    return list(await database.rows(_NEXT_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
+        return _TOKENS.read_all(await database.rows(_PAGE, limit=limit, now_ms=now_ms))
+    return _TOKENS.read_all(await database.rows(_NEXT_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
 
 
 async def live_origins(database: Database, now_ms: int) -> list[str]:
@@ -96,8 +126,10 @@ async def live_origins(database: Database, now_ms: int) -> list[str]:
     return [row[0] for row in await database.rows(_ORIGINS, now_ms=now_ms)]
 
 
-async def add(transaction: Transaction, values: dict[str, Any]) -> None:
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> StoredToken:
+    """Store a token: `values` are its columns."""
     await transaction.execute_many(_ADD, [values])
+    return _TOKENS.read([values[column.name] for column in _TOKENS.columns])
 
 
 async def mark_used(transaction: Transaction, token_id: str) -> bool:
@@ -137,6 +169,6 @@ async def add_ticket(transaction: Transaction, secret_hash: str, token_id: str, 
     )
 
 
-async def take_ticket(transaction: Transaction, secret_hash: str) -> Row | None:
-    """The token's id and the time the ticket ends; it can be taken once."""
-    return await transaction.row(_TAKE_TICKET, ticket_hash=secret_hash)
+async def take_ticket(transaction: Transaction, secret_hash: str) -> StoredTicket | None:
+    """Delete a ticket: it can be taken once."""
+    return _TICKETS.read_optional(await transaction.row(_TAKE_TICKET, ticket_hash=secret_hash))

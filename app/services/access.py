@@ -122,8 +122,8 @@ class AccessWatch:
     async def _check_batch(self, guards: Sequence[Guard]) -> None:
         token_ids = {guard.subject.token_id for guard in guards if isinstance(guard.subject, Caller)}
         account_ids = {guard.subject.account_id for guard in guards if isinstance(guard.subject, Login)}
-        rows = await tokens.find_all(self._database, sorted(token_ids)) if token_ids else []
-        callers: dict[str, Caller] = {row[0]: caller_of(row) for row in rows}
+        stored = await tokens.find_all(self._database, sorted(token_ids)) if token_ids else []
+        callers: dict[str, Caller] = {token.id: caller_of(token) for token in stored}
         versions = await accounts.credentials_versions(self._database, sorted(account_ids)) if account_ids else {}
         for guard in guards:
             if not _still_holds(guard.subject, callers, versions):

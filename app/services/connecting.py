@@ -217,8 +217,8 @@ class Connecting:
 
     async def _live(self, visit: Visit) -> Visit:
         """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
-        row = None if visit.made_by is None else await tokens.find(self._database, visit.made_by)
-        if visit.made_by is not None and (row is None or has_ended(caller_of(row))):
+        token = None if visit.made_by is None else await tokens.find(self._database, visit.made_by)
+        if visit.made_by is not None and (token is None or has_ended(caller_of(token))):
             raise ConnectSessionNotFound
         return visit
 

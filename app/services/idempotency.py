@@ -24,7 +24,7 @@ import orjson
 from app.cluster.claims import ClaimLost, Renewal, hold
 from app.db import idempotency as rows
 from app.db.idempotency import Claim
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.errors import GatewayError, IdempotencyMismatch, IdempotencyRunning, InvalidRequest, ServerProtocolError
 from app.mail.identifiers import now_ms
 from app.mail.storable import json_bytes
@@ -139,18 +139,20 @@ class Idempotency:
         marks = self._marks(payload_hash)
         taken = await rows.take(transaction, scope, key, marks[0], is_alone=self._is_alone)
         if taken is not None:
-            number, mark, facts, created_at_ms = taken
+            mark, at_ms = taken.payload_hash, taken.created_at_ms
             _check_payload(mark, marks)
-            seed = hash_payload(mark.encode(), scope.encode(), key.encode(), str(created_at_ms).encode())[:32]
-            noted = orjson.loads(facts) if facts else {}
-            return Attempt(self, Claim(scope, key, number), is_secret, seed, created_at_ms, noted)
-        row = await rows.find(transaction, scope, key)
-        if row is None:
+            seed = hash_payload(mark.encode(), scope.encode(), key.encode(), str(at_ms).encode())[:32]
+            noted = orjson.loads(taken.facts) if taken.facts else {}
+            return Attempt(self, Claim(scope, key, taken.claim), is_secret, seed, at_ms, noted)
+        stored = await rows.find(transaction, scope, key)
+        if stored is None:
             raise IdempotencyRunning
-        _check_payload(row[0], marks)
-        if row[1] is None:
+        _check_payload(stored.payload_hash, marks)
+        if stored.status is None or stored.answer is None:
             raise IdempotencyRunning
-        return self._opened(row)
+        plain = self._vault.open(stored.answer, _CONTEXT) if stored.is_encrypted else stored.answer
+        headers, body = orjson.loads(plain)
+        return Answer(stored.status, body.encode(), headers)
 
     async def complete(self, attempt: Attempt, work: Work) -> Answer:
         """Do the work and keep its answer. A cancelled caller leaves; the work of a request with a key goes on.
@@ -221,11 +223,6 @@ class Idempotency:
         """An answer as it is stored."""
         plain = orjson.dumps([dict(answer.headers), answer.body.decode()])
         return self._vault.seal(plain, _CONTEXT) if is_secret else plain
-
-    def _opened(self, row: Row) -> Answer:
-        stored = bytes(row[2])
-        headers, body = orjson.loads(self._vault.open(stored, _CONTEXT) if row[3] else stored)
-        return Answer(row[1], body.encode(), headers)
 
 
 def _check_payload(mark: str, marks: list[str]) -> None:

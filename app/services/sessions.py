@@ -13,7 +13,8 @@ from functools import partial
 from app.cluster.bus import ACCESS, Bus
 from app.db import accounts
 from app.db import tokens as rows
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
+from app.db.tokens import StoredToken
 from app.errors import NotAuthenticated, NotFound, NotSupported
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
@@ -145,8 +146,8 @@ class Sessions:
         return SignedIn(account_id, access, refresh, DEFAULT_SECONDS)
 
 
-def _refreshing(row: Row | None) -> Caller | None:
-    caller = None if row is None else caller_of(row)
+def _refreshing(stored: StoredToken | None) -> Caller | None:
+    caller = None if stored is None else caller_of(stored)
     if caller is None or caller.kind is not TokenKind.REFRESH or (caller.expires_at_ms or 0) <= now_ms():
         return None
     return caller

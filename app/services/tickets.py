@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from app.db import tokens as rows
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.errors import NotAuthenticated
 from app.mail.identifiers import now_ms
 from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
@@ -42,13 +43,10 @@ class Tickets:
         """Take a ticket: it works once. NotAuthenticated when it is unknown, used or over, or its token is."""
         secret_hash = hash_secret(ticket[:SECRET_LIMIT_CHARS])
 
-        async def work(transaction: Transaction) -> Row | None:
-            return await rows.take_ticket(transaction, secret_hash)
-
-        row = await self._database.write(work)
-        if row is None or row[1] <= now_ms():
+        stored = await self._database.write(partial(rows.take_ticket, secret_hash=secret_hash))
+        if stored is None or stored.expires_at_ms <= now_ms():
             raise NotAuthenticated("The ticket is not valid")
-        caller = await self._tokens.caller(row[0])
+        caller = await self._tokens.caller(stored.token_id)
         if not caller.may_come_from(address):
             raise NotAuthenticated
         return caller

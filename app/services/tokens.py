@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -13,7 +13,8 @@ import orjson
 
 from app.cluster.bus import ACCESS, Bus, Waiter
 from app.db import directory, tokens
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
+from app.db.tokens import StoredToken
 from app.errors import InvalidRequest, NotAuthenticated, NotFound, TokenExpired, TokenMalformed, TokenRevoked
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
@@ -123,9 +124,7 @@ class Tokens:
                 raise TokenRevoked
         await _check_accounts(transaction, order)
         secret = new_secret()
-        values = _values(order, secret, by)
-        await tokens.add(transaction, values)
-        return _record(_row_of(values)), secret
+        return _record(await tokens.add(transaction, _values(order, secret, by))), secret
 
     async def authenticate(self, secret: str, address: str | None) -> Caller:
         """Who holds this secret.
@@ -169,7 +168,7 @@ class Tokens:
     async def get(self, token_id: str, by: Caller) -> TokenRecord:
         """Raises TokenNotFound, also for one that `by` may not administer."""
         row = await tokens.find(self._database, token_id)
-        if row is None or row[1] == TokenKind.REFRESH or not _may_administer(by, record := _record(row)):
+        if row is None or row.kind == TokenKind.REFRESH or not _may_administer(by, record := _record(row)):
             raise TokenNotFound
         return record
 
@@ -177,7 +176,7 @@ class Tokens:
         """Live tokens, newest first, and the id to go on below; None at the end."""
         rows = await tokens.list_newest(self._database, below_id, limit, now_ms())
         seen = [record for row in rows if _may_administer(by, record := _record(row))]
-        return seen, (rows[-1][0] if len(rows) == limit else None)
+        return seen, (rows[-1].id if len(rows) == limit else None)
 
     async def revoke(self, token_id: str, by: Caller) -> None:
         """End a token at once, with all that it made. TokenNotFound."""
@@ -322,10 +321,6 @@ def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]
     }
 
 
-def _row_of(values: Mapping[str, Any]) -> Row:
-    return tuple(values[column.name] for column in tokens.COLUMNS)
-
-
 def _json(items: tuple[str, ...] | None) -> str | None:
     return None if items is None else json_bytes(items).decode()
 
@@ -334,25 +329,27 @@ def _set(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(orjson.loads(text))
 
 
-def caller_of(row: Row) -> Caller:
-    """Whom a row of table `token` stands for."""
-    id_, kind, _, scopes, account_ids, mailbox_ids, senders, origins, networks, family = row[:10]
-    created_by, expires_at_ms, sub = row[11], row[13], row[14]
+def caller_of(stored: StoredToken) -> Caller:
+    """The caller that a token stands for."""
     return Caller(
-        token_id=TokenId(id_),
-        kind=TokenKind(kind),
-        scopes=frozenset(Scope(scope) for scope in scopes.split()),
-        account_ids=_set(account_ids),
-        mailbox_ids=_set(mailbox_ids),
-        senders=_set(senders),
-        origins=_set(origins),
-        networks=None if networks is None else tuple(ip_network(one, strict=False) for one in orjson.loads(networks)),
-        expires_at_ms=expires_at_ms,
-        family=family,
-        created_by=created_by,
-        sub=sub,
+        token_id=TokenId(stored.id),
+        kind=TokenKind(stored.kind),
+        scopes=frozenset(Scope(scope) for scope in stored.scopes.split()),
+        account_ids=_set(stored.account_ids),
+        mailbox_ids=_set(stored.mailbox_ids),
+        senders=_set(stored.senders),
+        origins=_set(stored.origins),
+        networks=_networks(stored.networks),
+        expires_at_ms=stored.expires_at_ms,
+        family=stored.family,
+        created_by=stored.created_by,
+        sub=stored.sub,
     )
 
 
-def _record(row: Row) -> TokenRecord:
-    return TokenRecord(caller_of(row), name=row[2], is_used=bool(row[10]), created_at_ms=row[12])
+def _networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...] | None:
+    return None if text is None else tuple(ip_network(network, strict=False) for network in orjson.loads(text))
+
+
+def _record(stored: StoredToken) -> TokenRecord:
+    return TokenRecord(caller_of(stored), name=stored.name, is_used=stored.is_used, created_at_ms=stored.created_at_ms)

@@ -63,31 +63,32 @@ class Retention:
     async def trim_long_logs(self) -> None:
         """Trim the logs of accounts that have more events than they may keep."""
         limit = self._settings.event_retention_count
-        for account_id, first_seq, last_seq in await retention.accounts(self._database, more_than=limit):
-            await self._trim(account_id, first_seq, last_seq, now_ms())
+        for span in await retention.accounts(self._database, more_than=limit):
+            await self._trim(span, now_ms())
 
     async def round(self) -> None:
         """Let go of all that is old now."""
         now = now_ms()
-        for account_id, first_seq, last_seq in await retention.accounts(self._database):
-            await self._trim(account_id, first_seq, last_seq, now)
-            await self._forget(account_id, now)
+        for span in await retention.accounts(self._database):
+            await self._trim(span, now)
+            await self._forget(span.id, now)
         await self._remove_submissions(now)
         await self._remove_answers_and_tokens(now)
         for account_id in await directory.orphans(self._database):  # whose removal broke off
             await directory.clear(self._database, account_id)
         await self._sweep_blobs()
 
-    async def _trim(self, account_id: str, first_seq: int, last_seq: int, now: int) -> None:
+    async def _trim(self, span: retention.LogSpan, now: int) -> None:
         """Trim an account's log to the count and the age that the settings name."""
         before_ms = now - self._settings.event_retention_days * DAY_MS
-        free_seq = last_seq - self._settings.event_retention_count
+        free_seq = span.last_seq - self._settings.event_retention_count
+        first_seq = span.first_seq
         while True:
-            events = await retention.oldest_events(self._database, account_id, first_seq, BATCH_ROWS)
-            old = list(takewhile(lambda event: event[0] <= free_seq or event[1] < before_ms, events))
+            events = await retention.oldest_events(self._database, span.id, first_seq, BATCH_ROWS)
+            old = list(takewhile(lambda event: event.seq <= free_seq or event.at_ms < before_ms, events))
             if old:
-                first_seq, at_ms = old[-1]
-                await self._trim_to(account_id, first_seq, at_ms)
+                first_seq = old[-1].seq
+                await self._trim_to(span.id, first_seq, old[-1].at_ms)
             if len(old) < BATCH_ROWS:
                 return
             await asyncio.sleep(PAUSE_SECONDS)

@@ -89,7 +89,7 @@ class Supervisor:
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         """Stop what should not run, start what should."""
-        wanted = {AccountId(row[0]): hash(tuple(row[1:])) for row in await syncing.followed(self._database)}
+        wanted = {AccountId(account.id): hash(account) for account in await syncing.followed(self._database)}
         held = await self._leases.renew() if self._leases.is_alone else self._leases.held
         await self._stop(
             [id_ for id_, one in list(self._running.items()) if not await self._is_current(id_, one, wanted, held)]

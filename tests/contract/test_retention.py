@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from app.db import retention, submissions
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.db.submissions import Submission
 from app.errors import StateExpired
 from app.mail.delta import Delta, Note
@@ -71,7 +71,7 @@ async def test_logs_that_are_too_long_are_trimmed_between_the_rounds_and_no_othe
     read: list[str] = []
     oldest_events = retention.oldest_events
 
-    async def noted(database: Database, account_id: str, after_seq: int, limit: int) -> list[Row]:
+    async def noted(database: Database, account_id: str, after_seq: int, limit: int) -> list[retention.EventTime]:
         read.append(account_id)
         return await oldest_events(database, account_id, after_seq, limit)
 

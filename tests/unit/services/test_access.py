@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from app.cluster.bus import ACCESS, Waiter
 from app.db import tokens as rows
-from app.db.session import Database, Row
+from app.db.session import Database
 from app.errors import GatewayError, TokenExpired, TokenRevoked
 from app.mail.identifiers import new_id
 from app.services import access
@@ -93,7 +93,7 @@ async def test_a_poke_costs_one_query_for_all_guards(watched: Watched, monkeypat
     asked: list[int] = []
     find_all = rows.find_all
 
-    async def counting(database: Database, token_ids: list[str]) -> list[Row]:
+    async def counting(database: Database, token_ids: list[str]) -> list[rows.StoredToken]:
         asked.append(len(token_ids))
         return await find_all(database, token_ids)
 
@@ -116,7 +116,7 @@ async def test_a_database_that_is_away_ends_no_session_and_is_asked_again(
     monkeypatch.setattr(access, "RETRY_SECONDS", 0.01)
     find_all, failures = rows.find_all, [GatewayError(), GatewayError()]
 
-    async def failing(database: Database, token_ids: list[str]) -> list[Row]:
+    async def failing(database: Database, token_ids: list[str]) -> list[rows.StoredToken]:
         if failures:
             raise failures.pop()
         return await find_all(database, token_ids)
@@ -145,7 +145,7 @@ async def test_a_token_that_is_revoked_while_it_is_read_is_not_remembered(
     )
     find = rows.find_by_hash
 
-    async def overtaken(database: Database, secret_hash: str) -> Row | None:
+    async def overtaken(database: Database, secret_hash: str) -> rows.StoredToken | None:
         row = await find(database, secret_hash)
         await watched.tokens.revoke(record.id, ADMIN)
         return row
