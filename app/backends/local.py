@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from app.backends.local_following import LocalWatch, arrived_of, origin_mailbox
 from app.cluster.bus import Bus
-from app.db.session import Database, Row, Transaction
+from app.db.session import Database, Transaction
 from app.errors import (
     InvalidRequest,
     MailboxNotFound,
@@ -39,7 +39,7 @@ from app.mail.searchable import contains, fold, has_field
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MESSAGE_LIMIT_BYTES, FlagChange, MailStore
-from app.mailstore.views import MailboxViews
+from app.mailstore.views import MailboxViews, MessageValues
 from app.mime.body import part_at
 from app.mime.searchable import own_header, searchable_in
 
@@ -140,14 +140,14 @@ class LocalBackend:
             return await asyncio.to_thread(_with_field, rows, name, folded)
         found: set[int] = set()
         rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob"))
-        for number, (uid, blob) in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             if number % READ_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            if blob is not None:
-                content = await self._store.blobs.get(blob)
+            if row.blob:
+                content = await self._store.blobs.get(row.blob)
                 with suppress(TooComplex):  # what cannot be read is not found
                     text = await self._store.parsers.run(self._account_id, len(content), searchable_in, content)
-                    found |= {uid} if contains(text, scope, folded) else set()
+                    found |= {row.uid} if contains(text, scope, folded) else set()
         return found
 
     # ---- changing
@@ -321,6 +321,6 @@ def _confirmed(applied: Applied) -> Confirmed:
     return Confirmed(applied.delta, applied)
 
 
-def _with_field(rows: Sequence[Row], name: str, folded: str) -> set[int]:
-    """UIDs of the rows (UID, header) in whose header a field contains a text."""
-    return {uid for uid, header in rows if has_field(own_header(header or b""), name, folded)}
+def _with_field(rows: Sequence[MessageValues], name: str, folded: str) -> set[int]:
+    """UIDs of the messages in whose header a field contains a text."""
+    return {row.uid for row in rows if has_field(own_header(row.header or b""), name, folded)}

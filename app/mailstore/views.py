@@ -5,10 +5,11 @@ Columns go by their names in the tables `message` and `detail`, so that a FETCH 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
 
@@ -60,6 +61,41 @@ _SIZE: Statement = select(func.coalesce(func.sum(MESSAGE.c.size_bytes), 0)).wher
 _DELETED_COUNT: Statement = select(func.count()).where(*_HERE, MESSAGE.c.flags.contains(DELETED, autoescape=True))
 
 
+class MessageValues(Protocol):
+    """The columns of a message that a session asked for; reading any other raises AttributeError.
+
+    `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it. Where the content of a message is
+    not stored, `blob` and what is read from the content are None or empty; an embedded account has no such message.
+    """
+
+    uid: int
+    flags: str
+    modseq: int
+    received_at_ms: int
+    date_ms: int | None
+    size_bytes: int
+    blob: str
+    thread_id: str
+    preview: str | None
+    subject_folded: str
+    from_folded: str
+    to_folded: str
+    cc_folded: str
+    bcc_folded: str
+    structure: bytes
+    imap_envelope: bytes
+    imap_body_structure: bytes
+    header: bytes
+    header_bytes: int
+
+
+class FlagCombination(NamedTuple):
+    """Flags as the database holds them, separated by spaces, and the lowest UID that has exactly these."""
+
+    flags: str
+    first_uid: int
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """An entry of the account's log without its body. `subject` is the id of the message or mailbox."""
@@ -88,6 +124,18 @@ def _select(columns: tuple[str, ...]) -> Select[Any]:
     return statement.where(*_HERE).order_by(MESSAGE.c.uid)
 
 
+_make_tuple_type: Callable[[str, tuple[str, ...]], Any] = namedtuple  # mypy knows no columns chosen at run time
+
+
+@lru_cache(maxsize=256)
+def _tuple_type(columns: tuple[str, ...]) -> Any:
+    return _make_tuple_type("MessageValues", columns)
+
+
+def _named(columns: tuple[str, ...], rows: Iterable[Row]) -> list[MessageValues]:
+    return list(map(_tuple_type(columns)._make, rows))
+
+
 @lru_cache(maxsize=256)
 def _rows_statement(columns: tuple[str, ...]) -> Statement:
     return _select(columns).where(is_one_of(MESSAGE.c.uid, bindparam("uids")))
@@ -112,24 +160,22 @@ class MailboxViews:
         columns: tuple[str, ...],
         *,
         is_long: bool = False,
-    ) -> Sequence[Row]:
-        """These columns of the messages that exist, by ascending UID. `is_long`: read beside the event loop.
-
-        `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it.
-        """
-        return await self._database.rows(
+    ) -> list[MessageValues]:
+        """These columns of the messages that exist, by ascending UID. `is_long`: read beside the event loop."""
+        rows = await self._database.rows(
             _rows_statement(columns),
             is_long=is_long or len(uids) > LONG_FROM_ROWS,
             account_id=account_id,
             mailbox_id=mailbox_id,
             uids=json_list(list(uids)),
         )
+        return _named(columns, rows)
 
     async def rows_between(
         self, account_id: AccountId, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]
-    ) -> Sequence[Row]:
+    ) -> list[MessageValues]:
         """The same of all messages with UIDs from `first` to `last`, read beside the event loop."""
-        return await self._database.rows(
+        rows = await self._database.rows(
             _between_statement(columns),
             is_long=True,
             account_id=account_id,
@@ -137,20 +183,23 @@ class MailboxViews:
             first_uid=first,
             last_uid=last,
         )
+        return _named(columns, rows)
 
-    async def uids_after(self, account_id: AccountId, mailbox_id: MailboxId, uid: int, limit: int) -> Sequence[Row]:
-        """(UID,) of up to `limit` messages above a UID, ascending."""
-        return await self._database.rows(
+    async def uids_after(self, account_id: AccountId, mailbox_id: MailboxId, uid: int, limit: int) -> list[int]:
+        """The UIDs of up to `limit` messages above a UID, ascending."""
+        rows = await self._database.rows(
             _UIDS, is_long=True, account_id=account_id, mailbox_id=mailbox_id, uid=uid, limit=limit
         )
+        return [row[0] for row in rows]
 
     async def flags_in(
         self, account_id: AccountId, mailbox_id: MailboxId, limit: int, *, is_long: bool
-    ) -> Sequence[Row]:
-        """(flags as text, the lowest UID that has just these) of up to `limit` combinations, by that UID."""
-        return await self._database.rows(
+    ) -> list[FlagCombination]:
+        """Up to `limit` combinations of flags, by their lowest UID."""
+        rows = await self._database.rows(
             _FLAGS, is_long=is_long, account_id=account_id, mailbox_id=mailbox_id, limit=limit
         )
+        return [FlagCombination(*row) for row in rows]
 
     async def position(self, account_id: AccountId) -> int:
         """The number of the last event of the account's log; 0 where there is no such account."""

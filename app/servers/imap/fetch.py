@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-from app.db.session import Row
 from app.errors import MalformedRequest
 from app.mail.backend import ByteRange
 from app.mail.types import SEEN
 from app.mailstore.store import FlagChange
-from app.mailstore.views import structure_of
+from app.mailstore.views import MessageValues, structure_of
 from app.servers.conversation import ClientLost, Outlet
 from app.servers.imap.answers import Completion
 from app.servers.imap.news import catch_up, flag_list, new_keywords
@@ -29,8 +28,7 @@ STREAM_FROM_BYTES = 256 * 1024
 """A section from this size on is sent in pieces."""
 
 _STATE = ("uid", "flags", "modseq")
-"""What is read of every message; first in each row."""
-_UID, _FLAGS, _MODSEQ = range(3)
+"""What is read of every message."""
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "UID": (),
     "FLAGS": (),
@@ -48,16 +46,28 @@ _UNITS = {"BODY": 20, "INTERNALDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
 _SECTION_UNITS = 20
 _SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
 
-Writer = Callable[[Row, MailboxView], bytes]
+Writer = Callable[[MessageValues, MailboxView], bytes]
+_WRITERS: dict[str, Writer] = {
+    "UID": lambda row, _: b"UID %d" % row.uid,
+    "FLAGS": lambda row, view: b"FLAGS " + flag_list(row.flags, is_recent=row.uid in view.recent),
+    "MODSEQ": lambda row, _: b"MODSEQ (%d)" % row.modseq,
+    "INTERNALDATE": lambda row, _: b'INTERNALDATE "%b"' % render_date_time(row.received_at_ms).encode(),
+    "RFC822.SIZE": lambda row, _: b"RFC822.SIZE %d" % row.size_bytes,
+    "ENVELOPE": lambda row, _: b"ENVELOPE %b" % row.imap_envelope,
+    "BODYSTRUCTURE": lambda row, _: b"BODYSTRUCTURE %b" % row.imap_body_structure,
+    "BODY": lambda row, _: b"BODY %b" % render.structure(structure_of(row.structure), is_extended=False),
+    "EMAILID": lambda row, _: b"EMAILID (%b)" % row.blob.encode(),
+    "THREADID": lambda row, _: b"THREADID (%b)" % row.thread_id.encode(),
+    "PREVIEW": lambda row, _: b"PREVIEW %b" % render.nstring(row.preview),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A body section, and how the answer names it. `places` are those of its columns in a row."""
+    """A body section, and how the answer names it."""
 
     label: bytes
     request: SectionRequest
-    places: tuple[int, ...] = ()
 
 
 _RFC822 = {
@@ -90,11 +100,10 @@ def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
     columns = dict.fromkeys(_STATE)
     for item in wanted:
         columns.update(dict.fromkeys(_columns_of(item)))
-    order = tuple(columns)
-    written = tuple(_placed(item, order) if isinstance(item, Section) else _writer(item, order) for item in wanted)
+    written = tuple(item if isinstance(item, Section) else _WRITERS[item] for item in wanted)
     sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in wanted)
     units = sum(_UNITS.get(item, 1) if isinstance(item, str) else _SECTION_UNITS for item in wanted)
-    return FetchPlan(order, written, sets_seen, "FLAGS" in items, units)
+    return FetchPlan(tuple(columns), written, sets_seen, "FLAGS" in items, units)
 
 
 def _known(item: FetchItem) -> str | Section:
@@ -111,29 +120,6 @@ def _columns_of(item: str | Section) -> tuple[str, ...]:
     if isinstance(item, Section):
         return _SECTION_COLUMNS if item.request.part else _SECTION_COLUMNS[:-1]
     return _COLUMNS[item]
-
-
-def _placed(section: Section, order: tuple[str, ...]) -> Section:
-    return replace(section, places=tuple(order.index(name) for name in _columns_of(section)))
-
-
-def _writer(item: str, order: tuple[str, ...]) -> Writer:
-    """How a plain item is written from a row."""
-    place = order.index(_COLUMNS[item][0]) if _COLUMNS[item] else 0
-    writers: dict[str, Writer] = {
-        "UID": lambda row, _: b"UID %d" % row[_UID],
-        "FLAGS": lambda row, view: b"FLAGS " + flag_list(row[_FLAGS], is_recent=row[_UID] in view.recent),
-        "MODSEQ": lambda row, _: b"MODSEQ (%d)" % row[_MODSEQ],
-        "INTERNALDATE": lambda row, _: b'INTERNALDATE "%b"' % render_date_time(row[place]).encode(),
-        "RFC822.SIZE": lambda row, _: b"RFC822.SIZE %d" % row[place],
-        "ENVELOPE": lambda row, _: b"ENVELOPE %b" % row[place],
-        "BODYSTRUCTURE": lambda row, _: b"BODYSTRUCTURE %b" % row[place],
-        "BODY": lambda row, _: b"BODY %b" % render.structure(structure_of(row[place]), is_extended=False),
-        "EMAILID": lambda row, _: b"EMAILID (%b)" % row[place].encode(),
-        "THREADID": lambda row, _: b"THREADID (%b)" % row[place].encode(),
-        "PREVIEW": lambda row, _: b"PREVIEW %b" % render.nstring(row[place]),
-    }
-    return writers[item]
 
 
 async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
@@ -162,20 +148,21 @@ async def tell_messages(
     found = 0
     async for rows in read_rows(session, uids, plan.columns):
         found += len(rows)
-        await _tell(session, plan, [row for row in rows if row[_MODSEQ] > (changed_since or -1)], out)
+        changed = [row for row in rows if row.modseq > changed_since] if changed_since else rows
+        await _tell(session, plan, changed, out)
     return found
 
 
-async def _tell(session: Session, plan: FetchPlan, rows: Sequence[Row], out: Outlet) -> None:
+async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: Outlet) -> None:
     view = session.selected
     seen: set[int] = set()
     if plan.sets_seen and not view.is_read_only:
         rows, seen = await _mark_seen(session, plan, rows)
     if plan.tells_flags or seen:
-        await out.send(b"".join(new_keywords(view, (row[_FLAGS] for row in rows))))
+        await out.send(b"".join(new_keywords(view, (row.flags for row in rows))))
     if plan.has_sections:
         for row in rows:
-            await _tell_with_sections(session, plan, row, out, is_seen=row[_UID] in seen)
+            await _tell_with_sections(session, plan, row, out, is_seen=row.uid in seen)
             await session.pace.spend(plan.units)
         return
     step = max(1, RENDERED_UNITS // plan.units)
@@ -185,10 +172,10 @@ async def _tell(session: Session, plan: FetchPlan, rows: Sequence[Row], out: Out
         await session.pace.spend(len(some) * plan.units)
 
 
-def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[Row]) -> bytes:
+def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[MessageValues]) -> bytes:
     """The answers for some rows, of a plan without sections."""
     writers = [item for item in plan.items if not isinstance(item, Section)]
-    numbers = view.numbers_of([row[_UID] for row in rows])
+    numbers = view.numbers_of([row.uid for row in rows])
     return b"".join(
         [
             b"* %d FETCH (%b)\r\n" % (number, b" ".join([write(row, view) for write in writers]))
@@ -197,10 +184,12 @@ def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[Row]) -> bytes:
     )
 
 
-async def _mark_seen(session: Session, plan: FetchPlan, rows: Sequence[Row]) -> tuple[Sequence[Row], set[int]]:
+async def _mark_seen(
+    session: Session, plan: FetchPlan, rows: Sequence[MessageValues]
+) -> tuple[Sequence[MessageValues], set[int]]:
     """Set `\\Seen` where it is missing: the rows as they are then, and the UIDs it was set on."""
     view, services = session.selected, session.services
-    unseen = [row[_UID] for row in rows if SEEN not in row[_FLAGS].split(" ")]
+    unseen = [row.uid for row in rows if SEEN not in row.flags.split(" ")]
     if not unseen:
         return rows, set()
     stored = await services.store.store_flags(
@@ -208,15 +197,17 @@ async def _mark_seen(session: Session, plan: FetchPlan, rows: Sequence[Row]) -> 
     )
     await catch_up(session)
     view.told_flags(unseen, stored.applied.seq)
-    uids = [row[_UID] for row in rows]
+    uids = [row.uid for row in rows]
     return await services.views.rows(session.account, view.mailbox_id, uids, plan.columns), set(unseen)
 
 
-async def _tell_with_sections(session: Session, plan: FetchPlan, row: Row, out: Outlet, *, is_seen: bool) -> None:
+async def _tell_with_sections(
+    session: Session, plan: FetchPlan, row: MessageValues, out: Outlet, *, is_seen: bool
+) -> None:
     view = session.selected
-    pieces = [b"* %d FETCH (" % view.number_of(row[_UID])]
-    for place, item in enumerate(plan.items):
-        if place:
+    pieces = [b"* %d FETCH (" % view.number_of(row.uid)]
+    for index, item in enumerate(plan.items):
+        if index:
             pieces.append(b" ")
         if not isinstance(item, Section):
             pieces.append(item(row, view))
@@ -224,26 +215,26 @@ async def _tell_with_sections(session: Session, plan: FetchPlan, row: Row, out: 
         found = await _content(session, item, row)
         pieces.append(item.label + b" ")
         if isinstance(found, ByteRange):
-            await _stream(session, row[item.places[0]], found, b"".join(pieces), out)
+            await _stream(session, row.blob, found, b"".join(pieces), out)
             pieces = []
         else:
             pieces.append(b"NIL" if found is None else render.literal(found))
     if is_seen and not plan.tells_flags:
-        pieces.append(b" FLAGS " + flag_list(row[_FLAGS], is_recent=row[_UID] in view.recent))
+        pieces.append(b" FLAGS " + flag_list(row.flags, is_recent=row.uid in view.recent))
         if session.has_condstore:
-            pieces.append(b" MODSEQ (%d)" % row[_MODSEQ])
+            pieces.append(b" MODSEQ (%d)" % row.modseq)
     pieces.append(b")\r\n")
     await out.send(b"".join(pieces))
 
 
-async def _content(session: Session, section: Section, row: Row) -> bytes | ByteRange | None:
+async def _content(session: Session, section: Section, row: MessageValues) -> bytes | ByteRange | None:
     """A section's bytes, or where they lie when they are too many to hold; None where there is no such section."""
     request = section.request
-    blob, size, header, header_bytes = (row[place] for place in section.places[:4])
+    blob, size, header, header_bytes = row.blob, row.size_bytes, row.header, row.header_bytes
     chooses = request.kind.startswith("HEADER.FIELDS")
     if not request.part and request.kind.startswith("HEADER") and len(header) == header_bytes:
         return _partial(chosen_fields(header, request) if chooses else header, request)
-    found = locate(request, header_bytes, size, lambda: structure_of(row[section.places[4]]))
+    found = locate(request, header_bytes, size, lambda: structure_of(row.structure))
     if found is None:
         return None
     blobs = session.services.store.blobs

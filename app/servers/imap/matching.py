@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from operator import attrgetter
 
-from app.db.session import Row
 from app.mail.searchable import Searchable, contains, fold, has_field
 from app.mailstore.texts import Looked
-from app.mailstore.views import HEADER_LIMIT_BYTES
+from app.mailstore.views import HEADER_LIMIT_BYTES, MessageValues
 from app.mime.searchable import own_header
 from app.servers.imap.uids import holds
 from app.servers.imap.view import MailboxView
@@ -56,12 +56,12 @@ _COMPARISONS: dict[str, Callable[[date, date], bool]] = {
 }
 
 
-Predicate = Callable[[Row, Searchable | None], bool | None]
+Predicate = Callable[[MessageValues, Searchable | None], bool | None]
 """None where only the message's text can tell, and it was not given."""
 
 
 class Matcher:
-    """Criteria, ready to be compared with rows of `columns`, of which the first is the UID.
+    """Criteria, ready to be compared with rows of `columns`.
 
     `looked` is what the full-text index told of some of them. `now_ms` is what YOUNGER and OLDER count from.
     """
@@ -72,7 +72,7 @@ class Matcher:
         self._view = view
         self._now_ms = now_ms
         self._looked = looked or {}
-        self._columns: dict[str, int] = {"uid": 0}
+        self._columns = dict.fromkeys(("uid", "blob", "size_bytes"))
         self.criteria = 0
         """How many criteria a row is compared with at most."""
         self.has_modseq = False
@@ -82,9 +82,9 @@ class Matcher:
     def columns(self) -> tuple[str, ...]:
         return tuple(self._columns)
 
-    def place(self, column: str) -> int:
-        """Where a column stands in a row; it is read from then on."""
-        return self._columns.setdefault(column, len(self._columns))
+    def _need(self, *columns: str) -> None:
+        """Read these columns of every row."""
+        self._columns.update(dict.fromkeys(columns))
 
     def _predicate(self, key: SearchKey) -> Predicate:
         self.criteria += 1
@@ -116,11 +116,9 @@ class Matcher:
             case HasFlag(flag):
                 return self._flag(flag)
             case Larger(size_bytes):
-                place = self.place("size_bytes")
-                return lambda row, _: bool(row[place] > size_bytes)
+                return lambda row, _: row.size_bytes > size_bytes
             case Smaller(size_bytes):
-                place = self.place("size_bytes")
-                return lambda row, _: bool(row[place] < size_bytes)
+                return lambda row, _: row.size_bytes < size_bytes
             case _:
                 return self._stamp(key)
 
@@ -128,17 +126,19 @@ class Matcher:
         match key:
             case ModifiedSince(modseq):
                 self.has_modseq = True
-                place = self.place("modseq")
-                return lambda row, _: bool(row[place] >= modseq)
+                self._need("modseq")
+                return lambda row, _: row.modseq >= modseq
             case Younger(seconds):
-                place, limit = self.place("received_at_ms"), self._now_ms - seconds * 1000
-                return lambda row, _: bool(row[place] >= limit)
+                self._need("received_at_ms")
+                limit = self._now_ms - seconds * 1000
+                return lambda row, _: row.received_at_ms >= limit
             case Older(seconds):
-                place, limit = self.place("received_at_ms"), self._now_ms - seconds * 1000
-                return lambda row, _: bool(row[place] <= limit)
+                self._need("received_at_ms")
+                limit = self._now_ms - seconds * 1000
+                return lambda row, _: row.received_at_ms <= limit
             case ObjectId(id_, is_thread):
-                place = self.place("thread_id" if is_thread else "blob")
-                return lambda row, _: bool(row[place] == id_)
+                self._need("thread_id")
+                return lambda row, _: (row.thread_id if is_thread else row.blob) == id_
             case _:
                 raise TypeError(f"{key!r} is no search key")
 
@@ -146,18 +146,20 @@ class Matcher:
         is_uid = key.is_uid
         numbers = key if isinstance(key, SavedResult) else key.numbers
         uids = self._view.resolve(numbers, is_uid=is_uid, is_search=True)
-        return lambda row, _: holds(uids, row[0])
+        return lambda row, _: holds(uids, row.uid)
 
     def _flag(self, flag: str) -> Predicate:
         if flag.lower() == "\\recent":
             recent = self._view.recent
-            return lambda row, _: row[0] in recent
-        place, wanted = self.place("flags"), flag.lower()
-        return lambda row, _: wanted in row[place].lower().split(" ")
+            return lambda row, _: row.uid in recent
+        self._need("flags")
+        wanted = flag.lower()
+        return lambda row, _: wanted in row.flags.lower().split(" ")
 
     def _address(self, column: str, folded: str) -> Predicate:
-        place = self.place(column)
-        return lambda row, _: folded in row[place]
+        self._need(column)
+        read = attrgetter(column)
+        return lambda row, _: folded in read(row)
 
     def _text(self, key: TextMatch | HeaderMatch) -> Predicate:
         folded, looked = fold(key.text), self._looked.get(key)
@@ -166,34 +168,34 @@ class Matcher:
             if looked is None:
                 return has
             may, unknown = looked.found, looked.unindexed
-            return lambda row, text: (holds(may, row[0]) or holds(unknown, row[0])) and has(row, text)
+            return lambda row, text: (holds(may, row.uid) or holds(unknown, row.uid)) and has(row, text)
         has_text = _unread(key.field.value.lower(), folded)
         if looked is None:
             return has_text
         found, unindexed = looked.found, looked.unindexed
-        return lambda row, text: holds(found, row[0]) or (holds(unindexed, row[0]) and has_text(row, text))
+        return lambda row, text: holds(found, row.uid) or (holds(unindexed, row.uid) and has_text(row, text))
 
     def _header(self, name: str, folded: str) -> Predicate:
         """By the header that lies in the row; of one that is too long for it, by the message."""
-        header, size = self.place("header"), self.place("header_bytes")
+        self._need("header", "header_bytes")
         unread = _unread(f"header:{name}", folded)
 
-        def has(row: Row, text: Searchable | None) -> bool | None:
-            if row[size] > HEADER_LIMIT_BYTES:
+        def has(row: MessageValues, text: Searchable | None) -> bool | None:
+            if row.header_bytes > HEADER_LIMIT_BYTES:
                 return unread(row, text)
-            return has_field(own_header(row[header]), name, folded)
+            return has_field(own_header(row.header), name, folded)
 
         return has
 
     def _date(self, field: DateField, day: date) -> Predicate:
         compare = _COMPARISONS[field.value.removeprefix("SENT").removeprefix("SAVED")]
         if not field.value.startswith("SENT"):
-            place = self.place("received_at_ms")
-            return lambda row, _: compare(_day(row[place]), day)
-        envelope, sent = self.place("imap_envelope"), self.place("date_ms")
+            self._need("received_at_ms")
+            return lambda row, _: compare(_day(row.received_at_ms), day)
+        self._need("imap_envelope", "date_ms")
 
-        def is_sent(row: Row, _: Searchable | None) -> bool:
-            found = _day_in_header(row[envelope]) or (None if row[sent] is None else _day(row[sent]))
+        def is_sent(row: MessageValues, _: Searchable | None) -> bool:
+            found = _day_in_header(row.imap_envelope) or (None if row.date_ms is None else _day(row.date_ms))
             return found is not None and compare(found, day)
 
         return is_sent
@@ -211,7 +213,7 @@ def _unread(scope: str, folded: str) -> Predicate:
 
 
 def _all(predicates: list[Predicate]) -> Predicate:
-    def meets(row: Row, text: Searchable | None) -> bool | None:
+    def meets(row: MessageValues, text: Searchable | None) -> bool | None:
         found: bool | None = True
         for one in predicates:
             told = one(row, text)
@@ -224,7 +226,7 @@ def _all(predicates: list[Predicate]) -> Predicate:
 
 
 def _negated(predicate: Predicate) -> Predicate:
-    def meets(row: Row, text: Searchable | None) -> bool | None:
+    def meets(row: MessageValues, text: Searchable | None) -> bool | None:
         told = predicate(row, text)
         return None if told is None else not told
 

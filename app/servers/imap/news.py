@@ -121,11 +121,11 @@ async def tell_flags(session: Session, uids: Sequence[int], out: Outlet) -> None
     """Send FETCH answers with the flags that these messages have now; none for one that is gone."""
     view = session.selected
     async for rows in read_rows(session, uids, ("uid", "flags", "modseq")):
-        lines = new_keywords(view, (row[1] for row in rows))
-        for uid, flags, modseq in rows:
-            extra = b" MODSEQ (%d)" % modseq if session.has_condstore else b""
-            shown = flag_list(flags, is_recent=uid in view.recent)
-            lines.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(uid), uid, shown, extra))
+        lines = new_keywords(view, (row.flags for row in rows))
+        for row in rows:
+            extra = b" MODSEQ (%d)" % row.modseq if session.has_condstore else b""
+            shown = flag_list(row.flags, is_recent=row.uid in view.recent)
+            lines.append(b"* %d FETCH (UID %d FLAGS %b%b)\r\n" % (view.number_of(row.uid), row.uid, shown, extra))
         await out.send(b"".join(lines))
         await session.pace.spend(len(rows))
 

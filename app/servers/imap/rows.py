@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from app.db.session import Row
-from app.mailstore.views import is_detailed
+from app.mailstore.views import MessageValues, is_detailed
 from app.servers.imap.session import Session
 
 ROWS_LIMIT, DETAILED_ROWS_LIMIT = 1_000, 100
@@ -14,8 +13,10 @@ FEW_ROWS = 100
 """So few rows are read at once, without a thread."""
 
 
-async def read_rows(session: Session, uids: Sequence[int], columns: tuple[str, ...]) -> AsyncIterator[Sequence[Row]]:
-    """These columns of the messages with these UIDs, which ascend and are in the view; the first column is `uid`.
+async def read_rows(
+    session: Session, uids: Sequence[int], columns: tuple[str, ...]
+) -> AsyncIterator[Sequence[MessageValues]]:
+    """These columns of the messages with these UIDs, which ascend and are in the view.
 
     Those that are gone are missing. Each piece is read when it is asked for: a slow client holds one of them.
     """

@@ -11,13 +11,12 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.db.session import Row
 from app.errors import TooComplex
 from app.mail.identifiers import now_ms
 from app.mail.searchable import Searchable, fold
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.texts import Looked
-from app.mailstore.views import is_detailed
+from app.mailstore.views import MessageValues, is_detailed
 from app.mime.searchable import searchable_in_all
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
@@ -136,23 +135,21 @@ def _narrowed(
 
 async def _find(session: Session, matcher: Matcher, uids: Sequence[int]) -> tuple[Found, bool]:
     """What matches, and whether every message was there to be looked at."""
-    modseq = matcher.place("modseq") if matcher.has_modseq else None
-    blob, size = matcher.place("blob"), matcher.place("size_bytes")
     found = Found()
     looked_at = 0
     async for rows in read_rows(session, uids, matcher.columns):
         looked_at += len(rows)
         told = await _told(matcher, rows)
         unread = [row for row, is_met in zip(rows, told, strict=True) if is_met is None]
-        read = await _meeting_by_text(session, matcher, unread, blob, size) if unread else set()
+        read = await _meeting_by_text(session, matcher, unread) if unread else set()
         for row, is_met in zip(rows, told, strict=True):
-            if is_met or row[0] in read:
-                found.add(row[0], row[modseq] if modseq is not None else 0)
+            if is_met or row.uid in read:
+                found.add(row.uid, row.modseq if matcher.has_modseq else 0)
         await session.pace.spend(len(rows) // 5)
     return found, looked_at == len(uids)
 
 
-async def _told(matcher: Matcher, rows: Sequence[Row]) -> list[bool | None]:
+async def _told(matcher: Matcher, rows: Sequence[MessageValues]) -> list[bool | None]:
     """Whether each row meets the criteria; None where its message must be read. Much is compared in a thread."""
 
     def compare() -> list[bool | None]:
@@ -162,14 +159,14 @@ async def _told(matcher: Matcher, rows: Sequence[Row]) -> list[bool | None]:
     return await asyncio.to_thread(compare) if is_long else compare()
 
 
-async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Row], blob: int, size: int) -> set[int]:
+async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[MessageValues]) -> set[int]:
     """UIDs of the messages that meet the criteria by their text, read a few megabytes at a time."""
     meeting: set[int] = set()
-    held: list[tuple[Row, bytes]] = []
+    held: list[tuple[MessageValues, bytes]] = []
     held_bytes = 0
     for row in rows:
-        held.append((row, await _read(session, row[blob])))
-        held_bytes += row[size]
+        held.append((row, await _read(session, row.blob)))
+        held_bytes += row.size_bytes
         await session.pace.spend(READ_UNITS)
         if held_bytes >= CONTENTS_LIMIT_BYTES:
             meeting |= await _meeting(session, matcher, held)
@@ -177,9 +174,9 @@ async def _meeting_by_text(session: Session, matcher: Matcher, rows: Sequence[Ro
     return meeting | await _meeting(session, matcher, held)
 
 
-async def _meeting(session: Session, matcher: Matcher, held: Sequence[tuple[Row, bytes]]) -> set[int]:
-    rows = {row[0]: row for row, _ in held}
-    texts = await _texts(session, {row[0]: content for row, content in held})
+async def _meeting(session: Session, matcher: Matcher, held: Sequence[tuple[MessageValues, bytes]]) -> set[int]:
+    rows = {row.uid: row for row, _ in held}
+    texts = await _texts(session, {row.uid: content for row, content in held})
     return await asyncio.to_thread(lambda: {uid for uid, text in texts.items() if matcher.meets(rows[uid], text)})
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.db.session import Row
 from app.errors import MalformedRequest
 from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
+from app.mailstore.views import FlagCombination
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
 from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
@@ -36,7 +36,7 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
     view = await session.services.shared.open(mailbox, session.seq, is_read_only=command.is_read_only)
     await claim_recent(session, view, view.uids())
     flags = await session.services.views.flags_in(session.account, mailbox.id, COMBINATIONS_LIMIT, is_long=is_long)
-    view.keywords = set(keywords_among(row[0] for row in flags))
+    view.keywords = set(keywords_among(combination.flags for combination in flags))
     session.view = view
     await out.send(b"".join(_opening(mailbox, view, flags)))
     if command.is_read_only:
@@ -44,9 +44,9 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
     return Completion("SELECT completed", "READ-WRITE")
 
 
-def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[Row]) -> list[bytes]:
+def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombination]) -> list[bytes]:
     """What a client hears of a mailbox that it opens (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
-    first_unseen = next((uid for text, uid in flags if SEEN not in text.split(" ")), None)
+    first_unseen = next((found.first_uid for found in flags if SEEN not in found.flags.split(" ")), None)
     number = view.number_of(first_unseen) if first_unseen is not None else 0
     permanent = "" if view.is_read_only else " ".join((*SYSTEM_FLAGS, *sorted(view.keywords), "\\*"))
     uid_next = max(mailbox.uid_next, view.last_uid + 1)

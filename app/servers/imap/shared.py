@@ -67,7 +67,7 @@ class SharedMailboxes:
         uids = array("I")
         while True:
             after = uids[-1] if uids else 0
-            rows = await self._views.uids_after(account_id, mailbox_id, after, UIDS_AT_ONCE)
-            uids.extend(row[0] for row in rows)
-            if len(rows) < UIDS_AT_ONCE:
+            more = await self._views.uids_after(account_id, mailbox_id, after, UIDS_AT_ONCE)
+            uids.extend(more)
+            if len(more) < UIDS_AT_ONCE:
                 return uids

@@ -79,6 +79,8 @@ async def _store_some(
     view.told_flags(changed, applied.seq, applied.seq_before)
     if session.has_condstore:
         rows = await services.views.rows(session.account, view.mailbox_id, changed, ("uid", "modseq"))
-        lines = [b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (view.number_of(row[0]), *row) for row in rows]
+        lines = [
+            b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (view.number_of(row.uid), row.uid, row.modseq) for row in rows
+        ]
         await out.send(b"".join(lines))
     return stored.modified

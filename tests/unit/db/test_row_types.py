@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+import app
 import pytest
 from app.db.directory import StoredAccount
 from app.db.oauth import StoredApp, StoredGrant, StoredSession
@@ -56,3 +59,17 @@ def test_no_secret_is_in_the_text_of_a_stored_row() -> None:
     )
 
     assert not [row for row in rows if "hidden" in repr(row)]
+
+
+@pytest.mark.parametrize("layer", ["api", "backends", "cluster", "mirror", "servers", "services", "workers"])
+def test_rows_of_the_database_end_at_db_and_mailstore(layer: str) -> None:
+    """Above them a module names the fields of a type, and no positions."""
+    modules = sorted((Path(app.__file__).parent / layer).rglob("*.py"))
+
+    assert modules
+    assert [module.name for module in modules if "Row" in _imported_from("app.db.session", module)] == []
+
+
+def _imported_from(source: str, module: Path) -> set[str]:
+    nodes = (node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom))
+    return {name.name for node in nodes if node.module == source for name in node.names}

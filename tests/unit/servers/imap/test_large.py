@@ -6,12 +6,10 @@ import asyncio
 import gc
 import sys
 from array import array
-from collections.abc import Sequence
 
 import pytest
-from app.db.session import Row
 from app.mail.types import Mailbox, MailboxId
-from app.mailstore.views import Change, MailboxViews
+from app.mailstore.views import Change, MailboxViews, MessageValues
 from app.servers.imap import news, rows, shared
 from app.servers.imap.numbers import SetWriter
 from app.servers.imap.session import Session
@@ -171,7 +169,7 @@ async def test_a_long_fetch_is_read_as_the_client_takes_it(house: House, monkeyp
     log: list[str] = []
     read = MailboxViews.rows_between
 
-    async def noted(self: MailboxViews, *wanted: object) -> Sequence[Row]:
+    async def noted(self: MailboxViews, *wanted: object) -> list[MessageValues]:
         log.append("read")
         return await read(self, *wanted)  # type: ignore[arg-type]  # passed on as they came
 
