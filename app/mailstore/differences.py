@@ -105,40 +105,41 @@ class Differences:
 
     async def page(self, account_id: AccountId, seq: int, limit: int) -> Page:
         """Up to `limit` messages and as many tombstones; more only where one event's number has more."""
-        messages = await self._rows(_MESSAGES, account_id, seq, limit + 1)
-        tombstones = await self._rows(_TOMBSTONES, account_id, seq, limit + 1)
-        beyond = [rows[limit][0] for rows in (messages, tombstones) if len(rows) > limit]
+        messages = await self._messages(account_id, seq, limit + 1)
+        tombstones = await self._tombstones(account_id, seq, limit + 1)
+        numbers = [message.changed_seq for message in messages], [tombstone.seq for tombstone in tombstones]
+        beyond = [seqs[limit] for seqs in numbers if len(seqs) > limit]
         if not beyond:
-            return Page(_messages(messages), _tombstones(tombstones), None)
-        to_seq = min(beyond) - 1
-        if to_seq < min(rows[0][0] for rows in (messages, tombstones) if rows):
-            to_seq += 1
-        messages = await self._rows(_MESSAGES, account_id, seq, _EVERY, to_seq)
-        tombstones = await self._rows(_TOMBSTONES, account_id, seq, _EVERY, to_seq)
-        return Page(_messages(messages), _tombstones(tombstones), to_seq)
+            return Page(messages, tombstones, None)
+        to_seq = max(min(beyond) - 1, min(seqs[0] for seqs in numbers if seqs))
+        messages = await self._messages(account_id, seq, _EVERY, to_seq)
+        tombstones = await self._tombstones(account_id, seq, _EVERY, to_seq)
+        return Page(messages, tombstones, to_seq)
 
     async def messages(self, account_id: AccountId, ids: Collection[str]) -> list[ChangedMessage]:
         """Those that are there."""
         if not ids:
             return []
         rows = await self._database.rows(_BY_IDS, is_long=True, account_id=account_id, ids=json_list(list(ids)))
-        return _messages(rows)
+        return [_message(row) for row in rows]
 
     async def mailboxes(self, account_id: AccountId) -> list[MailboxNumbers]:
         """All mailboxes, by path."""
         return [MailboxNumbers(*row) for row in await self._database.rows(_MAILBOXES, account_id=account_id)]
 
-    async def _rows(
-        self, statement: Statement, account_id: AccountId, seq: int, limit: int, to_seq: int = _EVERY
-    ) -> list[Row]:
+    async def _messages(
+        self, account_id: AccountId, seq: int, limit: int, to_seq: int = _EVERY
+    ) -> list[ChangedMessage]:
         rows = await self._database.rows(
-            statement, is_long=True, account_id=account_id, seq=seq, to_seq=to_seq, limit=limit
+            _MESSAGES, is_long=True, account_id=account_id, seq=seq, to_seq=to_seq, limit=limit
         )
-        return list(rows)
+        return [_message(row) for row in rows]
 
-
-def _messages(rows: Collection[Row]) -> list[ChangedMessage]:
-    return [_message(row) for row in rows]
+    async def _tombstones(self, account_id: AccountId, seq: int, limit: int, to_seq: int = _EVERY) -> list[Tombstone]:
+        rows = await self._database.rows(
+            _TOMBSTONES, is_long=True, account_id=account_id, seq=seq, to_seq=to_seq, limit=limit
+        )
+        return [_tombstone(row) for row in rows]
 
 
 def _message(row: Row) -> ChangedMessage:
@@ -150,8 +151,6 @@ def _message(row: Row) -> ChangedMessage:
     )
 
 
-def _tombstones(rows: Collection[Row]) -> list[Tombstone]:
-    return [
-        Tombstone(seq, subject, None if mailbox_ids is None else tuple(orjson.loads(mailbox_ids)), reason)
-        for seq, subject, mailbox_ids, reason in rows
-    ]
+def _tombstone(row: Row) -> Tombstone:
+    seq, subject, mailbox_ids, reason = row
+    return Tombstone(seq, subject, None if mailbox_ids is None else tuple(orjson.loads(mailbox_ids)), reason)

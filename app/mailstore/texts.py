@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from app.db.row_types import RowType
 from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
 from app.db.tables import MESSAGE, PLACEMENT, SEARCH_TEXT, UNINDEXED
 from app.errors import AccountNotFound
@@ -74,11 +75,21 @@ _SIZE: Statement = select(func.coalesce(func.sum(SEARCH_TEXT.c.size_bytes), 0)).
 _SIZES: Statement = select(SEARCH_TEXT.c.account_id, func.sum(SEARCH_TEXT.c.size_bytes)).group_by(
     SEARCH_TEXT.c.account_id
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry of the index without its text."""
+
+    id: int
+    message_id: str
+    received_at_ms: int
+    size_bytes: int
+
+
+_ENTRIES = RowType(_Entry, SEARCH_TEXT)
 _OLDEST: Statement = (
-    select(SEARCH_TEXT.c.id, SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.received_at_ms, SEARCH_TEXT.c.size_bytes)
-    .where(_IN_INDEX)
-    .order_by(SEARCH_TEXT.c.received_at_ms)
-    .limit(bindparam("limit"))
+    select(*_ENTRIES.columns).where(_IN_INDEX).order_by(SEARCH_TEXT.c.received_at_ms).limit(bindparam("limit"))
 )
 _REMOVE: Statement = delete(SEARCH_TEXT).where(is_one_of(SEARCH_TEXT.c.id, bindparam("ids")))
 _LEAVE_OUT: Statement = (
@@ -192,8 +203,8 @@ class TextIndex:
 
     async def oldest_ms(self, account_id: AccountId) -> int | None:
         """When the oldest message in the index was received; None when there is none."""
-        row = await self._database.row(_OLDEST, account_id=account_id, limit=1)
-        return None if row is None else int(row[2])
+        oldest = _ENTRIES.read_optional(await self._database.row(_OLDEST, account_id=account_id, limit=1))
+        return None if oldest is None else oldest.received_at_ms
 
     async def trim(self, account_id: AccountId, excess_bytes: int) -> int:
         """Leave out the oldest until so much less is in the index, a few a transaction; how much less there is."""
@@ -203,11 +214,11 @@ class TextIndex:
             async def work(transaction: Transaction, still: int = excess_bytes - freed) -> int:
                 await lock_account(transaction, account_id)
                 rows = await transaction.rows(_OLDEST, account_id=account_id, limit=TRIMMED_AT_ONCE)
-                chosen = list(_first_of(rows, still))
-                await transaction.execute(_REMOVE, ids=json_list([row[0] for row in chosen]))
-                ids = json_list([row[1] for row in chosen])
+                chosen = list(_first_of(_ENTRIES.read_all(rows), still))
+                await transaction.execute(_REMOVE, ids=json_list([entry.id for entry in chosen]))
+                ids = json_list([entry.message_id for entry in chosen])
                 await transaction.execute(_LEAVE_OUT, account_id=account_id, message_ids=ids)
-                return sum(row[3] for row in chosen)
+                return sum(entry.size_bytes for entry in chosen)
 
             try:
                 less = await self._database.write(work, is_durable=False, turn=account_id)
@@ -220,7 +231,7 @@ class TextIndex:
 
 
 def _looked(rows: Sequence[Row]) -> Looked:
-    found, unindexed = ({row[0] for row in rows if bool(row[1]) is is_found} for is_found in (True, False))
+    found, unindexed = ({uid for uid, is_in in rows if bool(is_in) is is_found} for is_found in (True, False))
     return Looked(array("I", sorted(found)), array("I", sorted(unindexed)))
 
 
@@ -232,10 +243,10 @@ def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[b
     return text_condition(account_id, "header", folded if len(folded) > 2 else field_mark(name))
 
 
-def _first_of(rows: Sequence[Row], size_bytes: int) -> Iterator[Row]:
-    """As many rows as it takes to reach a size."""
-    for row in rows:
+def _first_of(entries: Sequence[_Entry], size_bytes: int) -> Iterator[_Entry]:
+    """As many entries as it takes to reach a size."""
+    for entry in entries:
         if size_bytes <= 0:
             return
-        yield row
-        size_bytes -= row[3]
+        yield entry
+        size_bytes -= entry.size_bytes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
-from app.db.session import Row, Statement
+from app.db.row_types import RowType
+from app.db.session import Statement
 from app.db.tables import DETAIL, MESSAGE
 from app.mail.delta import Completed, Held, Location
 from app.mail.searchable import TextState
@@ -17,7 +19,17 @@ from app.mailstore.changes.ledger import Ledger
 from app.mailstore.rows import detail_values, message_values, patched
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
-_AT: Statement = select(MESSAGE.c.id, MESSAGE.c.thread_id, MESSAGE.c.summary).where(
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    id: MessageId
+    thread_id: ThreadId
+    summary: bytes
+
+
+_MESSAGES = RowType(_Message, MESSAGE)
+_AT: Statement = select(*_MESSAGES.columns).where(
     MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"), MESSAGE.c.uid == bindparam("uid")
 )
 _KEY = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
@@ -43,11 +55,11 @@ class HeldChanges:
 
     async def complete(self, completed: Completed) -> None:
         """Put a message's content in the place of what its header alone told."""
-        row = await self._row(completed.location)
-        if row is None:
+        message = await self._message(completed.location)
+        if message is None:
             return
-        id_, thread_id, summary = row
-        values = message_values(self._ledger.account_id, MessageId(id_), ThreadId(thread_id), completed.content)
+        id_, summary = message.id, message.summary
+        values = message_values(self._ledger.account_id, id_, message.thread_id, completed.content)
         told = orjson.loads(values["summary"])
         fields = {name: told[name] for name in ("size_bytes", "has_attachments", "preview")}
         seq = self._updated(id_, summary, completed.location, list(fields), fields)
@@ -58,27 +70,26 @@ class HeldChanges:
             summary=patched(summary, **fields),
             **{name: values[name] for name in _CONTENT} | {"text_state": TextState.AWAITED},
         )
-        self._ledger.thread_touched(thread_id)
+        self._ledger.thread_touched(message.thread_id)
         await self._ledger.execute(_DROP_DETAIL, key=id_)
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, completed.content))
 
     async def hold(self, held: Held) -> None:
         """Say whether the server holds a message."""
-        row = await self._row(held.location)
-        if row is None or orjson.loads(row[2]).get("on_server") is held.is_on_server:
+        message = await self._message(held.location)
+        if message is None or orjson.loads(message.summary).get("on_server") is held.is_on_server:
             return
-        id_, _, summary = row
         facts = {"on_server": held.is_on_server}
-        seq = self._updated(id_, summary, held.location, facts, facts)
+        seq = self._updated(message.id, message.summary, held.location, facts, facts)
         await self._ledger.execute(
             _SET_SUMMARY,
-            key=id_,
+            key=message.id,
             version=seq,
-            summary=patched(summary, **facts),
+            summary=patched(message.summary, **facts),
         )
 
-    async def _row(self, at: Location) -> Row | None:
-        return await self._ledger.row(_AT, mailbox_id=at.mailbox_id, uid=at.uid)
+    async def _message(self, at: Location) -> _Message | None:
+        return _MESSAGES.read_optional(await self._ledger.row(_AT, mailbox_id=at.mailbox_id, uid=at.uid))
 
     def _updated(
         self, id_: str, summary: bytes, at: Location, changed: Iterable[str], facts: Mapping[str, object]

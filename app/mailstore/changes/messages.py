@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import orjson
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
-from app.db.session import Row, Statement, is_one_of, json_list
+from app.db.session import Statement, is_one_of, json_list
 from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
 from app.mail.delta import Copied, Flagged, Location, Moved, Previewed, Reason, Removed
 from app.mail.identifiers import new_id
@@ -16,7 +16,7 @@ from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
 from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
-from app.mailstore.changes.places import Places
+from app.mailstore.changes.places import Brief, Places
 from app.mailstore.rows import flags_of, flags_to_text, patched, thread_id_in
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -106,12 +106,12 @@ class MessageChanges:
 
         Its flags, which the moved message has there.
         """
-        rows = await self._briefs(at.mailbox_id, [at.uid])
-        if not rows or rows[at.uid][0] == id_:
+        briefs = await self._briefs(at.mailbox_id, [at.uid])
+        if not briefs or briefs[at.uid].id == id_:
             return None
-        row = rows[at.uid]
-        await self._drop(at.mailbox_id, rows.values(), Reason.MERGED)
-        return Flagged(at, flags_of(row[2]), row[3])
+        brief = briefs[at.uid]
+        await self._drop(at.mailbox_id, briefs.values(), Reason.MERGED)
+        return Flagged(at, flags_of(brief.flags), brief.modseq)
 
     async def copy(self, copied: Copied) -> None:
         if copied.is_shared:
@@ -146,9 +146,9 @@ class MessageChanges:
         self._ledger.applied.copies[copied.source] = location
 
     async def _place_too(self, copied: Copied) -> None:
-        rows = await self._briefs(copied.source.mailbox_id, [copied.source.uid])
-        for row in rows.values():
-            await self._places.add(MessageId(row[0]), copied.target, copied.modseq)
+        briefs = await self._briefs(copied.source.mailbox_id, [copied.source.uid])
+        for brief in briefs.values():
+            await self._places.add(brief.id, copied.target, copied.modseq)
             self._ledger.applied.copies[copied.source] = copied.target
 
     async def flag(self, flagged: Sequence[Flagged]) -> None:
@@ -160,18 +160,18 @@ class MessageChanges:
             if mailbox is None:
                 continue
             last = _last_of_each(changes)
-            rows = await self._briefs(mailbox_id, list(last))
-            for uid, one in last.items():
-                if uid in rows:
-                    await self._flag_one(mailbox, one, rows[uid])
+            briefs = await self._briefs(mailbox_id, list(last))
+            for uid, change in last.items():
+                if uid in briefs:
+                    await self._flag_one(mailbox, change, briefs[uid])
 
-    async def _flag_one(self, mailbox: MailboxState, change: Flagged, row: Row) -> None:
-        id_, _, flags_text, modseq, _, summary, further = row
+    async def _flag_one(self, mailbox: MailboxState, change: Flagged, brief: Brief) -> None:
+        id_, modseq, further = brief.id, brief.modseq, brief.further
         if change.modseq and change.modseq < modseq:
             return
         if further and change.modseq:
-            await self._places.note_modseq(MessageId(id_), change.location, change.modseq)
-        before = flags_of(flags_text)
+            await self._places.note_modseq(id_, change.location, change.modseq)
+        before = flags_of(brief.flags)
         if before == change.flags:
             if not self._ledger.is_origin and change.modseq != modseq and not further:
                 await self._ledger.execute(_SET_MODSEQ, key=id_, modseq=change.modseq)
@@ -180,9 +180,9 @@ class MessageChanges:
         unread = (SEEN not in change.flags) - (SEEN not in before)
         facts = {"mailbox_id": mailbox.id, "message_id": id_, "changed": ["keywords"], "keywords": keywords}
         if further:
-            facts["mailbox_ids"] = await self._places.recount(MessageId(id_), unread)
+            facts["mailbox_ids"] = await self._places.recount(id_, unread)
         seq = self._ledger.event("message.updated", id_, facts, at=change.location)
-        self._ledger.thread_touched(thread_id_in(summary))
+        self._ledger.thread_touched(thread_id_in(brief.summary))
         modseq = change.modseq or (seq if self._ledger.is_origin else 0)
         self._ledger.applied.modseqs[change.location] = modseq
         await self._ledger.execute(
@@ -191,7 +191,7 @@ class MessageChanges:
             flags=flags_to_text(change.flags),
             modseq=modseq,
             version=seq,
-            summary=patched(summary, keywords=keywords),
+            summary=patched(brief.summary, keywords=keywords),
         )
         if not further:
             mailbox.unread += unread
@@ -202,29 +202,30 @@ class MessageChanges:
         for one in removed:
             groups.setdefault((one.location.mailbox_id, one.reason), []).append(one.location.uid)
         for (mailbox_id, reason), uids in groups.items():
-            rows = await self._briefs(mailbox_id, uids)
-            if rows:
-                await self._drop(mailbox_id, [rows[uid] for uid in sorted(rows)], reason)
+            briefs = await self._briefs(mailbox_id, uids)
+            if briefs:
+                await self._drop(mailbox_id, [briefs[uid] for uid in sorted(briefs)], reason)
 
-    async def _drop(self, mailbox_id: MailboxId, rows: Iterable[Row], reason: Reason) -> None:
+    async def _drop(self, mailbox_id: MailboxId, briefs: Iterable[Brief], reason: Reason) -> None:
         mailbox = await self._ledger.mailbox(mailbox_id)
         if mailbox is None:
             return
         ids = []
-        for id_, uid, flags, _, _, summary, further in rows:
-            if further and await self._places.leave(MessageId(id_), Location(mailbox_id, uid)):
+        for brief in briefs:
+            at = Location(mailbox_id, brief.uid)
+            if brief.further and await self._places.leave(brief.id, at):
                 continue
             facts = {
-                "message_id": id_,
+                "message_id": brief.id,
                 "mailbox_id": mailbox_id,
-                "uid": uid,
+                "uid": brief.uid,
                 "uid_validity": mailbox.uid_validity,
                 "reason": reason,
             }
-            self._ledger.event("message.deleted", id_, facts, at=Location(mailbox_id, uid))
-            self._ledger.left(mailbox, flags_of(flags))
-            self._ledger.thread_touched(thread_id_in(summary), has_lost=True)
-            ids.append(id_)
+            self._ledger.event("message.deleted", brief.id, facts, at=at)
+            self._ledger.left(mailbox, flags_of(brief.flags))
+            self._ledger.thread_touched(thread_id_in(brief.summary), has_lost=True)
+            ids.append(brief.id)
         if reason is not Reason.MERGED:  # that one never was a message of its own
             await self._departures.remember(ids)
         await self._ledger.execute(_DROP_MESSAGES, ids=json_list(ids))
@@ -232,24 +233,24 @@ class MessageChanges:
         await self._ledger.execute(_DROP_TEXTS, ids=json_list(ids))
 
     async def preview(self, previewed: Previewed) -> None:
-        rows = await self._briefs(previewed.location.mailbox_id, [previewed.location.uid])
-        for row in rows.values():
+        briefs = await self._briefs(previewed.location.mailbox_id, [previewed.location.uid])
+        for brief in briefs.values():
             await self._ledger.execute(
                 _SET_PREVIEW,
-                key=row[0],
+                key=brief.id,
                 preview=previewed.preview,
-                summary=patched(row[5], preview=previewed.preview),
+                summary=patched(brief.summary, preview=previewed.preview),
             )
 
-    async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Row]:
+    async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Brief]:
         if len(uids) == 1:
             row = await self._ledger.row(_BRIEF_ONE, mailbox_id=mailbox_id, uid=uids[0])
-            return await self._places.rows_at(mailbox_id, uids) if row is None else {row[1]: row}
+            return await self._places.briefs_at(mailbox_id, uids) if row is None else {uids[0]: Brief._make(row)}
         rows = await self._ledger.rows(_BRIEFS, mailbox_id=mailbox_id, uids=json_list(list(uids)))
-        found = {row[1]: row for row in rows}
+        found = {brief.uid: brief for brief in map(Brief._make, rows)}
         if len(found) == len(uids):
             return found
-        return found | await self._places.rows_at(mailbox_id, [uid for uid in uids if uid not in found])
+        return found | await self._places.briefs_at(mailbox_id, [uid for uid in uids if uid not in found])
 
 
 def _last_of_each(changes: Iterable[Flagged]) -> dict[int, Flagged]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 
-from app.db.session import Row, Statement, is_one_of, json_list
+from app.db.session import Statement, is_one_of, json_list
 from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
 from app.mail.types import MailboxId, MessageId, Role
@@ -69,6 +70,19 @@ _SET_MODSEQ: tuple[Statement, ...] = tuple(
 _ADD: Statement = insert(PLACEMENT)
 _DROP: Statement = delete(PLACEMENT).where(_OURS, PLACEMENT.c.message_id == bindparam("id"))
 
+
+class Brief(NamedTuple):
+    """What a change needs of a message at one of its places; `modseq` is the one known of it there."""
+
+    id: MessageId
+    uid: int
+    flags: str
+    modseq: int
+    version: int
+    summary: bytes
+    further: int
+
+
 _RANKS: dict[str | None, int] = {Role.INBOX: 0, None: 1, Role.ALL: 3, Role.FLAGGED: 4}
 _EXCLUSIVE = (Role.TRASH, Role.JUNK)
 """What is in one of these is nowhere else."""
@@ -93,13 +107,13 @@ class Places:
         self._ledger = ledger
         self._has_any: bool | None = None
 
-    async def rows_at(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Row]:
-        """What has a further place here, by UID: id, UID, flags, MODSEQ here, version, summary, further."""
+    async def briefs_at(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Brief]:
+        """What has a further place here, by UID."""
         if not uids or not await self._are_any():
             return {}
         values = json_list(list(uids))
         rows = await self._ledger.rows(_AT, mailbox_id=mailbox_id, uids=values)
-        return {row[1]: row for row in rows}
+        return {brief.uid: brief for brief in map(Brief._make, rows)}
 
     async def ids_of(self, origin_ids: Iterable[str]) -> dict[str, MessageId]:
         """The messages known by these ids of the origin."""
