@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -210,26 +211,14 @@ def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None
 # ---- rows to values; the order is that of the column lists in `reading`
 
 
+_FLAGS_INDEX = [field.name for field in fields(Message)].index("flags")
+
+
 def message_of(row: tuple[Any, ...]) -> Message:
-    (account_id, id_, mailbox_id, uid, modseq, version, flags, received_at_ms, size, thread_id, header, preview, blob,
-     summary, further) = row  # fmt: skip
-    return Message(
-        MessageId(id_),
-        AccountId(account_id),
-        MailboxId(mailbox_id),
-        uid,
-        modseq,
-        version,
-        flags_of(flags),
-        received_at_ms,
-        size,
-        ThreadId(thread_id),
-        header,
-        preview,
-        blob,
-        summary,
-        further,
-    )
+    """`row`: the columns named as the fields of Message (`reading.columns.MESSAGE_COLUMNS`)."""
+    values = list(row)
+    values[_FLAGS_INDEX] = flags_of(values[_FLAGS_INDEX])
+    return Message(*values)
 
 
 def mailbox_of(row: tuple[Any, ...], parents: Mapping[str, MailboxId]) -> Mailbox:

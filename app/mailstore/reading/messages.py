@@ -53,7 +53,7 @@ class MessageReader:
     async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
         """Those that exist, in the order asked for."""
         rows = await self._database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
-        found = {row[1]: message_of(row) for row in rows}
+        found: dict[str, Message] = {message.id: message for message in map(message_of, rows)}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
     async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import app
 import pytest
-from app.db.directory import StoredAccount
+from app.db.directory import StoredAccount, StoredSecrets
+from app.db.idempotency import StoredAnswer
 from app.db.oauth import StoredApp, StoredGrant, StoredSession
 from app.db.row_types import RowType
+from app.db.syncing import FollowedAccount
 from app.db.tables import OAUTH_GRANT
 
 
@@ -56,6 +58,9 @@ def test_no_secret_is_in_the_text_of_a_stored_row() -> None:
         StoredApp("app", "", "", "", "", "", b"hidden", "", "", 0),
         StoredGrant("grt", "app", None, "", b"hidden", 0, is_over=False, version=0),
         StoredSession("con", "hidden", b"hidden", "hidden", 0),
+        StoredSecrets("acc", b"hidden"),
+        StoredAnswer("hash", 201, b"hidden", is_encrypted=True),
+        FollowedAccount("acc", "", b"hidden", is_consent_over=None),
     )
 
     assert not [row for row in rows if "hidden" in repr(row)]
