@@ -162,9 +162,15 @@ class PostgresDatabase:
     ) -> T:
         task = asyncio.get_running_loop().create_task(self._write(work, is_durable, turn))
         self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(self._write_ended)
         # as on SQLite: a caller that is cancelled leaves while its work goes on
         return await asyncio.shield(task)
+
+    def _write_ended(self, task: asyncio.Task[Any]) -> None:
+        """Forget it. Its error is retrieved: a caller that was cancelled does not ask for it."""
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _write(self, work: Work[T], is_durable: bool, turn: str | None) -> T:
         async with self._turns.taken(turn):
