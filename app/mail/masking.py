@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "…"
@@ -14,6 +15,8 @@ _PREFIX_CHARS = 12
 """A secret that is longer is also found by its beginning: a server may cut it off."""
 _SHORT_CHARS = 4
 """A secret below this length is masked as a whole word alone: it may be a part of any word."""
+MATCHERS_LIMIT = 64
+"""Accounts whose secrets can be looked for without preparing that again."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 
 
@@ -23,24 +26,15 @@ class Masker:
     Base64 is recognised whatever stands around the secret, as in SASL PLAIN, XOAUTH2 and OAUTHBEARER.
     """
 
-    __slots__ = ("_blobs", "_forms", "_pattern")
+    __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._forms: set[str] = set()
-        self._blobs: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        for secret in secrets:
-            self.add(secret)
+        self._secrets = frozenset(filter(None, secrets))
 
     def add(self, secret: str) -> None:
         """Mask this secret too."""
-        if not secret:
-            return
-        octets = secret.encode("utf-8", "surrogatepass")
-        self._forms |= {secret, *_escaped(secret), octets.hex()}
-        self._blobs |= _base64_forms(octets)
-        patterns = [_pattern_of(form) for form in sorted(self._forms | self._blobs, key=len, reverse=True)]
-        self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
+        if secret:
+            self._secrets |= {secret}
 
     def add_response(self, response: bytes) -> None:
         """Mask a SASL response that holds a secret, and the proof in it (RFC 5802 §3); not a user name alone."""
@@ -51,31 +45,46 @@ class Masker:
 
     def mask(self, text: str) -> str:
         """The text with each secret replaced by `…`."""
-        if self._pattern is None:
+        if not self._secrets:
             return text
+        pattern, blobs = _forms_of(self._secrets)
         shown, end = [], 0
-        for match in self._pattern.finditer(text):
+        for match in pattern.finditer(text):
             if match.start() < end and match.end() <= end:
                 continue
-            begin, stop = self._extended(text, match.start(), match.end())
+            begin, stop = _extended(blobs, text, match.start(), match.end())
             shown.append(text[end : max(begin, end)])
             end = max(stop, end)
         return MASK.join([*shown, text[end:]]) if shown else text
 
     def mask_bytes(self, text: bytes) -> bytes:
-        if self._pattern is None:
+        if not self._secrets:
             return text
         return self.mask(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
-    def _extended(self, text: str, begin: int, end: int) -> tuple[int, int]:
-        """With the rest of the base64 text that a secret was found in."""
-        if not any(blob.casefold() in text[begin:end].casefold() for blob in self._blobs):
-            return begin, end
-        while begin > 0 and text[begin - 1] in _BASE64:
-            begin -= 1
-        while end < len(text) and text[end] in _BASE64:
-            end += 1
+
+@lru_cache(maxsize=MATCHERS_LIMIT)
+def _forms_of(secrets: frozenset[str]) -> tuple[re.Pattern[str], frozenset[str]]:
+    """What finds these secrets, and their forms in base64. Made when it is needed: it takes some 100 KB."""
+    forms: set[str] = set()
+    blobs: set[str] = set()
+    for secret in secrets:
+        octets = secret.encode("utf-8", "surrogatepass")
+        forms |= {secret, *_escaped(secret), octets.hex()}
+        blobs |= _base64_forms(octets)
+    patterns = [_pattern_of(form) for form in sorted(forms | blobs, key=len, reverse=True)]
+    return re.compile("|".join(patterns), re.IGNORECASE), frozenset(blobs)
+
+
+def _extended(blobs: frozenset[str], text: str, begin: int, end: int) -> tuple[int, int]:
+    """With the rest of the base64 text that a secret was found in."""
+    if not any(blob.casefold() in text[begin:end].casefold() for blob in blobs):
         return begin, end
+    while begin > 0 and text[begin - 1] in _BASE64:
+        begin -= 1
+    while end < len(text) and text[end] in _BASE64:
+        end += 1
+    return begin, end
 
 
 def _escaped(secret: str) -> set[str]:

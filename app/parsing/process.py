@@ -61,6 +61,7 @@ class ParserProcess:
         except BaseException:
             ours.close()
             process.kill()
+            process.wait()  # a killed process ends within milliseconds
             raise
         return cls(process, reader, writer)
 

@@ -36,7 +36,8 @@ async def opened(**limits: object) -> AsyncIterator[ParserPool]:
 
 def parsers_of(pid: int) -> list[psutil.Process]:
     """The parsing processes of a gateway."""
-    return [one for one in psutil.Process(pid).children() if "app.parsing.child" in one.cmdline()]
+    running = [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in running if "app.parsing.child" in child.cmdline()]
 
 
 def spin(_: str) -> None:
