@@ -1,4 +1,4 @@
-"""Who follows which account: whoever waits for its events, and whoever called in the last ten minutes.
+"""Which accounts have followers: sessions that wait for events, and callers of the last ten minutes.
 
 An account that somebody follows is looked at every few seconds, one that nobody follows more rarely. The process that
 a follower is connected to tells the others by the bus.
@@ -16,7 +16,7 @@ from app.cluster.bus import Bus, Waiter
 FOLLOWED_SECONDS = 600.0
 """How long an account counts as followed after a call, or after its last subscriber left."""
 TELL_SECONDS = 60.0
-"""How often the other processes are told of it."""
+"""How often a process announces it to the others."""
 LOOK_SECONDS = 2.0
 """How often this process looks who waits for events."""
 _ACCOUNT_PREFIX = "acc_"

@@ -170,7 +170,7 @@ class MailStore:
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
 
-        `alongside` is written in the same transaction, and what it returns is told with it; `conclude` after it. Where
+        `alongside` writes in the same transaction and returns further facts; `conclude` runs after both. Where
         the database refuses a text of a message, the message is stored without its texts.
         """
         try:
@@ -215,7 +215,7 @@ class MailStore:
     ) -> Applied:
         """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`.
 
-        Many go in several transactions, so that no other writer waits long; what is returned tells of the last.
+        Many go in several transactions, so that no other writer waits long. Returns the result of the last one.
         """
         if uids is None:
             uids = await self._deleted_in(account_id, mailbox_id)

@@ -1,7 +1,7 @@
 """The program of a parsing process: reads jobs from its socket, runs one at a time, writes the results.
 
 It holds no secret and no socket but the one to its parent, and ends with its parent. Its memory is bounded for good,
-its processor time anew for each job.
+its processor time for each job.
 """
 
 from __future__ import annotations

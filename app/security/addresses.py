@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _IPV6_PREFIX = 64
-"""One customer's network: whoever has one IPv6 address has 2^64 of them."""
+"""The network of one customer: providers assign each a /64 of IPv6, 2^64 addresses."""
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """Who may connect to the mail servers: how many in all, of one address before a login, and of one user after it.
 
-Whoever has not logged in makes room for whoever comes: the one that has done nothing for longest is sent away. So no
-number of idle connections keeps a user out, of the same address neither.
+A new connection takes the place of the one without a login that has been idle for longest. So no number of idle
+connections keeps a user out, not even from the same address.
 """
 
 from __future__ import annotations

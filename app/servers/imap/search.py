@@ -211,7 +211,7 @@ async def _tell_plainly(session: Session, command: Search, found: Found, out: Ou
 
 
 async def _tell_extended(session: Session, command: Search, found: Found, out: Outlet) -> None:
-    """Send ESEARCH (RFC 4731 §3.1); RETURN () means ALL. With SAVE alone nothing is told."""
+    """Send ESEARCH (RFC 4731 §3.1); RETURN () means ALL. With SAVE alone it sends nothing."""
     returning = command.returning or frozenset({"ALL"})
     if "SAVE" in returning:
         session.selected.saved = _saved(returning, found.uids)

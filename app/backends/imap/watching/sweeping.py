@@ -18,7 +18,7 @@ BACKGROUND_SWEEP_SECONDS = 300.0
 NEW_MAILBOX_SWEEP_SECONDS = 15.0
 """Soon after mailboxes were made: Dovecot was seen to lose events then."""
 SWEEP_SECONDS = (2.0, 4.5)
-"""Between two sweeps while somebody follows the account, so that a change anywhere is told within 5 s."""
+"""Between two sweeps of an account that has followers, so that they receive any change within 5 s."""
 UNFOLLOWED_SWEEP_SECONDS = 90.0
 """Between two sweeps at most, while nobody does. A connection that died without a word is found by them too."""
 SWEPT_MAILBOXES = 100
