@@ -14,6 +14,7 @@ COPY README.md LICENSE ./
 COPY alembic.ini ./
 COPY alembic ./alembic
 COPY app ./app
+COPY postgate ./postgate
 RUN uv sync --frozen --no-dev --extra uvloop
 
 FROM python:3.11-slim-bookworm

@@ -23,6 +23,7 @@ from app.errors import GatewayError
 from app.loop_watch import LoopWatch
 from app.security.vault import MASTER_KEY_FILE
 from app.settings import Settings
+from app.version import VERSION
 
 if TYPE_CHECKING:
     from app.api.deps import Services
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"postgate {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Postgate: REST and WebSocket over mail servers."""
 
 
 async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> None:
@@ -94,7 +110,7 @@ def demo() -> None:
     _mend_exposed(settings.data_dir)
     if demo_data.read(settings.data_dir) is None:
         # in a process of its own: what making it takes is not kept for as long as the server runs
-        made = subprocess.run([sys.executable, "-m", "app.cli", "prepare-demo"], check=False)
+        made = subprocess.run([sys.executable, "-P", "-m", "postgate", "prepare-demo"], check=False)
         if made.returncode:
             raise typer.Exit(made.returncode)
 

@@ -13,6 +13,7 @@ from app.api.middleware import Edge, MePaths
 from app.api.openapi import describe
 from app.api.routes import ROUTERS
 from app.api.routing import separate
+from app.version import VERSION
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -31,7 +32,7 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     """An application without services; whoever serves it puts them at `app.state.services` before a request comes."""
     app = Api(
         title="Postgate",
-        version="1",
+        version=VERSION,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

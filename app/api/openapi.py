@@ -22,6 +22,7 @@ from app.api.schemas import stream
 from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
 from app.api.schemas.submissions import MessageInput
 from app.errors import GatewayError
+from app.version import VERSION
 
 REF = "#/components/schemas/{model}"
 _METHODS = ("get", "post", "patch", "put", "delete", "head")
@@ -117,7 +118,7 @@ def describe_stream() -> dict[str, Any]:
     messages = {model.__name__: _message(model) for model in (*sent, *received)}
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Postgate stream", "version": "1", "description": (stream.__doc__ or "").strip()},
+        "info": {"title": "Postgate stream", "version": VERSION, "description": (stream.__doc__ or "").strip()},
         "defaultContentType": "application/json",
         "servers": {"local": {"host": "127.0.0.1:8080", "protocol": "ws"}},
         "channels": {

@@ -28,7 +28,8 @@ from app.settings import Settings
 SCHEMA_VERSION = "0009"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
-_PROJECT = Path(__file__).resolve().parents[2]
+_FOLDERS = (Path(__file__).parent / "migrations", Path(__file__).parents[2] / "alembic")
+"""Where the migrations lie: in an installed package, and in the repository (pyproject.toml maps one to the other)."""
 _MIGRATION_LOCK = 0x706F737467617465
 """Key of the PostgreSQL advisory lock that one process holds while it migrates: "postgate" in ASCII."""
 
@@ -167,7 +168,11 @@ def _run_migrations(connection: Connection, target: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    config = Config(str(_PROJECT / "alembic.ini"))
+    folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        raise SchemaError(f"This installation of Postgate lacks its migrations: {_FOLDERS[0]}")
+    config = Config()
+    config.set_main_option("script_location", str(folder.resolve()).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, target)
 

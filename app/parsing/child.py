@@ -31,7 +31,7 @@ Job = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def main() -> None:
-    """`python -m app.parsing.child DESCRIPTOR MEMORY_BYTES CPU_SECONDS`."""
+    """`python -m postgate.parsing.child DESCRIPTOR MEMORY_BYTES CPU_SECONDS`."""
     descriptor, memory_bytes, cpu_seconds = map(int, sys.argv[1:4])
     parent = socket.socket(fileno=descriptor)
     _confine(memory_bytes)

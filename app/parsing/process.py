@@ -19,6 +19,8 @@ PIECE_BYTES = 256 * 1024
 RESULT_LIMIT_BYTES = 256 * 1024 * 1024
 _POLL_SECONDS = 0.005
 
+_COMMAND = [sys.executable, "-P", "-m", "postgate.parsing.child"]
+
 
 class ProcessFailed(Exception):
     """The process ended, or its function raised: `reason` is for the log."""
@@ -47,7 +49,7 @@ class ParserProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own program; starting it does not block
-                [sys.executable, "-m", "app.parsing.child", *map(str, (theirs.fileno(), memory_bytes, cpu_seconds))],
+                _COMMAND + [str(number) for number in (theirs.fileno(), memory_bytes, cpu_seconds)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

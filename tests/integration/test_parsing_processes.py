@@ -37,7 +37,7 @@ async def opened(**limits: object) -> AsyncIterator[ParserPool]:
 def parsers_of(pid: int) -> list[psutil.Process]:
     """The parsing processes of a gateway."""
     running = [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in running if "app.parsing.child" in child.cmdline()]
+    return [child for child in running if "postgate.parsing.child" in child.cmdline()]
 
 
 def spin(_: str) -> None:

@@ -23,10 +23,14 @@ REQUEST_SECONDS = 30.0
 COMMAND_SECONDS = 60.0
 
 
+PROGRAM = Path(sys.executable).with_name("postgate")
+
+
 class Postgate:
     """`postgate demo` with its data in a folder. `settings` are POSTGATE_* without the prefix."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
+        self.program = PROGRAM
         self._folder = folder
         self._settings = {f"{name}_PORT": str(free_port()) for name in _PORTS} | settings
         self._process: ServerProcess | None = None
@@ -43,7 +47,7 @@ class Postgate:
     def _command(self, *words: str, **settings: str) -> list[str]:
         settings = self._settings | {"DATA_DIR": str(self._folder / "data")} | settings
         environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
-        return ["/usr/bin/env", *environment, str(Path(sys.executable).with_name("postgate")), *words]
+        return ["/usr/bin/env", *environment, str(self.program), *words]
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data to its end."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -12,6 +10,7 @@ from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
 from app.services.health import NotReady
+from app.version import VERSION
 
 router = Router(tags=["service"])
 
@@ -42,7 +41,7 @@ async def get_service() -> Root:
         "docs": "/docs",
         "health": "/v1/health/ready",
     }
-    return Root(name="Postgate", version=version("postgate"), api_version="1", links=links)
+    return Root(name="Postgate", version=VERSION, api_version="1", links=links)
 
 
 @router.get("/v1/health/live", operation_id="getLiveness", dependencies=[PublicAccess])
