@@ -31,11 +31,11 @@ from app.mail.delta import (
 from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
 from app.mailstore.blobs import Blobs, BlobWriter
-from app.mailstore.content import StoredContent, read_beginning, read_content, read_small
+from app.mailstore.content import StoredContent, read_beginning, read_content, read_small, weight_of
 from app.mailstore.index import Conclude, Decide, Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
 from app.mailstore.rows import flags_of
-from app.parsing.jobs import IN_THREADS, Parsers
+from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -145,7 +145,8 @@ class MailStore:
 
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
         """The same for several, which are read while they are put on disk. StorageUnavailable: none is kept."""
-        small = [(one.name, content) for one in writers if (content := one.content) is not None]
+        held = [(one.name, content) for one in writers if (content := one.content) is not None]
+        small = [(name, content) for name, content in held if weight_of(content) <= SMALL_BYTES]
         _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
         return [read[one.name] if one.name in read else await self._read_large(one.name) for one in writers]
 
@@ -155,7 +156,7 @@ class MailStore:
 
     async def _read(self, content: bytes, blob: str) -> StoredContent:
         try:
-            arrived = await self.parsers.run(_ARRIVALS, len(content), read_content, content, blob)
+            arrived = await self.parsers.run(_ARRIVALS, weight_of(content), read_content, content, blob)
         except TooComplex:
             arrived = read_beginning(content, blob)
         return StoredContent(blob, arrived)

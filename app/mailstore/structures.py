@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from app.mail.types import BodyPart, Envelope, EnvelopeAddress
+from app.mime.structure import MAX_PARTS
 
 
 def structure_to_json(part: BodyPart) -> list[Any]:
@@ -39,7 +41,12 @@ def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def structure_from_json(value: list[Any]) -> BodyPart:
-    """Read what `structure_to_json` made."""
+    """Read what `structure_to_json` made; of a row that an older version wrote, the first MAX_PARTS parts."""
+    return _part_from_json(value, count(1))
+
+
+def _part_from_json(value: list[Any], numbers: Iterator[int]) -> BodyPart:
+    """`numbers` counts the parts of the whole structure that were read."""
     (section, media_type, params, content_id, description, encoding, size, lines, md5, disposition, disposition_params,
      language, location, envelope, children, span) = value  # fmt: skip
     return BodyPart(
@@ -57,7 +64,7 @@ def structure_from_json(value: list[Any]) -> BodyPart:
         tuple(_unsafe_text(tag) for tag in language),
         _unsafe(location),
         None if envelope is None else _envelope_from_json(envelope),
-        tuple(structure_from_json(child) for child in children),
+        tuple(_part_from_json(child, numbers) for child in children if next(numbers) < MAX_PARTS),
         None if span is None else (span[0], span[1], span[2]),
     )
 

@@ -16,7 +16,12 @@ from app.mime.header import envelope_of, overview_of, overview_problems
 from app.mime.params import Params
 from app.mime.part import DEFAULT_PARAMS, OPAQUE, Headers, content_type, disposition, encoding, languages, text_of
 
-MAX_PARTS = 10_000
+MAX_PARTS = 1_000
+"""Parts that are read of one message: what is kept of them is decoded at once whenever the message is opened."""
+MAX_PART_HEADER_BYTES = 256 * 1024
+"""MIME header fields that are read of all parts together."""
+MAX_ATTACHED_ADDRESSES = 2_000
+"""Addresses in the envelopes of all attached messages together."""
 MAX_DEPTH = 100
 MAX_BOUNDARY_BYTES = 1_000
 """RFC 2046 allows 70; programs exceed it."""
@@ -42,7 +47,7 @@ class ParsedMessage:
 
 
 def parse_structure(data: bytes | memoryview) -> ParsedMessage:
-    """Read a whole message, CRLF or bare LF. Never raises; bounded by MAX_PARTS, MAX_DEPTH and the header's limits."""
+    """Read a whole message, CRLF or bare LF. Never raises; bounded by the limits of this module and of headers."""
     raw = bytes(data)
     skeleton = _Skeleton(raw)
     structure = skeleton.parse()
@@ -103,7 +108,9 @@ class _Skeleton:
         self._parts = 0
         self._blank_line = (-2, 0)
         self._lines, self._counted_to = 0, 0
+        self._part_header_bytes = 0
         self._envelope_budget = MAX_HEADER_BYTES
+        self._address_budget = MAX_ATTACHED_ADDRESSES
 
     def parse(self) -> BodyPart:
         """The whole tree. To be called once."""
@@ -169,7 +176,7 @@ class _Skeleton:
     def _read_part(self, start: int, place: _Place, is_in_digest: bool) -> _Open:
         body_start = self._body_start(start)
         fields = split_fields(self._raw[start:body_start])
-        headers = dict(fields)
+        headers = self._affordable(fields)
         media_type, params = content_type(headers, is_in_digest=is_in_digest)
         depth = len(self._stack)
         if not depth:
@@ -181,6 +188,15 @@ class _Skeleton:
         if part.is_multipart:
             part.boundary = self._boundary_of(params)
         return part
+
+    def _affordable(self, fields: Fields) -> dict[str, bytes]:
+        """The fields that describe a part; none of a part that exceeds what is read of all parts together."""
+        headers = {name: value for name, value in fields if name.startswith("content-")}
+        self._part_header_bytes += sum(map(len, headers.values()))
+        if self._part_header_bytes <= MAX_PART_HEADER_BYTES or not self._stack:
+            return headers
+        self.problems[f"only the first {MAX_PART_HEADER_BYTES} bytes of the headers of parts were read"] = None
+        return {"content-type": OPAQUE.encode()}
 
     def _boundary_of(self, params: Params) -> bytes | None:
         value = next((value for name, value in params if name == "boundary"), "").rstrip()
@@ -266,11 +282,15 @@ class _Skeleton:
             return None
         _, header_end, _ = part.children[0].span or (0, part.body_start, 0)
         size_bytes = header_end - part.body_start
-        if size_bytes > self._envelope_budget:
-            self.problems["the header of an attached message was not read: there is too much of them"] = None
-            return Envelope()
-        self._envelope_budget -= size_bytes
-        return envelope_of(split_fields(self._raw[part.body_start : header_end]))
+        if size_bytes <= self._envelope_budget:
+            self._envelope_budget -= size_bytes
+            envelope = envelope_of(split_fields(self._raw[part.body_start : header_end]))
+            addresses = sum(map(len, (envelope.from_, envelope.to, envelope.cc, envelope.bcc)))
+            if addresses <= self._address_budget:
+                self._address_budget -= addresses
+                return envelope
+        self.problems["the header of an attached message was not read: there is too much of them"] = None
+        return Envelope()
 
     def _whole_body_as_text(self, part: _Open, end: int) -> BodyPart:
         """What stands for the parts of a multipart that has none: Dovecot tells an empty text; ours keeps the words."""

@@ -40,7 +40,10 @@ def main() -> None:
 
     stream = parent.makefile("rwb")
     while head := stream.read(LENGTH.size):
-        job: Job = pickle.loads(stream.read(LENGTH.unpack(head)[0]))  # noqa: S301 - from our parent
+        request = stream.read(LENGTH.unpack(head)[0])
+        (count,) = LENGTH.unpack(stream.read(LENGTH.size))
+        contents = [stream.read(LENGTH.unpack(stream.read(LENGTH.size))[0]) for _ in range(count)]
+        job: Job = pickle.loads(request, buffers=contents)  # noqa: S301 - from our parent
         answer = _answer(job, cpu_seconds)
         is_last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _RECYCLED_FROM_KIB
         stream.write(LENGTH.pack(len(answer) + 1) + bytes([is_last]))

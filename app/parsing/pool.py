@@ -6,7 +6,6 @@ A job that is cancelled, because its client has left, is killed too, so that nob
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from app.errors import RateLimited, TooComplex
+from app.parsing.child import Job as Request
 from app.parsing.jobs import SMALL_BYTES
 from app.parsing.process import ParserProcess, ProcessFailed
 from app.telemetry import get_logger
@@ -42,7 +42,7 @@ class Limits:
 class _Job:
     key: str
     size_bytes: int
-    request: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    request: Request
     result: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -160,7 +160,7 @@ class ParserPool:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 process = process or await ParserProcess.start(self._limits.memory_bytes, self._limits.cpu_seconds)
-                found = await process.call(pickle.dumps(job.request, protocol=5))
+                found = await process.call(job.request)
             is_reusable = not process.is_last
             if not job.result.done():
                 job.result.set_result(found)

@@ -13,7 +13,7 @@ import sys
 from enum import Enum
 from typing import Any
 
-from app.parsing.child import LENGTH
+from app.parsing.child import LENGTH, Job
 
 PIECE_BYTES = 256 * 1024
 RESULT_LIMIT_BYTES = 256 * 1024 * 1024
@@ -67,14 +67,15 @@ class ParserProcess:
             raise
         return cls(process, reader, writer)
 
-    async def call(self, request: bytes) -> Any:
-        """The result of a pickled job. ProcessFailed."""
+    async def call(self, job: Job) -> Any:
+        """The result of a job. ProcessFailed."""
+        contents: list[pickle.PickleBuffer] = []
+        request = pickle.dumps(_with_buffers(job), protocol=5, buffer_callback=contents.append)
         try:
-            self._writer.write(LENGTH.pack(len(request)))
-            view = memoryview(request)
-            for start in range(0, len(view), PIECE_BYTES):
-                self._writer.write(view[start : start + PIECE_BYTES])
-                await self._writer.drain()
+            await self._send(memoryview(request))
+            self._writer.write(LENGTH.pack(len(contents)))
+            for content in contents:
+                await self._send(content.raw())
             (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
             if size > RESULT_LIMIT_BYTES:
                 raise ProcessFailed("result too large")
@@ -83,6 +84,14 @@ class ParserProcess:
             raise ProcessFailed("process ended") from None
         self.is_last = bool(answer[0])
         return self._value(answer)
+
+    async def _send(self, content: memoryview) -> None:
+        """Send the length of some bytes, and the bytes in pieces that others have their turn between."""
+        self._writer.write(LENGTH.pack(len(content)))
+        for start in range(0, len(content), PIECE_BYTES):
+            self._writer.write(content[start : start + PIECE_BYTES])
+            await self._writer.drain()
+            await asyncio.sleep(0)
 
     def _value(self, answer: bytes) -> Any:
         is_result, value = _Results(io.BytesIO(memoryview(answer)[1:])).load()
@@ -96,6 +105,18 @@ class ParserProcess:
         self._writer.transport.abort()
         while self._process.poll() is None:  # noqa: ASYNC110 - a killed process ends within milliseconds
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _with_buffers(job: Job) -> Job:
+    """The job with the large contents among its arguments as buffers, which are sent as they are, not copied."""
+    work, args, kwargs = job
+    return work, tuple(map(_as_buffer, args)), kwargs
+
+
+def _as_buffer(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_buffer(item) for key, item in value.items()}
+    return pickle.PickleBuffer(value) if type(value) is bytes and len(value) > PIECE_BYTES else value
 
 
 class _Results(pickle.Unpickler):

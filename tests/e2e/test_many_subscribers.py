@@ -10,30 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.loop_watch import COLLECTION
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.e2e.loop_time import LOOP_MS, held
 from tests.servers.postgate import Postgate, running_postgate
 
 SUBSCRIBERS = 2_000
 EVENTS = 10
 CATCHING_UP = 20
-LOOP_MS = 20
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
-
-
-def held(server: Postgate) -> Counter[str]:
-    """How often each callback has held the event loop for more than LOOP_MS of CPU time, without garbage collection."""
-    with server.client() as client:
-        lines = client.get("/metrics").text.splitlines()
-    counts: Counter[str] = Counter()
-    for line in lines:
-        if line.startswith("postgate_loop_held_total{"):
-            name, _, count = line.rpartition(" ")
-            counts[name.partition('"')[2].rpartition('"')[0]] = round(float(count))
-    del counts[COLLECTION]
-    return counts
 
 
 async def subscriber(stack: AsyncExitStack, server: Postgate, after: str = "now") -> Any:

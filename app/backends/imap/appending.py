@@ -75,7 +75,7 @@ async def _find_appended(session: Session, target: str, before: int, size_bytes:
     """The newest message that came since and has this size."""
     since = SequenceSet.parse(f"{max(1, before)}:*")
     asked = commands.fetch(since, ("UID", "RFC822.SIZE"))
-    found = fetched((await session.in_mailbox(target, asked, is_anew=True))[0])
+    found = await fetched((await session.in_mailbox(target, asked, is_anew=True))[0])
     uids = [uid for uid, message in found.items() if uid >= before and message.size_bytes == size_bytes]
     if not uids:
         raise ServerRefused("The mail server took the message and doesn't show it")

@@ -79,7 +79,7 @@ async def _stream_once(session: Session, name: str, uid: int, section: BodySecti
             session.protocol.drop(Unreachable("A download was given up"))
         sink.release()
     if not sink.is_started:
-        yield _inline_section(fetched(completion), uid)
+        yield _inline_section(await fetched(completion), uid)
 
 
 def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
@@ -129,7 +129,7 @@ async def check_part(session: Session, name: str, uid: int, section: str) -> Non
     Dovecot 2.3 answers an empty string, not NIL, for a part that isn't there.
     """
     if section and section[0].isdigit():
-        found = await session.fetch(name, SequenceSet.of([uid]), ("UID", "BODYSTRUCTURE"))
+        found = await session.fetch(name, SequenceSet.of([uid]), ("UID", "BODYSTRUCTURE"), is_tolerant=True)
         structure = found[uid].structure if uid in found else None
         if structure is None or part_at(structure, section) is None:
             raise PartNotFound

@@ -71,11 +71,11 @@ async def _store(
     ]
     changed: dict[int, FetchedMessage] = {}
     for completion in await _run_stores(session, asked, is_conditional=since is not None):
-        changed.update(fetched(completion))
+        changed.update(await fetched(completion))
     told = {uid: message for uid, message in changed.items() if uid in numbers and message.flags is not None}
     untold = [uid for uid in uids if uid not in told]
     if untold:
-        told.update(fetched(await session.do(commands.fetch(SequenceSet.of(untold), ("UID", "FLAGS")))))
+        told.update(await fetched(await session.do(commands.fetch(SequenceSet.of(untold), ("UID", "FLAGS")))))
     return told
 
 

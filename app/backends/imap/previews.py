@@ -31,7 +31,7 @@ async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[
 
 
 async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
-    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
+    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"), is_tolerant=True)
     structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")
     for section, with_it in _by_first_text(structures).items():

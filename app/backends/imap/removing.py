@@ -39,7 +39,7 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
 
 async def _check_gone(session: Session, numbers: SequenceSet) -> None:
     """Raises ServerRefused where a message is still there. Not pipelined: Dovecot may look at a mailbox only later."""
-    there = fetched(await session.do(commands.fetch(numbers, ("UID",))))
+    there = await fetched(await session.do(commands.fetch(numbers, ("UID",))))
     if any(uid in numbers for uid in there):
         await _take_back(session, numbers)
         raise ServerRefused("The mail server does not let these messages be removed")

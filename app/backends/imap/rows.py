@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.backends.imap.connection import Completion
-from app.backends.imap.fetched import fetched
+from app.backends.imap.fetched import fetched, in_slices
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
 from app.mail.storable import KEY_BYTES, storable
@@ -16,14 +15,12 @@ from app.mime.fields import first_value, split_fields
 from app.mime.header import envelope_of, overview_of, overview_problems
 from app.telemetry import get_logger
 from app.wire.imap.commands import BodySection
-from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
+from app.wire.imap.fetch import FetchedMessage, parse_fetch
 from app.wire.imap.sets import SequenceSet
 
 log = get_logger(__name__)
 
 ROWS_AT_ONCE = 200
-PARSED_AT_ONCE = 25
-"""Rows that are read before others get their turn: some 3 ms."""
 
 REFERENCES = BodySection("HEADER", ("REFERENCES",))
 _PARSED = ("ENVELOPE", "BODYSTRUCTURE", REFERENCES)
@@ -91,9 +88,7 @@ async def _rows_of(
     """
     found: dict[int, Row] = {}
     is_any_broken = False
-    for index, response in enumerate(completion.responses):
-        if not is_fetch(response):
-            continue
+    async for response in in_slices(completion.responses):
         try:
             message = parse_fetch(response)
         except ServerProtocolError:
@@ -101,8 +96,6 @@ async def _rows_of(
             continue
         if message.uid is not None and message.size_bytes is not None:
             found[message.uid] = row_of(message)
-        if index % PARSED_AT_ONCE == PARSED_AT_ONCE - 1:
-            await asyncio.sleep(0)
     missing = [uid for uid in asked if uid not in found and uid not in early]
     if is_any_broken and missing:
         found.update(await _plain_rows(session, missing))
@@ -112,7 +105,7 @@ async def _rows_of(
 async def _plain_rows(session: Session, uids: Sequence[int]) -> dict[int, Row]:
     exchange = await session.begin_fetch(SequenceSet.of(uids), row_items(session, is_plain=True))
     completion = (await session.protocol.settle(exchange)).check()
-    messages = fetched(completion, is_tolerant=True)
+    messages = await fetched(completion, is_tolerant=True)
     if broken := len(set(uids) - messages.keys()):
         log.warning("messages_not_read", messages=broken)
     return {uid: row_of(message, ("its structure cannot be read",)) for uid, message in messages.items()}

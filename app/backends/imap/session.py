@@ -249,14 +249,17 @@ class Session:
     # ---- fetching
 
     async def fetch(
-        self, name: str, uids: SequenceSet, items: Sequence[str | BodySection]
+        self, name: str, uids: SequenceSet, items: Sequence[str | BodySection], *, is_tolerant: bool = False
     ) -> dict[int, FetchedMessage]:
-        """UID → what was fetched; a UID that is gone is absent. Who isn't seen at first is looked for anew."""
+        """UID → what was fetched; a UID that is gone is absent. A message that is missing at first is asked for again.
+
+        Where it `is_tolerant`, a message whose response cannot be read is absent too.
+        """
         was_selected = self.is_in(name)
         asked = commands.fetch(uids, items)
-        found = fetched((await self.in_mailbox(name, asked))[0])
+        found = await fetched((await self.in_mailbox(name, asked))[0], is_tolerant=is_tolerant)
         if was_selected and len(found) < len(uids):
-            found = fetched((await self.in_mailbox(name, asked, is_anew=True))[0])
+            found = await fetched((await self.in_mailbox(name, asked, is_anew=True))[0], is_tolerant=is_tolerant)
         return found
 
     async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,6 +42,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "THREADID": ("thread_id",),
     "PREVIEW": ("preview",),
 }
+_BYTES_PER_UNIT = {"structure": 100, "imap_envelope": 4096, "imap_body_structure": 4096}
+"""Columns that may be large, and how many of their bytes are a unit of work: a structure is decoded."""
 _UNITS = {"BODY": 20, "INTERNALDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
 _SECTION_UNITS = 20
 _SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
@@ -86,7 +88,14 @@ class FetchPlan:
     sets_seen: bool
     tells_flags: bool
     units: int
-    """How much work a row is to render (see `Pace`)."""
+    """How much work a usual row is to render (see `Pace`)."""
+
+    large: tuple[str, ...]
+    """Its columns that may be large."""
+
+    def units_of(self, row: MessageValues) -> int:
+        """How much work a row is to render."""
+        return self.units + sum(len(getattr(row, name) or b"") // _BYTES_PER_UNIT[name] for name in self.large)
 
     @property
     def has_sections(self) -> bool:
@@ -103,7 +112,8 @@ def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
     written = tuple(item if isinstance(item, Section) else _WRITERS[item] for item in wanted)
     sets_seen = any(isinstance(item, Section) and not item.request.is_peek for item in wanted)
     units = sum(_UNITS.get(item, 1) if isinstance(item, str) else _SECTION_UNITS for item in wanted)
-    return FetchPlan(tuple(columns), written, sets_seen, "FLAGS" in items, units)
+    large = tuple(name for name in columns if name in _BYTES_PER_UNIT)
+    return FetchPlan(tuple(columns), written, sets_seen, "FLAGS" in items, units, large)
 
 
 def _known(item: FetchItem) -> str | Section:
@@ -163,13 +173,24 @@ async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues]
     if plan.has_sections:
         for row in rows:
             await _tell_with_sections(session, plan, row, out, is_seen=row.uid in seen)
-            await session.pace.spend(plan.units)
+            await session.pace.spend(plan.units_of(row))
         return
-    step = max(1, RENDERED_UNITS // plan.units)
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
+    for some, units in slices(plan, rows):
         await out.send(_rendered(plan, view, some))
-        await session.pace.spend(len(some) * plan.units)
+        await session.pace.spend(units)
+
+
+def slices(plan: FetchPlan, rows: Sequence[MessageValues]) -> Iterator[tuple[Sequence[MessageValues], int]]:
+    """The rows in stretches of about RENDERED_UNITS of work, each with its work. A row is never divided."""
+    start = spent = 0
+    for index, row in enumerate(rows):
+        units = plan.units_of(row)
+        if spent and spent + units > RENDERED_UNITS:
+            yield rows[start:index], spent
+            start, spent = index, 0
+        spent += units
+    if start < len(rows):
+        yield rows[start:], spent
 
 
 def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[MessageValues]) -> bytes:

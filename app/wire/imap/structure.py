@@ -10,6 +10,8 @@ from app.wire.imap.grammar import Value, list_of, text_of
 
 MAX_ADDRESSES = 10_000
 """Of one field; those beyond are left out."""
+MAX_PARTS = 1_000
+"""Of one BODYSTRUCTURE; one with more is not read."""
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _Pairs = tuple[tuple[str, str], ...]
@@ -54,7 +56,10 @@ def structure_of(value: Value) -> BodyPart:
 
     Recursive: the depth is that which the grammar let through. Raises ServerProtocolError where it isn't one.
     """
-    return _body(value, "")
+    structure = _body(value, "")
+    if sum(1 for _ in structure.walk()) > MAX_PARTS:
+        raise ServerProtocolError(f"A BODYSTRUCTURE has more than {MAX_PARTS} parts")
+    return structure
 
 
 def _body(value: Value, message: str) -> BodyPart:

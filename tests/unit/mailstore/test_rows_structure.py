@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from app.mail.delta import Arrived
-from app.mail.types import AccountId, MailboxId, MessageId
-from app.mailstore.rows import detail_of, detail_values
-from app.mime.structure import parse_structure
+from app.mail.types import AccountId, BodyPart, MailboxId, MessageId
+from app.mailstore.rows import detail_of, detail_values, structure_bytes
+from app.mime.structure import MAX_PARTS, parse_structure
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
 RAW_8_BIT = (
@@ -29,3 +29,13 @@ def test_a_structure_comes_out_of_its_column_as_it_went_in(message: bytes) -> No
     columns = detail_values(AccountId("acc_1"), MessageId("msg_1"), arrived)
 
     assert detail_of(columns["structure"], columns["extra"], columns["header"]).structure == parsed.structure
+
+
+def test_of_a_row_that_an_older_version_wrote_a_bounded_number_of_parts_is_decoded() -> None:
+    inner = BodyPart("1", "multipart/mixed", children=tuple(BodyPart(f"1.{n}", "a/b") for n in range(1, 800)))
+    whole = BodyPart("", "multipart/mixed", children=(inner, *(BodyPart(f"{n}", "a/b") for n in range(2, 9_000))))
+
+    found = detail_of(structure_bytes(whole), None, None).structure
+
+    assert found is not None
+    assert [part.section for part in found.walk()] == [part.section for part in whole.walk()][:MAX_PARTS]

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 from app.mail.types import BodyPart
-from app.mime.structure import MAX_DEPTH, MAX_PARTS, parse_structure
+from app.mime.structure import (
+    MAX_ATTACHED_ADDRESSES,
+    MAX_DEPTH,
+    MAX_PART_HEADER_BYTES,
+    MAX_PARTS,
+    parse_structure,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,13 +184,38 @@ def test_a_content_type_that_is_none_has_a_default(value: bytes, media_type: str
     assert parse_structure(b"Content-Type: " + value + b"\n\nx").structure.media_type == media_type
 
 
-def test_10_000_parts_and_more_are_bounded() -> None:
+def test_a_message_of_too_many_parts_is_read_up_to_the_limit_and_says_so() -> None:
     data = b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\na\n" * (MAX_PARTS + 500)
 
     parsed = parse_structure(data)
 
     assert sum(1 for _ in parsed.structure.walk()) == MAX_PARTS
     assert any(str(MAX_PARTS) in problem for problem in parsed.problems)
+
+
+def test_the_headers_of_all_parts_together_are_bounded() -> None:
+    part = b"--x\nContent-Type: text/plain; name=%b\n\na\n" % (b"n" * 10_000)
+    data = b"Content-Type: multipart/mixed; boundary=x\n\n" + part * 200
+
+    parsed = parse_structure(data)
+
+    named = [child for child in parsed.structure.children if child.params and child.params[0][0] == "name"]
+    assert len(parsed.structure.children) == 200
+    assert len(named) * 10_000 <= MAX_PART_HEADER_BYTES < (len(named) + 1) * 10_100
+    assert {child.media_type for child in parsed.structure.children[len(named) :]} == {"application/octet-stream"}
+    assert any("headers of parts" in problem for problem in parsed.problems)
+
+
+def test_the_addresses_of_all_attached_messages_together_are_bounded() -> None:
+    attached = b"--x\nContent-Type: message/rfc822\n\nTo: %b\n\na\n" % (b"a@b," * 900)
+    data = b"Content-Type: multipart/mixed; boundary=x\n\n" + attached * 5
+
+    parsed = parse_structure(data)
+
+    told = [len(child.envelope.to) for child in parsed.structure.children if child.envelope is not None]
+    assert told == [900, 900, 0, 0, 0]
+    assert 1_800 <= MAX_ATTACHED_ADDRESSES < 2_700
+    assert any("attached message was not read" in problem for problem in parsed.problems)
 
 
 @pytest.mark.parametrize("depth", [200, 5_000])

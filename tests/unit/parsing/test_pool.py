@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from app.errors import RateLimited, TooComplex
 from app.parsing import pool as pools
+from app.parsing.child import Job
 from app.parsing.jobs import SMALL_BYTES
 from app.parsing.pool import Limits, ParserPool
 from app.parsing.process import ProcessFailed
@@ -34,8 +34,8 @@ class FakeProcess:
         cls.started += 1
         return cls()
 
-    async def call(self, request: bytes) -> Any:
-        work, args, kwargs = pickle.loads(request)
+    async def call(self, job: Job) -> Any:
+        work, args, kwargs = job
         self.running.append(str(args[0]))
         await self.turn.wait()
         return work(*args, **kwargs)

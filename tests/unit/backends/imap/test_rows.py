@@ -107,3 +107,17 @@ async def test_a_message_fetched_the_plain_way_has_the_same_modseq_and_ids(capab
 
     assert plain == [*(one for one in parsed if one not in rows_module._PARSED), *rows_module._PLAIN]
     assert ("MODSEQ" in plain) == session.keeps_modseq
+
+
+async def test_a_message_of_too_many_parts_is_listed_without_its_structure() -> None:
+    many = row(2).replace(TEXT, "(" + TEXT * 1_100 + ' "MIXED")')
+    plain = (
+        '* 2 FETCH (UID 2 FLAGS () INTERNALDATE " 1-Jul-2025 08:00:00 +0000" RFC822.SIZE 9 '
+        "BODY[HEADER] {18}\r\nSubject: still\r\n\r\n)\r\n$ OK done\r\n"
+    )
+
+    found = await rows_of({"UID FETCH": row(1) + many + "$ OK done\r\n", "UID FETCH 2 ": plain}, [1, 2])
+
+    assert [one.overview.subject for one in found] == ["Hi", "still"]
+    assert found[1].structure is None
+    assert found[1].problems

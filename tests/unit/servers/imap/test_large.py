@@ -6,11 +6,13 @@ import asyncio
 import gc
 import sys
 from array import array
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from app.mail.types import Mailbox, MailboxId
 from app.mailstore.views import Change, MailboxViews, MessageValues
-from app.servers.imap import news, rows, shared
+from app.servers.imap import fetch, news, rows, shared
 from app.servers.imap.numbers import SetWriter
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView, SharedUids
@@ -256,3 +258,16 @@ def test_a_set_is_written_alike_in_pieces_of_any_size(step: int) -> None:
     pieces = [writer.add(numbers[start : start + step]) for start in range(0, len(numbers), step)]
 
     assert b"".join(pieces) + writer.end() == b"1:3,7,9:10,4294967295"
+
+
+def test_a_slice_of_a_fetch_holds_a_bounded_amount_of_structures() -> None:
+    plan = fetch.plan_of(("UID", "BODY"))
+    small = cast("MessageValues", SimpleNamespace(structure=b"x" * 200))
+    large = cast("MessageValues", SimpleNamespace(structure=b"x" * 160_000))
+    rows = [small] * 100 + [large] * 3 + [small] * 10
+
+    found = list(fetch.slices(plan, rows))
+
+    assert [row for some, _ in found for row in some] == rows
+    assert all(units <= fetch.RENDERED_UNITS or len(some) == 1 for some, units in found)
+    assert [len(some) for some, _ in found if large in some] == [1, 1, 1]

@@ -5,7 +5,7 @@ from time import process_time
 import pytest
 from app.errors import ServerProtocolError
 from app.wire.imap.framing import StreamedLiteral
-from app.wire.imap.grammar import list_of, number_of, parse, text_of
+from app.wire.imap.grammar import MAX_TOKENS, list_of, number_of, parse, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,3 +79,13 @@ def test_any_bytes_are_values_or_a_protocol_error(parts: list[bytes]) -> None:
         assert isinstance(parse(parts), list)
     except ServerProtocolError:
         return
+
+
+@pytest.mark.parametrize("text", [b"()" * MAX_TOKENS, b"a " * 5 * MAX_TOKENS, b'""' * 5 * MAX_TOKENS])
+def test_more_values_than_are_read_at_once_are_refused(text: bytes) -> None:
+    with pytest.raises(ServerProtocolError, match="more than"):
+        parse([b"(" + text + b")"])
+
+
+def test_a_long_string_is_one_value() -> None:
+    assert parse([b'("' + b"a " * MAX_TOKENS + b'")']) == [["a " * MAX_TOKENS]]
