@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Postgate: REST and WebSocket over mail servers.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Postgate: REST and WebSocket over mail servers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they hold passwords
+)
 
 
 def _print_version(is_asked: bool) -> None:

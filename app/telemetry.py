@@ -8,19 +8,52 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any, cast
 
 import structlog
 
 _SECRET_KEYS = re.compile(r"(?i)password|secret|token$|authorization|credential|ticket|cookie|api_?key")
 _SECRET_VALUES = re.compile(r"pgs_[A-Za-z0-9_-]+|(?i:bearer|basic)\s+\S+|(?i:ticket=)[^&\s]+")
+_QUOTED = re.compile(r"""b?(['"]).*\1""")
 MASK = "***"
+MESSAGE_LIMIT_CHARS = 300
+_CHAIN_LIMIT = 10
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module; call with an event's name and facts: `log.info("account_added", account_id=…)`."""
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(name))
+
+
+def describe_exception(error: BaseException) -> str:
+    """Where an exception and those that led to it were raised, with their messages. Never the value of a variable.
+
+    What a message quotes may be a secret or somebody's mail (`KeyError`, `int`), as may its further lines (the
+    details of a database). So only its first line is given, without what is in quotation marks.
+    """
+    return "".join(_lines_of(error, _CHAIN_LIMIT))
+
+
+def _lines_of(error: BaseException, limit: int) -> Iterator[str]:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and limit > 0:
+        yield from _lines_of(cause, limit - 1)
+        yield "followed by\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__name__}: {_message_of(error)}\n"
+    if isinstance(error, BaseExceptionGroup) and limit > 0:
+        for one in error.exceptions:
+            yield from _lines_of(one, limit - 1)
+
+
+def _message_of(error: BaseException) -> str:
+    first_line = next(iter(str(error).splitlines()), "")[:MESSAGE_LIMIT_CHARS]
+    return first_line if isinstance(error, OSError) else _QUOTED.sub(MASK, first_line)
+
+
+_EXCEPTIONS = structlog.processors.ExceptionRenderer(lambda exc_info: describe_exception(exc_info[1]))
 
 
 def configure(level: str) -> None:
@@ -30,7 +63,7 @@ def configure(level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _EXCEPTIONS,
         mask_secrets,
     ]
     structlog.configure(
@@ -65,3 +98,14 @@ def _without_record(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
     event.pop("_record", None)
     event.pop("_from_structlog", None)
     return event
+
+
+# Before `configure`, and in tests: structlog's own default prints the local variables of each frame.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        _EXCEPTIONS,
+        mask_secrets,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
