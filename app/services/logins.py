@@ -9,18 +9,17 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import ParamSpec, TypeVar
+from functools import partial
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.db import accounts
 from app.db.session import Database
-from app.errors import InvalidRequest, NotAuthenticated, RateLimited
+from app.errors import InvalidRequest, NotAuthenticated
 from app.mail.types import AccountId
+from app.services.hashing import HashQueue
 from app.services.throttle import LoginThrottle, Outcome, Sleep
 
 CACHE_SECONDS = 300.0
@@ -29,14 +28,6 @@ ENTRIES_LIMIT = 10_000
 """Verified passwords remembered; the oldest are forgotten."""
 PASSWORD_LIMIT_CHARS = 1_000
 ADDRESS_LIMIT_CHARS = 320
-HASHERS = 2
-"""Passwords hashed at a time: each takes a core and 19 MiB."""
-HASHES_WAITING_LIMIT = 200
-"""Passwords that wait for their turn to be hashed: some 5 s of work. More are refused at once."""
-BUSY_SECONDS = 5.0
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +54,7 @@ class Logins:
         self._clock = clock
         self.throttle = LoginThrottle(clock, sleep)
         self._verified = _VerifiedLogins()
-        self._hashing = asyncio.Semaphore(HASHERS)
-        self._waiting = 0
+        self._hashing = HashQueue()
 
     async def verify(self, email: str, password: str, *, address: str) -> Login:
         """Sign in to the account of this e-mail address; `address` is the client's IP address.
@@ -73,21 +63,21 @@ class Logins:
         """
         email = folded(email)
         async with self.throttle.attempt(email, address) as attempt:
-            login = await self._check(email, password)
+            login = await self._check(email, password, address)
             attempt.outcome = Outcome.WRONG if login is None else Outcome.RIGHT
         if login is None:
             raise wrong_password()
         return login
 
-    async def hash(self, password: str) -> str:
-        """The argon2id hash of a new password. Raises InvalidRequest for one that cannot be."""
+    async def hash(self, password: str, *, address: str | None = None) -> str:
+        """The argon2id hash of a new password; `address` as in `HashQueue.run`. InvalidRequest, RateLimited."""
         if not 1 <= len(password) <= PASSWORD_LIMIT_CHARS:
             raise InvalidRequest.at("/password", f"A password has 1 to {PASSWORD_LIMIT_CHARS} characters")
         if not password.isprintable():
             raise InvalidRequest.at("/password", "A password has no control characters")
-        return await self._hashed(self._hasher.hash, _encoded(password))
+        return await self._hashing.run(partial(self._hasher.hash, _encoded(password)), address)
 
-    async def _check(self, email: str, password: str) -> Login | None:
+    async def _check(self, email: str, password: str, address: str) -> Login | None:
         is_possible = len(email) <= ADDRESS_LIMIT_CHARS and len(password) <= PASSWORD_LIMIT_CHARS
         login = await accounts.login_of(self._database, email) if is_possible and _is_text(email) else None
         stored_hash = login.password_hash if login is not None else None
@@ -95,22 +85,11 @@ class Logins:
         if stored_hash is not None and self._verified.knows(stored_hash, secret, self._clock()):
             is_right = True
         else:
-            is_right = await self._hashed(self._matches, stored_hash or self._decoy, secret)
+            is_right = await self._hashing.run(partial(self._matches, stored_hash or self._decoy, secret), address)
         if login is None or stored_hash is None or login.is_disabled or not is_right:
             return None
         self._verified.add(stored_hash, secret, self._clock())
         return Login(login.account_id, login.credentials_version)
-
-    async def _hashed(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run argon2 in threads of its own, so that no other work delays a sign-in. RateLimited when too many wait."""
-        if self._waiting >= HASHES_WAITING_LIMIT:
-            raise RateLimited("Too many logins at once; try again soon", retry_after_seconds=BUSY_SECONDS)
-        self._waiting += 1
-        try:
-            async with self._hashing:
-                return await asyncio.get_running_loop().run_in_executor(_hashers(), partial(work, *args, **kwargs))
-        finally:
-            self._waiting -= 1
 
     def _matches(self, stored_hash: str, secret: bytes) -> bool:
         try:
@@ -139,11 +118,6 @@ class _VerifiedLogins:
 
     def _digest(self, stored_hash: str, secret: bytes) -> bytes:
         return hmac.digest(self._key, stored_hash.encode() + b"\0" + secret, hashlib.sha256)
-
-
-@cache
-def _hashers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(HASHERS, thread_name_prefix="passwords")
 
 
 def folded(email: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from app.errors import InvalidRequest, NotAuthenticated, RateLimited
-from app.services import logins, throttle
+from app.services import hashing, throttle
 from app.services.logins import Logins
 
 from tests.access import set_password
@@ -268,7 +268,7 @@ async def test_logins_beyond_those_that_may_wait_are_refused_at_once(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.add_account("ann@demo.test", "right")
-    monkeypatch.setattr(logins, "HASHES_WAITING_LIMIT", 3)
+    monkeypatch.setattr(hashing, "WAITING_LIMIT", 3)
     service = Logins(house.database, FAST_HASHER)
 
     found = await asyncio.gather(*(service.hash("a password") for _ in range(10)), return_exceptions=True)
@@ -276,3 +276,30 @@ async def test_logins_beyond_those_that_may_wait_are_refused_at_once(
     assert sum(isinstance(one, RateLimited) for one in found) == 7
     assert sum(isinstance(one, str) for one in found) == 3
     assert isinstance(await service.hash("later"), str)
+
+
+async def test_one_address_never_takes_all_the_places_in_which_logins_wait(house: House) -> None:
+    """An address that is known for many accounts has a turn for each of them."""
+    emails = [f"user{number}@demo.test" for number in range(hashing.WAITING_LIMIT_PER_ADDRESS + 5)]
+    for email in emails:
+        await house.add_account(email, "right")
+    release, service = threading.Event(), Logins(house.database, FAST_HASHER, sleep=Clock().sleep)
+    for email in emails:
+        await service.verify(email, "right", address=HERE)
+    blocked = [asyncio.create_task(service._hashing.run(release.wait, None)) for _ in range(hashing.HASHERS)]
+    try:
+        waiting = [asyncio.create_task(fail(service, email, address=HERE)) for email in emails]
+        done, _ = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        other = asyncio.create_task(service.verify(emails[0], "right", address=ELSEWHERE))
+        changing = [asyncio.create_task(service.hash("new password", address=HERE))]
+        await asyncio.wait(changing)
+    finally:
+        release.set()
+    outcomes = await asyncio.gather(*waiting)
+
+    assert all(task.result() is RateLimited for task in done)
+    assert outcomes.count(RateLimited) == 5
+    assert outcomes.count(NotAuthenticated) == hashing.WAITING_LIMIT_PER_ADDRESS
+    assert isinstance(changing[0].exception(), RateLimited)
+    assert (await other).account_id
+    await asyncio.gather(*blocked)
