@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +42,7 @@ from app.services.callers import Caller
 from app.services.grants import Grants, GrantTokens
 from app.services.idempotency import Answer, Attempt
 from app.services.logins import Logins
-from app.services.revocations import Revocation
+from app.services.restarts import Restarts
 
 __all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
 
@@ -78,7 +77,7 @@ class Accounts:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._grants = grants
         self._seen: dict[str, float] = {}
-        self._restarts: dict[AccountId, asyncio.Task[None]] = {}
+        self.restarts = Restarts(backends, bus)
 
     # ---- reading
 
@@ -92,6 +91,9 @@ class Accounts:
             self._seen.clear()
         self._seen[account_id] = time.monotonic() + EXISTENCE_SECONDS
         return True
+
+    def _forget_existence(self, account_id: AccountId) -> None:
+        self._seen.pop(account_id, None)
 
     async def visible_ids(self, caller: Caller) -> list[AccountId]:
         """The accounts that a caller may use, oldest first."""
@@ -239,7 +241,7 @@ class Accounts:
             values |= sealed_servers(servers, account_id, self._vault)
             values["status"] = "ready" if is_verified else "connecting"
             await self._change(account_id, values, servers, ends_sign_ins=_proof(servers) != _proof(known))
-        await self._restarted(account_id)
+        await self.restarts.wait(account_id)
         return await self.get(account_id)
 
     async def verify(self, account_id: AccountId) -> Account:
@@ -258,8 +260,8 @@ class Accounts:
         """Drop the connections of an account and make new ones. AccountNotFound."""
         account = await self.get(account_id)
         if account.kind is not AccountKind.EMBEDDED:
-            self._begin_restart(account_id)
-            await self._restarted(account_id)
+            self.restarts.begin(account_id)
+            await self.restarts.wait(account_id)
         return account
 
     async def remove(self, account_id: AccountId, *, is_revoking: bool = True) -> None:
@@ -269,17 +271,17 @@ class Accounts:
         """
         revocations = self._grants.revocations
 
-        async def work(transaction: Transaction) -> tuple[bool, list[Revocation]]:
+        async def work(transaction: Transaction) -> bool:
             taken = await revocations.take(transaction, account_id)
             transaction.after_commit(partial(self._bus.poke, ACCESS))
-            transaction.after_commit(partial(self._begin_restart, account_id))
-            return await directory.remove(transaction, account_id), taken
+            transaction.after_commit(partial(self.restarts.begin, account_id))
+            transaction.after_commit(partial(self._forget_existence, account_id))
+            if is_revoking:
+                transaction.after_commit(partial(revocations.begin, taken))
+            return await directory.remove(transaction, account_id)
 
-        was_there, taken = await self._database.write(work)
-        if is_revoking:
-            revocations.begin(taken)
-        self._seen.pop(account_id, None)
-        await self._restarted(account_id)
+        was_there = await self._database.write(work)
+        await self.restarts.wait(account_id)
         if not was_there:
             raise AccountNotFound
         await directory.clear(self._database, account_id)
@@ -311,7 +313,7 @@ class Accounts:
                 await end_sign_ins(transaction, account_id)
                 transaction.after_commit(partial(self._bus.poke, ACCESS))
             if servers is not None:
-                transaction.after_commit(partial(self._begin_restart, account_id))
+                transaction.after_commit(partial(self.restarts.begin, account_id))
             elif "status" in values:
                 transaction.after_commit(partial(self._bus.poke, ACCOUNTS))
             if servers is not None and servers.grant_id is not None:
@@ -321,23 +323,6 @@ class Accounts:
 
         if values:
             await self._database.write(work)
-
-    def _begin_restart(self, account_id: AccountId) -> None:
-        """Have the account's connections made again, whether or not the caller still waits."""
-        task = self._restarts[account_id] = asyncio.create_task(self._restart(account_id))
-        task.add_done_callback(partial(self._restart_ended, account_id))
-
-    def _restart_ended(self, account_id: AccountId, task: asyncio.Task[None]) -> None:
-        if self._restarts.get(account_id) is task:
-            del self._restarts[account_id]
-
-    async def _restarted(self, account_id: AccountId) -> None:
-        if (task := self._restarts.get(account_id)) is not None:
-            await asyncio.shield(task)
-
-    async def _restart(self, account_id: AccountId) -> None:
-        await self._backends.forget(account_id)
-        self._bus.poke(ACCOUNTS)
 
 
 async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) -> None:

@@ -38,6 +38,15 @@ class PasswordChange:
     revokes_tokens: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A change whose old password was right: what it proved, and the columns with the new password."""
+
+    login: Login
+    columns: dict[str, object] = field(repr=False)
+    is_remote: bool
+
+
 class Passwords:
     """Changes passwords. `change` is the only way to do so without the scope admin."""
 
@@ -81,34 +90,44 @@ class Passwords:
         family = caller.family
         if family is None or not caller.is_sign_in:
             raise NotPermitted("Only a sign-in with the account's password can change it")
-        account = await self._accounts.get(account_id)
-        if account.kind is AccountKind.EMBEDDED:
-            login = await self._logins.verify(account.email, change.old, address=address)
-            values: dict[str, object] = {"password_hash": await self._hash(change.new)}
-        else:
-            login, servers = await self._verified(account_id, account.email, change.old, address)
-            values = await self._new_servers(account_id, servers, change)
+        proven = await self._proven(account_id, change, address)
 
         async def work(transaction: Transaction) -> SignedIn:
-            if await rows.held_credentials_version(transaction, account_id) != login.credentials_version:
-                raise Conflict("The password was changed by another request")
-            await directory.change(transaction, account_id, values)
-            await end_sign_ins(transaction, account_id)
-            transaction.after_commit(partial(self._bus.poke, ACCESS))
-            if change.revokes_tokens:
-                await tokens.remove_of_account(transaction, account_id)
+            await self._write(transaction, proven, is_revoking=change.revokes_tokens)
             pair = await self._sessions.make_pair(transaction, account_id, family)
             if attempt is not None and answer is not None:
                 await attempt.record(transaction, answer(pair))
             return pair
 
         pair = await self._database.write(work)
-        await self._backends.forget(account_id)
+        await self._accounts.restarts.wait(account_id)
         return pair
 
-    async def _hash(self, new: str) -> str:
+    async def _proven(self, account_id: AccountId, change: PasswordChange, address: str) -> _Proven:
+        """The old password is right, and the new one can be; see `change`."""
+        account = await self._accounts.get(account_id)
+        if account.kind is AccountKind.EMBEDDED:
+            login = await self._logins.verify(account.email, change.old, address=address)
+            return _Proven(login, {"password_hash": await self._hash(change.new, address)}, is_remote=False)
+        login, servers = await self._verified(account_id, account.email, change.old, address)
+        return _Proven(login, await self._new_servers(account_id, servers, change), is_remote=True)
+
+    async def _write(self, transaction: Transaction, proven: _Proven, *, is_revoking: bool) -> None:
+        """Set the new password, and end what the old one let in. Conflict where it was changed meanwhile."""
+        account_id = proven.login.account_id
+        if await rows.held_credentials_version(transaction, account_id) != proven.login.credentials_version:
+            raise Conflict("The password was changed by another request")
+        await directory.change(transaction, account_id, proven.columns)
+        await end_sign_ins(transaction, account_id)
+        transaction.after_commit(partial(self._bus.poke, ACCESS))
+        if proven.is_remote:
+            transaction.after_commit(partial(self._accounts.restarts.begin, account_id))
+        if is_revoking:
+            await tokens.remove_of_account(transaction, account_id)
+
+    async def _hash(self, new: str, address: str) -> str:
         try:
-            return await self._logins.hash(new)
+            return await self._logins.hash(new, address=address)
         except InvalidRequest as error:
             raise InvalidRequest.at("/new_password", error.detail) from None
 
