@@ -13,7 +13,7 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
 from app.backends.imap.watching import ImapWatch, sweeping
-from app.backends.imap.watching import watch as watch_module
+from app.backends.imap.watching import inbox as inbox_module
 from app.errors import MailboxNotFound, Unreachable
 from app.mail.backend import Signal, SyncMode
 from app.mail.types import SEEN, Mailbox, ServerLogin, TransportSecurity
@@ -108,9 +108,13 @@ WAYS = {
 }
 
 
-async def watch_by(session: Session, mode: SyncMode, mailboxes: Sequence[Mailbox]) -> ImapWatch:
-    session.protocol.offered &= {"IMAP4REV1", *WAYS[mode]}
-    watch = await ImapWatch.start(session, mailboxes)
+async def watch_by(origin: Origin, mode: SyncMode, mailboxes: Sequence[Mailbox]) -> ImapWatch:
+    async def open_session() -> Session:
+        session = await origin.open()
+        session.protocol.offered &= {"IMAP4REV1", *WAYS[mode]}
+        return session
+
+    watch = await ImapWatch.start(await open_session(), mailboxes, open_second=open_session)
     assert watch.mode is mode
     return watch
 
@@ -138,12 +142,12 @@ async def test_each_way_of_watching_hears_of_every_mailbox(
     dovecot: Dovecot, tls: TlsFiles, monkeypatch: pytest.MonkeyPatch, mode: SyncMode, mailbox: str
 ) -> None:
     monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
-    monkeypatch.setattr(watch_module, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(inbox_module, "POLL_SECONDS", 0.2)
     user = dovecot.add_user()
     origin = origin_of(dovecot, user, tls)
     async with account_of(origin) as account:
         await account.refresh()
-        watch = await watch_by(await origin.open(), mode, list(account.mirror.known.values()))
+        watch = await watch_by(origin, mode, list(account.mirror.known.values()))
         signals = watch.signals()
         try:
             await account.add(mailbox, NOTE)

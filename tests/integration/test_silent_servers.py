@@ -15,8 +15,8 @@ from app.backends.imap import session as session_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.connection.exchange import COMMAND_TIMEOUT_SECONDS
 from app.backends.imap.origin import Hosts, Origin
+from app.backends.imap.watching import inbox as inbox_module
 from app.backends.imap.watching import sweeping
-from app.backends.imap.watching import watch as watch_module
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
@@ -34,8 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the watchdog: how often it looks, and how long it waits for an answer."""
     monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
     monkeypatch.setattr(session_module, "IDLE_END_SECONDS", 0.5)
-    monkeypatch.setattr(watch_module, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(watch_module, "ALIVE_SECONDS", 0.5)
+    monkeypatch.setattr(inbox_module, "SILENCE_SECONDS", 0.5)
 
 
 @asynccontextmanager

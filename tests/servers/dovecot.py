@@ -1,4 +1,4 @@
-"""A private Dovecot 2.3: IMAP, POP3 and LMTP on free loopback ports, mdbox and maildir users.
+"""A private Dovecot 2.3: IMAP, POP3 and LMTP on free loopback ports, with users of each mail format.
 
 It needs root: users live under system uids of their own, since past 128 inotify instances a uid Dovecot polls every
 30 seconds without a word. An IDLE or NOTIFY answer may be held back for up to 0.5 s.
@@ -17,7 +17,7 @@ from typing import Literal
 from tests.servers.process import ServerInFolder, ServerProcess, accepts, find_program, free_port, lack
 from tests.servers.tls import EXPIRED_ADDRESS, GOOD_ADDRESS, WRONG_HOST_ADDRESS, TlsFiles
 
-MailFormat = Literal["mdbox", "maildir"]
+MailFormat = Literal["mdbox", "sdbox", "maildir"]
 _UIDS = 24
 _DOVEADM_SECONDS = 30
 
@@ -57,7 +57,8 @@ userdb {{
 }}
 first_valid_uid = 1000
 
-mailbox_list_index = yes
+mailbox_list_index = {list_index}
+{more}
 mail_max_userip_connections = {max_connections}
 namespace inbox {{
   inbox = yes
@@ -143,9 +144,19 @@ class Dovecot(ServerInFolder):
     expired_host = EXPIRED_ADDRESS
 
     def __init__(
-        self, tls: TlsFiles, log: Path, introspection_url: str | None = None, *, max_connections: int = 5_000
+        self,
+        tls: TlsFiles,
+        log: Path,
+        introspection_url: str | None = None,
+        *,
+        max_connections: int = 5_000,
+        has_list_index: bool = True,
+        more: str = "",
     ) -> None:
-        """With `introspection_url` it takes OAuth access tokens too, and asks there whose they are (RFC 7662)."""
+        """With `introspection_url` it takes OAuth access tokens too, and asks there whose they are (RFC 7662).
+
+        Without `has_list_index` its NOTIFY is refused. `more` are further lines of the configuration.
+        """
         if os.geteuid() != 0:
             lack("Dovecot gives each user a system uid, and wants root for it")
         super().__init__("dovecot")
@@ -156,7 +167,10 @@ class Dovecot(ServerInFolder):
         self.imap_port, self.imaps_port = free_port(), free_port()
         self.pop3_port, self.pop3s_port = free_port(), free_port()
         self.lmtp_port = free_port()
-        self._write_config(tls, log, introspection_url, max_connections)
+        list_index = "yes" if has_list_index else "no"
+        self._write_config(
+            tls, log, introspection_url, max_connections=max_connections, list_index=list_index, more=more
+        )
         (self._folder / "users").mkdir()
         self._process = ServerProcess(
             [find_program("dovecot"), "-F", "-c", str(self._config)],
@@ -164,19 +178,19 @@ class Dovecot(ServerInFolder):
             log=log,
         )
 
-    def _write_config(self, tls: TlsFiles, log: Path, introspection_url: str | None, max_connections: int) -> None:
+    def _write_config(self, tls: TlsFiles, log: Path, introspection_url: str | None, **settings: object) -> None:
         ports = {name: value for name, value in vars(self).items() if name.endswith("_port")}
         text = _CONFIG.format(
             folder=self._folder,
             log=log,
             tls=tls,
-            max_connections=max_connections,
             good_address=GOOD_ADDRESS,
             wrong_host_address=WRONG_HOST_ADDRESS,
             expired_address=EXPIRED_ADDRESS,
             mechanisms="plain login scram-sha-256" + (" oauthbearer xoauth2" if introspection_url else ""),
             token_passdb=self._token_passdb(introspection_url) if introspection_url else "",
             **ports,
+            **settings,
         )
         self._config.write_text(text)
 

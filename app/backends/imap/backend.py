@@ -289,9 +289,15 @@ class ImapBackend:
         return await self._pool.read(place.name, lambda session: previews_of(session, place.name, uids))
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> ImapWatch:
-        session = await self._pool.open_apart(partial(self._origin.open, is_compressed=False))
+        open_session = partial(self._origin.open, is_compressed=False)
+        session = await self._pool.open_apart(open_session)
         try:
-            return await ImapWatch.start(session, mailboxes, is_followed=self._is_followed)
+            return await ImapWatch.start(
+                session,
+                mailboxes,
+                is_followed=self._is_followed,
+                open_second=partial(self._pool.open_spare, open_session),
+            )
         except BaseException:
             session.close()
             raise

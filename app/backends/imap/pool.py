@@ -52,6 +52,7 @@ class Pool:
         self._clock = clock
         self._idle: dict[Session, asyncio.TimerHandle] = {}
         self._draining: set[Session] = set()
+        self._spare: set[Session] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = self._opening = self._apart = 0
         """Connections that count, those of them that are not in yet, and those that are not shared."""
@@ -67,6 +68,37 @@ class Pool:
                 self._apart += 1
                 session.on_closed(partial(self._end_apart, session))
                 return session
+
+    async def open_spare(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+        """A connection that is closed as soon as its place is wanted for one that works.
+
+        Raises what `session` raises; RateLimited at once where there is no place.
+        """
+        self._try_one_more()
+        if self._open >= self._limit:
+            raise RateLimited("All connections of this account are in use")
+        try:
+            session = await self._open_counted(open_session)
+        except GatewayError as error:
+            if self._can_share(error):
+                self._limit_to(self._open)
+            raise
+        self._spare.add(session)
+        session.on_closed(partial(self._end_spare, session))
+        return session
+
+    def _end_spare(self, session: Session) -> None:
+        if session in self._spare:
+            self._spare.discard(session)
+            self._suspect_others(session)
+            self._free_place()
+
+    async def _close_spare(self) -> None:
+        """Free the place of a spare connection, on the server too."""
+        session = next(iter(self._spare))
+        self._end_spare(session)
+        session.close()
+        await session.protocol.wait_closed()
 
     def _end_apart(self, session: Session) -> None:
         self._apart -= 1
@@ -126,29 +158,39 @@ class Pool:
 
     async def _open_or_wait(self, open_session: Callable[[], Awaitable[Session]]) -> Session | None:
         """A new session; None where it is to be tried again: one may have come free, or fewer are let in."""
-        if self._limit < self._budget and self._clock() >= self._limited_until:
-            self._limit_to(self._limit + 1)
+        self._try_one_more()
         if self._open >= self._limit and self._idle:
             self._retire(next(iter(self._idle)))
         if self._open >= self._limit:
-            await self._wait_turn()
+            await (self._close_spare() if self._spare else self._wait_turn())
             return None
+        try:
+            return await self._open_counted(open_session)
+        except GatewayError as error:
+            if not self._can_share(error):
+                raise
+            self._limit_to(self._open)
+            return None
+
+    async def _open_counted(self, open_session: Callable[[], Awaitable[Session]]) -> Session:
+        """A new session that counts until its place is freed."""
         self._open += 1
         self._opening += 1
         try:
-            session = await open_session()
-        except BaseException as error:
-            self._opening -= 1
+            return await open_session()
+        except BaseException:
             self._free_place()
-            if isinstance(error, GatewayError) and self._can_share(error):
-                self._limit_to(self._open)
-                return None
             raise
-        self._opening -= 1
-        return session
+        finally:
+            self._opening -= 1
+
+    def _try_one_more(self) -> None:
+        """Where fewer than the budget are let in, see now and then whether that has changed."""
+        if self._limit < self._budget and self._clock() >= self._limited_until:
+            self._limit_to(self._limit + 1)
 
     def _can_share(self, error: GatewayError) -> bool:
-        """Whether the server lets in no more while a connection of ours works: that one is to be shared.
+        """Whether the server lets in no more while a connection of ours works or is spare: that one is to be used.
 
         One that is still being opened is none: it may become the watch, and then nobody could work. Courier closes a
         connection beyond MAXPERIP without a word.

@@ -11,6 +11,7 @@ from app.mail.backend import OriginMailbox, Signal
 from app.mail.types import Mailbox
 from app.wire.imap.responses import MailboxStatus
 
+INBOX = "INBOX"
 BUSY_MAILBOXES = 20
 """How many of those that changed last are remembered."""
 FLAGS_SECONDS = 0.05
@@ -26,9 +27,6 @@ class Hearing:
     def __init__(self, mailboxes: Iterable[Mailbox], clock: Callable[[], float]) -> None:
         self.known = {mailbox.origin_name: _origin_mailbox(mailbox) for mailbox in mailboxes}
         self.news = asyncio.Event()
-        self.changes = 0
-        """About how many were heard, until whoever counts them begins anew; the last of them at `changed_at`."""
-        self.changed_at = 0.0
         self._clock = clock
         self._touched: set[str] = set()
         self._status: dict[str, OriginMailbox] = {}
@@ -76,8 +74,6 @@ class Hearing:
         """Signal a mailbox that isn't as it was last heard."""
         known = self.known.get(mailbox.origin_name)
         if known != mailbox:
-            self.changes += _distance(known, mailbox)
-            self.changed_at = self._clock()
             self.known[mailbox.origin_name] = mailbox
             self._status[mailbox.origin_name] = mailbox
             if known is not None:
@@ -121,14 +117,6 @@ class Hearing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._is_urgent.wait()
-
-
-def _distance(before: OriginMailbox | None, now: OriginMailbox) -> int:
-    """About how many changes lie between two states of a mailbox; one where its server does not number them."""
-    if before is None:
-        return 1
-    changed = (now.highest_modseq or 0) - (before.highest_modseq or 0)
-    return max(1, changed, (now.uid_next or 0) - (before.uid_next or 0))
 
 
 def _is_reflagged(before: OriginMailbox, now: OriginMailbox) -> bool:

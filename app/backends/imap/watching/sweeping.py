@@ -13,14 +13,10 @@ from app.backends.imap.watching.hearing import Hearing
 from app.mail.backend import OriginMailbox
 from app.mail.backoff import drifting
 
-BACKGROUND_SWEEP_SECONDS = 300.0
-"""Behind NOTIFY, for what it loses."""
-NEW_MAILBOX_SWEEP_SECONDS = 15.0
-"""Soon after mailboxes were made: Dovecot was seen to lose events then."""
 SWEEP_SECONDS = (2.0, 4.5)
 """Between two sweeps of an account that has followers, so that they receive any change within 5 s."""
-UNFOLLOWED_SWEEP_SECONDS = 90.0
-"""Between two sweeps at most, while nobody does. A connection that died without a word is found by them too."""
+UNFOLLOWED_SWEEP_SECONDS = 240.0
+"""Between two sweeps at most, while nobody does."""
 SWEPT_MAILBOXES = 100
 """Those of one sweep."""
 LIST_SECONDS = 15.0
@@ -28,58 +24,49 @@ LIST_SECONDS = 15.0
 
 
 class Sweeping:
-    """The sweeps of one watch. `next_at`, by the clock, is when one is due; `is_running` while it asks.
+    """The sweeps of one watch. `next_at`, by the clock, is when one is due; `session` where one is running.
 
-    `is_followed` says whether somebody waits for what happens in the account.
+    `is_followed` says whether somebody waits for what happens in the account; `is_elsewhere` whether the second
+    connection of the watch sweeps, or the first.
     """
 
-    def __init__(
-        self, session: Session, hearing: Hearing, clock: Callable[[], float], is_followed: Callable[[], bool]
-    ) -> None:
-        self.is_running = False
+    def __init__(self, hearing: Hearing, clock: Callable[[], float], is_followed: Callable[[], bool]) -> None:
+        self.session: Session | None = None
+        self.is_elsewhere = False
         self._is_followed = is_followed
         self._next_at = self._swept_at = 0.0
-        self._session = session
         self._hearing = hearing
         self._clock = clock
-        self._is_background = False
         self._next_list = self._pace = 0.0
         self._turn = 0
 
     @property
     def next_at(self) -> float:
         """When the next one is due: soon where somebody follows the account by now."""
-        if self._is_background or not self._is_followed():
+        if not self._is_followed():
             return self._next_at
         return min(self._next_at, self._swept_at + SWEEP_SECONDS[1])
 
-    def begin(self) -> None:
-        """Sweep from now on, every few seconds."""
-        self._is_background = False
-        self._next_at = 0.0
-
-    def begin_in_background(self) -> None:
-        """Sweep rarely: the server tells of changes by itself."""
-        self._is_background = True
-        self._next_at = self._clock() + drifting(BACKGROUND_SWEEP_SECONDS)
-
     def hasten(self) -> None:
-        """A mailbox was made."""
-        self._next_at = min(self._next_at, self._clock() + NEW_MAILBOX_SWEEP_SECONDS)
+        """A mailbox was made: Dovecot was seen to lose events soon after."""
+        self._next_at = min(self._next_at, self._clock() + SWEEP_SECONDS[0])
 
-    async def sweep(self) -> None:
-        """Ask for the numbers of mailboxes, and signal those that changed. Raises MailServerError."""
-        before = len(self._hearing)
-        self.is_running = True
+    async def sweep(self, session: Session) -> frozenset[str]:
+        """Ask for the numbers of mailboxes, and signal those that changed; their names. Raises MailServerError."""
+        known = dict(self._hearing.known)
+        self.session = session
         try:
             if self._next_list <= self._clock():
-                self._compare(await list_mailboxes(self._session))
+                self._compare(await list_mailboxes(session))
             else:
-                for mailbox in await ask_status(self._session, self._round()):
+                for mailbox in await ask_status(session, self._round()):
                     self._hearing.note(mailbox)
         finally:
-            self.is_running = False
-        self._schedule(found=len(self._hearing) > before)
+            self.session = None
+        now = self._hearing.known
+        found = frozenset(name for name in known.keys() | now.keys() if known.get(name) != now.get(name))
+        self._schedule(found=bool(found))
+        return found
 
     def _round(self) -> list[OriginMailbox]:
         """Whose turn it is: the busy ones, and the next of the others."""
@@ -97,12 +84,8 @@ class Sweeping:
 
     def _schedule(self, *, found: bool) -> None:
         """The next sweep: soon after one that found something, later and later while nothing happens."""
-        if self._is_background:
-            self._next_list = 0.0
-            self._pace = BACKGROUND_SWEEP_SECONDS
-        else:
-            shortest, longest = SWEEP_SECONDS
-            longest = longest if self._is_followed() else UNFOLLOWED_SWEEP_SECONDS
-            self._pace = shortest if found else min(longest, max(shortest, self._pace * 1.5))
+        shortest, longest = SWEEP_SECONDS
+        longest = longest if self._is_followed() else UNFOLLOWED_SWEEP_SECONDS
+        self._pace = shortest if found else min(longest, max(shortest, self._pace * 1.5))
         self._swept_at = self._clock()
         self._next_at = self._swept_at + drifting(self._pace)

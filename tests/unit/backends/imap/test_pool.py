@@ -328,3 +328,44 @@ def test_reconnects_wait_longer_and_longer_but_never_more_than_half_a_minute() -
     assert list(islice(reconnect_delays(lambda low, high: 1.0), 9)) == [0, 1, 2, 4, 8, 16, 30, 30, 30]
     spread = list(islice(reconnect_delays(), 7))
     assert 24 <= spread[6] <= 36
+
+
+async def test_a_spare_connection_is_closed_as_soon_as_its_place_is_wanted() -> None:
+    server = Strict(3, Throttled("too many"))
+    pool = Pool(server, limit=3)
+    watching, spare = await pool.open_apart(server), await pool.open_spare(server)
+
+    async with pool.session(), pool.session():
+        assert spare.protocol.lost is not None
+        with pytest.raises(RateLimited):
+            await pool.open_spare(server)
+    assert (server.refused, server.inside) == (0, 3)
+    watching.close()
+    await pool.close()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["told", "untold"])
+async def test_a_spare_connection_makes_room_where_the_server_lets_in_fewer(refusal: Exception) -> None:
+    server = Strict(2, refusal)
+    pool = Pool(server, limit=5)
+    watching, spare = await pool.open_apart(server), await pool.open_spare(server)
+
+    async with pool.session():
+        assert spare.protocol.lost is not None
+    assert server.refused == 1
+    watching.close()
+    await pool.close()
+
+
+async def test_a_spare_connection_that_is_refused_takes_no_place() -> None:
+    server = Strict(2, Throttled("too many"))
+    pool = Pool(server, limit=5)
+    watching = await pool.open_apart(server)
+    async with pool.session():
+        with pytest.raises(Throttled):
+            await pool.open_spare(server)
+
+    async with pool.session():
+        assert server.inside == 2
+    watching.close()
+    await pool.close()

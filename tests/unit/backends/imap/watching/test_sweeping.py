@@ -32,9 +32,7 @@ def quiet_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begun(clock: Clock, is_followed: Callable[[], bool]) -> Sweeping:
-    sweeping = Sweeping(cast("Session", None), Hearing((), clock), clock, is_followed)
-    sweeping.begin()
-    return sweeping
+    return Sweeping(Hearing((), clock), clock, is_followed)
 
 
 async def times(sweeping: Sweeping, clock: Clock, count: int) -> list[float]:
@@ -43,7 +41,7 @@ async def times(sweeping: Sweeping, clock: Clock, count: int) -> list[float]:
     for _ in range(count):
         clock.now = max(clock.now, sweeping.next_at)
         found.append(clock.now)
-        await sweeping.sweep()
+        await sweeping.sweep(cast("Session", None))
     return found
 
 
