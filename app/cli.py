@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -114,10 +115,7 @@ def demo() -> None:
     settings = demo_data.settings_for(_settings())
     _mend_exposed(settings.data_dir)
     if demo_data.read(settings.data_dir) is None:
-        # in a process of its own: what making it takes is not kept for as long as the server runs
-        made = subprocess.run([sys.executable, "-P", "-m", "postgate", "prepare-demo"], check=False)
-        if made.returncode:
-            raise typer.Exit(made.returncode)
+        _prepare_demo()
 
     def say_ready(port: int, runtime: Runtime) -> None:
         facts = demo_data.read(settings.data_dir)
@@ -130,9 +128,20 @@ def demo() -> None:
     _run(settings, say_ready)
 
 
+def _prepare_demo() -> None:
+    """Run `prepare-demo` in a process of its own, so that this one does not keep the memory that it takes.
+
+    It may wait for a database. A signal that ends this process ends it too.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    made = subprocess.run([sys.executable, "-P", "-m", "postgate", "prepare-demo"], check=False)
+    if made.returncode:
+        raise typer.Exit(made.returncode)
+
+
 @app.command(hidden=True)
 def prepare_demo() -> None:
-    """Make what the demo shows, where it is missing."""
+    """Make what the demo shows, where it is missing. Waits while the database fails."""
     from app import demo as demo_data
 
     settings = demo_data.settings_for(_settings())

@@ -16,7 +16,8 @@ from app.mail.identifiers import now_ms
 from app.mail.types import ANSWERED, FLAGGED, SEEN, AccountId, AccountKind, Address, Flags, MailboxId
 from app.mailstore.store import MailStore
 from app.mime.compose import Draft, Enclosure, compose
-from app.runtime import Runtime, open_runtime
+from app.runtime import Runtime
+from app.runtime.starting import open_when_reachable
 from app.services.accounts import AccountChanges, NewAccount
 from app.services.callers import Scope, TokenKind
 from app.services.tokens import TokenOrder
@@ -81,11 +82,11 @@ def settings_for(settings: Settings) -> Settings:
 
 
 async def prepare(settings: Settings) -> None:
-    """Make users, mail and a server key where they are missing, and the demo.json that tells of them."""
+    """Make users, mail and a server key where they are missing, and demo.json. Waits while the database fails."""
     known = read(settings.data_dir)
     if known is not None:
         return
-    async with open_runtime(settings, is_serving=False) as runtime:
+    async with open_when_reachable(settings, is_serving=False) as runtime:
         users = [await _user(runtime, name, full_name) for name, full_name in USERS]
         key = await _server_key(runtime)
     facts = [{"email": one.email, "password": one.password, "account_id": one.account_id} for one in users]

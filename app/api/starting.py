@@ -18,6 +18,6 @@ def create_starting_api() -> FastAPI:
 
 
 async def _not_ready(_: object) -> Response:
-    response = problem_response(NotReady("The database does not answer yet"))
+    response = problem_response(NotReady("The database or a disk cannot be used yet; the log says why"))
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

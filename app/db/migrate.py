@@ -14,15 +14,16 @@ from pathlib import Path
 
 import asyncpg
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from app import faults, files
-from app.db import epoch, unfinished
+from app.db import epoch, failures, unfinished
 from app.db.copies import copy_before_upgrade
 from app.db.ownership import sole_use
-from app.db.postgres import PostgresDatabase, address_of
+from app.db.postgres import DRIVER_ERRORS, PostgresDatabase, address_of
 from app.db.session import Database
 from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
-from app.errors import DatabaseUnavailable, GatewayError
+from app.errors import DatabaseUnavailable, GatewayError, Unavailable
 from app.settings import Settings
 
 SCHEMA_VERSION = "0009"
@@ -48,15 +49,10 @@ class DatabaseRefused(GatewayError):
     title = "The database cannot be used"
 
 
-_UNREACHABLE = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
 CONNECT_SECONDS = 10
+MIGRATION_STATEMENT_SECONDS = 3600
+"""How long one statement of a migration may take."""
+_REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 def sqlite_path(settings: Settings) -> Path:
@@ -66,22 +62,31 @@ def sqlite_path(settings: Settings) -> Path:
 async def open_database(settings: Settings, *, is_sole: bool = False) -> Database:
     """Open the database that the settings name, its schema up to date.
 
-    SchemaError where it is newer than we are, DatabaseUnavailable where PostgreSQL does not answer. `is_sole`: the
-    caller has `sole_use` of the data. Otherwise an SQLite database that another process serves is not upgraded:
-    DataInUse.
+    SchemaError where it is newer than we are, DatabaseUnavailable where the database fails or does not answer,
+    StorageFull where its disk is full: the same may succeed later. `is_sole`: the caller has `sole_use` of the data.
+    Otherwise an SQLite database that another process serves is not upgraded: DataInUse.
     """
     epoch.refuse_unfinished(settings)
     files.make_directory(settings.data_dir)
-    if settings.database_url is None:
-        await _bring_up_to_date(settings, is_sole=is_sole)
-        return SqliteDatabase(sqlite_path(settings))
     try:
         await _bring_up_to_date(settings, is_sole=is_sole)
+        if settings.database_url is None:
+            return SqliteDatabase(sqlite_path(settings))
         return await PostgresDatabase.open(settings.database_url)
-    except _UNREACHABLE as error:
-        raise DatabaseUnavailable(f"The database cannot be reached: {error or type(error).__name__}") from None
-    except asyncpg.PostgresError as error:
-        raise DatabaseRefused(f"The database cannot be used: {error}") from None
+    except sqlite3.Error as error:
+        raise failures.of_sqlite(error) or error from None
+    except DRIVER_ERRORS as error:
+        raise error if settings.database_url is None else _reason(error) from None
+
+
+def _reason(error: Exception) -> GatewayError:
+    """Why PostgreSQL cannot be used: for now (Unavailable), or until something is changed (DatabaseRefused)."""
+    failure = failures.of_postgres(error)
+    if not isinstance(failure, Unavailable) or isinstance(error, _REFUSALS):
+        return DatabaseRefused(f"The database cannot be used: {error}")
+    if isinstance(failure, DatabaseUnavailable):
+        return DatabaseUnavailable(f"The database cannot be reached: {error or type(error).__name__}")
+    return failure
 
 
 async def _bring_up_to_date(settings: Settings, *, is_sole: bool) -> None:
@@ -95,14 +100,16 @@ async def _bring_up_to_date(settings: Settings, *, is_sole: bool) -> None:
 async def _version(settings: Settings) -> str | None:
     if settings.database_url is None:
         return _sqlite_version(sqlite_path(settings))
-    connection = await asyncpg.connect(address_of(settings.database_url), timeout=CONNECT_SECONDS)
+    connection = await asyncpg.connect(
+        address_of(settings.database_url), timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS
+    )
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
         return None if version is None else str(version)
     except asyncpg.UndefinedTableError:
         return None
     finally:
-        await connection.close()
+        await connection.close(timeout=CONNECT_SECONDS)
 
 
 def schema_version(settings: Settings) -> str | None:
@@ -199,14 +206,23 @@ def _reference(version: str) -> unfinished.Schema:
 
 
 def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
-    """Run something on an SQLAlchemy connection to the database, in one transaction."""
-    if settings.database_url is not None:
-        asyncio.run(_on_postgres(settings.database_url, work))
-        return
-    path = sqlite_path(settings)
-    files.touch(path)
-    with _engine(str(path)).begin() as connection:
-        work(connection)
+    """Run something on an SQLAlchemy connection to the database, in one transaction. Raises the driver's errors."""
+    try:
+        if settings.database_url is not None:
+            asyncio.run(_on_postgres(settings.database_url, work))
+            return
+        path = sqlite_path(settings)
+        files.touch(path)
+        with _engine(str(path)).begin() as connection:
+            work(connection)
+    except DBAPIError as error:
+        raise _driver_error(error) from error
+
+
+def _driver_error(error: DBAPIError) -> BaseException:
+    """The error that SQLAlchemy has wrapped, for asyncpg twice."""
+    assert error.orig is not None
+    return error.orig.__cause__ or error.orig
 
 
 def _engine(path: str) -> Engine:
@@ -234,8 +250,8 @@ def _before_statement(*_: object) -> None:
 async def _on_postgres(url: str, work: Callable[[Connection], None]) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine  # costs memory that a current database does not need
 
-    engine = create_async_engine(url, poolclass=NullPool)
+    limits = {"timeout": CONNECT_SECONDS, "command_timeout": MIGRATION_STATEMENT_SECONDS}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=limits)
     event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
     async with engine.begin() as connection:
         await connection.run_sync(work)
-    await engine.dispose()

@@ -1,17 +1,18 @@
-"""A start while the database is away: it is waited for."""
+"""A start while the database is away, or a disk is full: it waits."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 
 import uvicorn
 
 from app.api.server.config import server_config
 from app.api.server.connections import Connections
 from app.api.starting import create_starting_api
-from app.errors import DatabaseUnavailable
+from app.errors import Unavailable
 from app.mail.backoff import spread
 from app.runtime import Runtime, open_runtime
 from app.settings import Settings
@@ -27,20 +28,21 @@ LONGEST_PAUSE_SECONDS = 3.0
 async def open_when_reachable(
     settings: Settings,
     *,
+    is_serving: bool = True,
     mail_connections: int = 10_000,
     waiting: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
 ) -> AsyncIterator[Runtime]:
-    """As `open_runtime`, but wait for a database that does not answer, for as long as it takes.
+    """As `open_runtime`, but wait while the database or a disk fails, for as long as it takes.
 
     `waiting()` is entered when the first try fails, and left when one succeeds.
     """
     async with AsyncExitStack() as stack:
-        yield await _opened(settings, mail_connections, waiting, stack)
+        opening = partial(open_runtime, settings, is_serving=is_serving, mail_connections=mail_connections)
+        yield await _opened(opening, waiting, stack)
 
 
 async def _opened(
-    settings: Settings,
-    mail_connections: int,
+    opening: Callable[[], AbstractAsyncContextManager[Runtime]],
     waiting: Callable[[], AbstractAsyncContextManager[object]],
     stack: AsyncExitStack,
 ) -> Runtime:
@@ -48,8 +50,8 @@ async def _opened(
     async with AsyncExitStack() as meanwhile:
         while True:
             try:
-                return await stack.enter_async_context(open_runtime(settings, mail_connections=mail_connections))
-            except DatabaseUnavailable as error:
+                return await stack.enter_async_context(opening())
+            except Unavailable as error:
                 log.warning("database_waited_for", detail=error.detail)
                 if not pause:
                     await meanwhile.enter_async_context(waiting())

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -166,6 +167,53 @@ def test_a_start_while_postgresql_is_down_waits_alive_and_not_ready_and_goes_on_
     finally:
         process.kill()
     assert b"database_waited_for" in log.read_bytes()
+
+
+@pytest.fixture
+def waiting_demo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Postgres]]:
+    """A demo that was never started before, and waits for a PostgreSQL that is down."""
+    database, log = Postgres(tmp_path_factory.mktemp("postgres") / "postgres.log"), tmp_path / "postgate.log"
+    names = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
+    settings = {f"POSTGATE_{name}_PORT": str(free_port()) for name in names}
+    settings |= {"POSTGATE_DATA_DIR": str(tmp_path / "data"), "POSTGATE_DATABASE_URL": database.url("postgres")}
+    process = ServerProcess(
+        [str(PROGRAM), "demo"],
+        is_ready=lambda: b"database_waited_for" in log.read_bytes(),
+        log=log,
+        environment=os.environ | settings,
+    )
+    process.start()
+    try:
+        yield process, database
+    finally:
+        process.kill()
+
+
+def test_a_first_start_of_the_demo_while_postgresql_is_down_waits_and_goes_on_when_it_is_back(
+    waiting_demo: tuple[ServerProcess, Postgres],
+) -> None:
+    process, database = waiting_demo
+    with started(database):
+        deadline = time.monotonic() + SECONDS
+        while b"\nready\n" not in process.log.read_bytes():
+            assert process.is_running, process.log_tail
+            assert time.monotonic() < deadline, process.log_tail
+            time.sleep(0.2)
+        process.stop()
+
+
+def test_a_demo_that_waits_for_postgresql_ends_with_all_its_processes_when_asked_to(
+    waiting_demo: tuple[ServerProcess, Postgres],
+) -> None:
+    process, _ = waiting_demo
+    pid = process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert children
+
+    os.kill(pid, signal.SIGTERM)
+    process.wait(SECONDS)
+
+    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
 
 
 def status(port: int, name: str) -> int:

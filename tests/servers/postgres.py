@@ -110,6 +110,11 @@ class Postgres(ServerInFolder):
         address = ["-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database]
         return self._run("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *address, "-c", statement)
 
+    def dump(self, database: str, *options: str) -> list[str]:
+        """The lines of `pg_dump`."""
+        address = ["-h", self.host, "-p", str(self.port), "-U", "postgres"]
+        return self._run("pg_dump", *address, *options, database).splitlines()
+
     def _is_ready(self) -> bool:
         # it accepts connections a little before it serves them
         try:
