@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.mail.types import Address, EnvelopeAddress
-from app.mime.words import decode_words
+from app.mime.words import charset_of, decode_words
 
 MISSING_MAILBOX = "MISSING_MAILBOX"
 MISSING_DOMAIN = "MISSING_DOMAIN"
 MAX_ADDRESSES = 10_000
 MAX_NAME_CHARS = 10_000
 """Read of one field; the rest is left out."""
+MAX_GUESSED_NAMES = 100
+"""How many names are looked at to guess the charset of those that have no label."""
 
 _PLAIN = r'[^\x00-\x20"(),:;<>@\[\]\\\x7f]++'
 _MAILBOX = re.compile(
@@ -67,8 +69,12 @@ def addr_spec(address: EnvelopeAddress) -> str:
 
 def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
     """The same addresses for people: names decoded, marks of groups left out."""
+    charset = charset_of(" ".join(address.name for address in addresses[:MAX_GUESSED_NAMES] if address.name))
     return tuple(
-        Address(decode_words(address.name[:MAX_NAME_CHARS]) if address.name else "", decode_words(addr_spec(address)))
+        Address(
+            decode_words(address.name[:MAX_NAME_CHARS], charset) if address.name else "",
+            decode_words(addr_spec(address)),
+        )
         for address in addresses
         if address.host is not None
     )

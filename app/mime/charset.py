@@ -1,65 +1,21 @@
-"""Bytes to text: the label first, read as browsers read it (WHATWG Encoding), then UTF-8, then a guess."""
+"""Bytes to text: the label first, read as browsers read it (WHATWG Encoding), then UTF-8, then a guess.
+
+A byte that is no character costs one U+FFFD, never the text around it.
+"""
 
 from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
-from functools import lru_cache
 
-MAX_GUESSED_BYTES = 64 * 1024
-MIN_GUESSED_BYTES = 256
-"""Below this a guess is worth less than the Western default: there is too little to count."""
+from app.mime.encodings import ISO_2022_JP, codec_of, read
+from app.mime.guess import guessed_label, is_mostly_utf8
 
-_WHATWG = {
-    "ascii": "cp1252",
-    "us-ascii": "cp1252",
-    "iso-8859-1": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso_8859-1": "cp1252",
-    "latin1": "cp1252",
-    "latin-1": "cp1252",
-    "l1": "cp1252",
-    "ansi_x3.4-1968": "cp1252",
-    "iso-8859-9": "cp1254",
-    "latin5": "cp1254",
-    "iso-8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gb_2312-80": "gb18030",
-    "gbk": "gb18030",
-    "x-gbk": "gb18030",
-    "cp936": "gb18030",
-    "ms936": "gb18030",
-    "euc-cn": "gb18030",
-    "big5": "big5hkscs",
-    "big5-hkscs": "big5hkscs",
-    "x-x-big5": "big5hkscs",
-    "ks_c_5601-1987": "cp949",
-    "ks_c_5601": "cp949",
-    "ksc5601": "cp949",
-    "euc-kr": "cp949",
-    "korean": "cp949",
-    "windows-949": "cp949",
-    "shift_jis": "cp932",
-    "shift-jis": "cp932",
-    "sjis": "cp932",
-    "x-sjis": "cp932",
-    "ms_kanji": "cp932",
-    "windows-31j": "cp932",
-    "iso-2022-jp": "iso2022_jp_ext",
-    "iso-8859-8-i": "iso8859_8",
-    "iso-8859-8-e": "iso8859_8",
-    "x-mac-roman": "mac_roman",
-    "macintosh": "mac_roman",
-    "unicode-1-1-utf-7": "utf-7",
-    "utf8": "utf-8",
-    "unicode-1-1-utf-8": "utf-8",
-    "cp-850": "cp850",
-    "win-1251": "cp1251",
-}
+WESTERN = "windows-1252"
 
-_TEXT_FREE = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"})
-"""Python's codecs that decode bytes to text but are no charset of mail; some are slower than linear."""
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_ESCAPES = (b"\x1b$B", b"\x1b$@", b"\x1b$(", b"\x1b(I", b"\x1b(J")
+"""What ISO-2022-JP begins with, and no other text of mail has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +28,33 @@ class Decoded:
     is_damaged: bool = False
 
 
-@lru_cache(maxsize=512)
-def codec_of(label: str) -> str | None:
-    """Python's codec for a charset label of mail, None for one that is unknown."""
-    label = label.strip().strip("\"'").lower()
-    name = _WHATWG.get(label, label)
-    try:
-        found = codecs.lookup(name)
-    except (LookupError, ValueError):
-        return None
-    is_charset = getattr(found, "_is_text_encoding", False) and found.name not in _TEXT_FREE
-    return _WHATWG.get(found.name, found.name) if is_charset else None
-
-
 def decode(raw: bytes, label: str | None) -> Decoded:
     """Decode by label; without a usable one as UTF-8, else by a guess. Never raises.
 
     us-ascii says nothing of 8-bit bytes: servers name it where a message names nothing.
     """
-    codec = codec_of(label) if label and not (is_ascii(label) and not raw.isascii()) else None
-    if codec is not None:
-        text = _strict(raw, codec)
-        return Decoded(text, codec) if text is not None else _mislabelled(raw, codec)
-    text = _utf8(raw)
-    return Decoded(text, "utf-8", is_guess=not raw.isascii()) if text is not None else _guess(raw)
-
-
-def decode_short(raw: bytes, label: str | None = None) -> str:
-    """Decode a piece of a header: label, then UTF-8, then windows-1252. No guess: there is too little to count."""
-    codec = (codec_of(label) if label else None) or "utf-8"
+    codec = _codec(raw, label)
+    if codec is None:
+        return _unlabelled(raw)
     text = _strict(raw, codec)
-    if text is None:
+    return Decoded(text, codec) if text is not None else _mislabelled(raw, codec)
+
+
+def decode_short(raw: bytes, label: str | None = None, fallback: str = WESTERN) -> str:
+    """Decode a piece of a header: by label, else as UTF-8, else by `fallback`, the label of a guess. Never raises."""
+    codec = _codec(raw, label)
+    text = _strict(raw, codec or "utf-8")
+    if text is None and codec is not None and not has_escapes(raw):
         text = _strict(raw, "utf-8")
-    return text if text is not None else decode_damaged(raw, "cp1252")
+    if text is not None:
+        return text
+    return decode_damaged(raw, codec or ("utf-8" if is_mostly_utf8(raw) else codec_of(fallback) or "cp1252"))
 
 
 def decode_damaged(raw: bytes, codec: str) -> str:
     """Decode by a codec with replacements for what it cannot read. Never raises."""
     try:
-        return _paired(raw.decode(codec, "replace"), codec)
+        return read(raw, codec, "replace")
     except (UnicodeError, ValueError):
         return raw.decode("utf-8", "replace")
 
@@ -120,16 +64,47 @@ def is_ascii(label: str) -> bool:
     return "ascii" in label.lower() or label.upper().startswith("ANSI_X3.4")
 
 
+def has_escapes(raw: bytes) -> bool:
+    """Whether ASCII bytes are ISO-2022-JP."""
+    return b"\x1b" in raw and any(escape in raw for escape in _ESCAPES)
+
+
+def _codec(raw: bytes, label: str | None) -> str | None:
+    """The decoder that a label names, None where it says nothing of these bytes; a byte order mark says more."""
+    if raw[:1] in (b"\xef", b"\xff", b"\xfe"):
+        for mark, codec in _BOMS:
+            if raw.startswith(mark) and (codec == "utf-8" or not label or "utf-16" in label.lower()):
+                return codec
+    if not label or (is_ascii(label) and (not raw.isascii() or has_escapes(raw))):
+        return None
+    return codec_of(label)
+
+
+def _unlabelled(raw: bytes) -> Decoded:
+    if has_escapes(raw):
+        return Decoded(decode_damaged(raw, ISO_2022_JP), ISO_2022_JP, is_guess=True)
+    text = _utf8(raw)
+    if text is not None:
+        return Decoded(text, "utf-8", is_guess=not raw.isascii())
+    if is_mostly_utf8(raw):
+        return Decoded(decode_damaged(raw, "utf-8"), "utf-8", is_guess=True, is_damaged=True)
+    codec = codec_of(guessed_label(raw)) or "cp1252"
+    return Decoded(decode_damaged(raw, codec), codec, is_guess=True)
+
+
+def _mislabelled(raw: bytes, codec: str) -> Decoded:
+    """Bytes that are not what their label says: UTF-8 if they are that, else the label with replacements."""
+    text = None if has_escapes(raw) else _utf8(raw)
+    if text is not None:
+        return Decoded(text, "utf-8", is_guess=codec != "utf-8")
+    return Decoded(decode_damaged(raw, codec), codec, is_damaged=True)
+
+
 def _strict(raw: bytes, codec: str) -> str | None:
     try:
-        return _paired(raw.decode(codec), codec)
+        return read(raw, codec)
     except (UnicodeError, ValueError):
         return None
-
-
-def _paired(text: str, codec: str) -> str:
-    """Text without half a surrogate pair, which nothing can store; UTF-7 alone decodes to one."""
-    return text.encode("utf-8", "replace").decode() if codec in ("utf-7", "utf_7") else text
 
 
 def _utf8(raw: bytes) -> str | None:
@@ -139,22 +114,3 @@ def _utf8(raw: bytes) -> str | None:
     except UnicodeDecodeError as error:
         is_cut = error.reason == "unexpected end of data" and not raw[: error.start].isascii()
         return raw[: error.start].decode("utf-8") if is_cut else None
-
-
-def _mislabelled(raw: bytes, codec: str) -> Decoded:
-    """Bytes that are not what their label says: UTF-8 if they are that, else the label with replacements."""
-    text = _utf8(raw)
-    if text is not None:
-        return Decoded(text, "utf-8", is_guess=codec != "utf-8")
-    return Decoded(decode_damaged(raw, codec), codec, is_damaged=True)
-
-
-def _guess(raw: bytes) -> Decoded:
-    from charset_normalizer import from_bytes  # 10 MB of tables, for the few messages that need them
-
-    sample = raw[:MAX_GUESSED_BYTES]
-    if len(sample) >= MIN_GUESSED_BYTES:
-        best = from_bytes(sample).best()
-        if best is not None and best.encoding:
-            return Decoded(decode_damaged(raw, best.encoding), best.encoding, is_guess=True)
-    return Decoded(decode_damaged(raw, "cp1252"), "cp1252", is_guess=True)

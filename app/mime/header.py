@@ -10,7 +10,7 @@ from app.mail.types import Envelope, EnvelopeAddress, Overview
 from app.mime.addresses import MAX_ADDRESSES, group_names, parse_addresses, readable
 from app.mime.dates import parse_date
 from app.mime.fields import Fields, named_fields, split_fields, unfold
-from app.mime.words import BIDI_CONTROLS, as_utf8, clean, decode_words
+from app.mime.words import BIDI_CONTROLS, as_utf8, charset_of, clean, decode_words
 
 MAX_MESSAGE_IDS = 200
 MAX_UNCLEAN_ID_CHARS = 998
@@ -56,8 +56,9 @@ def envelope_of(fields: Fields) -> Envelope:
 def overview_of(envelope: Envelope, references: str | None) -> Overview:
     """What a list shows, from an ENVELOPE and the References header (unfolded, None where absent or not asked for)."""
     author = readable(envelope.from_)
+    subject = (envelope.subject or "")[:MAX_SUBJECT_CHARS]
     return Overview(
-        subject=decode_words((envelope.subject or "")[:MAX_SUBJECT_CHARS]),
+        subject=decode_words(subject, charset_of(subject)),
         from_=author,
         sender=author if envelope.sender is envelope.from_ else readable(envelope.sender),
         reply_to=author if envelope.reply_to is envelope.from_ else readable(envelope.reply_to),

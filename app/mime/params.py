@@ -7,7 +7,7 @@ from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 from app.mime.charset import decode_short
-from app.mime.words import clean, decode_words
+from app.mime.words import charset_of, clean, decode_words
 
 Params = tuple[tuple[str, str], ...]
 
@@ -41,7 +41,7 @@ def decoded_param(params: Params, name: str) -> str | None:
     if extended is not None:
         return clean(_decode_extended(extended))
     plain = values.get(name)
-    return decode_words(plain) if plain is not None else None
+    return decode_words(plain, charset_of(plain)) if plain is not None else None
 
 
 def _params(text: str, start: int) -> Params:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
 from app.mime.body import choose_body, decode_body
-from app.mime.charset import codec_of, decode_damaged, is_ascii
+from app.mime.charset import decode_damaged, is_ascii
+from app.mime.encodings import codec_of
 from app.mime.structure import parse_structure
 from app.mime.text import text_of_html
 from app.mime.transfer import decode_transfer

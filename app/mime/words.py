@@ -9,9 +9,10 @@ from __future__ import annotations
 import binascii
 import re
 
-from app.mime.charset import decode_short
+from app.mime.charset import WESTERN, decode_short, has_escapes
+from app.mime.guess import guessed_label
 
-_WORD = re.compile(r"=\?([^?\s*]++)(?:\*[^?\s]*+)?\?([bBqQ])\?([^?\r\n]*+)\?=")
+_WORD = re.compile(r"=\?([^?\s*]++)(?:\*[^?\s]*+)?\?([bBqQ])\?([^?\r\n]*+(?:\?(?!=)[^?\r\n]*+){0,50})\?=")
 _QUOTED = re.compile(rb"=([0-9A-Fa-f]{2})")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -19,17 +20,27 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def decode_words(text: str) -> str:
-    """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises."""
+def decode_words(text: str, fallback: str = WESTERN) -> str:
+    """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises.
+
+    `fallback` is the charset of bytes that no label describes and that are not UTF-8: see `charset_of`.
+    """
     if text.isascii() and text.isprintable() and "=?" not in text:  # most of it: this is the cost of a first sync
         return text.strip()
-    return clean(spelled_out(text))
+    return clean(spelled_out(text, fallback))
 
 
-def spelled_out(text: str) -> str:
+def charset_of(text: str) -> str:
+    """The charset that the 8-bit bytes of header text are probably in, where they are not UTF-8."""
+    if text.isascii() or not _SURROGATES.search(text):
+        return WESTERN
+    return guessed_label(text.encode("utf-8", "surrogateescape"))
+
+
+def spelled_out(text: str, fallback: str = WESTERN) -> str:
     """The same with its spaces and control characters as they are."""
     if "=?" not in text:
-        return as_utf8(text)
+        return as_utf8(text, fallback)
     pieces: list[str] = []
     pending: list[bytes] = []
     charset, end = "", 0
@@ -40,12 +51,12 @@ def spelled_out(text: str) -> str:
             pieces.append(decode_short(b"".join(pending), charset))
             pending.clear()
         if not is_neighbour:
-            pieces.append(as_utf8(between))
+            pieces.append(as_utf8(between, fallback))
         charset = match[1].lower()
         pending.append(_word_bytes(match[2], match[3]))
         end = match.end()
     pieces.append(decode_short(b"".join(pending), charset))
-    pieces.append(as_utf8(text[end:]))
+    pieces.append(as_utf8(text[end:], fallback))
     return "".join(pieces)
 
 
@@ -68,8 +79,10 @@ def _word_bytes(encoding: str, payload: str) -> bytes:
     return _QUOTED.sub(lambda match: bytes((int(match[1], 16),)), raw.replace(b"_", b" "))
 
 
-def as_utf8(text: str) -> str:
-    """Raw 8-bit text: UTF-8 already where it could be, else the escaped bytes are read as windows-1252."""
-    if text.isascii() or not _SURROGATES.search(text):
+def as_utf8(text: str, fallback: str = WESTERN) -> str:
+    """Raw header text: UTF-8 already where it could be, else its escaped bytes are read by `fallback`."""
+    if text.isascii():
+        return decode_short(text.encode(), "iso-2022-jp") if "\x1b" in text and has_escapes(text.encode()) else text
+    if not _SURROGATES.search(text):
         return text
-    return decode_short(text.encode("utf-8", "surrogateescape"))
+    return decode_short(text.encode("utf-8", "surrogateescape"), None, fallback)

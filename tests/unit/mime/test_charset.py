@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from app.mime.charset import codec_of, decode, decode_damaged, decode_short
+from app.mime.charset import decode, decode_damaged, decode_short
+from app.mime.encodings import codec_of
 from hypothesis import given
 from hypothesis import strategies as st
 

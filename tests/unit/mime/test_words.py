@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from app.mime.words import decode_base64, decode_words
+from app.mime.words import charset_of, decode_base64, decode_words
 from app.mime.writer import encoded_words
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +63,25 @@ def test_what_we_encode_is_decoded_again(text: str) -> None:
 @given(st.text(alphabet="=?utf-8bBqQ_AZ \udce9\x00", max_size=80))
 def test_any_text_is_decoded(text: str) -> None:
     decode_words(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("=?UTF-8?Q?How are you??=", "How are you?"),
+        ("=?UTF-8?Q?Why??? =C3=A9?=", "Why??? é"),
+        ("=?UTF-8?B?SWhyIE3DpHJ6IOKC?=", "Ihr März \ufffd"),
+        ("=?UTF-8?Q?Caf=C3=A9_=FF_ol=C3=A9?=", "Café \ufffd olé"),
+        ("=?gb2312?B?xOM=?= =?gb2312?B?ug==?= =?gb2312?B?ww==?=", "你好"),
+        ("=?iso-2022-jp?B?GyRCLSEbKEI=?=", "①"),
+        ("\x1b$B$$$D$b\x1b(B", "いつも"),
+    ],
+)
+def test_a_bad_or_cut_character_never_costs_the_words_around_it(text: str, words: str) -> None:
+    assert decode_words(text) == words
+
+
+def test_a_subject_without_a_label_is_read_in_the_charset_of_its_script() -> None:
+    raw = "Счёт на оплату".encode("koi8-r").decode("utf-8", "surrogateescape")
+
+    assert decode_words(raw, charset_of(raw)) == "Счёт на оплату"
