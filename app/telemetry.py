@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import structlog
 
+from app.log_limits import RepetitionFilter, flush_regularly
+
 _SECRET_KEYS = re.compile(r"(?i)password|secret|token$|authorization|credential|ticket|cookie|api_?key")
 _SECRET_VALUES = re.compile(r"pgs_[A-Za-z0-9_-]+|(?i:bearer|basic)\s+\S+|(?i:ticket=)[^&\s]+")
 _QUOTED = re.compile(r"""b?(['"]).*\1""")
@@ -57,7 +59,10 @@ _EXCEPTIONS = structlog.processors.ExceptionRenderer(lambda exc_info: describe_e
 
 
 def configure(level: str) -> None:
-    """Send log lines as JSON to standard error, those of libraries too, from `level` (debug … error) on."""
+    """Send log lines as JSON to standard error, those of libraries too, from `level` (debug … error) on.
+
+    A library's line that repeats, as uvicorn's for each malformed request, is logged once and then counted.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -77,6 +82,9 @@ def configure(level: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    repetitions = RepetitionFilter(handler.handle)
+    handler.addFilter(repetitions)
+    flush_regularly(repetitions)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, logging.INFO))
