@@ -6,11 +6,12 @@ import asyncio
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.servers.postgate import Postgate, running_postgate
 from tests.servers.process import free_port
 
 ENDS_WITHIN_SECONDS = 10.0
+FOLLOWERS_END_WITHIN_SECONDS = 4.0
 
 
 @contextmanager
@@ -204,3 +206,193 @@ async def test_a_request_that_waits_for_a_mail_server_is_told_to_come_again(post
     assert "retry-after" in answer.headers
     assert seconds < ENDS_WITHIN_SECONDS
     assert "end_forced" not in postgate.log_tail
+
+
+# ---- clients that stall
+
+
+def http(server: Postgate, head: str) -> socket.socket:
+    """A connection that has sent a request and does not read its answer."""
+    host, _, port = server.base_url.removeprefix("http://").rpartition(":")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect((host, int(port)))
+    client.sendall(f"{head}\r\nHost: {host}\r\nAuthorization: Bearer {server.key}\r\n".encode())
+    return client
+
+
+def spoken(server: Postgate, port: str, *lines: str) -> socket.socket:
+    """A connection to a mail port that has sent these lines, each after an answer, and says nothing more."""
+    client = socket.create_connection(("127.0.0.1", server.ports[port]), timeout=10)
+    for line in lines:
+        assert client.recv(4096)
+        client.sendall(line.encode() + b"\r\n")
+    assert client.recv(4096)
+    return client
+
+
+def stalled_event_stream(server: Postgate) -> socket.socket:
+    client = http(server, f"GET {server.account_path()}/events?after=earliest HTTP/1.1")
+    client.sendall(b"Accept: text/event-stream\r\n\r\n")
+    return client
+
+
+def stalled_head(server: Postgate) -> socket.socket:
+    return http(server, f"GET {server.account_path()}/messages HTTP/1.1")
+
+
+def stalled_body(server: Postgate) -> socket.socket:
+    client = http(server, f"POST {server.account_path()}/messages HTTP/1.1")
+    client.sendall(b"Content-Type: message/rfc822\r\nContent-Length: 100000\r\n\r\nSubject: x\r\n")
+    return client
+
+
+def stalled_download(server: Postgate) -> socket.socket:
+    server.deliver(b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 64 * 1024 * 8)
+    with server.client() as client:
+        newest = client.get(f"{server.account_path()}/messages", params={"limit": 1}).json()["items"][0]["id"]
+    stalled = http(server, f"GET {server.account_path()}/messages/{newest}/raw HTTP/1.1")
+    stalled.sendall(b"\r\n")
+    return stalled
+
+
+def idle_session(server: Postgate) -> socket.socket:
+    user = server.user()
+    login = f'a LOGIN {user["email"]} "{user["password"]}"'
+    return spoken(server, "imap", login, "b SELECT INBOX", "c IDLE")
+
+
+def stalled_append(server: Postgate) -> socket.socket:
+    user = server.user()
+    login = f'a LOGIN {user["email"]} "{user["password"]}"'
+    client = spoken(server, "imap", login, "b APPEND INBOX {100000}")
+    client.sendall(b"Subject: x\r\n")
+    return client
+
+
+def stalled_pop3(server: Postgate) -> socket.socket:
+    user = server.user()
+    return spoken(server, "pop3", f"USER {user['email']}", f"PASS {user['password']}", "STAT")
+
+
+def stalled_data(server: Postgate) -> socket.socket:
+    lines = ["EHLO x.test", "MAIL FROM:<a@x.test>", f"RCPT TO:<{server.user()['email']}>", "DATA"]
+    client = spoken(server, "smtp", *lines)
+    client.sendall(b"Subject: cut\r\n\r\nThe first line\r\n")
+    return client
+
+
+STALLED = (
+    stalled_event_stream,
+    stalled_head,
+    stalled_body,
+    stalled_download,
+    idle_session,
+    stalled_append,
+    stalled_pop3,
+    stalled_data,
+)
+
+
+def test_clients_that_stall_in_every_protocol_hold_up_no_end(postgate: Postgate) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(stall(postgate)) for stall in STALLED]
+        seconds = asyncio.run(ended(postgate))
+
+    assert len(clients) == len(STALLED)
+    assert seconds < ENDS_WITHIN_SECONDS
+    assert "end_forced" not in postgate.log_tail
+
+
+def test_a_message_that_is_cut_off_by_the_end_is_not_acknowledged_and_not_kept(postgate: Postgate) -> None:
+    with stalled_data(postgate) as client:
+        seconds = asyncio.run(ended(postgate))
+        answer = client.recv(4096)
+
+    postgate.start_again()
+    with postgate.client() as http_client:
+        items = http_client.get(f"{postgate.account_path()}/messages").json()["items"]
+    assert not answer.startswith(b"2")
+    assert seconds < ENDS_WITHIN_SECONDS
+    assert "cut" not in [item["subject"] for item in items]
+
+
+async def test_an_end_where_only_followers_are_open_takes_four_seconds_at_most(postgate: Postgate) -> None:
+    async with AsyncExitStack() as stack:
+        streams = [await subscribed(stack, postgate) for _ in range(50)]
+        for follow in (stalled_event_stream, idle_session):
+            stack.enter_context(await asyncio.to_thread(follow, postgate))
+        poll = asyncio.create_task(long_poll(postgate))
+        await asyncio.sleep(1)  # the poll waits at the server: nothing shows when it has begun to
+
+        ends = asyncio.gather(*(end_of(stream) for stream in streams))
+        seconds = await ended(postgate)
+        assert (await poll).status_code == 200
+        assert await ends == [(["bye"], 1001)] * 50
+
+    assert seconds < FOLLOWERS_END_WITHIN_SECONDS
+    assert "end_forced" not in postgate.log_tail
+
+
+# ---- what hangs inside
+
+
+def test_a_migration_that_waits_holds_up_no_end(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    database = data / "postgate.sqlite3"
+    database.touch(mode=0o600)
+    settings = {"DATA_DIR": str(data), "HTTP_PORT": str(free_port())}
+    environment = {f"POSTGATE_{name}": value for name, value in settings.items()}
+    program = Path(sys.executable).with_name("postgate")
+    log = tmp_path / "log"
+    with closing(sqlite3.connect(database, isolation_level=None)) as other, log.open("wb") as sink:
+        other.execute("BEGIN IMMEDIATE")
+        starting = subprocess.Popen([str(program), "serve"], env=environment, cwd="/", stdout=sink, stderr=sink)
+        try:
+            time.sleep(3)
+            assert starting.poll() is None, log.read_text()
+            starting.send_signal(signal.SIGTERM)
+            starting.wait(ENDS_WITHIN_SECONDS)
+        finally:
+            starting.kill()
+            starting.wait()
+        other.execute("ROLLBACK")
+    assert "end_forced" not in log.read_text()
+
+
+HUNG = """
+import asyncio, time
+from app import ending as module, telemetry
+from app.ending import Ending
+
+def hang():
+    print("hangs", flush=True)
+    time.sleep(60)
+
+async def serve():
+    ending.begin_with(lambda: None)
+    hang()
+
+telemetry.configure("info")
+module.LIMIT_SECONDS = 1.0
+ending = Ending()
+with ending.on_signals():
+    asyncio.run(serve())
+"""
+
+
+def test_a_process_whose_event_loop_hangs_is_ended_and_the_log_names_the_place() -> None:
+    hung = subprocess.Popen([sys.executable, "-c", HUNG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert hung.stdout is not None
+        assert hung.stdout.readline() == "hangs\n"
+        hung.send_signal(signal.SIGTERM)
+        _, log = hung.communicate(timeout=ENDS_WITHIN_SECONDS)
+    finally:
+        hung.kill()
+
+    assert hung.returncode == 1
+    (line,) = [json.loads(line) for line in log.splitlines() if "end_forced" in line]
+    assert any("in hang" in place for place in line["threads"])
+    assert any("serve" in place for place in line["tasks"])
