@@ -184,6 +184,19 @@ async def _seal_anew(services: Services) -> tuple[int, int, int]:
     )
 
 
+@app.command("forget-key")
+def forget_key(key: Annotated[str, typer.Argument(help="Its id, 8 hexadecimal digits, as the start names it")]) -> None:
+    """Forget what a master key that is lost for good has sealed, while no server runs. Owners must log in again."""
+    from app.runtime import lost_keys
+
+    try:
+        key_id = bytes.fromhex(key)
+    except ValueError:
+        raise typer.BadParameter("The id of a key has 8 hexadecimal digits") from None
+    forgotten = lost_keys.forget_key(_settings(), key_id)
+    print(f"{forgotten.accounts} accounts need a new login, {forgotten.apps} OAuth apps need their client secret again")
+
+
 @app.command()
 def backup(target: Path) -> None:
     """Write a backup into a new folder: database and message bytes, without the master key; beside a server too."""

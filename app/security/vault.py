@@ -58,11 +58,15 @@ class Vault:
             vault, source = cls(_keys_of(settings.master_key.get_secret_value())), "POSTGATE_MASTER_KEY"
         else:
             if needed and not path.exists():
-                raise MasterKeyError(f"{_names(needed)} is missing: there is no file {path}")
+                raise MasterKeyError(f"{_names(needed)} is missing: there is no file {path}{_way_on(needed)}")
             vault, source = cls(_read_or_make(path)), str(path)
         if missing := set(needed) - vault._keys.keys():
-            raise MasterKeyError(f"{_names(missing)} is missing from {source}")
+            raise MasterKeyError(f"{_names(missing)} is missing from {source}{_way_on(missing)}")
         return vault
+
+    def has(self, key_id: bytes) -> bool:
+        """Whether the key of this id is here."""
+        return key_id in self._keys
 
     @property
     def key_id(self) -> bytes:
@@ -98,6 +102,11 @@ class Vault:
 
 def _names(ids: Collection[bytes]) -> str:
     return f"The master key {' and '.join(sorted(id_.hex() for id_ in ids))}"
+
+
+def _way_on(ids: Collection[bytes]) -> str:
+    commands = " and ".join(f"`postgate forget-key {id_.hex()}`" for id_ in sorted(ids))
+    return f". If it is lost for good, {commands} forgets what it sealed"
 
 
 def _key_id(key: bytes) -> bytes:

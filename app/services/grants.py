@@ -333,4 +333,9 @@ class Grants:
         )
 
     def _sealed(self, grant_id: str, refresh_token: str, access_token: str) -> bytes:
-        return self._vault.seal(orjson.dumps([refresh_token, access_token]), grant_id)
+        return sealed_tokens(self._vault, grant_id, refresh_token, access_token)
+
+
+def sealed_tokens(vault: Vault, grant_id: str, refresh_token: str, access_token: str) -> bytes:
+    """The column `secrets` of a grant."""
+    return vault.seal(orjson.dumps([refresh_token, access_token]), grant_id)

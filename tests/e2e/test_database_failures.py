@@ -6,8 +6,10 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -175,12 +177,12 @@ def kill(scene: Scene) -> None:
     scene.postgres.start()
 
 
-def freeze(scene: Scene) -> None:
+def freeze(scene: Scene, seconds: float = 2 * AWAY_SECONDS) -> None:
     scene.postgres.freeze()
     try:
         time.sleep(AWAY_SECONDS)
         scene.ask_ready()
-        time.sleep(AWAY_SECONDS)
+        time.sleep(seconds - AWAY_SECONDS)
     finally:
         scene.postgres.thaw()
 
@@ -243,7 +245,31 @@ def all_succeed_again(scene: Scene, clients: list[Client]) -> list[str]:
 def test_sessions_outlive_a_failure_of_postgresql_and_nothing_acknowledged_is_lost_or_doubled(
     scene: Scene, fail: Callable[[Scene], None]
 ) -> None:
-    gateway, books = scene.gateway, Books(fail.__name__)
+    refusals = outlive(scene, fail, fail.__name__)
+    if fail in (restart, kill):
+        assert refusals, "the clients have not noticed anything"
+    if fail is not cut:
+        assert any("The database" in said for said in scene.ready), scene.ready
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seconds", [35, 70])
+def test_sessions_outlive_a_long_freeze_of_postgresql_and_requests_are_refused_for_now(
+    scene: Scene, seconds: int
+) -> None:
+    refusals = outlive(scene, partial(freeze, seconds=seconds), f"frozen{seconds}")
+
+    assert {kind for kind in ("read", "send") if any(said.startswith(f"{kind} 503") for said in refusals)} == {
+        "read",
+        "send",
+    }
+    assert any("The database" in said for said in scene.ready), scene.ready
+
+
+def outlive(scene: Scene, fail: Callable[[Scene], None], name: str) -> Counter[str]:
+    """Make a failure under load with sessions open. What was refused meanwhile."""
+    gateway, books = scene.gateway, Books(name)
     scene.ready.clear()
     pid, cursor = gateway.pid, cursor_of(scene)
     stream, sse = StreamFollower(gateway, books, cursor), ServerSentFollower(gateway, books, cursor)
@@ -273,6 +299,4 @@ def test_sessions_outlive_a_failure_of_postgresql_and_nothing_acknowledged_is_lo
     assert stream.numbers == list(range(stream.numbers[0], stream.numbers[0] + len(stream.events)))
     assert books.lost == []
     assert books.wrong == []
-    if fail in (restart, kill):
-        assert books.refusals, "the clients have not noticed anything"
-        assert any("The database" in said for said in scene.ready), scene.ready
+    return books.refusals
