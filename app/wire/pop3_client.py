@@ -184,34 +184,35 @@ def parse_capabilities(lines: Iterable[bytes]) -> Capabilities:
 
 
 def parse_sizes(lines: Iterable[bytes]) -> dict[int, int]:
-    """The lines of LIST: message number → size in bytes. What follows the size is passed over (RFC 1939 §5)."""
+    """The lines of LIST: message number → size in bytes, 0 where it cannot be read.
+
+    What follows the size is passed over (RFC 1939 §5); a line without a number is left out.
+    """
     found: dict[int, int] = {}
     for line in lines:
         words = line.split()
-        if len(words) < 2:
-            raise ServerProtocolError("A line of the mail server's list cannot be read")
-        found[_number(words[0])] = _number(words[1])
+        number = _number(words[0]) if words else None
+        if number is not None:
+            found[number] = (_number(words[1]) if len(words) > 1 else None) or 0
     return found
 
 
 def parse_uidls(lines: Iterable[bytes]) -> dict[int, str]:
-    """The lines of UIDL: message number → unique id."""
+    """The lines of UIDL: message number → unique id. A line without both is left out."""
     found: dict[int, str] = {}
     for line in lines:
-        number, _, uidl = line.strip().partition(b" ")
-        text = uidl.strip().decode("latin-1")
-        if not text:
-            raise ServerProtocolError("A message of the mail server has no unique id")
+        word, _, uidl = line.strip().partition(b" ")
+        number, text = _number(word), uidl.strip().decode("latin-1")
+        if number is None or not text:
+            continue
         if len(text) > UIDL_LIMIT_CHARS or not text.isprintable():  # RFC 1939 §7 allows neither
             text = "~" + hashlib.sha256(uidl).hexdigest()
-        found[_number(number)] = text
+        found[number] = text
     return found
 
 
-def _number(word: bytes) -> int:
-    if not word.isdigit() or len(word) > 18:
-        raise ServerProtocolError("A number of the mail server cannot be read")
-    return int(word)
+def _number(word: bytes) -> int | None:
+    return int(word) if word.isdigit() and len(word) <= 18 else None
 
 
 def command(verb: str, *arguments: str | int) -> bytes:

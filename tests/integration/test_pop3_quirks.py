@@ -398,11 +398,35 @@ async def test_check_13_a_message_that_comes_too_slowly_is_given_up(
         assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
 
 
-async def test_unique_ids_that_do_not_fit_the_list_are_refused(tmp_path: Path) -> None:
-    server = ScriptedPop3(three(), replies={"UIDL": b"+OK\r\n1 a\r\n.\r\n"})
+@pytest.mark.parametrize("uidls", ["1 id0", "1 id0\r\n2\r\n3 id2", "1 id0\r\nx y\r\n3 id2", "1 id0\r\n\r\n3 id2", ""])
+async def test_a_message_whose_unique_id_cannot_be_read_is_known_by_its_header(tmp_path: Path, uidls: str) -> None:
+    lines = f"{uidls}\r\n" if uidls else ""
+    server = ScriptedPop3(three(), replies={"UIDL": f"+OK\r\n{lines}.\r\n".encode()})
     async with server.serving() as login, open_polled(tmp_path, login) as account:
-        with pytest.raises(ServerProtocolError):
-            await account.poll()
+        await account.poll()
+        await account.poll()
+        del server.replies["UIDL"]
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+        assert await account.states() == ["stored"] * 3
+
+
+@pytest.mark.parametrize("sizes", ["1 9\r\n2\r\n3 9", "1 9\r\n3 9", "1 9\r\n2 x\r\n3 9"])
+async def test_a_message_whose_size_cannot_be_read_is_fetched(tmp_path: Path, sizes: str) -> None:
+    server = ScriptedPop3(three(), replies={"LIST": f"+OK\r\n{sizes}\r\n.\r\n".encode()})
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+
+
+async def test_a_server_that_leaves_at_quit_has_given_its_mail(tmp_path: Path) -> None:
+    server = ScriptedPop3(three(), replies={"QUIT": b""})
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
 
 
 async def test_check_02_what_comes_in_clear_after_stls_is_refused(tls: TlsFiles) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.backends.pop3.connection import Pop3Connection
 from app.backends.pop3.refusals import error_of, origin_of
-from app.errors import ServerProtocolError, ServerRefused
+from app.errors import ServerRefused
 from app.wire.pop3_client import Capabilities, command, parse_sizes, parse_uidls
 
 HEADER_LIMIT_BYTES = 1024 * 1024
@@ -33,12 +33,13 @@ class Pop3Session:
         self.capabilities = capabilities
 
     async def listing(self) -> list[Entry]:
-        """All messages, in the order of their numbers. `uidl` is None throughout where the server has no UIDL."""
+        """All messages of both lists, in the order of their numbers.
+
+        `size_bytes` is 0 and `uidl` None for those of which the server does not tell it; it may have no UIDL at all.
+        """
         sizes = parse_sizes(await self._lines(command("LIST")))
-        uidls = await self._uidls()
-        if uidls is not None and uidls.keys() != sizes.keys():
-            raise ServerProtocolError("The mail server's two lists do not agree")
-        return [Entry(number, sizes[number], uidls[number] if uidls else None) for number in sorted(sizes)]
+        uidls = await self._uidls() or {}
+        return [Entry(number, sizes.get(number, 0), uidls.get(number)) for number in sorted(sizes.keys() | uidls)]
 
     async def _uidls(self) -> dict[int, str] | None:
         status = await self._connection.ask(command("UIDL"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from app import faults
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.session import Entry, Pop3Session
-from app.errors import ServerRefused, TooLarge
+from app.errors import MailServerError, TooLarge
 from app.mail.delta import Arrived, Delta, Held, MailboxCounted, Note, Removed
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
@@ -77,7 +77,7 @@ class Pop3Poll:
                 log.warning("pop3_message_too_large", account_id=self._account_id)
                 return Outcome((), True, session.capabilities.login_delay_seconds, 0)
             faults.point("pop3.before_quit")
-            with suppress(ServerRefused):  # what was not deleted is in the next list
+            with suppress(MailServerError):  # what was not deleted is in the next list, also where no +OK came
                 await session.quit()
         faults.point("pop3.quit")
         return outcome
@@ -85,7 +85,9 @@ class Pop3Poll:
     async def _through(self, session: Pop3Session) -> Outcome:
         asked_at_ms = now_ms()
         entries = await session.listing()
-        listed = keyed(entries, await self._names(session, entries))
+        names = await self._names(session, entries)
+        entries = [entry for entry in entries if entry.number in names]
+        listed = keyed(entries, [names[entry.number] for entry in entries])
         inbox = next(one for one in await self._reader.mailboxes.mailboxes(self._account_id) if one.path == "INBOX")
         lines = await self._ledger.rows()
         if not inbox.is_complete and not lines:
@@ -96,14 +98,17 @@ class Pop3Poll:
         await self._remove(session, listed)
         return Outcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
 
-    async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> list[str]:
-        """What each message goes by: its unique id, or without one the hash of its header."""
-        if all(entry.uidl is not None for entry in entries):
-            return [entry.uidl or "" for entry in entries]
-        hashes = {entry.number: header_hash(header) async for entry, header in session.headers(entries)}
-        if len(hashes) < len(entries):
-            raise ServerRefused("The mail server does not show every message that it lists")
-        return [hashes[entry.number] for entry in entries]
+    async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> dict[int, str]:
+        """What each message goes by, by its number: its unique id, or without one the hash of its header.
+
+        One that has no id and that the server does not show either is left for a later session.
+        """
+        names = {entry.number: entry.uidl for entry in entries if entry.uidl is not None}
+        nameless = [entry for entry in entries if entry.uidl is None]
+        names |= {entry.number: header_hash(header) async for entry, header in session.headers(nameless)}
+        if len(names) < len(entries):
+            log.warning("pop3_messages_not_shown", account_id=self._account_id, messages=len(entries) - len(names))
+        return names
 
     # ---- what the list says
 

@@ -156,16 +156,19 @@ def test_lists_are_read() -> None:
     assert parse_uidls([b"1 whqtswO00WBw418f9t5JxYwZ", b"2  a b"]) == {1: "whqtswO00WBw418f9t5JxYwZ", 2: "a b"}
 
 
-@pytest.mark.parametrize("line", [b"", b"1", b"x 1", b"1 -5", b"1 " + b"9" * 30])
-def test_a_list_that_cannot_be_read_is_refused(line: bytes) -> None:
-    with pytest.raises(ServerProtocolError):
-        parse_sizes([line])
+@pytest.mark.parametrize("line", [b"", b"x 1", b"-1 5", b"9" * 30 + b" 1"])
+def test_a_line_of_a_list_without_a_number_costs_the_others_nothing(line: bytes) -> None:
+    assert parse_sizes([b"1 120", line, b"2 200"]) == {1: 120, 2: 200}
+
+
+@pytest.mark.parametrize("line", [b"1", b"1 -5", b"1 x", b"1 " + b"9" * 30])
+def test_a_size_that_cannot_be_read_is_0(line: bytes) -> None:
+    assert parse_sizes([line, b"2 200"]) == {1: 0, 2: 200}
 
 
 @pytest.mark.parametrize("line", [b"", b"1", b"1 ", b"x id"])
-def test_a_unique_id_that_cannot_be_read_is_refused(line: bytes) -> None:
-    with pytest.raises(ServerProtocolError):
-        parse_uidls([line])
+def test_a_unique_id_that_cannot_be_read_costs_the_others_nothing(line: bytes) -> None:
+    assert parse_uidls([line, b"2 b"]) == {2: "b"}
 
 
 @pytest.mark.parametrize("uidl", [b"i" * 300, b"a\x07", b"a\0", b"a\xff\x85"])
