@@ -169,7 +169,7 @@ class _Envelope:
             answer = await self._client.execute_command(
                 b"MAIL", b"FROM:<" + self._mail.sender.encode() + b">", *self._mail_parameters()
             )
-            if answer.code != 250:
+            if not _is_yes(answer):
                 self._results = {one: _result(one, answer) for one in recipients}
                 return
             for address in recipients:
@@ -180,7 +180,7 @@ class _Envelope:
         if self._mail.dsn_notify and self._client.supports_extension("dsn"):
             parameters.append(b"NOTIFY=" + ",".join(self._mail.dsn_notify).encode("ascii"))
         answer = await self._client.execute_command(b"RCPT", b"TO:<" + address.encode() + b">", *parameters)
-        if answer.code in (250, 251):
+        if _is_yes(answer):  # 252 too: OCI answers it to every recipient
             self._accepted.append(address)
         elif answer.code == 552:  # too many recipients, as servers once said it (RFC 5321 §4.5.3.1.10)
             self._results[address] = RecipientResult(address, Verdict.DEFERRED, *explained(answer))
@@ -221,10 +221,10 @@ class _Envelope:
             start = await self._client.execute_command(b"DATA")
             if start.code == _START_CONTENT:
                 await self._write(content)
-        answer = await self._final_answer() if start.code == _START_CONTENT else start
+        answer = await self._final_answer() if start.code == _START_CONTENT else _unsent(start)
         for address in self._accepted:
             self._results[address] = _result(address, answer)
-        self.is_delivered = answer is not None and answer.code == 250
+        self.is_delivered = answer is not None and start.code == _START_CONTENT and _is_yes(answer)
         return self._results
 
     async def _write(self, content: bytes) -> None:
@@ -252,13 +252,23 @@ class _Envelope:
             return None
 
 
+def _is_yes(answer: SMTPResponse) -> bool:
+    """Any 2yz is a yes (RFC 5321 §4.2.1), whatever its last digits."""
+    return 200 <= answer.code < 300
+
+
+def _unsent(answer: SMTPResponse) -> SMTPResponse:
+    """The answer to DATA where the content did not follow: a yes that asks for none takes no message."""
+    if answer.code >= 400:
+        return answer
+    return SMTPResponse(451, f"The mail server did not ask for the message: {answer.code} {answer.message}")
+
+
 def _result(address: str, answer: SMTPResponse | None) -> RecipientResult:
     if answer is None:
         return RecipientResult(address, Verdict.UNCERTAIN)
-    if 200 <= answer.code < 300:
-        verdict = Verdict.ACCEPTED
-    else:
-        verdict = Verdict.REFUSED if 500 <= answer.code < 600 else Verdict.DEFERRED
+    verdict = Verdict.REFUSED if 500 <= answer.code < 600 else Verdict.DEFERRED
+    verdict = Verdict.ACCEPTED if _is_yes(answer) else verdict
     return RecipientResult(address, verdict, *explained(answer))
 
 

@@ -280,6 +280,41 @@ async def test_an_answer_that_is_no_smtp_is_a_protocol_error(connect: Connect) -
             await connect(port=port, security=TransportSecurity.NONE).verify()
 
 
+@pytest.mark.parametrize(
+    ("answers", "verdict"),
+    [
+        ({"MAIL": "251 fine", "RCPT": "252 cannot say, will try"}, Verdict.ACCEPTED),
+        ({"RCPT": "299 fine", "end": "251 queued"}, Verdict.ACCEPTED),
+        ({"RCPT": "250-two\r\n250 lines"}, Verdict.ACCEPTED),
+        ({"DATA": "250 taken"}, Verdict.DEFERRED),
+        ({"RCPT": "354 go on"}, Verdict.DEFERRED),
+    ],
+)
+async def test_any_2yz_is_a_yes_and_nothing_is_sent_without_its_content(
+    connect: Connect, answers: dict[str, str], verdict: Verdict
+) -> None:
+    contents: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        while line := await reader.readline():
+            verb = line[:4].decode().strip().upper()
+            answer = answers.get(verb, "354 go on" if verb == "DATA" else "250 fine")
+            writer.write(answer.encode() + b"\r\n")
+            if answer.startswith("354") and verb == "DATA":
+                contents.append(await reader.readuntil(b"\r\n.\r\n"))
+                writer.write(answers.get("end", "250 queued").encode() + b"\r\n")
+
+    async with await serve(script) as server:
+        port = server.sockets[0].getsockname()[1]
+        submission = connect(port=port, security=TransportSecurity.NONE, username="")
+        results = await submission.send(MAIL)
+        submission.close()
+
+    assert [one.verdict for one in results] == [verdict]
+    assert len(contents) == (verdict is Verdict.ACCEPTED)
+
+
 async def test_starttls_that_is_not_offered_never_falls_back_to_plain_text(connect: Connect) -> None:
     heard: list[bytes] = []
 
