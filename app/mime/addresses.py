@@ -15,6 +15,9 @@ from app.mime.words import charset_of, decode_words
 
 MISSING_MAILBOX = "MISSING_MAILBOX"
 MISSING_DOMAIN = "MISSING_DOMAIN"
+_NO_HOSTS = frozenset({"", MISSING_DOMAIN, "SYNTAX_ERROR", ".SYNTAX-ERROR.", ".MISSING-HOST-NAME."})
+"""What Dovecot and UW-IMAP tell as the host of an address that has none."""
+_NO_MAILBOXES = frozenset({"", MISSING_MAILBOX, ".MISSING-MAILBOX-NAME.", "INVALID_ADDRESS"})
 MAX_ADDRESSES = 10_000
 MAX_NAME_CHARS = 10_000
 """Read of one field; the rest is left out."""
@@ -59,25 +62,26 @@ def parse_addresses(text: str, limit: int = MAX_ADDRESSES) -> list[EnvelopeAddre
 
 def addr_spec(address: EnvelopeAddress) -> str:
     """local@domain as one string, the local part quoted where it must be; "" where there is no address."""
-    if address.mailbox is None or address.mailbox == MISSING_MAILBOX:
+    if address.mailbox is None or address.mailbox in _NO_MAILBOXES:
         return ""
     local = address.mailbox
     if not _DOT_ATOM.fullmatch(local):
         local = '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'
-    return local if address.host in (None, MISSING_DOMAIN) else f"{local}@{address.host}"
+    return local if address.host is None or address.host in _NO_HOSTS else f"{local}@{address.host}"
 
 
 def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
-    """The same addresses for people: names decoded, marks of groups left out."""
+    """The same addresses for people: names decoded, marks of groups and what says nothing left out."""
     charset = charset_of(" ".join(address.name for address in addresses[:MAX_GUESSED_NAMES] if address.name))
-    return tuple(
+    shown = [
         Address(
             decode_words(address.name[:MAX_NAME_CHARS], charset) if address.name else "",
             decode_words(addr_spec(address)),
         )
         for address in addresses
         if address.host is not None
-    )
+    ]
+    return tuple(address for address in shown if address.name or address.address)
 
 
 def group_names(addresses: tuple[EnvelopeAddress, ...]) -> tuple[str, ...]:

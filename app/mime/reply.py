@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from html import escape
 
 from app.mail.types import Address, Overview
+from app.mime.validate import is_address
 
 MAX_REFERENCES = 50
 MAX_QUOTED_CHARS = 1_000_000
 
+_BARE_ID = re.compile(r"[!-;=?-~]+", re.ASCII)
 _REPLY_PREFIX = re.compile(r"(?:re|aw|sv|vs|antw|odp|ref|rif|ynt|回复|答复)(?:\[\d{1,4}\])?\s{0,3}[:：]", re.IGNORECASE)
 _FORWARD_PREFIX = re.compile(r"(?:fwd?|wg|tr|rv|enc|doorst|vl|i|转发)(?:\[\d{1,4}\])?\s{0,3}[:：]", re.IGNORECASE)
 
@@ -32,14 +34,15 @@ def reply_recipients(
     """(to, cc) of an answer (RFC 5322 §3.6.3). `own` are the account's addresses in lower case.
 
     To the original's Reply-To or From; an answer to one's own message goes to whom that went. No address twice, none
-    of one's own unless nobody else is left.
+    of one's own unless nobody else is left, and none that cannot be written to: a header with an unquoted comma in a
+    name has some.
     """
-    author = original.reply_to or original.from_
+    author = _writable(original.reply_to) or _writable(original.from_)
     is_own = bool(author) and all(address.address.lower() in own for address in author)
     to = original.to if is_own and original.to else author
-    if not to_all:
-        return _each_once(to, ()), ()
     kept = _each_once(to, own) or _each_once(to, ())
+    if not to_all:
+        return kept, ()
     taken = {address.address.lower() for address in kept} | set(own)
     others = original.cc if is_own else (*original.to, *original.cc)
     return kept, _each_once(others, taken)
@@ -47,14 +50,21 @@ def reply_recipients(
 
 def reply_references(original: Overview) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(In-Reply-To, References) of an answer (RFC 5322 §3.6.4), of many references the first and the last ones."""
-    own_id = original.message_id_header
-    if own_id is None or not own_id.startswith("<"):
+    own_id = _bracketed(original.message_id_header)
+    if own_id is None:
         return (), ()
     earlier = original.references or (original.in_reply_to if len(original.in_reply_to) == 1 else ())
     chain = [message_id for message_id in earlier if message_id != own_id and _is_writable(message_id)]
     if len(chain) >= MAX_REFERENCES:
         chain = chain[:1] + chain[2 - MAX_REFERENCES :]
     return ((own_id,), (*chain, own_id)) if _is_writable(own_id) else ((), tuple(chain))
+
+
+def _bracketed(message_id: str | None) -> str | None:
+    """The id as References write it; None where there is none, or what stands in its place is more than one word."""
+    if message_id is None or message_id.startswith("<"):
+        return message_id
+    return f"<{message_id}>" if _BARE_ID.fullmatch(message_id) else None
 
 
 def quoted_text(original: Overview, text: str) -> str:
@@ -82,8 +92,12 @@ def forwarded_html(original: Overview, html: str) -> str:
 
 
 def _each_once(addresses: Iterable[Address], without: Collection[str]) -> tuple[Address, ...]:
-    kept = {address.address.lower(): address for address in reversed(list(addresses)) if address.address}
+    kept = {address.address.lower(): address for address in reversed(_writable(addresses))}
     return tuple(reversed([address for key, address in kept.items() if key not in without]))
+
+
+def _writable(addresses: Iterable[Address]) -> list[Address]:
+    return [address for address in addresses if is_address(address.address)]
 
 
 def _is_writable(message_id: str) -> bool:

@@ -55,6 +55,15 @@ def validate_address(address: str, pointer: str, *, allow_utf8: bool = False) ->
     return f"{local}@{_domain(domain, pointer)}"
 
 
+def is_address(text: str) -> bool:
+    """Whether mail can be sent to it, where the server takes letters beyond ASCII."""
+    try:
+        validate_address(text, "", allow_utf8=True)
+    except InvalidRequest:
+        return False
+    return True
+
+
 def validate_header(name: str, value: str, pointer: str) -> None:
     """A header of the caller's own: not one that Postgate writes itself, and safe. Raises InvalidRequest."""
     lower = name.lower()

@@ -98,6 +98,20 @@ def test_what_is_no_address_is_said_in_dovecots_words() -> None:
     assert readable((EnvelopeAddress("x", None, MISSING_MAILBOX, MISSING_DOMAIN),)) == (Address("x", ""),)
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (EnvelopeAddress(None, None, "broken", "SYNTAX_ERROR"), [Address("", "broken")]),
+        (EnvelopeAddress("A", None, "MISSING_MAILBOX", "MISSING_DOMAIN"), [Address("A", "")]),
+        (EnvelopeAddress("A", None, "", ""), [Address("A", "")]),
+        (EnvelopeAddress(None, None, "", ""), []),
+        (EnvelopeAddress(None, None, "a", ".SYNTAX-ERROR."), [Address("", "a")]),
+    ],
+)
+def test_what_servers_put_in_the_place_of_an_address_is_not_shown(told: EnvelopeAddress, shown: list[Address]) -> None:
+    assert list(readable((told,))) == shown
+
+
 def test_100_000_addresses_are_bounded() -> None:
     assert len(parse_addresses("a@b.example, " * 100_000)) == MAX_ADDRESSES
     assert len(parse_addresses("(c) a@b.example, " * 100_000)) == MAX_ADDRESSES

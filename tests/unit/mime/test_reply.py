@@ -72,6 +72,29 @@ def test_an_author_without_an_address_gets_no_answer() -> None:
     assert reply_recipients(Overview(from_=(Address("x", ""),)), set(), to_all=True) == ((), ())
 
 
+def test_what_cannot_be_written_to_is_left_out_unless_nobody_is_left() -> None:
+    odd = (Address("", "Doe"), Address("John", "j@x.test"), Address("", '""@x.test'), Address("", "broken@"))
+
+    assert reply_recipients(Overview(from_=odd), set(), to_all=False) == ((Address("John", "j@x.test"),), ())
+    assert reply_recipients(Overview(from_=odd[1:2], cc=odd), set(), to_all=True) == (
+        (Address("John", "j@x.test"),),
+        (),
+    )
+    assert reply_recipients(Overview(from_=odd[:1]), set(), to_all=False) == ((), ())
+    assert reply_recipients(Overview(reply_to=odd[:1], from_=odd[1:2]), set(), to_all=False)[0] == odd[1:2]
+
+
+def test_an_answer_to_a_list_that_names_oneself_leaves_oneself_out() -> None:
+    both = (Address("", "list@x.test"), Address("", "me@x.test"))
+
+    assert reply_recipients(Overview(reply_to=both), {"me@x.test"}, to_all=False) == (both[:1], ())
+
+
+def test_a_message_id_without_brackets_gets_them_in_an_answer() -> None:
+    assert reply_references(Overview(message_id_header="1@x.test")) == (("<1@x.test>",), ("<1@x.test>",))
+    assert reply_references(Overview(message_id_header="two words")) == ((), ())
+
+
 def test_references_grow_by_the_message_answered() -> None:
     assert reply_references(ORIGINAL) == (("<3@x>",), ("<1@x>", "<3@x>"))
     assert reply_references(Overview(message_id_header="<2@x>", in_reply_to=("<1@x>",))) == (
