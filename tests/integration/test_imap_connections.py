@@ -289,6 +289,19 @@ async def test_login_by_mechanism_and_by_command() -> None:
     assert await logs_in(b"", USER, OK) == [b'LOGIN "user" "secret"']
 
 
+async def test_a_mechanism_that_the_server_offers_and_cannot_do_is_replaced_by_login() -> None:
+    told = await logs_in(b"SASL-IR AUTH=PLAIN", USER, b"$ BAD command unknown", b"A2 OK [CAPABILITY IMAP4rev1] in")
+
+    assert told[1].endswith(b'LOGIN "user" "secret"')
+
+
+async def test_a_password_that_the_server_refuses_is_tried_once() -> None:
+    assert await logs_in(b"SASL-IR AUTH=PLAIN", USER, b"$ NO wrong") == [
+        b"AUTHENTICATE PLAIN " + base64.b64encode(b"\0user\0secret"),
+        b"LoginRefused",
+    ]
+
+
 async def test_no_password_is_sent_where_login_is_disabled() -> None:
     assert await logs_in(b"LOGINDISABLED", USER) == [b"LoginRefused"]
 

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 
 from app.backends.imap.connection import Completion, kept_bytes
 from app.errors import ServerProtocolError
 from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
 from app.wire.imap.framing import Response
-from app.wire.imap.sets import MAX_NUMBER, SequenceSet
+from app.wire.imap.responses import ESearchResult, SearchResult, ServerResponse
+from app.wire.imap.sets import MAX_NUMBER, Range, SequenceSet
 
 PARSED_BYTES_AT_ONCE = 32 * 1024
 """Responses that are read before others have their turn: some 3 ms. One that is larger takes up to 15 ms."""
+
+
+def uids_found(responses: Iterable[ServerResponse]) -> SequenceSet:
+    """The UIDs of all ESEARCH and SEARCH lines: servers split a long answer, and some write a line for each UID.
+
+    Numbers that cannot be UIDs are left out.
+    """
+    numbers: list[int] = []
+    ranges: list[Range] = []
+    for response in responses:
+        if isinstance(response, SearchResult):
+            numbers += response.numbers
+        elif isinstance(response, ESearchResult) and response.all is not None:
+            ranges += response.all.ranges
+    found = SequenceSet.of([number for number in numbers if 0 < number <= MAX_NUMBER])
+    return SequenceSet.of_ranges([*found.ranges, *ranges]) if ranges else found
 
 
 def uid_set(numbers: Iterable[int]) -> SequenceSet:
@@ -23,45 +41,89 @@ def uid_set(numbers: Iterable[int]) -> SequenceSet:
         raise ServerProtocolError("The server names a UID that cannot be") from None
 
 
-async def in_slices(responses: Iterable[Response]) -> AsyncIterator[Response]:
-    """The FETCH responses, with pauses in which others have their turn: by size, since reading costs by size."""
-    taken_bytes = 0
-    for response in responses:
-        if is_fetch(response):
-            taken_bytes += kept_bytes(response)
-            if taken_bytes > PARSED_BYTES_AT_ONCE:
-                taken_bytes = kept_bytes(response)
-                await asyncio.sleep(0)
-            yield response
-
-
 async def fetched(completion: Completion, *, is_tolerant: bool = False) -> dict[int, FetchedMessage]:
     """UID → message, of all FETCH responses of a command; what comes in pieces for one UID is put together.
 
     Raises ServerProtocolError for a response that breaks the grammar; where it `is_tolerant`, that one is left out.
     """
-    messages: dict[int, FetchedMessage] = {}
-    async for response in in_slices(completion.responses):
+    reader = FetchReader({})
+    await reader.read(completion)
+    if reader.is_any_broken and not is_tolerant:
+        raise ServerProtocolError("An answer to FETCH cannot be read")
+    return reader.messages
+
+
+async def in_slices(responses: Iterable[Response]) -> AsyncIterator[Response]:
+    """The responses, with pauses in which others have their turn: by size, since reading costs by size."""
+    taken_bytes = 0
+    for response in responses:
+        taken_bytes += kept_bytes(response)
+        if taken_bytes > PARSED_BYTES_AT_ONCE:
+            taken_bytes = kept_bytes(response)
+            await asyncio.sleep(0)
+        yield response
+
+
+class FetchReader:
+    """Puts messages together from FETCH responses, into `messages` by UID.
+
+    A response without a UID belongs to the message of its number, as long as no message left the mailbox meanwhile,
+    or to `only`, where one message alone was asked for. `is_any_broken`: a response broke the grammar.
+    """
+
+    def __init__(self, messages: dict[int, FetchedMessage], *, only: int | None = None) -> None:
+        self.messages = messages
+        self.is_any_broken = False
+        self._only = only
+        self._uids: dict[int, int] = {}
+        self._nameless: dict[int, FetchedMessage] = {}
+
+    async def read(self, completion: Completion) -> None:
+        """Read all responses of a command."""
+        async for response in in_slices(completion.responses):
+            self._take(response)
+
+    def _take(self, response: Response) -> None:
+        if not is_fetch(response):
+            if _LEAVING.match(response.text):
+                self._uids.clear()
+                self._nameless.clear()
+            return
         try:
             message = parse_fetch(response)
         except ServerProtocolError:
-            if is_tolerant:
-                continue
-            raise
-        if message.uid is not None and 0 < message.uid <= MAX_NUMBER:
-            earlier = messages.get(message.uid)
-            messages[message.uid] = message if earlier is None else _joined(earlier, message)
-    return messages
+            self.is_any_broken = True
+            return
+        only = self._only if _tells_content(message) else None
+        uid = message.uid if message.uid is not None else self._uids.get(message.sequence, only)
+        if uid is None:
+            self._nameless[message.sequence] = _joined(self._nameless.get(message.sequence), message)
+        elif 0 < uid <= MAX_NUMBER:
+            self._uids[message.sequence] = message.uid = uid
+            self._put(uid, _joined(self._nameless.pop(message.sequence, None), message))
+
+    def _put(self, uid: int, message: FetchedMessage) -> None:
+        self.messages[uid] = _joined(self.messages.get(uid), message)
+
+
+def _tells_content(message: FetchedMessage) -> bool:
+    """Whether a response tells more than flags, which come unasked of any message."""
+    return message.size_bytes is not None or bool(message.sections) or message.envelope is not None
+
+
+_LEAVING = re.compile(rb"\* (?:[0-9]+ EXPUNGE|VANISHED)", re.IGNORECASE)
 
 
 _JOINED = (
-    "flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id", "thread_id",
-    "gmail_message_id", "gmail_thread_id",
+    "uid", "flags", "modseq", "internal_date_ms", "size_bytes", "envelope", "structure", "preview", "email_id",
+    "thread_id", "gmail_message_id", "gmail_thread_id",
 )  # fmt: skip
 
 
-def _joined(earlier: FetchedMessage, later: FetchedMessage) -> FetchedMessage:
+def _joined(earlier: FetchedMessage | None, later: FetchedMessage) -> FetchedMessage:
     """Two responses about one message: another client's flag change may come between, without the items asked."""
+    if earlier is None:
+        return later
     later.sections = {**earlier.sections, **later.sections}
     for name in _JOINED:
         if getattr(later, name) is None:

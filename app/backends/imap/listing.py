@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.backends.imap.connection import Completion
+from app.backends.imap.selected import validity_of
 from app.backends.imap.session import Session
 from app.errors import InvalidRequest
 from app.mail.backend import OriginMailbox
@@ -102,9 +103,10 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
 
 def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
     items = status.items
+    validity = items.get("UIDVALIDITY")
     return replace(
         mailbox,
-        uid_validity=items.get("UIDVALIDITY", mailbox.uid_validity),
+        uid_validity=mailbox.uid_validity if validity is None else validity_of(validity),
         uid_next=items.get("UIDNEXT", mailbox.uid_next),
         highest_modseq=items.get("HIGHESTMODSEQ", mailbox.highest_modseq),
         total=items.get("MESSAGES", mailbox.total),
@@ -114,12 +116,12 @@ def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
 
 def path_of(name: str, delimiter: str | None, prefix: str) -> str:
     """The readable path of a mailbox: "Work/Projects" of "INBOX.Work.Projects" where the prefix is "INBOX."."""
-    if name.upper() == "INBOX":
-        return "INBOX"
     own = name.removeprefix(prefix) or name
-    if delimiter is None or delimiter == "/":
-        return own
-    return "/".join(level.replace("/", _LEVEL_SLASH) for level in own.split(delimiter))
+    levels = own.split(delimiter) if delimiter else [own]
+    if own == name and levels[0].upper() == "INBOX":  # in any case, also above others (RFC 9051 §5.1)
+        levels[0] = "INBOX"
+    is_split = delimiter not in (None, "/")
+    return "/".join([level.replace("/", _LEVEL_SLASH) for level in levels] if is_split else levels)
 
 
 def name_of(path: str, delimiter: str | None, prefix: str) -> str:

@@ -1,36 +1,48 @@
-"""Rows for the index: what is kept of a message that arrived, fetched in pipelined batches."""
+"""Rows for the index: what is kept of a message that arrived, fetched in pipelined batches.
+
+One message that the server does not give costs the others nothing: what a batch lacks is asked for again by itself, in
+simpler forms, and what cannot be had in any form is a row that says why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from app.backends.imap.apart import fetch_apart
 from app.backends.imap.connection import Completion
-from app.backends.imap.fetched import fetched, in_slices
+from app.backends.imap.fetched import FetchReader
 from app.backends.imap.session import Session
-from app.errors import ServerProtocolError
+from app.mail.identifiers import now_ms
 from app.mail.storable import KEY_BYTES, storable
 from app.mail.types import BodyPart, Envelope, Flags, Overview
 from app.mime.fields import first_value, split_fields
 from app.mime.header import envelope_of, overview_of, overview_problems
 from app.telemetry import get_logger
 from app.wire.imap.commands import BodySection
-from app.wire.imap.fetch import FetchedMessage, parse_fetch
+from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.sets import SequenceSet
 
 log = get_logger(__name__)
 
 ROWS_AT_ONCE = 200
+FUTURE_MS = 24 * 3600 * 1000
+"""A Date that is later than this from now is not when a message came."""
 
 REFERENCES = BodySection("HEADER", ("REFERENCES",))
+_FACTS = ("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _PARSED = ("ENVELOPE", "BODYSTRUCTURE", REFERENCES)
-_PLAIN = (BodySection("HEADER"),)
+_HEADER = BodySection("HEADER")
 """In the place of what the server parses."""
+
+NO_STRUCTURE = "its structure cannot be read"
+NO_HEADER = "the mail server does not give its header"
+NO_MESSAGE = "the mail server does not give this message"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the index keeps of a message."""
+    """What the index keeps of a message. `unread` says why the server gave neither its header nor its structure."""
 
     uid: int
     flags: Flags
@@ -42,18 +54,19 @@ class Row:
     origin_id: str | None
     origin_thread_id: str | None
     problems: tuple[str, ...]
+    unread: str | None = None
 
 
 def row_items(session: Session, *, is_plain: bool = False) -> list[str | BodySection]:
     """What is fetched of a message for its row. `is_plain`: its header itself, which the server need not parse."""
-    items: list[str | BodySection] = ["UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE"]
+    items: list[str | BodySection] = list(_FACTS)
     if session.keeps_modseq:
         items.append("MODSEQ")
     if session.has("X-GM-EXT-1"):
         items += ["X-GM-MSGID", "X-GM-THRID"]
     elif session.has("OBJECTID"):
         items += ["EMAILID", "THREADID"]
-    return [*items, *(_PLAIN if is_plain else _PARSED)]
+    return [*items, *((_HEADER,) if is_plain else _PARSED)]
 
 
 async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerator[list[Row], None]:
@@ -63,56 +76,79 @@ async def rows(session: Session, name: str, uids: Sequence[int]) -> AsyncGenerat
     """
     batches = [uids[start : start + ROWS_AT_ONCE] for start in range(0, len(uids), ROWS_AT_ONCE)]
     items = row_items(session)
-    early: dict[int, Row] = {}
+    early: dict[int, FetchedMessage] = {}
     coming = [await session.begin_select(name)]
     try:
         coming += [await session.begin_fetch(SequenceSet.of(batch), items) for batch in batches[:2]]
         await session.end_select(name, coming.pop(0))
         for index, batch in enumerate(batches):
-            completion = (await session.protocol.settle(coming.pop(0))).check()
+            completion = await session.protocol.settle(coming.pop(0))
             if index + 2 < len(batches):
                 coming.append(await session.begin_fetch(SequenceSet.of(batches[index + 2]), items))
-            early.update(await _rows_of(session, completion, batch, early))
-            yield [early.pop(uid) for uid in batch if uid in early]
+            yield await _rows_of(session, completion, batch, early)
     finally:
         for exchange in coming:
             exchange.abandon()
 
 
 async def _rows_of(
-    session: Session, completion: Completion, asked: Sequence[int], early: Mapping[int, Row]
-) -> dict[int, Row]:
-    """Rows by UID, also of the next batch where the server was early.
+    session: Session, completion: Completion, asked: Sequence[int], early: dict[int, FetchedMessage]
+) -> list[Row]:
+    """Rows of a batch; `early` is what the server told so far of messages of later ones."""
+    reader = FetchReader(early)
+    await reader.read(completion)
+    told = {uid: early.pop(uid) for uid in asked if uid in early}
+    found = {uid: row_of(message) for uid, message in told.items() if _is_whole(message)}
+    lacking = [uid for uid in asked if uid not in found]
+    if completion.status != "OK":
+        if not (found or lacking) or completion.is_throttling:
+            completion.check()
+    elif not reader.is_any_broken:
+        lacking = [uid for uid in lacking if uid in told]  # the others are not there
+    if lacking:
+        found |= await _reread(session, lacking, told)
+    return _dated([found[uid] for uid in asked if uid in found])
 
-    A response that breaks the grammar costs that message its structure, not its row.
+
+def _is_whole(message: FetchedMessage) -> bool:
+    return message.envelope is not None and message.structure is not None and message.size_bytes is not None
+
+
+async def _reread(session: Session, uids: Sequence[int], told: Mapping[int, FetchedMessage]) -> dict[int, Row]:
+    """Rows of messages that did not come whole: by the header itself, else by what the server does tell.
+
+    Those of which it tells nothing, and refuses nothing, are not there. Raises ServerRefused where it gives nothing.
     """
-    found: dict[int, Row] = {}
-    is_any_broken = False
-    async for response in in_slices(completion.responses):
-        try:
-            message = parse_fetch(response)
-        except ServerProtocolError:
-            is_any_broken = True
-            continue
-        if message.uid is not None and message.size_bytes is not None:
-            found[message.uid] = row_of(message)
-    missing = [uid for uid in asked if uid not in found and uid not in early]
-    if is_any_broken and missing:
-        found.update(await _plain_rows(session, missing))
+    plain = await fetch_apart(session, uids, row_items(session, is_plain=True))
+    found = {uid: row_of(message, (NO_STRUCTURE,)) for uid, message in plain.messages.items() if message.sections}
+    lacking = [uid for uid in uids if uid not in found]
+    bare = await fetch_apart(session, lacking, _FACTS) if lacking else None
+    unread = 0
+    for uid in lacking if bare is not None else ():
+        assert bare is not None
+        message = told.get(uid) or bare.messages.get(uid) or plain.messages.get(uid)
+        refusal = plain.refused.get(uid) or bare.refused.get(uid)
+        if message is not None or refusal is not None or uid in plain.broken:
+            found[uid] = unread_row(uid, message, refusal)
+            unread += 1
+    if unread:
+        log.warning("messages_not_read", messages=unread)
     return found
 
 
-async def _plain_rows(session: Session, uids: Sequence[int]) -> dict[int, Row]:
-    exchange = await session.begin_fetch(SequenceSet.of(uids), row_items(session, is_plain=True))
-    completion = (await session.protocol.settle(exchange)).check()
-    messages = await fetched(completion, is_tolerant=True)
-    if broken := len(set(uids) - messages.keys()):
-        log.warning("messages_not_read", messages=broken)
-    return {uid: row_of(message, ("its structure cannot be read",)) for uid, message in messages.items()}
+def unread_row(uid: int, message: FetchedMessage | None, refusal: str | None) -> Row:
+    """The row of a message that the server does not give: what it tells of it, and why there is no more."""
+    problem = NO_MESSAGE if message is None else NO_HEADER
+    reason = f"{problem}: {refusal}" if refusal else problem
+    row = row_of(message or FetchedMessage(0, uid), (reason,))
+    return replace(row, uid=uid, problems=(reason,), unread=reason)
 
 
 def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
-    """A row of a FETCH with `row_items`, or with the plain items, which hold the header itself."""
+    """A row of a FETCH with `row_items`, or with the plain items, which hold the header itself.
+
+    `received_at_ms` is the Date where the server's INTERNALDATE cannot be read, 0 where there is neither.
+    """
     fields = split_fields(next((text for text in message.sections.values() if isinstance(text, bytes)), b""))
     envelope = message.envelope or (envelope_of(fields) if fields else Envelope())
     overview = overview_of(envelope, first_value(fields, "references"))
@@ -121,7 +157,7 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
     return Row(
         uid=message.uid or 0,
         flags=message.flags or frozenset(),
-        received_at_ms=message.internal_date_ms or 0,
+        received_at_ms=_received_at(message, overview),
         size_bytes=message.size_bytes or 0,
         overview=overview,
         structure=message.structure,
@@ -130,6 +166,26 @@ def row_of(message: FetchedMessage, problems: tuple[str, ...] = ()) -> Row:
         origin_thread_id=None if origin_thread_id is None else storable(origin_thread_id, KEY_BYTES),
         problems=problems + overview_problems(overview),
     )
+
+
+def _received_at(message: FetchedMessage, overview: Overview) -> int:
+    if message.internal_date_ms is not None and message.internal_date_ms > 0:
+        return message.internal_date_ms
+    date_ms = overview.date_ms or 0
+    return date_ms if 0 < date_ms < now_ms() + FUTURE_MS else 0
+
+
+def _dated(rows: Sequence[Row]) -> list[Row]:
+    """The same rows; one whose time nobody knows has that of the row before or after it, else now."""
+    known = [row.received_at_ms for row in rows if row.received_at_ms]
+    if len(known) == len(rows):
+        return list(rows)
+    last = known[0] if known else now_ms()
+    dated = []
+    for row in rows:
+        last = row.received_at_ms or last
+        dated.append(row if row.received_at_ms else replace(row, received_at_ms=last))
+    return dated
 
 
 def _digits(number: int | None) -> str | None:

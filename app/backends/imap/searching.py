@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from app.backends.imap.fetched import fetched
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
+from app.wire.imap import commands
 from app.wire.imap.search import All, And, HeaderMatch, Numbers, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 
@@ -15,8 +17,18 @@ SEARCHED_RANGES = 200
 
 
 async def uids_of(session: Session, name: str, within: SequenceSet | None = None) -> list[int]:
-    """The UIDs of a mailbox (within a set), ascending."""
-    return await search(session, name, All() if within is None else And((Numbers(within, is_uid=True),)))
+    """The UIDs of a mailbox (within a set), ascending.
+
+    Where a search finds another number than SELECT told, a FETCH of all tells too: no message is hidden by a search
+    whose answer was cut short or could not be read.
+    """
+    if within is not None:
+        return await search(session, name, And((Numbers(within, is_uid=True),)))
+    found = await search(session, name, All())
+    if session.selected is None or len(found) == session.selected.exists:
+        return found
+    (completion,) = await session.in_mailbox(name, commands.fetch(SequenceSet.parse("1:*"), ("UID",)))
+    return sorted({*found, *await fetched(completion, is_tolerant=True)})
 
 
 async def search(session: Session, name: str, key: SearchKey) -> list[int]:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from app.errors import ServerProtocolError
 from app.wire.imap.codes import ResponseCode
 from app.wire.imap.responses import Exists, MailboxFlags, ServerResponse, Status
+
+NO_VALIDITY = 1
+"""Stands for the UIDVALIDITY of a server that tells 0 (SmarterMail) or none, against RFC 9051 §2.3.1.1."""
+
+
+def validity_of(told: int) -> int:
+    """The UIDVALIDITY that the index keeps for the one that a server tells."""
+    return told or NO_VALIDITY
 
 
 @dataclass(slots=True)
@@ -26,7 +36,9 @@ class Selected:
         """What a server tells when it selects a mailbox; what it leaves out stays 0."""
         selected = cls(name)
         for response in responses:
-            selected._note(response)
+            with suppress(ServerProtocolError):  # a code without its number says nothing
+                selected._note(response)
+        selected.uid_validity = validity_of(selected.uid_validity)
         return selected
 
     def _note(self, response: ServerResponse) -> None:

@@ -18,19 +18,23 @@ from app.backends.imap.connection import (
     open_connection,
     take_all,
 )
-from app.backends.imap.fetched import fetched, uid_set
+from app.backends.imap.fetched import fetched, uids_found
 from app.backends.imap.selected import Selected
 from app.backends.sasl import Credential
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
+from app.telemetry import get_logger
 from app.wire.imap import commands
 from app.wire.imap.codes import ResponseCode
 from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import Command
 from app.wire.imap.fetch import FetchedMessage, is_fetch
+from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
-from app.wire.imap.responses import Enabled, ESearchResult, Namespaces, SearchResult, ServerResponse, Status
+from app.wire.imap.responses import Enabled, Namespaces, ServerResponse, Status
 from app.wire.imap.search import SearchKey
 from app.wire.imap.sets import SequenceSet
+
+log = get_logger(__name__)
 
 WANTED = ("QRESYNC", "CONDSTORE", "UTF8=ACCEPT", "IMAP4REV2")
 """What is asked for by ENABLE where it is offered (RFC 5161)."""
@@ -145,13 +149,23 @@ class Session:
         await self.protocol.submit(exchange)
         return await self.protocol.settle(exchange)
 
-    def parsed(self, completion: Completion) -> list[ServerResponse]:
-        """The untagged responses of a command, but FETCH, which is read where it is expected."""
-        return [
-            parse_response(response, is_utf8=self.is_utf8)
-            for response in completion.responses
-            if not is_fetch(response)
-        ]
+    def parsed(self, completion: Completion, *, is_strict: bool = False) -> list[ServerResponse]:
+        """The untagged responses of a command, but FETCH, which is read where it is expected.
+
+        A line that cannot be read is left out: it costs the other lines nothing. Where it `is_strict`, it raises
+        ServerProtocolError.
+        """
+        found = (self._read(response, is_strict) for response in completion.responses if not is_fetch(response))
+        return [response for response in found if response is not None]
+
+    def _read(self, response: Response, is_strict: bool) -> ServerResponse | None:
+        try:
+            return parse_response(response, is_utf8=self.is_utf8)
+        except ServerProtocolError as error:
+            if is_strict:
+                raise
+            log.warning("line_not_read", error=error.detail)
+            return None
 
     def codes(self, completion: Completion, name: str) -> list[ResponseCode]:
         """The response codes of this name, untagged ones first."""
@@ -220,10 +234,10 @@ class Session:
         is open.
         """
         was_selected, self.selected = self.selected is not None, None
-        if not (self.has("UNSELECT") or self.has("IMAP4REV2")):
-            await self.select("INBOX")
-        elif was_selected:
-            await self.do(commands.unselect())
+        can_unselect = self.has("UNSELECT") or self.has("IMAP4REV2")
+        if can_unselect and (not was_selected or (await self.run(commands.unselect()))[0].status == "OK"):
+            return
+        await self.select("INBOX")
 
     def _select_command(self, name: str, known: KnownState | None = None) -> Command:
         condstore = self.keeps_modseq and not self.has("QRESYNC")
@@ -240,8 +254,6 @@ class Session:
         selected = Selected.told_by(name, self.parsed(completion))
         if not self.keeps_modseq:  # Yahoo tells a HIGHESTMODSEQ and knows no CONDSTORE
             selected.highest_modseq = 0
-        if not selected.uid_validity:
-            raise ServerProtocolError("The server selects a mailbox without UIDVALIDITY")
         self.selected = selected
         self.opened.add(name)
         return selected
@@ -276,15 +288,18 @@ class Session:
         await self.protocol.submit(exchange)
         if await self.protocol.go_ahead(exchange) is None:
             completion = await self.protocol.settle(exchange)
-            raise ServerRefused(origin=completion.origin)
-        self.protocol.deadlines.renew(exchange, seconds)
+            if completion.status != "OK":
+                raise ServerRefused(origin=completion.origin)
+        if not exchange.is_done:  # some servers end it at once
+            self.protocol.deadlines.renew(exchange, seconds)
         return exchange
 
     async def end_idle(self, exchange: Exchange) -> None:
-        """DONE. Raises ServerProtocolError, ServerRefused, Unreachable; TimedOut where the server has fallen silent."""
-        self.protocol.send(b"DONE")
-        self.protocol.deadlines.renew(exchange, IDLE_END_SECONDS)
-        (await self.protocol.settle(exchange)).check()
+        """DONE, unless the server has ended it by itself. Raises Unreachable; TimedOut for a server that is silent."""
+        if not exchange.is_done:
+            self.protocol.send(b"DONE")
+            self.protocol.deadlines.renew(exchange, IDLE_END_SECONDS)
+        await self.protocol.settle(exchange)
 
     # ---- searching
 
@@ -292,10 +307,4 @@ class Session:
         """The UIDs of a mailbox, as it is now, that match: ESEARCH, whose answer is a set, else SEARCH."""
         returning = ["ALL"] if "ESEARCH" in self.protocol.offered or self.has("IMAP4REV2") else None
         asked = commands.search(key, returning=returning, is_utf8=self.is_utf8)
-        completion = (await self.in_mailbox(name, asked, is_anew=True))[0]
-        for response in self.parsed(completion):
-            if isinstance(response, ESearchResult):
-                return response.all or SequenceSet()
-            if isinstance(response, SearchResult):
-                return uid_set(response.numbers)
-        return SequenceSet()
+        return uids_found(self.parsed((await self.in_mailbox(name, asked, is_anew=True))[0]))

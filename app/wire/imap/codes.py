@@ -11,7 +11,8 @@ from app.wire.imap.sets import SequenceSet, ordered_numbers
 
 MAX_COPIED = 1_000_000
 
-_CODE = re.compile(r"\[([^\]\x00-\x20]+)(?: ([^\]]*))?\] ?(.*)", re.DOTALL)
+_CODE = re.compile(r"\[([^\]\x00-\x20]+)(?: (\([^()]*\)(?=\])|[^\]]*))?\] ?(.*)", re.DOTALL)
+"""A list in parentheses may hold "]": Gmail's keywords do, against the RFC."""
 
 
 @dataclass(frozen=True, slots=True)

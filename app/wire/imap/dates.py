@@ -13,24 +13,30 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
 _DATE_TIME = re.compile(
     r" ?([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})", re.ASCII
 )
+_LENIENT_DATE_TIME = re.compile(
+    r" *+([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ++([0-9]{1,2}):([0-9]{2}):([0-9]{2})"
+    r"(?: ++(?:([+-])([0-9]{2}):?([0-9]{2})|UTC?|GMT|Z))?+ *",
+    re.ASCII | re.IGNORECASE,
+)
 _DATE = re.compile(r"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})", re.ASCII)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
-def parse_date_time(text: str) -> int:
+def parse_date_time(text: str, *, is_lenient: bool = False) -> int:
     """INTERNALDATE, without its quotes, as ms since 1970 UTC. A leap second counts as the second after it.
 
+    `is_lenient` reads what servers write against the RFC: no zone, a named one, more spaces, an hour of one digit.
     A time outside the years 1 to 9999 in UTC gives the nearest one in them. Raises ValueError where it is no date.
     """
-    match = _DATE_TIME.fullmatch(text)
+    match = (_LENIENT_DATE_TIME if is_lenient else _DATE_TIME).fullmatch(text)
     if match is None:
         raise ValueError("not an IMAP date and time")
     day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
     days = _day(year, month, day).toordinal() - _EPOCH_DAY
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 60 or int(zone_minutes) > 59:
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 60 or int(zone_minutes or 0) > 59:
         raise ValueError("not an IMAP date and time")
     seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
-    zone = int(zone_hours) * 3_600 + int(zone_minutes) * 60
+    zone = int(zone_hours or 0) * 3_600 + int(zone_minutes or 0) * 60
     return storable_time((seconds + zone if sign == "-" else seconds - zone) * 1_000)
 
 

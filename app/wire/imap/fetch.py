@@ -49,6 +49,8 @@ class FetchedMessage:
     sections: dict[str, Section] = field(default_factory=dict)
     binary: dict[str, Section] = field(default_factory=dict)
     binary_sizes: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    """The items that the server told and that could not be read, by name."""
 
 
 def is_fetch(response: Response) -> bool:
@@ -58,7 +60,8 @@ def is_fetch(response: Response) -> bool:
 def parse_fetch(response: Response) -> FetchedMessage:
     """The message of a `* n FETCH (…)` response. Unknown items are passed over.
 
-    Raises ServerProtocolError where it breaks the grammar.
+    An item that cannot be read is left out and named in `unread`: it costs the message nothing else. Raises
+    ServerProtocolError where the response itself breaks the grammar.
     """
     values = parse(response.parts)
     if len(values) != 4:
@@ -69,7 +72,10 @@ def parse_fetch(response: Response) -> FetchedMessage:
         name = items[index]
         if not isinstance(name, str):
             raise ServerProtocolError("A FETCH item has no name")
-        _read_item(message, name.upper(), items[index + 1])
+        try:
+            _read_item(message, name.upper(), items[index + 1])
+        except ServerProtocolError:
+            message.unread.append(name.upper())
     return message
 
 
@@ -126,10 +132,10 @@ def _keyword(flag: str) -> str:
 
 def _date_of(value: Value) -> int | None:
     """None for a date that can't be read: one broken date must not hide the message."""
-    text = text_of(value)
     try:
-        return None if text is None else parse_date_time(text)
-    except ValueError:
+        text = text_of(value)
+        return None if text is None else parse_date_time(text, is_lenient=True)
+    except (ValueError, ServerProtocolError):
         return None
 
 
@@ -146,15 +152,20 @@ def _size(message: FetchedMessage, value: Value) -> None:
 
 
 def _modseq(message: FetchedMessage, value: Value) -> None:
-    message.modseq = number_of(list_of(value)[0]) if value else None
+    message.modseq = number_of(_first(value)) if value else None
 
 
 def _email_id(message: FetchedMessage, value: Value) -> None:
-    message.email_id = text_of(list_of(value)[0]) if value else None
+    message.email_id = text_of(_first(value)) if value else None
 
 
 def _thread_id(message: FetchedMessage, value: Value) -> None:
-    message.thread_id = text_of(list_of(value)[0]) if value else None
+    message.thread_id = text_of(_first(value)) if value else None
+
+
+def _first(value: Value) -> Value:
+    """What stands in parentheses, which some servers leave out."""
+    return value[0] if isinstance(value, list) else value
 
 
 def _gmail_message_id(message: FetchedMessage, value: Value) -> None:

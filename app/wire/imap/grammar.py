@@ -1,6 +1,8 @@
 """The grammar under every IMAP response (RFC 9051 §9): text and literals to nested values.
 
-Text is split by one compiled pattern in one call, so the cost is that of the C scanner. Atoms and quoted strings
+Text is split by one compiled pattern in one call, so the cost is that of the C scanner. A quotation mark within a
+quoted string that a server forgot to escape ends it only where a string can end: before a space, a parenthesis or the
+end of the text. Atoms and quoted strings
 become `str` (UTF-8, other bytes surrogate-escaped), literals stay `bytes`, NIL is None, a list is a `list`.
 """
 
@@ -25,14 +27,14 @@ _MAX_SEPARATORS = 4 * MAX_TOKENS
 _TOKEN = re.compile(
     r"""
       [()]
-    | "[^"\\]*+(?:\\.[^"\\]*+)*"                                # a quoted string
+    | "[^"\\]*+(?:(?:\\.|"(?![ ()\t\r\n]|\Z))[^"\\]*+)*"           # a quoted string
     | (?:BODY|BINARY(?:\.SIZE)?)\[[^][]*\](?:<[0-9]+>)?         # a section, the one atom with spaces and parentheses
     | [^ ()"\t\r\n]+                                            # an atom
     | ".*                                                       # a quoted string without end swallows the rest
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE | re.ASCII,
 )
-_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
+_QUOTED = re.compile(r'"[^"\\]*+(?:(?:\\.|")[^"\\]*+)*"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 

@@ -40,6 +40,7 @@ MAX_SEARCHED = 1_000_000
 
 _UNTAGGED = re.compile(r"\* (?:([0-9]{1,10}) )?([^ ]+)(?: (.*))?", re.DOTALL | re.ASCII)
 _TAGGED = re.compile(r"([^ +*]+) (OK|NO|BAD)(?: (.*))?", re.DOTALL | re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SEARCH_MODSEQ = re.compile(r" ?\(MODSEQ ([0-9]{1,20})\) ?\Z", re.IGNORECASE | re.ASCII)
 
 
@@ -97,10 +98,11 @@ def _search(text: str) -> SearchResult:
     if text.count(" ") >= MAX_SEARCHED:
         raise ServerProtocolError("A SEARCH response holds more numbers than can be read")
     modseq = _SEARCH_MODSEQ.search(text)
+    words = (text[: modseq.start()] if modseq else text).split()
     try:
-        numbers = tuple([int(number) for number in (text[: modseq.start()] if modseq else text).split()])
-    except ValueError as error:
-        raise ServerProtocolError("A SEARCH response holds something else than numbers") from error
+        numbers = tuple([int(word) for word in words])
+    except ValueError:
+        numbers = tuple([int(word) for word in words if _NUMBER.fullmatch(word)])
     return SearchResult(numbers, int(modseq[1]) if modseq else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from app.errors import ServerProtocolError
@@ -15,6 +16,8 @@ MAX_PARTS = 1_000
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _Pairs = tuple[tuple[str, str], ...]
+_SIZE = re.compile(r"-?[0-9]*", re.ASCII)
+"""Some servers say a negative number, or "", where they do not know."""
 
 
 def envelope_of(value: Value) -> Envelope:
@@ -103,7 +106,8 @@ def _multipart(fields: list[Value], section: str, prefix: str) -> BodyPart:
 
 def _single(fields: list[Value], section: str) -> BodyPart:
     main, sub, params, content_id, description, encoding, size = _padded(fields[:7], 7)
-    media_type = f"{text_of(main) or 'application'}/{text_of(sub) or 'octet-stream'}".lower()
+    media_type = _media_type(text_of(main), text_of(sub), is_named=bool(params))
+    _check_aligned(encoding, size)
     rest = fields[7:]
     envelope: Envelope | None = None
     children: tuple[BodyPart, ...] = ()
@@ -111,7 +115,7 @@ def _single(fields: list[Value], section: str) -> BodyPart:
     if media_type in _MESSAGE_TYPES and len(rest) >= 3 and isinstance(rest[1], list) and isinstance(rest[2], str):
         envelope, children = envelope_of(rest[0]) if rest[0] else Envelope(), (_body(rest[1], section),)
         lines, rest = _count(rest[2]), rest[3:]
-    elif media_type.startswith("text/"):
+    elif media_type.startswith("text/") and main:
         lines, rest = _count(rest[0]) if rest else 0, rest[1:]
     md5, disposition, language, location = _padded(rest[:4], 4)
     kind, kind_params = _disposition(disposition)
@@ -132,6 +136,21 @@ def _single(fields: list[Value], section: str) -> BodyPart:
         envelope,
         children,
     )
+
+
+def _media_type(main: str | None, sub: str | None, *, is_named: bool) -> str:
+    """In lower case. A part without a type is plain text (RFC 2045 §5.2), which mox tells as `"" ""`."""
+    if not main:
+        return f"application/{sub or 'octet-stream'}".lower() if sub or is_named else "text/plain"
+    return f"{main}/{sub or ('plain' if main.lower() == 'text' else 'octet-stream')}".lower()
+
+
+def _check_aligned(encoding: Value, size: Value) -> None:
+    """Raises ServerProtocolError where the fields of a part are shifted: one of them was not quoted as it must be."""
+    is_encoding = encoding is None or (isinstance(encoding, str | bytes) and not encoding.isdigit())
+    is_size = size is None or (isinstance(size, str) and _SIZE.fullmatch(size) is not None)
+    if not (is_encoding and is_size):
+        raise ServerProtocolError("A part of a BODYSTRUCTURE has its fields in the wrong places")
 
 
 def _padded(fields: Sequence[Value], count: int) -> list[Value]:

@@ -92,6 +92,8 @@ class Exchange(stock.Command):
         self._take = take or _take_none
         self._taken = 0
         self._error: MailServerError | None = None
+        self.on_end: Callable[[], object] | None = None
+        """Called once when the command has ended."""
         self.expects = _ANSWERS.get(command.name, frozenset())
 
     async def wait(self) -> None:
@@ -145,6 +147,8 @@ class Exchange(stock.Command):
         if self.deadline is not None:
             self.deadline.cancel()
         self.sink.close()
+        if self.on_end is not None:
+            self.on_end()
 
     def fail(self, error: MailServerError) -> None:
         """End the command by an error; by one of its own, since each waiting task raises it."""

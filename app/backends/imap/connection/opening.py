@@ -159,11 +159,15 @@ def _login_error(completion: Completion) -> MailServerError:
 
 
 async def _authenticate(protocol: ImapProtocol, credential: Credential, capabilities: frozenset[str]) -> Completion:
+    """The best mechanism that is offered, else LOGIN; LOGIN too where the server cannot do what it offers (BAD)."""
     offered = {name[5:] for name in capabilities if name.startswith("AUTH=")}
+    can_log_in = not (credential.is_token or "LOGINDISABLED" in capabilities)
     mechanism = choose(credential, offered)
     if mechanism is not None:
-        return await _run_mechanism(protocol, mechanism, can_send_initial="SASL-IR" in capabilities)
-    if credential.is_token or "LOGINDISABLED" in capabilities:
+        completion = await _run_mechanism(protocol, mechanism, can_send_initial="SASL-IR" in capabilities)
+        if completion.status != "BAD" or completion.is_throttling or not can_log_in:
+            return completion
+    if not can_log_in:
         raise LoginRefused("The mail server offers no way to log in with this credential on this connection")
     exchange = Exchange(commands.login(credential.username, credential.secret), protocol.new_tag())
     await protocol.submit(exchange)

@@ -193,6 +193,9 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
     def _response_done(self, line: bytes) -> None:
         ended = lines.tagged(line)
         exchange = self._waiting.get(ended[0]) if ended else None
+        if ended is not None and ended[0].upper() == b"DONE":
+            self._count_unsolicited()  # our DONE crossed the server's own end of IDLE
+            return
         if ended is None or exchange is None:
             raise ServerProtocolError("The server answers a command that was not given")
         tag, status, text = ended

@@ -26,6 +26,9 @@ POLL_SECONDS = 4.5
 IDLE_SECONDS = 1500.0
 """After so long an IDLE is ended though the server talks: it may end one after 30 min (RFC 2177)."""
 IDLE_DEADLINE_SECONDS = 1680.0
+SHORT_IDLE_SECONDS = 1.0
+SHORT_IDLES = 5
+"""So many IDLEs in a row that the server ended within so short a time: it does not let us wait."""
 
 
 class InboxEar:
@@ -40,6 +43,8 @@ class InboxEar:
         self._sweeping = sweeping
         self._clock = clock
         self._idling: Exchange | None = None
+        self._idle_began = 0.0
+        self._short_idles = 0
         self._woken = asyncio.Event()
         self._idle_until = math.inf
         self.be_alive()
@@ -75,38 +80,52 @@ class InboxEar:
 
     async def _listen(self) -> None:
         """Be told, until something else is due."""
+        self._woken.clear()
         if self.mode is not SyncMode.POLL:
             await self._start_idle()
         due_at = min(self._sweep_at, self._probe_at, self._idle_until)
         if self.mode is SyncMode.POLL:
             due_at = min(due_at, self._clock() + POLL_SECONDS)
-        self._woken.clear()
         try:
             async with asyncio.timeout(max(0.0, due_at - self._clock())):
                 await self._woken.wait()
         except TimeoutError:
             if self.mode is SyncMode.POLL:
-                await self._session.do(commands.noop())
+                await self._session.run(commands.noop())
 
     async def _probe(self) -> None:
         """Make sure that the connection is alive. Raises TimedOut."""
         if self._idling is None:
-            await self._session.do(commands.noop())
+            await self._session.run(commands.noop())
         await self._stop_idle()
         self.be_alive()
 
     async def _start_idle(self) -> None:
-        if self._idling is not None:
+        if self._idling is not None and not self._idling.is_done:
             return
         await self._session.ensure(INBOX)
         try:
             self._idling = await self._session.begin_idle(IDLE_DEADLINE_SECONDS)
-            self._idle_until = self._clock() + IDLE_SECONDS
         except ServerRefused:
             self.mode = SyncMode.POLL
+            return
+        self._idle_began = self._clock()
+        self._idle_until = self._idle_began + IDLE_SECONDS
+        if self._idling.is_done:
+            self._note_ended_idle()
+        else:
+            self._idling.on_end = self._note_ended_idle
+
+    def _note_ended_idle(self) -> None:
+        """The server ended an IDLE by itself. One that does so at once, again and again, is asked by NOOP."""
+        self._short_idles = self._short_idles + 1 if self._clock() - self._idle_began < SHORT_IDLE_SECONDS else 0
+        if self._short_idles >= SHORT_IDLES:
+            self.mode = SyncMode.POLL
+        self.wake()
 
     async def _stop_idle(self) -> None:
         idling, self._idling = self._idling, None
         self._idle_until = math.inf
         if idling is not None:
+            idling.on_end = None
             await self._session.end_idle(idling)

@@ -32,7 +32,9 @@ class ScriptedServer(asyncio.Transport):
         self.protocol = ImapProtocol(asyncio.get_running_loop())
         self.protocol.connection_made(self)
         self._rest = b""
-        self._idle_tag = ""
+        self.idle_tag = ""
+        self.idle_answer = ""
+        """Instead of what the script says to IDLE."""
 
     def say(self, data: str | bytes) -> None:
         """The server sends this."""
@@ -64,9 +66,12 @@ class ScriptedServer(asyncio.Transport):
     def _answer(self, line: str) -> None:
         tag, _, command = line.partition(" ")
         if command == "IDLE":
-            self._idle_tag = tag
+            self.idle_tag = tag
+            if self.idle_answer:
+                self.say(self.idle_answer.replace("$", tag))
+                return
         elif line == "DONE":
-            tag, command = self._idle_tag, line
+            tag, command = self.idle_tag, line
         start = max((start for start in self.script if command.startswith(start)), key=len, default=None)
         answer: Answer = self.script[start] if start is not None else "$ OK done\r\n"
         if callable(answer):

@@ -19,7 +19,7 @@ async def test_others_have_their_turn_after_a_bounded_number_of_bytes() -> None:
 
     others = asyncio.create_task(count_turns())
     taken = []
-    async for response in in_slices([Response((b"* 3 EXISTS",)), *responses]):
+    async for response in in_slices(responses):
         taken.append(response)
         turns[-1] += len(response.text)
     others.cancel()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from app.backends.imap import apart as apart_module
 from app.backends.imap import rows as rows_module
 from app.backends.imap.rows import Row, row_items, rows
+from app.errors import ServerRefused
 from app.mail.types import SEEN
+from app.wire.imap.sets import SequenceSet
 
 from tests.unit.backends.imap.scripted import scripted_session
 
@@ -88,13 +91,76 @@ async def test_the_origins_own_id_is_kept(capabilities: str, item: str, answer: 
     assert one.origin_id == origin_id
 
 
-async def test_a_message_that_cannot_be_read_either_way_keeps_no_other_out() -> None:
+async def test_a_message_that_cannot_be_read_in_any_form_is_a_row_that_says_so() -> None:
     plain = '* 2 FETCH (UID 2 BODY[HEADER] "no end)\r\n$ OK done\r\n'
     broken = row(2, envelope='(NIL "no end')
 
     found = await rows_of({"UID FETCH": row(1) + broken + row(3) + "$ OK done\r\n", "UID FETCH 2 ": plain}, [1, 2, 3])
 
-    assert [one.uid for one in found] == [1, 3]
+    assert [one.uid for one in found] == [1, 2, 3]
+    assert (found[1].unread, found[1].problems) == (rows_module.NO_HEADER, (rows_module.NO_HEADER,))
+    assert found[1].received_at_ms == found[0].received_at_ms
+
+
+@pytest.mark.parametrize("answer", ["NO [SERVERBUG] corrupt", "BAD Command Error. 10"])
+async def test_one_message_that_the_server_refuses_costs_the_others_nothing(answer: str) -> None:
+    def fetch(command: str) -> str:
+        asked = list(SequenceSet.parse(command.split()[2]).numbers(100))
+        told = "".join(row(uid) for uid in asked if uid < 5)
+        return told + (f"$ {answer}\r\n" if 5 in asked else "".join(map(row, asked)) + "$ OK done\r\n")
+
+    session, server = scripted_session({"UID FETCH": fetch})
+    found = [one async for batch in rows(session, "INBOX", range(1, 11)) for one in batch]
+
+    assert [one.uid for one in found] == list(range(1, 11))
+    assert [one.uid for one in found if one.unread] == [5]
+    assert found[4].problems == (f"{rows_module.NO_MESSAGE}: {answer}",)
+    assert len(server.told) < 20
+
+
+async def test_of_a_message_that_is_refused_what_the_server_does_tell_is_shown() -> None:
+    bare = '* 1 FETCH (UID 1 FLAGS (\\Seen) INTERNALDATE "01-Jul-2025 08:00:00 +0000" RFC822.SIZE 9)\r\n$ OK\r\n'
+
+    (one,) = await rows_of(
+        {"UID FETCH": "$ NO broken\r\n", "UID FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE)": bare}, [1]
+    )
+
+    assert (one.flags, one.received_at_ms, one.size_bytes) == (frozenset({SEEN}), 1_751_356_800_000, 9)
+    assert one.unread == f"{rows_module.NO_HEADER}: NO broken"
+
+
+async def test_a_server_that_refuses_every_message_is_an_error_of_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart_module, "MAX_REFUSALS", 10)
+
+    with pytest.raises(ServerRefused):
+        await rows_of({"UID FETCH": "$ NO broken\r\n"}, list(range(1, 100)))
+
+
+@pytest.mark.parametrize("second", ["2 FETCH (UID 2 ", "2 FETCH ("])
+async def test_items_of_one_message_that_come_in_several_responses_are_put_together(second: str) -> None:
+    first, _, rest = row(2).partition(" ENVELOPE ")
+    answer = row(1) + first + f")\r\n* {second}ENVELOPE " + rest + "$ OK done\r\n"
+
+    found = await rows_of({"UID FETCH": answer}, [1, 2])
+
+    assert [(one.uid, one.overview.subject, one.problems) for one in found] == [(1, "Hi", ()), (2, "Hi", ())]
+
+
+async def test_a_message_without_internaldate_came_when_its_date_says() -> None:
+    undated = row(1).replace(" 1-Jul-2025 08:00:00 +0000", "00-Jan-0000 00:00:00 +0000")
+    dated = undated.replace("(NIL", '("Tue, 1 Jul 2025 08:00:00 +0000"', 1)
+
+    (one,) = await rows_of({"UID FETCH": dated + "$ OK done\r\n"}, [1])
+
+    assert one.received_at_ms == 1_751_356_800_000
+
+
+async def test_a_message_without_any_date_came_about_when_its_neighbour_did() -> None:
+    undated = row(2).replace(" 1-Jul-2025 08:00:00 +0000", "never")
+
+    found = await rows_of({"UID FETCH": row(1) + undated + "$ OK done\r\n"}, [1, 2])
+
+    assert [one.received_at_ms for one in found] == [1_751_356_800_000] * 2
 
 
 @pytest.mark.parametrize(
@@ -105,7 +171,7 @@ async def test_a_message_fetched_the_plain_way_has_the_same_modseq_and_ids(capab
 
     parsed, plain = row_items(session), row_items(session, is_plain=True)
 
-    assert plain == [*(one for one in parsed if one not in rows_module._PARSED), *rows_module._PLAIN]
+    assert plain == [*(one for one in parsed if one not in rows_module._PARSED), rows_module._HEADER]
     assert ("MODSEQ" in plain) == session.keeps_modseq
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from app.backends.imap.selected import NO_VALIDITY
 from app.backends.imap.session import Session
-from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
+from app.errors import MailboxNotFound, ServerRefused
 from app.wire.imap import commands
 from app.wire.imap.commands import KnownState
 from app.wire.imap.search import All
@@ -103,11 +104,32 @@ async def test_a_mailbox_that_is_busy_is_not_called_gone() -> None:
         await session.select("INBOX")
 
 
-async def test_a_mailbox_without_uidvalidity_cannot_be_used() -> None:
-    session, _ = scripted_session({"SELECT": "* 3 EXISTS\r\n$ OK selected\r\n"})
+@pytest.mark.parametrize("told", ["", "* OK [UIDVALIDITY 0] zero\r\n", "* OK [UIDVALIDITY x] odd\r\n"])
+async def test_a_mailbox_without_uidvalidity_has_one_that_stays(told: str) -> None:
+    session, _ = scripted_session({"SELECT": told + "* 3 EXISTS\r\n$ OK selected\r\n"})
 
-    with pytest.raises(ServerProtocolError):
-        await session.select("INBOX")
+    selected, _ = await session.select("INBOX")
+
+    assert (selected.uid_validity, selected.exists) == (NO_VALIDITY, 3)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["* SEARCH 1 2\r\n* SEARCH 3\r\n", "* SEARCH 1\r\n* SEARCH\r\n* SEARCH 3 2\r\n", "* SEARCH 1 2 x 3\r\n"],
+)
+async def test_a_search_is_answered_in_as_many_lines_as_the_server_likes(lines: str) -> None:
+    session, _ = scripted_session({"UID SEARCH": lines + "$ OK done\r\n"})
+
+    assert str(await session.search("INBOX", All())) == "1:3"
+
+
+async def test_a_line_that_cannot_be_read_costs_the_others_nothing() -> None:
+    odd = '* LIST\r\n* ID ("name\r\n* NAMESPACE NIL\r\n* OK [HIGHESTMODSEQ x] odd\r\n'
+    session, _ = scripted_session({"SELECT": odd + SELECTED})
+
+    selected, _ = await session.select("INBOX")
+
+    assert (selected.uid_validity, selected.exists) == (7, 3)
 
 
 async def test_a_flag_change_told_amid_a_fetch_loses_nothing_that_was_fetched() -> None:

@@ -4,7 +4,7 @@ from time import perf_counter
 
 import pytest
 from app.errors import ServerProtocolError
-from app.mail.types import Envelope, EnvelopeAddress
+from app.mail.types import SEEN, Envelope, EnvelopeAddress
 from app.wire.imap.fetch import FetchedMessage, is_fetch, parse_fetch
 from app.wire.imap.framing import Response, StreamedLiteral
 from hypothesis import given
@@ -134,21 +134,80 @@ def test_one_broken_date_does_not_hide_a_message() -> None:
     "text",
     [
         b"* 1 FETCH UID",
-        b"* 1 FETCH (UID x)",
         b"* 1 FETCH (UID 1",
         b"* 1 FETCH ((1) 2)",
-        b"* 1 FETCH (ENVELOPE (NIL))",
-        b"* 1 FETCH (ENVELOPE (NIL NIL ((NIL)) NIL NIL NIL NIL NIL NIL NIL))",
-        b"* 1 FETCH (BODYSTRUCTURE ())",
-        b"* 1 FETCH (BODYSTRUCTURE (()))",
-        b'* 1 FETCH (BODYSTRUCTURE "x")',
-        b"* 1 FETCH (BODY[] (1))",
         b"* 1 FETCH (BODYSTRUCTURE " + b"(" * 5_000 + b")" * 5_000 + b")",
     ],
 )
 def test_a_response_that_breaks_the_grammar_is_a_protocol_error(text: bytes) -> None:
     with pytest.raises(ServerProtocolError):
         parse_fetch(Response((text,)))
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ("MODSEQ", b"MODSEQ (x)"),
+        ("ENVELOPE", b"ENVELOPE (NIL)"),
+        ("ENVELOPE", b"ENVELOPE (NIL NIL ((NIL)) NIL NIL NIL NIL NIL NIL NIL)"),
+        ("BODYSTRUCTURE", b"BODYSTRUCTURE ()"),
+        ("BODYSTRUCTURE", b"BODYSTRUCTURE (())"),
+        ("BODYSTRUCTURE", b'BODYSTRUCTURE "x"'),
+        ("BODYSTRUCTURE", b'BODYSTRUCTURE ("TEXT" "PLAIN" NIL NIL "a" "b" "7BIT" 12 1)'),
+        ("RFC822.SIZE", b"RFC822.SIZE many"),
+        ("BODY[]", b"BODY[] (1)"),
+    ],
+)
+def test_an_item_that_cannot_be_read_costs_its_message_nothing_else(item: str, text: bytes) -> None:
+    message = fetched(b"* 1 FETCH (UID 4 " + text + b" FLAGS (\\Seen))\r\n")
+
+    assert (message.uid, message.flags, message.unread) == (4, frozenset({SEEN}), [item])
+
+
+@pytest.mark.parametrize(
+    ("date", "milliseconds"),
+    [
+        (b'" 1-Jul-2025 08:00:00 +0000"', 1_751_356_800_000),
+        (b'"1-Jul-2025 8:00:00 +0000"', 1_751_356_800_000),
+        (b'"1-Jul-2025 08:00:00"', 1_751_356_800_000),
+        (b'"1-Jul-2025 08:00:00 GMT"', 1_751_356_800_000),
+        (b'"1-Jul-2025 10:00:00 +02:00"', 1_751_356_800_000),
+        (b'"00-Jan-0000 00:00:00 +0000"', None),
+        (b"NIL", None),
+        (b"(x)", None),
+    ],
+)
+def test_an_internaldate_is_read_as_servers_write_it(date: bytes, milliseconds: int | None) -> None:
+    assert fetched(b"* 1 FETCH (INTERNALDATE " + date + b")\r\n").internal_date_ms == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("description", "read"),
+    [(b'""""', '""'), (b'"a "quoted"."', 'a "quoted".'), (b'"say \\"hi\\""', 'say "hi"'), (b'""', "")],
+)
+def test_a_quotation_mark_amid_a_string_shifts_no_field(description: bytes, read: str) -> None:
+    text = b'* 1 FETCH (BODYSTRUCTURE ("APPLICATION" "PDF" NIL NIL ' + description + b' "BASE64" 40))\r\n'
+    structure = fetched(text).structure
+
+    assert structure is not None
+    assert (structure.description, structure.encoding, structure.size_bytes) == (read, "base64", 40)
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b'"" "" NIL NIL NIL "" 13 NIL NIL NIL NIL', "text/plain"),
+        (b"NIL NIL NIL NIL NIL NIL 13", "text/plain"),
+        (b'"" "" ("NAME" "a.bin") NIL NIL "BASE64" 13', "application/octet-stream"),
+        (b'"TEXT" "" NIL NIL NIL "7BIT" 13 1', "text/plain"),
+        (b'"" "PDF" NIL NIL NIL "BASE64" 13', "application/pdf"),
+    ],
+)
+def test_a_part_without_a_type_is_plain_text_unless_it_has_a_name(body: bytes, media_type: str) -> None:
+    structure = fetched(b"* 1 FETCH (BODYSTRUCTURE (" + body + b"))\r\n").structure
+
+    assert structure is not None
+    assert (structure.media_type, structure.size_bytes) == (media_type, 13)
 
 
 @given(st.text('() "\\{}[]BODY1NIL.*<>', max_size=80), st.binary(max_size=20))

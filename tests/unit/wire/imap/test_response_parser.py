@@ -164,8 +164,6 @@ def test_a_code_that_breaks_its_promise_is_a_protocol_error(text: str) -> None:
         b"* ",
         b"a1",
         b"a1 FINE",
-        b"* SEARCH 1 x",
-        b"* SEARCH " + b"9" * 5_000,
         b"* LIST ()",
         b"* LIST () () x",
         b"* STATUS x",
@@ -181,6 +179,26 @@ def test_a_code_that_breaks_its_promise_is_a_protocol_error(text: str) -> None:
 def test_a_response_that_breaks_the_grammar_is_a_protocol_error(line: bytes) -> None:
     with pytest.raises(ServerProtocolError):
         read(line)
+
+
+def test_what_is_no_number_in_a_search_costs_the_other_numbers_nothing() -> None:
+    assert read(b"* SEARCH 1 x 3 " + b"9" * 5_000) == SearchResult((1, 3))
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "text"),
+    [
+        (b"* OK [PERMANENTFLAGS (\\Seen odd]word \\*)] fine", ("\\Seen", "odd]word", "\\*"), "fine"),
+        (b"* OK [PERMANENTFLAGS (a] b])]", ("a]", "b]"), ""),
+        (b"* OK [PERMANENTFLAGS ()] none (kept)] here", (), "none (kept)] here"),
+    ],
+)
+def test_a_bracket_in_a_keyword_does_not_end_the_code(line: bytes, words: tuple[str, ...], text: str) -> None:
+    status = read(line)
+
+    assert isinstance(status, Status)
+    assert status.code is not None
+    assert (status.code.words, status.text) == (words, text)
 
 
 def test_a_status_reads_as_the_server_said_it() -> None:

@@ -104,6 +104,42 @@ async def test_an_idle_that_is_refused_is_replaced_by_polling(monkeypatch: pytes
     coming.cancel()
 
 
+async def test_an_idle_that_the_server_ends_is_begun_again_without_done() -> None:
+    _, server, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS")
+    await soon(signals)
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: bool(server.idle_tag))
+    server.say(f"{server.idle_tag} OK enough\r\n")
+    await until(lambda: server.told.count("IDLE") == 2)
+    server.say("* 4 EXISTS\r\n")
+
+    assert (await coming).origin_names == {"INBOX"}
+    assert "DONE" not in server.told
+
+
+async def test_a_done_that_crosses_the_end_of_the_idle_costs_nothing() -> None:
+    _, server, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS")
+    await soon(signals)
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: "IDLE" in server.told)
+    server.say("DONE BAD no command of that name\r\n* 4 EXISTS\r\n")
+
+    assert (await coming).origin_names == {"INBOX"}
+    assert server.protocol.lost is None
+
+
+async def test_a_server_that_ends_every_idle_at_once_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "POLL_SECONDS", 0)
+    watch, server, signals = await started("IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS")
+    server.idle_answer = "+ idling\r\n$ OK enough\r\n"
+    await soon(signals)
+    coming = asyncio.ensure_future(anext(signals))
+    await until(lambda: watch.mode is SyncMode.POLL)
+    coming.cancel()
+
+    assert server.told.count("IDLE") < 10
+
+
 SWEPT = ["IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", "IMAP4rev1 IDLE", "IMAP4rev1"]
 
 
