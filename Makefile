@@ -49,8 +49,9 @@ imports: .venv/installed-dev ## Which layer may import which
 bench: debian-packages .venv/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
 	$(BIN)/python -m benchmarks
 
-openapi: .venv/installed-dev ## Write the API's description anew from the code
+openapi: .venv/installed-dev ## Write what is generated from the code: openapi/, docs/errors.md
 	$(BIN)/postgate openapi
+	$(BIN)/python -m app.problems.page > docs/errors.md
 
 sdk: debian-packages .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
 	openapi/generate-sdk

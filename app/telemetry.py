@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import structlog
 
+from app.cause import current_cause
 from app.log_limits import RepetitionFilter, flush_regularly
 
 _SECRET_KEYS = re.compile(r"(?i)password|secret|token$|authorization|credential|ticket|cookie|api_?key")
@@ -66,6 +67,7 @@ def configure(level: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _EXCEPTIONS,
@@ -90,6 +92,14 @@ def configure(level: str) -> None:
     root.setLevel(max(number, logging.INFO))
     for name in ("aioimaplib", "aiosmtplib", "alembic", "asyncio", "uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)  # below it they log what is on the wire
+
+
+def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the id of the request that the line is about."""
+    cause = current_cause()
+    if cause is not None:
+        event.setdefault("request_id", cause.request_id)
+    return event
 
 
 def mask_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,6 +95,11 @@ def files_holding(folder: Path, text: bytes) -> list[Path]:
 
 async def _no_names(host: str) -> list[str]:
     raise OSError(host)
+
+
+def without_request_id(response: httpx2.Response) -> str:
+    """The body of an answer, for a comparison: two problems that look alike differ in their `request_id` alone."""
+    return re.sub(r'"request_id":"req_[^"]+",', "", response.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,19 +49,19 @@ def choose(apps: Sequence[OAuthApp], kind: str, values: Mapping[str, str], *, pr
         parts.append(_password_part(kind, values))
     form = f'<form method="post" autocomplete="on">{"".join(parts)}</form>'  # to where the page came from
     alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return _page("Connect your mail", alert + form, 422 if problem else 200)
+    return page_of("Connect your mail", alert + form, 422 if problem else 200)
 
 
 def leave(url: str) -> HTMLResponse:
     """Sends the browser on by a new navigation: `form-action` would hold up a redirect of what a form sent."""
     target = escape(url)
     refresh = f'<meta http-equiv="refresh" content="0;url={target}">'
-    return _page("One moment", f'<p><a href="{target}">Continue</a></p>', 200, refresh)
+    return page_of("One moment", f'<p><a href="{target}">Continue</a></p>', 200, refresh)
 
 
 def refuse(problem: str, status: int) -> HTMLResponse:
     """Nothing can be done here."""
-    return _page("This does not work", f'<p role="alert">{escape(problem)}</p>', status)
+    return page_of("This does not work", f'<p role="alert">{escape(problem)}</p>', status)
 
 
 def _password_part(kind: str, values: Mapping[str, str]) -> str:
@@ -93,7 +93,8 @@ def _field(name: str, label: str, values: Mapping[str, str], kind: str = "text",
     return f'<label>{label}<input type="{kind}" name="{name}" value="{value}" autocomplete="{complete}"></label>'
 
 
-def _page(title: str, content: str, status: int, head: str = "") -> HTMLResponse:
+def page_of(title: str, content: str, status: int, head: str = "") -> HTMLResponse:
+    """A page of HTML; title and content are escaped already."""
     text = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width">{head}<style>{_STYLE}</style></head>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -13,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.compression import Compressing
 from app.api.deps import CALLER_KEY, RATES_KEY, Services, is_origin_allowed
-from app.api.problems import problem_response
-from app.errors import GatewayError, NotPermitted
+from app.api.problems import REQUEST_ID, problem_response
+from app.cause import CLIENT_ID_CHARS, Cause, caused_by, current_request_id, new_request_id
+from app.errors import GatewayError, InvalidRequest, NotPermitted
 from app.parsing.jobs import client_leaves
 from app.services.callers import ME, Caller
 from app.services.health import NotReady
@@ -24,9 +26,12 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 _ME, _ACCOUNT = f"/v1/{ME}", f"/v1/accounts/{ME}"
-_EXPOSED = "ETag, Link, Location, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Postgate-State"
+_EXPOSED = (
+    "ETag, Link, Location, Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Postgate-State"
+)
 _METHODS = "GET, HEAD, POST, PATCH, DELETE"
 _PREFLIGHT_SECONDS = 600
+_CLIENT_ID = re.compile(rf"[!-~]{{1,{CLIENT_ID_CHARS}}}")
 
 
 class MePaths:
@@ -49,16 +54,33 @@ class Edge:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        with caused_by(Cause(new_request_id(), _client_id(scope))):
+            await (self._answer if scope["type"] == "http" else self._connect)(scope, receive, send)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: the answer to its handshake has a request id."""
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                message = {**message, "headers": [*message.get("headers", ()), _request_id_header()]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(scope, Compressing(scope, send).send)
         token = client_leaves.set(partial(_client_leaves, receive))
         try:
             if scope["method"] == "OPTIONS" and _is_preflight(headers := Headers(scope=scope)):
                 await self._preflight(scope, headers, receive, send)
                 return
+            _check_client_id(scope)
             await self._app(scope, receive, answer.send)
+        except InvalidRequest as error:
+            await problem_response(error)(scope, receive, answer.send)
         except asyncio.CancelledError:
             if answer.has_begun or not _services(scope).draining.is_set():
                 raise
@@ -86,7 +108,7 @@ class Edge:
             "access-control-max-age": str(_PREFLIGHT_SECONDS),
             "vary": "Origin",
         }
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in allowed.items()]
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in allowed.items()] + [_request_id_header()]
         await send({"type": "http.response.start", "status": 204, "headers": raw})
         await send({"type": "http.response.body", "body": b""})
 
@@ -109,6 +131,8 @@ class _Answer:
 
     async def _add_headers(self, message: Message) -> None:
         raw = message["headers"]
+        if not any(name == b"request-id" for name, _ in raw):
+            raw.append(_request_id_header())
         raw.append((b"x-content-type-options", b"nosniff"))
         if not any(name == b"cache-control" for name, _ in raw):
             raw.append((b"cache-control", b"no-store"))
@@ -121,6 +145,23 @@ class _Answer:
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
             headers.add_vary_header("Origin")
+
+
+def _client_id(scope: Scope) -> str | None:
+    """The `Client-Id` of the caller, where it is valid."""
+    text = _header(scope, b"client-id")
+    return text if text is not None and _CLIENT_ID.fullmatch(text) else None
+
+
+def _check_client_id(scope: Scope) -> None:
+    """InvalidRequest where there is a `Client-Id` that is not valid."""
+    if _header(scope, b"client-id") is not None and _client_id(scope) is None:
+        detail = f"Must be 1 to {CLIENT_ID_CHARS} visible ASCII characters"
+        raise InvalidRequest.parameter("Client-Id", detail)
+
+
+def _request_id_header() -> tuple[bytes, bytes]:
+    return (REQUEST_ID.lower().encode(), current_request_id().encode())
 
 
 async def _client_leaves(receive: Receive) -> None:

@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from app import errors
 from app.api.deps import Access
-from app.api.problems import response_of, status_of
+from app.api.problems import response_of
 from app.api.routing import access_of
 from app.api.schemas import stream
 from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
@@ -96,7 +96,7 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
     if any(one["in"] == "path" for one in operation.get("parameters", ())):
         kinds.append(errors.NotFound)
     for kind in kinds:
-        responses.setdefault(str(status_of(kind)), response_of([kind]))
+        responses.setdefault(str(kind.problem.status), response_of([kind]))
     operation["responses"] = dict(sorted(responses.items()))
 
 

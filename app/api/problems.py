@@ -1,8 +1,8 @@
-"""Errors as problem+json (RFC 9457): the only list of HTTP statuses."""
+"""Errors as problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,118 +12,101 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import errors
+from app.api.nearest import unknown
+from app.cause import current_request_id
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
 from app.mail.storable import json_bytes
 
 MEDIA_TYPE = "application/problem+json"
+REQUEST_ID = "Request-Id"
+"""The header of every answer by which its log lines are found."""
+FAULTS_LIMIT = 50
+"""Faults of one request that are listed."""
 RETRY_AFTER_SECONDS = 5
 """When to retry what failed because a mail server, the database or the disk did."""
 
 
 class MethodNotAllowed(GatewayError):
     code = "method_not_allowed"
-    title = "This resource has no such method"
 
 
 class UriTooLong(GatewayError):
     code = "uri_too_long"
-    title = "The URL is too long"
 
 
 class HeadTooLarge(GatewayError):
     code = "head_too_large"
-    title = "The header fields are too large"
 
 
 class RequestTimedOut(GatewayError):
     """A client took too long to send its request."""
 
     code = "request_timeout"
-    title = "The request did not arrive in time"
-    is_retryable = True
 
 
 class TooManyConnections(errors.Unavailable):
     code = "too_many_connections"
-    title = "There are too many connections"
-
-
-STATUSES: dict[type[GatewayError], int] = {
-    MalformedRequest: 400,
-    errors.NotAuthenticated: 401,
-    errors.NotPermitted: 403,
-    NotFound: 404,
-    MethodNotAllowed: 405,
-    RequestTimedOut: 408,
-    errors.Conflict: 409,
-    errors.StateExpired: 410,
-    errors.PreconditionFailed: 412,
-    errors.TooLarge: 413,
-    UriTooLong: 414,
-    UnsupportedMedia: 415,
-    errors.RangeNotSatisfiable: 416,
-    InvalidRequest: 422,
-    errors.TooComplex: 422,
-    errors.LoginRefused: 424,
-    errors.ServerRefused: 424,
-    errors.RateLimited: 429,
-    HeadTooLarge: 431,
-    errors.ClientLeft: 499,
-    GatewayError: 500,
-    errors.NotSupported: 501,
-    errors.MailServerError: 502,
-    errors.Unavailable: 503,
-    errors.Unreachable: 503,
-    errors.TimedOut: 504,
-    errors.StorageFull: 507,
-}
-
-
-def status_of(error: type[GatewayError]) -> int:
-    """The HTTP status of a kind of error: its own, or that of the nearest above it."""
-    return next(STATUSES[kind] for kind in error.__mro__ if kind in STATUSES)
 
 
 def problem_of(error: GatewayError) -> dict[str, Any]:
-    """The problem object of an error, as in the contract."""
+    """The problem object of an error."""
+    row = error.problem
     origin = error.origin if isinstance(error, errors.MailServerError) else None
-    faults: Iterable[Fault] = error.faults if isinstance(error, InvalidRequest | MalformedRequest) else ()
+    faults: Sequence[Fault] = error.faults if isinstance(error, InvalidRequest | MalformedRequest) else ()
     problem: dict[str, Any] = {
-        "type": f"/v1/problems/{error.code}",
-        "title": error.title,
-        "status": status_of(type(error)),
-        "detail": error.detail,
-        "code": error.code,
-        "retryable": error.is_retryable,
+        "type": f"/v1/problems/{row.code}",
+        "title": row.title,
+        "status": row.status,
+        "detail": _detail(error.detail, faults),
+        "code": row.code,
+        "retryable": row.is_retryable,
+        "fix": row.fix,
+        "request_id": current_request_id(),
         "origin": None
         if origin is None
         else {"protocol": origin.protocol, "response": origin.response, "enhanced_code": origin.enhanced_code},
-        "errors": [_fault(one) for one in faults],
+        "errors": [_fault(fault) for fault in faults[:FAULTS_LIMIT]],
     }
     if isinstance(error, errors.StateExpired):
         problem["mailbox_ids"] = list(error.mailbox_ids)
     return problem
 
 
+def _detail(detail: str, faults: Sequence[Fault]) -> str:
+    """The detail with the name of the first field that is wrong, and how many more there are."""
+    if not faults:
+        return detail
+    field = faults[0].parameter or faults[0].pointer
+    text = f"`{field}`: {detail}" if field and field not in detail and f"`{_last(field)}`" not in detail else detail
+    others = len(faults) - 1
+    return text if others == 0 else f"{text} ({others} more in `errors`)"
+
+
+def _last(field: str) -> str:
+    """The last step of a JSON pointer."""
+    return field.rpartition("/")[2]
+
+
 def problem_response(error: GatewayError) -> Response:
     """The answer to a request that failed with this error."""
     problem = problem_of(error)
-    return Response(json_bytes(problem), problem["status"], _headers(error), MEDIA_TYPE)
+    headers = {REQUEST_ID: problem["request_id"], **_headers(error)}
+    return Response(json_bytes(problem), problem["status"], headers, MEDIA_TYPE)
 
 
 def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that may fail in these ways, beside those that every route may."""
     by_status: dict[int, list[type[GatewayError]]] = {}
     for kind in kinds:
-        by_status.setdefault(status_of(kind), []).append(kind)
+        by_status.setdefault(kind.problem.status, []).append(kind)
     return {status: response_of(of_status) for status, of_status in sorted(by_status.items())}
 
 
 def response_of(kinds: Iterable[type[GatewayError]]) -> dict[str, Any]:
     """An OpenAPI response object: which problems a status stands for."""
-    told = list(kinds)
-    text = "; ".join(f"`{kind.code}`: {kind.title}" for kind in told)
-    model = "StateExpiredProblem" if errors.StateExpired in told else "Problem"
+    listed = list(kinds)
+    text = "; ".join(f"`{kind.code}`: {kind.problem.title}" for kind in listed)
+    model = "StateExpiredProblem" if errors.StateExpired in listed else "Problem"
     return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model}"}}}}
 
 
@@ -134,17 +117,6 @@ def parameters_in_body() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         raise error.in_body() from None
-
-
-def kinds_of_problem() -> dict[str, type[GatewayError]]:
-    """Every kind of error by its code."""
-    found: dict[str, type[GatewayError]] = {}
-    waiting: list[type[GatewayError]] = [GatewayError]
-    while waiting:
-        kind = waiting.pop()
-        found.setdefault(kind.code, kind)
-        waiting.extend(kind.__subclasses__())
-    return dict(sorted(found.items()))
 
 
 def install(app: FastAPI) -> None:
@@ -180,7 +152,7 @@ def _headers(error: GatewayError) -> dict[str, str]:
         return {"Retry-After": str(max(1, round(error.retry_after_seconds)))}
     if isinstance(error, errors.RangeNotSatisfiable):
         return {"Content-Range": f"bytes */{error.size_bytes}"}
-    if isinstance(error, errors.Unreachable | errors.Unavailable) and error.is_retryable:
+    if error.is_retryable and error.problem.status in (503, 504, 507):
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
 
@@ -188,13 +160,17 @@ def _headers(error: GatewayError) -> dict[str, str]:
 def _of_validation(request: Request, error: RequestValidationError) -> GatewayError:
     """What the framework found wrong with a request, without a word of its content."""
     found = error.errors()
-    is_whole_body = any(tuple(one["loc"]) == ("body",) and one["type"] != "missing" for one in found)
+    is_whole_body = any(tuple(each["loc"]) == ("body",) and each["type"] != "missing" for each in found)
     if is_whole_body and not _is_json(request):
         return UnsupportedMedia("The body must be application/json")
-    faults = [_fault_of(one) for one in found]
-    if any(one["type"] == "json_invalid" for one in found):
+    if any(each["type"] == "json_invalid" for each in found):
         return MalformedRequest("The body is not JSON", [Fault("The body is not JSON", pointer="")])
-    return InvalidRequest(faults=faults)
+    return invalid(found)
+
+
+def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """The error for what Pydantic found wrong; each `loc` begins with the place: body, query, path or header."""
+    return InvalidRequest(faults=[_fault_of(each) for each in found[:FAULTS_LIMIT]])
 
 
 def _is_json(request: Request) -> bool:
@@ -205,6 +181,8 @@ def _is_json(request: Request) -> bool:
 def _fault_of(found: Mapping[str, Any]) -> Fault:
     place, *path = found["loc"]
     detail = str(found["msg"]).removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden" and path:
+        detail = unknown("field", str(path[-1]), found.get("ctx", {}).get("known", ()))
     if place == "body":
         return Fault(detail, pointer="".join(f"/{_escaped(step)}" for step in path))
     return Fault(detail, parameter=str(path[0]) if path else str(place))
@@ -216,7 +194,7 @@ def _escaped(step: object) -> str:
 
 
 def _of_framework(request: Request, error: HTTPException) -> Response:
-    """404 of an unknown path, 405, and what the framework itself refuses."""
+    """404 of an unknown path, 405, and other refusals of the framework."""
     if isinstance(error.__cause__, GatewayError):  # ours, met while the framework read the body
         return problem_response(error.__cause__)
     if error.status_code == 405:
@@ -224,7 +202,7 @@ def _of_framework(request: Request, error: HTTPException) -> Response:
         response.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
         return response
     if error.status_code == 404:
-        return problem_response(NotFound("There is nothing at this path"))
+        return problem_response(NotFound("Nothing exists at this path"))
     return problem_response(MalformedRequest(str(error.detail)) if error.status_code < 500 else GatewayError())
 
 

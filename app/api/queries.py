@@ -1,7 +1,7 @@
 """Queries of many parameters: a model validates them at once, and what was read lately need not be read again.
 
 FastAPI's own models of queries look at each field in Python on every request; this costs a list more than the list.
-Nor does it say a word about parameters that a route does not have: a misspelt one would be taken for one left out.
+It also ignores parameters that a route does not have: a misspelt one would count as left out.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
+from app.api.nearest import unknown
 from app.errors import Fault, InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
 KEPT_CHARS = 1_000
 PARAMETERS_LIMIT = 100
+UNKNOWN_LIMIT = 20
+"""Unknown parameters that are named."""
 
 
 def query_of(request: Request, model: type[M]) -> M:
@@ -68,16 +71,18 @@ _names: dict[str, frozenset[str]] = {}
 
 
 def refuse_unknown(connection: HTTPConnection) -> None:
-    """InvalidRequest where the query has a parameter that the route does not know."""
+    """InvalidRequest for parameters that the route does not know; names the nearest known ones."""
     route = connection.scope.get("route")
     if not connection.scope["query_string"] or not isinstance(route, APIRoute):
         return
     name = route.unique_id
     if name not in _names:
         _names[name] = _names_of(route)
-    unknown = sorted(connection.query_params.keys() - _names[name])
-    if unknown:
-        raise InvalidRequest(faults=[Fault("There is no such parameter here", parameter=one) for one in unknown])
+    surplus = sorted(connection.query_params.keys() - _names[name])[:UNKNOWN_LIMIT]
+    if surplus:
+        raise InvalidRequest(
+            faults=[Fault(unknown("parameter", each, _names[name]), parameter=each) for each in surplus]
+        )
 
 
 def _names_of(route: APIRoute) -> frozenset[str]:

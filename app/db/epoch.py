@@ -37,7 +37,6 @@ class DatabaseRestored(GatewayError):
     """The database is older than the mark, or of another epoch."""
 
     code = "database_restored"
-    title = "The database was put back from a copy"
 
     def __init__(self, why: str, fix: str = "run `postgate restore --in-place`") -> None:
         super().__init__(f"The database was put back from a copy ({why}): {fix}")

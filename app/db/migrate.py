@@ -39,14 +39,12 @@ class SchemaError(GatewayError):
     """The database cannot be brought to the schema of this version."""
 
     code = "schema_error"
-    title = "The database does not have a schema that this version of Postgate can use"
 
 
 class DatabaseRefused(GatewayError):
     """PostgreSQL answers and does not let us in: a wrong password, a missing database."""
 
     code = "database_refused"
-    title = "The database cannot be used"
 
 
 CONNECT_SECONDS = 10

@@ -21,7 +21,6 @@ class DataInUse(GatewayError):
     """Another process serves or upgrades the data directory."""
 
     code = "data_in_use"
-    title = "Another process uses the data directory"
 
 
 @contextmanager

@@ -38,7 +38,6 @@ class BackupError(GatewayError):
     """A backup cannot be made, or is not whole."""
 
     code = "backup_error"
-    title = "The backup cannot be used"
 
 
 @dataclass(frozen=True, slots=True)

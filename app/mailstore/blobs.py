@@ -37,7 +37,6 @@ class BlobMissing(GatewayError):
     """The store has lost bytes that a row points to, or they are damaged."""
 
     code = "blob_missing"
-    title = "The stored message is missing or damaged"
 
 
 @contextlib.contextmanager

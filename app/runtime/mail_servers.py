@@ -25,7 +25,6 @@ _WITHOUT_LOGIN = StrangerTime(300.0, is_earned=True)
 
 class CannotListen(GatewayError):
     code = "cannot_listen"
-    title = "A port cannot be listened on"
 
 
 class MailServers:

@@ -34,7 +34,6 @@ class MasterKeyError(GatewayError):
     """The master key is missing, unreadable or not the one that sealed this."""
 
     code = "master_key_error"
-    title = "The master key is missing or is not the right one"
 
 
 class Vault:

@@ -196,7 +196,7 @@ class Pop3Conversation:
         except MaildropInUse as in_use:
             return self._refuse(error(in_use.detail, "IN-USE"))
         except Unavailable as away:
-            return Reply(error(away.title, "SYS/TEMP"))
+            return Reply(error(away.problem.title, "SYS/TEMP"))
         self._account_id = login.account_id
         self._verbs = {
             "CAPA": self._capa,

@@ -40,7 +40,6 @@ BrowserOf = Callable[[str], str | None]
 
 class ConnectSessionNotFound(NotFound):
     code = "connect_session_not_found"
-    title = "This link is not valid: it was used, it is too old, or it was opened in another browser"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ class NotReady(Unavailable):
     """The process is ending, or its database or disk fails."""
 
     code = "not_ready"
-    title = "The process is not ready"
 
 
 class Health:

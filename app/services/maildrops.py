@@ -14,7 +14,6 @@ from app.mailstore.store import MailStore
 
 class MaildropInUse(Conflict):
     code = "maildrop_in_use"
-    title = "Another POP3 session holds this maildrop"
 
 
 class Maildrop:

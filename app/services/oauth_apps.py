@@ -31,7 +31,6 @@ _MANY = 200
 
 class OAuthAppNotFound(NotFound):
     code = "oauth_app_not_found"
-    title = "No such OAuth app"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from app.services.throttle import Outcome
 
 class NoPassword(Conflict):
     code = "account_has_no_password"
-    title = "The account has no password that could be changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ _CACHE_LIMIT = 10_000
 
 class TokenNotFound(NotFound):
     code = "token_not_found"
-    title = "No such token"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.api import connect_pages as pages
 from app.api.deps import AdminCaller, PublicAccess, services_of
 from app.api.once import Once, answer_of
-from app.api.problems import problems, status_of
+from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
 from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
@@ -159,7 +159,7 @@ def _ended(visit: Visit, **outcome: str) -> Response:
 
 
 def _refusal(failure: GatewayError) -> HTMLResponse:
-    return pages.refuse(failure.detail, status_of(type(failure)))
+    return pages.refuse(failure.detail, failure.problem.status)
 
 
 async def _apps(request: Request, visit: Visit) -> list[OAuthApp]:

@@ -1,36 +1,65 @@
-"""A page for each kind of problem: what `type` in a problem points to."""
+"""A page for each kind of problem, to which the `type` of a problem links."""
 
 from __future__ import annotations
 
+from html import escape
+from typing import Annotated
+
+from fastapi import Header, Response
+from fastapi.responses import HTMLResponse
+from pydantic import Field
+
+from app.api.connect_pages import page_of
 from app.api.deps import PublicAccess
-from app.api.problems import kinds_of_problem, problems, status_of
+from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
 from app.errors import NotFound
+from app.problems import PROBLEMS, Problem
 
 router = Router(prefix="/v1/problems", tags=["service"], dependencies=[PublicAccess])
 
 
 class ProblemPage(AnswerModel):
-    """What a kind of problem means."""
+    """A kind of problem, explained."""
 
     code: str
     title: str
     status: int
-    retryable: bool
-    description: str
+    retryable: bool = Field(description="Whether the same request may succeed later")
+    when: str = Field(description="When it is answered")
+    why: str = Field(description="Why")
+    what_to_do: str = Field(description="What a developer or operator does about it")
+    fix: str | None = Field(description="The same in one sentence, as answers carry it")
 
 
-@router.get("/{code}", operation_id="getProblem", responses=problems(NotFound))
-async def get_problem(code: str) -> ProblemPage:
-    """Explain a kind of problem."""
-    kind = kinds_of_problem().get(code)
-    if kind is None:
+@router.get(
+    "/{code}",
+    operation_id="getProblem",
+    response_model=ProblemPage,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **problems(NotFound)},
+)
+async def get_problem(code: str, accept: Annotated[str, Header()] = "") -> ProblemPage | Response:
+    """Explain a kind of problem: as JSON, and as a page for browsers."""
+    row = PROBLEMS.get(code)
+    if row is None:
         raise NotFound("There is no problem with this code")
+    if "text/html" in accept:
+        return _html(row)
     return ProblemPage(
-        code=code,
-        title=kind.title,
-        status=status_of(kind),
-        retryable=kind.is_retryable,
-        description=(kind.__doc__ or kind.title).strip(),
+        code=row.code,
+        title=row.title,
+        status=row.status,
+        retryable=row.is_retryable,
+        when=row.when,
+        why=row.why,
+        what_to_do=row.what_to_do,
+        fix=row.fix,
     )
+
+
+def _html(row: Problem) -> HTMLResponse:
+    parts = (("When", row.when), ("Why", row.why), ("What to do", row.what_to_do))
+    body = "".join(f"<h2>{escape(name)}</h2><p>{escape(text)}</p>" for name, text in parts)
+    status = f"<p>HTTP {row.status}, <code>{row.code}</code>. {'Retry later.' if row.is_retryable else ''}</p>"
+    return page_of(row.title, status + body, 200)

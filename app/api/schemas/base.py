@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,12 +13,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     SecretStr,
     Strict,
     StringConstraints,
+    ValidationError,
     field_validator,
+    model_validator,
 )
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
@@ -26,6 +31,9 @@ from app.mailstore.rows import iso
 from app.services.accounts import SyncState
 
 T = TypeVar("T")
+
+UNKNOWN_LIMIT = 20
+"""Unknown fields of an object that are named."""
 
 Integer = Annotated[int, Strict()]
 """An integer that no string or boolean passes for."""
@@ -61,9 +69,21 @@ def time_of(ms: int) -> datetime:
 
 
 class RequestModel(BaseModel):
-    """A body that callers send: an unknown field is an error."""
+    """A body that callers send: an unknown field is an error that carries the known ones as `known`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_known_fields(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            if not any(_is_unknown_field(each) for each in found):
+                raise
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            raise ValidationError.from_exception_data(cls.__name__, _explained(found, known)) from None
 
     @field_validator("*", mode="after")
     @classmethod
@@ -74,6 +94,20 @@ class RequestModel(BaseModel):
             if isinstance(plain, str) and storable(plain) != plain:
                 raise ValueError("A text holds no NUL and no lone surrogate")
         return value
+
+
+def _is_unknown_field(found: ErrorDetails) -> bool:
+    """Whether this is an unknown field of the model itself, not of one inside it."""
+    return found["type"] == "extra_forbidden" and len(found["loc"]) == 1
+
+
+def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErrorDetails]:
+    """The same errors; the first `UNKNOWN_LIMIT` unknown fields of the model come with the names that it knows."""
+    surplus = [each for each in found if _is_unknown_field(each)][:UNKNOWN_LIMIT]
+    others = [each for each in found if not _is_unknown_field(each)]
+    explained = [(PydanticCustomError("extra_forbidden", "Unknown field", {"known": known}), each) for each in surplus]
+    explained += [(PydanticCustomError(each["type"], each["msg"]), each) for each in others]
+    return [InitErrorDetails(type=kind, loc=each["loc"], input=None) for kind, each in explained]
 
 
 class AnswerModel(BaseModel):
@@ -134,6 +168,8 @@ class Problem(AnswerModel):
     detail: str
     code: str
     retryable: bool
+    fix: str | None = Field(None, description="What to do, where the caller can do something")
+    request_id: str = Field(description="The request, as in the header `Request-Id`")
     origin: ProblemOrigin | None = None
     errors: list[ProblemFault] = []
 
@@ -141,6 +177,4 @@ class Problem(AnswerModel):
 class StateExpiredProblem(Problem):
     """A state or cursor that can no longer be answered."""
 
-    mailbox_ids: list[str] = Field(
-        description="Mailboxes that must be read anew; empty: events are gone, and /changes tells what they told"
-    )
+    mailbox_ids: list[str] = Field(description="Mailboxes to list again; if it is empty, /changes has the difference")

@@ -17,12 +17,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.exceptions import RequestLineTooLong
 from websockets.frames import CloseCode, Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from app.api.deps import CONNECTION_KEY
-from app.api.problems import HeadTooLarge, UriTooLong, problem_response
+from app.api.problems import REQUEST_ID, HeadTooLarge, UriTooLong, problem_response
 from app.api.server.connections import CLOSE_SECONDS
 from app.api.server.http import ServerConfig
+from app.cause import current_request_id
 from app.sockets import bound_send_buffer, reset
 
 PIECE_BYTES = 4 * 1024
@@ -40,6 +42,15 @@ SEND_BUFFER_BYTES = 128 * 1024
 """What the kernel keeps for a client that does not read; by itself it would keep megabytes."""
 
 
+class _Handshake(ServerProtocol):
+    """The protocol of websockets, whose every answer to a handshake has a request id."""
+
+    def send_response(self, response: Response) -> None:
+        if REQUEST_ID not in response.headers:
+            response.headers[REQUEST_ID] = current_request_id()
+        super().send_response(response)
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection."""
 
@@ -51,6 +62,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.conn = _Handshake(
+            extensions=self.conn.available_extensions, max_size=config.ws_max_size, logger=self.conn.logger
+        )
         self._table = cast("ServerConfig", config).connections
         self.peer_address = ""
         self.is_signed_in = False

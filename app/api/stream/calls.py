@@ -18,7 +18,7 @@ from app.services.callers import Caller
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of an answer: larger ones are for HTTP."""
 _HEADERS_KEPT = frozenset(
-    {"etag", "link", "location", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"}
+    {"etag", "link", "location", "request-id", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"}
 )
 
 

@@ -1,56 +1,20 @@
-"""Status answers (RFC 9051 §7.1), and the one table from our errors to response codes (RFC 5530)."""
+"""Status answers (RFC 9051 §7.1), and the refusal that an error becomes (RFC 5530)."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from app.errors import (
-    AlreadyExists,
-    Conflict,
-    GatewayError,
-    InvalidRequest,
-    MailboxNotFound,
-    MalformedRequest,
-    MessageNotFound,
-    NotAuthenticated,
-    NotFound,
-    NotPermitted,
-    NotSupported,
-    RateLimited,
-    StorageFull,
-    TooLarge,
-    Unavailable,
-)
-from app.mailstore.blobs import BlobMissing
+from app.errors import GatewayError, MalformedRequest
 
 _NO_TEXT = re.compile(r"[^\x20-\x7e]")
 _TEXT_LIMIT = 400
-
-CODES: dict[type[GatewayError], str] = {
-    NotAuthenticated: "AUTHENTICATIONFAILED",
-    NotPermitted: "NOPERM",
-    MailboxNotFound: "NONEXISTENT",
-    MessageNotFound: "EXPUNGEISSUED",
-    NotFound: "NONEXISTENT",
-    AlreadyExists: "ALREADYEXISTS",
-    Conflict: "CANNOT",
-    InvalidRequest: "CANNOT",
-    NotSupported: "CANNOT",
-    TooLarge: "TOOBIG",
-    RateLimited: "LIMIT",
-    Unavailable: "UNAVAILABLE",
-    StorageFull: "OVERQUOTA",
-    BlobMissing: "CORRUPTION",
-    GatewayError: "SERVERBUG",
-}
 
 
 class CommandRefused(GatewayError):
     """A command that is understood and declined, with its response code."""
 
     code = "imap_command_refused"
-    title = "The command was refused"
 
     def __init__(self, response_code: str, detail: str) -> None:
         super().__init__(detail)
@@ -77,8 +41,7 @@ def refusal(error: GatewayError) -> Completion:
         return Completion(error.detail, status="BAD")
     if isinstance(error, CommandRefused):
         return Completion(error.detail, error.response_code, "NO")
-    code = next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
-    return Completion(error.detail, code, "NO")
+    return Completion(error.detail, error.problem.imap, "NO")
 
 
 def _plain(text: str) -> str:

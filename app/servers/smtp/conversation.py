@@ -25,7 +25,7 @@ from app.servers.smtp.replies import (
     TOO_MANY,
     TOO_MANY_UNKNOWN,
     UNKNOWN,
-    unavailable,
+    reply_to,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.servers.smtp.transaction import Transaction, trace_field
@@ -223,7 +223,7 @@ class SmtpConversation:
             raise Refused(BAD_SEQUENCE)
         if self._site.face is Face.SUBMISSION and self._login.account_id is None:
             raise Refused(LOGIN_FIRST)
-        path = path_of(argument, "FROM", reply(501, "5.1.7", "This is no sender address"))
+        path = path_of(argument, "FROM", reply(501, "5.1.7", "Invalid sender address"))
         parameters = dict(path.parameters)
         needs_smtputf8 = "SMTPUTF8" in parameters and parameters.pop("SMTPUTF8") is None
         check_parameters(parameters, MAIL_PARAMETERS)
@@ -260,7 +260,7 @@ class SmtpConversation:
             try:
                 await doing()
             except Unavailable as error:
-                self._ready.append(Reply(unavailable(error)))
+                self._ready.append(Reply(reply_to(error)))
 
         return Work(run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import StorageFull, Unavailable
+from app.errors import GatewayError
 from app.wire.smtp import reply
 
 OK = reply(250, "2.0.0", "Ok")
@@ -12,9 +12,7 @@ NO_ROUTE = reply(550, "5.4.4", "Mail to other domains cannot leave: this server 
 FULL = reply(452, "4.5.3", "Too many recipients")
 TOO_LARGE = reply(552, "5.3.4", "The message is too large")
 BARE_LINE_END = reply(554, "5.6.0", "A line of a message ends with CRLF, not with a CR or LF alone")
-LOOP = reply(554, "5.4.6", "The message goes in circles")
-NO_SPACE = reply(452, "4.3.1", "Insufficient storage")
-UNAVAILABLE = reply(451, "4.3.0", "Temporarily unavailable; try again later")
+LOOP = reply(554, "5.4.6", "Mail loop detected")
 NO_LOGIN_NOW = reply(454, "4.7.0", "Temporarily unavailable; try again later")
 BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 UNKNOWN = reply(500, "5.5.1", "Command not recognized")
@@ -28,6 +26,6 @@ TOO_MANY = reply(421, "4.7.0", "Too many errors or commands")
 TOO_MANY_UNKNOWN = reply(450, "4.7.1", "Too many unknown recipients from this address; try again later")
 
 
-def unavailable(error: Unavailable) -> bytes:
-    """The reply to a command that failed because the database or the disk did."""
-    return NO_SPACE if isinstance(error, StorageFull) else UNAVAILABLE
+def reply_to(error: GatewayError) -> bytes:
+    """The reply to a command that failed with this error."""
+    return reply(*error.problem.smtp)

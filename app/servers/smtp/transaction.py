@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from app import faults
-from app.errors import TooLarge, Unavailable
+from app.errors import StorageFull, Unavailable
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobWriter
@@ -21,11 +21,9 @@ from app.servers.smtp.replies import (
     LOOP,
     NO_RELAY,
     NO_ROUTE,
-    NO_SPACE,
     NO_USER,
     OK,
-    TOO_LARGE,
-    unavailable,
+    reply_to,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.services.deliveries import Inbox, Outgoing
@@ -118,7 +116,7 @@ class Transaction:
         except Refused as refusal:
             replies = [refusal.reply] * self._reply_count
         except Unavailable as error:
-            replies = [unavailable(error)] * self._reply_count
+            replies = [reply_to(error)] * self._reply_count
         return replies
 
     @property
@@ -131,7 +129,7 @@ class Transaction:
         problem = self._intake.problem if self._intake is not None else None
         if problem is None or isinstance(problem, Refused):
             return problem.reply if problem is not None else None
-        return TOO_LARGE if isinstance(problem, TooLarge) else unavailable(problem)
+        return reply_to(problem)
 
     def _spooled(self, has_bare_line_end: bool) -> BlobWriter:
         assert self._intake is not None
@@ -139,7 +137,7 @@ class Transaction:
             raise Refused(BARE_LINE_END)
         spool = self._intake.finish()
         if spool is None:
-            raise Refused(self.refusal or NO_SPACE)
+            raise Refused(self.refusal or reply_to(StorageFull()))
         return spool
 
     async def _kept(self, spool: BlobWriter) -> StoredContent:

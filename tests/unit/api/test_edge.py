@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from app.api.openapi import http_routes
-from app.api.problems import STATUSES, kinds_of_problem, status_of
 from app.api.routes import ROUTERS
-from app.errors import GatewayError
-from app.services.callers import Scope
+from app.problems import PROBLEMS
+from app.services.callers import ACCOUNT_SCOPES, Scope
 
 from tests.gateway import Gateway, open_gateway
 
 PAGE = "https://app.example.com"
 
 
-async def test_every_kind_of_problem_has_a_page(gateway: Gateway) -> None:
+async def test_every_kind_of_problem_has_a_page_that_says_when_why_and_what_to_do(gateway: Gateway) -> None:
     anyone = gateway.client(None)
-    for code, kind in kinds_of_problem().items():
-        page = await anyone.get(f"/v1/problems/{code}")
-        assert (page.json()["code"], page.json()["status"]) == (code, status_of(kind))
+    for code, row in PROBLEMS.items():
+        page = (await anyone.get(f"/v1/problems/{code}")).json()
+        shown = await anyone.get(f"/v1/problems/{code}", headers={"Accept": "text/html,*/*"})
+        assert page == {
+            "code": code,
+            "title": row.title,
+            "status": row.status,
+            "retryable": row.is_retryable,
+            "when": row.when,
+            "why": row.why,
+            "what_to_do": row.what_to_do,
+            "fix": row.fix,
+        }
+        assert shown.headers["content-type"] == "text/html; charset=utf-8"
+        assert "What to do" in shown.text
     assert (await anyone.get("/v1/problems/nothing")).status_code == 404
-
-
-def test_every_error_has_a_status() -> None:
-    assert STATUSES[GatewayError] == 500
-    assert {status_of(kind) for kind in kinds_of_problem().values()} == set(STATUSES.values())
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems(gateway: Gateway) -> None:
@@ -101,6 +108,69 @@ async def test_a_parameter_that_there_is_not_is_refused_and_named(gateway: Gatew
 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
     assert [one["parameter"] for one in refused.json()["errors"]] == [unknown]
+    assert f"Unknown parameter `{unknown}`." in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "place", "text"),
+    [
+        ("GET", "/v1/accounts?limits=5", {}, {"parameter": "limits"}, "Did you mean `limit`?"),
+        ("GET", "/v1/me/messages?mailbox=inbox", {}, {"parameter": "mailbox"}, "Did you mean `mailbox_id`?"),
+        ("POST", "/v1/me/send", {"subjet": "x"}, {"pointer": "/subjet"}, "Did you mean `subject`?"),
+        ("POST", "/v1/me/send", {"to": [{"adress": "x"}]}, {"pointer": "/to/0/adress"}, "Did you mean `address`?"),
+        ("POST", "/v1/me/mailboxes", {"zzzz": 1}, {"pointer": "/zzzz"}, "Unknown field `zzzz`."),
+        ("PATCH", "/v1/me/messages/msg_x", {"keyword": {}}, {"pointer": "/keyword"}, "Did you mean `keywords`?"),
+    ],
+)
+async def test_an_unknown_name_is_refused_with_the_nearest_known_one(
+    gateway: Gateway, method: str, path: str, body: dict[str, object], place: dict[str, str], text: str
+) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    caller = gateway.client(await gateway.token(account_id, scopes=tuple(ACCOUNT_SCOPES)))
+
+    refused = await caller.request(method, path, json=body)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    [fault] = [each for each in refused.json()["errors"] if place.items() <= each.items()]
+    assert text in fault["detail"]
+
+
+async def test_many_unknown_names_are_refused_without_looking_for_all_of_them(gateway: Gateway) -> None:
+    surplus = {f"unknown_field_{number}": number for number in range(5_000)}
+
+    refused = await gateway.admin.post("/v1/tokens", json={**surplus, "scopes": ["mail.read"]})
+
+    assert (refused.status_code, len(refused.json()["errors"])) == (422, 20)
+
+
+async def test_every_answer_has_a_request_id_and_every_problem_repeats_it(gateway: Gateway) -> None:
+    anyone = gateway.client(None)
+    preflight = {"Origin": PAGE, "Access-Control-Request-Method": "GET"}
+    answers = [
+        await anyone.get("/v1"),
+        await anyone.get("/v1/nowhere"),
+        await anyone.get("/v1/accounts"),
+        await anyone.get("/docs/start.js"),
+        await anyone.options("/v1/accounts", headers=preflight),
+        await gateway.admin.get("/v1/accounts"),
+        await gateway.admin.put("/v1/accounts"),
+        await gateway.admin.get("/v1/accounts", headers={"Request-Id": "mine"}),
+    ]
+
+    ids = [answer.headers["request-id"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"req_[A-Za-z0-9_-]{20}", each) for each in ids)
+    for answer, request_id in zip(answers, ids, strict=True):
+        if answer.headers.get("content-type") == "application/problem+json":
+            assert answer.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize("client_id", ["", "x" * 65, "a b", "ä"])
+async def test_a_client_id_that_is_not_valid_is_refused(gateway: Gateway, client_id: str) -> None:
+    refused = await gateway.admin.get("/v1/accounts", headers={b"Client-Id": client_id.encode()})
+
+    assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "Client-Id")
+    assert (await gateway.admin.get("/v1/accounts", headers={"Client-Id": "tab-1"})).status_code == 200
 
 
 async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Gateway) -> None:

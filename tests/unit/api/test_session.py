@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from tests.gateway import Gateway, files_holding
+from tests.gateway import Gateway, files_holding, without_request_id
 
 KEY = {"Idempotency-Key": "k1"}
 
@@ -36,7 +36,7 @@ async def test_check_17_an_unknown_user_and_a_wrong_password_look_alike(gateway:
     ]
 
     assert [one.status_code for one in answers] == [401, 401]
-    assert answers[0].text == answers[1].text
+    assert len({without_request_id(answer) for answer in answers}) == 1
 
 
 async def test_signing_in_with_a_remote_mailbox_is_not_offered_yet(gateway: Gateway) -> None:
@@ -114,7 +114,8 @@ async def test_check_16_a_key_opens_no_session_without_the_password(gateway: Gat
     guess = await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "wrong"}, headers=KEY)
     plain = await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "wrong"})
 
-    assert (guess.status_code, guess.text) == (401, plain.text)
+    assert guess.status_code == 401
+    assert without_request_id(guess) == without_request_id(plain)
 
 
 async def test_a_refresh_whose_answer_was_lost_can_be_repeated(gateway: Gateway) -> None:

@@ -112,7 +112,7 @@ async def test_marks_can_be_taken_back(house: House, ann: AccountId, pop3: Talk)
 async def test_the_lock_is_exclusive_and_free_before_quit_is_answered(pop3: Talk, visit: Visit) -> None:
     other = visit()
 
-    assert await other.say(LOGIN) == b"+OK Send PASS\r\n-ERR [IN-USE] Another POP3 session holds this maildrop\r\n"
+    assert await other.say(LOGIN) == b"+OK Send PASS\r\n-ERR [IN-USE] Another POP3 session has locked this maildrop\r\n"
     await pop3.say(b"QUIT\r\n")
     assert await other.say(LOGIN) == b"+OK Send PASS\r\n+OK 2 messages\r\n"
     pop3.conversation.close()  # of the first session: it no longer holds the lock

@@ -17,7 +17,7 @@ from app.api.stream.following import SLICE_EVENTS, Following
 from app.api.stream.socket import StreamSocket, encoded
 from app.cluster.bus import listening
 from app.cluster.turns import Turns
-from app.errors import GatewayError
+from app.errors import Unavailable
 from app.mail.delta import Delta, Note
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event, EventLog
@@ -65,10 +65,6 @@ class FailingLog(EventLog):
             self.failures -= 1
             raise Unavailable
         return await EventLog.starting_at(self, account_id, seq, limit)
-
-
-class Unavailable(GatewayError):
-    is_retryable = True
 
 
 @dataclass

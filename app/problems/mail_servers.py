@@ -1,0 +1,90 @@
+"""Problems that a mail server causes. `origin` in the answer has what it said."""
+
+from __future__ import annotations
+
+from app.problems.row import Problem
+
+ROWS = (
+    Problem(
+        code="mail_server_error",
+        title="The mail server failed",
+        status=502,
+        when="The mail server fails in a way that has no code of its own.",
+        why="`origin` has the server's answer.",
+        what_to_do="Read `origin`; `GET …/log` shows the last commands and answers of the account.",
+    ),
+    Problem(
+        code="mail_server_throttled",
+        title="The mail server limits this account",
+        status=429,
+        is_retryable=True,
+        when="The mail server refuses more connections, commands or bytes for now.",
+        why="Providers limit each account. Other programs of the same user count too.",
+        what_to_do="Wait as long as `Retry-After` says. Postgate slows down by itself.",
+        fix="Wait as long as the Retry-After header says.",
+    ),
+    Problem(
+        code="mail_server_unreachable",
+        title="The mail server cannot be reached",
+        status=503,
+        is_retryable=True,
+        when="The connection to the mail server fails or is lost.",
+        why="The host name, the port or the network is wrong, or the server is down.",
+        what_to_do="What is indexed can still be read. Check host and port if it never worked; else retry later.",
+        fix="Check host and port of the account, or try again later.",
+    ),
+    Problem(
+        code="mail_server_certificate",
+        title="The mail server's certificate is not valid",
+        status=503,
+        when="The TLS certificate is expired, self-signed, or made for another name.",
+        why="Without a valid certificate anybody on the way could read the password.",
+        what_to_do="Use the host name that the certificate is for, or let the server's operator renew it.",
+        fix="Use the host name that the certificate was made for.",
+    ),
+    Problem(
+        code="mail_server_timeout",
+        title="The mail server did not answer in time",
+        status=504,
+        is_retryable=True,
+        when="The mail server accepts the connection and does not answer within the deadline.",
+        why="It is overloaded, or something between drops its packets.",
+        what_to_do="Repeat the request later. A request with an `Idempotency-Key` is safe to repeat.",
+        fix="Repeat the request later.",
+    ),
+    Problem(
+        code="mail_login_refused",
+        title="The mail server refused the login",
+        status=424,
+        when="The mail server does not accept the user name, the password or the OAuth grant.",
+        why="The password changed, an app password is needed, or the grant was revoked.",
+        what_to_do="Store a new password with `PATCH /v1/accounts/{id}`, or connect the account again.",
+        fix="Update the account's credentials or connect it again.",
+    ),
+    Problem(
+        code="mail_server_refused",
+        title="The mail server refused the command",
+        status=424,
+        when="The mail server understood the command and declined it: a quota, a policy, a name it does not allow.",
+        why="`origin.response` has its reason in its own words.",
+        what_to_do="Act on `origin.response`; the same request will be refused again.",
+        fix="Act on what origin.response says.",
+    ),
+    Problem(
+        code="mail_server_protocol_error",
+        title="The mail server broke the protocol",
+        status=502,
+        when="The mail server sends something that its protocol does not allow.",
+        why="The server, or a proxy before it, has a defect.",
+        what_to_do="Check that host and port belong to the right protocol; `GET …/log` shows what was said.",
+        fix="Check that the port of the account speaks the right protocol.",
+    ),
+    Problem(
+        code="imap_command_refused",
+        title="The command was refused",
+        status=422,
+        when="A mail program sends an IMAP command that the embedded server understands and declines.",
+        why="The response code of the answer says why (RFC 5530).",
+        what_to_do="The code appears in the logs of the embedded IMAP server alone.",
+    ),
+)
