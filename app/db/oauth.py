@@ -46,7 +46,10 @@ class StoredGrant:
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A connect session as the database holds it: `facts` is JSON, `verifier` is sealed."""
+    """A connect session as the database holds it: `facts` is JSON, `verifier` is sealed.
+
+    `expires_at_ms` is negative once the session is over.
+    """
 
     id: str
     browser_hash: str | None = field(repr=False)
@@ -147,23 +150,27 @@ _CLAIM_SESSION: Statement = (
     .where(CONNECT_SESSION.c.secret_hash == bindparam("hash"), CONNECT_SESSION.c.browser_hash.is_(None))
     .values(browser_hash=bindparam("browser"))
 )
+_LIVE_SESSION = (CONNECT_SESSION.c.id == _ID, CONNECT_SESSION.c.expires_at_ms > bindparam("live_at_ms"))
 _BEGIN_SESSION: Statement = (
     update(CONNECT_SESSION)
-    .where(CONNECT_SESSION.c.id == _ID)
+    .where(*_LIVE_SESSION)
     .values(state_hash=bindparam("state"), verifier=bindparam("sealed_verifier"), facts=bindparam("new_facts"))
 )
-_NOTE_SESSION: Statement = (
-    update(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID).values(facts=bindparam("new_facts"))
+_NOTE_SESSION: Statement = update(CONNECT_SESSION).where(*_LIVE_SESSION).values(facts=bindparam("new_facts"))
+_END_SESSION: Statement = (
+    update(CONNECT_SESSION).where(*_LIVE_SESSION).values(expires_at_ms=-CONNECT_SESSION.c.expires_at_ms)
 )
 _TAKE_STATE: Statement = (
-    delete(CONNECT_SESSION)
-    .where(CONNECT_SESSION.c.state_hash == bindparam("state"))
+    update(CONNECT_SESSION)
+    .where(
+        CONNECT_SESSION.c.state_hash == bindparam("state"), CONNECT_SESSION.c.expires_at_ms > bindparam("live_at_ms")
+    )
+    .values(expires_at_ms=-CONNECT_SESSION.c.expires_at_ms)
     .returning(*_STORED_SESSIONS.columns)
 )
 _STATE: Statement = select(*_STORED_SESSIONS.columns).where(CONNECT_SESSION.c.state_hash == bindparam("state"))
-_DELETE_SESSION: Statement = delete(CONNECT_SESSION).where(CONNECT_SESSION.c.id == _ID)
 _DELETE_OLD_SESSIONS: Statement = delete(CONNECT_SESSION).where(
-    CONNECT_SESSION.c.expires_at_ms < bindparam("before_ms")
+    func.abs(CONNECT_SESSION.c.expires_at_ms) < bindparam("before_ms")
 )
 
 
@@ -293,23 +300,29 @@ async def claim_session(transaction: Transaction, secret_hash: str, browser_hash
     return await transaction.execute(_CLAIM_SESSION, hash=secret_hash, browser=browser_hash) == 1
 
 
-async def begin_session(transaction: Transaction, id_: str, state_hash: str, verifier: bytes, facts: str) -> None:
-    """Its browser goes to an authorization server; what an earlier try waited for is void."""
-    await transaction.execute(_BEGIN_SESSION, row_id=id_, state=state_hash, sealed_verifier=verifier, new_facts=facts)
+async def begin_session(
+    transaction: Transaction, id_: str, state_hash: str, verifier: bytes, facts: str, now_ms: int
+) -> bool:
+    """Its browser goes to an authorization server; what an earlier try waited for is void. False where it is over."""
+    values = {"state": state_hash, "sealed_verifier": verifier, "new_facts": facts, "live_at_ms": now_ms}
+    return await transaction.execute(_BEGIN_SESSION, row_id=id_, **values) == 1
 
 
-async def note_session(transaction: Transaction, id_: str, facts: str) -> None:
-    await transaction.execute(_NOTE_SESSION, row_id=id_, new_facts=facts)
+async def note_session(transaction: Transaction, id_: str, facts: str, now_ms: int) -> bool:
+    """False where the session is over."""
+    return await transaction.execute(_NOTE_SESSION, row_id=id_, new_facts=facts, live_at_ms=now_ms) == 1
 
 
 async def session_of_state(reader: Database | Transaction, state_hash: str) -> StoredSession | None:
     return _STORED_SESSIONS.read_optional(await reader.row(_STATE, state=state_hash))
 
 
-async def take_state(transaction: Transaction, state_hash: str) -> StoredSession | None:
-    """The session that waits for this state; it can be taken once."""
-    return _STORED_SESSIONS.read_optional(await transaction.row(_TAKE_STATE, state=state_hash))
+async def take_state(transaction: Transaction, state_hash: str, now_ms: int) -> StoredSession | None:
+    """End the session that waits for this state; None where it is over: a state can be taken once."""
+    row = await transaction.row(_TAKE_STATE, state=state_hash, live_at_ms=now_ms)
+    return _STORED_SESSIONS.read_optional(row)
 
 
-async def remove_session(transaction: Transaction, id_: str) -> bool:
-    return await transaction.execute(_DELETE_SESSION, row_id=id_) == 1
+async def end_session(transaction: Transaction, id_: str, now_ms: int) -> None:
+    """The session is over; its row stays until `remove_unused`, for a request that is repeated."""
+    await transaction.execute(_END_SESSION, row_id=id_, live_at_ms=now_ms)

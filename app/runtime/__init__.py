@@ -252,6 +252,9 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
     )
     accounts = Accounts(database, stores.store, backends, logins, stores.vault, bus, guard, settings.domains, grants)
     autoconfig = autoconfig_on(settings, guard)
+    idempotency = Idempotency(database, stores.vault, is_alone=settings.database_url is None)
+    redirect_urls = settings.connect_redirect_urls
+    connecting = Connecting(database, stores.vault, oauth_apps, authorization, accounts, redirect_urls)
     remote = RemoteLogins(database, accounts, backends, autoconfig, logins) if settings.session_remote else None
     sessions = Sessions(database, tokens, logins, bus, settings.domains, remote)
     return Services(
@@ -264,10 +267,8 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         accounts=accounts,
         oauth_apps=oauth_apps,
         grants=grants,
-        connecting=Connecting(
-            database, stores.vault, oauth_apps, authorization, accounts, settings.connect_redirect_urls
-        ),
-        enrolment=Enrolment(accounts, autoconfig),
+        connecting=connecting,
+        enrolment=Enrolment(accounts, autoconfig, connecting, idempotency),
         autoconfig=autoconfig,
         quotas=Quotas(database, backends),
         traces=stores.traces,
@@ -287,7 +288,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         consumers=Consumers(database),
         submissions=submissions,
         composer=Composer(reader, Originals(reader, backends, parsers), parsers),
-        idempotency=Idempotency(database, stores.vault, is_alone=settings.database_url is None),
+        idempotency=idempotency,
         health=Health(database, stores.store.blobs, draining),
         followers=stores.followers,
         draining=draining,

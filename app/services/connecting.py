@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import orjson
@@ -105,6 +106,10 @@ class Returned:
     state: str = field(repr=False)
     issuer: str | None = None
 
+    @property
+    def state_hash(self) -> str:
+        return hash_secret(self.state[:SECRET_LIMIT_CHARS])
+
 
 class Connecting:
     """All connect sessions of this install."""
@@ -141,14 +146,28 @@ class Connecting:
 
         InvalidRequest with a pointer, NotPermitted.
         """
+        visit = await self._allowed(order, base_url, by)
+        secret, expires_at_ms = new_secret(), now_ms() + SESSION_SECONDS * 1000
+        made = NewSession(visit.id, f"{base_url}/v1/connect/{secret}", expires_at_ms)
+        values = _unvisited(visit, secret, expires_at_ms)
+
+        async def work(transaction: Transaction) -> NewSession:
+            await oauth.add_session(transaction, values)
+            if attempt is not None and answer is not None:
+                await attempt.record(transaction, answer(made))
+            return made
+
+        return await self._database.write(work)
+
+    async def _allowed(self, order: SessionOrder, base_url: str, by: Caller) -> Visit:
+        """What is to be known of the session, where the caller may open it; see `open`."""
         app = await self._app(order)
         await self._check_redirect(order.redirect_url, app)
         kind = await self._kind(order, by)
         if app is not None and not app.serves(kind):
             raise InvalidRequest.at("/kind", "The app names no server of this kind")
-        id_, secret, expires_at_ms = new_id("con"), new_secret(), now_ms() + SESSION_SECONDS * 1000
-        visit = Visit(
-            id_,
+        return Visit(
+            new_id("con"),
             order.redirect_url,
             base_url,
             kind.value,
@@ -159,16 +178,6 @@ class Connecting:
             is_app_fixed=app is not None,
             made_by=by.token_id,
         )
-        made = NewSession(id_, f"{base_url}/v1/connect/{secret}", expires_at_ms)
-        values = _unvisited(visit, secret, expires_at_ms)
-
-        async def work(transaction: Transaction) -> NewSession:
-            await oauth.add_session(transaction, values)
-            if attempt is not None and answer is not None:
-                await attempt.record(transaction, answer(made))
-            return made
-
-        return await self._database.write(work)
 
     async def _app(self, order: SessionOrder) -> OAuthApp | None:
         if order.oauth_app_id is None and order.provider is None:
@@ -209,10 +218,13 @@ class Connecting:
             raise ConnectSessionNotFound
         return visit, browser
 
-    async def visit(self, secret: str, browser_of: BrowserOf) -> Visit:
-        """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound."""
+    async def visit(self, secret: str, browser_of: BrowserOf, *, may_be_over: bool = False) -> Visit:
+        """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound.
+
+        `may_be_over`: also one that has ended, for a request that is repeated.
+        """
         stored = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
-        return await self._live(_checked(stored, browser_of))
+        return await self._live(_checked(stored, browser_of, may_be_over=may_be_over))
 
     async def _live(self, visit: Visit) -> Visit:
         """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
@@ -229,14 +241,15 @@ class Connecting:
             raise ConnectSessionNotFound
 
         async def work(transaction: Transaction) -> None:
-            await oauth.note_session(transaction, visit.id, _facts(counted))
+            if not await oauth.note_session(transaction, visit.id, _facts(counted), now_ms()):
+                raise ConnectSessionNotFound
 
         await self._database.write(work)
         return counted
 
-    async def end(self, visit: Visit) -> bool:
-        """The session is over; False where it was before."""
-        return await self._database.write(lambda transaction: oauth.remove_session(transaction, visit.id))
+    async def end(self, visit: Visit) -> None:
+        """The session is over."""
+        await self._database.write(lambda transaction: oauth.end_session(transaction, visit.id, now_ms()))
 
     # ---- by consent
 
@@ -250,26 +263,35 @@ class Connecting:
         sealed = self._vault.seal(verifier.encode(), visit.id)
 
         async def work(transaction: Transaction) -> None:
-            await oauth.begin_session(transaction, visit.id, hash_secret(state), sealed, _facts(begun))
+            facts = _facts(begun)
+            if not await oauth.begin_session(transaction, visit.id, hash_secret(state), sealed, facts, now_ms()):
+                raise ConnectSessionNotFound
 
         await self._database.write(work)
         return self._authorization.consent_url(app, visit.callback_url, state, verifier, begun.email)
 
-    async def returned(self, returned: Returned, browser_of: BrowserOf) -> tuple[Visit, OAuthApp, str]:
-        """Which session a browser comes back to from an authorization server, its app and its PKCE verifier.
+    async def returned(self, returned: Returned, browser_of: BrowserOf) -> Visit:
+        """The session that a browser comes back to from an authorization server; it may be over.
 
-        It counts once: the session is over. ConnectSessionNotFound where it does not belong to this browser and an
-        open session, or comes from another authorization server than the one that was asked.
+        ConnectSessionNotFound where it does not belong to this browser.
         """
-        state_hash = hash_secret(returned.state[:SECRET_LIMIT_CHARS])
-        visit = await self._live(_checked(await oauth.session_of_state(self._database, state_hash), browser_of))
-        stored = await self._database.write(lambda transaction: oauth.take_state(transaction, state_hash))
+        stored = await oauth.session_of_state(self._database, returned.state_hash)
+        return await self._live(_checked(stored, browser_of, may_be_over=True))
+
+    async def take(self, visit: Visit, returned: Returned) -> tuple[OAuthApp, str]:
+        """The app of a session whose browser came back, and its PKCE verifier. It counts once: the session is over.
+
+        ConnectSessionNotFound where it was over before, or where another authorization server answers than the one
+        that was asked.
+        """
+        take = partial(oauth.take_state, state_hash=returned.state_hash, now_ms=now_ms())
+        stored = await self._database.write(take)
         if stored is None or stored.verifier is None or visit.oauth_app_id is None:
             raise ConnectSessionNotFound
         app = await self._apps.get(visit.oauth_app_id)
         if returned.issuer is not None and app.endpoints.issuer not in (None, returned.issuer):
             raise ConnectSessionNotFound("Another authorization server answered than the one that was asked")
-        return visit, app, self._vault.open(stored.verifier, visit.id).decode()
+        return app, self._vault.open(stored.verifier, visit.id).decode()
 
     async def tokens(self, visit: Visit, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:
         """What a code is worth. LoginRefused, ServerRefused, Unreachable …"""
@@ -310,15 +332,15 @@ def _facts(visit: Visit) -> str:
     return json_bytes(asdict(visit)).decode()
 
 
-def _visit(stored: StoredSession | None) -> Visit:
-    if stored is None or stored.expires_at_ms <= now_ms():
+def _visit(stored: StoredSession | None, *, may_be_over: bool = False) -> Visit:
+    if stored is None or (stored.expires_at_ms <= now_ms() and not may_be_over):
         raise ConnectSessionNotFound
     return Visit(**orjson.loads(stored.facts))
 
 
-def _checked(stored: StoredSession | None, browser_of: BrowserOf) -> Visit:
-    """A live session of this browser."""
-    visit = _visit(stored)
+def _checked(stored: StoredSession | None, browser_of: BrowserOf, *, may_be_over: bool = False) -> Visit:
+    """A session of this browser."""
+    visit = _visit(stored, may_be_over=may_be_over)
     known = None if stored is None else stored.browser_hash
     browser = browser_of(visit.id)
     if browser is None or known is None or not secrets.compare_digest(hash_secret(browser), known):

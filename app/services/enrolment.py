@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.errors import InvalidRequest
+from app.errors import Conflict, IdempotencyMismatch, IdempotencyRunning, InvalidRequest
 from app.mail.types import AccountId, AccountKind
 from app.services.account_rows import Servers, servers_at
-from app.services.accounts import AccountChanges, Accounts, NewAccount
+from app.services.accounts import Account, AccountChanges, Accounts, NewAccount
 from app.services.authorization import TokenAnswer
 from app.services.autoconfig import Autoconfig
-from app.services.connecting import Visit
+from app.services.connecting import Connecting, ConnectSessionNotFound, Visit
 from app.services.grants import Consent
+from app.services.idempotency import Answer, Attempt, Idempotency, hash_payload
 from app.services.oauth_apps import OAuthApp
 from app.services.oauth_providers import MailServer
 from app.wire.autoconfig.offers import Auth, Protocol
@@ -22,11 +23,36 @@ from app.wire.autoconfig.offers import Auth, Protocol
 class Enrolment:
     """Adds accounts for those who visit; see `Connecting`."""
 
-    def __init__(self, accounts: Accounts, autoconfig: Autoconfig) -> None:
+    def __init__(
+        self, accounts: Accounts, autoconfig: Autoconfig, connecting: Connecting, idempotency: Idempotency
+    ) -> None:
         self._accounts = accounts
         self._autoconfig = autoconfig
+        self._connecting = connecting
+        self._idempotency = idempotency
 
-    async def by_consent(self, visit: Visit, app: OAuthApp, answer: TokenAnswer) -> AccountId:
+    async def once(self, visit: Visit, form: Mapping[str, str], enrol: Callable[[Attempt], Awaitable[str]]) -> str:
+        """Where the browser goes at the end: what `enrol` returns, or what it returned to the same form before.
+
+        `enrol` runs to its end even when the caller is cancelled. When it raises, the session has no outcome yet.
+        Conflict while it runs; ConnectSessionNotFound where another form has ended the session.
+        """
+        payload = hash_payload(*(text.encode() for field in sorted(form.items()) for text in field))
+
+        async def work(attempt: Attempt) -> Answer:
+            return _leading_to(await enrol(attempt))
+
+        try:
+            begun = await self._idempotency.begin(f"connect {visit.id}", "outcome", payload, is_secret=True)
+        except IdempotencyMismatch:
+            raise ConnectSessionNotFound from None
+        except IdempotencyRunning:
+            raise Conflict("This login is being checked already: try again in a few seconds") from None
+        answer = await self._idempotency.complete(begun, work) if isinstance(begun, Attempt) else begun
+        await self._connecting.end(visit)
+        return answer.headers["Location"]
+
+    async def by_consent(self, visit: Visit, app: OAuthApp, answer: TokenAnswer, attempt: Attempt) -> AccountId:
         """With the tokens that a consent gave. InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable …"""
         if answer.refresh_token is None:
             raise InvalidRequest("The authorization server gives no refresh token: the app's scopes must ask for one")
@@ -48,10 +74,16 @@ class Enrolment:
             raise InvalidRequest("Nobody says which address this is")
         kind = AccountKind(visit.kind)
         servers = servers_at(app.servers or await self.found(email, kind, Auth.OAUTH2), kind, email)
-        return (await self._accounts.add(NewAccount(kind, email, servers=servers, consent=consent))).id
+        return await self._added(visit, NewAccount(kind, email, servers=servers, consent=consent), attempt)
 
     async def by_password(
-        self, visit: Visit, email: str, username: str, password: str, servers: Mapping[str, MailServer]
+        self,
+        visit: Visit,
+        email: str,
+        username: str,
+        password: str,
+        servers: Mapping[str, MailServer],
+        attempt: Attempt,
     ) -> AccountId:
         """With a password for all its servers. As `by_consent`."""
         if visit.account_id is not None:
@@ -61,8 +93,15 @@ class Enrolment:
             return account_id
         kind = AccountKind(visit.kind)
         logins = servers_at(servers, kind, username or email)
-        new = NewAccount(kind, email, servers=_with_password(logins, password))
-        return (await self._accounts.add(new)).id
+        return await self._added(visit, NewAccount(kind, email, servers=_with_password(logins, password)), attempt)
+
+    async def _added(self, visit: Visit, new: NewAccount, attempt: Attempt) -> AccountId:
+        """Add an account, and keep in the same transaction where the browser goes."""
+
+        def answer(account: Account) -> Answer:
+            return _leading_to(visit.ending(account_id=account.id))
+
+        return (await self._accounts.add(new, attempt=attempt, answer=answer)).id
 
     async def found(self, email: str, kind: AccountKind, auth: Auth = Auth.PASSWORD) -> dict[str, MailServer]:
         """The servers that are published for an address and take such a login, for an account of this kind.
@@ -76,6 +115,10 @@ class Enrolment:
             if offers:
                 servers[protocol.value] = MailServer(offers[0].host, offers[0].port, offers[0].security)
         return servers
+
+
+def _leading_to(url: str) -> Answer:
+    return Answer(303, b"", {"Location": url})
 
 
 def _with_password(servers: Servers, password: str) -> Servers:

@@ -157,15 +157,19 @@ async def test_a_session_is_claimed_once_and_its_state_taken_once(stores: Stores
         return await stores.database.write(lambda transaction: oauth.claim_session(transaction, "s", browser))
 
     async def take() -> oauth.StoredSession | None:
-        return await stores.database.write(lambda transaction: oauth.take_state(transaction, "state"))
+        return await stores.database.write(lambda transaction: oauth.take_state(transaction, "state", now_ms()))
 
     claims = await asyncio.gather(*(claim(f"b{number}") for number in range(5)))
-    await stores.database.write(lambda transaction: oauth.begin_session(transaction, "con_1", "state", b"v", "{}"))
+    await stores.database.write(
+        lambda transaction: oauth.begin_session(transaction, "con_1", "state", b"v", "{}", now_ms())
+    )
     taken = await asyncio.gather(*(take() for _ in range(5)))
 
     assert claims.count(True) == 1
     assert [session is None for session in taken].count(False) == 1
-    assert await oauth.session(stores.database, "s") is None
+    over = await oauth.session(stores.database, "s")
+    assert over is not None
+    assert over.expires_at_ms <= now_ms()
 
 
 async def test_a_lease_that_was_lost_ends_no_other_and_is_not_renewed(

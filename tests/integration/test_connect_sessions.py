@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 from app.errors import LoginRefused
+from app.mail.types import ServerLogin
 
 from tests.gateway import Gateway, client_of, files_holding, open_gateway
 from tests.oauth import DONE, Browser, app_order, left_for, outcome_of
@@ -211,6 +213,72 @@ async def test_a_person_adds_an_account_by_password(gateway: Gateway) -> None:
     assert smtp is not None
     assert (imap.username, imap.password, smtp.port) == ("me@nowhere.test", "canary-password", 587)
     assert files_holding(gateway.folder, b"canary") == []
+
+
+IMAP_FORM = {
+    "email": "me@nowhere.test", "password": "canary-password",
+    "imap_host": "93.184.216.34", "imap_port": "993", "imap_security": "tls",
+}  # fmt: skip
+
+
+async def test_a_form_that_is_sent_again_leads_to_the_same_end_and_another_one_to_none(gateway: Gateway) -> None:
+    url, mine = await opened(gateway, redirect_url=ELSEWHERE), client_of(gateway.app, {})
+    await mine.get(url)
+
+    first = await mine.post(url, data=IMAP_FORM)
+    again = await mine.post(url, data=IMAP_FORM)
+    other = await mine.post(url, data=IMAP_FORM | {"email": "you@nowhere.test"})
+    stranger = await client_of(gateway.app, {}).post(url, data=IMAP_FORM)
+
+    assert left_for(first.text) == left_for(again.text)
+    assert left_for(first.text).startswith(f"{ELSEWHERE}?account_id=acc_")
+    assert (other.status_code, stranger.status_code, (await mine.get(url)).status_code) == (404, 404, 404)
+    assert len((await gateway.admin.get("/v1/accounts")).json()["items"]) == 1
+
+
+async def test_a_form_whose_request_was_cut_adds_its_account_once(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, mine = await opened(gateway, redirect_url=ELSEWHERE), client_of(gateway.app, {})
+    await mine.get(url)
+    is_verifying, may_end = asyncio.Event(), asyncio.Event()
+
+    async def verify(logins: Mapping[str, ServerLogin]) -> None:
+        is_verifying.set()
+        await may_end.wait()
+
+    monkeypatch.setattr(gateway.backends, "verify", verify)
+    cut = asyncio.create_task(mine.post(url, data=IMAP_FORM))
+    await is_verifying.wait()
+    cut.cancel()
+    meanwhile = await mine.post(url, data=IMAP_FORM)
+    may_end.set()
+    await asyncio.gather(cut, *gateway.services.idempotency._tasks, return_exceptions=True)
+    done = await mine.post(url, data=IMAP_FORM)
+
+    assert cut.cancelled()
+    assert (meanwhile.status_code, "being checked already" in meanwhile.text) == (422, True)
+    accounts = (await gateway.admin.get("/v1/accounts")).json()["items"]
+    assert [left_for(done.text)] == [f"{ELSEWHERE}?account_id={one['id']}" for one in accounts]
+
+
+async def test_a_return_from_a_consent_that_is_repeated_leads_to_the_same_end(
+    gateway: Gateway, app_id: str, authorization_server: AuthorizationServer
+) -> None:
+    url, client = await opened(gateway), client_of(gateway.app, {})
+    mine = Browser(client)
+    await mine.open(url)
+    back = await mine.consent(await mine.choose_app(url, app_id))
+    cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
+
+    first = outcome_of(await mine.open(back))
+    again = outcome_of(await client_of(gateway.app, cookies).get(back))
+    other_code = await client_of(gateway.app, cookies).get(f"{back}x")
+
+    assert first == again
+    assert first["account_id"]
+    assert other_code.status_code == 404
+    assert authorization_server.asked["authorization_code"] == 1
 
 
 # ---- accounts over POP3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -10,7 +11,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import connect_pages as pages
-from app.api.deps import AdminCaller, PublicAccess, services_of
+from app.api.deps import AdminCaller, PublicAccess, Services, services_of
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
@@ -62,21 +63,34 @@ def _created(session: NewSession) -> Answer:
 async def return_from_consent(
     request: Request, state: Short = None, code: Code = None, error: Short = None, iss: Short = None
 ) -> Response:
-    """Where authorization servers send browsers back to."""
+    """Where authorization servers send browsers back to. The same request again leads to the same place."""
     services = services_of(request)
+    returned = Returned(state or "", iss)
+    given = {"code": code or "", "error": error or "", "iss": iss or ""}
     try:
-        returned = Returned(state or "", iss)
-        visit, app, verifier = await services.connecting.returned(returned, _browser_of(request))
+        visit = await services.connecting.returned(returned, _browser_of(request))
+        enrol = partial(_by_consent, services, visit, returned, code if error is None else None, error)
+        url = await services.enrolment.once(visit, given, enrol)
     except GatewayError as failure:
         return _refusal(failure)
-    if code is None or error is not None:
-        return _ended(visit, error=error if error in _OAUTH_ERRORS else "access_denied")
+    response = RedirectResponse(url, 303, pages.HEADERS)
+    response.delete_cookie(_cookie(visit.id), path=visit.cookie_path)
+    return response
+
+
+async def _by_consent(
+    services: Services, visit: Visit, returned: Returned, code: str | None, error: str | None, attempt: Attempt
+) -> str:
+    """Back to the app that opened the session, with what came of the consent."""
+    app, verifier = await services.connecting.take(visit, returned)
+    if code is None:
+        return visit.ending(error=error if error in _OAUTH_ERRORS else "access_denied")
     try:
         answer = await services.connecting.tokens(visit, app, code, verifier)
-        account_id = await services.enrolment.by_consent(visit, app, answer)
+        account_id = await services.enrolment.by_consent(visit, app, answer, attempt)
     except GatewayError as failure:
-        return _ended(visit, error=failure.code)
-    return _ended(visit, account_id=account_id)
+        return visit.ending(error=failure.code)
+    return visit.ending(account_id=account_id)
 
 
 @router.get("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
@@ -107,14 +121,13 @@ async def show_connect_page(request: Request, secret: str) -> Response:
 
 @router.post("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
 async def answer_connect_page(request: Request, secret: str) -> Response:
-    """What a person chose on the page: a provider, or a password."""
+    """What a person chose on the page: a provider, or a password. The same form again leads to the same place."""
     services = services_of(request)
     try:
-        visit = await services.connecting.visit(secret, _browser_of(request))
+        visit = await services.connecting.visit(secret, _browser_of(request), may_be_over=True)
         form = await _form(request)
         if "app" in form:
             return pages.leave(await services.connecting.begin(visit, form["app"], form.get("email") or None))
-        visit = await services.connecting.try_again(visit)
         return await _with_password(request, visit, form)
     except GatewayError as failure:
         return _refusal(failure)
@@ -123,23 +136,28 @@ async def answer_connect_page(request: Request, secret: str) -> Response:
 async def _with_password(request: Request, visit: Visit, form: dict[str, str]) -> Response:
     """The account, or the form again with what is wrong and the servers to correct."""
     services = services_of(request)
-    email = form.get("email", "")
     shown = _values(visit) | {name: text for name, text in form.items() if name not in ("password", "way")}
-    try:
+
+    async def enrol(attempt: Attempt) -> str:
+        counted = await services.connecting.try_again(visit)
         if "only_app" in shown or not form.get("password"):
             raise InvalidRequest("A password is needed")
-        kind = AccountKind(visit.kind)
+        email, kind = form.get("email", ""), AccountKind(visit.kind)
         servers = _servers(form, kind) or await services.enrolment.found(email, kind)
-        shown |= _shown(servers, kind)
+        shown.update(_shown(servers, kind))
         if visit.account_id is None and kind.value not in servers:
             raise InvalidRequest("No mail server is known for this address: which is it?")
-        account_id = await services.enrolment.by_password(
-            visit, email, form.get("username", ""), form["password"], servers
+        username, password = form.get("username", ""), form["password"]
+        return counted.ending(
+            account_id=await services.enrolment.by_password(counted, email, username, password, servers, attempt)
         )
+
+    try:
+        return pages.leave(await services.enrolment.once(visit, form, enrol))
+    except ConnectSessionNotFound:
+        raise
     except GatewayError as failure:
         return pages.choose(await _apps(request, visit), visit.kind, shown, problem=failure.detail)
-    await services.connecting.end(visit)
-    return pages.leave(visit.ending(account_id=account_id))
 
 
 def _browser_of(request: Request) -> Callable[[str], str | None]:
@@ -149,13 +167,6 @@ def _browser_of(request: Request) -> Callable[[str], str | None]:
 def _cookie(session_id: str) -> str:
     """Each session has its own cookie, so that several may be open in one browser."""
     return f"postgate_{session_id}"
-
-
-def _ended(visit: Visit, **outcome: str) -> Response:
-    """Back to the app that opened the session."""
-    response = RedirectResponse(visit.ending(**outcome), 303, pages.HEADERS)
-    response.delete_cookie(_cookie(visit.id), path=visit.cookie_path)
-    return response
 
 
 def _refusal(failure: GatewayError) -> HTMLResponse:

@@ -101,6 +101,7 @@ class ConnectSessionRow(SQLModel, table=True):
     facts: str = Field(sa_column=words())
     """JSON: email, account_id, oauth_app_id, redirect_url, state, base_url."""
     expires_at_ms: int = Field(sa_column=big())
+    """Negative once the session is over: the row stays for a request that is repeated."""
 
 
 TOKEN = table_of(TokenRow)
