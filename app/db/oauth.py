@@ -89,7 +89,11 @@ _GRANT: Statement = select(*_STORED_GRANTS.columns).where(OAUTH_GRANT.c.id == _I
 _GRANTS: Statement = select(*_STORED_GRANTS.columns)
 _LEASE_GRANT: Statement = (
     update(OAUTH_GRANT)
-    .where(OAUTH_GRANT.c.id == _ID, OAUTH_GRANT.c.version == bindparam("known"), is_free(OAUTH_GRANT.c.lease_until_ms))
+    .where(
+        OAUTH_GRANT.c.id == _ID,
+        OAUTH_GRANT.c.version == bindparam("known"),
+        or_(OAUTH_GRANT.c.lease_until_ms == 0, is_free(OAUTH_GRANT.c.lease_until_ms)),
+    )
     .values(lease_until_ms=LEASE_END)
     .returning(OAUTH_GRANT.c.lease_until_ms)
 )
@@ -105,6 +109,7 @@ _RENEW_GRANT: Statement = (
         access_expires_at_ms=bindparam("expires_ms"),
         scopes=bindparam("new_scopes"),
         version=OAUTH_GRANT.c.version + 1,
+        is_over=False,
         lease_until_ms=0,
         updated_at_ms=_NOW,
     )
@@ -219,12 +224,12 @@ async def grants(database: Database) -> list[StoredGrant]:
     return _STORED_GRANTS.read_all(await database.rows(_GRANTS, is_long=True))
 
 
-async def lease_grant(transaction: Transaction, id_: str, version: int) -> int | None:
+async def lease_grant(transaction: Transaction, id_: str, version: int, slack_ms: int = 0) -> int | None:
     """When the lease ends; None where another process renews the grant, or it is another version by now.
 
     The end of a lease tells it from those after it, which begin when it has ended.
     """
-    row = await transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=0)
+    row = await transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=slack_ms)
     return None if row is None else int(row[0])
 
 
@@ -237,7 +242,10 @@ async def keep_lease(transaction: Transaction, id_: str, until_ms: int) -> int |
 async def renew_grant(
     transaction: Transaction, id_: str, version: int, secrets: bytes, scopes: str, expires_at_ms: int, now_ms: int
 ) -> bool:
-    """Keep new secrets; the lease ends. False where another process has kept newer ones."""
+    """Keep new secrets; the lease ends, and the grant is not over. False where another process has kept newer ones.
+
+    A process that asked with the old secrets may have found the grant over meanwhile.
+    """
     values = {"new_secrets": secrets, "new_scopes": scopes, "expires_ms": expires_at_ms, "now_ms": now_ms}
     return await transaction.execute(_RENEW_GRANT, row_id=id_, known=version, **values) == 1
 

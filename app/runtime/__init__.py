@@ -82,6 +82,7 @@ from app.telemetry import get_logger
 from app.workers.delivery import Delivery
 from app.workers.epoch import EpochKeeper
 from app.workers.lookout import Lookout
+from app.workers.loop import persist
 from app.workers.recovery import Recovery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
@@ -247,6 +248,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         stores.vault,
         oauth_apps,
         authorization,
+        persist=persist,
         is_alone=settings.database_url is None,
         on_over=partial(bus.poke, ACCOUNTS),
     )

@@ -2,23 +2,24 @@
 
 A token is renewed shortly before it ends, or when a mail server refused it; by one process, once, however many ask. A
 refresh token that replaces another is durable before anyone uses what came with it (RFC 9700 §4.14.2), so that a
-crash costs a consent only where it falls between the server's answer and our commit.
+crash costs a consent only where it falls between the server's answer and our commit. While the database fails, new
+tokens stay in memory until they are stored, and nothing asks with the old ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from app import faults
-from app.cluster.claims import Renewal, renewed
+from app.cluster.claims import Patience, Renewal, renewed
 from app.db import oauth
 from app.db.session import Database, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
@@ -41,6 +42,12 @@ WAIT_SECONDS = 2 * DEADLINE_SECONDS + 15
 POLL_SECONDS = 0.2
 DOUBT_SECONDS = 60.0
 """No token replaces one that was declined when it was fresh, for so long."""
+
+
+class Persist(Protocol):
+    """Calls a step until it does not fail, with pauses between; see `app.workers.loop.persist`."""
+
+    async def __call__(self, name: str, step: Callable[[], Awaitable[None]], **facts: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +124,15 @@ class Grants:
         apps: OAuthApps,
         authorization: Authorization,
         *,
+        persist: Persist,
         is_alone: bool = False,
         delays: Callable[[], Iterator[float]] = reconnect_delays,
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
         """`is_alone`: no other process works on this database, so a lease is needed by nobody.
 
-        `on_over` is called when an account's grant turned out to be over, whoever needed a token.
+        `persist` calls a step of that name, with pauses, until it does not fail. `on_over` is called when an account's
+        grant turned out to be over, whoever needed a token.
         """
         self._database = database
         self._vault = vault
@@ -132,7 +141,11 @@ class Grants:
         self._on_over = on_over
         self._is_alone = is_alone
         self.revocations = Revocations(apps, authorization, lambda stored: self._opened(stored).refresh_token)
+        self._persist = persist
+        self._patience = Patience(database)
         self._renewals: dict[str, asyncio.Task[str]] = {}
+        self._unstored: dict[str, asyncio.Task[None]] = {}
+        """By grant: the storing of tokens that replace the stored ones, for as long as it takes."""
         self._pauses = Pauses(delays)
         """Of authorization servers, by app, and of grants that they give nothing for."""
         self._doubts: dict[str, tuple[str, float]] = {}
@@ -225,14 +238,19 @@ class Grants:
             task.exception()  # told to those who wait; there may be nobody left
 
     async def close(self) -> None:
-        """Wait for the renewals that run: each ends within its deadline. Then for revocations, a moment."""
+        """Wait for the renewals that run: each ends within its deadline. Then for tokens to be stored, and revocations.
+
+        The caller sets a limit: the database may be away.
+        """
         await asyncio.gather(*self._renewals.values(), return_exceptions=True)
+        await asyncio.gather(*map(asyncio.shield, self._unstored.values()), return_exceptions=True)
         await self.revocations.close()
 
     async def _renewed(self, grant_id: str, refused: str | None) -> str:
         """A token that another process has renewed meanwhile, or one that we renew."""
         try:
             async with asyncio.timeout(WAIT_SECONDS):
+                await self._until_stored(grant_id)
                 while True:
                     grant = await self._grant(grant_id)
                     if grant.is_usable(refused):
@@ -251,7 +269,9 @@ class Grants:
             raise TimedOut("The authorization server did not answer in time") from None
 
     async def _lease(self, grant: Grant) -> _Lease | None:
-        until_ms = await self._write(lambda transaction: oauth.lease_grant(transaction, grant.id, grant.version))
+        slack_ms = self._patience.slack_ms
+        lease = partial(oauth.lease_grant, id_=grant.id, version=grant.version, slack_ms=slack_ms)
+        until_ms = await self._write(lease)
         return None if until_ms is None else _Lease(self._database, grant.id, until_ms)
 
     async def _renew(self, grant: Grant, lease: _Lease | None) -> str:
@@ -300,6 +320,18 @@ class Grants:
         log.info("token_not_renewed", account_id=grant.account_id, grant_id=grant.id, error=code)
 
     async def _keep(self, grant: Grant, answer: TokenAnswer) -> None:
+        """Store new tokens. They are all that counts now: the storing goes on when the database or the caller fails."""
+        step = partial(self._store, grant, answer)
+        task = asyncio.create_task(self._persist("tokens", step, grant_id=grant.id))
+        self._unstored[grant.id] = task
+        task.add_done_callback(lambda _: self._unstored.pop(grant.id, None))
+        await asyncio.shield(task)
+
+    async def _until_stored(self, grant_id: str) -> None:
+        if (task := self._unstored.get(grant_id)) is not None:
+            await asyncio.shield(task)
+
+    async def _store(self, grant: Grant, answer: TokenAnswer) -> None:
         sealed = self._sealed(grant.id, answer.refresh_token or grant.refresh_token, answer.access_token)
         scopes = answer.scopes or grant.scopes
         is_kept = await self._write(

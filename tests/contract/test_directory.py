@@ -27,6 +27,7 @@ from app.services.sessions import Sessions
 from app.services.tickets import Tickets
 from app.services.tokens import TokenNotFound, TokenOrder, Tokens
 from app.settings import Settings
+from app.workers.loop import persist
 from app.workers.retention import Retention
 
 from tests.access import set_password
@@ -51,7 +52,7 @@ def _accounts(stores: Stores) -> Accounts:
     logins = Logins(stores.database, FAST_HASHER)
     backends, guard = FakeBackends(stores), NetGuard()
     apps = OAuthApps(stores.database, VAULT, guard)
-    grants = Grants(stores.database, VAULT, apps, Authorization(guard, ssl.create_default_context()))
+    grants = Grants(stores.database, VAULT, apps, Authorization(guard, ssl.create_default_context()), persist=persist)
     return Accounts(stores.database, stores.store, backends, logins, VAULT, stores.bus, guard, DOMAINS, grants)
 
 

@@ -7,21 +7,24 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app.db import directory, oauth
-from app.db.session import Statement, Transaction
+from app.db.session import Database, Statement, Transaction
 from app.db.tables import OAUTH_GRANT
-from app.errors import LoginRefused
+from app.errors import DatabaseUnavailable, LoginRefused
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
 from app.services.account_rows import new_values
-from app.services.authorization import Authorization
+from app.services.authorization import Authorization, TokenAnswer
 from app.services.grants import Consent, Grants
-from app.services.oauth_apps import OAuthAppOrder, OAuthApps
+from app.services.oauth_apps import OAuthApp, OAuthAppOrder, OAuthApps
 from app.services.oauth_providers import CUSTOM
+from app.workers import loop
+from app.workers.loop import persist
 from sqlalchemy import update
 
 from tests.contract.stores import Stores, open_stores
@@ -40,10 +43,11 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield stores
 
 
-def node(stores: Stores) -> Grants:
-    """The grants as one of several processes sees them."""
-    apps = OAuthApps(stores.database, VAULT, GUARD)
-    return Grants(stores.database, VAULT, apps, Authorization(GUARD, ssl.create_default_context()))
+def node(stores: Stores, database: Database | None = None) -> Grants:
+    """The grants as one of several processes sees them, on a database of its own where one is given."""
+    database = database or stores.database
+    apps = OAuthApps(database, VAULT, GUARD)
+    return Grants(database, VAULT, apps, Authorization(GUARD, ssl.create_default_context()), persist=persist)
 
 
 async def consent(stores: Stores, authority: AuthorizationServer) -> Consent:
@@ -192,6 +196,56 @@ async def test_a_lease_that_was_lost_ends_no_other_and_is_not_renewed(
     assert await stores.database.write(take) is None
     await stores.database.write(lambda transaction: oauth.end_lease(transaction, grant_id, held))
     assert await stores.database.write(take) is not None
+
+
+class Outage:
+    """A database that answers nothing while it `is_down`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.failure_count = 0
+        self.is_down = False
+        self.has_failed_again = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_down:
+            self.failure_count += 1
+            if self.failure_count > 1:
+                self.has_failed_again.set()
+            raise DatabaseUnavailable
+        return getattr(self._database, name)
+
+
+async def test_tokens_that_came_while_the_database_was_away_are_stored_when_it_is_back(
+    stores: Stores, authorization_server: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller has left by then, and another process has asked with the old refresh token."""
+    monkeypatch.setattr(loop, "FIRST_PAUSE_SECONDS", 0.001)
+    outage: Any = Outage(stores.database)
+    mine, other = node(stores, outage), node(stores)
+    grant_id = await kept(mine, await consent(stores, authorization_server))
+    renew = Authorization.renew
+
+    async def renew_and_fail(self: Authorization, app: OAuthApp, refresh_token: str) -> TokenAnswer:
+        answer = await renew(self, app, refresh_token)
+        outage.is_down = True
+        return answer
+
+    monkeypatch.setattr(Authorization, "renew", renew_and_fail)
+    asking = asyncio.create_task(mine.token(grant_id))
+    await outage.has_failed_again.wait()
+    asking.cancel()
+    with pytest.raises(DatabaseUnavailable):
+        await mine.token(grant_id)
+    await stores.database.write(lambda transaction: oauth.end_grant(transaction, grant_id, 0, now_ms()))
+    monkeypatch.setattr(Authorization, "renew", renew)
+    outage.is_down = False
+    await mine.close()
+
+    token = await other.token(grant_id)
+    assert await mine.token(grant_id) == token
+    assert await other.token(grant_id, refused=token) not in ("", token)
+    assert authorization_server.asked["refresh_token"] == 2
 
 
 async def test_tokens_that_another_process_has_replaced_are_not_kept(

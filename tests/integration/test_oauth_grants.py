@@ -18,6 +18,7 @@ from app.security.vault import MasterKeyError, Vault
 from app.services.authorization import MAX_LIFE_SECONDS, Authorization, TokenAnswer
 from app.services.grants import Consent, Grants
 from app.services.oauth_apps import OAuthApps
+from app.workers.loop import persist
 
 from tests.gateway import MASTER_KEY, Gateway, files_holding, open_gateway
 from tests.oauth import app_order
@@ -294,7 +295,9 @@ async def test_grants_and_client_secrets_are_sealed_anew_with_the_newest_master_
     first, services = await grant.token(), gateway.services
     vault, guard = Vault([MASTER_KEY, bytes(32)]), NetGuard.of(["127.0.0.0/8"])
     apps = OAuthApps(gateway.house.database, vault, guard)
-    grants = Grants(gateway.house.database, vault, apps, Authorization(guard, ssl.create_default_context()))
+    grants = Grants(
+        gateway.house.database, vault, apps, Authorization(guard, ssl.create_default_context()), persist=persist
+    )
 
     assert (await apps.seal_anew(), await grants.seal_anew()) == (1, 1)
     assert (await apps.seal_anew(), await grants.seal_anew()) == (0, 0)
