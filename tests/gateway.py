@@ -81,6 +81,9 @@ class FakeBackends:
     async def forget(self, account_id: AccountId) -> None:
         self.forgotten.append(account_id)
 
+    async def forget_changed(self) -> None:
+        """No other process changes an account."""
+
 
 def client_of(app: FastAPI, headers: dict[str, str]) -> httpx2.AsyncClient:
     """A client that asks for no compression, which would show in ETags."""

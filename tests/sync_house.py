@@ -67,6 +67,9 @@ class GivenBackends:
     async def forget(self, account_id: AccountId) -> None:
         self.by_id.pop(account_id, None)
 
+    async def forget_changed(self) -> None:
+        """No other process changes an account."""
+
 
 @dataclass
 class Followed:

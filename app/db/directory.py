@@ -95,6 +95,9 @@ _REMOTE_AT: Statement = (
     .order_by(ACCOUNT.c.id)
     .limit(bindparam("limit"))
 )
+_CONNECTIONS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets).where(
+    is_one_of(ACCOUNT.c.id, bindparam("ids"))
+)
 _SEALED: Statement = select(*_SECRETS.columns).where(ACCOUNT.c.secrets.is_not(None))
 _ADD: Statement = insert_or(ACCOUNT).on_conflict_do_nothing()
 _CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash")
@@ -151,6 +154,12 @@ async def sync_of(reader: Database | Transaction, account_id: str) -> StoredSync
 
 async def get(reader: Database | Transaction, account_id: str) -> StoredAccount | None:
     return _ACCOUNTS.read_optional(await reader.row(_GET, account_id=account_id))
+
+
+async def fingerprints(reader: Database | Transaction, ids: Sequence[str]) -> dict[str, int]:
+    """By account, for those that exist: a number that changes with its servers and their passwords."""
+    rows = await reader.rows(_CONNECTIONS, ids=json_list(ids))
+    return {id_: hash((servers, secrets)) for id_, servers, secrets in rows}
 
 
 async def remote_at(database: Database, email: str, limit: int) -> list[str]:

@@ -312,3 +312,7 @@ class Backends(Protocol):
     async def forget(self, account_id: AccountId) -> None:
         """Close what is open for an account whose settings changed or which was removed."""
         ...
+
+    async def forget_changed(self) -> None:
+        """Close what is open for accounts that another process has changed or removed. Unavailable."""
+        ...

@@ -7,7 +7,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from app.backends.imap.backend import ImapBackend
@@ -20,6 +20,7 @@ from app.backends.pop3.refusals import MaildropInUse
 from app.backends.smtp import SmtpSubmission
 from app.cluster.bus import Bus
 from app.cluster.followers import Followers
+from app.db import directory
 from app.db.session import Database
 from app.errors import GatewayError, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
@@ -33,7 +34,18 @@ from app.settings import Settings
 
 VERIFY_SECONDS = 10.0
 
+COMPARED_AT_ONCE = 1_000
+"""Accounts whose rows are compared by one statement."""
+
 ServersOf = Callable[[AccountId], Awaitable[tuple[AccountKind, Servers]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A backend, and the fingerprint that its account had before it was read."""
+
+    backend: MailBackend
+    fingerprint: int | None
 
 
 class AccountBackends:
@@ -65,7 +77,7 @@ class AccountBackends:
         self._pop3_turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SESSIONS_AT_ONCE))
         self._client_name = settings.hostname
         self._smarthost = _smarthost(settings)
-        self._open: dict[AccountId, MailBackend] = {}
+        self._open: dict[AccountId, _Opened] = {}
         self._generation = 0
         """How often an account was forgotten: a backend made from what was read before is not kept."""
         self._submissions: dict[AccountId | None, SmtpSubmission] = {}
@@ -73,10 +85,12 @@ class AccountBackends:
     async def of(self, account_id: AccountId) -> MailBackend:
         while (found := self._open.get(account_id)) is None:
             generation = self._generation
+            fingerprint = (await directory.fingerprints(self._database, [account_id])).get(account_id)
             kind, servers = await self.servers_of(account_id)
             if generation == self._generation:
-                return self._open.setdefault(account_id, self._make(account_id, kind, servers))
-        return found
+                made = _Opened(self._make(account_id, kind, servers), fingerprint)
+                return self._open.setdefault(account_id, made).backend
+        return found.backend
 
     def _make(self, account_id: AccountId, kind: AccountKind, servers: Servers) -> MailBackend:
         if kind is AccountKind.EMBEDDED:
@@ -147,12 +161,22 @@ class AccountBackends:
 
     async def forget(self, account_id: AccountId) -> None:
         self._generation += 1
-        backend = self._open.pop(account_id, None)
-        if isinstance(backend, ImapBackend):
-            await backend.close()
+        opened = self._open.pop(account_id, None)
+        if opened is not None and isinstance(opened.backend, ImapBackend):
+            await opened.backend.close()
         submission = self._submissions.pop(account_id, None)
         if submission is not None:
             submission.close()
+
+    async def forget_changed(self) -> None:
+        opened = list(self._open.items())
+        for begin in range(0, len(opened), COMPARED_AT_ONCE):
+            batch = opened[begin : begin + COMPARED_AT_ONCE]
+            current = await directory.fingerprints(self._database, [account_id for account_id, _ in batch])
+            for account_id, one in batch:
+                if current.get(account_id) != one.fingerprint and self._open.get(account_id) is one:
+                    with suppress(GatewayError):
+                        await self.forget(account_id)
 
     async def close(self) -> None:
         """Close every connection."""

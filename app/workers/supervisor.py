@@ -89,6 +89,7 @@ class Supervisor:
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
         """Stop what should not run, start what should."""
+        await self._backends.forget_changed()
         wanted = {AccountId(account.id): hash(account) for account in await syncing.followed(self._database)}
         held = await self._leases.renew() if self._leases.is_alone else self._leases.held
         await self._stop(

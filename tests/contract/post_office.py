@@ -83,6 +83,9 @@ class Office:
     async def forget(self, account_id: AccountId) -> None:
         """Never asked for."""
 
+    async def forget_changed(self) -> None:
+        """No other process changes an account."""
+
     # ---- what tests do
 
     @property

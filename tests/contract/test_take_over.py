@@ -42,6 +42,9 @@ class _OneBackend:
         del account_id
         return cast("MailBackend", self)
 
+    async def forget_changed(self) -> None:
+        """No other process changes an account."""
+
 
 class Process(Supervisor):
     """A supervisor whose sync tasks only note which accounts they follow."""

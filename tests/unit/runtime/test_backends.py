@@ -8,6 +8,7 @@ from typing import Any, cast
 from app.backends.imap.backend import ImapBackend
 from app.cluster.bus import LocalBus
 from app.cluster.followers import Followers
+from app.db.session import Row, Statement
 from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.mailstore.reader import MailReader
@@ -24,8 +25,15 @@ def servers(password: str) -> Servers:
     return Servers(imap=login, smtp=login)
 
 
+class NoRows:
+    """A database that holds no account."""
+
+    async def rows(self, statement: Statement, **values: object) -> list[Row]:
+        return []
+
+
 def backends_in(folder: Path) -> AccountBackends:
-    missing, bus = cast("Any", None), LocalBus()
+    missing, bus = cast("Any", NoRows()), LocalBus()
     settings = Settings(data_dir=folder)
     return AccountBackends(settings, missing, MailReader(missing), missing, bus, NetGuard(()), Traces(), Followers(bus))
 
