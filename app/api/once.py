@@ -10,6 +10,7 @@ async def create_mailbox(account: MailboxesAccount, order: NewMailbox, once: Onc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from app.api.deps import authenticate, services_of
+from app.api.long_texts import LARGE_BODY_BYTES
 from app.services.idempotency import Answer, Attempt, Work, hash_payload, parse_key
 
 
@@ -97,7 +99,10 @@ class OneTime:
         return f"2 {asker} {request.method} {path}"
 
     async def _hash(self) -> str:
-        return hash_payload(self._request.url.query.encode(), await self._request.body())
+        query, body = self._request.url.query.encode(), await self._request.body()
+        if len(body) < LARGE_BODY_BYTES:
+            return hash_payload(query, body)
+        return await asyncio.to_thread(hash_payload, query, body)
 
 
 async def _one_time(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any
+from contextlib import aclosing
+from typing import Any, cast
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,7 @@ from starlette.types import Message, Receive
 
 from app.api.deps import Access, services_of
 from app.api.json_gauge import JsonGauge
+from app.api.long_texts import LARGE_BODY_BYTES, parse_large
 from app.errors import TooLarge
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -60,9 +62,20 @@ class Router(APIRouter):
 class _JsonRequest(Request):
     """A request whose JSON is read by orjson: strict, and several times as fast as the standard library."""
 
+    async def body(self) -> bytes:
+        """The body, collected in one buffer that grows in place: joining 30 MB at the end takes 20 ms."""
+        if not hasattr(self, "_body"):
+            collected = bytearray()
+            async with aclosing(self.stream()) as pieces:
+                async for piece in pieces:
+                    collected += piece
+            self._body = bytes(collected) if len(collected) < LARGE_BODY_BYTES else cast("bytes", collected)
+        return self._body
+
     async def json(self) -> Any:
-        """Raises json.JSONDecodeError."""
-        return orjson.loads(await self.body())
+        """Long texts of attachments are memoryviews. Raises json.JSONDecodeError."""
+        body = await self.body()
+        return orjson.loads(body) if len(body) < LARGE_BODY_BYTES else await parse_large(body)
 
 
 def separate(routes: Iterable[BaseRoute]) -> None:

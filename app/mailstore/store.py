@@ -30,7 +30,7 @@ from app.mail.delta import (
 )
 from app.mail.identifiers import now_ms
 from app.mail.types import DELETED, AccountId, Flags, MailboxId, with_flags
-from app.mailstore.blobs import Blobs, BlobWriter
+from app.mailstore.blobs import CHUNK_BYTES, Blobs, BlobWriter
 from app.mailstore.content import StoredContent, read_beginning, read_content, read_small, weight_of
 from app.mailstore.index import Conclude, Decide, Index
 from app.mailstore.mailboxes import StoredMailboxes, require_mailbox
@@ -133,7 +133,10 @@ class MailStore:
             async for piece in pieces:
                 if writer.size_bytes + len(piece) > limit_bytes:
                     raise TooLarge(f"A message may have {limit_bytes} bytes")
-                writer.write(piece)
+                for start in range(0, len(piece), CHUNK_BYTES):  # some come in one piece of many megabytes
+                    if start:
+                        await asyncio.sleep(0)
+                    writer.write(memoryview(piece)[start : start + CHUNK_BYTES])
         except BaseException:
             writer.discard()
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -26,6 +25,7 @@ from app.mime.reply import (
 )
 from app.mime.text import text_of_html
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
+from app.services.base64_slices import decoded, size_of
 from app.services.callers import Caller, Scope
 from app.services.submissions import NewSubmission, Options
 from app.services.visibility import seen_among
@@ -39,7 +39,8 @@ class NewAttachment:
 
     filename: str | None = None
     content_type: str | None = None
-    content_base64: str | None = None
+    content_base64: str | memoryview | None = None
+    """A memoryview for a long text: ASCII as it stands in JSON, where `/` may be `\\/`."""
     content_id: str | None = None
     message_id: str | None = None
     attachment_id: str | None = None
@@ -174,7 +175,7 @@ class Composer:
 
     async def _composed(self, draft: Draft, *, shows_bcc: bool = False) -> bytes:
         """The bytes of a draft; of a large one in a thread."""
-        size_bytes = sum(len(one.content) for one in draft.enclosures if isinstance(one.content, bytes))
+        size_bytes = sum(size_of(one.content) for one in draft.enclosures)
         size_bytes += len(draft.text or "") + len(draft.html or "")
         if size_bytes <= SMALL_BYTES:
             return compose(draft, shows_bcc=shows_bcc)
@@ -235,7 +236,7 @@ class Composer:
         enclosures, total = [], 0
         for number, one in enumerate(new.attachments):
             enclosure = await self._enclosure(account_id, caller, one, f"/attachments/{number}")
-            total += len(enclosure.content) if isinstance(enclosure.content, bytes) else 0
+            total += size_of(enclosure.content)
             if total > ATTACHMENTS_LIMIT_BYTES:
                 raise InvalidRequest.at("/attachments", f"They have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
             enclosures.append(enclosure)
@@ -256,7 +257,7 @@ class Composer:
         if one.content_base64 is None:
             raise InvalidRequest.at(pointer, "It needs content_base64, or message_id and attachment_id")
         try:
-            content = base64.b64decode(one.content_base64, validate=True)
+            content = await decoded(one.content_base64)
         except ValueError:  # also of what is not ASCII
             raise InvalidRequest.at(f"{pointer}/content_base64", "It is not base64") from None
         return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)

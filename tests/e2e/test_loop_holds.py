@@ -132,7 +132,8 @@ def large_sends(server: Postgate) -> None:
         client.timeout = 120
         client.post(f"{server.account_path()}/send", json=order).raise_for_status()
         inbox = mailbox_id(client, server, "INBOX")
-        client.post(f"{server.account_path()}/messages", json=order | {"mailbox_ids": [inbox]})
+        written = client.post(f"{server.account_path()}/messages", json=order, params={"mailbox_id": inbox})
+        written.raise_for_status()
 
 
 def many_recipients(server: Postgate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -40,6 +41,7 @@ from app.services.messages import KEYWORDS_LIMIT, flags_of_keywords
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 
 JSON_LIMIT_BYTES = 50 * 1024 * 1024
+PIECE_BYTES = 256 * 1024
 _KEYWORD = re.compile(KEYWORD_PATTERN)
 
 
@@ -127,7 +129,7 @@ async def _import_written(
         content = await services.composer.content(
             account_id, own, caller, replace(wanted, seed=attempt.seed, date_ms=date_ms)
         )
-        spool = await services.imports.spooled(_one_piece(content))
+        spool = await services.imports.spooled(_in_pieces(content))
         try:
             return await _add(request, account_id, caller, order, spool, attempt)
         finally:
@@ -161,14 +163,18 @@ def _order(query: ImportQuery) -> ImportOrder:
 
 async def _wanted(request: Request) -> NewMessage:
     try:
-        return ImportedMessage.model_validate_json(await request.body()).value()
+        return ImportedMessage.model_validate(await request.json()).value()
+    except json.JSONDecodeError as error:
+        fault = {"type": "json_invalid", "loc": ("body", error.pos), "msg": error.msg, "input": {}}
+        raise RequestValidationError([fault]) from None
     except ValidationError as error:
         faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from None
 
 
-async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def _in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), PIECE_BYTES):
+        yield content[start : start + PIECE_BYTES]
 
 
 def _media_type(request: Request) -> str:

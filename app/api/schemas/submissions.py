@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, InstanceOf, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, Page, RequestModel, Sync, Time, time_of
 from app.mail.types import Address
@@ -35,7 +36,7 @@ class AttachmentInput(RequestModel):
 
     filename: Annotated[str, StringConstraints(max_length=1_000)] | None = None
     content_type: Annotated[str, StringConstraints(max_length=1_000)] | None = None
-    content_base64: str | None = None
+    content_base64: str | SkipJsonSchema[InstanceOf[memoryview]] | None = None
     content_id: Annotated[str, StringConstraints(max_length=200)] | None = None
     upload_id: Id | None = None
     message_id: Id | None = None
@@ -75,7 +76,7 @@ class MessageInput(RequestModel):
             subject=self.subject,
             text=self.text,
             html=self.html,
-            attachments=tuple(NewAttachment(**one.model_dump()) for one in self.attachments),
+            attachments=tuple(NewAttachment(**dict(one)) for one in self.attachments),
             headers=tuple((one.name, one.value) for one in self.headers),
             reply_to_message_id=self.reply_to_message_id,
             is_quoted=self.quote,

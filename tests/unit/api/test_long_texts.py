@@ -1,0 +1,89 @@
+"""Large JSON bodies: the same value as orjson's, without parsing the long texts of attachments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import orjson
+import pytest
+from app.api import long_texts
+from app.api.long_texts import LONG_TEXT_BYTES, SCANNED_BYTES, parse_large
+
+LONG = "QUJD" * (LONG_TEXT_BYTES // 4)
+
+
+def readable(value: Any) -> Any:
+    """The value with its memoryviews as text."""
+    if isinstance(value, dict):
+        return {key: readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [readable(item) for item in value]
+    return bytes(value).decode() if isinstance(value, memoryview) else value
+
+
+def message(*contents: Any, **fields: Any) -> dict[str, Any]:
+    return {"subject": "x", "attachments": [{"content_base64": content} for content in contents], **fields}
+
+
+VALUES = {
+    "one": message(LONG),
+    "several, short ones between": message(LONG, "QQ==", LONG + "QQ==", None, 7),
+    "a text that looks like the field": message(LONG, text='"content_base64":"' + LONG + '"'),
+    "a name that ends like the field": {"a": {'x"content_base64': LONG}, "attachments": [{"content_base64": LONG}]},
+    "quotes in it": message('a"' * LONG_TEXT_BYTES, LONG),
+    "a backslash at its end": message(LONG + "\\", LONG),
+    "no object": [message(LONG)],
+    "attachments that are none": {"attachments": {"content_base64": "x"}},
+}
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (" ,\n", " :\t")])
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+async def test_a_large_body_has_the_value_that_it_says(value: Any, separators: tuple[str, str]) -> None:
+    body = json.dumps(value, separators=separators).encode()
+
+    found = await parse_large(body)
+
+    assert isinstance(value, list) or readable(found) == orjson.loads(body)
+
+
+async def test_long_texts_are_parts_of_the_body_and_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def loads(text: bytes) -> Any:
+        parsed.append(len(text))
+        return json.loads(text)
+
+    monkeypatch.setattr(long_texts, "loads", loads)
+    body = bytearray(json.dumps(message(LONG * 10, LONG * 20)).encode())
+
+    found = await parse_large(body)
+
+    assert [one["content_base64"].obj is body for one in found["attachments"]] == [True, True]
+    assert sum(parsed) < 1_000
+
+
+@pytest.mark.parametrize(
+    "cut", [b'{"attachments": [{"content_base64": "', b'{"content_base64": "' + LONG.encode() + b'" 7}']
+)
+async def test_what_is_no_json_is_refused(cut: bytes) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        await parse_large(cut)
+
+
+async def test_others_have_their_turn_while_a_body_is_looked_through() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await parse_large(json.dumps(message("A" * 8 * SCANNED_BYTES)).encode())
+    task.cancel()
+
+    assert turns >= 8
