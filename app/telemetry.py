@@ -10,7 +10,8 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -59,6 +60,19 @@ def _message_of(error: BaseException) -> str:
 _EXCEPTIONS = structlog.processors.ExceptionRenderer(lambda exc_info: describe_exception(exc_info[1]))
 
 
+class _Stderr:
+    """Standard error for log lines. A line that cannot be written, to a full disk say, is lost; its caller goes on."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure(level: str) -> None:
     """Send log lines as JSON to standard error, those of libraries too, from `level` (debug … error) on.
 
@@ -76,7 +90,7 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(

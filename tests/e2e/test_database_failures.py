@@ -83,7 +83,10 @@ class StreamFollower(Client):
             stream.send(json.dumps({"type": "subscribe", "sub_id": "s", "accounts": accounts, "after": self._after}))
             while not self._is_ending.is_set():
                 try:
-                    self._take(json.loads(stream.recv(0.2)))
+                    frame = json.loads(stream.recv(0.2))
+                    if frame["type"] == "ping":
+                        stream.send(json.dumps({"type": "pong"}))
+                    self._take(frame)
                 except TimeoutError:
                     continue
                 except (OSError, ConnectionClosed) as error:

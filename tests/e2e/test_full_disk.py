@@ -3,29 +3,80 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Protocol
 
 import pytest
 
 from tests.load import Books, Client, ImapClient, LmtpClient, ReadingClient, SendingClient, SmtpClient, faults
 from tests.servers.postgate import Postgate
+from tests.servers.postgres import Postgres
 from tests.servers.smtp_sink import SmtpSink
 
 DISK_MB = 48
 HEAL_SECONDS = 30.0
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
+class Disk(Protocol):
+    """A disk that a test can fill."""
+
+    folder: Path
+    complaint: str
+    """What the readiness probe says of it while it is full."""
+
+    def fill(self, gateway: Postgate) -> None: ...
+
+    def free(self, gateway: Postgate) -> None: ...
+
+
+@dataclass
+class SmallDisk:
+    """A file system of its own, filled by a file."""
+
+    folder: Path
+    complaint: str = "full"
+
+    def fill(self, gateway: Postgate) -> None:
+        """Write until nothing more fits."""
+        with self._filling.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def free(self, gateway: Postgate) -> None:
+        self._filling.unlink()
+
+    @property
+    def _filling(self) -> Path:
+        return self.folder / "filling"
+
+
+@dataclass
+class LimitedFiles:
+    """The system refuses to write any more of any file to the process (RLIMIT_FSIZE), which needs no rights."""
+
+    folder: Path
+    complaint: str = "fail"
+
+    def fill(self, gateway: Postgate) -> None:
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+
+    def free(self, gateway: Postgate) -> None:
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Path]:
+    """A folder on a small file system of its own; skips where none can be mounted."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0755", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
@@ -34,13 +85,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def fill(folder: Path) -> Path:
-    """Write until nothing more fits; what was written, to be removed."""
-    filling = folder / "filling"
-    with filling.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filling
+@pytest.fixture(params=["small disk", "limited files"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    if request.param == "limited files":
+        yield LimitedFiles(tmp_path)
+        return
+    with mounted(tmp_path / "disk") as folder:
+        yield SmallDisk(folder)
 
 
 def ready(gateway: Postgate) -> tuple[int, str]:
@@ -59,44 +110,66 @@ def wait_for(gateway: Postgate, status: int) -> str:
 
 
 def test_a_full_disk_refuses_writes_for_now_loses_nothing_and_heals(
-    small_disk: Path, demo_data: Path, smtp_sink: SmtpSink
+    disk: Disk, demo_data: Path, smtp_sink: SmtpSink
 ) -> None:
     smtp_sink.requires_auth = False
-    shutil.copytree(demo_data, small_disk / "data")
-    gateway = Postgate(small_disk, SMARTHOST=f"127.0.0.1:{smtp_sink.port}", SMARTHOST_SECURITY="none")
-    books = Books("full")
+    shutil.copytree(demo_data, disk.folder / "data")
+    gateway = Postgate(disk.folder, SMARTHOST=f"127.0.0.1:{smtp_sink.port}", SMARTHOST_SECURITY="none")
     try:
         gateway.start()
-        pid = gateway.pid
-        kinds = (SmtpClient, LmtpClient, ImapClient, SendingClient, ReadingClient)
-        clients: list[Client] = [kind(gateway, books) for kind in kinds]
-        for client in clients:
-            client.start()
-        time.sleep(1)
-        assert ready(gateway)[0] == 200
+        survive(gateway, disk, smtp_sink)
+    finally:
+        gateway.kill()
 
-        filling = fill(small_disk)
+
+def test_a_full_disk_of_postgresql_refuses_writes_for_now_loses_nothing_and_heals(
+    postgres: Postgres, tmp_path: Path, smtp_sink: SmtpSink
+) -> None:
+    smtp_sink.requires_auth = False
+    smarthost = {"SMARTHOST": f"127.0.0.1:{smtp_sink.port}", "SMARTHOST_SECURITY": "none"}
+    reachable = Path(mkdtemp(prefix="space-"))  # PostgreSQL runs as another user, who may not enter `tmp_path`
+    reachable.chmod(0o755)
+    with mounted(reachable) as folder, postgres.database_in(folder / "space") as database:
+        gateway = Postgate(tmp_path, DATABASE_URL=postgres.url(database), **smarthost)
+        try:
+            gateway.start()
+            survive(gateway, SmallDisk(folder), smtp_sink)
+        finally:
+            gateway.kill()
+
+
+def survive(gateway: Postgate, disk: Disk, sink: SmtpSink) -> None:
+    """Fill a disk under load until each kind of writer was refused, and free it again."""
+    books, pid = Books("full"), gateway.pid
+    kinds = (SmtpClient, LmtpClient, ImapClient, SendingClient, ReadingClient)
+    clients: list[Client] = [kind(gateway, books) for kind in kinds]
+    for client in clients:
+        client.start()
+    time.sleep(1)
+    assert ready(gateway)[0] == 200
+
+    disk.fill(gateway)
+    try:
         problem = wait_for(gateway, 503)
         deadline = time.monotonic() + HEAL_SECONDS
         while not refused_all(books) and time.monotonic() < deadline:
             time.sleep(0.2)
-        filling.unlink()
-        wait_for(gateway, 200)
-        before = [client.done for client in clients]
-        deadline = time.monotonic() + HEAL_SECONDS
-        while any(client.done <= done for client, done in zip(clients, before, strict=True)):
-            assert time.monotonic() < deadline, [client.done for client in clients]
-            time.sleep(0.2)
-        for client in clients:
-            client.finish()
-
-        assert refused_all(books), books.refusals
-        assert "full" in problem
-        assert (gateway.is_running, gateway.pid) == (True, pid)
-        assert books.lost == []
-        assert faults(gateway, books, smtp_sink) == []
     finally:
-        gateway.kill()
+        disk.free(gateway)
+    wait_for(gateway, 200)
+    before = [client.done for client in clients]
+    deadline = time.monotonic() + HEAL_SECONDS
+    while any(client.done <= done for client, done in zip(clients, before, strict=True)):
+        assert time.monotonic() < deadline, [client.done for client in clients]
+        time.sleep(0.2)
+    for client in clients:
+        client.finish()
+
+    assert refused_all(books), books.refusals
+    assert disk.complaint in problem
+    assert (gateway.is_running, gateway.pid) == (True, pid)
+    assert books.lost == []
+    assert faults(gateway, books, sink) == []
 
 
 def refused_all(books: Books) -> bool:

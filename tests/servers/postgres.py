@@ -6,8 +6,8 @@ import pwd
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.servers.process import ServerInFolder, ServerProcess, find_program, free_port
@@ -96,6 +96,22 @@ class Postgres(ServerInFolder):
         else:
             self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
+
+    @contextmanager
+    def database_in(self, folder: Path) -> Iterator[str]:
+        """A database whose tables are in a folder, which is made; the write-ahead log stays where it is."""
+        folder.mkdir()
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        name = f"test{next(self._numbers)}"
+        self.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+        self.execute(f"CREATE DATABASE {name} TABLESPACE {name}")
+        try:
+            yield name
+        finally:
+            self.drop_database(name)
+            self.execute(f"DROP TABLESPACE {name}")
 
     def drop_database(self, name: str) -> None:
         """Remove a database, cutting whoever is still connected."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import subprocess
@@ -56,6 +58,25 @@ def test_a_library_s_exception_shows_no_value_of_a_variable(capsys: pytest.Captu
     logged = capsys.readouterr().err
     assert "KeyError: ***" in logged
     assert "canary-secret" not in logged
+
+
+class FullDisk(io.StringIO):
+    """A log file on a disk without room."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_log_line_that_cannot_be_written_is_lost_and_fails_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = structlog.get_config()
+    handlers, level = logging.root.handlers, logging.root.level
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    try:
+        telemetry.configure("info")
+        telemetry.get_logger(__name__).warning("disk_full")
+    finally:
+        structlog.configure(**known)
+        logging.root.handlers, logging.root.level = handlers, level
 
 
 def test_causes_and_the_exceptions_of_a_group_are_described() -> None:
