@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from app.api import problems
 from app.api.middleware import Edge, MePaths
 from app.api.openapi import describe
+from app.api.planned import planned_routes
 from app.api.routes import ROUTERS
 from app.api.routing import separate
 from app.version import VERSION
@@ -42,6 +43,7 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # flat: `include_router` would match every path twice
+    app.router.routes.extend(planned_routes())
     separate(app.router.routes)
     app.add_middleware(Edge)
     app.add_middleware(MePaths)

@@ -35,7 +35,7 @@ ROWS = (
     _not_found("part_not_found", "Part not found", "A part or attachment", "GET …/messages/{id}?view=full"),
     _not_found("submission_not_found", "Submission not found", "A submission", "GET …/submissions"),
     _not_found("token_not_found", "Token not found", "A token", "GET /v1/tokens"),
-    _not_found("oauth_app_not_found", "OAuth app not found", "An OAuth app", "GET /v1/oauth/apps"),
+    _not_found("oauth_app_not_found", "OAuth app not found", "An OAuth app", "GET /v1/oauth-apps"),
     Problem(
         code="connect_session_not_found",
         title="This link is not valid: it was used, is too old, or was opened in another browser",

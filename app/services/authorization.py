@@ -39,7 +39,10 @@ _METHODS = {"post": "client_secret_post", "basic": "client_secret_basic", "none"
 class ConsentRequired(LoginRefused):
     """The grant is over: it was revoked, it expired, or it was never valid."""
 
-    title = "The account's owner must consent anew"
+    def __init__(
+        self, detail: str = "The account's owner must give consent again", origin: OriginAnswer | None = None
+    ) -> None:
+        super().__init__(detail, origin)
 
 
 class ClientRefused(ServerRefused):

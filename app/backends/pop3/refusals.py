@@ -19,7 +19,8 @@ _TEMPORARY = re.compile(r"temporar|try again|later|unavailable|internal error", 
 class MaildropInUse(RateLimited):
     """The login is right; another session has the lock (RFC 2449 §8.1.2)."""
 
-    title = "Another mail program is reading this mailbox"
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__("Another mail program is reading this mailbox", retry_after_seconds)
 
 
 def error_of(status: Status) -> GatewayError:

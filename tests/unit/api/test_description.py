@@ -9,6 +9,7 @@ import pytest
 import yaml
 from app.api.application import create_api
 from app.api.openapi import asyncapi_text, describe_stream, http_routes, openapi_text
+from app.api.planned import PLANNED
 from app.api.routes import ROUTERS
 from app.api.routing import access_of
 from app.services.callers import Scope
@@ -67,6 +68,17 @@ def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> 
 
     assert set(gone) == {"#/components/schemas/StateExpiredProblem"}
     assert "mailbox_ids" in document["components"]["schemas"]["StateExpiredProblem"]["required"]
+
+
+def test_no_operation_is_both_built_and_planned() -> None:
+    built = {
+        (re.sub(r"{[^}]*}", "{}", route.path_format), method) for route in ROUTES for method in route.methods or ()
+    }
+    planned = {
+        (re.sub(r"{[^}]*}", "{}", path), method) for path, methods in PLANNED.items() for method in methods.split()
+    }
+
+    assert planned & built == set(), "built: remove the row from app/api/planned.py"
 
 
 def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:

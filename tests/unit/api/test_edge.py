@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from app.api.openapi import http_routes
+from app.api.planned import PLANNED
 from app.api.routes import ROUTERS
 from app.problems import PROBLEMS
 from app.services.callers import ACCOUNT_SCOPES, Scope
@@ -171,6 +172,22 @@ async def test_a_client_id_that_is_not_valid_is_refused(gateway: Gateway, client
 
     assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "Client-Id")
     assert (await gateway.admin.get("/v1/accounts", headers={"Client-Id": "tab-1"})).status_code == 200
+
+
+async def test_what_is_in_the_contract_and_not_built_is_501(gateway: Gateway) -> None:
+    account_id = await gateway.house.add_account("me@demo.test")
+    client = gateway.client(await gateway.token(account_id))
+    calls = [
+        (method, re.sub(r"{[^}]*}", "x", path.replace("{account_id}", "me")))
+        for path, methods in PLANNED.items()
+        for method in methods.split()
+    ]
+
+    answers = {call: await client.request(*call) for call in calls}
+
+    assert {call: answer.status_code for call, answer in answers.items() if answer.status_code != 501} == {}
+    assert {answer.json()["code"] for (method, _), answer in answers.items() if method != "HEAD"} == {"not_implemented"}
+    assert (await gateway.client(None).get("/v1/jobs")).status_code == 401
 
 
 async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Gateway) -> None:
