@@ -10,7 +10,7 @@ import pytest
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.origin import Hosts, Origin
 from app.backends.imap.session import Session
-from app.backends.imap.watching import sweeping, watch
+from app.backends.imap.watching import inbox, sweeping
 from app.backends.local import LocalBackend
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
@@ -64,7 +64,7 @@ KINDS = {
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let those that are watched by asking be asked often, so that no test waits for it."""
     monkeypatch.setattr(sweeping, "SWEEP_SECONDS", (0.2, 0.2))
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(inbox, "POLL_SECONDS", 0.2)
 
 
 @pytest.fixture(params=KINDS)
