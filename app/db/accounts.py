@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, and_, bindparam, select, update
 
-from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, MAILBOX
 from app.mail.types import AccountId, AccountKind, MailboxId
 
@@ -53,30 +53,36 @@ class StoredLogin:
 async def login_of(database: Database, address: str) -> StoredLogin | None:
     """The embedded account of an address in lower case."""
     row = await database.row(_LOGIN, address_given=address)
-    return None if row is None else StoredLogin(AccountId(row[0]), row[1], row[2] == "disabled", row[3])
+    if row is None:
+        return None
+    id_, password_hash, status, version = row
+    return StoredLogin(AccountId(id_), password_hash, status == "disabled", version)
 
 
 async def inbox_of(database: Database, address: str) -> tuple[AccountId, MailboxId] | None:
     """Where mail for an address (in lower case) goes: an embedded account and its INBOX."""
     row = await database.row(_INBOX, address_given=address)
-    return None if row is None else (AccountId(row[0]), MailboxId(row[1]))
+    if row is None:
+        return None
+    account_id, mailbox_id = row
+    return AccountId(account_id), MailboxId(mailbox_id)
 
 
 async def address_of(database: Database, account_id: AccountId) -> str | None:
     """The address of an embedded account, in lower case."""
-    row = await database.row(_ADDRESS_OF, account_id=account_id)
-    return None if row is None or row[0] is None else str(row[0])
+    address: str | None = value_of(await database.row(_ADDRESS_OF, account_id=account_id))
+    return address
 
 
 async def kind_of(database: Database, account_id: AccountId) -> AccountKind | None:
-    row = await database.row(_KIND_OF, account_id=account_id)
-    return None if row is None else AccountKind(row[0])
+    kind = value_of(await database.row(_KIND_OF, account_id=account_id))
+    return None if kind is None else AccountKind(kind)
 
 
 async def credentials_versions(source: Database | Transaction, account_ids: Sequence[str]) -> dict[str, int]:
     """By account, for those that exist and are not disabled."""
     rows = await source.rows(_VERSIONS, ids=json_list(account_ids))
-    return {row[0]: row[1] for row in rows}
+    return dict(rows)
 
 
 async def credentials_version(source: Database | Transaction, account_id: AccountId) -> int | None:
@@ -85,8 +91,8 @@ async def credentials_version(source: Database | Transaction, account_id: Accoun
 
 async def held_credentials_version(transaction: Transaction, account_id: AccountId) -> int | None:
     """The version, which does not change until the transaction ends; None where the account lets nobody in."""
-    row = await transaction.row(_HELD_VERSION, account_id=account_id)
-    return None if row is None else int(row[0])
+    version: int | None = value_of(await transaction.row(_HELD_VERSION, account_id=account_id))
+    return version
 
 
 async def raise_credentials_version(transaction: Transaction, account_id: AccountId) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select
 
-from app.db.session import Database, Statement, Transaction, insert_or
+from app.db.session import Database, Statement, Transaction, insert_or, value_of
 from app.db.tables import CONSUMER
 
 _INSERT = insert_or(CONSUMER)
@@ -26,5 +26,5 @@ async def acknowledge(database: Database, account_id: str, owner: str, name: str
 
 
 async def acknowledged(database: Database, account_id: str, owner: str, name: str) -> int | None:
-    row = await database.row(_GET, account_id=account_id, owner=owner, name=name)
-    return None if row is None else int(row[0])
+    seq: int | None = value_of(await database.row(_GET, account_id=account_id, owner=owner, name=name))
+    return seq

@@ -140,12 +140,12 @@ _BATCH_ROWS = 2_000
 
 async def all_ids(reader: Database | Transaction) -> list[str]:
     """Every account, oldest first."""
-    return [row[0] for row in await reader.rows(_ALL)]
+    return [id_ for (id_,) in await reader.rows(_ALL)]
 
 
 async def existing(reader: Database | Transaction, ids: Sequence[str]) -> set[str]:
     """Those of the ids that are accounts."""
-    return {row[0] for row in await reader.rows(_EXISTING, ids=json_list(list(ids)))}
+    return {id_ for (id_,) in await reader.rows(_EXISTING, ids=json_list(list(ids)))}
 
 
 async def sync_of(reader: Database | Transaction, account_id: str) -> StoredSync | None:
@@ -165,7 +165,7 @@ async def fingerprints(reader: Database | Transaction, ids: Sequence[str]) -> di
 async def remote_at(database: Database, email: str, limit: int) -> list[str]:
     """The accounts on other mail servers that have this address, oldest first."""
     rows = await database.rows(_REMOTE_AT, email_given=email.lower(), limit=limit)
-    return [row[0] for row in rows]
+    return [id_ for (id_,) in rows]
 
 
 async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[StoredAccount]:
@@ -213,4 +213,4 @@ async def clear(database: Database, account_id: str) -> None:
 
 async def orphans(database: Database) -> list[str]:
     """Ids of accounts that are gone but not yet cleared away."""
-    return [row[0] for row in await database.rows(_ORPHANS, is_long=True)]
+    return [id_ for (id_,) in await database.rows(_ORPHANS, is_long=True)]

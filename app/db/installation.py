@@ -55,7 +55,8 @@ async def tick(transaction: Transaction) -> tuple[str, int]:
     """Count on; the epoch and the new count."""
     row = await transaction.row(_TICK)
     assert row is not None
-    return str(row[0]), int(row[1])
+    epoch, count = row
+    return str(epoch), int(count)
 
 
 async def set_key(transaction: Transaction, key_id: str) -> None:
@@ -64,7 +65,7 @@ async def set_key(transaction: Transaction, key_id: str) -> None:
 
 async def sealing_keys(database: Database) -> set[bytes]:
     """The ids of the master keys that stored secrets are sealed with."""
-    return {bytes(row[0]) for row in await database.rows(_SEALING_KEYS, is_long=True)}
+    return {bytes(key_id) for (key_id,) in await database.rows(_SEALING_KEYS, is_long=True)}
 
 
 def sealing_keys_on(connection: Connection) -> set[bytes]:

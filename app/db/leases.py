@@ -53,7 +53,7 @@ async def take(
 
 async def taken(database: Database, slack_ms: int) -> set[str]:
     """The accounts whose leases have not ended."""
-    return {row[0] for row in await database.rows(_TAKEN, slack_ms=slack_ms)}
+    return {account_id for (account_id,) in await database.rows(_TAKEN, slack_ms=slack_ms)}
 
 
 async def held(database: Database, worker: str) -> dict[str, int]:

@@ -46,7 +46,7 @@ _END_SESSIONS: Statement = delete(CONNECT_SESSION).where(_is_sealed(CONNECT_SESS
 
 async def forget(transaction: Transaction, key_id: bytes, no_tokens: Callable[[str], bytes]) -> Forgotten:
     """Forget passwords, tokens and client secrets. `no_tokens` seals, for the grant of an id, that it has none."""
-    accounts = {str(row[0]) for row in await transaction.rows(_FORGET_PASSWORDS, key_id=key_id)}
+    accounts = {str(id_) for (id_,) in await transaction.rows(_FORGET_PASSWORDS, key_id=key_id)}
     for grant_id, account_id in await transaction.rows(_GRANTS, key_id=key_id):
         await transaction.execute(_END_GRANT, grant_id=grant_id, no_tokens=no_tokens(grant_id))
         if account_id is not None:

@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, sele
 
 from app.db.claims import LEASE_END, is_free
 from app.db.row_types import RowType
-from app.db.session import Database, Statement, Transaction
+from app.db.session import Database, Statement, Transaction, value_of
 from app.db.tables import ACCOUNT, CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT
 
 
@@ -229,14 +229,15 @@ async def lease_grant(transaction: Transaction, id_: str, version: int, slack_ms
 
     The end of a lease tells it from those after it, which begin when it has ended.
     """
-    row = await transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=slack_ms)
-    return None if row is None else int(row[0])
+    leasing = transaction.row(_LEASE_GRANT, row_id=id_, known=version, slack_ms=slack_ms)
+    until_ms: int | None = value_of(await leasing)
+    return until_ms
 
 
 async def keep_lease(transaction: Transaction, id_: str, until_ms: int) -> int | None:
     """Hold the lease that ends then for longer: when it ends now. None where it is lost."""
-    row = await transaction.row(_KEEP_LEASE, row_id=id_, held_until_ms=until_ms)
-    return None if row is None else int(row[0])
+    kept_until_ms: int | None = value_of(await transaction.row(_KEEP_LEASE, row_id=id_, held_until_ms=until_ms))
+    return kept_until_ms
 
 
 async def renew_grant(

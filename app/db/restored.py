@@ -148,7 +148,10 @@ def _doubt_submissions(connection: Connection, now_ms: int) -> int:
             updated_at_ms=now_ms,
         )
     )
-    values = [{"of_account": row[0], "of_id": row[1], "new_recipients": _doubted(row[2])} for row in rows]
+    values = [
+        {"of_account": account_id, "of_id": id_, "new_recipients": _doubted(recipients)}
+        for account_id, id_, recipients in rows
+    ]
     if values:
         connection.execute(change, values)
     return len(rows)

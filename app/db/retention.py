@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import BigInteger, and_, bindparam, delete, func, or_, select, update
 
 from app.db.row_types import RowType
-from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, COMMIT_MARK, DEPARTED, EVENT, MAILBOX, SUBMISSION, TOMBSTONE
 
 
@@ -138,8 +138,8 @@ async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: 
 
 async def trim_departed(transaction: Transaction, account_id: str, before_ms: int, keep: int, limit: int) -> int:
     """Let go of up to `limit` of what is remembered of messages that are gone: of before then, or more than `keep`."""
-    row = await transaction.row(_COUNT_DEPARTED, account_id=account_id)
-    excess = max(0, row[0] - keep) if row is not None else 0
+    count = value_of(await transaction.row(_COUNT_DEPARTED, account_id=account_id))
+    excess = max(0, count - keep)
     found = _DEPARTED.read_all(await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit))
     old = [gone.message_id for number, gone in enumerate(found) if number < excess or gone.at_ms < before_ms]
     await transaction.execute(_DROP_DEPARTED, account_id=account_id, ids=json_list(old))

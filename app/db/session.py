@@ -39,6 +39,7 @@ __all__ = [
     "json_list",
     "prepare",
     "run_actions",
+    "value_of",
 ]
 
 log = get_logger(__name__)
@@ -48,6 +49,14 @@ Row = tuple[Any, ...]
 """One row of a result: the driver's values, in the order of the statement's columns."""
 
 Statement = ClauseElement
+
+
+def value_of(row: Row | None) -> Any:
+    """The value of a row of one column; None where there is no row."""
+    if row is None:
+        return None
+    (value,) = row
+    return value
 
 
 class Prepared:

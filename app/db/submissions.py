@@ -9,7 +9,7 @@ from functools import lru_cache
 from sqlalchemy import BindParameter, and_, bindparam, insert, not_, or_, select, update
 
 from app.db.claims import LEASE_END, is_free
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import SUBMISSION
 
 COLUMNS = tuple(SUBMISSION.columns.keys())
@@ -161,8 +161,8 @@ async def due(
 
 async def next_due_ms(database: Database) -> int | None:
     """When the next attempt is due."""
-    row = await database.row(_NEXT)
-    return None if row is None else int(row[0])
+    due_at_ms: int | None = value_of(await database.row(_NEXT))
+    return due_at_ms
 
 
 async def claim(transaction: Transaction, before: Submission) -> Submission | None:

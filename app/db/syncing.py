@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from app.db.session import Database, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, OAUTH_GRANT
 
 UNFOLLOWED = ("disabled", "auth_required")
@@ -64,11 +64,10 @@ async def set_state(transaction: Transaction, account_id: str, **columns: Any) -
 
 async def status(transaction: Transaction, account_id: str) -> str | None:
     """How an account stands; None where it is gone."""
-    row = await transaction.row(_STATUS, account_id=account_id)
-    return row[0] if row is not None else None
+    found: str | None = value_of(await transaction.row(_STATUS, account_id=account_id))
+    return found
 
 
 async def quotas_told(transaction: Transaction, account_id: str) -> str:
     """What was last told of the account's limits; "" where nothing was."""
-    row = await transaction.row(_QUOTAS, account_id=account_id)
-    return "" if row is None else str(row[0])
+    return value_of(await transaction.row(_QUOTAS, account_id=account_id)) or ""

@@ -123,7 +123,7 @@ async def list_newest(database: Database, below_id: str | None, limit: int, now_
 
 async def live_origins(database: Database, now_ms: int) -> list[str]:
     """The lists of origins of all live tokens, as JSON."""
-    return [row[0] for row in await database.rows(_ORIGINS, now_ms=now_ms)]
+    return [origins for (origins,) in await database.rows(_ORIGINS, now_ms=now_ms)]
 
 
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> StoredToken:

@@ -116,8 +116,8 @@ def _copy_blobs(blobs: Blobs, database: Path, target: Path) -> tuple[int, int, t
 def blobs_in(database: Path) -> Iterator[str]:
     """Names of the blobs that a database file refers to."""
     with closing(sqlite3.connect(database)) as connection:
-        for row in connection.execute(_BLOBS_IN_USE):
-            yield str(row[0])
+        for (blob,) in connection.execute(_BLOBS_IN_USE):
+            yield str(blob)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

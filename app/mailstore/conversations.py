@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, ColumnElement, Subquery, bindparam, case, func, not_, select
 
-from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import MESSAGE, THREAD_ALIAS
 from app.mail import filter as f
 from app.mail.types import SEEN, AccountId, ThreadId
@@ -41,8 +41,8 @@ class Conversations:
 
     async def resolve(self, account_id: AccountId, thread_id: str) -> ThreadId:
         """The thread that this one became; the same where it is still itself, or never was."""
-        row = await self._database.row(_ALIAS, account_id=account_id, thread_id=thread_id)
-        return ThreadId(thread_id if row is None else row[0])
+        alias: str | None = value_of(await self._database.row(_ALIAS, account_id=account_id, thread_id=thread_id))
+        return ThreadId(alias or thread_id)
 
     async def newest(self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str]) -> dict[str, str]:
         """By thread: the id of the newest of its messages that match."""
@@ -53,8 +53,8 @@ class Conversations:
         """How many threads have a message that matches."""
         condition = condition_of(tree, has_placements=True)
         counted = select(func.count(MESSAGE.c.thread_id.distinct())).where(MESSAGE.c.account_id == _ACCOUNT, condition)
-        (row,) = await self._database.rows(counted, is_long=True, account_id=account_id)
-        return int(row[0])
+        ((count,),) = await self._database.rows(counted, is_long=True, account_id=account_id)
+        return int(count)
 
     async def members(
         self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str], *, limit: int
@@ -68,8 +68,8 @@ class Conversations:
             chosen, is_long=True, account_id=account_id, threads=json_list(list(thread_ids))
         )
         found: dict[str, list[Member]] = {}
-        for row in rows:
-            found.setdefault(row[0], []).append(Member(*row[:-1]))
+        for thread_id, *member, _ in rows:
+            found.setdefault(thread_id, []).append(Member(thread_id, *member))
         return found
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select, update
 
 from app import faults
 from app.cluster.bus import Bus
-from app.db.session import Database, Statement, Transaction
+from app.db.session import Database, Statement, Transaction, value_of
 from app.db.tables import ACCOUNT, LEASE, MESSAGE
 from app.errors import AccountNotFound, Conflict
 from app.mail.confirmed import Applied, Confirmed
@@ -91,7 +91,7 @@ class Index:
         `ENDED_AT_ONCE` are left, which go with the mailbox.
         """
         values = {"account_id": account_id, "mailbox_id": mailbox_id, "kept": ENDED_AT_ONCE}
-        uids = [row[0] for row in await self._database.rows(_BEYOND, is_long=True, **values)]
+        uids = [uid for (uid,) in await self._database.rows(_BEYOND, is_long=True, **values)]
         for start in range(0, len(uids), REMOVED_AT_ONCE):
             some = uids[start : start + REMOVED_AT_ONCE]
             delta = Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in some))
@@ -163,7 +163,8 @@ async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple
     row = await transaction.row(_LOCK, account_id=account_id)
     if row is None:
         raise AccountNotFound
-    return Position(row[0], row[1]), row[2]
+    last_seq, last_event_ms, kind = row
+    return Position(last_seq, last_event_ms), kind
 
 
 def _is_short(delta: Delta) -> bool:
@@ -178,6 +179,5 @@ def _is_short(delta: Delta) -> bool:
 async def _check_fence(transaction: Transaction, account_id: AccountId, fence: int | None) -> None:
     if fence is None:
         return
-    row = await transaction.row(_EPOCH, account_id=account_id)
-    if row is None or row[0] != fence:
+    if value_of(await transaction.row(_EPOCH, account_id=account_id)) != fence:
         raise Conflict("Another worker holds this account now")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select
 
-from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, EVENT
 from app.mail.identifiers import new_id
 from app.mail.storable import json_bytes
@@ -147,20 +147,23 @@ class EventLog:
         rows = await self._database.rows(_FROM, account_id=account_id, seq=seq, limit=limit)
         if not rows:
             return None
-        first_seq, first_ms, last_seq, last_ms = rows[0][:4]
-        span = Span(Position(first_seq, first_ms), Position(last_seq, last_ms))
+        span = _span_of(*rows[0][:4])
         return Batch(span, [Event(*row[4:]) for row in rows if row[5] is not None])
 
     async def last_numbers(self, account_ids: Sequence[str]) -> dict[str, int]:
         """The number of the last event of each of these accounts that exist."""
-        return {row[0]: row[1] for row in await self._database.rows(_LAST, ids=json_list(account_ids))}
+        return dict(await self._database.rows(_LAST, ids=json_list(account_ids)))
 
     async def span(self, account_id: AccountId) -> Span | None:
         """None when there is no such account."""
         row = await self._database.row(_SPAN, account_id=account_id)
-        return None if row is None else Span(Position(row[0], row[1]), Position(row[2], row[3]))
+        return None if row is None else _span_of(*row)
 
     async def at_ms(self, account_id: AccountId, seq: int) -> int | None:
         """The time of an event; None when it is not kept."""
-        row = await self._database.row(_AT, account_id=account_id, seq=seq)
-        return None if row is None else int(row[0])
+        at_ms: int | None = value_of(await self._database.row(_AT, account_id=account_id, seq=seq))
+        return at_ms
+
+
+def _span_of(first_seq: int, first_ms: int, last_seq: int, last_ms: int) -> Span:
+    return Span(Position(first_seq, first_ms), Position(last_seq, last_ms))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import BindParameter, bindparam, delete, func, select
 
-from app.db.session import Database, Statement, Transaction, in_code_order, insert_or, is_one_of, json_list
+from app.db.row_types import RowType
+from app.db.session import Database, Statement, Transaction, in_code_order, insert_or, is_one_of, json_list, value_of
 from app.db.tables import MAILBOX, MESSAGE, SUBSCRIBED_NAME
 from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound
 from app.mail.confirmed import Applied
@@ -47,9 +48,6 @@ FIRST_MAILBOXES = (
 """What every embedded account has from the start."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
-_MAILBOXES: Statement = select(
-    MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.role, MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable
-).where(MAILBOX.c.account_id == _ACCOUNT)
 _UIDS: Statement = select(MESSAGE.c.uid).where(
     MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id")
 )
@@ -72,6 +70,10 @@ class _Standing:
     role: Role | None
     is_subscribed: bool
     is_selectable: bool
+
+
+_STANDINGS = RowType(_Standing, MAILBOX)
+_MAILBOXES: Statement = select(*_STANDINGS.columns).where(MAILBOX.c.account_id == _ACCOUNT)
 
 
 class StoredMailboxes:
@@ -207,7 +209,7 @@ class StoredMailboxes:
             return Delta(
                 mailboxes_found=(_found(mailbox.path, None, is_subscribed=mailbox.is_subscribed, is_selectable=False),),
                 mailboxes_set=(MailboxSet(mailbox_id, is_role_cleared=True),),
-                removed=tuple(Removed(Location(mailbox_id, row[0])) for row in rows),
+                removed=tuple(Removed(Location(mailbox_id, uid)) for (uid,) in rows),
             )
 
         return await self._end(account_id, mailbox_id, decide)
@@ -233,7 +235,7 @@ class StoredMailboxes:
 
     async def names_without_mailbox(self, account_id: AccountId) -> list[str]:
         """The names that an account is subscribed to and that are no mailbox."""
-        return [row[0] for row in await self._database.rows(_NAMES, account_id=account_id)]
+        return [path for (path,) in await self._database.rows(_NAMES, account_id=account_id)]
 
 
 def _unfilled(mailbox_id: MailboxId) -> Decide:
@@ -265,8 +267,8 @@ async def require_mailbox(transaction: Transaction, account_id: AccountId, mailb
 
 async def _mailboxes(transaction: Transaction, account_id: AccountId) -> dict[str, _Standing]:
     """By path."""
-    rows = await transaction.rows(_MAILBOXES, account_id=account_id)
-    return {row[1]: _Standing(MailboxId(row[0]), *row[1:]) for row in rows}
+    standings = _STANDINGS.read_all(await transaction.rows(_MAILBOXES, account_id=account_id))
+    return {mailbox.path: mailbox for mailbox in standings}
 
 
 def _of_id(mailboxes: Mapping[str, _Standing], mailbox_id: MailboxId) -> _Standing:
@@ -296,8 +298,7 @@ def _found(path: str, role: Role | None, *, is_subscribed: bool = True, is_selec
 
 
 async def _add_name(transaction: Transaction, account_id: AccountId, path: str) -> None:
-    row = await transaction.row(_NAMES_COUNT, account_id=account_id)
-    if row is not None and row[0] >= NAMES_LIMIT:
+    if value_of(await transaction.row(_NAMES_COUNT, account_id=account_id)) >= NAMES_LIMIT:
         raise Conflict(f"At most {NAMES_LIMIT} names without a mailbox can be subscribed to")
     await transaction.execute(_ADD_NAME, account_id=account_id, path=path)
 
@@ -305,7 +306,7 @@ async def _add_name(transaction: Transaction, account_id: AccountId, path: str) 
 async def _take_names(transaction: Transaction, account_id: AccountId, paths: Collection[str]) -> set[str]:
     """Those of the paths that were subscribed to without a mailbox; they are no longer."""
     among = json_list(list(paths))
-    names = {row[0] for row in await transaction.rows(_NAMES_AMONG, account_id=account_id, paths=among)}
+    names = {path for (path,) in await transaction.rows(_NAMES_AMONG, account_id=account_id, paths=among)}
     if names:
         await transaction.execute(_DROP_NAMES, account_id=account_id, paths=among)
     return names

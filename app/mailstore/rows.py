@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -18,12 +18,10 @@ from app.mail.types import (
     BodyPart,
     Detail,
     Flags,
-    Mailbox,
     MailboxId,
     Message,
     MessageId,
     Overview,
-    Role,
     ThreadId,
     keywords_of,
 )
@@ -214,33 +212,8 @@ def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None
 _FLAGS_INDEX = [field.name for field in fields(Message)].index("flags")
 
 
-def message_of(row: tuple[Any, ...]) -> Message:
+def message_of(row: Sequence[Any]) -> Message:
     """`row`: the columns named as the fields of Message (`reading.columns.MESSAGE_COLUMNS`)."""
     values = list(row)
     values[_FLAGS_INDEX] = flags_of(values[_FLAGS_INDEX])
     return Message(*values)
-
-
-def mailbox_of(row: tuple[Any, ...], parents: Mapping[str, MailboxId]) -> Mailbox:
-    """`parents` maps paths to ids."""
-    (account_id, id_, path, origin_name, delimiter, role, uid_validity, uid_next, highest_modseq, total, unread,
-     is_subscribed, is_selectable, is_complete, is_newcomer, origin_id) = row  # fmt: skip
-    return Mailbox(
-        MailboxId(id_),
-        AccountId(account_id),
-        path,
-        Role(role) if role else None,
-        uid_validity,
-        uid_next,
-        highest_modseq,
-        total,
-        unread,
-        bool(is_subscribed),
-        bool(is_selectable),
-        parents.get(path.rpartition("/")[0]) if "/" in path else None,
-        origin_name,
-        delimiter,
-        bool(is_complete),
-        bool(is_newcomer),
-        origin_id,
-    )

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sqlalchemy import BindParameter, bindparam, select, update
 
-from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list
+from app.db.session import Database, Row, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import MAILBOX, MESSAGE
 from app.errors import InvalidRequest, MailboxNotFound, NotStorable, TooComplex, TooLarge
 from app.mail.confirmed import Applied
@@ -232,7 +232,7 @@ class MailStore:
     async def _deleted_in(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
         """UIDs of the messages that have the flag; each is looked at again under the account's lock."""
         rows = await self._database.rows(_DELETED, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        return array("I", (row[0] for row in rows))
+        return array("I", (uid for (uid,) in rows))
 
     async def _expunge_some(
         self,
@@ -245,7 +245,7 @@ class MailStore:
     ) -> Applied:
         async def decide(transaction: Transaction) -> Delta:
             rows = await _states(transaction, account_id, mailbox_id, uids)
-            gone = [row[0] for row in rows if not only_deleted or DELETED in flags_of(row[1])]
+            gone = [uid for uid, flags, _ in rows if not only_deleted or DELETED in flags_of(flags)]
             return Delta(removed=tuple(Removed(Location(mailbox_id, uid)) for uid in gone))
 
         return await self._index.change(account_id, decide, conclude=conclude)
@@ -263,7 +263,7 @@ class MailStore:
         async def decide(transaction: Transaction) -> Delta:
             await require_mailbox(transaction, account_id, target_id)
             rows = await _states(transaction, account_id, mailbox_id, uids)
-            return Delta(copied=tuple(Copied(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
+            return Delta(copied=tuple(Copied(Location(mailbox_id, uid), Location(target_id, 0)) for uid, _, _ in rows))
 
         return await self._index.change(account_id, decide, conclude=conclude)
 
@@ -275,7 +275,7 @@ class MailStore:
         async def decide(transaction: Transaction) -> Delta:
             await require_mailbox(transaction, account_id, target_id)
             rows = await _states(transaction, account_id, mailbox_id, uids)
-            return Delta(moved=tuple(Moved(Location(mailbox_id, row[0]), Location(target_id, 0)) for row in rows))
+            return Delta(moved=tuple(Moved(Location(mailbox_id, uid), Location(target_id, 0)) for uid, _, _ in rows))
 
         return await self._index.change(account_id, decide)
 
@@ -287,7 +287,7 @@ class MailStore:
             if row is None:
                 raise MailboxNotFound
             await transaction.execute(_CLAIM_RECENT, account_id=account_id, mailbox_id=mailbox_id)
-            return int(row[0])
+            return int(value_of(row))
 
         return await self._database.write(work, is_durable=False, turn=account_id)
 

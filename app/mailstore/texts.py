@@ -162,7 +162,7 @@ class TextIndex:
         found: list[MessageId] = []
         above_id = -1
         while rows := await self._database.rows(statement, is_long=True, account_id=account_id, above_id=above_id):
-            found += [MessageId(row[1]) for row in rows if has_field(row[2], name, folded)]
+            found += [MessageId(id_) for _, id_, header in rows if has_field(header, name, folded)]
             above_id = rows[-1][0]
         return found
 
@@ -180,7 +180,7 @@ class TextIndex:
 
     async def accounts_to_fill(self, limit: int) -> list[AccountId]:
         """Accounts with messages whose bytes lie here and whose text has yet to come."""
-        return [AccountId(row[0]) for row in await self._database.rows(_KEPT_HERE, is_long=True, limit=limit)]
+        return [AccountId(id_) for (id_,) in await self._database.rows(_KEPT_HERE, is_long=True, limit=limit)]
 
     async def await_again(self, account_id: AccountId) -> None:
         """Let what was left out be considered anew: the limits may be others now."""

@@ -27,4 +27,5 @@ async def usage_of(
     else:
         row = await database.row(_USAGE_OF, account_id=account_id, ids=json_list(sorted(mailbox_ids)))
     assert row is not None
-    return int(row[0]), int(row[1])
+    messages, size_bytes = row
+    return int(messages), int(size_bytes)

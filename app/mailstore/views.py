@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
 
-from app.db.session import Database, Row, Statement, is_one_of, json_list
+from app.db.session import Database, Row, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, DETAIL, EVENT, MAILBOX, MESSAGE
 from app.mail.types import DELETED, AccountId, BodyPart, MailboxId
 from app.mailstore.rows import detail_of
@@ -190,7 +190,7 @@ class MailboxViews:
         rows = await self._database.rows(
             _UIDS, is_long=True, account_id=account_id, mailbox_id=mailbox_id, uid=uid, limit=limit
         )
-        return [row[0] for row in rows]
+        return [uid for (uid,) in rows]
 
     async def flags_in(
         self, account_id: AccountId, mailbox_id: MailboxId, limit: int, *, is_long: bool
@@ -203,8 +203,7 @@ class MailboxViews:
 
     async def position(self, account_id: AccountId) -> int:
         """The number of the last event of the account's log; 0 where there is no such account."""
-        row = await self._database.row(_POSITION, account_id=account_id)
-        return 0 if row is None else int(row[0])
+        return value_of(await self._database.row(_POSITION, account_id=account_id)) or 0
 
     async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[Change]:
         """Up to `limit` entries of the log after `seq`, in order."""
@@ -214,23 +213,25 @@ class MailboxViews:
     async def recent_from(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """The UID from which on no session has been told of messages as recent."""
         row = await self._database.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
-        return 1 if row is None else int(row[0])
+        return 1 if row is None else int(value_of(row))
 
     async def recent_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """How many messages no session has been told of as recent."""
         uid = await self.recent_from(account_id, mailbox_id)
         row = await self._database.row(_RECENT_COUNT, account_id=account_id, mailbox_id=mailbox_id, uid=uid)
-        return 0 if row is None else int(row[0])
+        return int(value_of(row))
 
     async def size_bytes(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """The sizes of all messages together."""
-        rows = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        return int(rows[0][0])
+        ((size_bytes,),) = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
+        return int(size_bytes)
 
     async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """How many messages are `\\Deleted`."""
-        rows = await self._database.rows(_DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
-        return int(rows[0][0])
+        ((count,),) = await self._database.rows(
+            _DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id
+        )
+        return int(count)
 
 
 def is_detailed(columns: tuple[str, ...]) -> bool:

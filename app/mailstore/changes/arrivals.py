@@ -125,7 +125,7 @@ class Arrivals:
         known: set[tuple[str, int]] = set()
         for mailbox_id, uids in by_mailbox.items():
             rows = await self._ledger.rows(_UIDS, mailbox_id=mailbox_id, uids=json_list(uids))
-            known |= {(mailbox_id, row[0]) for row in rows}
+            known |= {(mailbox_id, uid) for (uid,) in rows}
         fresh: list[Arrived] = []
         for one in arrived:
             if (one.mailbox_id, one.uid) in known:

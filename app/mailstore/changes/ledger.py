@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -17,58 +17,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import SEEN, AccountId, Flags, MailboxId, Position, ThreadId
 from app.mailstore.log import ADD_EVENTS, event_values
 
-NOT_STORED = ("is_changed", "shown_before")
-"""Fields of MailboxState that are no columns."""
-
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
-_MAILBOX: Statement = select(
-    MAILBOX.c.id,
-    MAILBOX.c.origin_name,
-    MAILBOX.c.path,
-    MAILBOX.c.role,
-    MAILBOX.c.uid_validity,
-    MAILBOX.c.uid_next,
-    MAILBOX.c.highest_modseq,
-    MAILBOX.c.total,
-    MAILBOX.c.unread,
-    MAILBOX.c.is_subscribed,
-    MAILBOX.c.is_selectable,
-    MAILBOX.c.is_complete,
-    MAILBOX.c.delimiter,
-    MAILBOX.c.created_seq,
-    MAILBOX.c.changed_seq,
-    MAILBOX.c.reset_seq,
-    MAILBOX.c.is_newcomer,
-    MAILBOX.c.origin_id,
-).where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
-_SAVE_MAILBOX: Statement = (
-    update(MAILBOX)
-    .where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("key"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "origin_name",
-                "path",
-                "role",
-                "uid_validity",
-                "uid_next",
-                "highest_modseq",
-                "total",
-                "unread",
-                "is_subscribed",
-                "is_selectable",
-                "is_complete",
-                "changed_seq",
-                "reset_seq",
-                "is_newcomer",
-                "origin_id",
-            )
-        }
-    )
-)
-
-
 _ADD_TOMBSTONES: Statement = insert_or(TOMBSTONE).on_conflict_do_nothing()
 _ENDINGS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Sequence[object] | None, str]]] = {
     "message.moved": lambda data: (data["from"], "moved"),
@@ -109,6 +58,19 @@ class MailboxState:
         return (
             self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed)
         )  # fmt: skip
+
+
+MAILBOX_COLUMNS = tuple(one.name for one in fields(MailboxState) if one.name not in ("is_changed", "shown_before"))
+"""The columns that a MailboxState holds, in the order of its fields."""
+_NEVER_CHANGED = ("id", "delimiter", "created_seq")
+_MAILBOX: Statement = select(*(MAILBOX.c[name] for name in MAILBOX_COLUMNS)).where(
+    MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id")
+)
+_SAVE_MAILBOX: Statement = (
+    update(MAILBOX)
+    .where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("key"))
+    .values({name: bindparam(name) for name in MAILBOX_COLUMNS if name not in _NEVER_CHANGED})
+)
 
 
 class Ledger:

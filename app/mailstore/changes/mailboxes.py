@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, func, insert, select, union_all, update
 
-from app.db.session import Statement
+from app.db.session import Statement, value_of
 from app.db.tables import ACCOUNT, DETAIL, MAILBOX, MESSAGE, PLACEMENT, SEARCH_TEXT
 from app.mail.delta import (
     Location,
@@ -18,7 +18,7 @@ from app.mail.delta import (
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
 from app.mailstore.changes.departures import Departures
-from app.mailstore.changes.ledger import NOT_STORED, Ledger, MailboxState
+from app.mailstore.changes.ledger import MAILBOX_COLUMNS, Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.placed import ITS_MESSAGE
 
@@ -70,9 +70,9 @@ class MailboxChanges:
         self._departures = Departures(ledger)
 
     async def find(self, found: MailboxFound) -> None:
-        row = await self._ledger.row(_MAILBOX_BY_NAME, origin_name=found.origin_name)
-        if row is not None:
-            await self._refresh(MailboxId(row[0]), found)
+        known: MailboxId | None = value_of(await self._ledger.row(_MAILBOX_BY_NAME, origin_name=found.origin_name))
+        if known is not None:
+            await self._refresh(known, found)
             return
         uid_validity = found.uid_validity or await self._new_uid_validity()
         id_ = MailboxId(new_id("mbx"))
@@ -97,7 +97,7 @@ class MailboxChanges:
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
         self._announce("mailbox.created", mailbox)
         mailbox.created_seq = mailbox.changed_seq = self._ledger.seq
-        values = {name: getattr(mailbox, name) for name in MailboxState.__slots__ if name not in NOT_STORED}
+        values = {name: getattr(mailbox, name) for name in MAILBOX_COLUMNS}
         await self._ledger.tx.execute(
             _ADD_MAILBOX,
             **{**values, "account_id": self._ledger.account_id, "recent_from_uid": 1, "forgotten_seq": 0},
@@ -105,9 +105,7 @@ class MailboxChanges:
 
     async def _new_uid_validity(self) -> int:
         """The time in seconds, or one more than the last: unique within the account for ever, growing, 32 bits."""
-        row = await self._ledger.row(_NEXT_VALIDITY, now=self._ledger.at_ms // 1000)
-        assert row is not None
-        return int(row[0])
+        return int(value_of(await self._ledger.row(_NEXT_VALIDITY, now=self._ledger.at_ms // 1000)))
 
     async def _refresh(self, id_: MailboxId, found: MailboxFound) -> None:
         mailbox = await self._ledger.mailbox(id_)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 
-from app.db.session import Statement, is_one_of, json_list
+from app.db.session import Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
 from app.mail.types import MailboxId, MessageId, Role
@@ -119,7 +119,7 @@ class Places:
         """The messages known by these ids of the origin."""
         values = json_list(list(origin_ids))
         rows = await self._ledger.rows(_IDS_BY_ORIGIN, origin_ids=values)
-        return {row[0]: MessageId(row[1]) for row in rows}
+        return {origin_id: MessageId(id_) for origin_id, id_ in rows}
 
     async def add(self, id_: MessageId, at: Location, modseq: int = 0, *, is_announced: bool = True) -> None:
         """It is here too; if this is Trash or Junk, here alone."""
@@ -159,7 +159,7 @@ class Places:
         ids: dict[MessageId, None] = {}
         for statement in _ELSEWHERE_TOO:
             rows = await self._ledger.rows(statement, mailbox_id=mailbox.id)
-            ids |= dict.fromkeys(MessageId(row[0]) for row in rows)
+            ids |= dict.fromkeys(MessageId(id_) for (id_,) in rows)
         for id_ in ids:
             message = await self._read(id_)
             assert message is not None
@@ -190,8 +190,7 @@ class Places:
 
     async def _are_any(self) -> bool:
         if self._has_any is None:
-            row = await self._ledger.row(_HAS_ANY)
-            self._has_any = row is not None and bool(row[0])
+            self._has_any = bool(value_of(await self._ledger.row(_HAS_ANY)))
         return self._has_any
 
     async def _read(self, id_: MessageId) -> _Message | None:
@@ -202,7 +201,7 @@ class Places:
         places = {Location(MailboxId(mailbox_id), uid): modseq}
         if further:
             rows = await self._ledger.rows(_FURTHER, id=id_)
-            places |= {Location(MailboxId(row[0]), row[1]): row[2] for row in rows}
+            places |= {Location(MailboxId(mailbox_id), uid): modseq for mailbox_id, uid, modseq in rows}
         return _Message(id_, version, flags, received_at_ms, summary, places)
 
     async def _write(

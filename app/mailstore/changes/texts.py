@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import BindParameter, bindparam, func, insert, select, update
 
-from app.db.session import Statement, is_one_of, json_list
+from app.db.session import Statement, is_one_of, json_list, value_of
 from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
 from app.mail.delta import Texted
 from app.mail.searchable import TextState
@@ -73,5 +73,5 @@ class TextChanges:
 
     async def _next_id(self) -> int:
         first, last = search_range(self._ledger.account_id)
-        row = await self._ledger.tx.row(_LAST_ID, first=first, last=last)
-        return first if row is None or row[0] is None else int(row[0]) + 1
+        last_id: int | None = value_of(await self._ledger.tx.row(_LAST_ID, first=first, last=last))
+        return first if last_id is None else last_id + 1

@@ -159,7 +159,7 @@ class Threads:
             return {}
         values = json_list(list(keys))
         rows = await self._ledger.rows(_LINKS, headers=values)
-        return {row[0]: ThreadId(row[1]) for row in rows}
+        return {header: ThreadId(thread_id) for header, thread_id in rows}
 
     def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
         """The thread that all these keys belong to from now on."""
@@ -209,7 +209,7 @@ class Threads:
         found = [
             (_nameless_in(received_at_ms, orjson.loads(summary)), thread) for thread, received_at_ms, summary in rows
         ]
-        self._stored.update(ThreadId(row[0]) for row in rows)
+        self._stored.update(ThreadId(thread) for thread, _, _ in rows)
         return [(other, ThreadId(thread)) for other, thread in found if other is not None]
 
     # ---- threads that become one

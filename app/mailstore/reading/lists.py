@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 
-from app.db.session import Database, Statement, in_code_order
+from app.db.session import Database, Row, Statement, in_code_order, value_of
 from app.db.tables import MESSAGE
 from app.mail.filter import Filter, names_mailbox
 from app.mail.types import AccountId, MessageId
@@ -23,7 +24,7 @@ _FIRST_PAGE: Statement = (
 _FIRST_PLACED = newest_further(_LISTED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Anchor:
     """A place in a sorted list: the key of the message that stands there."""
 
@@ -71,6 +72,10 @@ def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) 
     return or_(first, and_(is_tied, second), and_(is_tied, uid == anchor.uid, third))
 
 
+def _listed(rows: Sequence[Row]) -> list[Listed]:
+    return [Listed(Anchor(sort_value, uid, id_), summary) for sort_value, uid, id_, summary in rows]
+
+
 class ListReader:
     """Reads pages of messages, and counts what a filter matches."""
 
@@ -87,9 +92,9 @@ class ListReader:
         rows = await self._database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
         if has_placements:
             placed = await self._database.rows(_FIRST_PLACED, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
-            by_id = {row[2]: row for row in (*rows, *placed)}
-            rows = sorted(by_id.values(), key=lambda row: row[:3], reverse=True)[:limit]
-        return [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+            by_id = {listed.anchor.id: listed for listed in _listed([*rows, *placed])}
+            return sorted(by_id.values(), key=lambda listed: listed.anchor, reverse=True)[:limit]
+        return _listed(rows)
 
     async def search(
         self,
@@ -114,23 +119,23 @@ class ListReader:
         if anchor is not None:
             statement = statement.where(_beyond(column, anchor, is_descending=is_descending))
         rows = await self._database.rows(statement, is_long=True, account_id=account_id)
-        listed = [Listed(Anchor(row[0], row[1], row[2]), row[3]) for row in rows]
+        listed = _listed(rows)
         return listed[::-1] if before is not None else listed
 
     async def count(self, account_id: AccountId, tree: Filter) -> int:
         """How many match."""
         condition = await self._condition(account_id, tree)
         statement = select(func.count()).select_from(MESSAGE).where(OF_ACCOUNT, condition)
-        row = await self._database.rows(statement, is_long=True, account_id=account_id)
-        return int(row[0][0])
+        ((count,),) = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return int(count)
 
     async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
         """Ids of what matches, newest first."""
         condition = await self._condition(account_id, tree)
         statement = select(MESSAGE.c.id).where(OF_ACCOUNT, condition).order_by(*_NEWEST_FIRST).limit(limit)
         rows = await self._database.rows(statement, is_long=True, account_id=account_id)
-        return [MessageId(row[0]) for row in rows]
+        return [MessageId(id_) for (id_,) in rows]
 
     async def _condition(self, account_id: AccountId, tree: Filter) -> ColumnElement[bool]:
         row = await self._database.row(HAS_PLACEMENTS, account_id=account_id) if names_mailbox(tree) else None
-        return condition_of(tree, has_placements=row is not None and bool(row[0]))
+        return condition_of(tree, has_placements=bool(value_of(row)))

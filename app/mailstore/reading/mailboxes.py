@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import Boolean, and_, bindparam, select
 
-from app.db.session import Database, Row, Statement, Transaction, in_code_order
+from app.db.session import Database, Row, Statement, Transaction, in_code_order, value_of
 from app.db.tables import ACCOUNT, MAILBOX
 from app.errors import AccountNotFound, MailboxNotFound
-from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position
+from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position, Role
 from app.mailstore.reading.columns import ACCOUNT_ID
-from app.mailstore.rows import mailbox_of
 
 MANY_MAILBOXES = 500
 """More of an account are made of their rows in a thread."""
 
-_MAILBOX_COLUMNS = (
-    MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.origin_name, MAILBOX.c.delimiter, MAILBOX.c.role,
-    MAILBOX.c.uid_validity, MAILBOX.c.uid_next, MAILBOX.c.highest_modseq, MAILBOX.c.total, MAILBOX.c.unread,
-    MAILBOX.c.is_subscribed, MAILBOX.c.is_selectable, MAILBOX.c.is_complete, MAILBOX.c.is_newcomer,
-    MAILBOX.c.origin_id,
-)  # fmt: skip
+_FIELDS = [field.name for field in fields(Mailbox)]
+_PARENT = _FIELDS.index("parent_id")
+"""The only field that is no column."""
+_NAMES = [*_FIELDS[:_PARENT], *_FIELDS[_PARENT + 1 :]]
+_MAILBOX_COLUMNS = [MAILBOX.c[name] for name in _NAMES]
+_ID, _PATH, _ROLE = map(_NAMES.index, ("id", "path", "role"))
+_FLAGS = [index for index, column in enumerate(_MAILBOX_COLUMNS) if isinstance(column.type, Boolean)]
 _THE_MAILBOX: Statement = select(*_MAILBOX_COLUMNS).where(
     MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.id == bindparam("mailbox_id")
 )
@@ -78,8 +78,18 @@ class Standing:
 
 
 def _mailboxes_of(rows: Sequence[Row]) -> list[Mailbox]:
-    parents = {row[2]: MailboxId(row[1]) for row in rows}
-    return [mailbox_of(row, parents) for row in rows]
+    parents = {row[_PATH]: MailboxId(row[_ID]) for row in rows}
+    return [_mailbox_of(row, parents) for row in rows]
+
+
+def _mailbox_of(row: Row, parents: Mapping[str, MailboxId]) -> Mailbox:
+    """`parents` maps paths to ids."""
+    values, path = list(row), row[_PATH]
+    values[_ROLE] = Role(values[_ROLE]) if values[_ROLE] else None
+    for index in _FLAGS:  # SQLite returns 0 and 1
+        values[index] = bool(values[index])
+    values.insert(_PARENT, parents.get(path.rpartition("/")[0]) if "/" in path else None)
+    return Mailbox(*values)
 
 
 class MailboxReader:
@@ -93,9 +103,9 @@ class MailboxReader:
         row = await self._database.row(_THE_MAILBOX, account_id=account_id, mailbox_id=mailbox_id)
         if row is None:
             raise MailboxNotFound
-        above = row[2].rpartition("/")[0]
+        above = row[_PATH].rpartition("/")[0]
         parent = await self._database.row(_MAILBOX_AT, account_id=account_id, path=above) if above else None
-        return mailbox_of(row, {above: MailboxId(parent[0])} if parent is not None else {})
+        return _mailbox_of(row, {} if parent is None else {above: value_of(parent)})
 
     async def mailboxes(self, account_id: AccountId) -> list[Mailbox]:
         """All mailboxes of an account, by path."""
@@ -104,11 +114,11 @@ class MailboxReader:
 
     async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
         """The mailbox with this path; None where there is none."""
-        row = await self._database.row(_MAILBOX_AT, account_id=account_id, path=path)
-        if row is None:
+        mailbox_id: str | None = value_of(await self._database.row(_MAILBOX_AT, account_id=account_id, path=path))
+        if mailbox_id is None:
             return None
         with suppress(MailboxNotFound):
-            return await self.mailbox(account_id, row[0])
+            return await self.mailbox(account_id, mailbox_id)
         return None
 
     async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:

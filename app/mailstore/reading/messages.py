@@ -82,7 +82,7 @@ class MessageReader:
         if not message.further:
             return [(Location(message.mailbox_id, message.uid), message.modseq)]
         rows = await self._database.rows(PLACES, account_id=message.account_id, id=message.id)
-        return [(Location(MailboxId(row[0]), row[1]), row[2]) for row in rows]
+        return [(Location(MailboxId(mailbox_id), uid), modseq) for mailbox_id, uid, modseq in rows]
 
     async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
         """Ids of a mailbox's messages by UID, in no order."""
@@ -90,7 +90,7 @@ class MessageReader:
         rows = await self._database.rows(
             _IDS_AT, is_long=len(uids) > LONG_FROM_ROWS, account_id=account_id, mailbox_id=mailbox_id, uids=values
         )
-        return [MessageId(row[0]) for row in rows]
+        return [MessageId(id_) for (id_,) in rows]
 
     async def threads(
         self, account_id: AccountId, thread_ids: Collection[str]
@@ -111,4 +111,4 @@ class MessageReader:
     async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
         """Those of the blobs that a message or a submission still needs."""
         rows = await self._database.rows(_BLOBS_IN_USE, is_long=True, names=json_list(list(names)))
-        return {row[0] for row in rows}
+        return {blob for (blob,) in rows}

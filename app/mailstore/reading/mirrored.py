@@ -121,7 +121,7 @@ class MirrorReader:
         """Those of the origin's ids that messages here have."""
         values = json_list(list(origin_ids))
         rows = await self._database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
-        return {row[0] for row in rows}
+        return {origin_id for (origin_id,) in rows}
 
     async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
         """Messages whose preview has not been read yet, newest first."""
@@ -144,7 +144,7 @@ class MirrorReader:
     async def with_origin_ids(self, account_id: AccountId, origin_ids: Collection[str]) -> list[tuple[str, Message]]:
         """Messages that the origin knows by one of these ids, each with its id, in no order."""
         rows = await self._database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
-        return [(row[0], message_of(row[1:])) for row in rows]
+        return [(origin_id, message_of(message)) for origin_id, *message in rows]
 
     async def pairs(self, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
         """Each of the messages with every other one that has its id of the origin, or where it has none its Message-ID
@@ -152,7 +152,10 @@ class MirrorReader:
         found: list[Pair] = []
         for statement in (_SAME, *_ALIKE):
             rows = await self._database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
-            found += [Pair(MessageId(row[0]), message_of(row[2:]), bool(row[1]), statement is _SAME) for row in rows]
+            found += [
+                Pair(MessageId(id_), message_of(message), bool(is_certain), statement is _SAME)
+                for id_, is_certain, *message in rows
+            ]
         return found
 
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
@@ -160,9 +163,9 @@ class MirrorReader:
         rows = await self._database.rows(
             _ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms
         )
-        return {MessageId(row[0]) for row in rows}
+        return {MessageId(id_) for (id_,) in rows}
 
     async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
         """What is kept of each message that tells it from others like it."""
         rows = await self._database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
-        return defaultdict(Proof, {MessageId(row[0]): Proof(row[1], row[2]) for row in rows})
+        return defaultdict(Proof, {MessageId(id_): Proof(*proof) for id_, *proof in rows})
