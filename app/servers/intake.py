@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from app.errors import StorageUnavailable, TooLarge
@@ -18,7 +19,11 @@ class Intake:
     then, for a client must be read to the end of its message before it listens.
     """
 
-    def __init__(self, spool: BlobWriter, limit_bytes: int, trace: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, spool: BlobWriter, limit_bytes: int, trace: Callable[[bytes], bytes], *, has_digest: bool = False
+    ) -> None:
+        """`has_digest`: compute the SHA-256 of what comes, without what is put on top."""
+        self._digest = hashlib.sha256() if has_digest else None
         self._spool = spool
         self._limit = limit_bytes
         self._trace: Callable[[bytes], bytes] | None = trace
@@ -34,7 +39,10 @@ class Intake:
         self._taken_bytes += len(piece)
         if self._taken_bytes > self._limit:
             self._fail(TooLarge(f"A message may have {self._limit} bytes"))
-        elif self._trace is None:
+            return
+        if self._digest is not None:
+            self._digest.update(piece)
+        if self._trace is None:
             self._spool_piece(piece)
         else:
             searched = max(0, len(self._head) - 3)
@@ -42,6 +50,11 @@ class Intake:
             end = 0 if self._head.startswith(b"\r\n") else self._head.find(b"\r\n\r\n", searched)
             if end >= 0 or len(self._head) >= MAX_HEADER_BYTES:
                 self._begin(end if end >= 0 else MAX_HEADER_BYTES)
+
+    @property
+    def digest(self) -> bytes:
+        """Of all that was written; empty where it was not asked for."""
+        return b"" if self._digest is None else self._digest.digest()
 
     def finish(self) -> BlobWriter | None:
         """The spool with the whole message in it, the caller's from now on; None after a problem."""

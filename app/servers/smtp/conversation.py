@@ -29,6 +29,7 @@ from app.servers.smtp.replies import (
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.servers.smtp.transaction import Transaction, trace_field
+from app.servers.smtp.unconfirmed import Fingerprint
 from app.wire.lines import LineBuffer
 from app.wire.sasl import MECHANISMS
 from app.wire.smtp import (
@@ -65,6 +66,7 @@ class SmtpConversation:
         self._is_extended = False
         self._login = LoginDialogue(peer, site.logins)
         self._transaction: Transaction | None = None
+        self._unconfirmed: Fingerprint | None = None
         self._content: DotContent | ChunkedContent | None = None
         self._reading: DotContent | ChunkedContent | None = None
         self._when_read: Callable[[], Step] = self._finish
@@ -101,6 +103,9 @@ class SmtpConversation:
         return reply_lines(220, [f"{self._site.hostname} {protocol} Postgate"])
 
     def receive(self, data: bytes) -> None:
+        if self._unconfirmed is not None:
+            self._site.unconfirmed.confirm(self._unconfirmed)
+            self._unconfirmed = None
         self._lines.feed(data)
 
     def next_step(self) -> Step | None:
@@ -349,6 +354,7 @@ class SmtpConversation:
         self._content.end()
         for answer in await self._transaction.finish(has_bare_line_end=self._content.has_bare_line_end):
             await outlet.send(answer)
+        self._unconfirmed = self._transaction.unconfirmed
         self._peer.messages += 1
         self._end_transaction()
         self._commands = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from app.servers.smtp.guesses import Guesses
+from app.servers.smtp.unconfirmed import Unconfirmed
 from app.services.deliveries import Deliveries
 from app.services.logins import Logins
 
@@ -32,3 +33,4 @@ class SmtpSite:
     logins: Logins
     max_message_bytes: int
     guesses: Guesses = field(default_factory=Guesses)
+    unconfirmed: Unconfirmed = field(default_factory=Unconfirmed)

@@ -26,8 +26,12 @@ from app.servers.smtp.replies import (
     reply_to,
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
+from app.servers.smtp.unconfirmed import Fingerprint
 from app.services.deliveries import Inbox, Outgoing
+from app.telemetry import get_logger
 from app.wire.smtp import Refused
+
+log = get_logger(__name__)
 
 HOPS_LIMIT = 50
 """Received fields beyond which a message is going in circles (RFC 5321 §6.3)."""
@@ -44,7 +48,10 @@ class Transaction:
         self._inboxes: list[Inbox] = []
         self._elsewhere: list[str] = []
         self._message_id = ""
+        self._has_message_id = False
         self._intake: Intake | None = None
+        self.unconfirmed: Fingerprint | None = None
+        """The message that was taken, until its client goes on after the reply."""
 
     @property
     def recipient_count(self) -> int:
@@ -81,7 +88,8 @@ class Transaction:
         def trace(header: bytes) -> bytes:
             return self._top(header, received)
 
-        self._intake = Intake(self._site.deliveries.blobs.writer(), self._site.max_message_bytes, trace)
+        writer, has_digest = self._site.deliveries.blobs.writer(), self._account_id is not None
+        self._intake = Intake(writer, self._site.max_message_bytes, trace, has_digest=has_digest)
         return self._intake
 
     def _top(self, header: bytes, received: Callable[[str, str | None], bytes]) -> bytes:
@@ -94,6 +102,7 @@ class Transaction:
         if not self._elsewhere:  # what leaves again has none
             top = return_path_field(self.sender) + top
         self._message_id = first_value(fields, "message-id") or ""
+        self._has_message_id = bool(self._message_id)
         if self._account_id is not None:
             top += self._missing_fields({name for name, _ in fields})
         return top
@@ -111,7 +120,7 @@ class Transaction:
     async def finish(self, *, has_bare_line_end: bool) -> list[bytes]:
         """Keep and deliver the message: the reply, or one for each recipient where LMTP is spoken."""
         try:
-            replies = await self._deliver(await self._kept(self._spooled(has_bare_line_end)))
+            replies = await self._taken(self._spooled(has_bare_line_end))
             faults.point("smtp.before_reply")
         except Refused as refusal:
             replies = [refusal.reply] * self._reply_count
@@ -139,6 +148,29 @@ class Transaction:
         if spool is None:
             raise Refused(self.refusal or reply_to(StorageFull()))
         return spool
+
+    async def _taken(self, spool: BlobWriter) -> list[bytes]:
+        """Deliver a message, unless it was, and the client sends it again because the reply may be lost."""
+        message = self._fingerprint()
+        if message is None:
+            return await self._deliver(await self._kept(spool))
+        async with self._site.unconfirmed.turn(message) as is_known:
+            self.unconfirmed = message
+            if is_known:
+                spool.discard()
+                log.info("message_sent_again", account_id=self._account_id)
+                return [OK]
+            replies = await self._deliver(await self._kept(spool))
+            if replies == [OK]:
+                self._site.unconfirmed.add(message)
+        return replies
+
+    def _fingerprint(self) -> Fingerprint | None:
+        """What tells a submitted message from others; None where it cannot be told."""
+        if self._account_id is None or not self._has_message_id or self._intake is None:
+            return None
+        recipients = frozenset([*(inbox.address for inbox in self._inboxes), *self._elsewhere])
+        return Fingerprint(self._account_id, self.sender, recipients, self._message_id, self._intake.digest)
 
     async def _kept(self, spool: BlobWriter) -> StoredContent:
         content = await self._site.deliveries.keep(spool)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.servers.smtp.unconfirmed import Unconfirmed
 
 from tests.house import House, open_house
 from tests.unit.servers.talk import Talk, local_peer
@@ -28,12 +29,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 def visit(house: House) -> Visit:
     """Begins a talk with a face."""
+    unconfirmed = Unconfirmed()
 
     def begin(
         face: Face, address: str = "127.0.0.1", *, is_encrypted: bool = False, can_start_tls: bool = True
     ) -> Talk:
         peer = local_peer(address=address, is_encrypted=is_encrypted, can_start_tls=can_start_tls)
-        site = SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, LIMIT)
+        site = SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, LIMIT, unconfirmed=unconfirmed)
         return Talk(SmtpConversation(peer, site), peer)
 
     return begin
@@ -57,6 +59,11 @@ async def lmtp(visit: Visit) -> Talk:
 @pytest.fixture
 async def ann(visit: Visit) -> Talk:
     """Ann, logged in for submission."""
+    return await log_in(visit)
+
+
+async def log_in(visit: Visit) -> Talk:
+    """A session of Ann."""
     talk = visit(Face.SUBMISSION)
     answer = await talk.say(b"EHLO laptop.example\r\nAUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n")
     assert answer.endswith(b"235 2.7.0 Welcome\r\n")
