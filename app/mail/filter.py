@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.mail.types import AccountId, MessageId
@@ -61,6 +61,13 @@ class InMailbox:
 
 
 @dataclass(frozen=True, slots=True)
+class InMailboxNamed:
+    """A mailbox by its role or path, as people write it; it becomes an InMailbox before a search."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedBetween:
     """`since_ms` inclusive, `before_ms` exclusive; None is open."""
 
@@ -113,6 +120,7 @@ Filter = (
     | Text
     | IndexedText
     | InMailbox
+    | InMailboxNamed
     | ReceivedBetween
     | SizeBetween
     | HasFlag
@@ -123,29 +131,39 @@ Filter = (
 )
 
 
-def texts_in(tree: Filter) -> Iterator[Text]:
-    """Every Text of a tree."""
+def leaves_in(tree: Filter) -> Iterator[Filter]:
+    """Every condition of a tree that is not made of others."""
     match tree:
         case All(of) | Any(of):
-            for one in of:
-                yield from texts_in(one)
+            for branch in of:
+                yield from leaves_in(branch)
         case Not(of):
-            yield from texts_in(of)
-        case Text():
-            yield tree
+            yield from leaves_in(of)
         case _:
-            pass
+            yield tree
+
+
+def with_leaves(tree: Filter, change: Callable[[Filter], Filter]) -> Filter:
+    """The tree with each of its leaves changed."""
+    match tree:
+        case All(of):
+            return All(tuple(with_leaves(branch, change) for branch in of))
+        case Any(of):
+            return Any(tuple(with_leaves(branch, change) for branch in of))
+        case Not(of):
+            return Not(with_leaves(of, change))
+        case _:
+            return change(tree)
+
+
+def texts_in(tree: Filter) -> Iterator[Text]:
+    """Every Text of a tree."""
+    return (leaf for leaf in leaves_in(tree) if isinstance(leaf, Text))
 
 
 def names_mailbox(tree: Filter) -> bool:
     """Whether a mailbox is among the conditions."""
-    match tree:
-        case All(of) | Any(of):
-            return any(map(names_mailbox, of))
-        case Not(of):
-            return names_mailbox(of)
-        case _:
-            return isinstance(tree, InMailbox)
+    return any(isinstance(leaf, InMailbox) for leaf in leaves_in(tree))
 
 
 def with_answers(tree: Filter, answers: Mapping[Text, Filter], possible: Mapping[Text, Filter] | None = None) -> Filter:

@@ -20,6 +20,7 @@ from app.services.copying import Copying
 from app.services.idempotency import Attempt
 from app.services.listing import limited_to
 from app.services.messages import Change, Messages
+from app.services.naming import MailboxNames
 from app.services.texts import Texts
 from app.services.visibility import seen_among
 
@@ -59,12 +60,14 @@ class Bulk:
         self._reader = reader
         self._messages = messages
         self._texts = texts
+        self._names = MailboxNames(reader)
 
     async def matching(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[MessageId]:
         """Ids of what a filter finds. TooLarge when there are more than can be changed at once.
 
         SearchIncomplete where a condition on text could not be decided for every message: none is passed over.
         """
+        tree = await self._names.resolved(account_id, caller, tree)
         answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
         ids = await self._reader.lists.matching_ids(account_id, answered, FILTER_LIMIT + 1)
         if len(ids) > FILTER_LIMIT:

@@ -27,6 +27,7 @@ from app.mime.text import text_of_html
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.services.base64_slices import decoded, size_of
 from app.services.callers import Caller, Scope
+from app.services.naming import MailboxNames
 from app.services.submissions import NewSubmission, Options
 from app.services.visibility import seen_among
 
@@ -113,6 +114,7 @@ class Composer:
         self._reader = reader
         self._contents = contents
         self._parsers = parsers
+        self._names = MailboxNames(reader)
 
     async def submission(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> NewSubmission:
         """A message ready to be taken. `own` is the account's address.
@@ -150,7 +152,7 @@ class Composer:
         """
         _check_sender(new.from_ or own, own, caller)
         if new.save_to is not None:
-            caller.require_mailbox(new.save_to)
+            await self._names.id_of(account_id, caller, new.save_to)
         if caller.mailbox_ids is not None:
             ids = [new.reply_to_message_id, *(attachment.message_id for attachment in new.attachments)]
             found = await self._reader.messages.find(account_id, [id_ for id_ in ids if id_ is not None])
@@ -266,8 +268,8 @@ class Composer:
         if not new.is_saved:
             return None
         if new.save_to is not None:
-            caller.require_mailbox(new.save_to)
-            return (await self._reader.mailboxes.mailbox(account_id, new.save_to)).id
+            mailbox_id = await self._names.id_of(account_id, caller, new.save_to)
+            return (await self._reader.mailboxes.mailbox(account_id, mailbox_id)).id
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         return next((one.id for one in mailboxes if one.role is Role.SENT), None)
 

@@ -16,6 +16,7 @@ from app.mailstore.reading.mailboxes import Standing
 from app.services.accounts import SyncState
 from app.services.callers import Caller
 from app.services.freshness import Freshness
+from app.services.naming import MailboxNames
 from app.services.states import States
 from app.services.texts import Texts
 
@@ -26,7 +27,11 @@ _LIST = "messages"
 
 @dataclass(frozen=True, slots=True)
 class ListOrder:
-    """What to list. `is_forced`: the origin must be asked. A list is of one mailbox when the filter says no more."""
+    """What to list. A list is of one mailbox when the filter says no more.
+
+    `is_forced`: the mail server must be asked first. `is_anywhere`: in Trash and Junk too, where the filter names no
+    mailbox.
+    """
 
     tree: f.Filter
     sort: Sort = NEWEST_FIRST
@@ -34,6 +39,7 @@ class ListOrder:
     cursor: str | None = None
     count: Literal["exact", "estimate"] | None = None
     is_forced: bool = False
+    is_anywhere: bool = False
 
     @property
     def mailbox_id(self) -> str | None:
@@ -66,11 +72,15 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A list that is about to be read: what the caller may know of it before it is. `state` is its ETag."""
+    """A list that is about to be read: what the caller may know of it before it is.
+
+    `tree` is the filter of the order without what a list leaves out unless it is asked for.
+    """
 
     account_id: AccountId
     caller: Caller
     order: ListOrder
+    tree: f.Filter
     place: _Place
     standing: Standing
     sync: SyncState
@@ -84,12 +94,14 @@ class Listing:
         self._states = states
         self._freshness = freshness
         self._texts = texts
+        self._names = MailboxNames(reader)
 
     async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
         """How the index stands for this list, brought up to date where it may not be.
 
         MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired when its mailbox was made anew.
         """
+        order = replace(order, tree=await self._names.resolved(account_id, caller, order.tree))
         mailbox_id = order.mailbox_id
         if mailbox_id is not None:
             caller.require_mailbox(mailbox_id)
@@ -101,12 +113,12 @@ class Listing:
         standing, sync = await self._freshness.settle(
             account_id, standing, mailbox_id, count=order.limit + 1, below_uid=below_uid, is_forced=order.is_forced
         )
-        return Prepared(account_id, caller, order, place, standing, sync)
+        tree = order.tree if order.is_anywhere else await self._names.without_trash(account_id, order.tree)
+        return Prepared(account_id, caller, order, tree, place, standing, sync)
 
     async def page(self, prepared: Prepared) -> ListPage:
         """Read the list."""
-        order, place = prepared.order, prepared.place
-        tree = order.tree
+        order, place, tree = prepared.order, prepared.place, prepared.tree
         if isinstance(tree, f.InMailbox) and order.sort == NEWEST_FIRST and place.anchor is None:
             found = await self._reader.lists.first_page(
                 prepared.account_id,
@@ -191,5 +203,5 @@ def sort_of(text: str) -> Sort:
 
 def fingerprint_of(order: ListOrder, account_ids: Sequence[str] | None = None) -> str:
     """What a cursor is bound to: the filter and the order of the list, and the accounts where there are several."""
-    bound = f"{order.tree!r} {order.sort!r} {'' if account_ids is None else sorted(account_ids)}"
+    bound = f"{order.tree!r} {order.is_anywhere} {order.sort!r} {'' if account_ids is None else sorted(account_ids)}"
     return hashlib.sha256(bound.encode("utf-8", "replace")).hexdigest()[:_FINGERPRINT_DIGITS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from app.mailstore.reading.mailboxes import MailboxReader
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
+from app.services.naming import MailboxNames
 from app.services.visibility import LEVEL, seen_mailboxes
 
 NAME_LIMIT_CHARS = 200
@@ -56,14 +57,29 @@ class Mailboxes:
         self._reader = reader
         self._store = store
         self._backends = backends
+        self._names = MailboxNames(reader)
+
+    async def id_of(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> str:
+        """The id of a mailbox given by id or role. MailboxNotFound for one that the caller does not see."""
+        return await self._names.id_of(account_id, caller, mailbox_id)
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         """By path."""
         return seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
 
+    async def page(
+        self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
+    ) -> tuple[Sequence[Mailbox], str | None]:
+        """By path, those after a path, `limit` at most; and the last path, where there are more."""
+        found = await self.list(account_id, caller)
+        left = found if after is None else [mailbox for mailbox in found if mailbox.path > after]
+        if limit is None or len(left) <= limit:
+            return left, None
+        return left[:limit], left[limit - 1].path
+
     async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
         """Raises MailboxNotFound."""
-        caller.require_mailbox(mailbox_id)
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         if caller.mailbox_ids is None:
             return await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         seen = await self.list(account_id, caller)
@@ -135,7 +151,7 @@ class Mailboxes:
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
         """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
-        caller.require_mailbox(mailbox_id)
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         await self._check_limits(account_id, mailbox, changes, caller)
         backend = await self._backends.of(account_id)
@@ -176,7 +192,7 @@ class Mailboxes:
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
         """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
-        caller.require_mailbox(mailbox_id)
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         backend = await self._backends.of(account_id)
         confirmed = await backend.delete_mailbox(mailbox)

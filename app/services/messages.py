@@ -13,6 +13,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.services.callers import Caller
 from app.services.content import Content
+from app.services.naming import MailboxNames
 
 TRASH_PATH = "Trash"
 KEYWORDS_LIMIT = 50
@@ -48,6 +49,7 @@ class Messages:
         self._index = index
         self._reader = reader
         self._content = content
+        self._names = MailboxNames(reader)
 
     async def change(
         self,
@@ -104,8 +106,8 @@ class Messages:
     # ---- shared with changes of many
 
     async def target(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> Mailbox:
-        """A mailbox that messages can go to. MailboxNotFound; Conflict where it only holds others."""
-        caller.require_mailbox(mailbox_id)
+        """A mailbox that messages can go to, by id or role. MailboxNotFound; Conflict where it only holds others."""
+        mailbox_id = await self._names.id_of(account_id, caller, mailbox_id)
         mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         if not mailbox.is_selectable:
             raise Conflict("This mailbox holds other mailboxes alone")

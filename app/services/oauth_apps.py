@@ -76,6 +76,8 @@ class OAuthAppOrder:
     client_secret: str | None = field(default=None, repr=False)
     servers: Mapping[str, MailServer] | None = None
     redirect_urls: tuple[str, ...] | None = None
+    cleared: frozenset[str] = frozenset()
+    """Of `tenant`, `issuer` and `revocation_url` those that a change takes away."""
 
 
 class OAuthApps:
@@ -151,9 +153,10 @@ class OAuthApps:
     async def change(self, id_: str, order: OAuthAppOrder) -> OAuthApp:
         """Change what the order names. As `add`; Conflict where tokens of accounts would be sent to another place."""
         known = await self.get(id_)
-        merged = replace(order, tenant=order.tenant or known.tenant)
+        merged = replace(order, tenant=None if "tenant" in order.cleared else order.tenant or known.tenant)
         if known.provider == CUSTOM:
-            kept = {name: getattr(order, name) or getattr(known.endpoints, name) for name in _ENDPOINTS}
+            named = {name: getattr(order, name) or getattr(known.endpoints, name) for name in _ENDPOINTS}
+            kept = named | dict.fromkeys(order.cleared & named.keys())
             merged = replace(merged, **kept)
         endpoints = await self._endpoints(known.provider, merged)
         given = {name: value for name in _PLAIN if (value := getattr(order, name)) is not None}

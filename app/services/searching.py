@@ -9,6 +9,7 @@ from heapq import merge
 from typing import Protocol
 
 from app.errors import AccountNotFound, GatewayError, InvalidRequest
+from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Anchor, Listed
@@ -17,6 +18,7 @@ from app.services.accounts import SyncState
 from app.services.callers import Caller
 from app.services.freshness import Freshness
 from app.services.listing import ListOrder, fingerprint_of, limited_to
+from app.services.naming import MailboxNames
 from app.services.states import EVERY_ACCOUNT, States
 from app.services.texts import ORIGIN_SECONDS, Texts
 
@@ -73,6 +75,7 @@ class Searching:
         self._states = states
         self._freshness = freshness
         self._texts = texts
+        self._names = MailboxNames(reader)
 
     async def page(self, caller: Caller, account_ids: Sequence[str] | None, order: ListOrder) -> SearchPage:
         """A page over these accounts, or all that the caller sees. AccountNotFound; InvalidRequest for too many."""
@@ -111,15 +114,16 @@ class Searching:
             async with asyncio.timeout(ACCOUNT_SECONDS):
                 standing = await self._reader.mailboxes.standing(account_id)
                 standing, sync = await self._freshness.settle(account_id, standing, None, count=order.limit + 1)
+                searched = await self._tree(account_id, caller, order)
                 answered = await self._texts.answered(
-                    account_id, caller, limited_to(order.tree, caller), min(ORIGIN_SECONDS, ACCOUNT_SECONDS / 2)
+                    account_id, caller, limited_to(searched, caller), min(ORIGIN_SECONDS, ACCOUNT_SECONDS / 2)
                 )
                 tree = answered.tree
                 found = await self._reader.lists.search(
                     account_id, tree, sort=order.sort, limit=order.limit + 1, after=after
                 )
                 total = None if order.count is None else await self._reader.lists.count(account_id, tree)
-                indexed = await self._texts.coverage(account_id, caller, order.tree)
+                indexed = await self._texts.coverage(account_id, caller, searched)
             return AccountAnswer(account_id, found, answered.is_complete, standing, sync, indexed, total=total)
         except TimeoutError:
             return AccountAnswer(account_id)
@@ -127,6 +131,11 @@ class Searching:
             raise
         except GatewayError as error:
             return AccountAnswer(account_id, error=error)
+
+    async def _tree(self, account_id: AccountId, caller: Caller, order: ListOrder) -> f.Filter:
+        """The filter as it is for this account."""
+        tree = await self._names.resolved(account_id, caller, order.tree, lenient=True)
+        return tree if order.is_anywhere else await self._names.without_trash(account_id, tree)
 
     def _merged(self, answers: Sequence[AccountAnswer], order: ListOrder, fingerprint: str) -> SearchPage:
         lists = [[(one.account_id, listed) for listed in one.found] for one in answers]

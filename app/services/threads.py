@@ -59,7 +59,7 @@ class Threads:
         order, caller = prepared.order, prepared.caller
         if order.sort != NEWEST_FIRST:
             raise InvalidRequest.parameter("sort", "Threads are sorted by -received_at alone")
-        tree = (await self._texts.answered(prepared.account_id, caller, limited_to(order.tree, caller))).tree
+        tree = (await self._texts.answered(prepared.account_id, caller, limited_to(prepared.tree, caller))).tree
         total = None if order.count is None else await self._conversations.count(prepared.account_id, tree)
         page = self._listing.cut(prepared, await self._heads(prepared, tree), total)
         ids = [thread_id_in(one.summary) for one in page.items]

@@ -264,7 +264,7 @@ async def test_messages_move_and_are_removed_and_keep_their_ids(remote: Mail, cl
     copied = await remote.client.post("/v1/me/messages/copy", json={"message_ids": ids[2:], "mailbox_id": archive})
     new_id = copied.json()["results"][0]["new_id"]
     assert (await remote.get(f"/{new_id}"))["mailbox_ids"] == [archive]
-    await remote.client.post("/v1/me/messages/batch", json={"message_ids": [ids[2]], "delete": True})
+    await remote.client.post("/v1/me/messages/batch", json={"message_ids": [ids[2]], "delete": "trash"})
 
     counts = {name: int(client.imap.select(name)[1][0] or 0) for name in ("INBOX", "Archive", "Trash")}
     assert counts == {"INBOX": 0, "Archive": 3, "Trash": 0}

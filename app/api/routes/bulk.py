@@ -59,10 +59,10 @@ async def copy_messages(
 ) -> Response:
     """Copy messages to another mailbox of the account: each result tells the id of the copy."""
     services = services_of(request)
-    caller.require_mailbox(order.mailbox_id)
+    mailbox_id = await services.mailboxes.id_of(account_id, caller, order.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
-        result = await services.bulk.copy(account_id, caller, order.message_ids, order.mailbox_id, attempt)
+        result = await services.bulk.copy(account_id, caller, order.message_ids, mailbox_id, attempt)
         return answer_of(200, _content(services, account_id, result))
 
     return await once.run(work, payload_hash=await _payload(request, caller))

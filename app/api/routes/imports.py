@@ -92,7 +92,8 @@ async def import_message(
     With an Idempotency-Key it is put there once, however often this is repeated.
     """
     order = _order(query_of(request, ImportQuery))
-    caller.require_mailbox(order.mailbox_id)
+    mailbox_id = await services_of(request).mailboxes.id_of(account_id, caller, order.mailbox_id)
+    order = replace(order, mailbox_id=mailbox_id)
     match _media_type(request):
         case "message/rfc822" | "application/octet-stream":
             return await _import_raw(request, account_id, caller, order, once)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from typing import Annotated
+
+from fastapi import Query, Request, Response
 
 from app.api.conditions import STATE_HEADER, etag_headers, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount, services_of, state_of
 from app.api.once import Once, answer_of
+from app.api.paging import Cursor, link_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
@@ -19,6 +22,7 @@ from app.errors import (
     MailboxNotFound,
     ServerProtocolError,
     ServerRefused,
+    StateExpired,
     TimedOut,
     Unreachable,
 )
@@ -30,20 +34,37 @@ router = Router(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"]
 _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
 
 
-@router.get("", operation_id="listMailboxes", response_model=MailboxList, responses={304: {"description": "As known"}})
-async def list_mailboxes(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
-    """All mailboxes that the token may see, by path."""
+@router.get(
+    "",
+    operation_id="listMailboxes",
+    response_model=MailboxList,
+    responses={304: {"description": "As known"}, **problems(StateExpired, InvalidRequest)},
+)
+async def list_mailboxes(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    limit: Annotated[int | None, Query(ge=1, le=500, description="How many items at most; default: all")] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """The mailboxes that the token may see, by path: all of them unless `limit` says how many."""
     services = services_of(request)
     state = await state_of(services, account_id)
     if is_unchanged(request, state):
         return not_modified(state)
-    mailboxes = await services.mailboxes.list(account_id, caller)
+    after = None if cursor is None else str(services.states.open_cursor("mailboxes", cursor, account_id))
+    mailboxes, last = await services.mailboxes.page(account_id, caller, limit, after)
+    next_cursor = None if last is None else services.states.seal_cursor("mailboxes", account_id, last)
     answer = MailboxList(
-        items=[Mailbox.of(one) for one in mailboxes],
+        items=[Mailbox.of(mailbox) for mailbox in mailboxes],
+        next_cursor=next_cursor,
         state=state,
         sync=Sync.of(await services.accounts.sync(account_id)),
     )
-    return Response(answer.model_dump_json(), headers=etag_headers(state), media_type="application/json")
+    headers = etag_headers(state)
+    if next_cursor is not None:
+        headers["Link"] = link_of(request, next_cursor)
+    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
 
 
 @router.post(

@@ -16,6 +16,7 @@ from app.api.problems import parameters_in_body, problems
 from app.api.queries import parameters_of, query_of
 from app.api.routing import Router
 from app.api.schemas.base import Sync
+from app.api.schemas.filter_answers import filter_shown
 from app.api.schemas.messages import (
     ChangeRequest,
     CountText,
@@ -64,7 +65,8 @@ async def list_messages(request: Request, account_id: ReadableAccount, caller: C
     The answer has an ETag unless it shows a message whose `preview` is null.
     """
     query = query_of(request, ListQuery)
-    return await _list(request, account_id, caller, query.order(is_forced=is_forced(request)), query.shown())
+    order = query.order(is_forced=is_forced(request))
+    return await _list(request, account_id, caller, order, query.shown(), has_text=query.q is not None)
 
 
 @router.post(
@@ -83,10 +85,12 @@ async def search_messages(
     """Messages that a filter finds. Texts that are not in the full-text index are looked for where the mail lives."""
     with parameters_in_body():
         order = search.order(count, is_forced=is_forced(request))
-        return await _list(request, account_id, caller, order, search.shown())
+        return await _list(request, account_id, caller, order, search.shown(), has_text=search.q is not None)
 
 
-async def _list(request: Request, account_id: AccountId, caller: Caller, order: ListOrder, view: View) -> Response:
+async def _list(
+    request: Request, account_id: AccountId, caller: Caller, order: ListOrder, view: View, *, has_text: bool
+) -> Response:
     services = services_of(request)
     prepared = await services.listing.prepare(account_id, caller, order)
     state = services.states.issue(account_id, prepared.standing.position)
@@ -99,7 +103,8 @@ async def _list(request: Request, account_id: AccountId, caller: Caller, order: 
         headers["ETag"] = f'"{state}"'
     if request.method == "GET" and (page.next_cursor or page.prev_cursor):
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-    return Response(page_bytes(items, page, state), headers=headers, media_type="application/json")
+    shown = filter_shown(prepared.order.tree) if has_text else None
+    return Response(page_bytes(items, page, state, shown), headers=headers, media_type="application/json")
 
 
 def awaits_previews(items: Iterable[bytes]) -> bool:
@@ -110,8 +115,8 @@ def awaits_previews(items: Iterable[bytes]) -> bool:
     return any(b'"preview":null' in one for one in items)
 
 
-def page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
-    """A MessagePage around prepared objects."""
+def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, Any] | None = None) -> bytes:
+    """A MessagePage around prepared objects; `shown` is what a search text was understood as."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "prev_cursor": page.prev_cursor,
@@ -120,6 +125,8 @@ def page_bytes(items: list[bytes], page: ListPage, state: str) -> bytes:
     }
     if page.total is not None:
         rest["total"] = page.total
+    if shown is not None:
+        rest["filter"] = shown
     if page.indexed is not None:
         rest["indexed"] = {"messages": page.indexed[0], "of": page.indexed[1]}
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))

@@ -15,6 +15,7 @@ from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN, awaits_previews, is_forced, page_bytes
 from app.api.routing import Router
+from app.api.schemas.filter_answers import filter_shown
 from app.api.schemas.messages import BulkAnswer, ChangeRequest
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
 from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
@@ -33,7 +34,8 @@ _ETAG_DIGITS = 24
 async def list_threads(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """Threads with a message that meets the conditions, by the newest such message."""
     services = services_of(request)
-    order = query_of(request, ThreadQuery).order(is_forced=is_forced(request))
+    query = query_of(request, ThreadQuery)
+    order = query.order(is_forced=is_forced(request))
     prepared = await services.listing.prepare(account_id, caller, order)
     state = services.states.issue(account_id, prepared.standing.position)
     if is_unchanged(request, state):
@@ -42,7 +44,8 @@ async def list_threads(request: Request, account_id: ReadableAccount, caller: Cu
     headers = {"Cache-Control": PRIVATE} if awaits_previews(items) else etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
-    return Response(page_bytes(items, page, state), headers=headers, media_type="application/json")
+    shown = filter_shown(prepared.order.tree) if query.q is not None else None
+    return Response(page_bytes(items, page, state, shown), headers=headers, media_type="application/json")
 
 
 @router.get(

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import LINE_PATTERN, AnswerModel, Boolean, Integer, RequestModel, Sync, Time, time_of
+from app.api.schemas.base import (
+    LINE_PATTERN,
+    AnswerModel,
+    Boolean,
+    Integer,
+    PatchModel,
+    RequestModel,
+    Sync,
+    Time,
+    time_of,
+)
 from app.api.schemas.oauth import ConsentOrder
 from app.errors import InvalidRequest
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
@@ -51,7 +61,7 @@ class ServerOrder(RequestModel):
         return ServerLogin(self.host, self.port, self.security, self.username, password)
 
 
-class ServerChanges(RequestModel):
+class ServerChanges(PatchModel):
     """What to change of a mail server; what is left out stays, but a new host or port needs the password again."""
 
     host: Host | None = None
@@ -157,9 +167,11 @@ class CreateAccount(RequestModel):
         return Servers.of(logins, self.pop3.rules() if self.pop3 else KEEP_ALL)
 
 
-class UpdateAccount(RequestModel):
+class UpdateAccount(PatchModel):
     """What to change of an account; what is left out stays. All but the name and what stays on a POP3 server needs
     the scope `admin`."""
+
+    CLEARABLE = frozenset({"name"})
 
     name: ShortText | None = None
     imap: ServerChanges | None = None
@@ -189,7 +201,8 @@ class UpdateAccount(RequestModel):
         if has_consent or logins:
             servers = Servers.of(known.logins | logins, self.pop3.rules(known.rules) if self.pop3 else known.rules)
         password = self.password.get_secret_value() if self.password else None
-        return AccountChanges(self.name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
+        name = "" if self.name is None and "name" in self.model_fields_set else self.name
+        return AccountChanges(name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
 
 
 class ChangePassword(RequestModel):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Generic, Self, TypeVar
+from datetime import UTC, date, datetime
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     Strict,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -42,6 +43,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[
 Time = Annotated[datetime, PlainSerializer(lambda time: iso(round(time.timestamp() * 1000)), return_type=str)]
 """RFC 3339 in UTC, to the second."""
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _checked_time(value: object) -> object:
@@ -68,8 +71,19 @@ def time_of(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
+def _date_as_time(value: object) -> object:
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DATE.fullmatch(value) else value
+
+
+GivenDate = Annotated[GivenTime, BeforeValidator(_date_as_time, json_schema_input_type=datetime | date)]
+"""A time, or a date that stands for its midnight in UTC."""
+
+
 class RequestModel(BaseModel):
-    """A body that callers send: an unknown field is an error that carries the known ones as `known`."""
+    """A body that callers send: `null` means that a field is absent.
+
+    An unknown field is an error that carries the known ones as `known`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,8 +96,15 @@ class RequestModel(BaseModel):
             found = error.errors(include_url=False)
             if not any(_is_unknown_field(each) for each in found):
                 raise
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            raise ValidationError.from_exception_data(cls.__name__, _explained(found, known)) from None
+            raise ValidationError.from_exception_data(cls.__name__, _explained(found, _names_of(cls))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        if isinstance(given, dict) and None in given.values():
+            known = _names_of(cls)
+            return {name: value for name, value in given.items() if value is not None or name not in known}
+        return given
 
     @field_validator("*", mode="after")
     @classmethod
@@ -94,6 +115,10 @@ class RequestModel(BaseModel):
             if isinstance(plain, str) and storable(plain) != plain:
                 raise ValueError("A text holds no NUL and no lone surrogate")
         return value
+
+
+def _names_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _is_unknown_field(found: ErrorDetails) -> bool:
@@ -108,6 +133,27 @@ def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErro
     explained = [(PydanticCustomError("extra_forbidden", "Unknown field", {"known": known}), each) for each in surplus]
     explained += [(PydanticCustomError(each["type"], each["msg"]), each) for each in others]
     return [InitErrorDetails(type=kind, loc=each["loc"], input=None) for kind, each in explained]
+
+
+class PatchModel(RequestModel):
+    """What to change of a resource (RFC 7396): what is absent stays, `null` clears what can be cleared.
+
+    `CLEARABLE` names the fields that can be; `null` for any other is an error.
+    """
+
+    CLEARABLE: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        return given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_clearable(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.field_name not in cls.CLEARABLE:
+            raise ValueError("This field cannot be cleared; leave it out to keep its value")
+        return value
 
 
 class AnswerModel(BaseModel):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from app.api.schemas.base import Boolean, GivenTime, Id, Integer, RequestModel
+from app.api.schemas.base import Boolean, GivenDate, GivenTime, Id, Integer, RequestModel
 from app.errors import InvalidRequest
 from app.mail import filter as f
+from app.mail.search_text import ANYWHERE, LENGTH_LIMIT_CHARS, OPERATORS, parse_search_text
 from app.mail.types import flag_of
 
 TEXT_LIMIT_CHARS = 500
@@ -29,7 +30,7 @@ class HeaderCondition(RequestModel):
 class Conditions(RequestModel):
     """Conditions on a message. Texts are compared without regard to case."""
 
-    mailbox_id: Id | None = None
+    mailbox_id: Id | None = Field(None, description="An id, or a role's name such as `inbox`")
     from_: Text | None = Field(None, alias="from")
     to: Text | None = None
     cc: Text | None = None
@@ -37,12 +38,14 @@ class Conditions(RequestModel):
     subject: Text | None = None
     body: Text | None = Field(None, description="In a text of the message")
     text: Text | None = Field(None, description="Anywhere in header or body")
-    since: GivenTime | None = Field(None, description="Received at this time or later")
-    before: GivenTime | None = Field(None, description="Received earlier")
+    since: GivenDate | None = Field(None, description="Received at this time or later; a date is its midnight in UTC")
+    before: GivenDate | None = Field(None, description="Received earlier")
     larger_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
     smaller_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
     keyword: Keyword | None = None
     not_keyword: Keyword | None = None
+    unread: Boolean | None = None
+    flagged: Boolean | None = None
     has_attachments: Boolean | None = None
     message_id_header: Text | None = None
 
@@ -75,11 +78,19 @@ class Conditions(RequestModel):
             found.append(f.HasFlag(flag_of(self.keyword)))
         if self.not_keyword is not None:
             found.append(f.Not(f.HasFlag(flag_of(self.not_keyword))))
+        found += _flag("\\Seen", None if self.unread is None else not self.unread)
+        found += _flag("\\Flagged", self.flagged)
         if self.has_attachments is not None:
             found.append(f.HasAttachments(self.has_attachments))
         if self.message_id_header is not None:
             found.append(f.MessageIdHeader(self.message_id_header))
         return found
+
+
+def _flag(flag: str, wanted: bool | None) -> list[f.Filter]:
+    if wanted is None:
+        return []
+    return [f.HasFlag(flag) if wanted else f.Not(f.HasFlag(flag))]
 
 
 Branches = Annotated[list["FilterInput"], Field(max_length=f.LEAF_LIMIT)]
@@ -136,6 +147,47 @@ def _moderate(value: object) -> object:
 
 FilterTree = Annotated[FilterInput, BeforeValidator(_moderate)]
 """The filter of a request: any FilterInput of moderate size."""
+
+
+SearchTextInput = Annotated[str, StringConstraints(min_length=1, max_length=LENGTH_LIMIT_CHARS)]
+IN_FIELD: Any = Field(
+    None, alias="in", description="`anywhere`: in Trash and Junk too, which are left out where no mailbox is named"
+)
+
+
+class ConditionsQuery(Conditions):
+    """Conditions as parameters of a URL, and a search text."""
+
+    q: SearchTextInput | None = Field(
+        None,
+        description=f'A search text, such as `from:ann is:unread "trip to Rome" -draft`: words, '
+        f'"phrases", `-` to exclude, `OR`, brackets, and the operators `{":` `".join(OPERATORS)}:`',
+    )
+    in_: Literal["anywhere"] | None = IN_FIELD
+    larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
+    smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
+    unread: bool | None = None
+    flagged: bool | None = None
+    has_attachments: bool | None = None
+
+    def searched(self) -> tuple[f.Filter, bool]:
+        """The filter, and whether it looks into Trash and Junk too. InvalidRequest at `q`."""
+        leaves = self.leaves()
+        tree, is_anywhere = with_search_text(leaves[0] if len(leaves) == 1 else f.All(tuple(leaves)), self.q)
+        return tree, is_anywhere or self.in_ == ANYWHERE
+
+
+def with_search_text(tree: f.Filter, text: str | None) -> tuple[f.Filter, bool]:
+    """The filter and the search text together, and whether the text names `in:anywhere`. InvalidRequest at `q`."""
+    if text is None:
+        return tree, False
+    parsed = parse_search_text(text)
+    together = (*_conditions(tree), *_conditions(parsed.tree))
+    return together[0] if len(together) == 1 else f.All(together), parsed.is_anywhere
+
+
+def _conditions(tree: f.Filter) -> tuple[f.Filter, ...]:
+    return tree.of if isinstance(tree, f.All) else (tree,)
 
 
 def _size(tree: f.Filter) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from app.api.schemas.base import AnswerModel, Boolean, Id, RequestModel, Sync
+from app.api.schemas.base import AnswerModel, Boolean, Id, PatchModel, RequestModel, Sync
 from app.mail import types
 from app.mail.types import Role
 from app.services.mailboxes import NAME_LIMIT_CHARS, MailboxChanges
@@ -47,7 +47,7 @@ class Mailbox(AnswerModel):
 
 
 class MailboxList(AnswerModel):
-    """All mailboxes of an account, by path: one page always."""
+    """Mailboxes of an account, by path: all of them, unless the request limits their number."""
 
     items: list[Mailbox]
     next_cursor: str | None = None
@@ -64,8 +64,10 @@ class CreateMailbox(RequestModel):
     role: Role | None = None
 
 
-class UpdateMailbox(RequestModel):
+class UpdateMailbox(PatchModel):
     """What to change of a mailbox; what is left out stays."""
+
+    CLEARABLE = frozenset({"parent_id", "role"})
 
     name: Name | None = None
     parent_id: Id | None = Field(None, description="null moves it to the top")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.schemas.base import AnswerModel, GivenTime, Id, RequestModel, Sync, Time
-from app.api.schemas.filters import Conditions, FilterInput, FilterTree, Keyword
+from app.api.schemas.base import AnswerModel, GivenTime, Id, PatchModel, RequestModel, Sync, Time
+from app.api.schemas.filters import (
+    IN_FIELD,
+    ConditionsQuery,
+    FilterInput,
+    FilterTree,
+    Keyword,
+    SearchTextInput,
+    with_search_text,
+)
 from app.api.schemas.submissions import MessageInput
-from app.mail import filter as f
+from app.mail.search_text import ANYWHERE
 from app.mail.types import Flags, flag_of
 from app.services.listing import ListOrder, sort_of
 from app.services.messages import KEYWORDS_LIMIT, Change
@@ -123,6 +131,7 @@ class MessagePage(AnswerModel):
     sync: Sync
     total: int | None = Field(None, description="With `count` alone")
     indexed: Indexed | None = Field(None, description="Where the filter looks for texts, for tokens of all mailboxes")
+    filter: FilterInput | None = Field(None, description="What `q` was understood as, and the other conditions")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -166,12 +175,9 @@ class HeaderList(AnswerModel):
 # ---- what callers send
 
 
-class ListQuery(Conditions):
+class ListQuery(ConditionsQuery):
     """The query of a list: conditions, all of which must hold, and what to show of it."""
 
-    larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
-    smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
-    has_attachments: bool | None = None
     sort: SortText = Field("-received_at", description="A minus is descending; ties go by highest UID")
     limit: int = Field(50, ge=1, le=500)
     cursor: CursorText | None = None
@@ -186,9 +192,8 @@ class ListQuery(Conditions):
         return view_of(self.view, self.fields_, self.include)
 
     def order(self, *, is_forced: bool) -> ListOrder:
-        leaves = self.leaves()
-        tree = leaves[0] if len(leaves) == 1 else f.All(tuple(leaves))
-        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced)
+        tree, is_anywhere = self.searched()
+        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced, is_anywhere)
 
 
 class GetQuery(RequestModel):
@@ -203,9 +208,11 @@ class GetQuery(RequestModel):
 
 
 class SearchRequest(RequestModel):
-    """A search: a filter tree, an order, a page."""
+    """A search: a filter tree or a search text (both must hold), an order, a page."""
 
     filter: FilterTree = FilterInput()
+    q: SearchTextInput | None = None
+    in_: Literal["anywhere"] | None = IN_FIELD
     sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
     limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
     cursor: CursorText | None = None
@@ -217,7 +224,9 @@ class SearchRequest(RequestModel):
         return view_of(self.view, self.fields_, self.include)
 
     def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
-        return ListOrder(self.filter.value(), sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced)
+        tree, is_anywhere = with_search_text(self.filter.value(), self.q)
+        is_anywhere = is_anywhere or self.in_ == ANYWHERE
+        return ListOrder(tree, sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced, is_anywhere)
 
 
 class AccountSearch(AnswerModel):
@@ -260,14 +269,16 @@ class KeywordChanges(RequestModel):
     remove: Keywords = Field([])
 
 
-class ChangeRequest(RequestModel):
-    """What to change of a message; what is left out stays."""
-
+class _MessageChanges(RequestModel):
     keywords: KeywordChanges = KeywordChanges()
     mailbox_id: Id | None = Field(None, description="Moves it there")
 
     def change(self) -> Change:
         return Change(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
+
+
+class ChangeRequest(PatchModel, _MessageChanges):
+    """What to change of a message; what is left out stays."""
 
 
 class TransferRequest(RequestModel):
@@ -277,13 +288,18 @@ class TransferRequest(RequestModel):
     mailbox_id: Id
 
 
-class BatchRequest(ChangeRequest):
+def _deletion(given: object) -> object:
+    """`true`, as version 0.1 had it, is `trash`."""
+    return "trash" if given is True else given
+
+
+class BatchRequest(_MessageChanges):
     """One change of many messages: by id, or all that a filter finds."""
 
     message_ids: Ids | None = None
     filter: FilterTree | None = None
-    delete: Literal[True, "permanent"] | None = Field(
-        None, description="true: to Trash; what is there already, for good"
+    delete: Annotated[Literal["trash", "permanent"], BeforeValidator(_deletion)] | None = Field(
+        None, description="`trash` moves to Trash, and removes for good what is there already; `permanent` removes"
     )
 
     @model_validator(mode="after")

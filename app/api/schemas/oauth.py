@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, RequestModel, Time, time_of
+from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, PatchModel, RequestModel, Time, time_of
 from app.errors import InvalidRequest
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind, TransportSecurity
@@ -87,9 +88,7 @@ class MailServers(RequestModel):
         )
 
 
-class UpdateOAuthApp(RequestModel):
-    """What to change of an app; what is left out stays."""
-
+class _OAuthAppFields(RequestModel):
     name: Annotated[str, StringConstraints(max_length=200, pattern=LINE_PATTERN)] | None = None
     tenant: Annotated[str, StringConstraints(max_length=100)] | None = Field(
         None, description="Microsoft: a directory of your own; unset: common"
@@ -126,7 +125,23 @@ class UpdateOAuthApp(RequestModel):
         )
 
 
-class CreateOAuthApp(UpdateOAuthApp):
+class UpdateOAuthApp(PatchModel, _OAuthAppFields):
+    """What to change of an app; what is left out stays."""
+
+    CLEARABLE = frozenset({"name", "tenant", "issuer", "revocation_url", "redirect_urls"})
+
+    def order(self) -> oauth_apps.OAuthAppOrder:
+        cleared = frozenset(name for name in self.model_fields_set if getattr(self, name) is None)
+        order = super().order()
+        return replace(
+            order,
+            name="" if "name" in cleared else self.name,
+            redirect_urls=() if "redirect_urls" in cleared else order.redirect_urls,
+            cleared=cleared & {"tenant", "issuer", "revocation_url"},
+        )
+
+
+class CreateOAuthApp(_OAuthAppFields):
     """An app to register here: of a known provider, or a custom one with its URLs, scopes and mail servers."""
 
     provider: Provider

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field, InstanceOf, StringConstraints
+from pydantic import BeforeValidator, Field, InstanceOf, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, Page, RequestModel, Sync, Time, time_of
+from app.errors import InvalidRequest
 from app.mail.types import Address
+from app.mime.addresses import parse_addresses, readable
+from app.mime.validate import validate_address
 from app.services.composing import NewAttachment, NewMessage
 from app.services.submissions import SubmissionState
 
 TEXT_LIMIT = 10_000_000
 ADDRESSES_LIMIT = 1_000
+ADDRESS_TEXT_LIMIT = 2_000
 AddressText = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
@@ -28,7 +32,29 @@ class AddressInput(RequestModel):
         return Address(self.name, self.address)
 
 
-Addresses = Annotated[list[AddressInput], Field(max_length=ADDRESSES_LIMIT)]
+def _address_of(given: object) -> object:
+    """`Bob <bob@example.org>` as an object; ValueError where a text is not exactly one address."""
+    if not isinstance(given, str):
+        return given
+    parsed = parse_addresses(given[:ADDRESS_TEXT_LIMIT], 2)
+    found = readable(tuple(parsed))
+    if len(given) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not found or not found[0].address:
+        raise ValueError("This is not one e-mail address; write `bob@example.org` or `Bob <bob@example.org>`")
+    try:
+        validate_address(found[0].address, "", allow_utf8=True)
+    except InvalidRequest as error:
+        raise ValueError(error.detail) from None
+    return {"name": found[0].name, "address": found[0].address}
+
+
+GivenAddress = Annotated[
+    AddressInput,
+    BeforeValidator(
+        _address_of, json_schema_input_type=AddressInput | Annotated[str, Field(max_length=ADDRESS_TEXT_LIMIT)]
+    ),
+]
+"""An address as an object, or as a text with or without a name."""
+Addresses = Annotated[list[GivenAddress], Field(max_length=ADDRESSES_LIMIT)]
 
 
 class AttachmentInput(RequestModel):
@@ -52,7 +78,7 @@ class MessageInput(RequestModel):
     """A message as JSON: what it says and to whom."""
 
     mode: Literal["new", "reply", "reply_all", "forward"] = "new"
-    from_: AddressInput | None = Field(None, alias="from", description="Default: the account's own address")
+    from_: GivenAddress | None = Field(None, alias="from", description="Default: the account's own address")
     to: Addresses = Field(default_factory=list)
     cc: Addresses = Field(default_factory=list)
     bcc: Addresses = Field(default_factory=list)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from app.api.schemas.base import AnswerModel, Sync, Time
-from app.api.schemas.filters import Conditions
+from app.api.schemas.filters import ConditionsQuery, FilterInput
 from app.api.schemas.messages import Address, CountText, CursorText, Message, SortText
-from app.mail import filter as f
 from app.services.listing import ListOrder, sort_of
 from app.services.threads import MEMBERS_LIMIT
 
@@ -39,6 +38,7 @@ class ThreadPage(AnswerModel):
     state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
     sync: Sync
     total: int | None = Field(None, description="With `count` alone")
+    filter: FilterInput | None = Field(None, description="What `q` was understood as, and the other conditions")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
@@ -49,20 +49,14 @@ class ThreadWithMessages(Thread):
     messages: list[Message] = Field(description=f"Summaries, oldest first; of more than {MEMBERS_LIMIT} the newest")
 
 
-class ThreadQuery(Conditions):
+class ThreadQuery(ConditionsQuery):
     """The query of a list of threads: conditions on a message, of which a thread has one that meets them all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
-    smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
-    has_attachments: bool | None = None
     sort: SortText = Field("-received_at", description="There is no other order")
     limit: int = Field(50, ge=1, le=500)
     cursor: CursorText | None = None
     count: CountText | None = Field(None, description="Adds `total`; both are exact")
 
     def order(self, *, is_forced: bool) -> ListOrder:
-        leaves = self.leaves()
-        tree = leaves[0] if len(leaves) == 1 else f.All(tuple(leaves))
-        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced)
+        tree, is_anywhere = self.searched()
+        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced, is_anywhere)

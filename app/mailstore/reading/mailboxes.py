@@ -34,6 +34,11 @@ _MAILBOX_AT: Statement = select(MAILBOX.c.id).where(
 _MAILBOXES: Statement = (
     select(*_MAILBOX_COLUMNS).where(MAILBOX.c.account_id == ACCOUNT_ID).order_by(in_code_order(MAILBOX.c.path))
 )
+_ROLES: Statement = (
+    select(MAILBOX.c.id, MAILBOX.c.role)
+    .where(MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.role.is_not(None))
+    .order_by(MAILBOX.c.id)
+)
 _STANDING: Statement = (
     select(
         ACCOUNT.c.last_seq,
@@ -120,6 +125,11 @@ class MailboxReader:
         with suppress(MailboxNotFound):
             return await self.mailbox(account_id, mailbox_id)
         return None
+
+    async def roles(self, account_id: AccountId) -> list[tuple[MailboxId, Role]]:
+        """The mailboxes of an account that have a role."""
+        rows = await self._database.rows(_ROLES, account_id=account_id)
+        return [(MailboxId(id_), Role(role)) for id_, role in rows]
 
     async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
         """Raises AccountNotFound."""

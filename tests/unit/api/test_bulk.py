@@ -88,9 +88,9 @@ async def test_keywords_change_by_id_and_by_filter(mail: Mail) -> None:
 async def test_messages_are_removed_to_trash_and_for_good(mail: Mail) -> None:
     first, second = await mail.add(note("first")), await mail.add(note("second"))
 
-    await _post(mail, "batch", {"message_ids": [first], "delete": True})
+    await _post(mail, "batch", {"message_ids": [first], "delete": "trash"})
     assert await mail.subjects("Trash") == ["first"]
-    answer = await _post(mail, "batch", {"message_ids": [first, second], "delete": True})
+    answer = await _post(mail, "batch", {"message_ids": [first, second], "delete": "trash"})
     assert answer["summary"] == {"ok": 2, "failed": 0}
     assert await mail.subjects("Trash") == ["second"]
     await _post(mail, "batch", {"filter": {}, "delete": "permanent"})
@@ -112,9 +112,9 @@ async def test_a_filter_that_finds_too_much_changes_nothing(mail: Mail, monkeypa
     ("path", "body", "pointer"),
     [
         ("batch", {"keywords": {"add": ["$seen"]}}, ""),
-        ("batch", {"message_ids": ["msg_x"], "filter": {}, "delete": True}, ""),
+        ("batch", {"message_ids": ["msg_x"], "filter": {}, "delete": "trash"}, ""),
         ("batch", {"message_ids": ["msg_x"]}, ""),
-        ("batch", {"message_ids": ["msg_x"], "delete": True, "keywords": {"add": ["$seen"]}}, ""),
+        ("batch", {"message_ids": ["msg_x"], "delete": "trash", "keywords": {"add": ["$seen"]}}, ""),
         ("batch", {"message_ids": ["msg_x"], "delete": False}, "/delete"),
         ("move", {"message_ids": [], "mailbox_id": "mbx_x"}, "/message_ids"),
         ("move", {"message_ids": ["a b"], "mailbox_id": "mbx_x"}, "/message_ids/0"),

@@ -35,6 +35,6 @@ async def test_reading_mail_is_not_the_right_to_read_the_log(gateway: Gateway) -
 
 async def test_the_time_of_a_log_is_bounded(gateway: Gateway) -> None:
     account_id = await gateway.house.add_account("ann@demo.test")
-    for minutes in (0, 1441, "5", None):
+    for minutes in (0, 1441, "5"):
         refused = await gateway.admin.post(f"/v1/accounts/{account_id}/log", json={"minutes": minutes})
         assert refused.status_code == 422
