@@ -11,6 +11,7 @@ import imaplib
 import json
 import poplib
 import smtplib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.e2e.loop_time import LOOP_MS, held
 from tests.servers.postgate import Postgate, running_postgate
 
 MESSAGES = 20_000
+SYNC_SECONDS = 600
 HOLDS_LIMIT = 2
 """Callbacks above LOOP_MS that one drive may have."""
 MEGABYTE = 1024 * 1024
@@ -64,8 +66,8 @@ def listed(client: httpx2.Client, server: Postgate, **params: Any) -> list[str]:
     return [item["id"] for item in answer.raise_for_status().json()["items"]]
 
 
-def mailbox_id(client: httpx2.Client, server: Postgate, name: str) -> str:
-    items = client.get(f"{server.account_path()}/mailboxes").raise_for_status().json()["items"]
+def mailbox_id(client: httpx2.Client, account: str, name: str) -> str:
+    items = client.get(f"{account}/mailboxes").raise_for_status().json()["items"]
     found: str = next(item["id"] for item in items if item["name"] == name)
     return found
 
@@ -74,7 +76,7 @@ def imported(client: httpx2.Client, server: Postgate, content: bytes) -> str:
     """The path of a message that is put into INBOX."""
     path = f"{server.account_path()}/messages"
     headers = {"Content-Type": "message/rfc822"}
-    inbox = mailbox_id(client, server, "INBOX")
+    inbox = mailbox_id(client, server.account_path(), "INBOX")
     answer = client.post(path, content=content, headers=headers, params={"mailbox_id": inbox})
     return f"{path}/{answer.raise_for_status().json()['id']}"
 
@@ -131,7 +133,7 @@ def large_sends(server: Postgate) -> None:
     with server.client() as client:
         client.timeout = 120
         client.post(f"{server.account_path()}/send", json=order).raise_for_status()
-        inbox = mailbox_id(client, server, "INBOX")
+        inbox = mailbox_id(client, server.account_path(), "INBOX")
         written = client.post(f"{server.account_path()}/messages", json=order, params={"mailbox_id": inbox})
         written.raise_for_status()
 
@@ -146,47 +148,106 @@ def many_recipients(server: Postgate) -> None:
         client.get(f"{server.account_path()}/submissions", params={"limit": 200})
 
 
+def ask(client: httpx2.Client, path: str, **body: Any) -> Any:
+    """The answer to a POST."""
+    answer = client.post(path, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def some_ids(client: httpx2.Client, account: str, mailbox: str, count: int) -> list[str]:
+    """The ids of messages of a mailbox, read from its pages."""
+    path, ids = f"{account}/messages", list[str]()
+    params: dict[str, Any] = {"mailbox_id": mailbox, "limit": 200}
+    while len(ids) < count:
+        page = client.get(path, params=params).raise_for_status().json()
+        ids += [item["id"] for item in page["items"]]
+        params["cursor"] = page["next_cursor"]
+    return ids[:count]
+
+
 def lists(server: Postgate) -> None:
     with server.client() as client:
-        large = mailbox_id(client, server, "Large")
+        account, large = server.account_path(), mailbox_id(client, server.account_path(), "Large")
         for view in ("summary", "full"):
             listed(client, server, mailbox_id=large, view=view)
-        ids = listed(client, server, mailbox_id=large)
-        client.post(f"{server.account_path()}/messages/batch", json={"ids": ids, "view": "full"})
-        thread = client.get(f"{server.account_path()}/messages/{ids[0]}").json()["thread_id"]
-        client.get(f"{server.account_path()}/threads/{thread}")
-        client.get(f"{server.account_path()}/threads", params={"limit": 200})
+        ids = some_ids(client, server.account_path(), large, 1_000)
+        ask(client, f"{account}/messages/batch-get", message_ids=ids)
+        ask(client, f"{account}/messages/batch-get", message_ids=ids[:50], view="full")
+        thread = client.get(f"{account}/messages/{ids[-1]}").raise_for_status().json()["thread_id"]
+        client.get(f"{account}/threads/{thread}").raise_for_status()
+        client.get(f"{account}/threads", params={"limit": 100}).raise_for_status()
 
 
 def searches(server: Postgate) -> None:
-    conditions = [{"text": f"word{n}"} for n in range(50)]
+    conditions = [{"text": f"word{n}"} for n in range(10)] + [{"subject": f"word{n}"} for n in range(180)]
     with server.client() as client:
-        path = f"{server.account_path()}/messages/search"
         for filter_ in ({"any": conditions}, {"all": conditions}, {"text": "text"}, {"subject": "thread"}):
-            client.post(path, json={"filter": filter_, "limit": 200})
+            ask(client, "/v1/search", filter=filter_, limit=50)
 
 
 def bulk(server: Postgate) -> None:
+    """The largest bulk requests, by id and by filter."""
     with server.client() as client:
-        target, large = mailbox_id(client, server, "Target"), mailbox_id(client, server, "Large")
+        target, large = (
+            mailbox_id(client, server.account_path(), "Target"),
+            mailbox_id(client, server.account_path(), "Large"),
+        )
         path = f"{server.account_path()}/messages"
-        ids = [item for _ in range(1) for item in listed(client, server, mailbox_id=large)]
-        client.post(f"{path}/move", json={"ids": ids, "mailbox_id": target})
-        client.post(f"{path}/keywords", json={"ids": ids, "add": ["$flagged"]})
-        client.post(f"{path}/move", json={"filter": {"mailbox_id": large}, "mailbox_id": target})
-        client.post(f"{path}/delete", json={"filter": {"mailbox_id": target}})
+        ids = some_ids(client, server.account_path(), large, 1_000)
+        ask(client, f"{path}/move", message_ids=ids, mailbox_id=target)
+        ask(client, f"{path}/copy", message_ids=ids, mailbox_id=large)
+        ask(client, f"{path}/batch", message_ids=ids, keywords={"add": ["$flagged", "a", "b"]})
+        ask(client, f"{path}/batch", message_ids=ids, mailbox_id=large)
+        ask(client, f"{path}/batch", message_ids=ids, delete=True)
+        ask(client, f"{path}/batch", message_ids=ids, delete="permanent")
+        for change in ({"keywords": {"add": ["c"]}}, {"mailbox_id": large}):
+            client.post(f"{path}/batch", json={"filter": {"keyword": "$flagged"}, **change}).raise_for_status()
 
 
 def changes(server: Postgate) -> None:
+    """All that has happened to the large mailbox, from a state before it, and as events."""
     with server.client() as client:
-        path, state = f"{server.account_path()}/changes", "earliest"
-        for _ in range(40):
-            answer = client.get(path, params={"since_state": state, "limit": 1_000})
-            if answer.status_code != 200 or not answer.json().get("has_more"):
-                break
-            state = answer.json()["state"]
-        client.get(f"{server.account_path()}/events", params={"after": "earliest", "limit": 1_000})
-        client.get(f"{server.account_path()}/mailboxes")
+        account = server.account_path()
+        page: dict[str, Any] = {"cursor": "earliest", "has_more": True}
+        states = []
+        while page["has_more"]:
+            params = {"after": page["cursor"], "limit": 500}
+            page = client.get(f"{account}/events", params=params).raise_for_status().json()
+            states.append(page["cursor"])
+        state, has_more = states[0], True
+        while has_more:
+            page = client.get(f"{account}/changes", params={"since": state}).raise_for_status().json()
+            state, has_more = page["new_state"], page["has_more"]
+
+
+def first_sync(server: Postgate) -> None:
+    """The large mailbox as an external account's."""
+    user = server.user()
+    login = {"host": "127.0.0.1", "security": "none", "username": user["email"], "password": user["password"]}
+    account = {
+        "kind": "imap",
+        "email": "me@x.test",
+        "imap": login | {"port": server.ports["imap"]},
+        "smtp": login | {"port": server.ports["submission"]},
+    }
+    with server.client() as client:
+        added = client.post("/v1/accounts", json=account, params={"verify": "false"})
+        assert added.is_success, added.text
+        path = f"/v1/accounts/{added.json()['id']}"
+        deadline = time.monotonic() + SYNC_SECONDS
+        while count_in(client, path) < count_in(client, server.account_path()):
+            assert time.monotonic() < deadline, client.get(path).json()
+            time.sleep(1)
+        large = mailbox_id(client, path, "Large")
+        ids = some_ids(client, path, large, 1_000)
+        ask(client, f"{path}/messages/move", message_ids=ids, mailbox_id=mailbox_id(client, path, "Target"))
+        ask(client, f"{path}/messages/batch", message_ids=ids, keywords={"add": ["$flagged"]})
+
+
+def count_in(client: httpx2.Client, path: str) -> int:
+    items = client.get(f"{path}/mailboxes").raise_for_status().json()["items"]
+    return sum(item["total"] for item in items)
 
 
 def resumed_stream(server: Postgate) -> None:
@@ -271,6 +332,7 @@ DRIVES: tuple[Callable[[Postgate], None], ...] = (
     pop3_reads,
     smtp_data,
     bulk,
+    first_sync,
 )
 
 
