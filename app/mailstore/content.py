@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 
 from app.mail.delta import Arrived, Rendered
 from app.mail.types import BodyPart, MailboxId
-from app.mime.body import choose_body, decode_body
+from app.mime.shown import preview_in
 from app.mime.structure import parse_structure
-from app.mime.text import preview_of, text_of_html
 from app.wire.imap import render
 
-PREVIEW_WINDOW_BYTES = 16 * 1024
-"""How much of a text part is read for its preview."""
 BEGINNING_BYTES = 16 * 1024
 """How much is read of a message that is too complex."""
 HEAVY_HEADER_BYTES = 64 * 1024
@@ -77,9 +74,9 @@ def read_beginning(content: bytes, blob: str) -> Arrived:
 
 def _preview(content: bytes, structure: BodyPart) -> str:
     """The beginning of the text that a reader would see first; "" where there is none."""
-    for part in choose_body(structure).text:
-        if part.span is not None and part.media_type.startswith("text/"):
-            _, start, stop = part.span
-            text, _ = decode_body(content[start : min(stop, start + PREVIEW_WINDOW_BYTES)], part)
-            return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
-    return ""
+
+    def read(part: BodyPart, limit: int) -> bytes:
+        _, start, stop = part.span or (0, 0, 0)
+        return content[start : min(stop, start + limit)]
+
+    return preview_in(structure, read)

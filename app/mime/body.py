@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.mail.types import BodyPart
 from app.mime.charset import decode
-from app.mime.names import attachment_name
+from app.mime.names import attachment_name, content_id_of
+from app.mime.part import OPAQUE
 from app.mime.text import unflowed
 from app.mime.transfer import decode_transfer
 
@@ -16,16 +18,22 @@ _SEEN_TYPES = ("image/", "audio/", "video/")
 _SIGNATURES = frozenset({"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"})
 _SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"\r*+\n|\r(?!\r*+\n)")
+"""An encoded CR before a line end (`=0D` and CRLF) belongs to it."""
 _META_WINDOW_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class BodyChoice:
-    """Parts in the order to show them. `text` may hold html parts where a message has no plain text, and vice versa."""
+    """Parts in the order to show them. `text` may hold html parts where a message has no plain text, and vice versa.
+
+    `stand_ins`: by the section of a part of a multipart/alternative, the parts to show where it has no words.
+    """
 
     text: tuple[BodyPart, ...] = ()
     html: tuple[BodyPart, ...] = ()
     attachments: tuple[BodyPart, ...] = ()
+    stand_ins: Mapping[str, tuple[BodyPart, ...]] = field(default_factory=dict)
 
 
 class Protection(StrEnum):
@@ -44,13 +52,14 @@ class _Choice:
     text: list[BodyPart] = field(default_factory=list)
     html: list[BodyPart] = field(default_factory=list)
     attachments: list[BodyPart] = field(default_factory=list)
+    stand_ins: dict[str, tuple[BodyPart, ...]] = field(default_factory=dict)
 
 
 def choose_body(structure: BodyPart) -> BodyChoice:
     """Text parts, html parts and attachments of a message. An attached message is one attachment, never looked into."""
     choice = _Choice()
     _choose([structure], "mixed", choice, is_text_open=True, is_html_open=True, is_in_alternative=False)
-    return BodyChoice(tuple(choice.text), tuple(choice.html), tuple(choice.attachments))
+    return BodyChoice(tuple(choice.text), tuple(choice.html), tuple(choice.attachments), choice.stand_ins)
 
 
 def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
@@ -62,8 +71,12 @@ def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
 
 def has_attachments(structure: BodyPart) -> bool:
     """Whether there is an attachment in a reader's eyes: neither a signature nor an image that the text shows."""
+    choice = choose_body(structure)
+    is_html_shown = any(part.media_type == "text/html" for part in choice.html)
+    pictures = (part for part in choice.html if part.media_type.startswith(_SEEN_TYPES))
     return any(
-        part.media_type not in _SIGNATURES and not _is_shown_image(part) for part in choose_body(structure).attachments
+        part.media_type not in _SIGNATURES and not (is_html_shown and _is_shown_image(part))
+        for part in (*choice.attachments, *pictures)
     )
 
 
@@ -89,7 +102,9 @@ def decode_body(raw: bytes, part: BodyPart) -> tuple[str, tuple[str, ...]]:
         problems.append(f"part {part.section}: its charset is a guess ({found.charset})")
     if found.is_damaged:
         problems.append(f"part {part.section}: it is not all {found.charset}, some characters are lost")
-    text = found.text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    text = found.text.removeprefix("\ufeff").replace("\x00", "")
+    if "\r" in text:
+        text = _LINE_ENDS.sub("\n", text)
     if (part.param("format") or "").lower() == "flowed":
         text = unflowed(text, delete_space=(part.param("delsp") or "").lower() == "yes")
     return text, tuple(problems)
@@ -110,12 +125,13 @@ def _charset_label(decoded: bytes, part: BodyPart) -> str | None:
 
 
 def _protection(part: BodyPart) -> Protection | None:
-    protocol = (part.param("protocol") or "").lower()
     if part.media_type == "multipart/encrypted":
         return Protection.PGP_ENCRYPTED
     if part.media_type == "multipart/signed":
-        return Protection.PGP_SIGNED if protocol == "application/pgp-signature" else Protection.SMIME_SIGNED
-    if part.media_type in _SMIME:
+        protocol = (part.param("protocol") or "").lower()
+        signature = protocol or (part.children[1].media_type if len(part.children) > 1 else "")
+        return Protection.PGP_SIGNED if signature == "application/pgp-signature" else Protection.SMIME_SIGNED
+    if part.media_type in _SMIME or (part.media_type == OPAQUE and (attachment_name(part) or "").endswith(".p7m")):
         is_signed = (part.param("smime-type") or "").lower() == "signed-data"
         return Protection.SMIME_SIGNED if is_signed else Protection.SMIME_ENCRYPTED
     return None
@@ -126,12 +142,14 @@ def _choose(
     kind: str,
     choice: _Choice,
     *,
+    start: str = "",
     is_text_open: bool,
     is_html_open: bool,
     is_in_alternative: bool,
 ) -> None:
-    """One level of a multipart; `kind` is its subtype. Depth is bounded by the tree's."""
+    """One level of a multipart; `kind` is its subtype, `start` names its root. Depth is bounded by the tree's."""
     text_before, html_before = len(choice.text), len(choice.html)
+    root = _root_of(parts, start) if kind == "related" else 0
     for index, part in enumerate(parts):
         if part.is_multipart:
             subtype = part.media_type.partition("/")[2]
@@ -139,12 +157,14 @@ def _choose(
                 part.children,
                 subtype,
                 choice,
+                start=part.param("start") or "",
                 is_text_open=is_text_open,
                 is_html_open=is_html_open,
                 is_in_alternative=is_in_alternative or subtype == "alternative",
             )
-        elif not _is_inline(part, index, kind):
-            choice.attachments.append(part)
+        elif not _is_inline(part, kind, is_root=index == root):
+            if not (kind == "alternative" and _is_other_form(part)):
+                choice.attachments.append(part)
         elif kind == "alternative":
             _choose_alternative(part, choice)
         else:
@@ -156,12 +176,20 @@ def _choose(
         _fill_missing(choice, text_before, html_before)
 
 
-def _is_inline(part: BodyPart, index: int, kind: str) -> bool:
+def _root_of(parts: Sequence[BodyPart], start: str) -> int:
+    """The index of the part of a multipart/related that shows the others (RFC 2387 §3.2)."""
+    wanted = start.strip("<> ")
+    named = (index for index, part in enumerate(parts) if wanted and content_id_of(part) == wanted)
+    texts = (index for index, part in enumerate(parts) if part.is_multipart or part.media_type.startswith("text/"))
+    return next(named, next(texts, 0))
+
+
+def _is_inline(part: BodyPart, kind: str, *, is_root: bool) -> bool:
     """Whether a part is body rather than attachment."""
     is_seen = part.media_type.startswith(_SEEN_TYPES)
     if part.disposition == "attachment" or not (is_seen or part.media_type in ("text/plain", "text/html")):
         return False
-    return index == 0 or (kind != "related" and (is_seen or attachment_name(part) is None))
+    return is_root or (kind != "related" and (is_seen or attachment_name(part) is None))
 
 
 def _choose_alternative(part: BodyPart, choice: _Choice) -> None:
@@ -171,6 +199,12 @@ def _choose_alternative(part: BodyPart, choice: _Choice) -> None:
         choice.html.append(part)
     else:
         choice.attachments.append(part)
+
+
+def _is_other_form(part: BodyPart) -> bool:
+    """Whether a part of an alternative says the same words for other programs, as AMP and enriched text do."""
+    is_text = part.media_type.startswith("text/") and part.media_type != "text/calendar"
+    return is_text and part.disposition != "attachment" and attachment_name(part) is None
 
 
 def _show(part: BodyPart, choice: _Choice, *, is_text_open: bool, is_html_open: bool) -> None:
@@ -189,3 +223,13 @@ def _fill_missing(choice: _Choice, text_before: int, html_before: int) -> None:
         choice.text.extend(choice.html[html_before:])
     elif has_text and not has_html:
         choice.html.extend(choice.text[text_before:])
+    elif has_text:
+        _let_stand_in(choice, choice.text[text_before:], choice.html[html_before:])
+
+
+def _let_stand_in(choice: _Choice, texts: list[BodyPart], htmls: list[BodyPart]) -> None:
+    """Note which parts say what a single text or html of an alternative leaves out, should it be empty."""
+    if len(texts) == 1:
+        choice.stand_ins[texts[0].section] = tuple(htmls)
+    if len(htmls) == 1:
+        choice.stand_ins[htmls[0].section] = tuple(texts)

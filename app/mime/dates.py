@@ -10,7 +10,9 @@ MAX_DATE_CHARS = 200
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, start=1)}
 _ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
-_ZONE = r"\s*+(?P<zone>[+-]\d{2}:?\d{2}|[A-Za-z]{1,5})?"
+_ZONE = (
+    r"\s*+(?P<half>[AaPp][Mm]\b)?\s*+(?:(?:GMT|UTC?)\s*+(?=[+-]\d))?(?P<zone>[+-]\d{1,2}(?::?\d{2})?\b|[A-Za-z]{1,5})?"
+)
 _TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2}))?(?:\.\d{1,9})?"
 _SHAPES = (
     re.compile(
@@ -18,8 +20,10 @@ _SHAPES = (
     ),
     re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
     re.compile(
-        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?:\s++(?P<zone>[A-Z]{{1,5}}))?\s++(?P<year>\d{{4}})"
+        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?P<half>)(?:\s++(?P<zone>[A-Z]{{1,5}}))?\s++"
+        r"(?P<year>\d{4})"
     ),
+    re.compile(rf"(?P<month>[A-Za-z]{{3,9}})\.?\s++(?P<day>\d{{1,2}}),?\s++(?P<year>\d{{4}})[,\s]++{_TIME}{_ZONE}"),
 )
 _COMMENT = re.compile(r"\([^()]*+\)")
 
@@ -41,7 +45,7 @@ def _milliseconds(found: re.Match[str]) -> int | None:
             _full_year(found["year"]),
             int(month) if month.isdigit() else _MONTHS[month[:3].lower()],
             int(found["day"]),
-            int(found["hour"]),
+            _hour(found),
             int(found["minute"]),
             min(int(found["second"] or 0), 59),  # a leap second is no second of datetime's
             tzinfo=UTC,
@@ -49,6 +53,13 @@ def _milliseconds(found: re.Match[str]) -> int | None:
         return int((moment - _offset(found["zone"])).timestamp()) * 1000
     except (ValueError, KeyError, OverflowError):
         return None
+
+
+def _hour(found: re.Match[str]) -> int:
+    hour = int(found["hour"])
+    if not found["half"]:
+        return hour
+    return hour % 12 + (12 if found["half"].lower() == "pm" else 0)
 
 
 def _full_year(digits: str) -> int:
@@ -63,6 +74,8 @@ def _offset(zone: str | None) -> timedelta:
     if not zone:
         return timedelta(0)
     if zone[0] in "+-":
-        minutes = int(zone[1:3]) * 60 + int(zone[-2:])
+        digits = zone[1:].replace(":", "")
+        hours, rest = (digits, "0") if len(digits) <= 2 else (digits[:-2], digits[-2:])
+        minutes = int(hours) * 60 + int(rest)
         return timedelta(minutes=-minutes if zone[0] == "-" else minutes)
     return timedelta(hours=_ZONES.get(zone.lower(), 0))

@@ -17,7 +17,8 @@ MAX_UNCLEAN_ID_CHARS = 998
 MAX_SUBJECT_CHARS = 100_000
 """What lists show of a subject; the header itself is told whole."""
 
-_ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
+_AUTHOR_FIELDS = frozenset({"from", "sender", "reply-to"})
+_ADDRESS_FIELDS = _AUTHOR_FIELDS | {"to", "cc", "bcc"}
 _TEXT_FIELDS = frozenset({"date", "subject", "in-reply-to", "message-id"})
 _SPACES = re.compile(r"\s{2,}")
 _MESSAGE_ID = re.compile(r"<[^<>\s]++>")
@@ -26,14 +27,14 @@ _MESSAGE_ID = re.compile(r"<[^<>\s]++>")
 def envelope_of(fields: Fields) -> Envelope:
     """ENVELOPE of a header (RFC 9051 §7.5.2): Sender and Reply-To default to From.
 
-    Of a repeated text field the last counts, addresses of repeated fields add up, as Dovecot has it.
+    Of a repeated field the first counts, so that all programs see one author; recipients of repeated fields add up.
     """
     texts: dict[str, str] = {}
     addresses: dict[str, list[EnvelopeAddress]] = {}
     for name, value in fields:
         if name in _TEXT_FIELDS:
-            texts[name] = unfold(value)
-        elif name in _ADDRESS_FIELDS:
+            texts.setdefault(name, unfold(value))
+        elif name in _ADDRESS_FIELDS and not (name in _AUTHOR_FIELDS and addresses.get(name)):
             found = addresses.setdefault(name, [])
             found += parse_addresses(unfold(value), MAX_ADDRESSES - len(found))
     lists = {name: tuple(found) for name, found in addresses.items()}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def normalise_newlines(data: bytes) -> bytes:
-    """Bare LF and bare CR made CRLF, as RFC 5321 §2.3.8 wants lines to end. Linear; sane bytes come back unchanged."""
-    pairs = data.count(b"\r\n")
-    if data.count(b"\n") == pairs and data.count(b"\r") == pairs:
+    """Bare LF made CRLF, as RFC 5321 §2.3.8 wants lines to end. Linear; sane bytes come back unchanged.
+
+    A bare CR is content, as in `=\\r\\r\\n`, and stays; but where it is the only line end, it becomes CRLF too.
+    """
+    if b"\n" not in data:
+        return data.replace(b"\r", b"\r\n")
+    if data.count(b"\n") == data.count(b"\r\n"):
         return data
-    return _LINE_END.sub(b"\r\n", data)
+    return _BARE_LF.sub(b"\r\n", data)

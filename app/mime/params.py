@@ -39,7 +39,7 @@ def decoded_param(params: Params, name: str) -> str | None:
     values = dict(reversed(_joined(list(params[:MAX_PARAMS]))))
     extended = values.get(f"{name}*")
     if extended is not None:
-        return clean(_decode_extended(extended))
+        return clean(extended_value(extended))
     plain = values.get(name)
     return decode_words(plain, charset_of(plain)) if plain is not None else None
 
@@ -83,7 +83,7 @@ def _join(name: str, found: list[tuple[int, bool, str]]) -> tuple[str, str]:
     return f"{name}*", encoded[:MAX_VALUE_CHARS]
 
 
-def _decode_extended(value: str) -> str:
+def extended_value(value: str) -> str:
     """charset'language'percent-encoded (RFC 2231 §4); without the quotes it is taken as UTF-8."""
     charset, quote, rest = value.partition("'")
     _, second_quote, encoded = rest.partition("'")

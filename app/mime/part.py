@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from app.mime.fields import unfold
-from app.mime.params import Params, parse_value
+from app.mime.params import Params, extended_value, parse_value
 
 DEFAULT_PARAMS: Params = (("charset", "us-ascii"),)
 OPAQUE = "application/octet-stream"
@@ -16,7 +16,7 @@ _WORD = re.compile(r"[^\s;(]++")
 
 
 Headers = Mapping[str, bytes]
-"""Fields by lower-case name, raw; of a repeated one the last counts."""
+"""Fields by lower-case name, raw; of a repeated one the first counts, as other mail programs have it."""
 
 
 def text_of(headers: Headers, name: str) -> str | None:
@@ -28,17 +28,25 @@ def text_of(headers: Headers, name: str) -> str | None:
 def content_type(headers: Headers, *, is_in_digest: bool) -> tuple[str, Params]:
     """Media type and parameters, with the defaults of RFC 2045 §5.2 and, in a multipart/digest, RFC 2046 §5.1.5.
 
-    A type that is none is text/plain where it says "text", as old programs do, else application/octet-stream.
+    A type that is none is text/plain too, but for a file: application/octet-stream.
     """
     value = text_of(headers, "content-type")
-    if value is None:
+    if not value:
         return ("message/rfc822", ()) if is_in_digest else ("text/plain", DEFAULT_PARAMS)
     media_type, params = parse_value(value)
     if "/" not in media_type:
-        media_type = "text/plain" if media_type == "text" else OPAQUE
+        is_file = any(name.startswith("name") for name, _ in params) or "content-disposition" in headers
+        media_type = OPAQUE if is_file and media_type != "text" else "text/plain"
     if media_type.startswith("text/") and not any(name in ("charset", "charset*") for name, _ in params):
         params += DEFAULT_PARAMS
     return media_type, params
+
+
+def boundary_of(params: Params) -> bytes:
+    """A multipart's boundary, b"" where it has none; RFC 2231 in it undone."""
+    extended = next((extended_value(value) for name, value in params if name == "boundary*"), None)
+    value = next((value for name, value in params if name == "boundary"), extended or "")
+    return value.rstrip().encode("utf-8", "surrogateescape")
 
 
 def encoding(headers: Headers) -> str:

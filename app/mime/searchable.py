@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
-from app.mime.body import choose_body, decode_body
+from app.mime.body import choose_body
 from app.mime.charset import decode_damaged, is_ascii
 from app.mime.encodings import codec_of
+from app.mime.shown import readable_parts, words_of
 from app.mime.structure import parse_structure
-from app.mime.text import text_of_html
 from app.mime.transfer import decode_transfer
 from app.mime.words import spelled_out
 
@@ -127,9 +127,13 @@ def shown_of(structure: BodyPart, read: Callable[[str], bytes]) -> str:
     """The first SHOWN_CHARS of what a reader sees."""
     pieces: list[str] = []
     left = SHOWN_CHARS
-    for part in choose_body(structure).text:
-        if left > 0 and part.media_type.startswith("text/"):
-            text, _ = decode_body(read(part.section)[: 4 * SHOWN_CHARS], part)
-            pieces.append((text_of_html(text) if part.media_type == "text/html" else text)[:left])
-            left -= len(pieces[-1])
+
+    def words(part: BodyPart) -> str:
+        return words_of(part, read(part.section)[: 4 * SHOWN_CHARS]) if left > 0 else ""
+
+    for _, text in readable_parts(choose_body(structure), words):
+        pieces.append(text[:left])
+        left -= len(pieces[-1])
+        if left <= 0:
+            break
     return "\n".join(pieces)

@@ -11,10 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from app.mail.types import BodyPart, Envelope, Overview
-from app.mime.fields import MAX_HEADER_BYTES, Fields, first_value, problems_of, split_fields
+from app.mime.fields import MAX_HEADER_BYTES, Fields, end_of_fields, first_value, problems_of, split_fields
 from app.mime.header import envelope_of, overview_of, overview_problems
 from app.mime.params import Params
-from app.mime.part import DEFAULT_PARAMS, OPAQUE, Headers, content_type, disposition, encoding, languages, text_of
+from app.mime.part import (
+    DEFAULT_PARAMS,
+    OPAQUE,
+    Headers,
+    boundary_of,
+    content_type,
+    disposition,
+    encoding,
+    languages,
+    text_of,
+)
 
 MAX_PARTS = 1_000
 """Parts that are read of one message: what is kept of them is decoded at once whenever the message is opened."""
@@ -174,8 +184,7 @@ class _Skeleton:
             place = _Place(f"{outer}.1", f"{outer}.TEXT", f"{outer}.")
 
     def _read_part(self, start: int, place: _Place, is_in_digest: bool) -> _Open:
-        body_start = self._body_start(start)
-        fields = split_fields(self._raw[start:body_start])
+        body_start, fields = self._header_of(start)
         headers = self._affordable(fields)
         media_type, params = content_type(headers, is_in_digest=is_in_digest)
         depth = len(self._stack)
@@ -189,9 +198,24 @@ class _Skeleton:
             part.boundary = self._boundary_of(params)
         return part
 
+    def _header_of(self, start: int) -> tuple[int, Fields]:
+        """Where the body of the part at `start` begins, and its fields; a missing blank line is made up for."""
+        body_start = self._body_start(start)
+        block = self._raw[start:body_start]
+        fields = split_fields(block)
+        if self._stack or not fields:
+            body_start = start + end_of_fields(block)
+        if b"\n--" not in block:
+            return body_start, fields
+        content_types = {name: value for name, value in reversed(fields) if name == "content-type"}
+        media_type, params = content_type(content_types, is_in_digest=False)
+        boundary = boundary_of(params) if media_type.startswith("multipart/") else b""
+        delimiter = block.find(b"\n--" + boundary) + 1 if boundary else 0
+        return (start + delimiter, split_fields(block[:delimiter])) if delimiter else (body_start, fields)
+
     def _affordable(self, fields: Fields) -> dict[str, bytes]:
         """The fields that describe a part; none of a part that exceeds what is read of all parts together."""
-        headers = {name: value for name, value in fields if name.startswith("content-")}
+        headers = {name: value for name, value in reversed(fields) if name.startswith("content-")}
         self._part_header_bytes += sum(map(len, headers.values()))
         if self._part_header_bytes <= MAX_PART_HEADER_BYTES or not self._stack:
             return headers
@@ -199,8 +223,7 @@ class _Skeleton:
         return {"content-type": OPAQUE.encode()}
 
     def _boundary_of(self, params: Params) -> bytes | None:
-        value = next((value for name, value in params if name == "boundary"), "").rstrip()
-        boundary = value.encode("utf-8", "surrogateescape")
+        boundary = boundary_of(params)
         if 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
             return boundary
         self.problems["a multipart names no usable boundary"] = None

@@ -10,13 +10,18 @@ from app.mime.html import parse_html
 
 PREVIEW_CHARS = 200
 MAX_PREVIEW_SOURCE_CHARS = 16 * 1024
+MAX_FILLED_CHARS = 64 * 1024
+"""How much of a text is looked at for words among unseen characters."""
 
 _UNSEEN = "head, script, style, title, template, noscript, iframe, object, svg, math"
 _LAYOUT = PlainText(links="none", images=True, layout="extended")
-_FILLER = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u2007\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
+_UNSEEN_CHARS = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2007\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_FILLER = re.compile(f"[{_UNSEEN_CHARS}]+")
 """Unseen characters, with which newsletters pad the first line."""
+_SEEN = re.compile(f"[^\\s{_UNSEEN_CHARS}]")
 _ATTRIBUTION = re.compile(
     r"(?:on|am|le|il|el|op|den) .{6,200} (?:wrote|schrieb|écrit|scritto|escribió|schreef|skrev) ?:", re.IGNORECASE
 )
@@ -31,9 +36,15 @@ def text_of_html(html: str) -> str:
 
 def preview_of(text: str) -> str:
     """The first PREVIEW_CHARS characters of the author's own, as one line; quoted text where there is no other."""
-    source = text[:MAX_PREVIEW_SOURCE_CHARS]
+    first = text[:MAX_PREVIEW_SOURCE_CHARS]
+    source = first if first.isascii() else _FILLER.sub("", text[:MAX_FILLED_CHARS])[:MAX_PREVIEW_SOURCE_CHARS]
     own = " ".join(_own_lines(source)) or source
-    return _SPACES.sub(" ", _FILLER.sub("", own)).strip()[:PREVIEW_CHARS].rstrip()
+    return _SPACES.sub(" ", own).strip()[:PREVIEW_CHARS].rstrip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing in a text."""
+    return _SEEN.search(text, 0, MAX_FILLED_CHARS) is None
 
 
 def unflowed(text: str, *, delete_space: bool = False) -> str:
@@ -65,14 +76,16 @@ def _paragraph(pieces: list[str], depth: int) -> str:
 
 
 def _own_lines(text: str) -> list[str]:
-    """Lines before the signature that are neither quoted nor an attribution nor a rule."""
+    """PREVIEW_CHARS of lines before the signature that are neither quoted nor an attribution nor a rule."""
     own: list[str] = []
+    wanted = PREVIEW_CHARS
     for line in text.split("\n"):
-        if line.rstrip("\r") in ("-- ", "--"):
+        if line.rstrip("\r") in ("-- ", "--") or wanted <= 0:
             break
         stripped = line.strip()
         if stripped and not _is_foreign(stripped):
             own.append(stripped)
+            wanted -= len(stripped)
     return own
 
 

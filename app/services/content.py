@@ -32,6 +32,7 @@ from app.services.rendering import (
     attachment_parts,
     cid_urls,
     estimated_size,
+    picture_type,
     plain_body,
     render_body,
     render_with_pictures,
@@ -153,7 +154,7 @@ class Content:
         parts: list[BodyPart] = []
         left = INLINE_LIMIT_BYTES
         for part in attachment_parts(opened.structure):
-            if part.content_id and _is_picture(part) and part.size_bytes <= left and len(parts) < PICTURES_LIMIT:
+            if part.content_id and picture_type(part) and part.size_bytes <= left and len(parts) < PICTURES_LIMIT:
                 left -= part.size_bytes
                 parts.append(part)
         contents = await self._contents(opened, parts)
@@ -277,7 +278,3 @@ def _holds_something(structure: BodyPart) -> bool:
 
 def _size_of(pictures: Any) -> int:
     return sum(len(raw) for _, raw in pictures) if isinstance(pictures, list) else 0
-
-
-def _is_picture(part: BodyPart) -> bool:
-    return part.media_type in ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")

@@ -14,7 +14,8 @@ from app.mail.types import BodyPart
 from app.mime.body import BodyChoice, choose_body, decode_body, protections_of
 from app.mime.names import attachment_name, content_id_of, media_type_of
 from app.mime.sanitise import Images, ResolveCid, sanitise_html, text_as_html
-from app.mime.text import text_of_html
+from app.mime.shown import readable_parts
+from app.mime.text import is_blank, text_of_html
 from app.mime.transfer import decode_transfer
 
 TEXT_PART_LIMIT_BYTES = 4 * 1024 * 1024
@@ -28,9 +29,19 @@ PLAIN_LIMIT_BYTES = 64 * 1024
 """How much is shown of each part, and of all of them, of a message that is too complex."""
 TOO_COMPLEX = "the message is too complex to be shown: this is the beginning of its text"
 
+EMPTY_HTML_CHARS = 4_000
+
 CidUrls = Mapping[str, str]
 """Content-ID without brackets → URL."""
 
+_PICTURE_TYPES = {
+    **{f"image/{name}": f"image/{name}" for name in ("png", "jpeg", "gif", "webp", "bmp")},
+    **dict.fromkeys(("image/jpg", "image/pjpeg", "image/jpe", "image/jfif"), "image/jpeg"),
+    **dict.fromkeys(("image/x-png", "image/apng"), "image/png"),
+    **dict.fromkeys(("image/x-bmp", "image/x-ms-bmp"), "image/bmp"),
+    **dict.fromkeys(("image/x-icon", "image/ico", "image/vnd.microsoft.icon"), "image/x-icon"),
+}
+"""What senders call pictures, and the names that browsers know."""
 _TAG = re.compile(r"<[^<>]*+>")
 _BASE64_LINE = 76
 _ID_CHARS = 24
@@ -99,8 +110,9 @@ def render_with_pictures(
 
 def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
     part, raw = picture
+    media_type = picture_type(part)
     content = base64.b64encode(decode_transfer(raw, part.encoding)[0]).decode()
-    return content_id_of(part), f"data:{part.media_type};base64,{content}"
+    return content_id_of(part), f"data:{media_type};base64,{content}"
 
 
 def plain_body(structure: BodyPart, contents: Mapping[str, bytes]) -> Body:
@@ -115,12 +127,11 @@ def plain_body(structure: BodyPart, contents: Mapping[str, bytes]) -> Body:
 
 
 def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
-    shown = (
-        text_of_html(texts[part.section]) if part.media_type == "text/html" else texts[part.section]
-        for part in choice.text
-        if part.section in texts
-    )
-    return "\n".join(shown)
+    def words(part: BodyPart) -> str:
+        text = texts.get(part.section, "")
+        return text_of_html(text) if part.media_type == "text/html" else text
+
+    return "\n".join(text for part, text in readable_parts(choice, words) if part.section in texts)
 
 
 def _html(
@@ -138,10 +149,19 @@ def _html(
         if part.media_type != "text/html":
             shown.append(text_as_html(texts[part.section]))
             continue
+        instead = choice.stand_ins.get(part.section, ())
+        if instead and _is_empty(texts[part.section]):
+            shown += [text_as_html(texts[other.section]) for other in instead if other.section in texts]
+            continue
         safe = sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid)
         shown.append(safe.html)
         problems += [f"part {part.section}: {problem}" for problem in safe.problems]
     return "".join(shown), tuple(problems)
+
+
+def _is_empty(html: str) -> bool:
+    """Whether an HTML document shows neither words nor pictures. Only short ones are looked at."""
+    return len(html) <= EMPTY_HTML_CHARS and "<img" not in html.lower() and is_blank(text_of_html(html))
 
 
 # ---- attachments
@@ -153,6 +173,15 @@ def attachment_parts(structure: BodyPart) -> list[BodyPart]:
     shown = [part for part in (*choice.text, *choice.html) if not part.media_type.startswith("text/")]
     wanted = {part.section for part in (*choice.attachments, *shown)}
     return [part for part in structure.walk() if part.section in wanted][:ATTACHMENTS_LIMIT]
+
+
+def picture_type(part: BodyPart) -> str | None:
+    """The type of a picture that browsers show, by its label or else its name; None for anything else."""
+    known = _PICTURE_TYPES.get(part.media_type)
+    if known is None and part.media_type in ("application/octet-stream", "image/octet-stream"):
+        extension = (attachment_name(part) or "").rpartition(".")[2].lower()
+        known = _PICTURE_TYPES.get(f"image/{extension}")
+    return known
 
 
 def attachment_id(message_id: str, section: str) -> str:

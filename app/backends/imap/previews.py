@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from app.backends.imap.session import Session
 from app.mail.types import BodyPart
-from app.mime.body import decode_body, part_at, sections_to_fetch
-from app.mime.text import preview_of, text_of_html
+from app.mime.body import sections_to_fetch
+from app.mime.shown import preview_in
+from app.mime.text import preview_of
 from app.wire.imap.commands import BodySection
 from app.wire.imap.fetch import FetchedMessage
 from app.wire.imap.sets import SequenceSet
 
 PREVIEW_BYTES = 4096
+WIDE_PREVIEW_BYTES = 64 * 1024
+"""How much is read of each text part of a message whose beginning shows no words."""
+PARTS_READ = 4
+"""Text parts of such a message that are read."""
 
 
 async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
@@ -24,36 +29,37 @@ async def previews_of(session: Session, name: str, uids: Sequence[int]) -> dict[
     if session.has("PREVIEW"):
         found = await session.fetch(name, SequenceSet.of(uids), ("UID", "PREVIEW"))
         previews = {uid: preview_of(message.preview) for uid, message in found.items() if message.preview is not None}
-        uids = [uid for uid in found if uid not in previews]
+        uids = [uid for uid in found if not previews.get(uid)]
     if uids:
         previews |= await _previews_by_text(session, name, uids)
     return previews
 
 
 async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) -> dict[int, str]:
-    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"), is_tolerant=True)
+    found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
     structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")
-    for section, with_it in _by_first_text(structures).items():
-        start = BodySection(section, partial=(0, PREVIEW_BYTES))
-        for uid, message in (await session.fetch(name, SequenceSet.of(with_it), ("UID", start))).items():
-            if uid in structures:
-                previews[uid] = _preview(message, part_at(structures[uid], section))
+    for window, parts in ((PREVIEW_BYTES, 1), (WIDE_PREVIEW_BYTES, PARTS_READ)):
+        blank = {uid: structure for uid, structure in structures.items() if not previews[uid]}
+        for sections, with_them in _by_sections(blank, parts).items():
+            items: list[str | BodySection] = ["UID"]
+            items += [BodySection(section, partial=(0, window)) for section in sections]
+            for uid, message in (await session.fetch(name, SequenceSet.of(with_them), items)).items():
+                if uid in structures:
+                    previews[uid] = _preview(message, structures[uid])
     return previews
 
 
-def _by_first_text(structures: Mapping[int, BodyPart]) -> dict[str, list[int]]:
-    """Section of the first text part → UIDs of the messages that have it there."""
-    sections: dict[str, list[int]] = {}
+def _by_sections(structures: Mapping[int, BodyPart], count: int) -> dict[tuple[str, ...], list[int]]:
+    """Sections of the first text parts → UIDs of the messages that have them there."""
+    found: dict[tuple[str, ...], list[int]] = {}
     for uid, structure in structures.items():
-        for section in sections_to_fetch(structure)[:1]:
-            sections.setdefault(section, []).append(uid)
-    return sections
+        sections = sections_to_fetch(structure)[:count]
+        if sections:
+            found.setdefault(sections, []).append(uid)
+    return found
 
 
-def _preview(message: FetchedMessage, part: BodyPart | None) -> str:
-    raw = next(iter(message.sections.values()), None)
-    if part is None or not isinstance(raw, bytes):
-        return ""
-    text, _ = decode_body(raw, part)
-    return preview_of(text_of_html(text) if part.media_type == "text/html" else text)
+def _preview(message: FetchedMessage, structure: BodyPart) -> str:
+    raw = {section.partition("<")[0]: value for section, value in message.sections.items() if isinstance(value, bytes)}
+    return preview_in(structure, lambda part, limit: raw.get(part.section, b"")[:limit])

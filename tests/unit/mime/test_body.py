@@ -118,3 +118,67 @@ def test_html_may_name_its_own_charset() -> None:
     html = '<html><head><meta charset="windows-1251"></head>Привет'
 
     assert decode_body(html.encode("cp1251"), part) == (html, ())
+
+
+def _message(content: bytes) -> BodyPart:
+    return parse_structure(content).structure
+
+
+def _multipart(subtype: bytes, *parts: bytes) -> bytes:
+    return (
+        b"Subject: s\nContent-Type: multipart/"
+        + subtype
+        + b"; boundary=b\n\n--b\n"
+        + b"\n--b\n".join(parts)
+        + b"\n--b--\n"
+    )
+
+
+HTML = b"Content-Type: text/html\nContent-ID: <root@x>\n\n<p>words"
+PICTURE = b"Content-Type: image/png; name=a.png\nContent-ID: <a@x>\n\nxx"
+AMP = b"Content-Type: text/x-amp-html\n\n<html amp4email>"
+
+
+def test_the_root_of_related_parts_is_named_by_start_or_is_the_first_text() -> None:
+    named = _message(_multipart(b'related; start="<root@x>"', PICTURE, HTML))
+    first_text = _message(_multipart(b"related", PICTURE, HTML))
+
+    for structure in (named, first_text):
+        assert [part.section for part in choose_body(structure).html] == ["2"]
+        assert [part.section for part in choose_body(structure).attachments] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (_multipart(b"mixed", PICTURE), True),
+        (_multipart(b"mixed", b"Content-Type: text/plain\n\nwords", PICTURE), True),
+        (_multipart(b"related", HTML, PICTURE), False),
+        (_multipart(b"alternative", b"Content-Type: text/plain\n\nwords", AMP, HTML), False),
+        (b"Content-Type: image/jpeg\n\nxx", True),
+    ],
+)
+def test_a_picture_is_an_attachment_unless_html_shows_it(content: bytes, expected: bool) -> None:
+    assert has_attachments(_message(content)) is expected
+
+
+@pytest.mark.parametrize(
+    ("head", "signature", "protection"),
+    [
+        (b"signed", b"application/pgp-signature", Protection.PGP_SIGNED),
+        (b"signed", b"application/pkcs7-signature", Protection.SMIME_SIGNED),
+        (b"signed; protocol=application/pkcs7-signature", b"text/plain", Protection.SMIME_SIGNED),
+    ],
+)
+def test_a_signature_without_a_protocol_is_known_by_its_part(
+    head: bytes, signature: bytes, protection: Protection
+) -> None:
+    structure = _message(_multipart(head, HTML, b"Content-Type: " + signature + b"\n\nxx"))
+
+    assert protections_of(structure) == (protection,)
+
+
+def test_an_encoded_cr_before_a_line_end_is_part_of_it() -> None:
+    part = BodyPart("1", "text/plain", encoding="quoted-printable")
+
+    assert decode_body(b"one=0D\r\ntwo=0D\nthree=0D=0Afour=0Dfive", part)[0] == "one\ntwo\nthree\nfour\nfive"

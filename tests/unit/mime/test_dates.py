@@ -45,3 +45,21 @@ def test_what_is_no_date_is_none(text: str) -> None:
 @given(st.text(alphabet="0123456789:-+/., JanFebMonT()Z", max_size=60))
 def test_any_text_is_a_date_or_none(text: str) -> None:
     assert isinstance(parse_date(text), int | None)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Wed, 19 May 2010 17:29:42 GMT+0800", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 UTC+08:00", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 UT -0130", "Wed, 19 May 2010 18:59:42 +0000"),
+        ("Wed May 19 2010 17:29:42 GMT+0800 (CST)", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 +08", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 05:29:42 PM -0700", "Thu, 20 May 2010 00:29:42 +0000"),
+        ("Wed, 19 May 2010 12:29:42 AM", "Wed, 19 May 2010 00:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 GMT", "Wed, 19 May 2010 17:29:42 +0000"),
+        ("May 19, 2010 17:29:42 EST", "Wed, 19 May 2010 22:29:42 +0000"),
+    ],
+)
+def test_zones_and_orders_of_other_programs_are_understood(text: str, same: str) -> None:
+    assert parse_date(text) == parse_date(same)

@@ -23,11 +23,25 @@ def test_an_envelope_of_nothing_is_nil() -> None:
     assert envelope_of([]) == Envelope()
 
 
-def test_addresses_of_repeated_fields_add_up_and_the_last_text_counts() -> None:
-    envelope = envelope_of(split_fields(b"To: a@b.example\nTo: c@d.example\nSubject: one\nSubject: two\n"))
+def test_recipients_of_repeated_fields_add_up_and_of_other_fields_the_first_counts() -> None:
+    envelope = envelope_of(
+        split_fields(
+            b"From: ann@b.example\nFrom: eve@d.example\nTo: a@b.example\nTo: c@d.example\n"
+            b"Subject: one\nSubject: two\nMessage-ID: <1@b>\nMessage-ID: <2@b>\n"
+        )
+    )
 
+    assert [address.mailbox for address in envelope.from_] == ["ann"]
     assert [address.mailbox for address in envelope.to] == ["a", "c"]
-    assert envelope.subject == "two"
+    assert (envelope.subject, envelope.message_id) == ("one", "<1@b>")
+
+
+def test_an_author_field_without_an_address_leaves_the_place_to_the_next() -> None:
+    assert envelope_of(split_fields(b"From: \nFrom: ann@b.example\n")).from_[0].mailbox == "ann"
+
+
+def test_a_byte_order_mark_before_the_header_hides_no_field() -> None:
+    assert split_fields(b"\xef\xbb\xbfFrom: a@b.example\n") == [("from", b" a@b.example")]
 
 
 def test_an_envelope_stays_undecoded_and_an_overview_does_not() -> None:

@@ -175,8 +175,11 @@ def test_a_memoryview_is_taken() -> None:
     [
         (b"text", "text/plain"),
         (b"TEXT/Html", "text/html"),
-        (b"nonsense", "application/octet-stream"),
-        (b"", "application/octet-stream"),
+        (b"nonsense", "text/plain"),
+        (b"pdf; name=a.pdf", "application/octet-stream"),
+        (b"", "text/plain"),
+        (b" ; charset=utf-8", "text/plain"),
+        (b"text/html; charset=utf-8\nContent-Type: text/plain", "text/html"),
         (b"image / png ; name=x", "image/png"),
     ],
 )
@@ -264,3 +267,68 @@ def test_every_prefix_of_a_real_message_makes_a_sound_tree(path: Path) -> None:
 
     for size in range(0, len(data), 7):
         check_tree(data[:size], parse_structure(data[:size]).structure)
+
+
+def test_a_multiparts_delimiter_ends_a_header_that_lacks_its_blank_line() -> None:
+    data = (
+        b"Subject: x\nContent-Type: multipart/alternative; boundary=b\nX-Folded: a\n b\n--b\n"
+        b"Content-Type: text/plain\n\nplain\n--b\nContent-Type: text/html\n\n<p>html\n--b--\n"
+    )
+
+    parsed = parse_structure(data)
+
+    assert [part.media_type for part in parsed.structure.children] == ["text/plain", "text/html"]
+    assert parsed.header_block.endswith(b"X-Folded: a\n b\n")
+    check_tree(data, parsed.structure)
+
+
+@pytest.mark.parametrize(
+    ("value", "boundary"),
+    [
+        (b"boundary*0*=us-ascii''%3D_8853bf; boundary*1*=24f3", b"=_8853bf24f3"),
+        (b"boundary*=us-ascii'en'a%20b", b"a b"),
+        (b"boundary*0=ab; boundary*1=cd", b"abcd"),
+    ],
+)
+def test_a_boundary_may_be_written_as_rfc_2231_has_parameters(value: bytes, boundary: bytes) -> None:
+    data = (
+        b"Subject: s\nContent-Type: multipart/mixed; "
+        + value
+        + b"\n\n--"
+        + boundary
+        + b"\n\none\n--"
+        + boundary
+        + b"--\n"
+    )
+
+    parsed = parse_structure(data)
+
+    assert [part.size_bytes for part in parsed.structure.children] == [3]
+    assert parsed.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "body"),
+    [
+        (b"hello\n\nsecond", b"hello\n\nsecond"),
+        (b"Content-Type: text/html\n<p>hello</p>\n\nsecond", b"<p>hello</p>\n\nsecond"),
+        (b"Content-Type: text/html\n\nhello\n\nsecond", b"hello\n\nsecond"),
+        (b"\nhello", b"hello"),
+    ],
+)
+def test_text_of_a_part_without_a_blank_line_is_not_lost_in_its_header(part: bytes, body: bytes) -> None:
+    data = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + part + b"\n--b--\n"
+
+    (child,) = parse_structure(data).structure.children
+
+    assert child.span is not None
+    assert data[child.span[1] : child.span[2]] == body
+
+
+def test_a_message_without_a_header_is_all_text() -> None:
+    data = b"hello there\n\nworld\n"
+
+    parsed = parse_structure(data)
+
+    assert parsed.structure.size_bytes == len(data)
+    assert parse_structure(b"From a@b Mon Jan  1 00:00:00 2024\nSubject: s\n\nhi\n").overview.subject == "s"
