@@ -20,7 +20,8 @@ from app.mail.backend import MailBackend, Submission
 from app.mail.types import AccountId, ServerLogin
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.runtime import Stores, services_on
+from app.runtime.services import services_on
+from app.runtime.stores import Stores
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
 from app.services.callers import Scope, TokenKind

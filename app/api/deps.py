@@ -94,13 +94,10 @@ CONNECTION_KEY = "postgate.connection"
 ACCOUNT_ID_CHARS = 100
 
 
-@dataclass(slots=True, kw_only=True)
-class Services:
-    """Every service that a route may call; the application holds it as `app.state.services`."""
+@dataclass(kw_only=True)
+class AccountServices:
+    """Who may call, and how accounts are reached."""
 
-    settings: Settings
-    followers: Followers
-    health: Health
     tokens: Tokens
     tickets: Tickets
     sessions: Sessions
@@ -108,13 +105,19 @@ class Services:
     access: AccessWatch
     accounts: Accounts
     autoconfig: Autoconfig
-    quotas: Quotas
-    traces: Traces
-    polling: Polling
     oauth_apps: OAuthApps
     grants: Grants
     connecting: Connecting
     enrolment: Enrolment
+    idempotency: Idempotency
+
+
+@dataclass(kw_only=True)
+class MailServices:
+    """What is done with the mail of accounts."""
+
+    quotas: Quotas
+    polling: Polling
     mailboxes: Mailboxes
     content: Content
     views: Views
@@ -130,9 +133,18 @@ class Services:
     consumers: Consumers
     submissions: Submissions
     composer: Composer
+
+
+@dataclass(kw_only=True)
+class Services(AccountServices, MailServices):
+    """Every service that a route may call; the application holds it as `app.state.services`."""
+
+    settings: Settings
+    followers: Followers
+    health: Health
+    traces: Traces
     draining: asyncio.Event
     """Set when the process is about to end: streams say goodbye."""
-    idempotency: Idempotency
     limits: RateLimits = field(default_factory=RateLimits)
     turns: Turns = field(default_factory=Turns)
     """Shared by the streams that catch up."""

@@ -1,0 +1,129 @@
+"""Builds every service that the API calls."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from app.api.deps import AccountServices, MailServices, Services
+from app.cluster.bus import ACCOUNTS
+from app.mail.backend import Backends
+from app.mailstore.conversations import Conversations
+from app.mailstore.differences import Differences
+from app.mailstore.texts import TextIndex
+from app.runtime.backends import tls_context
+from app.runtime.discovery import autoconfig_on
+from app.runtime.stores import Stores
+from app.security.netguard import NetGuard
+from app.services.access import AccessWatch
+from app.services.accounts import Accounts
+from app.services.authorization import Authorization
+from app.services.bulk import Bulk
+from app.services.changes import ChangesSince
+from app.services.composing import Composer
+from app.services.connecting import Connecting
+from app.services.consumers import Consumers
+from app.services.content import Content
+from app.services.enrolment import Enrolment
+from app.services.events import Events
+from app.services.freshness import Freshness
+from app.services.grants import Grants
+from app.services.health import Health
+from app.services.highlights import Highlights
+from app.services.idempotency import Idempotency
+from app.services.imports import Imports
+from app.services.listing import Listing
+from app.services.logins import Logins
+from app.services.mailboxes import Mailboxes
+from app.services.messages import Messages
+from app.services.oauth_apps import OAuthApps
+from app.services.originals import Originals
+from app.services.passwords import Passwords
+from app.services.polling import Polling
+from app.services.quotas import Quotas
+from app.services.remote_logins import RemoteLogins
+from app.services.searching import Searching
+from app.services.sessions import Sessions
+from app.services.states import States
+from app.services.submissions import Submissions
+from app.services.texts import Texts
+from app.services.threads import Threads
+from app.services.tickets import Tickets
+from app.services.tokens import Tokens
+from app.services.views import Views
+from app.workers.loop import persist
+
+
+def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> Services:
+    """Every service that the API calls."""
+    draining = asyncio.Event()
+    of_accounts = _account_services(stores, backends, logins, guard)
+    of_mail = _mail_services(stores, backends, of_accounts.accounts, draining)
+    return Services(
+        **vars(of_accounts),
+        **vars(of_mail),
+        settings=stores.settings,
+        traces=stores.traces,
+        health=Health(stores.database, stores.store.blobs, draining),
+        followers=stores.followers,
+        draining=draining,
+    )
+
+
+def _account_services(stores: Stores, backends: Backends, logins: Logins, guard: NetGuard) -> AccountServices:
+    database, bus, settings, vault = stores.database, stores.bus, stores.settings, stores.vault
+    tokens, autoconfig = Tokens(database, bus), autoconfig_on(settings, guard)
+    oauth_apps, authorization = OAuthApps(database, vault, guard), Authorization(guard, tls_context(settings))
+    on_over, is_alone = partial(bus.poke, ACCOUNTS), stores.is_alone
+    grants = Grants(database, vault, oauth_apps, authorization, persist=persist, is_alone=is_alone, on_over=on_over)
+    accounts = Accounts(database, stores.store, backends, logins, vault, bus, guard, settings.domains, grants)
+    redirect_urls = settings.connect_redirect_urls
+    connecting = Connecting(database, vault, oauth_apps, authorization, accounts, redirect_urls)
+    idempotency = Idempotency(database, vault, is_alone=is_alone)
+    remote = RemoteLogins(database, accounts, backends, autoconfig, logins) if settings.session_remote else None
+    sessions = Sessions(database, tokens, logins, bus, settings.domains, remote)
+    return AccountServices(
+        tokens=tokens,
+        tickets=Tickets(database, tokens),
+        sessions=sessions,
+        passwords=Passwords(database, accounts, backends, logins, sessions, vault, bus),
+        access=AccessWatch(database, bus),
+        accounts=accounts,
+        oauth_apps=oauth_apps,
+        grants=grants,
+        connecting=connecting,
+        enrolment=Enrolment(accounts, autoconfig, connecting, idempotency),
+        autoconfig=autoconfig,
+        idempotency=idempotency,
+    )
+
+
+def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, draining: asyncio.Event) -> MailServices:
+    settings, database, bus = stores.settings, stores.database, stores.bus
+    index, reader, store, parsers = stores.index, stores.reader, stores.store, stores.store.parsers
+    states, text_index = States(stores.vault, stores.epoch), TextIndex(database)
+    submissions = Submissions(database, index, store.blobs, bus, backends, settings.domains)
+    events = Events(stores.log, reader, bus, submissions, draining, stores.restored_at_ms)
+    texts, freshness = Texts(backends, reader, text_index), Freshness(backends, index, reader, stores.followers)
+    content, listing = Content(backends, reader, parsers), Listing(reader, states, freshness, texts)
+    messages = Messages(backends, index, reader, content)
+    bulk = Bulk(backends, index, reader, messages, texts, store)
+    return MailServices(
+        quotas=Quotas(database, backends),
+        polling=Polling(accounts, reader, stores.log, bus),
+        mailboxes=Mailboxes(index, reader, backends, store),
+        content=content,
+        views=Views(reader, content, Highlights(text_index, parsers)),
+        listing=listing,
+        searching=Searching(accounts, reader, states, freshness, texts),
+        messages=messages,
+        bulk=bulk,
+        threads=Threads(reader, Conversations(database), listing, texts, bulk),
+        imports=Imports(backends, index, reader, store, messages, settings.max_message_bytes, parsers),
+        states=states,
+        events=events,
+        changes=ChangesSince(Differences(database), stores.log, events),
+        consumers=Consumers(database),
+        submissions=submissions,
+        composer=Composer(reader, Originals(reader, backends, parsers), parsers),
+    )

@@ -1,0 +1,70 @@
+"""Builds and starts what runs unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from app.cluster.leases import Leases
+from app.mailstore.texts import TextIndex
+from app.runtime.backends import AccountBackends
+from app.runtime.stores import Stores
+from app.services.deliveries import Deliveries
+from app.workers.delivery import Delivery
+from app.workers.lookout import Lookout
+from app.workers.recovery import Recovery
+from app.workers.retention import Retention
+from app.workers.supervisor import Supervisor
+from app.workers.text_room import TextLimits
+from app.workers.texts import TextFiller, TextReader
+
+WORKERS_SECONDS = 4.0
+"""How long the workers may take to end what they are doing."""
+
+
+async def start_workers(
+    stack: AsyncExitStack, stores: Stores, backends: AccountBackends, deliveries: Deliveries
+) -> Callable[[], Awaitable[None]]:
+    """Start what runs unasked; what is returned stops it."""
+    group = await stack.enter_async_context(asyncio.TaskGroup())
+    tasks = [group.create_task(run) for run in _runs(stores, backends, deliveries)]
+
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=WORKERS_SECONDS)
+
+    return stop
+
+
+def _runs(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> list[Coroutine[Any, Any, None]]:
+    database, index, reader, bus = stores.database, stores.index, stores.reader, stores.bus
+    text_index = TextIndex(database)
+    texts = TextReader(reader, text_index, TextLimits.of(stores.settings), stores.store.parsers)
+    leases = Leases(database, is_alone=stores.is_alone)
+    runs = [
+        _delivery(stores, backends, deliveries).run(),
+        Supervisor(database, index, reader, backends, bus, leases, texts).run(),
+        TextFiller(index, reader, text_index, backends, texts).run(),
+        Retention(stores.settings, database, reader, stores.store.blobs).run(),
+        Recovery(database, bus).run(),
+        Lookout(stores.log, bus).run(),
+        stores.followers.run(),
+    ]
+    return runs if stores.keeper is None else [*runs, stores.keeper.run()]
+
+
+def _delivery(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> Delivery:
+    return Delivery(
+        stores.database,
+        stores.index,
+        stores.reader,
+        stores.store,
+        backends,
+        deliveries,
+        stores.bus,
+        hostname=stores.settings.hostname,
+        is_alone=stores.is_alone,
+    )
