@@ -238,13 +238,13 @@ class Grants:
             task.exception()  # told to those who wait; there may be nobody left
 
     async def close(self) -> None:
-        """Wait for the renewals that run: each ends within its deadline. Then for tokens to be stored, and revocations.
+        """Wait for the renewals that run: each ends within its deadline. Then for revocations, and tokens to be stored.
 
         The caller sets a limit: the database may be away.
         """
         await asyncio.gather(*self._renewals.values(), return_exceptions=True)
-        await asyncio.gather(*map(asyncio.shield, self._unstored.values()), return_exceptions=True)
         await self.revocations.close()
+        await asyncio.gather(*map(asyncio.shield, self._unstored.values()), return_exceptions=True)
 
     async def _renewed(self, grant_id: str, refused: str | None) -> str:
         """A token that another process has renewed meanwhile, or one that we renew."""
