@@ -122,8 +122,10 @@ def _sqlite_version(path: Path) -> str | None:
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        except sqlite3.OperationalError:  # there is no such table
-            return None
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+            return None  # there is no such table
         except sqlite3.DatabaseError as error:
             raise SchemaError(f"{path} cannot be read as a database: {error}") from None
     return None if row is None else str(row[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -12,7 +13,7 @@ import uvicorn
 from app.api.server.config import server_config
 from app.api.server.connections import Connections
 from app.api.starting import create_starting_api
-from app.errors import Unavailable
+from app.errors import StorageFull, Unavailable
 from app.mail.backoff import spread
 from app.runtime import Runtime, open_runtime
 from app.settings import Settings
@@ -50,13 +51,25 @@ async def _opened(
     async with AsyncExitStack() as meanwhile:
         while True:
             try:
-                return await stack.enter_async_context(opening())
+                with _disk_full():
+                    return await stack.enter_async_context(opening())
             except Unavailable as error:
                 log.warning("database_waited_for", detail=error.detail)
                 if not pause:
                     await meanwhile.enter_async_context(waiting())
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause or FIRST_PAUSE_SECONDS)
             await asyncio.sleep(spread(pause))
+
+
+@contextmanager
+def _disk_full() -> Iterator[None]:
+    """Turn what a full disk raises into StorageFull; other errors of the system are not waited for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFull(f"The disk is full: {error.filename or error.strerror}") from error
 
 
 class _StartingServer(uvicorn.Server):

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,9 +17,11 @@ from typing import Protocol
 
 import pytest
 
+from tests.e2e.test_first_start import status
 from tests.load import Books, Client, ImapClient, LmtpClient, ReadingClient, SendingClient, SmtpClient, faults
 from tests.servers.postgate import Postgate
 from tests.servers.postgres import Postgres
+from tests.servers.process import ServerProcess, free_port
 from tests.servers.smtp_sink import SmtpSink
 
 DISK_MB = 48
@@ -44,13 +47,13 @@ class SmallDisk:
     folder: Path
     complaint: str = "full"
 
-    def fill(self, gateway: Postgate) -> None:
+    def fill(self, gateway: Postgate | None = None) -> None:
         """Write until nothing more fits."""
         with self._filling.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
 
-    def free(self, gateway: Postgate) -> None:
+    def free(self, gateway: Postgate | None = None) -> None:
         self._filling.unlink()
 
     @property
@@ -136,6 +139,32 @@ def test_a_full_disk_of_postgresql_refuses_writes_for_now_loses_nothing_and_heal
             survive(gateway, SmallDisk(folder), smtp_sink)
         finally:
             gateway.kill()
+
+
+def test_a_start_on_a_full_disk_waits_alive_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {f"POSTGATE_{name}_PORT": "0" for name in ("IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")}
+    with mounted(tmp_path / "disk") as folder:
+        settings |= {"POSTGATE_HTTP_PORT": str(port), "POSTGATE_DATA_DIR": str(folder / "data")}
+        disk = SmallDisk(folder)
+        disk.fill()
+        process = ServerProcess(
+            [str(Path(sys.executable).with_name("postgate")), "serve"],
+            is_ready=lambda: status(port, "live") == 200,
+            log=tmp_path / "postgate.log",
+            environment=os.environ | settings,
+        )
+        process.start()
+        try:
+            assert status(port, "ready") == 503
+            disk.free()
+            deadline = time.monotonic() + HEAL_SECONDS
+            while status(port, "ready") != 200:
+                assert process.is_running, process.log_tail
+                assert time.monotonic() < deadline, process.log_tail
+                time.sleep(0.2)
+        finally:
+            process.kill()
 
 
 def survive(gateway: Postgate, disk: Disk, sink: SmtpSink) -> None:
