@@ -68,6 +68,8 @@ class Arrived:
     """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
     is_on_server: bool | None = None
     """Whether a POP3 server holds it; None for mail of any other kind."""
+    unread: str | None = None
+    """Why its server gives neither its header nor its structure; None where it does."""
 
     def bare(self) -> Arrived:
         """The message without its texts, for a database that refuses one of them."""

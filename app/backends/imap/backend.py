@@ -23,6 +23,7 @@ from app.backends.imap.deltas import arrived, flagged, removed
 from app.backends.imap.flagging import Unchanged
 from app.backends.imap.listing import list_mailboxes
 from app.backends.imap.origin import Origin
+from app.backends.imap.perils import arrivals
 from app.backends.imap.place import Place, check_validity
 from app.backends.imap.pool import Pool
 from app.backends.imap.previews import previews_of
@@ -217,17 +218,16 @@ class ImapBackend:
         name = mailbox.origin_name
         within = None if below_uid is None else SequenceSet.of_ranges([(1, below_uid - 1)] if below_uid > 1 else [])
 
-        async def read(session: Session) -> Sequence[Arrived]:
-            uids = (await searching.uids_of(session, name, within))[::-1][:count]
-            return [arrived(session, mailbox, row) async for batch in rows(session, name, uids) for row in batch]
+        async def read(session: Session) -> Sequence[int]:
+            return (await searching.uids_of(session, name, within))[::-1][:count]  # newest first
 
-        return await self._pool.read(name, read)
+        uids = await self._pool.read(name, read)
+        return [one async for batch in self.fetch(mailbox, uids) for one in batch]
 
     async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
-        name = mailbox.origin_name
-        async with self._pool.session(name) as session, aclosing(rows(session, name, uids)) as batches:
+        async with aclosing(arrivals(self._pool, mailbox, uids)) as batches:
             async for batch in batches:
-                yield [arrived(session, mailbox, row) for row in batch]
+                yield batch
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
         async def read(session: Session) -> Sequence[Placed]:

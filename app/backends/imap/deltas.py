@@ -26,6 +26,7 @@ def arrived(session: Session, mailbox: Mailbox, row: Row) -> Arrived:
         origin_thread_id=row.origin_thread_id,
         uid_validity=session.selected.uid_validity if session.selected else None,
         problems=row.problems,
+        unread=row.unread,
         is_shared=row.origin_id is not None and labels.are_mailboxes(session),
     )
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.backends.imap.session import Session
-from app.errors import CertificateRefused, GatewayError, RateLimited, TimedOut, Unreachable
+from app.errors import CertificateRefused, GatewayError, RateLimited, ServerProtocolError, TimedOut, Unreachable
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -29,6 +29,8 @@ LIMITED_SECONDS = 120.0
 """How long an account makes do with fewer where the server refused one more; then one more is tried."""
 IDLE_SECONDS = 60.0
 WAIT_SECONDS = 30.0
+ENDED = "The mail server ends the connection over this, and lets us in again"
+SILENT = "The mail server does not answer this, and lets us in again"
 DRAIN_SECONDS = 5.0
 """How long a command that nobody waits for any more may keep its connection."""
 
@@ -124,16 +126,27 @@ class Pool:
             self._give_back(session)
 
     async def read(self, mailbox: str | None, operation: Callable[[Session], Awaitable[T]]) -> T:
-        """Run what may be run twice: once more on a new connection where a used one proved to be lost."""
+        """Run what may be run twice: once more on a new connection where a used one proved to be lost.
+
+        An operation in one mailbox that the server answers by ending the connection, or not at all, while it lets us
+        in again, is refused, not unreachable: it raises ServerProtocolError, and says nothing of other mailboxes.
+        """
         async with self.session(mailbox) as session:
             was_used = session.was_used
             try:
                 return await operation(session)
             except Unreachable as error:
-                if not was_used or isinstance(error, TimedOut):
+                is_silent = isinstance(error, TimedOut)
+                if mailbox is None and (is_silent or not was_used):
                     raise
         async with self.session(mailbox, is_new=True) as session:
-            return await operation(session)
+            try:
+                if not is_silent:
+                    return await operation(session)
+            except Unreachable:
+                if mailbox is None:
+                    raise
+        raise ServerProtocolError(SILENT if is_silent else ENDED)
 
     async def close(self) -> None:
         """Close what nobody uses now, an abandoned command running there or not; what is in use when it comes back."""

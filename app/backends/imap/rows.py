@@ -107,7 +107,7 @@ async def _rows_of(
         lacking = [uid for uid in lacking if uid in told]  # the others are not there
     if lacking:
         found |= await _reread(session, lacking, told)
-    return _dated([found[uid] for uid in asked if uid in found])
+    return dated([found[uid] for uid in asked if uid in found])
 
 
 def _is_whole(message: FetchedMessage) -> bool:
@@ -175,17 +175,17 @@ def _received_at(message: FetchedMessage, overview: Overview) -> int:
     return date_ms if 0 < date_ms < now_ms() + FUTURE_MS else 0
 
 
-def _dated(rows: Sequence[Row]) -> list[Row]:
-    """The same rows; one whose time nobody knows has that of the row before or after it, else now."""
+def dated(rows: Sequence[Row], near_ms: int = 0) -> list[Row]:
+    """The same rows; one whose time nobody knows has that of the row before or after it, else `near_ms` or now."""
     known = [row.received_at_ms for row in rows if row.received_at_ms]
     if len(known) == len(rows):
         return list(rows)
-    last = known[0] if known else now_ms()
-    dated = []
+    last = known[0] if known else near_ms or now_ms()
+    filled = []
     for row in rows:
         last = row.received_at_ms or last
-        dated.append(row if row.received_at_ms else replace(row, received_at_ms=last))
-    return dated
+        filled.append(row if row.received_at_ms else replace(row, received_at_ms=last))
+    return filled
 
 
 def _digits(number: int | None) -> str | None:

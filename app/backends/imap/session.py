@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.backends.imap.connection import (
+    COMMAND_TIMEOUT_SECONDS,
     Completion,
     Endpoint,
     Exchange,
@@ -55,6 +56,8 @@ class Session:
         """Prefix and delimiter of the namespaces where other people's and shared mailboxes are."""
         self.selected: Selected | None = None
         self.was_used = False
+        self.fetch_seconds = COMMAND_TIMEOUT_SECONDS
+        """For a FETCH of rows."""
         self.opened: set[str] = set()
         """Mailboxes that were selected at some time."""
 
@@ -277,6 +280,7 @@ class Session:
     async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:
         """Send a UID FETCH in the selected mailbox, to be settled later: so the next batch is on its way meanwhile."""
         exchange = self._exchange(commands.fetch(uids, items))
+        exchange.timeout_seconds = self.fetch_seconds
         await self.protocol.submit(exchange)
         return exchange
 

@@ -7,11 +7,19 @@ server says to the connection itself.
 
 from app.backends.endpoint import Endpoint
 from app.backends.imap.connection.answers import Completion, LiteralStream
-from app.backends.imap.connection.exchange import MAX_KEPT_BYTES, Exchange, Take, kept_bytes, take_all
+from app.backends.imap.connection.exchange import (
+    COMMAND_TIMEOUT_SECONDS,
+    MAX_KEPT_BYTES,
+    Exchange,
+    Take,
+    kept_bytes,
+    take_all,
+)
 from app.backends.imap.connection.opening import open_connection
 from app.backends.imap.connection.protocol import ImapProtocol
 
 __all__ = [
+    "COMMAND_TIMEOUT_SECONDS",
     "MAX_KEPT_BYTES",
     "Completion",
     "Endpoint",

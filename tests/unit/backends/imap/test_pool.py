@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from app.backends.imap.pool import LIMITED_SECONDS, Pool
 from app.backends.imap.session import Session
-from app.errors import RateLimited, Throttled, TimedOut, Unreachable
+from app.errors import RateLimited, ServerProtocolError, Throttled, TimedOut, Unreachable
 from app.mail.backoff import reconnect_delays
 from app.wire.imap import commands
 
@@ -368,4 +368,29 @@ async def test_a_spare_connection_that_is_refused_takes_no_place() -> None:
     async with pool.session():
         assert server.inside == 2
     watching.close()
+    await pool.close()
+
+
+async def test_what_ends_two_connections_in_one_mailbox_is_a_fault_of_that_mailbox() -> None:
+    pool = Pool(Opener())
+
+    async def read(session: Session) -> None:
+        raise Unreachable
+
+    with pytest.raises(ServerProtocolError):
+        await pool.read("Bad", read)
+    await pool.close()
+
+
+async def test_what_is_not_answered_in_one_mailbox_is_asked_once_and_a_fault_of_that_mailbox() -> None:
+    pool = Pool(Opener())
+    asked = []
+
+    async def read(session: Session) -> None:
+        asked.append(session)
+        raise TimedOut
+
+    with pytest.raises(ServerProtocolError):
+        await pool.read("Bad", read)
+    assert len(asked) == 1
     await pool.close()
