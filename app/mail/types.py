@@ -213,8 +213,9 @@ class BodyPart:
 class Mailbox:
     """A mailbox as the index knows it.
 
-    `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the decoded name on the
-    origin with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always spelled "INBOX".
+    `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the name on the
+    origin (see `wire.imap.names.known_as`) with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always
+    spelled "INBOX".
     `is_complete` tells that every message of the origin is in the index; `is_newcomer` that it appeared when the
     account's mail was known, and until then may hold what was moved there. `origin_id` is what the origin knows it by
     under any name (MAILBOXID, RFC 8474), None where it gives none.

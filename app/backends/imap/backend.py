@@ -189,8 +189,9 @@ class ImapBackend:
     # ---- mailboxes
 
     async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
+        known = await self._directory.mailboxes(self._account_id)
         async with self._pool.session() as session:
-            return Confirmed(await organising.create_mailbox(session, path, role))
+            return Confirmed(await organising.create_mailbox(session, known, path, role))
 
     async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Confirmed:
         known = await self._directory.mailboxes(self._account_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from app.backends.imap.connection import Completion
@@ -12,10 +12,11 @@ from app.backends.imap.session import Session
 from app.errors import InvalidRequest
 from app.mail.backend import OriginMailbox
 from app.mail.storable import storable
-from app.mail.types import Role
+from app.mail.types import Mailbox, Role
 from app.telemetry import get_logger
 from app.wire.imap import commands
 from app.wire.imap.encode import Command
+from app.wire.imap.names import rebased
 from app.wire.imap.responses import ListedMailbox, MailboxStatus
 
 log = get_logger(__name__)
@@ -94,11 +95,20 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
     for start in range(0, len(asked), MAX_PIPELINED):
         batch = asked[start : start + MAX_PIPELINED]
         items = status_items(session)
-        for completion in await session.run(
+        completions = await session.run(
             *[commands.status(one.origin_name, items, is_utf8=session.is_utf8) for one in batch]
-        ):
-            statuses.update(_statuses(session, completion))
+        )
+        for mailbox, completion in zip(batch, completions, strict=True):
+            statuses.update(_status_of(session, mailbox.origin_name, completion))
     return [with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one for one in mailboxes]
+
+
+def _status_of(session: Session, name: str, completion: Completion) -> dict[str, MailboxStatus]:
+    """What STATUS told, by name; a single answer is that of the mailbox, however the server spells it there."""
+    found = _statuses(session, completion)
+    if name not in found and len(found) == 1 and completion.status == "OK":
+        found[name] = next(iter(found.values()))
+    return found
 
 
 def with_status(mailbox: OriginMailbox, status: MailboxStatus) -> OriginMailbox:
@@ -136,6 +146,17 @@ def name_of(path: str, delimiter: str | None, prefix: str) -> str:
         if any(delimiter in level for level in levels):
             raise InvalidRequest.at("/name", f"A mailbox name may not hold {delimiter!r} on this server")
     return prefix + (delimiter or "/").join(levels)
+
+
+def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefix: str) -> str:
+    """The origin's name of a new path: what is above it is named as the origin names it."""
+    above = max((one for one in known if path.startswith(f"{one.path}/")), key=lambda one: len(one.path), default=None)
+    if above is None:
+        return name_of(path, delimiter, prefix)
+    if above.delimiter is None:
+        raise InvalidRequest.at("/name", "A mailbox of this name cannot be here")
+    below = name_of(path[len(above.path) + 1 :], above.delimiter, "")
+    return rebased(f"{above.delimiter}{below}", "", above.origin_name)
 
 
 async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox]:
@@ -178,8 +199,9 @@ def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
 
 
 def _is_storable(name: str) -> bool:
-    """Whether the index can hold a name as it is: under another one the mailbox could not be selected."""
-    if len(name.encode(errors="replace")) <= NAME_BYTES and storable(name) == name:
+    """Whether the index can hold a name as it is, and a command can name it: else the mailbox could not be selected."""
+    is_short = len(name.encode(errors="replace")) <= NAME_BYTES
+    if is_short and name and storable(name) == name and not any(character in name for character in "\r\n"):
         return True
     log.warning("mailbox_left_out", name_chars=len(name))
     return False
@@ -193,7 +215,7 @@ def _origin_mailbox(session: Session, listed: ListedMailbox, *, is_subscribed: b
     role = Role.INBOX if listed.name == "INBOX" else None
     return OriginMailbox(
         origin_name=listed.name,
-        path=path_of(listed.name, listed.delimiter, session.prefix),
+        path=storable(path_of(listed.shown or listed.name, listed.delimiter, session.prefix)),
         delimiter=listed.delimiter,
         role=next((ROLES[attribute] for attribute in sorted(listed.attributes) if attribute in ROLES), role),
         is_selectable=not listed.attributes & _UNSELECTABLE,

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.backends.imap.listing import USES, list_mailboxes, name_of
+from app.backends.imap.listing import USES, list_mailboxes, name_below
 from app.backends.imap.session import Session
 from app.errors import AlreadyExists, InvalidRequest, ServerRefused
 from app.mail.backend import OriginMailbox
 from app.mail.delta import Delta, MailboxDeleted, MailboxFound, MailboxRenamed, MailboxSet
 from app.mail.types import Mailbox, Role
 from app.wire.imap import commands
+from app.wire.imap.names import is_below, rebased
 
 
-async def create_mailbox(session: Session, path: str, role: Role | None) -> Delta:
+async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, role: Role | None) -> Delta:
     """Make a mailbox and subscribe to it. Raises AlreadyExists, InvalidRequest, ServerRefused."""
-    name = name_of(path, session.delimiter, session.prefix)
+    name = name_below(path, known, session.delimiter, session.prefix)
     use = USES.get(role) if role is not None and session.has("CREATE-SPECIAL-USE") else None
     created, _ = await session.run(
         commands.create(name, use=use, is_utf8=session.is_utf8), commands.subscribe(name, is_utf8=session.is_utf8)
     )
-    found = next((one for one in await list_mailboxes(session) if one.origin_name == name), None)
+    listed = await list_mailboxes(session)
+    found = next((one for one in listed if one.origin_name == name), None)
+    found = found or next((one for one in listed if one.path == path), None)  # the server spells it in its own way
     if created.status != "OK" and found is not None:
         raise AlreadyExists("There is a mailbox of this name")
     created.check()
@@ -33,7 +36,7 @@ async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Ma
     """Rename or move a mailbox and those below it, and their subscriptions. Raises AlreadyExists, InvalidRequest."""
     if mailbox.role is Role.INBOX:
         raise InvalidRequest.at("/name", "INBOX keeps its name")
-    name = name_of(path, session.delimiter, session.prefix)
+    name = name_below(path, known, session.delimiter, session.prefix)
     if any(one.origin_name == name for one in known):
         raise AlreadyExists("There is a mailbox of this name")
     await session.leave_mailbox()
@@ -76,10 +79,12 @@ def mailbox_found(found: OriginMailbox, role: Role | None = None) -> MailboxFoun
 
 def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -> tuple[MailboxRenamed, ...]:
     """The mailbox and those below it, each under its new name."""
-    below = f"{mailbox.origin_name}{mailbox.delimiter}" if mailbox.delimiter else None
-    affected = [one for one in known if one.id == mailbox.id or (below and one.origin_name.startswith(below))]
+    delimiter, above = mailbox.delimiter, mailbox.origin_name
+    affected = [
+        one for one in known if one.id == mailbox.id or (delimiter and is_below(one.origin_name, above, delimiter))
+    ]
     return tuple(
-        MailboxRenamed(one.id, path + one.path[len(mailbox.path) :], name + one.origin_name[len(mailbox.origin_name) :])
+        MailboxRenamed(one.id, path + one.path[len(mailbox.path) :], rebased(one.origin_name, above, name))
         for one in affected
     )
 

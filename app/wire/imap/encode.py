@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from app.errors import InvalidRequest
-from app.wire.imap.names import encode_utf7
+from app.wire.imap.names import wire_of
 from app.wire.imap.sets import SequenceSet
 
 MAX_STRING_BYTES = 65_536
@@ -145,7 +145,7 @@ def string(text: str, *, is_utf8: bool = False) -> bytes | Literal:
 
 
 def mailbox(name: str, *, is_utf8: bool = False) -> bytes | Literal:
-    """A mailbox name in modified UTF-7, or in UTF-8 after ENABLE UTF8=ACCEPT or IMAP4rev2.
+    """A mailbox name (see `names.known_as`) in modified UTF-7, or in UTF-8 after ENABLE UTF8=ACCEPT or IMAP4rev2.
 
     Raises InvalidRequest for an empty name, CR, LF, NUL, lone surrogates or more than `MAX_STRING_BYTES`.
     """
@@ -163,7 +163,11 @@ def _mailbox_text(name: str, is_utf8: bool) -> bytes | Literal:
     if any(char in name for char in "\r\n\x00"):
         raise InvalidRequest("A mailbox name may hold no line break and no NUL")
     _utf8(name)
-    return string(name if is_utf8 else encode_utf7(name), is_utf8=is_utf8)
+    wire = wire_of(name, is_utf8=is_utf8)
+    try:
+        return string(wire.decode("utf-8"), is_utf8=is_utf8)
+    except UnicodeDecodeError:
+        return Literal(len(wire), wire)
 
 
 def _utf8(text: str) -> bytes:

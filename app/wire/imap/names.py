@@ -38,15 +38,65 @@ def decode_utf7(encoded: str) -> str:
 
 
 def read_name(wire: str) -> str:
-    """The name that a server meant: modified UTF-7 where it is that, else the text as it stands.
-
-    Servers send raw `&` and UTF-8 against the RFC, and such a mailbox must still be seen. To be told apart by what
-    was sent, keep the wire form too: `encode_utf7(read_name(w))` need not be `w`.
-    """
+    """The name that a client meant: modified UTF-7 where it is that, else the text as it stands."""
     try:
         return decode_utf7(wire)
     except ValueError:
         return wire
+
+
+def shown_as(wire: str) -> str:
+    """The name that a server meant, for people: modified UTF-7 also where no encoder would write it, else the text.
+
+    Servers send raw `&`, UTF-8 and Latin-1 against the RFC, and such a mailbox must still be seen. What goes back to
+    the server is `wire_of(known_as(wire))`.
+    """
+    try:
+        name = _SHIFTED.sub(lambda match: _unshifted(match[1]), wire) if wire.isascii() else wire
+        name.encode()
+    except ValueError:
+        return wire.encode("utf-8", "surrogateescape").decode("utf-8" if wire.isascii() else "latin-1")
+    return name
+
+
+RAW = "\ue000"
+"""Begins the name of a mailbox whose wire form no encoder writes; its bytes follow, each as the character U+0000 to
+U+00FF of its number."""
+
+
+def known_as(wire: str, *, is_utf8: bool = False) -> str:
+    """The name by which a mailbox is known here, from the wire (other bytes than UTF-8 surrogate-escaped).
+
+    The readable name where `wire_of` gives the same bytes again, else the bytes themselves behind RAW.
+    """
+    raw = wire.encode("utf-8", "surrogateescape")
+    try:
+        name = wire if is_utf8 else decode_utf7(wire)
+        if not name.startswith(RAW) and wire_of(name, is_utf8=is_utf8) == raw:
+            return name
+    except ValueError:
+        pass
+    return RAW + raw.decode("latin-1")
+
+
+def wire_of(name: str, *, is_utf8: bool = False) -> bytes:
+    """What is sent for a name of `known_as`: the bytes that the server gave, or what RFC 3501 or UTF-8 say of it.
+
+    Raises ValueError for a lone surrogate.
+    """
+    if name.startswith(RAW):
+        return name.removeprefix(RAW).encode("latin-1")
+    return (name if is_utf8 else encode_utf7(name)).encode()
+
+
+def rebased(name: str, old: str, new: str) -> str:
+    """The name of a mailbox below `old` after that was renamed to `new`."""
+    wire = wire_of(new) + wire_of(name)[len(wire_of(old)) :]
+    return known_as(wire.decode("utf-8", "surrogateescape"))
+
+
+def is_below(name: str, above: str, delimiter: str) -> bool:
+    return wire_of(name).startswith(wire_of(above) + delimiter.encode())
 
 
 def _shifted(run: str) -> str:

@@ -11,7 +11,7 @@ from app.wire.imap.codes import split_code
 from app.wire.imap.fetch import is_fetch, parse_fetch
 from app.wire.imap.framing import Response
 from app.wire.imap.grammar import Value, list_of, number_of, parse, text_of
-from app.wire.imap.names import read_name
+from app.wire.imap.names import known_as, shown_as
 from app.wire.imap.responses import (
     Capabilities,
     Continuation,
@@ -127,12 +127,12 @@ def _texts(value: Value) -> list[str]:
 
 
 def _name(value: Value, is_utf8: bool) -> str:
-    """A mailbox name. NIL as an atom is a mailbox of that name; INBOX has one spelling (RFC 9051 §5.1)."""
+    """A mailbox name as `known_as` has it. NIL as an atom is a mailbox of that name; INBOX has one spelling (RFC 9051
+    §5.1)."""
     wire = text_of(value)
     if wire is None:
         return "NIL"
-    name = wire if is_utf8 else read_name(wire)
-    return "INBOX" if name.upper() == "INBOX" else name
+    return "INBOX" if wire.upper() == "INBOX" else known_as(wire, is_utf8=is_utf8)
 
 
 def _listed(values: list[Value], is_utf8: bool, *, is_lsub: bool = False) -> ListedMailbox:
@@ -147,6 +147,7 @@ def _listed(values: list[Value], is_utf8: bool, *, is_lsub: bool = False) -> Lis
         is_lsub,
         frozenset(text.upper() for text in _texts(extended.get("CHILDINFO"))),
         _name(old[0], is_utf8) if old else None,
+        _prefix(values[2], is_utf8),
     )
 
 
@@ -196,7 +197,7 @@ def _namespaces(values: list[Value], is_utf8: bool) -> Namespaces:
 
 def _prefix(value: Value, is_utf8: bool) -> str:
     wire = text_of(value) or ""
-    return wire if is_utf8 else read_name(wire)
+    return wire if is_utf8 else shown_as(wire)
 
 
 def _id(values: list[Value], _is_utf8: bool) -> ServerId:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.wire.imap.codes import ResponseCode
@@ -56,7 +56,9 @@ class Enabled:
 
 @dataclass(frozen=True, slots=True)
 class ListedMailbox:
-    """LIST or LSUB. `attributes` are in lower case (`\\noselect`), `delimiter` None where names are flat.
+    """LIST or LSUB. `name` is that of `names.known_as`.
+
+    `attributes` are in lower case (`\\noselect`), `delimiter` is None where names are flat.
 
     `child_info` holds what CHILDINFO says of the mailboxes below (in upper case), `old_name` OLDNAME.
     """
@@ -67,6 +69,8 @@ class ListedMailbox:
     is_lsub: bool = False
     child_info: frozenset[str] = frozenset()
     old_name: str | None = None
+    shown: str = field(default="", compare=False)
+    """The name for people, where `name` is bytes that no encoder would write."""
 
 
 @dataclass(frozen=True, slots=True)

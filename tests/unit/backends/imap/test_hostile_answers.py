@@ -75,7 +75,7 @@ JOBS: dict[str, Callable[[Session], Awaitable[object]]] = {
     "move": lambda session: transferring.move(session, INBOX, [1], "Archive"),
     "expunge": lambda session: removing.expunge(session, INBOX, [1]),
     "append": append,
-    "create": lambda session: organising.create_mailbox(session, "Work", None),
+    "create": lambda session: organising.create_mailbox(session, [], "Work", None),
     "watch": watch,
 }
 
