@@ -21,7 +21,7 @@ from app.backends.imap import (
 )
 from app.backends.imap.deltas import arrived, flagged, removed
 from app.backends.imap.flagging import Unchanged
-from app.backends.imap.listing import list_mailboxes
+from app.backends.imap.listing import list_mailboxes, with_numbers
 from app.backends.imap.origin import Origin
 from app.backends.imap.perils import arrivals
 from app.backends.imap.place import Place, check_validity
@@ -31,13 +31,16 @@ from app.backends.imap.quota import quotas_of
 from app.backends.imap.rows import rows
 from app.backends.imap.session import Session
 from app.backends.imap.watching import ImapWatch
-from app.errors import ServerRefused
+from app.errors import ServerRefused, Unreachable
 from app.mail.backend import WHOLE, ByteRange, Changes, OriginMailbox, Quota
 from app.mail.confirmed import Confirmed
 from app.mail.delta import Arrived, Delta, Known, Placed
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Role
 from app.wire.imap.commands import KnownState
 from app.wire.imap.sets import SequenceSet
+
+LISTS_TRIED = 3
+"""How often the list is asked for, where the server ends the connection over some of it."""
 
 
 class Directory(Protocol):
@@ -211,8 +214,14 @@ class ImapBackend:
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
         async def read(session: Session) -> Sequence[OriginMailbox]:
             await session.leave_mailbox()  # its numbers would be those that the session has seen
-            return await list_mailboxes(session, with_ids=True)
+            return await with_numbers(session, await list_mailboxes(session, with_ids=True))
 
+        for _ in range(LISTS_TRIED - 1):
+            try:
+                return await self._pool.read(None, read)
+            except Unreachable:
+                if not self._origin.avoided.suspects:
+                    raise
         return await self._pool.read(None, read)
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
+from app.backends.imap.avoided import LIST_STATUS
 from app.backends.imap.connection import Completion
+from app.backends.imap.fetched import fetched
 from app.backends.imap.selected import validity_of
 from app.backends.imap.session import Session
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, MailboxNotFound, ServerProtocolError, ServerRefused, Unreachable
 from app.mail.backend import OriginMailbox
 from app.mail.storable import storable
 from app.mail.types import Mailbox, Role
@@ -18,6 +21,7 @@ from app.wire.imap import commands
 from app.wire.imap.encode import Command
 from app.wire.imap.names import rebased
 from app.wire.imap.responses import ListedMailbox, MailboxStatus
+from app.wire.imap.sets import SequenceSet
 
 log = get_logger(__name__)
 
@@ -50,6 +54,8 @@ _UNSELECTABLE = {"\\noselect", "\\nonexistent"}
 _LEVEL_SLASH = "\u2215"
 """Stands in a readable path for a "/" within one level, where the origin's delimiter is another."""
 MAX_PIPELINED = 100
+MAX_OPENED = 50
+"""Mailboxes of one list that are selected for their numbers, since STATUS does not tell them."""
 NAME_BYTES = 2_000
 """The longest name of a mailbox (UTF-8) that the index takes."""
 _OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -64,10 +70,13 @@ def status_items(session: Session) -> list[str]:
 async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[OriginMailbox]:
     """Every mailbox with its STATUS: LIST-STATUS in one round trip, else LIST and LSUB, then pipelined STATUS.
 
-    `with_ids` asks along for MAILBOXIDs where LIST-STATUS tells them; nothing may be selected then.
+    `with_ids` asks along for MAILBOXIDs where LIST-STATUS tells them; nothing may be selected then. INBOX is among them
+    also where the list lacks it: there is one (RFC 9051 §5.1).
     """
-    if session.has("LIST-EXTENDED", "LIST-STATUS"):
-        return await _list_at_once(session, with_ids=with_ids and session.has("OBJECTID"))
+    if session.has("LIST-EXTENDED", "LIST-STATUS") and LIST_STATUS not in session.avoided:
+        at_once = await _list_at_once(session, with_ids=with_ids and session.has("OBJECTID"))
+        if at_once is not None:
+            return at_once
     listed, subscribed = await session.run(
         commands.list_mailboxes(is_utf8=session.is_utf8), commands.list_subscribed(is_utf8=session.is_utf8)
     )
@@ -78,36 +87,102 @@ async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[Or
             for one in _listed(session, listed.check())
         ]
     )
-    return await ask_status(session, found)
+    return await ask_status(session, _with_inbox(session, found))
+
+
+def _with_inbox(session: Session, mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
+    if any(one.origin_name == "INBOX" for one in mailboxes):
+        return mailboxes
+    inbox = ListedMailbox("INBOX", session.delimiter, frozenset())
+    return [_origin_mailbox(session, inbox, is_subscribed=True), *mailboxes]
 
 
 async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
     """The same mailboxes with the numbers of now, by pipelined STATUS.
 
     Courier tells the time of day as the UIDVALIDITY of a mailbox that was never opened: so each is opened once.
+    Mailboxes that may have cost a connection are asked about one by one, after the others.
     """
-    asked = [mailbox for mailbox in mailboxes if mailbox.is_selectable]
+    asked = [one.origin_name for one in mailboxes if one.is_selectable and one.origin_name not in session.avoided]
     if session.is_courier:
-        unopened = [one.origin_name for one in asked if one.origin_name not in session.opened]
+        unopened = [name for name in asked if name not in session.opened]
         for start in range(0, len(unopened), MAX_PIPELINED):
             await session.open_each(unopened[start : start + MAX_PIPELINED])
+    suspects = session.avoided.suspects
+    plain = [name for name in asked if name not in suspects]
+    batches = [plain[start : start + MAX_PIPELINED] for start in range(0, len(plain), MAX_PIPELINED)]
     statuses: dict[str, MailboxStatus] = {}
-    for start in range(0, len(asked), MAX_PIPELINED):
-        batch = asked[start : start + MAX_PIPELINED]
-        items = status_items(session)
-        completions = await session.run(
-            *[commands.status(one.origin_name, items, is_utf8=session.is_utf8) for one in batch]
-        )
-        for mailbox, completion in zip(batch, completions, strict=True):
-            statuses.update(_status_of(session, mailbox.origin_name, completion))
+    for batch in [*batches, *([name] for name in asked if name in suspects)]:
+        statuses.update(await _ask_batch(session, batch))
     return [with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one for one in mailboxes]
 
 
-def _status_of(session: Session, name: str, completion: Completion) -> dict[str, MailboxStatus]:
-    """What STATUS told, by name; a single answer is that of the mailbox, however the server spells it there."""
+async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, MailboxStatus]:
+    items, statuses = status_items(session), {}
+    asked = [commands.status(name, items, is_utf8=session.is_utf8) for name in names]
+    with noting_loss(session, names):
+        for name, completion in zip(names, await session.run(*asked), strict=True):
+            statuses.update(_status_of(session, name, completion, names))
+    return statuses
+
+
+@contextmanager
+def noting_loss(session: Session, names: Sequence[str]) -> Iterator[None]:
+    """Note where the connection is lost while the server is asked about these mailboxes, or that it answered."""
+    try:
+        yield
+    except Unreachable:
+        session.avoided.note_loss(names)
+        raise
+    if session.avoided.suspects:
+        for name in names:
+            session.avoided.clear(name)
+
+
+async def with_numbers(session: Session, mailboxes: Sequence[OriginMailbox]) -> list[OriginMailbox]:
+    """The same mailboxes; one of which STATUS tells too little with the numbers that SELECT tells."""
+    left = MAX_OPENED
+    found = []
+    for mailbox in mailboxes:
+        is_lacking = mailbox.is_selectable and None in (mailbox.uid_next, mailbox.total, mailbox.uid_validity)
+        if is_lacking and left and mailbox.origin_name not in session.avoided:
+            left -= 1
+            found.append(await _by_select(session, mailbox))
+        else:
+            found.append(mailbox)
+    return found
+
+
+async def _by_select(session: Session, mailbox: OriginMailbox) -> OriginMailbox:
+    name = mailbox.origin_name
+    try:
+        with noting_loss(session, [name]):
+            selected, _ = await session.select(name)
+            uid_next = selected.uid_next or await _next_uid(session)
+    except (MailboxNotFound, ServerRefused, ServerProtocolError):
+        return mailbox
+    modseq = selected.highest_modseq or None
+    return replace(
+        mailbox,
+        uid_validity=selected.uid_validity,
+        uid_next=uid_next,
+        highest_modseq=modseq,
+        total=selected.exists,
+    )
+
+
+async def _next_uid(session: Session) -> int:
+    """One more than the highest UID of the selected mailbox: SELECT need not tell it (RFC 3501 §6.3.1)."""
+    (completion,) = await session.run(commands.fetch(SequenceSet.parse("*"), ("UID",)))
+    return max(await fetched(completion, is_tolerant=True), default=0) + 1
+
+
+def _status_of(session: Session, name: str, completion: Completion, asked: Collection[str]) -> dict[str, MailboxStatus]:
+    """What STATUS told, by name; an answer about none that was asked is that of the mailbox, spelled in another way."""
     found = _statuses(session, completion)
-    if name not in found and len(found) == 1 and completion.status == "OK":
-        found[name] = next(iter(found.values()))
+    other = [status for told, status in found.items() if told not in asked]
+    if name not in found and len(other) == 1 and completion.status == "OK":
+        found[name] = other[0]
     return found
 
 
@@ -159,10 +234,14 @@ def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefi
     return rebased(f"{above.delimiter}{below}", "", above.origin_name)
 
 
-async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox]:
+async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailbox] | None:
+    """None where the server offers LIST-STATUS and refuses it."""
     returning = ["SUBSCRIBED", "CHILDREN", *(["SPECIAL-USE"] if session.has("SPECIAL-USE") else [])]
     asked = commands.list_mailboxes(returning=returning, status=status_items(session), is_utf8=session.is_utf8)
-    completion, *further = await session.run(asked, *([_list_ids(session)] if with_ids else []))
+    with noting_loss(session, [LIST_STATUS]):
+        completion, *further = await session.run(asked, *([_list_ids(session)] if with_ids else []))
+    if completion.status != "OK" and not completion.is_throttling:
+        return None
     statuses = _statuses(session, completion.check())
     found = [
         _origin_mailbox(session, one, is_subscribed="\\subscribed" in one.attributes)
@@ -172,6 +251,8 @@ async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailb
         with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one
         for one in _with_roles(found)
     ]
+    if "INBOX" not in {one.origin_name for one in told}:
+        told = [*await ask_status(session, _with_inbox(session, [])), *told]
     ids = _ids(session, *further)
     return [replace(one, origin_id=ids.get((one.origin_name, one.uid_validity))) for one in told] if ids else told
 

@@ -10,6 +10,7 @@ from functools import partial
 from ipaddress import ip_address
 
 from app.backends.credentials import log_in
+from app.backends.imap.avoided import Avoided
 from app.backends.imap.connection import Endpoint
 from app.backends.imap.session import Session
 from app.backends.sasl import Credential
@@ -77,6 +78,8 @@ class Origin:
     hosts: Hosts = field(repr=False)
     new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False)
     """What each new connection tells its lines to."""
+    avoided: Avoided = field(default_factory=Avoided, repr=False, compare=False)
+    """What the account's connections do not ask."""
 
     async def open(self, *, is_compressed: bool = True) -> Session:
         """A new session, at an address that was checked this time.
@@ -98,6 +101,7 @@ class Origin:
             host.connections -= 1
             raise
         session.on_closed(host.let_go)
+        session.avoided = self.avoided
         if is_compressed and not all(ip_address(address).is_loopback for address in addresses):
             await _compress(session)
         return session

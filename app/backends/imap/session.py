@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from app.backends.imap.avoided import Avoided
 from app.backends.imap.connection import (
     COMMAND_TIMEOUT_SECONDS,
     Completion,
@@ -56,6 +57,8 @@ class Session:
         """Prefix and delimiter of the namespaces where other people's and shared mailboxes are."""
         self.selected: Selected | None = None
         self.was_used = False
+        self.avoided = Avoided()
+        """What is not to be asked on this connection; see `Origin.open`."""
         self.fetch_seconds = COMMAND_TIMEOUT_SECONDS
         """For a FETCH of rows."""
         self.opened: set[str] = set()

@@ -13,6 +13,7 @@ from app.errors import (
     Conflict,
     GatewayError,
     LoginRefused,
+    MailboxNotFound,
     RateLimited,
     ServerProtocolError,
     Unavailable,
@@ -51,6 +52,8 @@ log = get_logger(__name__)
 CHECK_SECONDS = 600.0
 """How often all mailboxes are compared by their numbers, for what a watch may have lost."""
 FILL_ATTEMPTS = 2
+UNLISTED_LIMIT = 3
+"""After so many lists that lack it a mailbox is gone, though it can be opened."""
 
 
 class AccountSync:
@@ -78,6 +81,8 @@ class AccountSync:
         self._quotas = QuotaTeller(self._mirror)
         self._unheard = Unheard()
         self._has_work = asyncio.Event()
+        self._unlisted: Counter[str] = Counter()
+        """How often in a row a mailbox was not listed that can be opened."""
         self._is_live = False
         self._heard_ms = 0
 
@@ -234,8 +239,25 @@ class AccountSync:
         """Delete mailboxes that a second list lacks too, after their messages that went elsewhere are found there."""
         await self._arrivals.look_elsewhere(self._ask_anew)
         told = await self._ask()
-        deleted = tuple(MailboxDeleted(one.id) for one in gone if one.origin_name not in told)
-        await self._mirror.apply(Delta(mailboxes_deleted=deleted))
+        self._unlisted = Counter({one.id: self._unlisted[one.id] for one in gone if one.origin_name not in told})
+        deleted = [one for one in gone if one.origin_name not in told and await self._is_gone(one)]
+        await self._mirror.apply(Delta(mailboxes_deleted=tuple(MailboxDeleted(one.id) for one in deleted)))
+
+    async def _is_gone(self, mailbox: Mailbox) -> bool:
+        """Whether the origin does not open a mailbox either that it does not list: a list may lack lines.
+
+        One that it opens and goes on not to list is gone too.
+        """
+        self._unlisted[mailbox.id] += 1
+        if not mailbox.is_selectable or self._unlisted[mailbox.id] >= UNLISTED_LIMIT:
+            return True
+        try:
+            await self._mirror.backend.present(mailbox, (1,))
+        except MailboxNotFound:
+            return True
+        except MAILBOX_FAULTS:
+            return False
+        return False
 
     async def _reconcile(self, told: Told) -> None:
         for mailbox in await self._mirror.mailboxes():

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from app.backends.imap.listing import USES, list_mailboxes, name_of, path_of
-from app.errors import InvalidRequest
+from app.backends.imap.avoided import Avoided
+from app.backends.imap.listing import USES, list_mailboxes, name_of, path_of, with_numbers
+from app.errors import InvalidRequest, Unreachable
 from app.mail.types import Role
 
 from tests.unit.backends.imap.scripted import scripted_session
@@ -16,6 +17,9 @@ from tests.unit.backends.imap.scripted import scripted_session
         ("Work/Projects", "/", "", "Work/Projects"),
         ("Work.a/b", ".", "", "Work/a\u2215b"),
         ("flat", None, "", "flat"),
+        ("Inbox/Sub", "/", "", "INBOX/Sub"),
+        ("Inbox", "/", "", "INBOX"),
+        ("INBOX.inbox", ".", "INBOX.", "inbox"),
         ("Shared.x", ".", "INBOX.", "Shared/x"),
     ],
 )
@@ -144,11 +148,11 @@ async def test_a_mailbox_of_courier_is_opened_once_before_its_uidvalidity_is_bel
     )
 
     await list_mailboxes(session)
-    (sent,) = await list_mailboxes(session)
+    _, sent = await list_mailboxes(session)
 
     assert sent.uid_next == 1
     told = " ".join(line.split()[0] for line in server.told)
-    assert told == "LIST LSUB SELECT STATUS LIST LSUB STATUS"
+    assert told == "LIST LSUB SELECT SELECT STATUS STATUS LIST LSUB STATUS STATUS"
 
 
 async def test_a_mailbox_whose_name_the_index_cannot_hold_is_left_out_alone() -> None:
@@ -160,3 +164,73 @@ async def test_a_mailbox_whose_name_the_index_cannot_hold_is_left_out_alone() ->
     found = await list_mailboxes(session)
 
     assert [one.origin_name for one in found] == ["INBOX", "Work"]
+
+
+async def test_inbox_is_among_the_mailboxes_though_the_list_lacks_it() -> None:
+    status = "* STATUS INBOX (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 UNSEEN 1)\r\n$ OK done\r\n"
+    session, _ = scripted_session({"LIST": "$ OK done\r\n", "STATUS": status})
+
+    (inbox,) = await list_mailboxes(session)
+
+    assert (inbox.role, inbox.path, inbox.total) == (Role.INBOX, "INBOX", 3)
+
+
+async def test_a_list_with_status_that_is_refused_is_asked_for_in_parts() -> None:
+    def listed(command: str) -> str:
+        return "$ BAD no\r\n" if "RETURN" in command else '* LIST () "/" INBOX\r\n* LIST () "/" Work\r\n$ OK done\r\n'
+
+    session, _ = scripted_session({"LIST": listed}, "IMAP4rev1 LIST-EXTENDED LIST-STATUS")
+
+    assert [one.path for one in await list_mailboxes(session)] == ["INBOX", "Work"]
+
+
+@pytest.mark.parametrize("told", ["Work ", '"WORK"', "{4}\r\nwork"])
+async def test_the_answer_to_status_counts_however_the_server_spells_the_name(told: str) -> None:
+    status = f"* STATUS {told} (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 UNSEEN 1)\r\n$ OK done\r\n"
+    script = {"LIST": '* LIST () "/" Work\r\n$ OK done\r\n', "STATUS": "$ NO no\r\n", 'STATUS "Work"': status}
+    session, _ = scripted_session(script)
+
+    _, work = await list_mailboxes(session)
+
+    assert work.total == 3
+
+
+async def test_what_status_does_not_tell_is_told_by_select() -> None:
+    script = {
+        "LIST": '* LIST () "/" INBOX\r\n* LIST () "/" Work\r\n* LIST () "/" Gone\r\n$ OK done\r\n',
+        "STATUS": "$ NO no\r\n",
+        "SELECT": "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] valid\r\n$ OK [READ-WRITE] selected\r\n",
+        'SELECT "Gone"': "$ NO no\r\n",
+        "UID FETCH *": "* 3 FETCH (UID 41)\r\n$ OK done\r\n",
+    }
+    session, _ = scripted_session(script)
+
+    found = await with_numbers(session, await list_mailboxes(session))
+
+    assert [(one.path, one.total, one.uid_next, one.uid_validity) for one in found] == [
+        ("INBOX", 3, 42, 7),
+        ("Work", 3, 42, 7),
+        ("Gone", None, None, None),
+    ]
+
+
+async def test_a_mailbox_whose_status_ends_the_connection_is_asked_about_alone_and_then_no_more() -> None:
+    avoided = Avoided()
+    lost = []
+    while len(lost) < 5:
+        script = {
+            "LIST": '* LIST () "/" INBOX\r\n* LIST () "/" Bad\r\n* LIST () "/" Work\r\n$ OK done\r\n',
+            "STATUS": "$ NO no\r\n",
+            'STATUS "Work"': "* STATUS Work (MESSAGES 3 UIDNEXT 9 UIDVALIDITY 7 UNSEEN 1)\r\n$ OK done\r\n",
+            'STATUS "Bad"': "* BYE crashed\r\n",
+        }
+        session, _ = scripted_session(script)
+        session.avoided = avoided
+        try:
+            found = await list_mailboxes(session)
+            break
+        except Unreachable as error:
+            lost.append(error)
+
+    assert len(lost) == 2
+    assert [(one.path, one.total) for one in found] == [("INBOX", None), ("Bad", None), ("Work", 3)]
