@@ -66,17 +66,22 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
         headers["Content-Length"] = str(size)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    pieces = source.stream(span)
-    if size is not None and size <= AT_ONCE_BYTES:
-        content = b"".join([piece async for piece in pieces])
-        headers["Content-Length"] = str(len(content))  # a mail server may be wrong about a size
-        return Response(content, status, headers)
-    if size is not None:
-        pieces = cut(pieces, ByteRange(0, size))
-    first = await anext(pieces, b"")
-    if size is not None and len(first) == size:
-        return Response(first, status, headers)  # all there is: no stream is needed
-    return StreamingResponse(_with_first(first, pieces), status, headers)
+    pieces = source.stream(span) if size is None else cut(source.stream(span), ByteRange(0, size))
+    beginning, is_all = await _beginning(pieces)
+    if is_all:
+        headers["Content-Length"] = str(len(beginning))
+        return Response(beginning, status, headers)  # all there is: no stream is needed
+    return StreamingResponse(_with_first(beginning, pieces), status, headers)
+
+
+async def _beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """What comes first, more than AT_ONCE_BYTES of it unless it is all."""
+    beginning = bytearray()
+    async for piece in pieces:
+        beginning += piece
+        if len(beginning) > AT_ONCE_BYTES:
+            return bytes(beginning), False
+    return bytes(beginning), True
 
 
 def _headers(labels: Labels) -> dict[str, str]:

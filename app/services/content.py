@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import MessageNotFound, PartNotFound, TooComplex
+from app.errors import GatewayError, MessageNotFound, PartNotFound, ServerProtocolError, ServerRefused, TooComplex
 from app.mail.backend import Backends, ByteRange, MailBackend
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, BodyPart, Detail, Message
@@ -22,7 +22,7 @@ from app.mime.structure import parse_structure
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.parsing.shared import SingleFlight
 from app.services.callers import Caller
-from app.services.downloads import DecodedPart, PartSizes, RawMessage
+from app.services.downloads import DecodedPart, PartSizes, Stored
 from app.services.recent import RecentBytes
 from app.services.rendering import (
     TEXT_PART_LIMIT_BYTES,
@@ -50,6 +50,9 @@ PICTURES_LIMIT = 200
 """How many pictures of a message are put into its HTML."""
 PARTS_LIMIT = 500
 """From so many parts on, no part is read for the sake of its exact size: each reading looks for it among all."""
+UNREAD_LIMIT = 10_000
+NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
+"""What a server says of a message or part that it tells of and does not give."""
 PADDINGS_LIMIT = 50
 """Attachments whose exact size is looked up for a list of them."""
 
@@ -74,6 +77,8 @@ class Content:
         self._bodies = RecentBytes(CACHE_BYTES)
         self._rendering: SingleFlight[bytes] = SingleFlight()
         self._sizes = PartSizes()
+        self._unread: set[str] = set()
+        """Messages that their server did not give when they were asked for last."""
 
     async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
         """A message that the caller may see. MessageNotFound."""
@@ -107,7 +112,8 @@ class Content:
 
     async def _kept(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         made = await make()
-        self._bodies.put(key, made)
+        if key.partition(" ")[0] not in self._unread:
+            self._bodies.put(key, made)
         return made
 
     async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
@@ -191,11 +197,11 @@ class Content:
         usual = [part.section for part in parts if part.size_bytes <= TEXT_PART_LIMIT_BYTES]
         contents: dict[str, bytes] = {}
         if opened.local is None and usual:
-            with suppress(PartNotFound):  # then one by one: others may be given
+            with suppress(*NOT_GIVEN):  # then one by one: others may be given
                 contents = dict(await backend.read_parts(opened.message, usual))
         for part in parts:
             if part.section not in contents:
-                with suppress(PartNotFound):
+                with suppress(*NOT_GIVEN):
                     contents[part.section] = await self._read(backend, opened, part, TEXT_PART_LIMIT_BYTES)
         return contents
 
@@ -209,17 +215,32 @@ class Content:
         detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.structure is not None and _holds_something(detail.structure):
             return _Opened(message, detail, detail.structure)
-        backend = await self._backends.of(message.account_id)
-        pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
-        content = b"".join([piece async for piece in pieces])
+        try:
+            content = await self._beginning(message)
+        except NOT_GIVEN as error:
+            return self._not_given(message, detail, error)
+        self._unread.discard(message.id)
         parsed = await self._parsers.run(message.account_id, len(content), parse_structure, content)
         structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
         spans = {part.section: part.span for part in structure.walk() if part.span is not None}
         return _Opened(message, detail, structure, {key: content[span[1] : span[2]] for key, span in spans.items()})
 
+    async def _beginning(self, message: Message) -> bytes:
+        backend = await self._backends.of(message.account_id)
+        pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
+        return b"".join([piece async for piece in pieces])
+
+    def _not_given(self, message: Message, detail: Detail, error: GatewayError) -> _Opened:
+        """A message that its server does not give: its row is shown, and says why there is no more."""
+        if len(self._unread) >= UNREAD_LIMIT:
+            self._unread.clear()
+        self._unread.add(message.id)
+        problem = f"the mail server does not give this message: {error.detail}"
+        return _Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
+
     async def _size(self, opened: _Opened, part: BodyPart, *, is_cheap: bool) -> int | None:
         """The decoded size where it is known exactly, or is a matter of a few bytes of our own disk."""
-        known = self._sizes.get(opened.message.id, part)
+        known = self._sizes.get(opened.message.id, part.section)
         if known is not None or part.encoding != "base64" or not is_cheap or opened.message.blob is None:
             return known
         backend = await self._backends.of(opened.message.account_id)
@@ -229,8 +250,9 @@ class Content:
 
     # ---- pieces
 
-    async def raw(self, message: Message) -> RawMessage:
-        return RawMessage(await self._backends.of(message.account_id), message)
+    async def raw(self, message: Message) -> Stored:
+        """The message as it was received."""
+        return Stored(await self._backends.of(message.account_id), message, "", message.size_bytes, self._sizes)
 
     async def part(self, message: Message, section: str) -> DecodedPart:
         """A part by its section number. PartNotFound."""

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
+from app.errors import PartNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import WHOLE, ByteRange, MailBackend
 from app.mail.types import BodyPart, Message
 from app.mime.transfer import decode_transfer, transfer_decoder
@@ -15,39 +16,73 @@ WHOLE_LIMIT_BYTES = 1024 * 1024
 READ_ON_BYTES = 1024 * 1024
 """Up to so much is read and thrown away rather than a connection with it."""
 SIZES_LIMIT = 20_000
+SMALL_BYTES = 128 * 1024
+"""What is told to be no larger is read before its answer begins, so that it is counted."""
 ENCODED = frozenset({"base64", "quoted-printable", "uuencode", "x-uuencode", "x-uue", "uue"})
 """What changes the size; everything else is sent as it is stored."""
 
 
 class PartSizes:
-    """Decoded sizes that were once found out."""
+    """Sizes that were found out once, by message and section: "" is the whole message, others are decoded parts."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def get(self, message_id: str, part: BodyPart) -> int | None:
-        if part.encoding not in ENCODED:
-            return part.size_bytes
-        return self._known.get((message_id, part.section))
+    def get(self, message_id: str, section: str) -> int | None:
+        return self._known.get((message_id, section))
 
-    def put(self, message_id: str, part: BodyPart, size_bytes: int) -> None:
-        self._known[message_id, part.section] = size_bytes
+    def put(self, message_id: str, section: str, size_bytes: int) -> None:
+        self._known[message_id, section] = size_bytes
         if len(self._known) > SIZES_LIMIT:
             self._known.popitem(last=False)
 
 
-class RawMessage:
-    """A message as it was received."""
+class Stored:
+    """A message or a part as its server has it.
 
-    def __init__(self, backend: MailBackend, message: Message) -> None:
+    What a mail server tells of sizes may be wrong: it is believed once the byte before the end is there, and none after
+    it. The size of what is stored here is exact.
+    """
+
+    def __init__(self, backend: MailBackend, message: Message, section: str, told_bytes: int, sizes: PartSizes) -> None:
         self._backend = backend
         self._message = message
+        self._section = section
+        self._told = told_bytes
+        self._sizes = sizes
 
-    async def size(self, *, is_needed: bool) -> int | None:  # noqa: ARG002 - it is always known
-        return self._message.size_bytes
+    async def size(self, *, is_needed: bool) -> int | None:
+        """Its size; None where only reading all of it would tell, unless it `is_needed`, or where it seems small."""
+        if self._message.blob is not None:
+            return self._told
+        known = self._sizes.get(self._message.id, self._section)
+        if known is not None or not (is_needed or self._told > SMALL_BYTES):
+            return known
+        if await self._is_as_told():
+            self._sizes.put(self._message.id, self._section, self._told)
+            return self._told
+        return await _length(self.stream(WHOLE)) if is_needed else None
 
-    def stream(self, span: ByteRange) -> AsyncIterator[bytes]:
-        return self._backend.read_raw(self._message, span)
+    async def _is_as_told(self) -> bool:
+        last = ByteRange(max(0, self._told - 1), self._told + 1)
+        try:
+            return await _length(self._read(last)) == min(self._told, 1)
+        except (PartNotFound, ServerRefused, ServerProtocolError):
+            return False
+
+    def _read(self, span: ByteRange) -> AsyncIterator[bytes]:
+        if not self._section:
+            return self._backend.read_raw(self._message, span)
+        return self._backend.read_part(self._message, self._section, span)
+
+    async def stream(self, span: ByteRange) -> AsyncGenerator[bytes, None]:
+        """Its bytes; those of the whole are counted."""
+        size = 0
+        async for piece in self._read(span):
+            size += len(piece)
+            yield piece
+        if span == WHOLE:
+            self._sizes.put(self._message.id, self._section, size)
 
 
 class DecodedPart:
@@ -58,29 +93,40 @@ class DecodedPart:
         self._message = message
         self.part = part
         self._sizes = sizes
+        self._stored = Stored(backend, message, part.section, part.size_bytes, sizes)
         self._content: bytes | None = None
+
+    @property
+    def _is_encoded(self) -> bool:
+        return self.part.encoding in ENCODED
 
     async def size(self, *, is_needed: bool) -> int | None:
         """The decoded size; None where only reading all of a large part would tell, unless it `is_needed`."""
-        known = self._sizes.get(self._message.id, self.part)
+        if not self._is_encoded:
+            return await self._stored.size(is_needed=is_needed)
+        known = self._sizes.get(self._message.id, self.part.section)
         if known is not None:
             return known
-        if self.part.size_bytes <= WHOLE_LIMIT_BYTES:
-            pieces = self._backend.read_part(self._message, self.part.section)
-            raw = b"".join([piece async for piece in pieces])
+        if self.part.size_bytes <= WHOLE_LIMIT_BYTES and (raw := await self._small()) is not None:
             self._content = decode_transfer(raw, self.part.encoding)[0]
-            self._sizes.put(self._message.id, self.part, len(self._content))
+            self._sizes.put(self._message.id, self.part.section, len(self._content))
             return len(self._content)
-        if is_needed:
-            return sum([len(piece) async for piece in self._decoded()])
-        return None
+        return await _length(self._decoded()) if is_needed else None
+
+    async def _small(self) -> bytes | None:
+        """The encoded part; None where it is larger than its server told."""
+        raw = bytearray()
+        async with aclosing(self._stored.stream(ByteRange(0, WHOLE_LIMIT_BYTES + 1))) as pieces:
+            async for piece in pieces:
+                raw += piece
+        return bytes(raw) if len(raw) <= WHOLE_LIMIT_BYTES else None
 
     def stream(self, span: ByteRange) -> AsyncIterator[bytes]:
         """The decoded bytes of a span of them."""
         if self._content is not None:
             return _of(self._content[span.start : span.stop])
-        if self.part.encoding not in ENCODED:
-            return self._backend.read_part(self._message, self.part.section, span)
+        if not self._is_encoded:
+            return self._stored.stream(span)
         if span == WHOLE:
             return self._decoded()
         rest = 0 if span.stop is None else self.part.size_bytes - span.stop
@@ -101,9 +147,13 @@ class DecodedPart:
             if piece:
                 yield piece
         rest = decoder.finish()
-        self._sizes.put(self._message.id, self.part, size + len(rest))
+        self._sizes.put(self._message.id, self.part.section, size + len(rest))
         if rest:
             yield rest
+
+
+async def _length(pieces: AsyncIterator[bytes]) -> int:
+    return sum([len(piece) async for piece in pieces])
 
 
 async def cut(pieces: AsyncIterator[bytes], span: ByteRange, *, is_read_on: bool = True) -> AsyncIterator[bytes]:

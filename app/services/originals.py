@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
 from app.errors import PartNotFound, TooComplex, TooLarge
 from app.mail.backend import Backends
@@ -13,6 +14,16 @@ from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 from app.services.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
+
+
+async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The pieces of a part, which may be larger than its server told. TooLarge."""
+    left = ATTACHMENTS_LIMIT_BYTES * 4 // 3
+    async for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+        yield piece
 
 
 class Originals:
@@ -65,8 +76,11 @@ class Originals:
 
     async def _read(self, message: Message, part: BodyPart) -> Enclosure:
         backend = await self._backends.of(message.account_id)
-        raw = b"".join([piece async for piece in backend.read_part(message, part.section)])
-        return await self._decoded(message, part, raw)
+        raw = bytearray()
+        async with aclosing(_until_too_large(backend.read_part(message, part.section))) as pieces:
+            async for piece in pieces:
+                raw += piece
+        return await self._decoded(message, part, bytes(raw))
 
     async def _decoded(self, message: Message, part: BodyPart, raw: bytes) -> Enclosure:
         content, _ = await self._parsers.run(message.account_id, len(raw), decode_transfer, raw, part.encoding)

@@ -216,7 +216,7 @@ async def test_what_status_does_not_tell_is_told_by_select() -> None:
 
 async def test_a_mailbox_whose_status_ends_the_connection_is_asked_about_alone_and_then_no_more() -> None:
     avoided = Avoided()
-    lost = []
+    lost: list[Unreachable] = []
     while len(lost) < 5:
         script = {
             "LIST": '* LIST () "/" INBOX\r\n* LIST () "/" Bad\r\n* LIST () "/" Work\r\n$ OK done\r\n',
