@@ -12,6 +12,10 @@ MAX_RANGES = 100_000
 
 _RANGE = re.compile(r"([1-9][0-9]{0,9}|\*)(?::([1-9][0-9]{0,9}|\*))?", re.ASCII)
 
+_END = r"(?:[1-9][0-9]{0,9}|\*)"
+_SET = re.compile(rf"{_END}(?::{_END})?(?:,{_END}(?::{_END})?)*+", re.ASCII)
+"""A whole set, checked in one call: a client may send 32,000 numbers in one command."""
+
 Range = tuple[int, int]
 
 
@@ -29,20 +33,18 @@ class SequenceSet:
     @classmethod
     def parse(cls, text: str, max_ranges: int = MAX_RANGES) -> SequenceSet:
         """Raises ValueError for anything that is no set, or one of too many ranges."""
-        ranges: list[Range] = []
+        if text.count(",") >= max_ranges or _SET.fullmatch(text) is None:
+            raise ValueError("not a sequence set")
+        pieces = text.split(",")
+        ranges = [(number, number) for number in map(int, filter(str.isdecimal, pieces))]
         from_last: list[int] = []
-        for piece in text.split(",", max_ranges):
-            match = _RANGE.fullmatch(piece)
-            if match is None:
-                raise ValueError("not a sequence set")
-            first, last = match.groups()
-            if "*" in (first, last):
-                from_last.append(min((int(end) for end in (first, last) if end and end != "*"), default=0))
-            else:
-                low, high = sorted((int(first), int(last or first)))
-                ranges.append((low, high))
-            _check(ranges[-1:], from_last[-1:])
-        return cls(_joined(ranges), tuple(sorted(set(from_last))))
+        for piece in pieces if ":" in text or "*" in text else ():
+            if not piece.isdecimal():
+                first, _, last = piece.partition(":")
+                _add(first, last or first, ranges, from_last)
+        joined = _joined(ranges)
+        _check((*joined[:1], *joined[-1:]), from_last)
+        return cls(joined, tuple(sorted(set(from_last))))
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> SequenceSet:
@@ -121,6 +123,15 @@ def ordered_numbers(text: str, max_count: int) -> list[int]:
         step = 1 if first <= last else -1
         numbers.extend(range(first, last + step, step))
     return numbers
+
+
+def _add(first: str, last: str, ranges: list[Range], from_last: list[int]) -> None:
+    """Add a range by its ends."""
+    if "*" in (first, last):
+        from_last.append(min((int(end) for end in (first, last) if end != "*"), default=0))
+    else:
+        low, high = int(first), int(last)
+        ranges.append((low, high) if low <= high else (high, low))
 
 
 def _joined(ranges: list[Range]) -> tuple[Range, ...]:

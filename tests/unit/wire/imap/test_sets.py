@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from app.wire.imap.sets import MAX_NUMBER, SequenceSet, ordered_numbers
 from hypothesis import given
@@ -46,6 +48,24 @@ def test_a_huge_range_is_never_expanded() -> None:
     assert str(everything.within(5, 9)) == "5:9"
     with pytest.raises(ValueError, match="more than 100"):
         everything.numbers(100)
+
+
+def test_a_set_of_many_numbers_is_read_without_a_call_for_each() -> None:
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        found = SequenceSet.parse(",".join(["7"] * 32_000))
+    finally:
+        sys.setprofile(before)
+
+    assert found == SequenceSet(((7, 7),))
+    assert calls < 100
 
 
 def test_too_many_ranges_are_refused() -> None:
