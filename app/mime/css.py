@@ -1,4 +1,4 @@
-"""Inline style: the declarations that can only change how a message looks, within its own box."""
+"""Style: the declarations that can only change how a message looks, within its own box."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from functools import lru_cache
 
 MAX_STYLE_CHARS = 8_000
 MAX_DECLARATIONS = 100
+MAX_VALUE_CHARS = 500
 
 _PROPERTY_NAMES = (
-    "background background-color border border-bottom border-collapse border-color border-left border-radius "
-    "border-right border-spacing border-style border-top border-width box-sizing caption-side clear color direction "
-    "display empty-cells float font font-family font-size font-style font-variant font-weight height letter-spacing "
-    "line-height list-style list-style-type margin margin-bottom margin-left margin-right margin-top max-height "
-    "max-width min-height min-width opacity outline overflow overflow-wrap padding padding-bottom padding-left "
-    "padding-right padding-top table-layout text-align text-decoration text-indent text-transform unicode-bidi "
+    "background background-color border border-bottom border-bottom-color border-bottom-left-radius "
+    "border-bottom-right-radius border-bottom-style border-bottom-width border-collapse border-color border-left "
+    "border-left-color border-left-style border-left-width border-radius border-right border-right-color "
+    "border-right-style border-right-width border-spacing border-style border-top border-top-color "
+    "border-top-left-radius border-top-right-radius border-top-style border-top-width border-width box-sizing "
+    "caption-side clear color direction display empty-cells float font font-family font-size font-style font-variant "
+    "font-weight height letter-spacing line-height list-style list-style-position list-style-type margin margin-bottom "
+    "margin-left margin-right margin-top max-height max-width min-height min-width opacity overflow overflow-wrap "
+    "padding padding-bottom padding-left padding-right padding-top table-layout text-align text-decoration "
+    "text-decoration-color text-decoration-line text-decoration-style text-indent text-transform unicode-bidi "
     "vertical-align visibility white-space width word-break word-spacing word-wrap"
 )
 _PROPERTIES = frozenset(_PROPERTY_NAMES.split())
@@ -28,20 +33,25 @@ _NEGATIVE = re.compile(r"(?:^|[\s(,+*/])-")
 
 @lru_cache(maxsize=1024)
 def safe_style(style: str) -> str:
-    """The harmless declarations of a style attribute, "" where there are none. Linear.
-
-    Neither position nor negative margins: a message can't be drawn over the page around it.
-    """
+    """The harmless declarations of a style attribute, "" where there are none. Linear."""
     declarations = style[:MAX_STYLE_CHARS].split(";")[:MAX_DECLARATIONS]
-    kept = (_safe_declaration(declaration) for declaration in declarations)
+    kept = (safe_declaration(*_split(declaration)) for declaration in declarations)
     return "; ".join(declaration for declaration in kept if declaration)
 
 
-def _safe_declaration(declaration: str) -> str:
-    name, _, value = declaration.partition(":")
-    name, value = name.strip().lower(), value.strip()
-    if name not in _PROPERTIES or not value or _UNSAFE_VALUE.search(value):
+def safe_declaration(name: str, value: str) -> str:
+    """A declaration of a lower-case property, "" for one that is not harmless.
+
+    No position, outline, shadow, transform or negative margin: nothing is drawn outside the place of its element. What
+    overflows that place is cut off by the box around the message.
+    """
+    if name not in _PROPERTIES or not value or len(value) > MAX_VALUE_CHARS or _UNSAFE_VALUE.search(value):
         return ""
-    if name.startswith(("margin", "text-indent")) and _NEGATIVE.search(value):
+    if name.startswith(("margin", "text-indent", "letter-spacing", "word-spacing")) and _NEGATIVE.search(value):
         return ""
     return f"{name}: {value}"
+
+
+def _split(declaration: str) -> tuple[str, str]:
+    name, _, value = declaration.partition(":")
+    return name.strip().lower(), value.strip()

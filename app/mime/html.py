@@ -21,6 +21,9 @@ MAX_ATTRIBUTES = 100
 MAX_ROOT_TAGS = 10
 """<html> and <body> tags of one document that are read, each."""
 
+MAX_SHEETS = 50
+
+_SHEETS = "head > style, body style:not(noscript style, svg style, template style)"
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _ROOT_TAG = re.compile(r"<(?=(html|body)[\s/>])", re.IGNORECASE)
 
@@ -30,6 +33,8 @@ class ParsedHtml(NamedTuple):
 
     document: Document
     problems: tuple[str, ...]
+    sheets: tuple[str, ...] = ()
+    """The style sheets of the document, in order."""
 
     @property
     def is_cut(self) -> bool:
@@ -42,9 +47,15 @@ def parse_html(html: str, unseen: str) -> ParsedHtml:
     problems: list[str] = []
     html = _within_root_tags(_within_tags(_within_chars(html, problems), problems), problems)
     document = parse(_SURROGATES.sub("\ufffd", html), positions=False, allow_declarative_shadow_roots=False)
+    sheets = _sheets(document) if "<style" in html or "<STYLE" in html else ()
     document.remove(unseen)
     _unwrap_crowded_tags(document, problems)
-    return ParsedHtml(document, tuple(problems))
+    return ParsedHtml(document, tuple(problems), sheets)
+
+
+def _sheets(document: Document) -> tuple[str, ...]:
+    found = islice(document.select(_SHEETS), MAX_SHEETS)
+    return tuple(element.text for element in found if "print" not in str(element.attrs.get("media") or ""))
 
 
 def _unwrap_crowded_tags(document: Document, problems: list[str]) -> None:

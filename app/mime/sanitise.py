@@ -7,6 +7,7 @@ cannot reach into each other (EFAIL).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from html import escape
 from urllib.parse import unquote
 
 import nh3
-from turbohtml import Element, Node, Text
+from turbohtml import Document, Element, Node, Text
 
 from app.mime.css import safe_style
 from app.mime.html import parse_html
+from app.mime.stylesheet import Sheet, confined, renamed
 
 MAX_REFERENCES = 20_000
 """nh3's time is quadratic in the `&` and no-break spaces of one text or value; from so many on they are split."""
@@ -40,8 +42,8 @@ _TAG_NAMES = (
 _TAGS = set(_TAG_NAMES.split())
 _CELL = {"align", "valign", "bgcolor", "width", "height", "colspan", "rowspan", "nowrap", "headers", "scope"}
 _ATTRIBUTES = {
-    "*": {"style", "title", "dir", "lang", "align"},
-    "a": {"href"},
+    "*": {"style", "title", "dir", "lang", "align", "class", "id"},
+    "a": {"href", "target"},
     "img": {"src", "alt", "width", "height", "border", "hspace", "vspace", "data-blocked-src"},
     "font": {"color", "face", "size"},
     "table": {"bgcolor", "border", "cellpadding", "cellspacing", "width", "height", "summary"},
@@ -58,6 +60,13 @@ _ATTRIBUTES = {
     "bdo": {"dir"},
 }
 _CUT_MARK = "<p>[The rest of the message is not shown: it is too large.]</p>"
+_BOX = "contain: content; overflow: auto; max-width: 100%; max-height: 100%"
+_PLAIN = re.compile(r"(?:</?(?:p|b|i|u|em|strong|div|span|br)>|\s|[^\s<>]{1,40}(?![^\s<>]))*+")
+"""Markup that has no look of its own, and no word that is wider than a narrow page."""
+_URL_CONTROLS = re.compile(r"[\t\n\r]")
+_URL_SPACE = "".join(map(chr, range(0x21)))
+_BARE_HOST = re.compile(r"^www\.[a-z0-9-]+\.", re.IGNORECASE)
+_PLACE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _REMOTE = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
@@ -80,19 +89,25 @@ class SafeHtml:
 
 
 def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: ResolveCid | None = None) -> SafeHtml:
-    """An HTML document as a harmless fragment: no script, form, style sheet, frame, handler or foreign markup.
+    """An HTML document as a harmless fragment: no script, form, frame, handler or foreign markup.
 
-    Links open elsewhere and tell no referrer. `cid:` images get what `resolve_cid` says; of other images `data:` ones
+    Its style sheets are confined to it (see `stylesheet`). Links open elsewhere, without a referrer, but for those to
+    places of the message itself. `cid:` images get what `resolve_cid` says; of other images `data:` ones
     stay, remote ones as `images` says. Never raises; time is linear, markup nests no deeper than 512.
     """
-    document, problems = parsed = parse_html(html, _DROPPED)
+    parsed = parse_html(html, _DROPPED)
+    document = parsed.document
+    sheet = confined(parsed.sheets, _scope_of(html)) if parsed.sheets else Sheet("")
     sources, blocked = _settle_images(document.select("img"), images, resolve_cid)
+    targets = _settle_links(document)
+    scope = sheet.scope or (_scope_of(html) if targets else "")
     body = document.select_one("body") or document
     if html.count("&") + html.count("\xa0") > MAX_REFERENCES:
         _tame_references(body)
-    markup = _body_markup(body)
+    markup = _cleaner(_Known(sources, scope, sheet.classes, sheet.ids | targets)).clean(_body_markup(body, sheet))
+    style = f"<style>{sheet.css}</style>" if sheet.css else ""
     end = _CUT_MARK if parsed.is_cut else ""
-    return SafeHtml(_cleaner(sources).clean(markup) + end, blocked, problems)
+    return SafeHtml(style + markup + end, blocked, parsed.problems)
 
 
 def text_as_html(text: str) -> str:
@@ -100,19 +115,44 @@ def text_as_html(text: str) -> str:
     return f'<div style="white-space: pre-wrap">{escape(text)}</div>'
 
 
-def _cleaner(sources: frozenset[str]) -> nh3.Cleaner:
-    """The second parser. `sources` are the image sources that the first one settled: no other gets through."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the first parser settled, and the second one lets through: image sources, and names that are renamed."""
+
+    sources: frozenset[str]
+    scope: str
+    classes: set[str]
+    ids: set[str]
+
+    def class_(self, value: str) -> str | None:
+        names = value.split()
+        kept = [renamed(name, self.scope) for name in names if name in self.classes]
+        return " ".join([self.scope, *kept] if self.scope and self.scope in names else kept) or None
+
+    def id(self, value: str) -> str | None:
+        return renamed(value, self.scope) if value in self.ids else None
+
+    def href(self, value: str) -> str | None:
+        if value.startswith("#"):
+            return f"#{renamed(value[1:], self.scope)}" if value[1:] in self.ids else None
+        return value if _LINK.match(value) else None
+
+
+def _cleaner(known: _Known) -> nh3.Cleaner:
+    """The second parser."""
+    rules: dict[str, Callable[[str], str | None]] = {
+        "style": lambda value: safe_style(value) or None,
+        "class": known.class_,
+        "id": known.id,
+        "href": known.href,
+        "src": lambda value: value if value in known.sources else None,
+        "data-blocked-src": lambda value: value if _REMOTE.match(value) else None,
+        "target": lambda value: value if value == "_blank" else None,
+    }
 
     def keep(_tag: str, name: str, value: str) -> str | None:
-        if name == "style":
-            return safe_style(value) or None
-        if name == "href":
-            return value if _LINK.match(value) else None
-        if name == "src":
-            return value if value in sources else None
-        if name == "data-blocked-src":
-            return value if _REMOTE.match(value) else None
-        return value
+        rule = rules.get(name)
+        return value if rule is None else rule(value)
 
     return nh3.Cleaner(
         tags=_TAGS,
@@ -120,7 +160,6 @@ def _cleaner(sources: frozenset[str]) -> nh3.Cleaner:
         attribute_filter=keep,
         url_schemes={"http", "https", "mailto", "tel", "data"},
         link_rel="noopener noreferrer",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
     )
 
 
@@ -145,6 +184,37 @@ def _settle_images(found: list[Element], images: Images, resolve_cid: ResolveCid
     return frozenset(sources), blocked
 
 
+def _settle_links(document: Document) -> set[str]:
+    """Spell links as browsers read them; the names of places in the document that its links lead to."""
+    wanted: set[str] = set()
+    for link in document.select("a"):
+        href = _URL_CONTROLS.sub("", str(link.attrs.get("href") or "")).strip(_URL_SPACE)
+        if href.startswith("#"):
+            link.attrs.pop("target", None)
+            wanted.add(unquote(href[1:]))
+            href = f"#{unquote(href[1:])}"
+        else:
+            link.attrs["target"] = "_blank"
+            href = f"https:{href}" if href.startswith("//") else _BARE_HOST.sub(r"http://\g<0>", href)
+        link.attrs["href"] = href
+    wanted = {name for name in wanted if _PLACE.fullmatch(name)}
+    places = document.select("a[name], [id]") if wanted else []
+    return wanted & {name for place in places for name in _place_names(place)}
+
+
+def _place_names(place: Element) -> list[str]:
+    """The names that an element is reached by; one that only has `name` gets it as its id."""
+    id_, name = place.attrs.get("id"), place.attrs.get("name")
+    if id_ is None and isinstance(name, str):
+        place.attrs["id"] = id_ = name
+    return [str(id_)]
+
+
+def _scope_of(html: str) -> str:
+    """The class of a document's box: the same for the same document alone."""
+    return f"pg{hashlib.sha256(html.encode('utf-8', 'replace')).hexdigest()[:10]}"
+
+
 def _settled(source: str, resolve_cid: ResolveCid | None) -> str | None:
     """The source of an image that comes with the message."""
     if source[:4].lower() == "cid:":
@@ -167,11 +237,18 @@ def _tame_references(body: Node) -> None:
                 del node.attrs[name]
 
 
-def _body_markup(body: Node) -> str:
-    """What is in the body, in a box with the body's own colours."""
+def _body_markup(body: Node, sheet: Sheet) -> str:
+    """What is in the body, in a box with the body's own colours, and the class that confines its style sheet."""
     if not isinstance(body, Element):
         return body.serialize()
     colour = body.attrs.get("bgcolor")
     styles = [f"background-color: {colour}" if isinstance(colour, str) else "", str(body.attrs.get("style") or "")]
     style = safe_style("; ".join(styles))
-    return f'<div style="{escape(style)}">{body.inner_html}</div>' if style else body.inner_html
+    classes = f"{sheet.scope} {body.attrs.get('class') or ''}" if sheet.css else ""
+    attributes = [f' {name}="{escape(value)}"' for name, value in (("class", classes), ("style", style)) if value]
+    return f"<div{''.join(attributes)}>{body.inner_html}</div>" if attributes else body.inner_html
+
+
+def boxed(fragments: str) -> str:
+    """Safe fragments in a box that cuts off what would be drawn outside it; what can't be is left as it is."""
+    return fragments if _PLAIN.fullmatch(fragments) else f'<div style="{_BOX}">{fragments}</div>'

@@ -13,7 +13,7 @@ from typing import Any
 from app.mail.types import BodyPart
 from app.mime.body import BodyChoice, choose_body, decode_body, protections_of
 from app.mime.names import attachment_name, content_id_of, media_type_of
-from app.mime.sanitise import Images, ResolveCid, sanitise_html, text_as_html
+from app.mime.sanitise import Images, ResolveCid, boxed, sanitise_html, text_as_html
 from app.mime.shown import readable_parts
 from app.mime.text import is_blank, text_of_html
 from app.mime.transfer import decode_transfer
@@ -156,7 +156,7 @@ def _html(
         safe = sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid)
         shown.append(safe.html)
         problems += [f"part {part.section}: {problem}" for problem in safe.problems]
-    return "".join(shown), tuple(problems)
+    return boxed("".join(shown)), tuple(problems)
 
 
 def _is_empty(html: str) -> bool:
