@@ -49,9 +49,10 @@ imports: .venv/installed-dev ## Which layer may import which
 bench: debian-packages .venv/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
 	$(BIN)/python -m benchmarks
 
-openapi: .venv/installed-dev ## Write what is generated from the code: openapi/, docs/errors.md
+openapi: .venv/installed-dev ## Write what is generated from the code: openapi/, docs/errors.md, docs/events.md
 	$(BIN)/postgate openapi
 	$(BIN)/python -m app.problems.page > docs/errors.md
+	$(BIN)/python -m app.api.events_page
 
 sdk: debian-packages .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
 	openapi/generate-sdk

@@ -132,7 +132,19 @@ def describe_stream() -> dict[str, Any]:
             "clientSends": _operation("receive", sent),
             "clientReceives": _operation("send", received),
         },
-        "components": {"messages": messages, "schemas": dict(sorted(schemas.items()))},
+        "components": {"messages": messages, "schemas": dict(sorted(_for_asyncapi(schemas).items()))},
+    }
+
+
+def _for_asyncapi(schema: Any) -> Any:
+    """A schema of OpenAPI with the discriminators of AsyncAPI 3.0, which are names of properties alone."""
+    if isinstance(schema, list):
+        return [_for_asyncapi(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: value["propertyName"] if name == "discriminator" and "mapping" in value else _for_asyncapi(value)
+        for name, value in schema.items()
     }
 
 

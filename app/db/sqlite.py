@@ -255,7 +255,8 @@ class SqliteDatabase:
             self._connection.execute("SAVEPOINT job")
         transaction = SqliteTransaction(self._connection)
         try:
-            job.result = straight_through(cast("Coroutine[Any, Any, Any]", job.work(transaction)))
+            work = cast("Coroutine[Any, Any, Any]", job.work(transaction))
+            job.result = job.context.run(straight_through, work)
             job.actions = transaction.actions
         except BaseException as error:  # whatever it is belongs to the task that asked, not to this thread
             job.fail(self._failure(error))

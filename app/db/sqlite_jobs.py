@@ -6,7 +6,8 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from app.db.session import Row, Statement, Transaction, prepare, run_actions
@@ -54,6 +55,8 @@ class Job:
     error: BaseException | None = None
     actions: Sequence[Callable[[], None]] = ()
     """What follows the commit."""
+    context: Context = field(default_factory=copy_context)
+    """Of the task that writes: the writer thread works for its request."""
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error: what follows it comes of it."""

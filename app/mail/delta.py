@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
+from app.mail.events import EventData
 from app.mail.searchable import Searchable
 from app.mail.types import SYSTEM_FLAGS, BodyPart, Flags, MailboxId, Overview, Role
 
@@ -235,14 +236,10 @@ class MailboxDeleted:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An event about the account that is no change of mail: `sync.progress`, `account.connected`, `submission.sent` …
+    """An event that is not a change of mail, for example `sync.progress` or `submission.sent`."""
 
-    `facts` becomes the event's data beside `account_id`; `subject` its subject.
-    """
-
-    type: str
+    event: EventData
     subject: str
-    facts: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)

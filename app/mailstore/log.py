@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select
 
+from app.cause import Cause
 from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, EVENT
+from app.mail.events import EventData
 from app.mail.identifiers import new_id
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Position
@@ -97,10 +99,10 @@ def event_values(
     account_id: AccountId,
     seq: int,
     at_ms: int,
-    type_: str,
+    event: EventData,
     subject: str,
-    data: Mapping[str, object],
     *,
+    cause: Cause | None = None,
     mailbox_id: str | None = None,
     uid: int | None = None,
     target: tuple[str, int] | None = None,
@@ -111,16 +113,16 @@ def event_values(
         "specversion": "1.0",
         "id": id_,
         "source": f"/v1/accounts/{account_id}",
-        "type": type_,
+        "type": event.type,
         "subject": subject,
         "time": iso(at_ms),
         "datacontenttype": "application/json",
-        "data": {"account_id": account_id, **data},
+        "data": {"account_id": account_id, **event.facts(), **_caused_by(cause)},
     }
     return {
         "account_id": account_id,
         "seq": seq,
-        "type": type_,
+        "type": event.type,
         "subject": subject,
         "mailbox_id": mailbox_id,
         "uid": uid,
@@ -129,6 +131,13 @@ def event_values(
         "at_ms": at_ms,
         "body": json_bytes(body),
     }
+
+
+def _caused_by(cause: Cause | None) -> dict[str, object]:
+    """Which caller's request made the change; nothing for a change at the mail server."""
+    if cause is None:
+        return {}
+    return {"caused_by": {"request_id": cause.request_id, "client_id": cause.client_id}}
 
 
 class EventLog:

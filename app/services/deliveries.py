@@ -14,6 +14,7 @@ from app.db.session import Database, Transaction
 from app.errors import AccountNotFound, MailboxNotFound, NotStorable
 from app.mail.backend import ByteRange
 from app.mail.delta import Delta
+from app.mail.events import SubmissionQueued
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.blobs import Blobs, BlobWriter
@@ -171,7 +172,7 @@ class Deliveries:
         async def decide(transaction: Transaction) -> Delta:
             await rows.add(transaction, submission)
             transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
-            return Delta(notes=(note_of(state_of(submission), "submission.queued"),))
+            return Delta(notes=(note_of(state_of(submission), SubmissionQueued),))
 
         return decide
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from app.db import submissions as rows
 from app.db.session import Transaction
 from app.mail.delta import Delta
+from app.mail.events import SUBMISSION_EVENTS
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.index import Index
@@ -51,8 +52,7 @@ async def settle(transaction: Transaction, account_id: AccountId, report: Report
     if not news or not await rows.change(transaction, row, changes):
         return Delta()
     state = state_of(replace(row, **changes))  # type: ignore[arg-type]
-    types = {"delivered": "submission.delivered", "bounced": "submission.bounced"}
-    return Delta(notes=tuple(note_of(state, types[one]) for one in sorted(news)))
+    return Delta(notes=tuple(note_of(state, SUBMISSION_EVENTS[f"submission.{status}"]) for status in sorted(news)))
 
 
 async def _reported_on(transaction: Transaction, account_id: AccountId, report: Report) -> rows.Submission | None:

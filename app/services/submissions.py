@@ -15,6 +15,7 @@ from app.db.session import Database, Transaction
 from app.errors import Conflict, InvalidRequest, SubmissionNotFound
 from app.mail.backend import Backends
 from app.mail.delta import Delta, Note
+from app.mail.events import SubmissionEvent, SubmissionFailed, SubmissionQueued
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
@@ -152,7 +153,7 @@ class Submissions:
             await rows.add(transaction, row)
             await attempt.record(transaction, answer_for(state))
             transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
-            return Delta(notes=(note_of(state, "submission.queued"),))
+            return Delta(notes=(note_of(state, SubmissionQueued),))
 
         await self._index.change(account_id, decide)
         return state
@@ -195,15 +196,20 @@ class Submissions:
         """Send at another time; Conflict once an attempt has begun."""
         _check_schedule(send_at_ms, now_ms())
         changes = {"status": "held", "due_at_ms": send_at_ms, "send_at_ms": send_at_ms}
-        return await self._change_waiting(account_id, submission_id, caller, changes, "submission.queued")
+        return await self._change_waiting(account_id, submission_id, caller, changes, SubmissionQueued)
 
     async def cancel(self, account_id: AccountId, submission_id: str, caller: Caller) -> SubmissionState:
         """Never send; Conflict once an attempt has begun."""
         changes: dict[str, object] = {"status": "cancelled"}
-        return await self._change_waiting(account_id, submission_id, caller, changes, "submission.failed")
+        return await self._change_waiting(account_id, submission_id, caller, changes, SubmissionFailed)
 
     async def _change_waiting(
-        self, account_id: AccountId, submission_id: str, caller: Caller, changes: dict[str, object], event: str
+        self,
+        account_id: AccountId,
+        submission_id: str,
+        caller: Caller,
+        changes: dict[str, object],
+        event: type[SubmissionEvent],
     ) -> SubmissionState:
         async def decide(transaction: Transaction) -> Delta:
             row = await rows.get(transaction, account_id, submission_id)
@@ -283,16 +289,10 @@ def state_of(row: rows.Submission) -> SubmissionState:
     )
 
 
-def note_of(state: SubmissionState, type_: str) -> Note:
-    """The event that tells of a submission's state."""
+def note_of(state: SubmissionState, kind: type[SubmissionEvent]) -> Note:
+    """The event of a submission's state."""
     recipients = [
         {"address": one.address, "status": one.status, "enhanced_code": one.enhanced_code, "response": one.response}
         for one in state.recipients
     ]
-    facts = {
-        "submission_id": state.id,
-        "status": state.status,
-        "message_id_header": state.message_id_header,
-        "recipients": recipients,
-    }
-    return Note(type_, state.id, facts)
+    return Note(kind(state.id, state.status, state.message_id_header, recipients), state.id)

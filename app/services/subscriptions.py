@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from app.mail.events import EVENTS, Audience
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.services.visibility import mailboxes_of
 
-_OF_SEVERAL = ("message.moved", "message.updated")
+_OF_SEVERAL = (Audience.MOVE, Audience.SEVERAL)
 """Events of a message that may be in several mailboxes."""
 
 
@@ -50,4 +51,6 @@ class Subscription:
 def _touches(event: Event, mailbox_ids: Collection[str]) -> bool:
     if event.mailbox_id in mailbox_ids or event.target_mailbox_id in mailbox_ids:
         return True
-    return event.type in _OF_SEVERAL and not mailboxes_of(event).isdisjoint(mailbox_ids)
+    kind = EVENTS.get(event.type)
+    is_of_several = kind is not None and kind.audience in _OF_SEVERAL
+    return is_of_several and not mailboxes_of(event).isdisjoint(mailbox_ids)

@@ -5,13 +5,14 @@ Nothing names a mailbox that is not seen, not even where a message is in it and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
 
 from app.errors import MailboxNotFound
+from app.mail.events import EVENTS, Audience
 from app.mail.types import AccountId, Mailbox, Message
 from app.mailstore.log import Event
 from app.mailstore.reader import MailReader
@@ -24,8 +25,6 @@ _ID_FIELDS = frozenset(
     {"account_id", "mailbox_id", "mailbox_ids", "message_id", "from", "to", "thread_id", "merged", "submission_id"}
 )
 """Members of an event's data that are ids or lists of ids."""
-_OF_ACCOUNT = frozenset({"account.connected", "account.disconnected", "account.auth_required", "account.throttled"})
-"""Events about an account that name none of its mailboxes."""
 
 
 async def as_seen(reader: MailReader, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
@@ -35,13 +34,18 @@ async def as_seen(reader: MailReader, submissions: Submissions, event: Event, ca
     """
     if caller.sees_whole_account:
         seen: Event | None = event
-    elif event.type.startswith("submission."):
+    elif _is_of_submission(event):
         seen = event if await submissions.is_seen(event.account_id, event.subject, caller) else None
     else:
         seen = await _within(reader, event, caller.mailbox_ids)
     if seen is None or Scope.MAIL_READ in caller.scopes:
         return seen
     return _without_content(seen)
+
+
+def _is_of_submission(event: Event) -> bool:
+    kind = EVENTS.get(event.type)
+    return kind is not None and kind.audience is Audience.SUBMISSION
 
 
 def _without_content(event: Event) -> Event:
@@ -52,35 +56,17 @@ def _without_content(event: Event) -> Event:
     return _retold(event, event.type, facts)
 
 
-def _of_account(event: Event, visible: Collection[str]) -> Event | None:
-    """An event about no message; whatever is not known to be harmless is not shown."""
-    if event.type in _OF_ACCOUNT or (event.type == "sync.progress" and event.subject in visible):
-        return event
-    if event.type != "account.resync":
-        return None
-    seen = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
-    return _retold(event, event.type, {"mailbox_ids": seen}) if seen else None
-
-
 async def _within(reader: MailReader, event: Event, visible: Collection[str] | None) -> Event | None:
-    """The event for one who sees the mailboxes `visible` (None: all); None where it is not for them.
+    """The event for a caller that sees the mailboxes `visible` (None: all); None where it is not for that caller.
 
-    A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`. What has left
-    sight again meanwhile is not told of as having come.
+    A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`, unless the
+    message has left sight again since.
     """
-    if visible is not None and event.type == "thread.updated":
-        return event if await _is_thread_seen(reader, event, visible) else None
     if visible is None:
         return event
-    if event.mailbox_id is None:
-        return _of_account(event, visible)
-    if event.type.startswith("mailbox."):
-        return await _mailbox_event(reader, event, visible)
-    if event.type == "message.moved":
-        return await _moved(reader, event, visible)
-    if event.type == "message.updated" and event.mailbox_id not in visible:
-        return _updated(event, visible)
-    return event if event.mailbox_id in visible else None
+    kind = EVENTS.get(event.type)
+    show = _SHOWN_TO.get(kind.audience) if kind is not None else None
+    return None if show is None else await show(reader, event, visible)
 
 
 class Submissions(Protocol):
@@ -147,6 +133,31 @@ async def _at_seen_place(reader: MailReader, message: Message, visible: Collecti
     return None
 
 
+async def _always(_: MailReader, event: Event, __: Collection[str]) -> Event:
+    return event
+
+
+async def _of_mailbox(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
+    return event if event.mailbox_id in visible else None
+
+
+async def _of_subject(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
+    return event if event.subject in visible else None
+
+
+async def _of_mailboxes(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
+    seen = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
+    return _retold(event, event.type, {"mailbox_ids": seen}) if seen else None
+
+
+async def _of_several(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
+    return event if event.mailbox_id in visible else _updated(event, visible)
+
+
+async def _of_thread(reader: MailReader, event: Event, visible: Collection[str]) -> Event | None:
+    return event if await _is_thread_seen(reader, event, visible) else None
+
+
 async def _moved(reader: MailReader, event: Event, visible: Collection[str]) -> Event | None:
     data = _data(event)
     before = [id_ for id_ in data["from"] if id_ in visible]
@@ -209,5 +220,20 @@ def _data(event: Event) -> dict[str, Any]:
 
 
 def _retold(event: Event, type_: str, facts: Mapping[str, object]) -> Event:
-    body = orjson.loads(event.body) | {"type": type_, "data": {"account_id": event.account_id, **facts}}
+    body = orjson.loads(event.body)
+    cause = {name: value for name, value in body["data"].items() if name == "caused_by"}
+    body |= {"type": type_, "data": {"account_id": event.account_id, **facts, **cause}}
     return replace(event, type=type_, body=orjson.dumps(body))
+
+
+_SHOWN_TO: dict[Audience, Callable[[MailReader, Event, Collection[str]], Awaitable[Event | None]]] = {
+    Audience.MAILBOX: _of_mailbox,
+    Audience.MAILBOX_PATH: _mailbox_event,
+    Audience.MAILBOX_SUBJECT: _of_subject,
+    Audience.MAILBOXES: _of_mailboxes,
+    Audience.MOVE: _moved,
+    Audience.SEVERAL: _of_several,
+    Audience.THREAD: _of_thread,
+    Audience.ACCOUNT: _always,
+}
+"""How an event is shown to callers that see some mailboxes; any other audience sees nothing of it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from app.cluster.bus import ACCOUNTS, LocalBus, listening
 from app.mail.delta import Delta, Note
+from app.mail.events import AccountResync
 from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.workers.lookout import Lookout
@@ -25,7 +26,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def add_unheard(stores: Stores, account_id: AccountId) -> int:
     """An event that nobody here is woken for, as when its poke was lost; its number."""
     elsewhere = Index(stores.database, LocalBus())
-    return (await elsewhere.apply(account_id, Delta(notes=(Note("account.resync", account_id, {}),)))).seq
+    return (await elsewhere.apply(account_id, Delta(notes=(Note(AccountResync([]), account_id),)))).seq
 
 
 async def test_a_follower_is_woken_for_an_event_whose_poke_was_lost(stores: Stores) -> None:
@@ -33,7 +34,7 @@ async def test_a_follower_is_woken_for_an_event_whose_poke_was_lost(stores: Stor
     with listening(stores.bus, quiet, busy, ACCOUNTS) as waiter:
         seq = await add_unheard(stores, quiet)
         for _ in range(3):
-            await stores.index.apply(busy, Delta(notes=(Note("account.resync", busy, {}),)))
+            await stores.index.apply(busy, Delta(notes=(Note(AccountResync([]), busy),)))
         before = await waiter.wait(0)
 
         await Lookout(stores.log, stores.bus).round()

@@ -13,6 +13,7 @@ from app.db.session import Database, Transaction
 from app.db.submissions import Submission
 from app.errors import StateExpired
 from app.mail.delta import Delta, Note
+from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
@@ -43,7 +44,7 @@ async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:
 
 
 async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
-    notes = tuple(Note("account.resync", account_id, {}) for _ in range(count))
+    notes = tuple(Note(AccountResync([]), account_id) for _ in range(count))
     await stores.index.apply(account_id, Delta(notes=notes))
 
 

@@ -21,6 +21,7 @@ from app.api.server.websocket import WebSocketProtocol
 from app.api.stream import socket as stream_socket
 from app.cluster.bus import ACCESS
 from app.mail.delta import Delta, Note
+from app.mail.events import AccountResync
 from app.mail.types import AccountId
 from app.services.callers import Scope
 from app.settings import Settings
@@ -45,9 +46,7 @@ class Served:
 
     async def add_events(self) -> None:
         for _ in range(10):
-            notes = tuple(
-                Note("account.resync", self.account_id, {"text": "x" * EVENT_BYTES}) for _ in range(EVENTS // 10)
-            )
+            notes = tuple(Note(AccountResync(["x" * EVENT_BYTES]), self.account_id) for _ in range(EVENTS // 10))
             await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
 
     async def until_nobody_is_connected(self) -> None:

@@ -11,7 +11,6 @@ from app.settings import Settings
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
-_EVENT = re.compile(r'"((?:message|mailbox|thread|account|submission|sync|quota)\.[a-z_]+)"')
 
 
 def test_the_settings_page_is_what_the_settings_say() -> None:
@@ -22,14 +21,6 @@ def test_the_settings_page_is_what_the_settings_say() -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
-
-
-def test_every_event_is_documented() -> None:
-    named = {match for path in (ROOT / "app").rglob("*.py") for match in _EVENT.findall(path.read_text())}
-    page = (ROOT / "docs" / "events.md").read_text()
-
-    assert len(named) > 10
-    assert [name for name in sorted(named) if f"`{name}`" not in page] == []
 
 
 def test_every_decision_has_a_number_of_its_own() -> None:

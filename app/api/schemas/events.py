@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel
-from app.api.schemas.stream import CloudEvent
+from app.api.schemas.event_types import Event
 
 
 class UpdatedMessage(AnswerModel):
@@ -52,6 +52,6 @@ class ChangesAnswer(AnswerModel):
 class EventsAnswer(AnswerModel):
     """Events after a cursor, in order. `cursor` is where to go on."""
 
-    items: list[CloudEvent]
+    items: list[Event]
     cursor: str
     has_more: bool

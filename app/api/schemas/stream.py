@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, StateExpiredProblem, Sync, Time
+from app.api.schemas.event_types import Event
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -86,19 +87,6 @@ CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
 # ---- what clients get
 
 
-class CloudEvent(AnswerModel):
-    """An event (CloudEvents 1.0). `data` depends on `type`; it always holds `account_id`."""
-
-    specversion: Literal["1.0"]
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: Time
-    datacontenttype: Literal["application/json"]
-    data: dict[str, Any]
-
-
 class HelloFrame(AnswerModel):
     type: Literal["hello"] = "hello"
     session_id: str
@@ -117,12 +105,19 @@ class SubscribedFrame(AnswerModel):
     sync: dict[str, Sync]
 
 
+class AuthenticatedFrame(AnswerModel):
+    """The answer to an `auth` frame: the token is now that of the connection."""
+
+    type: Literal["authenticated"] = "authenticated"
+    expires_at: Time | None = Field(description="When the token ends; null if it does not")
+
+
 class EventFrame(AnswerModel):
     type: Literal["event"] = "event"
     sub_ids: list[str]
     seq: int
     cursor: str
-    event: CloudEvent
+    event: Event
 
 
 class StateFrame(AnswerModel):

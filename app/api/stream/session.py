@@ -17,6 +17,7 @@ from app.api.schemas.base import Sync, time_of
 from app.api.schemas.stream import (
     CLIENT_FRAME,
     AckFrame,
+    AuthenticatedFrame,
     AuthFrame,
     ByeFrame,
     HelloFrame,
@@ -31,6 +32,7 @@ from app.api.schemas.stream import (
 )
 from app.api.stream.calls import call
 from app.api.stream.following import Following
+from app.api.stream.refusals import check_names, frame_error
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.cluster.bus import Waiter
 from app.errors import (
@@ -191,14 +193,14 @@ class StreamSession:
                 await self._send_error(GatewayError(), getattr(frame, "sub_id", None))
 
     async def _next_frame(self) -> Any:
-        text = await self._socket.receive()
-        self._life.heard_at = asyncio.get_running_loop().time()
-        try:
-            return CLIENT_FRAME.validate_json(text)
-        except ValidationError as error:
-            fault = error.errors(include_input=False, include_url=False)[0]
-            place = "/".join(str(step) for step in fault["loc"])
-            raise StreamClosed(CloseCode.BAD_FRAME, f"{place}: {fault['msg']}"[:100]) from None
+        """The next frame that can be read. Any other is answered by an error, and the stream goes on."""
+        while True:
+            text = await self._socket.receive()
+            self._life.heard_at = asyncio.get_running_loop().time()
+            try:
+                return CLIENT_FRAME.validate_json(text or "")
+            except ValidationError as error:
+                await self._send_error(frame_error(error), None)
 
     async def _send_error(self, error: GatewayError, sub_id: str | None) -> None:
         await self._socket.send(error_frame(error, sub_id))
@@ -237,6 +239,8 @@ class StreamSession:
             raise StreamClosed(CloseCode.SCOPE, "the new token does not hold the accounts of the old one")
         self._enter(caller)
         mark_signed_in(self._websocket)
+        expires_at = None if caller.expires_at_ms is None else time_of(caller.expires_at_ms)
+        await self._socket.send(AuthenticatedFrame(expires_at=expires_at))
 
     def _enter(self, caller: Caller) -> None:
         """Everything from here on is done and seen by this caller's rights."""
@@ -253,6 +257,7 @@ class StreamSession:
     async def _subscribe(self, frame: SubscribeFrame) -> None:
         if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
             raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
+        check_names(frame)
         caller = self._who()
         account_ids = await self._accounts_of(frame, caller)
         mailbox_ids = frame.mailboxes if isinstance(frame.mailboxes, list) else None

@@ -73,8 +73,8 @@ class StreamSocket:
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise StreamClosed(None) from None
 
-    async def receive(self) -> str:
-        """The next text frame."""
+    async def receive(self) -> str | None:
+        """The next frame's text; None for a frame that has bytes instead."""
         try:
             message = await self._websocket.receive()
         except (WebSocketDisconnect, RuntimeError):
@@ -82,9 +82,7 @@ class StreamSocket:
         if message["type"] == "websocket.disconnect":
             raise StreamClosed(None)
         text = message.get("text")
-        if not isinstance(text, str):
-            raise StreamClosed(CloseCode.BAD_FRAME, "frames are text")
-        return text
+        return text if isinstance(text, str) else None
 
     async def finish(self, bye: BaseModel, code: CloseCode, reason: str) -> None:
         """Send the last frame and close, also where the client does not read."""

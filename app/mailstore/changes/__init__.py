@@ -56,7 +56,7 @@ async def write_delta(
     await _each(mailboxes.delete, delta.mailboxes_deleted)
     await threads.announce()
     for note in delta.notes:
-        ledger.event(note.type, note.subject, note.facts)
+        ledger.event(note.event, note.subject)
     await ledger.close()
     ledger.applied.delta = delta
     return ledger.applied

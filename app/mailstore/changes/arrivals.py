@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, bindparam, insert, select, union_all
 from app.db.session import Statement, is_one_of, json_list
 from app.db.tables import DETAIL, MESSAGE, PLACEMENT
 from app.mail.delta import Arrived, Flagged, Location, Placed
+from app.mail.events import MessageCreated
 from app.mail.identifiers import derived_id, new_id
 from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.departures import Departures
@@ -108,8 +109,8 @@ class Arrivals:
         self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool
     ) -> None:
         if is_announced:
-            facts = {"mailbox_id": mailbox.id, "message": orjson.Fragment(values["summary"])}
-            self._ledger.event("message.created", values["id"], facts, at=location)
+            event = MessageCreated(mailbox.id, orjson.Fragment(values["summary"]))
+            self._ledger.event(event, values["id"], at=location)
             self._ledger.entered(mailbox, one.flags)
             self._ledger.thread_touched(values["thread_id"])
         values["version"] = self._ledger.seq

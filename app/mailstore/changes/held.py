@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from sqlalchemy import BindParameter, bindparam, delete, select, update
@@ -12,6 +13,7 @@ from app.db.row_types import RowType
 from app.db.session import Statement
 from app.db.tables import DETAIL, MESSAGE
 from app.mail.delta import Completed, Held, Location
+from app.mail.events import MessageUpdated
 from app.mail.searchable import TextState
 from app.mail.types import MessageId, ThreadId
 from app.mailstore.changes.arrivals import ADD_DETAIL
@@ -91,9 +93,7 @@ class HeldChanges:
     async def _message(self, at: Location) -> _Message | None:
         return _MESSAGES.read_optional(await self._ledger.row(_AT, mailbox_id=at.mailbox_id, uid=at.uid))
 
-    def _updated(
-        self, id_: str, summary: bytes, at: Location, changed: Iterable[str], facts: Mapping[str, object]
-    ) -> int:
-        told = {"mailbox_id": at.mailbox_id, "message_id": id_, "changed": list(changed)}
-        keywords = {"keywords": orjson.loads(summary)["keywords"]}
-        return self._ledger.event("message.updated", id_, {**told, **keywords, **facts}, at=at)
+    def _updated(self, id_: str, summary: bytes, at: Location, changed: Iterable[str], facts: Mapping[str, Any]) -> int:
+        keywords = orjson.loads(summary)["keywords"]
+        event = replace(MessageUpdated(at.mailbox_id, id_, list(changed), keywords), **facts)
+        return self._ledger.event(event, id_, at=at)

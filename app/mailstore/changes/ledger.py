@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
 from sqlalchemy import BindParameter, bindparam, select, update
 
+from app.cause import current_cause
 from app.db.session import Row, Statement, Transaction, insert_or
 from app.db.tables import MAILBOX, TOMBSTONE
 from app.mail.confirmed import Applied
 from app.mail.delta import Location
+from app.mail.events import EventData
 from app.mail.identifiers import now_ms
 from app.mail.types import SEEN, AccountId, Flags, MailboxId, Position, ThreadId
 from app.mailstore.log import ADD_EVENTS, event_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _ADD_TOMBSTONES: Statement = insert_or(TOMBSTONE).on_conflict_do_nothing()
-_ENDINGS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Sequence[object] | None, str]]] = {
-    "message.moved": lambda data: (data["from"], "moved"),
-    "message.deleted": lambda data: ([data["mailbox_id"]], data["reason"]),
-    "mailbox.deleted": lambda _: (None, "deleted"),
-}
-"""By type of event: where its subject was before, and why it is there no more."""
 
 
 @dataclass(slots=True)
@@ -83,6 +79,7 @@ class Ledger:
         self.tx = transaction
         self.account_id = account_id
         self.is_origin = is_origin
+        self.cause = current_cause()
         seq = self.seq = position.seq
         self.at_ms = max(now_ms(), position.at_ms)  # a clock that was set back does not turn the log back
         self.mailboxes: dict[str, MailboxState | None] = {}
@@ -124,9 +121,8 @@ class Ledger:
 
     def event(
         self,
-        type_: str,
+        event: EventData,
         subject: str,
-        data: Mapping[str, object],
         *,
         at: Location | None = None,
         to: Location | None = None,
@@ -137,16 +133,17 @@ class Ledger:
             self.account_id,
             self.seq,
             self.at_ms,
-            type_,
+            event,
             subject,
-            data,
+            cause=self.cause,
             mailbox_id=at.mailbox_id if at else None,
             uid=at.uid if at else None,
             target=(to.mailbox_id, to.uid) if to else None,
         )
         self._events.append(values)
-        if type_ in _ENDINGS:
-            self.bury(self.seq, subject, *_ENDINGS[type_](data))
+        ending = event.ending()
+        if ending is not None:
+            self.bury(self.seq, subject, *ending)
         return self.seq
 
     def bury(self, seq: int, subject: str, mailbox_ids: Sequence[object] | None, reason: str) -> None:

@@ -15,6 +15,13 @@ from app.mail.delta import (
     MailboxReset,
     MailboxSet,
 )
+from app.mail.events import (
+    MailboxCreatedEvent,
+    MailboxDeletedEvent,
+    MailboxEvent,
+    MailboxResetEvent,
+    MailboxUpdatedEvent,
+)
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
 from app.mailstore.changes.departures import Departures
@@ -95,7 +102,7 @@ class MailboxChanges:
         )
         self._ledger.mailboxes[id_] = mailbox
         self._ledger.applied.mailbox_ids[found.origin_name] = id_
-        self._announce("mailbox.created", mailbox)
+        self._announce(MailboxCreatedEvent, mailbox)
         mailbox.created_seq = mailbox.changed_seq = self._ledger.seq
         values = {name: getattr(mailbox, name) for name in MAILBOX_COLUMNS}
         await self._ledger.tx.execute(
@@ -168,7 +175,7 @@ class MailboxChanges:
         mailbox.total = mailbox.unread = 0
         mailbox.is_complete = mailbox.is_newcomer = False
         mailbox.is_changed = True
-        self._announce("mailbox.reset", mailbox)
+        self._announce(MailboxResetEvent, mailbox)
         mailbox.reset_seq = self._ledger.seq
 
     async def delete(self, gone: MailboxDeleted) -> None:
@@ -179,7 +186,7 @@ class MailboxChanges:
         await self._drop_all(mailbox)
         await self._ledger.execute(_DROP_MAILBOX, mailbox_id=mailbox.id)
         self._ledger.mailboxes[mailbox.id] = None
-        self._announce("mailbox.deleted", mailbox)
+        self._announce(MailboxDeletedEvent, mailbox)
 
     async def _drop_all(self, mailbox: MailboxState) -> None:
         await self._departures.remember_all(mailbox.id)
@@ -189,15 +196,15 @@ class MailboxChanges:
 
     def _announce_change(self, mailbox: MailboxState) -> None:
         mailbox.is_changed = True
-        self._announce("mailbox.updated", mailbox)
+        self._announce(MailboxUpdatedEvent, mailbox)
 
-    def _announce(self, type_: str, mailbox: MailboxState) -> None:
-        facts = {
-            "mailbox_id": mailbox.id,
-            "path": mailbox.path,
-            "name": mailbox.path.rpartition("/")[2],
-            "role": mailbox.role,
-            "is_subscribed": bool(mailbox.is_subscribed),
-            "uid_validity": mailbox.uid_validity,
-        }
-        self._ledger.event(type_, mailbox.id, facts, at=Location(mailbox.id, 0))
+    def _announce(self, kind: type[MailboxEvent], mailbox: MailboxState) -> None:
+        event = kind(
+            mailbox_id=mailbox.id,
+            path=mailbox.path,
+            name=mailbox.path.rpartition("/")[2],
+            role=mailbox.role,
+            is_subscribed=bool(mailbox.is_subscribed),
+            uid_validity=mailbox.uid_validity,
+        )
+        self._ledger.event(event, mailbox.id, at=Location(mailbox.id, 0))

@@ -10,6 +10,7 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 from app.db.session import Statement, is_one_of, json_list
 from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
 from app.mail.delta import Copied, Flagged, Location, Moved, Previewed, Reason, Removed
+from app.mail.events import ABSENT, MessageCreated, MessageDeleted, MessageMoved, MessageUpdated
 from app.mail.identifiers import new_id
 from app.mail.searchable import TextState
 from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
@@ -82,8 +83,8 @@ class MessageChanges:
             return
         uid = self._ledger.number(target, uid)
         location = Location(target.id, uid)
-        facts = {"message_id": id_, "from": [source.id], "to": [target.id]}
-        seq = self._ledger.event("message.moved", id_, facts, at=moved.source, to=location)
+        event = MessageMoved(id_, [source.id], [target.id])
+        seq = self._ledger.event(event, id_, at=moved.source, to=location)
         await self._ledger.execute(
             _SET_PLACE,
             key=id_,
@@ -129,8 +130,7 @@ class MessageChanges:
         uid = self._ledger.number(target, copied.target.uid)
         location = Location(target.id, uid)
         summary = patched(values["summary"], id=id_, mailbox_ids=[target.id])
-        facts = {"mailbox_id": target.id, "message": orjson.Fragment(summary)}
-        seq = self._ledger.event("message.created", id_, facts, at=location)
+        seq = self._ledger.event(MessageCreated(target.id, orjson.Fragment(summary)), id_, at=location)
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
         values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "other_seq": 0, "changed_seq": seq}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
@@ -178,10 +178,9 @@ class MessageChanges:
             return
         keywords = keywords_of(change.flags)
         unread = (SEEN not in change.flags) - (SEEN not in before)
-        facts = {"mailbox_id": mailbox.id, "message_id": id_, "changed": ["keywords"], "keywords": keywords}
-        if further:
-            facts["mailbox_ids"] = await self._places.recount(id_, unread)
-        seq = self._ledger.event("message.updated", id_, facts, at=change.location)
+        mailbox_ids = await self._places.recount(id_, unread) if further else ABSENT
+        event = MessageUpdated(mailbox.id, id_, ["keywords"], keywords, mailbox_ids)
+        seq = self._ledger.event(event, id_, at=change.location)
         self._ledger.thread_touched(thread_id_in(brief.summary))
         modseq = change.modseq or (seq if self._ledger.is_origin else 0)
         self._ledger.applied.modseqs[change.location] = modseq
@@ -215,14 +214,8 @@ class MessageChanges:
             at = Location(mailbox_id, brief.uid)
             if brief.further and await self._places.leave(brief.id, at):
                 continue
-            facts = {
-                "message_id": brief.id,
-                "mailbox_id": mailbox_id,
-                "uid": brief.uid,
-                "uid_validity": mailbox.uid_validity,
-                "reason": reason,
-            }
-            self._ledger.event("message.deleted", brief.id, facts, at=at)
+            event = MessageDeleted(brief.id, mailbox_id, brief.uid, mailbox.uid_validity, reason.value)
+            self._ledger.event(event, brief.id, at=at)
             self._ledger.left(mailbox, flags_of(brief.flags))
             self._ledger.thread_touched(thread_id_in(brief.summary), has_lost=True)
             ids.append(brief.id)

@@ -15,6 +15,7 @@ from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
 from app.db.session import Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
+from app.mail.events import MessageMoved
 from app.mail.types import MailboxId, MessageId, Role
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.placed import ITS_MESSAGE
@@ -217,9 +218,10 @@ class Places:
         before_ids, after_ids = _mailbox_ids(message.places), _mailbox_ids(after)
         version = message.version
         if is_announced and before_ids != after_ids:
-            facts = {"message_id": message.id, "from": before_ids, "to": after_ids}
             left, entered = changed or (next(iter(message.places)), first)
-            version = self._ledger.event("message.moved", message.id, facts, at=left, to=entered)
+            version = self._ledger.event(
+                MessageMoved(message.id, before_ids, after_ids), message.id, at=left, to=entered
+            )
             self._ledger.thread_touched(thread_id_in(message.summary))
         elif before_ids != after_ids:
             self._ledger.bury(self._ledger.change_seq, message.id, before_ids, "moved")

@@ -20,6 +20,7 @@ from sqlalchemy import BindParameter, and_, bindparam, func, select, update
 from app.db.session import Statement, insert_or, is_one_of, json_list
 from app.db.tables import MESSAGE, THREAD_ALIAS, THREAD_LINK
 from app.mail.delta import Arrived
+from app.mail.events import ThreadUpdated
 from app.mail.identifiers import new_id
 from app.mail.searchable import fold
 from app.mail.storable import KEY_BYTES, storable
@@ -150,7 +151,7 @@ class Threads:
                 continue
             rows = await self._ledger.rows(_SOME, thread_id=thread_id, limit=2)
             if len(rows) > 1 or (rows and has_lost):
-                self._ledger.event("thread.updated", thread_id, {"thread_id": thread_id, "merged": []})
+                self._ledger.event(ThreadUpdated(thread_id, []), thread_id)
 
     # ---- by names
 
@@ -239,7 +240,7 @@ class Threads:
     async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
         moved = [row for one in old for row in await self._ledger.rows(_OF_THREAD, thread_id=one)]
         if moved:
-            seq = self._ledger.event("thread.updated", thread, {"thread_id": thread, "merged": list(old)})
+            seq = self._ledger.event(ThreadUpdated(thread, list(old)), thread)
             self._told.add(thread)
             values = [
                 {

@@ -14,6 +14,7 @@ from app.db import submissions as rows
 from app.db.session import Transaction
 from app.mail.backend import ByteRange, RecipientResult, Verdict
 from app.mail.delta import Delta
+from app.mail.events import SUBMISSION_EVENTS
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.blobs import BlobMissing
@@ -98,7 +99,7 @@ class Concluding:
         async def decide(transaction: Transaction) -> Delta:
             changed = await record_in(transaction, row, changes)
             transaction.after_commit(partial(committed.append, changed))
-            return Delta(notes=(note_of(state_of(changed), f"submission.{changed.status}"),))
+            return Delta(notes=(note_of(state_of(changed), SUBMISSION_EVENTS[f"submission.{changed.status}"]),))
 
         inbox = await self._inbox(account_id) if told else None
         if inbox is None:

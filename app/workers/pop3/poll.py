@@ -15,6 +15,7 @@ from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.session import Entry, Pop3Session
 from app.errors import MailServerError, TooLarge
 from app.mail.delta import Arrived, Delta, Held, MailboxCounted, Note, Removed
+from app.mail.events import SyncProgress
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
@@ -269,13 +270,8 @@ class _Progress:
         return self._note(is_complete=True)
 
     def _note(self, *, is_complete: bool) -> tuple[Note, ...]:
-        facts = {
-            "mailbox_id": self._inbox.id,
-            "indexed": self._indexed,
-            "total": self._total,
-            "is_complete": is_complete,
-        }
-        return (Note("sync.progress", self._inbox.id, facts),)
+        event = SyncProgress(self._inbox.id, self._indexed, self._total, is_complete)
+        return (Note(event, self._inbox.id),)
 
 
 def _back(line: Line, key: Key, entry: Entry) -> Line:

@@ -21,6 +21,7 @@ from app.errors import (
 from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
 from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
+from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
@@ -227,7 +228,7 @@ class AccountSync:
         delta = changes.delta
         if delta.mailboxes_reset:
             ids = [one.mailbox_id for one in delta.mailboxes_reset]
-            delta += Delta(notes=(Note("account.resync", self._mirror.account_id, {"mailbox_ids": ids}),))
+            delta += Delta(notes=(Note(AccountResync(ids), self._mirror.account_id),))
         if delta:
             await self._mirror.apply(delta)
         begun = beginnings(await self._mirror.mailboxes(), told)

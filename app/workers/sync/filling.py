@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from app.mail.delta import Arrived, Delta, Note, Placed
+from app.mail.events import SyncProgress
 from app.mail.types import Mailbox
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, told_from
@@ -29,8 +30,7 @@ class Progress:
         if now < self.next_at and not is_complete:
             return ()
         self.next_at = now + PROGRESS_SECONDS
-        facts = {"mailbox_id": mailbox.id, "indexed": indexed, "total": total, "is_complete": is_complete}
-        return (Note("sync.progress", mailbox.id, facts),)
+        return (Note(SyncProgress(mailbox.id, indexed, total, is_complete), mailbox.id),)
 
 
 async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:

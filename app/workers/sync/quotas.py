@@ -11,6 +11,7 @@ from app.db.session import Transaction
 from app.errors import MailServerError
 from app.mail.backend import Quota
 from app.mail.delta import Delta, Note
+from app.mail.events import QuotaChanged
 from app.mail.storable import json_bytes
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
@@ -49,8 +50,8 @@ class QuotaTeller:
             if known == marks:
                 return Delta()
             await syncing.set_state(transaction, account_id, quotas=marks)
-            facts = {"counted_by": "origin", "items": [asdict(one) for one in told]}
-            return Delta(notes=(Note("quota.changed", account_id, facts),) if known else ())
+            event = QuotaChanged("origin", [asdict(one) for one in told])
+            return Delta(notes=(Note(event, account_id),) if known else ())
 
         marks = _marks(told)
         await self._mirror.index.change(account_id, decide, fence=self._mirror.epoch, is_durable=False)

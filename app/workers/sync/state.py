@@ -9,6 +9,7 @@ from app.db.session import Transaction
 from app.errors import GatewayError, RateLimited
 from app.mail.backend import SyncMode
 from app.mail.delta import Delta, Note
+from app.mail.events import AccountAuthRequired, AccountConnected, AccountDisconnected, AccountThrottled
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.index import Index
@@ -25,7 +26,7 @@ class AccountState:
 
     async def connected(self, mode: SyncMode) -> None:
         """The login works and a watch runs; what was missed meanwhile is yet to be read."""
-        note = self._note("account.connected", {"sync_mode": mode.value})
+        note = Note(AccountConnected(mode.value), self._account_id)
         await self._write(note, status="ready", sync_status="initial", sync_mode=mode.value)
 
     async def live(self, mode: SyncMode) -> None:
@@ -51,17 +52,14 @@ class AccountState:
 
     async def lost(self, error: GatewayError) -> None:
         """The origin cannot be reached, or has enough of us."""
-        type_ = "account.throttled" if isinstance(error, RateLimited) else "account.disconnected"
-        note = self._note(type_, {"code": error.code, "detail": error.detail})
+        kind = AccountThrottled if isinstance(error, RateLimited) else AccountDisconnected
+        note = Note(kind(error.code, error.detail), self._account_id)
         await self._write(note, status="unreachable", sync_status="down")
 
     async def refused(self, error: GatewayError) -> None:
         """The login does not work; nothing tries it again by itself. Whoever else finds that out tells it no more."""
-        note = self._note("account.auth_required", {"code": error.code, "detail": error.detail})
+        note = Note(AccountAuthRequired(error.code, error.detail), self._account_id)
         await self._write(note, status="auth_required", sync_status="down")
-
-    def _note(self, type_: str, facts: dict[str, object]) -> Note:
-        return Note(type_, self._account_id, facts)
 
     async def _write(self, note: Note | None, **columns: str) -> None:
         if columns.items() <= self._written.items():

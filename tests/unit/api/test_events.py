@@ -28,7 +28,10 @@ async def _told(client: httpx2.AsyncClient, state: str) -> tuple[list[dict[str, 
     """Events and changes after a state, and all of it as text."""
     events = await client.get("/v1/me/events", params={"after": state})
     changes = await client.get("/v1/me/changes", params={"since": state})
-    return events.json()["items"], changes.json(), events.text + changes.text
+    items = events.json()["items"]
+    for event in items:
+        event["data"].pop("caused_by", None)
+    return items, changes.json(), events.text + changes.text
 
 
 async def test_a_message_that_goes_out_of_a_tokens_sight_has_ended_for_it(mail: Mail) -> None:
@@ -156,3 +159,33 @@ async def test_what_was_created_is_shown_in_the_view_that_was_asked_for_part_by_
 
     assert texts == {id_: f"Text {number}" for number, id_ in enumerate(ids)}
     assert answers == 2
+
+
+async def test_an_event_names_the_request_and_the_client_that_caused_it(mail: Mail) -> None:
+    id_ = await mail.add(note("Plans"))
+    state = (await mail.get())["state"]
+    path, body = f"/v1/me/messages/{id_}", {"keywords": {"add": ["$flagged"]}}
+
+    changed = await mail.client.patch(path, json=body, headers={"Client-Id": "tab-1"})
+    await mail.client.patch(path, json={"mailbox_id": await mail.mailbox_id("Archive")})
+    arrived = await mail.add(note("Unasked"))
+
+    events = (await mail.client.get("/v1/me/events", params={"after": state})).json()["items"]
+    causes = [event["data"].get("caused_by") for event in events if event["type"].startswith("message.")]
+    assert [event["subject"] for event in events][-1] == arrived
+    assert causes[0] == {"request_id": changed.headers["Request-Id"], "client_id": "tab-1"}
+    assert causes[1] is not None
+    assert causes[1]["client_id"] is None
+    assert causes[-1] is None
+
+
+async def test_a_token_that_sees_ids_alone_still_knows_its_own_change(mail: Mail) -> None:
+    id_ = await mail.add(note("Plans"))
+    state = (await mail.get())["state"]
+    body = {"keywords": {"add": ["$flagged"]}}
+    await mail.client.patch(f"/v1/me/messages/{id_}", json=body, headers={"Client-Id": "tab-1"})
+    client = mail.gateway.client(await mail.gateway.token(mail.account_id, scopes=(Scope.PUSH,)))
+
+    [event] = (await client.get("/v1/me/events", params={"after": state})).json()["items"]
+
+    assert event["data"]["caused_by"]["client_id"] == "tab-1"

@@ -19,6 +19,7 @@ from app.cluster.bus import listening
 from app.cluster.turns import Turns
 from app.errors import Unavailable
 from app.mail.delta import Delta, Note
+from app.mail.events import AccountResync
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event, EventLog
 from app.services.events import Events
@@ -96,7 +97,7 @@ class Streams:
             following.close()
 
     async def add(self, count: int) -> None:
-        notes = tuple(Note("account.resync", self.account_id, {}) for _ in range(count))
+        notes = tuple(Note(AccountResync([]), self.account_id) for _ in range(count))
         await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
 
 

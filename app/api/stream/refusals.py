@@ -1,0 +1,47 @@
+"""What is wrong with a client's frame, in the words of the API's problems."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import ValidationError
+
+from app.api.nearest import unknown
+from app.api.problems import invalid
+from app.api.schemas.stream import SubscribeFrame
+from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest
+from app.mail.events import EVENTS, PATTERNS, PLANNED
+from app.mail.types import Role
+
+ROLES = [role.value for role in Role]
+_IS_NAME = re.compile(r"[A-Za-z_]+")
+"""Of a field, and not `list[…]` or `constrained-str`."""
+
+
+def frame_error(error: ValidationError) -> GatewayError:
+    """What is wrong with a frame: each fault with a JSON pointer and the nearest known name."""
+    found = error.errors(include_input=False, include_url=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedRequest("The frame is not JSON", [Fault("The frame is not JSON", pointer="")])
+    if found[0]["type"] == "union_tag_invalid":
+        context = found[0]["ctx"]
+        types = context["expected_tags"].replace("'", "").split(", ")
+        return InvalidRequest.at("/type", unknown("frame type", str(context["tag"]), types))
+    if found[0]["type"] == "union_tag_not_found":
+        return InvalidRequest.at("/type", "Field required")
+    return invalid([{**each, "loc": ("body", *_steps(each["loc"]))} for each in found])
+
+
+def _steps(loc: tuple[int | str, ...]) -> list[int | str]:
+    """A place in a frame, without the names that Pydantic gives to the members of a union."""
+    return [step for step in loc[1:] if isinstance(step, int) or _IS_NAME.fullmatch(step)]
+
+
+def check_names(frame: SubscribeFrame) -> None:
+    """InvalidRequest where a subscription names a type or role that does not exist."""
+    for number, name in enumerate(frame.types or ()):
+        if name not in EVENTS and name not in PATTERNS and name not in PLANNED:
+            raise InvalidRequest.at(f"/types/{number}", unknown("event type", name, [*EVENTS, *PATTERNS]))
+    for number, name in enumerate(frame.roles or ()):
+        if name not in ROLES:
+            raise InvalidRequest.at(f"/roles/{number}", unknown("role", name, ROLES))
