@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import orjson
-from tests.servers.dovecot import DovecotUser
+from tests.servers.dovecot import Dovecot, DovecotUser
 from websockets.asyncio.client import ClientConnection
 
 from benchmarks import messages
 from benchmarks.clients import HOST, Http, Imap, Smtp
+from benchmarks.stage import wait_until_live
 
 SHORTEST_GAP_SECONDS = 0.1
 LAST_NEWS_SECONDS = 40.0
 """How long after the last delivery news may still come: longer than Dovecot's own check of 30 s."""
 OTHER_MAILBOX = "Junk"
+_SEEDS_AT_ONCE = 200
+_LIVE_SECONDS = 120.0
 _SIZE = re.compile(rb"\* ([0-9]+) (EXISTS|EXPUNGE)\r\n")
 
 
@@ -60,6 +63,11 @@ class Lateness:
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     moved: int = 0
+
+    @property
+    def frame_ms(self) -> list[float]:
+        """From the answer to a delivery to INBOX to its frame."""
+        return [line + after for line, after in zip(self.line_ms, self.inbox_ms, strict=True)]
 
 
 class Idler:
@@ -117,6 +125,8 @@ class Frames:
     async def _listen(self, stream: ClientConnection) -> None:
         async for data in stream:
             frame, now = orjson.loads(data), time.perf_counter()
+            if frame["type"] == "ping":
+                await stream.send('{"type": "pong"}')
             if frame["type"] != "event":
                 continue
             event = frame["event"]
@@ -187,11 +197,29 @@ class Movers:
         await self.imap.command("UNSELECT")
 
 
+async def add_account(http: Http, dovecot: Dovecot, user: DovecotUser, count: int) -> str:
+    """Give the user `count` messages, and Postgate the account; its id, once it is live."""
+    imap = await Imap.login(dovecot.imap_port, user.name, user.password)
+    for start in range(0, count, _SEEDS_AT_ONCE):
+        contents = [messages.small(number, "Seed") for number in range(start, min(start + _SEEDS_AT_ONCE, count))]
+        literals = b"".join(b" () {%d+}\r\n%b" % (len(content), content) for content in contents)
+        await imap.command(b"APPEND INBOX" + literals)
+    imap.close()
+    login = {"host": HOST, "port": dovecot.imap_port, "security": "none"}
+    account = await http.call(
+        "POST",
+        "/v1/accounts",
+        {"kind": "imap", "email": user.name, "imap": login | {"username": user.name, "password": user.password}},
+    )
+    await wait_until_live(http, account["id"], _LIVE_SECONDS)
+    return str(account["id"])
+
+
 async def measure(
-    stream: ClientConnection, http: Http, account_id: str, user: DovecotUser, ports: tuple[int, int], plan: Plan
+    stream: ClientConnection, http: Http, account_id: str, dovecot: Dovecot, user: DovecotUser, plan: Plan
 ) -> Lateness:
-    """`ports`: of IMAP and LMTP. The user's INBOX holds at least half as many messages as are to be moved."""
-    imap_port, lmtp_port = ports
+    """The user's INBOX holds at least half as many messages as are to be moved."""
+    imap_port, lmtp_port = dovecot.imap_port, dovecot.lmtp_port
     idler, frames = await Idler.open(imap_port, user), Frames(stream)
     mover = await Imap.login(imap_port, user.name, user.password)
     movers = Movers(http, mover, f"/v1/accounts/{account_id}", plan.burst)

@@ -72,6 +72,14 @@ class Signal:
     origin_names: frozenset[str] = frozenset()
     status: tuple[OriginMailbox, ...] = ()
     """What the signal itself told (LIST-STATUS, NOTIFY's STATUS), so that nothing need be asked again."""
+    has_new_mail: bool = False
+    """Whether messages came into INBOX, and not only flags or removals."""
+
+    def followed_by(self, later: Signal) -> Signal:
+        """Both as a single signal; of a mailbox's numbers the later ones count."""
+        names = self.origin_names | later.origin_names if self.origin_names and later.origin_names else frozenset()
+        status = {mailbox.origin_name: mailbox for mailbox in (*self.status, *later.status)}
+        return Signal(names, tuple(status.values()), self.has_new_mail or later.has_new_mail)
 
 
 class QuotaResource(StrEnum):

@@ -34,7 +34,7 @@ OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 
 
 class Arrivals:
-    """Every method is called with the mirror's lock held, by a worker.
+    """Every method but `look_ahead` is called with the mirror's lock held, by a worker.
 
     `on_arrival` hears where messages are that are told, and those of them that did not come from another mailbox.
     """
@@ -68,6 +68,20 @@ class Arrivals:
         if self._mirror.has_begun(mailbox):
             async for batch in new_mail(self._mirror, mailbox, told):
                 await self.write(batch, is_ascending=True)
+
+    async def look_ahead(self, mailbox: Mailbox) -> bool:
+        """Write what is new in a mailbox while others hold the lock; False where some of it is gone by now.
+
+        They may have read before us that it is gone, when it had no row yet.
+        """
+        mailbox = await self._mirror.mailbox(mailbox)
+        if not self._mirror.has_begun(mailbox):
+            return True
+        uids: list[int] = []
+        async for batch in new_mail(self._mirror, mailbox, None):
+            await self.write(batch, is_ascending=True)
+            uids += [one.uid for one in batch]
+        return not uids or len(await self._mirror.backend.present(mailbox, uids)) == len(uids)
 
     async def look_elsewhere(self, ask: Ask) -> None:
         """Look for arrivals until a list tells of none: a message may move on while it is looked for."""

@@ -23,7 +23,7 @@ from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
-from app.mail.types import AccountId, Mailbox
+from app.mail.types import AccountId, Mailbox, Role
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
@@ -31,6 +31,7 @@ from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals, Told
 from app.telemetry import get_logger
 from app.workers.gates import Gates
 from app.workers.sync.filling import Progress, fill
+from app.workers.sync.heard import Heard
 from app.workers.sync.listing import (
     beginnings,
     differs,
@@ -81,6 +82,7 @@ class AccountSync:
         self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
         self._quotas = QuotaTeller(self._mirror)
         self._unheard = Unheard()
+        self._heard = Heard()
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()
         """How often in a row a mailbox was not listed that can be opened."""
@@ -120,7 +122,11 @@ class AccountSync:
         try:
             await self._state.connected(watch.mode)
             await _until_one_ends(
-                self._hear_all(watch), self._keep_up(watch), self._previews.run(), self._reports.run()
+                self._hear_all(watch),
+                self._act(watch),
+                self._keep_up(watch),
+                self._previews.run(),
+                self._reports.run(),
             )
         finally:
             await watch.close()
@@ -140,8 +146,29 @@ class AccountSync:
     # ---- hearing
 
     async def _hear_all(self, watch: Watch) -> None:
+        """Hear what happens. New mail in INBOX does not wait for what is being compared."""
         async for signal in watch.signals():
-            await self._hear(signal)
+            if signal.has_new_mail and self._mirror.lock.locked():
+                await self._look_ahead()
+            self._heard.add(signal)
+
+    async def _look_ahead(self) -> None:
+        inbox = next((one for one in await self._mirror.mailboxes() if one.role is Role.INBOX), None)
+        if inbox is None:
+            return
+        try:
+            is_there = await self._arrivals.look_ahead(inbox)
+        except (*MAILBOX_FAULTS, RateLimited) as error:
+            self._warn("look_ahead_failed", inbox, error)
+            return
+        if not is_there:
+            async with self._mirror.lock:
+                await self._refresher.reconcile(inbox)
+
+    async def _act(self, watch: Watch) -> None:
+        """Bring up to date what was heard of."""
+        while True:
+            await self._hear(await self._heard.take())
             if self._is_live:
                 await self._state.live(watch.mode)
 

@@ -31,7 +31,7 @@ class Hearing:
         self._touched: set[str] = set()
         self._status: dict[str, OriginMailbox] = {}
         self._busy: dict[str, None] = {}
-        self._is_everywhere = False
+        self._is_everywhere = self._has_new_mail = False
         self._is_urgent = asyncio.Event()
         self._taken_at = 0.0
 
@@ -52,6 +52,11 @@ class Hearing:
         self.news.set()
         if is_urgent:
             self._is_urgent.set()
+
+    def hear_new_mail(self) -> None:
+        """Messages came into INBOX."""
+        self._has_new_mail = True
+        self.touch(INBOX)
 
     def be_everywhere(self) -> None:
         """Something changed, nobody knows where."""
@@ -102,10 +107,10 @@ class Hearing:
         if not (self._touched or self._is_everywhere):
             return None
         names = frozenset() if self._is_everywhere else frozenset(self._touched)
-        signal = Signal(names, tuple(self._status.values()))
+        signal = Signal(names, tuple(self._status.values()), self._has_new_mail)
         self._touched.clear()
         self._status.clear()
-        self._is_everywhere = False
+        self._is_everywhere = self._has_new_mail = False
         self._is_urgent.clear()
         self._taken_at = self._clock()
         return signal

@@ -147,7 +147,9 @@ class ImapWatch:
             case ListedMailbox() if not is_asked:
                 self._sweeping.hasten()
                 self._hearing.be_everywhere()
-            case Exists() | Expunged() | Vanished():
+            case Exists():
+                self._hearing.hear_new_mail()
+            case Expunged() | Vanished():
                 self._hearing.touch(INBOX)
             case Status(code=code) if code is not None and code.name == "NOTIFICATIONOVERFLOW":
                 self._elsewhere.is_told = False
