@@ -111,7 +111,7 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
     return MailServices(
         quotas=Quotas(database, backends),
         polling=Polling(accounts, reader, stores.log, bus),
-        mailboxes=Mailboxes(index, reader, backends, store),
+        mailboxes=Mailboxes(index, reader, backends, store, freshness),
         content=content,
         views=Views(reader, content, Highlights(text_index, parsers)),
         listing=listing,

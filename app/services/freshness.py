@@ -24,6 +24,7 @@ from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import Standing
 from app.mirror.account import Mirror
 from app.mirror.arrivals import Arrivals
+from app.mirror.listing import beginnings, list_changes, renames
 from app.mirror.moves import pass_on
 from app.services.accounts import SyncState
 
@@ -32,6 +33,8 @@ REST_SECONDS = 5.0
 """How long an origin that did not answer is left alone, unless a caller insists."""
 MAILBOXES_LIMIT = 5
 """Mailboxes asked about for a list over all of them."""
+COUNTED_MESSAGES = 100
+"""The newest messages of each mailbox that are compared for the list of mailboxes."""
 GONE_COUNT, GONE_SHARE = 50, 0.2
 """When more than both seems to be gone, it is for the sync worker to make sure."""
 SWEPT_SECONDS = 10.0
@@ -65,7 +68,7 @@ class Freshness:
             return standing, state
         self._followers.note(account_id)
         is_live = state.status == "live" and standing.is_complete is not False
-        is_fresh = is_live and self._is_swept(account_id, state.mode)
+        is_fresh = is_live and self._followers.seconds_followed(account_id) >= SWEPT_SECONDS
         if not is_forced and (is_fresh or state.status == "paused" or self._is_resting(account_id)):
             return standing, state
         try:
@@ -79,10 +82,9 @@ class Freshness:
         now = await self._reader.mailboxes.standing(account_id, mailbox_id)
         return now, SyncState(status, state.mode, now_ms())
 
-    def _is_swept(self, account_id: AccountId, mode: SyncMode) -> bool:
-        """Whether changes in every mailbox are heard by now: nobody may have followed the account until this call."""
-        is_told = mode not in (SyncMode.IDLE, SyncMode.SWEEP, SyncMode.POLL)
-        return is_told or self._followers.seconds_followed(account_id) >= SWEPT_SECONDS
+    async def settle_mailboxes(self, account_id: AccountId) -> None:
+        """The same for the list of mailboxes with their counts."""
+        await self.settle(account_id, await self._reader.mailboxes.standing(account_id), None, count=COUNTED_MESSAGES)
 
     def _is_resting(self, account_id: AccountId) -> bool:
         return self._resting.get(account_id, 0.0) > time.monotonic()
@@ -100,10 +102,23 @@ class Freshness:
             )
             return
         theirs = await _listed(backend)
+        await self._write_new_mailboxes(account_id, theirs)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
         for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
             await self._ask_about(backend, mailbox, count, None)
+
+    async def _write_new_mailboxes(self, account_id: AccountId, theirs: Mapping[str, OriginMailbox]) -> None:
+        """What was renamed, deleted or made again under its name is left to the sync worker."""
+        known = await self._reader.mailboxes.mailboxes(account_id)
+        names = {mailbox.origin_name for mailbox in known}
+        listed = [mailbox for name, mailbox in theirs.items() if name not in names]
+        if not known or not listed or renames(known, list(theirs.values())):
+            return
+        await self._index.apply(account_id, list_changes(known, listed).delta)
+        begun = beginnings(await self._reader.mailboxes.mailboxes(account_id), {one.origin_name: one for one in listed})
+        if begun:
+            await self._index.apply(account_id, Delta(mailboxes_counted=begun))
 
     async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
         known = await self._reader.mirrored.known(
@@ -151,7 +166,8 @@ def difference_of_newest(
 
 def _arrival(mailbox: Mailbox, one: Arrived) -> Arrived:
     """New mail is announced; what the first sync has yet to reach is not."""
-    is_new = mailbox.is_complete or 1 < mailbox.uid_next <= one.uid
+    has_begun = mailbox.is_newcomer or mailbox.uid_next > 1
+    is_new = mailbox.is_complete or (has_begun and mailbox.uid_next <= one.uid)
     return replace(one, is_announced=is_new)
 
 

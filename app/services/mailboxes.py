@@ -17,6 +17,7 @@ from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import MailboxReader
 from app.mailstore.store import MailStore
 from app.services.callers import Caller
+from app.services.freshness import Freshness
 from app.services.idempotency import Answer, Attempt
 from app.services.naming import MailboxNames
 from app.services.visibility import LEVEL, seen_mailboxes
@@ -52,7 +53,10 @@ AnswerFor = Callable[[Mailbox, Position], Answer]
 class Mailboxes:
     """The mailboxes of an account, as far as a caller may see them."""
 
-    def __init__(self, index: Index, reader: MailReader, backends: Backends, store: MailStore) -> None:
+    def __init__(
+        self, index: Index, reader: MailReader, backends: Backends, store: MailStore, freshness: Freshness
+    ) -> None:
+        self._freshness = freshness
         self._index = index
         self._reader = reader
         self._store = store
@@ -62,6 +66,10 @@ class Mailboxes:
     async def id_of(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> str:
         """The id of a mailbox given by id or role. MailboxNotFound for one that the caller does not see."""
         return await self._names.id_of(account_id, caller, mailbox_id)
+
+    async def refresh(self, account_id: AccountId) -> None:
+        """Ask the mail server what changed, where nobody has followed the account."""
+        await self._freshness.settle_mailboxes(account_id)
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
         """By path."""

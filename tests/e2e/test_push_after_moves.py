@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,15 @@ async def test_mail_that_comes_while_hundreds_are_moved_is_pushed_as_soon_as_to_
 @pytest.mark.soak
 @pytest.mark.timeout(4500)
 async def test_for_an_hour_no_mail_is_late_or_lost_while_thousands_are_moved(
-    gateway: Postgate, dovecot: Dovecot, record_property: Callable[[str, object], None]
+    gateway: Postgate, dovecot: Dovecot
 ) -> None:
-    """The figures are in the report that `--junitxml` writes."""
-    plan = Plan(moves=6000, burst=100, deliveries=620, longest_gap_seconds=30.0)
+    """The figures are logged: `pytest -rP` shows them."""
+    plan = Plan(moves=6000, burst=100, deliveries=560, longest_gap_seconds=30.0)
 
     results = await asyncio.gather(*(pushed(gateway, dovecot, format, plan) for format in FORMATS))
 
     for format, found in zip(FORMATS, results, strict=True):
-        record_property(format, summary(found))
+        logging.getLogger(__name__).warning("%s: %s", format, summary(found))
     for found in results:
         assert (found.lost, found.doubled, found.moved) == ([], [], plan.moves)
         assert sum(found.frame_ms) <= BARE_CLIENTS * sum(found.line_ms)

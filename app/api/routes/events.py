@@ -56,9 +56,11 @@ async def list_changes(
     `except`, as long as there is more, and then list their messages anew.
     """
     services = services_of(request)
+    position = services.states.since(since, account_id, "since")
+    await services.mailboxes.refresh(account_id)
     changes = await services.changes.read(
         account_id,
-        services.states.since(since, account_id, "since"),
+        position,
         caller.mailbox_ids,
         frozenset(filter(None, excepted.split(","))),
         FULL_LIMIT if view == "full" else CHANGES_LIMIT,

@@ -49,6 +49,7 @@ async def list_mailboxes(
 ) -> Response:
     """The mailboxes that the token may see, by path: all of them unless `limit` says how many."""
     services = services_of(request)
+    await services.mailboxes.refresh(account_id)
     state = await state_of(services, account_id)
     if is_unchanged(request, state):
         return not_modified(state)
@@ -99,6 +100,7 @@ async def get_mailbox(
 ) -> Mailbox:
     """One mailbox."""
     services = services_of(request)
+    await services.mailboxes.refresh(account_id)
     response.headers[STATE_HEADER] = await state_of(services, account_id)
     return Mailbox.of(await services.mailboxes.get(account_id, mailbox_id, caller))
 

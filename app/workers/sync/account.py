@@ -28,11 +28,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
 from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals, Told
-from app.telemetry import get_logger
-from app.workers.gates import Gates
-from app.workers.sync.filling import Progress, fill
-from app.workers.sync.heard import Heard
-from app.workers.sync.listing import (
+from app.mirror.listing import (
     beginnings,
     differs,
     first_sync_order,
@@ -41,6 +37,10 @@ from app.workers.sync.listing import (
     list_changes,
     renames,
 )
+from app.telemetry import get_logger
+from app.workers.gates import Gates
+from app.workers.sync.filling import Progress, fill
+from app.workers.sync.heard import Heard
 from app.workers.sync.previews import Previews
 from app.workers.sync.quotas import QuotaTeller
 from app.workers.sync.refresh import Refresher

@@ -12,9 +12,9 @@ from app.mail.types import Mailbox
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, Ask, Told
 from app.mirror.changes import Looked, changes_of, counted, fetch_new, fetch_span, whole_difference
+from app.mirror.listing import differs
 from app.mirror.moves import pass_on
 from app.telemetry import get_logger
-from app.workers.sync.listing import differs
 
 log = get_logger(__name__)
 

@@ -119,5 +119,5 @@ async def test_the_first_list_of_an_account_that_nobody_followed_asks_the_server
     assert await asked_by_lists("sweep", 0, 5, FOLLOWED_SECONDS * 2) == [1, 2, 3]
 
 
-async def test_a_list_of_an_account_whose_server_tells_of_all_changes_does_not_ask_it() -> None:
-    assert await asked_by_lists("notify", 0, FOLLOWED_SECONDS * 2) == [0, 0]
+async def test_that_a_server_has_notify_is_no_reason_not_to_ask_it_first() -> None:
+    assert await asked_by_lists("notify", 0, SWEPT_SECONDS, FOLLOWED_SECONDS * 2) == [1, 1, 2]

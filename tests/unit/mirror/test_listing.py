@@ -9,7 +9,7 @@ import pytest
 from app.mail.backend import OriginMailbox
 from app.mail.delta import MailboxCounted, MailboxReset
 from app.mail.types import AccountId, Mailbox, MailboxId, Role
-from app.workers.sync.listing import (
+from app.mirror.listing import (
     NEWCOMER_MESSAGES,
     RENAMED_GROWTH,
     beginnings,
