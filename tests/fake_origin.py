@@ -53,6 +53,8 @@ class FakeOrigin:
         self.fault: BaseException | None = None
         """What every call raises."""
         self.is_quiet = False
+        self.is_standing_still = False
+        """HIGHESTMODSEQ does not change any more; signals tell the other numbers."""
         self.is_failing_when_left = False
         """A watch that is cancelled ends with a lost connection."""
         self.watches = 0
@@ -100,7 +102,7 @@ class FakeOrigin:
         self._news.set()
 
     def _changed(self, name: str) -> Box:
-        self.boxes[name].modseq += 1
+        self.boxes[name].modseq += not self.is_standing_still
         if not self.is_quiet:
             self.signal(name)
         return self.boxes[name]
@@ -206,7 +208,8 @@ class FakeOrigin:
             self._news.clear()
             self._check()
             touched, self._touched = frozenset(self._touched), set()
-            yield Signal(touched)
+            status = tuple(self._listed(name, self.boxes[name]) for name in touched) if self.is_standing_still else ()
+            yield Signal(touched, status, has_unnumbered_flags=self.is_standing_still)
 
     async def close(self) -> None:
         """Nothing is open."""

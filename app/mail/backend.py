@@ -74,12 +74,19 @@ class Signal:
     """What the signal itself told (LIST-STATUS, NOTIFY's STATUS), so that nothing need be asked again."""
     has_new_mail: bool = False
     """Whether messages came into INBOX, and not only flags or removals."""
+    has_unnumbered_flags: bool = False
+    """Whether flags changed in INBOX that were told without a MODSEQ, though the server keeps it (RFC 7162 §3.2)."""
 
     def followed_by(self, later: Signal) -> Signal:
         """Both as a single signal; of a mailbox's numbers the later ones count."""
         names = self.origin_names | later.origin_names if self.origin_names and later.origin_names else frozenset()
         status = {mailbox.origin_name: mailbox for mailbox in (*self.status, *later.status)}
-        return Signal(names, tuple(status.values()), self.has_new_mail or later.has_new_mail)
+        return Signal(
+            names,
+            tuple(status.values()),
+            self.has_new_mail or later.has_new_mail,
+            self.has_unnumbered_flags or later.has_unnumbered_flags,
+        )
 
 
 class QuotaResource(StrEnum):

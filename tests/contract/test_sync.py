@@ -16,7 +16,7 @@ from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
 from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.identifiers import now_ms
-from app.mail.types import AccountId
+from app.mail.types import SEEN, AccountId
 from app.mailstore.index import Index
 
 from tests.fake_origin import FakeOrigin, Tells
@@ -59,6 +59,24 @@ async def test_what_changes_while_it_is_watched_is_followed(followed: Followed, 
         await settled(followed, origin)
 
     assert sorted(await followed.told()) == ["message.created"] * 2 + ["message.deleted", "message.updated"]
+
+
+@pytest.mark.parametrize("tells", [Tells.VANISHED, Tells.FLAGS])
+@pytest.mark.parametrize(("name", "flag"), [("INBOX", "\\Flagged"), ("INBOX", SEEN), ("Work", SEEN)])
+async def test_flags_are_seen_at_once_though_highestmodseq_stands_still(
+    house: House, tells: Tells, name: str, flag: str
+) -> None:
+    origin = FakeOrigin(tells)
+    origin.make("Work")
+    uid = origin.add("a", name)
+    followed = Followed(house, await add_remote_account(house, "still@mail.test"), origin.backend)
+    async with followed.following():
+        await followed.until_live()
+        origin.is_standing_still = True
+
+        origin.flag(uid, frozenset({flag}), name)
+
+        await followed.until(lambda: followed.flags(name), [frozenset({flag})])
 
 
 async def test_what_changed_while_nobody_watched_is_found(followed: Followed, origin: FakeOrigin) -> None:

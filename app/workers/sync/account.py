@@ -39,6 +39,7 @@ from app.mirror.listing import (
 )
 from app.telemetry import get_logger
 from app.workers.gates import Gates
+from app.workers.sync.doubts import Doubts
 from app.workers.sync.filling import Progress, fill
 from app.workers.sync.heard import Heard
 from app.workers.sync.previews import Previews
@@ -83,6 +84,7 @@ class AccountSync:
         self._quotas = QuotaTeller(self._mirror)
         self._unheard = Unheard()
         self._heard = Heard()
+        self._doubts = Doubts()
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()
         """How often in a row a mailbox was not listed that can be opened."""
@@ -180,9 +182,18 @@ class AccountSync:
             if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
                 mailboxes = [known[name] for name in sorted(signal.origin_names) if known[name].is_selectable]
                 await self._refresher.refresh(mailboxes, told)
+                if signal.has_unnumbered_flags:
+                    await self._compare_flags(mailboxes)
                 self._note_heard()
                 return
         await self._catch_up()
+
+    async def _compare_flags(self, before: Sequence[Mailbox]) -> None:
+        """Compare INBOX where flags changed and its MODSEQ did not."""
+        for mailbox in before:
+            if mailbox.role is Role.INBOX and self._doubts.may_compare(mailbox, await self._mirror.mailbox(mailbox)):
+                has_found = await self._refresher.reconcile(mailbox)
+                self._doubts.note(mailbox, has_found=has_found)
 
     # ---- keeping up
 

@@ -60,8 +60,8 @@ class Refresher:
             await self._arrivals.look_elsewhere(self._ask)
         return await self._settle(_Found(mailbox, looked), is_complete=True, notes=notes)
 
-    async def reconcile(self, mailbox: Mailbox) -> None:
-        """Compare a mailbox with its origin message by message, and put right what differs."""
+    async def reconcile(self, mailbox: Mailbox) -> bool:
+        """Compare a mailbox with its origin message by message, and put right what differs; whether anything did."""
         mailbox = await self._mirror.mailbox(mailbox)
         delta, missing = await whole_difference(self._mirror, mailbox)
         log.info("mailbox_reconciled", account_id=self._mirror.account_id, mailbox_id=mailbox.id, missing=len(missing))
@@ -70,13 +70,14 @@ class Refresher:
         if delta.removed:
             await self._arrivals.look_elsewhere(self._ask)
         await self._write(delta)
+        return bool(delta or missing)
 
     async def _look(self, mailbox: Mailbox, told: OriginMailbox | None, found: list[_Found]) -> None:
         """Find what changed. Nothing is asked where what was told is what we have."""
         mailbox = await self._mirror.mailbox(mailbox)
         if told is not None and told.highest_modseq and mailbox.is_complete and not differs(mailbox, told):
             return
-        looked = await changes_of(self._mirror, mailbox, told)
+        looked = await changes_of(self._mirror, _to_be_asked(mailbox, told), told)
         if looked is not None:
             found.append(_Found(mailbox, looked))
 
@@ -102,3 +103,9 @@ class Refresher:
     async def _write(self, delta: Delta) -> None:
         ended = await pass_on(self._mirror, delta.removed)
         await self._mirror.apply_in_pieces(replace(delta, moved=ended.moved, removed=ended.removed))
+
+
+def _to_be_asked(mailbox: Mailbox, told: OriginMailbox | None) -> Mailbox:
+    """Without its MODSEQ where that stands still though the numbers change: then all flags are compared."""
+    stands_still = told is not None and told.highest_modseq == mailbox.highest_modseq and mailbox.is_complete
+    return replace(mailbox, highest_modseq=0) if stands_still else mailbox

@@ -31,7 +31,7 @@ class Hearing:
         self._touched: set[str] = set()
         self._status: dict[str, OriginMailbox] = {}
         self._busy: dict[str, None] = {}
-        self._is_everywhere = self._has_new_mail = False
+        self._is_everywhere = self._has_new_mail = self._has_unnumbered_flags = False
         self._is_urgent = asyncio.Event()
         self._taken_at = 0.0
 
@@ -56,6 +56,11 @@ class Hearing:
     def hear_new_mail(self) -> None:
         """Messages came into INBOX."""
         self._has_new_mail = True
+        self.touch(INBOX)
+
+    def hear_flags(self, *, is_numbered: bool) -> None:
+        """Flags changed in INBOX; `is_numbered`: so did its HIGHESTMODSEQ."""
+        self._has_unnumbered_flags |= not is_numbered
         self.touch(INBOX)
 
     def be_everywhere(self) -> None:
@@ -107,10 +112,10 @@ class Hearing:
         if not (self._touched or self._is_everywhere):
             return None
         names = frozenset() if self._is_everywhere else frozenset(self._touched)
-        signal = Signal(names, tuple(self._status.values()), self._has_new_mail)
+        signal = Signal(names, tuple(self._status.values()), self._has_new_mail, self._has_unnumbered_flags)
         self._touched.clear()
         self._status.clear()
-        self._is_everywhere = self._has_new_mail = False
+        self._is_everywhere = self._has_new_mail = self._has_unnumbered_flags = False
         self._is_urgent.clear()
         self._taken_at = self._clock()
         return signal

@@ -23,7 +23,7 @@ from app.backends.imap.watching.sweeping import Sweeping
 from app.errors import ServerProtocolError
 from app.mail.backend import Signal, SyncMode
 from app.mail.types import Mailbox
-from app.wire.imap.fetch import is_fetch
+from app.wire.imap.fetch import is_fetch, parse_fetch
 from app.wire.imap.framing import Response
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import Exists, Expunged, ListedMailbox, MailboxStatus, ServerResponse, Status, Vanished
@@ -128,11 +128,12 @@ class ImapWatch:
         """Take any untagged response, asked for or not."""
         if session is self._session:
             self._inbox.be_alive()
-        if is_fetch(response):
-            self._hearing.touch(INBOX)
-            return
         try:
-            self._read(session, parse_response(response, is_utf8=session.is_utf8))
+            if is_fetch(response):
+                is_numbered = not session.keeps_modseq or parse_fetch(response).modseq is not None
+                self._hearing.hear_flags(is_numbered=is_numbered)
+            else:
+                self._read(session, parse_response(response, is_utf8=session.is_utf8))
         except ServerProtocolError:
             self._hearing.be_everywhere()
 
