@@ -1,8 +1,9 @@
 """The mailboxes beside INBOX, on a second connection that exists while somebody follows the account.
 
 NOTIFY (RFC 5465), where the server has it, tells of most changes at once. It may fall silent, so the numbers of the
-mailboxes are asked for every few seconds as well. When two such sweeps in a row find what NOTIFY did not tell, it is
-asked for again: NOTIFY NONE first, since Dovecot 2.3 hears nothing for up to 30 s after a second NOTIFY SET alone.
+mailboxes are asked for every few seconds as well. What a sweep finds and nothing has told when the next sweep is due
+shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first, since Dovecot 2.3 hears
+nothing for up to 30 s after a second NOTIFY SET alone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Elsewhere:
     """The second connection of a watch, `is_told` while NOTIFY is in force there.
 
     `attend` is given each new session before anything is asked there; `on_change` is called when this connection
-    takes over the sweeps or leaves them to the first. `open_session` None: there is never one.
+    takes over the sweeps or leaves them to the first, `on_deaf_inbox` when IDLE does not tell what happens in INBOX.
+    `open_session` None: there is never a second connection.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Elsewhere:
         *,
         attend: Callable[[Session], None],
         on_change: Callable[[], None],
+        on_deaf_inbox: Callable[[], None],
     ) -> None:
         self.is_told = False
         self._open_session = open_session
@@ -57,19 +60,24 @@ class Elsewhere:
         self._is_followed = is_followed
         self._attend = attend
         self._on_change = on_change
+        self._on_deaf_inbox = on_deaf_inbox
         self._session: Session | None = None
         self._woken = asyncio.Event()
         self._retry_at = 0.0
         self._untold: set[str] = set()
-        """What the sweeps found since NOTIFY told something last."""
+        """Mailboxes where the sweeps found changes that nothing has told yet."""
 
     def wake(self) -> None:
         """Let it look whether something is due."""
         self._woken.set()
 
     def be_told(self) -> None:
-        """The server told of a mailbox by itself."""
-        self._untold.clear()
+        """NOTIFY told of a mailbox."""
+        self._untold &= {INBOX}
+
+    def be_told_of_inbox(self) -> None:
+        """IDLE told of INBOX."""
+        self._untold.discard(INBOX)
 
     async def run(self) -> None:
         """Hear the mailboxes for ever, as far as a second connection can be had."""
@@ -128,11 +136,14 @@ class Elsewhere:
         self._on_change()
 
     async def _sweep(self, session: Session) -> None:
-        was_untold = bool(self._untold)
-        self._untold |= await self._sweeping.sweep(session) - {INBOX}
-        if self.is_told and was_untold and self._untold:
-            log.info("notify_renewed", mailboxes=len(self._untold))
-            self._untold.clear()
+        is_deaf, is_inbox_deaf = bool(self._untold - {INBOX}), INBOX in self._untold
+        self._untold.clear()
+        self._untold |= await self._sweeping.sweep(session)
+        if is_inbox_deaf:
+            log.info("idle_renewed")
+            self._on_deaf_inbox()
+        if is_deaf and self.is_told:
+            log.info("notify_renewed")
             self.is_told = await self._ask_notify(session, is_again=True)
 
     async def _rest(self) -> None:

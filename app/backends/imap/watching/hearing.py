@@ -88,7 +88,7 @@ class Hearing:
             self._status[mailbox.origin_name] = mailbox
             if known is not None:
                 self._be_busy(mailbox.origin_name)
-            self.touch(mailbox.origin_name, is_urgent=known is None or not _is_reflagged(known, mailbox))
+            self.touch(mailbox.origin_name, is_urgent=known is None or not is_reflagged(known, mailbox))
 
     def compare(self, mailboxes: Sequence[OriginMailbox]) -> None:
         """Take all mailboxes that there are."""
@@ -129,7 +129,7 @@ class Hearing:
                     await self._is_urgent.wait()
 
 
-def _is_reflagged(before: OriginMailbox, now: OriginMailbox) -> bool:
+def is_reflagged(before: OriginMailbox, now: OriginMailbox) -> bool:
     """Whether the same messages are there as before, and only their flags may differ."""
     return (before.uid_validity, before.uid_next, before.total) == (now.uid_validity, now.uid_next, now.total)
 

@@ -54,6 +54,11 @@ class InboxEar:
         """Let it look whether something is due."""
         self._woken.set()
 
+    def renew(self) -> None:
+        """Idle anew: the server hears nothing. Dovecot watches a log that may have been rotated."""
+        self._probe_at = 0.0
+        self.wake()
+
     def be_alive(self) -> None:
         """The server said something."""
         self._probe_at = self._clock() + spread(SILENCE_SECONDS)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.backends.imap.listing import ask_status, list_mailboxes
 from app.backends.imap.session import Session
-from app.backends.imap.watching.hearing import Hearing
+from app.backends.imap.watching.hearing import Hearing, is_reflagged
 from app.mail.backend import OriginMailbox
 from app.mail.backoff import drifting
 
@@ -52,7 +52,10 @@ class Sweeping:
         self._next_at = min(self._next_at, self._clock() + SWEEP_SECONDS[0])
 
     async def sweep(self, session: Session) -> frozenset[str]:
-        """Ask for the numbers of mailboxes, and signal those that changed; their names. Raises MailServerError."""
+        """Ask for the numbers of mailboxes, and signal those that changed. Raises MailServerError.
+
+        Returns where messages came or went.
+        """
         known = dict(self._hearing.known)
         self.session = session
         try:
@@ -64,9 +67,8 @@ class Sweeping:
         finally:
             self.session = None
         now = self._hearing.known
-        found = frozenset(name for name in known.keys() | now.keys() if known.get(name) != now.get(name))
-        self._schedule(found=bool(found))
-        return found
+        self._schedule(found=known != now)
+        return frozenset(name for name in known.keys() & now.keys() if not is_reflagged(known[name], now[name]))
 
     def _round(self) -> list[OriginMailbox]:
         """Whose turn it is: the busy ones, and the next of the others."""

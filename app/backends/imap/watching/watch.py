@@ -53,6 +53,7 @@ class ImapWatch:
             is_followed,
             attend=self._attend,
             on_change=self._inbox.wake,
+            on_deaf_inbox=self._inbox.renew,
         )
         self._session = session
         self._attend(session)
@@ -132,6 +133,7 @@ class ImapWatch:
             if is_fetch(response):
                 is_numbered = not session.keeps_modseq or parse_fetch(response).modseq is not None
                 self._hearing.hear_flags(is_numbered=is_numbered)
+                self._elsewhere.be_told_of_inbox()
             else:
                 self._read(session, parse_response(response, is_utf8=session.is_utf8))
         except ServerProtocolError:
@@ -148,9 +150,10 @@ class ImapWatch:
             case ListedMailbox() if not is_asked:
                 self._sweeping.hasten()
                 self._hearing.be_everywhere()
-            case Exists():
-                self._hearing.hear_new_mail()
-            case Expunged() | Vanished():
+            case Exists() | Expunged() | Vanished():
+                self._elsewhere.be_told_of_inbox()
+                if isinstance(response, Exists):
+                    self._hearing.hear_new_mail()
                 self._hearing.touch(INBOX)
             case Status(code=code) if code is not None and code.name == "NOTIFICATIONOVERFLOW":
                 self._elsewhere.is_told = False

@@ -80,6 +80,28 @@ async def test_notify_that_stays_silent_twice_is_ended_before_it_is_asked_for_ag
     assert notifies(watched) == [NOTIFY, "NOTIFY NONE", NOTIFY]
 
 
+async def test_an_idle_that_stays_silent_about_inbox_is_begun_again() -> None:
+    """Dovecot watches the log that there was when IDLE began, and hears nothing once it has been rotated."""
+    watched = await started_with_second(ALL)
+    await watched.pass_by()
+    for uid_next in (8, 9):
+        watched.second.script["LIST"] = listed("INBOX", "Work", uid_next=uid_next)
+        assert "INBOX" in await watched.names_after(SWEEP_SECONDS[1])
+
+    assert watched.server.told == ['SELECT "INBOX"', "IDLE", "DONE", "IDLE"]
+
+
+async def test_an_idle_that_tells_what_the_sweeps_find_goes_on() -> None:
+    watched = await started_with_second(ALL)
+    await watched.pass_by()
+    for uid_next in range(8, 20):
+        watched.second.script["LIST"] = listed("INBOX", "Work", uid_next=uid_next)
+        assert "INBOX" in await watched.names_after(SWEEP_SECONDS[1])
+        watched.server.say(f"* {uid_next} EXISTS\r\n")
+
+    assert watched.server.told == ['SELECT "INBOX"', "IDLE"]
+
+
 async def test_notify_is_asked_for_once_as_long_as_it_tells_what_the_sweeps_find() -> None:
     watched = await started_with_second(ALL)
     await watched.pass_by()
