@@ -37,6 +37,7 @@ from app.services.grants import Grants
 from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
+from app.services.keywords import Keywords
 from app.services.limits import RateLimits
 from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
@@ -119,6 +120,7 @@ class MailServices:
     quotas: Quotas
     polling: Polling
     mailboxes: Mailboxes
+    keywords: Keywords
     content: Content
     views: Views
     listing: Listing

@@ -23,7 +23,6 @@ PLANNED: dict[str, str] = {
     f"{_MESSAGE}/cid/{{cid}}": "GET",
     f"{_MESSAGE}/security": "GET",
     f"{_MESSAGE}/links": "POST",
-    f"{_ACCOUNT}/keywords": "GET",
     f"{_ACCOUNT}/contacts": "GET",
     f"{_ACCOUNT}/contacts/suggest": "GET",
     f"{_ACCOUNT}/unread-summary": "GET",

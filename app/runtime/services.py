@@ -32,6 +32,7 @@ from app.services.health import Health
 from app.services.highlights import Highlights
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
+from app.services.keywords import Keywords
 from app.services.listing import Listing
 from app.services.logins import Logins
 from app.services.mailboxes import Mailboxes
@@ -112,6 +113,7 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
         quotas=Quotas(database, backends),
         polling=Polling(accounts, reader, stores.log, bus),
         mailboxes=Mailboxes(index, reader, backends, store, freshness),
+        keywords=Keywords(reader),
         content=content,
         views=Views(reader, content, Highlights(text_index, parsers)),
         listing=listing,

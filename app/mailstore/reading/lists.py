@@ -129,6 +129,18 @@ class ListReader:
         ((count,),) = await self._database.rows(statement, is_long=True, account_id=account_id)
         return int(count)
 
+    async def flag_counts(self, account_id: AccountId, tree: Filter) -> list[tuple[str, int]]:
+        """Each set of flags that a message of those that match has, as they are stored, and how many have it."""
+        condition = await self._condition(account_id, tree)
+        statement = (
+            select(MESSAGE.c.flags, func.count())
+            .select_from(MESSAGE)
+            .where(OF_ACCOUNT, condition)
+            .group_by(MESSAGE.c.flags)
+        )
+        rows = await self._database.rows(statement, is_long=True, account_id=account_id)
+        return [(flags, int(count)) for flags, count in rows]
+
     async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
         """Ids of what matches, newest first."""
         condition = await self._condition(account_id, tree)
