@@ -16,7 +16,8 @@ from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
-START_DEADLINE_SECONDS = 30.0
+START_DEADLINE_SECONDS = 90.0
+"""A bound for a machine under load, not an assertion of speed; below the time limit of a test."""
 STOP_DEADLINE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _LOG_TAIL_BYTES = 8_000
