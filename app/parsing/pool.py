@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -43,6 +44,8 @@ class _Job:
     key: str
     size_bytes: int
     request: Request
+    context: Context = field(default_factory=copy_context)
+    """Of the caller: what is logged about the job is about the caller's request."""
     result: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -110,7 +113,7 @@ class ParserPool:
         """Start jobs while there is room: one of each key in turn."""
         while len(self._tasks) < self._limits.processes and (job := self._next()) is not None:
             self._running[job.key] += 1
-            task = self._tasks[job] = asyncio.get_running_loop().create_task(self._run(job))
+            task = self._tasks[job] = asyncio.get_running_loop().create_task(self._run(job), context=job.context)
             task.add_done_callback(partial(self._finish, job))  # a task that is cancelled early never runs at all
 
     def _next(self) -> _Job | None:

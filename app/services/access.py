@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from app.cause import detached
 from app.cluster.bus import ACCESS, Bus, Waiter
 from app.db import accounts, tokens
 from app.db.session import Database
@@ -83,7 +84,7 @@ class AccessWatch:
         self._guards.add(guard)
         self._unchecked.append(guard)
         if self._watching is None or self._watching.done():
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+            self._watching = asyncio.get_running_loop().create_task(self._watch(), context=detached())
         self._waiter.poke(_NEW)
         return guard
 

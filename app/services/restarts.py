@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from app.cause import detached
 from app.cluster.bus import ACCOUNTS, Bus
 from app.mail.backend import Backends
 from app.mail.types import AccountId
@@ -20,7 +21,7 @@ class Restarts:
 
     def begin(self, account_id: AccountId) -> None:
         """Restart an account's connections, whether or not the caller still waits."""
-        task = self._running[account_id] = asyncio.create_task(self._restart(account_id))
+        task = self._running[account_id] = asyncio.create_task(self._restart(account_id), context=detached())
         task.add_done_callback(partial(self._ended, account_id))
 
     async def wait(self, account_id: AccountId) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from app.cause import Cause, caused_by, current_request_id
 from app.errors import RateLimited, TooComplex
 from app.parsing import pool as pools
 from app.parsing.child import Job
@@ -200,3 +201,18 @@ async def test_closing_ends_what_runs_and_what_waits(process: type[FakeProcess])
 
     assert all(isinstance(one, TooComplex) for one in await asyncio.gather(*tasks, return_exceptions=True))
     assert process.killed == process.started == 1
+
+
+async def test_a_job_that_waited_belongs_to_the_request_of_its_caller(process: type[FakeProcess]) -> None:
+    def cause(_text: str) -> str:
+        return current_request_id()
+
+    async with opened(processes=1) as pool:
+        tasks = []
+        for request_id in ("req_1", "req_2"):
+            with caused_by(Cause(request_id)):
+                tasks += asked(pool, "a", work=cause)
+        await settled()
+        process.turn.set()
+
+        assert await asyncio.gather(*tasks) == ["req_1", "req_2"]

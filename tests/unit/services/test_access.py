@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app.cause import Cause, caused_by, current_cause
 from app.cluster.bus import ACCESS, Waiter
 from app.db import tokens as rows
 from app.db.session import Database
@@ -156,3 +157,22 @@ async def test_a_token_that_is_revoked_while_it_is_read_is_not_remembered(
 
     with pytest.raises(TokenRevoked):
         await watched.tokens.authenticate(secret, None)
+
+
+async def test_the_watch_of_all_sessions_belongs_to_no_request(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    causes: list[Cause | None] = []
+    check = watched.watch._check
+
+    async def noting(*, is_all: bool) -> bool:
+        causes.append(current_cause())
+        return await check(is_all=is_all)
+
+    monkeypatch.setattr(watched.watch, "_check", noting)
+    caller = await watched.caller()
+    with caused_by(Cause("req_1")), watched.watch.guard(caller, Waiter()) as guard:
+        await watched.tokens.revoke(caller.token_id, ADMIN)
+        await ended(guard)
+
+    assert set(causes) == {None}
