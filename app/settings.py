@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         (), description="Local domains, separated by commas: mail to them is delivered here, and only to them by MX."
     )
     smarthost: str | None = Field(
-        None, description="host:port of the SMTP server that mail to foreign domains goes through."
+        None,
+        pattern=r"^[^\s:]+(:\d{1,5})?$",
+        description="host:port of the SMTP server that mail to foreign domains goes through.",
     )
     smarthost_username: str | None = Field(None, description="Login at the smarthost.")
     smarthost_password: SecretStr | None = Field(None, description="Password at the smarthost.")
@@ -157,6 +159,17 @@ class Settings(BaseSettings):
         "this, in ms, with its name and stack. Runs on asyncio's own event loop, and slows it down.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: str | None) -> str | None:
+        """Any usual spelling of the scheme, as SQLAlchemy wants it."""
+        if value is None:
+            return None
+        scheme, _, rest = value.partition("://")
+        if scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
+            raise ValueError("must begin with postgresql://")
+        return f"postgresql+asyncpg://{rest}"
 
     @field_validator("domains", "cors_origins", "connect_redirect_urls", "dns_servers", mode="before")
     @classmethod

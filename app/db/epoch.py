@@ -123,10 +123,11 @@ def _check(mark: Mark | None, known: installation.Installation, *, is_shared: bo
         raise DatabaseRestored("it is older than when it was last in use")
 
 
-async def count_on(settings: Settings, database: Database) -> None:
-    """Let the database's count and the mark's grow."""
+async def count_on(settings: Settings, database: Database) -> int:
+    """Let the database's count and the mark's grow; the new count."""
     epoch, tick = await database.write(installation.tick)
     advance(path_of(settings), epoch, tick)
+    return tick
 
 
 def advance(path: Path, epoch: str, tick: int) -> None:

@@ -98,9 +98,12 @@ async def _bring_up_to_date(settings: Settings, *, is_sole: bool) -> None:
 async def _version(settings: Settings) -> str | None:
     if settings.database_url is None:
         return _sqlite_version(sqlite_path(settings))
-    connection = await asyncpg.connect(
-        address_of(settings.database_url), timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS
-    )
+    try:
+        connection = await asyncpg.connect(
+            address_of(settings.database_url), timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS
+        )
+    except ValueError as error:
+        raise DatabaseRefused(f"POSTGATE_DATABASE_URL: {error}") from None
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
         return None if version is None else str(version)

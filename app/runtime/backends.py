@@ -22,7 +22,7 @@ from app.cluster.bus import Bus
 from app.cluster.followers import Followers
 from app.db import directory
 from app.db.session import Database
-from app.errors import GatewayError, NotSupported, TimedOut
+from app.errors import GatewayError, InvalidRequest, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
 from app.mail.trace import Traces
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
@@ -191,7 +191,10 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     """How we are a client of TLS: with the system's authorities and the install's own."""
     context = ssl.create_default_context()
     if settings.tls_ca_file is not None:
-        context.load_verify_locations(settings.tls_ca_file)
+        try:
+            context.load_verify_locations(settings.tls_ca_file)
+        except OSError as error:
+            raise InvalidRequest(f"POSTGATE_TLS_CA_FILE: {settings.tls_ca_file} cannot be used: {error}") from None
     return context
 
 

@@ -6,7 +6,8 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from app.errors import GatewayError, InvalidRequest
+from app.errors import InvalidRequest
+from app.runtime.listening import CannotListen
 from app.security.addresses import Proxies
 from app.servers.admission import Admission, ConnectionLimits
 from app.servers.conversation import Conversation, Peer
@@ -21,10 +22,6 @@ Answer = Callable[[Peer], Conversation]
 
 _WITHOUT_LOGIN = StrangerTime(300.0, is_earned=True)
 """Where nobody logs in: mail servers, from one message to the next."""
-
-
-class CannotListen(GatewayError):
-    code = "cannot_listen"
 
 
 class MailServers:
@@ -79,8 +76,7 @@ class MailServers:
         try:
             self.ports[name] = await listener.start(self._settings.bind, port, is_implicit_tls=is_implicit_tls)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise CannotListen(f"POSTGATE_{name.upper()}_PORT: cannot listen on port {port}: {reason}") from None
+            raise CannotListen(name, self._settings.bind, port, error) from None
 
     async def close(self) -> None:
         """Let every conversation end what it is doing, then stop."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 
@@ -81,10 +82,12 @@ class _StartingServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def alive_meanwhile(settings: Settings, connections: Connections) -> AsyncIterator[None]:
-    """Answer during the block that this process is alive and not ready."""
+async def alive_meanwhile(
+    settings: Settings, connections: Connections, sockets: Sequence[socket.socket]
+) -> AsyncIterator[None]:
+    """Answer during the block, on duplicates of the sockets, that this process is alive and not ready."""
     server = _StartingServer(server_config(settings, create_starting_api(), connections))
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve([bound.dup() for bound in sockets]))
     try:
         yield
     finally:

@@ -44,16 +44,20 @@ def _runs(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> 
     text_index = TextIndex(database)
     texts = TextReader(reader, text_index, TextLimits.of(stores.settings), stores.store.parsers)
     leases = Leases(database, is_alone=stores.is_alone)
+    lookout = Lookout(stores.log, bus)
     runs = [
         _delivery(stores, backends, deliveries).run(),
         Supervisor(database, index, reader, backends, bus, leases, texts).run(),
         TextFiller(index, reader, text_index, backends, texts).run(),
         Retention(stores.settings, database, reader, stores.store.blobs).run(),
         Recovery(database, bus).run(),
-        Lookout(stores.log, bus).run(),
+        lookout.run(),
         stores.followers.run(),
     ]
-    return runs if stores.keeper is None else [*runs, stores.keeper.run()]
+    if stores.keeper is None:
+        return runs
+    stores.keeper.on_others = lookout.wake
+    return [*runs, stores.keeper.run()]
 
 
 def _delivery(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> Delivery:

@@ -112,6 +112,13 @@ class Accounts:
         """Raises AccountNotFound."""
         return account_of(await self._stored(account_id))
 
+    async def embedded(self, email: str) -> AccountId:
+        """The embedded account of an address. AccountNotFound."""
+        stored = await accounts.login_of(self._database, email.lower())
+        if stored is None:
+            raise AccountNotFound(f"There is no mailbox {email}")
+        return stored.account_id
+
     async def page(self, caller: Caller, limit: int, above_id: str = "") -> tuple[list[Account], str | None]:
         """Accounts that the caller may see, oldest first, and the id to go on above; None at the end."""
         ids = None if caller.account_ids is None else sorted(caller.account_ids)

@@ -134,3 +134,7 @@ class Caller:
         except ValueError:
             return False
         return any(ip in network for network in self.networks)
+
+
+OPERATOR = Caller(TokenId("operator"), TokenKind.SERVER, frozenset(Scope))
+"""Who runs commands on the data of the install itself: no token, and no limits."""

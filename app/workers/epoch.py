@@ -1,11 +1,16 @@
-"""Counts on, in the database and in the mark outside it, while the database changes: see `db.epoch`."""
+"""Counts on, in the database and in the mark outside it, while the database changes: see `db.epoch`.
+
+Each process counts its own changes, so a count that is higher than expected shows that another process has written: a
+command of the command line beside the server, or another server on the same PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
-from app.db import epoch
+from app.db import epoch, installation
 from app.db.session import Database
 from app.errors import GatewayError
 from app.settings import Settings
@@ -13,16 +18,23 @@ from app.workers.loop import forever
 
 PAUSE_SECONDS = 0.2
 """Changes that follow each other are counted once in this time; the first one at once."""
+LOOK_SECONDS = 0.5
+"""How often the count is read while this process changes nothing."""
 
 
 class EpochKeeper:
-    """`run` it; `wake` it when something was written; `close` it before the database."""
+    """`run` it; `wake` it when something was written; `close` it before the database.
+
+    `on_others` is called after another process has written.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
         self._changed = asyncio.Event()
         self._changed.set()
+        self._tick: int | None = None
+        self.on_others: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         self._changed.set()
@@ -32,16 +44,36 @@ class EpochKeeper:
         await forever("epoch", self._step)
 
     async def _step(self) -> None:
-        await self._changed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._changed.wait()
+        await self.count()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    async def count(self) -> None:
+        """Count on if this process has written; then compare the count with what it was."""
+        has_written = self._changed.is_set()
         self._changed.clear()
         try:
-            await epoch.count_on(self._settings, self._database)
+            tick = await self._count_on() if has_written else await self._read()
         except BaseException:
-            self._changed.set()
+            if has_written:
+                self._changed.set()
             raise
-        await asyncio.sleep(PAUSE_SECONDS)
+        is_as_expected = self._tick is None or tick == self._tick + has_written
+        self._tick = tick
+        if not is_as_expected:
+            self.on_others()
+
+    async def _count_on(self) -> int:
+        return await epoch.count_on(self._settings, self._database)
+
+    async def _read(self) -> int:
+        known = await installation.read(self._database)
+        assert known is not None  # made when the database was opened
+        return known.tick
 
     async def close(self) -> None:
         """Count on, so that a copy of the database that was made until now is told from it."""
         with suppress(GatewayError, OSError):
-            await epoch.count_on(self._settings, self._database)
+            await self._count_on()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Sequence
 
-from app.cluster.bus import ACCOUNTS, Bus
+from app.cluster.bus import ACCESS, ACCOUNTS, Bus, Waiter
 from app.mailstore.log import EventLog
 from app.workers.loop import forever
 
@@ -24,13 +23,19 @@ class Lookout:
     def __init__(self, log: EventLog, bus: Bus) -> None:
         self._log = log
         self._bus = bus
+        self._waiter = Waiter()
 
     async def run(self) -> None:
-        """A round a minute, until cancelled."""
+        """A round a minute and after each `wake`, until cancelled."""
         await forever("lookout", self._rest_and_look)
 
+    def wake(self) -> None:
+        """Look now: another process has written to the database."""
+        self._bus.poke(ACCESS)
+        self._waiter.poke(ACCOUNTS)
+
     async def _rest_and_look(self) -> None:
-        await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - spreads processes
+        await self._waiter.wait(LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - spreads processes
         await self.round()
 
     async def round(self) -> None:

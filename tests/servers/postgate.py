@@ -49,10 +49,15 @@ class Postgate:
         environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
         return ["/usr/bin/env", *environment, str(self.program), *words]
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data to its end."""
         return subprocess.run(
-            self._command(*words), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+            self._command(*words, DOMAINS="demo.test"),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
 
     def start_again(self, seconds: float = 30.0) -> None:

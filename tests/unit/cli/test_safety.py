@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from app import cli, files
+from app import files
+from app.cli.safety import mend_exposed
 
 
 def test_the_demo_closes_an_empty_directory_and_its_own_to_others(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ def test_the_demo_closes_an_empty_directory_and_its_own_to_others(tmp_path: Path
         for path in (folder, *folder.iterdir()):
             path.chmod(0o755)
 
-        cli._mend_exposed(folder)
+        mend_exposed(folder)
 
         assert files.exposed(folder) is None
 
@@ -35,7 +36,7 @@ def test_the_demo_leaves_a_directory_of_others_as_it_is_and_refuses_it(
     folder.chmod(mode)
 
     with pytest.raises(typer.Exit):
-        cli._mend_exposed(folder)
+        mend_exposed(folder)
 
     assert stat.S_IMODE(folder.stat().st_mode) == mode
     assert capsys.readouterr().err == f"refused: {folder} can be used by others: chmod -R go= {folder}\n"

@@ -1,0 +1,68 @@
+"""`postgate backup`, `restore` and `seal`: the data of an install as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.environment import read_settings
+from app.cli.install import on_services
+from app.cli.outcome import USAGE, complain, fail
+
+if TYPE_CHECKING:
+    from app.api.deps import Services
+
+
+def seal() -> None:
+    """Seal all credentials with the newest master key: the last line of the key file, or last word of the setting."""
+    accounts, apps, grants = on_services(_seal_anew)
+    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants sealed anew")
+
+
+async def _seal_anew(services: Services) -> tuple[int, int, int]:
+    return (
+        await services.accounts.seal_anew(),
+        await services.oauth_apps.seal_anew(),
+        await services.grants.seal_anew(),
+    )
+
+
+def forget_key(key: Annotated[str, typer.Argument(help="Its id, 8 hexadecimal digits, as the start names it")]) -> None:
+    """Forget what a master key that is lost for good has sealed, while no server runs. Owners must log in again."""
+    from app.runtime import lost_keys
+
+    try:
+        key_id = bytes.fromhex(key)
+    except ValueError:
+        fail("the id of a key has 8 hexadecimal digits", code=USAGE)
+    forgotten = lost_keys.forget_key(read_settings(), key_id)
+    print(f"{forgotten.accounts} accounts need a new login, {forgotten.apps} OAuth apps need their client secret again")
+
+
+def backup(target: Path) -> None:
+    """Write a backup into a new folder: database and message bytes, without the master key; beside a server too."""
+    from app.mailstore.backup import back_up
+
+    made = back_up(read_settings(), target)
+    print(f"{made.blobs} blobs of {made.blob_bytes} bytes and the database are in {target}")
+    for name in made.missing:
+        complain(f"blob {name} is missing from the store")
+
+
+def restore(
+    source: Annotated[Path | None, typer.Argument(help="The folder of a backup")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="The database was put back by other means")] = False,
+) -> None:
+    """Put a backup back, while no server runs. Mailboxes get new UIDVALIDITYs; what was to be sent is uncertain."""
+    from app.mailstore import restore as restoring
+
+    settings = read_settings()
+    if (source is None) is not in_place:
+        fail("name the folder of a backup, or give --in-place", code=USAGE)
+    changed = restoring.restore_in_place(settings) if source is None else restoring.restore(settings, source)
+    print(
+        f"{changed.accounts} accounts are restored, {changed.mailboxes} mailboxes have a new UIDVALIDITY, "
+        f"{changed.uncertain} submissions may have been sent and are uncertain"
+    )

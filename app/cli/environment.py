@@ -1,0 +1,53 @@
+"""The environment of a command: its settings, and names that look like settings and are not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+
+from app import files
+from app.cli.outcome import VALUE_ERROR, complain, fail
+from app.settings import Settings
+
+PREFIX = "POSTGATE_"
+NAMES = tuple(sorted(name.upper() for name in Settings.model_fields))
+FAULT_POINT = "POSTGATE_FAULT_POINT"
+"""Where tests kill the process: see `app.faults`."""
+_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?")
+"""Names that Kubernetes and Docker set in the neighbours of a service called `postgate`."""
+
+
+def read_settings() -> Settings:
+    """The settings of the environment; exits with a line on each that is not valid.
+
+    A command that reads them works on the data: whatever it writes from here on is its owner's alone.
+    """
+    os.umask(files.OTHERS)
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        fail(*(f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix(VALUE_ERROR)}" for fault in faults))
+
+
+def warn_of_unknown_names() -> None:
+    """Write a line on each variable of the environment that no setting reads, with the nearest setting."""
+    for name, nearest in unknown_names(os.environ):
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        complain(f"warning: {name} is not a setting and is ignored{hint}")
+
+
+def unknown_names(environment: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Variables that begin as settings do and are none, each with the setting whose name is nearest, or None."""
+    for name, value in sorted(environment.items()):
+        upper = name.upper()
+        setting = upper.removeprefix(PREFIX)
+        if not upper.startswith(PREFIX) or setting in NAMES or upper == FAULT_POINT:
+            continue
+        if _SERVICE_LINK.fullmatch(setting) and (setting != "PORT" or "://" in value):
+            continue
+        yield name, next((PREFIX + nearest for nearest in get_close_matches(setting, NAMES, n=1)), None)
