@@ -54,8 +54,8 @@ openapi: .venv/installed-dev ## Write what is generated from the code: openapi/,
 	$(BIN)/python -m app.problems.page > docs/errors.md
 	$(BIN)/python -m app.api.events_page
 
-sdk: debian-packages .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
-	openapi/generate-sdk
+sdk: .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
+	PATH="$$PATH:$(CURDIR)/$(BIN)" openapi/generate-sdk
 
 clean: ## Remove what was made, but no mail
 	rm -rf build dist .tools .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -73,9 +73,14 @@ $(UV):
 	$(UV) sync --quiet --frozen --inexact --extra uvloop --python $(PYTHON)
 	touch $@
 
+.venv/installed-node: .venv/installed-dev
+	$(UV) sync --quiet --frozen --inexact --extra uvloop --group node --python $(PYTHON)
+	touch $@
+
 debian-packages:
 	@tests/install-debian-packages
 
-$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | debian-packages
-	npm ci --prefix tests/node --no-audit --no-fund --loglevel=error
+# npm is the system's; without one, that of a package from PyPI, which needs no root
+$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | $(if $(shell command -v npm),,.venv/installed-node)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/node --no-audit --no-fund --loglevel=error
 	touch $@

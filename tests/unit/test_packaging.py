@@ -34,6 +34,16 @@ def test_the_container_gets_every_file_that_its_recipe_copies() -> None:
     assert copied <= allowed
 
 
+def test_the_clients_are_generated_without_root_and_without_a_mail_server() -> None:
+    planned = subprocess.run(
+        ["make", "--always-make", "--dry-run", "sdk"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "openapi/generate-sdk" in planned.stdout
+    assert "install-debian-packages" not in planned.stdout
+    assert "java" not in (ROOT / "tests" / "debian-packages.txt").read_text()  # it comes with a Python package
+
+
 def test_locks_name_the_public_registries_alone() -> None:
     urls = re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text())
     urls += re.findall(r'"resolved": "https?://([^/"]+)', (ROOT / "tests/node/package-lock.json").read_text())
