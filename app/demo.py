@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import shlex
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,6 +28,7 @@ DOMAIN = "demo.test"
 USERS = (("alice", "Alice Archer"), ("bob", "Bob Builder"))
 MESSAGES = 200
 FILE = "demo.json"
+VARIABLES_FILE = "demo.env"
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 _DAY_MS = 24 * 3600 * 1000
@@ -100,34 +102,53 @@ def read(data_dir: Path) -> dict[str, Any] | None:
 
 
 def write(demo: dict[str, Any], data_dir: Path) -> Path:
-    """Put demo.json in place, readable by its owner alone."""
+    """Put demo.json and, once the demo listens, demo.env in place, readable by their owner alone."""
     path = data_dir / FILE
     files.replace(path, orjson.dumps(demo, option=orjson.OPT_INDENT_2) + b"\n")
+    if demo["base_url"]:
+        lines = (f"{name}={shlex.quote(str(value))}\n" for name, value in variables(demo).items())
+        files.replace(data_dir / VARIABLES_FILE, "".join(lines).encode())
     return path
+
+
+def variables(demo: dict[str, Any]) -> dict[str, object]:
+    """The shell variables that README's commands use."""
+    alice, bob = demo["users"]
+    return {
+        "URL": demo["base_url"],
+        "KEY": demo["server_key"],
+        "ACCOUNT": f"{demo['base_url']}/v1/accounts/{alice['account_id']}",
+        "PASSWORD": bob["password"],
+        "IMAP_PORT": demo["ports"].get("imap", ""),
+        "SMTP_PORT": demo["ports"].get("smtp", ""),
+        "SUBMISSION_PORT": demo["ports"].get("submission", ""),
+    }
 
 
 def what_to_try(demo: dict[str, Any], path: Path) -> str:
     """Lines to paste into another terminal."""
-    alice, ports, url = demo["users"][0], demo["ports"], demo["base_url"]
-    account = f"{url}/v1/accounts/{alice['account_id']}"
-    read_key = f'$(python3 -c \'import json; print(json.load(open("{path}"))["server_key"])\')'
+    alice, bob = demo["users"]
+    ports, shown = demo["ports"], variables(demo)
     return f"""\
-Postgate is at {url} (API explorer: {url}/docs). Keys and passwords are in {path}.
+Postgate is at {shown["URL"]} (API explorer: {shown["URL"]}/docs). Keys and passwords are in {path}.
 
-KEY={read_key}
+In another terminal, in this folder:
+
+. {shlex.quote(str(path.with_name(VARIABLES_FILE)))}   # sets URL, KEY, ACCOUNT={shown["ACCOUNT"]}
+                      # and PASSWORD, IMAP_PORT, SMTP_PORT, SUBMISSION_PORT
 
 # List mail:
-curl -s -H "Authorization: Bearer $KEY" '{account}/messages?limit=3'
+curl -s -H "Authorization: Bearer $KEY" "$ACCOUNT/messages?limit=3"
 
 # Follow what happens:
-curl -sN -H "Authorization: Bearer $KEY" -H 'Accept: text/event-stream' '{account}/events'
+curl -sN -H "Authorization: Bearer $KEY" -H 'Accept: text/event-stream' "$ACCOUNT/events"
 
 # Deliver a test mail; it appears on the stream:
 printf 'From: you@example.com\\nTo: {alice["email"]}\\nSubject: Hello\\n\\nIt works.\\n' | \\
-  curl -s smtp://127.0.0.1:{ports.get("smtp")} --mail-from you@example.com --mail-rcpt {alice["email"]} --crlf -T -
+  curl -s "smtp://127.0.0.1:$SMTP_PORT" --mail-from you@example.com --mail-rcpt {alice["email"]} --crlf -T -
 
 # Mail programs: IMAP {ports.get("imap")}, POP3 {ports.get("pop3")}, submission {ports.get("submission")} on 127.0.0.1,
-# user {alice["email"]}, its password in the file.
+# users {alice["email"]} and {bob["email"]}, their passwords in the file.
 """
 
 
