@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Where the database, message bytes and the master key live.")
     database_url: str | None = Field(
-        None, description="postgresql+asyncpg://… for PostgreSQL; unset: SQLite in the data directory."
+        None, description="postgresql://… for PostgreSQL; unset: SQLite in the data directory."
     )
     bind: str = Field("127.0.0.1", description="The address that every server listens on.")
     http_port: int = Field(8080, ge=0, le=65535, description="REST and WebSocket.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def seal() -> None:
     """Seal all credentials with the newest master key: the last line of the key file, or last word of the setting."""
     accounts, apps, grants = on_services(_seal_anew)
-    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants sealed anew")
+    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants are sealed with the newest master key")
 
 
 async def _seal_anew(services: Services) -> tuple[int, int, int]:
