@@ -29,11 +29,8 @@ def main() -> None:
     with httpx.Client(base_url=f"{os.environ['URL']}/v1", headers=headers, timeout=30) as client:
         account = next(pages(client, "/accounts"))
         print(f"{account['email']}:")
-        mailboxes = client.get(f"/accounts/{account['id']}/mailboxes").raise_for_status().json()["items"]
-        inbox = next(mailbox for mailbox in mailboxes if mailbox["role"] == "inbox")
-
         path = f"/accounts/{account['id']}/messages"
-        listed = pages(client, path, mailbox_id=inbox["id"], limit=PAGE, fields="id,subject,from,received_at")
+        listed = pages(client, path, mailbox_id="inbox", limit=PAGE, fields="id,subject,from,received_at")
         newest = None
         for number, message in enumerate(listed, 1):
             newest = newest or message

@@ -36,7 +36,7 @@ def main() -> None:
     with httpx.Client(base_url=f"{os.environ['URL']}/v1", headers=headers, timeout=30) as client:
         account = client.get("/accounts").raise_for_status().json()["items"][0]
         path = f"/accounts/{account['id']}"
-        message = {"to": [{"address": recipient}], "subject": "Hello", "text": "Sent by an example."}
+        message = {"to": [recipient], "subject": "Hello", "text": "Sent by an example."}
         submission = send(client, f"{path}/send", message)
         deadline = time.monotonic() + WAIT_SECONDS
         while submission["status"] in ("queued", "sending") and time.monotonic() < deadline:
