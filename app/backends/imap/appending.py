@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from app.backends.imap.fetched import fetched, uid_set
+from app.backends.imap.fetched import uid_set
 from app.backends.imap.place import check_target
 from app.backends.imap.session import Session
-from app.errors import ServerRefused, TooLarge
+from app.errors import ServerProtocolError, ServerRefused, TooLarge
 from app.mail.types import Flags
 from app.wire.imap import commands
-from app.wire.imap.sets import SequenceSet
 
 MAX_HEADER_BYTES = 256 * 1024
 
@@ -40,8 +40,9 @@ async def append(
     )
     completion = check_target(await session.upload(asked, content))
     for code in session.codes(completion, "APPENDUID"):
-        (uid,) = uid_set(code.appended.uids[-1:]).numbers(1)
-        return uid
+        with suppress(ServerProtocolError):  # one that cannot be is not believed: the message is looked for
+            (uid,) = uid_set(code.appended.uids[-1:]).numbers(1)
+            return uid
     return await _find_appended(session, target, before, size_bytes)
 
 
@@ -72,11 +73,10 @@ def _check_limit(session: Session, size_bytes: int) -> None:
 
 
 async def _find_appended(session: Session, target: str, before: int, size_bytes: int) -> int:
-    """The newest message that came since and has this size."""
-    since = SequenceSet.parse(f"{max(1, before)}:*")
-    asked = commands.fetch(since, ("UID", "RFC822.SIZE"))
-    found = await fetched((await session.in_mailbox(target, asked, is_anew=True))[0])
-    uids = [uid for uid, message in found.items() if uid >= before and message.size_bytes == size_bytes]
-    if not uids:
+    """The newest message that came since and has this size, or the only one that came."""
+    found = await session.fetch_since(target, before, ("UID", "RFC822.SIZE"))
+    came = [uid for uid in found if uid >= before]
+    uids = [uid for uid in came if found[uid].size_bytes == size_bytes]
+    if not (uids or len(came) == 1):  # the size that it tells may be wrong
         raise ServerRefused("The mail server took the message and doesn't show it")
-    return max(uids)
+    return max(uids or came)

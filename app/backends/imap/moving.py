@@ -46,8 +46,9 @@ def _uids(messages: Sequence[Message]) -> list[int]:
 async def _bound(
     session: Session, messages: Sequence[Message], transfer: Transfer, target: Mailbox
 ) -> Mapping[int, int]:
-    """Source UID → target UID; where the server didn't tell, they are sought by Message-ID."""
+    """Source UID → target UID; where the server didn't tell, they are sought."""
     if not transfer.unbound:
         return transfer.pairs
-    ids = {message.uid: message.message_id_header for message in messages if message.uid in transfer.unbound}
-    return await transferring.find_copies(session, target.origin_name, ids)
+    unbound = [message for message in messages if message.uid in transfer.unbound]
+    found = await transferring.find_copies(session, target.origin_name, unbound, transfer.since_uid)
+    return {**transfer.pairs, **found}

@@ -280,6 +280,11 @@ class Session:
             found = await fetched((await self.in_mailbox(name, asked, is_anew=True))[0], is_tolerant=is_tolerant)
         return found
 
+    async def fetch_since(self, name: str, uid: int, items: Sequence[str | BodySection]) -> dict[int, FetchedMessage]:
+        """UID → what was fetched of the messages from a UID on, as the mailbox is now; or of the last one alone."""
+        asked = commands.fetch(SequenceSet.parse(f"{max(1, uid)}:*"), items)
+        return await fetched((await self.in_mailbox(name, asked, is_anew=True))[0], is_tolerant=True)
+
     async def begin_fetch(self, uids: SequenceSet, items: Sequence[str | BodySection]) -> Exchange:
         """Send a UID FETCH in the selected mailbox, to be settled later: so the next batch is on its way meanwhile."""
         exchange = self._exchange(commands.fetch(uids, items))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.backends.imap.connection import Completion
-from app.backends.imap.fetched import uid_set
+from app.backends.imap.fetched import fetched, uid_set
 from app.backends.imap.place import Place, check_target, enter, enter_anew
 from app.backends.imap.removing import expunge
 from app.backends.imap.session import Session
+from app.errors import ServerProtocolError
+from app.mail.types import Message
+from app.mime.header import overview_of
 from app.wire.imap import commands
 from app.wire.imap.encode import Command
+from app.wire.imap.fetch import FetchedMessage
+from app.wire.imap.responses import MailboxStatus
 from app.wire.imap.search import HeaderMatch
 from app.wire.imap.sets import SequenceSet
 
@@ -28,6 +33,8 @@ class Transfer:
     gone: frozenset[int]
     unbound: frozenset[int] = frozenset()
     """Copied or moved, but the server doesn't tell to which UID."""
+    since_uid: int | None = None
+    """Their UIDs are at least this, where that is known."""
 
 
 async def copy(session: Session, place: Place, uids: Sequence[int], target: str) -> Transfer:
@@ -54,34 +61,84 @@ async def _transfer(
     session: Session, place: Place, uids: Sequence[int], target: str, build: _TransferCommand
 ) -> Transfer:
     was_selected = session.is_in(place.name)
+    since = None if session.has("UIDPLUS") else await _next_uid_of(session, target)
     await enter(session, place)
-    completion = (await session.run(build(SequenceSet.of(uids), target, is_utf8=session.is_utf8)))[0]
-    first = _transferred(session, uids, check_target(completion))
-    if not (first.gone and was_selected):
-        return first
+    first = await _transfer_once(session, uids, target, build)
+    if first.unbound or not (first.gone and was_selected):
+        return replace(first, since_uid=since)
     await enter_anew(session, place)
-    unseen = sorted(first.gone)
-    completion = (await session.run(build(SequenceSet.of(unseen), target, is_utf8=session.is_utf8)))[0]
-    second = _transferred(session, unseen, check_target(completion))
-    return Transfer({**first.pairs, **second.pairs}, second.gone)
+    second = await _transfer_once(session, sorted(first.gone), target, build)
+    return Transfer({**first.pairs, **second.pairs}, second.gone, second.unbound)
 
 
-def _transferred(session: Session, uids: Sequence[int], completion: Completion) -> Transfer:
-    codes = session.codes(completion, "COPYUID")
-    pairs = {source: copied for code in codes for source, copied in code.copied.pairs}
-    uid_set(pairs.values())
+async def _transfer_once(session: Session, uids: Sequence[int], target: str, build: _TransferCommand) -> Transfer:
+    asked = SequenceSet.of(uids)
+    completion = check_target((await session.run(build(asked, target, is_utf8=session.is_utf8)))[0])
+    pairs, is_told = _told_pairs(session, completion)
     wanted = frozenset(uids)
-    if codes or session.has("UIDPLUS"):
+    if is_told:
         return Transfer({uid: pairs[uid] for uid in wanted & pairs.keys()}, wanted - pairs.keys())
-    return Transfer({}, frozenset(), wanted)
+    if not session.has("UIDPLUS"):
+        return Transfer({}, frozenset(), wanted)
+    # without COPYUID nothing was there to be copied, or the server does not tell it as it promises to
+    seen = await fetched(await session.do(commands.fetch(asked, ("UID",))), is_tolerant=True)
+    return Transfer({}, wanted - seen.keys(), wanted & seen.keys())
 
 
-async def find_copies(session: Session, target: str, message_ids: Mapping[int, str | None]) -> dict[int, int]:
-    """Source UID → UID in the target, by Message-ID: where the server has no COPYUID. Those not found are absent."""
+def _told_pairs(session: Session, completion: Completion) -> tuple[dict[int, int], bool]:
+    """Source UID → target UID as COPYUID tells it, and whether it does: one that cannot be is not believed."""
+    codes = session.codes(completion, "COPYUID")
+    try:
+        pairs = {source: copied for code in codes for source, copied in code.copied.pairs}
+        uid_set(pairs.values())
+    except ServerProtocolError:
+        return {}, False
+    return pairs, bool(codes)
+
+
+async def _next_uid_of(session: Session, target: str) -> int | None:
+    """The UID that the next message of a mailbox gets, as STATUS tells it."""
+    (completion,) = await session.run(commands.status(target, ["UIDNEXT"], is_utf8=session.is_utf8))
+    told = [one.items.get("UIDNEXT") for one in session.parsed(completion) if isinstance(one, MailboxStatus)]
+    return next((number for number in told if number), None)
+
+
+async def find_copies(
+    session: Session, target: str, messages: Sequence[Message], since_uid: int | None
+) -> dict[int, int]:
+    """Source UID → UID in the target, where the server has no COPYUID. Those not found are absent.
+
+    What came since `since_uid` is compared by Message-ID, size and time; the rest is sought by Message-ID.
+    """
     pairs: dict[int, int] = {}
-    for uid, message_id in list(message_ids.items())[:MAX_SOUGHT]:
-        if message_id:
-            found = await session.search(target, HeaderMatch("Message-ID", message_id))
-            if found.ranges:
-                pairs[uid] = found.ranges[-1][1]
+    if since_uid is not None:
+        found = await session.fetch_since(target, since_uid, _COMPARED)
+        pairs = _paired(messages, [one for uid, one in sorted(found.items()) if uid >= since_uid])
+    for message in [one for one in messages if one.uid not in pairs and one.message_id_header][:MAX_SOUGHT]:
+        there = await session.search(target, HeaderMatch("Message-ID", message.message_id_header or ""))
+        if there.ranges:
+            pairs[message.uid] = there.ranges[-1][1]
     return pairs
+
+
+_COMPARED = ("UID", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE")
+
+
+def _paired(messages: Sequence[Message], came: Sequence[FetchedMessage]) -> dict[int, int]:
+    """Each message with the first of those that came which is like it: those that are equal keep their order."""
+    left = list(came)
+    pairs: dict[int, int] = {}
+    for by_time in (True, False):
+        for message in messages:
+            like = (one for one in left if message.uid not in pairs and _is_like(message, one, by_time=by_time))
+            if (copied := next(like, None)) is not None and copied.uid is not None:
+                left.remove(copied)
+                pairs[message.uid] = copied.uid
+    return pairs
+
+
+def _is_like(message: Message, copied: FetchedMessage, *, by_time: bool) -> bool:
+    """Not every server keeps the time of what it copies."""
+    header = None if copied.envelope is None else overview_of(copied.envelope, None).message_id_header
+    is_at_its_time = not by_time or copied.internal_date_ms == message.received_at_ms
+    return header == message.message_id_header and copied.size_bytes == message.size_bytes and is_at_its_time
