@@ -276,6 +276,12 @@ class SearchIncomplete(Unavailable):
     code = "search_incomplete"
 
 
+class SyncPending(Unavailable):
+    """The index holds nothing of a list yet, and the mail server did not tell it in time."""
+
+    code = "sync_pending"
+
+
 class MailServerError(GatewayError):
     code = "mail_server_error"
 

@@ -1,4 +1,4 @@
-"""What a list of the origin's mailboxes says that the index does not know. Pure."""
+"""What a list of the origin's mailboxes says that the index does not know."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.mail.backend import OriginMailbox
 from app.mail.delta import Delta, MailboxCounted, MailboxFound, MailboxRenamed, MailboxReset
 from app.mail.types import Mailbox, MailboxId, Role
+from app.mirror.account import Mirror
 
 RENAMED_GROWTH = 1_000
 """How many UIDs a mailbox may have given since it was last seen and still be known under another name."""
@@ -179,3 +180,12 @@ def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
         return place, one.total if place > 1 else 0, one.path
 
     return sorted(mailboxes, key=rank)
+
+
+async def take_first_list(mirror: Mirror, listed: Sequence[OriginMailbox]) -> None:
+    """Write the mailboxes of an account of which none, or not all, are known, and where their first syncs begin."""
+    if found := list_changes(await mirror.mailboxes(), listed).delta.mailboxes_found:
+        await mirror.apply(Delta(mailboxes_found=found))
+    told = {one.origin_name: one for one in listed}
+    if begun := beginnings(await mirror.mailboxes(), told):
+        await mirror.apply(Delta(mailboxes_counted=begun))

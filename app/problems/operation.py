@@ -67,6 +67,16 @@ ROWS = (
         fix="Try again after Retry-After seconds, or filter without text.",
     ),
     Problem(
+        code="sync_pending",
+        title="The account has not been read yet",
+        status=503,
+        is_retryable=True,
+        when="Nothing of the account is known yet, and its mail server did not answer within 10 seconds.",
+        why="An empty list would be wrong where there is mail. The account is read in the background.",
+        what_to_do="Repeat the request after `Retry-After` seconds.",
+        fix=_LATER,
+    ),
+    Problem(
         code="not_ready",
         title="The process is not ready",
         status=503,

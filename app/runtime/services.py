@@ -18,6 +18,7 @@ from app.security.netguard import NetGuard
 from app.services.access import AccessWatch
 from app.services.accounts import Accounts
 from app.services.authorization import Authorization
+from app.services.beginning import Beginning
 from app.services.bulk import Bulk
 from app.services.changes import ChangesSince
 from app.services.composing import Composer
@@ -105,7 +106,9 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
     states, text_index = States(stores.vault, stores.epoch), TextIndex(database)
     submissions = Submissions(database, index, store.blobs, bus, backends, settings.domains)
     events = Events(stores.log, reader, bus, submissions, draining, stores.restored_at_ms)
-    texts, freshness = Texts(backends, reader, text_index), Freshness(backends, index, reader, stores.followers)
+    beginning = Beginning(backends, index, reader, bus)
+    freshness = Freshness(backends, index, reader, stores.followers, beginning)
+    texts = Texts(backends, reader, text_index)
     content, listing = Content(backends, reader, parsers), Listing(reader, states, freshness, texts)
     messages = Messages(backends, index, reader, content)
     bulk = Bulk(backends, index, reader, messages, texts, store)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.cluster.followers import Followers
-from app.errors import MailServerError
+from app.errors import MailServerError, TimedOut
 from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
 from app.mail.identifiers import now_ms
@@ -27,6 +27,7 @@ from app.mirror.arrivals import Arrivals
 from app.mirror.listing import beginnings, list_changes, renames
 from app.mirror.moves import pass_on
 from app.services.accounts import SyncState
+from app.services.beginning import Beginning, in_time
 
 ASK_SECONDS = 2.0
 REST_SECONDS = 5.0
@@ -45,7 +46,10 @@ _REST_LIMIT = 10_000
 class Freshness:
     """Asks origins on behalf of lists."""
 
-    def __init__(self, backends: Backends, index: Index, reader: MailReader, followers: Followers) -> None:
+    def __init__(
+        self, backends: Backends, index: Index, reader: MailReader, followers: Followers, beginning: Beginning
+    ) -> None:
+        self._beginning = beginning
         self._followers = followers
         self._backends = backends
         self._index = index
@@ -62,9 +66,18 @@ class Freshness:
         below_uid: int | None = None,
         is_forced: bool = False,
     ) -> tuple[Standing, SyncState]:
-        """Bring the index up to date where it may not be, for a list of `count`; how it stands then."""
+        """Bring the index up to date where it may not be, for a list of `count`; how it stands then.
+
+        SyncPending where the index holds nothing of the list and the origin does not answer in time.
+        """
         state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
-        if AccountKind(standing.kind).is_kept_here:
+        kind = AccountKind(standing.kind)
+        if kind is AccountKind.EMBEDDED:
+            return standing, state
+        if state.status != "paused" and await self._beginning.is_unknown(account_id, standing, mailbox_id):
+            await in_time(self._ask_first(kind, account_id, mailbox_id, count))
+            return await self._settled(account_id, mailbox_id, state)
+        if kind is AccountKind.POP3:
             return standing, state
         self._followers.note(account_id)
         is_live = state.status == "live" and standing.is_complete is not False
@@ -74,17 +87,29 @@ class Freshness:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 await self._ask(account_id, mailbox_id, count, below_uid)
-        except (MailServerError, TimeoutError):
+        except (MailServerError, TimeoutError) as error:
             self._rest(account_id)
-            status = "live" if is_live and not is_forced else "down"
+            is_shown_live = is_live and not is_forced
+            is_slow = isinstance(error, TimeoutError | TimedOut)  # which does not make it unreachable
+            status = "live" if is_shown_live else _unconfirmed(state.status) if is_slow else "down"
             return standing, SyncState(status, state.mode, state.checked_at_ms)
-        status = "initial" if state.status == "down" else state.status
+        return await self._settled(account_id, mailbox_id, state)
+
+    async def _settled(
+        self, account_id: AccountId, mailbox_id: str | None, before: SyncState
+    ) -> tuple[Standing, SyncState]:
+        """How the index stands right after the origin was asked."""
+        status = "initial" if before.status == "down" else before.status
         now = await self._reader.mailboxes.standing(account_id, mailbox_id)
-        return now, SyncState(status, state.mode, now_ms())
+        return now, SyncState(status, before.mode, now_ms())
 
     async def settle_mailboxes(self, account_id: AccountId) -> None:
         """The same for the list of mailboxes with their counts."""
-        await self.settle(account_id, await self._reader.mailboxes.standing(account_id), None, count=COUNTED_MESSAGES)
+        if await self._beginning.mailboxes(account_id):
+            return
+        standing = await self._reader.mailboxes.standing(account_id)
+        if not await self._beginning.is_unknown(account_id, standing, None):
+            await self.settle(account_id, standing, None, count=COUNTED_MESSAGES)
 
     def _is_resting(self, account_id: AccountId) -> bool:
         return self._resting.get(account_id, 0.0) > time.monotonic()
@@ -93,6 +118,16 @@ class Freshness:
         if len(self._resting) >= _REST_LIMIT:
             self._resting.clear()
         self._resting[account_id] = time.monotonic() + REST_SECONDS
+
+    async def _ask_first(self, kind: AccountKind, account_id: AccountId, mailbox_id: str | None, count: int) -> None:
+        """Ask where the index holds nothing of the list, perhaps not even the mailboxes."""
+        self._followers.note(account_id)
+        if kind is AccountKind.POP3:
+            await self._beginning.first_poll(account_id)
+            return
+        if not await self._reader.mailboxes.mailboxes(account_id):
+            await self._beginning.take_list(await self._backends.of(account_id), account_id)
+        await self._ask(account_id, mailbox_id, count, None)
 
     async def _ask(self, account_id: AccountId, mailbox_id: str | None, count: int, below_uid: int | None) -> None:
         backend = await self._backends.of(account_id)
@@ -106,7 +141,13 @@ class Freshness:
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
         for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
-            await self._ask_about(backend, mailbox, count, None)
+            below = None if below_uid is None else await self._lowest_uid(mailbox)
+            await self._ask_about(backend, mailbox, count, below)
+
+    async def _lowest_uid(self, mailbox: Mailbox) -> int | None:
+        """From where a further page of a list over all mailboxes goes on in one that is not complete."""
+        known = await self._reader.mirrored.known(mailbox.account_id, mailbox.id)
+        return None if mailbox.is_complete else min(known, default=None)
 
     async def _write_new_mailboxes(self, account_id: AccountId, theirs: Mapping[str, OriginMailbox]) -> None:
         """What was renamed, deleted or made again under its name is left to the sync worker."""
@@ -134,6 +175,11 @@ class Freshness:
         ended = await pass_on(mirror, delta.removed)
         if rest := replace(delta, arrived=(), moved=ended.moved, removed=ended.removed):
             await mirror.apply(rest)
+
+
+def _unconfirmed(status: str) -> str:
+    """The status of an account whose server has not answered in time: not that all is seen, and not that it is down."""
+    return "initial" if status == "live" else status
 
 
 async def _listed(backend: MailBackend) -> Mapping[str, OriginMailbox]:

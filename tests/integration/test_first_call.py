@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.cluster.followers import Followers
+from app.services.beginning import Beginning
 from app.services.freshness import Freshness
 
 from tests.servers.dovecot import Dovecot
@@ -30,7 +31,8 @@ async def test_the_first_list_of_mailboxes_shows_what_changed_while_nobody_follo
             other.uid("STORE", "1", "+FLAGS", "(\\Seen)")
         house = followed.house
         backends = GivenBackends({followed.account_id: followed.backend})
-        freshness = Freshness(backends, house.index, house.reader, Followers(house.bus))
+        beginning = Beginning(backends, house.index, house.reader, house.bus)
+        freshness = Freshness(backends, house.index, house.reader, Followers(house.bus), beginning)
 
         await freshness.settle_mailboxes(followed.account_id)
 

@@ -19,10 +19,12 @@ from app.errors import (
     Conflict,
     IdempotencyRunning,
     InvalidRequest,
+    LoginRefused,
     MailboxNotFound,
     ServerProtocolError,
     ServerRefused,
     StateExpired,
+    SyncPending,
     TimedOut,
     Unreachable,
 )
@@ -38,7 +40,7 @@ _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
     "",
     operation_id="listMailboxes",
     response_model=MailboxList,
-    responses={304: {"description": "As known"}, **problems(StateExpired, InvalidRequest)},
+    responses={304: {"description": "As known"}, **problems(StateExpired, InvalidRequest, LoginRefused, SyncPending)},
 )
 async def list_mailboxes(
     request: Request,

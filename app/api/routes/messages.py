@@ -36,6 +36,7 @@ from app.errors import (
     ServerProtocolError,
     ServerRefused,
     StateExpired,
+    SyncPending,
     TimedOut,
     Unreachable,
 )
@@ -57,7 +58,10 @@ _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
     operation_id="listMessages",
     response_model=MessagePage,
     openapi_extra=parameters_of(ListQuery),
-    responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
+    responses={
+        **NOT_MODIFIED,
+        **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut, LoginRefused, SyncPending),
+    },
 )
 async def list_messages(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
     """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first.
@@ -73,7 +77,7 @@ async def list_messages(request: Request, account_id: ReadableAccount, caller: C
     "/search",
     operation_id="searchMessages",
     response_model=MessagePage,
-    responses=problems(MailboxNotFound, StateExpired, InvalidRequest, *ORIGIN),
+    responses=problems(MailboxNotFound, StateExpired, InvalidRequest, SyncPending, *ORIGIN),
 )
 async def search_messages(
     request: Request,

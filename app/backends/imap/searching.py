@@ -23,7 +23,8 @@ async def uids_of(session: Session, name: str, within: SequenceSet | None = None
     whose answer was cut short or could not be read.
     """
     if within is not None:
-        return await search(session, name, And((Numbers(within, is_uid=True),)))
+        found = await search(session, name, And((Numbers(within, is_uid=True),)))
+        return [uid for uid in found if uid in within]  # some servers tell of more than they were asked about
     found = await search(session, name, All())
     if session.selected is None or len(found) == session.selected.exists:
         return found

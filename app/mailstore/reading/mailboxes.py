@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 
-from sqlalchemy import Boolean, and_, bindparam, select
+from sqlalchemy import Boolean, and_, bindparam, literal, select
 
 from app.db.session import Database, Row, Statement, Transaction, in_code_order, value_of
-from app.db.tables import ACCOUNT, MAILBOX
+from app.db.tables import ACCOUNT, MAILBOX, MESSAGE, PLACEMENT
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position, Role
 from app.mailstore.reading.columns import ACCOUNT_ID
@@ -55,6 +55,13 @@ _STANDING: Statement = (
     .outerjoin(MAILBOX, and_(MAILBOX.c.account_id == ACCOUNT.c.id, MAILBOX.c.id == bindparam("mailbox_id")))
     .where(ACCOUNT.c.id == ACCOUNT_ID)
 )
+
+
+_IN_MAILBOX = tuple(
+    select(literal(1)).where(table.c.account_id == ACCOUNT_ID, table.c.mailbox_id == bindparam("mailbox_id")).limit(1)
+    for table in (MESSAGE, PLACEMENT)
+)
+_IN_ACCOUNT: Statement = select(literal(1)).where(MESSAGE.c.account_id == ACCOUNT_ID).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,15 @@ class MailboxReader:
         """The mailboxes of an account that have a role."""
         rows = await self._database.rows(_ROLES, account_id=account_id)
         return [(MailboxId(id_), Role(role)) for id_, role in rows]
+
+    async def is_empty(self, account_id: AccountId, mailbox_id: str | None) -> bool:
+        """Whether the index holds no message of a mailbox, or of the account."""
+        if mailbox_id is None:
+            return await self._database.row(_IN_ACCOUNT, account_id=account_id) is None
+        for statement in _IN_MAILBOX:
+            if await self._database.row(statement, account_id=account_id, mailbox_id=mailbox_id) is not None:
+                return False
+        return True
 
     async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
         """Raises AccountNotFound."""

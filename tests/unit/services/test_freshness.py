@@ -12,6 +12,7 @@ from app.mail.types import SEEN, AccountId, Flags, Mailbox, MailboxId, Overview
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.mailboxes import MailboxReader, Standing
+from app.services.beginning import Beginning
 from app.services.freshness import SWEPT_SECONDS, Freshness, difference_of_newest
 
 ACCOUNT = AccountId("acc_1")
@@ -82,6 +83,11 @@ class Origin:
         return []
 
 
+class NothingNew:
+    async def is_unknown(self, *_: object) -> bool:
+        return False
+
+
 class NoMailboxes:
     async def mailboxes(self, _: AccountId) -> list[Mailbox]:
         return []
@@ -105,7 +111,9 @@ async def asked_by_lists(mode: str, *seconds: float) -> list[int]:
     now = [0.0]
     origin = Origin()
     followers = Followers(LocalBus(), lambda: now[0])
-    freshness = Freshness(cast("Backends", origin), cast("Index", None), empty_reader(), followers)
+    freshness = Freshness(
+        cast("Backends", origin), cast("Index", None), empty_reader(), followers, cast("Beginning", NothingNew())
+    )
     found = []
     for now[0] in seconds:
         _, state = await freshness.settle(ACCOUNT, standing(mode), None, count=10)
