@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from app.mail.delta import Arrived, Rendered
 from app.mail.types import BodyPart, MailboxId
+from app.mime.enclosed import containers, opened_beginning
 from app.mime.shown import preview_in
 from app.mime.structure import parse_structure
 from app.wire.imap import render
@@ -79,4 +80,11 @@ def _preview(content: bytes, structure: BodyPart) -> str:
         _, start, stop = part.span or (0, 0, 0)
         return content[start : min(stop, start + limit)]
 
-    return preview_in(structure, read)
+    preview = preview_in(structure, read)
+    if preview or not containers(structure):
+        return preview
+    spans = {part.section: part.span or (0, 0, 0) for part in structure.walk()}
+    inside = opened_beginning(structure, lambda section: content[spans[section][1] : spans[section][2]])
+    if inside is None:
+        return ""
+    return preview_in(inside.structure, lambda part, limit: inside.contents.get(part.section, b"")[:limit])

@@ -15,9 +15,11 @@ from app.mail.searchable import OWN_HEADER_END, PART_END, Searchable, fold
 from app.mail.types import BodyPart
 from app.mime.body import choose_body
 from app.mime.charset import decode_damaged, is_ascii
+from app.mime.enclosed import opened_beginning
 from app.mime.encodings import codec_of
 from app.mime.shown import readable_parts, words_of
 from app.mime.structure import parse_structure
+from app.mime.text import is_blank
 from app.mime.transfer import decode_transfer
 from app.mime.words import spelled_out
 
@@ -124,7 +126,13 @@ def text_of_part(raw: bytes, part: BodyPart) -> str:
 
 
 def shown_of(structure: BodyPart, read: Callable[[str], bytes]) -> str:
-    """The first SHOWN_CHARS of what a reader sees."""
+    """The first SHOWN_CHARS of what a reader sees, in winmail.dat or a calendar where there is nothing else."""
+    shown = _shown(structure, read)
+    inside = opened_beginning(structure, read) if is_blank(shown) else None
+    return shown if inside is None else _shown(inside.structure, lambda section: inside.contents.get(section, b""))
+
+
+def _shown(structure: BodyPart, read: Callable[[str], bytes]) -> str:
     pieces: list[str] = []
     left = SHOWN_CHARS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -16,13 +16,15 @@ from app.mail.types import AccountId, BodyPart, Detail, Message
 from app.mailstore.reader import MailReader
 from app.mailstore.rows import addresses_to_json
 from app.mime.body import part_at
+from app.mime.enclosed import MAX_TNEF_BYTES, calendar_of, containers, invitation_in
+from app.mime.enclosed import opened as open_enclosed
 from app.mime.header import readable_fields, readable_values
 from app.mime.sanitise import Images
 from app.mime.structure import parse_structure
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.parsing.shared import SingleFlight
 from app.services.callers import Caller
-from app.services.downloads import DecodedPart, PartSizes, Stored
+from app.services.downloads import DecodedPart, HeldPart, PartSizes, Stored
 from app.services.recent import RecentBytes
 from app.services.rendering import (
     TEXT_PART_LIMIT_BYTES,
@@ -31,13 +33,13 @@ from app.services.rendering import (
     attachment_object,
     attachment_parts,
     cid_urls,
-    estimated_size,
     picture_type,
     plain_body,
     render_body,
     render_with_pictures,
     text_parts,
 )
+from app.services.sizes import AttachmentSizes
 from app.services.visibility import seen_among
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -53,18 +55,21 @@ PARTS_LIMIT = 500
 UNREAD_LIMIT = 10_000
 NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
 """What a server says of a message or part that it tells of and does not give."""
-PADDINGS_LIMIT = 50
-"""Attachments whose exact size is looked up for a list of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A message with its structure; `local` holds part contents where the structure came from the bytes themselves."""
+    """A message with its structure; `local` holds part contents where the structure came from the bytes themselves.
+
+    `inside`: the content of parts that were found in others, as in winmail.dat; `outer` is the structure without them.
+    """
 
     message: Message
     detail: Detail
     structure: BodyPart
     local: Mapping[str, bytes] | None = None
+    outer: BodyPart | None = None
+    inside: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Content:
@@ -77,6 +82,7 @@ class Content:
         self._bodies = RecentBytes(CACHE_BYTES)
         self._rendering: SingleFlight[bytes] = SingleFlight()
         self._sizes = PartSizes()
+        self._attachment_sizes = AttachmentSizes(backends, self._sizes)
         self._unread: set[str] = set()
         """Messages that their server did not give when they were asked for last."""
 
@@ -134,12 +140,12 @@ class Content:
             prefix = f"/v1/accounts/{message.account_id}/messages/{message.id}/attachments/"
             urls = cid_urls(attachments, lambda part: prefix + attachment_id(message.id, part.section))
             body = await self._body(opened, render_body, urls)
-            members |= {"text": body.text, "html": body.html}
+            members |= {"text": body.text, "html": body.html, "invitation": await self._invitation(opened)}
             problems += body.problems
-        cheap = PADDINGS_LIMIT if sum(1 for _ in opened.structure.walk()) < PARTS_LIMIT else 0
+        is_cheap = sum(1 for _ in opened.structure.walk()) < PARTS_LIMIT
+        sizes = await self._attachment_sizes.of(message, attachments, is_cheap=is_cheap)
         members["attachments"] = [
-            attachment_object(message.id, part, await self._size(opened, part, is_cheap=number < cheap))
-            for number, part in enumerate(attachments)
+            attachment_object(message.id, part, size) for part, size in zip(attachments, sizes, strict=True)
         ]
         members["problems"] = list(dict.fromkeys(problems))
         return json_bytes(members)[1:-1]
@@ -186,23 +192,26 @@ class Content:
         )
         return Body(body.text, body.html, wanted.problems + untold + body.problems)
 
-    async def _contents(self, opened: _Opened, parts: Sequence[BodyPart]) -> dict[str, bytes]:
+    async def _contents(
+        self, opened: _Opened, parts: Sequence[BodyPart], limit: int = TEXT_PART_LIMIT_BYTES
+    ) -> dict[str, bytes]:
         """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
 
         A part that the server tells of and does not give, as Cyrus one that is fifty deep, is left out.
         """
+        contents = {part.section: opened.inside[part.section] for part in parts if part.section in opened.inside}
+        parts = [part for part in parts if part.section not in contents]
         if not parts:
-            return {}
+            return contents
         backend = await self._backends.of(opened.message.account_id)
-        usual = [part.section for part in parts if part.size_bytes <= TEXT_PART_LIMIT_BYTES]
-        contents: dict[str, bytes] = {}
+        usual = [part.section for part in parts if part.size_bytes <= limit]
         if opened.local is None and usual:
             with suppress(*NOT_GIVEN):  # then one by one: others may be given
-                contents = dict(await backend.read_parts(opened.message, usual))
+                contents |= await backend.read_parts(opened.message, usual)
         for part in parts:
             if part.section not in contents:
                 with suppress(*NOT_GIVEN):
-                    contents[part.section] = await self._read(backend, opened, part, TEXT_PART_LIMIT_BYTES)
+                    contents[part.section] = await self._read(backend, opened, part, limit)
         return contents
 
     async def _read(self, backend: MailBackend, opened: _Opened, part: BodyPart, limit: int) -> bytes:
@@ -214,7 +223,7 @@ class Content:
     async def _open(self, message: Message) -> _Opened:
         detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.structure is not None and _holds_something(detail.structure):
-            return _Opened(message, detail, detail.structure)
+            return await self._with_enclosed(_Opened(message, detail, detail.structure))
         try:
             content = await self._beginning(message)
         except NOT_GIVEN as error:
@@ -223,7 +232,33 @@ class Content:
         parsed = await self._parsers.run(message.account_id, len(content), parse_structure, content)
         structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
         spans = {part.section: part.span for part in structure.walk() if part.span is not None}
-        return _Opened(message, detail, structure, {key: content[span[1] : span[2]] for key, span in spans.items()})
+        local = {key: content[span[1] : span[2]] for key, span in spans.items()}
+        return await self._with_enclosed(_Opened(message, detail, structure, local))
+
+    async def _with_enclosed(self, found: _Opened) -> _Opened:
+        """The same with the parts inside its containers. A container that is too complex stays an attachment."""
+        parts = containers(found.structure)
+        if not parts:
+            return found
+        raw = await self._contents(found, parts, MAX_TNEF_BYTES)
+        size_bytes = sum(map(len, raw.values()))
+        with suppress(TooComplex):
+            inside = await self._parsers.run(found.message.account_id, size_bytes, open_enclosed, found.structure, raw)
+            return replace(found, structure=inside.structure, outer=found.structure, inside=inside.contents)
+        return found
+
+    async def _invitation(self, opened: _Opened) -> dict[str, Any] | None:
+        """The invitation of a message as the API shows it."""
+        part = calendar_of(opened.outer or opened.structure)
+        raw = await self._contents(opened, [part]) if part is not None else {}
+        if part is None or part.section not in raw:
+            return None
+        with suppress(TooComplex):
+            found = await self._parsers.run(
+                opened.message.account_id, len(raw[part.section]), invitation_in, part, raw[part.section]
+            )
+            return None if found is None else asdict(found)
+        return None
 
     async def _beginning(self, message: Message) -> bytes:
         backend = await self._backends.of(message.account_id)
@@ -238,31 +273,22 @@ class Content:
         problem = f"the mail server does not give this message: {error.detail}"
         return _Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
 
-    async def _size(self, opened: _Opened, part: BodyPart, *, is_cheap: bool) -> int | None:
-        """The decoded size where it is known exactly, or is a matter of a few bytes of our own disk."""
-        known = self._sizes.get(opened.message.id, part.section)
-        if known is not None or part.encoding != "base64" or not is_cheap or opened.message.blob is None:
-            return known
-        backend = await self._backends.of(opened.message.account_id)
-        tail = ByteRange(max(0, part.size_bytes - 4), part.size_bytes)
-        end = b"".join([piece async for piece in backend.read_part(opened.message, part.section, tail)])
-        return estimated_size(part, end.count(b"="))
-
     # ---- pieces
 
     async def raw(self, message: Message) -> Stored:
         """The message as it was received."""
         return Stored(await self._backends.of(message.account_id), message, "", message.size_bytes, self._sizes)
 
-    async def part(self, message: Message, section: str) -> DecodedPart:
+    async def part(self, message: Message, section: str) -> DecodedPart | HeldPart:
         """A part by its section number. PartNotFound."""
         opened = await self._open(message)
-        part = part_at(opened.structure, section) if section else None
+        part = part_at(opened.outer or opened.structure, section) if section else None
+        part = part or (part_at(opened.structure, section) if section in opened.inside else None)
         if part is None:
             raise PartNotFound
         return await self._decoded(opened, part)
 
-    async def attachment(self, message: Message, id_: str) -> DecodedPart:
+    async def attachment(self, message: Message, id_: str) -> DecodedPart | HeldPart:
         """A part by its attachment id. PartNotFound."""
         opened = await self._open(message)
         for part in attachment_parts(opened.structure):
@@ -270,7 +296,9 @@ class Content:
                 return await self._decoded(opened, part)
         raise PartNotFound
 
-    async def _decoded(self, opened: _Opened, part: BodyPart) -> DecodedPart:
+    async def _decoded(self, opened: _Opened, part: BodyPart) -> DecodedPart | HeldPart:
+        if part.section in opened.inside:
+            return HeldPart(part, opened.inside[part.section])
         backend = await self._backends.of(opened.message.account_id)
         return DecodedPart(backend, opened.message, part, self._sizes)
 

@@ -85,6 +85,20 @@ class Stored:
             self._sizes.put(self._message.id, self._section, size)
 
 
+class HeldPart:
+    """A part that was found in another one, its content already decoded."""
+
+    def __init__(self, part: BodyPart, content: bytes) -> None:
+        self.part = part
+        self._content = content
+
+    async def size(self, *, is_needed: bool) -> int | None:  # noqa: ARG002 - it is always known
+        return len(self._content)
+
+    def stream(self, span: ByteRange) -> AsyncIterator[bytes]:
+        return _of(self._content[span.start : span.stop])
+
+
 class DecodedPart:
     """A part without its transfer encoding. Its exact size may only be known once it has been read."""
 

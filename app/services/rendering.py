@@ -43,7 +43,6 @@ _PICTURE_TYPES = {
 }
 """What senders call pictures, and the names that browsers know."""
 _TAG = re.compile(r"<[^<>]*+>")
-_BASE64_LINE = 76
 _ID_CHARS = 24
 
 
@@ -191,26 +190,17 @@ def attachment_id(message_id: str, section: str) -> str:
 
 
 def attachment_object(message_id: str, part: BodyPart, size_bytes: int | None) -> dict[str, Any]:
-    """An attachment as the API shows it; without an exact size, that of its usual encoding."""
+    """An attachment as the API shows it; `size_bytes` is None where only reading it would tell."""
     disposition = part.disposition if part.disposition in ("inline", "attachment") else None
     return {
         "id": attachment_id(message_id, part.section),
         "part": part.section,
         "filename": attachment_name(part),
         "content_type": media_type_of(part),
-        "size_bytes": estimated_size(part) if size_bytes is None else size_bytes,
+        "size_bytes": size_bytes,
         "disposition": disposition or ("inline" if part.content_id else "attachment"),
         "content_id": content_id_of(part),
     }
-
-
-def estimated_size(part: BodyPart, padding: int = 0) -> int:
-    """The decoded size: exact where nothing is encoded, and for base64 in lines of 76 with known padding."""
-    if part.encoding != "base64":
-        return part.size_bytes
-    lines = -(-(part.size_bytes + 2) // (_BASE64_LINE + 2))
-    characters = part.size_bytes - 2 * (lines - 1)
-    return max(0, characters // 4 * 3 - padding)
 
 
 def cid_urls(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> dict[str, str]:

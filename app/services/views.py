@@ -38,17 +38,24 @@ _SUMMARY: dict[str, Any] = {
     **dict.fromkeys(("message_id_header", "in_reply_to", "references")),
 }
 _ATTACHMENT = dict.fromkeys(("id", "part", "filename", "content_type", "size_bytes", "disposition", "content_id"))
+_INVITATION: dict[str, Any] = {
+    **dict.fromkeys(("method", "uid", "sequence", "status", "summary", "description", "location")),
+    **dict.fromkeys(("starts_at", "ends_at", "is_all_day", "time_zone", "recurrence")),
+    "organizer": _ADDRESS,
+    "attendees": dict.fromkeys(("name", "address", "status", "is_optional")),
+}
 _FULL: dict[str, Any] = {
     **_SUMMARY,
     "bcc": _ADDRESS,
     **dict.fromkeys(("text", "html")),
+    "invitation": _INVITATION,
     "attachments": _ATTACHMENT,
     "locations": dict.fromkeys(("mailbox_id", "uid", "uid_validity")),
     "problems": None,
 }
 _FIELDS: dict[str, dict[str, Any]] = {"ids": {"id": None}, "summary": _SUMMARY, "full": _FULL}
 _ADDED_BY_FULL = _FULL.keys() - _SUMMARY.keys()
-_READ_FOR = frozenset({"text", "html", "problems"})
+_READ_FOR = frozenset({"text", "html", "invitation", "problems"})
 """Fields for which the text of a message is read."""
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 

@@ -23,7 +23,7 @@ from app.errors import (
 )
 from app.mime.names import download_name
 from app.mime.sanitise import Images, text_as_html
-from app.services.downloads import DecodedPart
+from app.services.downloads import DecodedPart, HeldPart
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
@@ -120,7 +120,7 @@ async def get_attachment(
     return await _download_part(request, message.id, await content.attachment(message, attachment_id))
 
 
-async def _download_part(request: Request, message_id: str, decoded: DecodedPart) -> Response:
+async def _download_part(request: Request, message_id: str, decoded: DecodedPart | HeldPart) -> Response:
     part = decoded.part
     labels = Labels(f"{message_id}-{part.section.lower()}", part.media_type, download_name(part))
     return await download(request, decoded, labels)

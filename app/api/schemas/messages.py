@@ -42,15 +42,43 @@ class Address(AnswerModel):
 
 
 class Attachment(AnswerModel):
-    """Something attached. `size_bytes` is that of the content; where only reading it would tell, it is off by 2."""
+    """Something attached, or a file inside winmail.dat. `size_bytes` is exact, or null where only reading it tells."""
 
     id: str
     part: str
     filename: str | None
     content_type: str
-    size_bytes: int
+    size_bytes: int | None
     disposition: Literal["inline", "attachment"]
     content_id: str | None
+
+
+class Attendee(AnswerModel):
+    """Somebody who is invited."""
+
+    name: str
+    address: str
+    status: str = Field(description="`needs_action`, `accepted`, `declined`, `tentative` or `delegated`")
+    is_optional: bool
+
+
+class Invitation(AnswerModel):
+    """The first event of a message's calendar part (RFC 5545), for example an invitation or an answer to one."""
+
+    method: str = Field(description="`request`, `cancel`, `reply`, `publish` or another of RFC 5546")
+    uid: str
+    sequence: int
+    status: str | None = Field(description="`confirmed`, `tentative`, `cancelled`; null where it is not given")
+    summary: str
+    description: str
+    location: str
+    organizer: Address | None
+    attendees: list[Attendee]
+    starts_at: Time | None = Field(description="In UTC; of an event that takes all day, midnight of its first day")
+    ends_at: Time | None
+    is_all_day: bool
+    time_zone: str | None = Field(description="The zone the times were written in; null for UTC or none")
+    recurrence: str | None = Field(description="An RRULE, for example `FREQ=WEEKLY;COUNT=3`")
 
 
 class Location(AnswerModel):
@@ -105,6 +133,7 @@ class Message(AnswerModel):
     bcc: list[Address] = Field([])
     text: str = Field("", description="From the HTML where there is no text")
     html: str | None = Field(None, description="Sanitised; null where there is none")
+    invitation: Invitation | None = Field(None, description="From a calendar part; null where there is none")
     attachments: list[Attachment] = Field([])
     locations: list[Location] = Field([])
     on_server: bool | None = Field(None, description="Of mail that came by POP3: whether the server holds it still")

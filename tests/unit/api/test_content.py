@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import struct
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
@@ -17,6 +18,7 @@ from app.errors import PartNotFound, TooComplex
 from app.mail.backend import WHOLE, ByteRange
 from app.mail.types import Message
 from app.mailstore.reading.messages import MessageReader
+from app.mime.structure import MAX_PARTS
 from app.services.content import Content
 
 from tests.unit.api.mail import Mail, multipart, note
@@ -81,8 +83,8 @@ async def test_thousands_of_pictures_are_read_in_bounded_work(mail: Mail, monkey
     shown = await mail.client.get(f"/v1/me/messages/{id_}/body")
     full = await mail.get(f"/{id_}", view="full")
 
-    assert shown.text == '<img src="data:image/png;base64,AAAA"><img>'
-    assert len(full["attachments"]) == 1_000
+    assert '<img src="data:image/png;base64,AAAA"><img>' in shown.text
+    assert len(full["attachments"]) == MAX_PARTS - 2  # the message and its text are parts too
     assert len(looked_up) < 10
 
 
@@ -202,6 +204,66 @@ async def test_an_attachment_comes_decoded_and_its_size_is_told_before(mail: Mai
     assert answer.content == content
     assert answer.headers["Content-Length"] == str(size)
     assert listed["size_bytes"] == size
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "size"),
+    [
+        ("quoted-printable", "=C3=A9" * 1_000, 2_000),
+        ("base64", "\r\n".join(["QUJD" * 18] * 100), 5_400),
+        ("x-uuencode", "begin 644 a.bin\r\n#86)C\r\n`\r\nend", 3),
+        ("7bit", "abc", 3),
+    ],
+)
+async def test_the_size_of_an_attachment_is_exact_in_every_encoding(
+    mail: Mail, encoding: str, body: str, size: int
+) -> None:
+    part = f"Content-Type: a/b; name=a.bin\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}"
+    head = "Subject: s\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhi\r\n--b\r\n"
+    id_ = await mail.add(f"{head}{part}\r\n--b--\r\n".encode())
+
+    (listed,) = (await mail.get(f"/{id_}", view="full"))["attachments"]
+    answer = await _download(mail, f"/v1/me/messages/{id_}/attachments/{listed['id']}")
+
+    assert (listed["size_bytes"], len(answer.content)) == (size, size)
+
+
+async def test_a_winmail_dat_is_opened(mail: Mail) -> None:
+    attributes = ((1, 0x800C, b"The words\0"), (2, 0x9002, b""), (2, 0x8010, b"a.txt\0"), (2, 0x800F, b"inside"))
+    tnef = struct.pack("<IH", 0x223E9F78, 1) + b"".join(
+        struct.pack("<BII", level, name, len(value)) + value + b"\0\0" for level, name, value in attributes
+    )
+    head = b"Subject: s\r\nContent-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    id_ = await mail.add(head + base64.encodebytes(tnef).replace(b"\n", b"\r\n"))
+
+    shown = await mail.get(f"/{id_}", view="full")
+    (attachment,) = shown["attachments"]
+    inside = await _download(mail, f"/v1/me/messages/{id_}/attachments/{attachment['id']}")
+    ranged = await mail.client.get(f"/v1/me/messages/{id_}/parts/{attachment['part']}", headers={"Range": "bytes=2-3"})
+
+    assert (shown["text"], shown["preview"]) == ("The words", "The words")
+    assert (attachment["filename"], attachment["size_bytes"], inside.content) == ("a.txt", 6, b"inside")
+    assert (ranged.status_code, ranged.content) == (206, b"si")
+    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/1")).content == tnef
+
+
+async def test_an_invitation_is_a_field_and_the_text_of_a_message_without_other_text(mail: Mail) -> None:
+    event = (
+        "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nBEGIN:VEVENT\r\nUID:1@x\r\nDTSTART:20261124T100000Z\r\n"
+        "SUMMARY:Standup\r\nORGANIZER:mailto:ann@example.org\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    alone = await mail.add(f"Subject: s\r\nContent-Type: text/calendar\r\n\r\n{event}".encode())
+    parts = f"--b\r\n\r\nCome!\r\n--b\r\nContent-Type: text/calendar\r\n\r\n{event}\r\n--b--\r\n"
+    beside = await mail.add(f"Subject: s\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{parts}".encode())
+
+    first, second = [await mail.get(f"/{id_}", view="full") for id_ in (alone, beside)]
+
+    assert first["text"].startswith("Standup\n2026-11-24 10:00 UTC")
+    assert second["text"].strip() == "Come!"
+    for shown in (first, second):
+        assert (shown["invitation"]["method"], shown["invitation"]["starts_at"]) == ("request", "2026-11-24T10:00:00Z")
+        assert shown["invitation"]["organizer"] == {"name": "", "address": "ann@example.org"}
+        assert [one["content_type"] for one in shown["attachments"]] == ["text/calendar"]
 
 
 async def test_a_large_attachment_streams_in_flat_memory(mail: Mail) -> None:

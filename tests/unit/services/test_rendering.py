@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import re
 import time
 
@@ -12,7 +11,6 @@ from app.services.rendering import (
     attachment_id,
     attachment_object,
     attachment_parts,
-    estimated_size,
     render_body,
     text_parts,
 )
@@ -129,12 +127,3 @@ def test_attachment_ids_are_of_one_message_and_part() -> None:
     assert len(ids) == 6
     assert attachment_id("msg_1", "1") in ids
     assert all(len(one) == 28 for one in ids)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 55, 56, 57, 58, 114, 1_000, 100_000])
-def test_the_size_of_base64_in_usual_lines_is_known_from_its_padding(size: int) -> None:
-    encoded = base64.encodebytes(b"x" * size).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
-    part = BodyPart("1", "a/b", encoding="base64", size_bytes=len(encoded))
-
-    assert estimated_size(part, encoded[-4:].count(b"=")) == size
-    assert 0 <= estimated_size(part) - size <= 2
