@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks import embedded, growth, push, remote, report
+from benchmarks import embedded, growth, moves, push, remote, report
 from benchmarks.clients import Imap
 from benchmarks.contest import Contest, hold
 from benchmarks.stage import Mirrored, Stage, open_stage, read_mirrored
@@ -28,7 +28,7 @@ _REMOTE = {
     "submit": remote.submit,
     "move": remote.move,
 }
-_OTHER = ("sync", "push", "embedded", "memory")
+_OTHER = ("sync", "push", "push-moves", "embedded", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,19 @@ class Size:
     scale: float
     pushes: int
     further_accounts: int
+    moving: moves.Plan
 
 
-_FULL = Size(messages=10_000, scale=1, pushes=20, further_accounts=1000)
-_QUICK = Size(messages=1_000, scale=0.2, pushes=3, further_accounts=20)
+_FULL = Size(
+    messages=10_000, scale=1, pushes=20, further_accounts=1000, moving=moves.Plan(deliveries=60, longest_gap_seconds=4)
+)
+_QUICK = Size(
+    messages=1_000,
+    scale=0.2,
+    pushes=3,
+    further_accounts=20,
+    moving=moves.Plan(moves=100, burst=50, deliveries=6, longest_gap_seconds=0.5),
+)
 
 
 _PREFACE = """\
@@ -69,6 +78,8 @@ class Run:
         """Everything that is wanted, each part on what the parts before it left."""
         if self.wants(*_REMOTE, "sync", "push"):
             await self._mirrored()
+        if self.wants("push-moves"):
+            await self._push_while_moving()
         if self.wants("embedded"):
             await self._embedded()
         if self.wants("memory"):
@@ -108,6 +119,16 @@ class Run:
         self._tell(report.push_lines("push in another mailbox", times, 5, "NOTIFY"))
         notified.close()
         giver.close()
+
+    async def _push_while_moving(self) -> None:
+        dovecot, http = self.stage.dovecot, await self.stage.gateway.http()
+        user, plan = dovecot.add_user("moving@mail.test"), self.size.moving
+        account_id = await moves.add_account(http, dovecot, user, plan.moves)
+        async with push.following(self.stage.gateway, account_id) as stream:
+            found = await moves.measure(stream, http, account_id, dovecot, user, plan)
+        await http.call("DELETE", f"/v1/accounts/{account_id}")
+        http.close()
+        self._tell(report.moving_lines(found))
 
     async def _hold(self, contest: Contest) -> None:
         await hold(contest, self.stage.trees, scale=self.size.scale)

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.contest import CONNECTIONS, Contest, Side
 from benchmarks.growth import FirstSync, Memory
+from benchmarks.moves import Lateness
 from benchmarks.push import PushTimes
 
 _MB, _KB = 1024 * 1024, 1024
@@ -119,6 +120,19 @@ def push_lines(name: str, times: PushTimes, aim_ms: float | None, word: str = "I
             f"aim <= {aim_ms:.0f}" if aim_ms is not None else "",
             over <= aim_ms if aim_ms is not None else None,
         ),
+    ]
+
+
+def moving_lines(found: Lateness) -> list[Line]:
+    """Deliveries while others move messages."""
+    after, elsewhere = found.inbox_ms, found.elsewhere_ms
+    lost = len(found.lost) + len(found.doubled)
+    return [
+        Line(f"push while {found.moved} move: frame after the line, p50", statistics.median(after), "ms"),
+        Line("  the slowest", max(after), "ms", "aim <= 50", max(after) <= 50),
+        Line("  in another mailbox: APPEND to frame, p50", statistics.median(elsewhere), "ms"),
+        Line("  the slowest of these", max(elsewhere), "ms", "aim <= 5000", max(elsewhere) <= 5000),
+        Line("  deliveries lost or doubled", lost, "", "aim = 0", lost == 0),
     ]
 
 

@@ -44,6 +44,7 @@ async def test_a_quick_run_measures_every_job_on_both_sides(tmp_path: Path) -> N
     assert {
         "first sync",
         "push: 250 to frame, p50",
+        "push while 100 move: frame after the line, p50",
         "memory of the whole tree, one account, after load",
         "lost by it",
     } <= set(lines)
