@@ -209,7 +209,7 @@ class FakeOrigin:
             self._check()
             touched, self._touched = frozenset(self._touched), set()
             status = tuple(self._listed(name, self.boxes[name]) for name in touched) if self.is_standing_still else ()
-            yield Signal(touched, status, has_unnumbered_flags=self.is_standing_still)
+            yield Signal(touched, status, "INBOX" in touched, has_unnumbered_flags=self.is_standing_still)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, cast
 import pytest
 from app.db import directory
 from app.errors import LoginRefused, MailServerError, TimedOut, Unreachable
+from app.mail.backend import Changes
 from app.mail.confirmed import Applied
-from app.mail.delta import Delta
+from app.mail.delta import Arrived, Delta
 from app.mail.identifiers import now_ms
-from app.mail.types import SEEN, AccountId
+from app.mail.types import SEEN, AccountId, Mailbox
 from app.mailstore.index import Index
 
 from tests.fake_origin import FakeOrigin, Tells
@@ -59,6 +60,62 @@ async def test_what_changes_while_it_is_watched_is_followed(followed: Followed, 
         await settled(followed, origin)
 
     assert sorted(await followed.told()) == ["message.created"] * 2 + ["message.deleted", "message.updated"]
+
+
+class Busy(FakeOrigin):
+    """Compares "Work" for as long as `is_compared` is not set; `during_fetch` is what happens while INBOX is read."""
+
+    def __init__(self, tells: Tells) -> None:
+        super().__init__(tells)
+        self.make("Work")
+        self.is_compared = asyncio.Event()
+        self.is_compared.set()
+        self.during_fetch: list[Callable[[], object]] = []
+
+    async def changes(self, mailbox: Mailbox) -> Changes:
+        if mailbox.origin_name == "Work":
+            await self.is_compared.wait()
+        return await super().changes(mailbox)
+
+    async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[list[Arrived]]:
+        async for batch in super().fetch(mailbox, uids):
+            if mailbox.origin_name == "INBOX" and self.during_fetch:
+                self.during_fetch.pop()()
+            yield batch
+
+
+@pytest.fixture(params=list(Tells), ids=lambda one: one.value)
+async def busy(request: pytest.FixtureRequest, house: House) -> AsyncIterator[tuple[Followed, Busy]]:
+    """An account that is live, whose mailbox "Work" is being compared."""
+    origin = Busy(request.param)
+    followed = Followed(house, await add_remote_account(house, "busy@fake.test"), origin.backend)
+    async with followed.following():
+        await settled(followed, origin)
+        origin.is_compared.clear()
+        origin.add("in Work", "Work")
+        await followed.until(lambda: followed.subjects("Work"), ["in Work"])
+        yield followed, origin
+
+
+async def test_new_mail_in_inbox_does_not_wait_for_what_is_being_compared(busy: tuple[Followed, Busy]) -> None:
+    followed, origin = busy
+    origin.add("urgent")
+
+    await followed.until(followed.subjects, ["urgent"])
+    origin.is_compared.set()
+    await settled(followed, origin)
+    assert (await followed.told()).count("message.created") == 2
+
+
+async def test_a_message_that_is_gone_before_it_was_written_is_gone(busy: tuple[Followed, Busy]) -> None:
+    followed, origin = busy
+    origin.during_fetch.append(lambda: origin.expunge(1))
+    origin.add("short-lived")
+    await followed.until(followed.subjects, ["short-lived"])
+    origin.is_compared.set()
+
+    await settled(followed, origin)
+    assert await followed.subjects() == []
 
 
 @pytest.mark.parametrize("tells", [Tells.VANISHED, Tells.FLAGS])

@@ -180,7 +180,8 @@ class AccountSync:
             known = {one.origin_name: one for one in await self._mirror.mailboxes()}
             is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
             if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
-                mailboxes = [known[name] for name in sorted(signal.origin_names) if known[name].is_selectable]
+                named = [known[name] for name in signal.origin_names if known[name].is_selectable]
+                mailboxes = sorted(named, key=lambda one: (one.role is not Role.INBOX, one.origin_name))
                 await self._refresher.refresh(mailboxes, told)
                 if signal.has_unnumbered_flags:
                     await self._compare_flags(mailboxes)
