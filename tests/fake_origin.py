@@ -88,6 +88,11 @@ class FakeOrigin:
         stored = self.expunge(uid, name)
         return self.add(stored.subject, target, stored.flags)
 
+    def reuse(self, uid: int, subject: str, name: str = "INBOX") -> None:
+        """Remove a message and give its UID to a new one, as no server may."""
+        box = self._changed(name)
+        box.messages[uid] = Stored(subject, frozenset(), box.modseq)
+
     def make(self, name: str) -> None:
         self.boxes[name] = Box(max(box.uid_validity for box in self.boxes.values()) + 1)
         self.signal()
@@ -154,6 +159,11 @@ class FakeOrigin:
             await asyncio.sleep(0)
             self._check()
             yield found[start : start + 50]
+
+    async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> list[Arrived]:
+        box = self._box(mailbox)
+        uids = sorted((uid for uid in box.messages if below_uid is None or uid < below_uid), reverse=True)
+        return [_arrived(mailbox.id, uid, box) for uid in uids[:count]]
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
         return ()

@@ -62,6 +62,26 @@ async def test_what_changes_while_it_is_watched_is_followed(followed: Followed, 
     assert sorted(await followed.told()) == ["message.created"] * 2 + ["message.deleted", "message.updated"]
 
 
+async def test_a_uid_that_is_given_to_another_message_is_noticed(followed: Followed, origin: FakeOrigin) -> None:
+    origin.add("old")
+    origin.add("stays")
+    async with followed.following():
+        await settled(followed, origin)
+        [first, second] = sorted(await followed.messages(), key=lambda message: message.uid)
+
+        origin.reuse(1, "new")
+
+        await followed.until(lambda: _subjects(followed), {"new", "stays"})
+    now = {message.uid: message.id for message in await followed.messages()}
+    assert now[1] != first.id
+    assert now[2] == second.id
+    assert (await followed.told())[-2:] == ["message.deleted", "message.created"]
+
+
+async def _subjects(followed: Followed) -> set[str]:
+    return set(await followed.subjects())
+
+
 class Busy(FakeOrigin):
     """Compares "Work" for as long as `is_compared` is not set; `during_fetch` is what happens while INBOX is read."""
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from app.errors import (
@@ -18,12 +19,12 @@ from app.errors import (
     ServerProtocolError,
     Unavailable,
 )
-from app.mail.backend import MailBackend, OriginMailbox, Signal, Watch
+from app.mail.backend import MailBackend, Watch
 from app.mail.backoff import reconnect_delays, spread
 from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
 from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
-from app.mail.types import AccountId, Mailbox, Role
+from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
@@ -33,15 +34,13 @@ from app.mirror.listing import (
     differs,
     first_sync_order,
     is_miscounted,
-    is_news,
     list_changes,
     renames,
 )
 from app.telemetry import get_logger
 from app.workers.gates import Gates
-from app.workers.sync.doubts import Doubts
 from app.workers.sync.filling import Progress, fill
-from app.workers.sync.heard import Heard
+from app.workers.sync.listening import Listener
 from app.workers.sync.previews import Previews
 from app.workers.sync.quotas import QuotaTeller
 from app.workers.sync.refresh import Refresher
@@ -82,9 +81,8 @@ class AccountSync:
         self._arrivals = Arrivals(self._mirror, self._want)
         self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
         self._quotas = QuotaTeller(self._mirror)
+        self._listener = Listener(self._mirror, self._arrivals, self._refresher, self._catch_up, self._note_heard)
         self._unheard = Unheard()
-        self._heard = Heard()
-        self._doubts = Doubts()
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()
         """How often in a row a mailbox was not listed that can be opened."""
@@ -124,8 +122,8 @@ class AccountSync:
         try:
             await self._state.connected(watch.mode)
             await _until_one_ends(
-                self._hear_all(watch),
-                self._act(watch),
+                self._listener.hear(watch),
+                self._listener.act(partial(self._tell_live, watch)),
                 self._keep_up(watch),
                 self._previews.run(),
                 self._reports.run(),
@@ -145,56 +143,9 @@ class AccountSync:
         self._previews.want(new)
         self._reports.want(arrived)
 
-    # ---- hearing
-
-    async def _hear_all(self, watch: Watch) -> None:
-        """Hear what happens. New mail in INBOX does not wait for what is being compared."""
-        async for signal in watch.signals():
-            if signal.has_new_mail and self._mirror.lock.locked():
-                await self._look_ahead()
-            self._heard.add(signal)
-
-    async def _look_ahead(self) -> None:
-        inbox = next((one for one in await self._mirror.mailboxes() if one.role is Role.INBOX), None)
-        if inbox is None:
-            return
-        try:
-            is_there = await self._arrivals.look_ahead(inbox)
-        except (*MAILBOX_FAULTS, RateLimited) as error:
-            self._warn("look_ahead_failed", inbox, error)
-            return
-        if not is_there:
-            async with self._mirror.lock:
-                await self._refresher.reconcile(inbox)
-
-    async def _act(self, watch: Watch) -> None:
-        """Bring up to date what was heard of."""
-        while True:
-            await self._hear(await self._heard.take())
-            if self._is_live:
-                await self._state.live(watch.mode)
-
-    async def _hear(self, signal: Signal) -> None:
-        told = {one.origin_name: one for one in signal.status}
-        async with self._mirror.lock:
-            known = {one.origin_name: one for one in await self._mirror.mailboxes()}
-            is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
-            if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
-                named = [known[name] for name in signal.origin_names if known[name].is_selectable]
-                mailboxes = sorted(named, key=lambda one: (one.role is not Role.INBOX, one.origin_name))
-                await self._refresher.refresh(mailboxes, told)
-                if signal.has_unnumbered_flags:
-                    await self._compare_flags(mailboxes)
-                self._note_heard()
-                return
-        await self._catch_up()
-
-    async def _compare_flags(self, before: Sequence[Mailbox]) -> None:
-        """Compare INBOX where flags changed and its MODSEQ did not."""
-        for mailbox in before:
-            if mailbox.role is Role.INBOX and self._doubts.may_compare(mailbox, await self._mirror.mailbox(mailbox)):
-                has_found = await self._refresher.reconcile(mailbox)
-                self._doubts.note(mailbox, has_found=has_found)
+    async def _tell_live(self, watch: Watch) -> None:
+        if self._is_live:
+            await self._state.live(watch.mode)
 
     # ---- keeping up
 
@@ -337,11 +288,6 @@ class AccountSync:
 
     def _warn(self, event: str, mailbox: Mailbox, error: GatewayError) -> None:
         log.warning(event, account_id=self._mirror.account_id, mailbox_id=mailbox.id, error=error.code)
-
-
-def _is_other(told: OriginMailbox, known: Mailbox) -> bool:
-    """Whether more than the numbers of a mailbox changed."""
-    return told.uid_validity not in (None, known.uid_validity) or is_news(told, known)
 
 
 def _has_changed(mailbox: Mailbox, told: Told) -> bool:

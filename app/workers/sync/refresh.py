@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from app.mail.backend import OriginMailbox
-from app.mail.delta import Delta, Note
-from app.mail.types import Mailbox
+from app.mail.delta import Arrived, Delta, Location, Note, Removed
+from app.mail.types import Mailbox, Message
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, Ask, Told
 from app.mirror.changes import Looked, changes_of, counted, fetch_new, fetch_span, whole_difference
@@ -17,6 +17,9 @@ from app.mirror.moves import pass_on
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
+
+NEWEST_COMPARED = 20
+"""Messages that are compared where new mail was told of and no new UID was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,19 @@ class Refresher:
         await self._write(delta)
         return bool(delta or missing)
 
+    async def replace_reused(self, mailbox: Mailbox) -> None:
+        """Write the newest messages again whose UIDs the server gave to others, which RFC 3501 §2.3.1.1 forbids."""
+        newest = await self._mirror.backend.newest(mailbox, NEWEST_COMPARED)
+        uids = [arrived.uid for arrived in newest]
+        located = await self._mirror.reader.messages.locate(self._mirror.account_id, mailbox.id, uids)
+        known = {message.uid: message for message in located}
+        others = [one for one in newest if one.uid in known and _is_another(known[one.uid], one)]
+        if others:
+            log.warning("uids_reused", account_id=self._mirror.account_id, mailbox_id=mailbox.id, messages=len(others))
+            await self._arrivals.look_elsewhere(self._ask)
+            await self._write(Delta(removed=tuple(Removed(Location(mailbox.id, one.uid)) for one in others)))
+            await self._arrivals.write(others)
+
     async def _look(self, mailbox: Mailbox, told: OriginMailbox | None, found: list[_Found]) -> None:
         """Find what changed. Nothing is asked where what was told is what we have."""
         mailbox = await self._mirror.mailbox(mailbox)
@@ -103,6 +119,14 @@ class Refresher:
     async def _write(self, delta: Delta) -> None:
         ended = await pass_on(self._mirror, delta.removed)
         await self._mirror.apply_in_pieces(replace(delta, moved=ended.moved, removed=ended.removed))
+
+
+def _is_another(known: Message, arrived: Arrived) -> bool:
+    """Whether a message is not what the index has under its UID: by Message-ID, else by time and size."""
+    header, known_header = arrived.overview.message_id_header, known.message_id_header
+    if header and known_header:
+        return not header.startswith(known_header)  # the index may have cut it
+    return known.received_at_ms != arrived.received_at_ms and known.size_bytes != arrived.size_bytes
 
 
 def _to_be_asked(mailbox: Mailbox, told: OriginMailbox | None) -> Mailbox:

@@ -69,7 +69,7 @@ async def test_what_notify_does_not_tell_is_found_by_a_sweep_within_five_seconds
     assert SWEEP_SECONDS[1] < 5
 
 
-async def test_notify_that_stays_silent_twice_is_ended_before_it_is_asked_for_again() -> None:
+async def test_notify_that_does_not_tell_what_a_sweep_found_is_ended_and_asked_for_again() -> None:
     """A second NOTIFY SET alone makes Dovecot 2.3 deaf: its old watch of the log takes the new one away."""
     watched = await started_with_second(ALL)
     await watched.pass_by()

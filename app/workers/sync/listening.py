@@ -1,0 +1,100 @@
+"""What a watch signals is brought up to date: one signal after the other, and new mail in INBOX at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from app.errors import RateLimited
+from app.mail.backend import OriginMailbox, Signal, Watch
+from app.mail.types import Mailbox, Role
+from app.mirror.account import Mirror
+from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals
+from app.mirror.listing import is_news
+from app.telemetry import get_logger
+from app.workers.sync.doubts import Doubts
+from app.workers.sync.heard import Heard
+from app.workers.sync.refresh import Refresher
+
+log = get_logger(__name__)
+
+
+class Listener:
+    """Both methods run for ever, next to each other. Raise MailServerError.
+
+    `catch_up` compares all mailboxes, where a signal says no more; `on_read` is called after each signal that did.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        arrivals: Arrivals,
+        refresher: Refresher,
+        catch_up: Callable[[], Awaitable[None]],
+        on_read: Callable[[], None],
+    ) -> None:
+        self._mirror = mirror
+        self._arrivals = arrivals
+        self._refresher = refresher
+        self._catch_up = catch_up
+        self._on_read = on_read
+        self._heard = Heard()
+        self._doubts = Doubts()
+
+    async def hear(self, watch: Watch) -> None:
+        """Take signals. New mail in INBOX does not wait for what is being compared."""
+        async for signal in watch.signals():
+            is_ahead = signal.has_new_mail and self._mirror.lock.locked() and await self._look_ahead()
+            self._heard.add(replace(signal, has_new_mail=False) if is_ahead else signal)
+
+    async def act(self, on_acted: Callable[[], Awaitable[None]]) -> None:
+        """Bring up to date what was heard of."""
+        while True:
+            await self._read(await self._heard.take())
+            await on_acted()
+
+    async def _look_ahead(self) -> bool:
+        """Write new mail of INBOX while others hold the lock; whether there was any."""
+        inbox = next((one for one in await self._mirror.mailboxes() if one.role is Role.INBOX), None)
+        if inbox is None:
+            return False
+        try:
+            is_there = await self._arrivals.look_ahead(inbox)
+        except (*MAILBOX_FAULTS, RateLimited) as error:
+            log.warning("look_ahead_failed", account_id=inbox.account_id, mailbox_id=inbox.id, error=error.code)
+            return False
+        if not is_there:
+            async with self._mirror.lock:
+                await self._refresher.reconcile(inbox)
+        return (await self._mirror.mailbox(inbox)).uid_next > inbox.uid_next
+
+    async def _read(self, signal: Signal) -> None:
+        told = {one.origin_name: one for one in signal.status}
+        async with self._mirror.lock:
+            known = {one.origin_name: one for one in await self._mirror.mailboxes()}
+            is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
+            if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
+                named = [known[name] for name in signal.origin_names if known[name].is_selectable]
+                mailboxes = sorted(named, key=lambda one: (one.role is not Role.INBOX, one.origin_name))
+                await self._refresher.refresh(mailboxes, told)
+                await self._make_sure(signal, mailboxes)
+                self._on_read()
+                return
+        await self._catch_up()
+
+    async def _make_sure(self, signal: Signal, before: Sequence[Mailbox]) -> None:
+        """Where INBOX has other news than its numbers show, compare it: flags, or messages under the UIDs of others."""
+        inbox = next((mailbox for mailbox in before if mailbox.role is Role.INBOX), None)
+        if inbox is None or self._mirror.unheard_since_ms is not None:
+            return
+        now = await self._mirror.mailbox(inbox)
+        if signal.has_new_mail and now.is_complete and now.uid_next == inbox.uid_next:
+            await self._arrivals.tolerantly(now, self._refresher.replace_reused(now))
+        if signal.has_unnumbered_flags and self._doubts.may_compare(inbox, now):
+            has_found = await self._refresher.reconcile(now)
+            self._doubts.note(now, has_found=has_found)
+
+
+def _is_other(told: OriginMailbox, known: Mailbox) -> bool:
+    """Whether more than the numbers of a mailbox changed."""
+    return told.uid_validity not in (None, known.uid_validity) or is_news(told, known)
