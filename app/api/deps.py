@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Path
 from fastapi.requests import HTTPConnection
 
+from app.api.origins import is_allowed
 from app.api.queries import refuse_unknown
 from app.cluster.followers import Followers
 from app.cluster.turns import Turns
@@ -79,6 +79,7 @@ __all__ = [
     "SettingsAccount",
     "TokenMaker",
     "mark_signed_in",
+    "redeem",
     "services_of",
     "state_of",
 ]
@@ -192,36 +193,22 @@ async def _bearer(connection: HTTPConnection, services: Services) -> Caller:
     return caller
 
 
+async def redeem(connection: HTTPConnection, ticket: str) -> Caller:
+    """Who calls, by a ticket, which works once. NotAuthenticated, NotPermitted."""
+    services = services_of(connection)
+    caller = await services.tickets.redeem(ticket, connection.client.host if connection.client else None)
+    _check_origin(connection, services.settings, caller)
+    mark_signed_in(connection)
+    return caller
+
+
 def _check_origin(connection: HTTPConnection, settings: Settings, caller: Caller) -> None:
     """A token that names the pages it is for works from no other."""
     origin = connection.headers.get("origin")
     if caller.origins is None or origin is None:
         return
-    if not is_origin_allowed(origin, connection.headers.get("host", ""), settings, caller):
+    if not is_allowed(origin, connection.headers.get("host", ""), settings, caller):
         raise NotPermitted("The token may not be used from pages of this origin")
-
-
-def is_origin_allowed(origin: str, host: str, settings: Settings, caller: Caller | None) -> bool:
-    """Whether a page of `origin` may call: one of our own, one of the install's list, or one of the token's."""
-    of_token = caller.origins if caller is not None else None
-    if origin in settings.cors_origins or (of_token is not None and origin in of_token):
-        return True
-    if settings.public_url is not None:
-        return origin == _origin_of(settings.public_url)
-    # without PUBLIC_URL a Host that equals the origin proves nothing: a name may be rebound to our address
-    return of_token is None and host != "" and origin.partition("://")[2] == host
-
-
-def is_own_host(host: str, settings: Settings) -> bool:
-    """Whether a Host header names this install, as far as PUBLIC_URL says what its name is."""
-    return settings.public_url is None or host.lower() == _origin_of(settings.public_url).partition("://")[2]
-
-
-def _origin_of(url: str) -> str:
-    """The origin of a URL as browsers write it: without path and default port."""
-    parts = urlsplit(url.lower())
-    default = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
-    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}"
 
 
 class Access:
@@ -314,6 +301,16 @@ class _AccountFor(Access):
         return cast("AccountId", connection.scope[ACCOUNT_KEY])
 
 
+class _EventsOf(_AccountFor):
+    """Also let in by a ticket in the query: a browser's EventSource can send no header."""
+
+    async def admit(self, connection: HTTPConnection) -> None:
+        ticket = connection.query_params.get("ticket")
+        if ticket is not None and CALLER_KEY not in connection.scope:
+            connection.scope[CALLER_KEY] = await redeem(connection, ticket)
+        await super().admit(connection)
+
+
 def _caller_of(connection: HTTPConnection) -> Caller:
     return cast("Caller", connection.scope[CALLER_KEY])
 
@@ -341,6 +338,6 @@ DeletableAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_DELETE))]
 SendingAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_SEND))]
 MailboxesAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAILBOXES))]
 SettingsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.SETTINGS, is_whole=True))]
-EventsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_READ, other=Scope.PUSH))]
+EventsAccount = Annotated[AccountId, Depends(_EventsOf(Scope.MAIL_READ, other=Scope.PUSH))]
 """Events in full for `mail.read`, ids and types for `push`."""
 AdministeredAccount = Annotated[AccountId, Depends(_AccountFor(Scope.ADMIN, is_whole=True))]

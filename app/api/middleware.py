@@ -10,10 +10,12 @@ from functools import partial
 from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.compression import Compressing
-from app.api.deps import CALLER_KEY, RATES_KEY, Services, is_origin_allowed
+from app.api.deps import CALLER_KEY, RATES_KEY, Services
+from app.api.origins import is_allowed, is_of_install, is_session, may_ask
 from app.api.problems import REQUEST_ID, problem_response
 from app.cause import CLIENT_ID_CHARS, Cause, caused_by, current_request_id, new_request_id
 from app.errors import GatewayError, InvalidRequest, NotPermitted
@@ -27,10 +29,21 @@ log = get_logger(__name__)
 
 _ME, _ACCOUNT = f"/v1/{ME}", f"/v1/accounts/{ME}"
 _EXPOSED = (
-    "ETag, Link, Location, Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Postgate-State"
+    "ETag, Link, Location, Request-Id, Retry-After, RateLimit, RateLimit-Policy, Content-Disposition, Content-Range, "
+    "Accept-Ranges, Idempotency-Replayed, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+    "Tus-Checksum-Algorithm, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires, Mcp-Session-Id, "
+    "Postgate-State"
 )
-_METHODS = "GET, HEAD, POST, PATCH, DELETE"
-_PREFLIGHT_SECONDS = 600
+"""Headers of answers that a page may read."""
+_TAKEN = (
+    "Authorization, Content-Type, Accept, Cache-Control, Client-Id, Idempotency-Key, If-Match, If-None-Match, "
+    "If-Range, Range, Last-Event-ID, Tus-Resumable, Upload-Offset, Upload-Length, Upload-Defer-Length, "
+    "Upload-Metadata, Upload-Checksum, Upload-Concat, Mcp-Session-Id, Mcp-Protocol-Version"
+)
+"""Headers of requests that a page may send."""
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_PREFLIGHT_SECONDS = 7200
+_FOREIGN_PAGE = "Pages of this origin may not call"
 _CLIENT_ID = re.compile(rf"[!-~]{{1,{CLIENT_ID_CHARS}}}")
 
 
@@ -75,11 +88,12 @@ class Edge:
         token = client_leaves.set(partial(_client_leaves, receive))
         try:
             if scope["method"] == "OPTIONS" and _is_preflight(headers := Headers(scope=scope)):
-                await self._preflight(scope, headers, receive, send)
+                await self._preflight(scope, headers, receive, answer.send)
                 return
             _check_client_id(scope)
+            _check_session_page(scope)
             await self._app(scope, receive, answer.send)
-        except InvalidRequest as error:
+        except (InvalidRequest, NotPermitted) as error:
             await problem_response(error)(scope, receive, answer.send)
         except asyncio.CancelledError:
             if answer.has_begun or not _services(scope).draining.is_set():
@@ -96,21 +110,17 @@ class Edge:
     async def _preflight(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Whether a page may call (Fetch §4.8). It has no token yet, so any token's origins count."""
         services, origin = _services(scope), headers["origin"]
-        is_allowed = is_origin_allowed(origin, headers.get("host", ""), services.settings, None)
-        if not is_allowed and not await services.tokens.are_origins_of_some_token(origin):
-            refused = problem_response(NotPermitted("Pages of this origin may not call"))
-            await refused(scope, receive, send)
+        known = services.tokens.origins
+        if not await may_ask(origin, headers.get("host", ""), scope["path"], services.settings, known):
+            await problem_response(NotPermitted(_FOREIGN_PAGE))(scope, receive, send)
             return
         allowed = {
-            "access-control-allow-origin": origin,
-            "access-control-allow-methods": _METHODS,
-            "access-control-allow-headers": headers.get("access-control-request-headers", ""),
-            "access-control-max-age": str(_PREFLIGHT_SECONDS),
-            "vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": _TAKEN,
+            "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
         }
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in allowed.items()] + [_request_id_header()]
-        await send({"type": "http.response.start", "status": 204, "headers": raw})
-        await send({"type": "http.response.body", "body": b""})
+        await Response(status_code=204, headers=allowed)(scope, receive, send)
 
 
 class _Answer:
@@ -139,12 +149,12 @@ class _Answer:
         rates = cast("Sequence[Rate]", self._scope.get(RATES_KEY, ()))
         if rates:
             raw.extend(_rate_headers(rates))
+        headers = MutableHeaders(raw=raw)
+        headers.add_vary_header("Origin")
         origin = _header(self._scope, b"origin")
         if origin is not None and await _is_readable_from(self._scope, origin):
-            headers = MutableHeaders(raw=raw)
-            headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = _EXPOSED
-            headers.add_vary_header("Origin")
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = _EXPOSED
 
 
 def _client_id(scope: Scope) -> str | None:
@@ -182,12 +192,22 @@ def _is_preflight(headers: Headers) -> bool:
     return "origin" in headers and "access-control-request-method" in headers
 
 
+def _check_session_page(scope: Scope) -> None:
+    """NotPermitted for a page that signs in, and that the install's own list does not name."""
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or not is_session(scope["path"]):
+        return
+    if not is_of_install(origin, headers.get("host", ""), _services(scope).settings):
+        raise NotPermitted(_FOREIGN_PAGE)
+
+
 async def _is_readable_from(scope: Scope, origin: str) -> bool:
     """Whether a page of this origin may read the answer. One without a caller is a problem, or public."""
     services, caller = _services(scope), cast("Caller | None", scope.get(CALLER_KEY))
-    if is_origin_allowed(origin, "", services.settings, caller):
-        return True
-    return caller is None and await services.tokens.are_origins_of_some_token(origin)
+    if caller is not None and not is_session(scope["path"]):
+        return is_allowed(origin, "", services.settings, caller)
+    return await may_ask(origin, "", scope["path"], services.settings, services.tokens.origins)
 
 
 def _rate_headers(rates: Sequence[Rate]) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Protocol
@@ -17,6 +17,8 @@ SUBMISSIONS = "submissions"
 ACCOUNTS = "accounts"
 ACCESS = "access"
 """Poked after each commit that revokes or changes a token, a password or a right."""
+ORIGINS = "origins"
+"""Poked after each commit that makes a token for pages of an origin."""
 DRAIN = "drain"
 
 WAKE_AT_ONCE = 50
@@ -45,6 +47,19 @@ class Waiter:
         self._event.clear()
         topics, self.topics = self.topics, set()
         return topics
+
+
+class Forgetting(Waiter):
+    """A waiter that calls `forget` at the very poke, before anything else runs: for what is cached."""
+
+    __slots__ = ("_forget",)
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        super().__init__()
+        self._forget = forget
+
+    def poke(self, topic: str) -> None:  # noqa: ARG002 - every topic that it listens to means the same
+        self._forget()
 
 
 class Bus(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
 
+from app.db import origins
 from app.db.row_types import RowType
 from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
 from app.db.tables import (
@@ -106,7 +107,7 @@ _CHANGES: dict[str, Statement] = {
     for name in _CHANGEABLE
 }
 _DELETE: Statement = delete(ACCOUNT).where(_ID)
-_TOKENS_OF: Statement = delete(TOKEN).where(TOKEN.c.account_ids == bindparam("only_ids"))
+_TOKENS_OF: Statement = delete(TOKEN).where(TOKEN.c.account_ids == bindparam("only_ids")).returning(TOKEN.c.origins)
 
 
 def _some_rows(table: Table, key: str) -> Statement:
@@ -194,7 +195,8 @@ async def sealed_secrets(reader: Database | Transaction) -> list[StoredSecrets]:
 
 async def remove(transaction: Transaction, account_id: str) -> bool:
     """Take an account out of the directory, with the tokens for it alone. False where there was none."""
-    await transaction.execute(_TOKENS_OF, only_ids=json_list([account_id]))
+    ended = await transaction.rows(_TOKENS_OF, only_ids=json_list([account_id]))
+    await origins.remember_ended(transaction, [allowed for (allowed,) in ended])
     return await transaction.execute(_DELETE, account_id=account_id) == 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, or_, select, update
 
+from app.db import origins
 from app.db.row_types import RowType
 from app.db.session import Database, Statement, Transaction, is_one_of, json_list
 from app.db.tables import TICKET, TOKEN
@@ -54,7 +55,6 @@ _PAGE = (
     .limit(bindparam("limit"))
 )
 _NEXT_PAGE: Statement = _PAGE.where(TOKEN.c.id < bindparam("below_id"))
-_ORIGINS: Statement = select(TOKEN.c.origins).where(TOKEN.c.origins.is_not(None), _IS_LIVE).distinct()
 _ADD: Statement = insert(TOKEN)
 _USE: Statement = (
     update(TOKEN).where(TOKEN.c.id == bindparam("token_id"), TOKEN.c.is_used.is_(False)).values(is_used=True)
@@ -72,12 +72,14 @@ class _Ending:
         self._lock: Statement = select(TOKEN.c.id).where(condition).with_for_update()
         ended = select(TOKEN.c.id).where(condition).cte("ended", recursive=True)
         ended = ended.union(select(TOKEN.c.id).join(ended, TOKEN.c.created_by == ended.c.id))
-        self._delete: Statement = delete(TOKEN).where(TOKEN.c.id.in_(select(ended.c.id)))
+        self._delete: Statement = delete(TOKEN).where(TOKEN.c.id.in_(select(ended.c.id))).returning(TOKEN.c.origins)
 
     async def run(self, transaction: Transaction, **values: object) -> int:
         """The lock waits for transactions that make more such tokens; the deletion then sees them."""
         await transaction.rows(self._lock, **values)
-        return await transaction.execute(self._delete, **values)
+        ended = await transaction.rows(self._delete, **values)
+        await origins.remember_ended(transaction, [allowed for (allowed,) in ended])
+        return len(ended)
 
 
 _ENDING = _Ending(TOKEN.c.id == bindparam("token_id"))
@@ -121,11 +123,6 @@ async def list_newest(database: Database, below_id: str | None, limit: int, now_
     return _TOKENS.read_all(await database.rows(_NEXT_PAGE, below_id=below_id, limit=limit, now_ms=now_ms))
 
 
-async def live_origins(database: Database, now_ms: int) -> list[str]:
-    """The lists of origins of all live tokens, as JSON."""
-    return [origins for (origins,) in await database.rows(_ORIGINS, now_ms=now_ms)]
-
-
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> StoredToken:
     """Store a token: `values` are its columns."""
     await transaction.execute_many(_ADD, [values])
@@ -158,9 +155,10 @@ async def remove_of_account(transaction: Transaction, account_id: str) -> None:
 
 
 async def remove_expired(transaction: Transaction, before_ms: int) -> None:
-    """Tokens and tickets that ended before then."""
+    """Tokens and tickets that ended before then, and the origins of such tokens."""
     await transaction.execute(_DELETE_EXPIRED, before_ms=before_ms)
     await transaction.execute(_DELETE_OLD_TICKETS, before_ms=before_ms)
+    await origins.forget_ended(transaction, before_ms)
 
 
 async def add_ticket(transaction: Transaction, secret_hash: str, token_id: str, expires_at_ms: int) -> None:

@@ -9,7 +9,7 @@ from app.db import tokens as rows
 from app.db.session import Database, Transaction
 from app.errors import NotAuthenticated
 from app.mail.identifiers import now_ms
-from app.security.secrets import SECRET_LIMIT_CHARS, hash_secret, new_secret
+from app.security.secrets import hash_secret, is_secret, new_secret
 from app.services.callers import Caller
 from app.services.idempotency import Answer, Attempt
 from app.services.tokens import Tokens
@@ -41,8 +41,9 @@ class Tickets:
 
     async def redeem(self, ticket: str, address: str | None) -> Caller:
         """Take a ticket: it works once. NotAuthenticated when it is unknown, used or over, or its token is."""
-        secret_hash = hash_secret(ticket[:SECRET_LIMIT_CHARS])
-
+        if not is_secret(ticket):
+            raise NotAuthenticated("The ticket is not valid")
+        secret_hash = hash_secret(ticket)
         stored = await self._database.write(partial(rows.take_ticket, secret_hash=secret_hash))
         if stored is None or stored.expires_at_ms <= now_ms():
             raise NotAuthenticated("The ticket is not valid")

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.cluster.bus import ACCESS, Bus, Waiter
+from app.cluster.bus import ACCESS, Bus, Forgetting
 from app.db import directory, tokens
 from app.db.session import Database, Transaction
 from app.db.tokens import StoredToken
@@ -22,6 +22,7 @@ from app.mail.types import TokenId
 from app.security.secrets import hash_secret, is_secret, new_secret
 from app.services.callers import Caller, Scope, TokenKind
 from app.services.idempotency import Answer, Attempt
+from app.services.origins import KnownOrigins
 
 DEFAULT_SECONDS = 15 * 60
 MAX_ACCOUNT_SECONDS = 24 * 3600
@@ -66,19 +67,6 @@ class TokenRecord:
         return self.caller.token_id
 
 
-class _Forgetting(Waiter):
-    """A waiter that forgets at the very poke, before anything else runs."""
-
-    __slots__ = ("_forget",)
-
-    def __init__(self, forget: Callable[[], None]) -> None:
-        super().__init__()
-        self._forget = forget
-
-    def poke(self, topic: str) -> None:  # noqa: ARG002 - every topic that it listens to means the same
-        self._forget()
-
-
 class Tokens:
     """All tokens of this install."""
 
@@ -87,9 +75,9 @@ class Tokens:
         self._bus = bus
         self._cache: dict[str, tuple[Caller, float]] = {}
         self._generation = 0
-        self._forgetting = _Forgetting(self.forget)
+        self._forgetting = Forgetting(self.forget)
         bus.listen(self._forgetting, ACCESS)
-        self._origins: tuple[frozenset[str], float] = (frozenset(), 0.0)
+        self.origins = KnownOrigins(database, bus)
 
     async def create(
         self,
@@ -123,6 +111,8 @@ class Tokens:
                 raise TokenRevoked
         await _check_accounts(transaction, order)
         secret = new_secret()
+        if order.origins:
+            transaction.after_commit(partial(self.origins.note, order.origins))
         return _record(await tokens.add(transaction, _values(order, secret, by))), secret
 
     async def authenticate(self, secret: str, address: str | None) -> Caller:
@@ -191,15 +181,6 @@ class Tokens:
         """Drop what is cached of checked tokens: some were revoked."""
         self._generation += 1
         self._cache.clear()
-
-    async def are_origins_of_some_token(self, origin: str) -> bool:
-        """Whether any live token allows pages of this origin: what a preflight, which has no token, is judged by."""
-        origins, fresh_until = self._origins
-        if fresh_until < time.monotonic():
-            lists = await tokens.live_origins(self._database, now_ms())
-            origins = frozenset(one for text in lists for one in orjson.loads(text))
-            self._origins = (origins, time.monotonic() + CACHE_SECONDS)
-        return origin in origins
 
 
 def _check(order: TokenOrder) -> None:

@@ -65,7 +65,7 @@ async def test_a_token_is_made_found_listed_and_revoked(stores: Stores) -> None:
 
     caller = await tokens.authenticate(secret, "127.0.0.1")
     assert (caller.token_id, caller.account_ids) == (record.id, frozenset({account_id}))
-    assert await tokens.are_origins_of_some_token("https://a.test")
+    assert await tokens.origins.knows("https://a.test")
     assert [one.id for one in (await tokens.list(ADMIN, 10))[0]] == [record.id]
     await tokens.revoke(record.id, ADMIN)
     with pytest.raises(NotAuthenticated):

@@ -20,6 +20,7 @@ from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, NotAuthenticated, StateExpired
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
+from app.security.secrets import SECRET_LIMIT_CHARS
 from app.services.callers import Caller
 from app.services.changes import CHANGES_LIMIT, Changes
 from app.services.events import BATCH_EVENTS
@@ -128,6 +129,9 @@ async def list_events(
     ] = None,
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the first event")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = BATCH_EVENTS,
+    ticket: Annotated[  # noqa: ARG001 - taken before the body is read
+        str | None, Query(max_length=SECRET_LIMIT_CHARS, description="In place of the header, once: for EventSource")
+    ] = None,
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:

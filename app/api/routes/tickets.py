@@ -26,7 +26,7 @@ router = Router(prefix="/v1/stream/tickets", tags=["events"])
 async def create_stream_ticket(
     request: Request, caller: PushCaller, once: Once, _: CreateTicket | None = None
 ) -> Response:
-    """A ticket that opens the stream once within 30 s, for clients that cannot set headers."""
+    """A ticket that opens the stream, or an account's events, once within 30 s: for clients that cannot set headers."""
     tickets = services_of(request).tickets
 
     async def work(attempt: Attempt) -> Answer:

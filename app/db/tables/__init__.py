@@ -6,7 +6,7 @@ Columns that hold JSON are text or bytes: they are written and read as they are,
 Here are the tables as SQLAlchemy Core knows them: what statements are built from (`MESSAGE.c.uid`).
 """
 
-from app.db.tables.access import CONNECT_SESSION, OAUTH_APP, OAUTH_GRANT, TICKET, TOKEN
+from app.db.tables.access import CONNECT_SESSION, ENDED_ORIGIN, OAUTH_APP, OAUTH_GRANT, TICKET, TOKEN
 from app.db.tables.accounts import ACCOUNT, LEASE
 from app.db.tables.finding import SEARCH_TEXT, THREAD_ALIAS, THREAD_LINK
 from app.db.tables.installation import INSTALLATION
@@ -21,6 +21,7 @@ __all__ = [
     "CONSUMER",
     "DEPARTED",
     "DETAIL",
+    "ENDED_ORIGIN",
     "EVENT",
     "IDEMPOTENCY",
     "INSTALLATION",

@@ -35,6 +35,15 @@ class TokenRow(SQLModel, table=True):
     expires_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
 
 
+class EndedOriginRow(SQLModel, table=True):
+    """An origin that a token allowed which was ended: pages of it may still learn that from an answer for a while."""
+
+    __tablename__ = "ended_origin"
+
+    origin: str = Field(primary_key=True)
+    ended_at_ms: int = Field(sa_column=big())
+
+
 class TicketRow(SQLModel, table=True):
     """A stream ticket: one use, short-lived, stands for its token."""
 
@@ -105,6 +114,7 @@ class ConnectSessionRow(SQLModel, table=True):
 
 
 TOKEN = table_of(TokenRow)
+ENDED_ORIGIN = table_of(EndedOriginRow)
 TICKET = table_of(TicketRow)
 OAUTH_APP = table_of(OAuthAppRow)
 OAUTH_GRANT = table_of(OAuthGrantRow)

@@ -1,0 +1,70 @@
+"""The origins that some token is for: what a preflight and a refusal, which have no token, are judged by."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+
+from app.cluster.bus import ORIGINS, Bus, Forgetting
+from app.db import origins
+from app.db.session import Database
+from app.errors import GatewayError
+from app.mail.identifiers import now_ms
+
+ENDED_MS = 24 * 3600 * 1000
+"""How long the origins of a token are known after its end, so that its pages can read why they are refused."""
+CACHE_SECONDS = 5.0
+"""How long a new origin may stay unknown to a process that missed the poke of another one."""
+RETRY_SECONDS = 1.0
+"""After a read that failed."""
+LIMIT = 10_000
+"""How many lists of origins are read."""
+
+
+class KnownOrigins:
+    """The origins of all tokens that are alive or ended within 24 h, as this process knows them."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+        self._known: frozenset[str] = frozenset()
+        self._fresh_until = 0.0
+        self._generation = 0
+        self._reading = asyncio.Lock()
+        self._forgetting = Forgetting(self.forget)
+        bus.listen(self._forgetting, ORIGINS)
+
+    async def knows(self, origin: str) -> bool:
+        """Whether some token is for pages of this origin. Where the database does not answer, as far as was known."""
+        if not self._is_fresh():
+            async with self._reading:
+                if not self._is_fresh():
+                    await self._read()
+        return origin in self._known
+
+    def note(self, origins_of_token: Collection[str]) -> None:
+        """A token for these origins was committed: the other processes read again where any of them is new."""
+        if self._known.issuperset(origins_of_token):
+            return
+        self._bus.poke(ORIGINS)
+        known = self._known if len(self._known) < LIMIT else frozenset()
+        self._known = known.union(origins_of_token)
+
+    def forget(self) -> None:
+        """Read again at the next question: there is a new token."""
+        self._generation += 1
+        self._fresh_until = 0.0
+
+    def _is_fresh(self) -> bool:
+        return self._fresh_until > time.monotonic()
+
+    async def _read(self) -> None:
+        generation = self._generation
+        try:
+            self._known = await origins.known(self._database, now_ms() - ENDED_MS, LIMIT)
+        except GatewayError:
+            self._fresh_until = time.monotonic() + RETRY_SECONDS
+            return
+        if generation == self._generation:  # no token was made while the rows were read
+            self._fresh_until = time.monotonic() + CACHE_SECONDS
