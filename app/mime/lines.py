@@ -10,10 +10,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 def normalise_newlines(data: bytes) -> bytes:
     """Bare LF made CRLF, as RFC 5321 §2.3.8 wants lines to end. Linear; sane bytes come back unchanged.
 
-    A bare CR is content, as in `=\\r\\r\\n`, and stays; but where it is the only line end, it becomes CRLF too.
+    A bare CR is content, as in `=\\r\\r\\n`, and stays.
     """
-    if b"\n" not in data:
-        return data.replace(b"\r", b"\r\n")
     if data.count(b"\n") == data.count(b"\r\n"):
         return data
     return _BARE_LF.sub(b"\r\n", data)

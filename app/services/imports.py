@@ -35,12 +35,19 @@ _PIECE_BYTES = 256 * 1024
 
 
 class Spool:
-    """A message while it comes in: its line ends made CRLF, its size and hash known at the end."""
+    """A message while it comes in: its line ends made CRLF, its size and hash known at the end.
+
+    A bare CR is content and stays, but where a message has no other line end, each CR becomes CRLF.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._limit = limit_bytes
         self._held = b""
+        self._has_lf = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
@@ -51,11 +58,23 @@ class Spool:
         await self._write(b"", is_last=True)
         if self.size_bytes == 0:
             raise InvalidRequest.at("", "There is no message in the body")
+        if not self._has_lf:
+            await self._end_lines_at_cr()
 
     async def _write(self, piece: bytes, *, is_last: bool) -> None:
         content = self._held + piece
         self._held = b"\r" if content.endswith(b"\r") and not is_last else b""
-        content = normalise_newlines(content[: len(content) - len(self._held)])
+        self._has_lf = self._has_lf or b"\n" in content
+        await self._append(normalise_newlines(content[: len(content) - len(self._held)]))
+
+    async def _end_lines_at_cr(self) -> None:
+        with self._file as file:
+            pieces = _pieces_of(file, is_small=self.size_bytes <= MEMORY_BYTES)
+            self._begin()
+            async for piece in pieces:
+                await self._append(piece.replace(b"\r", b"\r\n"))
+
+    async def _append(self, content: bytes) -> None:
         self.size_bytes += len(content)
         if self.size_bytes > self._limit:
             raise TooLarge(f"A message may have {self._limit} bytes")
@@ -69,14 +88,9 @@ class Spool:
     def hash(self) -> str:
         return self._hash.hexdigest()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncIterator[bytes]:
         """The message from its beginning."""
-        self._file.seek(0)
-        is_small = self.size_bytes <= MEMORY_BYTES
-        while piece := (
-            self._file.read(_PIECE_BYTES) if is_small else await asyncio.to_thread(self._file.read, _PIECE_BYTES)
-        ):
-            yield piece
+        return _pieces_of(self._file, is_small=self.size_bytes <= MEMORY_BYTES)
 
     def is_as_large_as(self, arrived: Arrived) -> bool:
         return self.size_bytes == arrived.size_bytes
@@ -88,6 +102,13 @@ class Spool:
 
     def close(self) -> None:
         self._file.close()
+
+
+async def _pieces_of(file: IO[bytes], *, is_small: bool) -> AsyncIterator[bytes]:
+    """A file from its beginning. A small one is in memory."""
+    file.seek(0)
+    while piece := file.read(_PIECE_BYTES) if is_small else await asyncio.to_thread(file.read, _PIECE_BYTES):
+        yield piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from contextlib import closing
+from hashlib import sha256
 from typing import Any
 
 import httpx2
 import pytest
 from app.mail.types import SEEN
 from app.services.callers import Scope
+from app.services.imports import MEMORY_BYTES, Spool
 
 from tests.gateway import Gateway, open_gateway
 from tests.unit.api.mail import EVERYTHING, Mail, multipart, note, open_mail
@@ -39,26 +42,46 @@ async def test_an_imported_message_is_kept_byte_for_byte(mail: Mail) -> None:
     assert stored.flags == {SEEN, "Work"}
 
 
-@pytest.mark.parametrize("content", [b"Subject: a\n\nb\nc\n", b"Subject: a\r\n\nb\rc\r\n", b"Subject: a\r\rb\rc\r"])
-async def test_lines_end_in_crlf_however_they_came(mail: Mail, content: bytes) -> None:
-    answer = await _import(mail, content)
-
-    assert await _raw(mail, answer.json()["id"]) == b"Subject: a\r\n\r\nb\r\nc\r\n"
-
-
-async def test_line_ends_are_made_right_wherever_the_pieces_are_cut(mail: Mail) -> None:
-    content = b"Subject: a\r\n\r\nb\nc\rd\r\n"
-
+@pytest.mark.parametrize("piece_bytes", [1, 100], ids=["byte by byte", "at once"])
+@pytest.mark.parametrize(
+    ("content", "stored"),
+    [
+        (b"Subject: a\n\nb\nc\n", b"Subject: a\r\n\r\nb\r\nc\r\n"),
+        (b"Subject: a\r\n\nb\nc\r\n", b"Subject: a\r\n\r\nb\r\nc\r\n"),
+        (b"Subject: a\r\rb\rc\r", b"Subject: a\r\n\r\nb\r\nc\r\n"),
+        (b"Subject: a\r\n\r\nb=\r\r\nc\rd\n", b"Subject: a\r\n\r\nb=\r\r\nc\rd\r\n"),
+    ],
+    ids=["LF", "LF and CRLF", "CR", "CR as content"],
+)
+async def test_lines_end_in_crlf_however_they_came_and_wherever_the_pieces_are_cut(
+    mail: Mail, content: bytes, stored: bytes, piece_bytes: int
+) -> None:
     async def pieces() -> Any:
-        for byte in content:
-            yield bytes([byte])
+        for at in range(0, len(content), piece_bytes):
+            yield content[at : at + piece_bytes]
 
     parameters = {"mailbox_id": await mail.mailbox_id()}
     answer = await mail.client.post(
         "/v1/me/messages", content=pieces(), params=parameters, headers={"Content-Type": RAW}
     )
 
-    assert await _raw(mail, answer.json()["id"]) == b"Subject: a\r\n\r\nb\r\nc\r\nd\r\n"
+    assert await _raw(mail, answer.json()["id"]) == stored
+
+
+async def test_a_large_message_whose_lines_end_in_cr_alone_is_stored_with_crlf() -> None:
+    line = b"x" * 75 + b"\r"
+    spool = Spool(10 * MEMORY_BYTES)
+
+    async def pieces() -> Any:
+        for _ in range(50):
+            yield line * 1_000
+
+    with closing(spool):
+        await spool.take(pieces())
+        stored = b"".join([piece async for piece in spool.pieces()])
+
+    assert stored == line.replace(b"\r", b"\r\n") * 50_000
+    assert (spool.size_bytes, spool.hash) == (len(stored), sha256(stored).hexdigest())
 
 
 @pytest.mark.parametrize("content", [b"no header at all", b"\x00\xff" * 50, b"\r\n\r\n", b": : :\r\n\r\nx"])

@@ -65,7 +65,7 @@ def test_a_set_of_many_numbers_is_read_without_a_call_for_each() -> None:
         sys.setprofile(before)
 
     assert found == SequenceSet(((7, 7),))
-    assert calls < 100
+    assert calls < 3_200  # of 32,000; the garbage collector's callbacks count too
 
 
 def test_too_many_ranges_are_refused() -> None:
