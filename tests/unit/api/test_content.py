@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import struct
-import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
@@ -21,6 +20,7 @@ from app.mailstore.reading.messages import MessageReader
 from app.mime.structure import MAX_PARTS
 from app.services.content import Content
 
+from tests.cpu import at_most_cpu_seconds
 from tests.unit.api.mail import Mail, multipart, note
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "mime"
@@ -186,11 +186,10 @@ async def test_downloads_of_ten_thousand_ranges_take_no_longer(mail: Mail) -> No
     path = f"/v1/me/messages/{await mail.add(content)}/raw"
     ranges = "bytes=" + ",".join(f"{number}-{number}" for number in range(10_000))
 
-    began = time.perf_counter()
-    answer = await _download(mail, path, Range=ranges)
+    with at_most_cpu_seconds(1):
+        answer = await _download(mail, path, Range=ranges)
 
     assert (answer.status_code, answer.content) == (200, content)
-    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 76, 10_000])

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from app.mail import filter as f
 from app.mail.highlighting import snippet_of, terms_of
 from app.mail.searchable import fold, has_field
+
+from tests.cpu import at_most_cpu_seconds
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,5 @@ def test_pieces_of_a_snippet_join_to_what_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 32_000, "é" * 32_000, "\U0001f600" * 16_000, "aé" * 16_000])
 def test_snippets_of_hostile_text_take_moderate_time(text: str) -> None:
-    started = time.process_time()
-
-    snippet_of(text, {fold(text[:length]) for length in range(1, 200)})
-    assert time.process_time() - started < 2
+    with at_most_cpu_seconds(2):
+        snippet_of(text, {fold(text[:length]) for length in range(1, 200)})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from app.errors import InvalidRequest, MalformedRequest
@@ -21,6 +21,8 @@ from app.wire.smtp import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.cpu import at_most_cpu_seconds
 
 # ---- commands
 
@@ -98,13 +100,9 @@ def test_a_helo_name_can_neither_end_a_line_nor_open_a_comment() -> None:
 
 @pytest.mark.parametrize("character", ['"', "(", "<", "\\", " ", "@", ".", "a.", "=", '"\\'])
 def test_long_addresses_and_parameters_take_linear_time(character: str) -> None:
-    started = time.perf_counter()
     for form in ("FROM:<{}", "FROM:<{}@demo.test>", "FROM:<a@b> {}", 'FROM:<"{}"@demo.test>'):
-        try:
+        with at_most_cpu_seconds(1), suppress(MalformedRequest):
             parse_path(form.format(character * 300_000), "FROM")
-        except MalformedRequest:
-            continue
-    assert time.perf_counter() - started < 2
 
 
 def test_replies_say_their_enhanced_code_and_continue_with_a_hyphen() -> None:
@@ -222,12 +220,11 @@ def test_chunks_notice_bare_line_ends_across_their_borders(content: bytes, size:
 
 
 def test_a_message_of_dots_takes_linear_time() -> None:
-    started = time.perf_counter()
     for stream in (b"\r\n." * 500_000, b"." * 2_000_000, b"\r\n" * 500_000, b"\r" * 1_000_000):
         reader = DotReader()
-        for at in range(0, len(stream), 10_000):
-            reader.feed(stream[at : at + 10_000])
-    assert time.perf_counter() - started < 3
+        with at_most_cpu_seconds(1):
+            for at in range(0, len(stream), 10_000):
+                reader.feed(stream[at : at + 10_000])
 
 
 @pytest.mark.parametrize("content", [b"a\nb\r\n", b"a\r", b"\n", b"a\r\r\nb"])

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from time import process_time
-
 import pytest
 from app.errors import ServerProtocolError
 from app.wire.imap.codes import AppendedUid, CopiedUids, ResponseCode
@@ -33,6 +31,7 @@ from app.wire.imap.sets import SequenceSet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cpu import at_most_cpu_seconds
 from tests.unit.wire.imap.streams import responses
 
 
@@ -216,10 +215,9 @@ def test_any_line_is_a_response_or_a_protocol_error(line: bytes, start: bytes) -
 
 def test_a_search_that_finds_a_million_is_linear() -> None:
     line = b"* SEARCH " + b"1234567 " * 500_000
-    start = process_time()
 
-    found = parse_response(Response((line.rstrip(),)))
+    with at_most_cpu_seconds(2):
+        found = parse_response(Response((line.rstrip(),)))
 
     assert isinstance(found, SearchResult)
     assert len(found.numbers) == 500_000
-    assert process_time() - start < 2
