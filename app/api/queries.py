@@ -6,6 +6,7 @@ It also ignores parameters that a route does not have: a misspelt one would coun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,7 +20,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from app.api.nearest import unknown
+from app.api.schemas.base import checked_metadata_key
 from app.errors import Fault, InvalidRequest
+from app.mail.metadata import VALUE_LIMIT_CHARS
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -78,11 +81,48 @@ def refuse_unknown(connection: HTTPConnection) -> None:
     name = route.unique_id
     if name not in _names:
         _names[name] = _names_of(route)
-    surplus = sorted(connection.query_params.keys() - _names[name])[:UNKNOWN_LIMIT]
+    unknown_names = connection.query_params.keys() - (_names[name] - {METADATA})
+    surplus = [each for each in unknown_names if not _is_member(each, _names[name])]
+    surplus = sorted(surplus)[:UNKNOWN_LIMIT]
     if surplus:
         raise InvalidRequest(
             faults=[Fault(unknown("parameter", each, _names[name]), parameter=each) for each in surplus]
         )
+
+
+METADATA = "metadata"
+METADATA_PARAMETER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": METADATA,
+            "in": "query",
+            "required": False,
+            "style": "deepObject",
+            "explode": True,
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+            "description": "`metadata[key]=value`: what has this value; several must all hold",
+        }
+    ]
+}
+"""The `openapi_extra` of a route that reads `metadata[key]=` by `metadata_query`."""
+_MEMBER = re.compile(r"metadata\[([^\[\]]*)\]")
+
+
+def metadata_query(request: Request) -> dict[str, str]:
+    """The values that `metadata[key]=` parameters ask for. InvalidRequest for keys that no metadata has."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.items():
+        member = _MEMBER.fullmatch(name)
+        if member is not None:
+            try:
+                found[checked_metadata_key(member[1])] = value[: VALUE_LIMIT_CHARS + 1]
+            except ValueError as error:
+                raise InvalidRequest.parameter(name, str(error)) from None
+    return found
+
+
+def _is_member(name: str, known: frozenset[str]) -> bool:
+    return METADATA in known and _MEMBER.fullmatch(name) is not None
 
 
 def _names_of(route: APIRoute) -> frozenset[str]:

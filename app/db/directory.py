@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, literal, select, update
 
 from app.db import origins
 from app.db.row_types import RowType
-from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list
+from app.db.session import Database, Statement, Transaction, insert_or, is_one_of, json_list, value_of
 from app.db.tables import (
     ACCOUNT,
     CONSUMER,
@@ -34,7 +34,10 @@ from app.db.tables import (
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
-    """An account as the database holds it. `servers` is JSON; `secrets` are the sealed passwords of the servers."""
+    """An account as the database holds it.
+
+    `servers` is JSON; `secrets` are the sealed passwords of the servers; `settings` is its metadata as JSON.
+    """
 
     id: str
     kind: str
@@ -46,6 +49,7 @@ class StoredAccount:
     checked_at_ms: int
     servers: str
     secrets: bytes | None = field(repr=False)
+    settings: str
     created_at_ms: int
 
 
@@ -99,9 +103,10 @@ _REMOTE_AT: Statement = (
 _CONNECTIONS: Statement = select(ACCOUNT.c.id, ACCOUNT.c.servers, ACCOUNT.c.secrets).where(
     is_one_of(ACCOUNT.c.id, bindparam("ids"))
 )
+_SETTINGS: Statement = select(ACCOUNT.c.settings).where(_ID).with_for_update()
 _SEALED: Statement = select(*_SECRETS.columns).where(ACCOUNT.c.secrets.is_not(None))
 _ADD: Statement = insert_or(ACCOUNT).on_conflict_do_nothing()
-_CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash")
+_CHANGEABLE = ("name", "status", "servers", "secrets", "password_hash", "settings")
 _CHANGES: dict[str, Statement] = {
     name: update(ACCOUNT).where(_ID).values({name: bindparam("new_value", type_=ACCOUNT.c[name].type)})
     for name in _CHANGEABLE
@@ -169,12 +174,36 @@ async def remote_at(database: Database, email: str, limit: int) -> list[str]:
     return [id_ for (id_,) in rows]
 
 
-async def page(database: Database, above_id: str, limit: int, ids: Sequence[str] | None) -> list[StoredAccount]:
-    """Accounts in the order they were made; of `ids` alone where given."""
+async def page(
+    database: Database, above_id: str, limit: int, ids: Sequence[str] | None, members: Sequence[str] = ()
+) -> list[StoredAccount]:
+    """Accounts in the order they were made; of `ids` alone where given, and whose `settings` contain all `members`.
+
+    Letters may be compared without regard to case: compare what is found again.
+    """
+    if members:
+        return await _page_with(database, above_id, limit, ids, members)
     if ids is None:
         return _ACCOUNTS.read_all(await database.rows(_PAGE, above_id=above_id, limit=limit))
     rows = await database.rows(_PAGE_OF, above_id=above_id, limit=limit, ids=json_list(list(ids)))
     return _ACCOUNTS.read_all(rows)
+
+
+async def _page_with(
+    database: Database, above_id: str, limit: int, ids: Sequence[str] | None, members: Sequence[str]
+) -> list[StoredAccount]:
+    statement = select(*_ACCOUNTS.columns).where(ACCOUNT.c.id > above_id).order_by(ACCOUNT.c.id).limit(limit)
+    for member in members:
+        statement = statement.where(ACCOUNT.c.settings.contains(member, autoescape=True))
+    if ids is not None:
+        statement = statement.where(is_one_of(ACCOUNT.c.id, literal(json_list(list(ids)))))
+    return _ACCOUNTS.read_all(await database.rows(statement, is_long=True))
+
+
+async def locked_settings(transaction: Transaction, account_id: str) -> str | None:
+    """The column `settings`, which nobody else changes until the end of the transaction; None without the account."""
+    found: str | None = value_of(await transaction.row(_SETTINGS, account_id=account_id))
+    return found
 
 
 async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:
@@ -183,7 +212,7 @@ async def add(transaction: Transaction, values: Mapping[str, Any]) -> bool:
 
 
 async def change(transaction: Transaction, account_id: str, changes: Mapping[str, Any]) -> None:
-    """Set columns among name, status, servers, secrets, password_hash."""
+    """Set columns among name, status, servers, secrets, password_hash, settings."""
     for name, value in changes.items():
         await transaction.execute(_CHANGES[name], account_id=account_id, new_value=value)
 

@@ -20,9 +20,7 @@ _ADD: Statement = insert(SUBMISSION)
 _BY_ID = select(SUBMISSION).where(*_THIS)
 _ONE: Statement = _BY_ID
 _NEWEST = (SUBMISSION.c.created_at_ms.desc(), SUBMISSION.c.id.desc())
-_FIRST: Statement = (
-    select(SUBMISSION).where(SUBMISSION.c.account_id == _ACCOUNT).order_by(*_NEWEST).limit(bindparam("limit"))
-)
+_FIRST = select(SUBMISSION).where(SUBMISSION.c.account_id == _ACCOUNT).order_by(*_NEWEST).limit(bindparam("limit"))
 _WITH_HEADER: Statement = (
     select(SUBMISSION)
     .where(SUBMISSION.c.account_id == _ACCOUNT, SUBMISSION.c.message_id_header == bindparam("header"))
@@ -31,7 +29,7 @@ _WITH_HEADER: Statement = (
     .with_for_update()
 )
 _LOCKED: Statement = _BY_ID.with_for_update()
-_AFTER: Statement = (
+_AFTER = (
     select(SUBMISSION)
     .where(
         SUBMISSION.c.account_id == _ACCOUNT,
@@ -138,9 +136,22 @@ async def with_header(transaction: Transaction, account_id: str, message_id_head
 
 
 async def page(
-    database: Database, account_id: str, limit: int, after: tuple[int, str] | None = None
+    database: Database,
+    account_id: str,
+    limit: int,
+    after: tuple[int, str] | None = None,
+    members: Sequence[str] = (),
 ) -> list[Submission]:
-    """Newest first, after (created_at_ms, id)."""
+    """Newest first, after (created_at_ms, id); those whose `options` contain all `members`.
+
+    Letters may be compared without regard to case: compare what is found again.
+    """
+    if members:
+        conditions = [SUBMISSION.c.options.contains(member, autoescape=True) for member in members]
+        statement = (_FIRST if after is None else _AFTER).where(*conditions)
+        place = {} if after is None else {"created_at_ms": after[0], "id": after[1]}
+        found = await database.rows(statement, is_long=True, account_id=account_id, limit=limit, **place)
+        return [_submission(row) for row in found]
     if after is None:
         rows = await database.rows(_FIRST, account_id=account_id, limit=limit)
     else:

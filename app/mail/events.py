@@ -6,7 +6,7 @@ may name, docs/events.md, openapi.json and asyncapi.yaml are made from these cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, StrEnum
 from typing import ClassVar, Final, Literal
@@ -202,6 +202,7 @@ class AccountConnected(EventData):
     when = "The mail server is connected and watched."
     audience = Audience.ACCOUNT
     sync_mode: str
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,7 @@ class AccountTrouble(EventData):
     audience = Audience.ACCOUNT
     code: str
     detail: str
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,7 @@ class SubmissionEvent(EventData):
     status: str
     message_id_header: str
     recipients: Sequence[object]
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

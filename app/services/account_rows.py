@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from app.db.directory import StoredAccount, StoredSync
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
+from app.mail.metadata import Metadata, MetadataChanges, metadata_of
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
@@ -62,6 +63,7 @@ class Account:
     servers: Mapping[str, ServerInUse]
     rules: Pop3Rules
     created_at_ms: int
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +121,22 @@ class NewAccount:
     servers: Servers = NO_SERVERS
     password: str | None = None
     consent: Consent | None = None
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountChanges:
-    """What to change; None leaves it. A new `consent` comes with the servers that are to use it."""
+    """What to change; None leaves it. A new `consent` comes with the servers that are to use it.
+
+    `is_metadata_cleared`: before `metadata` is set, all there is goes.
+    """
 
     name: str | None = None
     servers: Servers | None = None
     password: str | None = None
     consent: Consent | None = None
+    metadata: MetadataChanges = field(default_factory=dict)
+    is_metadata_cleared: bool = False
 
 
 def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str) -> Servers:
@@ -151,6 +159,7 @@ def account_of(stored: StoredAccount) -> Account:
         servers={protocol: _in_use(facts) for protocol, facts in described.items()},
         rules=_rules_of(described.get("pop3", {})),
         created_at_ms=stored.created_at_ms,
+        metadata=metadata_of(stored.settings),
     )
 
 

@@ -21,6 +21,15 @@ from app.errors import (
 )
 from app.mail.backend import Backends
 from app.mail.identifiers import new_id, now_ms
+from app.mail.metadata import (
+    KEYS_LIMIT,
+    Metadata,
+    changed_metadata,
+    has_metadata,
+    metadata_member,
+    metadata_of,
+    metadata_text,
+)
 from app.mail.types import AccountId, AccountKind, ServerLogin
 from app.mailstore.store import MailStore
 from app.mime.validate import validate_address
@@ -46,6 +55,7 @@ from app.services.restarts import Restarts
 
 __all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
 
+NO_CHANGES = AccountChanges()
 EXISTENCE_SECONDS = 5.0
 """How long an account that was removed on another node may still seem to be there, empty."""
 _CACHE_LIMIT = 100_000
@@ -119,11 +129,19 @@ class Accounts:
             raise AccountNotFound(f"There is no mailbox {email}")
         return stored.account_id
 
-    async def page(self, caller: Caller, limit: int, above_id: str = "") -> tuple[list[Account], str | None]:
-        """Accounts that the caller may see, oldest first, and the id to go on above; None at the end."""
+    async def page(
+        self, caller: Caller, limit: int, above_id: str = "", metadata: Metadata | None = None
+    ) -> tuple[list[Account], str | None]:
+        """Accounts that the caller may see, oldest first, and the id to go on above; None at the end.
+
+        With `metadata` those that have it; such a page may hold less than `limit` though there is another one.
+        """
         ids = None if caller.account_ids is None else sorted(caller.account_ids)
-        rows = await directory.page(self._database, above_id, limit, ids)
-        return [account_of(row) for row in rows], (rows[-1].id if len(rows) == limit else None)
+        wanted = metadata or {}
+        members = [metadata_member(*member) for member in wanted.items()]
+        rows = await directory.page(self._database, above_id, limit, ids, members)
+        found = [account for account in map(account_of, rows) if has_metadata(account.metadata, wanted)]
+        return found, (rows[-1].id if len(rows) == limit else None)
 
     async def servers(self, account_id: AccountId) -> tuple[AccountKind, Servers]:
         """How an account's mail is reached, with its credentials. AccountNotFound, MasterKeyError."""
@@ -162,6 +180,7 @@ class Accounts:
         async with self._grants.trial(new.consent) as granted:
             complete = replace(new, servers=new.servers.with_tokens(granted))
             values = await self._values(complete, email, is_verified=is_verified)
+            values["settings"] = metadata_text(new.metadata)
 
             async def work(transaction: Transaction) -> Account:
                 account = await self._insert(transaction, values, granted)
@@ -240,14 +259,16 @@ class Accounts:
         if changes.password is not None:
             values["password_hash"] = await self._logins.hash(changes.password)
         if changes.servers is None:
-            await self._change(account_id, values, ends_sign_ins=changes.password is not None)
+            ends_sign_ins = changes.password is not None
+            await self._change(account_id, values, ends_sign_ins=ends_sign_ins, metadata=changes)
             return await self.get(account_id)
         async with self._grants.trial(changes.consent) as granted:
             servers = changes.servers.with_tokens(granted) if granted is not None else changes.servers
             await self._check_servers(kind, servers, is_verified=is_verified)
             values |= sealed_servers(servers, account_id, self._vault)
             values["status"] = "ready" if is_verified else "connecting"
-            await self._change(account_id, values, servers, ends_sign_ins=_proof(servers) != _proof(known))
+            ends_sign_ins = _proof(servers) != _proof(known)
+            await self._change(account_id, values, servers, ends_sign_ins=ends_sign_ins, metadata=changes)
         await self.restarts.wait(account_id)
         return await self.get(account_id)
 
@@ -311,11 +332,13 @@ class Accounts:
         servers: Servers | None = None,
         *,
         ends_sign_ins: bool = False,
+        metadata: AccountChanges = NO_CHANGES,
     ) -> None:
-        """With `servers` the account keeps the grant that they use, and no other."""
+        """With `servers` the account keeps the grant that they use, and no other. `metadata` has changes of that."""
 
         async def work(transaction: Transaction) -> None:
             await directory.change(transaction, account_id, values)
+            await _change_metadata(transaction, account_id, metadata)
             if ends_sign_ins:
                 await end_sign_ins(transaction, account_id)
                 transaction.after_commit(partial(self._bus.poke, ACCESS))
@@ -328,8 +351,25 @@ class Accounts:
             elif servers is not None:
                 await oauth.take_grants_of(transaction, account_id)
 
-        if values:
+        if values or _changes_metadata(metadata):
             await self._database.write(work)
+
+
+def _changes_metadata(changes: AccountChanges) -> bool:
+    return bool(changes.metadata) or changes.is_metadata_cleared
+
+
+async def _change_metadata(transaction: Transaction, account_id: AccountId, changes: AccountChanges) -> None:
+    """InvalidRequest for too many keys, AccountNotFound."""
+    if not _changes_metadata(changes):
+        return
+    stored = await directory.locked_settings(transaction, account_id)
+    if stored is None:
+        raise AccountNotFound
+    changed = changed_metadata({} if changes.is_metadata_cleared else metadata_of(stored), changes.metadata)
+    if len(changed) > KEYS_LIMIT:
+        raise InvalidRequest.at("/metadata", f"An account has at most {KEYS_LIMIT} keys of metadata")
+    await directory.change(transaction, account_id, {"settings": metadata_text(changed)})
 
 
 async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported, TooComplex
 from app.mail.identifiers import new_id, now_ms
+from app.mail.metadata import Metadata
 from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
 from app.mailstore.reader import MailReader
 from app.mailstore.rows import overview_in
@@ -72,6 +73,7 @@ class NewMessage:
     is_retried_when_uncertain: bool = False
     send_at_ms: int | None = None
     undo_seconds: int = 0
+    metadata: Metadata = field(default_factory=dict)
     seed: str | None = None
     """Gives the Message-ID where none is said; the same seed gives the same one."""
 
@@ -133,6 +135,7 @@ class Composer:
             answered=original.message.id if original and new.mode != "forward" else None,
             forwarded=original.message.id if original and new.mode == "forward" else None,
             made_by=caller.token_id,
+            metadata=new.metadata,
             needs_smtputf8=not all(one.isascii() for one in [draft.from_.address, *recipients]),
         )
         return NewSubmission(

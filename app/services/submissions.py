@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.mail.backend import Backends
 from app.mail.delta import Delta, Note
 from app.mail.events import SubmissionEvent, SubmissionFailed, SubmissionQueued
 from app.mail.identifiers import new_id, now_ms
+from app.mail.metadata import Metadata, has_metadata, metadata_member
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, MailboxId, MessageId, SubmissionId
 from app.mailstore.blobs import Blobs
@@ -52,7 +53,7 @@ class Options:
     `save_to` None files no copy. `is_retried_when_uncertain` sends again what may have arrived. `answered` and
     `forwarded` name the message that is marked when this one has left. `is_from_client`: an SMTP client submitted it,
     files its own copy, and is told by mail what went wrong; `is_delay_told`: also that it takes long. `made_by`: the
-    token that asked for it.
+    token that asked for it. `metadata`: what the app keeps with it.
     """
 
     save_to: MailboxId | None = None
@@ -63,6 +64,7 @@ class Options:
     is_from_client: bool = False
     is_delay_told: bool = False
     made_by: str | None = None
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +173,27 @@ class Submissions:
         return True
 
     async def page(
-        self, account_id: AccountId, caller: Caller, limit: int, after: tuple[int, str] | None
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        limit: int,
+        after: tuple[int, str] | None,
+        metadata: Metadata | None = None,
     ) -> tuple[list[SubmissionState], tuple[int, str] | None]:
         """Those that the caller sees, newest first, after (created_at_ms, id); and where the next page begins.
 
-        A page of a limited caller may hold less than `limit` though there is another one.
+        With `metadata` those that have it. A page may hold less than `limit` though there is another one.
         """
+        wanted = metadata or {}
+        members = [metadata_member(*member) for member in wanted.items()]
         found: list[SubmissionState] = []
         for _ in range(BATCHES_LIMIT):
-            batch = [state_of(row) for row in await rows.page(self._database, account_id, limit + 1, after)]
+            batch = [state_of(row) for row in await rows.page(self._database, account_id, limit + 1, after, members)]
             for state in batch:
                 if len(found) == limit:
                     return found, after
                 after = (state.created_at_ms, state.id)
-                if may_see(caller, state):
+                if may_see(caller, state) and has_metadata(state.options.metadata, wanted):
                     found.append(state)
             if len(batch) <= limit:
                 return found, None
@@ -295,4 +304,5 @@ def note_of(state: SubmissionState, kind: type[SubmissionEvent]) -> Note:
         {"address": one.address, "status": one.status, "enhanced_code": one.enhanced_code, "response": one.response}
         for one in state.recipients
     ]
-    return Note(kind(state.id, state.status, state.message_id_header, recipients), state.id)
+    metadata = state.options.metadata
+    return Note(kind(state.id, state.status, state.message_id_header, recipients, metadata), state.id)

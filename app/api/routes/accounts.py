@@ -21,6 +21,7 @@ from app.api.deps import (
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.queries import METADATA_PARAMETER, metadata_query
 from app.api.routing import Router
 from app.api.schemas.accounts import Account, Capabilities, ChangePassword, CreateAccount, UpdateAccount
 from app.api.schemas.base import Page
@@ -54,14 +55,19 @@ Revoke = Annotated[bool, Query(description="End the account's consent at the pro
 Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
 
 
-@router.get("", operation_id="listAccounts", responses=problems(StateExpired, InvalidRequest))
+@router.get(
+    "",
+    operation_id="listAccounts",
+    openapi_extra=METADATA_PARAMETER,
+    responses=problems(StateExpired, InvalidRequest),
+)
 async def list_accounts(
     request: Request, response: Response, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Account]:
     """The accounts of the token, oldest first."""
     services = services_of(request)
     above_id = "" if cursor is None else str(services.states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
-    found, last_id = await services.accounts.page(caller, limit, above_id)
+    found, last_id = await services.accounts.page(caller, limit, above_id, metadata_query(request))
     next_cursor = None if last_id is None else services.states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)

@@ -11,6 +11,7 @@ from app.api.deps import CurrentCaller, SendingAccount, services_of, state_of
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
+from app.api.queries import METADATA_PARAMETER, metadata_query
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission, SubmissionList
@@ -66,7 +67,12 @@ def _accepted(state: SubmissionState) -> Answer:
     return answer_of(202, Submission.of(state))
 
 
-@router.get("/submissions", operation_id="listSubmissions", responses=problems(StateExpired, InvalidRequest))
+@router.get(
+    "/submissions",
+    operation_id="listSubmissions",
+    openapi_extra=METADATA_PARAMETER,
+    responses=problems(StateExpired, InvalidRequest),
+)
 async def list_submissions(
     request: Request,
     response: Response,
@@ -83,7 +89,7 @@ async def list_submissions(
     if cursor is not None:
         created_at_ms, id_ = services.states.open_cursor("submissions", cursor, account_id)
         after = (int(created_at_ms), str(id_))
-    shown, last = await services.submissions.page(account_id, caller, limit, after)
+    shown, last = await services.submissions.page(account_id, caller, limit, after, metadata_query(request))
     next_cursor = services.states.seal_cursor("submissions", account_id, last) if last else None
     add_link(request, response, next_cursor)
     items = [Submission.of(one) for one in shown]

@@ -11,6 +11,10 @@ from app.api.schemas.base import (
     AnswerModel,
     Boolean,
     Integer,
+    MetadataInput,
+    MetadataKey,
+    MetadataOutput,
+    MetadataValue,
     PatchModel,
     RequestModel,
     Sync,
@@ -19,6 +23,7 @@ from app.api.schemas.base import (
 )
 from app.api.schemas.oauth import ConsentOrder
 from app.errors import InvalidRequest
+from app.mail.metadata import KEYS_LIMIT
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.services import accounts
@@ -141,6 +146,7 @@ class CreateAccount(RequestModel):
         None, description="Logs in by access tokens wherever there is no password; gives the servers, if none are named"
     )
     password: Password | None = None
+    metadata: MetadataInput = Field(default_factory=dict)
 
     def order(self, app: OAuthApp | None = None) -> NewAccount:
         """`app`: the one that `oauth` names. Raises NotSupported, InvalidRequest for what does not belong together."""
@@ -154,6 +160,7 @@ class CreateAccount(RequestModel):
             self._servers(app),
             self.password.get_secret_value() if self.password else None,
             self.oauth.consent(app) if self.oauth and app else None,
+            self.metadata,
         )
 
     def _servers(self, app: OAuthApp | None) -> Servers:
@@ -171,7 +178,7 @@ class UpdateAccount(PatchModel):
     """What to change of an account; what is left out stays. All but the name and what stays on a POP3 server needs
     the scope `admin`."""
 
-    CLEARABLE = frozenset({"name"})
+    CLEARABLE = frozenset({"name", "metadata"})
 
     name: ShortText | None = None
     imap: ServerChanges | None = None
@@ -179,12 +186,19 @@ class UpdateAccount(PatchModel):
     pop3: Pop3Changes | None = None
     oauth: ConsentOrder | None = Field(None, description="A new consent, for the servers that are reached by one")
     password: Password | None = Field(None, description="Of an embedded account")
+    metadata: Annotated[dict[MetadataKey, MetadataValue | None], Field(max_length=KEYS_LIMIT)] | None = Field(
+        None, description="Keys to set; `null` removes a key, and `null` for `metadata` removes all"
+    )
 
     @property
     def needs_admin(self) -> bool:
         """Whether it changes how the account is reached or who may sign in."""
         is_pop3_login = self.pop3 is not None and not self.pop3.model_fields_set <= {"retention", "mirror"}
-        return is_pop3_login or any(one is not None for one in (self.imap, self.smtp, self.oauth, self.password))
+        return (
+            is_pop3_login
+            or "metadata" in self.model_fields_set
+            or any(one is not None for one in (self.imap, self.smtp, self.oauth, self.password))
+        )
 
     def changes(self, known: Servers, app: OAuthApp | None = None) -> AccountChanges:
         """`app`: the one that `oauth` names. Raises InvalidRequest."""
@@ -202,7 +216,14 @@ class UpdateAccount(PatchModel):
             servers = Servers.of(known.logins | logins, self.pop3.rules(known.rules) if self.pop3 else known.rules)
         password = self.password.get_secret_value() if self.password else None
         name = "" if self.name is None and "name" in self.model_fields_set else self.name
-        return AccountChanges(name, servers, password, self.oauth.consent(app) if self.oauth and app else None)
+        return AccountChanges(
+            name,
+            servers,
+            password,
+            self.oauth.consent(app) if self.oauth and app else None,
+            self.metadata or {},
+            is_metadata_cleared=self.metadata is None and "metadata" in self.model_fields_set,
+        )
 
 
 class ChangePassword(RequestModel):
@@ -265,6 +286,7 @@ class Account(AnswerModel):
     pop3: Pop3Server | None
     smtp: Server | None
     created_at: Time
+    metadata: MetadataOutput
 
     @classmethod
     def of(cls, account: accounts.Account) -> Account:
@@ -280,6 +302,7 @@ class Account(AnswerModel):
             pop3=Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
             smtp=Server.of(smtp) if smtp else None,
             created_at=time_of(account.created_at_ms),
+            metadata=dict(account.metadata),
         )
 
 

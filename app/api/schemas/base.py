@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
+from app.mail.metadata import KEY_LIMIT_CHARS, KEYS_LIMIT, VALUE_LIMIT_CHARS
 from app.mail.storable import storable
 from app.mailstore.rows import iso
 from app.services.accounts import SyncState
@@ -77,6 +78,12 @@ def _date_as_time(value: object) -> object:
 
 GivenDate = Annotated[GivenTime, BeforeValidator(_date_as_time, json_schema_input_type=datetime | date)]
 """A time, or a date that stands for its midnight in UTC."""
+
+
+def _storable_text(text: str) -> str:
+    if storable(text) != text:
+        raise ValueError("A text holds no NUL and no lone surrogate")
+    return text
 
 
 class RequestModel(BaseModel):
@@ -133,6 +140,26 @@ def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErro
     explained = [(PydanticCustomError("extra_forbidden", "Unknown field", {"known": known}), each) for each in surplus]
     explained += [(PydanticCustomError(each["type"], each["msg"]), each) for each in others]
     return [InitErrorDetails(type=kind, loc=each["loc"], input=None) for kind, each in explained]
+
+
+def checked_metadata_key(key: str) -> str:
+    """Raises ValueError."""
+    if not key or len(key) > KEY_LIMIT_CHARS or not key.isprintable() or "[" in key or "]" in key:
+        raise ValueError(f"A key of metadata has 1 to {KEY_LIMIT_CHARS} printable characters and no brackets")
+    return key
+
+
+MetadataKey = Annotated[str, AfterValidator(checked_metadata_key)]
+MetadataValue = Annotated[str, StringConstraints(max_length=VALUE_LIMIT_CHARS), AfterValidator(_storable_text)]
+MetadataInput = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Field(
+        max_length=KEYS_LIMIT,
+        description=f"What your app keeps with it: up to {KEYS_LIMIT} keys of {KEY_LIMIT_CHARS} characters, values of "
+        f"{VALUE_LIMIT_CHARS}. It comes back in answers and events, and lists can be filtered by it.",
+    ),
+]
+MetadataOutput = Annotated[dict[str, str], Field(description="What your app keeps with it")]
 
 
 class PatchModel(RequestModel):

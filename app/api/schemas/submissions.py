@@ -8,7 +8,20 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, InstanceOf, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api.schemas.base import AnswerModel, Boolean, GivenTime, Id, Integer, Page, RequestModel, Sync, Time, time_of
+from app.api.schemas.base import (
+    AnswerModel,
+    Boolean,
+    GivenTime,
+    Id,
+    Integer,
+    MetadataInput,
+    MetadataOutput,
+    Page,
+    RequestModel,
+    Sync,
+    Time,
+    time_of,
+)
 from app.errors import InvalidRequest
 from app.mail.types import Address
 from app.mime.addresses import parse_addresses, readable
@@ -119,6 +132,7 @@ class SendRequest(MessageInput):
     on_uncertain: Literal["report", "retry"] = Field(
         "report", description="What to do when nobody can tell whether it was taken: say so, or send again"
     )
+    metadata: MetadataInput = Field(default_factory=dict)
     dsn: list[str] | None = Field(None, description="Not supported yet")
 
     def value(self) -> NewMessage:
@@ -129,6 +143,7 @@ class SendRequest(MessageInput):
             is_retried_when_uncertain=self.on_uncertain == "retry",
             send_at_ms=round(self.send_at.timestamp() * 1000) if self.send_at else None,
             undo_seconds=self.undo_seconds,
+            metadata=self.metadata,
         )
 
 
@@ -152,6 +167,7 @@ class Submission(AnswerModel):
     recipients: list[RecipientStatus]
     send_at: Time | None
     created_at: Time
+    metadata: MetadataOutput
 
     @classmethod
     def of(cls, state: SubmissionState) -> Submission:
@@ -167,6 +183,7 @@ class Submission(AnswerModel):
             ],
             send_at=time_of(state.send_at_ms) if state.send_at_ms is not None else None,
             created_at=time_of(state.created_at_ms),
+            metadata=dict(state.options.metadata),
         )
 
 

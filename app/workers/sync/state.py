@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from app.db import syncing
+from app.db import directory, syncing
 from app.db.session import Transaction
 from app.errors import GatewayError, RateLimited
 from app.mail.backend import SyncMode
 from app.mail.delta import Delta, Note
-from app.mail.events import AccountAuthRequired, AccountConnected, AccountDisconnected, AccountThrottled
+from app.mail.events import (
+    AccountAuthRequired,
+    AccountConnected,
+    AccountDisconnected,
+    AccountThrottled,
+    EventData,
+)
 from app.mail.identifiers import now_ms
+from app.mail.metadata import Metadata, metadata_of
 from app.mail.types import AccountId
 from app.mailstore.index import Index
 
@@ -26,8 +34,9 @@ class AccountState:
 
     async def connected(self, mode: SyncMode) -> None:
         """The login works and a watch runs; what was missed meanwhile is yet to be read."""
-        note = Note(AccountConnected(mode.value), self._account_id)
-        await self._write(note, status="ready", sync_status="initial", sync_mode=mode.value)
+        await self._write(
+            partial(AccountConnected, mode.value), status="ready", sync_status="initial", sync_mode=mode.value
+        )
 
     async def live(self, mode: SyncMode) -> None:
         """The index is as the origin is, and hears of changes."""
@@ -53,15 +62,16 @@ class AccountState:
     async def lost(self, error: GatewayError) -> None:
         """The origin cannot be reached, or has enough of us."""
         kind = AccountThrottled if isinstance(error, RateLimited) else AccountDisconnected
-        note = Note(kind(error.code, error.detail), self._account_id)
-        await self._write(note, status="unreachable", sync_status="down")
+        await self._write(partial(kind, error.code, error.detail), status="unreachable", sync_status="down")
 
     async def refused(self, error: GatewayError) -> None:
         """The login does not work; nothing tries it again by itself. Whoever else finds that out tells it no more."""
-        note = Note(AccountAuthRequired(error.code, error.detail), self._account_id)
-        await self._write(note, status="auth_required", sync_status="down")
+        await self._write(
+            partial(AccountAuthRequired, error.code, error.detail), status="auth_required", sync_status="down"
+        )
 
-    async def _write(self, note: Note | None, **columns: str) -> None:
+    async def _write(self, event_with: Callable[[Metadata], EventData] | None, **columns: str) -> None:
+        """`event_with`: the event, given the metadata of the account."""
         if columns.items() <= self._written.items():
             return
 
@@ -70,7 +80,10 @@ class AccountState:
             times = {"checked_at_ms": now_ms()} if is_checked else {}
             is_told = await syncing.status(transaction, self._account_id) == columns["status"] == "auth_required"
             await syncing.set_state(transaction, self._account_id, **columns, **times)
-            return Delta(notes=(note,) if note is not None and not is_told else ())
+            if event_with is None or is_told:
+                return Delta()
+            metadata = metadata_of(await directory.locked_settings(transaction, self._account_id) or "")
+            return Delta(notes=(Note(event_with(metadata), self._account_id),))
 
         await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
         self._written |= columns

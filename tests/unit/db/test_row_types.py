@@ -54,7 +54,7 @@ def test_a_field_without_a_column_is_refused_when_the_module_is_loaded() -> None
 
 def test_no_secret_is_in_the_text_of_a_stored_row() -> None:
     rows = (
-        StoredAccount("acc", "imap", "", "", "", "", "", 0, "", b"hidden", 0),
+        StoredAccount("acc", "imap", "", "", "", "", "", 0, "", b"hidden", "", 0),
         StoredApp("app", "", "", "", "", "", b"hidden", "", "", 0),
         StoredGrant("grt", "app", None, "", b"hidden", 0, is_over=False, version=0),
         StoredSession("con", "hidden", b"hidden", "hidden", 0),

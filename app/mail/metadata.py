@@ -1,0 +1,41 @@
+"""Metadata: what an app keeps with an account or a submission, as texts by key; Postgate only hands it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+KEYS_LIMIT = 16
+KEY_LIMIT_CHARS = 64
+VALUE_LIMIT_CHARS = 512
+
+Metadata = Mapping[str, str]
+MetadataChanges = Mapping[str, str | None]
+"""Values to set; None removes the key (RFC 7396)."""
+
+
+def metadata_text(metadata: Metadata) -> str:
+    """As a column holds it; "" where there is none."""
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode() if metadata else ""
+
+
+def metadata_of(text: str) -> dict[str, str]:
+    """The inverse of `metadata_text`."""
+    found: dict[str, str] = orjson.loads(text) if text else {}
+    return found
+
+
+def metadata_member(key: str, value: str) -> str:
+    """The text that `metadata_text` holds for one key and value, to look for in a column."""
+    return orjson.dumps({key: value}).decode()[1:-1]
+
+
+def has_metadata(metadata: Metadata, wanted: Metadata) -> bool:
+    """Whether each wanted key has its wanted value."""
+    return wanted.items() <= metadata.items()
+
+
+def changed_metadata(metadata: Metadata, changes: MetadataChanges) -> dict[str, str]:
+    merged = {**metadata, **changes}
+    return {key: value for key, value in merged.items() if value is not None}
