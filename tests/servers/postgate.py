@@ -42,7 +42,7 @@ class Postgate:
         faults = {} if fault_point is None else {"FAULT_POINT": fault_point}
         self._process = ServerProcess(self._command("demo", **faults), is_ready=_says_ready(log), log=log)
         self._process.start()
-        self._demo = json.loads((self._folder / "data" / "demo.json").read_text())
+        self._demo = json.loads(self.demo_file.read_text())
 
     def _command(self, *words: str, **settings: str) -> list[str]:
         settings = self._settings | {"DATA_DIR": str(self._folder / "data")} | settings
@@ -96,6 +96,11 @@ class Postgate:
         """Wait for a fault point to be reached."""
         assert self._process is not None
         self._process.wait(seconds)
+
+    @property
+    def demo_file(self) -> Path:
+        """The server key, users and ports of the demo."""
+        return self._folder / "data" / "demo.json"
 
     @property
     def base_url(self) -> str:
