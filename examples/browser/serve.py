@@ -1,7 +1,7 @@
 """The back end of the example: serves the page, and makes short-lived tokens for it with the server key.
 
-The browser never sees the server key. Its tokens expire after minutes, hold one account, and work on pages of this origin
-alone. In an app with sign-in, `_token` checks it and makes the token for the account of that user.
+The browser never sees the server key. Its tokens expire after minutes, hold one account, and work on pages of this
+origin alone. In an app with sign-in, `_token` checks it and makes the token for the account of that user.
 """
 
 from __future__ import annotations
