@@ -246,7 +246,7 @@ def test_it_sends_mail_that_arrives_and_shows_in_sent(app: App, shared_postgate:
     assert [message["text"].strip() for message in arrived] == ["It works."]
 
 
-def test_a_search_or_a_send_that_the_gateway_refuses_says_why(app: App) -> None:
+def test_a_search_that_the_gateway_refuses_says_why(app: App) -> None:
     search(app, "before:yesteryear")
     expect(app.page.locator("#note")).to_contain_text("q")
     assert [text for text in app.errors if "422" in text] == app.errors != []
@@ -317,14 +317,14 @@ def test_mail_that_comes_while_the_socket_is_lost_shows_once_after_it_is_back(
 
 
 def test_it_goes_on_after_the_gateway_was_started_again(
-    postgate: Postgate, context: BrowserContext, tmp_path: Path
+    shared_postgate: Postgate, context: BrowserContext, tmp_path: Path
 ) -> None:
-    with serving(postgate, tmp_path) as url:
+    with serving(shared_postgate, tmp_path) as url:
         app = App(context.new_page(), url)
-        postgate.stop()
+        shared_postgate.stop()
         expect(app.page.get_by_role("status")).to_have_text("waiting")
-        postgate.start_again()
-        postgate.deliver(mail("After the restart"))
+        shared_postgate.start_again()
+        shared_postgate.deliver(mail("After the restart"))
 
         app.shows_once("After the restart")
         app.is_live()
