@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
+from itertools import groupby
 from urllib.parse import unquote
 
 import nh3
@@ -20,6 +21,7 @@ from turbohtml import Document, Element, Node, Text
 
 from app.mime.css import safe_style
 from app.mime.html import parse_html
+from app.mime.quotes import SUMMARY, fold_quotes
 from app.mime.stylesheet import Sheet, confined, renamed
 
 MAX_REFERENCES = 20_000
@@ -79,6 +81,21 @@ class Images(StrEnum):
     INLINE = "inline"
 
 
+class Quotes(StrEnum):
+    """What becomes of quoted history: left as it is, or put into a closed <details>."""
+
+    KEEP = "keep"
+    FOLD = "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a body is shown."""
+
+    images: Images = Images.BLOCK
+    quotes: Quotes = Quotes.KEEP
+
+
 @dataclass(frozen=True, slots=True)
 class SafeHtml:
     """A balanced fragment; how many remote images wait in `data-blocked-src`; sentences that say what is left out."""
@@ -88,7 +105,13 @@ class SafeHtml:
     problems: tuple[str, ...] = ()
 
 
-def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: ResolveCid | None = None) -> SafeHtml:
+def sanitise_html(
+    html: str,
+    *,
+    images: Images = Images.BLOCK,
+    resolve_cid: ResolveCid | None = None,
+    quotes: Quotes = Quotes.KEEP,
+) -> SafeHtml:
     """An HTML document as a harmless fragment: no script, form, frame, handler or foreign markup.
 
     Its style sheets are confined to it (see `stylesheet`). Links open elsewhere, without a referrer, but for those to
@@ -97,6 +120,8 @@ def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: Reso
     """
     parsed = parse_html(html, _DROPPED)
     document = parsed.document
+    if quotes is Quotes.FOLD:
+        fold_quotes(document)
     sheet = confined(parsed.sheets, _scope_of(html)) if parsed.sheets else Sheet("")
     sources, blocked = _settle_images(document.select("img"), images, resolve_cid)
     targets = _settle_links(document)
@@ -110,9 +135,17 @@ def sanitise_html(html: str, *, images: Images = Images.BLOCK, resolve_cid: Reso
     return SafeHtml(style + markup + end, blocked, parsed.problems)
 
 
-def text_as_html(text: str) -> str:
+def text_as_html(text: str, quotes: Quotes = Quotes.KEEP) -> str:
     """Plain text as a fragment that looks as it was typed; nothing in it is markup."""
-    return f'<div style="white-space: pre-wrap">{escape(text)}</div>'
+    inner = escape(text) if quotes is Quotes.KEEP else "".join(_folded_lines(text))
+    return f'<div style="white-space: pre-wrap">{inner}</div>'
+
+
+def _folded_lines(text: str) -> Iterator[str]:
+    """Escaped text, runs of quoted lines in a closed <details>."""
+    for is_quoted, lines in groupby(text.splitlines(keepends=True), key=lambda line: line.startswith(">")):
+        run = escape("".join(lines))
+        yield f"<details><summary>{SUMMARY}</summary>{run}</details>" if is_quoted else run
 
 
 @dataclass(frozen=True, slots=True)

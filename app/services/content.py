@@ -19,7 +19,7 @@ from app.mime.body import part_at
 from app.mime.enclosed import MAX_TNEF_BYTES, calendar_of, containers, invitation_in
 from app.mime.enclosed import opened as open_enclosed
 from app.mime.header import readable_fields, readable_values
-from app.mime.sanitise import Images
+from app.mime.sanitise import Look
 from app.mime.structure import parse_structure
 from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.parsing.shared import SingleFlight
@@ -27,6 +27,7 @@ from app.services.callers import Caller
 from app.services.downloads import DecodedPart, HeldPart, PartSizes, Stored
 from app.services.recent import RecentBytes
 from app.services.rendering import (
+    PLAIN_LOOK,
     TEXT_PART_LIMIT_BYTES,
     Body,
     attachment_id,
@@ -150,15 +151,15 @@ class Content:
         members["problems"] = list(dict.fromkeys(problems))
         return json_bytes(members)[1:-1]
 
-    async def body(self, message: Message, images: Images) -> Body:
+    async def body(self, message: Message, look: Look) -> Body:
         """The body alone, its own pictures inside the HTML."""
-        made = await self._remembered(message, images, lambda: self._made_body(message, images))
+        made = await self._remembered(message, f"{look.images} {look.quotes}", lambda: self._made_body(message, look))
         text, html, problems = orjson.loads(made)
         return Body(text, html, tuple(problems))
 
-    async def _made_body(self, message: Message, images: Images) -> bytes:
+    async def _made_body(self, message: Message, look: Look) -> bytes:
         opened = await self._open(message)
-        body = await self._body(opened, render_with_pictures, await self._pictures(opened), images)
+        body = await self._body(opened, render_with_pictures, await self._pictures(opened), look)
         return json_bytes((body.text, body.html, body.problems))
 
     async def _pictures(self, opened: _Opened) -> list[tuple[BodyPart, bytes]]:
@@ -172,16 +173,14 @@ class Content:
         contents = await self._contents(opened, parts)
         return [(part, contents[part.section]) for part in parts if part.section in contents]
 
-    async def _body(
-        self, opened: _Opened, render: Callable[..., Body], shown: Any, images: Images = Images.BLOCK
-    ) -> Body:
+    async def _body(self, opened: _Opened, render: Callable[..., Body], shown: Any, look: Look = PLAIN_LOOK) -> Body:
         """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._contents(opened, wanted.parts)
         size_bytes = sum(map(len, contents.values())) + _size_of(shown)
         try:
             body = await self._parsers.run(
-                opened.message.account_id, size_bytes, render, opened.structure, contents, shown, images
+                opened.message.account_id, size_bytes, render, opened.structure, contents, shown, look
             )
         except TooComplex:
             body = plain_body(opened.structure, contents)

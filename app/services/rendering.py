@@ -13,7 +13,7 @@ from typing import Any
 from app.mail.types import BodyPart
 from app.mime.body import BodyChoice, choose_body, decode_body, protections_of
 from app.mime.names import attachment_name, content_id_of, media_type_of
-from app.mime.sanitise import Images, ResolveCid, boxed, sanitise_html, text_as_html
+from app.mime.sanitise import Look, ResolveCid, boxed, sanitise_html, text_as_html
 from app.mime.shown import readable_parts
 from app.mime.text import is_blank, text_of_html
 from app.mime.transfer import decode_transfer
@@ -30,6 +30,8 @@ PLAIN_LIMIT_BYTES = 64 * 1024
 TOO_COMPLEX = "the message is too complex to be shown: this is the beginning of its text"
 
 EMPTY_HTML_CHARS = 4_000
+
+PLAIN_LOOK = Look()
 
 CidUrls = Mapping[str, str]
 """Content-ID without brackets → URL."""
@@ -84,7 +86,7 @@ def text_parts(structure: BodyPart) -> TextParts:
 
 
 def render_body(
-    structure: BodyPart, contents: Mapping[str, bytes], cid_urls: CidUrls | None, images: Images = Images.BLOCK
+    structure: BodyPart, contents: Mapping[str, bytes], cid_urls: CidUrls | None, look: Look = PLAIN_LOOK
 ) -> Body:
     """The body from its encoded text parts by section; a part that is not given is left out."""
     resolve_cid = None if cid_urls is None else cid_urls.get
@@ -96,15 +98,15 @@ def render_body(
             texts[part.section], found = decode_body(contents[part.section], part)
             problems += found
     problems += [f"the message is {one.value.replace('_', ' ')}" for one in protections_of(structure)]
-    html, found = _html(choice, texts, resolve_cid, images)
+    html, found = _html(choice, texts, resolve_cid, look)
     return Body(_text(choice, texts), html, (*problems, *found))
 
 
 def render_with_pictures(
-    structure: BodyPart, contents: Mapping[str, bytes], pictures: Sequence[tuple[BodyPart, bytes]], images: Images
+    structure: BodyPart, contents: Mapping[str, bytes], pictures: Sequence[tuple[BodyPart, bytes]], look: Look
 ) -> Body:
     """The same with pictures, given by their encoded bytes, inside the HTML."""
-    return render_body(structure, contents, {key: url for key, url in map(_data_url, pictures) if key}, images)
+    return render_body(structure, contents, {key: url for key, url in map(_data_url, pictures) if key}, look)
 
 
 def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
@@ -134,7 +136,7 @@ def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
 
 
 def _html(
-    choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, images: Images
+    choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, look: Look
 ) -> tuple[str | None, tuple[str, ...]]:
     """The HTML, None without an HTML part, and what is left out of it.
 
@@ -146,13 +148,13 @@ def _html(
     shown, problems = [], []
     for part in parts:
         if part.media_type != "text/html":
-            shown.append(text_as_html(texts[part.section]))
+            shown.append(text_as_html(texts[part.section], look.quotes))
             continue
         instead = choice.stand_ins.get(part.section, ())
         if instead and _is_empty(texts[part.section]):
-            shown += [text_as_html(texts[other.section]) for other in instead if other.section in texts]
+            shown += [text_as_html(texts[other.section], look.quotes) for other in instead if other.section in texts]
             continue
-        safe = sanitise_html(texts[part.section], images=images, resolve_cid=resolve_cid)
+        safe = sanitise_html(texts[part.section], images=look.images, resolve_cid=resolve_cid, quotes=look.quotes)
         shown.append(safe.html)
         problems += [f"part {part.section}: {problem}" for problem in safe.problems]
     return boxed("".join(shown)), tuple(problems)

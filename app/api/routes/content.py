@@ -22,7 +22,7 @@ from app.errors import (
     RangeNotSatisfiable,
 )
 from app.mime.names import download_name
-from app.mime.sanitise import Images, text_as_html
+from app.mime.sanitise import Images, Look, Quotes, text_as_html
 from app.services.downloads import DecodedPart, HeldPart
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
@@ -34,6 +34,8 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     **NOT_MODIFIED,
     **problems(MessageNotFound, PartNotFound, RangeNotSatisfiable, InvalidRequest, *ORIGIN),
 }
+RENDERING = 2
+"""Counts the changes of how bodies are shown: those that clients hold from before are not the same."""
 _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; sandbox allow-popups"
 
 
@@ -77,22 +79,25 @@ async def get_body(
     images: Annotated[
         Literal["block", "inline", "proxy"], Query(description="Images from elsewhere: blocked, or left")
     ] = "block",
-    quotes: Annotated[Literal["keep", "fold"], Query()] = "keep",
+    quotes: Annotated[
+        Literal["keep", "fold"],
+        Query(description="Quoted history of HTML: kept, or each quote in a closed `<details>`"),
+    ] = "keep",
 ) -> Response:
     """The body alone: a sanitised HTML fragment with its own pictures inside, or text."""
-    if images == "proxy" or quotes == "fold":
-        raise NotSupported("images=proxy and quotes=fold are not offered yet")
+    if images == "proxy":
+        raise NotSupported("images=proxy is not offered yet")
     content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
-    etag = f"{message.id}-{format}-{images}"
+    etag = f"{message.id}-{format}-{images}-{quotes}-{RENDERING}"
     if is_unchanged(request, etag):
         return not_modified(etag)
-    body = await content.body(message, Images(images))
+    body = await content.body(message, Look(Images(images), Quotes(quotes)))
     headers = etag_headers(etag)
     if format == "text":
         return Response(body.text, headers=headers, media_type="text/plain")
     policy = _BODY_POLICY.format(images=" https: http:" if images == "inline" else "")
-    html = body.html if body.html is not None else text_as_html(body.text)
+    html = body.html if body.html is not None else text_as_html(body.text, Quotes(quotes))
     return Response(html, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
 
 

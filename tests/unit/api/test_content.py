@@ -421,7 +421,7 @@ async def test_a_body_of_text_is_escaped_as_html(mail: Mail) -> None:
     assert text.text == "<script>alert(1)</script>\n"
 
 
-@pytest.mark.parametrize("query", ["images=proxy", "quotes=fold"])
+@pytest.mark.parametrize("query", ["images=proxy"])
 async def test_what_is_not_offered_yet_says_so(mail: Mail, query: str) -> None:
     id_ = await mail.add(note("one"))
 
@@ -453,3 +453,17 @@ async def test_the_head_of_a_large_attachment_tells_its_exact_length(mail: Mail)
     head = await mail.client.head(path)
 
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(content)))
+
+
+async def test_quoted_history_is_folded_where_it_is_asked_for(mail: Mail) -> None:
+    html = '<p>New</p><blockquote type="cite">old</blockquote>'
+    rich = await mail.add(note("rich", html, "Content-Type: text/html"))
+    plain = await mail.add(note("plain", "New\n> old\n"))
+
+    for id_ in (rich, plain):
+        path = f"/v1/me/messages/{id_}/body"
+        kept = await mail.client.get(path)
+        folded = await mail.client.get(path, params={"quotes": "fold"})
+        assert "<details>" not in kept.text
+        assert "<details><summary>" in folded.text
+        assert kept.headers["ETag"] != folded.headers["ETag"]
