@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection
 from tests.servers.postgate import PROGRAM, Postgate
 from tests.servers.process import free_port
 
+pytestmark = pytest.mark.timeout(300)  # some tests run many commands
 WAIT_SECONDS = 10.0
 """Less than the periodic check of open connections (20 s) and the ping of a stream (25 s)."""
 

@@ -12,6 +12,7 @@ from tests.servers.postgate import PROGRAM, Postgate
 from tests.servers.process import free_port
 from tests.servers.tls import TlsFiles
 
+pytestmark = pytest.mark.timeout(300)  # the tour is one fixture: it runs within the first test
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NAME = re.compile(r'"(\w+)":')
