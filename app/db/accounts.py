@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy import BindParameter, and_, bindparam, select, update
 
 from app.db.session import Database, Statement, Transaction, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, MAILBOX
+from app.mail.storable import json_bytes
 from app.mail.types import AccountId, AccountKind, MailboxId
 
 _ADDRESS: BindParameter[str] = bindparam("address_given")
@@ -34,6 +36,10 @@ _INBOX: Statement = (
     .where(ACCOUNT.c.address == _ADDRESS, ACCOUNT.c.status != "disabled")
 )
 _ADDRESS_OF: Statement = select(ACCOUNT.c.address).where(ACCOUNT.c.id == bindparam("account_id"))
+_SETTINGS: Statement = select(ACCOUNT.c.settings).where(ACCOUNT.c.id == bindparam("account_id"))
+_SET_SETTINGS: Statement = (
+    update(ACCOUNT).where(ACCOUNT.c.id == bindparam("account_id")).values(settings=bindparam("new_value"))
+)
 _KIND_OF: Statement = select(ACCOUNT.c.kind).where(ACCOUNT.c.id == bindparam("account_id"))
 
 
@@ -98,3 +104,18 @@ async def held_credentials_version(transaction: Transaction, account_id: Account
 async def raise_credentials_version(transaction: Transaction, account_id: AccountId) -> None:
     """Void what was let in by the credentials so far: sign-ins and mail sessions."""
     await transaction.execute(_NEXT_VERSION, account_id=account_id)
+
+
+async def files_sent(database: Database, account_id: str) -> bool:
+    """Whether the account's origin was seen to file by itself what it sends."""
+    stored: str | None = value_of(await database.row(_SETTINGS, account_id=account_id))
+    return bool(stored) and bool(orjson.loads(stored or "{}").get("files_sent"))
+
+
+async def set_files_sent(database: Database, account_id: str, *, files_sent: bool) -> None:
+    async def work(transaction: Transaction) -> None:
+        stored: str | None = value_of(await transaction.row(_SETTINGS, account_id=account_id))
+        settings = orjson.loads(stored or "{}") | {"files_sent": files_sent}
+        await transaction.execute(_SET_SETTINGS, account_id=account_id, new_value=json_bytes(settings).decode())
+
+    await database.write(work, is_durable=False)

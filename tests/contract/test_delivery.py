@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from app.backends.local import LocalBackend
-from app.db import directory
+from app.cluster.bus import SUBMISSIONS
+from app.db import accounts, directory
 from app.db import submissions as rows
 from app.db.claims import FOR_EVER_MS
 from app.errors import Conflict, DatabaseUnavailable, LoginRefused, OriginAnswer
@@ -291,6 +292,36 @@ async def test_an_origin_that_files_what_it_sends_is_waited_for_and_given_no_sec
 
     assert row.is_filed
     assert len(await office.inbox(path="Sent")) == 1
+
+
+async def test_a_copy_that_the_origin_filed_at_once_is_the_only_one_and_the_next_is_waited_for(office: Office) -> None:
+    sent = await office.stores.mailbox(office.ann, "Sent")
+    content = await office.stores.store.keep(message(1))
+    await office.stores.store.add(office.ann, sent.id, [(content, frozenset(), None)])
+    first = await office.submit(JOE)
+    await office.set(first, options=options_to_json(Options(save_to=sent.id)))
+
+    assert (await office.attempt(first)).is_filed
+    assert len(await office.inbox(path="Sent")) == 1
+    assert await accounts.files_sent(office.stores.database, office.ann)
+
+
+async def test_a_copy_that_the_origin_files_late_is_found_with_the_next_message_and_ours_goes(office: Office) -> None:
+    sent = await office.stores.mailbox(office.ann, "Sent")
+    first, second = await office.submit(JOE), await office.submit(AMY)
+    for id_ in (first, second):
+        await office.set(id_, options=options_to_json(Options(save_to=sent.id)))
+    await office.set(second, message_id_header="<another@there.test>", due_at_ms=FOR_EVER_MS)
+    async with office.at_work():
+        await office.until(first, lambda row: bool(row.is_filed))
+        content = await office.stores.store.keep(b"Received: from a server\r\n" + message(1))
+        await office.stores.store.add(office.ann, sent.id, [(content, frozenset(), None)])
+        await office.set(second, due_at_ms=now_ms())
+        office.stores.bus.poke(SUBMISSIONS)
+        await office.until(second, lambda row: row.phase == "sent" and row.due_at_ms > now_ms() + 30_000)
+
+    assert ["Received" in one for one in await office.inbox(path="Sent")] == [True]
+    assert await accounts.files_sent(office.stores.database, office.ann)
 
 
 # ---- when something ends meanwhile

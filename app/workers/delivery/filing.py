@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from app import faults
+from app.db import accounts
 from app.db import submissions as rows
-from app.db.session import Transaction
+from app.db.session import Database, Transaction
 from app.errors import AccountNotFound, Conflict, GatewayError, MailboxNotFound, MailServerError
 from app.mail.backend import Backends
 from app.mail.delta import Delta
 from app.mail.identifiers import now_ms
-from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, Message, MessageId, Role, with_flags
+from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, MailboxId, Message, MessageId, Role, with_flags
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
@@ -25,18 +26,25 @@ GIVE_UP_MS = 24 * 3600 * 1000
 AWAITED_MS = 2 * RETRY_MS
 """For so long an origin that files by itself what it sends is waited for; then the copy is given to it."""
 
+REMEMBERED_LIMIT = 10_000
+
 log = get_logger(__name__)
 
 
 class Filing:
     """Files copies."""
 
-    def __init__(self, steps: Steps, index: Index, reader: MailReader, blobs: Blobs, backends: Backends) -> None:
+    def __init__(
+        self, database: Database, steps: Steps, index: Index, reader: MailReader, blobs: Blobs, backends: Backends
+    ) -> None:
+        self._database = database
         self._steps = steps
         self._index = index
         self._reader = reader
         self._blobs = blobs
         self._backends = backends
+        self._filed: dict[MailboxId, tuple[str, int]] = {}
+        """Message-ID and size of the last copy that was given to each Sent mailbox."""
 
     async def file(self, row: rows.Submission) -> None:
         """File the Sent copy once, mark the message that was answered, and be done."""
@@ -85,23 +93,56 @@ class Filing:
     async def _is_awaited(self, row: rows.Submission) -> bool:
         """Whether the origin files what it sends, has not done it yet, and still has time to."""
         target = await self._target(row)
-        if target is None or now_ms() - row.updated_at_ms >= AWAITED_MS or not await self._files_itself(target):
+        if target is None:
+            return False
+        await self._look_back(target)
+        if now_ms() - row.updated_at_ms >= AWAITED_MS or not await self._files_itself(target):
             return False
         return not await self._is_in(target, row)
 
     async def _files_itself(self, target: Mailbox) -> bool:
-        """Gmail shows under Sent what its SMTP server took; X-GM-EXT-1 tells that it is Gmail."""
+        """Whether the origin was seen to file by itself what it sends; X-GM-EXT-1 tells that it is Gmail."""
         if target.role is not Role.SENT:
             return False
+        if await accounts.files_sent(self._database, target.account_id):
+            return True
         backend = await self._backends.of(target.account_id)
         return "X-GM-EXT-1" in await backend.capabilities()
+
+    async def _learn(self, target: Mailbox, *, files_sent: bool) -> None:
+        """Remember of an account whether its origin files by itself what it sends."""
+        if await accounts.files_sent(self._database, target.account_id) != files_sent:
+            await accounts.set_files_sent(self._database, target.account_id, files_sent=files_sent)
+
+    async def _look_back(self, target: Mailbox) -> None:
+        """Look whether the origin filed the last message too, later than we did. Then our copy of it goes."""
+        last = self._filed.pop(target.id, None)
+        if last is None:
+            return
+        message_id, size_bytes = last
+        found = await self._reader.messages.with_header(target.account_id, message_id)
+        copies = sorted((one for one in found if one.mailbox_id == target.id), key=lambda one: one.uid)
+        if len(copies) > 1:
+            await self._learn(target, files_sent=True)
+            ours = [one for one in copies if one.size_bytes == size_bytes] or copies
+            backend = await self._backends.of(target.account_id)
+            await self._index.confirm(target.account_id, await backend.expunge(ours[-1:]))
+
+    def _remember(self, target: Mailbox, message_id: str, size_bytes: int) -> None:
+        if target.role is Role.SENT:
+            if len(self._filed) >= REMEMBERED_LIMIT:
+                self._filed.clear()
+            self._filed[target.id] = message_id, size_bytes
 
     async def _file_copy(self, row: rows.Submission) -> rows.Submission:
         target = await self._target(row)
         if target is None:
             return row
-        if (row.phase == "filing" or await self._files_itself(target)) and await self._is_in(target, row):
+        if (row.phase == "filing" or target.role is Role.SENT) and await self._is_in(target, row):
+            if row.phase != "filing":
+                await self._learn(target, files_sent=True)
             return await self._steps.record(row, {"is_filed": True})
+        await self._learn(target, files_sent=False)
         row = await self._steps.record(row, {"phase": "filing"})
         faults.point("delivery.before_filing")
         account_id = AccountId(row.account_id)
@@ -117,6 +158,7 @@ class Filing:
 
         # lost by a power cut, the phase is still "filing": then the origin is asked for the copy
         await self._index.change(account_id, decide, is_durable=False)
+        self._remember(target, row.message_id_header, len(content))
         return row
 
     async def _is_in(self, mailbox: Mailbox, row: rows.Submission) -> bool:

@@ -58,7 +58,7 @@ class Delivery:
         self._bus = bus
         self._steps = Steps(database)
         self._sending = Sending(self._steps, store, backends, deliveries)
-        self._filing = Filing(self._steps, index, reader, store.blobs, backends)
+        self._filing = Filing(database, self._steps, index, reader, store.blobs, backends)
         self._concluding = Concluding(index, reader, store, self._filing, hostname)
         self._answers = Answers(self._steps, self._concluding)
         self._backends = backends
