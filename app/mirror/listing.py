@@ -162,6 +162,13 @@ def differs(ours: Mailbox, told: OriginMailbox) -> bool:
     return any(theirs is not None and theirs != known for theirs, known in pairs)
 
 
+def is_ahead(ours: Mailbox, told: OriginMailbox | None) -> bool:
+    """Whether the index expects new mail at a higher UID than the origin will give."""
+    if told is None or told.uid_next is None or told.uid_validity != ours.uid_validity:
+        return False
+    return told.uid_next < ours.uid_next
+
+
 def is_miscounted(ours: Mailbox, told: OriginMailbox) -> bool:
     """Whether the counts differ though the origin has given no UID that we don't know of."""
     if told.total is None or told.uid_next != ours.uid_next:

@@ -19,6 +19,7 @@ from app.mail.delta import Arrived, Delta
 from app.mail.identifiers import now_ms
 from app.mail.types import SEEN, AccountId, Mailbox
 from app.mailstore.index import Index
+from app.workers.sync import account
 
 from tests.fake_origin import FakeOrigin, Tells
 from tests.house import House, open_house
@@ -288,6 +289,27 @@ async def test_a_mailbox_that_cannot_be_opened_holds_up_no_other(followed: Follo
         origin.boxes["Broken"].is_refusing = False
         origin.make("Other")
         await followed.until(lambda: followed.subjects("Broken"), ["lost"])
+
+
+async def test_a_uidnext_that_was_told_too_high_hides_no_later_mail(
+    followed: Followed, origin: FakeOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "CHECK_SECONDS", 0.1)
+    origin.add("first")
+    async with followed.following():
+        await followed.until_live()
+        origin.boxes["INBOX"].uid_next = 4_000_000_000
+        origin.signal("INBOX")
+        await followed.until(lambda: _uid_next(followed), 4_000_000_000)
+        origin.boxes["INBOX"].uid_next = 2
+        origin.add("second")
+
+        await followed.until(followed.subjects, ["first", "second"])
+        await followed.until(lambda: _uid_next(followed), 3)
+
+
+async def _uid_next(followed: Followed) -> int:
+    return (await followed.house.mailbox(followed.account_id, "INBOX")).uid_next
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), TimedOut("late")])

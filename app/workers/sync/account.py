@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.mail.backend import MailBackend, Watch
 from app.mail.backoff import reconnect_delays, spread
-from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, Note
+from app.mail.delta import Arrived, Delta, Location, MailboxCounted, MailboxDeleted, Note
 from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
@@ -33,6 +33,7 @@ from app.mirror.listing import (
     beginnings,
     differs,
     first_sync_order,
+    is_ahead,
     is_miscounted,
     list_changes,
     renames,
@@ -251,6 +252,9 @@ class AccountSync:
         return False
 
     async def _reconcile(self, told: Told) -> None:
+        mailboxes = await self._mirror.mailboxes()
+        if any(is_ahead(one, told.get(one.origin_name)) for one in mailboxes):
+            told = await self._come_back(mailboxes)
         for mailbox in await self._mirror.mailboxes():
             now = told.get(mailbox.origin_name)
             if now is not None and mailbox.is_complete and is_miscounted(mailbox, now):
@@ -258,6 +262,16 @@ class AccountSync:
                     await self._refresher.reconcile(mailbox)
                 except MAILBOX_FAULTS as error:
                     self._warn("reconcile_failed", mailbox, error)
+
+    async def _come_back(self, mailboxes: Sequence[Mailbox]) -> Told:
+        """Believe the origin where it once told a higher UIDNEXT: new mail below that would not be seen."""
+        told = await self._ask()
+        ahead = [one for one in mailboxes if is_ahead(one, told.get(one.origin_name))]
+        for mailbox in ahead:
+            log.warning("uid_next_came_back", account_id=self._mirror.account_id, mailbox_id=mailbox.id)
+        back = tuple(MailboxCounted(one.id, told[one.origin_name].uid_next) for one in ahead)
+        await self._mirror.apply(Delta(mailboxes_counted=back))
+        return told
 
     # ---- first syncs
 
