@@ -61,12 +61,15 @@ def parameters_of(model: type[BaseModel]) -> dict[str, Any]:
     """The `openapi_extra` of a route that reads its query by `query_of`."""
     schema = model.model_json_schema(by_alias=True)
     required = schema.get("required", [])
-    parameters = [
-        {"name": name, "in": "query", "required": name in required, "schema": one}
-        | ({"description": one.pop("description")} if "description" in one else {})
-        for name, one in schema["properties"].items()
-    ]
-    return {"parameters": parameters}
+    return {"parameters": [_parameter(name, field, name in required) for name, field in schema["properties"].items()]}
+
+
+def _parameter(name: str, field: dict[str, Any], is_required: bool) -> dict[str, Any]:
+    """A parameter of the schema of a field: no parameter is `null`."""
+    described = {"description": field.pop("description")} if "description" in field else {}
+    kinds = [kind for kind in field.pop("anyOf", ()) if kind != {"type": "null"}]
+    field |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
+    return {"name": name, "in": "query", "required": is_required, **described, "schema": field}
 
 
 _names: dict[str, frozenset[str]] = {}

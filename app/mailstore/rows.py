@@ -162,6 +162,18 @@ def patched(summary: bytes, **changes: object) -> bytes:
     return json_bytes({**orjson.loads(summary), **changes})
 
 
+_ON_SERVER_FIELD = b'"on_server":'
+
+
+def shown_summary(summary: bytes, view: bytes = b"summary") -> bytes:
+    """A prepared summary as answers and events show it: `view` first, and `on_server` null where it is not of POP3.
+
+    No text in JSON holds a bare quote, so a text is never mistaken for the field.
+    """
+    on_server = b"" if _ON_SERVER_FIELD in summary else b',"on_server":null'
+    return b"".join((b'{"view":"', view, b'",', summary[1:-1], on_server, b"}"))
+
+
 _THREAD_FIELD = b'"thread_id":"'
 
 

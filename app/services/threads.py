@@ -13,7 +13,7 @@ from app.mail.types import AccountId, ThreadId
 from app.mailstore.conversations import Conversations, Member
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import NEWEST_FIRST, Listed
-from app.mailstore.rows import iso, thread_id_in
+from app.mailstore.rows import iso, shown_summary, thread_id_in
 from app.services.bulk import Bulk, BulkResult, Deletion
 from app.services.callers import Caller
 from app.services.listing import Listing, ListPage, Prepared, limited_to
@@ -141,4 +141,4 @@ def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) ->
         "oldest_received_at": iso(oldest.received_at_ms),
         "newest_received_at": iso(newest.received_at_ms),
     }
-    return Thread(orjson.dumps(content), summaries)
+    return Thread(orjson.dumps(content), [shown_summary(one) for one in summaries])

@@ -16,6 +16,7 @@ from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Message
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Listed
+from app.mailstore.rows import shown_summary
 from app.services.callers import Caller
 from app.services.content import Content
 from app.services.highlights import Highlights
@@ -32,10 +33,10 @@ FIELDS_LIMIT = 100
 
 _ADDRESS: dict[str, Any] = {"name": None, "address": None}
 _SUMMARY: dict[str, Any] = {
-    **dict.fromkeys(("id", "account_id", "mailbox_ids", "thread_id", "subject")),
+    **dict.fromkeys(("view", "id", "account_id", "mailbox_ids", "thread_id", "subject")),
     **dict.fromkeys(("from", "to", "cc", "reply_to"), _ADDRESS),
     **dict.fromkeys(("date", "received_at", "preview", "keywords", "size_bytes", "has_attachments")),
-    **dict.fromkeys(("message_id_header", "in_reply_to", "references")),
+    **dict.fromkeys(("message_id_header", "in_reply_to", "references", "on_server")),
 }
 _ATTACHMENT = dict.fromkeys(("id", "part", "filename", "content_type", "size_bytes", "disposition", "content_id"))
 _INVITATION: dict[str, Any] = {
@@ -53,7 +54,7 @@ _FULL: dict[str, Any] = {
     "locations": dict.fromkeys(("mailbox_id", "uid", "uid_validity")),
     "problems": None,
 }
-_FIELDS: dict[str, dict[str, Any]] = {"ids": {"id": None}, "summary": _SUMMARY, "full": _FULL}
+_FIELDS: dict[str, dict[str, Any]] = {"ids": {"view": None, "id": None}, "summary": _SUMMARY, "full": _FULL}
 _ADDED_BY_FULL = _FULL.keys() - _SUMMARY.keys()
 _READ_FOR = frozenset({"text", "html", "invitation", "problems"})
 """Fields for which the text of a message is read."""
@@ -149,11 +150,11 @@ class Views:
     ) -> list[bytes]:
         """The objects of a list, in its order; a message that left meanwhile is left out. `tree` is what found them."""
         if view.is_prepared:
-            items = [seen_summary(one.summary, caller.mailbox_ids) for one in found]
+            items = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
         elif view.name == "ids" and not (view.headers or view.has_thread):
-            items = [b'{"id":"' + one.anchor.id.encode() + b'"}' for one in found]
+            items = [b'{"view":"ids","id":"' + one.anchor.id.encode() + b'"}' for one in found]
         elif not (view.needs_full or view.headers or view.has_thread):
-            summaries = [seen_summary(one.summary, caller.mailbox_ids) for one in found]
+            summaries = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
             items = [json_bytes(_projected(orjson.loads(one), view)) for one in summaries]
         else:
             messages = await self._content.messages(account_id, caller, [one.anchor.id for one in found])
@@ -167,7 +168,7 @@ class Views:
     ) -> list[bytes]:
         """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
         if view.is_prepared:
-            return [one.summary for one in messages]
+            return [shown_summary(one.summary) for one in messages]
         if view.is_limited and len(messages) > FULL_LIMIT:
             raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
         objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
@@ -180,15 +181,17 @@ class Views:
         if view == View("full"):
             added = await self._content.full(message)
             locations = json_bytes(await self._content.locations(message, caller))
-            return b"".join((message.summary[:-1], b",", added, b',"locations":', locations, b"}"))
+            summary = shown_summary(message.summary, b"full")[:-1]
+            return b"".join((summary, b",", added, b',"locations":', locations, b"}"))
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 
     async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
-        shown: dict[str, Any] = orjson.loads(message.summary)
+        shown: dict[str, Any] = orjson.loads(shown_summary(message.summary))
         if view.needs_full:
             added = await self._content.full(message, has_body=view.needs_body)
             shown |= orjson.loads(b"{" + added + b"}")
             shown["locations"] = await self._content.locations(message, caller)
+            shown["view"] = "full"
         shown = _projected(shown, view)
         if view.headers:
             shown["headers"] = await self._content.values(message, view.headers)
@@ -205,14 +208,14 @@ class Views:
 
 def _projected(shown: dict[str, Any], view: View) -> dict[str, Any]:
     if view.name == "ids":
-        return {"id": shown["id"]}
+        return {"view": "ids", "id": shown["id"]}
     if view.fields is None:
         return shown
     tree: dict[str, Any] = {}
     for path in view.fields:
         _plant(tree, path)
-    picked: dict[str, Any] = _picked(shown, tree)
-    return picked
+    tree.pop("view", None)
+    return {"view": "partial"} | {name: _picked(shown[name], tree[name]) for name in shown if name in tree}
 
 
 def _plant(tree: dict[str, Any], path: Sequence[str]) -> None:

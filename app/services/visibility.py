@@ -16,7 +16,7 @@ from app.mail.events import EVENTS, Audience
 from app.mail.types import AccountId, Mailbox, Message
 from app.mailstore.log import Event
 from app.mailstore.reader import MailReader
-from app.mailstore.rows import patched
+from app.mailstore.rows import patched, shown_summary
 from app.services.callers import Caller, Scope
 
 LEVEL = "/"
@@ -52,7 +52,7 @@ def _without_content(event: Event) -> Event:
     data = _data(event)
     facts: dict[str, object] = {name: value for name, value in data.items() if name in _ID_FIELDS}
     if "message" in data:
-        facts["message"] = {"id": data["message"]["id"]}
+        facts["message"] = {"view": "ids", "id": data["message"]["id"]}
     return _retold(event, event.type, facts)
 
 
@@ -208,7 +208,7 @@ async def _entered(reader: MailReader, event: Event, mailbox_id: str, visible: C
     found = await seen_among(reader, await reader.messages.find(event.account_id, [event.subject]), visible)
     if not found:
         return None
-    facts = {"mailbox_id": mailbox_id, "message": orjson.Fragment(found[0].summary)}
+    facts = {"mailbox_id": mailbox_id, "message": orjson.Fragment(shown_summary(found[0].summary))}
     uid = event.target_uid if event.target_mailbox_id == mailbox_id else None
     told = replace(event, mailbox_id=mailbox_id, uid=uid, target_mailbox_id=None, target_uid=None)
     return _retold(told, "message.created", facts)

@@ -12,7 +12,8 @@ from app.api.once import Once, answer_of
 from app.api.problems import parameters_in_body, problem_of, problems
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
-from app.api.schemas.messages import BatchGetRequest, BatchRequest, BulkAnswer, TransferRequest
+from app.api.schemas.message_requests import BatchGetRequest, BatchRequest, TransferRequest
+from app.api.schemas.messages import BulkAnswer
 from app.errors import (
     Conflict,
     IdempotencyRunning,

@@ -20,6 +20,7 @@ from app.api.schemas.mailboxes import Mailbox
 from app.errors import InvalidRequest, NotAuthenticated, StateExpired
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
+from app.mailstore.rows import shown_summary
 from app.security.secrets import SECRET_LIMIT_CHARS
 from app.services.callers import Caller
 from app.services.changes import CHANGES_LIMIT, Changes
@@ -76,9 +77,11 @@ async def _created(
 ) -> list[dict[str, str] | orjson.Fragment]:
     """The objects of what was created; of those in full what left meanwhile is left out."""
     if view == "ids":
-        return [{"id": id_} for id_ in changes.created]
+        return [{"view": "ids", "id": id_} for id_ in changes.created]
     if view == "summary":
-        return [orjson.Fragment(seen_summary(one, caller.mailbox_ids)) for one in changes.created.values()]
+        return [
+            orjson.Fragment(shown_summary(seen_summary(one, caller.mailbox_ids))) for one in changes.created.values()
+        ]
     shown: list[bytes] = []
     ids = list(changes.created)
     for begin in range(0, len(ids), FULL_LIMIT):

@@ -20,7 +20,8 @@ from app.api.queries import parameters_of, query_of
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.filters import KEYWORD_PATTERN
-from app.api.schemas.messages import ImportedMessage, ImportQuery, Message
+from app.api.schemas.message_requests import ImportedMessage, ImportQuery
+from app.api.schemas.messages import MessageSummary
 from app.errors import (
     Conflict,
     IdempotencyRunning,
@@ -32,6 +33,7 @@ from app.errors import (
     UnsupportedMedia,
 )
 from app.mail.types import AccountId, Address
+from app.mailstore.rows import shown_summary
 from app.services.callers import Caller
 from app.services.composing import NewMessage
 from app.services.idempotency import Answer, Attempt, hash_payload
@@ -67,7 +69,7 @@ _BODY: dict[str, Any] = {
     "",
     operation_id="importMessage",
     status_code=201,
-    response_model=Message,
+    response_model=MessageSummary,
     openapi_extra=_BODY | parameters_of(ImportQuery),
     responses=problems(
         MailboxNotFound,
@@ -149,7 +151,7 @@ async def _add(
             "Location": f"/v1/accounts/{account_id}/messages/{imported.message.id}",
             STATE_HEADER: services.states.issue(account_id, imported.position),
         }
-        return answer_of(201, imported.message.summary, headers)
+        return answer_of(201, shown_summary(imported.message.summary), headers)
 
     return await services.imports.add(account_id, caller, order, spool, attempt, answer_for)
 

@@ -17,15 +17,8 @@ from app.api.queries import parameters_of, query_of
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.filter_answers import filter_shown
-from app.api.schemas.messages import (
-    ChangeRequest,
-    CountText,
-    GetQuery,
-    ListQuery,
-    Message,
-    MessagePage,
-    SearchRequest,
-)
+from app.api.schemas.message_requests import ChangeRequest, CountText, GetQuery, ListQuery, SearchRequest
+from app.api.schemas.messages import Message, MessagePage, MessageSummary
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -119,20 +112,22 @@ def awaits_previews(items: Iterable[bytes]) -> bool:
     return any(b'"preview":null' in one for one in items)
 
 
+def indexed_shown(indexed: tuple[int, int] | None) -> dict[str, int] | None:
+    """An Indexed object."""
+    return None if indexed is None else {"messages": indexed[0], "of": indexed[1]}
+
+
 def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, Any] | None = None) -> bytes:
-    """A MessagePage around prepared objects; `shown` is what a search text was understood as."""
+    """A MessagePage or ThreadPage around prepared objects; `shown` is what a search text was understood as."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "prev_cursor": page.prev_cursor,
         "state": state,
         "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
+        "total": page.total,
+        "filter": shown,
+        "indexed": indexed_shown(page.indexed),
     }
-    if page.total is not None:
-        rest["total"] = page.total
-    if shown is not None:
-        rest["filter"] = shown
-    if page.indexed is not None:
-        rest["indexed"] = {"messages": page.indexed[0], "of": page.indexed[1]}
     return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
 
 
@@ -166,7 +161,7 @@ async def get_message(
 @router.patch(
     "/{message_id}",
     operation_id="updateMessage",
-    response_model=Message,
+    response_model=MessageSummary,
     responses=problems(MessageNotFound, MailboxNotFound, PreconditionFailed, Conflict, InvalidRequest, *ORIGIN),
 )
 async def update_message(
@@ -185,7 +180,7 @@ async def update_message(
 @router.delete(
     "/{message_id}",
     operation_id="deleteMessage",
-    response_model=Message,
+    response_model=MessageSummary,
     responses={
         204: {"description": "Removed for good"},
         **problems(MessageNotFound, PreconditionFailed, InvalidRequest, *ORIGIN),

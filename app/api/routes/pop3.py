@@ -13,6 +13,7 @@ from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.pop3 import Fetched
 from app.errors import LoginRefused, NotSupported
+from app.mailstore.rows import shown_summary
 
 router = Router(prefix="/v1/accounts/{account_id}/pop3", tags=["accounts"])
 WAIT_LIMIT_SECONDS = 30
@@ -35,7 +36,7 @@ async def fetch(
     polled = await services.polling.poll(account_id, caller, wait)
     body = {
         "is_done": polled.is_done,
-        "created": [orjson.Fragment(one.summary) for one in polled.arrived],
+        "created": [orjson.Fragment(shown_summary(one.summary)) for one in polled.arrived],
         "state": services.states.issue(account_id, polled.position),
         "sync": orjson.Fragment(Sync.of(polled.sync).model_dump_json()),
     }

@@ -9,9 +9,11 @@ from fastapi import Query, Request, Response
 
 from app.api.deps import ReadingCaller, Services, services_of
 from app.api.problems import parameters_in_body, problems
+from app.api.routes.messages import indexed_shown
 from app.api.routing import Router
 from app.api.schemas.base import Sync
-from app.api.schemas.messages import AccountsSearchRequest, CountText, SearchAnswer
+from app.api.schemas.message_requests import AccountsSearchRequest, CountText
+from app.api.schemas.messages import SearchAnswer
 from app.errors import AccountNotFound, InvalidRequest, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId
@@ -50,9 +52,8 @@ async def search_accounts(
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "accounts": [_account(services, one) for one in page.accounts],
+        "total": page.total,
     }
-    if page.total is not None:
-        rest["total"] = page.total
     content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
     return Response(content, media_type="application/json")
 
@@ -70,13 +71,12 @@ async def _items(services: Services, caller: Caller, page: SearchPage, view: Vie
 
 
 def _account(services: Services, one: AccountAnswer) -> dict[str, Any]:
-    answer: dict[str, Any] = {"account_id": one.account_id, "is_complete": one.is_complete}
-    if one.standing is not None:
-        answer["state"] = services.states.issue(one.account_id, one.standing.position)
-    if one.sync is not None:
-        answer["sync"] = orjson.Fragment(Sync.of(one.sync).model_dump_json())
-    if one.indexed is not None:
-        answer["indexed"] = {"messages": one.indexed[0], "of": one.indexed[1]}
-    if one.error is not None:
-        answer["code"] = one.error.code
-    return answer
+    """An AccountSearch object."""
+    return {
+        "account_id": one.account_id,
+        "is_complete": one.is_complete,
+        "state": None if one.standing is None else services.states.issue(one.account_id, one.standing.position),
+        "sync": None if one.sync is None else orjson.Fragment(Sync.of(one.sync).model_dump_json()),
+        "indexed": indexed_shown(one.indexed),
+        "code": None if one.error is None else one.error.code,
+    }

@@ -16,7 +16,8 @@ from app.api.routes.bulk import bulk_response
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN, awaits_previews, is_forced, page_bytes
 from app.api.routing import Router
 from app.api.schemas.filter_answers import filter_shown
-from app.api.schemas.messages import BulkAnswer, ChangeRequest
+from app.api.schemas.message_requests import ChangeRequest
+from app.api.schemas.messages import BulkAnswer
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
 from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
 

@@ -276,33 +276,38 @@ def _facts(server: ServerInUse) -> dict[str, Any]:
 class Account(AnswerModel):
     """An account. `imap`, `pop3`, `smtp` are its mail servers without secrets, null where it has none of that kind."""
 
-    id: str
-    email: str
-    name: str
-    kind: AccountKind
-    status: str = Field(description="connecting, syncing, ready, auth_required, unreachable or disabled")
-    sync: Sync
-    imap: Server | None
-    pop3: Pop3Server | None
-    smtp: Server | None
-    created_at: Time
+    id: str = Field(description="The id of the account")
+    email: str = Field(description="Its e-mail address")
+    name: str = Field(description="The name of its owner; empty where none was given")
+    kind: AccountKind = Field(description="Where the mail lives")
+    status: Literal["connecting", "syncing", "ready", "auth_required", "unreachable", "disabled"] = Field(
+        description="`connecting`: the mail server is being reached; `syncing`: the first sync goes on; `ready`; "
+        "`auth_required`: the mail server refused the login; `unreachable`: it does not answer; `disabled`"
+    )
+    sync: Sync = Field(description="How fresh its mail is")
+    imap: Server | None = Field(description="The IMAP server")
+    pop3: Pop3Server | None = Field(description="The POP3 server")
+    smtp: Server | None = Field(description="The server that sends")
+    created_at: Time = Field(description="When the account was added")
     metadata: MetadataOutput
 
     @classmethod
     def of(cls, account: accounts.Account) -> Account:
         imap, pop3, smtp = (account.servers.get(name) for name in ("imap", "pop3", "smtp"))
-        return cls(
-            id=account.id,
-            email=account.email,
-            name=account.name,
-            kind=account.kind,
-            status=account.status,
-            sync=Sync.of(account.sync),
-            imap=Server.of(imap) if imap else None,
-            pop3=Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
-            smtp=Server.of(smtp) if smtp else None,
-            created_at=time_of(account.created_at_ms),
-            metadata=dict(account.metadata),
+        return cls.model_validate(
+            {
+                "id": account.id,
+                "email": account.email,
+                "name": account.name,
+                "kind": account.kind,
+                "status": account.status,
+                "sync": Sync.of(account.sync),
+                "imap": Server.of(imap) if imap else None,
+                "pop3": Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
+                "smtp": Server.of(smtp) if smtp else None,
+                "created_at": time_of(account.created_at_ms),
+                "metadata": dict(account.metadata),
+            }
         )
 
 

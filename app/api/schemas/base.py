@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PlainSerializer,
     SecretStr,
@@ -20,16 +22,20 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.metadata import KEY_LIMIT_CHARS, KEYS_LIMIT, VALUE_LIMIT_CHARS
 from app.mail.storable import storable
 from app.mailstore.rows import iso
+from app.problems import PROBLEMS
 from app.services.accounts import SyncState
 
 T = TypeVar("T")
@@ -41,7 +47,11 @@ Integer = Annotated[int, Strict()]
 """An integer that no string or boolean passes for."""
 Boolean = Annotated[bool, Strict()]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.~-]+$")]
-Time = Annotated[datetime, PlainSerializer(lambda time: iso(round(time.timestamp() * 1000)), return_type=str)]
+Time = Annotated[
+    datetime,
+    PlainSerializer(lambda time: iso(round(time.timestamp() * 1000)), return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """RFC 3339 in UTC, to the second."""
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -94,6 +104,21 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    CLEARABLE: ClassVar[frozenset[str] | None] = None
+    """The optional fields that may be `null`; None: all of them."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema with `null` where a request may have it, and with defaults in words.
+
+        Generators take a field with a `default` for one that must be there.
+        """
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for name, field in schema.get("properties", {}).items():
+            if name not in schema.get("required", ()):
+                _describe_optional(field, may_be_null=cls.CLEARABLE is None or name in cls.CLEARABLE)
+        return schema
+
     @model_validator(mode="wrap")
     @classmethod
     def _with_known_fields(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -122,6 +147,28 @@ class RequestModel(BaseModel):
             if isinstance(plain, str) and storable(plain) != plain:
                 raise ValueError("A text holds no NUL and no lone surrogate")
         return value
+
+
+_NULL: JsonSchemaValue = {"type": "null"}
+_WORDS = ("title", "description", "examples", "deprecated")
+
+
+def _describe_optional(field: JsonSchemaValue, *, may_be_null: bool) -> None:
+    """Change the schema of a field that may be left out: whether it takes `null`, and its default in words."""
+    default = field.pop("default", None)
+    if default not in (None, "", []) and not isinstance(default, dict):
+        shown = json.dumps(default[0] if isinstance(default, list) else default).strip('"')
+        field["description"] = f"{field.get('description', '')} Default: `{shown}`.".lstrip()
+    words: JsonSchemaValue = {
+        name: field.pop(name) for name in ("title", "description", "examples", "deprecated") if name in field
+    }
+    kinds = [kind for kind in field.pop("anyOf", None) or [dict(field)] if kind != _NULL]
+    field.clear()
+    if may_be_null:
+        field["anyOf"] = [*kinds, _NULL]
+    else:
+        field |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    field |= words
 
 
 def _names_of(model: type[BaseModel]) -> list[str]:
@@ -168,7 +215,7 @@ class PatchModel(RequestModel):
     `CLEARABLE` names the fields that can be; `null` for any other is an error.
     """
 
-    CLEARABLE: ClassVar[frozenset[str]] = frozenset()
+    CLEARABLE: ClassVar[frozenset[str] | None] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -178,7 +225,7 @@ class PatchModel(RequestModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_clearable(cls, value: object, info: ValidationInfo) -> object:
-        if value is None and info.field_name not in cls.CLEARABLE:
+        if value is None and info.field_name not in (cls.CLEARABLE or ()):
             raise ValueError("This field cannot be cleared; leave it out to keep its value")
         return value
 
@@ -188,63 +235,90 @@ class AnswerModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema without defaults, which say nothing about an answer."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for field in schema.get("properties", {}).values():
+            field.pop("default", None)
+        return schema
+
 
 class Sync(AnswerModel):
     """How fresh what is shown of an account is."""
 
-    status: str = Field(description="initial (lists already work), live, down or paused")
-    mode: str = Field(description="How changes reach us: notify, idle, sweep, poll or embedded")
-    lag_seconds: int | None = Field(
-        description="Seconds since the origin last confirmed this state; 0 while it is watched, null if it never did"
+    status: Literal["initial", "live", "down", "paused"] = Field(
+        description="`initial`: the first sync goes on, and lists already work; `live`: changes are followed; "
+        "`down`: the mail server cannot be reached; `paused`: nobody asks for the account"
     )
-    checked_at: Time | None = Field(description="When it last did; null if never")
+    mode: SyncMode = Field(description="How changes reach the gateway")
+    lag_seconds: int | None = Field(
+        description="Seconds since the mail server last confirmed this state; 0: it is watched; null: it never did"
+    )
+    checked_at: Time | None = Field(description="When the mail server last confirmed this state; null if it never did")
 
     @classmethod
     def of(cls, state: SyncState) -> Sync:
         checked_at_ms = now_ms() if state.mode is SyncMode.EMBEDDED else state.checked_at_ms
         checked_at = time_of(checked_at_ms) if checked_at_ms else None
-        return cls(status=state.status, mode=state.mode, lag_seconds=state.lag_seconds, checked_at=checked_at)
+        facts = {"status": state.status, "mode": state.mode, "lag_seconds": state.lag_seconds, "checked_at": checked_at}
+        return cls.model_validate(facts)
 
 
 class Page(AnswerModel, Generic[T]):
     """A part of a list."""
 
-    items: list[T]
-    next_cursor: str | None = None
-    prev_cursor: str | None = None
+    items: list[T] = Field(description="The items of this page")
+    next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last one")
+    prev_cursor: str | None = Field(None, description="`cursor` of the previous page; null on the first one")
+
+
+ProblemCode = TypeAliasType(
+    "ProblemCode",
+    Annotated[
+        str,
+        WithJsonSchema(
+            {
+                "type": "string",
+                "enum": sorted(PROBLEMS),
+                "description": "The kind of a problem; each has a page at `/v1/problems/{code}`.",
+            }
+        ),
+    ],
+)
 
 
 class ProblemOrigin(AnswerModel):
-    """What the mail server said."""
+    """The answer of the mail server."""
 
-    protocol: str
-    response: str
-    enhanced_code: str | None
+    protocol: str = Field(description="The protocol that the mail server speaks: imap, pop3 or smtp")
+    response: str = Field(description="The line that it answered")
+    enhanced_code: str | None = Field(description="Its enhanced status code (RFC 3463), where it gave one")
 
 
 class ProblemFault(AnswerModel):
-    """One fault of the request: a JSON pointer into its body, or the name of a parameter."""
+    """One fault of the request. It has a `pointer` or a `parameter`."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
-    detail: str
-    pointer: str | None = None
-    parameter: str | None = None
+    detail: str = Field(description="What is wrong")
+    pointer: str | None = Field(None, description="A JSON pointer (RFC 6901) into the body")
+    parameter: str | None = Field(None, description="The name of a parameter or header")
 
 
 class Problem(AnswerModel):
     """An error (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    retryable: bool
+    type: str = Field(description="The page that explains this kind of problem, relative to the server")
+    title: str = Field(description="The kind of problem in a few words")
+    status: int = Field(description="The HTTP status")
+    detail: str = Field(description="What went wrong with this request")
+    code: ProblemCode = Field(description="The kind of problem, for programs")
+    retryable: bool = Field(description="Whether the same request may succeed later")
     fix: str | None = Field(None, description="What to do, where the caller can do something")
     request_id: str = Field(description="The request, as in the header `Request-Id`")
-    origin: ProblemOrigin | None = None
-    errors: list[ProblemFault] = []
+    origin: ProblemOrigin | None = Field(None, description="What the mail server answered, where it caused the problem")
+    errors: list[ProblemFault] = Field([], description="The faults of an invalid request; else empty")
 
 
 class StateExpiredProblem(Problem):

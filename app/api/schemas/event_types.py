@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypeAliasType
 
-from app.api.schemas.base import AnswerModel, Time
-from app.api.schemas.messages import Message
-from app.api.schemas.quotas import QuotaUse
-from app.api.schemas.submissions import RecipientStatus
+from app.api.schemas.base import AnswerModel, ProblemCode, Time
+from app.api.schemas.messages import MessageIds, MessageSummary
+from app.api.schemas.quotas import CountedBy, QuotaUse
+from app.api.schemas.submissions import RecipientStatus, SubmissionStatus
+from app.mail.backend import SyncMode
 from app.mail.events import EVENTS, Absent, EventData
+from app.mail.types import Role
 
-_SHAPES: dict[str, Any] = {"message": Message, "recipients": list[RecipientStatus], "items": list[QuotaUse]}
-"""Fields whose value is a shape of the API."""
+_SHAPES: dict[str, Any] = {
+    "message": Annotated[MessageSummary | MessageIds, Field(discriminator="view")],
+    "recipients": list[RecipientStatus],
+    "items": list[QuotaUse],
+    "role": Role | None,
+    "sync_mode": SyncMode,
+    "code": ProblemCode,
+    "status": SubmissionStatus,
+    "counted_by": CountedBy,
+}
+"""Fields whose value is a shape or an enumeration of the API."""
 
 
 class CausedBy(AnswerModel):

@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel
 from app.api.schemas.event_types import Event
+from app.api.schemas.mailboxes import Mailbox
+from app.api.schemas.messages import Message
 
 
 class UpdatedMessage(AnswerModel):
-    id: str
-    changed: list[str] = Field(description="keywords, or other: read the message anew")
-    keywords: list[str]
+    """A message whose keywords or content changed."""
+
+    id: str = Field(description="The message")
+    changed: list[Literal["keywords", "other"]] = Field(description="What changed; `other`: read the message again")
+    keywords: list[str] = Field(description="Its keywords now")
 
 
 class MovedMessage(AnswerModel):
-    id: str
-    from_: list[str] = Field(alias="from")
-    to: list[str]
+    """A message that is in other mailboxes than before."""
+
+    id: str = Field(description="The message")
+    from_: list[str] = Field(alias="from", description="Its mailboxes before")
+    to: list[str] = Field(description="Its mailboxes now")
 
 
 class RemovedMessage(AnswerModel):
-    id: str
-    reason: str = Field(description="expunged, moved (out of sight) or merged; may name what the caller never knew")
+    """A message that is gone. It may be one that the caller never knew."""
+
+    id: str = Field(description="The message")
+    reason: Literal["expunged", "moved", "merged"] = Field(
+        description="`expunged`: deleted; `moved`: to where the token does not see; `merged`: into another message"
+    )
 
 
 class RemovedMailbox(AnswerModel):
-    id: str
+    """A mailbox that is gone, with its messages, which are not listed one by one."""
+
+    id: str = Field(description="The mailbox")
 
 
 class ChangedMailboxes(AnswerModel):
-    created: list[dict[str, Any]] = Field(description="Mailbox objects")
-    updated: list[dict[str, Any]] = Field(description="Mailbox objects; also of those whose messages changed")
-    removed: list[RemovedMailbox] = Field(description="Their messages went with them and are not listed one by one")
+    """Mailboxes that changed."""
+
+    created: list[Mailbox] = Field(description="New mailboxes")
+    updated: list[Mailbox] = Field(description="Mailboxes that changed, or whose messages changed")
+    removed: list[RemovedMailbox] = Field(description="Mailboxes that are gone")
 
 
 class ChangesAnswer(AnswerModel):
     """What to do to mail as it was at `since` so that it is as it is now; safe to do twice."""
 
-    created: list[dict[str, Any]] = Field(description="Messages in the view asked for; `{id}` by default")
-    updated: list[UpdatedMessage]
-    moved: list[MovedMessage]
-    removed: list[RemovedMessage]
-    mailboxes: ChangedMailboxes
-    new_state: str
-    has_more: bool
+    created: list[Message] = Field(description="New messages, in the view that was asked for")
+    updated: list[UpdatedMessage] = Field(description="Messages whose keywords or content changed")
+    moved: list[MovedMessage] = Field(description="Messages that are in other mailboxes")
+    removed: list[RemovedMessage] = Field(description="Messages that are gone")
+    mailboxes: ChangedMailboxes = Field(description="Mailboxes that changed")
+    new_state: str = Field(description="The state after these changes: `since` of the next request")
+    has_more: bool = Field(description="Whether more changes follow: ask again with `new_state` at once")
 
 
 class EventsAnswer(AnswerModel):
-    """Events after a cursor, in order. `cursor` is where to go on."""
+    """Events after a cursor, in order."""
 
-    items: list[Event]
-    cursor: str
-    has_more: bool
+    items: list[Event] = Field(description="The events")
+    cursor: str = Field(description="`after` of the next request")
+    has_more: bool = Field(description="Whether more events follow: ask again at once")

@@ -1,369 +1,251 @@
-"""Shapes of messages: read, listed, changed one by one or by the hundred."""
+"""Shapes of messages in answers, in four views."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-from app.api.schemas.base import AnswerModel, GivenTime, Id, PatchModel, RequestModel, Sync, Time
-from app.api.schemas.filters import (
-    IN_FIELD,
-    ConditionsQuery,
-    FilterInput,
-    FilterTree,
-    Keyword,
-    SearchTextInput,
-    with_search_text,
-)
-from app.api.schemas.submissions import MessageInput
-from app.mail.search_text import ANYWHERE
-from app.mail.types import Flags, flag_of
-from app.services.listing import ListOrder, sort_of
-from app.services.messages import KEYWORDS_LIMIT, Change
-from app.services.searching import ACCOUNTS_LIMIT
-from app.services.views import View, ViewName, view_of
+from app.api.schemas.base import AnswerModel, Problem, ProblemCode, Sync, Time
+from app.api.schemas.filters import FilterInput
 
-IDS_LIMIT = 1_000
-SortText = Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size|subject|from)$")]
-CursorText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-CountText = Literal["exact", "estimate"]
-FieldsText = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
-Ids = Annotated[list[Id], Field(min_length=1, max_length=IDS_LIMIT)]
-Keywords = Annotated[list[Keyword], Field(max_length=KEYWORDS_LIMIT)]
-
-
-# ---- what callers get
+MessageId = Annotated[str, Field(description="The id of a message; it stays the same when the message moves")]
 
 
 class Address(AnswerModel):
-    name: str
-    address: str
+    """A person or group: a name and an e-mail address."""
+
+    name: str = Field(description="The display name, decoded; empty where there is none")
+    address: str = Field(description="The e-mail address, as written in the message")
 
 
 class Attachment(AnswerModel):
-    """Something attached, or a file inside winmail.dat. `size_bytes` is exact, or null where only reading it tells."""
+    """An attachment of a message, or a file inside winmail.dat."""
 
-    id: str
-    part: str
-    filename: str | None
-    content_type: str
-    size_bytes: int | None
-    disposition: Literal["inline", "attachment"]
-    content_id: str | None
+    id: str = Field(description="The id for `/attachments/{attachment_id}`")
+    part: str = Field(description="Its IMAP section number, for `/parts/{part}`")
+    filename: str | None = Field(description="Its name, decoded; null where it has none")
+    content_type: str = Field(description="Its media type, as the message states it")
+    size_bytes: int | None = Field(
+        description="The exact size of the decoded content; null where only reading it would tell"
+    )
+    disposition: Literal["inline", "attachment"] = Field(description="Where a mail program shows it")
+    content_id: str | None = Field(description="Its Content-ID without angle brackets, which `cid:` links name")
 
 
 class Attendee(AnswerModel):
-    """Somebody who is invited."""
+    """A person who is invited."""
 
-    name: str
-    address: str
+    name: str = Field(description="The name; empty where there is none")
+    address: str = Field(description="The e-mail address")
     status: str = Field(description="`needs_action`, `accepted`, `declined`, `tentative` or `delegated`")
-    is_optional: bool
+    is_optional: bool = Field(description="Whether the person need not come")
 
 
 class Invitation(AnswerModel):
     """The first event of a message's calendar part (RFC 5545), for example an invitation or an answer to one."""
 
     method: str = Field(description="`request`, `cancel`, `reply`, `publish` or another of RFC 5546")
-    uid: str
-    sequence: int
+    uid: str = Field(description="The UID of the event")
+    sequence: int = Field(description="The number of the revision")
     status: str | None = Field(description="`confirmed`, `tentative`, `cancelled`; null where it is not given")
-    summary: str
-    description: str
-    location: str
-    organizer: Address | None
-    attendees: list[Attendee]
+    summary: str = Field(description="What the event is, in a few words")
+    description: str = Field(description="What the event is, at length")
+    location: str = Field(description="Where the event takes place")
+    organizer: Address | None = Field(description="The organizer")
+    attendees: list[Attendee] = Field(description="The people who are invited")
     starts_at: Time | None = Field(description="In UTC; of an event that takes all day, midnight of its first day")
-    ends_at: Time | None
-    is_all_day: bool
+    ends_at: Time | None = Field(description="In UTC; null where it is not given")
+    is_all_day: bool = Field(description="Whether the event takes whole days")
     time_zone: str | None = Field(description="The zone the times were written in; null for UTC or none")
     recurrence: str | None = Field(description="An RRULE, for example `FREQ=WEEKLY;COUNT=3`")
 
 
 class Location(AnswerModel):
-    mailbox_id: str
-    uid: int
-    uid_validity: int
+    """Where a message is on its mail server (IMAP)."""
+
+    mailbox_id: str = Field(description="The mailbox")
+    uid: int = Field(description="The UID of the message in the mailbox")
+    uid_validity: int = Field(description="The UIDVALIDITY of the mailbox")
 
 
-class Thread(AnswerModel):
-    id: str
-    message_ids: list[str]
+class MessageThread(AnswerModel):
+    """The conversation of a message."""
+
+    id: str = Field(description="The id of the thread")
+    message_ids: list[str] = Field(description="Its messages that the token may see, oldest first")
 
 
 class Piece(AnswerModel):
-    text: str
-    is_match: bool
+    """A stretch of text that matches a search, or that does not."""
+
+    text: str = Field(description="Plain text")
+    is_match: bool = Field(description="Whether it matches a term of the search")
 
 
 class Highlight(AnswerModel):
-    """Where terms of a search stand: a stretch of `subject`, `from`, `to`, `cc` or `body`, as plain text in pieces."""
+    """A part of a message that matches a search, as plain text."""
 
-    field: str
-    pieces: list[Piece]
+    field: Literal["subject", "from", "to", "cc", "body"] = Field(description="The part of the message")
+    pieces: list[Piece] = Field(description="The text around the matches, in order")
 
 
-class Message(AnswerModel):
-    """A message. `view=summary` has all fields up to `references`, `view=full` those up to `problems` too.
+class _Included(AnswerModel):
+    """Fields that `include` adds; they are absent unless they were asked for."""
 
-    `view=ids` and `fields` leave out what was not asked for; `include` adds the last two.
-    """
+    headers: dict[str, list[str]] = Field({}, description="With `include=headers:Name`: the decoded values by name")
+    thread: MessageThread | None = Field(None, description="With `include=thread`: the conversation")
+    highlights: list[Highlight] = Field([], description="With `include=highlights`: where the search matched")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
-    id: str
-    account_id: str = ""
-    mailbox_ids: list[str] = Field([])
-    thread_id: str = ""
-    subject: str = Field("", description="Empty where there is none")
-    from_: list[Address] = Field([], alias="from")
-    to: list[Address] = Field([])
-    cc: list[Address] = Field([])
-    reply_to: list[Address] = Field([])
-    date: Time | None = Field(None, description="Of the Date header; null where absent or unreadable")
-    received_at: Time | None = None
-    preview: str | None = Field(None, description="200 characters of text; null until it has been read")
-    keywords: list[str] = Field([])
-    size_bytes: int = 0
-    has_attachments: bool = False
-    message_id_header: str | None = None
-    in_reply_to: list[str] = Field([])
-    references: list[str] = Field([])
-    bcc: list[Address] = Field([])
-    text: str = Field("", description="From the HTML where there is no text")
-    html: str | None = Field(None, description="Sanitised; null where there is none")
-    invitation: Invitation | None = Field(None, description="From a calendar part; null where there is none")
-    attachments: list[Attachment] = Field([])
-    locations: list[Location] = Field([])
-    on_server: bool | None = Field(None, description="Of mail that came by POP3: whether the server holds it still")
-    problems: list[str] = Field([], description="What could not be read as it should")
-    headers: dict[str, list[str]] = Field({}, description="Decoded values of the headers that were asked for")
-    thread: Thread | None = None
-    highlights: list[Highlight] = Field([], description="Of a search, where they were asked for")
+
+class MessageIds(_Included):
+    """A message with `view=ids`."""
+
+    view: Literal["ids"] = Field(description="The view of this object")
+    id: MessageId
+
+
+class MessageSummary(_Included):
+    """A message with `view=summary`: what a list shows."""
+
+    view: Literal["summary"] = Field(description="The view of this object")
+    id: MessageId
+    account_id: str = Field(description="The account that holds the message")
+    mailbox_ids: list[str] = Field(description="The mailboxes that hold the message")
+    thread_id: str = Field(description="The conversation of the message")
+    subject: str = Field(description="The subject, decoded; empty where there is none")
+    from_: list[Address] = Field(alias="from", description="The authors")
+    to: list[Address] = Field(description="The recipients")
+    cc: list[Address] = Field(description="The recipients of a copy")
+    reply_to: list[Address] = Field(description="Where replies are to be sent, if not to the authors")
+    date: Time | None = Field(description="The Date header; null where it is absent or unreadable")
+    received_at: Time = Field(description="When the mail server received the message")
+    preview: str | None = Field(description="The first 200 characters of text; null until the text has been read")
+    keywords: list[str] = Field(description="Keywords as in JMAP: `$seen`, `$flagged`, `$answered` … and custom ones")
+    size_bytes: int = Field(description="The size of the whole message")
+    has_attachments: bool = Field(description="Whether the message has attachments")
+    message_id_header: str | None = Field(description="The Message-ID header with its angle brackets")
+    in_reply_to: list[str] = Field(description="The Message-IDs that the message replies to")
+    references: list[str] = Field(description="The Message-IDs of the conversation, oldest first")
+    on_server: bool | None = Field(
+        description="Whether the POP3 server still has the message; null for mail that did not come by POP3"
+    )
+
+
+class MessageFull(MessageSummary):
+    """A message with `view=full`: the summary, the text and the list of attachments."""
+
+    view: Literal["full"] = Field(description="The view of this object")  # type: ignore[assignment]  # the discriminator
+    bcc: list[Address] = Field(description="The recipients of a blind copy, in messages of one's own")
+    text: str = Field(description="The plain text; made from the HTML where the message has none")
+    html: str | None = Field(description="The HTML, sanitised; null where the message has none")
+    invitation: Invitation | None = Field(description="The event of a calendar part; null where there is none")
+    attachments: list[Attachment] = Field(description="The attachments and inline pictures")
+    locations: list[Location] = Field(description="Where the message is on the mail server")
+    problems: list[str] = Field(description="What could not be read as it should, in words")
+
+
+class MessagePartial(_Included):
+    """A message of which `fields` names the fields: the others are absent, also within objects."""
+
+    view: Literal["partial"] = Field(description="The view of this object")
+
+
+if TYPE_CHECKING:
+    Message = MessageIds | MessageSummary | MessageFull | MessagePartial
+else:
+    Message = TypeAliasType(
+        "Message",
+        Annotated[MessageIds | MessageSummary | MessageFull | MessagePartial, Field(discriminator="view")],
+    )
 
 
 class Indexed(AnswerModel):
-    """How much of an account's mail is in the full-text index; what is not is looked for where the mail lives."""
+    """How much of the account's mail is in the full-text index. The mail server searches the rest."""
 
-    messages: int
-    of: int
+    messages: int = Field(description="Messages in the index")
+    of: int = Field(description="Messages of the account")
 
 
 class MessagePage(AnswerModel):
-    """A page of a list."""
+    """A page of a list of messages."""
 
-    items: list[Message]
-    next_cursor: str | None
-    prev_cursor: str | None
-    state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
-    sync: Sync
-    total: int | None = Field(None, description="With `count` alone")
-    indexed: Indexed | None = Field(None, description="Where the filter looks for texts, for tokens of all mailboxes")
-    filter: FilterInput | None = Field(None, description="What `q` was understood as, and the other conditions")
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+    items: list[Message] = Field(description="The messages, in the view that was asked for")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
+    prev_cursor: str | None = Field(description="`cursor` of the previous page; null on the first one")
+    state: str = Field(description="The account's state before this was read: `/changes` since then misses nothing")
+    sync: Sync = Field(description="How fresh the list is")
+    total: int | None = Field(None, description="The number of matching messages; null without `count`")
+    indexed: Indexed | None = Field(
+        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+    )
+    filter: FilterInput | None = Field(
+        None, description="The filter that `q` and the other conditions stand for; null without `q`"
+    )
 
 
 class BulkItem(AnswerModel):
-    """What became of one message."""
+    """The result for one message."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
-    id: str
-    status: int = Field(description="As an HTTP status")
-    new_id: str | None = Field(None, description="Of the copy")
-    message: Message | None = Field(None, description="When it was asked for")
-    problem: dict[str, Any] | None = None
+    id: str = Field(description="The message that the request named")
+    status: int = Field(description="The result as an HTTP status")
+    new_id: str | None = Field(None, description="The id of the copy, where the message was copied")
+    message: Message | None = Field(None, description="The message, where it was asked for")
+    problem: Problem | None = Field(None, description="Why it failed, where it failed")
 
 
 class BulkSummary(AnswerModel):
-    ok: int
-    failed: int
+    """How many messages succeeded and failed."""
+
+    ok: int = Field(description="Results without a problem")
+    failed: int = Field(description="Results with a problem")
 
 
 class BulkAnswer(AnswerModel):
-    """Results in the order asked for."""
+    """The results, in the order of the request."""
 
-    results: list[BulkItem]
-    summary: BulkSummary
-    state: str
+    results: list[BulkItem] = Field(description="One result for each message")
+    summary: BulkSummary = Field(description="The numbers of results")
+    state: str = Field(description="The account's state: `/changes` since then has what follows")
 
 
 class HeaderField(AnswerModel):
-    name: str
-    value: str = Field(description="Decoded, on one line")
+    """A header field."""
+
+    name: str = Field(description="The name, as written in the message")
+    value: str = Field(description="The value, decoded and unfolded to one line")
 
 
 class HeaderList(AnswerModel):
     """All header fields, in order."""
 
-    items: list[HeaderField]
-
-
-# ---- what callers send
-
-
-class ListQuery(ConditionsQuery):
-    """The query of a list: conditions, all of which must hold, and what to show of it."""
-
-    sort: SortText = Field("-received_at", description="A minus is descending; ties go by highest UID")
-    limit: int = Field(50, ge=1, le=500)
-    cursor: CursorText | None = None
-    count: CountText | None = Field(None, description="Adds `total`")
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
-    include: FieldsText | None = Field(
-        None, description="`thread`, `highlights` and `headers:Name`, separated by commas"
-    )
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
-
-    def order(self, *, is_forced: bool) -> ListOrder:
-        tree, is_anywhere = self.searched()
-        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced, is_anywhere)
-
-
-class GetQuery(RequestModel):
-    """What to show of a message."""
-
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
-    include: FieldsText | None = Field(None, description="`thread` and `headers:Name`, separated by commas")
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
-
-
-class SearchRequest(RequestModel):
-    """A search: a filter tree or a search text (both must hold), an order, a page."""
-
-    filter: FilterTree = FilterInput()
-    q: SearchTextInput | None = None
-    in_: Literal["anywhere"] | None = IN_FIELD
-    sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
-    limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
-    cursor: CursorText | None = None
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields")
-    include: FieldsText | None = None
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
-
-    def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
-        tree, is_anywhere = with_search_text(self.filter.value(), self.q)
-        is_anywhere = is_anywhere or self.in_ == ANYWHERE
-        return ListOrder(tree, sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced, is_anywhere)
+    items: list[HeaderField] = Field(description="The fields")
 
 
 class AccountSearch(AnswerModel):
-    """What became of a search in one account. `sync` and `state` are null where it did not answer in time."""
+    """The part of one account in a search over several. `sync` and `state` are null where it did not answer in time."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
-
-    account_id: str
-    is_complete: bool = Field(description="Whether all that matches was found; the others were not held up for it")
-    state: str | None = None
-    sync: Sync | None = None
-    indexed: Indexed | None = None
-    code: str | None = Field(None, description="Why it is not complete, where it was an error: a problem's code")
+    account_id: str = Field(description="The account")
+    is_complete: bool = Field(description="Whether every match was found; an incomplete account does not delay others")
+    state: str | None = Field(None, description="The account's state before it was searched")
+    sync: Sync | None = Field(None, description="How fresh its mail is")
+    indexed: Indexed | None = Field(
+        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+    )
+    code: ProblemCode | None = Field(None, description="The problem that kept it from being complete; else null")
 
 
 class SearchAnswer(AnswerModel):
     """A page of what was found in several accounts, in one order."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
-
-    items: list[Message]
-    next_cursor: str | None
-    accounts: list[AccountSearch]
-    total: int | None = Field(None, description="With `count` alone: of the accounts that answered")
-
-
-class AccountsSearchRequest(SearchRequest):
-    """A search over several accounts. `cursor` goes on from the last message that was shown."""
-
-    account_ids: Annotated[list[Id], Field(min_length=1, max_length=ACCOUNTS_LIMIT)] | None = Field(
-        None, description="Default: all accounts of the token"
+    items: list[Message] = Field(description="The messages, in the view that was asked for")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
+    accounts: list[AccountSearch] = Field(description="The result of each account")
+    total: int | None = Field(
+        None, description="The number of matching messages in the accounts that answered; null without `count`"
     )
-    sort: list[Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size)$")]] = Field(
-        ["-received_at"], min_length=1, max_length=1
-    )
-
-
-class KeywordChanges(RequestModel):
-    add: Keywords = Field([])
-    remove: Keywords = Field([])
-
-
-class _MessageChanges(RequestModel):
-    keywords: KeywordChanges = KeywordChanges()
-    mailbox_id: Id | None = Field(None, description="Moves it there")
-
-    def change(self) -> Change:
-        return Change(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
-
-
-class ChangeRequest(PatchModel, _MessageChanges):
-    """What to change of a message; what is left out stays."""
-
-
-class TransferRequest(RequestModel):
-    """Messages, and the mailbox that they go to."""
-
-    message_ids: Ids
-    mailbox_id: Id
-
-
-def _deletion(given: object) -> object:
-    """`true`, as version 0.1 had it, is `trash`."""
-    return "trash" if given is True else given
-
-
-class BatchRequest(_MessageChanges):
-    """One change of many messages: by id, or all that a filter finds."""
-
-    message_ids: Ids | None = None
-    filter: FilterTree | None = None
-    delete: Annotated[Literal["trash", "permanent"], BeforeValidator(_deletion)] | None = Field(
-        None, description="`trash` moves to Trash, and removes for good what is there already; `permanent` removes"
-    )
-
-    @model_validator(mode="after")
-    def _is_one_thing(self) -> BatchRequest:
-        if (self.message_ids is None) == (self.filter is None):
-            raise ValueError("Give message_ids or filter, one of them")
-        has_change = bool(self.keywords.add or self.keywords.remove or self.mailbox_id)
-        if has_change == (self.delete is not None):
-            raise ValueError("Give a change or delete, one of them")
-        return self
-
-
-class BatchGetRequest(RequestModel):
-    """Messages to show."""
-
-    message_ids: Ids
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields")
-    include: FieldsText | None = None
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
-
-
-class ImportQuery(RequestModel):
-    """Where an imported message goes."""
-
-    mailbox_id: Id
-    keywords: Annotated[str, StringConstraints(max_length=2_000)] = Field("", description="Separated by commas")
-    received_at: GivenTime | None = Field(None, description="Default: now")
-
-
-ImportedMessage = MessageInput
-"""A message to put into a mailbox, written as for sending."""
-
-
-def _flags(keywords: list[str]) -> Flags:
-    return frozenset(flag_of(one) for one in keywords)

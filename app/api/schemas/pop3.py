@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel, Sync
-from app.api.schemas.messages import Message
+from app.api.schemas.messages import MessageSummary
 
 
 class Fetched(AnswerModel):
-    """What a poll brought."""
+    """The result of a poll."""
 
-    is_done: bool = Field(description="Whether the server was asked within the time to wait")
-    created: list[Message]
-    state: str = Field(description="The account's state before: `/changes` since then tells all that came")
-    sync: Sync
+    is_done: bool = Field(description="Whether the mail server was asked within the time to wait")
+    created: list[MessageSummary] = Field(description="The new messages")
+    state: str = Field(description="The account's state before the poll: `/changes` since then has all that came")
+    sync: Sync = Field(description="How fresh the account's mail is")

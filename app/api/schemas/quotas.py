@@ -10,13 +10,15 @@ from app.api.schemas.base import AnswerModel
 from app.mail import backend
 from app.mail.backend import QuotaResource
 
+CountedBy = Literal["origin", "index"]
+
 
 class QuotaUse(AnswerModel):
     """One limit. `used` and `limit` are bytes for storage, messages for message."""
 
     root: str = Field(description="What the mail server calls it; mailboxes may share one")
-    resource: QuotaResource
-    used: int
+    resource: QuotaResource = Field(description="What is limited: `storage` in bytes, `message` in messages")
+    used: int = Field(description="How much is used")
     limit: int | None = Field(description="null: no limit is known")
 
     @classmethod
@@ -27,7 +29,7 @@ class QuotaUse(AnswerModel):
 class Quotas(AnswerModel):
     """The limits of an account; empty where its mail server says that it has none."""
 
-    counted_by: Literal["origin", "index"] = Field(
-        description="origin: the mail server says so; index: it does not tell, this is the mail that is known here"
+    counted_by: CountedBy = Field(
+        description="`origin`: the mail server reports it; `index`: it does not, and the known mail was counted"
     )
-    items: list[QuotaUse]
+    items: list[QuotaUse] = Field(description="The limits")

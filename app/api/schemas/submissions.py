@@ -151,39 +151,54 @@ class RescheduleRequest(RequestModel):
     send_at: GivenTime
 
 
+SubmissionStatus = Literal["held", "queued", "sending", "sent", "deferred", "failed", "uncertain", "cancelled"]
+DeliveryStatus = Literal["pending", "accepted", "deferred", "refused", "uncertain", "delivered", "bounced"]
+
+
 class RecipientStatus(AnswerModel):
-    address: str
-    status: str
-    enhanced_code: str | None
-    response: str | None
+    """A recipient of a submission."""
+
+    address: str = Field(description="The e-mail address")
+    status: DeliveryStatus = Field(
+        description="`pending`: not tried yet; `accepted`: the next mail server took the message; `deferred`: "
+        "refused for now and retried; `refused`: for good; `uncertain`: no reply came after the message was handed "
+        "over; `delivered`, `bounced`: a report came"
+    )
+    enhanced_code: str | None = Field(description="The enhanced status code (RFC 3463) of the last reply")
+    response: str | None = Field(description="The last reply; null before the first attempt")
 
 
 class Submission(AnswerModel):
-    """A message on its way out. `status`: held, queued, sending, sent, deferred, failed, uncertain or cancelled."""
+    """A message on its way out."""
 
-    id: str
-    status: str
-    message_id_header: str
-    recipients: list[RecipientStatus]
-    send_at: Time | None
-    created_at: Time
+    id: str = Field(description="The id of the submission")
+    status: SubmissionStatus = Field(
+        description="`held`: waits for `send_at` or can be undone; `queued`: is sent next; `sending`; `sent`: to every "
+        "recipient that was not refused; `deferred`: retried later; `failed`: refused or given up; `uncertain`: "
+        "no reply came after the message was handed over; `cancelled`"
+    )
+    message_id_header: str = Field(description="The Message-ID header, fixed when the message is accepted")
+    recipients: list[RecipientStatus] = Field(description="The recipients, with what became of each")
+    send_at: Time | None = Field(description="When it is to be sent; null: at once")
+    created_at: Time = Field(description="When the message was accepted")
     metadata: MetadataOutput
 
     @classmethod
     def of(cls, state: SubmissionState) -> Submission:
-        return cls(
-            id=state.id,
-            status=state.status,
-            message_id_header=state.message_id_header,
-            recipients=[
-                RecipientStatus(
-                    address=one.address, status=one.status, enhanced_code=one.enhanced_code, response=one.response
-                )
-                for one in state.recipients
-            ],
-            send_at=time_of(state.send_at_ms) if state.send_at_ms is not None else None,
-            created_at=time_of(state.created_at_ms),
-            metadata=dict(state.options.metadata),
+        recipients = [
+            {"address": one.address, "status": one.status, "enhanced_code": one.enhanced_code, "response": one.response}
+            for one in state.recipients
+        ]
+        return cls.model_validate(
+            {
+                "id": state.id,
+                "status": state.status,
+                "message_id_header": state.message_id_header,
+                "recipients": recipients,
+                "send_at": time_of(state.send_at_ms) if state.send_at_ms is not None else None,
+                "created_at": time_of(state.created_at_ms),
+                "metadata": dict(state.options.metadata),
+            }
         )
 
 

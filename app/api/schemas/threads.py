@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.api.schemas.base import AnswerModel, Sync, Time
 from app.api.schemas.filters import ConditionsQuery, FilterInput
-from app.api.schemas.messages import Address, CountText, CursorText, Message, SortText
+from app.api.schemas.message_requests import CountText, CursorText, SortText
+from app.api.schemas.messages import Address, Indexed, MessageSummary
 from app.services.listing import ListOrder, sort_of
 from app.services.threads import MEMBERS_LIMIT
 
@@ -14,48 +15,53 @@ from app.services.threads import MEMBERS_LIMIT
 class Thread(AnswerModel):
     """A conversation, made up of those of its messages that the token may see."""
 
-    id: str
-    account_id: str
-    subject: str = Field(description="Of its oldest message")
-    participants: list[Address] = Field(description="Who wrote in it, in the order of their first messages")
-    message_ids: list[str] = Field(description=f"Oldest first; of more than {MEMBERS_LIMIT} the newest")
-    message_count: int
-    unread_count: int
-    mailbox_ids: list[str] = Field(description="Where any of its messages is")
-    keywords: list[str] = Field(description="What any of its messages has")
-    has_attachments: bool
-    preview: str | None = Field(description="Of its newest message")
-    oldest_received_at: Time
-    newest_received_at: Time
+    id: str = Field(description="The id of the thread")
+    account_id: str = Field(description="The account that holds the thread")
+    subject: str = Field(description="The subject of its oldest message")
+    participants: list[Address] = Field(description="The authors, in the order of their first messages")
+    message_ids: list[str] = Field(description=f"Its messages, oldest first; of more than {MEMBERS_LIMIT} the newest")
+    message_count: int = Field(description="The number of its messages")
+    unread_count: int = Field(description="The number of its messages without `$seen`")
+    mailbox_ids: list[str] = Field(description="The mailboxes that hold any of its messages")
+    keywords: list[str] = Field(description="The keywords that any of its messages has")
+    has_attachments: bool = Field(description="Whether any of its messages has attachments")
+    preview: str | None = Field(description="The preview of its newest message")
+    oldest_received_at: Time = Field(description="When its oldest message was received")
+    newest_received_at: Time = Field(description="When its newest message was received")
 
 
 class ThreadPage(AnswerModel):
     """A page of threads."""
 
-    items: list[Thread]
-    next_cursor: str | None
-    prev_cursor: str | None
-    state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
-    sync: Sync
-    total: int | None = Field(None, description="With `count` alone")
-    filter: FilterInput | None = Field(None, description="What `q` was understood as, and the other conditions")
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+    items: list[Thread] = Field(description="The threads, by their newest matching messages")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
+    prev_cursor: str | None = Field(description="`cursor` of the previous page; null on the first one")
+    state: str = Field(description="The account's state before this was read: `/changes` since then misses nothing")
+    sync: Sync = Field(description="How fresh the list is")
+    total: int | None = Field(None, description="The number of matching threads; null without `count`")
+    indexed: Indexed | None = Field(
+        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+    )
+    filter: FilterInput | None = Field(
+        None, description="The filter that `q` and the other conditions stand for; null without `q`"
+    )
 
 
 class ThreadWithMessages(Thread):
     """A thread and its messages."""
 
-    messages: list[Message] = Field(description=f"Summaries, oldest first; of more than {MEMBERS_LIMIT} the newest")
+    messages: list[MessageSummary] = Field(
+        description=f"The summaries, oldest first; of more than {MEMBERS_LIMIT} the newest"
+    )
 
 
 class ThreadQuery(ConditionsQuery):
     """The query of a list of threads: conditions on a message, of which a thread has one that meets them all."""
 
-    sort: SortText = Field("-received_at", description="There is no other order")
-    limit: int = Field(50, ge=1, le=500)
-    cursor: CursorText | None = None
-    count: CountText | None = Field(None, description="Adds `total`; both are exact")
+    sort: SortText = Field("-received_at", description="`-received_at`; no other order is supported")
+    limit: int = Field(50, ge=1, le=500, description="How many threads at most")
+    cursor: CursorText | None = Field(None, description="A `next_cursor` or `prev_cursor` of this list")
+    count: CountText | None = Field(None, description="Fills `total`; both values are exact")
 
     def order(self, *, is_forced: bool) -> ListOrder:
         tree, is_anywhere = self.searched()

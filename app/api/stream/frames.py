@@ -48,5 +48,5 @@ def _without_message(body: bytes) -> bytes:
     event = orjson.loads(body)
     message = event["data"].get("message")
     if message is not None:
-        event["data"]["message"] = {"id": message["id"]}
+        event["data"]["message"] = {"view": "ids", "id": message["id"]}
     return orjson.dumps(event)

@@ -18,7 +18,7 @@ from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.threads import Threads
-from app.mailstore.rows import detail_values, message_values
+from app.mailstore.rows import detail_values, message_values, shown_summary
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 ADD_MESSAGE: Statement = insert(MESSAGE)
@@ -109,7 +109,7 @@ class Arrivals:
         self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool
     ) -> None:
         if is_announced:
-            event = MessageCreated(mailbox.id, orjson.Fragment(values["summary"]))
+            event = MessageCreated(mailbox.id, orjson.Fragment(shown_summary(values["summary"])))
             self._ledger.event(event, values["id"], at=location)
             self._ledger.entered(mailbox, one.flags)
             self._ledger.thread_touched(values["thread_id"])

@@ -18,7 +18,7 @@ from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
 from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Brief, Places
-from app.mailstore.rows import flags_of, flags_to_text, patched, thread_id_in
+from app.mailstore.rows import flags_of, flags_to_text, patched, shown_summary, thread_id_in
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -130,7 +130,7 @@ class MessageChanges:
         uid = self._ledger.number(target, copied.target.uid)
         location = Location(target.id, uid)
         summary = patched(values["summary"], id=id_, mailbox_ids=[target.id])
-        seq = self._ledger.event(MessageCreated(target.id, orjson.Fragment(summary)), id_, at=location)
+        seq = self._ledger.event(MessageCreated(target.id, orjson.Fragment(shown_summary(summary))), id_, at=location)
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
         values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "other_seq": 0, "changed_seq": seq}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq

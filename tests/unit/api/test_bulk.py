@@ -146,7 +146,11 @@ async def test_many_messages_are_read_in_the_order_asked_for(mail: Mail) -> None
     )
 
     assert [one["status"] for one in answer["results"]] == [200, 404, 200]
-    assert answer["results"][0]["message"] == {"subject": "second", "text": "Some text\n"}
+    assert answer["results"][0]["message"] == {
+        "view": "partial",
+        "subject": "second",
+        "text": "Some text\n",
+    }
     assert answer["results"][2]["message"]["subject"] == "first"
 
 

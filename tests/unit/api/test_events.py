@@ -64,7 +64,7 @@ async def test_a_message_that_comes_into_a_tokens_sight_begins_for_it(mail: Mail
     assert [one["type"] for one in events] == ["message.created"]
     assert events[0]["data"]["mailbox_id"] == await mail.mailbox_id()
     assert events[0]["data"]["message"] == await mail.get(f"/{id_}")
-    assert (changes["created"], changes["moved"]) == ([{"id": id_}], [])
+    assert (changes["created"], changes["moved"]) == ([{"view": "ids", "id": id_}], [])
     assert await mail.mailbox_id("Archive") not in text
 
 
@@ -117,7 +117,7 @@ async def test_a_mailbox_that_cannot_be_answered_is_named_and_the_others_go_on(m
 
     assert (refused.status_code, refused.json()["code"]) == (410, "state_expired")
     assert refused.json()["mailbox_ids"] == [archive]
-    assert (changes["created"], [one["id"] for one in changes["updated"]]) == ([{"id": new}], [kept])
+    assert (changes["created"], [one["id"] for one in changes["updated"]]) == ([{"view": "ids", "id": new}], [kept])
     assert archive in [one["id"] for one in changes["mailboxes"]["updated"]]
     assert (after.status_code, after.json()["created"]) == (200, [])
 
@@ -142,7 +142,7 @@ async def test_a_message_that_leaves_an_excepted_mailbox_is_told_as_new(mail: Ma
     params["except"] = await mail.mailbox_id("INBOX")
     entered = (await mail.client.get("/v1/me/changes", params=params)).json()
 
-    assert (left["created"], left["removed"], left["moved"]) == ([{"id": id_}], [], [])
+    assert (left["created"], left["removed"], left["moved"]) == ([{"view": "ids", "id": id_}], [], [])
     assert (entered["created"], entered["removed"]) == ([], [{"id": id_, "reason": "moved"}])
 
 

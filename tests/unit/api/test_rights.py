@@ -445,7 +445,7 @@ async def test_push_alone_gives_ids_and_types(mail: Mail) -> None:
     assert created["data"] == {
         "account_id": mail.account_id,
         "mailbox_id": await mail.mailbox_id(),
-        "message": {"id": id_},
+        "message": {"view": "ids", "id": id_},
     }
     assert {one["type"] for one in items} >= {"message.updated", "message.moved", "mailbox.created"}
     assert "ecret" not in answer.text

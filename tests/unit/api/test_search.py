@@ -68,7 +68,7 @@ async def test_a_search_pages_and_counts_like_a_list(mail: Mail) -> None:
 
     assert len(second["items"]) == 2
     assert second["next_cursor"] is None
-    assert set(second["items"][0]) == {"id"}
+    assert set(second["items"][0]) == {"view", "id"}
 
 
 async def test_a_search_answers_again_whoever_knows_the_state(mail: Mail) -> None:

@@ -118,8 +118,8 @@ async def test_check_11_what_the_index_covers_is_not_told_to_one_who_sees_only_s
     (account,) = (await search(gateway, narrow, filter={"text": "needle"}))["accounts"]
     one = await gateway.client(narrow).post("/v1/me/messages/search", json={"filter": {"text": "needle"}})
 
-    assert "indexed" not in account
-    assert "indexed" not in one.json()
+    assert account["indexed"] is None
+    assert one.json()["indexed"] is None
 
 
 async def test_a_search_counts_in_all_accounts_what_its_token_sees(gateway: Gateway, mails: list[Mail]) -> None:
@@ -132,7 +132,7 @@ async def test_a_search_counts_in_all_accounts_what_its_token_sees(gateway: Gate
 
     assert (counted["total"], len(counted["items"])) == (15, 2)
     assert (await narrow.post("/v1/search?count=estimate", json=order)).json()["total"] == 1
-    assert "total" not in (await everything.post("/v1/search", json=order)).json()
+    assert (await everything.post("/v1/search", json=order)).json()["total"] is None
 
 
 async def test_a_slow_account_holds_up_no_other(
@@ -211,4 +211,4 @@ async def test_an_answer_tells_how_much_is_indexed_where_texts_are_looked_for(ma
 
     assert (before["indexed"], after["indexed"]) == ({"messages": 0, "of": 1}, {"messages": 1, "of": 1})
     assert len(before["items"]) == len(after["items"]) == 1
-    assert "indexed" not in plain
+    assert plain["indexed"] is None

@@ -250,5 +250,5 @@ async def test_a_view_of_ids_has_no_summary(streams: Streams) -> None:
             await turns_until(one, 1)
 
     (id_,) = applied.message_ids.values()
-    assert follower.socket.frames[0]["event"]["data"]["message"] == {"id": id_}
+    assert follower.socket.frames[0]["event"]["data"]["message"] == {"view": "ids", "id": id_}
     assert other.socket.frames[0]["event"]["data"]["message"]["subject"] == "Plans"

@@ -1,0 +1,174 @@
+"""Shapes of requests about messages: listed, searched, changed one by one or by the hundred."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from app.api.schemas.base import GivenTime, Id, PatchModel, RequestModel
+from app.api.schemas.filters import (
+    IN_FIELD,
+    ConditionsQuery,
+    FilterInput,
+    FilterTree,
+    Keyword,
+    SearchTextInput,
+    with_search_text,
+)
+from app.api.schemas.submissions import MessageInput
+from app.mail.search_text import ANYWHERE
+from app.mail.types import Flags, flag_of
+from app.services.listing import ListOrder, sort_of
+from app.services.messages import KEYWORDS_LIMIT, Change
+from app.services.searching import ACCOUNTS_LIMIT
+from app.services.views import View, ViewName, view_of
+
+IDS_LIMIT = 1_000
+SortText = Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size|subject|from)$")]
+CursorText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+CountText = Literal["exact", "estimate"]
+FieldsText = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+Ids = Annotated[list[Id], Field(min_length=1, max_length=IDS_LIMIT)]
+Keywords = Annotated[list[Keyword], Field(max_length=KEYWORDS_LIMIT)]
+
+
+class ListQuery(ConditionsQuery):
+    """The query of a list: conditions, all of which must hold, and what to show of it."""
+
+    sort: SortText = Field("-received_at", description="A minus is descending; ties go by highest UID")
+    limit: int = Field(50, ge=1, le=500)
+    cursor: CursorText | None = None
+    count: CountText | None = Field(None, description="Adds `total`")
+    view: ViewName = "summary"
+    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
+    include: FieldsText | None = Field(
+        None, description="`thread`, `highlights` and `headers:Name`, separated by commas"
+    )
+
+    def shown(self) -> View:
+        return view_of(self.view, self.fields_, self.include)
+
+    def order(self, *, is_forced: bool) -> ListOrder:
+        tree, is_anywhere = self.searched()
+        return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced, is_anywhere)
+
+
+class GetQuery(RequestModel):
+    """What to show of a message."""
+
+    view: ViewName = "summary"
+    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
+    include: FieldsText | None = Field(None, description="`thread` and `headers:Name`, separated by commas")
+
+    def shown(self) -> View:
+        return view_of(self.view, self.fields_, self.include)
+
+
+class SearchRequest(RequestModel):
+    """A search: a filter tree or a search text (both must hold), an order, a page."""
+
+    filter: FilterTree = FilterInput()
+    q: SearchTextInput | None = None
+    in_: Literal["anywhere"] | None = IN_FIELD
+    sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
+    limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
+    cursor: CursorText | None = None
+    view: ViewName = "summary"
+    fields_: FieldsText | None = Field(None, alias="fields")
+    include: FieldsText | None = None
+
+    def shown(self) -> View:
+        return view_of(self.view, self.fields_, self.include)
+
+    def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
+        tree, is_anywhere = with_search_text(self.filter.value(), self.q)
+        is_anywhere = is_anywhere or self.in_ == ANYWHERE
+        return ListOrder(tree, sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced, is_anywhere)
+
+
+class AccountsSearchRequest(SearchRequest):
+    """A search over several accounts. `cursor` goes on from the last message that was shown."""
+
+    account_ids: Annotated[list[Id], Field(min_length=1, max_length=ACCOUNTS_LIMIT)] | None = Field(
+        None, description="Default: all accounts of the token"
+    )
+    sort: list[Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size)$")]] = Field(
+        ["-received_at"], min_length=1, max_length=1
+    )
+
+
+class KeywordChanges(RequestModel):
+    add: Keywords = Field([])
+    remove: Keywords = Field([])
+
+
+class _MessageChanges(RequestModel):
+    keywords: KeywordChanges = KeywordChanges()
+    mailbox_id: Id | None = Field(None, description="Moves it there")
+
+    def change(self) -> Change:
+        return Change(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
+
+
+class ChangeRequest(PatchModel, _MessageChanges):
+    """What to change of a message; what is left out stays."""
+
+
+class TransferRequest(RequestModel):
+    """Messages, and the mailbox that they go to."""
+
+    message_ids: Ids
+    mailbox_id: Id
+
+
+def _deletion(given: object) -> object:
+    """`true`, as version 0.1 had it, is `trash`."""
+    return "trash" if given is True else given
+
+
+class BatchRequest(_MessageChanges):
+    """One change of many messages: by id, or all that a filter finds."""
+
+    message_ids: Ids | None = None
+    filter: FilterTree | None = None
+    delete: Annotated[Literal["trash", "permanent"], BeforeValidator(_deletion)] | None = Field(
+        None, description="`trash` moves to Trash, and removes for good what is there already; `permanent` removes"
+    )
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> BatchRequest:
+        if (self.message_ids is None) == (self.filter is None):
+            raise ValueError("Give message_ids or filter, one of them")
+        has_change = bool(self.keywords.add or self.keywords.remove or self.mailbox_id)
+        if has_change == (self.delete is not None):
+            raise ValueError("Give a change or delete, one of them")
+        return self
+
+
+class BatchGetRequest(RequestModel):
+    """Messages to show."""
+
+    message_ids: Ids
+    view: ViewName = "summary"
+    fields_: FieldsText | None = Field(None, alias="fields")
+    include: FieldsText | None = None
+
+    def shown(self) -> View:
+        return view_of(self.view, self.fields_, self.include)
+
+
+class ImportQuery(RequestModel):
+    """Where an imported message goes."""
+
+    mailbox_id: Id
+    keywords: Annotated[str, StringConstraints(max_length=2_000)] = Field("", description="Separated by commas")
+    received_at: GivenTime | None = Field(None, description="Default: now")
+
+
+ImportedMessage = MessageInput
+"""A message to put into a mailbox, written as for sending."""
+
+
+def _flags(keywords: list[str]) -> Flags:
+    return frozenset(flag_of(one) for one in keywords)
