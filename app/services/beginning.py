@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from app.cluster.bus import Bus, listening
 from app.errors import LoginRefused, MailServerError, SyncPending
-from app.mail.backend import Backends, MailBackend
+from app.mail.backend import Backends, MailBackend, OriginMailbox
 from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId, AccountKind, Role
 from app.mailstore.index import Index
@@ -59,9 +59,11 @@ class Beginning:
     async def _take_list(self, account_id: AccountId) -> None:
         await self.take_list(await self._backends.of(account_id), account_id)
 
-    async def take_list(self, backend: MailBackend, account_id: AccountId) -> None:
-        """Write the mailboxes that the origin lists, and where the first sync of each begins."""
-        await take_first_list(Mirror(account_id, self._index, self._reader, backend), await backend.list_mailboxes())
+    async def take_list(self, backend: MailBackend, account_id: AccountId) -> Mapping[str, OriginMailbox]:
+        """Write the mailboxes that the origin lists, and where the first sync of each begins; the list by name."""
+        listed = await backend.list_mailboxes()
+        await take_first_list(Mirror(account_id, self._index, self._reader, backend), listed)
+        return {one.origin_name: one for one in listed}
 
     async def first_poll(self, account_id: AccountId) -> None:
         """Wait until a worker has begun to fetch what a POP3 server holds. SyncPending."""

@@ -125,18 +125,26 @@ class Freshness:
         if kind is AccountKind.POP3:
             await self._beginning.first_poll(account_id)
             return
-        if not await self._reader.mailboxes.mailboxes(account_id):
-            await self._beginning.take_list(await self._backends.of(account_id), account_id)
-        await self._ask(account_id, mailbox_id, count, None)
+        known = await self._reader.mailboxes.mailboxes(account_id)
+        told = None if known else await self._beginning.take_list(await self._backends.of(account_id), account_id)
+        await self._ask(account_id, mailbox_id, count, None, told)
 
-    async def _ask(self, account_id: AccountId, mailbox_id: str | None, count: int, below_uid: int | None) -> None:
+    async def _ask(
+        self,
+        account_id: AccountId,
+        mailbox_id: str | None,
+        count: int,
+        below_uid: int | None,
+        told: Mapping[str, OriginMailbox] | None = None,
+    ) -> None:
+        """`told` is a list of the origin's mailboxes that was just asked for."""
         backend = await self._backends.of(account_id)
         if mailbox_id is not None:
             await self._ask_about(
                 backend, await self._reader.mailboxes.mailbox(account_id, mailbox_id), count, below_uid
             )
             return
-        theirs = await _listed(backend)
+        theirs = await _listed(backend) if told is None else told
         await self._write_new_mailboxes(account_id, theirs)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
