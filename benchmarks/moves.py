@@ -54,12 +54,14 @@ class Plan:
 class Lateness:
     """Milliseconds: of INBOX after the bare client's line, of the other mailbox after the delivery was answered.
 
-    `line_ms`: the bare client's line after the delivery was answered. `lost` never came, `doubled` came twice.
+    `line_ms`: the bare client's line after the delivery was answered. `apart_ms`: between it and the line of a second
+    bare client, which is how far the server itself tells two clients apart. `lost` never came, `doubled` came twice.
     """
 
     inbox_ms: list[float] = field(default_factory=list)
     elsewhere_ms: list[float] = field(default_factory=list)
     line_ms: list[float] = field(default_factory=list)
+    apart_ms: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     moved: int = 0
@@ -220,7 +222,7 @@ async def measure(
 ) -> Lateness:
     """The user's INBOX holds at least half as many messages as are to be moved."""
     imap_port, lmtp_port = dovecot.imap_port, dovecot.lmtp_port
-    idler, frames = await Idler.open(imap_port, user), Frames(stream)
+    idlers, frames = [await Idler.open(imap_port, user) for _ in range(2)], Frames(stream)
     mover = await Imap.login(imap_port, user.name, user.password)
     movers = Movers(http, mover, f"/v1/accounts/{account_id}", plan.burst)
     pause = sum(plan.gaps) / max(1, plan.moves // plan.burst)
@@ -233,11 +235,14 @@ async def measure(
         await asyncio.sleep(1)
     finally:
         moving.cancel()
-        await idler.close()
+        for idler in idlers:
+            await idler.close()
         frames.close()
         mover.close()
         deliveries.close()
-    return _lateness(deliveries, idler, frames, movers)
+    found = _lateness(deliveries, idlers[0], frames, movers)
+    found.apart_ms = [abs(a - b) * 1000 for a, b in zip(*(one.arrived_at for one in idlers), strict=True)]
+    return found
 
 
 class _Deliveries:

@@ -130,6 +130,7 @@ def moving_lines(found: Lateness) -> list[Line]:
     return [
         Line(f"push while {found.moved} move: frame after the line, p50", statistics.median(after), "ms"),
         Line("  the slowest", max(after), "ms", "aim <= 50", max(after) <= 50),
+        Line("  two bare clients apart, at most", max(found.apart_ms), "ms"),
         Line("  in another mailbox: APPEND to frame, p50", statistics.median(elsewhere), "ms"),
         Line("  the slowest of these", max(elsewhere), "ms", "aim <= 5000", max(elsewhere) <= 5000),
         Line("  deliveries lost or doubled", lost, "", "aim = 0", lost == 0),

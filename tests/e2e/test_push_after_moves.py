@@ -81,5 +81,6 @@ def summary(found: Lateness) -> str:
     return (
         f"{found.moved} moves, {len(after)} + {len(elsewhere)} deliveries, {len(found.lost)} lost; ms after the bare "
         f"client: p50 {statistics.median(after):.0f}, p99 {p99:.0f}, slowest {after[-1]:.0f}; "
+        f"two bare clients apart: {max(found.apart_ms):.0f}; "
         f"in another mailbox after the delivery: p50 {statistics.median(elsewhere):.0f}, slowest {elsewhere[-1]:.0f}"
     )

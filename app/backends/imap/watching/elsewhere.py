@@ -79,6 +79,16 @@ class Elsewhere:
         """IDLE told of INBOX."""
         self._untold.discard(INBOX)
 
+    def take_over(self) -> bool:
+        """Whether this connection sweeps; one that is wanted and not open yet is opened first.
+
+        The first connection would have to end its IDLE for a sweep.
+        """
+        if self._session is None and self._is_wanted():
+            self._sweeping.is_elsewhere = True
+            self.wake()
+        return self._sweeping.is_elsewhere
+
     async def run(self) -> None:
         """Hear the mailboxes for ever, as far as a second connection can be had."""
         while True:

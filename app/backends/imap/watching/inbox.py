@@ -32,9 +32,14 @@ SHORT_IDLES = 5
 
 
 class InboxEar:
-    """The first connection of a watch. It sweeps too while `sweeping.is_elsewhere` is False."""
+    """The first connection of a watch. It sweeps too while `sweeping.is_elsewhere` is False.
 
-    def __init__(self, session: Session, sweeping: Sweeping, clock: Callable[[], float]) -> None:
+    `take_over` is asked before each sweep whether the second connection sweeps from now on.
+    """
+
+    def __init__(
+        self, session: Session, sweeping: Sweeping, clock: Callable[[], float], take_over: Callable[[], bool]
+    ) -> None:
         if not session.has("IDLE"):
             self.mode = SyncMode.POLL
         else:
@@ -42,6 +47,7 @@ class InboxEar:
         self._session = session
         self._sweeping = sweeping
         self._clock = clock
+        self._take_over = take_over
         self._idling: Exchange | None = None
         self._idle_began = 0.0
         self._short_idles = 0
@@ -72,7 +78,7 @@ class InboxEar:
         """Hear INBOX for ever. Raises MailServerError."""
         while True:
             self.raise_if_lost()
-            if self._sweep_at <= self._clock():
+            if self._sweep_at <= self._clock() and not self._take_over():
                 await self._stop_idle()
                 await self._sweeping.sweep(self._session)
             elif min(self._probe_at, self._idle_until) <= self._clock():

@@ -44,7 +44,7 @@ class ImapWatch:
     ) -> None:
         self._hearing = Hearing(mailboxes, clock)
         self._sweeping = Sweeping(self._hearing, clock, is_followed)
-        self._inbox = InboxEar(session, self._sweeping, clock)
+        self._inbox = InboxEar(session, self._sweeping, clock, self._take_over)
         self._elsewhere = Elsewhere(
             None if not session.has("IDLE") else open_second,
             self._hearing,
@@ -118,6 +118,9 @@ class ImapWatch:
                 part.result()
         self._inbox.raise_if_lost()
         self._hearing.news.clear()
+
+    def _take_over(self) -> bool:
+        return self._elsewhere.take_over()
 
     # ---- what the server says
 

@@ -139,6 +139,17 @@ async def test_an_account_that_nobody_follows_has_one_connection() -> None:
     assert (len(watched.seconds), watched.watch.mode) == (1, SyncMode.NOTIFY)
 
 
+async def test_an_account_that_somebody_begins_to_follow_is_idled_on_without_a_break() -> None:
+    watched = await started_with_second(ALL, is_followed=False)
+    await watched.pass_by()
+    watched.server.told.clear()
+    watched.followed[0] = True
+
+    await watched.pass_by(SWEEP_SECONDS[1])
+
+    assert (watched.server.told, len(watched.seconds)) == ([], 1)
+
+
 async def test_the_second_connection_ends_when_nobody_follows_any_more_and_the_first_sweeps() -> None:
     watched = await started_with_second(ALL)
     await watched.pass_by()
