@@ -8,10 +8,12 @@ const h = (tag, properties, ...children) => {
   element.append(...children);
   return element;
 };
+const button = (text, onclick) => h('button', { onclick }, text);
 const backend = async (method, path) => { // our own back end, serve.py
   const answer = await fetch(path, { method });
-  if (!answer.ok) throw new Error(`The back end answered ${answer.status}`);
-  return answer.json();
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.detail);
+  return content;
 };
 
 const { gateway } = await backend('GET', '/config');
@@ -26,7 +28,8 @@ const inOrder = (work) => (queue = queue.catch(() => {}).then(work));
 const roleId = (role) => mailboxes.find((mailbox) => mailbox.role === role)?.id;
 const has = (message, keyword) => message.keywords.includes(keyword);
 const names = (people) => people.map((person) => person.name || person.address).join(', ') || '(nobody)';
-const sorted = () => [...messages.values()].sort((a, b) => b.received_at.localeCompare(a.received_at));
+const newestFirst = (a, b) => b.received_at.localeCompare(a.received_at) || b.id.localeCompare(a.id);
+const sorted = () => [...messages.values()].sort(newestFirst);
 const when = (time, today = new Date()) => new Date(time).toDateString() === today.toDateString()
   ? new Date(time).toLocaleTimeString([], { timeStyle: 'short' })
   : new Date(time).toLocaleDateString([], { day: 'numeric', month: 'short' });
@@ -42,7 +45,7 @@ addEventListener('unhandledrejection', (event) => (event.preventDefault(), toast
 
 /** Do this work; if it fails, say why in place of the list, with a button. */
 const attempt = (work) => work().catch((error) =>
-  $('#note').replaceChildren(error.message, h('button', { onclick: () => attempt(work) }, 'Try again')));
+  $('#note').replaceChildren(error.message, button('Try again', () => attempt(work))));
 
 const load = (cursor) => inOrder(async () => {
   const where = view.q ? { q: view.q } : { mailbox_id: view.mailbox };
@@ -54,25 +57,26 @@ const load = (cursor) => inOrder(async () => {
   return page.state;
 });
 
-function drawList() {
+function drawList(note = view.q ? `No mail matches “${view.q}”.` : 'Nothing here. Enjoy the quiet.') {
   $('#list').replaceChildren(...sorted().map(row));
   $('#list [aria-current]')?.scrollIntoView({ block: 'nearest' });
   $('#more').hidden = !view.next;
-  $('#note').textContent = messages.size ? '' : view.q ? `No mail matches “${view.q}”.` : 'Nothing here. Enjoy the quiet.';
+  $('#note').textContent = messages.size ? '' : note;
 }
 
 function row(message) {
   const people = view.mailbox === roleId('sent') ? `To ${names(message.to)}` : names(message.from);
-  const button = h('button', { onclick: () => open(message.id), ariaCurrent: message.id === view.open ? 'true' : null },
+  const item = h('button', { onclick: () => open(message.id), ariaCurrent: message.id === view.open ? 'true' : null },
     h('b', {}, people), h('time', {}, when(message.received_at)),
     h('span', {}, message.subject || '(no subject)'), h('small', {}, message.preview ?? ''));
   const classes = { unread: !has(message, '$seen'), flagged: has(message, '$flagged'), attached: message.has_attachments };
-  Object.entries(classes).forEach(([name, isSet]) => button.classList.toggle(name, isSet));
-  return h('li', {}, button);
+  Object.entries(classes).forEach(([name, isSet]) => item.classList.toggle(name, isSet));
+  return h('li', {}, item);
 }
 
 async function loadMailboxes() {
-  mailboxes = (await postgate.get('/mailboxes')).items;
+  const { items } = await postgate.get('/mailboxes'); // by path
+  mailboxes = items.sort((a, b) => (b.role === 'inbox') - (a.role === 'inbox'));
   view.mailbox ??= roleId('inbox');
   drawMailboxes();
 }
@@ -84,7 +88,9 @@ const drawMailboxes = () => $('#mailboxes').replaceChildren(...mailboxes.map((ma
 }));
 
 function show(mailbox, q = '') {
-  Object.assign(view, { mailbox, q });
+  Object.assign(view, { mailbox, q, next: null });
+  messages.clear();
+  drawList('Loading …');
   $('#search').q.value = q;
   drawMailboxes();
   return attempt(load);
@@ -102,8 +108,8 @@ async function open(id) {
   if (!has(message, '$seen')) setKeyword('$seen', true);
 }
 
-/** Sanitised by the gateway, with the message's inline pictures as data URIs. */
-const htmlWithPictures = async (id) => (await postgate.fetch('GET', `/messages/${id}/body`)).text();
+/** Sanitised by the gateway, with inline pictures as data URIs, and quoted history in <details>. */
+const htmlWithPictures = async (id) => (await postgate.fetch('GET', `/messages/${id}/body`, { query: { quotes: 'fold' } })).text();
 
 function drawReader(message, html) {
   const move = h('select', { title: 'Move', onchange: () => moveTo(move.value) }, h('option', { value: '' }, 'Move to …'),
@@ -112,9 +118,8 @@ function drawReader(message, html) {
   $('#reader').replaceChildren(
     h('h1', {}, message.subject || '(no subject)'),
     h('p', {}, h('b', {}, names(message.from)), ` to ${names(message.to)}, ${new Date(message.received_at).toLocaleString()}`),
-    h('div', { className: 'actions' }, h('button', { onclick: () => reply(message) }, 'Reply'),
-      h('button', { onclick: star }, 'Star'), h('button', { onclick: unread }, 'Unread'), move,
-      ...files.map((file) => h('button', { className: 'attached', onclick: () => download(message, file) }, file.filename ?? 'file'))),
+    h('div', { className: 'actions' }, button('Reply', () => reply(message)), button('Star', star), button('Unread', unread),
+      move, ...files.map((file) => button(`↓ ${file.filename ?? 'file'}`, () => download(message, file))), button('Close', close)),
     html === null ? h('pre', {}, message.text) : frame(html));
 }
 
@@ -181,7 +186,7 @@ const reply = ({ id, from, subject }) =>
 const isHere = (ids) => !view.q && ids.includes(view.mailbox);
 const handlers = {
   'message.created': ({ message }) => isHere(message.mailbox_ids) && messages.set(message.id, message),
-  'message.updated': ({ message_id: id, keywords }) => put({ id, keywords }),
+  'message.updated': ({ message_id: id, ...news }) => put({ id, ...news }),
   'message.deleted': ({ message_id: id }) => messages.delete(id),
   'message.moved': async ({ message_id: id, to }) => {
     if (isHere(to)) messages.set(id, await postgate.get(`/messages/${id}`));
@@ -197,7 +202,8 @@ const take = (event) => inOrder(async () => {
 });
 const status = (name) => (($('#status').dataset.status = name), ($('#status').textContent = name));
 
-const keys = { j: () => step(1), k: () => step(-1), s: star, u: unread, c: () => compose(), Escape: close, '/': () => $('#search').q.focus() };
+const focusSearch = () => $('#search').q.focus();
+const keys = { j: () => step(1), k: () => step(-1), s: star, u: unread, c: () => compose(), Escape: close, '/': focusSearch };
 addEventListener('keydown', (event) => {
   if (event.target.matches('input, textarea, select') || event.ctrlKey || event.metaKey || !keys[event.key]) return;
   event.preventDefault();

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import urllib.error
 import urllib.request
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -37,9 +38,10 @@ class Handler(SimpleHTTPRequestHandler):
         elif self.headers.get("Origin") not in self.options.origins:  # no other page gets a token
             self._answer(403, {"detail": "Tokens are for the page of this server"})
         else:
-            self._answer(201, self._token())
+            self._answer(*self._token())
 
-    def _token(self) -> Any:
+    def _token(self) -> tuple[int, Any]:
+        """Status and content of the answer."""
         order = {
             "account_ids": [self.options.account_id],
             "scopes": SCOPES,
@@ -49,8 +51,13 @@ class Handler(SimpleHTTPRequestHandler):
         headers = {"Authorization": f"Bearer {self.options.key}", "Content-Type": "application/json"}
         url = f"{self.options.gateway}/v1/tokens"
         request = urllib.request.Request(url, json.dumps(order).encode(), headers)  # noqa: S310 - our gateway
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our gateway
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our gateway
+                return 201, json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            return 502, {"detail": f"The gateway refused to make a token: {refusal.read().decode()}"}
+        except OSError as error:
+            return 502, {"detail": f"The gateway did not answer: {error}"}
 
     def _answer(self, status: int, content: Any) -> None:
         body = json.dumps(content).encode()
