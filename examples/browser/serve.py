@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--gateway", help="URL of the gateway, default: that of demo.json")
     parser.add_argument("--token-seconds", type=int, default=900, help="how long a token lives")
     options = parser.parse_args()
+    if not options.demo.exists():
+        parser.error(f"{options.demo} does not exist: start the gateway first by `make run`")
     demo = json.loads(options.demo.read_text())
     options.key, options.gateway = demo["server_key"], options.gateway or demo["base_url"]
     options.account_id = next(user["account_id"] for user in demo["users"] if user["email"] == options.user)
