@@ -31,6 +31,7 @@ from app.services.composing import Composer
 from app.services.connecting import Connecting
 from app.services.consumers import Consumers
 from app.services.content import Content
+from app.services.counts import Counts
 from app.services.enrolment import Enrolment
 from app.services.events import Events
 from app.services.grants import Grants
@@ -134,6 +135,7 @@ class MailServices:
     events: Events
     changes: ChangesSince
     consumers: Consumers
+    counts: Counts
     submissions: Submissions
     composer: Composer
 

@@ -25,6 +25,7 @@ from app.services.composing import Composer
 from app.services.connecting import Connecting
 from app.services.consumers import Consumers
 from app.services.content import Content
+from app.services.counts import Counts
 from app.services.enrolment import Enrolment
 from app.services.events import Events
 from app.services.freshness import Freshness
@@ -129,6 +130,7 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
         events=events,
         changes=ChangesSince(Differences(database), stores.log, events),
         consumers=Consumers(database),
+        counts=Counts(reader.mailboxes, bus),
         submissions=submissions,
         composer=Composer(reader, Originals(reader, backends, parsers), parsers),
     )

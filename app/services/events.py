@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
 
 from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
 from app.errors import AccountNotFound, StateExpired, Unavailable
@@ -13,6 +14,7 @@ from app.mailstore.log import Batch, Event, EventLog, Span
 from app.mailstore.reader import MailReader
 from app.services.access import Guard
 from app.services.callers import Caller
+from app.services.counts import counts_topic
 from app.services.feed import Feed
 from app.services.visibility import Submissions, as_seen, seen_mailboxes
 
@@ -21,6 +23,17 @@ BATCH_EVENTS = 200
 RETRY_SECONDS = 2.0
 """How long a follower waits before it reads again where the database did not answer."""
 _RESTORED = "The database was restored from a backup: ask /changes"
+
+
+class Session(Protocol):
+    """Something that is open for as long as its caller may go on."""
+
+    def check(self) -> None:
+        """Raises TokenExpired or TokenRevoked once it has to end."""
+        ...
+
+
+S = TypeVar("S", bound=Session)
 Guarded = Callable[[Waiter], AbstractContextManager[Guard]]
 """Makes the guard of a session that waits with this waiter."""
 
@@ -112,16 +125,22 @@ class Events:
             return events
 
     async def follow(
-        self, account_id: AccountId, position: Position, idle_seconds: float, guarded: Guarded
-    ) -> AsyncGenerator[tuple[Guard, list[Event]]]:
-        """Batches of events after a position, until the process ends; an empty one after `idle_seconds` without any.
+        self,
+        account_id: AccountId,
+        position: Position,
+        idle_seconds: float,
+        opened: Callable[[Waiter], AbstractContextManager[S]],
+    ) -> AsyncGenerator[tuple[S, list[Event]]]:
+        """Batches of events after a position, until the process ends.
+
+        An empty batch comes after `idle_seconds` without any, and when the waiter is poked for counts.
 
         While the database is away it waits, for at most `RETRY_SECONDS` at a time. Ends by TokenExpired or
-        TokenRevoked. The guard of each batch says whether its events may still be sent.
+        TokenRevoked. The session of each batch says whether its events may still be sent.
         """
-        with listening(self._bus, account_id, DRAIN) as waiter, guarded(waiter) as guard:
+        with listening(self._bus, account_id, DRAIN) as waiter, opened(waiter) as session:
             while not self._draining.is_set():
-                guard.check()
+                session.check()
                 wait_seconds = idle_seconds
                 try:
                     events = await self._news(account_id, position)
@@ -129,9 +148,9 @@ class Events:
                     events, wait_seconds = [], min(idle_seconds, RETRY_SECONDS)
                 if events:
                     position = events[-1].position
-                    yield guard, events
-                elif not await waiter.wait(wait_seconds):
-                    yield guard, []
+                    yield session, events
+                elif (topics := await waiter.wait(wait_seconds)) == set() or counts_topic(account_id) in topics:
+                    yield session, []
 
     async def _news(self, account_id: AccountId, position: Position) -> list[Event]:
         if not self.is_behind(account_id, position):

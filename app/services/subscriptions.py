@@ -10,6 +10,8 @@ from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.services.visibility import mailboxes_of
 
+COUNTS = "counts"
+"""Names the `counts` frames among the types of a subscription."""
 _OF_SEVERAL = (Audience.MOVE, Audience.SEVERAL)
 """Events of a message that may be in several mailboxes."""
 
@@ -37,15 +39,25 @@ class Subscription:
         """Whether an event that it may see is for this subscription."""
         return self._wants_type(event.type) and self._wants_mailbox(event)
 
+    @property
+    def wants_counts(self) -> bool:
+        """Whether `counts` frames are for this subscription: types that are named must include `counts`."""
+        return self.types is None or COUNTS in self.types
+
+    def mailboxes(self) -> frozenset[str] | None:
+        """The mailboxes that it is about; None: all."""
+        if self.mailbox_ids is None and not self.roles:
+            return None
+        return (self.mailbox_ids or frozenset()) | self.role_mailbox_ids
+
     def _wants_type(self, type_: str) -> bool:
         if self.types is None or type_ in self.types:
             return True
         return f"{type_.partition('.')[0]}.*" in self.types
 
     def _wants_mailbox(self, event: Event) -> bool:
-        if event.mailbox_id is None or (self.mailbox_ids is None and not self.roles):
-            return True
-        return _touches(event, (self.mailbox_ids or frozenset()) | self.role_mailbox_ids)
+        mailboxes = self.mailboxes()
+        return event.mailbox_id is None or mailboxes is None or _touches(event, mailboxes)
 
 
 def _touches(event: Event, mailbox_ids: Collection[str]) -> bool:

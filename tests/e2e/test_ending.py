@@ -46,7 +46,7 @@ async def ended(server: Postgate) -> float:
 async def subscribed(stack: AsyncExitStack, server: Postgate) -> Any:
     url = server.base_url.replace("http", "ws", 1) + "/v1/stream"
     stream = await stack.enter_async_context(connect(url, additional_headers={"Authorization": f"Bearer {server.key}"}))
-    frame = {"type": "subscribe", "sub_id": "s", "accounts": [server.user()["account_id"]]}
+    frame = {"type": "subscribe", "sub_id": "s", "accounts": [server.user()["account_id"]], "types": ["message.*"]}
     await stream.send(json.dumps(frame))
     assert json.loads(await stream.recv())["type"] == "hello"
     assert json.loads(await stream.recv())["type"] == "subscribed"

@@ -109,6 +109,8 @@ async def test_a_subscriber_cut_off_two_hundred_times_ends_with_the_state_of_a_f
             except TimeoutError:
                 is_over = not worker.is_alive()
                 break
+            if frame["type"] == "counts":
+                continue
             assert frame["type"] == "event", frame
             numbers.append(frame["seq"])
             apply(state, frame["event"])
@@ -149,7 +151,7 @@ async def test_a_named_consumer_resumes_after_what_it_acknowledged(postgate: Pos
     account = postgate.user()["account_id"]
     url = postgate.base_url.replace("http", "ws", 1) + "/v1/stream"
     headers = {"Authorization": f"Bearer {postgate.key}"}
-    subscribe = {"type": "subscribe", "sub_id": "s", "accounts": [account], "consumer": "phone"}
+    subscribe = {"type": "subscribe", "sub_id": "s", "accounts": [account], "consumer": "phone", "types": ["message.*"]}
     async with connect(url, additional_headers=headers) as socket:
         await socket.send(json.dumps(subscribe))
         await asyncio.to_thread(postgate.deliver, message(1))
@@ -176,7 +178,7 @@ async def test_server_sent_events_resume_at_last_event_id(shared_postgate: Postg
             for line in answer.iter_lines():
                 if line.startswith((":", "event")):
                     continue
-                if not line and fields:
+                if not line and "id" in fields:  # counts have none
                     return fields["id"], json.loads(fields["data"])
                 name, _, value = line.partition(": ")
                 fields[name] = value

@@ -137,7 +137,9 @@ async def subscriber(served: Served) -> AsyncIterator[Subscriber]:
         while b"\r\n\r\n" not in subscriber.buffer:
             subscriber.buffer += await loop.sock_recv(connection, 4096)
         _, _, subscriber.buffer = subscriber.buffer.partition(b"\r\n\r\n")
-        await subscriber.send({"type": "subscribe", "sub_id": "s", "accounts": [served.account_id]})
+        types = ["account.*"]
+        subscribe = {"type": "subscribe", "sub_id": "s", "accounts": [served.account_id], "types": types}
+        await subscriber.send(subscribe)
         while len(subscriber.frames) < 2:
             subscriber.buffer += await loop.sock_recv(connection, 4096)
             subscriber._take()

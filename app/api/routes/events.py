@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,13 +18,17 @@ from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
+from app.api.stream.frames import counts_server_sent
+from app.cluster.bus import Waiter
 from app.errors import InvalidRequest, NotAuthenticated, StateExpired
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.mailstore.rows import shown_summary
 from app.security.secrets import SECRET_LIMIT_CHARS
+from app.services.access import Guard
 from app.services.callers import Caller
 from app.services.changes import CHANGES_LIMIT, Changes
+from app.services.counts import CountsWatch, seen_by
 from app.services.events import BATCH_EVENTS
 from app.services.views import FULL_LIMIT, View, ViewName
 from app.services.visibility import seen_summary
@@ -33,6 +38,15 @@ router = Router(prefix="/v1/accounts/{account_id}", tags=["events"])
 WAIT_LIMIT_SECONDS = 60
 SSE_COMMENT_SECONDS = 15.0
 EXCEPT_LIMIT_CHARS = 16_000
+_SERVER_SENT = {
+    "schema": {
+        "type": "string",
+        "description": "`event` is the type of an `Event`, which is the `data`, and `id` its cursor. `counts` has no `id`; "
+        "its data is as in the `counts` frame of the stream. `error` has a `Problem` and is the last.",
+    },
+    "example": 'event: counts\ndata: {"type":"counts","account_id":"acc_1","mailboxes":'
+    '[{"mailbox_id":"mbx_1","unread":3,"total":120}]}\n\n',
+}
 StateText = Annotated[str, Query(max_length=200)]
 
 
@@ -121,7 +135,7 @@ async def _changes_answer(
     "/events",
     operation_id="listEvents",
     response_model=EventsAnswer,
-    responses={**problems(StateExpired, InvalidRequest), 200: {"content": {"text/event-stream": {}}}},
+    responses={**problems(StateExpired, InvalidRequest), 200: {"content": {"text/event-stream": _SERVER_SENT}}},
 )
 async def list_events(
     request: Request,
@@ -142,6 +156,8 @@ async def list_events(
 
     A token with `push` but without `mail.read` gets ids and types. A token that ends while this waits ends it too: a
     stream by an event `error` whose data is a problem, a long poll by 401.
+
+    An event stream also has `counts` of unread and of all messages, as the WebSocket stream has; the JSON has not.
     """
     services = services_of(request)
     position = last_event_id or after
@@ -175,6 +191,23 @@ async def _begin(services: Services, account_id: AccountId, position: str | None
             return services.states.read(text, account_id, "after")
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One open answer of server-sent events."""
+
+    guard: Guard
+    counts: CountsWatch
+
+    def check(self) -> None:
+        self.guard.check()
+
+
+@contextmanager
+def _opened(services: Services, account_id: AccountId, caller: Caller, waiter: Waiter) -> Iterator[_Session]:
+    with services.access.guard(caller, waiter) as guard, services.counts.watching(account_id, waiter) as watch:
+        yield _Session(guard, watch)
+
+
 async def _server_sent(
     services: Services, account_id: AccountId, caller: Caller, begin: Position
 ) -> AsyncGenerator[bytes]:
@@ -183,17 +216,20 @@ async def _server_sent(
     Ends when the server does; once the token is revoked or has expired, with an event `error` whose data is a problem.
     """
     yield b": postgate\n\n"
-    guarded = partial(services.access.guard, caller)
+    opened, sight = partial(_opened, services, account_id, caller), seen_by(caller, None)
     try:
-        async with aclosing(services.events.follow(account_id, begin, SSE_COMMENT_SECONDS, guarded)) as batches:
-            async for guard, events in batches:
-                if not events:
-                    yield b":\n\n"
+        async with aclosing(services.events.follow(account_id, begin, SSE_COMMENT_SECONDS, opened)) as batches:
+            async for session, events in batches:
                 for event in events:
                     seen = await services.events.seen(event, caller)
-                    guard.check()
+                    session.check()
                     if seen is not None:
                         yield _server_sent_event(services, seen)
+                news = session.counts.news(sight)
+                if news is not None:
+                    yield counts_server_sent(news)
+                elif not events:
+                    yield b":\n\n"
     except NotAuthenticated as error:
         yield b"event: error\ndata: " + orjson.dumps(problem_of(error)) + b"\n\n"
 

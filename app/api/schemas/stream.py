@@ -137,6 +137,24 @@ class GapFrame(AnswerModel):
     reason: str
 
 
+class MailboxCounts(AnswerModel):
+    mailbox_id: str
+    unread: int = Field(description="Messages without the keyword $seen")
+    total: int = Field(description="Messages in it")
+
+
+class CountsFrame(AnswerModel):
+    """Numbers for badges: all mailboxes in sight after `subscribe` and `auth`, then those that changed.
+
+    At most one frame a second and account. It has no cursor: counts that were missed come whole with the next
+    subscription.
+    """
+
+    type: Literal["counts"] = "counts"
+    account_id: str
+    mailboxes: list[MailboxCounts]
+
+
 class ResponseFrame(AnswerModel):
     type: Literal["response"] = "response"
     id: str

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Sequence, Set
 
 from app.api.schemas.stream import GapFrame, StateFrame
+from app.api.stream.badges import Badges
 from app.api.stream.frames import event_frame
 from app.api.stream.socket import StreamSocket
 from app.cluster.bus import ACCOUNTS
@@ -17,6 +18,7 @@ from app.mailstore.log import Event
 from app.services.accounts import Accounts
 from app.services.callers import Caller
 from app.services.changes import BEGINNING
+from app.services.counts import Counts, Sight, seen_by
 from app.services.events import Events
 from app.services.states import States
 from app.services.subscriptions import Subscription
@@ -32,13 +34,22 @@ RETRY_SECONDS = 2.0
 class Following:
     """The subscriptions of one stream, and the task that serves them."""
 
-    def __init__(self, socket: StreamSocket, events: Events, states: States, accounts: Accounts, turns: Turns) -> None:
+    def __init__(
+        self,
+        socket: StreamSocket,
+        events: Events,
+        states: States,
+        accounts: Accounts,
+        turns: Turns,
+        counts: Counts,
+    ) -> None:
         self._socket = socket
         self._events = events
         self._states = states
         self._accounts = accounts
         self._turns = turns
         self._listener = events.listener()
+        self._badges = Badges(socket, counts, self._listener)
         self.caller: Caller | None = None
         """Who decides what is seen, and which accounts `*` means: always the newest token of the socket."""
         self._unchecked: set[AccountId] = set()
@@ -53,6 +64,7 @@ class Following:
         self._listen()
         for account_id in subscription.positions:
             self._listener.poke(account_id)
+        self._badges.renew(subscription.positions)
 
     def remove(self, sub_id: str) -> None:
         self.subscriptions.pop(sub_id, None)
@@ -74,6 +86,7 @@ class Following:
         """From here on every subscription sees what this caller sees."""
         self.caller = caller
         self._listener.poke(ACCOUNTS)
+        self._badges.renew(self.positions())
 
     async def run(self) -> None:
         """Send events for ever."""
@@ -93,6 +106,18 @@ class Following:
             await self._follow_new_accounts(self._who())
         for account_id in [account_id for account_id in self.positions() if account_id in topics]:
             await self._catch_up(account_id)
+        await self._badges.send(topics, self._sight)
+
+    def _sight(self, account_id: AccountId) -> Sight:
+        """The mailboxes whose counts the subscriptions want, of those that the caller sees."""
+        wanted: set[str] = set()
+        for subscription in self.subscriptions.values():
+            if subscription.wants_counts and account_id in subscription.positions:
+                mailboxes = subscription.mailboxes()
+                if mailboxes is None:
+                    return seen_by(self._who(), None)
+                wanted |= mailboxes
+        return seen_by(self._who(), frozenset(wanted))
 
     def _who(self) -> Caller:
         assert self.caller is not None
@@ -100,11 +125,15 @@ class Following:
 
     def _listen(self) -> None:
         wanted: set[str] = set()
+        counted: set[AccountId] = set()
         for subscription in self.subscriptions.values():
             wanted.update(subscription.positions)
+            if subscription.wants_counts:
+                counted.update(subscription.positions)
             if subscription.is_every_account:
                 wanted.add(ACCOUNTS)
         self._listener.listen_to(wanted)
+        self._badges.follow(counted)
 
     async def _follow_new_accounts(self, caller: Caller) -> None:
         for subscription in [one for one in self.subscriptions.values() if one.is_every_account]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 from websockets.frames import Frame, Opcode
 
 from app.mailstore.log import Event
+from app.services.counts import CountsNews
 from app.services.states import States
 
 FRAMES_KEPT = 16
@@ -23,6 +24,32 @@ def event_frame(states: States, event: Event, view: str, sub_ids: Sequence[str])
         if len(event.frames) < FRAMES_KEPT:
             event.frames[key] = frame
     return frame
+
+
+def counts_frame(news: CountsNews) -> bytes:
+    """A CountsFrame as a whole WebSocket frame."""
+    return _kept(news, "socket", lambda: on_the_wire(_counts_text(news)))
+
+
+def counts_server_sent(news: CountsNews) -> bytes:
+    """The same as a server-sent event. It has no id, so that a client resumes after the last event that has."""
+    return _kept(news, "server-sent", lambda: b"event: counts\ndata: " + _counts_text(news) + b"\n\n")
+
+
+def _kept(news: CountsNews, form: str, encode: Callable[[], bytes]) -> bytes:
+    """An encoding, made once for all followers that are sent the same."""
+    frames, key = news.snapshot.frames, (form, news.is_whole, news.sight)
+    frame = frames.get(key)
+    if frame is None:
+        frame = encode()
+        if len(frames) < FRAMES_KEPT:
+            frames[key] = frame
+    return frame
+
+
+def _counts_text(news: CountsNews) -> bytes:
+    mailboxes = [{"mailbox_id": id_, "unread": unread, "total": total} for id_, (unread, total) in news.counts()]
+    return orjson.dumps({"type": "counts", "account_id": news.snapshot.account_id, "mailboxes": mailboxes})
 
 
 def on_the_wire(text: bytes) -> bytes:

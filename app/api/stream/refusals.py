@@ -12,6 +12,7 @@ from app.api.schemas.stream import SubscribeFrame
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest
 from app.mail.events import EVENTS, PATTERNS, PLANNED
 from app.mail.types import Role
+from app.services.subscriptions import COUNTS
 
 ROLES = [role.value for role in Role]
 _IS_NAME = re.compile(r"[A-Za-z_]+")
@@ -40,8 +41,8 @@ def _steps(loc: tuple[int | str, ...]) -> list[int | str]:
 def check_names(frame: SubscribeFrame) -> None:
     """InvalidRequest where a subscription names a type or role that does not exist."""
     for number, name in enumerate(frame.types or ()):
-        if name not in EVENTS and name not in PATTERNS and name not in PLANNED:
-            raise InvalidRequest.at(f"/types/{number}", unknown("event type", name, [*EVENTS, *PATTERNS]))
+        if name != COUNTS and name not in EVENTS and name not in PATTERNS and name not in PLANNED:
+            raise InvalidRequest.at(f"/types/{number}", unknown("event type", name, [*EVENTS, *PATTERNS, COUNTS]))
     for number, name in enumerate(frame.roles or ()):
         if name not in ROLES:
             raise InvalidRequest.at(f"/roles/{number}", unknown("role", name, ROLES))

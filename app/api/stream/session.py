@@ -86,7 +86,9 @@ class StreamSession:
         self._caller = caller
         self._is_allowed = is_allowed
         self._socket = StreamSocket(websocket)
-        self._following = Following(self._socket, services.events, services.states, services.accounts, services.turns)
+        self._following = Following(
+            self._socket, services.events, services.states, services.accounts, services.turns, services.counts
+        )
         self._life = _Life(asyncio.get_running_loop().time())
         self._revoked = Waiter()
         self._guard: Guard | None = None

@@ -39,6 +39,11 @@ _ROLES: Statement = (
     .where(MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.role.is_not(None))
     .order_by(MAILBOX.c.id)
 )
+_COUNTS: Statement = (
+    select(MAILBOX.c.id, MAILBOX.c.unread, MAILBOX.c.total)
+    .where(MAILBOX.c.account_id == ACCOUNT_ID, MAILBOX.c.is_selectable)
+    .order_by(in_code_order(MAILBOX.c.path))
+)
 _STANDING: Statement = (
     select(
         ACCOUNT.c.last_seq,
@@ -123,6 +128,11 @@ class MailboxReader:
         """All mailboxes of an account, by path."""
         rows = await self._database.rows(_MAILBOXES, account_id=account_id)
         return await asyncio.to_thread(_mailboxes_of, rows) if len(rows) > MANY_MAILBOXES else _mailboxes_of(rows)
+
+    async def counts(self, account_id: AccountId) -> dict[MailboxId, tuple[int, int]]:
+        """Unread and total messages of each mailbox that holds messages, by path."""
+        rows = await self._database.rows(_COUNTS, account_id=account_id)
+        return {MailboxId(id_): (unread, total) for id_, unread, total in rows}
 
     async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
         """The mailbox with this path; None where there is none."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx2
+import orjson
+from app.api.routes.events import _server_sent
 from app.mail.delta import Delta, MailboxReset
 from app.services.callers import Scope
 
@@ -189,3 +193,44 @@ async def test_a_token_that_sees_ids_alone_still_knows_its_own_change(mail: Mail
     [event] = (await client.get("/v1/me/events", params={"after": state})).json()["items"]
 
     assert event["data"]["caused_by"]["client_id"] == "tab-1"
+
+
+async def _server_sent_counts(mail: Mail, **limits: Any) -> list[dict[str, Any]]:
+    """The counts that an event stream begins with, read until the event that follows them."""
+    services = mail.gateway.services
+    begin = await services.events.position(mail.account_id)
+    reader = replace(await services.tokens.authenticate(await mail.gateway.token(mail.account_id), None), **limits)
+    found: list[dict[str, Any]] = []
+    async with aclosing(_server_sent(services, mail.account_id, reader, begin)) as pieces:
+        assert await anext(pieces) == b": postgate\n\n"
+        async for piece in pieces:
+            assert b"id:" not in piece
+            assert piece.startswith(b"event: counts\ndata: ")
+            found.append(orjson.loads(piece.removeprefix(b"event: counts\ndata: ")))
+            break
+    return found
+
+
+async def test_an_event_stream_has_counts_without_an_id_that_name_the_mailboxes_in_sight(mail: Mail) -> None:
+    inbox = await mail.mailbox_id()
+    await mail.add(note("Plans"))
+
+    [counts] = await _server_sent_counts(mail, mailbox_ids=frozenset({inbox}))
+
+    mailboxes = [{"mailbox_id": inbox, "unread": 1, "total": 1}]
+    assert counts == {"type": "counts", "account_id": mail.account_id, "mailboxes": mailboxes}
+
+
+async def test_an_event_stream_that_ends_is_not_counted_any_more(mail: Mail) -> None:
+    await _server_sent_counts(mail)
+
+    assert mail.gateway.services.counts.news.heard() == {}
+
+
+async def test_a_long_poll_has_events_and_no_counts(mail: Mail) -> None:
+    state = (await mail.get())["state"]
+    await mail.add(note("Plans"))
+
+    answer = await mail.client.get("/v1/me/events", params={"after": state})
+
+    assert {event["type"] for event in answer.json()["items"]} == {"message.created"}

@@ -22,15 +22,20 @@ from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event, EventLog
+from app.services import counts as counting
+from app.services.callers import Scope
+from app.services.counts import CountsNews
 from app.services.events import Events
 from app.services.states import States
 from app.services.subscriptions import Subscription
 from pydantic import BaseModel
 
-from tests.access import ADMIN, NoSubmissions
+from tests.access import ADMIN, NoSubmissions, caller
 from tests.gateway import Gateway
 
 SOCKETS = 60
+Types = frozenset[str] | None
+EVENTS_ALONE: Types = frozenset({"account.*", "message.*"})
 
 
 class RecordingSocket:
@@ -80,14 +85,21 @@ class Streams:
 
     @asynccontextmanager
     async def follower(
-        self, after: Position | None = None, sub_id: str = "s", view: str = "summary"
+        self, after: Position | None = None, sub_id: str = "s", view: str = "summary", types: Types = EVENTS_ALONE
     ) -> AsyncIterator[Follower]:
         """A stream with one subscription, whose task runs during the block."""
         services = self.gateway.services
         socket = RecordingSocket()
-        following = Following(cast("StreamSocket", socket), self.events, services.states, services.accounts, self.turns)
+        following = Following(
+            cast("StreamSocket", socket),
+            self.events,
+            services.states,
+            services.accounts,
+            self.turns,
+            services.counts,
+        )
         position = after or await self.events.position(self.account_id)
-        await following.add(Subscription(sub_id, False, {self.account_id: position}, view=view))
+        await following.add(Subscription(sub_id, False, {self.account_id: position}, view=view, types=types))
         following.set_caller(ADMIN)
         task = asyncio.create_task(following.run())
         try:
@@ -252,3 +264,92 @@ async def test_a_view_of_ids_has_no_summary(streams: Streams) -> None:
     (id_,) = applied.message_ids.values()
     assert follower.socket.frames[0]["event"]["data"]["message"] == {"view": "ids", "id": id_}
     assert other.socket.frames[0]["event"]["data"]["message"]["subject"] == "Plans"
+
+
+async def _counts_after(follower: Follower, frames: int) -> list[dict[str, Any]]:
+    """The `counts` frames, once there are this many frames of all kinds."""
+    await turns_until(follower, frames)
+    return [frame for frame in follower.socket.frames if frame["type"] == "counts"]
+
+
+async def test_a_subscription_begins_with_the_counts_of_all_its_mailboxes(streams: Streams) -> None:
+    inbox = await streams.gateway.house.mailbox(streams.account_id)
+    async with streams.follower(types=None) as follower:
+        [counts] = await _counts_after(follower, 1)
+
+    assert set(counts) == {"type", "account_id", "mailboxes"}
+    assert counts["account_id"] == streams.account_id
+    assert {"mailbox_id": inbox.id, "unread": 0, "total": 0} in counts["mailboxes"]
+    assert len(counts["mailboxes"]) == len(await streams.gateway.house.reader.mailboxes.mailboxes(streams.account_id))
+
+
+async def test_a_mailbox_whose_counts_changed_is_sent_alone(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MERGE_SECONDS", 0.0)
+    house = streams.gateway.house
+    inbox = await house.mailbox(streams.account_id)
+    async with streams.follower(types=None) as follower:
+        await _counts_after(follower, 1)
+        await house.store.add(streams.account_id, inbox.id, [(await house.store.keep(b"\r\n"), frozenset(), None)])
+        found = await _counts_after(follower, 3)
+
+    assert found[1]["mailboxes"] == [{"mailbox_id": inbox.id, "unread": 1, "total": 1}]
+
+
+@pytest.mark.parametrize(("types", "is_counted"), [({"message.*"}, False), ({"message.*", "counts"}, True)])
+async def test_a_subscription_that_names_types_gets_counts_if_it_names_them(
+    streams: Streams, types: set[str], is_counted: bool
+) -> None:
+    async with streams.follower(types=frozenset(types)):
+        assert bool(streams.gateway.services.counts.news.heard()) is is_counted
+
+
+async def test_counts_are_of_the_mailboxes_that_the_subscriptions_name(streams: Streams) -> None:
+    inbox, sent = [await streams.gateway.house.mailbox(streams.account_id, path) for path in ("INBOX", "Sent")]
+    position = {streams.account_id: await streams.events.position(streams.account_id)}
+    async with streams.follower() as follower:
+        await follower.following.add(Subscription("a", False, dict(position), frozenset({inbox.id})))
+        await follower.following.add(Subscription("b", False, dict(position), roles=frozenset({"sent"})))
+        [counts] = await _counts_after(follower, 1)
+
+    assert [one["mailbox_id"] for one in counts["mailboxes"]] == [inbox.id, sent.id]
+
+
+async def test_another_token_is_sent_the_counts_that_it_sees_and_no_others(streams: Streams) -> None:
+    inbox = await streams.gateway.house.mailbox(streams.account_id)
+    async with streams.follower(types=None) as follower:
+        await _counts_after(follower, 1)
+        follower.following.set_caller(caller(mailbox_ids=frozenset({inbox.id})))
+        found = await _counts_after(follower, 2)
+        follower.following.set_caller(caller(scopes=frozenset({Scope.PUSH})))
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    assert [one["mailbox_id"] for one in found[1]["mailboxes"]] == [inbox.id]
+    assert len(follower.socket.texts) == 2
+
+
+async def test_counts_are_encoded_once_for_all_sockets_of_an_account(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    encode = frames._counts_text
+
+    def counted(news: CountsNews) -> bytes:
+        made.append(news)
+        return encode(news)
+
+    monkeypatch.setattr(frames, "_counts_text", counted)
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(streams.follower(types=None)) for _ in range(SOCKETS)]
+        for follower in followers:
+            await turns_until(follower, 1)
+
+    assert len(made) == 1
+    assert len({follower.socket.texts[0] for follower in followers}) == 1
+
+
+async def test_a_stream_that_ends_is_not_counted_any_more(streams: Streams) -> None:
+    async with streams.follower(types=None) as follower:
+        await turns_until(follower, 1)
+
+    assert streams.gateway.services.counts.news.heard() == {}
