@@ -41,8 +41,8 @@ EXCEPT_LIMIT_CHARS = 16_000
 _SERVER_SENT = {
     "schema": {
         "type": "string",
-        "description": "`event` is the type of an `Event`, which is the `data`, and `id` its cursor. `counts` has no `id`; "
-        "its data is as in the `counts` frame of the stream. `error` has a `Problem` and is the last.",
+        "description": "`event` is the type of an `Event`, which is the `data`, and `id` its cursor. `counts` has no "
+        "`id`; its data is as in the `counts` frame of the stream. `error` has a `Problem` and is the last.",
     },
     "example": 'event: counts\ndata: {"type":"counts","account_id":"acc_1","mailboxes":'
     '[{"mailbox_id":"mbx_1","unread":3,"total":120}]}\n\n',
