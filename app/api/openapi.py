@@ -20,6 +20,7 @@ from app.api.problems import response_of
 from app.api.routing import access_of
 from app.api.schemas import stream
 from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
+from app.api.schemas.stream_examples import FRAME_EXAMPLES
 from app.api.schemas.submissions import MessageInput
 from app.errors import GatewayError
 from app.version import VERSION
@@ -158,9 +159,10 @@ def _frames(base: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _message(model: type[BaseModel]) -> dict[str, Any]:
-    message = {
+    message: dict[str, Any] = {
         "name": model.__name__.removesuffix("Frame").lower(),
         "payload": {"$ref": REF.format(model=model.__name__)},
+        "examples": [{"payload": example} for example in FRAME_EXAMPLES[model.__name__]],
     }
     summary = (model.__dict__.get("__doc__") or "").strip().partition("\n")[0]
     return {**message, "summary": summary} if summary else message

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, StateExpiredProblem, Sync, Time
 from app.api.schemas.event_types import Event
+from app.mail.events import EVENTS, PATTERNS
+from app.mail.types import Role
+from app.services.subscriptions import COUNTS
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LIST_LIMIT = 1_000
+
+# names are checked with a better error than that of an enumeration: it has the nearest known name
+SubscribedType = TypeAliasType(
+    "SubscribedType",
+    Annotated[
+        str,
+        StringConstraints(max_length=64),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "enum": [*EVENTS, *PATTERNS, COUNTS],
+                "description": "A type of an event; a pattern, as `message.*`: all types that begin with `message.`; "
+                "or `counts`: the frames with counts of mailboxes",
+            }
+        ),
+    ],
+)
+RoleName = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    WithJsonSchema({"type": "string", "enum": [role.value for role in Role]}),
+]
 
 # ---- what clients send
 
@@ -22,9 +48,15 @@ class SubscribeFrame(RequestModel):
     type: Literal["subscribe"]
     sub_id: SubscriptionId
     accounts: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"]
-    mailboxes: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] | None = None
-    roles: Annotated[list[str], Field(max_length=20)] | None = None
-    types: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=100)] | None = None
+    mailboxes: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] | None = Field(
+        None, description="Ids, or names of roles such as `inbox`; default: all"
+    )
+    roles: Annotated[list[RoleName], Field(max_length=20)] | None = Field(
+        None, description="Mailboxes with these roles, beside `mailboxes`; also those that get a role later"
+    )
+    types: Annotated[list[SubscribedType], Field(max_length=100)] | None = Field(
+        None, description="What to hear of; default: all events, and `counts`"
+    )
     view: Literal["ids", "summary"] = "summary"
     after: Cursor | dict[Id, Cursor] | None = Field(
         None, description="`now` (default), `earliest`, a cursor (one account), or a map account → cursor; exclusive"

@@ -12,14 +12,52 @@ from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocket
 
 from app.api.deps import CALLER_KEY
+from app.api.problems import problem_of
 from app.api.schemas.stream import RequestFrame, ResponseFrame
+from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
+from app.cause import current_cause
+from app.errors import GatewayError, TooLarge
 from app.services.callers import Caller
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of an answer: larger ones are for HTTP."""
+CALLS_LIMIT = 8
+"""Calls under way at once on one socket."""
+_HEADERS_TAKEN = frozenset({"if-match", "if-none-match", "idempotency-key", "accept", "cache-control", "client-id"})
+"""Of a frame; any other is left out."""
 _HEADERS_KEPT = frozenset(
     {"etag", "link", "location", "request-id", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"}
 )
+
+
+class Calls:
+    """The calls that are under way on one socket."""
+
+    def __init__(self, websocket: WebSocket, socket: StreamSocket) -> None:
+        self._websocket = websocket
+        self._socket = socket
+        self._running = 0
+
+    def start(self, frame: RequestFrame, caller: Caller, group: asyncio.TaskGroup) -> None:
+        """Begin a call in a task of its own, by the rights of this caller. Raises StreamClosed."""
+        if self._running >= CALLS_LIMIT:
+            raise StreamClosed(CloseCode.TOO_MANY, "too many calls at once")
+        self._running += 1
+        group.create_task(self._run(frame, caller))
+
+    async def _run(self, frame: RequestFrame, caller: Caller) -> None:
+        try:
+            await self._socket.send(await call(self._websocket.app, self._websocket, caller, frame))
+        except StreamClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of one call: the socket and its other calls go on
+            log.error("call_failed", error=type(error).__name__)
+            await self._socket.send(_failed(frame.id, GatewayError()))
+        finally:
+            self._running -= 1
 
 
 async def call(app: ASGIApp, websocket: WebSocket, caller: Caller, frame: RequestFrame) -> ResponseFrame:
@@ -36,8 +74,11 @@ def _scope(websocket: WebSocket, caller: Caller, frame: RequestFrame, size: int)
     if size:
         headers += [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
     for name, value in frame.headers.items():
-        if name.lower() in ("if-match", "if-none-match", "idempotency-key", "accept", "cache-control"):
+        if name.lower() in _HEADERS_TAKEN:
             headers.append((name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")))
+    cause = current_cause()  # of the handshake
+    if cause is not None and cause.client_id is not None and not any(name == b"client-id" for name, _ in headers):
+        headers.append((b"client-id", cause.client_id.encode()))
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -91,9 +132,7 @@ class _Answer:
     def frame(self, id_: str) -> ResponseFrame:
         headers = {name: value for name, value in self._headers.items() if name in _HEADERS_KEPT}
         if self._is_too_large:
-            return ResponseFrame(
-                id=id_, status=413, headers={}, body={"detail": "Ask for this by HTTP: it is too large"}
-            )
+            return _failed(id_, TooLarge("Ask for this by HTTP: it is too large"), headers.get("request-id"))
         return ResponseFrame(id=id_, status=self._status, headers=headers, body=self._decoded())
 
     def _decoded(self) -> Any:
@@ -102,3 +141,12 @@ class _Answer:
         if "json" in self._headers.get("content-type", ""):
             return orjson.loads(self._body)
         return self._body.decode("utf-8", "replace")
+
+
+def _failed(id_: str, error: GatewayError, request_id: str | None = None) -> ResponseFrame:
+    """The answer to a call that ended in an error outside the application. `request_id` None: that of the socket."""
+    problem = problem_of(error)
+    if request_id is not None:
+        problem["request_id"] = request_id
+    headers = {"request-id": problem["request_id"]}
+    return ResponseFrame(id=id_, status=problem["status"], headers=headers, body=problem)

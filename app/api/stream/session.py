@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from app.api.deps import Services, mark_signed_in
 from app.api.problems import problem_of
-from app.api.schemas.base import Sync, time_of
+from app.api.schemas.base import time_of
 from app.api.schemas.stream import (
     CLIENT_FRAME,
     AckFrame,
@@ -21,24 +20,21 @@ from app.api.schemas.stream import (
     AuthFrame,
     ByeFrame,
     HelloFrame,
-    LifecycleFrame,
     PingFrame,
     PongFrame,
     RequestFrame,
-    ResponseFrame,
-    SubscribedFrame,
     SubscribeFrame,
     UnsubscribeFrame,
 )
-from app.api.stream.calls import call
+from app.api.stream.calls import CALLS_LIMIT, Calls
 from app.api.stream.following import Following
-from app.api.stream.refusals import check_names, frame_error
+from app.api.stream.heartbeat import HEARTBEAT_SECONDS, Heartbeat
+from app.api.stream.refusals import frame_error
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
+from app.api.stream.subscribing import SUBSCRIPTIONS_LIMIT, Subscribing
 from app.cluster.bus import Waiter
 from app.errors import (
     GatewayError,
-    InvalidRequest,
-    MailboxNotFound,
     NotAuthenticated,
     NotPermitted,
     TokenExpired,
@@ -46,20 +42,13 @@ from app.errors import (
 )
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
-from app.mail.types import AccountId, Position
 from app.services.access import Guard
 from app.services.callers import Caller, Scope
-from app.services.subscriptions import Subscription
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
 
-HEARTBEAT_SECONDS = 25
 AUTH_SECONDS = 5.0
-EXPIRY_WARNING_SECONDS = 60
-SUBSCRIPTIONS_LIMIT = 100
-CALLS_LIMIT = 8
-"""REST calls under way at once on one socket."""
 _REASONS: dict[type[NotAuthenticated], str] = {
     TokenExpired: "the token has expired",
     TokenRevoked: "the token was revoked",
@@ -67,14 +56,6 @@ _REASONS: dict[type[NotAuthenticated], str] = {
 """Why a socket is closed with 4401."""
 
 IsAllowed = Callable[[Caller], bool]
-
-
-@dataclass(slots=True)
-class _Life:
-    """When the client was last heard, and whether it was warned of its token's end."""
-
-    heard_at: float
-    is_warned: bool = False
 
 
 class StreamSession:
@@ -89,17 +70,18 @@ class StreamSession:
         self._following = Following(
             self._socket, services.events, services.states, services.accounts, services.turns, services.counts
         )
-        self._life = _Life(asyncio.get_running_loop().time())
+        self._subscribing = Subscribing(self._socket, services, self._following)
+        self._calls = Calls(websocket, self._socket)
+        self._heartbeat = Heartbeat(self._socket)
         self._revoked = Waiter()
         self._guard: Guard | None = None
-        self._calls = 0
 
     async def run(self) -> None:
         """Talk until either side ends it; says `bye` where it still can."""
         try:
             await self._welcome()
             async with asyncio.TaskGroup() as group:
-                parts = (self._listen(group), self._following.run(), self._keep_alive(), self._leave_when_draining())
+                parts = (self._listen(group), self._following.run(), self._heartbeat.run(), self._leave_when_draining())
                 for part in (*parts, self._leave_when_revoked()):
                     group.create_task(part)
         except* StreamClosed as closed:
@@ -153,34 +135,6 @@ class StreamSession:
         await self._services.draining.wait()
         raise StreamClosed(CloseCode.GOING_AWAY, "the server restarts")
 
-    async def _keep_alive(self) -> None:
-        """Ping, notice silence, and warn of the token's end."""
-        loop = asyncio.get_running_loop()
-        next_ping = loop.time() + HEARTBEAT_SECONDS
-        while True:
-            await asyncio.sleep(max(0.05, min(next_ping - loop.time(), self._seconds_to_expiry_step())))
-            await self._warn_of_expiry()
-            if loop.time() < next_ping:
-                continue
-            if loop.time() - self._life.heard_at > 2 * HEARTBEAT_SECONDS + 1:
-                raise StreamClosed(CloseCode.HEARTBEAT, "no answer to two pings")
-            await self._socket.send(PingFrame(type="ping"))
-            next_ping = loop.time() + HEARTBEAT_SECONDS
-
-    def _seconds_to_expiry_step(self) -> float:
-        expires_at_ms = self._who().expires_at_ms
-        if expires_at_ms is None or self._life.is_warned:
-            return HEARTBEAT_SECONDS
-        return (expires_at_ms - now_ms()) / 1000 - EXPIRY_WARNING_SECONDS
-
-    async def _warn_of_expiry(self) -> None:
-        expires_at_ms = self._who().expires_at_ms
-        if expires_at_ms is None:
-            return
-        if not self._life.is_warned and expires_at_ms - now_ms() <= EXPIRY_WARNING_SECONDS * 1000:
-            self._life.is_warned = True
-            await self._socket.send(LifecycleFrame(event="token.expiring", expires_at=time_of(expires_at_ms)))
-
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         while True:
             frame = await self._next_frame()
@@ -198,7 +152,7 @@ class StreamSession:
         """The next frame that can be read. Any other is answered by an error, and the stream goes on."""
         while True:
             text = await self._socket.receive()
-            self._life.heard_at = asyncio.get_running_loop().time()
+            self._heartbeat.note_frame()
             try:
                 return CLIENT_FRAME.validate_json(text or "")
             except ValidationError as error:
@@ -210,20 +164,19 @@ class StreamSession:
     # ---- frames
 
     async def _take(self, frame: Any, group: asyncio.TaskGroup) -> None:
-        handlers: dict[type[Any], Callable[[Any], Awaitable[None]]] = {
-            SubscribeFrame: self._subscribe,
-            UnsubscribeFrame: self._unsubscribe,
-            AckFrame: self._acknowledge,
-            AuthFrame: self._authenticate,
-            PingFrame: self._answer_ping,
-        }
-        if isinstance(frame, RequestFrame):
-            self._start_call(frame, group)
-        elif type(frame) in handlers:
-            await handlers[type(frame)](frame)
-
-    async def _answer_ping(self, frame: PingFrame) -> None:
-        await self._socket.send(PongFrame(type="pong", id=frame.id))
+        match frame:
+            case SubscribeFrame():
+                await self._subscribing.subscribe(frame, self._who())
+            case UnsubscribeFrame():
+                self._subscribing.unsubscribe(frame)
+            case AckFrame():
+                await self._subscribing.acknowledge(frame, self._who())
+            case AuthFrame():
+                await self._authenticate(frame)
+            case PingFrame():
+                await self._socket.send(PongFrame(type="pong", id=frame.id))
+            case RequestFrame():
+                self._calls.start(frame, self._who(), group)
 
     async def _authenticate(self, frame: AuthFrame) -> None:
         client = self._websocket.client
@@ -248,112 +201,13 @@ class StreamSession:
         """Everything from here on is done and seen by this caller's rights."""
         self._caller = caller
         self._following.set_caller(caller)
-        self._life.is_warned = False
+        self._heartbeat.set_expiry(caller.expires_at_ms)
         self._set_guard(self._services.access.begin(caller, self._revoked))
 
     def _set_guard(self, guard: Guard | None) -> None:
         before, self._guard = self._guard, guard
         if before is not None:
             self._services.access.end(before)
-
-    async def _subscribe(self, frame: SubscribeFrame) -> None:
-        if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
-            raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
-        check_names(frame)
-        caller = self._who()
-        account_ids = await self._accounts_of(frame, caller)
-        mailbox_ids = frame.mailboxes if isinstance(frame.mailboxes, list) else None
-        await self._check_mailboxes(mailbox_ids or [], account_ids, caller)
-        begin = {one: await self._position(frame, one, caller) for one in account_ids}
-        subscription = Subscription(
-            frame.sub_id,
-            frame.accounts == "*",
-            dict(begin),
-            frozenset(mailbox_ids) if mailbox_ids is not None else None,
-            frozenset(frame.roles or ()),
-            frozenset(frame.types) if frame.types is not None else None,
-            frame.view,
-            frame.consumer,
-        )
-        cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
-        sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
-        await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
-        await self._following.add(subscription)
-
-    async def _check_mailboxes(self, mailbox_ids: list[str], account_ids: list[AccountId], caller: Caller) -> None:
-        """Each is one of the accounts'. MailboxNotFound."""
-        events = self._services.events
-        known = {found.id for one in account_ids for found in await events.mailboxes(one, caller, mailbox_ids)}
-        for mailbox_id in mailbox_ids:
-            caller.require_mailbox(mailbox_id)
-            if mailbox_id not in known:
-                raise MailboxNotFound
-
-    async def _accounts_of(self, frame: SubscribeFrame, caller: Caller) -> list[AccountId]:
-        visible = await self._services.accounts.visible_ids(caller)
-        if frame.accounts == "*":
-            return list(visible)
-        found = [caller.account(one) for one in frame.accounts]
-        for number, account_id in enumerate(found):
-            if account_id not in visible:
-                raise InvalidRequest.at(f"/accounts/{number}", "There is no such account")
-        return list(dict.fromkeys(found))
-
-    async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:
-        """After which event a subscription begins."""
-        after = frame.after.get(account_id) if isinstance(frame.after, dict) else frame.after
-        events = self._services.events
-        if after is None and frame.consumer is not None:
-            place = await self._services.consumers.place(account_id, caller, frame.consumer)
-            return await (events.position(account_id) if place is None else events.place(account_id, place))
-        if after is None or after == "now":
-            return await events.position(account_id)
-        if after == "earliest":
-            return await events.earliest(account_id)
-        return self._services.states.read(after, account_id, "after")
-
-    async def _unsubscribe(self, frame: UnsubscribeFrame) -> None:
-        self._following.remove(frame.sub_id)
-
-    async def _acknowledge(self, frame: AckFrame) -> None:
-        followed = self._following.positions()
-        account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
-        if account_id is None or account_id not in followed:
-            raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
-        position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
-        name = self._consumer_of(frame, AccountId(account_id))
-        if name is not None:
-            await self._services.consumers.acknowledge(AccountId(account_id), self._who(), name, position.seq)
-
-    def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
-        """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""
-        following = [one for one in self._following.subscriptions.values() if account_id in one.positions]
-        if frame.sub_id is not None:
-            following = [one for one in following if one.id == frame.sub_id]
-            if not following:
-                raise InvalidRequest.at("/sub_id", "No subscription of this id follows the account")
-        names = {one.consumer for one in following if one.consumer is not None}
-        if len(names) > 1:
-            raise InvalidRequest.at("/sub_id", "Name the subscription: several with a consumer follow the account")
-        return next(iter(names), None)
-
-    def _start_call(self, frame: RequestFrame, group: asyncio.TaskGroup) -> None:
-        if self._calls >= CALLS_LIMIT:
-            raise StreamClosed(CloseCode.TOO_MANY, "too many calls at once")
-        self._calls += 1
-        group.create_task(self._call(frame))
-
-    async def _call(self, frame: RequestFrame) -> None:
-        try:
-            await self._socket.send(await call(self._websocket.app, self._websocket, self._who(), frame))
-        except StreamClosed:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of one call: the socket and its other calls go on
-            log.error("call_failed", error=type(error).__name__)
-            problem = problem_of(GatewayError())
-            await self._socket.send(ResponseFrame(id=frame.id, status=500, headers={}, body=problem))
-        finally:
-            self._calls -= 1
 
     def _who(self) -> Caller:
         assert self._caller is not None

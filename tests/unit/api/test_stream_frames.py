@@ -4,9 +4,14 @@ import asyncio
 
 import orjson
 import pytest
+from app.api.openapi import describe_stream
 from app.api.problems import problem_of
-from app.api.schemas.stream import ErrorFrame
+from app.api.schemas import stream
+from app.api.schemas.base import RequestModel
+from app.api.schemas.stream import CLIENT_FRAME, ErrorFrame, SubscribeFrame
+from app.api.schemas.stream_examples import FRAME_EXAMPLES
 from app.api.stream.calls import _sender_of
+from app.api.stream.refusals import check_names
 from app.api.stream.session import error_frame
 from app.cause import Cause, caused_by
 from app.errors import GatewayError, InvalidRequest, MailboxNotFound, StateExpired
@@ -37,3 +42,27 @@ async def test_a_call_on_the_socket_never_seems_to_have_lost_its_client() -> Non
     await asyncio.sleep(0)
     assert not watching.done()
     watching.cancel()
+
+
+@pytest.mark.parametrize("name", FRAME_EXAMPLES)
+def test_the_examples_of_a_frame_are_frames(name: str) -> None:
+    model = getattr(stream, name)
+    for example in FRAME_EXAMPLES[name]:
+        frame = model.model_validate(example)
+
+        assert frame.model_dump(mode="json", by_alias=True, exclude_unset=True) == example
+        if isinstance(frame, RequestModel):
+            assert CLIENT_FRAME.validate_python(example) == frame
+
+
+def test_types_and_roles_of_a_subscription_are_enumerated() -> None:
+    document = describe_stream()["components"]["schemas"]
+    types = document["SubscribedType"]["enum"]
+    roles = document["SubscribeFrame"]["properties"]["roles"]["anyOf"][0]["items"]["enum"]
+
+    frame = SubscribeFrame.model_validate(
+        {"type": "subscribe", "sub_id": "s", "accounts": "*", "types": types, "roles": roles}
+    )
+    check_names(frame)
+    assert {"message.created", "message.*", "counts"} <= set(types)
+    assert "inbox" in roles

@@ -1,0 +1,135 @@
+"""What a client subscribes to and acknowledges, checked against what it may see."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from app.api.deps import Services
+from app.api.schemas.base import Sync
+from app.api.schemas.stream import AckFrame, SubscribedFrame, SubscribeFrame, UnsubscribeFrame
+from app.api.stream.following import Following
+from app.api.stream.refusals import ROLES, check_names
+from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
+from app.errors import InvalidRequest, MailboxNotFound
+from app.mail.types import AccountId, Position
+from app.services.callers import Caller
+from app.services.subscriptions import Subscription
+
+SUBSCRIPTIONS_LIMIT = 100
+
+
+class Subscribing:
+    """Takes the frames of one stream that are about its subscriptions."""
+
+    def __init__(self, socket: StreamSocket, services: Services, following: Following) -> None:
+        self._socket = socket
+        self._services = services
+        self._following = following
+
+    async def subscribe(self, frame: SubscribeFrame, caller: Caller) -> None:
+        """Answer with where the subscription begins, and serve it. InvalidRequest, MailboxNotFound, StateExpired."""
+        if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
+            raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
+        check_names(frame)
+        account_ids = await self._accounts_of(frame, caller)
+        mailbox_ids, roles = _mailboxes_and_roles(frame)
+        await self._check_mailboxes(mailbox_ids or (), account_ids, caller)
+        await self._check_roles(roles.difference(frame.roles or ()), account_ids, caller)
+        begin = {one: await self._position(frame, one, caller) for one in account_ids}
+        subscription = Subscription(
+            frame.sub_id,
+            frame.accounts == "*",
+            dict(begin),
+            mailbox_ids,
+            roles,
+            frozenset(frame.types) if frame.types is not None else None,
+            frame.view,
+            frame.consumer,
+        )
+        cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
+        sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
+        await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
+        await self._following.add(subscription)
+
+    def unsubscribe(self, frame: UnsubscribeFrame) -> None:
+        self._following.remove(frame.sub_id)
+
+    async def acknowledge(self, frame: AckFrame, caller: Caller) -> None:
+        """Keep how far a consumer is. InvalidRequest where it is not clear whose cursor it is."""
+        followed = self._following.positions()
+        account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
+        if account_id is None or account_id not in followed:
+            raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
+        position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
+        name = self._consumer_of(frame, AccountId(account_id))
+        if name is not None:
+            await self._services.consumers.acknowledge(AccountId(account_id), caller, name, position.seq)
+
+    async def _check_mailboxes(
+        self, mailbox_ids: Collection[str], account_ids: list[AccountId], caller: Caller
+    ) -> None:
+        """Each is one of the accounts'. MailboxNotFound."""
+        events = self._services.events
+        known = {found.id for one in account_ids for found in await events.mailboxes(one, caller, mailbox_ids)}
+        for mailbox_id in mailbox_ids:
+            caller.require_mailbox(mailbox_id)
+            if mailbox_id not in known:
+                raise MailboxNotFound
+
+    async def _check_roles(self, roles: Collection[str], account_ids: list[AccountId], caller: Caller) -> None:
+        """For each role, one of the accounts has a mailbox that the caller sees. MailboxNotFound."""
+        for role in roles:
+            if account_ids and not await self._has_role(role, account_ids, caller):
+                raise MailboxNotFound(f"No mailbox has the role {role}")
+
+    async def _has_role(self, role: str, account_ids: list[AccountId], caller: Caller) -> bool:
+        for account_id in account_ids:
+            with suppress(MailboxNotFound):
+                await self._services.mailboxes.id_of(account_id, caller, role)
+                return True
+        return False
+
+    async def _accounts_of(self, frame: SubscribeFrame, caller: Caller) -> list[AccountId]:
+        visible = await self._services.accounts.visible_ids(caller)
+        if frame.accounts == "*":
+            return list(visible)
+        found = [caller.account(one) for one in frame.accounts]
+        for number, account_id in enumerate(found):
+            if account_id not in visible:
+                raise InvalidRequest.at(f"/accounts/{number}", "There is no such account")
+        return list(dict.fromkeys(found))
+
+    async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:
+        """After which event a subscription begins."""
+        after = frame.after.get(account_id) if isinstance(frame.after, dict) else frame.after
+        events = self._services.events
+        if after is None and frame.consumer is not None:
+            place = await self._services.consumers.place(account_id, caller, frame.consumer)
+            return await (events.position(account_id) if place is None else events.place(account_id, place))
+        if after is None or after == "now":
+            return await events.position(account_id)
+        if after == "earliest":
+            return await events.earliest(account_id)
+        return self._services.states.read(after, account_id, "after")
+
+    def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
+        """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""
+        following = [one for one in self._following.subscriptions.values() if account_id in one.positions]
+        if frame.sub_id is not None:
+            following = [one for one in following if one.id == frame.sub_id]
+            if not following:
+                raise InvalidRequest.at("/sub_id", "No subscription of this id follows the account")
+        names = {one.consumer for one in following if one.consumer is not None}
+        if len(names) > 1:
+            raise InvalidRequest.at("/sub_id", "Name the subscription: several with a consumer follow the account")
+        return next(iter(names), None)
+
+
+def _mailboxes_and_roles(frame: SubscribeFrame) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """The ids of the mailboxes (None: all), and the roles, which may be named among the mailboxes too."""
+    named = frame.mailboxes if isinstance(frame.mailboxes, list) else []
+    roles = frozenset(frame.roles or ()) | {name for name in named if name in ROLES}
+    if not isinstance(frame.mailboxes, list):
+        return None, roles
+    return frozenset(named) - roles, roles
