@@ -33,7 +33,8 @@ def read_all(server: Postgate) -> tuple[State, str]:
         state: State = {}
         cursor, first = None, ""
         while True:
-            page = client.get(path, params={"limit": 500} | ({"cursor": cursor} if cursor else {})).json()
+            query = {"limit": "500", "in": "anywhere"} | ({"cursor": cursor} if cursor else {})
+            page = client.get(path, params=query).json()
             first = first or page["state"]
             state |= {one["id"]: (one["mailbox_ids"][0], tuple(one["keywords"])) for one in page["items"]}
             cursor = page["next_cursor"]

@@ -19,7 +19,7 @@ from app.api.server.config import server_config
 from app.api.server.connections import Connections
 from app.api.server.websocket import WebSocketProtocol
 from app.api.stream import socket as stream_socket
-from app.cluster.bus import ACCESS
+from app.cluster.bus import ACCESS, ORIGINS
 from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
 from app.mail.types import AccountId
@@ -154,7 +154,7 @@ async def test_a_subscriber_that_never_reads_again_is_cut_and_leaves_nothing(
     await served.until_nobody_is_connected()
 
     assert served.server.server_state.tasks == set()
-    assert served.gateway.house.bus.heard().keys() <= {ACCESS}  # rights are watched as long as the process runs
+    assert served.gateway.house.bus.heard().keys() <= {ACCESS, ORIGINS}  # watched as long as the process runs
 
 
 async def test_a_subscriber_that_reads_too_late_sees_a_broken_stream_and_not_a_whole_one(
