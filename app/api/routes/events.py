@@ -225,6 +225,7 @@ async def _server_sent(
                     session.check()
                     if seen is not None:
                         yield _server_sent_event(services, seen)
+                session.check()
                 news = session.counts.news(sight)
                 if news is not None:
                     yield counts_server_sent(news)

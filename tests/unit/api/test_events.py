@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import httpx2
 import orjson
 from app.api.routes.events import _server_sent
+from app.errors import TokenRevoked
 from app.mail.delta import Delta, MailboxReset
 from app.services.callers import Scope
+from app.services.counts import counts_topic
 
 from tests.unit.api.mail import Mail, note
 
@@ -199,7 +201,7 @@ async def _server_sent_counts(mail: Mail, **limits: Any) -> list[dict[str, Any]]
     """The counts that an event stream begins with, read until the event that follows them."""
     services = mail.gateway.services
     begin = await services.events.position(mail.account_id)
-    reader = replace(await services.tokens.authenticate(await mail.gateway.token(mail.account_id), None), **limits)
+    reader = await services.tokens.authenticate(await mail.gateway.token(mail.account_id, **limits), None)
     found: list[dict[str, Any]] = []
     async with aclosing(_server_sent(services, mail.account_id, reader, begin)) as pieces:
         assert await anext(pieces) == b": postgate\n\n"
@@ -215,7 +217,7 @@ async def test_an_event_stream_has_counts_without_an_id_that_name_the_mailboxes_
     inbox = await mail.mailbox_id()
     await mail.add(note("Plans"))
 
-    [counts] = await _server_sent_counts(mail, mailbox_ids=frozenset({inbox}))
+    [counts] = await _server_sent_counts(mail, mailbox_ids=(inbox,))
 
     mailboxes = [{"mailbox_id": inbox, "unread": 1, "total": 1}]
     assert counts == {"type": "counts", "account_id": mail.account_id, "mailboxes": mailboxes}
@@ -225,6 +227,22 @@ async def test_an_event_stream_that_ends_is_not_counted_any_more(mail: Mail) -> 
     await _server_sent_counts(mail)
 
     assert mail.gateway.services.counts.news.heard() == {}
+
+
+async def test_a_token_that_ends_as_counts_come_is_sent_no_more_counts(mail: Mail) -> None:
+    services = mail.gateway.services
+    reader = await services.tokens.authenticate(await mail.gateway.token(mail.account_id), None)
+    begin = await services.events.position(mail.account_id)
+    async with aclosing(_server_sent(services, mail.account_id, reader, begin)) as pieces:
+        assert [await anext(pieces), (await anext(pieces))[:13]] == [b": postgate\n\n", b"event: counts"]
+        waiting = asyncio.ensure_future(anext(pieces))
+        while not waiting.done():
+            await asyncio.sleep(0)
+            for guard in list(services.access._guards):
+                guard.end(TokenRevoked())
+                guard.waiter.poke(counts_topic(mail.account_id))
+
+        assert (await waiting).startswith(b"event: error\ndata: ")
 
 
 async def test_a_long_poll_has_events_and_no_counts(mail: Mail) -> None:
