@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from app.backends.imap import perils
 from app.backends.imap import session as session_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.connection import exchange as exchange_module
@@ -17,6 +18,7 @@ from app.backends.imap.connection import opening as opening_module
 from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
+from app.workers.sync import account as account_module
 
 from tests.house import open_house
 from tests.integration.raw_server import raw_server
@@ -108,11 +110,10 @@ def selected(count: bytes) -> bytes:
         ("UID SEARCH", saying(b"* ESEARCH UID ALL 1:4294967295\r\n$ OK\r\n")),
         ("LIST", saying(b"* LIST " + b'{1}\r\n"' * 100_001 + b"\r\n$ OK\r\n")),
         ("LIST", saying(b"* LIST " + b"(" * 100_000 + b"\r\n$ OK\r\n")),
-        ("LIST", saying(b'* LIST () "/" "' + b"\\" * 1_000_000 + b"\r\n$ OK\r\n")),
     ],
     ids=[
         "literal of 4 GiB", "endless line", "EXISTS without end", "foreign tag", "set of 4 billion",
-        "100,000 literals", "100,000 lists", "a million backslashes",
+        "100,000 literals", "100,000 lists",
     ],
 )  # fmt: skip
 async def test_check_13_a_hostile_answer_costs_its_own_account_its_connection(
@@ -188,15 +189,16 @@ async def _count(server: HostileImap, command: str, since: int) -> bool:
 @pytest.mark.parametrize("harm", [leaving, half_closing], ids=["BYE", "half-closed"])
 @pytest.mark.parametrize("where", ["greeting", "LOGIN", "ENABLE", "LIST", "SELECT", "UID SEARCH", "UID FETCH", "IDLE"])
 async def test_check_13_an_end_at_any_command_is_noticed_and_tried_again(
-    tmp_path: Path, where: str, harm: Harm
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, harm: Harm
 ) -> None:
+    monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.2)
     server = HostileImap({where: harm})
     async with followed(tmp_path, server) as one:
         await one.until(lambda: _is_retried(server), True)
         server.spoilt.clear()
 
         await one.until_live()
-        assert await one.subjects() == ["Hello"]
+        await one.until(one.subjects, ["Hello"])
 
 
 async def _is_retried(server: HostileImap) -> bool:
@@ -217,7 +219,10 @@ async def test_check_14_a_server_that_is_slow_meets_a_deadline_for_the_whole_ans
         (session_module, "IDLE_END_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.4)
-    monkeypatch.setattr(exchange_module, "COMMAND_TIMEOUT_SECONDS", 0.4)
+    for command_module in (exchange_module, session_module, perils):
+        monkeypatch.setattr(command_module, "COMMAND_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(perils, "CAREFUL_SECONDS", 0.4)
+    monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(exchange_module.Exchange.__init__, "__kwdefaults__", _quick_exchange())
 
     async def dripping(dialog: Dialog, tag: str) -> None:

@@ -54,6 +54,8 @@ log = get_logger(__name__)
 
 CHECK_SECONDS = 600.0
 """How often all mailboxes are compared by their numbers, for what a watch may have lost."""
+RETRY_SECONDS = 30.0
+"""How soon a mailbox that could not be read is tried again; then each time twice as late, up to CHECK_SECONDS."""
 FILL_ATTEMPTS = 2
 UNLISTED_LIMIT = 3
 """After so many lists that lack it a mailbox is gone, though it can be opened."""
@@ -87,6 +89,7 @@ class AccountSync:
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()
         """How often in a row a mailbox was not listed that can be opened."""
+        self._retries = 0
         self._is_live = False
         self._heard_ms = 0
 
@@ -166,7 +169,7 @@ class AccountSync:
 
     async def _rest(self) -> None:
         """Until there is something to fill, or all have been compared; meanwhile compare what no number tells of."""
-        check_at = time.monotonic() + CHECK_SECONDS
+        check_at = time.monotonic() + await self._check_seconds()
         while not self._has_work.is_set():
             try:
                 async with asyncio.timeout(min(max(0.0, check_at - time.monotonic()), self._unheard.seconds)):
@@ -178,6 +181,14 @@ class AccountSync:
                 async with self._mirror.lock:
                     await self._refresher.refresh(self._unheard.due(await self._mirror.mailboxes()), {})
         self._has_work.clear()
+
+    async def _check_seconds(self) -> float:
+        """Until all mailboxes are compared again: sooner where one could not be read, and then more and more rarely."""
+        if not any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
+            self._retries = 0
+            return CHECK_SECONDS
+        self._retries += 1
+        return min(CHECK_SECONDS, RETRY_SECONDS * float(1 << min(self._retries - 1, 10)))
 
     async def _catch_up(self) -> None:
         """Compare all mailboxes by list and numbers, and bring those up to date that differ."""
