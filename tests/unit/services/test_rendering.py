@@ -10,6 +10,7 @@ from app.services.rendering import (
     attachment_id,
     attachment_object,
     attachment_parts,
+    picture_type,
     render_body,
     text_parts,
 )
@@ -126,3 +127,20 @@ def test_attachment_ids_are_of_one_message_and_part() -> None:
     assert len(ids) == 6
     assert attachment_id("msg_1", "1") in ids
     assert all(len(one) == 28 for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "name", "shown_as"),
+    [
+        ("image/jpg", "a.jpg", "image/jpeg"),
+        ("image/pjpeg", "a", "image/jpeg"),
+        ("image/x-png", "a", "image/png"),
+        ("application/octet-stream", "logo.PNG", "image/png"),
+        ("application/octet-stream", "logo.jpg", "image/jpeg"),
+        ("application/octet-stream", "logo.svg", None),
+        ("image/svg+xml", "a.png", None),
+        ("text/html", "a.png", None),
+    ],
+)
+def test_a_picture_is_known_by_the_names_that_senders_give_it(media_type: str, name: str, shown_as: str | None) -> None:
+    assert picture_type(BodyPart("2", media_type, params=(("name", name),))) == shown_as
