@@ -3,6 +3,8 @@
 TEXT: all header fields, those of parts and of attached messages too, and what BODY looks at: the text of parts of type
 text and message, transfer encoding and charset undone, in the words of the source (HTML with its marks, format=flowed
 with its line ends). Not: other parts, text outside of parts, parts in an encoding that is none.
+Where a Content-Type cannot be read or an attached message lacks its header, BODY finds the text that readers show,
+which Dovecot does not look at.
 """
 
 from __future__ import annotations
