@@ -289,7 +289,7 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     assert told[1]["data"]["reason"] == "moved"
     hidden = [one.id for one in await account.house.reader.mailboxes.mailboxes(account.account_id) if one.id != work]
     assert not any(id_ in str(told) for id_ in hidden)
-    with pytest.raises(Exception, match="No such message"):
+    with pytest.raises(Exception, match="Message not found"):
         await content_of(account).message(account.account_id, caller(work), message.id)
 
 

@@ -13,6 +13,7 @@ from app.backends.imap.organising import mailbox_found
 from app.db.session import Statement, Transaction
 from app.db.tables import ACCOUNT
 from app.mail.delta import Delta, MailboxCounted
+from app.services import freshness
 from sqlalchemy import bindparam, update
 
 from tests.gateway import Gateway, open_gateway
@@ -97,7 +98,10 @@ async def test_a_list_works_before_the_first_sync_has_begun(remote: Mail, client
     assert first["items"][0]["preview"] is None
 
 
-async def test_no_cache_asks_the_origin_for_what_nobody_told(remote: Mail, client: OtherClient) -> None:
+async def test_no_cache_asks_the_origin_for_what_nobody_told(
+    remote: Mail, client: OtherClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "SWEPT_SECONDS", 0.0)  # the account counts as followed for long enough
     for number in range(3):
         client.append("INBOX", mail(f"n{number}"))
     await _sync(remote)
