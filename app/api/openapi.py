@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,11 @@ from pydantic.json_schema import models_json_schema
 
 from app import errors
 from app.api.deps import Access
-from app.api.problems import response_of
+from app.api.description.examples import add_examples
+from app.api.description.headers import ANSWER_HEADERS, add_headers
+from app.api.description.shapes import CONTACT, LICENSE, TAGS, complete_shapes, with_plain_names
+from app.api.description.words import add_descriptions
+from app.api.problems import HeadTooLarge, response_of
 from app.api.routing import access_of
 from app.api.schemas import stream
 from app.api.schemas.base import AnswerModel, Problem, RequestModel, StateExpiredProblem
@@ -35,7 +38,7 @@ Every request carries `Authorization: Bearer` with a server key or an account to
 """
 _ALWAYS: tuple[type[GatewayError], ...] = (errors.NotAuthenticated, errors.NotPermitted, errors.RateLimited)
 _WITH_BODY: tuple[type[GatewayError], ...] = (errors.MalformedRequest, errors.TooLarge, errors.UnsupportedMedia)
-_PAGE_NAME = re.compile(r"Page_(\w+?)_(?!\w)")
+_BEARER = "A server key, an account token or the access token of a sign-in"
 
 
 def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
@@ -58,11 +61,18 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas.update(_schemas([MessageInput], "validation"), **_schemas([Problem, StateExpiredProblem], "serialization"))
-    document["components"]["schemas"] = dict(sorted(schemas.items()))
-    document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-    document["servers"] = [{"url": "http://127.0.0.1:8080", "description": "A Postgate on this machine"}]
-    renamed: dict[str, Any] = json.loads(_PAGE_NAME.sub(r"\1List", json.dumps(document)))
-    return renamed
+    document = with_plain_names(document)
+    document["components"] |= {
+        "schemas": dict(sorted(document["components"]["schemas"].items())),
+        "headers": ANSWER_HEADERS,
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}},
+    }
+    document |= {"tags": TAGS, "servers": [{"url": "/", "description": "This Postgate"}]}
+    document["info"] |= {"license": LICENSE, "contact": CONTACT}
+    complete_shapes(document)
+    add_descriptions(document)
+    add_examples(document)
+    return document
 
 
 def http_routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
@@ -85,7 +95,8 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
     responses = operation["responses"]
     if _is_generated(responses.get("422")):
         del responses["422"]
-    kinds: list[type[GatewayError]] = []
+    kinds: list[type[GatewayError]] = [GatewayError]
+    operation["security"] = []
     if access is not None and not access.is_public:
         operation["security"] = [{"bearer": []}]
         operation["x-scope"] = access.scope
@@ -96,9 +107,12 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
         kinds.append(errors.InvalidRequest)
     if any(one["in"] == "path" for one in operation.get("parameters", ())):
         kinds.append(errors.NotFound)
+    if not any(status.startswith("4") for status in responses) and not kinds[1:]:
+        kinds.append(HeadTooLarge)
     for kind in kinds:
         responses.setdefault(str(kind.problem.status), response_of([kind]))
     operation["responses"] = dict(sorted(responses.items()))
+    add_headers(operation)
 
 
 def _is_generated(response: dict[str, Any] | None) -> bool:
@@ -113,13 +127,14 @@ def _schemas(models: Iterable[type[BaseModel]], mode: str) -> dict[str, Any]:
 
 
 def describe_stream() -> dict[str, Any]:
-    """The AsyncAPI 3.0 document of `/v1/stream`."""
+    """The AsyncAPI 3.1 document of `/v1/stream`."""
     sent, received = _frames(RequestModel), _frames(AnswerModel)
     schemas = {**_schemas(sent, "validation"), **_schemas(received, "serialization")}
     messages = {model.__name__: _message(model) for model in (*sent, *received)}
     return {
-        "asyncapi": "3.0.0",
-        "info": {"title": "Postgate stream", "version": VERSION, "description": (stream.__doc__ or "").strip()},
+        "asyncapi": "3.1.0",
+        "info": {"title": "Postgate stream", "version": VERSION, "description": (stream.__doc__ or "").strip()}
+        | {"license": {"name": LICENSE["name"]}, "contact": CONTACT},
         "defaultContentType": "application/json",
         "servers": {"local": {"host": "127.0.0.1:8080", "protocol": "ws"}},
         "channels": {
@@ -138,7 +153,7 @@ def describe_stream() -> dict[str, Any]:
 
 
 def _for_asyncapi(schema: Any) -> Any:
-    """A schema of OpenAPI with the discriminators of AsyncAPI 3.0, which are names of properties alone."""
+    """A schema of OpenAPI with the discriminators of AsyncAPI 3, which are names of properties alone."""
     if isinstance(schema, list):
         return [_for_asyncapi(each) for each in schema]
     if not isinstance(schema, dict):

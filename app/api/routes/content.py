@@ -27,7 +27,8 @@ from app.services.downloads import DecodedPart, HeldPart
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
-_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_TEXT = {"type": "string"}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole", "content": _BYTES},
     206: {"description": "The range", "content": _BYTES},
@@ -65,7 +66,7 @@ async def get_headers(
     operation_id="getBody",
     response_class=Response,
     responses={
-        200: {"description": "The body", "content": {"text/html": {}, "text/plain": {}}},
+        200: {"description": "The body", "content": {"text/html": {"schema": _TEXT}, "text/plain": {"schema": _TEXT}}},
         **NOT_MODIFIED,
         **problems(MessageNotFound, NotSupported, InvalidRequest, *ORIGIN),
     },

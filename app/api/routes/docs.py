@@ -55,7 +55,11 @@ _START = """SwaggerUIBundle({
 """Calls go to where the page came from, whichever server the description names; nothing is sent elsewhere."""
 
 
-@router.get("/v1/openapi.json", operation_id="getOpenApi")
+@router.get(
+    "/v1/openapi.json",
+    operation_id="getOpenApi",
+    responses={200: {"content": {"application/json": {"schema": {"type": "string"}}}}},
+)
 async def get_openapi(request: Request) -> Response:
     """This description (OpenAPI 3.1)."""
     return Response(openapi_text(request.app.openapi()), media_type="application/json")
@@ -65,10 +69,10 @@ async def get_openapi(request: Request) -> Response:
     "/v1/asyncapi.yaml",
     operation_id="getAsyncApi",
     response_class=Response,
-    responses={200: {"content": {"application/yaml": {}}}},
+    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
 )
 async def get_asyncapi() -> Response:
-    """The description of the stream (AsyncAPI 3.0)."""
+    """The description of the stream (AsyncAPI 3.1)."""
     return Response(asyncapi_text(), media_type="application/yaml")
 
 

@@ -47,19 +47,12 @@ PIECE_BYTES = 256 * 1024
 _KEYWORD = re.compile(KEYWORD_PATTERN)
 
 
-def _schema_of_json() -> dict[str, Any]:
-    """The schema of a message as JSON; what it refers to is there by `POST /send`."""
-    schema = ImportedMessage.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")
-    return schema
-
-
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "message/rfc822": {"schema": {"type": "string", "format": "binary"}},
-            "application/json": {"schema": _schema_of_json()},
+            "application/json": {"schema": {"$ref": "#/components/schemas/MessageInput"}},
         },
     }
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
 
 from app.api.schemas.base import AnswerModel, Problem, ProblemCode, Sync, Time
@@ -148,10 +149,28 @@ class MessageFull(MessageSummary):
     problems: list[str] = Field(description="What could not be read as it should, in words")
 
 
-class MessagePartial(_Included):
-    """A message of which `fields` names the fields: the others are absent, also within objects."""
+def _optional(model: type[AnswerModel]) -> dict[str, Any]:
+    """The fields of a model, each of which may be absent."""
+    return {name: _absent(field) for name, field in model.model_fields.items() if name != "view"}
+
+
+def _absent(field: FieldInfo) -> tuple[Any, Any]:
+    shape = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return shape, Field(default_factory=lambda: None, alias=field.alias, description=field.description)
+
+
+class _Partial(_Included):
+    """A message of which `fields` names the fields. The others are absent, within objects too."""
 
     view: Literal["partial"] = Field(description="The view of this object")
+
+
+if TYPE_CHECKING:
+    MessagePartial = _Partial  # mypy cannot read a model that is made at run time
+else:
+    MessagePartial = create_model(
+        "MessagePartial", __base__=_Partial, __doc__=_Partial.__doc__, **_optional(MessageFull)
+    )
 
 
 if TYPE_CHECKING:

@@ -1,0 +1,112 @@
+"""Headers of requests and answers in the description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_NUMBER: dict[str, Any] = {"type": "integer"}
+
+ANSWER_HEADERS: dict[str, dict[str, Any]] = {
+    "Request-Id": {"description": "The id of the request, by which its log lines are found", "schema": _TEXT},
+    "ETag": {
+        "description": "The version of the answer, for `If-None-Match` and `If-Match`",
+        "schema": _TEXT,
+    },
+    "Link": {"description": "The next and the previous page (RFC 8288)", "schema": _TEXT},
+    "Location": {"description": "The path of what was created", "schema": _TEXT},
+    "Retry-After": {"description": "Seconds to wait before the next attempt", "schema": _NUMBER},
+    "RateLimit": {"description": "What is left of the requests a minute, and until when", "schema": _TEXT},
+    "RateLimit-Policy": {"description": "How many requests a minute the token has", "schema": _TEXT},
+    "Postgate-State": {"description": "The account's state: `/changes` since then has what follows", "schema": _TEXT},
+    "WWW-Authenticate": {"description": "How to authenticate", "schema": _TEXT},
+    "Idempotency-Replayed": {"description": "`true` where the answer is that of an earlier attempt", "schema": _TEXT},
+    "Content-Range": {"description": "Which bytes of the whole the answer has", "schema": _TEXT},
+    "Content-Disposition": {"description": "`attachment` with the name of the file", "schema": _TEXT},
+    "Accept-Ranges": {"description": "`bytes`: parts can be asked for by `Range`", "schema": _TEXT},
+}
+_RATES = ("RateLimit", "RateLimit-Policy")
+_CONDITION = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "An ETag: the answer is 304 where it still holds",
+    "schema": _TEXT,
+}
+_PRECONDITION = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "An ETag: the answer is 412 where the message has changed since",
+    "schema": _TEXT,
+}
+_RANGE = {
+    "name": "Range",
+    "in": "header",
+    "required": False,
+    "description": "Which bytes to answer, such as `bytes=0-1023`",
+    "schema": _TEXT,
+}
+_FRESH = {
+    "name": "Cache-Control",
+    "in": "header",
+    "required": False,
+    "description": "`no-cache`: ask the mail server first",
+    "schema": _TEXT,
+}
+_OF_STATE = frozenset(
+    (
+        *("getAccount", "getMailbox", "createMailbox", "updateMailbox", "deleteMailbox", "importMessage"),
+        *("getMessage", "updateMessage", "deleteMessage", "getThread", "sendMessage", "getSubmission"),
+        *("rescheduleSubmission", "cancelSubmission"),
+    )
+)
+_LOCATED = frozenset(("createAccount", "createMailbox", "createOAuthApp", "createToken", "importMessage"))
+_FORCED = frozenset(("listMessages", "searchMessages", "listThreads"))
+
+
+def add_headers(operation: dict[str, Any]) -> None:
+    """Describe the headers that an operation takes and answers with."""
+    responses, name = operation["responses"], operation["operationId"]
+    parameters = operation.setdefault("parameters", [])
+    if "304" in responses:
+        parameters.append(_CONDITION)
+    if "412" in responses:
+        parameters.append(_PRECONDITION)
+    if "206" in responses:
+        parameters.append(_RANGE)
+    if name in _FORCED:
+        parameters.append(_FRESH)
+    if not parameters:
+        del operation["parameters"]
+    named = {parameter["name"].lower() for parameter in parameters}
+    for status, response in responses.items():
+        names = ["Request-Id", *(_RATES if operation.get("security") else ()), *_of_status(status)]
+        if status[0] == "2":
+            names += _of_success(operation, status, named)
+        response["headers"] = {each: {"$ref": f"#/components/headers/{each}"} for each in names}
+
+
+def _of_status(status: str) -> tuple[str, ...]:
+    known = {"401": ("WWW-Authenticate",), "304": ("ETag",), "416": ("Content-Range",)}
+    return known.get(status, ()) or (("Retry-After",) if status in ("429", "503", "504", "507") else ())
+
+
+def _of_success(operation: dict[str, Any], status: str, parameters: set[str]) -> list[str]:
+    names: list[str] = []
+    responses, name = operation["responses"], operation["operationId"]
+    if "304" in responses or "412" in responses:
+        names.append("ETag")
+    if "cursor" in parameters:
+        names.append("Link")
+    if name in _LOCATED:
+        names.append("Location")
+    if name in _OF_STATE:
+        names.append("Postgate-State")
+    if "idempotency-key" in parameters:
+        names.append("Idempotency-Replayed")
+    if "206" in responses:
+        names += ["Accept-Ranges", "Content-Disposition"]
+    if status == "206":
+        names.append("Content-Range")
+    return names

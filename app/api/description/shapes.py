@@ -1,0 +1,60 @@
+"""The shapes of the description: plain names, formats of numbers, and what is said once for the whole document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+"""Of the description and of clients that are generated from it, as in openapi/LICENSE."""
+CONTACT = {"name": "Postgate"}
+TAGS = [
+    {"name": "accounts", "description": "Accounts and their mail servers."},
+    {"name": "events", "description": "What changed: by delta, by long poll, by Server-Sent Events, by the stream."},
+    {"name": "mailboxes", "description": "Mailboxes of an account."},
+    {"name": "messages", "description": "Messages: listed, searched, read, changed, imported."},
+    {"name": "oauth", "description": "OAuth apps, and the hosted page that adds an account."},
+    {"name": "sending", "description": "Sending, and what became of it."},
+    {"name": "service", "description": "The service itself."},
+    {"name": "session", "description": "Sign-in with the password of a mailbox."},
+    {"name": "threads", "description": "Conversations."},
+    {"name": "tokens", "description": "Server keys and tokens of accounts."},
+]
+_PAGE_NAME = re.compile(r"Page_(\w+?)_(?!\w)")
+_MODE = re.compile(r"(?<=[A-Za-z])-(?:Input|Output)(?=\\?\")")
+_INT32_LIMIT = 2**31
+
+
+def with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with names that a person would give: `AccountList`, and one name for a shape that goes both ways."""
+    schemas = document["components"]["schemas"]
+    for name in [name for name in schemas if name.endswith("-Output")]:
+        del schemas[name]  # what requests take is a superset
+    text = _PAGE_NAME.sub(r"\1List", json.dumps(document))
+    renamed: dict[str, Any] = json.loads(_MODE.sub("", text))
+    return renamed
+
+
+def complete_shapes(document: dict[str, Any]) -> None:
+    """Say how large integers are, and leave out titles that repeat the name of a field."""
+    for schema in _schemas_in(document):
+        if schema.get("type") == "integer" and "format" not in schema:
+            schema["format"] = "int32" if schema.get("maximum", _INT32_LIMIT) < _INT32_LIMIT else "int64"
+        for limit in ("minimum", "maximum"):
+            if limit in schema:
+                schema[limit] = int(schema[limit])
+        schema.pop("title", None)
+
+
+def _schemas_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every schema of a document, however deep. A schema is an object that says a type, a choice or a reference."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _schemas_in(item)
+    elif isinstance(value, dict):
+        if any(isinstance(value.get(name), str | list) for name in ("type", "anyOf", "oneOf", "$ref")):
+            yield value
+        for item in value.values():
+            yield from _schemas_in(item)
