@@ -236,4 +236,4 @@ def test_a_narrower_token_on_the_same_socket_narrows_what_is_seen(server: Postga
 
     assert "Hidden from here" not in str(frames)
     assert set(event["event"]["data"]) == {"account_id", "mailbox_id", "message"}
-    assert set(event["event"]["data"]["message"]) == {"id"}
+    assert set(event["event"]["data"]["message"]) == {"id", "view"}
