@@ -36,7 +36,7 @@ from app.db.tables import (
 class StoredAccount:
     """An account as the database holds it.
 
-    `servers` is JSON; `secrets` are the sealed passwords of the servers; `settings` is its metadata as JSON.
+    `servers` is JSON; `secrets` are the sealed passwords of the servers; `settings` is JSON with its metadata.
     """
 
     id: str

@@ -15,19 +15,19 @@ MetadataChanges = Mapping[str, str | None]
 """Values to set; None removes the key (RFC 7396)."""
 
 
-def metadata_text(metadata: Metadata) -> str:
-    """As a column holds it; "" where there is none."""
-    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode() if metadata else ""
+def with_metadata(settings: str, metadata: Metadata) -> str:
+    """The column `settings` of an account with this metadata; what else is in it stays. "" is an empty column."""
+    return orjson.dumps(orjson.loads(settings or "{}") | {"metadata": metadata}).decode()
 
 
-def metadata_of(text: str) -> dict[str, str]:
-    """The inverse of `metadata_text`."""
-    found: dict[str, str] = orjson.loads(text) if text else {}
+def metadata_of(settings: str) -> dict[str, str]:
+    """The metadata in the column `settings` of an account."""
+    found: dict[str, str] = orjson.loads(settings).get("metadata", {}) if settings else {}
     return found
 
 
 def metadata_member(key: str, value: str) -> str:
-    """The text that `metadata_text` holds for one key and value, to look for in a column."""
+    """The JSON text of one key and value, to look for in a column."""
     return orjson.dumps({key: value}).decode()[1:-1]
 
 

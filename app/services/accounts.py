@@ -28,7 +28,7 @@ from app.mail.metadata import (
     has_metadata,
     metadata_member,
     metadata_of,
-    metadata_text,
+    with_metadata,
 )
 from app.mail.types import AccountId, AccountKind, ServerLogin
 from app.mailstore.store import MailStore
@@ -180,7 +180,7 @@ class Accounts:
         async with self._grants.trial(new.consent) as granted:
             complete = replace(new, servers=new.servers.with_tokens(granted))
             values = await self._values(complete, email, is_verified=is_verified)
-            values["settings"] = metadata_text(new.metadata)
+            values["settings"] = with_metadata("", new.metadata)
 
             async def work(transaction: Transaction) -> Account:
                 account = await self._insert(transaction, values, granted)
@@ -369,7 +369,7 @@ async def _change_metadata(transaction: Transaction, account_id: AccountId, chan
     changed = changed_metadata({} if changes.is_metadata_cleared else metadata_of(stored), changes.metadata)
     if len(changed) > KEYS_LIMIT:
         raise InvalidRequest.at("/metadata", f"An account has at most {KEYS_LIMIT} keys of metadata")
-    await directory.change(transaction, account_id, {"settings": metadata_text(changed)})
+    await directory.change(transaction, account_id, {"settings": with_metadata(stored, changed)})
 
 
 async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) -> None:

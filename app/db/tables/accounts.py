@@ -39,7 +39,7 @@ class AccountRow(SQLModel, table=True):
     credentials_version: int = Field(sa_column=big())
     """Grows with each change of a password, host or login: what was let in under an earlier one is let in no more."""
     settings: str = Field(sa_column=words())
-    """JSON: the metadata that the app keeps with the account."""
+    """JSON: `metadata`, which the app keeps with the account; `files_sent`: whether its server files what it sends."""
     quotas: str = Field(sa_column=words())
     """JSON: what was last told of its limits by quota.changed."""
     created_at_ms: int = Field(sa_column=big())

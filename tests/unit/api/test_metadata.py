@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from app.db import accounts
 from app.services.callers import Scope
 
 from tests.gateway import Gateway
@@ -96,3 +97,12 @@ async def test_a_misspelt_metadata_parameter_is_refused(gateway: Gateway) -> Non
     for name in ("metadata", "metadata[]", "metadata[a][b]", "meta[a]"):
         refused = await gateway.admin.get("/v1/accounts", params={name: "x"})
         assert refused.status_code == 422, name
+
+
+async def test_a_change_of_metadata_keeps_what_else_is_known_of_the_account(gateway: Gateway) -> None:
+    account_id = (await _account(gateway, "ann@demo.test")).json()["id"]
+    await accounts.set_files_sent(gateway.house.database, account_id, files_sent=True)
+
+    await gateway.admin.patch(f"/v1/accounts/{account_id}", json={"metadata": None})
+
+    assert await accounts.files_sent(gateway.house.database, account_id)
