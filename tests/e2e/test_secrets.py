@@ -79,7 +79,7 @@ def test_no_secret_and_no_message_text_is_in_the_logs(used: tuple[Postgate, Path
 def test_no_secret_is_in_clear_in_the_database_its_log_or_beside_it(used: tuple[Postgate, Path, list[str]]) -> None:
     _, folder, tokens = used
     data = folder / "data"
-    files = [path for path in data.rglob("*") if path.is_file() and path.name != "demo.json"]
+    files = [path for path in data.rglob("*") if path.is_file() and path.name not in ("demo.json", "demo.env")]
     stored = {path: path.read_bytes() for path in files}
 
     assert any(path.name.endswith("-wal") for path in files)
@@ -90,7 +90,7 @@ def test_no_secret_is_in_clear_in_the_database_its_log_or_beside_it(used: tuple[
 def test_files_with_secrets_are_the_owners_alone(used: tuple[Postgate, Path, list[str]]) -> None:
     _, folder, _ = used
 
-    for name in ("demo.json", "master.key"):
+    for name in ("demo.json", "demo.env", "master.key"):
         assert stat.S_IMODE((folder / "data" / name).stat().st_mode) == 0o600
 
 
