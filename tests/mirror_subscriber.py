@@ -164,7 +164,7 @@ def read_all(client: httpx2.Client, path: str) -> tuple[Copy, str]:
 
 def read_messages(client: httpx2.Client, path: str, mailbox_id: str | None = None) -> dict[str, Shown]:
     """Messages of one mailbox or of all."""
-    wanted: dict[str, Any] = {"limit": 500} | ({"mailbox_id": mailbox_id} if mailbox_id else {})
+    wanted: dict[str, Any] = {"limit": 500} | ({"mailbox_id": mailbox_id} if mailbox_id else {"in": "anywhere"})
     found: dict[str, Shown] = {}
     while True:
         answer = client.get(f"{path}/messages", params=wanted)
