@@ -176,6 +176,14 @@ class PartNotFound(NotFound):
     code = "part_not_found"
 
 
+class LinkNotFound(NotFound):
+    code = "link_not_found"
+
+
+class LinkExpired(GatewayError):
+    code = "link_expired"
+
+
 class SubmissionNotFound(NotFound):
     code = "submission_not_found"
 

@@ -18,8 +18,10 @@ THREAD_BYTES = 128 * 1024
 """Larger bodies are compressed in a thread."""
 LEVEL = 4
 SUFFIX = "-gzip"
-_NEVER = ("/v1/tokens", "/v1/session", "/v1/stream", "/v1/connect", "/v1/oauth-apps")
+_NEVER = ("/v1/tokens", "/v1/session", "/v1/stream", "/v1/connect", "/v1/oauth-apps", "/v1/links")
 """Paths below which answers hold secrets."""
+_LINK = b"/v1/links/"
+"""What an answer with signed links holds. They are secrets, and stand beside what strangers have written."""
 _NEVER_LAST = ("links", "tickets", "raw")
 
 
@@ -55,7 +57,7 @@ class Compressing:
     async def _first_of_body(self, start: Message, message: Message) -> None:
         self._held = None
         body = message.get("body", b"")
-        if len(body) >= MINIMUM_BYTES and not message.get("more_body", False):
+        if len(body) >= MINIMUM_BYTES and not message.get("more_body", False) and _LINK not in body:
             body = await asyncio.to_thread(_gzip, body) if len(body) >= THREAD_BYTES else _gzip(body)
             message = {**message, "body": body}
             headers = MutableHeaders(raw=start["headers"])

@@ -40,6 +40,7 @@ from app.services.idempotency import Idempotency
 from app.services.imports import Imports
 from app.services.keywords import Keywords
 from app.services.limits import RateLimits
+from app.services.links import Links
 from app.services.listing import Listing
 from app.services.mailboxes import Mailboxes
 from app.services.messages import Messages
@@ -125,6 +126,7 @@ class MailServices:
     keywords: Keywords
     content: Content
     views: Views
+    links: Links
     listing: Listing
     searching: Searching
     messages: Messages

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastapi import Request, Response
@@ -40,11 +40,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """How a download is labelled. It is always an attachment: nothing of a stranger's is shown by a browser."""
+    """How a download is labelled. It is an attachment unless `is_inline`: no document of a stranger's is shown.
+
+    `headers` take the place of those that every download has.
+    """
 
     etag: str
     media_type: str
-    filename: str
+    filename: str | None
+    is_inline: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def download(request: Request, source: Source, labels: Labels) -> Response:
@@ -91,7 +96,8 @@ def _headers(labels: Labels) -> dict[str, str]:
         "ETag": f'"{labels.etag}"',
         "Cache-Control": "private, max-age=3600, immutable",
         "Content-Type": media_type,
-        "Content-Disposition": content_disposition(labels.filename, inline=False),
+        "Content-Disposition": content_disposition(labels.filename, inline=labels.is_inline),
+        **labels.headers,
     }
 
 

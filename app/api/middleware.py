@@ -23,6 +23,7 @@ from app.parsing.jobs import client_leaves
 from app.services.callers import ME, Caller
 from app.services.health import NotReady
 from app.services.limits import WINDOW_SECONDS, Rate
+from app.services.links import links_begin_with
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -44,6 +45,7 @@ _TAKEN = (
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _PREFLIGHT_SECONDS = 7200
 _FOREIGN_PAGE = "Pages of this origin may not call"
+_HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 _CLIENT_ID = re.compile(rf"[!-~]{{1,{CLIENT_ID_CHARS}}}")
 
 
@@ -70,7 +72,7 @@ class Edge:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        with caused_by(Cause(new_request_id(), _client_id(scope))):
+        with caused_by(Cause(new_request_id(), _client_id(scope))), links_begin_with(_base_url(scope)):
             await (self._answer if scope["type"] == "http" else self._connect)(scope, receive, send)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,6 +188,15 @@ def _services(scope: Scope) -> Services:
 
 def _header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _base_url(scope: Scope) -> str:
+    """What URLs in answers begin with: PUBLIC_URL, else as the caller spelled it."""
+    public_url = _services(scope).settings.public_url
+    if public_url is not None:
+        return public_url.rstrip("/")
+    host = _header(scope, b"host")
+    return f"{scope.get('scheme', 'http')}://{host}" if host is not None and _HOST.fullmatch(host) else ""
 
 
 def _is_preflight(headers: Headers) -> bool:

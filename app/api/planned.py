@@ -22,7 +22,6 @@ PLANNED: dict[str, str] = {
     f"{_MESSAGE}/attachments.zip": "GET",
     f"{_MESSAGE}/cid/{{cid}}": "GET",
     f"{_MESSAGE}/security": "GET",
-    f"{_MESSAGE}/links": "POST",
     f"{_ACCOUNT}/contacts": "GET",
     f"{_ACCOUNT}/contacts/suggest": "GET",
     f"{_ACCOUNT}/unread-summary": "GET",

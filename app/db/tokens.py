@@ -62,6 +62,12 @@ _USE: Statement = (
 _BY_IDS: Statement = select(*_TOKENS.columns).where(is_one_of(TOKEN.c.id, bindparam("ids")))
 
 
+_SIGN_IN: Statement = (
+    select(*_TOKENS.columns)
+    .where(TOKEN.c.family == bindparam("family_id"), TOKEN.c.created_by.is_(None))
+    .order_by(TOKEN.c.expires_at_ms.desc())
+    .limit(1)
+)
 _HOLD: Statement = select(TOKEN.c.id).where(TOKEN.c.id == bindparam("token_id")).with_for_update(read=True)
 
 
@@ -104,6 +110,11 @@ async def find_by_hash(reader: Database | Transaction, secret_hash: str) -> Stor
 
 async def find(database: Database, token_id: str) -> StoredToken | None:
     return _TOKENS.read_optional(await database.row(_BY_ID, token_id=token_id))
+
+
+async def find_sign_in(database: Database, family: str) -> StoredToken | None:
+    """The token of a sign-in that ends last; none that the sign-in made."""
+    return _TOKENS.read_optional(await database.row(_SIGN_IN, family_id=family))
 
 
 async def hold(transaction: Transaction, token_id: str) -> bool:

@@ -35,6 +35,7 @@ from app.services.highlights import Highlights
 from app.services.idempotency import Idempotency
 from app.services.imports import Imports
 from app.services.keywords import Keywords
+from app.services.links import Links
 from app.services.listing import Listing
 from app.services.logins import Logins
 from app.services.mailboxes import Mailboxes
@@ -111,6 +112,7 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
     freshness = Freshness(backends, index, reader, stores.followers, beginning)
     texts = Texts(backends, reader, text_index)
     content, listing = Content(backends, reader, parsers), Listing(reader, states, freshness, texts)
+    links = Links(database, stores.vault)
     messages = Messages(backends, index, reader, content)
     bulk = Bulk(backends, index, reader, messages, texts, store)
     return MailServices(
@@ -119,7 +121,8 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
         mailboxes=Mailboxes(index, reader, backends, store, freshness),
         keywords=Keywords(reader),
         content=content,
-        views=Views(reader, content, Highlights(text_index, parsers)),
+        views=Views(reader, content, links, Highlights(text_index, parsers)),
+        links=links,
         listing=listing,
         searching=Searching(accounts, reader, states, freshness, texts),
         messages=messages,

@@ -25,6 +25,7 @@ from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.parsing.shared import SingleFlight
 from app.services.callers import Caller
 from app.services.downloads import DecodedPart, HeldPart, PartSizes, Stored
+from app.services.links import Target, marked
 from app.services.recent import RecentBytes
 from app.services.rendering import (
     PLAIN_LOOK,
@@ -138,8 +139,7 @@ class Content:
         members: dict[str, Any] = {"bcc": addresses_to_json(opened.detail.bcc)}
         problems: tuple[str, ...] = opened.detail.problems
         if has_body:
-            prefix = f"/v1/accounts/{message.account_id}/messages/{message.id}/attachments/"
-            urls = cid_urls(attachments, lambda part: prefix + attachment_id(message.id, part.section))
+            urls = cid_urls(attachments, lambda part: marked(Target(part.section)))
             body = await self._body(opened, render_body, urls)
             members |= {"text": body.text, "html": body.html, "invitation": await self._invitation(opened)}
             problems += body.problems

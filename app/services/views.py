@@ -20,6 +20,7 @@ from app.mailstore.rows import shown_summary
 from app.services.callers import Caller
 from app.services.content import Content
 from app.services.highlights import Highlights
+from app.services.links import Links
 from app.services.together import together
 from app.services.visibility import seen_summary
 
@@ -135,9 +136,10 @@ def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
 class Views:
     """Renders messages as JSON objects."""
 
-    def __init__(self, reader: MailReader, content: Content, highlights: Highlights) -> None:
+    def __init__(self, reader: MailReader, content: Content, links: Links, highlights: Highlights) -> None:
         self._reader = reader
         self._content = content
+        self._links = links
         self._highlights = highlights
 
     async def listed(
@@ -179,16 +181,21 @@ class Views:
     async def one(self, message: Message, caller: Caller, view: View) -> bytes:
         """The object of one message. In the plain full view it is put together from what is prepared."""
         if view == View("full"):
-            added = await self._content.full(message)
+            added = await self._full(message, caller)
             locations = json_bytes(await self._content.locations(message, caller))
             summary = shown_summary(message.summary, b"full")[:-1]
             return b"".join((summary, b",", added, b',"locations":', locations, b"}"))
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 
+    async def _full(self, message: Message, caller: Caller, *, has_body: bool = True) -> bytes:
+        """What the full view adds, with links to the pictures of the message for this caller."""
+        added = await self._content.full(message, has_body=has_body)
+        return self._links.filled(added, message.account_id, message.id, caller)
+
     async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
         shown: dict[str, Any] = orjson.loads(shown_summary(message.summary))
         if view.needs_full:
-            added = await self._content.full(message, has_body=view.needs_body)
+            added = await self._full(message, caller, has_body=view.needs_body)
             shown |= orjson.loads(b"{" + added + b"}")
             shown["locations"] = await self._content.locations(message, caller)
             shown["view"] = "full"

@@ -42,9 +42,23 @@ def use_every_door(server: Postgate) -> list[str]:
         client.post("/v1/session", json={"email": EMAIL, "password": PASSWORD + "x"})
         ticket = client.post("/v1/stream/tickets", json={}).json()["ticket"]
         client.get("/v1/stream", params={"ticket": ticket})
+        client.get("/v1/me/events", params={"ticket": ticket})
         client.post("/v1/session", content=b'{"email": "' + PASSWORD.encode())
     use_mail_protocols(server)
-    return [server.key, session["access_token"], session["refresh_token"], ticket]
+    return [server.key, session["access_token"], session["refresh_token"], ticket, use_a_link(server, session)]
+
+
+def use_a_link(server: Postgate, session: dict[str, str]) -> str:
+    """What is secret of a signed link that was opened, whole and cut."""
+    with imaplib.IMAP4("127.0.0.1", server.ports["imap"], timeout=10) as imap:
+        imap.login(EMAIL, PASSWORD)
+        imap.append("INBOX", "", "", b"Subject: linked\r\n\r\n" + TEXT.encode())
+    own = {"Authorization": f"Bearer {session['access_token']}"}
+    with server.client() as client:
+        message = client.get("/v1/me/messages", headers=own).json()["items"][0]
+        url: str = client.post(f"/v1/me/messages/{message['id']}/links", json={"raw": True}, headers=own).json()["url"]
+        assert [client.get(each).status_code for each in (url, url[:-1])] == [200, 404]
+    return url.rpartition(".")[2]
 
 
 def use_mail_protocols(server: Postgate) -> None:

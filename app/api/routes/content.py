@@ -21,21 +21,22 @@ from app.errors import (
     PartNotFound,
     RangeNotSatisfiable,
 )
+from app.mail.types import BodyPart, Message
 from app.mime.names import download_name
 from app.mime.sanitise import Images, Look, Quotes, text_as_html
-from app.services.downloads import DecodedPart, HeldPart
+from app.services.links import PATH, base_url
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _TEXT = {"type": "string"}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole", "content": _BYTES},
-    206: {"description": "The range", "content": _BYTES},
+    200: {"description": "The whole", "content": BYTES},
+    206: {"description": "The range", "content": BYTES},
     **NOT_MODIFIED,
     **problems(MessageNotFound, PartNotFound, RangeNotSatisfiable, InvalidRequest, *ORIGIN),
 }
-RENDERING = 2
+RENDERING = 3
 """Counts the changes of how bodies are shown: those that clients hold from before are not the same."""
 _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; sandbox allow-popups"
 
@@ -46,9 +47,7 @@ async def get_raw(request: Request, account_id: ReadableAccount, caller: Current
     """The message as it was received (message/rfc822); by Range too."""
     content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
-    subject = str(orjson.loads(message.summary)["subject"]).replace("/", "-").replace("\\", "-")[:100]
-    labels = Labels(f"{message.id}-raw", "message/rfc822", f"{subject or 'message'}.eml")
-    return await download(request, await content.raw(message), labels)
+    return await download(request, await content.raw(message), raw_labels(message))
 
 
 @router.get("/headers", operation_id="getHeaders", responses=problems(MessageNotFound, *ORIGIN))
@@ -88,18 +87,21 @@ async def get_body(
     """The body alone: a sanitised HTML fragment with its own pictures inside, or text."""
     if images == "proxy":
         raise NotSupported("images=proxy is not offered yet")
-    content = services_of(request).content
-    message = await content.message(account_id, caller, message_id)
+    services = services_of(request)
+    message = await services.content.message(account_id, caller, message_id)
     etag = f"{message.id}-{format}-{images}-{quotes}-{RENDERING}"
     if is_unchanged(request, etag):
         return not_modified(etag)
-    body = await content.body(message, Look(Images(images), Quotes(quotes)))
+    body = await services.content.body(message, Look(Images(images), Quotes(quotes)))
     headers = etag_headers(etag)
     if format == "text":
         return Response(body.text, headers=headers, media_type="text/plain")
-    policy = _BODY_POLICY.format(images=" https: http:" if images == "inline" else "")
-    html = body.html if body.html is not None else text_as_html(body.text, Quotes(quotes))
-    return Response(html, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
+    html = (body.html if body.html is not None else text_as_html(body.text, Quotes(quotes))).encode()
+    shown = services.links.filled(html, account_id, message.id, caller)
+    sources = [f"{base_url()}{PATH}"] if shown is not html else []
+    sources += ["https:", "http:"] if images == "inline" else []
+    policy = _BODY_POLICY.format(images="".join([f" {source}" for source in sources]))
+    return Response(shown, headers={**headers, "Content-Security-Policy": policy}, media_type="text/html")
 
 
 @router.head("/parts/{part}", operation_id="headPart", response_class=Response, responses=_DOWNLOAD)
@@ -110,7 +112,8 @@ async def get_part(
     """A part by its IMAP section number (`1`, `2.1`), decoded; by Range too."""
     content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
-    return await _download_part(request, message.id, await content.part(message, part))
+    decoded = await content.part(message, part)
+    return await download(request, decoded, part_labels(message.id, decoded.part))
 
 
 @router.head(
@@ -123,10 +126,15 @@ async def get_attachment(
     """An attachment, decoded; by Range too."""
     content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
-    return await _download_part(request, message.id, await content.attachment(message, attachment_id))
+    decoded = await content.attachment(message, attachment_id)
+    return await download(request, decoded, part_labels(message.id, decoded.part))
 
 
-async def _download_part(request: Request, message_id: str, decoded: DecodedPart | HeldPart) -> Response:
-    part = decoded.part
-    labels = Labels(f"{message_id}-{part.section.lower()}", part.media_type, download_name(part))
-    return await download(request, decoded, labels)
+def raw_labels(message: Message) -> Labels:
+    """The labels of a message as it was received; its subject names the file."""
+    subject = str(orjson.loads(message.summary)["subject"]).replace("/", "-").replace("\\", "-")[:100]
+    return Labels(f"{message.id}-raw", "message/rfc822", f"{subject or 'message'}.eml")
+
+
+def part_labels(message_id: str, part: BodyPart) -> Labels:
+    return Labels(f"{message_id}-{part.section.lower()}", part.media_type, download_name(part))

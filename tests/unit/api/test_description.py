@@ -22,7 +22,7 @@ from tests.gateway import Gateway
 FOLDER = Path(__file__).parents[3] / "openapi"
 ROUTES = list(http_routes(ROUTERS))
 PUBLIC = re.compile(
-    r"/v1|/v1/health/.*|/v1/(openapi\.json|asyncapi\.yaml)|/docs.*|/v1/problems/.*|/v1/session(/refresh)?|/v1/connect/(callback|\{secret\})"
+    r"/v1|/v1/health/.*|/v1/(openapi\.json|asyncapi\.yaml)|/docs.*|/v1/problems/.*|/v1/session(/refresh)?|/v1/connect/(callback|\{secret\})|/v1/links/\{link\}"
 )
 ADMIN = re.compile(r"/v1/tokens.*|/metrics")
 

@@ -1,0 +1,133 @@
+"""Signed links: made by a caller, then used without a header."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request, Response
+
+from app.api.deps import CALLER_KEY, RATES_KEY, CurrentCaller, PublicAccess, ReadableAccount, services_of
+from app.api.downloads import Labels, Source, download
+from app.api.problems import problems
+from app.api.routes.content import BYTES, part_labels, raw_labels
+from app.api.routes.messages import ORIGIN
+from app.api.routing import Router
+from app.api.schemas.base import time_of
+from app.api.schemas.links import CreateLink, SignedLink
+from app.errors import (
+    AccountNotFound,
+    InvalidRequest,
+    LinkExpired,
+    LinkNotFound,
+    MessageNotFound,
+    NotPermitted,
+    PartNotFound,
+    RangeNotSatisfiable,
+    RateLimited,
+)
+from app.mail.identifiers import now_ms
+from app.mail.types import Message
+from app.services.links import LIMIT_CHARS, PATH, Link, Target
+from app.services.rendering import picture_type
+
+router = Router(tags=["messages"])
+
+_LINK = PATH + "{link}"
+_ANYONE = [PublicAccess]
+CACHE_SECONDS = 3600
+"""How long the browser that has used a link may keep what it got."""
+_REFUSALS = (LinkNotFound, LinkExpired, MessageNotFound, PartNotFound, NotPermitted, RateLimited)
+_OPENED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The whole", "content": BYTES},
+    206: {"description": "The range", "content": BYTES},
+    304: {"description": "Unchanged"},
+    **problems(
+        LinkNotFound,
+        LinkExpired,
+        MessageNotFound,
+        PartNotFound,
+        NotPermitted,
+        RateLimited,
+        RangeNotSatisfiable,
+        *ORIGIN,
+    ),
+}
+
+
+@router.post(
+    "/v1/accounts/{account_id}/messages/{message_id}/links",
+    operation_id="createLink",
+    status_code=201,
+    responses=problems(MessageNotFound, PartNotFound, InvalidRequest, *ORIGIN),
+)
+async def create_link(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, order: CreateLink
+) -> SignedLink:
+    """A URL that opens one attachment, one part, or the raw message, without a header, for up to 24 hours.
+
+    It ends earlier with the sign-in, or else the token, that made it.
+    """
+    services = services_of(request)
+    message = await services.content.message(account_id, caller, message_id)
+    end_ms = now_ms() + order.expires_in_seconds * 1000
+    if not caller.is_sign_in and caller.expires_at_ms is not None:
+        end_ms = min(end_ms, caller.expires_at_ms)
+    end_ms -= end_ms % 1000
+    target = Target(await _section(request, message, order))
+    url = services.links.url(caller, account_id, message.id, target, end_ms)
+    return SignedLink(url=url, expires_at=time_of(end_ms))
+
+
+async def _section(request: Request, message: Message, order: CreateLink) -> str | None:
+    """The section of the part that is meant; None for the raw message. PartNotFound."""
+    content = services_of(request).content
+    if order.attachment_id is not None:
+        return (await content.attachment(message, order.attachment_id)).part.section
+    if order.part is not None:
+        return (await content.part(message, order.part)).part.section
+    return None
+
+
+@router.head(
+    "/v1/links/{link}", operation_id="headLink", response_class=Response, responses=_OPENED, dependencies=[PublicAccess]
+)
+@router.get(
+    "/v1/links/{link}", operation_id="openLink", response_class=Response, responses=_OPENED, dependencies=[PublicAccess]
+)
+async def open_link(
+    request: Request,
+    link: Annotated[str, Path(max_length=LIMIT_CHARS, description="As `POST …/links` answered it")],
+    download_it: Annotated[
+        bool, Query(alias="download", description="Send an image as an attachment too, for `<a download>`")
+    ] = False,
+) -> Response:
+    """What a signed link stands for; by Range too. Anything but a raster image is an attachment."""
+    services = services_of(request)
+    opened = await services.links.open(link, request.client.host if request.client else None)
+    request.scope[CALLER_KEY] = opened.caller
+    request.scope[RATES_KEY] = services.limits.hit(opened.caller, services.settings.requests_per_minute)
+    if not await services.accounts.exists(opened.account_id):
+        raise AccountNotFound
+    source, labels = await _resource(request, opened)
+    labels = replace(labels, is_inline=labels.is_inline and not download_it, headers=_headers(opened))
+    return await download(request, source, labels)
+
+
+async def _resource(request: Request, link: Link) -> tuple[Source, Labels]:
+    content = services_of(request).content
+    message = await content.message(link.account_id, link.caller, link.message_id)
+    if link.target.section is None:
+        return await content.raw(message), raw_labels(message)
+    decoded = await content.part(message, link.target.section)
+    labels, picture = part_labels(message.id, decoded.part), picture_type(decoded.part)
+    return decoded, labels if picture is None else replace(labels, media_type=picture, is_inline=True)
+
+
+def _headers(link: Link) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": f"private, max-age={min(link.seconds_left, CACHE_SECONDS)}",
+    }

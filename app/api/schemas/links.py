@@ -1,0 +1,34 @@
+"""Signed links."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time
+from app.services.links import DEFAULT_SECONDS, MAX_SECONDS
+
+
+class CreateLink(RequestModel):
+    """What a link opens: exactly one of `attachment_id`, `part` and `raw`."""
+
+    attachment_id: Id | None = Field(None, description="The id of an attachment")
+    part: Id | None = Field(None, description="A part by its section number, such as `2.1`")
+    raw: Literal[True] | None = Field(None, description="The message as it was received")
+    expires_in_seconds: Annotated[Integer, Field(ge=1, le=MAX_SECONDS)] = Field(
+        DEFAULT_SECONDS, description="At most 24 hours"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.attachment_id, self.part, self.raw)) != 1:
+            raise ValueError("Name exactly one of attachment_id, part and raw")
+        return self
+
+
+class SignedLink(AnswerModel):
+    """A URL that opens one resource without a header, until it expires or what made it ends."""
+
+    url: str
+    expires_at: Time
