@@ -184,6 +184,12 @@ class LinkExpired(GatewayError):
     code = "link_expired"
 
 
+class ImageNotAvailable(GatewayError):
+    """An image from elsewhere that is not shown: its server may not be reached, is slow, or sent no raster image."""
+
+    code = "image_not_available"
+
+
 class SubmissionNotFound(NotFound):
     code = "submission_not_found"
 

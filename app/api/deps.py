@@ -48,6 +48,7 @@ from app.services.oauth_apps import OAuthApps
 from app.services.passwords import Passwords
 from app.services.polling import Polling
 from app.services.quotas import Quotas
+from app.services.remote_images import RemoteImages
 from app.services.searching import Searching
 from app.services.sessions import Sessions
 from app.services.states import States
@@ -150,6 +151,7 @@ class Services(AccountServices, MailServices):
     followers: Followers
     health: Health
     traces: Traces
+    remote_images: RemoteImages
     draining: asyncio.Event
     """Set when the process is about to end: streams say goodbye."""
     limits: RateLimits = field(default_factory=RateLimits)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,8 @@ from app.mime.stylesheet import Sheet, confined, renamed
 MAX_REFERENCES = 20_000
 """nh3's time is quadratic in the `&` and no-break spaces of one text or value; from so many on they are split."""
 _PIECE_CHARS = 4_000
+MAX_URL_BYTES = 2_000
+"""Of an image that is fetched in the reader's place; one with a longer URL stays blocked."""
 
 ResolveCid = Callable[[str], str | None]
 """Content-ID without brackets -> a data: or http(s) URL or a path of our own, None where there is no such part."""
@@ -75,10 +78,11 @@ _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[
 
 
 class Images(StrEnum):
-    """What becomes of images that would be loaded from elsewhere: kept out of `src`, or left."""
+    """What becomes of images that would be loaded from elsewhere: kept out of `src`, left, or fetched by Postgate."""
 
     BLOCK = "block"
     INLINE = "inline"
+    PROXY = "proxy"
 
 
 class Quotes(StrEnum):
@@ -94,6 +98,8 @@ class Look:
 
     images: Images = Images.BLOCK
     quotes: Quotes = Quotes.KEEP
+    image_mark: str = ""
+    """With Images.PROXY: what comes before an image's URL, in base64url, in its `src`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ def sanitise_html(
     images: Images = Images.BLOCK,
     resolve_cid: ResolveCid | None = None,
     quotes: Quotes = Quotes.KEEP,
+    image_mark: str = "",
 ) -> SafeHtml:
     """An HTML document as a harmless fragment: no script, form, frame, handler or foreign markup.
 
@@ -123,7 +130,8 @@ def sanitise_html(
     if quotes is Quotes.FOLD:
         fold_quotes(document)
     sheet = confined(parsed.sheets, _scope_of(html)) if parsed.sheets else Sheet("")
-    sources, blocked = _settle_images(document.select("img"), images, resolve_cid)
+    look = Look(images, quotes, image_mark)
+    sources, blocked = _settle_images(document.select("img"), look, resolve_cid)
     targets = _settle_links(document)
     scope = sheet.scope or (_scope_of(html) if targets else "")
     body = document.select_one("body") or document
@@ -196,7 +204,7 @@ def _cleaner(known: _Known) -> nh3.Cleaner:
     )
 
 
-def _settle_images(found: list[Element], images: Images, resolve_cid: ResolveCid | None) -> tuple[frozenset[str], int]:
+def _settle_images(found: list[Element], look: Look, resolve_cid: ResolveCid | None) -> tuple[frozenset[str], int]:
     """Give each image the source that it may have; which sources those are, and how many were blocked."""
     sources: set[str] = set()
     blocked = 0
@@ -204,13 +212,10 @@ def _settle_images(found: list[Element], images: Images, resolve_cid: ResolveCid
         original = image.attrs.pop("src", None)
         image.attrs.pop("data-blocked-src", None)
         source = original.strip() if isinstance(original, str) else ""
-        settled = _settled(source, resolve_cid)
+        settled = _settled(source, resolve_cid) or _settled_remote(source, look)
         if settled is not None:
             image.attrs["src"] = settled
             sources.add(settled)
-        elif _REMOTE.match(source) and images is Images.INLINE:
-            image.attrs["src"] = source
-            sources.add(source)
         elif _REMOTE.match(source):
             image.attrs["data-blocked-src"] = source
             blocked += 1
@@ -253,6 +258,18 @@ def _settled(source: str, resolve_cid: ResolveCid | None) -> str | None:
     if source[:4].lower() == "cid:":
         return resolve_cid(unquote(source[4:]).strip("<> ")) if resolve_cid is not None else None
     return source if _DATA_IMAGE.fullmatch(source) else None
+
+
+def _settled_remote(source: str, look: Look) -> str | None:
+    """The source of an image from elsewhere; None where it stays blocked."""
+    if look.images is Images.BLOCK or not _REMOTE.match(source):
+        return None
+    if look.images is Images.INLINE:
+        return source
+    url = _URL_CONTROLS.sub("", source)
+    url = f"https:{url}" if url.startswith("//") else url
+    encoded = url.encode("utf-8", "replace")
+    return look.image_mark + urlsafe_b64encode(encoded).rstrip(b"=").decode() if len(encoded) <= MAX_URL_BYTES else None
 
 
 def _tame_references(body: Node) -> None:

@@ -55,6 +55,16 @@ ROWS = (
         fix="Make a new link, or load the message again.",
     ),
     Problem(
+        code="image_not_available",
+        title="The image from elsewhere is not available",
+        status=502,
+        when="The server of the image does not answer within 10 seconds, is not public, redirects more than three "
+        "times, or sends more than 5 MB or anything but a raster image.",
+        why="Postgate fetches such images in the reader's place, and takes nothing else than images.",
+        what_to_do="Show a placeholder. Do not retry at once: the server is the sender's.",
+        fix="Show a placeholder in place of the image.",
+    ),
+    Problem(
         code="connect_session_not_found",
         title="This link is not valid: it was used, is too old, or was opened in another browser",
         status=404,

@@ -45,6 +45,7 @@ from app.services.originals import Originals
 from app.services.passwords import Passwords
 from app.services.polling import Polling
 from app.services.quotas import Quotas
+from app.services.remote_images import RemoteImages
 from app.services.remote_logins import RemoteLogins
 from app.services.searching import Searching
 from app.services.sessions import Sessions
@@ -68,6 +69,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         **vars(of_mail),
         settings=stores.settings,
         traces=stores.traces,
+        remote_images=RemoteImages(guard, tls_context(stores.settings)),
         health=Health(stores.database, stores.store.blobs, draining),
         followers=stores.followers,
         draining=draining,

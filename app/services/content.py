@@ -25,12 +25,13 @@ from app.parsing.jobs import IN_THREADS, SMALL_BYTES, Parsers
 from app.parsing.shared import SingleFlight
 from app.services.callers import Caller
 from app.services.downloads import DecodedPart, HeldPart, PartSizes, Stored
-from app.services.links import Target, marked
+from app.services.links import Target, image_mark, marked
 from app.services.recent import RecentBytes
 from app.services.rendering import (
     PLAIN_LOOK,
     TEXT_PART_LIMIT_BYTES,
     Body,
+    Pictures,
     attachment_id,
     attachment_object,
     attachment_parts,
@@ -48,7 +49,7 @@ CACHE_BYTES = 64 * 1024 * 1024
 """Bodies that were rendered; an eighth of it at most is one body."""
 UNPARSED_LIMIT_BYTES = 1024 * 1024
 """How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
-INLINE_LIMIT_BYTES = 5 * 1024 * 1024
+INLINE_LIMIT_BYTES = 2 * 1024 * 1024
 """Pictures of a message that are put into its HTML, together."""
 PICTURES_LIMIT = 200
 """How many pictures of a message are put into its HTML."""
@@ -158,26 +159,30 @@ class Content:
         return Body(text, html, tuple(problems))
 
     async def _made_body(self, message: Message, look: Look) -> bytes:
+        look = replace(look, image_mark=image_mark())
         opened = await self._open(message)
         body = await self._body(opened, render_with_pictures, await self._pictures(opened), look)
         return json_bytes((body.text, body.html, body.problems))
 
-    async def _pictures(self, opened: _Opened) -> list[tuple[BodyPart, bytes]]:
-        """The pictures that the HTML may show, with their encoded bytes, INLINE_LIMIT_BYTES of them together."""
+    async def _pictures(self, opened: _Opened) -> Pictures:
+        """The pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
         parts: list[BodyPart] = []
         left = INLINE_LIMIT_BYTES
-        for part in attachment_parts(opened.structure):
-            if part.content_id and picture_type(part) and part.size_bytes <= left and len(parts) < PICTURES_LIMIT:
-                left -= part.size_bytes
+        attachments = attachment_parts(opened.structure)
+        for part in attachments:
+            size_bytes = part.size_bytes * 3 // 4 if part.encoding == "base64" else part.size_bytes
+            if part.content_id and picture_type(part) and size_bytes <= left and len(parts) < PICTURES_LIMIT:
+                left -= size_bytes
                 parts.append(part)
         contents = await self._contents(opened, parts)
-        return [(part, contents[part.section]) for part in parts if part.section in contents]
+        inside = [(part, contents[part.section]) for part in parts if part.section in contents]
+        return Pictures(inside, cid_urls(attachments, lambda part: marked(Target(part.section))))
 
     async def _body(self, opened: _Opened, render: Callable[..., Body], shown: Any, look: Look = PLAIN_LOOK) -> Body:
         """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._contents(opened, wanted.parts)
-        size_bytes = sum(map(len, contents.values())) + _size_of(shown)
+        size_bytes = sum(map(len, contents.values())) + (shown.size_bytes if isinstance(shown, Pictures) else 0)
         try:
             body = await self._parsers.run(
                 opened.message.account_id, size_bytes, render, opened.structure, contents, shown, look
@@ -323,7 +328,3 @@ class Content:
 def _holds_something(structure: BodyPart) -> bool:
     """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
     return not structure.is_multipart or any(part.size_bytes for part in structure.walk() if not part.is_multipart)
-
-
-def _size_of(pictures: Any) -> int:
-    return sum(len(raw) for _, raw in pictures) if isinstance(pictures, list) else 0

@@ -85,11 +85,10 @@ class Stored:
             self._sizes.put(self._message.id, self._section, size)
 
 
-class HeldPart:
-    """A part that was found in another one, its content already decoded."""
+class Held:
+    """Bytes that are in memory."""
 
-    def __init__(self, part: BodyPart, content: bytes) -> None:
-        self.part = part
+    def __init__(self, content: bytes) -> None:
         self._content = content
 
     async def size(self, *, is_needed: bool) -> int | None:  # noqa: ARG002 - it is always known
@@ -97,6 +96,14 @@ class HeldPart:
 
     def stream(self, span: ByteRange) -> AsyncIterator[bytes]:
         return _of(self._content[span.start : span.stop])
+
+
+class HeldPart(Held):
+    """A part that was found in another one, its content already decoded."""
+
+    def __init__(self, part: BodyPart, content: bytes) -> None:
+        super().__init__(content)
+        self.part = part
 
 
 class DecodedPart:

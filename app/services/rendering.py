@@ -58,6 +58,18 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures of a message: `inside` with their encoded bytes, to be put into the HTML, and the URLs of all."""
+
+    inside: Sequence[tuple[BodyPart, bytes]]
+    urls: CidUrls
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(raw) for _, raw in self.inside)
+
+
+@dataclass(frozen=True, slots=True)
 class TextParts:
     """The text parts to read, in order, and what is left out for want of room."""
 
@@ -102,11 +114,10 @@ def render_body(
     return Body(_text(choice, texts), html, (*problems, *found))
 
 
-def render_with_pictures(
-    structure: BodyPart, contents: Mapping[str, bytes], pictures: Sequence[tuple[BodyPart, bytes]], look: Look
-) -> Body:
-    """The same with pictures, given by their encoded bytes, inside the HTML."""
-    return render_body(structure, contents, {key: url for key, url in map(_data_url, pictures) if key}, look)
+def render_with_pictures(structure: BodyPart, contents: Mapping[str, bytes], pictures: Pictures, look: Look) -> Body:
+    """The same with some pictures inside the HTML, and the others by their URLs."""
+    inside = {key: url for key, url in map(_data_url, pictures.inside) if key}
+    return render_body(structure, contents, {**pictures.urls, **inside}, look)
 
 
 def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
@@ -154,7 +165,13 @@ def _html(
         if instead and _is_empty(texts[part.section]):
             shown += [text_as_html(texts[other.section], look.quotes) for other in instead if other.section in texts]
             continue
-        safe = sanitise_html(texts[part.section], images=look.images, resolve_cid=resolve_cid, quotes=look.quotes)
+        safe = sanitise_html(
+            texts[part.section],
+            images=look.images,
+            resolve_cid=resolve_cid,
+            quotes=look.quotes,
+            image_mark=look.image_mark,
+        )
         shown.append(safe.html)
         problems += [f"part {part.section}: {problem}" for problem in safe.problems]
     return boxed("".join(shown)), tuple(problems)

@@ -27,6 +27,7 @@ REQUESTS: dict[str, Any] = {
         "smtp": {**_SERVER, "port": 465},
     },
     "createConnectSession": {"redirect_url": "https://app.example.com/connected", "provider": "google"},
+    "createLink": {"attachment_id": "att_06h2rkn2sn8p6q21bpwmty2y", "expires_in_seconds": 300},
     "createMailbox": {"name": "Projects"},
     "createOAuthApp": {"provider": "google", "client_id": "123.apps.example.com", "client_secret": "a secret"},
     "createStreamTicket": {},

@@ -77,16 +77,18 @@ async def get_body(
     message_id: str,
     format: Annotated[Literal["html", "text"], Query()] = "html",
     images: Annotated[
-        Literal["block", "inline", "proxy"], Query(description="Images from elsewhere: blocked, or left")
+        Literal["block", "inline", "proxy"],
+        Query(description="Images from elsewhere: blocked, left, or links by which Postgate fetches them"),
     ] = "block",
     quotes: Annotated[
         Literal["keep", "fold"],
         Query(description="Quoted history of HTML: kept, or each quote in a closed `<details>`"),
     ] = "keep",
 ) -> Response:
-    """The body alone: a sanitised HTML fragment with its own pictures inside, or text."""
-    if images == "proxy":
-        raise NotSupported("images=proxy is not offered yet")
+    """The body alone: a sanitised HTML fragment, or text.
+
+    Up to 2 MB of its own pictures are inside it; others are signed links, as are images from elsewhere by `proxy`.
+    """
     services = services_of(request)
     message = await services.content.message(account_id, caller, message_id)
     etag = f"{message.id}-{format}-{images}-{quotes}-{RENDERING}"

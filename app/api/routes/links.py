@@ -9,6 +9,7 @@ from fastapi import Path, Query, Request, Response
 
 from app.api.deps import CALLER_KEY, RATES_KEY, CurrentCaller, PublicAccess, ReadableAccount, services_of
 from app.api.downloads import Labels, Source, download
+from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.routes.content import BYTES, part_labels, raw_labels
 from app.api.routes.messages import ORIGIN
@@ -17,6 +18,8 @@ from app.api.schemas.base import time_of
 from app.api.schemas.links import CreateLink, SignedLink
 from app.errors import (
     AccountNotFound,
+    IdempotencyRunning,
+    ImageNotAvailable,
     InvalidRequest,
     LinkExpired,
     LinkNotFound,
@@ -26,8 +29,11 @@ from app.errors import (
     RangeNotSatisfiable,
     RateLimited,
 )
-from app.mail.identifiers import now_ms
+from app.mail.identifiers import content_digest, now_ms
 from app.mail.types import Message
+from app.services.callers import Caller
+from app.services.downloads import Held
+from app.services.idempotency import Answer, Attempt
 from app.services.links import LIMIT_CHARS, PATH, Link, Target
 from app.services.rendering import picture_type
 
@@ -37,7 +43,7 @@ _LINK = PATH + "{link}"
 _ANYONE = [PublicAccess]
 CACHE_SECONDS = 3600
 """How long the browser that has used a link may keep what it got."""
-_REFUSALS = (LinkNotFound, LinkExpired, MessageNotFound, PartNotFound, NotPermitted, RateLimited)
+_REFUSALS = (ImageNotAvailable, LinkNotFound, LinkExpired, MessageNotFound, PartNotFound, NotPermitted, RateLimited)
 _OPENED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole", "content": BYTES},
     206: {"description": "The range", "content": BYTES},
@@ -59,24 +65,34 @@ _OPENED: dict[int | str, dict[str, Any]] = {
     "/v1/accounts/{account_id}/messages/{message_id}/links",
     operation_id="createLink",
     status_code=201,
-    responses=problems(MessageNotFound, PartNotFound, InvalidRequest, *ORIGIN),
+    response_model=SignedLink,
+    responses=problems(MessageNotFound, PartNotFound, IdempotencyRunning, InvalidRequest, *ORIGIN),
 )
 async def create_link(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, order: CreateLink
-) -> SignedLink:
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, order: CreateLink, once: Once
+) -> Response:
     """A URL that opens one attachment, one part, or the raw message, without a header, for up to 24 hours.
 
     It ends earlier with the sign-in, or else the token, that made it.
     """
     services = services_of(request)
     message = await services.content.message(account_id, caller, message_id)
+
+    async def work(_: Attempt) -> Answer:
+        target, end_ms = Target(await _section(request, message, order)), _end_ms(caller, order)
+        url = services.links.url(caller, account_id, message.id, target, end_ms)
+        return answer_of(201, SignedLink(url=url, expires_at=time_of(end_ms)))
+
+    # a link has the rights of one token, so another token never gets it
+    return await once.run(work, is_secret=True, caller=f"token {caller.token_id}")
+
+
+def _end_ms(caller: Caller, order: CreateLink) -> int:
+    """When a link ends: as it was asked for, but with its token at the latest; a full second."""
     end_ms = now_ms() + order.expires_in_seconds * 1000
     if not caller.is_sign_in and caller.expires_at_ms is not None:
         end_ms = min(end_ms, caller.expires_at_ms)
-    end_ms -= end_ms % 1000
-    target = Target(await _section(request, message, order))
-    url = services.links.url(caller, account_id, message.id, target, end_ms)
-    return SignedLink(url=url, expires_at=time_of(end_ms))
+    return end_ms - end_ms % 1000
 
 
 async def _section(request: Request, message: Message, order: CreateLink) -> str | None:
@@ -117,6 +133,10 @@ async def open_link(
 async def _resource(request: Request, link: Link) -> tuple[Source, Labels]:
     content = services_of(request).content
     message = await content.message(link.account_id, link.caller, link.message_id)
+    if link.target.image_url is not None:
+        image = await services_of(request).remote_images.get(link.account_id, link.target.image_url)
+        labels = Labels(content_digest(image.content), image.media_type, None, is_inline=True)
+        return Held(image.content), labels
     if link.target.section is None:
         return await content.raw(message), raw_labels(message)
     decoded = await content.part(message, link.target.section)

@@ -30,5 +30,5 @@ class CreateLink(RequestModel):
 class SignedLink(AnswerModel):
     """A URL that opens one resource without a header, until it expires or what made it ends."""
 
-    url: str
-    expires_at: Time
+    url: str = Field(description="Opens the resource without a header: a secret")
+    expires_at: Time = Field(description="It ends earlier with the sign-in or token that made it")

@@ -421,15 +421,6 @@ async def test_a_body_of_text_is_escaped_as_html(mail: Mail) -> None:
     assert text.text == "<script>alert(1)</script>\n"
 
 
-@pytest.mark.parametrize("query", ["images=proxy"])
-async def test_what_is_not_offered_yet_says_so(mail: Mail, query: str) -> None:
-    id_ = await mail.add(note("one"))
-
-    answer = await _download(mail, f"/v1/me/messages/{id_}/body?{query}")
-
-    assert (answer.status_code, answer.json()["code"]) == (501, "not_supported")
-
-
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.eml")), ids=lambda path: path.stem)
 async def test_every_message_of_the_corpus_can_be_shown(mail: Mail, path: Path) -> None:
     content = await asyncio.to_thread(path.read_bytes)

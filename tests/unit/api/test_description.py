@@ -65,7 +65,7 @@ def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> 
         operation["responses"]["410"]["content"]["application/problem+json"]["schema"]["$ref"]
         for operations in document["paths"].values()
         for operation in operations.values()
-        if "410" in operation["responses"]
+        if "`state_expired`" in operation["responses"].get("410", {}).get("description", "")
     ]
 
     assert set(gone) == {"#/components/schemas/StateExpiredProblem"}
