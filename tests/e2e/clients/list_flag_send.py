@@ -16,11 +16,13 @@ def main(base_url: str, token: str) -> dict[str, object]:
     with postgate.ApiClient(configuration) as client:
         messages, sending = postgate.MessagesApi(client), postgate.SendingApi(client)
         page = messages.list_messages("me", limit=3)
-        first = page.items[0]
+        first = page.items[0].actual_instance
         change = postgate.ChangeRequest(keywords=postgate.KeywordChanges(add=["$flagged"]))
         flagged = messages.update_message("me", first.id, change)
         order = postgate.SendRequest(
-            to=[postgate.AddressInput(address="bob@demo.test")], subject="By the Python client", text="Hello"
+            to=[postgate.MessageInputToInner(postgate.AddressInput(address="bob@demo.test"))],
+            subject="By the Python client",
+            text="Hello",
         )
         sent = sending.send_message("me", order, idempotency_key="python-1")
         again = sending.send_message("me", order, idempotency_key="python-1")

@@ -9,8 +9,10 @@ async function main(basePath: string, token: string): Promise<void> {
   const accountId = "me";
 
   const page = await messages.listMessages({ accountId, limit: 3 });
+  const first = page.items[0];
+  if (first.view !== "summary") throw new Error(first.view);
   const changeRequest = { keywords: { add: ["$flagged"] } };
-  const flagged = await messages.updateMessage({ accountId, messageId: page.items[0].id, changeRequest });
+  const flagged = await messages.updateMessage({ accountId, messageId: first.id, changeRequest });
   const sendRequest = { to: [{ address: "bob@demo.test" }], subject: "By the TypeScript client", text: "Hello" };
   const sent = await sending.sendMessage({ accountId, sendRequest, idempotencyKey: "typescript-1" });
   const again = await sending.sendMessage({ accountId, sendRequest, idempotencyKey: "typescript-1" });
