@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -112,13 +114,12 @@ async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> Non
     from app.api.server.connections import Connections
     from app.runtime.descriptors import divide, open_files
     from app.runtime.http_server import HttpServer
-    from app.runtime.listening import bound
     from app.runtime.memory import settle
     from app.runtime.starting import alive_meanwhile, open_when_reachable
 
     shares = divide(open_files())
     limits = limits_of(settings, shares.members, shares.strangers)
-    with bound(settings.bind, settings.http_port, "http") as sockets:
+    with _http_port(settings) as sockets:
         waiting = partial(alive_meanwhile, settings, Connections(limits), sockets)
         async with open_when_reachable(settings, mail_connections=shares.mail, waiting=waiting) as runtime:
             application = create_api()
@@ -127,6 +128,21 @@ async def _serve(settings: Settings, say_ready: SayReady, ending: Ending) -> Non
             server = HttpServer(server_config(settings, application, Connections(limits)), runtime, say_ready)
             ending.begin_with(server.end)
             await server.serve(sockets)
+
+
+@contextmanager
+def _http_port(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The HTTP port. Where it is taken by a server of the same data directory, DataInUse says so."""
+    from app.db.ownership import sole_use
+    from app.runtime.listening import CannotListen, bound
+
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(bound(settings.bind, settings.http_port, "http"))
+        except CannotListen:
+            with sole_use(settings):
+                raise
+        yield sockets
 
 
 def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:

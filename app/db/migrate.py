@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from app import faults, files
 from app.db import epoch, failures, unfinished
@@ -220,6 +220,8 @@ def connected(settings: Settings, work: Callable[[Connection], None]) -> None:
             work(connection)
     except DBAPIError as error:
         raise _driver_error(error) from error
+    except PendingRollbackError as error:  # SQLAlchemy found the connection gone before it sent the next statement
+        raise ConnectionResetError("The connection to the database was lost") from error
 
 
 def _driver_error(error: DBAPIError) -> BaseException:

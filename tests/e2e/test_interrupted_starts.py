@@ -82,12 +82,12 @@ class Starts:
         return self.undisturbed[revision]
 
     def dump(self, name: str) -> list[str]:
-        """Schema and rows in an order of their own; the installation's row has an epoch and key by chance."""
+        """Schema and rows in an order of their own; the installation's row has an epoch and key by chance, a lease its time."""
         assert self.postgres.execute("SELECT count(*) FROM installation", name).strip() == "1"
         return sorted(
             line
             for line in self.postgres.dump(
-                name, "--exclude-table-data=installation", "--exclude-table-data=commit_mark"
+                name, *(f"--exclude-table-data={table}" for table in ("installation", "commit_mark", "lease"))
             )
             if not line.startswith(("--", "\\"))
         )
