@@ -82,7 +82,7 @@ class Starts:
         return self.undisturbed[revision]
 
     def dump(self, name: str) -> list[str]:
-        """Schema and rows in an order of their own; the installation's row has an epoch and key by chance, a lease its time."""
+        """Schema and rows in an order of their own, without rows that hold times and numbers by chance."""
         assert self.postgres.execute("SELECT count(*) FROM installation", name).strip() == "1"
         return sorted(
             line

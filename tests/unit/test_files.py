@@ -56,7 +56,9 @@ async def test_messages_are_their_owners_alone_while_they_arrive_and_once_stored
 
 def test_the_key_and_the_passwords_of_the_demo_are_their_owners_alone(tmp_path: Path) -> None:
     Vault.of(Settings(data_dir=tmp_path / "data"))
-    demo.write({"server_key": "secret"}, tmp_path / "data")
+    user = {"email": "a@demo.test", "password": "secret", "account_id": "acc_1"}
+    facts = {"base_url": "http://127.0.0.1:1", "server_key": "secret", "users": [user, user], "ports": {}}
+    demo.write(facts, tmp_path / "data")
 
     assert modes(tmp_path / "data") == {}
 
