@@ -84,7 +84,7 @@ class Subscriber:
 
     def _take(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
-            case "subscribed" | "ping" | "lifecycle" | "bye":
+            case "subscribed" | "counts" | "ping" | "lifecycle" | "bye":
                 pass
             case "event":
                 assert frame["seq"] in (self._seq + 1, self._seq) or not self._seq, (self._seq, frame)

@@ -192,7 +192,8 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 def _base_url(scope: Scope) -> str:
     """What URLs in answers begin with: PUBLIC_URL, else as the caller spelled it."""
-    public_url = _services(scope).settings.public_url
+    services = getattr(scope["app"].state, "services", None)  # not yet there where only the description is read
+    public_url: str | None = services.settings.public_url if services is not None else None
     if public_url is not None:
         return public_url.rstrip("/")
     host = _header(scope, b"host")

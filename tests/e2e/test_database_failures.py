@@ -97,7 +97,7 @@ class StreamFollower(Client):
         if frame["type"] == "event":
             self.numbers.append(frame["seq"])
             self.events.append((frame["event"]["id"], frame["event"]["type"]))
-        elif frame["type"] not in ("subscribed", "ping"):
+        elif frame["type"] not in ("subscribed", "counts", "ping"):
             self.books.wrong.append(f"WebSocket: {frame}")
 
 

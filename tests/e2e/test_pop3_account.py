@@ -118,4 +118,4 @@ def _sends(client: httpx2.Client, path: str, sink: SmtpSink) -> None:
     eventually(lambda: subjects(client, path, "sent"), ["Hi"])
     (copy,) = client.get(f"{path}/messages", params={"mailbox_id": mailbox_of(client, path, "sent")}).json()["items"]
     assert copy["keywords"] == ["$seen"]
-    assert "on_server" not in copy
+    assert copy["on_server"] is None

@@ -14,7 +14,8 @@ MUTATORS = {"add", "append", "appendleft", "clear", "discard", "extend", "insert
 CATCHERS = {
     "workers/loop.py": 2,  # work that never ends
     "servers/listener.py": 1,  # the edge of the mail servers: a fault ends one conversation
-    "api/stream/session.py": 2,  # the edge of the WebSocket: a fault ends one frame or call
+    "api/stream/session.py": 1,  # the edge of the WebSocket: a fault ends one frame
+    "api/stream/calls.py": 1,  # and one call
     "db/session.py": 1,  # what follows a commit cannot undo it
     "parsing/child.py": 1,  # a child process reports its fault to its parent
 }

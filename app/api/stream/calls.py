@@ -84,7 +84,7 @@ def _scope(websocket: WebSocket, caller: Caller, frame: RequestFrame, size: int)
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": frame.method,
-        "scheme": "https" if websocket.url.scheme == "wss" else "http",
+        "scheme": "https" if websocket.scope.get("scheme") == "wss" else "http",
         "path": unquote(path),
         "raw_path": path.encode("ascii", "replace"),
         "query_string": query.encode("ascii", "replace"),

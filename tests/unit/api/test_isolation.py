@@ -37,6 +37,7 @@ BODIES: dict[str, Any] = {
     "updateThread": {"keywords": {"add": ["$seen"], "remove": []}},
     "updateMessage": {"keywords": {"add": ["$seen"], "remove": []}},
     "importMessage": {"subject": "x"},
+    "createLink": {"raw": True},
     "sendMessage": {"to": [{"address": "bob@demo.test"}], "text": "x"},
     "rescheduleSubmission": {"send_at": datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()},
 }
