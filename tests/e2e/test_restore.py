@@ -201,6 +201,7 @@ def test_a_copy_put_back_by_other_means_is_refused_at_the_start_which_names_the_
         source.backup(copy)
     clients.deliver("lost-1", "lost-2")
     clients.look()
+    time.sleep(3)  # what was written is counted beside the database within a second
     postgate.kill()
     for file in (tmp_path / "data").glob("postgate.sqlite3*"):
         file.unlink()
