@@ -1,7 +1,7 @@
 """JSON bodies of many megabytes, whose attachments are not decoded in one go.
 
 Parsing 33 MB of JSON takes 50 ms in which nobody else has a turn. Nearly all of it is base64 in `content_base64`: these
-texts are taken out before the rest is parsed, and decoded in slices by whoever wants them.
+texts are taken out before the rest is parsed, and the caller decodes them in slices.
 """
 
 from __future__ import annotations

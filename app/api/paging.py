@@ -6,7 +6,11 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
+from app.api.conditions import etag_headers
+from app.api.schemas.base import AnswerModel
+
 Limit = Annotated[int, Query(ge=1, le=500, description="How many items at most")]
+OptionalLimit = Annotated[int | None, Query(ge=1, le=500, description="How many items at most; default: all")]
 Cursor = Annotated[str | None, Query(max_length=4096, description="A `next_cursor` or `prev_cursor` of this list")]
 
 
@@ -18,6 +22,14 @@ def link_of(request: Request, next_cursor: str | None, prev_cursor: str | None =
             url = request.url.include_query_params(cursor=cursor)
             links.append(f'<{url.path}?{url.query}>; rel="{relation}"')
     return ", ".join(links)
+
+
+def whole_list(request: Request, answer: AnswerModel, state: str, next_cursor: str | None) -> Response:
+    """The answer of a list whose default is all items, with the account's state as its ETag."""
+    headers = etag_headers(state)
+    if next_cursor is not None:
+        headers["Link"] = link_of(request, next_cursor)
+    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def add_link(request: Request, response: Response, next_cursor: str | None) -> None:

@@ -1,6 +1,6 @@
 """Style sheets of messages, kept for their own message alone.
 
-tinycss2 takes a sheet apart; what is kept is written anew. Every selector is confined to the message's box by a class,
+tinycss2 parses a sheet, and what is kept is serialised. Every selector is confined to the message's box by a class,
 classes and ids are renamed so that they meet neither those of the page around it nor those of other messages, and
 declarations are those of `css`: nothing loads, runs, or is placed outside the box.
 """

@@ -57,7 +57,7 @@ PARTS_LIMIT = 500
 """From so many parts on, no part is read for the sake of its exact size: each reading looks for it among all."""
 UNREAD_LIMIT = 10_000
 NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
-"""What a server says of a message or part that it tells of and does not give."""
+"""The errors of a server that lists a message or part and then does not return it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class Content:
     ) -> dict[str, bytes]:
         """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
 
-        A part that the server tells of and does not give, as Cyrus one that is fifty deep, is left out.
+        A part that the server lists and does not return is left out: Cyrus does so with one nested fifty deep.
         """
         contents = {part.section: opened.inside[part.section] for part in parts if part.section in opened.inside}
         parts = [part for part in parts if part.section not in contents]

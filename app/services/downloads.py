@@ -17,7 +17,7 @@ READ_ON_BYTES = 1024 * 1024
 """Up to so much is read and thrown away rather than a connection with it."""
 SIZES_LIMIT = 20_000
 SMALL_BYTES = 128 * 1024
-"""What is told to be no larger is read before its answer begins, so that it is counted."""
+"""Content of up to this size, as the server reports it, is read before the answer begins, so its bytes are counted."""
 ENCODED = frozenset({"base64", "quoted-printable", "uuencode", "x-uuencode", "x-uue", "uue"})
 """What changes the size; everything else is sent as it is stored."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.mail import filter as f
@@ -10,6 +11,7 @@ from app.mail.types import SEEN, AccountId, keywords_of
 from app.mailstore.reader import MailReader
 from app.services.callers import Caller
 from app.services.listing import limited_to
+from app.services.pages import page_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,9 @@ class Keywords:
 
     async def page(
         self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
-    ) -> tuple[list[KeywordUse], str | None]:
+    ) -> tuple[Sequence[KeywordUse], str | None]:
         """By name, those after a name, `limit` at most; and the last name, where there are more."""
-        used = await self._used(account_id, caller)
-        left = used if after is None else [use for use in used if use.keyword > after]
-        if limit is None or len(left) <= limit:
-            return left, None
-        return left[:limit], left[limit - 1].keyword
+        return page_after(await self._used(account_id, caller), lambda use: use.keyword, limit, after)
 
     async def _used(self, account_id: AccountId, caller: Caller) -> list[KeywordUse]:
         total: Counter[str] = Counter()

@@ -20,6 +20,7 @@ from app.services.callers import Caller
 from app.services.freshness import Freshness
 from app.services.idempotency import Answer, Attempt
 from app.services.naming import MailboxNames
+from app.services.pages import page_after
 from app.services.visibility import LEVEL, seen_mailboxes
 
 NAME_LIMIT_CHARS = 200
@@ -79,11 +80,7 @@ class Mailboxes:
         self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
     ) -> tuple[Sequence[Mailbox], str | None]:
         """By path, those after a path, `limit` at most; and the last path, where there are more."""
-        found = await self.list(account_id, caller)
-        left = found if after is None else [mailbox for mailbox in found if mailbox.path > after]
-        if limit is None or len(left) <= limit:
-            return left, None
-        return left[:limit], left[limit - 1].path
+        return page_after(await self.list(account_id, caller), lambda mailbox: mailbox.path, limit, after)
 
     async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
         """Raises MailboxNotFound."""

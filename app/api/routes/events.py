@@ -162,13 +162,7 @@ async def list_events(
     services = services_of(request)
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):
-        begin = await _begin(services, account_id, position, "now")
-        await services.events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
-        return StreamingResponse(
-            _server_sent(services, account_id, caller, begin),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return await _stream(services, account_id, caller, position)
     begin = await _begin(services, account_id, position, "earliest")
     events = await services.events.wait(account_id, begin, limit, wait, partial(services.access.guard, caller))
     seen = events[-1].position if events else begin
@@ -179,6 +173,16 @@ async def list_events(
         "has_more": len(events) == limit,
     }
     return Response(orjson.dumps(answer), media_type="application/json")
+
+
+async def _stream(services: Services, account_id: AccountId, caller: Caller, position: str | None) -> Response:
+    begin = await _begin(services, account_id, position, "now")
+    await services.events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
+    return StreamingResponse(
+        _server_sent(services, account_id, caller, begin),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
 
 
 async def _begin(services: Services, account_id: AccountId, position: str | None, default: str) -> Position:

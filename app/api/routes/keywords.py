@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import Request, Response
 
-from fastapi import Query, Request, Response
-
-from app.api.conditions import etag_headers, is_unchanged, not_modified
+from app.api.conditions import is_unchanged, not_modified
 from app.api.deps import CurrentCaller, ReadableAccount, services_of, state_of
-from app.api.paging import Cursor, link_of
+from app.api.paging import Cursor, OptionalLimit, whole_list
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
@@ -28,7 +26,7 @@ async def list_keywords(
     request: Request,
     account_id: ReadableAccount,
     caller: CurrentCaller,
-    limit: Annotated[int | None, Query(ge=1, le=500, description="How many items at most; default: all")] = None,
+    limit: OptionalLimit = None,
     cursor: Cursor = None,
 ) -> Response:
     """The keywords that messages of the account have, with how many have each."""
@@ -45,7 +43,4 @@ async def list_keywords(
         state=state,
         sync=Sync.of(await services.accounts.sync(account_id)),
     )
-    headers = etag_headers(state)
-    if next_cursor is not None:
-        headers["Link"] = link_of(request, next_cursor)
-    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
+    return whole_list(request, answer, state, next_cursor)

@@ -97,7 +97,7 @@ class Subscribing:
         found = [caller.account(one) for one in frame.accounts]
         for number, account_id in enumerate(found):
             if account_id not in visible:
-                raise InvalidRequest.at(f"/accounts/{number}", "There is no such account")
+                raise InvalidRequest.at(f"/accounts/{number}", "Unknown account")
         return list(dict.fromkeys(found))
 
     async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:

@@ -1,4 +1,4 @@
-"""Fetching where one message may spoil the command: those that the server refuses are told apart by halving."""
+"""FETCH where one message may fail the whole command: the set is halved until the refused messages are found."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ async def _reread(session: Session, uids: Sequence[int], told: Mapping[int, Fetc
 
 
 def unread_row(uid: int, message: FetchedMessage | None, refusal: str | None) -> Row:
-    """The row of a message that the server does not give: what it tells of it, and why there is no more."""
+    """The row of a message that the server does not return: what else is known of it, and the reason."""
     problem = NO_MESSAGE if message is None else NO_HEADER
     reason = f"{problem}: {refusal}" if refusal else problem
     row = row_of(message or FetchedMessage(0, uid), (reason,))

@@ -1,6 +1,6 @@
 """The mailboxes beside INBOX, on a second connection that exists while somebody follows the account.
 
-NOTIFY (RFC 5465), where the server has it, tells of most changes at once. It may fall silent, so the numbers of the
+NOTIFY (RFC 5465), where the server has it, reports most changes at once. It may stop to do so, so the numbers of the
 mailboxes are asked for every few seconds as well. What a sweep finds and nothing has told when the next sweep is due
 shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first, since Dovecot 2.3 hears
 nothing for up to 30 s after a second NOTIFY SET alone.

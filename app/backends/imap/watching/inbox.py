@@ -61,7 +61,7 @@ class InboxEar:
         self._woken.set()
 
     def renew(self) -> None:
-        """Idle anew: the server hears nothing. Dovecot watches a log that may have been rotated."""
+        """Restart IDLE, since the server reports no changes: Dovecot may be watching a log file that was rotated."""
         self._probe_at = 0.0
         self.wake()
 

@@ -1,0 +1,18 @@
+"""Pages of a list that is in memory as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def page_after(
+    items: Sequence[T], key: Callable[[T], str], limit: int | None, after: str | None
+) -> tuple[Sequence[T], str | None]:
+    """Of items sorted by `key` those after a key, `limit` at most; and the last key, where there are more."""
+    left = items if after is None else [item for item in items if key(item) > after]
+    if limit is None or len(left) <= limit:
+        return left, None
+    return left[:limit], key(left[limit - 1])
