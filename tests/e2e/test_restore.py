@@ -199,9 +199,13 @@ def test_a_copy_put_back_by_other_means_is_refused_at_the_start_which_names_the_
     clients.deliver("kept")
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(tmp_path / "copy")) as copy:
         source.backup(copy)
+        (copied_tick,) = copy.execute("SELECT tick FROM installation").fetchone()
     clients.deliver("lost-1", "lost-2")
     clients.look()
-    time.sleep(3)  # what was written is counted beside the database within a second
+    deadline = time.monotonic() + 30
+    while json.loads((tmp_path / "data" / "epoch").read_bytes())["tick"] <= copied_tick:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     postgate.kill()
     for file in (tmp_path / "data").glob("postgate.sqlite3*"):
         file.unlink()
