@@ -88,8 +88,14 @@ class Followed:
         )
 
     async def lease(self) -> int:
-        """A new epoch, as a worker that takes the account has it; nobody watches it yet."""
-        taken = await Leases(self.house.database, is_alone=True).take([self.account_id], 1)
+        """A new epoch, as a worker that takes the account has it; nobody watches it yet.
+
+        A write of the sync that was cancelled just before may still hold the row; PostgreSQL skips it meanwhile.
+        """
+        leases = Leases(self.house.database, is_alone=True)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (taken := await leases.take([self.account_id], 1)):
+                await asyncio.sleep(0.01)
 
         async def work(transaction: Transaction) -> None:
             await syncing.mark_unwatched(transaction, list(taken))

@@ -16,8 +16,8 @@ from app.mail.types import AccountId
 class Leases:
     """The leases of one worker.
 
-    `is_alone`: no other process shares the database. Each take succeeds at once, whatever an earlier run of this
-    process left, and nothing needs renewing.
+    `is_alone`: no other process shares the database. A take succeeds whatever an earlier run of this process left,
+    and nothing needs renewing. It returns nothing only while a write under the earlier epoch still holds the row.
     """
 
     def __init__(self, database: Database, *, is_alone: bool, worker: str | None = None) -> None:
