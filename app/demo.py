@@ -19,9 +19,9 @@ from app.mailstore.store import MailStore
 from app.mime.compose import Draft, Enclosure, compose
 from app.runtime import Runtime
 from app.runtime.starting import open_when_reachable
-from app.services.accounts import AccountChanges, NewAccount
-from app.services.callers import Scope, TokenKind
-from app.services.tokens import TokenOrder
+from app.services.access.callers import Scope, TokenKind
+from app.services.access.tokens import TokenOrder
+from app.services.accounts.accounts import AccountChanges, NewAccount
 from app.settings import Settings
 
 DOMAIN = "demo.test"

@@ -11,10 +11,10 @@ from app.cluster.bus import Waiter
 from app.db import directory
 from app.db.session import Database, Transaction
 from app.mail.types import AccountId, TokenId
-from app.services.access import Guard
-from app.services.accounts import end_sign_ins
-from app.services.callers import Caller, Scope, TokenKind
-from app.services.logins import Logins
+from app.services.access.callers import Caller, Scope, TokenKind
+from app.services.access.logins import Logins
+from app.services.access.watch import Guard
+from app.services.accounts.accounts import end_sign_ins
 
 ADMIN = Caller(TokenId("tok_admin"), TokenKind.SERVER, frozenset(Scope))
 """May do and sees everything."""

@@ -24,8 +24,8 @@ from app.runtime.services import services_on
 from app.runtime.stores import Stores
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.callers import Scope, TokenKind
-from app.services.tokens import TokenOrder
+from app.services.access.callers import Scope, TokenKind
+from app.services.access.tokens import TokenOrder
 from app.settings import Settings
 from fastapi import FastAPI
 

@@ -21,8 +21,8 @@ from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.services.deliveries import Deliveries
-from app.services.logins import Logins
+from app.services.access.logins import Logins
+from app.services.sending.deliveries import Deliveries
 from app.settings import Settings
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, delete, insert, update

@@ -20,7 +20,7 @@ from app.mail.pop3 import Pop3Rules, Retention
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.mailstore.pop3_ledger import Pop3Ledger
 from app.security.netguard import NetGuard
-from app.services.account_rows import new_values
+from app.services.accounts.rows import new_values
 from app.workers.pop3.poll import Outcome, Pop3Poll
 
 from tests.house import House, open_house

@@ -26,7 +26,7 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, Flags, Message, ServerLogin, TransportSecurity
 from app.mailstore.log import Event
 from app.security.netguard import NetGuard
-from app.services.account_rows import new_values
+from app.services.accounts.rows import new_values
 from app.workers.gates import Gates
 from app.workers.supervisor import Supervisor
 from app.workers.sync.account import AccountSync
@@ -94,8 +94,10 @@ class Followed:
         """
         leases = Leases(self.house.database, is_alone=True)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (taken := await leases.take([self.account_id], 1)):
+            taken = await leases.take([self.account_id], 1)
+            while not taken:
                 await asyncio.sleep(0.01)
+                taken = await leases.take([self.account_id], 1)
 
         async def work(transaction: Transaction) -> None:
             await syncing.mark_unwatched(transaction, list(taken))

@@ -9,7 +9,7 @@ from html import escape
 
 from fastapi.responses import HTMLResponse
 
-from app.services.oauth_apps import OAuthApp
+from app.services.oauth.apps import OAuthApp
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 26rem; margin: 3rem auto; padding: 0 1rem; color: #1c1c1c;

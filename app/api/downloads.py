@@ -14,7 +14,7 @@ from app.api.conditions import is_unchanged
 from app.errors import RangeNotSatisfiable
 from app.mail.backend import WHOLE, ByteRange
 from app.mime.disposition import content_disposition
-from app.services.downloads import cut
+from app.services.reading.downloads import cut
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")

@@ -20,10 +20,10 @@ from app.api.problems import REQUEST_ID, problem_response
 from app.cause import CLIENT_ID_CHARS, Cause, caused_by, current_request_id, new_request_id
 from app.errors import GatewayError, InvalidRequest, NotPermitted
 from app.parsing.jobs import client_leaves
-from app.services.callers import ME, Caller
+from app.services.access.callers import ME, Caller
+from app.services.access.limits import WINDOW_SECONDS, Rate
+from app.services.access.links import links_begin_with
 from app.services.health import NotReady
-from app.services.limits import WINDOW_SECONDS, Rate
-from app.services.links import links_begin_with
 from app.telemetry import get_logger
 
 log = get_logger(__name__)

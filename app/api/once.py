@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from app.api.deps import authenticate, services_of
 from app.api.long_texts import LARGE_BODY_BYTES
-from app.services.idempotency import Answer, Attempt, Work, hash_payload, parse_key
+from app.services.access.idempotency import Answer, Attempt, Work, hash_payload, parse_key
 
 
 def answer_of(status: int, body: BaseModel | bytes, headers: Mapping[str, str] | None = None) -> Answer:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from app.services.callers import Caller
-from app.services.origins import KnownOrigins
+from app.services.access.callers import Caller
+from app.services.access.origins import KnownOrigins
 from app.settings import Settings
 
 SESSION_PATH = "/v1/session"

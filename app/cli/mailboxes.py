@@ -11,11 +11,11 @@ from app.cli.install import on_services
 from app.cli.outcome import USAGE, fail
 from app.cli.tables import instant, show
 from app.mail.types import AccountKind
-from app.services.callers import OPERATOR
+from app.services.access.callers import OPERATOR
 
 if TYPE_CHECKING:
     from app.api.deps import Services
-    from app.services.accounts import Account
+    from app.services.accounts.accounts import Account
 
 commands = typer.Typer(help="Accounts of the embedded mail servers.", no_args_is_help=True)
 PAGE = 500
@@ -33,7 +33,7 @@ def add(
     password_stdin: FromStdin = False,
 ) -> None:
     """Add an account in one of the domains of POSTGATE_DOMAINS and print its id."""
-    from app.services.accounts import NewAccount
+    from app.services.accounts.accounts import NewAccount
 
     new = NewAccount(AccountKind.EMBEDDED, email, name, password=_password(password, password_stdin))
     print(on_services(lambda services: services.accounts.add(new)).id)
@@ -58,7 +58,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @commands.command("password")
 def change_password(email: Email, password: Password = None, password_stdin: FromStdin = False) -> None:
     """Set another password. Sign-ins, mail sessions and open connections of the account end."""
-    from app.services.accounts import AccountChanges
+    from app.services.accounts.accounts import AccountChanges
 
     changes = AccountChanges(password=_password(password, password_stdin))
 

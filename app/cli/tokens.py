@@ -9,11 +9,11 @@ import typer
 from app.cli.install import on_services
 from app.cli.outcome import FAILURE, complain
 from app.cli.tables import Fields, instant, show
-from app.services.callers import OPERATOR, Scope, TokenKind
+from app.services.access.callers import OPERATOR, Scope, TokenKind
 
 if TYPE_CHECKING:
     from app.api.deps import Services
-    from app.services.tokens import TokenRecord
+    from app.services.access.tokens import TokenRecord
 
 commands = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
 PAGE = 500
@@ -26,7 +26,7 @@ def create(
     expires_in_seconds: Annotated[int | None, typer.Option(min=1, help="Default: never.")] = None,
 ) -> None:
     """Make a server key; print its id and its secret, which is shown this once."""
-    from app.services.tokens import TokenOrder
+    from app.services.access.tokens import TokenOrder
 
     scopes = frozenset(scope or Scope)
     order = TokenOrder(TokenKind.SERVER, scopes, name=name, expires_in_seconds=expires_in_seconds)
@@ -62,7 +62,7 @@ async def _all(services: Services) -> list[TokenRecord]:
 
 async def _revoke(services: Services, token_ids: list[str]) -> list[str]:
     """The ids that belong to no token."""
-    from app.services.tokens import TokenNotFound
+    from app.services.access.tokens import TokenNotFound
 
     unknown = []
     for token_id in token_ids:

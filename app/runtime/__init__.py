@@ -25,10 +25,10 @@ from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpSite
 from app.servers.smtp.guesses import Guesses
-from app.services.access import AccessWatch
-from app.services.deliveries import Deliveries
-from app.services.logins import Logins
-from app.services.maildrops import Maildrops
+from app.services.access.logins import Logins
+from app.services.access.watch import AccessWatch
+from app.services.accounts.maildrops import Maildrops
+from app.services.sending.deliveries import Deliveries
 from app.settings import Settings
 
 

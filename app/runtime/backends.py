@@ -29,7 +29,7 @@ from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurit
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.security.netguard import NetGuard
-from app.services.account_rows import Servers
+from app.services.accounts.rows import Servers
 from app.settings import Settings
 
 VERIFY_SECONDS = 10.0

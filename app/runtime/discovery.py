@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from app.runtime.backends import tls_context
 from app.security.netguard import NetGuard
-from app.services.autoconfig import Autoconfig
-from app.services.autoconfig.fetching import Fetcher
-from app.services.autoconfig.guessing import greeting_probe
-from app.services.autoconfig.names import Names
-from app.services.autoconfig.sources import Sources
+from app.services.accounts.autoconfig import Autoconfig
+from app.services.accounts.autoconfig.fetching import Fetcher
+from app.services.accounts.autoconfig.guessing import greeting_probe
+from app.services.accounts.autoconfig.names import Names
+from app.services.accounts.autoconfig.sources import Sources
 from app.settings import Settings
 
 

@@ -10,7 +10,7 @@ from app.db.migrate import open_database
 from app.db.ownership import sole_use
 from app.db.session import Database, Transaction
 from app.security.vault import MasterKeyError, Vault
-from app.services.grants import sealed_tokens
+from app.services.oauth.grants import sealed_tokens
 from app.settings import Settings
 
 

@@ -15,7 +15,7 @@ from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
 from app.servers.listener import Listener, StrangerTime
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
-from app.services.access import AccessWatch
+from app.services.access.watch import AccessWatch
 from app.settings import Settings
 
 Answer = Callable[[Peer], Conversation]

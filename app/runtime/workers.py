@@ -11,7 +11,7 @@ from app.cluster.leases import Leases
 from app.mailstore.texts import TextIndex
 from app.runtime.backends import AccountBackends
 from app.runtime.stores import Stores
-from app.services.deliveries import Deliveries
+from app.services.sending.deliveries import Deliveries
 from app.workers.delivery import Delivery
 from app.workers.lookout import Lookout
 from app.workers.recovery import Recovery

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from app.errors import RateLimited
 from app.security.addresses import Proxies, counted_as
 from app.servers.conversation import Peer
-from app.services.access import AccessWatch, Guard
-from app.services.logins import Login
+from app.services.access.logins import Login
+from app.services.access.watch import AccessWatch, Guard
 
 NO_PROXIES = Proxies()
 

@@ -33,7 +33,7 @@ from enum import Enum
 from typing import Protocol
 
 from app.cluster.bus import Waiter
-from app.services.logins import Login
+from app.services.access.logins import Login
 
 
 class ClientLost(Exception):

@@ -13,8 +13,8 @@ from app.mail.types import AccountId
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.maildrop import DropMessage
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
-from app.services.logins import Logins
-from app.services.maildrops import Maildrop, MaildropInUse, Maildrops
+from app.services.access.logins import Logins
+from app.services.accounts.maildrops import Maildrop, MaildropInUse, Maildrops
 from app.wire.lines import LineBuffer
 from app.wire.pop3 import END, LINE_LIMIT_BYTES, Command, DotWriter, Top, error, ok, parse_command
 from app.wire.sasl import MECHANISMS, Claim, Exchange

@@ -24,8 +24,8 @@ from app.mail.delta import (
     Removed,
 )
 from app.mail.types import AccountId, Flags, Mailbox, Message, Overview
-from app.services.changes import Changes, ChangesSince
-from app.services.states import Since
+from app.services.following.changes import Changes, ChangesSince
+from app.services.following.states import Since
 
 from tests.contract.stores import Stores
 

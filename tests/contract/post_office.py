@@ -15,8 +15,8 @@ from app.db import submissions as rows
 from app.db.session import Transaction
 from app.mail.backend import MailBackend, OutgoingMail, RecipientResult, Submission, Verdict
 from app.mail.types import AccountId, ServerLogin
-from app.services.deliveries import Deliveries, Outgoing
-from app.services.submissions import Recipient, recipients_of
+from app.services.sending.deliveries import Deliveries, Outgoing
+from app.services.sending.submissions import Recipient, recipients_of
 from app.workers.delivery import Delivery
 
 from tests.contract.stores import Stores, message, open_stores

@@ -18,7 +18,7 @@ from app.mailstore.index import Index
 from app.mailstore.log import EventLog
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.services.account_rows import new_values
+from app.services.accounts.rows import new_values
 from app.settings import Settings
 
 

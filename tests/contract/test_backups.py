@@ -27,10 +27,10 @@ from app.mailstore.backup import MANIFEST, BackupError, back_up
 from app.mailstore.differences import Differences
 from app.mailstore.restore import restore, restore_in_place
 from app.security.vault import MasterKeyError, Vault
-from app.services.changes import ChangesSince
-from app.services.events import Events
-from app.services.idempotency import Answer, Attempt, Idempotency
-from app.services.states import Since
+from app.services.access.idempotency import Answer, Attempt, Idempotency
+from app.services.following.changes import ChangesSince
+from app.services.following.events import Events
+from app.services.following.states import Since
 from app.settings import Settings
 
 from tests.access import NoSubmissions

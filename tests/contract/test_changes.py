@@ -12,10 +12,10 @@ from app.db.session import Transaction
 from app.errors import StateExpired
 from app.mail.types import AccountKind, Position
 from app.mailstore.differences import Differences
-from app.services import changes as module
-from app.services.changes import ChangesSince
-from app.services.events import Events
-from app.services.states import Since
+from app.services.following import changes as module
+from app.services.following.changes import ChangesSince
+from app.services.following.events import Events
+from app.services.following.states import Since
 
 from tests.access import NoSubmissions
 from tests.contract.changes_model import Client, Origin, fresh

@@ -10,8 +10,8 @@ from app.mail import filter as f
 from app.mail.delta import Arrived, Delta, MailboxFound
 from app.mail.types import AccountKind, Overview
 from app.mailstore.reading.lists import Sort
-from app.services.callers import Scope, TokenKind
-from app.services.tokens import TokenOrder, Tokens
+from app.services.access.callers import Scope, TokenKind
+from app.services.access.tokens import TokenOrder, Tokens
 
 from tests.contract.stores import Stores, open_stores
 from tests.servers.postgres import Postgres

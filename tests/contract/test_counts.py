@@ -12,8 +12,8 @@ from app.cause import Cause, caused_by
 from app.cluster.bus import Waiter
 from app.mail.delta import Delta, Flagged, Location
 from app.mail.types import SEEN
-from app.services import counts as module
-from app.services.counts import Counts
+from app.services.following import counts as module
+from app.services.following.counts import Counts
 
 from tests.contract.stores import Stores, message, open_stores
 

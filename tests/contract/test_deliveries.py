@@ -14,9 +14,9 @@ from app.db import submissions
 from app.db.accounts import address_of
 from app.errors import DatabaseUnavailable, NotAuthenticated
 from app.mail.types import AccountId, AccountKind, MailboxId
-from app.services.deliveries import Deliveries, Inbox, Outgoing
-from app.services.logins import Logins
-from app.services.maildrops import MaildropInUse, Maildrops
+from app.services.access.logins import Logins
+from app.services.accounts.maildrops import MaildropInUse, Maildrops
+from app.services.sending.deliveries import Deliveries, Inbox, Outgoing
 
 from tests.access import set_password
 from tests.contract.stores import Stores, message, open_stores

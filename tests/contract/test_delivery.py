@@ -21,7 +21,7 @@ from app.mail.backend import Verdict
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind
 from app.mailstore.index import Index
-from app.services.submissions import Options, Recipient, Submissions, options_to_json, recipients_to_json
+from app.services.sending.submissions import Options, Recipient, Submissions, options_to_json, recipients_to_json
 from app.workers.delivery import answers, worker
 from app.workers.delivery.filing import AWAITED_MS
 from app.workers.delivery.steps import Steps

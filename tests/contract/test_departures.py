@@ -12,9 +12,9 @@ from app.mail.delta import Arrived, Delta, Location, MailboxDeleted, MailboxFoun
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, MailboxId, MessageId, Overview
 from app.mailstore.differences import Differences
-from app.services.changes import Changes, ChangesSince
-from app.services.events import Events
-from app.services.states import Since
+from app.services.following.changes import Changes, ChangesSince
+from app.services.following.events import Events
+from app.services.following.states import Since
 from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, Retention

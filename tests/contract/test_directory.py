@@ -16,16 +16,16 @@ from app.errors import AccountNotFound, AlreadyExists, IdempotencyRunning, NotAu
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.accounts import AccountChanges, Accounts, NewAccount, Servers
-from app.services.authorization import Authorization
-from app.services.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
-from app.services.grants import Grants
-from app.services.idempotency import Answer, Attempt, Idempotency
-from app.services.logins import Logins
-from app.services.oauth_apps import OAuthApps
-from app.services.sessions import Sessions
-from app.services.tickets import Tickets
-from app.services.tokens import TokenNotFound, TokenOrder, Tokens
+from app.services.access.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
+from app.services.access.idempotency import Answer, Attempt, Idempotency
+from app.services.access.logins import Logins
+from app.services.access.tickets import Tickets
+from app.services.access.tokens import TokenNotFound, TokenOrder, Tokens
+from app.services.accounts.accounts import AccountChanges, Accounts, NewAccount, Servers
+from app.services.oauth.apps import OAuthApps
+from app.services.oauth.authorization import Authorization
+from app.services.oauth.grants import Grants
+from app.services.sign_in.sessions import Sessions
 from app.settings import Settings
 from app.workers.loop import persist
 from app.workers.retention import Retention

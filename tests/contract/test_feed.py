@@ -17,8 +17,8 @@ from app.mail.events import AccountResync
 from app.mail.types import AccountId, Position
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
-from app.services import feed as module
-from app.services.events import Events
+from app.services.following import feed as module
+from app.services.following.events import Events
 from sqlalchemy import bindparam, delete
 
 from tests.access import NoSubmissions, unguarded

@@ -12,12 +12,12 @@ from app.errors import Throttled, TooLarge
 from app.mail import filter as f
 from app.mail.types import FLAGGED, MailboxId
 from app.mailstore.texts import TextIndex
-from app.services.bulk import Bulk
-from app.services.callers import Caller, Scope, TokenKind
-from app.services.content import Content
-from app.services.messages import Change, Messages
-from app.services.texts import Texts
-from app.services.visibility import as_seen
+from app.services.access.callers import Caller, Scope, TokenKind
+from app.services.access.visibility import as_seen
+from app.services.changing.bulk import Bulk
+from app.services.changing.messages import Change, Messages
+from app.services.reading.content import Content
+from app.services.reading.texts import Texts
 
 from tests.access import NoSubmissions
 from tests.contract.mail_account import pieces_of

@@ -14,9 +14,9 @@ import pytest
 from app.errors import GatewayError
 from app.mail.backend import Backends
 from app.mail.types import FLAGGED, SEEN, Message
-from app.services.callers import Caller, Scope, TokenKind
-from app.services.content import Content
-from app.services.messages import Change, Messages
+from app.services.access.callers import Caller, Scope, TokenKind
+from app.services.changing.messages import Change, Messages
+from app.services.reading.content import Content
 
 from tests.gmail_house import GmailAccount, mail, open_gmail
 from tests.servers.gmail_store import ALL, DRAFTS, IMPORTANT, INBOX, SENT, SPAM, STARRED, TRASH, USES, Mail

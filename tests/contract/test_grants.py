@@ -18,11 +18,11 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.account_rows import new_values
-from app.services.authorization import Authorization, TokenAnswer
-from app.services.grants import Consent, Grants
-from app.services.oauth_apps import OAuthApp, OAuthAppOrder, OAuthApps
-from app.services.oauth_providers import CUSTOM
+from app.services.accounts.rows import new_values
+from app.services.oauth.apps import OAuthApp, OAuthAppOrder, OAuthApps
+from app.services.oauth.authorization import Authorization, TokenAnswer
+from app.services.oauth.grants import Consent, Grants
+from app.services.oauth.providers import CUSTOM
 from app.workers import loop
 from app.workers.loop import persist
 from sqlalchemy import update

@@ -14,8 +14,8 @@ from app.db.session import Statement, Transaction
 from app.db.tables import IDEMPOTENCY
 from app.errors import IdempotencyRunning
 from app.security.vault import Vault
-from app.services import idempotency as module
-from app.services.idempotency import Answer, Attempt, Idempotency
+from app.services.access import idempotency as module
+from app.services.access.idempotency import Answer, Attempt, Idempotency
 from sqlalchemy import select, update
 
 from tests.contract.stores import Stores, open_stores

@@ -12,10 +12,10 @@ from app.db import tokens as token_rows
 from app.db.session import Database
 from app.errors import Unavailable
 from app.mail.identifiers import now_ms
-from app.services import origins
-from app.services.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
-from app.services.origins import ENDED_MS, KnownOrigins
-from app.services.tokens import TokenOrder, Tokens
+from app.services.access import origins
+from app.services.access.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
+from app.services.access.origins import ENDED_MS, KnownOrigins
+from app.services.access.tokens import TokenOrder, Tokens
 
 from tests.contract.stores import Stores, open_stores
 

@@ -11,10 +11,10 @@ from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurit
 from app.runtime import Runtime, open_runtime
 from app.runtime.lost_keys import forget_key
 from app.security.vault import MASTER_KEY_FILE, MasterKeyError, Vault
-from app.services.accounts import AccountChanges, NewAccount, Servers
-from app.services.authorization import ConsentRequired
-from app.services.grants import Consent
-from app.services.oauth_apps import OAuthAppOrder
+from app.services.accounts.accounts import AccountChanges, NewAccount, Servers
+from app.services.oauth.apps import OAuthAppOrder
+from app.services.oauth.authorization import ConsentRequired
+from app.services.oauth.grants import Consent
 from app.settings import Settings
 
 LOGIN = ServerLogin("mail.example.com", 993, TransportSecurity.TLS, "ann", "canary-password")

@@ -22,8 +22,8 @@ from app.errors import (
 from app.mail.backend import ByteRange
 from app.mail.delta import Removed
 from app.mail.types import FLAGGED, SEEN, Address
-from app.services.idempotency import Attempt, Idempotency
-from app.services.landed import landed_since, note_mark
+from app.services.access.idempotency import Attempt, Idempotency
+from app.services.changing.landed import landed_since, note_mark
 
 from tests.contract.mail_account import MailAccount, at, joined, location_of
 

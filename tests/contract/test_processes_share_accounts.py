@@ -22,7 +22,7 @@ from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurit
 from app.runtime.backends import AccountBackends
 from app.security.netguard import NetGuard
 from app.security.vault import Vault
-from app.services.account_rows import Servers, sealed_servers, servers_of
+from app.services.accounts.rows import Servers, sealed_servers, servers_of
 from app.settings import Settings
 from app.workers.supervisor import Supervisor
 

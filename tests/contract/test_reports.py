@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from app.mail.backend import Verdict
-from app.services.submissions import Recipient, recipients_to_json
+from app.services.sending.submissions import Recipient, recipients_to_json
 from app.workers.delivery.steps import Steps
 
 from tests.contract.post_office import Office, open_office

@@ -19,9 +19,9 @@ from app.mail.types import AccountId
 from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
 from app.mailstore.differences import Differences
 from app.mailstore.log import Span
-from app.services.changes import ChangesSince
-from app.services.events import Events
-from app.services.states import Since
+from app.services.following.changes import ChangesSince
+from app.services.following.events import Events
+from app.services.following.states import Since
 from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention

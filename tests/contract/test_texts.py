@@ -17,9 +17,9 @@ from app.mail.searchable import fold
 from app.mail.types import AccountId, TokenId
 from app.mailstore.texts import TextIndex
 from app.mime.searchable import searchable_in
-from app.services import texts as module
-from app.services.callers import Caller, Scope, TokenKind
-from app.services.texts import Texts
+from app.services.access.callers import Caller, Scope, TokenKind
+from app.services.reading import texts as module
+from app.services.reading.texts import Texts
 from app.workers.text_room import TextLimits, TextRoom
 from app.workers.texts import TextFiller, TextReader
 

@@ -19,7 +19,7 @@ from app.mail.backend import Verdict
 from app.mail.types import AccountId
 from app.mailstore.store import FlagChange
 from app.security.vault import Vault
-from app.services.idempotency import Answer, Attempt, Idempotency
+from app.services.access.idempotency import Answer, Attempt, Idempotency
 
 from tests.contract.post_office import Office, open_office
 from tests.contract.stores import message

@@ -11,7 +11,7 @@ from app.servers.admission import Admission
 from app.servers.listener import Listener
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
-from app.services.maildrops import Maildrops
+from app.services.accounts.maildrops import Maildrops
 
 from tests.house import House, open_house
 from tests.servers.tls import TlsFiles

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import schemathesis
 from app.api.application import create_api
-from app.services.callers import ACCOUNT_SCOPES
-from app.services.oauth_apps import OAuthAppOrder
+from app.services.access.callers import ACCOUNT_SCOPES
+from app.services.oauth.apps import OAuthAppOrder
 from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks

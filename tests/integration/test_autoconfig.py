@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from app.mail.types import TransportSecurity
 from app.security.netguard import NetGuard
-from app.services import autoconfig
-from app.services.autoconfig import Autoconfig, Found
-from app.services.autoconfig.fetching import Fetcher
-from app.services.autoconfig.guessing import Probe, greeting_probe
-from app.services.autoconfig.names import Names
-from app.services.autoconfig.sources import Sources
+from app.services.accounts import autoconfig
+from app.services.accounts.autoconfig import Autoconfig, Found
+from app.services.accounts.autoconfig.fetching import Fetcher
+from app.services.accounts.autoconfig.guessing import Probe, greeting_probe
+from app.services.accounts.autoconfig.names import Names
+from app.services.accounts.autoconfig.sources import Sources
 from app.wire.autoconfig.offers import Auth, Offer, Protocol
 
 from tests.integration.raw_server import raw_server

@@ -426,7 +426,7 @@ async def test_a_session_s_secrets_are_not_in_clear_on_disk(gateway: Gateway, ap
 
 
 async def test_a_link_ends_by_itself(gateway: Gateway, app_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.connecting.SESSION_SECONDS", 0)
+    monkeypatch.setattr("app.services.sign_in.connecting.SESSION_SECONDS", 0)
 
     assert (await browser(gateway).open(await opened(gateway))).status_code == 404
 

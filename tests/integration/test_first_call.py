@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.cluster.followers import Followers
-from app.services.beginning import Beginning
-from app.services.freshness import Freshness
+from app.services.accounts.beginning import Beginning
+from app.services.reading.freshness import Freshness
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles

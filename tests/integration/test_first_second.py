@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from app.backends.imap.backend import ImapBackend
-from app.services import beginning
+from app.services.accounts import beginning
 
 from tests.gateway import open_gateway
 from tests.integration.raw_server import raw_server

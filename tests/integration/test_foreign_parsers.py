@@ -19,7 +19,7 @@ from app.mime.enclosed import containers, opened
 from app.mime.names import attachment_name
 from app.mime.structure import parse_structure
 from app.mime.transfer import decode_transfer
-from app.services.rendering import attachment_parts, render_body, text_parts
+from app.services.reading.rendering import attachment_parts, render_body, text_parts
 
 from tests.servers.process import find_program
 

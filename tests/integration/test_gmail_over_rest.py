@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, open_gateway
 from tests.gmail_house import GmailAccount, gmail_backend, mail

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from app.parsing.pool import Limits, ParserPool
-from app.services import content as contents
-from app.services.content import Content
+from app.services.reading import content as contents
+from app.services.reading.content import Content
 
 from tests.gateway import Gateway, open_gateway
 from tests.unit.api.mail import Mail, note, open_mail

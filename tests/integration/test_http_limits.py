@@ -16,7 +16,7 @@ from app.api.server.config import server_config
 from app.api.server.connections import Connections, HttpLimits
 from app.api.server.http import PIPELINED_LIMIT
 from app.api.server.websocket import FRAMES_OF_STRANGER
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 

@@ -16,7 +16,7 @@ from app.security.addresses import Proxies
 from app.servers.admission import Admission, ConnectionLimits
 from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.listener import Listener, StrangerTime
-from app.services.logins import Login
+from app.services.access.logins import Login
 
 from tests.servers.tls import TlsFiles
 

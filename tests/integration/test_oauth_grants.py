@@ -15,9 +15,9 @@ from app.errors import LoginRefused, MailServerError, ServerRefused, Unreachable
 from app.mail.identifiers import now_ms
 from app.security.netguard import NetGuard
 from app.security.vault import MasterKeyError, Vault
-from app.services.authorization import MAX_LIFE_SECONDS, Authorization, TokenAnswer
-from app.services.grants import Consent, Grants
-from app.services.oauth_apps import OAuthApps
+from app.services.oauth.apps import OAuthApps
+from app.services.oauth.authorization import MAX_LIFE_SECONDS, Authorization, TokenAnswer
+from app.services.oauth.grants import Consent, Grants
 from app.workers.loop import persist
 
 from tests.gateway import MASTER_KEY, Gateway, files_holding, open_gateway
@@ -110,7 +110,7 @@ async def test_a_server_that_declines_fresh_tokens_too_makes_no_work_for_the_aut
             await grant.token(refused=fresh)
     assert authorization_server.asked["refresh_token"] == 2
 
-    monkeypatch.setattr("app.services.grants.DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr("app.services.oauth.grants.DOUBT_SECONDS", 0.0)
     grant.doubt(fresh)
 
     assert await grant.token(refused=fresh) != fresh

@@ -19,7 +19,7 @@ from app.mime.searchable import searchable_in
 from app.mime.structure import parse_structure
 from app.parsing.jobs import SMALL_BYTES
 from app.parsing.pool import Limits, ParserPool
-from app.services.rendering import render_body
+from app.services.reading.rendering import render_body
 
 LARGE = SMALL_BYTES + 1
 MAIL = b"From: Ann <ann@a.example>\r\nSubject: Hi\r\nContent-Type: text/html\r\n\r\n<p>Hello <b>there</b></p>\r\n"

@@ -13,7 +13,7 @@ from app.backends.imap.organising import mailbox_found
 from app.db.session import Statement, Transaction
 from app.db.tables import ACCOUNT
 from app.mail.delta import Delta, MailboxCounted
-from app.services import freshness
+from app.services.reading import freshness
 from sqlalchemy import bindparam, update
 
 from tests.gateway import Gateway, open_gateway

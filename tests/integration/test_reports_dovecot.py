@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.db import submissions as rows
 from app.mail.identifiers import now_ms
-from app.services.submissions import Options, Recipient, options_to_json, recipients_of, recipients_to_json
+from app.services.sending.submissions import Options, Recipient, options_to_json, recipients_of, recipients_to_json
 
 from tests.report import report
 from tests.servers.dovecot import Dovecot, DovecotUser

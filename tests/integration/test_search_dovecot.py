@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from app.workers.text_room import TextLimits
 from app.workers.texts import TextFiller, TextReader
 

@@ -23,7 +23,7 @@ from app.cluster.bus import ACCESS, ORIGINS
 from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
 from app.mail.types import AccountId
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from app.settings import Settings
 
 from tests.gateway import Gateway, open_gateway

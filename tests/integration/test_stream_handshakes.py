@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from websockets.asyncio.client import connect
 
 from tests.integration.test_http_limits import Serving, serve

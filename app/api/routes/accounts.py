@@ -42,12 +42,12 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
-from app.services import accounts
-from app.services.idempotency import Answer, Attempt
-from app.services.oauth_apps import OAuthApp
-from app.services.passwords import NoPassword
-from app.services.sessions import SignedIn
-from app.services.states import EVERY_ACCOUNT
+from app.services.access.idempotency import Answer, Attempt
+from app.services.accounts import accounts
+from app.services.following.states import EVERY_ACCOUNT
+from app.services.oauth.apps import OAuthApp
+from app.services.sign_in.passwords import NoPassword
+from app.services.sign_in.sessions import SignedIn
 
 router = Router(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)

@@ -25,10 +25,10 @@ from app.errors import (
     TooLarge,
 )
 from app.mail.types import AccountId
-from app.services.bulk import BulkResult, Deletion
-from app.services.callers import Caller, Scope
-from app.services.idempotency import Answer, Attempt, hash_payload
-from app.services.views import FULL_LIMIT
+from app.services.access.callers import Caller, Scope
+from app.services.access.idempotency import Answer, Attempt, hash_payload
+from app.services.changing.bulk import BulkResult, Deletion
+from app.services.reading.views import FULL_LIMIT
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 

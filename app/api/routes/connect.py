@@ -18,10 +18,17 @@ from app.api.routing import Router
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
 from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
 from app.mail.types import AccountKind, TransportSecurity
-from app.services.connecting import CALLBACK_PATH, SESSION_SECONDS, ConnectSessionNotFound, NewSession, Returned, Visit
-from app.services.idempotency import Answer, Attempt
-from app.services.oauth_apps import OAuthApp
-from app.services.oauth_providers import MailServer
+from app.services.access.idempotency import Answer, Attempt
+from app.services.oauth.apps import OAuthApp
+from app.services.oauth.providers import MailServer
+from app.services.sign_in.connecting import (
+    CALLBACK_PATH,
+    SESSION_SECONDS,
+    ConnectSessionNotFound,
+    NewSession,
+    Returned,
+    Visit,
+)
 
 router = Router(tags=["oauth"])
 FORM_LIMIT_CHARS = 1_000

@@ -24,7 +24,7 @@ from app.errors import (
 from app.mail.types import BodyPart, Message
 from app.mime.names import download_name
 from app.mime.sanitise import Images, Look, Quotes, text_as_html
-from app.services.links import PATH, base_url
+from app.services.access.links import PATH, base_url
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 

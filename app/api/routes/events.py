@@ -25,13 +25,13 @@ from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
 from app.mailstore.rows import shown_summary
 from app.security.secrets import SECRET_LIMIT_CHARS
-from app.services.access import Guard
-from app.services.callers import Caller
-from app.services.changes import CHANGES_LIMIT, Changes
-from app.services.counts import CountsWatch, seen_by
-from app.services.events import BATCH_EVENTS
-from app.services.views import FULL_LIMIT, View, ViewName
-from app.services.visibility import seen_summary
+from app.services.access.callers import Caller
+from app.services.access.visibility import seen_summary
+from app.services.access.watch import Guard
+from app.services.following.changes import CHANGES_LIMIT, Changes
+from app.services.following.counts import CountsWatch, seen_by
+from app.services.following.events import BATCH_EVENTS
+from app.services.reading.views import FULL_LIMIT, View, ViewName
 
 router = Router(prefix="/v1/accounts/{account_id}", tags=["events"])
 

@@ -34,11 +34,11 @@ from app.errors import (
 )
 from app.mail.types import AccountId, Address
 from app.mailstore.rows import shown_summary
-from app.services.callers import Caller
-from app.services.composing import NewMessage
-from app.services.idempotency import Answer, Attempt, hash_payload
-from app.services.imports import Imported, ImportOrder, Spool
-from app.services.messages import KEYWORDS_LIMIT, flags_of_keywords
+from app.services.access.callers import Caller
+from app.services.access.idempotency import Answer, Attempt, hash_payload
+from app.services.changing.imports import Imported, ImportOrder, Spool
+from app.services.changing.messages import KEYWORDS_LIMIT, flags_of_keywords
+from app.services.sending.composing import NewMessage
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 

@@ -31,11 +31,11 @@ from app.errors import (
 )
 from app.mail.identifiers import content_digest, now_ms
 from app.mail.types import Message
-from app.services.callers import Caller
-from app.services.downloads import Held
-from app.services.idempotency import Answer, Attempt
-from app.services.links import LIMIT_CHARS, PATH, Link, Target
-from app.services.rendering import picture_type
+from app.services.access.callers import Caller
+from app.services.access.idempotency import Answer, Attempt
+from app.services.access.links import LIMIT_CHARS, PATH, Link, Target
+from app.services.reading.downloads import Held
+from app.services.reading.rendering import picture_type
 
 router = Router(tags=["messages"])
 

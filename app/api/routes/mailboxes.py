@@ -27,8 +27,8 @@ from app.errors import (
     Unreachable,
 )
 from app.mail import types as mail
-from app.services.idempotency import Answer, Attempt
-from app.services.mailboxes import NewMailbox
+from app.services.access.idempotency import Answer, Attempt
+from app.services.changing.mailboxes import NewMailbox
 
 router = Router(prefix="/v1/accounts/{account_id}/mailboxes", tags=["mailboxes"])
 _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)

@@ -35,10 +35,10 @@ from app.errors import (
 )
 from app.mail import types
 from app.mail.types import AccountId
-from app.services.callers import Caller
-from app.services.listing import ListOrder, ListPage
-from app.services.messages import Changed
-from app.services.views import SUMMARY, View
+from app.services.access.callers import Caller
+from app.services.changing.messages import Changed
+from app.services.reading.listing import ListOrder, ListPage
+from app.services.reading.views import SUMMARY, View
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)

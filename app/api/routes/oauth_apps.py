@@ -12,10 +12,10 @@ from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
 from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, StateExpired, TimedOut
-from app.services import oauth_apps
-from app.services.idempotency import Answer, Attempt
-from app.services.oauth_apps import OAuthAppNotFound
-from app.services.states import EVERY_ACCOUNT
+from app.services.access.idempotency import Answer, Attempt
+from app.services.following.states import EVERY_ACCOUNT
+from app.services.oauth import apps as oauth_apps
+from app.services.oauth.apps import OAuthAppNotFound
 
 router = Router(prefix="/v1/oauth-apps", tags=["oauth"])
 

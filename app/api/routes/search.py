@@ -18,10 +18,10 @@ from app.errors import AccountNotFound, InvalidRequest, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reading.lists import Listed
-from app.services.callers import Caller
-from app.services.searching import AccountAnswer, SearchPage
-from app.services.together import together
-from app.services.views import View
+from app.services.access.callers import Caller
+from app.services.reading.concurrency import together
+from app.services.reading.searching import AccountAnswer, SearchPage
+from app.services.reading.views import View
 
 router = Router(prefix="/v1/search", tags=["messages"])
 SHOWN_AT_A_TIME = 4

@@ -23,8 +23,8 @@ from app.errors import (
     Unreachable,
 )
 from app.security.secrets import hash_secret
-from app.services.idempotency import Answer, Attempt
-from app.services.sessions import SignedIn
+from app.services.access.idempotency import Answer, Attempt
+from app.services.sign_in.sessions import SignedIn
 
 router = Router(prefix="/v1/session", tags=["session"])
 

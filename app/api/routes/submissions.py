@@ -25,8 +25,8 @@ from app.errors import (
     SubmissionNotFound,
 )
 from app.mail.types import Address
-from app.services.idempotency import Answer, Attempt
-from app.services.submissions import SubmissionState
+from app.services.access.idempotency import Answer, Attempt
+from app.services.sending.submissions import SubmissionState
 
 router = Router(prefix="/v1/accounts/{account_id}", tags=["sending"])
 

@@ -10,8 +10,8 @@ from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.tokens import CreateTicket, Ticket
 from app.errors import IdempotencyRunning, InvalidRequest
-from app.services.idempotency import Answer, Attempt
-from app.services.tickets import TICKET_SECONDS
+from app.services.access.idempotency import Answer, Attempt
+from app.services.access.tickets import TICKET_SECONDS
 
 router = Router(prefix="/v1/stream/tickets", tags=["events"])
 

@@ -12,9 +12,9 @@ from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
 from app.errors import IdempotencyRunning, InvalidRequest, NotPermitted, StateExpired
-from app.services.idempotency import Answer, Attempt
-from app.services.states import EVERY_ACCOUNT
-from app.services.tokens import TokenNotFound, TokenRecord
+from app.services.access.idempotency import Answer, Attempt
+from app.services.access.tokens import TokenNotFound, TokenRecord
+from app.services.following.states import EVERY_ACCOUNT
 
 router = Router(prefix="/v1/tokens", tags=["tokens"])
 

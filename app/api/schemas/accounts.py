@@ -26,11 +26,11 @@ from app.errors import InvalidRequest
 from app.mail.metadata import KEYS_LIMIT
 from app.mail.pop3 import KEEP_ALL, Pop3Rules, Retention
 from app.mail.types import AccountKind, ServerLogin, TransportSecurity
-from app.services import accounts
-from app.services.account_rows import ServerInUse, servers_at
-from app.services.accounts import AccountChanges, NewAccount, Servers
-from app.services.oauth_apps import OAuthApp
-from app.services.passwords import PasswordChange
+from app.services.accounts import accounts
+from app.services.accounts.accounts import AccountChanges, NewAccount, Servers
+from app.services.accounts.rows import ServerInUse, servers_at
+from app.services.oauth.apps import OAuthApp
+from app.services.sign_in.passwords import PasswordChange
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
 ShortText = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]

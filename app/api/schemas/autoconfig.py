@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.api.schemas.base import AnswerModel
 from app.mail.types import TransportSecurity
-from app.services.autoconfig import Found
+from app.services.accounts.autoconfig import Found
 from app.wire.autoconfig.offers import Auth, Offer, Protocol
 
 

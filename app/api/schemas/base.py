@@ -36,7 +36,7 @@ from app.mail.metadata import KEY_LIMIT_CHARS, KEYS_LIMIT, VALUE_LIMIT_CHARS
 from app.mail.storable import storable
 from app.mailstore.rows import iso
 from app.problems import PROBLEMS
-from app.services.accounts import SyncState
+from app.services.accounts.accounts import SyncState
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel, Sync
-from app.services import keywords
+from app.services.changing import keywords
 
 
 class KeywordUse(AnswerModel):

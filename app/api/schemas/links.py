@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.api.schemas.base import AnswerModel, Id, Integer, RequestModel, Time
-from app.services.links import DEFAULT_SECONDS, MAX_SECONDS
+from app.services.access.links import DEFAULT_SECONDS, MAX_SECONDS
 
 
 class CreateLink(RequestModel):

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from app.api.schemas.base import AnswerModel, Boolean, Id, PatchModel, RequestModel, Sync
 from app.mail import types
 from app.mail.types import Role
-from app.services.mailboxes import NAME_LIMIT_CHARS, MailboxChanges
+from app.services.changing.mailboxes import NAME_LIMIT_CHARS, MailboxChanges
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARS)]
 

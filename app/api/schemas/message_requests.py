@@ -19,10 +19,10 @@ from app.api.schemas.filters import (
 from app.api.schemas.submissions import MessageInput
 from app.mail.search_text import ANYWHERE
 from app.mail.types import Flags, flag_of
-from app.services.listing import ListOrder, sort_of
-from app.services.messages import KEYWORDS_LIMIT, Change
-from app.services.searching import ACCOUNTS_LIMIT
-from app.services.views import View, ViewName, view_of
+from app.services.changing.messages import KEYWORDS_LIMIT, Change
+from app.services.reading.listing import ListOrder, sort_of
+from app.services.reading.searching import ACCOUNTS_LIMIT
+from app.services.reading.views import View, ViewName, view_of
 
 IDS_LIMIT = 1_000
 SortText = Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size|subject|from)$")]

@@ -12,10 +12,11 @@ from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, PatchMo
 from app.errors import InvalidRequest
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountKind, TransportSecurity
-from app.services import connecting, oauth_apps
-from app.services.authorization import MAX_LIFE_SECONDS
-from app.services.grants import Consent
-from app.services.oauth_providers import MailServer
+from app.services.oauth import apps as oauth_apps
+from app.services.oauth.authorization import MAX_LIFE_SECONDS
+from app.services.oauth.grants import Consent
+from app.services.oauth.providers import MailServer
+from app.services.sign_in import connecting
 
 LIST_LIMIT = 50
 Provider = Literal["google", "microsoft", "yahoo", "custom"]

@@ -11,7 +11,7 @@ from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel
 from app.api.schemas.event_types import Event
 from app.mail.events import EVENTS, PATTERNS
 from app.mail.types import Role
-from app.services.subscriptions import COUNTS
+from app.services.following.subscriptions import COUNTS
 
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -26,8 +26,8 @@ from app.errors import InvalidRequest
 from app.mail.types import Address
 from app.mime.addresses import parse_addresses, readable
 from app.mime.validate import validate_address
-from app.services.composing import NewAttachment, NewMessage
-from app.services.submissions import SubmissionState
+from app.services.sending.composing import NewAttachment, NewMessage
+from app.services.sending.submissions import SubmissionState
 
 TEXT_LIMIT = 10_000_000
 ADDRESSES_LIMIT = 1_000

@@ -8,8 +8,8 @@ from app.api.schemas.base import AnswerModel, Sync, Time
 from app.api.schemas.filters import ConditionsQuery, FilterInput
 from app.api.schemas.message_requests import CountText, CursorText, SortText
 from app.api.schemas.messages import Address, Indexed, MessageSummary
-from app.services.listing import ListOrder, sort_of
-from app.services.threads import MEMBERS_LIMIT
+from app.services.changing.threads import MEMBERS_LIMIT
+from app.services.reading.listing import ListOrder, sort_of
 
 
 class Thread(AnswerModel):

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from app.api.schemas.base import LINE_PATTERN, AnswerModel, Id, Integer, RequestModel, Time, time_of
-from app.services.callers import Scope, TokenKind
-from app.services.sessions import SignedIn
-from app.services.tokens import TokenOrder, TokenRecord
+from app.services.access.callers import Scope, TokenKind
+from app.services.access.tokens import TokenOrder, TokenRecord
+from app.services.sign_in.sessions import SignedIn
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]{1,253}|[a-z][a-z0-9+.-]{1,30}://[A-Za-z0-9._-]{1,200}")
 LIST_LIMIT = 100

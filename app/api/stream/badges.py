@@ -8,7 +8,7 @@ from app.api.stream.frames import counts_frame
 from app.api.stream.socket import StreamSocket
 from app.cluster.bus import Waiter
 from app.mail.types import AccountId
-from app.services.counts import Counts, CountsWatch, Sight, counts_topic
+from app.services.following.counts import Counts, CountsWatch, Sight, counts_topic
 
 
 class Badges:

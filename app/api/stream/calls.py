@@ -17,7 +17,7 @@ from app.api.schemas.stream import RequestFrame, ResponseFrame
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.cause import current_cause
 from app.errors import GatewayError, TooLarge
-from app.services.callers import Caller
+from app.services.access.callers import Caller
 from app.telemetry import get_logger
 
 log = get_logger(__name__)

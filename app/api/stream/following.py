@@ -15,13 +15,13 @@ from app.cluster.turns import Turns
 from app.errors import AccountNotFound, GatewayError, StateExpired
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event
-from app.services.accounts import Accounts
-from app.services.callers import Caller
-from app.services.changes import BEGINNING
-from app.services.counts import Counts, Sight, seen_by
-from app.services.events import Events
-from app.services.states import States
-from app.services.subscriptions import Subscription
+from app.services.access.callers import Caller
+from app.services.accounts.accounts import Accounts
+from app.services.following.changes import BEGINNING
+from app.services.following.counts import Counts, Sight, seen_by
+from app.services.following.events import Events
+from app.services.following.states import States
+from app.services.following.subscriptions import Subscription
 
 OVERLOAD_EVENTS = 10_000
 """Further behind than this, a subscriber is told states instead of events until it has caught up."""

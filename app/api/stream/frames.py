@@ -8,8 +8,8 @@ import orjson
 from websockets.frames import Frame, Opcode
 
 from app.mailstore.log import Event
-from app.services.counts import CountsNews
-from app.services.states import States
+from app.services.following.counts import CountsNews
+from app.services.following.states import States
 
 FRAMES_KEPT = 16
 """Encodings of one event that stay with it: sockets rarely differ in more than their view."""

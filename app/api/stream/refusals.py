@@ -12,7 +12,7 @@ from app.api.schemas.stream import SubscribeFrame
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest
 from app.mail.events import EVENTS, PATTERNS, PLANNED
 from app.mail.types import Role
-from app.services.subscriptions import COUNTS
+from app.services.following.subscriptions import COUNTS
 
 ROLES = [role.value for role in Role]
 _IS_NAME = re.compile(r"[A-Za-z_]+")

@@ -42,8 +42,8 @@ from app.errors import (
 )
 from app.mail.identifiers import new_id, now_ms
 from app.mail.storable import json_bytes
-from app.services.access import Guard
-from app.services.callers import Caller, Scope
+from app.services.access.callers import Caller, Scope
+from app.services.access.watch import Guard
 from app.telemetry import get_logger
 
 log = get_logger(__name__)

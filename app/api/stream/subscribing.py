@@ -13,8 +13,8 @@ from app.api.stream.refusals import ROLES, check_names
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.errors import InvalidRequest, MailboxNotFound
 from app.mail.types import AccountId, Position
-from app.services.callers import Caller
-from app.services.subscriptions import Subscription
+from app.services.access.callers import Caller
+from app.services.following.subscriptions import Subscription
 
 SUBSCRIPTIONS_LIMIT = 100
 

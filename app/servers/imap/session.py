@@ -20,7 +20,7 @@ from app.servers.imap.shared import SharedMailboxes
 from app.servers.imap.view import MailboxView
 from app.servers.imap.watch import Watch
 from app.servers.pace import Pace
-from app.services.logins import Logins
+from app.services.access.logins import Logins
 from app.wire.imap.requests import MessageSet
 from app.wire.imap.sets import SequenceSet
 

@@ -7,7 +7,7 @@ import base64
 from app.errors import MalformedRequest, NotAuthenticated, RateLimited
 from app.mail.types import AccountId
 from app.servers.conversation import Close, Peer, Reply, Step
-from app.services.logins import Logins
+from app.services.access.logins import Logins
 from app.wire.sasl import MECHANISMS, Claim, Exchange
 from app.wire.smtp import Refused, reply
 

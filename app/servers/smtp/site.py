@@ -7,8 +7,8 @@ from enum import Enum
 
 from app.servers.smtp.guesses import Guesses
 from app.servers.smtp.unconfirmed import Unconfirmed
-from app.services.deliveries import Deliveries
-from app.services.logins import Logins
+from app.services.access.logins import Logins
+from app.services.sending.deliveries import Deliveries
 
 RECIPIENTS_LIMIT = 100
 """Of one message (RFC 5321 §4.5.3.1.8 asks for as many)."""

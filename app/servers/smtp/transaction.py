@@ -27,7 +27,7 @@ from app.servers.smtp.replies import (
 )
 from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
 from app.servers.smtp.unconfirmed import Fingerprint
-from app.services.deliveries import Inbox, Outgoing
+from app.services.sending.deliveries import Inbox, Outgoing
 from app.telemetry import get_logger
 from app.wire.smtp import Refused
 

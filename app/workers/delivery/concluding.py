@@ -23,7 +23,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.mime.notice import MAX_RETURNED_HEADER_BYTES, Action, Notice, Outcome, write_notice
-from app.services.submissions import (
+from app.services.sending.submissions import (
     Recipient,
     note_of,
     options_of,

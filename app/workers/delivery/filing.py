@@ -16,7 +16,7 @@ from app.mail.types import ANSWERED, SEEN, AccountId, Mailbox, MailboxId, Messag
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
-from app.services.submissions import options_of
+from app.services.sending.submissions import options_of
 from app.telemetry import get_logger
 from app.workers.delivery.steps import Steps, record_in
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.db import submissions as rows
 from app.mail.backend import RecipientResult, Verdict
-from app.services.submissions import Recipient
+from app.services.sending.submissions import Recipient
 
 RETRY_SECONDS = (60, 300, 900, 1800, 3600, 7200, 14400)
 """Waits between attempts; the last one repeats."""

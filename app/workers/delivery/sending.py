@@ -13,8 +13,8 @@ from app.mail.backend import Backends, OutgoingMail, RecipientResult, Verdict
 from app.mail.types import AccountId
 from app.mailstore.store import MailStore
 from app.mime.trace import return_path_field
-from app.services.deliveries import Deliveries, Inbox
-from app.services.submissions import Recipient, options_of, recipients_of, recipients_to_json
+from app.services.sending.deliveries import Deliveries, Inbox
+from app.services.sending.submissions import Recipient, options_of, recipients_of, recipients_to_json
 from app.workers.delivery.steps import Steps, record_in
 
 Attempted = tuple[rows.Submission, list[RecipientResult]]

@@ -17,7 +17,7 @@ from app.cluster.claims import Renewal
 from app.db import submissions as rows
 from app.db.session import Database, Transaction
 from app.errors import Conflict
-from app.services.submissions import recipients_of, recipients_to_json
+from app.services.sending.submissions import recipients_of, recipients_to_json
 
 
 class Steps:

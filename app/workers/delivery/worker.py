@@ -17,7 +17,7 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.services.deliveries import Deliveries
+from app.services.sending.deliveries import Deliveries
 from app.workers.delivery.answers import Answers
 from app.workers.delivery.concluding import Concluding
 from app.workers.delivery.filing import Filing

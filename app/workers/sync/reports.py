@@ -11,7 +11,7 @@ from app.mail.delta import Arrived, Location
 from app.mail.types import BodyPart, Message
 from app.mime.dsn import MAX_PART_BYTES, parts_to_read, read_report
 from app.mirror.account import Mirror
-from app.services.reports import Reports
+from app.services.sending.dsn import Reports
 from app.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 from app.mail.types import AccountId, Flags
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway
 

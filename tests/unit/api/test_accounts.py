@@ -6,7 +6,7 @@ from app.db.session import Transaction
 from app.errors import CertificateRefused, LoginRefused, OriginAnswer, TimedOut, Unreachable
 from app.mail.identifiers import now_ms
 from app.mailstore.rows import iso
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway
 

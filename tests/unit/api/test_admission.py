@@ -9,7 +9,7 @@ import pytest
 from app.api.openapi import http_routes
 from app.api.routes import ROUTERS
 from app.api.routing import BODY_BYTES, MESSAGE_OPERATIONS, PUBLIC_BODY_BYTES, AdmittingRoute, access_of
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from fastapi.routing import APIRoute
 from starlette.types import Message
 

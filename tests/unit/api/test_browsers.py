@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from app.services import tokens
-from app.services.callers import Caller, Scope, TokenKind
+from app.services.access import tokens
+from app.services.access.callers import Caller, Scope, TokenKind
 
 from tests.gateway import Gateway, open_gateway
 

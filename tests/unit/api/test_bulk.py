@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from app.mail.types import SEEN
-from app.services import bulk
+from app.services.changing import bulk
 
 from tests.gateway import Gateway
 from tests.unit.api.mail import Mail, note, open_mail

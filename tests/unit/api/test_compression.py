@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from app.mail.types import AccountId
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway
 

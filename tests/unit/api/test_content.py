@@ -18,7 +18,7 @@ from app.mail.backend import WHOLE, ByteRange
 from app.mail.types import Message
 from app.mailstore.reading.messages import MessageReader
 from app.mime.structure import MAX_PARTS
-from app.services.content import Content
+from app.services.reading.content import Content
 
 from tests.cpu import at_most_cpu_seconds
 from tests.unit.api.mail import Mail, multipart, note

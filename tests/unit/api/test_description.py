@@ -14,7 +14,7 @@ from app.api.openapi import asyncapi_text, describe_stream, http_routes, openapi
 from app.api.planned import PLANNED
 from app.api.routes import ROUTERS
 from app.api.routing import access_of
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from fastapi.routing import APIRoute
 
 from tests.gateway import Gateway

@@ -14,7 +14,7 @@ from app.api.openapi import http_routes
 from app.api.planned import PLANNED
 from app.api.routes import ROUTERS
 from app.problems import PROBLEMS
-from app.services.callers import ACCOUNT_SCOPES, Scope
+from app.services.access.callers import ACCOUNT_SCOPES, Scope
 
 from tests.gateway import Gateway, open_gateway
 

@@ -11,8 +11,8 @@ import orjson
 from app.api.routes.events import _server_sent
 from app.errors import TokenRevoked
 from app.mail.delta import Delta, MailboxReset
-from app.services.callers import Scope
-from app.services.counts import counts_topic
+from app.services.access.callers import Scope
+from app.services.following.counts import counts_topic
 
 from tests.unit.api.mail import Mail, note
 

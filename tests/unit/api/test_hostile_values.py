@@ -9,7 +9,7 @@ import orjson
 import pytest
 from app.api.schemas.stream import RequestFrame
 from app.api.stream.calls import call
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 from starlette.websockets import WebSocket
 
 from tests.gateway import Gateway

@@ -9,7 +9,7 @@ import pytest
 from app.db import idempotency as rows
 from app.db.session import Transaction
 from app.mail.types import AccountId
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.access import ADMIN
 from tests.gateway import Gateway

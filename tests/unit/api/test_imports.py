@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 from app.mail.types import SEEN
-from app.services.callers import Scope
-from app.services.imports import MEMORY_BYTES, Spool
+from app.services.access.callers import Scope
+from app.services.changing.imports import MEMORY_BYTES, Spool
 
 from tests.gateway import Gateway, open_gateway
 from tests.unit.api.mail import EVERYTHING, Mail, multipart, note, open_mail

@@ -12,7 +12,7 @@ from app.api.openapi import http_routes
 from app.api.routes import ROUTERS
 from app.mail.delta import Location
 from app.mail.types import AccountId, Mailbox, Position
-from app.services.callers import ACCOUNT_SCOPES
+from app.services.access.callers import ACCOUNT_SCOPES
 from fastapi.routing import APIRoute
 
 from tests.gateway import Gateway, without_request_id

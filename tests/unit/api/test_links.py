@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from app.mail.identifiers import now_ms
 from app.security.vault import Vault
-from app.services import links
-from app.services.callers import Caller, Scope, TokenKind
+from app.services.access import links
+from app.services.access.callers import Caller, Scope, TokenKind
 
 from tests.gateway import Gateway, open_gateway
 from tests.unit.api.mail import Mail, multipart, note, open_mail

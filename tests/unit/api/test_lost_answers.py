@@ -20,8 +20,8 @@ from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Me
 from app.mailstore.content import read_content
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
-from app.services.account_rows import new_values
-from app.services.callers import Scope
+from app.services.access.callers import Scope
+from app.services.accounts.rows import new_values
 
 from tests.gateway import Gateway
 from tests.unit.api.mail import note

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from app.mail.types import AccountId
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, without_request_id
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from app.mail.delta import Arrived, Delta, MailboxReset, Previewed
 from app.mail.types import FLAGGED, SEEN, MailboxId, Overview
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, without_request_id
 from tests.unit.api.mail import EVERYTHING, Mail, multipart, note, open_mail

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from app.db import accounts
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, files_holding
 

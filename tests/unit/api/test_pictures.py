@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from app.errors import ImageNotAvailable
 from app.mail.types import AccountId
-from app.services.content import INLINE_LIMIT_BYTES
-from app.services.remote_images import RemoteImage, RemoteImages
+from app.services.reading.content import INLINE_LIMIT_BYTES
+from app.services.reading.remote_images import RemoteImage, RemoteImages
 
 from tests.unit.api.mail import Mail, multipart, note
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from app.mail.trace import Direction
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from app.errors import LoginRefused
 from app.mail.types import ServerLogin
-from app.services import throttle
+from app.services.access import throttle
 
 from tests.gateway import Gateway, open_gateway
 

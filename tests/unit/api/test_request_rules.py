@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from app.mail.types import FLAGGED, SEEN
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.unit.api.mail import Mail, note
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from app.services.callers import ACCOUNT_SCOPES, Scope
-from app.services.logins import Login
+from app.services.access.callers import ACCOUNT_SCOPES, Scope
+from app.services.access.logins import Login
 
 from tests.gateway import Gateway, without_request_id
 from tests.unit.api.mail import Mail, note

@@ -11,8 +11,8 @@ from app.backends.local import LocalBackend
 from app.errors import Unreachable
 from app.mail.types import AccountId, Mailbox
 from app.mailstore.texts import TextIndex
-from app.services import searching
-from app.services.callers import Scope
+from app.services.access.callers import Scope
+from app.services.reading import searching
 from app.workers.text_room import TextLimits
 from app.workers.texts import TextFiller, TextReader
 

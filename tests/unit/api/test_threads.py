@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx2
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.unit.api.mail import EVERYTHING, Mail, note
 

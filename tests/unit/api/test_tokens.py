@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from app.errors import NotAuthenticated
-from app.services.callers import Scope
+from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, files_holding, without_request_id
 

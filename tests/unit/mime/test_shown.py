@@ -6,7 +6,7 @@ import pytest
 from app.mailstore.content import read_content
 from app.mime.searchable import searchable_in
 from app.mime.structure import parse_structure
-from app.services.rendering import render_body, text_parts
+from app.services.reading.rendering import render_body, text_parts
 
 
 def multipart(subtype: str, *parts: tuple[str, str]) -> bytes:

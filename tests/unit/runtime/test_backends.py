@@ -14,7 +14,7 @@ from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurit
 from app.mailstore.reader import MailReader
 from app.runtime.backends import AccountBackends
 from app.security.netguard import NetGuard
-from app.services.account_rows import Servers
+from app.services.accounts.rows import Servers
 from app.settings import Settings
 
 ACCOUNT = AccountId("acc_1")

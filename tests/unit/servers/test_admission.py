@@ -10,7 +10,7 @@ from app.mail.types import AccountId
 from app.security.addresses import Proxies, is_loopback
 from app.servers.admission import Admission, ConnectionLimits, Visit
 from app.servers.conversation import Peer
-from app.services.logins import Login
+from app.services.access.logins import Login
 
 LIMITS = ConnectionLimits(
     total=6,

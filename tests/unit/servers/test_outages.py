@@ -12,7 +12,7 @@ from app.servers.imap import conversation, news
 from app.servers.imap.session import Session
 from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import Face, SmtpConversation, SmtpSite
-from app.services.maildrops import Maildrops
+from app.services.accounts.maildrops import Maildrops
 
 from tests.house import House, open_house
 from tests.outages import database_away, disk_full

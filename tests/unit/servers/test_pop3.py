@@ -10,7 +10,7 @@ import pytest
 from app.mail.types import AccountId
 from app.servers.conversation import Farewell
 from app.servers.pop3 import ERRORS_LIMIT, Pop3Conversation, Pop3Site
-from app.services.maildrops import Maildrops
+from app.services.accounts.maildrops import Maildrops
 
 from tests.cpu import at_most_cpu_seconds
 from tests.house import House, open_house

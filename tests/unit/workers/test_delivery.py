@@ -13,7 +13,7 @@ from app.db.session import Transaction
 from app.mail.backend import Backends, OutgoingMail, RecipientResult, Submission, Verdict
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
-from app.services.submissions import Options, Recipient, options_to_json, recipients_to_json
+from app.services.sending.submissions import Options, Recipient, options_to_json, recipients_to_json
 from app.workers.delivery import Delivery
 from app.workers.delivery.places import PLACES, PLACES_PER_ACCOUNT, PLACES_PER_HOST, Places
 

@@ -11,7 +11,7 @@ from app.api.stream.socket import StreamSocket
 from app.api.stream.subscribing import Subscribing
 from app.errors import InvalidRequest
 from app.mail.types import AccountId, Position
-from app.services.subscriptions import Subscription
+from app.services.following.subscriptions import Subscription
 
 from tests.access import ADMIN
 from tests.gateway import Gateway

@@ -22,12 +22,12 @@ from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
 from app.mail.types import AccountId, Position
 from app.mailstore.log import Event, EventLog
-from app.services import counts as counting
-from app.services.callers import Scope
-from app.services.counts import CountsNews
-from app.services.events import Events
-from app.services.states import States
-from app.services.subscriptions import Subscription
+from app.services.access.callers import Scope
+from app.services.following import counts as counting
+from app.services.following.counts import CountsNews
+from app.services.following.events import Events
+from app.services.following.states import States
+from app.services.following.subscriptions import Subscription
 from pydantic import BaseModel
 
 from tests.access import ADMIN, NoSubmissions, caller

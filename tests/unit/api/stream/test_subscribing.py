@@ -11,8 +11,8 @@ from app.api.stream.following import Following
 from app.api.stream.socket import StreamSocket
 from app.api.stream.subscribing import Subscribing
 from app.errors import MailboxNotFound
-from app.services.callers import Caller
-from app.services.subscriptions import Subscription
+from app.services.access.callers import Caller
+from app.services.following.subscriptions import Subscription
 
 from tests.access import ADMIN, caller
 from tests.gateway import Gateway

@@ -1,0 +1,1 @@
+"""Accounts: their rows, servers, quotas, polling and discovery of server settings."""

@@ -1,0 +1,153 @@
+"""Which servers the mail of an address is read and sent by: asked of all who may know, the most trusted answer wins."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import GatewayError, RateLimited
+from app.mime.validate import validate_address
+from app.services.accounts.autoconfig.guessing import Probe, verified
+from app.services.accounts.autoconfig.sources import Sources, Wanted, provider_of
+from app.wire.autoconfig.offers import Auth, Offer, Protocol, filled
+from app.wire.autoconfig.providers import Provider, by_domain
+
+__all__ = ["Autoconfig", "Found"]
+
+DEADLINE_SECONDS = 8.0
+GRACE_SECONDS = 2.0
+"""How long the more trusted may still answer after another has."""
+GUESS_SECONDS = 3.5
+KEEP_SECONDS, KEEP_NOTHING_SECONDS = 3600.0, 60.0
+CACHE_LIMIT = 1_000
+PARALLEL_SEARCHES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of an address's mail. `offers` are encrypted first, empty where nothing was found.
+
+    `source`: builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx, guess, or None. `oauth` names the
+    authorization server whose tokens the servers take.
+    """
+
+    email: str
+    domain: str
+    offers: tuple[Offer, ...] = ()
+    source: str | None = None
+    provider: str | None = None
+    oauth: str | None = None
+
+    def of(self, protocol: Protocol) -> tuple[Offer, ...]:
+        """The servers that speak this, best first."""
+        return tuple(one for one in self.offers if one.protocol is protocol)
+
+
+class Autoconfig:
+    """Finds servers; remembers what it found for an hour, and that there was nothing for a minute."""
+
+    def __init__(self, sources: Sources, probe: Probe, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sources = sources
+        self._probe = probe
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, Found]] = OrderedDict()
+        self._searching = 0
+
+    async def find(self, email: str) -> Found:
+        """The servers of an address, within 8 s. Connects to nothing inside.
+
+        InvalidRequest for what is no address, RateLimited where many search at once.
+        """
+        email = validate_address(email, "/email")
+        domain = email.rpartition("@")[2].lower()
+        if domain.startswith("["):
+            return Found(email, domain)
+        known = by_domain(domain)
+        if known is not None:
+            return _found(email, domain, known.offers, "builtin", known)
+        return self._remembered(email) or await self._search(Wanted(email, domain))
+
+    def _remembered(self, email: str) -> Found | None:
+        until, found = self._known.get(email, (0.0, None))
+        return found if until > self._clock() else None
+
+    async def _search(self, wanted: Wanted) -> Found:
+        if self._searching >= PARALLEL_SEARCHES:
+            raise RateLimited("Servers of many addresses are looked for now")
+        self._searching += 1
+        try:
+            found = await self._ask_all(wanted)
+        finally:
+            self._searching -= 1
+        seconds = KEEP_SECONDS if found.offers else KEEP_NOTHING_SECONDS
+        self._known[wanted.email] = (self._clock() + seconds, found)
+        self._known.move_to_end(wanted.email)
+        if len(self._known) > CACHE_LIMIT:
+            self._known.popitem(last=False)
+        return found
+
+    async def _ask_all(self, wanted: Wanted) -> Found:
+        asked = [(name, _offered(source(wanted), wanted)) for name, source in self._sources.in_order()]
+        answer = await _first_in_order(asked, DEADLINE_SECONDS - GUESS_SECONDS)
+        if answer is None:
+            guesses = [("guess", _offered(verified(wanted.domain, self._probe), wanted))]
+            answer = await _first_in_order(guesses, GUESS_SECONDS)
+        if answer is None:
+            return Found(wanted.email, wanted.domain)
+        source, offers = answer
+        return _found(wanted.email, wanted.domain, offers, source, provider_of(offers))
+
+
+def _found(email: str, domain: str, offers: Sequence[Offer], source: str, provider: Provider | None) -> Found:
+    takes_tokens = any(Auth.OAUTH2 in one.auth for one in offers)
+    return Found(
+        email,
+        domain,
+        filled(offers, email),
+        source,
+        provider.name if provider else None,
+        provider.oauth if provider and takes_tokens else None,
+    )
+
+
+async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[Offer, ...]:
+    """What a source offers for an address; nothing where it fails, or names no server to read mail from."""
+    try:
+        offers = filled(await asking, wanted.email)
+    except GatewayError:
+        return ()
+    return offers if any(one.protocol is not Protocol.SMTP for one in offers) else ()
+
+
+async def _first_in_order(
+    asked: Sequence[tuple[str, Coroutine[Any, Any, tuple[Offer, ...]]]], seconds: float
+) -> tuple[str, tuple[Offer, ...]] | None:
+    """The first in order that offers something, of what has answered in time; the others are given up."""
+    tasks = {asyncio.create_task(asking): name for name, asking in asked}
+    try:
+        await _until_decided(list(tasks), seconds)
+    finally:
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return next(((tasks[task], offers) for task in ended if (offers := task.result())), None)
+
+
+async def _until_decided(tasks: Sequence[asyncio.Task[tuple[Offer, ...]]], seconds: float) -> None:
+    """Wait until nothing can come before the best answer there is, or for the time that is left for it."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while (left := end - loop.time()) > 0:
+        best = next((place for place, task in enumerate(tasks) if task.done() and task.result()), len(tasks))
+        waiting = [task for task in tasks[:best] if not task.done()]
+        if not waiting:
+            return
+        if best < len(tasks):
+            end = min(end, loop.time() + GRACE_SECONDS)
+            left = min(left, GRACE_SECONDS)
+        await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)

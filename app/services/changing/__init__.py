@@ -1,0 +1,1 @@
+"""Changes of mail: messages, mailboxes, keywords, threads, bulk changes, imports."""

@@ -1,0 +1,224 @@
+"""Many messages changed at once: each gets its own result, and what one mailbox refuses is not the others' loss."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.errors import GatewayError, MessageNotFound, Throttled, TooLarge, Unreachable
+from app.mail import filter as f
+from app.mail.backend import Backends
+from app.mail.confirmed import Applied, Confirmed
+from app.mail.delta import Delta, Location
+from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Message, MessageId, Position
+from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
+from app.mailstore.store import MailStore
+from app.services.access.callers import Caller
+from app.services.access.idempotency import Attempt
+from app.services.access.visibility import seen_among
+from app.services.changing.copying import Copying
+from app.services.changing.messages import Change, Messages
+from app.services.reading.listing import limited_to
+from app.services.reading.naming import MailboxNames
+from app.services.reading.texts import Texts
+
+FILTER_LIMIT = 10_000
+"""Messages that one batch by filter changes."""
+CHUNK = 500
+"""Messages in one command to the origin and one transaction of the index."""
+
+Deletion = Literal["trash", "permanent"]
+_IN_TRASH = "in_trash"
+"""The noted fact: ids of the messages that were in Trash before the first attempt."""
+Act = Callable[[Sequence[Message]], Awaitable[Confirmed]]
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What became of each message, in the order asked for. `new_ids` are those of copies.
+
+    `position` is where the account's log ended then.
+    """
+
+    ids: Sequence[str]
+    position: Position | None = None
+    errors: dict[str, GatewayError] = field(default_factory=dict)
+    new_ids: dict[str, MessageId] = field(default_factory=dict)
+
+
+class Bulk:
+    """Changes many messages."""
+
+    def __init__(
+        self, backends: Backends, index: Index, reader: MailReader, messages: Messages, texts: Texts, store: MailStore
+    ) -> None:
+        self._store = store
+        self._backends = backends
+        self._index = index
+        self._reader = reader
+        self._messages = messages
+        self._texts = texts
+        self._names = MailboxNames(reader)
+
+    async def matching(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[MessageId]:
+        """Ids of what a filter finds. TooLarge when there are more than can be changed at once.
+
+        SearchIncomplete where a condition on text could not be decided for every message: none is passed over.
+        """
+        tree = await self._names.resolved(account_id, caller, tree)
+        answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
+        ids = await self._reader.lists.matching_ids(account_id, answered, FILTER_LIMIT + 1)
+        if len(ids) > FILTER_LIMIT:
+            raise TooLarge(f"More than {FILTER_LIMIT} messages match; narrow the filter")
+        return ids
+
+    async def move(self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str) -> BulkResult:
+        """Safe to repeat: a message already in the target is left alone. MailboxNotFound, Conflict."""
+        return await self.change(account_id, caller, ids, Change(mailbox_id=mailbox_id))
+
+    async def copy(
+        self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str, attempt: Attempt | None = None
+    ) -> BulkResult:
+        """Copies have ids of their own. What an earlier attempt copied is not copied again.
+
+        MailboxNotFound, Conflict.
+        """
+        target = await self._messages.target(account_id, caller, mailbox_id)
+        result, found = await self._begin(account_id, caller, ids)
+        is_kept_here = AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here
+        copying = Copying(self._index, self._reader, self._store, await self._backends.of(account_id), target, attempt)
+        result.new_ids |= await copying.done_before(found)
+        for group in _groups([message for message in found if message.id not in result.new_ids]):
+            act = copying.keep if is_kept_here else copying.append
+            delta, applied = await self._act(account_id, group, act, result)
+            copies = _copies(delta, applied)
+            for message in group:
+                copied = copies.get(Location(message.mailbox_id, message.uid))
+                if copied is None:
+                    result.errors.setdefault(message.id, MessageNotFound())
+                    continue
+                copying.done[message.id] = result.new_ids[message.id] = await self._id_at(account_id, copied, applied)
+        return await self._end(account_id, result)
+
+    async def change(self, account_id: AccountId, caller: Caller, ids: Sequence[str], change: Change) -> BulkResult:
+        """Flags first, then the move. MailboxNotFound, Conflict."""
+        target = None
+        if change.mailbox_id is not None:
+            target = await self._messages.target(account_id, caller, change.mailbox_id)
+        backend = await self._backends.of(account_id)
+        result, found = await self._begin(account_id, caller, ids)
+
+        async def store(messages: Sequence[Message]) -> Confirmed:
+            return await backend.store_flags(messages, add=change.add, remove=change.remove)
+
+        for group in _groups(found):
+            if change.add or change.remove:
+                await self._act(account_id, group, store, result)
+            if target is not None and group[0].mailbox_id != target.id:
+                await self._move(account_id, group, target, result)
+        await self._check_presence(account_id, found, result)
+        return await self._end(account_id, result)
+
+    async def remove(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        ids: Sequence[str],
+        how: Deletion,
+        attempt: Attempt | None = None,
+    ) -> BulkResult:
+        """To Trash; what is there already, or all with "permanent", for good.
+
+        What an earlier attempt moved to Trash stays there.
+        """
+        result, found = await self._begin(account_id, caller, ids)
+        trash = await self._messages.trash(account_id) if how == "trash" and found else None
+        backend = await self._backends.of(account_id)
+        if trash is not None and attempt is not None:
+            found = await _without_moved(found, trash, attempt)
+        for group in _groups(found):
+            if trash is None or group[0].mailbox_id == trash.id:
+                await self._act(account_id, group, backend.expunge, result)
+            else:
+                await self._move(account_id, group, trash, result)
+        return await self._end(account_id, result)
+
+    async def _move(self, account_id: AccountId, group: Sequence[Message], target: Mailbox, result: BulkResult) -> None:
+        backend = await self._backends.of(account_id)
+
+        async def move(messages: Sequence[Message]) -> Confirmed:
+            return await backend.move(messages, target)
+
+        await self._act(account_id, [one for one in group if one.id not in result.errors], move, result)
+
+    # ---- one group after another
+
+    async def _begin(
+        self, account_id: AccountId, caller: Caller, ids: Sequence[str]
+    ) -> tuple[BulkResult, list[Message]]:
+        """The result to fill, with an error for each id that the caller does not see, and the messages."""
+        result = BulkResult(list(dict.fromkeys(ids)))
+        found = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
+        known = {one.id for one in found}
+        result.errors.update({id_: MessageNotFound() for id_ in result.ids if id_ not in known})
+        return result, found
+
+    async def _act(
+        self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
+    ) -> tuple[Delta, Applied]:
+        """Do it to a group and write what the origin confirmed; an error becomes that of each message of the group."""
+        lost = next((one for one in result.errors.values() if isinstance(one, Unreachable | Throttled)), None)
+        if not group or lost is not None:
+            result.errors.update({one.id: lost for one in group if lost is not None})
+            return Delta(), Applied()
+        try:
+            confirmed = await act(group)
+        except GatewayError as error:
+            result.errors.update({one.id: error for one in group})
+            return Delta(), Applied()
+        applied = await self._index.confirm(account_id, confirmed)
+        result.position = applied.position
+        return confirmed.delta, applied
+
+    async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
+        """What the origin had lost is said to be gone."""
+        there = {one.id for one in await self._reader.messages.find(account_id, [one.id for one in found])}
+        for one in found:
+            if one.id not in there:
+                result.errors.setdefault(one.id, MessageNotFound())
+
+    async def _end(self, account_id: AccountId, result: BulkResult) -> BulkResult:
+        """An error that all share is the error of the request, unless it is that they do not exist."""
+        errors = list(result.errors.values())
+        if errors and len(errors) == len(result.ids) and not any(isinstance(one, MessageNotFound) for one in errors):
+            raise errors[0]
+        result.position = result.position or (await self._reader.mailboxes.standing(account_id)).position
+        return result
+
+    async def _id_at(self, account_id: AccountId, place: Location, applied: Applied) -> MessageId:
+        return applied.message_ids.get(place) or (await self._reader.messages.at(account_id, place)).id
+
+
+async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attempt) -> list[Message]:
+    """The messages but for those that an earlier attempt moved to Trash: to delete them again would be for good."""
+    if _IN_TRASH not in attempt.facts:
+        await attempt.note({_IN_TRASH: [message.id for message in messages if message.mailbox_id == trash.id]})
+    first = attempt.facts.get(_IN_TRASH)
+    if not isinstance(first, list):
+        return messages
+    return [message for message in messages if message.mailbox_id != trash.id or message.id in set(first)]
+
+
+def _groups(messages: Sequence[Message]) -> list[list[Message]]:
+    """By mailbox, in groups that one command takes."""
+    by_mailbox: dict[MailboxId, list[Message]] = {}
+    for one in messages:
+        by_mailbox.setdefault(one.mailbox_id, []).append(one)
+    return [group[start : start + CHUNK] for group in by_mailbox.values() for start in range(0, len(group), CHUNK)]
+
+
+def _copies(delta: Delta, applied: Applied) -> Mapping[Location, Location]:
+    """Source → target: as the origin said, with the numbers that the index gave where it is the origin."""
+    return {one.source: one.target for one in delta.copied if one.target.uid} | dict(applied.copies)

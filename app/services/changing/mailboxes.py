@@ -1,0 +1,243 @@
+"""Mailboxes: listed from the index, changed where the mail lives, then in the index, which announces it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from app.db.session import Transaction
+from app.errors import AlreadyExists, Conflict, InvalidRequest, MailboxNotFound, NotPermitted
+from app.mail.backend import Backends, OriginMailbox
+from app.mail.confirmed import Applied, Confirmed
+from app.mail.delta import Delta, MailboxFound, MailboxSet
+from app.mail.types import AccountId, AccountKind, Mailbox, Position, Role
+from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.mailboxes import MailboxReader
+from app.mailstore.store import MailStore
+from app.services.access.callers import Caller
+from app.services.access.idempotency import Answer, Attempt
+from app.services.access.visibility import LEVEL, seen_mailboxes
+from app.services.reading.freshness import Freshness
+from app.services.reading.naming import MailboxNames
+from app.services.reading.pages import page_after
+
+NAME_LIMIT_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanges:
+    """What to change; None leaves it. `is_moved` and `is_role_set` tell a parent or role of None from none given."""
+
+    name: str | None = None
+    parent_id: str | None = None
+    is_moved: bool = False
+    is_subscribed: bool | None = None
+    role: Role | None = None
+    is_role_set: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewMailbox:
+    """A mailbox to make. `parent_id` None: at the top."""
+
+    name: str
+    parent_id: str | None = None
+    role: Role | None = None
+
+
+AnswerFor = Callable[[Mailbox, Position], Answer]
+"""The answer to the request that brought a mailbox, with the end of the account's log then."""
+
+
+class Mailboxes:
+    """The mailboxes of an account, as far as a caller may see them."""
+
+    def __init__(
+        self, index: Index, reader: MailReader, backends: Backends, store: MailStore, freshness: Freshness
+    ) -> None:
+        self._freshness = freshness
+        self._index = index
+        self._reader = reader
+        self._store = store
+        self._backends = backends
+        self._names = MailboxNames(reader)
+
+    async def id_of(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> str:
+        """The id of a mailbox given by id or role. MailboxNotFound for one that the caller does not see."""
+        return await self._names.id_of(account_id, caller, mailbox_id)
+
+    async def refresh(self, account_id: AccountId) -> None:
+        """Ask the mail server what changed, where nobody has followed the account."""
+        await self._freshness.settle_mailboxes(account_id)
+
+    async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
+        """By path."""
+        return seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
+
+    async def page(
+        self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
+    ) -> tuple[Sequence[Mailbox], str | None]:
+        """By path, those after a path, `limit` at most; and the last path, where there are more."""
+        return page_after(await self.list(account_id, caller), lambda mailbox: mailbox.path, limit, after)
+
+    async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
+        """Raises MailboxNotFound."""
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
+        if caller.mailbox_ids is None:
+            return await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        seen = await self.list(account_id, caller)
+        found = next((one for one in seen if one.id == mailbox_id), None)
+        if found is None:
+            raise MailboxNotFound
+        return found
+
+    async def create(
+        self,
+        account_id: AccountId,
+        new: NewMailbox,
+        caller: Caller,
+        attempt: Attempt,
+        answer_for: AnswerFor,
+    ) -> Answer:
+        """Create a mailbox, once for all attempts. AlreadyExists, InvalidRequest, NotPermitted, MailServerError.
+
+        Where the mail lives here, the mailbox and the answer are one transaction.
+        """
+        self.check_creation(caller)
+        path = await self._path(account_id, new.name, new.parent_id)
+        if AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here:
+            return await self._keep(account_id, path, new.role, attempt, answer_for)
+        made = await self._made(account_id, path, new.role, attempt)
+        applied = await self._index.confirm(account_id, made, is_durable=True)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
+        found = next((mailbox for mailbox in mailboxes if mailbox.path == path), None)
+        if found is None:  # the origin spells it in its own way
+            created = set(applied.mailbox_ids.values())
+            found = next((mailbox for mailbox in reversed(mailboxes) if mailbox.id in created), None)
+        if found is None:
+            raise MailboxNotFound
+        return answer_for(found, applied.position)
+
+    async def _keep(
+        self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt, answer_for: AnswerFor
+    ) -> Answer:
+        answers: list[Answer] = []
+
+        async def conclude(transaction: Transaction, applied: Applied) -> None:
+            made = [*applied.mailbox_ids.values()][-1]  # those above it come first
+            mailbox = await MailboxReader(transaction).mailbox(account_id, made)
+            answer = answer_for(mailbox, applied.position)
+            await attempt.record(transaction, answer)
+            transaction.after_commit(partial(answers.append, answer))
+
+        await self._store.mailboxes.create(account_id, path, role, conclude=conclude)
+        return answers[-1]
+
+    async def _made(self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt) -> Confirmed:
+        """Make it on the mail server, or find there what an earlier attempt made."""
+        backend = await self._backends.of(account_id)
+        may_exist = bool(attempt.facts)
+        if not may_exist:
+            await attempt.note({"path": path})
+        try:
+            return await backend.create_mailbox(path, role)
+        except AlreadyExists:
+            there = next((one for one in await backend.list_mailboxes() if one.path == path), None)
+            if not may_exist or there is None:
+                raise
+            return Confirmed(Delta(mailboxes_found=(_found(there, role),)))
+
+    def check_creation(self, caller: Caller) -> None:
+        """NotPermitted for a caller that may create no mailbox."""
+        if caller.mailbox_ids is not None:
+            raise NotPermitted("A token that is limited to mailboxes cannot create one")
+
+    async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
+        """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        await self._check_limits(account_id, mailbox, changes, caller)
+        backend = await self._backends.of(account_id)
+        if changes.name is not None or changes.is_moved:
+            parent_id = changes.parent_id if changes.is_moved else mailbox.parent_id
+            name = mailbox.name if changes.name is None else changes.name
+            path = await self._path(account_id, name, parent_id)
+            if path.startswith(mailbox.path + LEVEL):
+                raise Conflict("A mailbox cannot go below itself")
+            if path != mailbox.path:
+                confirmed = await backend.rename_mailbox(mailbox, path)
+                await self._index.confirm(account_id, confirmed, is_durable=True)
+        if changes.is_subscribed is not None:
+            mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+            confirmed = await backend.set_subscribed(mailbox, changes.is_subscribed)
+            await self._index.confirm(account_id, confirmed, is_durable=True)
+        if changes.is_role_set:
+            await self._set_role(account_id, mailbox, changes.role)
+        return await self.get(account_id, mailbox_id, caller)
+
+    async def _check_limits(
+        self, account_id: AccountId, mailbox: Mailbox, changes: MailboxChanges, caller: Caller
+    ) -> None:
+        """A token that is limited to mailboxes changes these, and nothing that others see. NotPermitted."""
+        if caller.mailbox_ids is None:
+            return
+        if changes.is_role_set:
+            raise NotPermitted("A token that is limited to mailboxes cannot give or take a role")
+        if changes.is_moved and changes.parent_id is None and mailbox.parent_id is not None:
+            raise NotPermitted("A token that is limited to mailboxes cannot move one to the top")
+        if changes.is_moved and changes.parent_id is not None and not caller.sees_mailbox(changes.parent_id):
+            raise InvalidRequest.at("/parent_id", "No such mailbox")
+        if changes.name is not None or changes.is_moved:
+            below = mailbox.path + LEVEL
+            others = await self._reader.mailboxes.mailboxes(account_id)
+            if any(one.path.startswith(below) and not caller.sees_mailbox(one.id) for one in others):
+                raise NotPermitted("Mailboxes below this one are beyond the token's limits")
+
+    async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
+        """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
+        mailbox_id = await self.id_of(account_id, caller, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        backend = await self._backends.of(account_id)
+        confirmed = await backend.delete_mailbox(mailbox)
+        await self._index.confirm(account_id, confirmed, is_durable=True)
+
+    async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
+        """A role is ours to give, and one mailbox of an account has it."""
+        others = [
+            one
+            for one in await self._reader.mailboxes.mailboxes(account_id)
+            if one.role == role and one.id != mailbox.id
+        ]
+        cleared = [MailboxSet(one.id, is_role_cleared=True) for one in others if role is not None]
+        this = MailboxSet(mailbox.id, role=role, is_role_cleared=role is None)
+        await self._index.apply(account_id, Delta(mailboxes_set=(*cleared, this)), is_durable=True)
+
+    async def _path(self, account_id: AccountId, name: str, parent_id: str | None) -> str:
+        """The path of a name below a parent; InvalidRequest for what cannot be."""
+        if not name.strip() or name != name.strip() or len(name) > NAME_LIMIT_CHARS:
+            raise InvalidRequest.at("/name", f"A name has 1 to {NAME_LIMIT_CHARS} characters, and no space at its ends")
+        if LEVEL in name:
+            raise InvalidRequest.at("/name", "A name holds no /; name the parent by parent_id")
+        if not name.isprintable():
+            raise InvalidRequest.at("/name", "A name holds no control character")
+        if parent_id is None:
+            return name
+        try:
+            parent = await self._reader.mailboxes.mailbox(account_id, parent_id)
+        except MailboxNotFound:
+            raise InvalidRequest.at("/parent_id", "No such mailbox") from None
+        return parent.path + LEVEL + name
+
+
+def _found(listed: OriginMailbox, role: Role | None) -> MailboxFound:
+    return MailboxFound(
+        listed.origin_name,
+        listed.path,
+        listed.delimiter,
+        listed.role or role,
+        listed.uid_validity or 0,
+        listed.is_subscribed,
+        listed.is_selectable,
+    )

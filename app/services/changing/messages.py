@@ -1,0 +1,150 @@
+"""Messages changed one at a time: where the mail lives, then in the index, which announces it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from app.errors import Conflict, InvalidRequest, PreconditionFailed
+from app.mail.backend import Backends
+from app.mail.confirmed import Confirmed
+from app.mail.types import AccountId, Flags, Mailbox, Message, Position, Role, flag_of
+from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
+from app.services.access.callers import Caller
+from app.services.reading.content import Content
+from app.services.reading.naming import MailboxNames
+
+TRASH_PATH = "Trash"
+KEYWORDS_LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to do to a message: flags to add and to remove, and a mailbox to move it to."""
+
+    add: Flags = frozenset()
+    remove: Flags = frozenset()
+    mailbox_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A message as it is after a change; None when it is gone. `position` is where the account's log ended then."""
+
+    message: Message | None
+    position: Position
+
+
+def flags_of_keywords(keywords: Collection[str]) -> Flags:
+    """Keywords of the API as IMAP flags."""
+    return frozenset(flag_of(one) for one in keywords)
+
+
+class Messages:
+    """Changes single messages."""
+
+    def __init__(self, backends: Backends, index: Index, reader: MailReader, content: Content) -> None:
+        self._backends = backends
+        self._index = index
+        self._reader = reader
+        self._content = content
+        self._names = MailboxNames(reader)
+
+    async def change(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        message_id: str,
+        change: Change,
+        versions: Collection[int] | None = None,
+    ) -> Changed:
+        """Change flags, then move. `versions` are those that it may have now: PreconditionFailed for any other.
+
+        MessageNotFound, MailboxNotFound, Conflict, MailServerError.
+        """
+        check_change(change)
+        message = await self._content.message(account_id, caller, message_id)
+        check_version(message, versions)
+        target = None if change.mailbox_id is None else await self.target(account_id, caller, change.mailbox_id)
+        position = await self._store(message, change, is_conditional=versions is not None)
+        if target is not None and target.id != message.mailbox_id:
+            position = await self.confirm(account_id, await self._move(account_id, [message], target))
+        return Changed(await self._reader.messages.message(account_id, message.id), position)
+
+    async def _store(self, message: Message, change: Change, *, is_conditional: bool) -> Position:
+        if not (change.add or change.remove):
+            return (await self._reader.mailboxes.standing(message.account_id)).position
+        backend = await self._backends.of(message.account_id)
+        confirmed = await backend.store_flags(
+            [message],
+            add=change.add,
+            remove=change.remove,
+            unchanged_since=message.modseq if is_conditional else None,
+        )
+        return await self.confirm(message.account_id, confirmed)
+
+    async def remove(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        message_id: str,
+        *,
+        is_permanent: bool,
+        versions: Collection[int] | None = None,
+    ) -> Changed:
+        """To Trash; what is there already, and with `is_permanent` anything, is removed for good."""
+        message = await self._content.message(account_id, caller, message_id)
+        check_version(message, versions)
+        trash = None if is_permanent else await self.trash(account_id)
+        if trash is None or trash.id == message.mailbox_id:
+            backend = await self._backends.of(account_id)
+            return Changed(None, await self.confirm(account_id, await backend.expunge([message])))
+        position = await self.confirm(account_id, await self._move(account_id, [message], trash))
+        return Changed(await self._reader.messages.message(account_id, message.id), position)
+
+    # ---- shared with changes of many
+
+    async def target(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> Mailbox:
+        """A mailbox that messages can go to, by id or role. MailboxNotFound; Conflict where it only holds others."""
+        mailbox_id = await self._names.id_of(account_id, caller, mailbox_id)
+        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        if not mailbox.is_selectable:
+            raise Conflict("This mailbox holds other mailboxes alone")
+        return mailbox
+
+    async def trash(self, account_id: AccountId) -> Mailbox:
+        """The mailbox with the role trash, made where there is none."""
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
+        found = [one for one in mailboxes if one.role is Role.TRASH] or [
+            one for one in mailboxes if one.path.lower() == TRASH_PATH.lower()
+        ]
+        if found:
+            return found[0]
+        backend = await self._backends.of(account_id)
+        confirmed = await backend.create_mailbox(TRASH_PATH, Role.TRASH)
+        await self._index.confirm(account_id, confirmed)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
+        names = {found.origin_name for found in confirmed.delta.mailboxes_found}
+        return next(one for one in mailboxes if one.origin_name in names)
+
+    async def confirm(self, account_id: AccountId, confirmed: Confirmed) -> Position:
+        """Write what the origin confirmed, where it is not written yet; where the account's log ends then."""
+        return (await self._index.confirm(account_id, confirmed)).position
+
+    async def _move(self, account_id: AccountId, messages: Sequence[Message], target: Mailbox) -> Confirmed:
+        backend = await self._backends.of(account_id)
+        return await backend.move(messages, target)
+
+
+def check_change(change: Change) -> None:
+    """InvalidRequest for a change that contradicts itself or changes nothing."""
+    if change.add & change.remove:
+        raise InvalidRequest.at("/keywords", "A keyword is both added and removed")
+    if not (change.add or change.remove or change.mailbox_id):
+        raise InvalidRequest.at("", "It changes nothing: give keywords or mailbox_id")
+
+
+def check_version(message: Message, versions: Collection[int] | None) -> None:
+    if versions is not None and message.version not in versions:
+        raise PreconditionFailed

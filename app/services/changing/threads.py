@@ -1,0 +1,144 @@
+"""Threads: lists of them by their newest messages, one with its messages, and changes of all messages of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from app.errors import InvalidRequest, ThreadNotFound
+from app.mail import filter as f
+from app.mail.types import AccountId, ThreadId
+from app.mailstore.conversations import Conversations, Member
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.lists import NEWEST_FIRST, Listed
+from app.mailstore.rows import iso, shown_summary, thread_id_in
+from app.services.access.callers import Caller
+from app.services.access.visibility import seen_summary
+from app.services.changing.bulk import Bulk, BulkResult, Deletion
+from app.services.changing.messages import Change
+from app.services.reading.listing import Listing, ListPage, Prepared, limited_to
+from app.services.reading.texts import Texts
+
+MEMBERS_LIMIT = 500
+"""Messages of a thread that it is made up of: its newest."""
+CHANGED_LIMIT = 10_000
+"""Messages of a thread that are changed at once."""
+_SEARCHED_AT_ONCE = 200
+_READ_AT_ONCE = 50
+"""Threads whose messages are in memory at a time."""
+_SUMMED_UP = ("mailbox_ids", "keywords")
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread as JSON, and the summaries of its messages, oldest first."""
+
+    content: bytes
+    messages: list[bytes]
+
+
+class Threads:
+    """Reads and changes threads, each within what the caller sees of it."""
+
+    def __init__(
+        self, reader: MailReader, conversations: Conversations, listing: Listing, texts: Texts, bulk: Bulk
+    ) -> None:
+        self._reader = reader
+        self._conversations = conversations
+        self._listing = listing
+        self._texts = texts
+        self._bulk = bulk
+
+    async def page(self, prepared: Prepared) -> tuple[ListPage, list[bytes]]:
+        """The threads of a page: those with a message that matches, by the newest such message.
+
+        InvalidRequest for another order than newest first.
+        """
+        order, caller = prepared.order, prepared.caller
+        if order.sort != NEWEST_FIRST:
+            raise InvalidRequest.parameter("sort", "Threads are sorted by -received_at alone")
+        tree = (await self._texts.answered(prepared.account_id, caller, limited_to(prepared.tree, caller))).tree
+        total = None if order.count is None else await self._conversations.count(prepared.account_id, tree)
+        page = self._listing.cut(prepared, await self._heads(prepared, tree), total)
+        ids = [thread_id_in(one.summary) for one in page.items]
+        contents: list[bytes] = []
+        for begin in range(0, len(ids), _READ_AT_ONCE):
+            threads = await self._read(prepared.account_id, caller, ids[begin : begin + _READ_AT_ONCE])
+            contents += [one.content for one in threads]
+        return page, contents
+
+    async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
+        """One thread, also by the id of one that became a part of it. ThreadNotFound."""
+        resolved = await self._conversations.resolve(account_id, thread_id)
+        found = await self._read(account_id, caller, [resolved])
+        if not found:
+            raise ThreadNotFound
+        return found[0]
+
+    async def change(self, account_id: AccountId, caller: Caller, thread_id: str, change: Change) -> BulkResult:
+        """Change every message of a thread. ThreadNotFound, MailboxNotFound, Conflict."""
+        return await self._bulk.change(account_id, caller, await self._ids(account_id, caller, thread_id), change)
+
+    async def remove(self, account_id: AccountId, caller: Caller, thread_id: str, how: Deletion) -> BulkResult:
+        """Every message of a thread to Trash, or for good. ThreadNotFound."""
+        return await self._bulk.remove(account_id, caller, await self._ids(account_id, caller, thread_id), how)
+
+    async def _heads(self, prepared: Prepared, tree: f.Filter) -> list[Listed]:
+        """The newest message that matches of each thread: one more than are shown, next to where the page begins."""
+        limit, is_before = prepared.order.limit + 1, prepared.place.is_before
+        anchor = prepared.place.anchor
+        heads: list[Listed] = []
+        newest: dict[str, str] = {}
+        while len(heads) < limit:
+            before, after = (anchor, None) if is_before else (None, anchor)
+            found = await self._reader.lists.search(
+                prepared.account_id, tree, limit=_SEARCHED_AT_ONCE, after=after, before=before
+            )
+            unknown = {thread_id_in(one.summary) for one in found} - newest.keys()
+            newest |= await self._conversations.newest(prepared.account_id, tree, unknown)
+            kept = [one for one in found if newest.get(thread_id_in(one.summary)) == one.anchor.id]
+            heads = [*kept, *heads] if is_before else [*heads, *kept]
+            if len(found) < _SEARCHED_AT_ONCE:
+                break
+            anchor = found[0].anchor if is_before else found[-1].anchor
+        return heads[-limit:] if is_before else heads[:limit]
+
+    async def _read(self, account_id: AccountId, caller: Caller, thread_ids: Sequence[ThreadId]) -> list[Thread]:
+        tree = limited_to(f.All(()), caller)
+        members = await self._conversations.members(account_id, tree, thread_ids, limit=MEMBERS_LIMIT)
+        return [_thread(account_id, members[one][::-1], caller) for one in thread_ids if one in members]
+
+    async def _ids(self, account_id: AccountId, caller: Caller, thread_id: str) -> list[str]:
+        resolved = await self._conversations.resolve(account_id, thread_id)
+        tree = limited_to(f.All(()), caller)
+        members = await self._conversations.members(account_id, tree, [resolved], limit=CHANGED_LIMIT)
+        if resolved not in members:
+            raise ThreadNotFound
+        return [one.id for one in members[resolved]]
+
+
+def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> Thread:
+    """A thread of its messages, oldest first."""
+    summaries = [seen_summary(one.summary, caller.mailbox_ids) for one in members]
+    told = [orjson.loads(one) for one in summaries]
+    unions = {name: sorted({value for one in told for value in one[name]}) for name in _SUMMED_UP}
+    participants = {one["address"].lower(): one for message in told[::-1] for one in message["from"]}
+    oldest, newest = members[0], members[-1]
+    content = {
+        "id": newest.thread_id,
+        "account_id": account_id,
+        "subject": told[0]["subject"],
+        "participants": list(participants.values())[::-1],
+        "message_ids": [one.id for one in members],
+        "message_count": newest.count,
+        "unread_count": newest.unread,
+        "mailbox_ids": unions["mailbox_ids"],
+        "keywords": unions["keywords"],
+        "has_attachments": any(one["has_attachments"] for one in told),
+        "preview": told[-1]["preview"],
+        "oldest_received_at": iso(oldest.received_at_ms),
+        "newest_received_at": iso(newest.received_at_ms),
+    }
+    return Thread(orjson.dumps(content), [shown_summary(one) for one in summaries])

@@ -1,0 +1,1 @@
+"""What a subscriber follows: events, changes, counts, states."""

@@ -1,0 +1,182 @@
+"""The difference between mail as a caller knew it and as it is: computed from rows, whatever became of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from app.errors import StateExpired
+from app.mail.types import AccountId, Position
+from app.mailstore.differences import ChangedMessage, Differences, MailboxNumbers, Page, Tombstone
+from app.mailstore.log import EventLog, Span
+from app.services.following.events import Events
+from app.services.following.states import Since
+
+CHANGES_LIMIT = 2_000
+"""Messages in one answer, and as many tombstones."""
+EVERY_MAILBOX = "*"
+BEGINNING = Position(0, 0)
+
+
+@dataclass(slots=True)
+class Change:
+    """How a message differs that the caller knew: what changed, and its keywords now."""
+
+    changed: list[str]
+    keywords: list[str]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a caller who knew the mail at one position must do to know it at another.
+
+    `created` maps message id → summary; `moved` id → (from, to); `removed` id → reason, which may name what the caller
+    never knew. Telling it twice does no harm. `position` is what the caller knows then; with `base_seq` (see
+    `states.Since`) there is more.
+    """
+
+    created: dict[str, bytes] = field(default_factory=dict)
+    updated: dict[str, Change] = field(default_factory=dict)
+    moved: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    removed: dict[str, str] = field(default_factory=dict)
+    mailboxes_created: list[str] = field(default_factory=list)
+    mailboxes_updated: list[str] = field(default_factory=list)
+    mailboxes_removed: list[str] = field(default_factory=list)
+    position: Position = BEGINNING
+    base_seq: int | None = None
+
+
+class ChangesSince:
+    """Computes differences."""
+
+    def __init__(self, differences: Differences, log: EventLog, events: Events) -> None:
+        self._differences = differences
+        self._log = log
+        self._events = events
+
+    async def read(
+        self,
+        account_id: AccountId,
+        since: Since,
+        visible: Collection[str] | None = None,
+        excepted: Collection[str] = (),
+        limit: int = CHANGES_LIMIT,
+    ) -> Changes:
+        """What changed since a position, up to about `limit` messages of it. AccountNotFound.
+
+        `visible` limits it to some mailboxes: what goes to another is removed, what comes from one is created. The same
+        goes for the mailboxes `excepted`, which the caller reads anew; `*` stands for all.
+        StateExpired names the mailboxes that can't be answered and are not excepted: their UIDVALIDITY changed, their
+        tombstones are gone, or the position is of a log that was lost when the database was restored from a backup.
+        """
+        span = await self._events.span(account_id)
+        is_lost = not await self._is_of(span, account_id, since.position)
+        mailboxes = [
+            one for one in await self._differences.mailboxes(account_id) if visible is None or one.id in visible
+        ]
+        unread = {one.id for one in mailboxes if EVERY_MAILBOX in excepted or one.id in excepted}
+        unanswerable = [
+            one.id for one in mailboxes if is_lost or since.position.seq < max(one.reset_seq, one.forgotten_seq)
+        ]
+        if not unread.issuperset(unanswerable):
+            raise StateExpired("Read the mailboxes named here anew", unanswerable)
+        if is_lost:
+            return Changes(mailboxes_updated=[one.id for one in mailboxes], position=span.last)
+        page = await self._differences.page(account_id, since.position.seq, limit)
+        difference = _Difference(since, visible, {*excepted} | unread)
+        await self._fill(account_id, difference, page)
+        difference.add_mailboxes(mailboxes, unread)
+        changes = difference.changes
+        changes.position = span.last
+        if page.to_seq is not None and page.to_seq <= span.last.seq:
+            at_ms = await self._log.at_ms(account_id, page.to_seq)
+            changes.position = Position(page.to_seq, since.position.at_ms if at_ms is None else at_ms)
+            changes.base_seq = since.base_seq
+        return changes
+
+    async def _fill(self, account_id: AccountId, difference: _Difference, page: Page) -> None:
+        difference.add_tombstones(page.tombstones)
+        missing = difference.left.keys() - {one.id for one in page.messages}
+        others = await self._differences.messages(account_id, missing)
+        difference.add_messages(page.messages)
+        difference.add_messages(others)
+        difference.add_gone(missing - {one.id for one in others})
+
+    async def _is_of(self, span: Span, account_id: AccountId, position: Position) -> bool:
+        """Whether a position is of this log: its event has the same time; as far as that can be told once trimmed."""
+        if position.seq > span.last.seq:
+            return False
+        if position.seq <= span.first.seq:
+            return position.at_ms <= span.first.at_ms
+        return await self._log.at_ms(account_id, position.seq) in (position.at_ms, None)
+
+
+class _Difference:
+    """Sorts what changed by what the caller knows and sees."""
+
+    def __init__(self, since: Since, visible: Collection[str] | None, excepted: Collection[str]) -> None:
+        self._since = since
+        self._visible = visible
+        self._excepted = excepted
+        self.changes = Changes()
+        self.left: dict[str, tuple[str, ...]] = {}
+        """By message: where it was at the position, if it left there."""
+
+    def add_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
+        for one in tombstones:
+            if one.mailbox_ids is None:
+                if self._visible is None or one.subject in self._visible:
+                    self.changes.mailboxes_removed.append(one.subject)
+                continue
+            before = self.left.setdefault(one.subject, one.mailbox_ids)
+            if one.reason != "moved" and self._seen(before):
+                self.changes.removed[one.subject] = one.reason
+
+    def add_messages(self, messages: Iterable[ChangedMessage]) -> None:
+        for one in messages:
+            after = self._seen(one.mailbox_ids)
+            before = self._before(one)
+            if after:
+                self.changes.removed.pop(one.id, None)  # gone, and back since
+            if after and not before:
+                self.changes.created[one.id] = one.summary
+                self.changes.removed.pop(one.id, None)  # it has come back
+            elif after:
+                self._differ(one, before, after)
+            elif before or (one.id in self.left and self._seen(self.left[one.id])):
+                self.changes.removed[one.id] = "moved"
+
+    def add_gone(self, ids: Iterable[str]) -> None:
+        """Moved, then gone with the mailbox that they were in."""
+        for id_ in ids:
+            if self._seen(self.left[id_]):
+                self.changes.removed.setdefault(id_, "expunged")
+
+    def add_mailboxes(self, mailboxes: Iterable[MailboxNumbers], unread: Collection[str]) -> None:
+        for one in mailboxes:
+            if one.created_seq > self._since.position.seq:
+                self.changes.mailboxes_created.append(one.id)
+            elif one.changed_seq > self._since.position.seq or one.id in unread:
+                self.changes.mailboxes_updated.append(one.id)
+
+    def _before(self, one: ChangedMessage) -> list[str]:
+        """Where the caller saw it; nowhere, if it came later or from out of sight."""
+        if one.created_seq > self._since.base_seq:
+            return []
+        if one.id in self.left:
+            return self._seen(self.left[one.id])
+        is_known = one.moved_seq <= self._since.position.seq  # else its tombstone is gone: of an excepted mailbox
+        return self._seen(one.mailbox_ids) if is_known else []
+
+    def _differ(self, one: ChangedMessage, before: list[str], after: list[str]) -> None:
+        if before != after:
+            self.changes.moved[one.id] = (before, after)
+        numbers = {"keywords": one.flags_seq, "other": one.other_seq}
+        changed = [what for what, seq in numbers.items() if seq > self._since.base_seq]
+        if changed:
+            self.changes.updated[one.id] = Change(changed, one.keywords)
+
+    def _seen(self, mailbox_ids: Iterable[str]) -> list[str]:
+        return sorted(
+            id_ for id_ in mailbox_ids if (self._visible is None or id_ in self._visible) and id_ not in self._excepted
+        )

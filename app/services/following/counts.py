@@ -1,0 +1,205 @@
+"""Unread and total messages of mailboxes, read at most once a second for all who follow an account."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.cause import detached
+from app.cluster.bus import Bus, LocalBus, Waiter
+from app.errors import GatewayError
+from app.mail.types import AccountId, MailboxId
+from app.services.access.callers import Caller, Scope
+
+MERGE_SECONDS = 1.0
+"""Changes of an account's counts within this time are sent together."""
+RETRY_SECONDS = 2.0
+"""The pause after a read that the database did not answer."""
+READS_AT_ONCE = 4
+"""Accounts whose counts are read at the same time."""
+
+Counted = tuple[int, int]
+"""Unread and total messages of a mailbox."""
+Sight = frozenset[str] | None
+"""Ids of the mailboxes that are shown; None: all."""
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class CountsReader(Protocol):
+    async def counts(self, account_id: AccountId) -> Mapping[MailboxId, Counted]:
+        """The counts of an account's mailboxes."""
+        ...
+
+
+def counts_topic(account_id: AccountId) -> str:
+    """What a waiter is poked with when the counts of an account changed."""
+    return f"counts {account_id}"
+
+
+def seen_by(caller: Caller, wanted: Sight) -> Sight:
+    """The mailboxes, of those that are wanted, whose counts a caller may see."""
+    if Scope.MAIL_READ not in caller.scopes:
+        return frozenset()
+    if wanted is None:
+        return caller.mailbox_ids
+    return wanted if caller.mailbox_ids is None else wanted & caller.mailbox_ids
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """The counts of an account as one read found them. `changed`: since the snapshot before this one."""
+
+    account_id: AccountId
+    number: int
+    counts: Mapping[MailboxId, Counted]
+    changed: frozenset[MailboxId]
+    frames: dict[object, bytes] = field(default_factory=dict)
+    """Encodings, kept by those who send them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountsNews:
+    """What one follower has not been sent yet. `is_whole`: all mailboxes in sight, not only those that changed."""
+
+    snapshot: Snapshot
+    sight: Sight
+    is_whole: bool
+
+    def counts(self) -> list[tuple[MailboxId, Counted]]:
+        """By the paths of the mailboxes."""
+        ids = self.snapshot.counts if self.is_whole else self.snapshot.changed
+        return [
+            (id_, counted)
+            for id_, counted in self.snapshot.counts.items()
+            if id_ in ids and (self.sight is None or id_ in self.sight)
+        ]
+
+
+class _Board(Waiter):
+    """The newest counts of one account. A poke makes it read, and at most once in `MERGE_SECONDS`."""
+
+    def __init__(self, account_id: AccountId, counts: Counts) -> None:
+        super().__init__()
+        self.account_id = account_id
+        self.snapshot: Snapshot | None = None
+        self.watches = 0
+        self._counts = counts
+        self._is_stale = False
+        self._task: asyncio.Task[None] | None = None
+
+    def poke(self, topic: str) -> None:  # noqa: ARG002 - it listens to one topic
+        self._is_stale = True
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._read_and_rest(), context=detached())
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _read_and_rest(self) -> None:
+        """Read until a rest passes without a poke."""
+        try:
+            while self._is_stale:
+                self._is_stale = False
+                seconds = MERGE_SECONDS
+                try:
+                    self._take(await self._counts.read(self.account_id))
+                except GatewayError:
+                    self._is_stale = True
+                    seconds = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - spreads the retries
+                await self._counts.sleep(seconds)
+        finally:
+            self._task = None
+
+    def _take(self, counts: Mapping[MailboxId, Counted]) -> None:
+        before = self.snapshot
+        known = before.counts if before is not None else {}
+        changed = frozenset(id_ for id_, counted in counts.items() if known.get(id_) != counted)
+        if before is None or changed or len(known) != len(counts):
+            number = 1 if before is None else before.number + 1
+            self.snapshot = Snapshot(self.account_id, number, counts, changed)
+            self._counts.news.poke(counts_topic(self.account_id))
+
+
+class CountsWatch:
+    """What one follower was sent of an account's counts."""
+
+    def __init__(self, counts: Counts, board: _Board, waiter: Waiter) -> None:
+        self._counts = counts
+        self._board = board
+        self._waiter = waiter
+        self._topic = counts_topic(board.account_id)
+        self._sent: tuple[int, Sight] | None = None
+        counts.news.listen(waiter, self._topic)
+
+    def renew(self) -> None:
+        """Send all counts again."""
+        self._sent = None
+        self._waiter.poke(self._topic)
+
+    def news(self, sight: Sight) -> CountsNews | None:
+        """What to send now, which then counts as sent; None where there is nothing.
+
+        All that is in sight the first time, after `renew`, and when the sight has changed or a snapshot was missed.
+        """
+        snapshot = self._board.snapshot
+        if snapshot is None or self._sent == (snapshot.number, sight):
+            return None
+        is_whole = self._sent != (snapshot.number - 1, sight)
+        self._sent = (snapshot.number, sight)
+        news = CountsNews(snapshot, sight, is_whole)
+        return news if news.counts() else None
+
+    def close(self) -> None:
+        self._counts.news.leave(self._waiter, self._topic)
+        self._counts.leave(self._board)
+
+
+class Counts:
+    """The counts of the accounts that somebody watches."""
+
+    def __init__(self, reader: CountsReader, bus: Bus, sleep: Sleep = asyncio.sleep) -> None:
+        self._reader = reader
+        self._bus = bus
+        self._boards: dict[AccountId, _Board] = {}
+        self._gate = asyncio.Semaphore(READS_AT_ONCE)
+        self.sleep = sleep
+        self.news = LocalBus()
+        """Wakes those who watch an account: of this process only, as each process reads by itself."""
+
+    def watch(self, account_id: AccountId, waiter: Waiter) -> CountsWatch:
+        """Poke the waiter with `counts_topic(account_id)` when there is something to send, until `close`."""
+        board = self._boards.get(account_id)
+        if board is None:
+            board = self._boards[account_id] = _Board(account_id, self)
+            self._bus.listen(board, account_id)
+            board.poke(account_id)
+        board.watches += 1
+        watch = CountsWatch(self, board, waiter)
+        if board.snapshot is not None:
+            watch.renew()
+        return watch
+
+    @contextmanager
+    def watching(self, account_id: AccountId, waiter: Waiter) -> Iterator[CountsWatch]:
+        """The same for as long as the block runs."""
+        watch = self.watch(account_id, waiter)
+        try:
+            yield watch
+        finally:
+            watch.close()
+
+    async def read(self, account_id: AccountId) -> Mapping[MailboxId, Counted]:
+        async with self._gate:
+            return await self._reader.counts(account_id)
+
+    def leave(self, board: _Board) -> None:
+        board.watches -= 1
+        if not board.watches:
+            del self._boards[board.account_id]
+            self._bus.leave(board, board.account_id)
+            board.close()

@@ -1,0 +1,1 @@
+"""OAuth apps, consents and the tokens that they give for mail servers."""

@@ -1,0 +1,379 @@
+"""Grants: what owners of accounts consented to, and the access tokens that come of it.
+
+A token is renewed shortly before it ends, or when a mail server refused it; by one process, once, however many ask. A
+refresh token that replaces another is durable before anyone uses what came with it (RFC 9700 §4.14.2), so that a
+crash costs a consent only where it falls between the server's answer and our commit. While the database fails, new
+tokens stay in memory until they are stored, and nothing asks with the old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import orjson
+
+from app import faults
+from app.cluster.claims import Patience, Renewal, renewed
+from app.db import oauth
+from app.db.session import Database, Transaction
+from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
+from app.mail.backoff import reconnect_delays
+from app.mail.identifiers import new_id, now_ms
+from app.security.secrets import hash_secret
+from app.security.vault import Vault
+from app.services.oauth.apps import OAuthApps
+from app.services.oauth.authorization import (
+    DEADLINE_SECONDS,
+    Authorization,
+    ClientRefused,
+    ConsentRequired,
+    TokenAnswer,
+)
+from app.services.oauth.backoff import Pauses
+from app.services.oauth.revocations import Revocations
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
+
+LEEWAY_MS = 60_000
+"""A token that ends this soon is renewed first."""
+WAIT_SECONDS = 2 * DEADLINE_SECONDS + 15
+"""Another process's lease may end first."""
+POLL_SECONDS = 0.2
+DOUBT_SECONDS = 60.0
+"""No token replaces one that was declined when it was fresh, for so long."""
+
+
+class Persist(Protocol):
+    """Calls a step until it does not fail, with pauses between; see `app.workers.loop.persist`."""
+
+    async def __call__(self, name: str, step: Callable[[], Awaitable[None]], **facts: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What a new grant starts with. Without an access token, or one of unknown life, the first use renews."""
+
+    oauth_app_id: str
+    refresh_token: str = field(repr=False)
+    access_token: str = field(default="", repr=False)
+    expires_at_ms: int = 0
+    scopes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A grant as it is kept."""
+
+    id: str
+    oauth_app_id: str
+    account_id: str | None
+    scopes: str
+    refresh_token: str = field(repr=False)
+    access_token: str = field(repr=False)
+    expires_at_ms: int
+    is_over: bool
+    version: int
+
+    def is_usable(self, refused: str | None) -> bool:
+        """Whether its access token is worth a login."""
+        is_live = self.expires_at_ms > now_ms() + LEEWAY_MS
+        return bool(self.access_token) and self.access_token != refused and is_live
+
+
+@dataclass(slots=True)
+class _Lease:
+    """This process's claim on the renewal of one grant. A lease is known by when it ends."""
+
+    database: Database
+    grant_id: str
+    until_ms: int
+
+    async def renew(self) -> bool:
+        until_ms = await self.database.write(
+            lambda transaction: oauth.keep_lease(transaction, self.grant_id, self.until_ms), is_durable=False
+        )
+        self.until_ms = self.until_ms if until_ms is None else until_ms
+        return until_ms is not None
+
+    async def end(self) -> None:
+        await self.database.write(lambda transaction: oauth.end_lease(transaction, self.grant_id, self.until_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTokens:
+    """The access tokens of one grant; see `AccessTokens`."""
+
+    grant_id: str
+    grants: Grants = field(repr=False)
+
+    async def token(self, *, refused: str | None = None) -> str:
+        return await self.grants.token(self.grant_id, refused=refused)
+
+    def doubt(self, fresh: str) -> None:
+        self.grants.doubt(self.grant_id, fresh)
+
+
+class Grants:
+    """All grants of this install."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        apps: OAuthApps,
+        authorization: Authorization,
+        *,
+        persist: Persist,
+        is_alone: bool = False,
+        delays: Callable[[], Iterator[float]] = reconnect_delays,
+        on_over: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`is_alone`: no other process works on this database, so a lease is needed by nobody.
+
+        `persist` calls a step of that name, with pauses, until it does not fail. `on_over` is called when an account's
+        grant turned out to be over, whoever needed a token.
+        """
+        self._database = database
+        self._vault = vault
+        self._apps = apps
+        self._authorization = authorization
+        self._on_over = on_over
+        self._is_alone = is_alone
+        self.revocations = Revocations(apps, authorization, lambda stored: self._opened(stored).refresh_token)
+        self._persist = persist
+        self._patience = Patience(database)
+        self._renewals: dict[str, asyncio.Task[str]] = {}
+        self._unstored: dict[str, asyncio.Task[None]] = {}
+        """By grant: the storing of tokens that replace the stored ones, for as long as it takes."""
+        self._pauses = Pauses(delays)
+        """Of authorization servers, by app, and of grants that they give nothing for."""
+        self._doubts: dict[str, tuple[str, float]] = {}
+        """By grant: the hash of a token that was declined though it was fresh, and until when that counts."""
+
+    def tokens_of(self, grant_id: str) -> GrantTokens:
+        return GrantTokens(grant_id, self)
+
+    # ---- a grant's life
+
+    @asynccontextmanager
+    async def trial(self, consent: Consent | None) -> AsyncIterator[GrantTokens | None]:
+        """Keep a new grant while its logins are tried; it goes when the block fails, unless an account has it by then.
+
+        It is stored first: what the trial itself renews must not be lost. A caller that is cancelled while the account
+        is being committed fails too, but the account is there, and keeps its grant.
+        """
+        if consent is None:
+            yield None
+            return
+        grant_id = await self._add(consent)
+        try:
+            yield self.tokens_of(grant_id)
+        except BaseException:
+            await self._write(lambda transaction: oauth.remove_unbound_grant(transaction, grant_id))
+            raise
+
+    async def _add(self, consent: Consent) -> str:
+        grant_id = new_id("grt")
+        values = {
+            "id": grant_id,
+            "oauth_app_id": consent.oauth_app_id,
+            "account_id": None,
+            "scopes": consent.scopes,
+            "secrets": self._sealed(grant_id, consent.refresh_token, consent.access_token),
+            "access_expires_at_ms": consent.expires_at_ms,
+            "is_over": False,
+            "version": 0,
+            "lease_until_ms": 0,
+            "updated_at_ms": now_ms(),
+        }
+        await self._write(lambda transaction: oauth.add_grant(transaction, values))
+        return grant_id
+
+    async def _write(self, work: Callable[[Transaction], Any]) -> Any:
+        return await self._database.write(work)
+
+    async def seal_anew(self) -> int:
+        """Seal all grants with the newest master key; how many had an older one."""
+        count = 0
+        for stored in await oauth.grants(self._database):
+            if self._vault.is_current(stored.secrets):
+                continue
+            sealed = self._vault.seal(self._vault.open(stored.secrets, stored.id), stored.id)
+            reseal = partial(oauth.reseal_grant, id_=stored.id, version=stored.version, secrets=sealed)
+            count += await self._database.write(reseal)
+        return count
+
+    # ---- access tokens
+
+    async def token(self, grant_id: str, *, refused: str | None = None) -> str:
+        """An access token to log in with now; see `AccessTokens.token`."""
+        grant = await self._grant(grant_id)
+        if grant.is_usable(refused):
+            return grant.access_token
+        if refused is not None and self._is_doubted(grant_id, refused):
+            raise LoginRefused("The mail server declines the tokens that the authorization server gives")
+        task = self._renewals.get(grant_id)
+        is_joined = task is not None
+        if task is None:
+            task = asyncio.create_task(self._renewed(grant_id, refused))
+            self._renewals[grant_id] = task
+            task.add_done_callback(partial(self._renewal_ended, grant_id))
+        token = await asyncio.shield(task)  # whoever asked may leave; what the server answers must still be kept
+        return await self.token(grant_id, refused=refused) if is_joined and token == refused else token
+
+    def doubt(self, grant_id: str, fresh: str) -> None:
+        """See `AccessTokens.doubt`: whoever asks for mail meanwhile costs the authorization server nothing."""
+        now = time.monotonic()
+        self._doubts = {known: one for known, one in self._doubts.items() if now < one[1]}
+        self._doubts[grant_id] = hash_secret(fresh), now + DOUBT_SECONDS
+
+    def _is_doubted(self, grant_id: str, refused: str) -> bool:
+        doubted, until = self._doubts.get(grant_id, ("", 0.0))
+        return time.monotonic() < until and doubted == hash_secret(refused)
+
+    def _renewal_ended(self, grant_id: str, task: asyncio.Task[str]) -> None:
+        self._renewals.pop(grant_id, None)
+        if not task.cancelled():
+            task.exception()  # told to those who wait; there may be nobody left
+
+    async def close(self) -> None:
+        """Wait for the renewals that run: each ends within its deadline. Then for revocations, and tokens to be stored.
+
+        The caller sets a limit: the database may be away.
+        """
+        await asyncio.gather(*self._renewals.values(), return_exceptions=True)
+        await self.revocations.close()
+        await asyncio.gather(*map(asyncio.shield, self._unstored.values()), return_exceptions=True)
+
+    async def _renewed(self, grant_id: str, refused: str | None) -> str:
+        """A token that another process has renewed meanwhile, or one that we renew."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._until_stored(grant_id)
+                while True:
+                    grant = await self._grant(grant_id)
+                    if grant.is_usable(refused):
+                        return grant.access_token
+                    if grant.is_over:
+                        raise ConsentRequired
+                    if any(map(self._pauses.is_paused, (grant.oauth_app_id, grant.id))):
+                        raise Unreachable("The authorization server gave no token a moment ago")
+                    if self._is_alone:
+                        return await self._renew(grant, None)
+                    if lease := await self._lease(grant):
+                        async with renewed(Renewal(lease.renew)):
+                            return await self._renew(grant, lease)
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise TimedOut("The authorization server did not answer in time") from None
+
+    async def _lease(self, grant: Grant) -> _Lease | None:
+        slack_ms = self._patience.slack_ms
+        lease = partial(oauth.lease_grant, id_=grant.id, version=grant.version, slack_ms=slack_ms)
+        until_ms = await self._write(lease)
+        return None if until_ms is None else _Lease(self._database, grant.id, until_ms)
+
+    async def _renew(self, grant: Grant, lease: _Lease | None) -> str:
+        """Ask for new tokens and keep them. Once asked, the answer is waited for even when the lease is lost: it may
+        hold the only refresh token that still counts."""
+        self._pauses.begin(grant.oauth_app_id)
+        try:
+            app = await self._apps.get(grant.oauth_app_id)
+            answer = await self._authorization.renew(app, grant.refresh_token)
+        except ConsentRequired:
+            self._pauses.succeeded(grant.oauth_app_id)
+            await self._end(grant)
+            raise
+        except BaseException as error:
+            self._note_failure(grant, error)
+            self._log_failure(grant, error)
+            if lease is not None:
+                await lease.end()
+            raise
+        self._pauses.succeeded(grant.oauth_app_id)
+        self._pauses.succeeded(grant.id)
+        faults.point("grant.answered")
+        await self._keep(grant, answer)
+        faults.point("grant.kept")
+        return answer.access_token
+
+    def _note_failure(self, grant: Grant, error: BaseException) -> None:
+        """What says nothing of the other accounts of an app makes none of them wait."""
+        if isinstance(error, (Unreachable, ServerProtocolError, ClientRefused)):
+            self._pauses.failed(grant.oauth_app_id)
+        elif isinstance(error, ServerRefused):
+            self._pauses.succeeded(grant.oauth_app_id)
+            self._pauses.failed(grant.id)
+
+    async def _end(self, grant: Grant) -> None:
+        async def work(transaction: Transaction) -> None:
+            await oauth.end_grant(transaction, grant.id, grant.version, now_ms())
+            if grant.account_id is not None:
+                transaction.after_commit(self._on_over)
+
+        await self._write(work)
+        log.info("grant_over", account_id=grant.account_id, grant_id=grant.id)
+
+    def _log_failure(self, grant: Grant, error: BaseException) -> None:
+        code = error.code if isinstance(error, GatewayError) else type(error).__name__
+        log.info("token_not_renewed", account_id=grant.account_id, grant_id=grant.id, error=code)
+
+    async def _keep(self, grant: Grant, answer: TokenAnswer) -> None:
+        """Store new tokens. They are all that counts now: the storing goes on when the database or the caller fails."""
+        step = partial(self._store, grant, answer)
+        task = asyncio.create_task(self._persist("tokens", step, grant_id=grant.id))
+        self._unstored[grant.id] = task
+        task.add_done_callback(lambda _: self._unstored.pop(grant.id, None))
+        await asyncio.shield(task)
+
+    async def _until_stored(self, grant_id: str) -> None:
+        if (task := self._unstored.get(grant_id)) is not None:
+            await asyncio.shield(task)
+
+    async def _store(self, grant: Grant, answer: TokenAnswer) -> None:
+        sealed = self._sealed(grant.id, answer.refresh_token or grant.refresh_token, answer.access_token)
+        scopes = answer.scopes or grant.scopes
+        is_kept = await self._write(
+            lambda transaction: oauth.renew_grant(
+                transaction, grant.id, grant.version, sealed, scopes, answer.expires_at_ms, now_ms()
+            )
+        )
+        if not is_kept:
+            log.warning("token_not_kept", account_id=grant.account_id, grant_id=grant.id)
+
+    # ---- rows
+
+    async def _grant(self, grant_id: str) -> Grant:
+        stored = await oauth.grant(self._database, grant_id)
+        if stored is None:
+            raise LoginRefused("The account's consent is gone")
+        return self._opened(stored)
+
+    def _opened(self, stored: oauth.StoredGrant) -> Grant:
+        refresh_token, access_token = orjson.loads(self._vault.open(stored.secrets, stored.id))
+        return Grant(
+            id=stored.id,
+            oauth_app_id=stored.oauth_app_id,
+            account_id=stored.account_id,
+            scopes=stored.scopes,
+            refresh_token=refresh_token,
+            access_token=access_token,
+            expires_at_ms=stored.access_expires_at_ms,
+            is_over=stored.is_over,
+            version=stored.version,
+        )
+
+    def _sealed(self, grant_id: str, refresh_token: str, access_token: str) -> bytes:
+        return sealed_tokens(self._vault, grant_id, refresh_token, access_token)
+
+
+def sealed_tokens(vault: Vault, grant_id: str, refresh_token: str, access_token: str) -> bytes:
+    """The column `secrets` of a grant."""
+    return vault.seal(orjson.dumps([refresh_token, access_token]), grant_id)

@@ -1,0 +1,1 @@
+"""Lists, search, messages, bodies and attachments."""

@@ -1,0 +1,236 @@
+"""How fresh a list is: from the index where it is watched, else the origin is asked first.
+
+An embedded account is its own origin; one over POP3 has its mailboxes here too, and a worker asks its server. Of any
+other a mailbox that is complete and watched is answered from the index; the rest is asked about in one go, and when the
+origin does not answer in time the index does, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from app.cluster.followers import Followers
+from app.errors import MailServerError, TimedOut
+from app.mail.backend import Backends, MailBackend, OriginMailbox, SyncMode
+from app.mail.delta import Arrived, Delta, Flagged, Known, Location, Removed
+from app.mail.identifiers import now_ms
+from app.mail.types import AccountId, AccountKind, Mailbox, Role
+from app.mailstore.index import Index
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.mailboxes import Standing
+from app.mirror.account import Mirror
+from app.mirror.arrivals import Arrivals
+from app.mirror.listing import beginnings, list_changes, renames
+from app.mirror.moves import pass_on
+from app.services.accounts.accounts import SyncState
+from app.services.accounts.beginning import Beginning, in_time
+
+ASK_SECONDS = 2.0
+REST_SECONDS = 5.0
+"""How long an origin that did not answer is left alone, unless a caller insists."""
+MAILBOXES_LIMIT = 5
+"""Mailboxes asked about for a list over all of them."""
+COUNTED_MESSAGES = 100
+"""The newest messages of each mailbox that are compared for the list of mailboxes."""
+GONE_COUNT, GONE_SHARE = 50, 0.2
+"""When more than both seems to be gone, it is for the sync worker to make sure."""
+SWEPT_SECONDS = 10.0
+"""So long after somebody began to follow an account all of its mailboxes have been swept."""
+_REST_LIMIT = 10_000
+
+
+class Freshness:
+    """Asks origins on behalf of lists."""
+
+    def __init__(
+        self, backends: Backends, index: Index, reader: MailReader, followers: Followers, beginning: Beginning
+    ) -> None:
+        self._beginning = beginning
+        self._followers = followers
+        self._backends = backends
+        self._index = index
+        self._reader = reader
+        self._resting: dict[AccountId, float] = {}
+
+    async def settle(
+        self,
+        account_id: AccountId,
+        standing: Standing,
+        mailbox_id: str | None,
+        *,
+        count: int,
+        below_uid: int | None = None,
+        is_forced: bool = False,
+    ) -> tuple[Standing, SyncState]:
+        """Bring the index up to date where it may not be, for a list of `count`; how it stands then.
+
+        SyncPending where the index holds nothing of the list and the origin does not answer in time.
+        """
+        state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
+        kind = AccountKind(standing.kind)
+        if kind is AccountKind.EMBEDDED:
+            return standing, state
+        if state.status != "paused" and await self._beginning.is_unknown(account_id, standing, mailbox_id):
+            await in_time(self._ask_first(kind, account_id, mailbox_id, count))
+            return await self._settled(account_id, mailbox_id, state)
+        if kind is AccountKind.POP3:
+            return standing, state
+        self._followers.note(account_id)
+        is_live = state.status == "live" and standing.is_complete is not False
+        is_fresh = is_live and self._followers.seconds_followed(account_id) >= SWEPT_SECONDS
+        if not is_forced and (is_fresh or state.status == "paused" or self._is_resting(account_id)):
+            return standing, state
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await self._ask(account_id, mailbox_id, count, below_uid)
+        except (MailServerError, TimeoutError) as error:
+            self._rest(account_id)
+            is_shown_live = is_live and not is_forced
+            is_slow = isinstance(error, TimeoutError | TimedOut)  # which does not make it unreachable
+            status = "live" if is_shown_live else _unconfirmed(state.status) if is_slow else "down"
+            return standing, SyncState(status, state.mode, state.checked_at_ms)
+        return await self._settled(account_id, mailbox_id, state)
+
+    async def _settled(
+        self, account_id: AccountId, mailbox_id: str | None, before: SyncState
+    ) -> tuple[Standing, SyncState]:
+        """How the index stands right after the origin was asked."""
+        status = "initial" if before.status == "down" else before.status
+        now = await self._reader.mailboxes.standing(account_id, mailbox_id)
+        return now, SyncState(status, before.mode, now_ms())
+
+    async def settle_mailboxes(self, account_id: AccountId) -> None:
+        """The same for the list of mailboxes with their counts."""
+        if await self._beginning.mailboxes(account_id):
+            return
+        standing = await self._reader.mailboxes.standing(account_id)
+        if not await self._beginning.is_unknown(account_id, standing, None):
+            await self.settle(account_id, standing, None, count=COUNTED_MESSAGES)
+
+    def _is_resting(self, account_id: AccountId) -> bool:
+        return self._resting.get(account_id, 0.0) > time.monotonic()
+
+    def _rest(self, account_id: AccountId) -> None:
+        if len(self._resting) >= _REST_LIMIT:
+            self._resting.clear()
+        self._resting[account_id] = time.monotonic() + REST_SECONDS
+
+    async def _ask_first(self, kind: AccountKind, account_id: AccountId, mailbox_id: str | None, count: int) -> None:
+        """Ask where the index holds nothing of the list, perhaps not even the mailboxes."""
+        self._followers.note(account_id)
+        if kind is AccountKind.POP3:
+            await self._beginning.first_poll(account_id)
+            return
+        known = await self._reader.mailboxes.mailboxes(account_id)
+        told = None if known else await self._beginning.take_list(await self._backends.of(account_id), account_id)
+        await self._ask(account_id, mailbox_id, count, None, told)
+
+    async def _ask(
+        self,
+        account_id: AccountId,
+        mailbox_id: str | None,
+        count: int,
+        below_uid: int | None,
+        told: Mapping[str, OriginMailbox] | None = None,
+    ) -> None:
+        """`told` is a list of the origin's mailboxes that was just asked for."""
+        backend = await self._backends.of(account_id)
+        if mailbox_id is not None:
+            await self._ask_about(
+                backend, await self._reader.mailboxes.mailbox(account_id, mailbox_id), count, below_uid
+            )
+            return
+        theirs = await _listed(backend) if told is None else told
+        await self._write_new_mailboxes(account_id, theirs)
+        mailboxes = await self._reader.mailboxes.mailboxes(account_id)
+        changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
+        for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
+            below = None if below_uid is None else await self._lowest_uid(mailbox)
+            await self._ask_about(backend, mailbox, count, below)
+
+    async def _lowest_uid(self, mailbox: Mailbox) -> int | None:
+        """From where a further page of a list over all mailboxes goes on in one that is not complete."""
+        known = await self._reader.mirrored.known(mailbox.account_id, mailbox.id)
+        return None if mailbox.is_complete else min(known, default=None)
+
+    async def _write_new_mailboxes(self, account_id: AccountId, theirs: Mapping[str, OriginMailbox]) -> None:
+        """What was renamed, deleted or made again under its name is left to the sync worker."""
+        known = await self._reader.mailboxes.mailboxes(account_id)
+        names = {mailbox.origin_name for mailbox in known}
+        listed = [mailbox for name, mailbox in theirs.items() if name not in names]
+        if not known or not listed or renames(known, list(theirs.values())):
+            return
+        await self._index.apply(account_id, list_changes(known, listed).delta)
+        begun = beginnings(await self._reader.mailboxes.mailboxes(account_id), {one.origin_name: one for one in listed})
+        if begun:
+            await self._index.apply(account_id, Delta(mailboxes_counted=begun))
+
+    async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
+        known = await self._reader.mirrored.known(
+            mailbox.account_id, mailbox.id
+        )  # first: what comes meanwhile is not gone
+        newest = await backend.newest(mailbox, count, below_uid)
+        delta = difference_of_newest(mailbox, newest, known, count, below_uid)
+        mirror = Mirror(mailbox.account_id, self._index, self._reader, backend)
+        arrivals = Arrivals(mirror)
+        await arrivals.write(delta.arrived)
+        if delta.removed:  # it may have moved to where nobody has looked yet
+            await arrivals.look_elsewhere(partial(_listed, backend))
+        ended = await pass_on(mirror, delta.removed)
+        if rest := replace(delta, arrived=(), moved=ended.moved, removed=ended.removed):
+            await mirror.apply(rest)
+
+
+def _unconfirmed(status: str) -> str:
+    """The status of an account whose server has not answered in time: not that all is seen, and not that it is down."""
+    return "initial" if status == "live" else status
+
+
+async def _listed(backend: MailBackend) -> Mapping[str, OriginMailbox]:
+    return {one.origin_name: one for one in await backend.list_mailboxes()}
+
+
+def difference_of_newest(
+    mailbox: Mailbox, newest: Sequence[Arrived], known: Mapping[int, Known], count: int, below_uid: int | None
+) -> Delta:
+    """What the origin's newest `count` messages (below a UID) say that the index does not know.
+
+    What the index has within their span and they don't is gone, unless that is suspiciously much.
+    """
+    if any(one.uid_validity not in (None, mailbox.uid_validity) for one in newest):
+        return Delta()  # made anew: the sync worker's to tell
+    there = {one.uid: one for one in newest}
+    lowest = min(there) if len(there) >= count else 0
+    span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]
+    gone = [uid for uid in span if uid not in there]
+    if len(gone) > GONE_COUNT and len(gone) > GONE_SHARE * len(known):
+        gone = []
+    fresh = [_arrival(mailbox, one) for uid, one in sorted(there.items()) if uid not in known]
+    flagged = [one for uid, one in there.items() if uid in known and known[uid].flags != one.flags]
+    return Delta(
+        arrived=tuple(fresh),
+        flagged=tuple(Flagged(Location(mailbox.id, one.uid), one.flags, one.modseq) for one in flagged),
+        removed=tuple(Removed(Location(mailbox.id, uid)) for uid in sorted(gone)),
+    )
+
+
+def _arrival(mailbox: Mailbox, one: Arrived) -> Arrived:
+    """New mail is announced; what the first sync has yet to reach is not."""
+    has_begun = mailbox.is_newcomer or mailbox.uid_next > 1
+    is_new = mailbox.is_complete or (has_begun and mailbox.uid_next <= one.uid)
+    return replace(one, is_announced=is_new)
+
+
+def _differs(ours: Mailbox, theirs: OriginMailbox | None) -> bool:
+    if theirs is None:
+        return False
+    pairs = (
+        (theirs.uid_next, ours.uid_next),
+        (theirs.highest_modseq, ours.highest_modseq),
+        (theirs.total, ours.total),
+    )
+    return not ours.is_complete or any(told is not None and told != known for told, known in pairs)

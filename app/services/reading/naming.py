@@ -1,0 +1,104 @@
+"""Mailboxes by their names: a role where an id may stand, a path in a search text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from app.errors import InvalidRequest, MailboxNotFound
+from app.mail import filter as f
+from app.mail.types import AccountId, Mailbox, Role
+from app.mailstore.reader import MailReader
+from app.services.access.callers import Caller
+
+_ROLES = frozenset(role.value for role in Role)
+_LEFT_OUT = (Role.TRASH, Role.JUNK)
+"""What a search without a mailbox leaves out."""
+
+
+class MailboxNames:
+    """Resolves names of mailboxes of an account, as far as the caller sees them."""
+
+    def __init__(self, reader: MailReader) -> None:
+        self._reader = reader
+
+    async def id_of(self, account_id: AccountId, caller: Caller, given: str) -> str:
+        """The id of a mailbox that is given by its id or by a role's name, such as `inbox`.
+
+        MailboxNotFound for an id that the caller may not see, and where no mailbox that it sees has the role.
+        """
+        if given not in _ROLES:
+            caller.require_mailbox(given)
+            return given
+        for id_, role in await self._reader.mailboxes.roles(account_id):
+            if role == given and caller.sees_mailbox(id_):
+                return id_
+        raise MailboxNotFound(f"No mailbox has the role {given}")
+
+    async def resolved(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter, *, lenient: bool = False
+    ) -> f.Filter:
+        """The filter with an id wherever it names a mailbox by role or path.
+
+        MailboxNotFound for an unknown role, InvalidRequest at `q` for an unknown path; with `lenient` such a condition
+        holds for no message, which is right for one account of several.
+        """
+        if not any(map(_is_named, f.leaves_in(tree))):
+            return tree
+        seen = await self._seen(account_id, caller)
+
+        def resolve(leaf: f.Filter) -> f.Filter:
+            if not _is_named(leaf):
+                return leaf
+            found = _named(seen, leaf)
+            if found is not None:
+                return f.InMailbox(found.id)
+            if lenient:
+                return f.Any(())
+            raise _unknown(leaf)
+
+        return f.with_leaves(tree, resolve)
+
+    async def without_trash(self, account_id: AccountId, tree: f.Filter) -> f.Filter:
+        """The filter, with Trash and Junk left out unless it names a mailbox."""
+        if f.names_mailbox(tree):
+            return tree
+        found = [id_ for id_, role in await self._reader.mailboxes.roles(account_id) if role in _LEFT_OUT]
+        return f.All((tree, *(f.Not(f.InMailbox(id_)) for id_ in found))) if found else tree
+
+    async def _seen(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
+        return [one for one in await self._reader.mailboxes.mailboxes(account_id) if caller.sees_mailbox(one.id)]
+
+
+def _is_named(leaf: f.Filter) -> bool:
+    return isinstance(leaf, f.InMailboxNamed) or (isinstance(leaf, f.InMailbox) and leaf.mailbox_id in _ROLES)
+
+
+def _named(mailboxes: Sequence[Mailbox], leaf: f.Filter) -> Mailbox | None:
+    match leaf:
+        case f.InMailbox(role):
+            return _with_role(mailboxes, role)
+        case f.InMailboxNamed(name):
+            return _with_role(mailboxes, name.lower()) or _with_path(mailboxes, name)
+        case _:
+            return None
+
+
+def _with_role(mailboxes: Sequence[Mailbox], role: str) -> Mailbox | None:
+    return next((one for one in mailboxes if one.role is not None and one.role.value == role), None)
+
+
+def _with_path(mailboxes: Sequence[Mailbox], name: str) -> Mailbox | None:
+    """The mailbox with this id or path, compared with its case first, then without, then by its last level."""
+    folded = name.casefold()
+    tests: tuple[Callable[[Mailbox], bool], ...] = (
+        lambda one: name in (one.id, one.path),
+        lambda one: one.path.casefold() == folded,
+        lambda one: one.name.casefold() == folded,
+    )
+    return next((one for test in tests for one in mailboxes if test(one)), None)
+
+
+def _unknown(leaf: f.Filter) -> Exception:
+    if isinstance(leaf, f.InMailboxNamed):
+        return InvalidRequest.parameter("q", f"No mailbox is named `{leaf.name}`")
+    return MailboxNotFound()

@@ -1,0 +1,174 @@
+"""Conditions on text: the full-text index answers them for the messages it holds, the origin for the others.
+
+A search waits for the origin for a short time only: then it answers with what the index knows, and what was found
+until then. A change of all messages that match must miss none: it waits longer, and is refused rather than incomplete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest, MailServerError, SearchIncomplete
+from app.mail import filter as f
+from app.mail.backend import Backends, MailBackend
+from app.mail.searchable import fold
+from app.mail.types import AccountId, Mailbox, MessageId
+from app.mailstore.reader import MailReader
+from app.mailstore.texts import TextIndex
+from app.services.access.callers import Caller
+from app.services.reading.concurrency import together
+
+TEXTS_LIMIT = 10
+"""Different texts in one search."""
+MAILBOXES_AT_A_TIME = 4
+UIDS_AT_FIRST = 200
+"""Messages that an origin is asked about in the first command, the newest; then twice as many each time."""
+ORIGIN_SECONDS = 1.5
+"""How long a search waits for what the index does not hold."""
+WHOLE_SECONDS = 30.0
+"""How long a change of all messages that match does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A filter without Text leaves. Unless it `is_complete`, it misses messages that the index does not hold."""
+
+    tree: f.Filter
+    is_complete: bool
+
+
+class Texts:
+    """Replaces the Text leaves of a filter by what the index can answer."""
+
+    def __init__(self, backends: Backends, reader: MailReader, text_index: TextIndex) -> None:
+        self._backends = backends
+        self._reader = reader
+        self._text_index = text_index
+
+    async def coverage(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> tuple[int, int] | None:
+        """How many messages the index holds of how many there are.
+
+        None for a filter without texts, and for one who sees only some mailboxes: it counts what is in all.
+        """
+        is_told = caller.mailbox_ids is None and any(f.texts_in(tree))
+        return await self._text_index.coverage(account_id) if is_told else None
+
+    async def whole(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
+        """The filter without Text leaves, for a change: it finds every message that matches.
+
+        InvalidRequest for too many texts; SearchIncomplete, MailServerError where some could not be looked at.
+        """
+        look = self._look(account_id, tree)
+        try:
+            async with asyncio.timeout(WHOLE_SECONDS):
+                await look.run(await self._unindexed(account_id, caller, tree))
+        except TimeoutError:
+            raise SearchIncomplete from None
+        return (await self._answered(account_id, tree, look)).tree
+
+    async def answered(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float | None = None
+    ) -> Answered:
+        """The same for a search, which waits for the origin no longer than `seconds` (None: `ORIGIN_SECONDS`)."""
+        look = self._look(account_id, tree)
+        with suppress(TimeoutError, MailServerError):
+            async with asyncio.timeout(ORIGIN_SECONDS if seconds is None else seconds):
+                await look.run(await self._unindexed(account_id, caller, tree))
+        return await self._answered(account_id, tree, look)
+
+    def _look(self, account_id: AccountId, tree: f.Filter) -> _Look:
+        texts = set(f.texts_in(tree))
+        if len(texts) > TEXTS_LIMIT:
+            raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
+        return _Look(self._backends, self._reader, account_id, texts)
+
+    async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> Answered:
+        """What the index knows, and what was found beside it."""
+        answers: dict[f.Text, f.Filter] = {}
+        for text, found in look.found.items():
+            answers[text] = f.Any((await self._by_index(account_id, text), f.IsOneOf(found)))
+        if look.is_complete:
+            return Answered(f.with_answers(tree, answers), is_complete=True)
+        possible = {text: f.Any((answer, f.Unindexed())) for text, answer in answers.items()}
+        return Answered(f.with_answers(tree, answers, possible), is_complete=False)
+
+    async def _unindexed(
+        self, account_id: AccountId, caller: Caller, tree: f.Filter
+    ) -> list[tuple[Mailbox, Sequence[int]]]:
+        """What the origin must be asked about: UIDs in mailboxes that the caller sees and the filter demands."""
+        uids = await self._text_index.unindexed(account_id) if any(f.texts_in(tree)) else {}
+        demanded = demanded_mailboxes(tree)
+        return [
+            (one, uids[one.id])
+            for one in (await self._reader.mailboxes.mailboxes(account_id) if uids else ())
+            if one.id in uids
+            and one.is_selectable
+            and caller.sees_mailbox(one.id)
+            and (demanded is None or one.id in demanded)
+        ]
+
+    async def _by_index(self, account_id: AccountId, text: f.Text) -> f.Filter:
+        folded = fold(text.value)
+        if not text.scope.startswith("header:"):
+            return f.IndexedText(account_id, text.scope, folded)
+        name = text.scope.removeprefix("header:")
+        return f.IsOneOf(await self._text_index.with_field(account_id, name, folded))
+
+
+class _Look:
+    """Asks the origin for texts among messages that the index does not hold; `found` grows while it runs."""
+
+    def __init__(self, backends: Backends, reader: MailReader, account_id: AccountId, texts: Iterable[f.Text]) -> None:
+        self.found: dict[f.Text, list[MessageId]] = {text: [] for text in texts}
+        self.is_complete = False
+        self._backends = backends
+        self._reader = reader
+        self._account_id = account_id
+
+    async def run(self, unindexed: Sequence[tuple[Mailbox, Sequence[int]]]) -> None:
+        """Look through all of them. Raises MailServerError."""
+        if unindexed:
+            backend = await self._backends.of(self._account_id)
+            await together((self._look_in(backend, *one) for one in unindexed), MAILBOXES_AT_A_TIME)
+        self.is_complete = True
+
+    async def _look_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
+        for some in _newest_first(uids):
+            for text, found in self.found.items():
+                there = await backend.search(mailbox, text.scope, text.value, some)
+                found.extend(await self._reader.messages.ids_at(self._account_id, mailbox.id, there) if there else ())
+
+
+def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The UIDs in pieces, each twice as large: something soon, and all in few commands."""
+    ordered = sorted(uids, reverse=True)
+    start, size = 0, UIDS_AT_FIRST
+    while start < len(ordered):
+        yield ordered[start : start + size]
+        start, size = start + size, size * 2
+
+
+def demanded_mailboxes(tree: f.Filter) -> set[str] | None:
+    """The mailboxes outside of which nothing can match; None when the filter demands none."""
+    match tree:
+        case f.InMailbox(mailbox_id):
+            return {mailbox_id}
+        case f.All(of):
+            demands = [one for one in map(demanded_mailboxes, of) if one is not None]
+            return set.intersection(*demands) if demands else None
+        case f.Any(of):
+            return _union([demanded_mailboxes(one) for one in of])
+        case _:
+            return None
+
+
+def _union(demands: Iterable[set[str] | None]) -> set[str] | None:
+    found: set[str] = set()
+    for one in demands:
+        if one is None:
+            return None
+        found |= one
+    return found

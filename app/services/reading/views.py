@@ -1,0 +1,247 @@
+"""What of a message an answer shows: its view, single fields of it, and what may be included beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import orjson
+
+from app.errors import InvalidRequest
+from app.mail.filter import All, Filter
+from app.mail.storable import json_bytes
+from app.mail.types import AccountId, Message
+from app.mailstore.reader import MailReader
+from app.mailstore.reading.lists import Listed
+from app.mailstore.rows import shown_summary
+from app.services.access.callers import Caller
+from app.services.access.links import Links
+from app.services.access.visibility import seen_summary
+from app.services.reading.concurrency import together
+from app.services.reading.content import Content
+from app.services.reading.highlights import Highlights
+
+ViewName = Literal["ids", "summary", "full"]
+
+FULL_LIMIT = 100
+"""Messages of one answer with their bodies."""
+FULL_AT_A_TIME = 4
+INCLUDES_LIMIT = 20
+FIELDS_LIMIT = 100
+
+_ADDRESS: dict[str, Any] = {"name": None, "address": None}
+_SUMMARY: dict[str, Any] = {
+    **dict.fromkeys(("view", "id", "account_id", "mailbox_ids", "thread_id", "subject")),
+    **dict.fromkeys(("from", "to", "cc", "reply_to"), _ADDRESS),
+    **dict.fromkeys(("date", "received_at", "preview", "keywords", "size_bytes", "has_attachments")),
+    **dict.fromkeys(("message_id_header", "in_reply_to", "references", "on_server")),
+}
+_ATTACHMENT = dict.fromkeys(("id", "part", "filename", "content_type", "size_bytes", "disposition", "content_id"))
+_INVITATION: dict[str, Any] = {
+    **dict.fromkeys(("method", "uid", "sequence", "status", "summary", "description", "location")),
+    **dict.fromkeys(("starts_at", "ends_at", "is_all_day", "time_zone", "recurrence")),
+    "organizer": _ADDRESS,
+    "attendees": dict.fromkeys(("name", "address", "status", "is_optional")),
+}
+_FULL: dict[str, Any] = {
+    **_SUMMARY,
+    "bcc": _ADDRESS,
+    **dict.fromkeys(("text", "html")),
+    "invitation": _INVITATION,
+    "attachments": _ATTACHMENT,
+    "locations": dict.fromkeys(("mailbox_id", "uid", "uid_validity")),
+    "problems": None,
+}
+_FIELDS: dict[str, dict[str, Any]] = {"ids": {"view": None, "id": None}, "summary": _SUMMARY, "full": _FULL}
+_ADDED_BY_FULL = _FULL.keys() - _SUMMARY.keys()
+_READ_FOR = frozenset({"text", "html", "invitation", "problems"})
+"""Fields for which the text of a message is read."""
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown. `fields` None is all of the view; `headers` are names of header fields to include."""
+
+    name: ViewName = "summary"
+    fields: tuple[tuple[str, ...], ...] | None = None
+    headers: tuple[str, ...] = ()
+    has_thread: bool = False
+    has_highlights: bool = False
+    """Added by a search, which knows the terms."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the summaries of the index are the answer as they are."""
+        return self.name == "summary" and self.fields is None and not (self.headers or self.has_thread)
+
+    @property
+    def needs_full(self) -> bool:
+        return self.name == "full" and (self.fields is None or any(one[0] in _ADDED_BY_FULL for one in self.fields))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether an answer shows FULL_LIMIT messages at most."""
+        return self.needs_full or bool(self.headers)
+
+    @property
+    def needs_body(self) -> bool:
+        return self.fields is None or any(one[0] in _READ_FOR for one in self.fields)
+
+
+SUMMARY = View()
+ALL = All(())
+
+
+@lru_cache(maxsize=256)
+def view_of(name: ViewName, fields: str | None = None, include: str | None = None) -> View:
+    """A view from its query parameters. InvalidRequest for a field or an inclusion that there is not."""
+    headers, others = _included(include)
+    shown = None if fields is None else _fields(name, fields)
+    return View(name, shown, headers, "thread" in others, "highlights" in others)
+
+
+def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
+    found = [tuple(one.strip().split(".")) for one in text.split(",") if one.strip()]
+    if len(found) > FIELDS_LIMIT:
+        raise InvalidRequest.parameter("fields", f"There are more than {FIELDS_LIMIT}")
+    for path in found:
+        known: dict[str, Any] | None = _FIELDS[name]
+        for step in path:
+            if known is None or step not in known:
+                raise InvalidRequest.parameter("fields", f"view={name} has no field {'.'.join(path)[:100]}")
+            known = known[step]
+    return tuple(found)
+
+
+def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
+    headers: list[str] = []
+    others: set[str] = set()
+    for one in (text or "").split(","):
+        kind, _, name = one.strip().partition(":")
+        if kind == "headers" and _HEADER_NAME.fullmatch(name):
+            headers.append(name)
+        elif one.strip() in ("thread", "highlights"):
+            others.add(one.strip())
+        elif one.strip():
+            raise InvalidRequest.parameter("include", "It is a list of `thread`, `highlights` and `headers:Name`")
+    if len(headers) > INCLUDES_LIMIT:
+        raise InvalidRequest.parameter("include", f"There are more than {INCLUDES_LIMIT} headers")
+    return tuple(headers), others
+
+
+class Views:
+    """Renders messages as JSON objects."""
+
+    def __init__(self, reader: MailReader, content: Content, links: Links, highlights: Highlights) -> None:
+        self._reader = reader
+        self._content = content
+        self._links = links
+        self._highlights = highlights
+
+    async def listed(
+        self,
+        account_id: AccountId,
+        caller: Caller,
+        found: Sequence[Listed],
+        view: View,
+        tree: Filter = ALL,
+    ) -> list[bytes]:
+        """The objects of a list, in its order; a message that left meanwhile is left out. `tree` is what found them."""
+        if view.is_prepared:
+            items = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
+        elif view.name == "ids" and not (view.headers or view.has_thread):
+            items = [b'{"view":"ids","id":"' + one.anchor.id.encode() + b'"}' for one in found]
+        elif not (view.needs_full or view.headers or view.has_thread):
+            summaries = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
+            items = [json_bytes(_projected(orjson.loads(one), view)) for one in summaries]
+        else:
+            messages = await self._content.messages(account_id, caller, [one.anchor.id for one in found])
+            there = {one.id for one in messages}
+            found = [one for one in found if one.anchor.id in there]
+            items = await self.rendered(account_id, caller, messages, view)
+        return await self._highlights.added(items, account_id, found, tree) if view.has_highlights else items
+
+    async def rendered(
+        self, account_id: AccountId, caller: Caller, messages: Sequence[Message], view: View
+    ) -> list[bytes]:
+        """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
+        if view.is_prepared:
+            return [shown_summary(one.summary) for one in messages]
+        if view.is_limited and len(messages) > FULL_LIMIT:
+            raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
+        objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
+        if view.has_thread:
+            await self._add_threads(account_id, caller, messages, objects)
+        return [json_bytes(one) for one in objects]
+
+    async def one(self, message: Message, caller: Caller, view: View) -> bytes:
+        """The object of one message. In the plain full view it is put together from what is prepared."""
+        if view == View("full"):
+            added = await self._full(message, caller)
+            locations = json_bytes(await self._content.locations(message, caller))
+            summary = shown_summary(message.summary, b"full")[:-1]
+            return b"".join((summary, b",", added, b',"locations":', locations, b"}"))
+        return (await self.rendered(message.account_id, caller, [message], view))[0]
+
+    async def _full(self, message: Message, caller: Caller, *, has_body: bool = True) -> bytes:
+        """What the full view adds, with links to the pictures of the message for this caller."""
+        added = await self._content.full(message, has_body=has_body)
+        return self._links.filled(added, message.account_id, message.id, caller)
+
+    async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
+        shown: dict[str, Any] = orjson.loads(shown_summary(message.summary))
+        if view.needs_full:
+            added = await self._full(message, caller, has_body=view.needs_body)
+            shown |= orjson.loads(b"{" + added + b"}")
+            shown["locations"] = await self._content.locations(message, caller)
+            shown["view"] = "full"
+        shown = _projected(shown, view)
+        if view.headers:
+            shown["headers"] = await self._content.values(message, view.headers)
+        return shown
+
+    async def _add_threads(
+        self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]
+    ) -> None:
+        threads = await self._reader.messages.threads(account_id, {one.thread_id for one in messages})
+        for message, shown in zip(messages, objects, strict=True):
+            members = [id_ for id_, places in threads[message.thread_id] if any(map(caller.sees_mailbox, places))]
+            shown["thread"] = {"id": message.thread_id, "message_ids": members}
+
+
+def _projected(shown: dict[str, Any], view: View) -> dict[str, Any]:
+    if view.name == "ids":
+        return {"view": "ids", "id": shown["id"]}
+    if view.fields is None:
+        return shown
+    tree: dict[str, Any] = {}
+    for path in view.fields:
+        _plant(tree, path)
+    tree.pop("view", None)
+    return {"view": "partial"} | {name: _picked(shown[name], tree[name]) for name in shown if name in tree}
+
+
+def _plant(tree: dict[str, Any], path: Sequence[str]) -> None:
+    """Add a path to a tree of wanted fields; an empty branch wants all below it."""
+    for number, step in enumerate(path):
+        is_known = step in tree
+        branch = tree.setdefault(step, {})
+        if is_known and not branch:
+            return
+        if number == len(path) - 1:
+            branch.clear()
+        tree = branch
+
+
+def _picked(value: Any, tree: Mapping[str, Any]) -> Any:
+    if not tree:
+        return value
+    if isinstance(value, list):
+        return [_picked(one, tree) for one in value]
+    if isinstance(value, dict):
+        return {name: _picked(one, tree[name]) for name, one in value.items() if name in tree}
+    return value

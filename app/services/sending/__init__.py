@@ -1,0 +1,1 @@
+"""Composing, submissions, delivery to embedded mailboxes, delivery reports."""

@@ -1,0 +1,87 @@
+"""Reads the message that is answered or forwarded: its text for a quotation, its attachments to go along."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+from app.errors import PartNotFound, TooComplex, TooLarge
+from app.mail.backend import Backends
+from app.mail.types import AccountId, BodyPart, Message
+from app.mailstore.reader import MailReader
+from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
+from app.mime.transfer import decode_transfer
+from app.parsing.jobs import IN_THREADS, Parsers
+from app.services.reading.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
+from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
+
+
+async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The pieces of a part, which may be larger than its server told. TooLarge."""
+    left = ATTACHMENTS_LIMIT_BYTES * 4 // 3
+    async for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+        yield piece
+
+
+class Originals:
+    """See `composing.MessageReader`."""
+
+    def __init__(self, reader: MailReader, backends: Backends, parsers: Parsers = IN_THREADS) -> None:
+        self._reader = reader
+        self._backends = backends
+        self._parsers = parsers
+
+    async def readable(self, message: Message) -> ReadableText:
+        structure = await self._structure(message)
+        if structure is None:
+            return ReadableText(None, None)
+        sections = [part.section for part in text_parts(structure).parts]
+        backend = await self._backends.of(message.account_id)
+        contents = await backend.read_parts(message, sections) if sections else {}
+        size_bytes = sum(map(len, contents.values()))
+        try:
+            body = await self._parsers.run(message.account_id, size_bytes, render_body, structure, contents, None)
+        except TooComplex:
+            body = plain_body(structure, contents)
+        return ReadableText(body.text, body.html)
+
+    async def enclosure(self, account_id: AccountId, message_id: str, attachment: str) -> Enclosure:
+        message = await self._reader.messages.message(account_id, message_id)
+        for part in await self._attachments(message):
+            if attachment_id(message.id, part.section) == attachment:
+                return await self._read(message, part)
+        raise PartNotFound
+
+    async def enclosures(self, message: Message) -> Sequence[Enclosure]:
+        parts = await self._attachments(message)
+        if sum(part.size_bytes for part in parts) > ATTACHMENTS_LIMIT_BYTES * 4 // 3:
+            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+        if len(parts) > MAX_ENCLOSURES:
+            raise TooLarge(f"The message has more than {MAX_ENCLOSURES} attachments")
+        if message.blob is None:
+            return [await self._read(message, part) for part in parts]
+        backend = await self._backends.of(message.account_id)
+        contents = await backend.read_parts(message, [part.section for part in parts]) if parts else {}
+        return [await self._decoded(message, part, contents[part.section]) for part in parts]
+
+    async def _structure(self, message: Message) -> BodyPart | None:
+        return (await self._reader.messages.detail(message.account_id, message.id)).structure
+
+    async def _attachments(self, message: Message) -> list[BodyPart]:
+        structure = await self._structure(message)
+        return [] if structure is None else attachment_parts(structure)
+
+    async def _read(self, message: Message, part: BodyPart) -> Enclosure:
+        backend = await self._backends.of(message.account_id)
+        raw = bytearray()
+        async with aclosing(_until_too_large(backend.read_part(message, part.section))) as pieces:
+            async for piece in pieces:
+                raw += piece
+        return await self._decoded(message, part, bytes(raw))
+
+    async def _decoded(self, message: Message, part: BodyPart, raw: bytes) -> Enclosure:
+        content, _ = await self._parsers.run(message.account_id, len(raw), decode_transfer, raw, part.encoding)
+        return enclosure_of(part, content)
