@@ -16,10 +16,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.mail.types import Role
-from app.wire.imap import requests as r
 from app.wire.imap.arguments import CommandSyntaxError
 from app.wire.imap.command_framing import ReceivedCommand
+from app.wire.imap.request import BareCommand
 from app.wire.imap.request_parser import parse_command
+from app.wire.imap.requests.append import Append
+from app.wire.imap.requests.copy import Copy
+from app.wire.imap.requests.enable import Enable
+from app.wire.imap.requests.expunge import UidExpunge
+from app.wire.imap.requests.fetch import Fetch
+from app.wire.imap.requests.general import Identify
+from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
+from app.wire.imap.requests.login import Authenticate, Login
+from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
+from app.wire.imap.requests.search import Search
+from app.wire.imap.requests.select import Select
+from app.wire.imap.requests.store import Store
 
 from tests.servers import gmail_mailboxes as mailboxes
 from tests.servers import gmail_messages as messages
@@ -160,11 +172,11 @@ async def _run(session: Session, name: str, received: ReceivedCommand) -> str:
         extra = [item.decode() for item in _GM_ITEMS.findall(text)]
         parts = (_GM_ITEMS.sub(b"", text).replace(b"( ", b"("), *parts[1:])
     command = parse_command(parts, is_utf8=session.is_utf8).command
-    if not (session.is_user or isinstance(command, r.Login | r.Authenticate | r.Simple | r.Identify)):
+    if not (session.is_user or isinstance(command, Login | Authenticate | BareCommand | Identify)):
         raise No("BAD Not allowed before login")
-    if isinstance(command, r.Simple):
-        return await _simple(session, command.name)
-    if isinstance(command, r.Fetch):
+    if isinstance(command, BareCommand):
+        return await _simple(session, name)
+    if isinstance(command, Fetch):
         return messages.fetch(session, command, extra)
     return await _HANDLERS[type(command)](session, command)
 
@@ -194,11 +206,11 @@ async def _simple(session: Session, name: str) -> str:
     return "OK Success"
 
 
-async def log_in(session: Session, command: r.Login) -> str:
+async def log_in(session: Session, command: Login) -> str:
     return _check(session, command.username, command.password)
 
 
-async def authenticate(session: Session, command: r.Authenticate) -> str:
+async def authenticate(session: Session, command: Authenticate) -> str:
     if command.initial_response is None:
         session.send("+ ")
         line = await session.next_command()
@@ -221,12 +233,12 @@ def _check(session: Session, user: str, password: str) -> str:
     return f"OK {user} authenticated (Success)"
 
 
-async def identify(session: Session, _: r.Identify) -> str:
+async def identify(session: Session, _: Identify) -> str:
     session.send('* ID ("name" "GImap" "vendor" "Google, Inc.")')
     return "OK Success"
 
 
-async def enable(session: Session, command: r.Enable) -> str:
+async def enable(session: Session, command: Enable) -> str:
     """Only what it offers is confirmed."""
     known = [one for one in command.capabilities if one in ("CONDSTORE", "UTF8=ACCEPT")]
     session.is_utf8 = session.is_utf8 or "UTF8=ACCEPT" in known
@@ -235,20 +247,20 @@ async def enable(session: Session, command: r.Enable) -> str:
 
 
 _HANDLERS: dict[type, Callable[[Session, Any], Awaitable[str]]] = {
-    r.Login: log_in,
-    r.Authenticate: authenticate,
-    r.Identify: identify,
-    r.Enable: enable,
-    r.ListMailboxes: mailboxes.list_mailboxes,
-    r.MailboxStatusOf: mailboxes.status,
-    r.Select: mailboxes.select,
-    r.Create: mailboxes.create,
-    r.Delete: mailboxes.delete,
-    r.Rename: mailboxes.rename,
-    r.Subscribe: mailboxes.subscribe,
-    r.Store: messages.store_flags,
-    r.Search: searching.search,
-    r.Copy: messages.copy,
-    r.UidExpunge: messages.uid_expunge,
-    r.Append: messages.append,
+    Login: log_in,
+    Authenticate: authenticate,
+    Identify: identify,
+    Enable: enable,
+    ListMailboxes: mailboxes.list_mailboxes,
+    MailboxStatusOf: mailboxes.status,
+    Select: mailboxes.select,
+    Create: mailboxes.create,
+    Delete: mailboxes.delete,
+    Rename: mailboxes.rename,
+    Subscribe: mailboxes.subscribe,
+    Store: messages.store_flags,
+    Search: searching.search,
+    Copy: messages.copy,
+    UidExpunge: messages.uid_expunge,
+    Append: messages.append,
 }

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from app.wire.imap import requests as r
+from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
+from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
+from app.wire.imap.requests.select import Select
 
 from tests.servers.gmail_session import No, Session
 from tests.servers.gmail_store import USES, Box
 
 
-async def list_mailboxes(session: Session, command: r.ListMailboxes) -> str:
+async def list_mailboxes(session: Session, command: ListMailboxes) -> str:
     word = "LSUB" if command.is_lsub else "LIST"
     pattern = re.escape(command.patterns[0]).replace("\\*", ".*").replace("%", "[^/]*")
     names = [*session.store.boxes, "[Gmail]"]
@@ -30,7 +32,7 @@ async def list_mailboxes(session: Session, command: r.ListMailboxes) -> str:
     return "OK Success"
 
 
-async def status(session: Session, command: r.MailboxStatusOf) -> str:
+async def status(session: Session, command: MailboxStatusOf) -> str:
     _tell_status(session, session.box_named(command.mailbox), command.items)
     return "OK Success"
 
@@ -47,7 +49,7 @@ def _tell_status(session: Session, box: Box, items: Iterable[str]) -> None:
     session.send(f"* STATUS {session.shown(box.name)} ({' '.join(f'{one} {known[one]}' for one in items)})")
 
 
-async def select(session: Session, command: r.Select) -> str:
+async def select(session: Session, command: Select) -> str:
     session.box = None
     box = session.box_named(command.mailbox)
     session.send("* FLAGS (\\Answered \\Flagged \\Draft \\Deleted \\Seen $NotPhishing $Phishing)")
@@ -61,27 +63,27 @@ async def select(session: Session, command: r.Select) -> str:
     return f"OK [READ-WRITE] {box.name} selected. (Success)"
 
 
-async def create(session: Session, command: r.Create) -> str:
+async def create(session: Session, command: Create) -> str:
     if command.mailbox in session.store.boxes:
         raise No("NO [ALREADYEXISTS] Duplicate folder name (Failure)")
     session.store.make(command.mailbox)
     return "OK Success"
 
 
-async def delete(session: Session, command: r.Delete) -> str:
+async def delete(session: Session, command: Delete) -> str:
     if session.box_named(command.mailbox).name in (*USES, "INBOX"):
         raise No("NO [CANNOT] Cannot delete reserved folder (Failure)")
     session.store.remove(command.mailbox)
     return "OK Success"
 
 
-async def rename(session: Session, command: r.Rename) -> str:
+async def rename(session: Session, command: Rename) -> str:
     session.box_named(command.mailbox)
     for name in [one for one in session.store.boxes if f"{one}/".startswith(f"{command.mailbox}/")]:
         session.store.rename(name, command.new_name + name[len(command.mailbox) :])
     return "OK Success"
 
 
-async def subscribe(session: Session, command: r.Subscribe) -> str:
+async def subscribe(session: Session, command: Subscribe) -> str:
     session.box_named(command.mailbox).is_subscribed = command.is_subscribed
     return "OK Success"

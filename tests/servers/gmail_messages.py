@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterable
 
 from app.servers.imap.sections import chosen_fields, cut, locate
 from app.wire.imap import render
-from app.wire.imap import requests as r
 from app.wire.imap.dates import render_date_time
 from app.wire.imap.names import encode_utf7
+from app.wire.imap.requests.append import Append
+from app.wire.imap.requests.copy import Copy
+from app.wire.imap.requests.expunge import UidExpunge
+from app.wire.imap.requests.fetch import Fetch, FetchItem, SectionRequest
+from app.wire.imap.requests.store import Store
 from app.wire.imap.sets import SequenceSet
 
 from tests.servers.gmail_session import Session
 from tests.servers.gmail_store import ALL, LABELS, Box, Mail
 
 
-def fetch(session: Session, command: r.Fetch, extra: list[str]) -> str:
+def fetch(session: Session, command: Fetch, extra: list[str]) -> str:
     box = session.selected()
     session.tell_news()
     numbers = {uid: number for number, uid in enumerate(box.uids, 1)}
@@ -28,9 +32,9 @@ def fetch(session: Session, command: r.Fetch, extra: list[str]) -> str:
     return "OK Success"
 
 
-def _item(session: Session, box: Box, uid: int, item: r.FetchItem) -> bytes:
+def _item(session: Session, box: Box, uid: int, item: FetchItem) -> bytes:
     mail = box.uids[uid]
-    if isinstance(item, r.SectionRequest):
+    if isinstance(item, SectionRequest):
         return _section(mail, item)
     if item == "ENVELOPE":
         session.gmail.fetched[mail.id] += 1
@@ -55,7 +59,7 @@ def _labels(session: Session, box: Box, mail: Mail) -> bytes:
     return b"(%b)" % b" ".join(render.string(name if session.is_utf8 else encode_utf7(name)) for name in names)
 
 
-def _section(mail: Mail, item: r.SectionRequest) -> bytes:
+def _section(mail: Mail, item: SectionRequest) -> bytes:
     place = locate(item, len(mail.parsed.header_block), len(mail.content), lambda: mail.parsed.structure)
     if place is None:
         return item.label + b" NIL"
@@ -65,7 +69,7 @@ def _section(mail: Mail, item: r.SectionRequest) -> bytes:
     return item.label + b" " + render.literal(mail.content[span.start : span.stop])
 
 
-async def store_flags(session: Session, command: r.Store) -> str:
+async def store_flags(session: Session, command: Store) -> str:
     box = session.selected()
     failed = []
     for uid in session.among(command.messages):
@@ -95,7 +99,7 @@ def store_labels(session: Session, numbers: bytes, mode: bytes, text: bytes) -> 
     return "OK Success"
 
 
-async def copy(session: Session, command: r.Copy) -> str:
+async def copy(session: Session, command: Copy) -> str:
     source, target = session.selected(), session.target(command.mailbox)
     mails = {uid: source.uids[uid] for uid in session.among(command.messages)}
     for mail in mails.values():
@@ -115,7 +119,7 @@ async def copy(session: Session, command: r.Copy) -> str:
     return f"OK {code}(Success)"
 
 
-async def uid_expunge(session: Session, command: r.UidExpunge) -> str:
+async def uid_expunge(session: Session, command: UidExpunge) -> str:
     expunge(session, session.among(command.uids))
     session.tell_news()
     return "OK Success"
@@ -128,7 +132,7 @@ def expunge(session: Session, uids: Iterable[int]) -> None:
         session.store.take(box.uids[uid], box.name)
 
 
-async def append(session: Session, command: r.Append) -> str:
+async def append(session: Session, command: Append) -> str:
     box = session.target(command.mailbox)
     (one,) = command.messages
     assert isinstance(one.message, bytes)

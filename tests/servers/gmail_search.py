@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from app.wire.imap import requests as r
 from app.wire.imap import search as s
+from app.wire.imap.requests.search import Search
 from app.wire.imap.sets import SequenceSet
 
 from tests.servers.gmail_session import No, Session
@@ -24,7 +24,7 @@ def search_gmail(session: Session, what: str, value: str) -> str:
     return "OK SEARCH completed (Success)"
 
 
-async def search(session: Session, command: r.Search) -> str:
+async def search(session: Session, command: Search) -> str:
     box = session.selected()
     session.tell_news()
     last = max(box.uids, default=0)

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from app.wire.imap import requests as r
 from app.wire.imap.command_framing import CommandFramer, CommandLimits, LiteralRequested, ReceivedCommand
 from app.wire.imap.names import encode_utf7
+from app.wire.imap.request import MessageSet
 from app.wire.imap.sets import SequenceSet
 
 from tests.servers.gmail_store import Box
@@ -111,7 +111,7 @@ class Session:
             raise No("BAD No mailbox selected")
         return self.box
 
-    def among(self, numbers: r.MessageSet) -> list[int]:
+    def among(self, numbers: MessageSet) -> list[int]:
         """The UIDs of the selected mailbox that are in a set."""
         box = self.selected()
         assert isinstance(numbers, SequenceSet)

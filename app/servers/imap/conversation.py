@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence, Set
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from app.errors import GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.imap.answers import Completion, refusal
-from app.servers.imap.commands import Handler, find_handler, may_expunge
-from app.servers.imap.login import capability_code
+from app.servers.imap.capabilities import capability_code
+from app.servers.imap.commands.notify import tell_new_messages, tell_others
+from app.servers.imap.handlers import Handler
 from app.servers.imap.news import MailboxLost, catch_up, catch_up_some, tell_news
-from app.servers.imap.notify import tell_new_messages, tell_others
+from app.servers.imap.registry import CAPABILITIES, HANDLERS
 from app.servers.imap.session import ImapServices, Session
 from app.wire.imap.arguments import CommandSyntaxError, UnsupportedCharset
 from app.wire.imap.command_framing import (
@@ -24,8 +26,9 @@ from app.wire.imap.command_framing import (
     ReceivedCommand,
 )
 from app.wire.imap.framing import KIB, LiteralChunk, LiteralEnd, LiteralStart, Part
+from app.wire.imap.request import Request
 from app.wire.imap.request_parser import append_target, parse_command
-from app.wire.imap.requests import Request, Simple
+from app.wire.imap.requests.general import Logout, StartTlsCommand
 
 GUEST_SECONDS = 60.0
 REQUEST_SECONDS = 300.0
@@ -57,7 +60,7 @@ class ImapConversation:
     """Cuts what comes into commands, does them, and tells what happened meanwhile before each is completed."""
 
     def __init__(self, services: ImapServices, peer: Peer) -> None:
-        self._session = Session(services, peer)
+        self._session = Session(services, peer, CAPABILITIES)
         self._framer = CommandFramer(GUEST_LIMITS)
         self._guest_commands = 0
         self._errors = 0
@@ -179,12 +182,12 @@ class ImapConversation:
             if self._guest_commands > GUEST_COMMANDS:
                 return self._end(b"* BYE Too many commands before login\r\n")
         match request.command:
-            case Simple("LOGOUT"):
+            case Logout():
                 done = Completion("Logged out").line(request.tag)
                 return self._end(b"* BYE Goodbye\r\n" + done)
-            case Simple("STARTTLS"):
+            case StartTlsCommand():
                 return self._start_tls()
-        handler = find_handler(request.command)
+        handler = HANDLERS[type(request.command)]
         reason = handler.why_not(session)
         if reason:
             return self._reject(Completion(reason, status="BAD"), request.tag)
@@ -214,11 +217,11 @@ class ImapConversation:
 
     # ---- what waits
 
-    async def _run(self, request: Request, handler: Handler, out: Outlet) -> None:
+    async def _run(self, request: Request, handler: Handler[Any], out: Outlet) -> None:
         self._errors = 0
         try:
             doing = handler.run(self._session, request.command, out)
-            await self._attempt(doing, out, is_expunge_allowed=may_expunge(request.command))
+            await self._attempt(doing, out, is_expunge_allowed=handler.may_expunge(request.command))
         finally:
             self._session.discard_spools()
 

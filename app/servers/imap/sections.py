@@ -8,7 +8,7 @@ from collections.abc import Callable
 from app.mail.backend import ByteRange
 from app.mail.types import BodyPart
 from app.mime.body import part_at
-from app.wire.imap.requests import SectionRequest
+from app.wire.imap.requests.fetch import SectionRequest
 
 CHOSEN_LIMIT_BYTES = 1 << 20
 """How much of a header HEADER.FIELDS looks at."""

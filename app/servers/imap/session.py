@@ -21,7 +21,7 @@ from app.servers.imap.view import MailboxView
 from app.servers.imap.watch import Watch
 from app.servers.pace import Pace
 from app.services.access.logins import Logins
-from app.wire.imap.requests import MessageSet
+from app.wire.imap.request import MessageSet
 from app.wire.imap.sets import SequenceSet
 
 LONG_FROM_RANGES = 1_000
@@ -45,6 +45,9 @@ class ImapServices:
         object.__setattr__(self, "shared", SharedMailboxes(self.views))
 
 
+Capability = str | Callable[["Session"], str]
+"""A word of CAPABILITY, or what says it of a session; "" is no word."""
+
 LineReader = Callable[["Session", bytes, Outlet], Awaitable[Completion | None]]
 """Takes the client's next line in a dialogue (SASL, IDLE); None while it goes on."""
 
@@ -53,13 +56,14 @@ LineReader = Callable[["Session", bytes, Outlet], Awaitable[Completion | None]]
 class Session:
     """State that commands read and change, one at a time.
 
-    `tag` is that of the command under way. `seq` is the last event of the account's log that was looked at; it only
-    moves while something follows the log. `read_line` takes the next line instead of the command reader. `spools`
-    holds what was streamed, by the number of its literal.
+    `offered` are the capabilities that the server's commands add. `tag` is that of the command under way. `seq` is the
+    last event of the account's log that was looked at; it only moves while something follows the log. `read_line` takes
+    the next line instead of the command reader. `spools` holds what was streamed, by the number of its literal.
     """
 
     services: ImapServices
     peer: Peer
+    offered: tuple[Capability, ...] = ()
     account_id: AccountId | None = None
     view: MailboxView | None = None
     watch: Watch | None = None

@@ -18,7 +18,7 @@ from app.errors import MalformedRequest
 from app.mail.types import MailboxId
 from app.mailstore.views import Change
 from app.servers.imap.uids import UidList, UidRanges, holds
-from app.wire.imap.requests import MessageSet
+from app.wire.imap.request import MessageSet
 from app.wire.imap.search import SavedResult
 from app.wire.imap.sets import SequenceSet
 

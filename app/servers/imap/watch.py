@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from app.mail.types import Mailbox
 from app.mailstore.views import Change
-from app.wire.imap.requests import FetchItem, WatchedGroup
+from app.wire.imap.requests.fetch import FetchItem
+from app.wire.imap.requests.notify import WatchedGroup
 
 _ON_SELECTED = frozenset({"SELECTED", "SELECTED-DELAYED"})
 _MESSAGE_TYPES = {

@@ -12,7 +12,8 @@ from typing import cast
 import pytest
 from app.mail.types import Mailbox, MailboxId
 from app.mailstore.views import Change, MailboxViews, MessageValues
-from app.servers.imap import fetch, news, rows, shared
+from app.servers.imap import news, rows, shared
+from app.servers.imap.commands import fetch
 from app.servers.imap.numbers import SetWriter
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView, SharedUids

@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 
 import pytest
+from app.servers.imap.commands.login import FAILED_LOGINS_LIMIT
 from app.servers.imap.conversation import ERRORS_LIMIT, GUEST_COMMANDS, GUEST_SECONDS, IDLE_SECONDS
-from app.servers.imap.login import FAILED_LOGINS_LIMIT
 
 from tests.house import House
 from tests.unit.servers.imap.talk import PASSWORD, USER, Talk, peer

@@ -5,12 +5,12 @@ from __future__ import annotations
 from app.mail.types import Mailbox
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
-from app.servers.imap.fetch import plan_of, tell_messages
-from app.servers.imap.listing import list_line, mailbox_name, status_line
+from app.servers.imap.commands.fetch import plan_of, tell_messages
+from app.servers.imap.commands.listing import list_line, mailbox_name, status_line
+from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session
 from app.servers.imap.watch import Watch
-from app.wire.imap.mailbox_request import MAILBOX_EVENTS, MESSAGE_EVENTS
-from app.wire.imap.requests import Notify
+from app.wire.imap.requests.notify import MAILBOX_EVENTS, MESSAGE_EVENTS, Notify
 
 _SUPPORTED = frozenset(MESSAGE_EVENTS[:3] + MAILBOX_EVENTS[:2])
 _BAD_EVENT = f"BADEVENT ({' '.join(sorted(_SUPPORTED))})"
@@ -106,3 +106,6 @@ def _name_line(watch: Watch, before: Mailbox | None, after: Mailbox | None) -> b
         old_name = b' ("OLDNAME" (%b))' % mailbox_name(before.path)
     attributes = [] if after.is_selectable else ["\\Noselect"]
     return list_line(after.path, [*attributes, *(["\\Subscribed"] if after.is_subscribed else [])], old_name)
+
+
+HANDLERS: Handlers = (Handler(Notify, notify, capabilities=("NOTIFY",)),)

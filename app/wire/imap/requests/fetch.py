@@ -1,13 +1,59 @@
-"""The items of a FETCH as the server reads them (RFC 9051 §6.4.5, RFC 3516)."""
+"""FETCH and UID FETCH, and the items that others ask for too (RFC 9051 §6.4.5, RFC 3516, RFC 7162)."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import partial
 
 from app.wire.imap.arguments import ArgumentReader
-from app.wire.imap.requests import FetchItem, SectionRequest
+from app.wire.imap.request import Command, MessageSet, Readers, read_messages
 
 MAX_PART_DEPTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SectionRequest:
+    """BODY[…]<…>, BINARY[…]<…> or BINARY.SIZE[…] of a FETCH.
+
+    `part` is the part's number, () for the message; `kind` is "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or
+    MIME. `partial` is offset and count in bytes. `label` is how the answer names it.
+    """
+
+    part: tuple[int, ...] = ()
+    kind: str = ""
+    fields: tuple[str, ...] = ()
+    partial: tuple[int, int] | None = None
+    is_peek: bool = False
+    name: str = "BODY"
+
+    @property
+    def label(self) -> bytes:
+        """As the answer spells it: `BODY[1.HEADER.FIELDS (DATE)]<0>`."""
+        section = ".".join([*map(str, self.part), *([self.kind] if self.kind else [])])
+        fields = f" ({' '.join(map(_written_field, self.fields))})" if self.fields else ""
+        origin = f"<{self.partial[0]}>" if self.partial else ""
+        return f"{self.name}[{section}{fields}]{origin}".encode()
+
+
+def _written_field(name: str) -> str:
+    return f'"{name}"' if any(char in "(){%*" for char in name) else name
+
+
+FetchItem = str | SectionRequest
+"""A plain item in upper case (`UID`, `ENVELOPE`, `RFC822.SIZE`, …) or a body section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Command):
+    """FETCH or UID FETCH, macros expanded; `changed_since` and `vanished` are of RFC 7162."""
+
+    messages: MessageSet
+    items: tuple[FetchItem, ...]
+    is_uid: bool = False
+    changed_since: int | None = None
+    vanished: bool = False
+
 
 _FAST = ("FLAGS", "INTERNALDATE", "RFC822.SIZE")
 MACROS: dict[str, tuple[FetchItem, ...]] = {
@@ -33,6 +79,34 @@ _SECTIONED = {
     "BINARY.PEEK": ("BINARY", True),
     "BINARY.SIZE": ("BINARY.SIZE", True),
 }
+
+
+def _fetch(reader: ArgumentReader, *, is_uid: bool = False) -> Fetch:
+    messages = read_messages(reader)
+    reader.space()
+    items = read_items(reader)
+    changed_since, vanished = None, False
+    if reader.skip(b" "):
+        for since in reader.items(lambda: _fetch_modifier(reader)):
+            changed_since, vanished = (changed_since, True) if since is None else (since, vanished)
+    if vanished and (changed_since is None or not is_uid):
+        reader.fail("VANISHED needs CHANGEDSINCE and UID FETCH")
+    if is_uid and "UID" not in items:
+        items = ("UID", *items)
+    if changed_since is not None and "MODSEQ" not in items:
+        items = (*items, "MODSEQ")
+    return Fetch(messages, items, is_uid, changed_since, vanished)
+
+
+def _fetch_modifier(reader: ArgumentReader) -> int | None:
+    """The number of CHANGEDSINCE, None for VANISHED."""
+    name = reader.word()
+    if name == "CHANGEDSINCE":
+        reader.space()
+        return reader.number()
+    if name != "VANISHED":
+        reader.fail("An unknown modifier")
+    return None
 
 
 def read_items(reader: ArgumentReader) -> tuple[FetchItem, ...]:
@@ -97,3 +171,6 @@ def _read_partial(reader: ArgumentReader, name: str) -> tuple[int, int] | None:
         reader.fail("BINARY.SIZE is of a whole part")
     match = reader.match(_PARTIAL, "<offset.count>")
     return int(match[1]), int(match[2])
+
+
+READERS: Readers = {"FETCH": _fetch, "UID FETCH": partial(_fetch, is_uid=True)}

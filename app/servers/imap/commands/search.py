@@ -20,6 +20,7 @@ from app.mailstore.views import MessageValues, is_detailed
 from app.mime.searchable import searchable_in_all
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.matching import Matcher, scope_of
 from app.servers.imap.news import catch_up
 from app.servers.imap.numbers import numbers_of, set_pieces
@@ -27,7 +28,7 @@ from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.servers.imap.uids import holds
 from app.servers.imap.view import MailboxView
-from app.wire.imap.requests import Search
+from app.wire.imap.requests.search import Search
 from app.wire.imap.search import And, HeaderMatch, Not, Numbers, Or, SavedResult, SearchKey, TextMatch
 
 COMPARISONS_LIMIT = 1_000
@@ -245,3 +246,8 @@ def _told_modseq(returning: frozenset[str], found: Found) -> int:
     if returning & {"ALL", "COUNT"}:
         return found.highest_modseq
     return max(found.first_modseq if "MIN" in returning else 0, found.last_modseq if "MAX" in returning else 0)
+
+
+HANDLERS: Handlers = (
+    Handler(Search, search, State.SELECTED, capabilities=("ESEARCH", "SEARCHRES", "WITHIN"), may_expunge=with_uids),
+)

@@ -6,8 +6,9 @@ from app.mail.types import Role
 from app.mailstore.mailboxes import DELIMITER
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session, canonical
-from app.wire.imap.requests import Create, Delete, Rename, Subscribe
+from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
 
 SPECIAL_USES = {
     Role.ALL: "\\All",
@@ -82,3 +83,11 @@ async def subscribe(session: Session, command: Subscribe, _out: Outlet) -> Compl
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     await session.services.store.mailboxes.subscribe(session.account, path, is_subscribed=command.is_subscribed)
     return Completion("SUBSCRIBE completed" if command.is_subscribed else "UNSUBSCRIBE completed")
+
+
+HANDLERS: Handlers = (
+    Handler(Create, create, capabilities=("CREATE-SPECIAL-USE",)),
+    Handler(Delete, delete),
+    Handler(Rename, rename),
+    Handler(Subscribe, subscribe),
+)

@@ -1,11 +1,13 @@
-"""The criteria of a SEARCH as the server reads them (RFC 9051 §6.4.4; RFC 4731, 5032, 5182, 7162, 8474, 8514)."""
+"""SEARCH and UID SEARCH (RFC 9051 §6.4.4; RFC 4731, 5032, 5182, 7162, 8474, 8514)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from app.wire.imap.arguments import ArgumentReader, UnsupportedCharset
-from app.wire.imap.requests import Search
+from app.wire.imap.request import Command, Readers
 from app.wire.imap.search import (
     FLAG_KEYS,
     MAX_DEPTH,
@@ -35,8 +37,16 @@ RETURN_OPTIONS = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
 CHARSETS = frozenset({"UTF-8", "US-ASCII"})
 
 
-def read_search(reader: ArgumentReader, *, is_uid: bool = False) -> Search:
-    """What follows SEARCH. Raises CommandSyntaxError, UnsupportedCharset."""
+@dataclass(frozen=True, slots=True)
+class Search(Command):
+    """SEARCH or UID SEARCH; `returning` is None without RETURN, and () for `RETURN ()`, which means ALL (RFC 4731)."""
+
+    key: SearchKey
+    returning: frozenset[str] | None = None
+    is_uid: bool = False
+
+
+def _search(reader: ArgumentReader, *, is_uid: bool = False) -> Search:
     returning = None
     if reader.skip_word("RETURN"):
         reader.space()
@@ -158,3 +168,5 @@ _WITH_ARGUMENT: dict[str, Callable[[ArgumentReader], SearchKey]] = {
     "EMAILID": lambda reader: ObjectId(reader.text()),
     "THREADID": lambda reader: ObjectId(reader.text(), is_thread=True),
 }
+
+READERS: Readers = {"SEARCH": _search, "UID SEARCH": partial(_search, is_uid=True)}

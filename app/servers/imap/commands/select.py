@@ -9,10 +9,11 @@ from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
 from app.mailstore.views import FlagCombination
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
+from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
-from app.wire.imap.requests import Select, Simple
+from app.wire.imap.requests.select import CloseMailbox, Select, Unselect
 
 LONG_FROM_MESSAGES = 2_000
 COMBINATIONS_LIMIT = 2_000
@@ -62,7 +63,7 @@ def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombinatio
     ]
 
 
-async def close(session: Session, _command: Simple, _out: Outlet) -> Completion:
+async def close(session: Session, _command: CloseMailbox, _out: Outlet) -> Completion:
     """CLOSE: what is `\\Deleted` goes, and nothing is told of it (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
@@ -71,6 +72,13 @@ async def close(session: Session, _command: Simple, _out: Outlet) -> Completion:
     return Completion("CLOSE completed")
 
 
-async def unselect(session: Session, _command: Simple, _out: Outlet) -> Completion:
+async def unselect(session: Session, _command: Unselect, _out: Outlet) -> Completion:
     session.view = None
     return Completion("UNSELECT completed")
+
+
+HANDLERS: Handlers = (
+    Handler(Select, select),
+    Handler(CloseMailbox, close, State.SELECTED),
+    Handler(Unselect, unselect, State.SELECTED, capabilities=("UNSELECT",)),
+)

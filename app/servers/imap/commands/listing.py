@@ -10,12 +10,13 @@ from app.mail.types import Mailbox
 from app.mailstore.mailboxes import DELIMITER
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
-from app.servers.imap.mailboxes import SPECIAL_USES
+from app.servers.imap.commands.mailboxes import SPECIAL_USES
+from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.patterns import Pattern
 from app.servers.imap.session import Session
 from app.wire.imap import render
 from app.wire.imap.names import encode_utf7
-from app.wire.imap.requests import ListMailboxes, MailboxStatusOf
+from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
 
 COMPARISONS_LIMIT = 1_000
 """Names compared with patterns in the event loop; more are compared in a thread."""
@@ -178,3 +179,9 @@ async def _status_value(session: Session, mailbox: Mailbox, item: str) -> str:
     views = session.services.views
     count = {"RECENT": views.recent_count, "SIZE": views.size_bytes, "DELETED": views.deleted_count}[item]
     return str(await count(session.account, mailbox.id))
+
+
+HANDLERS: Handlers = (
+    Handler(ListMailboxes, list_mailboxes, capabilities=("CHILDREN", "SPECIAL-USE", "LIST-EXTENDED", "LIST-STATUS")),
+    Handler(MailboxStatusOf, status, capabilities=("STATUS=SIZE",)),
+)

@@ -13,6 +13,7 @@ from app.mailstore.store import FlagChange
 from app.mailstore.views import MessageValues, structure_of
 from app.servers.conversation import ClientLost, Outlet
 from app.servers.imap.answers import Completion
+from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.news import catch_up, flag_list, new_keywords
 from app.servers.imap.rows import read_rows
 from app.servers.imap.sections import CHOSEN_LIMIT_BYTES, chosen_fields, cut, locate
@@ -20,7 +21,7 @@ from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
 from app.wire.imap import render
 from app.wire.imap.dates import render_date_time
-from app.wire.imap.requests import Fetch, FetchItem, SectionRequest
+from app.wire.imap.requests.fetch import Fetch, FetchItem, SectionRequest
 
 RENDERED_UNITS = 500
 """Work (see `Pace`) that is done on rows before others have their turn."""
@@ -290,3 +291,8 @@ async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, o
         left -= len(piece)
     if left:
         raise ClientLost("A stored message is shorter than its row says")
+
+
+HANDLERS: Handlers = (
+    Handler(Fetch, fetch, State.SELECTED, capabilities=("CONDSTORE", "OBJECTID", "PREVIEW"), may_expunge=with_uids),
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from app.mailstore.content import StoredContent
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.commands.store import read_flags
+from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.numbers import written
 from app.servers.imap.session import Session
-from app.servers.imap.store import read_flags
 from app.wire.imap.framing import StreamedLiteral
-from app.wire.imap.requests import Append, AppendedMessage
+from app.wire.imap.requests.append import Append, AppendedMessage
 
 
 async def append(session: Session, command: Append, _out: Outlet) -> Completion:
@@ -33,3 +34,10 @@ async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
     if not found:
         raise CommandRefused("CANNOT", "A message has at least one byte")
     return await session.services.store.keep(found)
+
+
+def _size_limit(session: Session) -> str:
+    return f"APPENDLIMIT={session.services.max_message_bytes}"
+
+
+HANDLERS: Handlers = (Handler(Append, append, capabilities=("MULTIAPPEND", _size_limit)),)

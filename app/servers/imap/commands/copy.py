@@ -1,16 +1,16 @@
-"""COPY, MOVE and EXPUNGE, by sequence number or UID (RFC 9051 §6.4.3, §6.4.7; RFC 6851)."""
+"""COPY and MOVE, by sequence number or UID (RFC 9051 §6.4.7, §6.4.8; RFC 6851)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from app.mail.confirmed import Applied
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.numbers import written
 from app.servers.imap.session import Session
-from app.wire.imap.requests import Copy, Simple, UidExpunge
+from app.wire.imap.requests.copy import Copy
 
 COPIED_LIMIT = 20_000
 """Messages that one COPY or MOVE takes: they become one transaction, and one line of UIDs."""
@@ -44,19 +44,4 @@ def _copied(applied: Applied, uid_validity: int) -> str:
     return f"COPYUID {uid_validity} {written(sources)} {written(copies)}"
 
 
-async def expunge(session: Session, _command: Simple, _out: Outlet) -> Completion:
-    """EXPUNGE; the answers are told as what happened."""
-    return await _expunge(session, None)
-
-
-async def uid_expunge(session: Session, command: UidExpunge, _out: Outlet) -> Completion:
-    """UID EXPUNGE (RFC 4315 §2.1)."""
-    return await _expunge(session, await session.named(command.uids, is_uid=True))
-
-
-async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
-    view = session.selected
-    if view.is_read_only:
-        raise CommandRefused("READ-ONLY", "The mailbox is only examined")
-    await session.services.store.expunge(session.account, view.mailbox_id, uids)
-    return Completion("EXPUNGE completed")
+HANDLERS: Handlers = (Handler(Copy, copy, State.SELECTED, capabilities=("MOVE",)),)

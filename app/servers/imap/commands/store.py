@@ -10,10 +10,11 @@ from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.store import FlagChange
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.news import catch_up, tell_flags
 from app.servers.imap.numbers import set_text
 from app.servers.imap.session import Session
-from app.wire.imap.requests import Store
+from app.wire.imap.requests.store import Store
 
 KEYWORD_LIMIT_CHARS = 255
 STORED_LIMIT = 500
@@ -84,3 +85,6 @@ async def _store_some(
         ]
         await out.send(b"".join(lines))
     return stored.modified
+
+
+HANDLERS: Handlers = (Handler(Store, store, State.SELECTED, may_expunge=with_uids),)

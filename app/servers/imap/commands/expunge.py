@@ -1,0 +1,35 @@
+"""EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9; RFC 4315)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.handlers import Handler, Handlers, State
+from app.servers.imap.session import Session
+from app.wire.imap.requests.expunge import Expunge, UidExpunge
+
+
+async def expunge(session: Session, _command: Expunge, _out: Outlet) -> Completion:
+    """EXPUNGE; the answers are told as what happened."""
+    return await _expunge(session, None)
+
+
+async def uid_expunge(session: Session, command: UidExpunge, _out: Outlet) -> Completion:
+    """UID EXPUNGE (RFC 4315 §2.1)."""
+    return await _expunge(session, await session.named(command.uids, is_uid=True))
+
+
+async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
+    view = session.selected
+    if view.is_read_only:
+        raise CommandRefused("READ-ONLY", "The mailbox is only examined")
+    await session.services.store.expunge(session.account, view.mailbox_id, uids)
+    return Completion("EXPUNGE completed")
+
+
+HANDLERS: Handlers = (
+    Handler(Expunge, expunge, State.SELECTED),
+    Handler(UidExpunge, uid_expunge, State.SELECTED, capabilities=("UIDPLUS",)),
+)

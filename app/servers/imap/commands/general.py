@@ -1,0 +1,49 @@
+"""CAPABILITY, NOOP, CHECK, NAMESPACE and ID. The conversation itself does LOGOUT and STARTTLS."""
+
+from __future__ import annotations
+
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import Completion
+from app.servers.imap.capabilities import capabilities
+from app.servers.imap.handlers import Handler, Handlers, State
+from app.servers.imap.session import Session
+from app.wire.imap.requests.general import Check, GetCapabilities, GetNamespace, Identify, Noop
+
+
+async def tell_capabilities(session: Session, _command: GetCapabilities, out: Outlet) -> Completion:
+    await out.send(f"* CAPABILITY {capabilities(session)}\r\n".encode())
+    return Completion("CAPABILITY completed")
+
+
+async def noop(_session: Session, _command: Noop, _out: Outlet) -> Completion:
+    """NOOP: news is sent before any command is completed."""
+    return Completion("NOOP completed")
+
+
+async def check(_session: Session, _command: Check, _out: Outlet) -> Completion:
+    """CHECK: the same as NOOP, since every change is on disk when it is confirmed."""
+    return Completion("CHECK completed")
+
+
+async def identify(_session: Session, _command: Identify, out: Outlet) -> Completion:
+    await out.send(b'* ID ("name" "Postgate")\r\n')
+    return Completion("ID completed")
+
+
+async def tell_namespace(_session: Session, _command: GetNamespace, out: Outlet) -> Completion:
+    await out.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    return Completion("NAMESPACE completed")
+
+
+def _start_tls(session: Session) -> str:
+    peer = session.peer
+    return "STARTTLS" if session.account_id is None and peer.can_start_tls and not peer.is_encrypted else ""
+
+
+HANDLERS: Handlers = (
+    Handler(GetCapabilities, tell_capabilities, State.ANY, capabilities=("LITERAL+", _start_tls)),
+    Handler(Noop, noop, State.ANY),
+    Handler(Check, check, State.SELECTED),
+    Handler(GetNamespace, tell_namespace, capabilities=("NAMESPACE",)),
+    Handler(Identify, identify, State.ANY, capabilities=("ID",)),
+)

@@ -1,0 +1,72 @@
+"""LOGIN and AUTHENTICATE (RFC 9051 §6.2.2, §6.2.3)."""
+
+from __future__ import annotations
+
+import binascii
+
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.capabilities import capability_code
+from app.servers.imap.handlers import Handler, Handlers, State
+from app.servers.imap.session import Session
+from app.wire.imap.requests.login import Authenticate, Login
+from app.wire.sasl import MECHANISMS, Claim, Exchange
+
+FAILED_LOGINS_LIMIT = 5
+"""Failed logins that a connection may have; a client that is still guessing must connect again."""
+
+
+async def log_in(session: Session, command: Login, _out: Outlet) -> Completion:
+    """LOGIN."""
+    _require_protection(session)
+    return await _verify(session, command.username, command.password)
+
+
+def _require_protection(session: Session) -> None:
+    if not session.peer.may_log_in:
+        raise CommandRefused("PRIVACYREQUIRED", "Start TLS first")
+
+
+async def _verify(session: Session, user: str, password: str) -> Completion:
+    if session.failed_logins >= FAILED_LOGINS_LIMIT:
+        raise CommandRefused("AUTHENTICATIONFAILED", "Too many failed logins on this connection")
+    session.failed_logins += 1
+    login = await session.services.logins.verify(user, password, address=session.peer.address)
+    session.peer.claim(login)
+    session.account_id = login.account_id
+    return Completion("Logged in", capability_code(session))
+
+
+async def authenticate(session: Session, command: Authenticate, out: Outlet) -> Completion | None:
+    """AUTHENTICATE PLAIN or LOGIN, with or without an initial response (RFC 4959)."""
+    _require_protection(session)
+    if command.mechanism not in MECHANISMS:
+        raise CommandRefused("CANNOT", "This mechanism is not offered")
+    exchange = Exchange(command.mechanism)
+    return await _go_on(session, exchange, exchange.start(command.initial_response), out)
+
+
+async def _go_on(session: Session, exchange: Exchange, came: bytes | Claim, out: Outlet) -> Completion | None:
+    """Check what the client claims to be, or send the next challenge and wait for the response."""
+    if isinstance(came, Claim):
+        return await _verify(session, came.user, came.password)
+
+    async def respond(session: Session, line: bytes, out: Outlet) -> Completion | None:
+        return await _go_on(session, exchange, exchange.respond(line), out)
+
+    session.read_line = respond
+    await out.send(b"+ %b\r\n" % binascii.b2a_base64(came, newline=False))
+    return None
+
+
+def _mechanisms(session: Session) -> str:
+    """How a client can log in now."""
+    if session.account_id is not None:
+        return ""
+    return "AUTH=PLAIN AUTH=LOGIN" if session.peer.may_log_in else "LOGINDISABLED"
+
+
+HANDLERS: Handlers = (
+    Handler(Login, log_in, State.GUEST, capabilities=(_mechanisms,)),
+    Handler(Authenticate, authenticate, State.GUEST, capabilities=("SASL-IR",)),
+)
