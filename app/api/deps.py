@@ -84,7 +84,6 @@ __all__ = [
     "mark_signed_in",
     "redeem",
     "services_of",
-    "state_of",
 ]
 
 CALLER_KEY = "postgate.caller"
@@ -161,11 +160,6 @@ class Services(AccountServices, MailServices):
 
 def services_of(connection: HTTPConnection) -> Services:
     return cast("Services", connection.app.state.services)
-
-
-async def state_of(services: Services, account_id: AccountId) -> str:
-    """The account's state now."""
-    return services.states.issue(account_id, await services.events.position(account_id))
 
 
 async def authenticate(connection: HTTPConnection) -> Caller:

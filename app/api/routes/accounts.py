@@ -15,8 +15,6 @@ from app.api.deps import (
     ReadingCaller,
     Scope,
     SettingsAccount,
-    services_of,
-    state_of,
 )
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
@@ -26,6 +24,7 @@ from app.api.routing import Router
 from app.api.schemas.accounts import Account, Capabilities, ChangePassword, CreateAccount, UpdateAccount
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import Session
+from app.api.services import AccountsService, AccountStanding, OAuthAppsService, PasswordsService, StatesService
 from app.errors import (
     AddressNotAllowed,
     AlreadyExists,
@@ -45,7 +44,7 @@ from app.errors import (
 from app.services.access.idempotency import Answer, Attempt
 from app.services.accounts import accounts
 from app.services.following.states import EVERY_ACCOUNT
-from app.services.oauth.apps import OAuthApp
+from app.services.oauth.apps import OAuthApp, OAuthApps
 from app.services.sign_in.passwords import NoPassword
 from app.services.sign_in.sessions import SignedIn
 
@@ -62,13 +61,18 @@ Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
     responses=problems(StateExpired, InvalidRequest),
 )
 async def list_accounts(
-    request: Request, response: Response, caller: ReadingCaller, limit: Limit = 50, cursor: Cursor = None
+    request: Request,
+    response: Response,
+    caller: ReadingCaller,
+    states: StatesService,
+    accounts: AccountsService,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Account]:
     """The accounts of the token, oldest first."""
-    services = services_of(request)
-    above_id = "" if cursor is None else str(services.states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
-    found, last_id = await services.accounts.page(caller, limit, above_id, metadata_query(request))
-    next_cursor = None if last_id is None else services.states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
+    above_id = "" if cursor is None else str(states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
+    found, last_id = await accounts.page(caller, limit, above_id, metadata_query(request))
+    next_cursor = None if last_id is None else states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)
 
@@ -81,16 +85,19 @@ async def list_accounts(
     responses=problems(AlreadyExists, IdempotencyRunning, InvalidRequest, AddressNotAllowed, NotSupported, *_ORIGIN),
 )
 async def create_account(
-    request: Request, caller: AdminCaller, order: CreateAccount, once: Once, verify: Verify = True
+    caller: AdminCaller,
+    order: CreateAccount,
+    once: Once,
+    accounts: AccountsService,
+    oauth_apps: OAuthAppsService,
+    verify: Verify = True,
 ) -> Response:
     """Add an account. With `verify` its logins are tried first, and nothing is kept when one fails."""
-
-    service = services_of(request).accounts
-    service.check_addition(caller)
+    accounts.check_addition(caller)
 
     async def work(attempt: Attempt) -> Answer:
-        new = order.order(await _app_of(request, order))
-        return _created(await service.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
+        new = order.order(await _app_of(oauth_apps, order))
+        return _created(await accounts.add(new, caller, is_verified=verify, attempt=attempt, answer=_created))
 
     return await once.run(work)
 
@@ -100,11 +107,12 @@ def _created(account: accounts.Account) -> Answer:
 
 
 @router.get("/{account_id}", operation_id="getAccount")
-async def get_account(request: Request, response: Response, account_id: ReadableAccount) -> Account:
+async def get_account(
+    response: Response, account_id: ReadableAccount, standing: AccountStanding, accounts: AccountsService
+) -> Account:
     """One account, with how fresh its mail is."""
-    services = services_of(request)
-    response.headers[STATE_HEADER] = await state_of(services, account_id)
-    return Account.of(await services.accounts.get(account_id))
+    response.headers[STATE_HEADER] = await standing.state()
+    return Account.of(await accounts.get(account_id))
 
 
 @router.patch(
@@ -113,7 +121,12 @@ async def get_account(request: Request, response: Response, account_id: Readable
     responses=problems(NotPermitted, InvalidRequest, AddressNotAllowed, *_ORIGIN),
 )
 async def update_account(
-    request: Request, account_id: SettingsAccount, caller: CurrentCaller, order: UpdateAccount, verify: Verify = True
+    account_id: SettingsAccount,
+    caller: CurrentCaller,
+    order: UpdateAccount,
+    accounts: AccountsService,
+    oauth_apps: OAuthAppsService,
+    verify: Verify = True,
 ) -> Account:
     """Change the name; with the scope `admin` also the servers, the logins and the password.
 
@@ -121,10 +134,9 @@ async def update_account(
     """
     if order.needs_admin:
         caller.require(Scope.ADMIN)
-    service = services_of(request).accounts
-    _, known = await service.servers(account_id)
-    changes = order.changes(known, await _app_of(request, order))
-    return Account.of(await service.update(account_id, changes, is_verified=verify))
+    _, known = await accounts.servers(account_id)
+    changes = order.changes(known, await _app_of(oauth_apps, order))
+    return Account.of(await accounts.update(account_id, changes, is_verified=verify))
 
 
 @router.post(
@@ -136,14 +148,19 @@ async def update_account(
     ),
 )
 async def change_password(
-    request: Request, account_id: SettingsAccount, caller: CurrentCaller, order: ChangePassword, once: Once
+    request: Request,
+    account_id: SettingsAccount,
+    caller: CurrentCaller,
+    order: ChangePassword,
+    once: Once,
+    passwords: PasswordsService,
 ) -> Response:
     """Change the account's password by the old one, with the token of a sign-in; the answer is its next pair of tokens.
 
     All other sign-ins end, with the tokens that they made, and so do the mail sessions. For an account on another mail
     server the new password is tried there: change it at that server first.
     """
-    passwords, address = services_of(request).passwords, request.client.host if request.client else ""
+    address = request.client.host if request.client else ""
 
     async def work(attempt: Attempt) -> Answer:
         pair = await passwords.change(
@@ -158,35 +175,35 @@ def _signed_in_again(pair: SignedIn) -> Answer:
     return answer_of(200, Session.of(pair))
 
 
-async def _app_of(request: Request, order: CreateAccount | UpdateAccount) -> OAuthApp | None:
+async def _app_of(oauth_apps: OAuthApps, order: CreateAccount | UpdateAccount) -> OAuthApp | None:
     """The app that a consent was given to, None without one. InvalidRequest."""
     if (consent := order.oauth) is None:
         return None
-    return await services_of(request).oauth_apps.chosen(consent.oauth_app_id, consent.provider, "/oauth")
+    return await oauth_apps.chosen(consent.oauth_app_id, consent.provider, "/oauth")
 
 
 @router.delete("/{account_id}", operation_id="deleteAccount", status_code=204)
-async def delete_account(request: Request, account_id: AdministeredAccount, revoke: Revoke = True) -> None:
+async def delete_account(account_id: AdministeredAccount, accounts: AccountsService, revoke: Revoke = True) -> None:
     """Remove an account with all that is kept of its mail here; a remote mailbox itself stays as it is.
 
     A consent (OAuth) is revoked at its authorization server, where that can be done; the answer doesn't wait for it.
     """
-    await services_of(request).accounts.remove(account_id, is_revoking=revoke)
+    await accounts.remove(account_id, is_revoking=revoke)
 
 
 @router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))
-async def verify_account(request: Request, account_id: SettingsAccount) -> Account:
+async def verify_account(account_id: SettingsAccount, accounts: AccountsService) -> Account:
     """Try the account's logins now."""
-    return Account.of(await services_of(request).accounts.verify(account_id))
+    return Account.of(await accounts.verify(account_id))
 
 
 @router.post("/{account_id}/reconnect", operation_id="reconnectAccount")
-async def reconnect_account(request: Request, account_id: SettingsAccount) -> Account:
+async def reconnect_account(account_id: SettingsAccount, accounts: AccountsService) -> Account:
     """Drop the account's connections to its mail server and make new ones."""
-    return Account.of(await services_of(request).accounts.reconnect(account_id))
+    return Account.of(await accounts.reconnect(account_id))
 
 
 @router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))
-async def get_capabilities(request: Request, account_id: ReadableAccount) -> Capabilities:
+async def get_capabilities(account_id: ReadableAccount, accounts: AccountsService) -> Capabilities:
     """What the account's mail server offers."""
-    return Capabilities(capabilities=await services_of(request).accounts.capabilities(account_id))
+    return Capabilities(capabilities=await accounts.capabilities(account_id))

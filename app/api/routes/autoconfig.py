@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query
 
-from app.api.deps import AdminCaller, services_of
+from app.api.deps import AdminCaller
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.autoconfig import Autoconfig
+from app.api.services import AutoconfigService
 from app.errors import InvalidRequest, RateLimited
 from app.mime.validate import MAX_ADDRESS_CHARS
 
@@ -20,12 +21,12 @@ Email = Annotated[
 
 
 @router.get("", operation_id="getAutoconfig", responses=problems(InvalidRequest, RateLimited))
-async def get_autoconfig(request: Request, _caller: AdminCaller, email: Email) -> Autoconfig:
+async def get_autoconfig(_caller: AdminCaller, email: Email, autoconfig: AutoconfigService) -> Autoconfig:
     """The mail servers of an address, from all that tell of them, within 8 s. It is for those who may add accounts.
 
     What is found is a proposal: add the account, which tries the login, and let its owner see the names of the hosts.
     """
     try:
-        return Autoconfig.of(await services_of(request).autoconfig.find(email))
+        return Autoconfig.of(await autoconfig.find(email))
     except InvalidRequest as error:
         raise InvalidRequest.parameter("email", error.detail) from None

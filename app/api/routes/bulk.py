@@ -7,13 +7,15 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
-from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount, Services, services_of
+from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount
 from app.api.once import Once, answer_of
 from app.api.problems import parameters_in_body, problem_of, problems
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.message_requests import BatchGetRequest, BatchRequest, TransferRequest
 from app.api.schemas.messages import BulkAnswer
+from app.api.services import AccountStanding, BulkService, ContentService, MailboxesService, ViewsService
+from app.api.standing import Standing
 from app.errors import (
     Conflict,
     IdempotencyRunning,
@@ -24,7 +26,6 @@ from app.errors import (
     SearchIncomplete,
     TooLarge,
 )
-from app.mail.types import AccountId
 from app.services.access.callers import Caller, Scope
 from app.services.access.idempotency import Answer, Attempt, hash_payload
 from app.services.changing.bulk import BulkResult, Deletion
@@ -40,13 +41,14 @@ router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
     responses=problems(MailboxNotFound, Conflict, InvalidRequest, *ORIGIN),
 )
 async def move_messages(
-    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: TransferRequest
+    account_id: ModifiableAccount,
+    caller: CurrentCaller,
+    order: TransferRequest,
+    bulk: BulkService,
+    standing: AccountStanding,
 ) -> Response:
     """Move messages to another mailbox of the account. They keep their ids; safe to repeat."""
-    services = services_of(request)
-    return bulk_response(
-        services, account_id, await services.bulk.move(account_id, caller, order.message_ids, order.mailbox_id)
-    )
+    return bulk_response(standing, await bulk.move(account_id, caller, order.message_ids, order.mailbox_id))
 
 
 @router.post(
@@ -56,15 +58,21 @@ async def move_messages(
     responses=problems(MailboxNotFound, Conflict, IdempotencyRunning, InvalidRequest, *ORIGIN),
 )
 async def copy_messages(
-    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: TransferRequest, once: Once
+    request: Request,
+    account_id: ModifiableAccount,
+    caller: CurrentCaller,
+    order: TransferRequest,
+    once: Once,
+    mailboxes: MailboxesService,
+    bulk: BulkService,
+    standing: AccountStanding,
 ) -> Response:
     """Copy messages to another mailbox of the account: each result tells the id of the copy."""
-    services = services_of(request)
-    mailbox_id = await services.mailboxes.id_of(account_id, caller, order.mailbox_id)
+    mailbox_id = await mailboxes.id_of(account_id, caller, order.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
-        result = await services.bulk.copy(account_id, caller, order.message_ids, mailbox_id, attempt)
-        return answer_of(200, _content(services, account_id, result))
+        result = await bulk.copy(account_id, caller, order.message_ids, mailbox_id, attempt)
+        return answer_of(200, _content(standing, result))
 
     return await once.run(work, payload_hash=await _payload(request, caller))
 
@@ -78,27 +86,32 @@ async def copy_messages(
     ),
 )
 async def batch_messages(
-    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, order: BatchRequest, once: Once
+    request: Request,
+    account_id: ModifiableAccount,
+    caller: CurrentCaller,
+    order: BatchRequest,
+    once: Once,
+    bulk: BulkService,
+    standing: AccountStanding,
 ) -> Response:
     """Change keywords, move or delete many messages, by id or by filter. To delete needs `mail.delete` too.
 
     What is in Trash is deleted for good: give an Idempotency-Key, so that a repetition deletes nothing that the first
     attempt moved there.
     """
-    services = services_of(request)
     if order.delete is not None:
         caller.require(Scope.MAIL_DELETE)
 
     async def work(attempt: Attempt) -> Answer:
         ids: list[str] = list(order.message_ids or ())
         if order.filter is not None:
-            ids = list(await services.bulk.matching(account_id, caller, order.filter.value()))
+            ids = list(await bulk.matching(account_id, caller, order.filter.value()))
         if order.delete is not None:
             how: Deletion = "permanent" if order.delete == "permanent" else "trash"
-            result = await services.bulk.remove(account_id, caller, ids, how, attempt)
+            result = await bulk.remove(account_id, caller, ids, how, attempt)
         else:
-            result = await services.bulk.change(account_id, caller, ids, order.change())
-        return answer_of(200, _content(services, account_id, result))
+            result = await bulk.change(account_id, caller, ids, order.change())
+        return answer_of(200, _content(standing, result))
 
     return await once.run(work, payload_hash=await _payload(request, caller))
 
@@ -116,31 +129,34 @@ async def _payload(request: Request, caller: Caller) -> str:
     responses=problems(InvalidRequest, *ORIGIN),
 )
 async def batch_get_messages(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, order: BatchGetRequest
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    order: BatchGetRequest,
+    content: ContentService,
+    views: ViewsService,
+    standing: AccountStanding,
 ) -> Response:
     """Read many messages by id."""
-    services = services_of(request)
     with parameters_in_body():
         view = order.shown()
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:
         raise InvalidRequest.at("/message_ids", f"With bodies or headers they are {FULL_LIMIT} at most")
-    position = await services.events.position(account_id)
-    found = await services.content.messages(account_id, caller, order.message_ids)
-    objects = await services.views.rendered(account_id, caller, found, view)
+    position = await standing.position()
+    found = await content.messages(account_id, caller, order.message_ids)
+    objects = await views.rendered(account_id, caller, found, view)
     shown = {message.id: one for message, one in zip(found, objects, strict=True)}
     result = BulkResult(list(dict.fromkeys(order.message_ids)), position)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}
-    content = _content(services, account_id, result, {id_: orjson.Fragment(one) for id_, one in shown.items()})
-    return Response(content, media_type="application/json")
+    answer = _content(standing, result, {id_: orjson.Fragment(one) for id_, one in shown.items()})
+    return Response(answer, media_type="application/json")
 
 
-def bulk_response(services: Services, account_id: AccountId, result: BulkResult) -> Response:
-    return Response(_content(services, account_id, result), media_type="application/json")
+def bulk_response(standing: Standing, result: BulkResult) -> Response:
+    """The answer to a change of many messages."""
+    return Response(_content(standing, result), media_type="application/json")
 
 
-def _content(
-    services: Services, account_id: AccountId, result: BulkResult, shown: dict[str, orjson.Fragment] | None = None
-) -> bytes:
+def _content(standing: Standing, result: BulkResult, shown: dict[str, orjson.Fragment] | None = None) -> bytes:
     """A BulkAnswer."""
     results: list[dict[str, Any]] = []
     for id_ in result.ids:
@@ -157,5 +173,5 @@ def _content(
     failed = sum(id_ in result.errors for id_ in result.ids)
     summary = {"ok": len(results) - failed, "failed": failed}
     assert result.position is not None
-    state = services.states.issue(account_id, result.position)
+    state = standing.at(result.position)
     return orjson.dumps({"results": results, "summary": summary, "state": state})

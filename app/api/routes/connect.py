@@ -11,11 +11,12 @@ from fastapi import Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import connect_pages as pages
-from app.api.deps import AdminCaller, PublicAccess, Services, services_of
+from app.api.deps import AdminCaller, PublicAccess
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
+from app.api.services import ConnectingService, EnrolmentService, GatewaySettings, OAuthAppsService
 from app.errors import AccountNotFound, GatewayError, IdempotencyRunning, InvalidRequest, NotPermitted
 from app.mail.types import AccountKind, TransportSecurity
 from app.services.access.idempotency import Answer, Attempt
@@ -47,16 +48,18 @@ Short = Annotated[str | None, Query(max_length=500)]
     responses=problems(IdempotencyRunning, InvalidRequest, NotPermitted, AccountNotFound),
 )
 async def create_connect_session(
-    request: Request, caller: AdminCaller, order: CreateConnectSession, once: Once
+    request: Request,
+    caller: AdminCaller,
+    order: CreateConnectSession,
+    once: Once,
+    settings: GatewaySettings,
+    connecting: ConnectingService,
 ) -> Response:
     """Open a session for one person: send their browser to its `url`, once, within 15 minutes."""
-    services = services_of(request)
-    base_url = services.settings.public_url or str(request.base_url).rstrip("/")
+    base_url = settings.public_url or str(request.base_url).rstrip("/")
 
     async def work(attempt: Attempt) -> Answer:
-        opened = await services.connecting.open(
-            order.order(), base_url.rstrip("/"), caller, attempt=attempt, answer=_created
-        )
+        opened = await connecting.open(order.order(), base_url.rstrip("/"), caller, attempt=attempt, answer=_created)
         return _created(opened)
 
     return await once.run(work, is_secret=True)
@@ -68,16 +71,21 @@ def _created(session: NewSession) -> Answer:
 
 @router.get(CALLBACK_PATH, include_in_schema=False, dependencies=[PublicAccess])
 async def return_from_consent(
-    request: Request, state: Short = None, code: Code = None, error: Short = None, iss: Short = None
+    request: Request,
+    connecting: ConnectingService,
+    enrolment: EnrolmentService,
+    state: Short = None,
+    code: Code = None,
+    error: Short = None,
+    iss: Short = None,
 ) -> Response:
     """Where authorization servers send browsers back to. The same request again leads to the same place."""
-    services = services_of(request)
     returned = Returned(state or "", iss)
     given = {"code": code or "", "error": error or "", "iss": iss or ""}
     try:
-        visit = await services.connecting.returned(returned, _browser_of(request))
-        enrol = partial(_by_consent, services, visit, returned, code if error is None else None, error)
-        url = await services.enrolment.once(visit, given, enrol)
+        visit = await connecting.returned(returned, _browser_of(request))
+        enrol = partial(_by_consent, connecting, enrolment, visit, returned, code if error is None else None, error)
+        url = await enrolment.once(visit, given, enrol)
     except GatewayError as failure:
         return _refusal(failure)
     response = RedirectResponse(url, 303, pages.HEADERS)
@@ -86,31 +94,38 @@ async def return_from_consent(
 
 
 async def _by_consent(
-    services: Services, visit: Visit, returned: Returned, code: str | None, error: str | None, attempt: Attempt
+    connecting: ConnectingService,
+    enrolment: EnrolmentService,
+    visit: Visit,
+    returned: Returned,
+    code: str | None,
+    error: str | None,
+    attempt: Attempt,
 ) -> str:
     """Back to the app that opened the session, with what came of the consent."""
-    app, verifier = await services.connecting.take(visit, returned)
+    app, verifier = await connecting.take(visit, returned)
     if code is None:
         return visit.ending(error=error if error in _OAUTH_ERRORS else "access_denied")
     try:
-        answer = await services.connecting.tokens(visit, app, code, verifier)
-        account_id = await services.enrolment.by_consent(visit, app, answer, attempt)
+        answer = await connecting.tokens(visit, app, code, verifier)
+        account_id = await enrolment.by_consent(visit, app, answer, attempt)
     except GatewayError as failure:
         return visit.ending(error=failure.code)
     return visit.ending(account_id=account_id)
 
 
 @router.get("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
-async def show_connect_page(request: Request, secret: str) -> Response:
+async def show_connect_page(
+    request: Request, secret: str, connecting: ConnectingService, oauth_apps: OAuthAppsService
+) -> Response:
     """The page of a session. The first browser that opens it keeps it."""
-    connecting = services_of(request).connecting
     browser = None
     try:
         try:
             visit = await connecting.visit(secret, _browser_of(request))
         except ConnectSessionNotFound:
             visit, browser = await connecting.enter(secret)
-        page = pages.choose(await _apps(request, visit), visit.kind, _values(visit))
+        page = pages.choose(await _apps(oauth_apps, visit), visit.kind, _values(visit))
     except GatewayError as failure:
         return _refusal(failure)
     if browser is not None:
@@ -127,44 +142,54 @@ async def show_connect_page(request: Request, secret: str) -> Response:
 
 
 @router.post("/v1/connect/{secret}", include_in_schema=False, dependencies=[PublicAccess])
-async def answer_connect_page(request: Request, secret: str) -> Response:
+async def answer_connect_page(
+    request: Request,
+    secret: str,
+    connecting: ConnectingService,
+    enrolment: EnrolmentService,
+    oauth_apps: OAuthAppsService,
+) -> Response:
     """What a person chose on the page: a provider, or a password. The same form again leads to the same place."""
-    services = services_of(request)
     try:
-        visit = await services.connecting.visit(secret, _browser_of(request), may_be_over=True)
+        visit = await connecting.visit(secret, _browser_of(request), may_be_over=True)
         form = await _form(request)
         if "app" in form:
-            return pages.leave(await services.connecting.begin(visit, form["app"], form.get("email") or None))
-        return await _with_password(request, visit, form)
+            return pages.leave(await connecting.begin(visit, form["app"], form.get("email") or None))
+        return await _with_password(connecting, enrolment, oauth_apps, visit, form)
     except GatewayError as failure:
         return _refusal(failure)
 
 
-async def _with_password(request: Request, visit: Visit, form: dict[str, str]) -> Response:
+async def _with_password(
+    connecting: ConnectingService,
+    enrolment: EnrolmentService,
+    apps: OAuthAppsService,
+    visit: Visit,
+    form: dict[str, str],
+) -> Response:
     """The account, or the form again with what is wrong and the servers to correct."""
-    services = services_of(request)
     shown = _values(visit) | {name: text for name, text in form.items() if name not in ("password", "way")}
 
     async def enrol(attempt: Attempt) -> str:
-        counted = await services.connecting.try_again(visit)
+        counted = await connecting.try_again(visit)
         if "only_app" in shown or not form.get("password"):
             raise InvalidRequest("A password is needed")
         email, kind = form.get("email", ""), AccountKind(visit.kind)
-        servers = _servers(form, kind) or await services.enrolment.found(email, kind)
+        servers = _servers(form, kind) or await enrolment.found(email, kind)
         shown.update(_shown(servers, kind))
         if visit.account_id is None and kind.value not in servers:
             raise InvalidRequest("No mail server is known for this address: which is it?")
         username, password = form.get("username", ""), form["password"]
         return counted.ending(
-            account_id=await services.enrolment.by_password(counted, email, username, password, servers, attempt)
+            account_id=await enrolment.by_password(counted, email, username, password, servers, attempt)
         )
 
     try:
-        return pages.leave(await services.enrolment.once(visit, form, enrol))
+        return pages.leave(await enrolment.once(visit, form, enrol))
     except ConnectSessionNotFound:
         raise
     except GatewayError as failure:
-        return pages.choose(await _apps(request, visit), visit.kind, shown, problem=failure.detail)
+        return pages.choose(await _apps(apps, visit), visit.kind, shown, problem=failure.detail)
 
 
 def _browser_of(request: Request) -> Callable[[str], str | None]:
@@ -180,9 +205,8 @@ def _refusal(failure: GatewayError) -> HTMLResponse:
     return pages.refuse(failure.detail, failure.problem.status)
 
 
-async def _apps(request: Request, visit: Visit) -> list[OAuthApp]:
+async def _apps(apps: OAuthAppsService, visit: Visit) -> list[OAuthApp]:
     """What the page offers."""
-    apps = services_of(request).oauth_apps
     if visit.is_app_fixed and visit.oauth_app_id is not None:
         return [await apps.get(visit.oauth_app_id)]
     return [one for one in await apps.all() if one.serves(AccountKind(visit.kind))]

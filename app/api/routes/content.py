@@ -8,12 +8,13 @@ import orjson
 from fastapi import Query, Request, Response
 
 from app.api.conditions import etag_headers, is_unchanged, not_modified
-from app.api.deps import CurrentCaller, ReadableAccount, services_of
+from app.api.deps import CurrentCaller, ReadableAccount
 from app.api.downloads import Labels, download
 from app.api.problems import problems
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN
 from app.api.routing import Router
 from app.api.schemas.messages import HeaderField, HeaderList
+from app.api.services import ContentService, LinksService
 from app.errors import (
     InvalidRequest,
     MessageNotFound,
@@ -43,19 +44,19 @@ _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{ima
 
 @router.head("/raw", operation_id="headRawMessage", response_class=Response, responses=_DOWNLOAD)
 @router.get("/raw", operation_id="getRawMessage", response_class=Response, responses=_DOWNLOAD)
-async def get_raw(request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str) -> Response:
+async def get_raw(
+    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, content: ContentService
+) -> Response:
     """The message as it was received (message/rfc822); by Range too."""
-    content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
     return await download(request, await content.raw(message), raw_labels(message))
 
 
 @router.get("/headers", operation_id="getHeaders", responses=problems(MessageNotFound, *ORIGIN))
 async def get_headers(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str
+    account_id: ReadableAccount, caller: CurrentCaller, message_id: str, content: ContentService
 ) -> HeaderList:
     """All header fields in order, decoded."""
-    content = services_of(request).content
     fields = await content.fields(await content.message(account_id, caller, message_id))
     return HeaderList(items=[HeaderField(name=name, value=value) for name, value in fields])
 
@@ -75,6 +76,8 @@ async def get_body(
     account_id: ReadableAccount,
     caller: CurrentCaller,
     message_id: str,
+    content: ContentService,
+    links: LinksService,
     format: Annotated[Literal["html", "text"], Query()] = "html",
     images: Annotated[
         Literal["block", "inline", "proxy"],
@@ -89,17 +92,16 @@ async def get_body(
 
     Up to 2 MB of its own pictures are inside it; others are signed links, as are images from elsewhere by `proxy`.
     """
-    services = services_of(request)
-    message = await services.content.message(account_id, caller, message_id)
+    message = await content.message(account_id, caller, message_id)
     etag = f"{message.id}-{format}-{images}-{quotes}-{RENDERING}"
     if is_unchanged(request, etag):
         return not_modified(etag)
-    body = await services.content.body(message, Look(Images(images), Quotes(quotes)))
+    body = await content.body(message, Look(Images(images), Quotes(quotes)))
     headers = etag_headers(etag)
     if format == "text":
         return Response(body.text, headers=headers, media_type="text/plain")
     html = (body.html if body.html is not None else text_as_html(body.text, Quotes(quotes))).encode()
-    shown = services.links.filled(html, account_id, message.id, caller)
+    shown = links.filled(html, account_id, message.id, caller)
     sources = [f"{base_url()}{PATH}"] if shown is not html else []
     sources += ["https:", "http:"] if images == "inline" else []
     policy = _BODY_POLICY.format(images="".join([f" {source}" for source in sources]))
@@ -109,10 +111,14 @@ async def get_body(
 @router.head("/parts/{part}", operation_id="headPart", response_class=Response, responses=_DOWNLOAD)
 @router.get("/parts/{part}", operation_id="getPart", response_class=Response, responses=_DOWNLOAD)
 async def get_part(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, part: str
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    part: str,
+    content: ContentService,
 ) -> Response:
     """A part by its IMAP section number (`1`, `2.1`), decoded; by Range too."""
-    content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
     decoded = await content.part(message, part)
     return await download(request, decoded, part_labels(message.id, decoded.part))
@@ -123,10 +129,14 @@ async def get_part(
 )
 @router.get("/attachments/{attachment_id}", operation_id="getAttachment", response_class=Response, responses=_DOWNLOAD)
 async def get_attachment(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, attachment_id: str
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    attachment_id: str,
+    content: ContentService,
 ) -> Response:
     """An attachment, decoded; by Range too."""
-    content = services_of(request).content
     message = await content.message(account_id, caller, message_id)
     decoded = await content.attachment(message, attachment_id)
     return await download(request, decoded, part_labels(message.id, decoded.part))

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Header, Query, Request, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import CurrentCaller, EventsAccount, ReadableAccount, Services, services_of
-from app.api.problems import problem_of, problems
+from app.api.deps import CurrentCaller, EventsAccount, ReadableAccount
+from app.api.problems import problems
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
-from app.api.stream.frames import counts_server_sent
-from app.cluster.bus import Waiter
-from app.errors import InvalidRequest, NotAuthenticated, StateExpired
+from app.api.services import (
+    AccessService,
+    AccountStanding,
+    ChangesService,
+    ContentService,
+    EventsService,
+    EventStream,
+    MailboxesService,
+    ViewsService,
+)
+from app.api.standing import Standing
+from app.errors import InvalidRequest, StateExpired
+from app.mail import types as mail
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Event
 from app.mailstore.rows import shown_summary
 from app.security.secrets import SECRET_LIMIT_CHARS
 from app.services.access.callers import Caller
 from app.services.access.visibility import seen_summary
-from app.services.access.watch import Guard
 from app.services.following.changes import CHANGES_LIMIT, Changes
-from app.services.following.counts import CountsWatch, seen_by
-from app.services.following.events import BATCH_EVENTS
-from app.services.reading.views import FULL_LIMIT, View, ViewName
+from app.services.following.events import BATCH_EVENTS, Events
+from app.services.reading.content import Content
+from app.services.reading.views import FULL_LIMIT, View, ViewName, Views
 
 router = Router(prefix="/v1/accounts/{account_id}", tags=["events"])
 
 WAIT_LIMIT_SECONDS = 60
-SSE_COMMENT_SECONDS = 15.0
 EXCEPT_LIMIT_CHARS = 16_000
 _SERVER_SENT = {
     "schema": {
@@ -47,15 +52,21 @@ _SERVER_SENT = {
     "example": 'event: counts\ndata: {"type":"counts","account_id":"acc_1","mailboxes":'
     '[{"mailbox_id":"mbx_1","unread":3,"total":120}]}\n\n',
 }
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 StateText = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/changes", operation_id="listChanges", responses=problems(StateExpired, InvalidRequest, *ORIGIN))
 async def list_changes(
-    request: Request,
     account_id: ReadableAccount,
     caller: CurrentCaller,
     since: Annotated[StateText, Query(description="A state or cursor that any answer or event gave")],
+    freshness: MailboxesService,
+    changes: ChangesService,
+    events: EventsService,
+    content: ContentService,
+    views: ViewsService,
+    standing: AccountStanding,
     view: Annotated[ViewName, Query(description="What `created` shows; with `full` an answer tells less")] = "ids",
     excepted: Annotated[
         str,
@@ -71,23 +82,24 @@ async def list_changes(
     Where some mailboxes can't be answered, `state_expired` (410) names them in `mailbox_ids`. Ask again with these in
     `except`, as long as there is more, and then list their messages anew.
     """
-    services = services_of(request)
-    position = services.states.since(since, account_id, "since")
-    await services.mailboxes.refresh(account_id)
-    changes = await services.changes.read(
+    position = standing.since(since)
+    await freshness.refresh(account_id)
+    found = await changes.read(
         account_id,
         position,
         caller.mailbox_ids,
         frozenset(filter(None, excepted.split(","))),
         FULL_LIMIT if view == "full" else CHANGES_LIMIT,
     )
-    created = await _created(services, account_id, caller, changes, view)
-    answer = await _changes_answer(services, account_id, caller, changes, created)
+    created = await _created(content, views, account_id, caller, found, view)
+    named = {*found.mailboxes_created, *found.mailboxes_updated}
+    mailboxes = await events.mailboxes(account_id, caller, named) if named else []
+    answer = _changes_answer(found, created, mailboxes, standing.at(found.position, found.base_seq))
     return Response(orjson.dumps(answer), media_type="application/json")  # type: ignore[return-value]
 
 
 async def _created(
-    services: Services, account_id: AccountId, caller: Caller, changes: Changes, view: ViewName
+    content: Content, views: Views, account_id: AccountId, caller: Caller, changes: Changes, view: ViewName
 ) -> list[dict[str, str] | orjson.Fragment]:
     """The objects of what was created; of those in full what left meanwhile is left out."""
     if view == "ids":
@@ -99,20 +111,18 @@ async def _created(
     shown: list[bytes] = []
     ids = list(changes.created)
     for begin in range(0, len(ids), FULL_LIMIT):
-        messages = await services.content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
-        shown += await services.views.rendered(account_id, caller, messages, View("full"))
+        messages = await content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
+        shown += await views.rendered(account_id, caller, messages, View("full"))
     return [orjson.Fragment(one) for one in shown]
 
 
-async def _changes_answer(
-    services: Services,
-    account_id: AccountId,
-    caller: Caller,
+def _changes_answer(
     changes: Changes,
     created: Sequence[dict[str, str] | orjson.Fragment],
+    mailboxes: Sequence[mail.Mailbox],
+    new_state: str,
 ) -> dict[str, Any]:
-    named = {*changes.mailboxes_created, *changes.mailboxes_updated}
-    mailboxes = await services.events.mailboxes(account_id, caller, named) if named else []
+    """A ChangesAnswer."""
     shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}
     return {
         "created": created,
@@ -126,7 +136,7 @@ async def _changes_answer(
             "updated": [shown[one] for one in changes.mailboxes_updated if one in shown],
             "removed": [{"id": one} for one in changes.mailboxes_removed],
         },
-        "new_state": services.states.issue(account_id, changes.position, changes.base_seq),
+        "new_state": new_state,
         "has_more": changes.base_seq is not None,
     }
 
@@ -138,9 +148,12 @@ async def _changes_answer(
     responses={**problems(StateExpired, InvalidRequest), 200: {"content": {"text/event-stream": _SERVER_SENT}}},
 )
 async def list_events(
-    request: Request,
     account_id: EventsAccount,
     caller: CurrentCaller,
+    events: EventsService,
+    access: AccessService,
+    server_sent: EventStream,
+    standing: AccountStanding,
     after: Annotated[
         StateText | None, Query(description="Exclusive; default: now for SSE, the oldest kept else")
     ] = None,
@@ -159,86 +172,31 @@ async def list_events(
 
     An event stream also has `counts` of unread and of all messages, as the WebSocket stream has; the JSON has not.
     """
-    services = services_of(request)
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):
-        return await _stream(services, account_id, caller, position)
-    begin = await _begin(services, account_id, position, "earliest")
-    events = await services.events.wait(account_id, begin, limit, wait, partial(services.access.guard, caller))
-    seen = events[-1].position if events else begin
-    told = [await services.events.seen(event, caller) for event in events]
+        begin = await _begin(events, standing, account_id, position, "now")
+        await events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
+        stream = server_sent.stream(account_id, caller, begin)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    begin = await _begin(events, standing, account_id, position, "earliest")
+    found = await events.wait(account_id, begin, limit, wait, partial(access.guard, caller))
+    seen = found[-1].position if found else begin
+    shown = [await events.seen(event, caller) for event in found]
     answer = {
-        "items": [orjson.Fragment(event.body) for event in told if event is not None],
-        "cursor": services.states.issue(account_id, seen),
-        "has_more": len(events) == limit,
+        "items": [orjson.Fragment(event.body) for event in shown if event is not None],
+        "cursor": standing.at(seen),
+        "has_more": len(found) == limit,
     }
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-async def _stream(services: Services, account_id: AccountId, caller: Caller, position: str | None) -> Response:
-    begin = await _begin(services, account_id, position, "now")
-    await services.events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
-    return StreamingResponse(
-        _server_sent(services, account_id, caller, begin),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
-
-
-async def _begin(services: Services, account_id: AccountId, position: str | None, default: str) -> Position:
+async def _begin(
+    events: Events, standing: Standing, account_id: AccountId, position: str | None, default: str
+) -> Position:
     match position or default:
         case "now":
-            return await services.events.position(account_id)
+            return await events.position(account_id)
         case "earliest":
-            return await services.events.earliest(account_id)
+            return await events.earliest(account_id)
         case text:
-            return services.states.read(text, account_id, "after")
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """One open answer of server-sent events."""
-
-    guard: Guard
-    counts: CountsWatch
-
-    def check(self) -> None:
-        self.guard.check()
-
-
-@contextmanager
-def _opened(services: Services, account_id: AccountId, caller: Caller, waiter: Waiter) -> Iterator[_Session]:
-    with services.access.guard(caller, waiter) as guard, services.counts.watching(account_id, waiter) as watch:
-        yield _Session(guard, watch)
-
-
-async def _server_sent(
-    services: Services, account_id: AccountId, caller: Caller, begin: Position
-) -> AsyncGenerator[bytes]:
-    """Events as text/event-stream; a comment now and then keeps proxies from closing it.
-
-    Ends when the server does; once the token is revoked or has expired, with an event `error` whose data is a problem.
-    """
-    yield b": postgate\n\n"
-    opened, sight = partial(_opened, services, account_id, caller), seen_by(caller, None)
-    try:
-        async with aclosing(services.events.follow(account_id, begin, SSE_COMMENT_SECONDS, opened)) as batches:
-            async for session, events in batches:
-                for event in events:
-                    seen = await services.events.seen(event, caller)
-                    session.check()
-                    if seen is not None:
-                        yield _server_sent_event(services, seen)
-                session.check()
-                news = session.counts.news(sight)
-                if news is not None:
-                    yield counts_server_sent(news)
-                elif not events:
-                    yield b":\n\n"
-    except NotAuthenticated as error:
-        yield b"event: error\ndata: " + orjson.dumps(problem_of(error)) + b"\n\n"
-
-
-def _server_sent_event(services: Services, event: Event) -> bytes:
-    cursor = services.states.issue(event.account_id, event.position).encode()
-    return b"id: " + cursor + b"\nevent: " + event.type.encode() + b"\ndata: " + event.body + b"\n\n"
+            return standing.since(text, "after").position

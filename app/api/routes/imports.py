@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.api.conditions import STATE_HEADER
-from app.api.deps import CurrentCaller, ModifiableAccount, services_of
+from app.api.deps import CurrentCaller, ModifiableAccount
 from app.api.once import Once, OneTime, answer_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
@@ -22,6 +23,8 @@ from app.api.routing import Router
 from app.api.schemas.filters import KEYWORD_PATTERN
 from app.api.schemas.message_requests import ImportedMessage, ImportQuery
 from app.api.schemas.messages import MessageSummary
+from app.api.services import AccountsService, AccountStanding, ComposerService, ImportsService, MailboxesService
+from app.api.standing import Standing
 from app.errors import (
     Conflict,
     IdempotencyRunning,
@@ -36,9 +39,9 @@ from app.mail.types import AccountId, Address
 from app.mailstore.rows import shown_summary
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt, hash_payload
-from app.services.changing.imports import Imported, ImportOrder, Spool
+from app.services.changing.imports import Imported, ImportOrder, Imports, Spool
 from app.services.changing.messages import KEYWORDS_LIMIT, flags_of_keywords
-from app.services.sending.composing import NewMessage
+from app.services.sending.composing import Composer, NewMessage
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 
@@ -81,72 +84,75 @@ async def import_message(
     account_id: ModifiableAccount,
     caller: CurrentCaller,
     once: Once,
+    mailboxes: MailboxesService,
+    imports: ImportsService,
+    accounts: AccountsService,
+    composer: ComposerService,
+    standing: AccountStanding,
 ) -> Response:
     """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says.
 
     With an Idempotency-Key it is put there once, however often this is repeated.
     """
     order = _order(query_of(request, ImportQuery))
-    mailbox_id = await services_of(request).mailboxes.id_of(account_id, caller, order.mailbox_id)
-    order = replace(order, mailbox_id=mailbox_id)
+    mailbox_id = await mailboxes.id_of(account_id, caller, order.mailbox_id)
+    target = _Target(account_id, caller, replace(order, mailbox_id=mailbox_id), imports, standing)
     match _media_type(request):
         case "message/rfc822" | "application/octet-stream":
-            return await _import_raw(request, account_id, caller, order, once)
+            return await _import_raw(request, once, target)
         case "application/json":
-            return await _import_written(request, account_id, caller, order, once)
+            account = await accounts.get(account_id)
+            return await _import_written(request, once, target, composer, Address(account.name, account.email))
         case _:
             raise UnsupportedMedia("The body must be message/rfc822 or application/json")
 
 
-async def _import_raw(
-    request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, once: OneTime
-) -> Response:
-    spool = await services_of(request).imports.spooled(request.stream())
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where an imported message goes, and on whose behalf."""
+
+    account_id: AccountId
+    caller: Caller
+    order: ImportOrder
+    imports: Imports
+    standing: Standing
+
+    async def add(self, spool: Spool, attempt: Attempt) -> Answer:
+        """Store the spooled message; the answer is its summary."""
+        return await self.imports.add(self.account_id, self.caller, self.order, spool, attempt, self._answer)
+
+    def _answer(self, imported: Imported) -> Answer:
+        headers = {
+            "Location": f"/v1/accounts/{self.account_id}/messages/{imported.message.id}",
+            STATE_HEADER: self.standing.at(imported.position),
+        }
+        return answer_of(201, shown_summary(imported.message.summary), headers)
+
+
+async def _import_raw(request: Request, once: OneTime, target: _Target) -> Response:
+    spool = await target.imports.spooled(request.stream())
     payload = hash_payload(request.url.query.encode(), spool.hash.encode())
-    return await once.run(
-        lambda attempt: _add(request, account_id, caller, order, spool, attempt),
-        payload_hash=payload,
-        release=spool.close,
-    )
+    return await once.run(partial(target.add, spool), payload_hash=payload, release=spool.close)
 
 
 async def _import_written(
-    request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, once: OneTime
+    request: Request, once: OneTime, target: _Target, composer: Composer, own: Address
 ) -> Response:
     """The message that the JSON body describes: the same bytes in each attempt at a request."""
-    services = services_of(request)
     wanted = await _wanted(request)
-    account = await services.accounts.get(account_id)
-    own = Address(account.name, account.email)
-    await services.composer.check_rights(account_id, own, caller, wanted)
+    await composer.check_rights(target.account_id, own, target.caller, wanted)
 
     async def work(attempt: Attempt) -> Answer:
         date_ms = attempt.begun_at_ms if wanted.date_ms is None else wanted.date_ms
-        content = await services.composer.content(
-            account_id, own, caller, replace(wanted, seed=attempt.seed, date_ms=date_ms)
-        )
-        spool = await services.imports.spooled(_in_pieces(content))
+        seeded = replace(wanted, seed=attempt.seed, date_ms=date_ms)
+        content = await composer.content(target.account_id, own, target.caller, seeded)
+        spool = await target.imports.spooled(_in_pieces(content))
         try:
-            return await _add(request, account_id, caller, order, spool, attempt)
+            return await target.add(spool, attempt)
         finally:
             spool.close()
 
     return await once.run(work)
-
-
-async def _add(
-    request: Request, account_id: AccountId, caller: Caller, order: ImportOrder, spool: Spool, attempt: Attempt
-) -> Answer:
-    services = services_of(request)
-
-    def answer_for(imported: Imported) -> Answer:
-        headers = {
-            "Location": f"/v1/accounts/{account_id}/messages/{imported.message.id}",
-            STATE_HEADER: services.states.issue(account_id, imported.position),
-        }
-        return answer_of(201, shown_summary(imported.message.summary), headers)
-
-    return await services.imports.add(account_id, caller, order, spool, attempt, answer_for)
 
 
 def _order(query: ImportQuery) -> ImportOrder:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 
-from app.api.deps import CALLER_KEY, RATES_KEY, CurrentCaller, PublicAccess, ReadableAccount, services_of
+from app.api.deps import CALLER_KEY, RATES_KEY, CurrentCaller, PublicAccess, ReadableAccount
 from app.api.downloads import Labels, Source, download
 from app.api.once import Once, answer_of
 from app.api.problems import problems
@@ -16,6 +16,14 @@ from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.base import time_of
 from app.api.schemas.links import CreateLink, SignedLink
+from app.api.services import (
+    AccountsService,
+    ContentService,
+    GatewaySettings,
+    LinksService,
+    RateLimitsService,
+    RemoteImagesService,
+)
 from app.errors import (
     AccountNotFound,
     IdempotencyRunning,
@@ -34,7 +42,9 @@ from app.mail.types import Message
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt
 from app.services.access.links import LIMIT_CHARS, PATH, Link, Target
+from app.services.reading.content import Content
 from app.services.reading.downloads import Held
+from app.services.reading.remote_images import RemoteImages
 from app.services.reading.rendering import picture_type
 
 router = Router(tags=["messages"])
@@ -69,18 +79,23 @@ _OPENED: dict[int | str, dict[str, Any]] = {
     responses=problems(MessageNotFound, PartNotFound, IdempotencyRunning, InvalidRequest, *ORIGIN),
 )
 async def create_link(
-    request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, order: CreateLink, once: Once
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    message_id: str,
+    order: CreateLink,
+    once: Once,
+    content: ContentService,
+    links: LinksService,
 ) -> Response:
     """A URL that opens one attachment, one part, or the raw message, without a header, for up to 24 hours.
 
     It ends earlier with the sign-in, or else the token, that made it.
     """
-    services = services_of(request)
-    message = await services.content.message(account_id, caller, message_id)
+    message = await content.message(account_id, caller, message_id)
 
     async def work(_: Attempt) -> Answer:
-        target, end_ms = Target(await _section(request, message, order)), _end_ms(caller, order)
-        url = services.links.url(caller, account_id, message.id, target, end_ms)
+        target, end_ms = Target(await _section(content, message, order)), _end_ms(caller, order)
+        url = links.url(caller, account_id, message.id, target, end_ms)
         return answer_of(201, SignedLink(url=url, expires_at=time_of(end_ms)))
 
     # a link has the rights of one token, so another token never gets it
@@ -95,9 +110,8 @@ def _end_ms(caller: Caller, order: CreateLink) -> int:
     return end_ms - end_ms % 1000
 
 
-async def _section(request: Request, message: Message, order: CreateLink) -> str | None:
+async def _section(content: Content, message: Message, order: CreateLink) -> str | None:
     """The section of the part that is meant; None for the raw message. PartNotFound."""
-    content = services_of(request).content
     if order.attachment_id is not None:
         return (await content.attachment(message, order.attachment_id)).part.section
     if order.part is not None:
@@ -114,27 +128,31 @@ async def _section(request: Request, message: Message, order: CreateLink) -> str
 async def open_link(
     request: Request,
     link: Annotated[str, Path(max_length=LIMIT_CHARS, description="As `POST …/links` answered it")],
+    links: LinksService,
+    limits: RateLimitsService,
+    settings: GatewaySettings,
+    accounts: AccountsService,
+    content: ContentService,
+    remote_images: RemoteImagesService,
     download_it: Annotated[
         bool, Query(alias="download", description="Send an image as an attachment too, for `<a download>`")
     ] = False,
 ) -> Response:
     """What a signed link stands for; by Range too. Anything but a raster image is an attachment."""
-    services = services_of(request)
-    opened = await services.links.open(link, request.client.host if request.client else None)
+    opened = await links.open(link, request.client.host if request.client else None)
     request.scope[CALLER_KEY] = opened.caller
-    request.scope[RATES_KEY] = services.limits.hit(opened.caller, services.settings.requests_per_minute)
-    if not await services.accounts.exists(opened.account_id):
+    request.scope[RATES_KEY] = limits.hit(opened.caller, settings.requests_per_minute)
+    if not await accounts.exists(opened.account_id):
         raise AccountNotFound
-    source, labels = await _resource(request, opened)
+    source, labels = await _resource(content, remote_images, opened)
     labels = replace(labels, is_inline=labels.is_inline and not download_it, headers=_headers(opened))
     return await download(request, source, labels)
 
 
-async def _resource(request: Request, link: Link) -> tuple[Source, Labels]:
-    content = services_of(request).content
+async def _resource(content: Content, remote_images: RemoteImages, link: Link) -> tuple[Source, Labels]:
     message = await content.message(link.account_id, link.caller, link.message_id)
     if link.target.image_url is not None:
-        image = await services_of(request).remote_images.get(link.account_id, link.target.image_url)
+        image = await remote_images.get(link.account_id, link.target.image_url)
         labels = Labels(content_digest(image.content), image.media_type, None, is_inline=True)
         return Held(image.content), labels
     if link.target.section is None:

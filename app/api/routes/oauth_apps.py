@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app.api.deps import AdminCaller, InstallAdmin, services_of
+from app.api.deps import AdminCaller, InstallAdmin
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.oauth import CreateOAuthApp, OAuthApp, UpdateOAuthApp
+from app.api.services import OAuthAppsService, StatesService
 from app.errors import AddressNotAllowed, Conflict, IdempotencyRunning, InvalidRequest, StateExpired, TimedOut
 from app.services.access.idempotency import Answer, Attempt
 from app.services.following.states import EVERY_ACCOUNT
@@ -22,13 +23,18 @@ router = Router(prefix="/v1/oauth-apps", tags=["oauth"])
 
 @router.get("", operation_id="listOAuthApps", responses=problems(StateExpired, InvalidRequest))
 async def list_oauth_apps(
-    request: Request, response: Response, _caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
+    request: Request,
+    response: Response,
+    _caller: AdminCaller,
+    states: StatesService,
+    oauth_apps: OAuthAppsService,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[OAuthApp]:
     """The apps, oldest first."""
-    services = services_of(request)
-    above_id = "" if cursor is None else str(services.states.open_cursor("oauth-apps", cursor, EVERY_ACCOUNT))
-    found, last_id = await services.oauth_apps.page(limit, above_id)
-    next_cursor = None if last_id is None else services.states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
+    above_id = "" if cursor is None else str(states.open_cursor("oauth-apps", cursor, EVERY_ACCOUNT))
+    found, last_id = await oauth_apps.page(limit, above_id)
+    next_cursor = None if last_id is None else states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[OAuthApp.of(one) for one in found], next_cursor=next_cursor)
 
@@ -40,12 +46,13 @@ async def list_oauth_apps(
     response_model=OAuthApp,
     responses=problems(IdempotencyRunning, InvalidRequest, AddressNotAllowed, TimedOut),
 )
-async def create_oauth_app(request: Request, _caller: InstallAdmin, order: CreateOAuthApp, once: Once) -> Response:
+async def create_oauth_app(
+    _caller: InstallAdmin, order: CreateOAuthApp, once: Once, oauth_apps: OAuthAppsService
+) -> Response:
     """Register an app. Endpoints and mail servers of a known provider are filled in."""
-    apps = services_of(request).oauth_apps
 
     async def work(attempt: Attempt) -> Answer:
-        return _created(await apps.add(order.provider, order.order(), attempt=attempt, answer=_created))
+        return _created(await oauth_apps.add(order.provider, order.order(), attempt=attempt, answer=_created))
 
     return await once.run(work)
 
@@ -55,9 +62,9 @@ def _created(app: oauth_apps.OAuthApp) -> Answer:
 
 
 @router.get("/{oauth_app_id}", operation_id="getOAuthApp", responses=problems(OAuthAppNotFound))
-async def get_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: str) -> OAuthApp:
+async def get_oauth_app(_caller: AdminCaller, oauth_app_id: str, oauth_apps: OAuthAppsService) -> OAuthApp:
     """One app, without its secret."""
-    return OAuthApp.of(await services_of(request).oauth_apps.get(oauth_app_id))
+    return OAuthApp.of(await oauth_apps.get(oauth_app_id))
 
 
 @router.patch(
@@ -66,15 +73,15 @@ async def get_oauth_app(request: Request, _caller: AdminCaller, oauth_app_id: st
     responses=problems(OAuthAppNotFound, Conflict, InvalidRequest, AddressNotAllowed, TimedOut),
 )
 async def update_oauth_app(
-    request: Request, _caller: InstallAdmin, oauth_app_id: str, order: UpdateOAuthApp
+    _caller: InstallAdmin, oauth_app_id: str, order: UpdateOAuthApp, oauth_apps: OAuthAppsService
 ) -> OAuthApp:
     """Change an app. Where its tokens would come from another place, its secret is needed again."""
-    return OAuthApp.of(await services_of(request).oauth_apps.change(oauth_app_id, order.order()))
+    return OAuthApp.of(await oauth_apps.change(oauth_app_id, order.order()))
 
 
 @router.delete(
     "/{oauth_app_id}", operation_id="deleteOAuthApp", status_code=204, responses=problems(OAuthAppNotFound, Conflict)
 )
-async def delete_oauth_app(request: Request, _caller: InstallAdmin, oauth_app_id: str) -> None:
+async def delete_oauth_app(_caller: InstallAdmin, oauth_app_id: str, oauth_apps: OAuthAppsService) -> None:
     """Remove an app that no account uses."""
-    await services_of(request).oauth_apps.remove(oauth_app_id)
+    await oauth_apps.remove(oauth_app_id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
-from app.api.deps import CurrentCaller, ReadableAccount, services_of
+from app.api.deps import CurrentCaller, ReadableAccount
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.pop3 import Fetched
+from app.api.services import AccountStanding, PollingService
 from app.errors import LoginRefused, NotSupported
 from app.mailstore.rows import shown_summary
 
@@ -26,18 +27,18 @@ WAIT_LIMIT_SECONDS = 30
     responses={202: {"model": Fetched, "description": "It goes on"}, **problems(NotSupported, LoginRefused)},
 )
 async def fetch(
-    request: Request,
     account_id: ReadableAccount,
     caller: CurrentCaller,
+    polling: PollingService,
+    standing: AccountStanding,
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for what comes")] = 10,
 ) -> Response:
     """Ask the server for new mail now, as soon as it lets us in: 200 with what came, 202 when that takes longer."""
-    services = services_of(request)
-    polled = await services.polling.poll(account_id, caller, wait)
+    polled = await polling.poll(account_id, caller, wait)
     body = {
         "is_done": polled.is_done,
         "created": [orjson.Fragment(shown_summary(one.summary)) for one in polled.arrived],
-        "state": services.states.issue(account_id, polled.position),
+        "state": standing.at(polled.position),
         "sync": orjson.Fragment(Sync.of(polled.sync).model_dump_json()),
     }
     return Response(orjson.dumps(body), 200 if polled.is_done else 202, media_type="application/json")

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from fastapi import Request
-
-from app.api.deps import SettingsAccount, services_of
+from app.api.deps import SettingsAccount
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.protocol_log import ProtocolLog, StartLog
+from app.api.services import TracesService
 from app.errors import InvalidRequest
 
 router = Router(prefix="/v1/accounts/{account_id}/log", tags=["accounts"])
 
 
 @router.get("", operation_id="getProtocolLog")
-async def get_protocol_log(request: Request, account_id: SettingsAccount) -> ProtocolLog:
+async def get_protocol_log(account_id: SettingsAccount, traces: TracesService) -> ProtocolLog:
     """The last 500 lines of IMAP, POP3 and SMTP with the account's servers, as this process recorded them.
 
     No secret and no text of a message is in them. Nothing is recorded until it is asked for.
     """
-    return ProtocolLog.of(*services_of(request).traces.of(account_id))
+    return ProtocolLog.of(*traces.of(account_id))
 
 
 @router.post("", operation_id="startProtocolLog", responses=problems(InvalidRequest))
-async def start_protocol_log(request: Request, account_id: SettingsAccount, order: StartLog) -> ProtocolLog:
+async def start_protocol_log(account_id: SettingsAccount, order: StartLog, traces: TracesService) -> ProtocolLog:
     """Record from now on, for so many minutes, in memory; connections that are open are recorded too."""
-    traces = services_of(request).traces
     traces.start(account_id, order.minutes * 60)
     return ProtocolLog.of(*traces.of(account_id))
 
 
 @router.delete("", operation_id="stopProtocolLog", status_code=204)
-async def stop_protocol_log(request: Request, account_id: SettingsAccount) -> None:
+async def stop_protocol_log(account_id: SettingsAccount, traces: TracesService) -> None:
     """Record no more, and forget what was recorded."""
-    services_of(request).traces.stop(account_id)
+    traces.stop(account_id)

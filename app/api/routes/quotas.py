@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from fastapi import Request
-
-from app.api.deps import CurrentCaller, ReadableAccount, services_of
+from app.api.deps import CurrentCaller, ReadableAccount
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.quotas import Quotas, QuotaUse
+from app.api.services import QuotasService
 from app.errors import LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
 
 router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
@@ -20,7 +19,7 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
     operation_id="getQuota",
     responses=problems(LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut),
 )
-async def get_quota(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Quotas:
+async def get_quota(account_id: ReadableAccount, caller: CurrentCaller, quotas: QuotasService) -> Quotas:
     """What the account may hold and what it holds, by bytes and by messages."""
-    counted_by, found = await services_of(request).quotas.of(account_id, caller)
+    counted_by, found = await quotas.of(account_id, caller)
     return Quotas(counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(one) for one in found])

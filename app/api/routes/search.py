@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
-from app.api.deps import ReadingCaller, Services, services_of
+from app.api.deps import ReadingCaller
+from app.api.message_lists import indexed_shown
 from app.api.problems import parameters_in_body, problems
-from app.api.routes.messages import indexed_shown
 from app.api.routing import Router
 from app.api.schemas.base import Sync
 from app.api.schemas.message_requests import AccountsSearchRequest, CountText
 from app.api.schemas.messages import SearchAnswer
+from app.api.services import SearchingService, StatesService, ViewsService
 from app.errors import AccountNotFound, InvalidRequest, StateExpired
 from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reading.lists import Listed
 from app.services.access.callers import Caller
+from app.services.following.states import States
 from app.services.reading.concurrency import together
 from app.services.reading.searching import AccountAnswer, SearchPage
-from app.services.reading.views import View
+from app.services.reading.views import View, Views
 
 router = Router(prefix="/v1/search", tags=["messages"])
 SHOWN_AT_A_TIME = 4
@@ -35,47 +37,48 @@ SHOWN_AT_A_TIME = 4
     responses=problems(AccountNotFound, StateExpired, InvalidRequest),
 )
 async def search_accounts(
-    request: Request,
     caller: ReadingCaller,
     search: AccountsSearchRequest,
+    searching: SearchingService,
+    views: ViewsService,
+    states: StatesService,
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
     """Messages that a filter finds in all accounts of the token, or in those that are named, in one order.
 
     An account that does not answer within seconds holds up no other: it is told as not complete.
     """
-    services = services_of(request)
     with parameters_in_body():
         order, view = search.order(count, is_forced=False), search.shown()
-        page = await services.searching.page(caller, search.account_ids, order)
-        items = await _items(services, caller, page, view, order.tree)
+        page = await searching.page(caller, search.account_ids, order)
+        items = await _items(views, caller, page, view, order.tree)
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
-        "accounts": [_account(services, one) for one in page.accounts],
+        "accounts": [_account(states, one) for one in page.accounts],
         "total": page.total,
     }
     content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
     return Response(content, media_type="application/json")
 
 
-async def _items(services: Services, caller: Caller, page: SearchPage, view: View, tree: f.Filter) -> list[bytes]:
+async def _items(views: Views, caller: Caller, page: SearchPage, view: View, tree: f.Filter) -> list[bytes]:
     """The objects of the page in its order; a message that left meanwhile is left out."""
     by_account: dict[AccountId, list[Listed]] = {}
     for account_id, one in page.items:
         by_account.setdefault(account_id, []).append(one)
     rendered = await together(
-        (services.views.listed(id_, caller, found, view, tree) for id_, found in by_account.items()), SHOWN_AT_A_TIME
+        (views.listed(id_, caller, found, view, tree) for id_, found in by_account.items()), SHOWN_AT_A_TIME
     )
     turns = {id_: iter(items) for id_, items in zip(by_account, rendered, strict=True)}
     return [item for account_id, _ in page.items if (item := next(turns[account_id], None)) is not None]
 
 
-def _account(services: Services, one: AccountAnswer) -> dict[str, Any]:
+def _account(states: States, one: AccountAnswer) -> dict[str, Any]:
     """An AccountSearch object."""
     return {
         "account_id": one.account_id,
         "is_complete": one.is_complete,
-        "state": None if one.standing is None else services.states.issue(one.account_id, one.standing.position),
+        "state": None if one.standing is None else states.issue(one.account_id, one.standing.position),
         "sync": None if one.sync is None else orjson.Fragment(Sync.of(one.sync).model_dump_json()),
         "indexed": indexed_shown(one.indexed),
         "code": None if one.error is None else one.error.code,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.api.deps import InstallAdmin, PublicAccess, services_of
+from app.api.deps import InstallAdmin, PublicAccess
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import AnswerModel
+from app.api.services import HealthService
 from app.services.health import NotReady
 from app.version import VERSION
 
@@ -51,9 +52,9 @@ async def get_liveness() -> HealthAnswer:
 
 
 @router.get("/v1/health/ready", operation_id="getReadiness", dependencies=[PublicAccess], responses=problems(NotReady))
-async def get_readiness(request: Request) -> HealthAnswer:
+async def get_readiness(health: HealthService) -> HealthAnswer:
     """The process takes requests: its database answers, and it is not about to end."""
-    await services_of(request).health.check()
+    await health.check()
     return HealthAnswer(status="ready")
 
 

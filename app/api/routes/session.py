@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app.api.deps import PublicAccess, SessionCaller, services_of
+from app.api.deps import PublicAccess, SessionCaller
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.tokens import Refresh, Session, SignIn
+from app.api.services import SessionsService
 from app.errors import (
     AddressNotAllowed,
     IdempotencyRunning,
@@ -48,14 +49,13 @@ router = Router(prefix="/v1/session", tags=["session"])
         TimedOut,
     ),
 )
-async def sign_in(request: Request, order: SignIn, once: Once) -> Response:
+async def sign_in(request: Request, order: SignIn, once: Once, sessions: SessionsService) -> Response:
     """Sign in with a mailbox's address and password.
 
     One of another mail server needs the setting POSTGATE_SESSION_REMOTE: its servers are found by the address, and the
     account is added at the first time. The password is checked at every request, repeated or not.
     """
     address = request.client.host if request.client else ""
-    sessions = services_of(request).sessions
     login = await sessions.verify(order.email, order.password.get_secret_value(), address)
 
     async def work(attempt: Attempt) -> Answer:
@@ -75,12 +75,12 @@ def _signed_in(pair: SignedIn) -> Answer:
     dependencies=[PublicAccess],
     responses=problems(NotAuthenticated, IdempotencyRunning, InvalidRequest),
 )
-async def refresh_session(request: Request, order: Refresh, once: Once) -> Response:
+async def refresh_session(order: Refresh, once: Once, sessions: SessionsService) -> Response:
     """The next pair of tokens. The refresh token given is used up; if it was before, the session ends.
 
     With an Idempotency-Key a refresh whose answer was lost can be repeated.
     """
-    sessions, token = services_of(request).sessions, order.refresh_token.get_secret_value()
+    token = order.refresh_token.get_secret_value()
 
     async def work(attempt: Attempt) -> Answer:
         return _refreshed(await sessions.refresh(token, attempt, _refreshed))
@@ -93,6 +93,6 @@ def _refreshed(pair: SignedIn) -> Answer:
 
 
 @router.delete("", operation_id="signOut", status_code=204, responses=problems(NotFound))
-async def sign_out(request: Request, caller: SessionCaller) -> None:
+async def sign_out(caller: SessionCaller, sessions: SessionsService) -> None:
     """End the session that the token belongs to, with all its tokens."""
-    await services_of(request).sessions.sign_out(caller)
+    await sessions.sign_out(caller)

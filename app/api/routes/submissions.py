@@ -7,14 +7,14 @@ from dataclasses import replace
 from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER
-from app.api.deps import CurrentCaller, SendingAccount, services_of, state_of
+from app.api.deps import CurrentCaller, SendingAccount
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.queries import METADATA_PARAMETER, metadata_query
 from app.api.routing import Router
-from app.api.schemas.base import Sync
 from app.api.schemas.submissions import RescheduleRequest, SendRequest, Submission, SubmissionList
+from app.api.services import AccountsService, AccountStanding, ComposerService, SubmissionsService
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -39,27 +39,33 @@ router = Router(prefix="/v1/accounts/{account_id}", tags=["sending"])
     responses=problems(MessageNotFound, NotPermitted, InvalidRequest, NotSupported),
 )
 async def send_message(
-    request: Request, account_id: SendingAccount, caller: CurrentCaller, order: SendRequest, once: Once
+    account_id: SendingAccount,
+    caller: CurrentCaller,
+    order: SendRequest,
+    once: Once,
+    accounts: AccountsService,
+    composer: ComposerService,
+    submissions: SubmissionsService,
+    standing: AccountStanding,
 ) -> Response:
     """Send a message: it is on disk and queued when this answers.
 
     With an Idempotency-Key it is sent once, however often this is repeated, also with a new token of the same sign-in.
     """
-    services = services_of(request)
     if order.dsn:
         raise NotSupported("Delivery reports cannot be asked for yet")
 
-    account = await services.accounts.get(account_id)
+    account = await accounts.get(account_id)
     own, wanted = Address(account.name, account.email), order.value()
-    await services.composer.check_rights(account_id, own, caller, wanted)
+    await composer.check_rights(account_id, own, caller, wanted)
 
     async def work(attempt: Attempt) -> Answer:
         seeded = replace(wanted, seed=attempt.seed)
-        new = await services.composer.submission(account_id, own, caller, seeded)
-        return _accepted(await services.submissions.take(account_id, new, attempt, _accepted))
+        new = await composer.submission(account_id, own, caller, seeded)
+        return _accepted(await submissions.take(account_id, new, attempt, _accepted))
 
     response = await once.run(work)
-    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    response.headers[STATE_HEADER] = await standing.state()
     return response
 
 
@@ -78,19 +84,20 @@ async def list_submissions(
     response: Response,
     account_id: SendingAccount,
     caller: CurrentCaller,
+    standing: AccountStanding,
+    submissions: SubmissionsService,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> SubmissionList:
     """Submissions of the account, newest first."""
-    services = services_of(request)
-    state = await state_of(services, account_id)
-    sync = Sync.of(await services.accounts.sync(account_id))
+    state = await standing.state()
+    sync = await standing.sync()
     after = None
     if cursor is not None:
-        created_at_ms, id_ = services.states.open_cursor("submissions", cursor, account_id)
+        created_at_ms, id_ = standing.open_cursor("submissions", cursor)
         after = (int(created_at_ms), str(id_))
-    shown, last = await services.submissions.page(account_id, caller, limit, after, metadata_query(request))
-    next_cursor = services.states.seal_cursor("submissions", account_id, last) if last else None
+    shown, last = await submissions.page(account_id, caller, limit, after, metadata_query(request))
+    next_cursor = standing.seal_cursor("submissions", last) if last else None
     add_link(request, response, next_cursor)
     items = [Submission.of(one) for one in shown]
     return SubmissionList(items=items, next_cursor=next_cursor, state=state, sync=sync)
@@ -98,12 +105,16 @@ async def list_submissions(
 
 @router.get("/submissions/{submission_id}", operation_id="getSubmission", responses=problems(SubmissionNotFound))
 async def get_submission(
-    request: Request, response: Response, account_id: SendingAccount, caller: CurrentCaller, submission_id: str
+    response: Response,
+    account_id: SendingAccount,
+    caller: CurrentCaller,
+    submission_id: str,
+    standing: AccountStanding,
+    submissions: SubmissionsService,
 ) -> Submission:
     """One submission and what became of each recipient."""
-    services = services_of(request)
-    response.headers[STATE_HEADER] = await state_of(services, account_id)
-    return Submission.of(await services.submissions.get(account_id, submission_id, caller))
+    response.headers[STATE_HEADER] = await standing.state()
+    return Submission.of(await submissions.get(account_id, submission_id, caller))
 
 
 @router.patch(
@@ -112,17 +123,18 @@ async def get_submission(
     responses=problems(SubmissionNotFound, Conflict, InvalidRequest),
 )
 async def reschedule_submission(
-    request: Request,
     response: Response,
     account_id: SendingAccount,
     caller: CurrentCaller,
     submission_id: str,
     order: RescheduleRequest,
+    submissions: SubmissionsService,
+    standing: AccountStanding,
 ) -> Submission:
     """Send at another time. Possible until the first attempt."""
-    services, send_at_ms = services_of(request), round(order.send_at.timestamp() * 1000)
-    held = await services.submissions.reschedule(account_id, submission_id, caller, send_at_ms)
-    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    send_at_ms = round(order.send_at.timestamp() * 1000)
+    held = await submissions.reschedule(account_id, submission_id, caller, send_at_ms)
+    response.headers[STATE_HEADER] = await standing.state()
     return Submission.of(held)
 
 
@@ -132,10 +144,14 @@ async def reschedule_submission(
     responses=problems(SubmissionNotFound, Conflict),
 )
 async def cancel_submission(
-    request: Request, response: Response, account_id: SendingAccount, caller: CurrentCaller, submission_id: str
+    response: Response,
+    account_id: SendingAccount,
+    caller: CurrentCaller,
+    submission_id: str,
+    submissions: SubmissionsService,
+    standing: AccountStanding,
 ) -> Submission:
     """Never send. Possible until the first attempt."""
-    services = services_of(request)
-    cancelled = await services.submissions.cancel(account_id, submission_id, caller)
-    response.headers[STATE_HEADER] = await state_of(services, account_id)
+    cancelled = await submissions.cancel(account_id, submission_id, caller)
+    response.headers[STATE_HEADER] = await standing.state()
     return Submission.of(cancelled)

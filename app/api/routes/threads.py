@@ -8,17 +8,19 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from app.api.conditions import PRIVATE, STATE_HEADER, etag_headers, is_unchanged, not_modified
-from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount, services_of
+from app.api.deps import CurrentCaller, DeletableAccount, ModifiableAccount, ReadableAccount
+from app.api.message_lists import awaits_previews, is_forced, page_bytes
 from app.api.paging import link_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.bulk import bulk_response
-from app.api.routes.messages import NOT_MODIFIED, ORIGIN, awaits_previews, is_forced, page_bytes
+from app.api.routes.messages import NOT_MODIFIED, ORIGIN
 from app.api.routing import Router
 from app.api.schemas.filter_answers import filter_shown
 from app.api.schemas.message_requests import ChangeRequest
 from app.api.schemas.messages import BulkAnswer
 from app.api.schemas.threads import ThreadPage, ThreadQuery, ThreadWithMessages
+from app.api.services import AccountStanding, ListingService, ThreadsService
 from app.errors import Conflict, InvalidRequest, MailboxNotFound, StateExpired, ThreadNotFound, TimedOut
 
 router = Router(prefix="/v1/accounts/{account_id}/threads", tags=["threads"])
@@ -32,16 +34,22 @@ _ETAG_DIGITS = 24
     openapi_extra=parameters_of(ThreadQuery),
     responses={**NOT_MODIFIED, **problems(MailboxNotFound, StateExpired, InvalidRequest, TimedOut)},
 )
-async def list_threads(request: Request, account_id: ReadableAccount, caller: CurrentCaller) -> Response:
+async def list_threads(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    listing: ListingService,
+    standing: AccountStanding,
+    threads: ThreadsService,
+) -> Response:
     """Threads with a message that meets the conditions, by the newest such message."""
-    services = services_of(request)
     query = query_of(request, ThreadQuery)
     order = query.order(is_forced=is_forced(request))
-    prepared = await services.listing.prepare(account_id, caller, order)
-    state = services.states.issue(account_id, prepared.standing.position)
+    prepared = await listing.prepare(account_id, caller, order)
+    state = standing.at(prepared.standing.position)
     if is_unchanged(request, state):
         return not_modified(state)
-    page, items = await services.threads.page(prepared)
+    page, items = await threads.page(prepared)
     headers = {"Cache-Control": PRIVATE} if awaits_previews(items) else etag_headers(state)
     if page.next_cursor or page.prev_cursor:
         headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
@@ -55,16 +63,22 @@ async def list_threads(request: Request, account_id: ReadableAccount, caller: Cu
     response_model=ThreadWithMessages,
     responses={**NOT_MODIFIED, **problems(ThreadNotFound)},
 )
-async def get_thread(request: Request, account_id: ReadableAccount, caller: CurrentCaller, thread_id: str) -> Response:
+async def get_thread(
+    request: Request,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    thread_id: str,
+    threads: ThreadsService,
+    standing: AccountStanding,
+) -> Response:
     """One thread with the summaries of its messages. The id of a thread that became a part of it leads to it."""
-    services = services_of(request)
-    position = await services.events.position(account_id)
-    thread = await services.threads.thread(account_id, caller, thread_id)
+    position = await standing.position()
+    thread = await threads.thread(account_id, caller, thread_id)
     content = b"".join((thread.content[:-1], b',"messages":[', b",".join(thread.messages), b"]}"))
     etag = hashlib.sha256(content).hexdigest()[:_ETAG_DIGITS]
     if is_unchanged(request, etag):
         return not_modified(etag)
-    headers = etag_headers(etag) | {STATE_HEADER: services.states.issue(account_id, position)}
+    headers = etag_headers(etag) | {STATE_HEADER: standing.at(position)}
     return Response(content, headers=headers, media_type="application/json")
 
 
@@ -75,13 +89,15 @@ async def get_thread(request: Request, account_id: ReadableAccount, caller: Curr
     responses=problems(ThreadNotFound, MailboxNotFound, Conflict, InvalidRequest, *ORIGIN),
 )
 async def update_thread(
-    request: Request, account_id: ModifiableAccount, caller: CurrentCaller, thread_id: str, order: ChangeRequest
+    account_id: ModifiableAccount,
+    caller: CurrentCaller,
+    thread_id: str,
+    order: ChangeRequest,
+    threads: ThreadsService,
+    standing: AccountStanding,
 ) -> Response:
     """Change keywords of every message of a thread, move them all to another mailbox."""
-    services = services_of(request)
-    return bulk_response(
-        services, account_id, await services.threads.change(account_id, caller, thread_id, order.change())
-    )
+    return bulk_response(standing, await threads.change(account_id, caller, thread_id, order.change()))
 
 
 @router.delete(
@@ -91,13 +107,13 @@ async def update_thread(
     responses=problems(ThreadNotFound, InvalidRequest, *ORIGIN),
 )
 async def delete_thread(
-    request: Request,
     account_id: DeletableAccount,
     caller: CurrentCaller,
     thread_id: str,
+    threads: ThreadsService,
+    standing: AccountStanding,
     permanent: Annotated[bool, Query(description="Do not keep them in Trash")] = False,
 ) -> Response:
     """Move every message of a thread to Trash; what is there already, and all with `permanent=true`, goes for good."""
-    services = services_of(request)
-    result = await services.threads.remove(account_id, caller, thread_id, "permanent" if permanent else "trash")
-    return bulk_response(services, account_id, result)
+    result = await threads.remove(account_id, caller, thread_id, "permanent" if permanent else "trash")
+    return bulk_response(standing, result)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import Response
 
-from app.api.deps import PushCaller, services_of
+from app.api.deps import PushCaller
 from app.api.once import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.tokens import CreateTicket, Ticket
+from app.api.services import TicketsService
 from app.errors import IdempotencyRunning, InvalidRequest
 from app.services.access.idempotency import Answer, Attempt
 from app.services.access.tickets import TICKET_SECONDS
@@ -24,10 +25,9 @@ router = Router(prefix="/v1/stream/tickets", tags=["events"])
     responses=problems(IdempotencyRunning, InvalidRequest),
 )
 async def create_stream_ticket(
-    request: Request, caller: PushCaller, once: Once, _: CreateTicket | None = None
+    caller: PushCaller, once: Once, tickets: TicketsService, _: CreateTicket | None = None
 ) -> Response:
     """A ticket that opens the stream, or an account's events, once within 30 s: for clients that cannot set headers."""
-    tickets = services_of(request).tickets
 
     async def work(attempt: Attempt) -> Answer:
         return _issued(await tickets.issue(caller, attempt=attempt, answer=_issued))

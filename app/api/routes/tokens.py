@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from app.api.deps import AdminCaller, TokenMaker, services_of
+from app.api.deps import AdminCaller, TokenMaker
 from app.api.once import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import CreateToken, NewToken, Token
+from app.api.services import StatesService, TokensService
 from app.errors import IdempotencyRunning, InvalidRequest, NotPermitted, StateExpired
 from app.services.access.idempotency import Answer, Attempt
 from app.services.access.tokens import TokenNotFound, TokenRecord
@@ -21,13 +22,18 @@ router = Router(prefix="/v1/tokens", tags=["tokens"])
 
 @router.get("", operation_id="listTokens", responses=problems(StateExpired, InvalidRequest))
 async def list_tokens(
-    request: Request, response: Response, caller: AdminCaller, limit: Limit = 50, cursor: Cursor = None
+    request: Request,
+    response: Response,
+    caller: AdminCaller,
+    states: StatesService,
+    tokens: TokensService,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Token]:
     """Live tokens, newest first."""
-    services = services_of(request)
-    below = () if cursor is None else (str(services.states.open_cursor("tokens", cursor, EVERY_ACCOUNT)),)
-    found, last_id = await services.tokens.list(caller, limit, *below)
-    next_cursor = None if last_id is None else services.states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
+    below = () if cursor is None else (str(states.open_cursor("tokens", cursor, EVERY_ACCOUNT)),)
+    found, last_id = await tokens.list(caller, limit, *below)
+    next_cursor = None if last_id is None else states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
     return Page(items=[Token.of(one) for one in found], next_cursor=next_cursor)
 
@@ -39,16 +45,15 @@ async def list_tokens(
     response_model=NewToken,
     responses=problems(NotPermitted, IdempotencyRunning, InvalidRequest),
 )
-async def create_token(request: Request, caller: TokenMaker, order: CreateToken, once: Once) -> Response:
+async def create_token(caller: TokenMaker, order: CreateToken, once: Once, tokens: TokensService) -> Response:
     """Make a token. Its secret is in this answer and nowhere else.
 
     Needs the scope `admin`, or the token of a sign-in, which makes tokens for its own account. No token makes one that
     is wider or lasts longer than itself, and all that it made end with it.
     """
-    services = services_of(request)
 
     async def work(attempt: Attempt) -> Answer:
-        made = await services.tokens.create(order.order(), caller, attempt=attempt, answer=_created)
+        made = await tokens.create(order.order(), caller, attempt=attempt, answer=_created)
         return _created(*made)
 
     return await once.run(work, is_secret=True)
@@ -59,12 +64,12 @@ def _created(record: TokenRecord, secret: str) -> Answer:
 
 
 @router.get("/{token_id}", operation_id="getToken", responses=problems(TokenNotFound))
-async def get_token(request: Request, caller: AdminCaller, token_id: str) -> Token:
+async def get_token(caller: AdminCaller, token_id: str, tokens: TokensService) -> Token:
     """One token, without its secret."""
-    return Token.of(await services_of(request).tokens.get(token_id, caller))
+    return Token.of(await tokens.get(token_id, caller))
 
 
 @router.delete("/{token_id}", operation_id="deleteToken", status_code=204, responses=problems(TokenNotFound))
-async def delete_token(request: Request, caller: AdminCaller, token_id: str) -> None:
+async def delete_token(caller: AdminCaller, token_id: str, tokens: TokensService) -> None:
     """Revoke a token, with all that it made, at once: open streams and mail sessions end too."""
-    await services_of(request).tokens.revoke(token_id, caller)
+    await tokens.revoke(token_id, caller)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import orjson
-from app.api.routes.events import _server_sent
+from app.api.stream.server_sent import ServerSentEvents
 from app.errors import TokenRevoked
 from app.mail.delta import Delta, MailboxReset
 from app.services.access.callers import Scope
@@ -197,13 +197,18 @@ async def test_a_token_that_sees_ids_alone_still_knows_its_own_change(mail: Mail
     assert event["data"]["caused_by"]["client_id"] == "tab-1"
 
 
+def _event_stream(mail: Mail) -> ServerSentEvents:
+    services = mail.gateway.services
+    return ServerSentEvents(services.events, services.states, services.access, services.counts)
+
+
 async def _server_sent_counts(mail: Mail, **limits: Any) -> list[dict[str, Any]]:
     """The counts that an event stream begins with, read until the event that follows them."""
     services = mail.gateway.services
     begin = await services.events.position(mail.account_id)
     reader = await services.tokens.authenticate(await mail.gateway.token(mail.account_id, **limits), None)
     found: list[dict[str, Any]] = []
-    async with aclosing(_server_sent(services, mail.account_id, reader, begin)) as pieces:
+    async with aclosing(_event_stream(mail).stream(mail.account_id, reader, begin)) as pieces:
         assert await anext(pieces) == b": postgate\n\n"
         async for piece in pieces:
             assert b"id:" not in piece
@@ -233,7 +238,7 @@ async def test_a_token_that_ends_as_counts_come_is_sent_no_more_counts(mail: Mai
     services = mail.gateway.services
     reader = await services.tokens.authenticate(await mail.gateway.token(mail.account_id), None)
     begin = await services.events.position(mail.account_id)
-    async with aclosing(_server_sent(services, mail.account_id, reader, begin)) as pieces:
+    async with aclosing(_event_stream(mail).stream(mail.account_id, reader, begin)) as pieces:
         assert [await anext(pieces), (await anext(pieces))[:13]] == [b": postgate\n\n", b"event: counts"]
         waiting = asyncio.ensure_future(anext(pieces))
         while not waiting.done():

@@ -1,0 +1,79 @@
+"""Answers that are lists of messages or threads: GET lists and searches give the same page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+
+from app.api.conditions import PRIVATE, is_unchanged, not_modified
+from app.api.paging import link_of
+from app.api.schemas.base import Sync
+from app.api.schemas.filter_answers import filter_shown
+from app.api.standing import Standing
+from app.services.access.callers import Caller
+from app.services.reading.listing import Listing, ListOrder, ListPage
+from app.services.reading.views import View, Views
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLists:
+    """Lists of the account that the path names."""
+
+    listing: Listing
+    views: Views
+    standing: Standing
+
+    async def answer(
+        self, request: Request, caller: Caller, order: ListOrder, view: View, *, has_text: bool
+    ) -> Response:
+        """A MessagePage, or 304. `has_text`: the answer says how a search text was understood."""
+        account_id = self.standing.account_id
+        prepared = await self.listing.prepare(account_id, caller, order)
+        state = self.standing.at(prepared.standing.position)
+        if request.method == "GET" and is_unchanged(request, state):
+            return not_modified(state)
+        page = await self.listing.page(prepared)
+        items = await self.views.listed(account_id, caller, page.items, view, order.tree)
+        headers = {"Cache-Control": PRIVATE}
+        if not awaits_previews(message.summary for message in page.items):
+            headers["ETag"] = f'"{state}"'
+        if request.method == "GET" and (page.next_cursor or page.prev_cursor):
+            headers["Link"] = link_of(request, page.next_cursor, page.prev_cursor)
+        shown = filter_shown(prepared.order.tree) if has_text else None
+        return Response(page_bytes(items, page, state, shown), headers=headers, media_type="application/json")
+
+
+def awaits_previews(items: Iterable[bytes]) -> bool:
+    """Whether a preview of a list has not been read: such a list has no ETag.
+
+    The preview comes without an event, so the list changes while the state stays the same.
+    """
+    return any(b'"preview":null' in one for one in items)
+
+
+def indexed_shown(indexed: tuple[int, int] | None) -> dict[str, int] | None:
+    """An Indexed object."""
+    return None if indexed is None else {"messages": indexed[0], "of": indexed[1]}
+
+
+def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, Any] | None = None) -> bytes:
+    """A MessagePage or ThreadPage around prepared objects; `shown` is what a search text was understood as."""
+    rest: dict[str, Any] = {
+        "next_cursor": page.next_cursor,
+        "prev_cursor": page.prev_cursor,
+        "state": state,
+        "sync": orjson.Fragment(Sync.of(page.sync).model_dump_json()),
+        "total": page.total,
+        "filter": shown,
+        "indexed": indexed_shown(page.indexed),
+    }
+    return b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
+
+
+def is_forced(request: Request) -> bool:
+    """Whether the mail server is to be asked first."""
+    return "no-cache" in request.headers.get("cache-control", "")
