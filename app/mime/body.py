@@ -16,6 +16,11 @@ from app.mime.transfer import decode_transfer
 
 _SEEN_TYPES = ("image/", "audio/", "video/")
 _SIGNATURES = frozenset({"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"})
+CALENDAR_TYPES = frozenset({"text/calendar", "application/ics", "text/x-vcalendar"})
+_NO_PROSE = CALENDAR_TYPES | {
+    f"text/{name}" for name in ("css", "directory", "javascript", "rtf", "vcard", "x-vcard", "xml")
+}
+"""Kinds of text that are for programs."""
 _SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _LINE_ENDS = re.compile(r"\r*+\n|\r(?!\r*+\n)")
@@ -59,6 +64,8 @@ def choose_body(structure: BodyPart) -> BodyChoice:
     """Text parts, html parts and attachments of a message. An attached message is one attachment, never looked into."""
     choice = _Choice()
     _choose([structure], "mixed", choice, is_text_open=True, is_html_open=True, is_in_alternative=False)
+    if not any(part.media_type.startswith("text/") for part in (*choice.text, *choice.html)):
+        _show_other_text(choice)
     return BodyChoice(tuple(choice.text), tuple(choice.html), tuple(choice.attachments), choice.stand_ins)
 
 
@@ -70,12 +77,15 @@ def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
 
 
 def has_attachments(structure: BodyPart) -> bool:
-    """Whether there is an attachment in a reader's eyes: neither a signature nor an image that the text shows."""
+    """Whether there is an attachment in a reader's eyes.
+
+    Neither a signature, nor an image that the text shows, nor the calendar of an invitation, unless it is a file.
+    """
     choice = choose_body(structure)
     is_html_shown = any(part.media_type == "text/html" for part in choice.html)
     pictures = (part for part in choice.html if part.media_type.startswith(_SEEN_TYPES))
     return any(
-        part.media_type not in _SIGNATURES and not (is_html_shown and _is_shown_image(part))
+        not (part.media_type in _SIGNATURES or _is_invitation(part) or (is_html_shown and _is_shown_image(part)))
         for part in (*choice.attachments, *pictures)
     )
 
@@ -108,6 +118,10 @@ def decode_body(raw: bytes, part: BodyPart) -> tuple[str, tuple[str, ...]]:
     if (part.param("format") or "").lower() == "flowed":
         text = unflowed(text, delete_space=(part.param("delsp") or "").lower() == "yes")
     return text, tuple(problems)
+
+
+def _is_invitation(part: BodyPart) -> bool:
+    return part.media_type in CALENDAR_TYPES and part.disposition != "attachment" and attachment_name(part) is None
 
 
 def _is_shown_image(part: BodyPart) -> bool:
@@ -225,6 +239,17 @@ def _fill_missing(choice: _Choice, text_before: int, html_before: int) -> None:
         choice.html.extend(choice.text[text_before:])
     elif has_text:
         _let_stand_in(choice, choice.text[text_before:], choice.html[html_before:])
+
+
+def _show_other_text(choice: _Choice) -> None:
+    """Show text of another kind as plain text in a message that has no usual one (RFC 2046 §4.1.4)."""
+    others = (part for part in choice.attachments if part.media_type.startswith("text/"))
+    for part in others:
+        if part.media_type not in _NO_PROSE and part.disposition != "attachment" and attachment_name(part) is None:
+            choice.attachments.remove(part)
+            choice.text.append(part)
+            choice.html.append(part)
+            return
 
 
 def _let_stand_in(choice: _Choice, texts: list[BodyPart], htmls: list[BodyPart]) -> None:

@@ -16,6 +16,7 @@ WESTERN = "windows-1252"
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ESCAPES = (b"\x1b$B", b"\x1b$@", b"\x1b$(", b"\x1b(I", b"\x1b(J")
 """What ISO-2022-JP begins with, and no other text of mail has."""
+_WITH_ESCAPES = frozenset({ISO_2022_JP, "iso2022_kr"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,14 @@ def decode_short(raw: bytes, label: str | None = None, fallback: str = WESTERN) 
     text = _strict(raw, codec or "utf-8")
     if text is None and codec is not None and not has_escapes(raw):
         text = _strict(raw, "utf-8")
-    if text is not None:
-        return text
-    return decode_damaged(raw, codec or ("utf-8" if is_mostly_utf8(raw) else codec_of(fallback) or "cp1252"))
+    if text is None:
+        text = decode_damaged(raw, codec or ("utf-8" if is_mostly_utf8(raw) else codec_of(fallback) or "cp1252"))
+    return text.removeprefix("\ufeff")
+
+
+def is_sound(raw: bytes, label: str) -> bool:
+    """Whether all bytes are characters of the charset that a label names, UTF-8 where it names none."""
+    return _strict(raw, _codec(raw, label) or "utf-8") is not None
 
 
 def decode_damaged(raw: bytes, codec: str) -> str:
@@ -75,9 +81,10 @@ def _codec(raw: bytes, label: str | None) -> str | None:
         for mark, codec in _BOMS:
             if raw.startswith(mark) and (codec == "utf-8" or not label or "utf-16" in label.lower()):
                 return codec
-    if not label or (is_ascii(label) and (not raw.isascii() or has_escapes(raw))):
+    if not label or (is_ascii(label) and not raw.isascii()):
         return None
-    return codec_of(label)
+    found = codec_of(label)
+    return None if found not in _WITH_ESCAPES and raw.isascii() and has_escapes(raw) else found
 
 
 def _unlabelled(raw: bytes) -> Decoded:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from app.mail.types import BodyPart
-from app.mime.body import choose_body, decode_body
+from app.mime.body import CALENDAR_TYPES, choose_body, decode_body
 from app.mime.invitation import MAX_CALENDAR_BYTES, Invitation, invitation_text, read_invitation
 from app.mime.names import attachment_name
 from app.mime.tnef import Tnef, TnefFile, read_tnef
@@ -24,7 +24,6 @@ WORDLESS_BYTES = 4
 
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef", "application/x-tnef"})
 _TNEF_NAMES = frozenset({"winmail.dat", "win.dat"})
-_CALENDAR_TYPES = frozenset({"text/calendar", "application/ics", "text/x-vcalendar"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def containers(structure: BodyPart) -> tuple[BodyPart, ...]:
 
 def calendar_of(structure: BodyPart) -> BodyPart | None:
     """The part that holds an invitation, None where there is none of a readable size."""
-    parts = (part for part in choose_body(structure).attachments if part.media_type in _CALENDAR_TYPES)
+    parts = (part for part in choose_body(structure).attachments if part.media_type in CALENDAR_TYPES)
     return next((part for part in parts if part.size_bytes <= MAX_CALENDAR_BYTES), None)
 
 
@@ -60,7 +59,7 @@ def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> Opened:
         content = raw.get(part.section)
         if content is None:
             continue
-        if part.media_type in _CALENDAR_TYPES:
+        if part.media_type in CALENDAR_TYPES:
             found = _calendar_words(part, content, contents)
         else:
             found = _tnef_parts(part, content, contents, has_words=has_words)

@@ -48,15 +48,6 @@ _MORE_LABELS = {
     "646": "windows-1252",
     "ansi_x3.4-1986": "windows-1252",
     "big-5": "big5",
-    "cp-850": "cp850",
-    "cp50220": "iso-2022-jp",
-    "cp50221": "iso-2022-jp",
-    "cp50222": "iso-2022-jp",
-    "cp51932": "euc-jp",
-    "cp874": "windows-874",
-    "cp932": "shift_jis",
-    "cp936": "gb18030",
-    "cp949": "euc-kr",
     "csiso2022kr": "iso2022_kr",
     "csiso58gb1988": "gbk",
     "euc-cn": "gb18030",
@@ -71,23 +62,61 @@ _MORE_LABELS = {
     "iso-2022-jp-ms": "iso-2022-jp",
     "iso-2022-kr": "iso2022_kr",
     "koi8": "koi8-r",
+    "koi8r": "koi8-r",
     "koi8u": "koi8-u",
     "ks_c_5601": "euc-kr",
     "latin-1": "windows-1252",
-    "ms936": "gb18030",
     "shift-jis-2004": "shift_jis",
     "tis620": "windows-874",
     "tis-620-2533": "windows-874",
     "tis-620.2533": "windows-874",
     "uhc": "euc-kr",
     "unicode-1-1-utf-7": "utf-7",
-    "win-1251": "windows-1251",
+    "x-mac-ce": "mac-latin2",
+    "x-mac-centraleurroman": "mac-latin2",
+    "x-mac-greek": "mac-greek",
+    "x-mac-icelandic": "mac-iceland",
     "x-mac-roman": "macintosh",
-    "x-ms-cp932": "shift_jis",
+    "x-mac-turkish": "mac-turkish",
     "x-sjis-jp": "shift_jis",
-    "x-windows-949": "euc-kr",
 }
 """Labels of mail that the standard does not have, or whose encoding it refuses to decode."""
+
+_CODE_PAGE = re.compile(r"(?:x-)?(?:ansi|cp|dos|ibm|ms|oem|windows|win)[-_ ]?(\d{3,5})")
+_CODE_PAGES = {
+    "932": "shift_jis",
+    "936": "gb18030",
+    "949": "euc-kr",
+    "950": "big5",
+    "1200": "utf-16le",
+    "1201": "utf-16be",
+    "10000": "macintosh",
+    "10006": "mac-greek",
+    "10007": "x-mac-cyrillic",
+    "10029": "mac-latin2",
+    "10079": "mac-iceland",
+    "10081": "mac-turkish",
+    "12000": "utf-32-le",
+    "12001": "utf-32-be",
+    "20127": "us-ascii",
+    "20866": "koi8-r",
+    "20932": "euc-jp",
+    "20936": "gb18030",
+    "20949": "euc-kr",
+    "21866": "koi8-u",
+    **{str(28590 + number): f"iso-8859-{number}" for number in (*range(1, 10), 13, 15)},
+    "38598": "iso-8859-8-i",
+    **dict.fromkeys(("50220", "50221", "50222"), "iso-2022-jp"),
+    "50225": "iso2022_kr",
+    "51932": "euc-jp",
+    "51936": "gb18030",
+    "51949": "euc-kr",
+    "52936": "hz",
+    "54936": "gb18030",
+    "65000": "utf-7",
+    "65001": "utf-8",
+}
+"""Numbers of Windows code pages, in labels of mail and in TNEF, that neither `windows-N` nor `cpN` names."""
 
 _NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"})
 """Python's codecs that decode bytes to text but are no charset of mail; some are slower than linear."""
@@ -97,7 +126,7 @@ _NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-esc
 def codec_of(label: str) -> str | None:
     """The name of the decoder for a charset label of mail, for `read`; None for an unknown label."""
     label = label.strip().strip("\"'").lower()
-    encoding = _MORE_LABELS.get(label) or LABELS.get(label) or _alias(label)
+    encoding = _MORE_LABELS.get(label) or LABELS.get(label) or _code_page(label) or _alias(label)
     if encoding is None or encoding in _OWN:
         return encoding
     name = _CODECS.get(encoding, encoding)
@@ -121,6 +150,15 @@ def read(raw: bytes, codec: str, errors: str = "strict") -> str:
         return own(raw, errors)
     text = _python(raw, codec, errors)
     return text.encode("utf-8", "replace").decode() if codec in ("utf-7", "utf_7") else text
+
+
+def _code_page(label: str) -> str | None:
+    """The encoding of a label that gives the number of a code page: `cp1251`, `win-1251`, `windows_1251`."""
+    found = _CODE_PAGE.fullmatch(label)
+    if found is None:
+        return None
+    name = _CODE_PAGES.get(found[1], f"windows-{found[1]}")
+    return LABELS.get(name) or (name if found[1] in _CODE_PAGES else f"cp{found[1]}")
 
 
 def _alias(label: str) -> str | None:

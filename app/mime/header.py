@@ -36,7 +36,7 @@ def envelope_of(fields: Fields) -> Envelope:
             texts.setdefault(name, unfold(value))
         elif name in _ADDRESS_FIELDS and not (name in _AUTHOR_FIELDS and addresses.get(name)):
             found = addresses.setdefault(name, [])
-            found += parse_addresses(unfold(value), MAX_ADDRESSES - len(found))
+            found += parse_addresses(_unescaped(unfold(value)), MAX_ADDRESSES - len(found))
     lists = {name: tuple(found) for name, found in addresses.items()}
     author = lists.get("from", ())
     subject = texts.get("subject")
@@ -52,6 +52,11 @@ def envelope_of(fields: Fields) -> Envelope:
         in_reply_to=texts.get("in-reply-to"),
         message_id=texts.get("message-id"),
     )
+
+
+def _unescaped(text: str) -> str:
+    """Addresses whose names are raw ISO-2022-JP, decoded first: its bytes look like quotes, brackets and commas."""
+    return as_utf8(text) if "\x1b" in text else text
 
 
 def overview_of(envelope: Envelope, references: str | None) -> Overview:

@@ -25,6 +25,7 @@ _EXTENSIONS = {
     "text/csv": ".csv",
     "text/vcard": ".vcf",
     "message/rfc822": ".eml",
+    "message/global": ".eml",
     "application/pdf": ".pdf",
     "application/zip": ".zip",
     "application/json": ".json",

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from app.mime.fields import unfold
 from app.mime.params import Params, extended_value, parse_value
+from app.mime.transfer import usual_encoding
 
 DEFAULT_PARAMS: Params = (("charset", "us-ascii"),)
 OPAQUE = "application/octet-stream"
 
 _COMMENT = re.compile(r"\([^()]*+\)")
-_WORD = re.compile(r"[^\s;(]++")
+_ENCODING = re.compile(r"\s*+(quoted[ _]printable|[^\s;,(]++)", re.IGNORECASE)
 
 
 Headers = Mapping[str, bytes]
@@ -51,8 +52,8 @@ def boundary_of(params: Params) -> bytes:
 
 def encoding(headers: Headers) -> str:
     """The transfer encoding in lower case, "7bit" where none is named."""
-    found = _WORD.search(text_of(headers, "content-transfer-encoding") or "")
-    return found[0].lower() if found else "7bit"
+    found = _ENCODING.match(text_of(headers, "content-transfer-encoding") or "")
+    return usual_encoding(found[1].lower()) if found else "7bit"
 
 
 def disposition(headers: Headers) -> tuple[str | None, Params]:
@@ -60,7 +61,7 @@ def disposition(headers: Headers) -> tuple[str | None, Params]:
     value = text_of(headers, "content-disposition")
     if value is None:
         return None, ()
-    kind, params = parse_value(value)
+    kind, params = parse_value(f";{value}" if "=" in value.partition(";")[0] else value)
     return kind or None, params
 
 

@@ -36,8 +36,13 @@ MAX_DEPTH = 100
 MAX_BOUNDARY_BYTES = 1_000
 """RFC 2046 allows 70; programs exceed it."""
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
+_BLANK_LINE = re.compile(rb"\n\r*+\n")
 _LEADING_BLANK_LINE = re.compile(rb"\r?\n")
+_LIKELY_DELIMITER = re.compile(
+    rb"^--(?=[^\s-])([^\r\n]{1,70}?)[ \t]*+\r?\n(?:content-(?:type|disposition|transfer-encoding)[ \t]*+:|\r?\n)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line that begins a part, found by what follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,13 @@ class ParsedMessage:
 
 
 def parse_structure(data: bytes | memoryview) -> ParsedMessage:
-    """Read a whole message, CRLF or bare LF. Never raises; bounded by the limits of this module and of headers."""
+    """Read a whole message, CRLF or bare LF. Never raises; bounded by the limits of this module and of headers.
+
+    A message that knows no line feed at all has its lines ended by CR.
+    """
     raw = bytes(data)
+    if b"\n" not in raw:
+        raw = raw.replace(b"\r", b"\n")
     skeleton = _Skeleton(raw)
     structure = skeleton.parse()
     _, header_end, _ = structure.span or (0, 0, 0)
@@ -195,7 +205,7 @@ class _Skeleton:
             media_type, params = OPAQUE, ()
         part = _Open(place, headers, media_type, params, start, body_start, self._lines_up_to(body_start), depth)
         if part.is_multipart:
-            part.boundary = self._boundary_of(params)
+            part.boundary = self._boundary_of(params, body_start)
         return part
 
     def _header_of(self, start: int) -> tuple[int, Fields]:
@@ -203,7 +213,7 @@ class _Skeleton:
         body_start = self._body_start(start)
         block = self._raw[start:body_start]
         fields = split_fields(block)
-        if self._stack or not fields:
+        if self._stack or not fields or body_start == len(self._raw):
             body_start = start + end_of_fields(block)
         if b"\n--" not in block:
             return body_start, fields
@@ -222,12 +232,17 @@ class _Skeleton:
         self.problems[f"only the first {MAX_PART_HEADER_BYTES} bytes of the headers of parts were read"] = None
         return {"content-type": OPAQUE.encode()}
 
-    def _boundary_of(self, params: Params) -> bytes | None:
+    def _boundary_of(self, params: Params, body_start: int) -> bytes | None:
+        """A multipart's boundary; that of the message itself may be guessed, once, from the lines of its body."""
         boundary = boundary_of(params)
-        if 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
+        is_usable = 0 < len(boundary) <= MAX_BOUNDARY_BYTES
+        if is_usable and (self._stack or b"--" + boundary in self._raw):
             return boundary
         self.problems["a multipart names no usable boundary"] = None
-        return None
+        guessed = None if self._stack else _LIKELY_DELIMITER.search(self._raw, body_start)
+        if guessed is not None:
+            return guessed[1].removesuffix(b"--")
+        return boundary if is_usable else None
 
     def _body_start(self, start: int) -> int:
         """Where the body begins: after the blank line, or at a delimiter that comes first."""

@@ -56,7 +56,7 @@ def unflowed(text: str, *, delete_space: bool = False) -> str:
         content = line.lstrip(">")
         depth = len(line) - len(content)
         content = content.removeprefix(" ")
-        if pieces and depth != depth_before:
+        if pieces and (depth != depth_before or content == "-- "):
             paragraphs.append(_paragraph(pieces, depth_before))
             pieces = []
         is_flowed = content.endswith(" ") and content != "-- "

@@ -20,6 +20,9 @@ _SPACE = b" \t\r\n"
 _PADDING = re.compile(rb"=++")
 _BROKEN_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*+\r?\n)")
 _LINE_END_SPACE = re.compile(rb"[ \t]\r?\n")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_MISSPELT = {"base64": "base64", "quotedprintable": "quoted-printable"}
+_DOUBLED_MARK = re.compile(rb"=(?==)")
 _UU_BEGIN = re.compile(rb"begin [0-7]{3,4} .*")
 
 
@@ -38,8 +41,13 @@ class TransferDecoder(Protocol):
 
 
 def transfer_decoder(encoding: str) -> TransferDecoder:
-    """The decoder for an encoding's name in lower case; an unknown one leaves bytes as they are (RFC 2045 §6.4)."""
-    return _DECODERS.get(encoding, Identity)()
+    """The decoder for an encoding's name; an unknown one leaves bytes as they are (RFC 2045 §6.4)."""
+    return _DECODERS.get(usual_encoding(encoding), Identity)()
+
+
+def usual_encoding(name: str) -> str:
+    """The usual spelling of an encoding's name: `"Base64"` and `quoted printable,` are known too."""
+    return _MISSPELT.get(_NOT_IN_NAMES.sub("", name.lower()), name)
 
 
 def decode_transfer(raw: bytes, encoding: str) -> tuple[bytes, bool]:
@@ -153,6 +161,8 @@ class QuotedPrintable(_Lines):
             lines = b"\n".join(_without_end_space(line) for line in lines.split(b"\n"))
         if not self.is_damaged and _BROKEN_ESCAPE.search(lines):
             self.is_damaged = not lines.endswith(b"=") or bool(_BROKEN_ESCAPE.search(lines, 0, len(lines) - 1))
+        if b"==" in lines:
+            lines = _DOUBLED_MARK.sub(b"=3D", lines)  # a2b_qp takes both for one
         return binascii.a2b_qp(lines)
 
 

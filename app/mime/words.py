@@ -6,15 +6,14 @@ over two words.
 
 from __future__ import annotations
 
-import binascii
 import re
 
-from app.mime.charset import WESTERN, decode_short, has_escapes
+from app.mime.charset import WESTERN, decode_short, has_escapes, is_sound
 from app.mime.guess import guessed_label
+from app.mime.transfer import decode_transfer
 
 _WORD = re.compile(r"=\?([^?\s*]++)(?:\*[^?\s]*+)?\?([bBqQ])\?([^?\r\n]*+(?:\?(?!=)[^?\r\n]*+){0,50})\?=")
 _QUOTED = re.compile(rb"=([0-9A-Fa-f]{2})")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -48,14 +47,14 @@ def spelled_out(text: str, fallback: str = WESTERN) -> str:
         between = text[end : match.start()]
         is_neighbour = bool(pending) and not between.strip()
         if not is_neighbour or match[1].lower() != charset:
-            pieces.append(decode_short(b"".join(pending), charset))
+            pieces.append(_decoded(pending, charset))
             pending.clear()
         if not is_neighbour:
             pieces.append(as_utf8(between, fallback))
         charset = match[1].lower()
         pending.append(_word_bytes(match[2], match[3]))
         end = match.end()
-    pieces.append(decode_short(b"".join(pending), charset))
+    pieces.append(_decoded(pending, charset))
     pieces.append(as_utf8(text[end:], fallback))
     return "".join(pieces)
 
@@ -65,17 +64,18 @@ def clean(text: str) -> str:
     return text.strip() if text.isprintable() else _CONTROLS.sub(" ", text).strip()
 
 
-def decode_base64(raw: bytes) -> bytes:
-    """Base64 without regard to padding or foreign characters; a left-over sextet is dropped."""
-    kept = _NOT_BASE64.sub(b"", raw)
-    whole = len(kept) - (len(kept) % 4 == 1)
-    return binascii.a2b_base64(kept[:whole] + b"=" * (-whole % 4))
+def _decoded(pending: list[bytes], charset: str) -> str:
+    """Neighbouring words of one charset: together, or each by itself where only so they are sound (RFC 2047 §3)."""
+    together = b"".join(pending)
+    if len(pending) > 1 and not is_sound(together, charset) and all(is_sound(raw, charset) for raw in pending):
+        return "".join(decode_short(raw, charset) for raw in pending)
+    return decode_short(together, charset)
 
 
 def _word_bytes(encoding: str, payload: str) -> bytes:
     raw = payload.encode("utf-8", "surrogateescape")
     if encoding in "bB":
-        return decode_base64(raw)
+        return decode_transfer(raw, "base64")[0]
     return _QUOTED.sub(lambda match: bytes((int(match[1], 16),)), raw.replace(b"_", b" "))
 
 

@@ -102,7 +102,7 @@ def differences(paths: list[Path]) -> Iterator[tuple[Path, str, Any, Any, Any]]:
         timeout=240,
         check=True,
     )
-    for line in answer.stdout.splitlines():
+    for line in answer.stdout.rstrip("\n").split("\n"):  # JSON has other line separators inside
         foreign = json.loads(line)
         path = Path(foreign["path"])
         read = ours(path.read_bytes())

@@ -182,3 +182,34 @@ def test_an_encoded_cr_before_a_line_end_is_part_of_it() -> None:
     part = BodyPart("1", "text/plain", encoding="quoted-printable")
 
     assert decode_body(b"one=0D\r\ntwo=0D\nthree=0D=0Afour=0Dfive", part)[0] == "one\ntwo\nthree\nfour\nfive"
+
+
+@pytest.mark.parametrize("kind", [b"text/enriched", b"text/markdown", b"text/*"])
+def test_text_of_another_kind_is_shown_where_there_is_no_usual_one(kind: bytes) -> None:
+    part = b"Content-Type: " + kind + b"\n\nwords"
+
+    alone, beside = choose_body(_message(part)), choose_body(_message(_multipart(b"mixed", HTML, part)))
+
+    assert [one.media_type for one in alone.text] == [one.media_type for one in alone.html] == [kind.decode()]
+    assert [one.media_type for one in beside.attachments] == [kind.decode()]
+
+
+@pytest.mark.parametrize("kind", [b"text/calendar", b"text/vcard", b"text/markdown; name=a.md"])
+def test_text_for_programs_and_files_are_not_shown_as_text(kind: bytes) -> None:
+    assert choose_body(_message(b"Content-Type: " + kind + b"\n\nBEGIN")).text == ()
+
+
+CALENDAR = b"Content-Type: text/calendar; method=REQUEST\n\nBEGIN:VCALENDAR"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (_multipart(b"alternative", b"Content-Type: text/plain\n\nwords", HTML, CALENDAR), False),
+        (CALENDAR, False),
+        (_multipart(b"mixed", HTML, b"Content-Disposition: attachment\n" + CALENDAR), True),
+        (_multipart(b"mixed", HTML, b"Content-Type: application/ics; name=invite.ics\n\nBEGIN:VCALENDAR"), True),
+    ],
+)
+def test_the_calendar_of_an_invitation_is_no_attachment_unless_it_is_a_file(content: bytes, expected: bool) -> None:
+    assert has_attachments(_message(content)) is expected

@@ -19,6 +19,12 @@ def test_sender_and_reply_to_default_to_from() -> None:
     assert (envelope.from_, envelope.sender, envelope.reply_to) == (author, author, author)
 
 
+def test_a_name_in_raw_iso_2022_jp_hides_no_address() -> None:
+    fields = split_fields(b"From: \x1b$BF|K\\8l\x1b(B <a@x.org>, \x1b$B%F%9%H\x1b(B <b@x.org>\n")
+
+    assert overview_of(envelope_of(fields), None).from_ == (Address("日本語", "a@x.org"), Address("テスト", "b@x.org"))
+
+
 def test_an_envelope_of_nothing_is_nil() -> None:
     assert envelope_of([]) == Envelope()
 

@@ -50,7 +50,7 @@ def check_tree(data: bytes, root: BodyPart) -> None:
         if not part.is_multipart:
             assert part.size_bytes == end - body_start
         if part.lines is not None:
-            assert part.lines == data[body_start:end].count(b"\n")
+            assert part.lines == data[body_start:end].count(b"\n" if b"\n" in data else b"\r")
 
 
 def test_a_message_without_mime_is_one_text_part() -> None:
@@ -332,3 +332,70 @@ def test_a_message_without_a_header_is_all_text() -> None:
 
     assert parsed.structure.size_bytes == len(data)
     assert parse_structure(b"From a@b Mon Jan  1 00:00:00 2024\nSubject: s\n\nhi\n").overview.subject == "s"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"multipart/mixed",
+        b'multipart/mixed; boundary=""',
+        b"multipart/mixed; boundary='b'",
+        b"multipart/mixed, boundary=b",
+        b"multipart/mixed boundary=b",
+        b"multipart/mixed;\nboundary=b",
+        b"multipart/mixed; boundary=other",
+    ],
+)
+def test_the_boundary_of_a_message_that_does_not_name_it_is_found_in_its_lines(value: bytes) -> None:
+    data = b"Content-Type: " + value + b"\n\npreamble\n-- \n--b\nContent-Type: text/html\n\nhi\n--b\n\nyou\n--b--\n"
+
+    parsed = parse_structure(data)
+
+    assert [body(data, part) for part in parsed.structure.children] == [b"hi", b"you"]
+    assert "a multipart names no usable boundary" in parsed.problems
+
+
+def test_a_boundary_is_guessed_for_the_message_itself_alone() -> None:
+    inner = b"Content-Type: multipart/mixed; boundary=x\n\n--c\nContent-Type: text/html\n\nhi\n--c--\n"
+    data = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + inner + b"--b--\n"
+
+    (child,) = parse_structure(data).structure.children
+
+    assert [part.media_type for part in child.children] == ["text/plain"]
+
+
+def test_line_ends_of_cr_alone_and_of_cr_cr_lf_end_lines() -> None:
+    for line_end in (b"\r", b"\r\r\n"):
+        data = line_end.join((b"Subject: s", b"To: a@x.org", b"", b"hello", b""))
+
+        parsed = parse_structure(data)
+
+        assert (parsed.overview.subject, parsed.overview.to[0].address) == ("s", "a@x.org")
+        assert body(data, parsed.structure) == b"hello" + line_end
+
+
+def test_text_of_a_message_without_a_blank_line_is_not_lost_in_its_header() -> None:
+    data = b"Subject: s\nTo: a@x.org\nhello there,\nhow are you?\n"
+
+    assert body(data, parse_structure(data).structure) == b"hello there,\nhow are you?\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding"),
+    [
+        (b'"base64"', "base64"),
+        (b"Base64; x=1", "base64"),
+        (b"Quoted Printable", "quoted-printable"),
+        (b"quoted-printable, 8bit", "quoted-printable"),
+        (b"8BIT (clean)", "8bit"),
+        (b"", "7bit"),
+    ],
+)
+def test_an_encoding_is_known_however_it_is_spelt(value: bytes, encoding: str) -> None:
+    assert parse_structure(b"Content-Transfer-Encoding: " + value + b"\n\nx").structure.encoding == encoding
+
+
+def test_a_disposition_may_lack_its_kind() -> None:
+    structure = parse_structure(b"Content-Disposition: filename=a.pdf\n\nx").structure
+
+    assert (structure.disposition, structure.disposition_params) == (None, (("filename", "a.pdf"),))

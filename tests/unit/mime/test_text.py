@@ -57,6 +57,7 @@ def test_a_preview_is_one_bounded_line(text: str) -> None:
         ("a \n> b", False, "a \n> b"),
         (" >not quoted", False, ">not quoted"),
         ("a\n-- \nsig", False, "a\n-- \nsig"),
+        ("a \n-- \nsig", False, "a \n-- \nsig"),
     ],
 )
 def test_flowed_lines_are_joined(text: str, delete_space: bool, expected: str) -> None:

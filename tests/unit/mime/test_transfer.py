@@ -37,6 +37,9 @@ def in_pieces(raw: bytes, encoding: str, size: int) -> bytes:
         ("x-uuencode", b"begin 644 a\n#86)C\n`\nend\nafter", b"abc", False),
         ("x-uuencode", b"begin 644 a\n#86)Cxx\nend\n", b"abc", True),
         ("8bit", b"\xff\r\n", b"\xff\r\n", False),
+        ("quoted-printable", b"a==b ==\r\nc==C3", b"a==b =c=\xc3", True),
+        *((name, b"aGVsbG8=", b"hello", False) for name in ("Base64", '"base64"', "base-64", "base_64")),
+        *((name, b"=41", b"A", False) for name in ("quoted printable", "QUOTED_PRINTABLE", "quotedprintable")),
         ("unheard-of", b"=41", b"=41", False),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from app.mime.words import charset_of, decode_base64, decode_words
+from app.mime.words import charset_of, decode_words
 from app.mime.writer import encoded_words
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,9 +47,33 @@ def test_half_a_surrogate_pair_does_not_come_out() -> None:
     assert decode_words("=?utf-7?Q?a+2AA-?= =?utf-7?B?KzNBQS0=?=").encode() == b"a??"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=?iso-2022-jp?B?GyRCRnxLXA==?= =?iso-2022-jp?B?OGwbKEI=?=",
+        "=?iso-2022-jp?B?GyRCRnxL?= =?iso-2022-jp?B?XDhsGyhC?=",
+        "=?iso-2022-jp?Q?=1B$BF|K=5C?= =?iso-2022-jp?Q?=1B$B8l?=",
+    ],
+)
+def test_an_escape_split_over_words_or_missing_at_their_end_costs_nothing(text: str) -> None:
+    assert decode_words(text) == "日本語"
+
+
+def test_words_that_make_no_sense_together_are_read_one_by_one() -> None:
+    assert decode_words("=?iso-2022-jp?Q?=1B$BF|K=5C?= =?iso-2022-jp?Q?abc?=") == "日本abc"
+
+
+def test_a_byte_order_mark_is_no_character_of_a_header() -> None:
+    assert decode_words("=?utf-16?B?//5oAGkA?=") == "hi"
+
+
+def test_padding_inside_a_word_ends_no_word() -> None:
+    assert decode_words("=?utf-8?B?R3I=w7w=?=") == "Grü"
+
+
 def test_base64_without_padding_or_with_rubbish_is_decoded() -> None:
-    assert decode_base64(b"YWJj ZA") == b"abcd"
-    assert decode_base64(b"Y") == b""
+    assert decode_words("=?utf-8?B?YWJj_ZA?=") == "abcd"
+    assert decode_words("=?utf-8?B?Y?=") == ""
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), max_size=200))
