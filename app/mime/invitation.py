@@ -12,12 +12,16 @@ from typing import Any
 
 from app.mail.storable import storable
 from app.mail.types import Address
+from app.mime.calendar_lines import named_zone, usual_line
 from app.mime.text import PREVIEW_CHARS
 
 MAX_CALENDAR_BYTES = 256 * 1024
 MAX_ATTENDEES = 500
 MAX_TEXT_CHARS = 20_000
 
+_LINE_END = re.compile(r"\r\n?|\n")
+_FOLD = re.compile(r"(?:\r\n?|\n)[ \t]")
+_TIME_ZONE = re.compile(r"^BEGIN:VTIMEZONE$.*?^END:VTIMEZONE$", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]*(?:;[^:\r\n]*)?:.*|[ \t].*")
 _MAILTO = re.compile(r"mailto:", re.IGNORECASE)
 
@@ -58,7 +62,8 @@ class Invitation:
 
 def read_invitation(text: str) -> Invitation | None:
     """The first event of a calendar; None where there is none. Never raises."""
-    calendar = _calendar(text) or _calendar("\n".join(line for line in text.splitlines() if _LINE.fullmatch(line)))
+    text = "\n".join(map(usual_line, _LINE_END.split(_FOLD.sub("", text.removeprefix("\ufeff")))))
+    calendar = _calendar(text) or _calendar(_repaired(text))
     event = next(iter(calendar.walk("VEVENT")), None) if calendar is not None else None
     if event is None:
         return None
@@ -100,6 +105,14 @@ def _calendar(text: str) -> Any:
     return _tried(lambda: Calendar.from_ical(text))
 
 
+def _repaired(text: str) -> str:
+    """The lines of a calendar that are lines of one, without time zones, and what is open closed."""
+    kept = (line for line in _TIME_ZONE.sub("", text).split("\n") if _LINE.fullmatch(line))
+    text = "\n".join(kept)
+    ends = (name for name in ("VEVENT", "VCALENDAR") if f"END:{name}" not in text.upper())
+    return "\n".join((text, *(f"END:{name}" for name in ends)))
+
+
 def _tried(read: Callable[[], Any]) -> Any:
     """What `read` gives, None where a stranger's calendar is not as icalendar wants it."""
     try:
@@ -116,6 +129,8 @@ def _text(component: Any, name: str) -> str:
 
 def _moment(event: Any, name: str) -> date | None:
     found = _tried(lambda: event[name].dt)
+    if isinstance(found, datetime) and found.tzinfo is None:
+        return found.replace(tzinfo=named_zone(str(_tried(lambda: event[name].params["TZID"]) or "")))
     return found if isinstance(found, date) else None
 
 
@@ -124,8 +139,7 @@ def _rfc3339(moment: date | None) -> str | None:
         return None
     if not isinstance(moment, datetime):
         return f"{moment.isoformat()}T00:00:00Z"
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    found: datetime | None = _tried(lambda: aware.astimezone(UTC))
+    found: datetime | None = _tried(lambda: moment.astimezone(UTC))
     return None if found is None else found.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 

@@ -39,7 +39,8 @@ MAX_BOUNDARY_BYTES = 1_000
 _BLANK_LINE = re.compile(rb"\n\r*+\n")
 _LEADING_BLANK_LINE = re.compile(rb"\r?\n")
 _LIKELY_DELIMITER = re.compile(
-    rb"^--(?=[^\s-])([^\r\n]{1,70}?)[ \t]*+\r?\n(?:content-(?:type|disposition|transfer-encoding)[ \t]*+:|\r?\n)",
+    rb"^--(?=-*[^\s-])([^\r\n]{1,70}?)[ \t]*+\r?\n"
+    rb"(?:content-(?:type|disposition|transfer-encoding)|mime-version)[ \t]*+:",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that begins a part, found by what follows it."""

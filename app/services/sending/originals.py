@@ -12,6 +12,7 @@ from app.mailstore.reader import MailReader
 from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
 from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
+from app.services.reading.opening import Opened, Opener
 from app.services.reading.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
 from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 
@@ -33,14 +34,14 @@ class Originals:
         self._reader = reader
         self._backends = backends
         self._parsers = parsers
+        self._opener = Opener(backends, reader, parsers)
 
     async def readable(self, message: Message) -> ReadableText:
-        structure = await self._structure(message)
-        if structure is None:
+        if (await self._reader.messages.detail(message.account_id, message.id)).structure is None:
             return ReadableText(None, None)
-        sections = [part.section for part in text_parts(structure).parts]
-        backend = await self._backends.of(message.account_id)
-        contents = await backend.read_parts(message, sections) if sections else {}
+        opened = await self._opener.open(message)
+        structure = opened.structure
+        contents = await self._opener.contents(opened, text_parts(structure).parts)
         size_bytes = sum(map(len, contents.values()))
         try:
             body = await self._parsers.run(message.account_id, size_bytes, render_body, structure, contents, None)
@@ -50,31 +51,30 @@ class Originals:
 
     async def enclosure(self, account_id: AccountId, message_id: str, attachment: str) -> Enclosure:
         message = await self._reader.messages.message(account_id, message_id)
-        for part in await self._attachments(message):
+        opened = await self._opener.open(message)
+        for part in attachment_parts(opened.structure):
             if attachment_id(message.id, part.section) == attachment:
-                return await self._read(message, part)
+                return await self._read(opened, part)
         raise PartNotFound
 
     async def enclosures(self, message: Message) -> Sequence[Enclosure]:
-        parts = await self._attachments(message)
+        opened = await self._opener.open(message)
+        parts = attachment_parts(opened.structure)
         if sum(part.size_bytes for part in parts) > ATTACHMENTS_LIMIT_BYTES * 4 // 3:
             raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
         if len(parts) > MAX_ENCLOSURES:
             raise TooLarge(f"The message has more than {MAX_ENCLOSURES} attachments")
-        if message.blob is None:
-            return [await self._read(message, part) for part in parts]
+        sections = [part.section for part in parts if part.section not in opened.inside]
+        if message.blob is None or not sections:
+            return [await self._read(opened, part) for part in parts]
         backend = await self._backends.of(message.account_id)
-        contents = await backend.read_parts(message, [part.section for part in parts]) if parts else {}
+        contents = {**opened.inside, **await backend.read_parts(message, sections)}
         return [await self._decoded(message, part, contents[part.section]) for part in parts]
 
-    async def _structure(self, message: Message) -> BodyPart | None:
-        return (await self._reader.messages.detail(message.account_id, message.id)).structure
-
-    async def _attachments(self, message: Message) -> list[BodyPart]:
-        structure = await self._structure(message)
-        return [] if structure is None else attachment_parts(structure)
-
-    async def _read(self, message: Message, part: BodyPart) -> Enclosure:
+    async def _read(self, opened: Opened, part: BodyPart) -> Enclosure:
+        message = opened.message
+        if part.section in opened.inside:
+            return await self._decoded(message, part, opened.inside[part.section])
         backend = await self._backends.of(message.account_id)
         raw = bytearray()
         async with aclosing(_until_too_large(backend.read_part(message, part.section))) as pieces:

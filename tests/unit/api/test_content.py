@@ -227,13 +227,54 @@ async def test_the_size_of_an_attachment_is_exact_in_every_encoding(
     assert (listed["size_bytes"], len(answer.content)) == (size, size)
 
 
-async def test_a_winmail_dat_is_opened(mail: Mail) -> None:
+def _winmail() -> bytes:
     attributes = ((1, 0x800C, b"The words\0"), (2, 0x9002, b""), (2, 0x8010, b"a.txt\0"), (2, 0x800F, b"inside"))
-    tnef = struct.pack("<IH", 0x223E9F78, 1) + b"".join(
+    return struct.pack("<IH", 0x223E9F78, 1) + b"".join(
         struct.pack("<BII", level, name, len(value)) + value + b"\0\0" for level, name, value in attributes
     )
+
+
+async def _add_winmail(mail: Mail) -> str:
     head = b"Subject: s\r\nContent-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    id_ = await mail.add(head + base64.encodebytes(tnef).replace(b"\n", b"\r\n"))
+    return await mail.add(head + base64.encodebytes(_winmail()).replace(b"\n", b"\r\n"))
+
+
+async def test_a_reply_quotes_and_a_forward_carries_what_is_in_a_winmail_dat(mail: Mail) -> None:
+    original = await _add_winmail(mail)
+    drafts = {"mailbox_id": await mail.mailbox_id("Drafts")}
+    shown = []
+    for mode in ("reply", "forward"):
+        body = {"mode": mode, "reply_to_message_id": original, "text": "See below"}
+        made = await mail.client.post("/v1/me/messages", params=drafts, json=body)
+        assert made.status_code == 201, made.text
+        shown.append(await mail.get(f"/{made.json()['id']}", view="full"))
+
+    reply, forward = shown
+
+    assert "> The words" in reply["text"]
+    assert "The words" in forward["text"]
+    assert reply["attachments"] == []
+    (carried,) = forward["attachments"]
+    inside = await _download(mail, f"/v1/me/messages/{forward['id']}/attachments/{carried['id']}")
+    assert (carried["filename"], inside.content) == ("a.txt", b"inside")
+
+
+async def test_a_forward_carries_the_calendar_of_an_invitation_and_quotes_its_words(mail: Mail) -> None:
+    event = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Standup\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    original = await mail.add(b"Subject: s\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\n" + event)
+    body = {"mode": "forward", "reply_to_message_id": original, "text": "Coming?"}
+    drafts = {"mailbox_id": await mail.mailbox_id("Drafts")}
+
+    made = (await mail.client.post("/v1/me/messages", params=drafts, json=body)).json()
+    forward = await mail.get(f"/{made['id']}", view="full")
+
+    assert "Standup" in forward["text"]
+    assert [one["content_type"] for one in forward["attachments"]] == ["text/calendar"]
+    assert forward["invitation"]["summary"] == "Standup"
+
+
+async def test_a_winmail_dat_is_opened(mail: Mail) -> None:
+    id_ = await _add_winmail(mail)
 
     shown = await mail.get(f"/{id_}", view="full")
     (attachment,) = shown["attachments"]
@@ -243,7 +284,7 @@ async def test_a_winmail_dat_is_opened(mail: Mail) -> None:
     assert (shown["text"], shown["preview"]) == ("The words", "The words")
     assert (attachment["filename"], attachment["size_bytes"], inside.content) == ("a.txt", 6, b"inside")
     assert (ranged.status_code, ranged.content) == (206, b"si")
-    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/1")).content == tnef
+    assert (await _download(mail, f"/v1/me/messages/{id_}/parts/1")).content == _winmail()
 
 
 async def test_an_invitation_is_a_field_and_the_text_of_a_message_without_other_text(mail: Mail) -> None:

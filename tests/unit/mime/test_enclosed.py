@@ -222,6 +222,23 @@ def test_a_broken_line_of_a_calendar_costs_nothing_else() -> None:
     assert (found.summary, found.location) == ("Standup, daily", "Room 5")
 
 
+@pytest.mark.parametrize(
+    "calendar",
+    [
+        "\ufeffBEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Standup\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Standup\nEND:VEVENT\n",
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Stand\n up\n",
+        "BEGIN:VCALENDAR\nBEGIN:VTIMEZONE\nTZID:X\nEND:VTIMEZONE\nBEGIN:VEVENT\nSUMMARY:Standup\nEND:VEVENT\nEND:VCALENDAR",
+        "BEGIN:VCALENDAR\rBEGIN:VEVENT\rSUMMARY:Standup\rEND:VEVENT\rEND:VCALENDAR\r",
+    ],
+)
+def test_a_calendar_that_is_not_closed_or_has_a_broken_time_zone_has_its_event(calendar: str) -> None:
+    invitation = read_invitation(calendar)
+
+    assert invitation is not None
+    assert invitation.summary == "Standup"
+
+
 def test_a_message_that_is_only_a_calendar_shows_its_event() -> None:
     content = b"Subject: s\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\n" + EVENT.encode()
 

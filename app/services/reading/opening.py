@@ -1,0 +1,127 @@
+"""Opens messages: the structure, with the parts in winmail.dat and the words of a calendar, and the bytes of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from app.errors import GatewayError, PartNotFound, ServerProtocolError, ServerRefused, TooComplex
+from app.mail.backend import Backends, ByteRange, MailBackend
+from app.mail.types import BodyPart, Detail, Message
+from app.mailstore.reader import MailReader
+from app.mime.enclosed import MAX_TNEF_BYTES, containers
+from app.mime.enclosed import opened as open_enclosed
+from app.mime.structure import parse_structure
+from app.parsing.jobs import IN_THREADS, Parsers
+from app.services.reading.rendering import TEXT_PART_LIMIT_BYTES
+
+UNPARSED_LIMIT_BYTES = 1024 * 1024
+"""How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
+UNREAD_LIMIT = 10_000
+NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
+"""The errors of a server that lists a message or part and then does not return it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message with its structure; `local` holds part contents where the structure came from the bytes themselves.
+
+    `inside`: the content of parts that were found in others, as in winmail.dat; `outer` is the structure without them.
+    """
+
+    message: Message
+    detail: Detail
+    structure: BodyPart
+    local: Mapping[str, bytes] | None = None
+    outer: BodyPart | None = None
+    inside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Opener:
+    """Opens messages for those who show, quote and forward them."""
+
+    def __init__(self, backends: Backends, reader: MailReader, parsers: Parsers = IN_THREADS) -> None:
+        self._backends = backends
+        self._reader = reader
+        self._parsers = parsers
+        self._unread: set[str] = set()
+        """Messages that their server did not give when they were asked for last."""
+
+    def is_given(self, message_id: str) -> bool:
+        """Whether the server of a message gave it when it was asked for last."""
+        return message_id not in self._unread
+
+    async def open(self, message: Message) -> Opened:
+        """A message with the parts in its containers; one that its server does not give says so."""
+        detail = await self._reader.messages.detail(message.account_id, message.id)
+        if detail.structure is not None and _holds_something(detail.structure):
+            return await self._with_enclosed(Opened(message, detail, detail.structure))
+        try:
+            content = await self._beginning(message)
+        except NOT_GIVEN as error:
+            return self._not_given(message, detail, error)
+        self._unread.discard(message.id)
+        parsed = await self._parsers.run(message.account_id, len(content), parse_structure, content)
+        structure, detail = parsed.structure, replace(detail, problems=detail.problems + parsed.problems)
+        spans = {part.section: part.span for part in structure.walk() if part.span is not None}
+        local = {key: content[span[1] : span[2]] for key, span in spans.items()}
+        return await self._with_enclosed(Opened(message, detail, structure, local))
+
+    async def _with_enclosed(self, found: Opened) -> Opened:
+        """The same with the parts inside its containers. A container that is too complex stays an attachment."""
+        parts = containers(found.structure)
+        if not parts:
+            return found
+        raw = await self.contents(found, parts, MAX_TNEF_BYTES)
+        size_bytes = sum(map(len, raw.values()))
+        with suppress(TooComplex):
+            inside = await self._parsers.run(found.message.account_id, size_bytes, open_enclosed, found.structure, raw)
+            return replace(found, structure=inside.structure, outer=found.structure, inside=inside.contents)
+        return found
+
+    async def contents(
+        self, opened: Opened, parts: Sequence[BodyPart], limit: int = TEXT_PART_LIMIT_BYTES
+    ) -> dict[str, bytes]:
+        """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
+
+        A part that the server lists and does not return is left out: Cyrus does so with one nested fifty deep.
+        """
+        contents = {part.section: opened.inside[part.section] for part in parts if part.section in opened.inside}
+        parts = [part for part in parts if part.section not in contents]
+        if not parts:
+            return contents
+        backend = await self._backends.of(opened.message.account_id)
+        usual = [part.section for part in parts if part.size_bytes <= limit]
+        if opened.local is None and usual:
+            with suppress(*NOT_GIVEN):  # then one by one: others may be given
+                contents |= await backend.read_parts(opened.message, usual)
+        for part in parts:
+            if part.section not in contents:
+                with suppress(*NOT_GIVEN):
+                    contents[part.section] = await self._read(backend, opened, part, limit)
+        return contents
+
+    async def _read(self, backend: MailBackend, opened: Opened, part: BodyPart, limit: int) -> bytes:
+        if opened.local is not None:
+            return opened.local.get(part.section, b"")[:limit]
+        pieces = backend.read_part(opened.message, part.section, ByteRange(0, limit))
+        return b"".join([piece async for piece in pieces])
+
+    async def _beginning(self, message: Message) -> bytes:
+        backend = await self._backends.of(message.account_id)
+        pieces = backend.read_raw(message, ByteRange(0, UNPARSED_LIMIT_BYTES))
+        return b"".join([piece async for piece in pieces])
+
+    def _not_given(self, message: Message, detail: Detail, error: GatewayError) -> Opened:
+        """A message that its server does not give: its row is shown, and says why there is no more."""
+        if len(self._unread) >= UNREAD_LIMIT:
+            self._unread.clear()
+        self._unread.add(message.id)
+        problem = f"the mail server does not give this message: {error.detail}"
+        return Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
+
+
+def _holds_something(structure: BodyPart) -> bool:
+    """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
+    return not structure.is_multipart or any(part.size_bytes for part in structure.walk() if not part.is_multipart)
