@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from app.settings import Settings
 from fastapi import FastAPI
 
 from tests.house import House, open_house
+from tests.servers.tls import NO_AUTHORITIES
 
 DOMAIN = "demo.test"
 MASTER_KEY = bytes(range(32))
@@ -106,6 +108,18 @@ def without_request_id(response: httpx2.Response) -> str:
     return re.sub(r'"request_id":"req_[^"]+",', "", response.text)
 
 
+@contextmanager
+def without_public_authorities() -> Iterator[None]:
+    """Let TLS contexts that are made meanwhile trust nobody."""
+    before = dict(os.environ)
+    os.environ |= NO_AUTHORITIES
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """`admin` calls with a server key that may do everything."""
@@ -147,4 +161,5 @@ def _services(house: House, backends: FakeBackends, settings: Settings) -> Servi
         settings, house.database, house.bus, house.index, house.reader, house.log, house.store, Vault([MASTER_KEY])
     )
     guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
-    return services_on(stores, backends, house.logins, guard)
+    with without_public_authorities():
+        return services_on(stores, backends, house.logins, guard)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from app.runtime import open_runtime
 from app.runtime.starting import open_when_reachable
 from app.settings import Settings
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.starts", "alembic.command", "sqlalchemy.ext.asyncio"])
+from tests.servers.forked import CONTEXT
 
 
 def settings_of(url: str, data: Path) -> Settings:
@@ -24,12 +22,12 @@ def settings_of(url: str, data: Path) -> Settings:
 
 def command(url: str, data: Path) -> ForkServerProcess:
     """Open everything and close it, as a command does."""
-    return _CONTEXT.Process(target=_run_command, args=(url, data))
+    return CONTEXT.Process(target=_run_command, args=(url, data))
 
 
 def server(url: str, data: Path) -> ForkServerProcess:
     """Open everything, waiting for the database where it fails, and close it, as a server does."""
-    return _CONTEXT.Process(target=_run_server, args=(url, data))
+    return CONTEXT.Process(target=_run_server, args=(url, data))
 
 
 def _run_command(url: str, data: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from app.api import problems
 from app.api.middleware import Edge, MePaths
@@ -41,10 +43,16 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for router in ROUTERS:
-        app.router.routes.extend(router.routes)  # flat: `include_router` would match every path twice
-    app.router.routes.extend(planned_routes())
-    separate(app.router.routes)
+    app.router.routes.extend(_routes())
     app.add_middleware(Edge)
     app.add_middleware(MePaths)
     return app
+
+
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """Every route in the order of matching; flat, for `include_router` would match every path twice."""
+    routes = [route for router in ROUTERS for route in router.routes]
+    routes.extend(planned_routes())
+    separate(routes)
+    return routes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sqlite3
 import time
@@ -40,23 +42,38 @@ def client(gateway: Postgate) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(scope="module")
-def shared_postgate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgate]:
+def shared_postgate(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Iterator[Postgate]:
     """One demo for the tests of a module that don't mind each other."""
-    with running_postgate(tmp_path_factory.mktemp("postgate")) as server:
+    folder = tmp_path_factory.mktemp("postgate")
+    shutil.copytree(demo_data, folder / "data")
+    with running_postgate(folder) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory of a demo that was started once, and stopped when it had nothing left to do: to be copied."""
-    folder = tmp_path_factory.mktemp("demo")
+    """The data directory of a demo that was started once, and stopped when it had nothing left to do: to be copied.
+
+    All test processes of a run share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            _make_demo(folder)
+            (folder / "made").touch()
+    return folder / "data"
+
+
+def _make_demo(folder: Path) -> None:
     server = Postgate(folder)
     server.start()
     try:
         wait_for_texts(folder / "data")
     finally:
         server.stop()
-    return folder / "data"
 
 
 def wait_for_texts(data: Path, seconds: float = 60.0) -> None:

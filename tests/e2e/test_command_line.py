@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from tests.servers.forked import completed
 from tests.servers.postgate import PROGRAM, Postgate
 from tests.servers.process import free_port
 
@@ -96,9 +97,7 @@ def started(tmp_path: Path, command: str = "serve", **settings: str) -> subproce
     given = {
         f"POSTGATE_{name}": value for name, value in (ports | {"DATA_DIR": str(tmp_path / "data")} | settings).items()
     }
-    return subprocess.run(
-        [PROGRAM, command], env=os.environ | given, capture_output=True, text=True, timeout=60, check=False
-    )
+    return completed([command], os.environ | given)
 
 
 @pytest.mark.parametrize("name", ["HTTP", "IMAP", "SMTP"])

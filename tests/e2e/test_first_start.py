@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from app.db.migrate import SCHEMA_VERSION
 
+from tests.servers.forked import completed
 from tests.servers.postgres import Postgres
 from tests.servers.process import ServerProcess, free_port, started
 
@@ -36,15 +37,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 
 
 def start(environment: dict[str, str], fault_point: str = "", umask: int = 0o022) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        COMMAND,
-        env=environment | {"POSTGATE_FAULT_POINT": fault_point},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        umask=umask,
-        check=False,
-    )
+    return completed(["seal"], environment | {"POSTGATE_FAULT_POINT": fault_point}, umask=umask)
 
 
 @pytest.mark.parametrize("statement", [4, 60])

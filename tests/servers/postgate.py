@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import imaplib
 import json
+import os
 import smtplib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import httpx2
 from websockets.sync.client import ClientConnection, connect
 
+from tests.servers.forked import ForkedPostgate, completed
 from tests.servers.process import ServerFailed, ServerProcess, free_port
+from tests.servers.tls import NO_AUTHORITIES
 
 _PORTS = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
 REQUEST_SECONDS = 30.0
-COMMAND_SECONDS = 60.0
 
 
 PROGRAM = Path(sys.executable).with_name("postgate")
@@ -30,7 +32,8 @@ class Postgate:
     """`postgate demo` with its data in a folder. `settings` are POSTGATE_* without the prefix."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.program = PROGRAM
+        self.program: Path | None = None
+        """The program to run, where it isn't that of this environment, forked."""
         self._folder = folder
         self._settings = {f"{name}_PORT": str(free_port()) for name in _PORTS} | settings
         self._process: ServerProcess | None = None
@@ -40,25 +43,23 @@ class Postgate:
         """Return when it says `ready`; with a fault point it dies there by SIGKILL."""
         log = self._folder / f"postgate-{free_port()}.log"
         faults = {} if fault_point is None else {"FAULT_POINT": fault_point}
-        self._process = ServerProcess(self._command("demo", **faults), is_ready=_says_ready(log), log=log)
+        self._process = self._demo_process(log, faults)
         self._process.start()
         self._demo = json.loads(self.demo_file.read_text())
 
-    def _command(self, *words: str, **settings: str) -> list[str]:
+    def _demo_process(self, log: Path, settings: Mapping[str, str]) -> ServerProcess:
+        environment, is_ready = self._environment(**settings), _says_ready(log)
+        if self.program is None:
+            return ForkedPostgate(["demo"], environment, is_ready=is_ready, log=log)
+        return ServerProcess([str(self.program), "demo"], is_ready=is_ready, log=log, environment=environment)
+
+    def _environment(self, **settings: str) -> dict[str, str]:
         settings = self._settings | {"DATA_DIR": str(self._folder / "data")} | settings
-        environment = [f"POSTGATE_{name}={value}" for name, value in settings.items()]
-        return ["/usr/bin/env", *environment, str(self.program), *words]
+        return os.environ | NO_AUTHORITIES | {f"POSTGATE_{name}": value for name, value in settings.items()}
 
     def command(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the command line on the same data to its end."""
-        return subprocess.run(
-            self._command(*words, DOMAINS="demo.test"),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        return completed(words, self._environment(DOMAINS="demo.test"), stdin=stdin)
 
     def start_again(self, seconds: float = 30.0) -> None:
         """Start after a kill; a port that somebody took meanwhile for a moment is waited for."""

@@ -1,5 +1,7 @@
 """A server program under test control: started, awaited, stopped, its log at hand."""
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import os
@@ -63,6 +65,17 @@ def lack(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+class _Program(Protocol):
+    """A process that was started: what is used of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: signal.Signals, /) -> None: ...
+
+
 class ServerProcess:
     """One server in the foreground of its own process group; `is_ready` is asked until it says so."""
 
@@ -79,14 +92,22 @@ class ServerProcess:
         self._environment = environment
         self._is_ready = is_ready
         self._user = user
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: _Program | None = None
         self.log = log
         atexit.register(self.kill)
 
     def start(self) -> None:
         """Start the program and return when it is ready; raises ServerFailed."""
+        self._running = self._launched()
+        try:
+            self._await_ready()
+        except ServerFailed:
+            self.kill()
+            raise
+
+    def _launched(self) -> _Program:
         with self.log.open("ab") as sink:
-            self._running = subprocess.Popen(
+            return subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -98,11 +119,6 @@ class ServerProcess:
                 group=self._user,
                 extra_groups=[] if self._user else None,
             )
-        try:
-            self._await_ready()
-        except ServerFailed:
-            self.kill()
-            raise
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to end, and end its whole group when it doesn't within the deadline."""

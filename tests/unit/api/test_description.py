@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ PUBLIC = re.compile(
     r"/v1|/v1/health/.*|/v1/(openapi\.json|asyncapi\.yaml)|/docs.*|/v1/problems/.*|/v1/session(/refresh)?|/v1/connect/(callback|\{secret\})|/v1/links/\{link\}"
 )
 ADMIN = re.compile(r"/v1/tokens.*|/metrics")
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document, made once for all tests."""
+    return create_api().openapi()
 
 
 def _name(route: APIRoute) -> str:
@@ -52,7 +59,7 @@ def test_operation_ids_are_verbs_and_unique() -> None:
 
 
 def test_openapi_json_is_what_the_code_says() -> None:
-    assert (FOLDER / "openapi.json").read_text() == openapi_text(create_api().openapi()), "run: make openapi"
+    assert (FOLDER / "openapi.json").read_text() == openapi_text(document()), "run: make openapi"
 
 
 def test_asyncapi_yaml_is_what_the_code_says() -> None:
@@ -60,16 +67,16 @@ def test_asyncapi_yaml_is_what_the_code_says() -> None:
 
 
 def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> None:
-    document = create_api().openapi()
+    described = document()
     gone = [
         operation["responses"]["410"]["content"]["application/problem+json"]["schema"]["$ref"]
-        for operations in document["paths"].values()
+        for operations in described["paths"].values()
         for operation in operations.values()
         if "`state_expired`" in operation["responses"].get("410", {}).get("description", "")
     ]
 
     assert set(gone) == {"#/components/schemas/StateExpiredProblem"}
-    assert "mailbox_ids" in document["components"]["schemas"]["StateExpiredProblem"]["required"]
+    assert "mailbox_ids" in described["components"]["schemas"]["StateExpiredProblem"]["required"]
 
 
 def _schemas(value: Any) -> Iterator[dict[str, Any]]:
@@ -85,13 +92,13 @@ def _schemas(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, operations in create_api().openapi()["paths"].items():
+    for path, operations in document()["paths"].items():
         for method, operation in operations.items():
             yield f"{method} {path}", operation
 
 
 def test_every_schema_field_and_parameter_is_described() -> None:
-    schemas = create_api().openapi()["components"]["schemas"]
+    schemas = document()["components"]["schemas"]
     bare = [name for name, schema in schemas.items() if not schema.get("description")]
     bare += [
         f"{name}.{field}"
@@ -130,19 +137,17 @@ def test_every_operation_says_who_may_call_it_and_how_it_fails() -> None:
 
 
 def test_requests_and_answers_have_no_defaults_that_generators_would_make_obligatory() -> None:
-    schemas = create_api().openapi()["components"]["schemas"]
+    schemas = document()["components"]["schemas"]
 
     assert [schema for schema in _schemas(schemas) if "default" in schema] == []
 
 
 def test_every_integer_says_how_large_it_is() -> None:
-    assert [
-        each for each in _schemas(create_api().openapi()) if each["type"] == "integer" and "format" not in each
-    ] == []
+    assert [each for each in _schemas(document()) if each["type"] == "integer" and "format" not in each] == []
 
 
 def test_null_is_accepted_where_the_schema_says_so() -> None:
-    schemas = create_api().openapi()["components"]["schemas"]
+    schemas = document()["components"]["schemas"]
     null = {"type": "null"}
 
     assert null in schemas["CreateMailbox"]["properties"]["role"]["anyOf"]
@@ -155,7 +160,7 @@ def test_only_headers_metadata_and_maps_by_account_are_free_form() -> None:
     names = {"headers", "metadata", "links", "value", "example"}
     free = [
         f"{name}.{field}"
-        for name, schema in create_api().openapi()["components"]["schemas"].items()
+        for name, schema in document()["components"]["schemas"].items()
         for field, shape in schema.get("properties", {}).items()
         if field not in names and any(each.get("additionalProperties") for each in _schemas(shape))
     ]
@@ -177,7 +182,7 @@ def test_no_operation_is_both_built_and_planned() -> None:
 def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:
     creating = [
         (path, {one["name"].lower() for one in operations["post"].get("parameters", ())})
-        for path, operations in create_api().openapi()["paths"].items()
+        for path, operations in document()["paths"].items()
         if "201" in operations.get("post", {}).get("responses", {}) or path.endswith(("/send", "/copy", "/refresh"))
     ]
 
@@ -186,12 +191,12 @@ def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:
 
 
 def test_every_reference_of_the_descriptions_leads_somewhere() -> None:
-    for document in (create_api().openapi(), describe_stream()):
-        text = openapi_text(document)
+    for described in (document(), describe_stream()):
+        text = openapi_text(described)
         for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
-            assert name in document["components"]["schemas"]
+            assert name in described["components"]["schemas"]
         for name in set(re.findall(r'"#/channels/stream/messages/([^"]+)"', text)):
-            assert name in document["components"]["messages"]
+            assert name in described["components"]["messages"]
 
 
 async def test_the_descriptions_are_served(gateway: Gateway) -> None:

@@ -103,6 +103,7 @@ def add_account(settings: Settings) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_first_start_killed_before_any_statement_leaves_an_empty_database(
     tmp_path: Path, snapshots: list[Path], newest: set[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_first_start_killed_before_any_statement_leaves_an_empty_database(
         assert schema(Settings(data_dir=killed)) == newest
 
 
+@pytest.mark.slow
 def test_an_upgrade_killed_before_any_statement_leaves_the_old_version_whole(
     tmp_path: Path, snapshots: list[Path], newest: set[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_an_upgrade_killed_before_any_statement_leaves_the_old_version_whole(
         assert rows_of(old, "SELECT email FROM account") == [("é",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_after", range(1, 60, 4))
 def test_a_first_start_that_an_earlier_version_left_half_made_goes_on(
     tmp_path: Path, newest: set[tuple[object, ...]], cut_after: int
@@ -151,6 +154,7 @@ def test_a_first_start_that_an_earlier_version_left_half_made_goes_on(
     assert (version(settings), schema(settings)) == ([(SCHEMA_VERSION,)], newest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", ["0001", "0002", "0003"])
 def test_an_upgrade_that_an_earlier_version_left_half_made_goes_on_wherever_it_was_cut(
     tmp_path: Path, newest: set[tuple[object, ...]], old: str

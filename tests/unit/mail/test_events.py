@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app.api.application import create_api
@@ -13,6 +16,12 @@ from app.api.schemas.event_types import EVENT_MODELS, event_name
 from app.mail.events import EVENTS, EventData, MailboxDeletedEvent, MessageDeleted, MessageMoved, MessageUpdated
 
 PAGE = Path(__file__).parents[3] / "docs" / "events.md"
+
+
+@cache
+def descriptions() -> Sequence[dict[str, Any]]:
+    """OpenAPI and AsyncAPI, made once for all tests."""
+    return create_api().openapi(), describe_stream()
 
 
 def test_the_page_of_events_is_what_the_registry_says() -> None:
@@ -33,7 +42,7 @@ def test_every_event_class_with_a_type_is_registered() -> None:
 
 @pytest.mark.parametrize("type_", EVENTS)
 def test_an_event_has_a_schema_of_its_own_in_both_descriptions(type_: str) -> None:
-    for document in (create_api().openapi(), describe_stream()):
+    for document in descriptions():
         schemas = document["components"]["schemas"]
         event, data = schemas[f"{event_name(type_)}Event"], schemas[f"{event_name(type_)}Data"]
         names = {field.name.rstrip("_") for field in fields(EVENTS[type_])}
