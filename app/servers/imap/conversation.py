@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from app.errors import GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
+from app.errors import DatabaseUnavailable, GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
 from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
 from app.servers.imap.answers import Completion, refusal
 from app.servers.imap.capabilities import capability_code
@@ -26,8 +26,9 @@ from app.wire.imap.command_framing import (
     ReceivedCommand,
 )
 from app.wire.imap.framing import KIB, LiteralChunk, LiteralEnd, LiteralStart, Part
-from app.wire.imap.request import Request
+from app.wire.imap.request import Command, Request
 from app.wire.imap.request_parser import append_target, parse_command
+from app.wire.imap.requests.expunge import UidExpunge
 from app.wire.imap.requests.general import Logout, StartTlsCommand
 
 GUEST_SECONDS = 60.0
@@ -220,10 +221,20 @@ class ImapConversation:
     async def _run(self, request: Request, handler: Handler[Any], out: Outlet) -> None:
         self._errors = 0
         try:
-            doing = handler.run(self._session, request.command, out)
+            doing = self._do(request, handler, out)
             await self._attempt(doing, out, is_expunge_allowed=handler.may_expunge(request.command))
         finally:
             self._session.discard_spools()
+
+    async def _do(self, request: Request, handler: Handler[Any], out: Outlet) -> Completion | None:
+        """Run a command. One that selects messages by UID waits for overdue news: a UID without EXISTS is ignored."""
+        session = self._session
+        if session.is_behind and session.view is not None and _names_uids(request.command):
+            if not await self._tell(out, may_expunge=True):
+                return None
+            if session.is_behind:
+                raise DatabaseUnavailable
+        return await handler.run(session, request.command, out)
 
     async def _answer_line(self, line: bytes, out: Outlet) -> None:
         read_line = self._session.read_line
@@ -288,11 +299,18 @@ class ImapConversation:
         """Send what a part of the log says, then the next part. Raises Unavailable; the next call sends the rest."""
         session = self._session
         is_whole = False
+        session.is_behind = True
         while not is_whole:
             is_whole = await catch_up_some(session)
             await tell_news(session, out, may_expunge=may_expunge)
             await tell_new_messages(session, out)
         await tell_others(session, out)
+        session.is_behind = False
+
+
+def _names_uids(command: Command) -> bool:
+    """Whether a command selects messages by UID. A client learns UIDs from APPENDUID and COPYUID too."""
+    return isinstance(command, UidExpunge) or getattr(command, "is_uid", False)
 
 
 def _tag_of(parts: Sequence[Part]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from app.errors import Unavailable
@@ -90,7 +91,8 @@ async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None
         await out.send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
         await session.pace.spend(len(numbers))
     if arrivals := view.arrivals():
-        await claim_recent(session, view, arrivals)
+        with suppress(Unavailable):  # they are recent to a later session, then
+            await claim_recent(session, view, arrivals)
         if session.watch is not None:
             view.fresh.extend(arrivals)
         view.take_arrivals()

@@ -69,6 +69,8 @@ class Session:
     watch: Watch | None = None
     tag: str = "*"
     seq: int = 0
+    is_behind: bool = False
+    """The last attempt to tell the client what happened failed: it may know of UIDs that `view` does not show."""
     has_condstore: bool = False
     read_line: LineReader | None = None
     is_idling: bool = False

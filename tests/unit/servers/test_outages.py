@@ -111,16 +111,54 @@ async def test_a_command_that_the_database_failed_does_not_wait_for_it_again(
     assert len(read) == 1
 
 
-async def test_arrivals_are_told_later_where_the_database_fails_after_the_log_was_read(house: House) -> None:
+async def test_arrivals_are_told_though_what_is_recent_cannot_be_claimed_while_nothing_can_be_written(
+    house: House,
+) -> None:
     idle = await ImapTalk.logged_in(house, "SELECT INBOX")
     await idle.say("IDLE")
     other = await ImapTalk.logged_in(house)
     await other.say(LITERAL)
-    with database_away(is_readable=True):  # what is recent cannot be claimed
-        assert await idle.wake() == []
-    assert not idle.ended
-    idle.peer.waiter.poke("again")
-    assert await idle.wake() == [b"* 1 EXISTS", b"* 1 RECENT"]
+    with database_away(is_readable=True):
+        assert await idle.wake() == [b"* 1 EXISTS", b"* 0 RECENT"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "UID STORE 1 +FLAGS.SILENT (\\Deleted)",
+        "UID EXPUNGE 1",
+        "UID MOVE 1 Trash",
+        "UID COPY 1 Trash",
+        "UID FETCH 1 FLAGS",
+    ],
+)
+async def test_a_uid_that_append_told_is_not_passed_over_because_the_news_could_not_be_read(
+    house: House, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = await ImapTalk.logged_in(house, "SELECT INBOX")
+    with monkeypatch.context() as patch:
+        patch.setattr(conversation, "catch_up_some", _fail)
+        assert b"APPENDUID" in (await talk.say(LITERAL))[-1]
+        assert (await talk.say(command))[-1].startswith(b"a NO [UNAVAILABLE]")
+
+    answer = await talk.say(command)
+    assert answer[0] == b"* 1 EXISTS"
+    assert answer[-1].startswith(b"a OK")
+
+
+@pytest.mark.parametrize("place", ["INBOX", "Trash"])
+async def test_what_is_deleted_right_after_an_append_while_nothing_can_be_written_is_refused_or_gone(
+    house: House, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    talk = await ImapTalk.logged_in(house, f"SELECT {place}")
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "claim_recent", _fail)
+        assert b"APPENDUID" in (await talk.say(LITERAL.replace(b"INBOX", place.encode())))[-1]
+    with database_away(is_readable=True):
+        assert (await talk.say("UID STORE 1 +FLAGS.SILENT (\\Deleted)"))[-1].startswith(b"a NO [UNAVAILABLE]")
+
+    await talk.say("UID STORE 1 +FLAGS.SILENT (\\Deleted)")
+    assert b"* 1 EXPUNGE" in await talk.say("UID EXPUNGE 1")
 
 
 async def test_flags_are_told_later_where_the_database_fails_after_the_log_was_read(
