@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from app.problems import PROBLEMS, Problem
 
@@ -64,6 +64,8 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "internal_error"
     problem: ClassVar[Problem] = PROBLEMS[code]
+    faults: tuple[Fault, ...] = ()
+    """The places of the request that are wrong, where they are known."""
 
     def __init_subclass__(cls) -> None:
         cls.problem = PROBLEMS[cls.code]
@@ -71,6 +73,11 @@ class GatewayError(Exception):
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.problem.title)
         self.detail = detail or self.problem.title
+
+    def pointing_at(self, pointer: str) -> Self:
+        """This error about one place of the JSON body."""
+        self.faults = (Fault(self.detail, pointer=pointer),)
+        return self
 
     @property
     def is_retryable(self) -> bool:

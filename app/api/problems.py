@@ -52,7 +52,7 @@ def problem_of(error: GatewayError) -> dict[str, Any]:
     """The problem object of an error."""
     row = error.problem
     origin = error.origin if isinstance(error, errors.MailServerError) else None
-    faults: Sequence[Fault] = error.faults if isinstance(error, InvalidRequest | MalformedRequest) else ()
+    faults = error.faults
     problem: dict[str, Any] = {
         "type": f"/v1/problems/{row.code}",
         "title": row.title,

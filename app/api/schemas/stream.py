@@ -43,11 +43,13 @@ RoleName = Annotated[
 
 
 class SubscribeFrame(RequestModel):
-    """Begin to hear of accounts; a `sub_id` that is in use is replaced."""
+    """Follow accounts. A subscription of the same `sub_id` is replaced. The answer is `subscribed` or `error`."""
 
     type: Literal["subscribe"]
-    sub_id: SubscriptionId
-    accounts: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"]
+    sub_id: SubscriptionId = Field(description="A name of your choice; `sub_ids` of each event has those it is for")
+    accounts: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] = Field(
+        description="Ids, `me` for the account of the token, or `*`: all accounts of the token, later ones too"
+    )
     mailboxes: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] | None = Field(
         None, description="Ids, or names of roles such as `inbox`; default: all"
     )
@@ -57,7 +59,7 @@ class SubscribeFrame(RequestModel):
     types: Annotated[list[SubscribedType], Field(max_length=100)] | None = Field(
         None, description="What to hear of; default: all events, and `counts`"
     )
-    view: Literal["ids", "summary"] = "summary"
+    view: Literal["ids", "summary"] = Field("summary", description="How much `message.created` shows of its message")
     after: Cursor | dict[Id, Cursor] | None = Field(
         None, description="`now` (default), `earliest`, a cursor (one account), or a map account → cursor; exclusive"
     )
@@ -67,47 +69,66 @@ class SubscribeFrame(RequestModel):
 
 
 class UnsubscribeFrame(RequestModel):
+    """End a subscription. It has no answer."""
+
     type: Literal["unsubscribe"]
-    sub_id: SubscriptionId
+    sub_id: SubscriptionId = Field(description="The subscription to end; an unknown one is ignored")
 
 
 class AckFrame(RequestModel):
-    """Everything up to this cursor has been dealt with; kept for the subscription's `consumer`."""
+    """Everything up to this cursor has been dealt with; kept for the subscription's `consumer`. It has no answer."""
 
     type: Literal["ack"]
-    cursor: Cursor
-    account_id: Id | None = None
+    cursor: Cursor = Field(description="The `cursor` of the last event that has been dealt with")
+    account_id: Id | None = Field(
+        None, description="The account of the cursor; needed where the socket follows several accounts"
+    )
     sub_id: SubscriptionId | None = Field(
         None, description="Whose `consumer` it is kept for; needed where several with a consumer follow the account"
     )
 
 
 class AuthFrame(RequestModel):
-    """The token of this connection: the first one, or a newer one before the old one ends."""
+    """The token of this connection: the first one, or a newer one before the old one ends.
+
+    The answer is `authenticated`; the socket is closed with 4401 or 4403 if the token does not do.
+    """
 
     type: Literal["auth"]
-    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="A token with the scope `push`"
+    )
 
 
 class RequestFrame(RequestModel):
-    """Any call of the REST API."""
+    """Any call of the REST API, without a preflight. The answer is `response`."""
 
     type: Literal["request"]
-    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
-    path: Annotated[str, StringConstraints(pattern=r"^/v1/", max_length=8192)]
-    headers: dict[str, str] = Field(default_factory=dict, max_length=20)
-    body: Any = None
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
+        description="A name of your choice, which the `response` has too"
+    )
+    method: Literal["GET", "POST", "PATCH", "DELETE"] = Field(description="The method of the call")
+    path: Annotated[str, StringConstraints(pattern=r"^/v1/", max_length=8192)] = Field(
+        description="The path with its query"
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict, max_length=20, description="Such as `Idempotency-Key`, `If-Match`, `Client-Id`"
+    )
+    body: Any = Field(None, description="The JSON body")
 
 
 class PingFrame(RequestModel):
+    """Asks whether the other side is there; either side may send it. The answer is `pong`."""
+
     type: Literal["ping"]
-    id: Annotated[str, StringConstraints(max_length=64)] | None = None
+    id: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="The `pong` has it too")
 
 
 class PongFrame(RequestModel):
+    """The answer to a `ping`. A client that misses two is disconnected with 4408."""
+
     type: Literal["pong"]
-    id: Annotated[str, StringConstraints(max_length=64)] | None = None
+    id: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="The `id` of the `ping`")
 
 
 ClientFrame = Annotated[
@@ -120,21 +141,23 @@ CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
 
 
 class HelloFrame(AnswerModel):
+    """The first frame of every connection."""
+
     type: Literal["hello"] = "hello"
-    session_id: str
-    heartbeat_seconds: Integer
-    limits: dict[str, int]
-    server_time: Time
+    session_id: str = Field(description="Names the connection")
+    heartbeat_seconds: Integer = Field(description="How often the server sends a `ping`")
+    limits: dict[str, int] = Field(description="The most `subscriptions`, and `calls` at the same time, of a socket")
+    server_time: Time = Field(description="The clock of the server")
 
 
 class SubscribedFrame(AnswerModel):
-    """`cursor` and `state` map each account to where the subscription begins; `sync` to how fresh it is."""
+    """The answer to a `subscribe` frame. Events after `cursor` follow."""
 
     type: Literal["subscribed"] = "subscribed"
-    sub_id: str
-    cursor: dict[str, str]
-    state: dict[str, str]
-    sync: dict[str, Sync]
+    sub_id: str = Field(description="The `sub_id` of the `subscribe` frame")
+    cursor: dict[str, str] = Field(description="Account → where the subscription begins")
+    state: dict[str, str] = Field(description="The same, for `since` of `/changes`")
+    sync: dict[str, Sync] = Field(description="Account → how fresh its mail is")
 
 
 class AuthenticatedFrame(AnswerModel):
@@ -145,32 +168,36 @@ class AuthenticatedFrame(AnswerModel):
 
 
 class EventFrame(AnswerModel):
+    """An event of an account. Those of one account come in order, each at least once."""
+
     type: Literal["event"] = "event"
-    sub_ids: list[str]
-    seq: int
-    cursor: str
-    event: Event
+    sub_ids: list[str] = Field(description="The subscriptions that the event is for")
+    seq: int = Field(description="The number of the event in its account")
+    cursor: str = Field(description="Subscribe with `after` this cursor to go on after the event")
+    event: Event = Field(description="The event, a CloudEvents 1.0 object")
 
 
 class StateFrame(AnswerModel):
-    """Too much happened to tell one by one: the newest state of each account, for `/changes`."""
+    """The subscription is more than 10,000 events behind: call `/changes`. Events after this state follow."""
 
     type: Literal["state"] = "state"
-    states: dict[str, str]
+    states: dict[str, str] = Field(description="Account → its newest state")
 
 
 class GapFrame(AnswerModel):
     """Events between these cursors are not kept any more: call `/changes`."""
 
     type: Literal["gap"] = "gap"
-    account_id: str
-    from_: str = Field(alias="from")
-    to: str
-    reason: str
+    account_id: str = Field(description="The account whose events are missing")
+    from_: str = Field(alias="from", description="The events after this cursor are missing; `since` of `/changes`")
+    to: str = Field(description="The events after this cursor follow")
+    reason: str = Field(description="Why they are missing, in words")
 
 
 class MailboxCounts(AnswerModel):
-    mailbox_id: str
+    """The counts of a mailbox."""
+
+    mailbox_id: str = Field(description="The mailbox")
     unread: int = Field(description="Messages without the keyword $seen")
     total: int = Field(description="Messages in it")
 
@@ -183,35 +210,41 @@ class CountsFrame(AnswerModel):
     """
 
     type: Literal["counts"] = "counts"
-    account_id: str
-    mailboxes: list[MailboxCounts]
+    account_id: str = Field(description="The account of the mailboxes")
+    mailboxes: list[MailboxCounts] = Field(description="The mailboxes whose counts are sent")
 
 
 class ResponseFrame(AnswerModel):
+    """The answer to a `request` frame."""
+
     type: Literal["response"] = "response"
-    id: str
-    status: int
-    headers: dict[str, str]
-    body: Any
+    id: str = Field(description="The `id` of the `request` frame")
+    status: int = Field(description="The HTTP status")
+    headers: dict[str, str] = Field(description="The headers of the answer, their names in lower case")
+    body: Any = Field(description="The JSON body; null where the answer has none")
 
 
 class LifecycleFrame(AnswerModel):
+    """Something about the connection itself."""
+
     type: Literal["lifecycle"] = "lifecycle"
-    event: str
-    expires_at: Time | None
+    event: str = Field(description="`token.expiring`: send the next token in an `auth` frame")
+    expires_at: Time | None = Field(description="When the token ends")
 
 
 class ErrorFrame(AnswerModel):
     """What a frame of the client's was refused with: the problem that HTTP answers."""
 
     type: Literal["error"] = "error"
-    problem: StateExpiredProblem | Problem
-    sub_id: str | None = None
+    problem: StateExpiredProblem | Problem = Field(description="`errors` points at the members that are wrong")
+    sub_id: str | None = Field(None, description="The subscription that the frame was about")
 
 
 class ByeFrame(AnswerModel):
+    """The last frame before the server closes the connection."""
+
     type: Literal["bye"] = "bye"
-    code: int
-    reason: str
-    reconnect_after: int | None
-    cursor: dict[str, str]
+    code: int = Field(description="The close code")
+    reason: str = Field(description="Why, in words")
+    reconnect_after: int | None = Field(description="Seconds to wait before the next connection; null: none")
+    cursor: dict[str, str] = Field(description="Account → the last event that was sent, for `after`")

@@ -6,12 +6,13 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from app.api.deps import Services
+from app.api.problems import parameters_in_body
 from app.api.schemas.base import Sync
 from app.api.schemas.stream import AckFrame, SubscribedFrame, SubscribeFrame, UnsubscribeFrame
 from app.api.stream.following import Following
 from app.api.stream.refusals import ROLES, check_names
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
-from app.errors import InvalidRequest, MailboxNotFound
+from app.errors import AccountNotFound, InvalidRequest, MailboxNotFound
 from app.mail.types import AccountId, Position
 from app.services.access.callers import Caller
 from app.services.following.subscriptions import Subscription
@@ -28,14 +29,16 @@ class Subscribing:
         self._following = following
 
     async def subscribe(self, frame: SubscribeFrame, caller: Caller) -> None:
-        """Answer with where the subscription begins, and serve it. InvalidRequest, MailboxNotFound, StateExpired."""
+        """Answer with where the subscription begins, and serve it.
+
+        InvalidRequest, AccountNotFound and MailboxNotFound point at what is wrong in the frame; StateExpired.
+        """
         if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
             raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
         check_names(frame)
         account_ids = await self._accounts_of(frame, caller)
         mailbox_ids, roles = _mailboxes_and_roles(frame)
-        await self._check_mailboxes(mailbox_ids or (), account_ids, caller)
-        await self._check_roles(roles.difference(frame.roles or ()), account_ids, caller)
+        await self._check_mailboxes(frame, mailbox_ids or (), account_ids, caller)
         begin = {one: await self._position(frame, one, caller) for one in account_ids}
         subscription = Subscription(
             frame.sub_id,
@@ -61,27 +64,26 @@ class Subscribing:
         account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
         if account_id is None or account_id not in followed:
             raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
-        position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
+        with parameters_in_body():
+            position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
         name = self._consumer_of(frame, AccountId(account_id))
         if name is not None:
             await self._services.consumers.acknowledge(AccountId(account_id), caller, name, position.seq)
 
     async def _check_mailboxes(
-        self, mailbox_ids: Collection[str], account_ids: list[AccountId], caller: Caller
+        self, frame: SubscribeFrame, mailbox_ids: Collection[str], account_ids: list[AccountId], caller: Caller
     ) -> None:
-        """Each is one of the accounts'. MailboxNotFound."""
+        """Each of `mailboxes` is a mailbox, or the role of one, that the caller sees. MailboxNotFound."""
         events = self._services.events
         known = {found.id for one in account_ids for found in await events.mailboxes(one, caller, mailbox_ids)}
-        for mailbox_id in mailbox_ids:
-            caller.require_mailbox(mailbox_id)
-            if mailbox_id not in known:
-                raise MailboxNotFound
-
-    async def _check_roles(self, roles: Collection[str], account_ids: list[AccountId], caller: Caller) -> None:
-        """For each role, one of the accounts has a mailbox that the caller sees. MailboxNotFound."""
-        for role in roles:
-            if account_ids and not await self._has_role(role, account_ids, caller):
-                raise MailboxNotFound(f"No mailbox has the role {role}")
+        for number, name in enumerate(frame.mailboxes if isinstance(frame.mailboxes, list) else ()):
+            if name in mailbox_ids:
+                error = None if name in known and caller.sees_mailbox(name) else MailboxNotFound()
+            else:
+                has_role = not account_ids or await self._has_role(name, account_ids, caller)
+                error = None if has_role else MailboxNotFound(f"No mailbox has the role {name}")
+            if error is not None:
+                raise error.pointing_at(f"/mailboxes/{number}")
 
     async def _has_role(self, role: str, account_ids: list[AccountId], caller: Caller) -> bool:
         for account_id in account_ids:
@@ -94,11 +96,16 @@ class Subscribing:
         visible = await self._services.accounts.visible_ids(caller)
         if frame.accounts == "*":
             return list(visible)
-        found = [caller.account(one) for one in frame.accounts]
-        for number, account_id in enumerate(found):
+        found: dict[AccountId, None] = {}
+        for number, name in enumerate(frame.accounts):
+            try:
+                account_id = caller.account(name)
+            except AccountNotFound as error:
+                raise error.pointing_at(f"/accounts/{number}") from None
             if account_id not in visible:
-                raise InvalidRequest.at(f"/accounts/{number}", "Unknown account")
-        return list(dict.fromkeys(found))
+                raise AccountNotFound().pointing_at(f"/accounts/{number}")
+            found[account_id] = None
+        return list(found)
 
     async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:
         """After which event a subscription begins."""
@@ -111,7 +118,9 @@ class Subscribing:
             return await events.position(account_id)
         if after == "earliest":
             return await events.earliest(account_id)
-        return self._services.states.read(after, account_id, "after")
+        name = f"after/{account_id}" if isinstance(frame.after, dict) else "after"
+        with parameters_in_body():
+            return self._services.states.read(after, account_id, name)
 
     def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
         """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""

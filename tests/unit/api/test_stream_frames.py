@@ -66,3 +66,14 @@ def test_types_and_roles_of_a_subscription_are_enumerated() -> None:
     check_names(frame)
     assert {"message.created", "message.*", "counts"} <= set(types)
     assert "inbox" in roles
+
+
+def test_every_frame_and_every_member_of_it_is_described() -> None:
+    schemas = describe_stream()["components"]["schemas"]
+    frames = [name for name in schemas if name.endswith("Frame")]
+
+    assert len(frames) > 15
+    for name in frames:
+        assert schemas[name].get("description"), name
+        for member, schema in schemas[name]["properties"].items():
+            assert member == "type" or "description" in schema or "$ref" in schema, f"{name}.{member}"

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from app.api.problems import problem_of
 from app.api.schemas.stream import SubscribeFrame
 from app.api.stream.following import Following
 from app.api.stream.socket import StreamSocket
 from app.api.stream.subscribing import Subscribing
-from app.errors import MailboxNotFound
+from app.errors import AccountNotFound, GatewayError, InvalidRequest, MailboxNotFound
 from app.services.access.callers import Caller
 from app.services.following.subscriptions import Subscription
 
@@ -69,3 +70,42 @@ async def test_a_role_that_no_mailbox_has_may_be_subscribed_to_before_there_is_o
     limited = caller(mailbox_ids=frozenset({await mail.mailbox_id("Archive")}))
 
     assert (await _subscribed(mail.gateway, limited, roles=["inbox"])).roles == {"inbox"}
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "pointer"),
+    [
+        ({"mailboxes": ["inbox", "mbx_unknown"]}, "mailbox_not_found", "/mailboxes/1"),
+        ({"mailboxes": ["all"]}, "mailbox_not_found", "/mailboxes/0"),
+        ({"accounts": ["acc_unknown"]}, "account_not_found", "/accounts/0"),
+        ({"accounts": ["me"]}, "account_not_found", "/accounts/0"),
+        ({"after": "yesterday"}, "invalid_request", "/after"),
+        ({"roles": ["sent", "inbx"]}, "invalid_request", "/roles/1"),
+        ({"types": ["message.create"]}, "invalid_request", "/types/0"),
+    ],
+)
+async def test_what_is_wrong_with_a_subscription_is_pointed_at(
+    mail: Mail, members: dict[str, Any], code: str, pointer: str
+) -> None:
+    with pytest.raises(GatewayError) as refused:
+        await _subscribed(mail.gateway, **members)
+
+    problem = problem_of(refused.value)
+    assert (problem["code"], [fault["pointer"] for fault in problem["errors"]]) == (code, [pointer])
+    assert pointer in problem["detail"] or f"`{pointer.rpartition('/')[2]}`" in problem["detail"]
+
+
+async def test_a_wrong_cursor_in_a_map_is_pointed_at_by_its_account(mail: Mail) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await _subscribed(mail.gateway, after={mail.account_id: "yesterday"})
+
+    assert refused.value.faults[0].pointer == f"/after/{mail.account_id}"
+
+
+async def test_an_account_that_a_limited_token_lacks_is_pointed_at(mail: Mail) -> None:
+    other = await mail.gateway.house.add_account("other@demo.test")
+
+    with pytest.raises(AccountNotFound) as refused:
+        await _subscribed(mail.gateway, caller(account_ids=frozenset({mail.account_id})), accounts=["me", other])
+
+    assert refused.value.faults[0].pointer == "/accounts/1"
