@@ -239,6 +239,7 @@ class AccountResync(EventData):
     when = "The UIDVALIDITY of these mailboxes changed."
     audience = Audience.MAILBOXES
     mailbox_ids: Sequence[str]
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select
@@ -11,7 +11,7 @@ from sqlalchemy import and_, bindparam, insert, select
 from app.cause import Cause
 from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, EVENT
-from app.mail.events import EventData
+from app.mail.events import EventData, MessageCreated
 from app.mail.identifiers import new_id
 from app.mail.storable import json_bytes
 from app.mail.types import AccountId, Position
@@ -61,6 +61,10 @@ class Batch:
         return not self.events or self.events[-1].seq >= self.span.last.seq
 
 
+_UNTYPED = b'"message":{'
+_TYPED = _UNTYPED + b'"view":'
+_SUMMARY = _TYPED + b'"summary",'
+"""The beginnings of a message in an event. No text in JSON holds a bare quote, so a text is never mistaken for one."""
 ADD_EVENTS: Statement = insert(EVENT)
 _COLUMNS = (
     EVENT.c.account_id,
@@ -140,6 +144,14 @@ def _caused_by(cause: Cause | None) -> dict[str, object]:
     return {"caused_by": {"request_id": cause.request_id, "client_id": cause.client_id}}
 
 
+def _event(row: Sequence[Any]) -> Event:
+    """An event of its columns. A message that was logged before views had names gets the name of its view."""
+    event = Event(*row)
+    if event.type == MessageCreated.type and _TYPED not in event.body:
+        return replace(event, body=event.body.replace(_UNTYPED, _SUMMARY, 1))
+    return event
+
+
 class EventLog:
     """Reads the log. Writing is the index's."""
 
@@ -149,7 +161,7 @@ class EventLog:
     async def after(self, account_id: AccountId, seq: int, limit: int) -> list[Event]:
         """Up to `limit` events after `seq`, in order."""
         rows = await self._database.rows(_AFTER, account_id=account_id, seq=seq, limit=limit)
-        return [Event(*row) for row in rows]
+        return [_event(row) for row in rows]
 
     async def starting_at(self, account_id: AccountId, seq: int, limit: int) -> Batch | None:
         """Up to `limit` events from `seq` on, with the span; None when there is no such account."""
@@ -157,7 +169,7 @@ class EventLog:
         if not rows:
             return None
         span = _span_of(*rows[0][:4])
-        return Batch(span, [Event(*row[4:]) for row in rows if row[5] is not None])
+        return Batch(span, [_event(row[4:]) for row in rows if row[5] is not None])
 
     async def last_numbers(self, account_ids: Sequence[str]) -> dict[str, int]:
         """The number of the last event of each of these accounts that exist."""

@@ -64,7 +64,7 @@ class Followed:
     events: Events
 
     async def add(self, count: int) -> None:
-        notes = tuple(Note(AccountResync([]), self.account_id) for _ in range(count))
+        notes = tuple(Note(AccountResync([], {}), self.account_id) for _ in range(count))
         await self.stores.index.apply(self.account_id, Delta(notes=notes))
 
 
@@ -136,7 +136,7 @@ async def test_who_asks_for_events_is_answered_what_the_log_holds_and_not_what_i
     await followed.add(1)
     await followed.events.next(account_id, position)
     elsewhere = Index(stores.database, LocalBus())
-    await elsewhere.apply(account_id, Delta(notes=(Note(AccountResync([]), account_id),)))
+    await elsewhere.apply(account_id, Delta(notes=(Note(AccountResync([], {}), account_id),)))
 
     assert len((await followed.events.after(account_id, position)).events) == 2
 

@@ -77,7 +77,7 @@ async def test_a_worker_that_is_alone_takes_over_at_once(stores: Stores) -> None
 
 async def test_what_an_earlier_holder_writes_is_refused(stores: Stores) -> None:
     account_id = await stores.add_account(AccountKind.IMAP)
-    note = Delta(notes=(Note(AccountResync([]), account_id),))
+    note = Delta(notes=(Note(AccountResync([], {}), account_id),))
     (old,) = (await worker(stores, is_alone=True).take([account_id], 1)).values()
     (new,) = (await worker(stores, is_alone=True).take([account_id], 1)).values()
 

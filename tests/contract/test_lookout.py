@@ -26,7 +26,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def add_unheard(stores: Stores, account_id: AccountId) -> int:
     """An event that nobody here is woken for, as when its poke was lost; its number."""
     elsewhere = Index(stores.database, LocalBus())
-    return (await elsewhere.apply(account_id, Delta(notes=(Note(AccountResync([]), account_id),)))).seq
+    return (await elsewhere.apply(account_id, Delta(notes=(Note(AccountResync([], {}), account_id),)))).seq
 
 
 async def test_a_follower_is_woken_for_an_event_whose_poke_was_lost(stores: Stores) -> None:
@@ -34,7 +34,7 @@ async def test_a_follower_is_woken_for_an_event_whose_poke_was_lost(stores: Stor
     with listening(stores.bus, quiet, busy, ACCOUNTS) as waiter:
         seq = await add_unheard(stores, quiet)
         for _ in range(3):
-            await stores.index.apply(busy, Delta(notes=(Note(AccountResync([]), busy),)))
+            await stores.index.apply(busy, Delta(notes=(Note(AccountResync([], {}), busy),)))
         before = await waiter.wait(0)
 
         await Lookout(stores.log, stores.bus).round()

@@ -44,7 +44,7 @@ async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:
 
 
 async def add_events(stores: Stores, account_id: AccountId, count: int) -> None:
-    notes = tuple(Note(AccountResync([]), account_id) for _ in range(count))
+    notes = tuple(Note(AccountResync([], {}), account_id) for _ in range(count))
     await stores.index.apply(account_id, Delta(notes=notes))
 
 

@@ -46,7 +46,7 @@ class Served:
 
     async def add_events(self) -> None:
         for _ in range(10):
-            notes = tuple(Note(AccountResync(["x" * EVENT_BYTES]), self.account_id) for _ in range(EVENTS // 10))
+            notes = tuple(Note(AccountResync(["x" * EVENT_BYTES], {}), self.account_id) for _ in range(EVENTS // 10))
             await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
 
     async def until_nobody_is_connected(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from app.cluster.bus import ACCOUNTS
 from app.db import directory
 from app.db.session import Transaction
+from app.mail.metadata import with_metadata
 
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.tls import TlsFiles
@@ -201,6 +202,11 @@ async def test_a_message_moved_into_a_new_mailbox_keeps_its_id(followed: Followe
 async def test_a_mailbox_made_anew_under_its_name_is_reset_with_one_event(
     followed: Followed, client: OtherClient
 ) -> None:
+    async def work(transaction: Transaction) -> None:
+        settings = with_metadata("", {"user": "u_7"})
+        await directory.change(transaction, followed.account_id, {"settings": settings})
+
+    await followed.house.database.write(work)
     client.do("create", "Work")
     client.append("Work", mail("old"))
     async with followed.following():
@@ -216,7 +222,8 @@ async def test_a_mailbox_made_anew_under_its_name_is_reset_with_one_event(
 
     assert (await followed.told("mailbox.")).count("mailbox.reset") == 1
     assert await followed.told() == []
-    assert await followed.told("account.resync") == ["account.resync"]
+    [resync] = await followed.events("account.resync")
+    assert orjson.loads(resync.body)["data"]["metadata"] == {"user": "u_7"}
 
 
 async def test_a_restart_of_the_mail_server_loses_nothing(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, bindparam, select
 
-from app.db.session import Database, Statement, is_one_of, json_list
-from app.db.tables import DETAIL, EVENT, MESSAGE, PLACEMENT
+from app.db.session import Database, Statement, is_one_of, json_list, value_of
+from app.db.tables import ACCOUNT, DETAIL, EVENT, MESSAGE, PLACEMENT
 from app.mail.delta import Known
+from app.mail.metadata import Metadata, metadata_of
 from app.mail.roster import Roster
 from app.mail.types import AccountId, Flags, MailboxId, Message, MessageId
 from app.mailstore.placed import KNOWN_ORIGINS, of_both
@@ -71,6 +72,7 @@ _ARRIVED_SINCE: Statement = (
 _PROOFS: Statement = select(DETAIL.c.id, DETAIL.c.structure, DETAIL.c.digest).where(
     DETAIL.c.account_id == ACCOUNT_ID, is_one_of(DETAIL.c.id, bindparam("ids"))
 )
+_SETTINGS: Statement = select(ACCOUNT.c.settings).where(ACCOUNT.c.id == ACCOUNT_ID)
 KNOWN_AT_ONCE = 5_000
 """Rows that are read at a time."""
 
@@ -101,6 +103,10 @@ class MirrorReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def metadata(self, account_id: AccountId) -> Metadata:
+        """The metadata of an account, which its events echo; empty without the account."""
+        return metadata_of(value_of(await self._database.row(_SETTINGS, account_id=account_id)) or "")
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
         """UID → flags of everything the index has of a mailbox, read a piece at a time."""

@@ -230,7 +230,8 @@ class AccountSync:
         delta = changes.delta
         if delta.mailboxes_reset:
             ids = [one.mailbox_id for one in delta.mailboxes_reset]
-            delta += Delta(notes=(Note(AccountResync(ids), self._mirror.account_id),))
+            metadata = await self._mirror.reader.mirrored.metadata(self._mirror.account_id)
+            delta += Delta(notes=(Note(AccountResync(ids, metadata), self._mirror.account_id),))
         if delta:
             await self._mirror.apply(delta)
         begun = beginnings(await self._mirror.mailboxes(), told)

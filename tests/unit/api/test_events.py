@@ -9,12 +9,17 @@ from typing import Any
 import httpx2
 import orjson
 from app.api.stream.server_sent import ServerSentEvents
+from app.db.session import Statement, Transaction
+from app.db.tables import EVENT
 from app.errors import TokenRevoked
 from app.mail.delta import Delta, MailboxReset
 from app.services.access.callers import Scope
 from app.services.following.counts import counts_topic
+from sqlalchemy import bindparam, update
 
 from tests.unit.api.mail import Mail, note
+
+_SET_BODY: Statement = update(EVENT).where(EVENT.c.type == "message.created").values(body=bindparam("body"))
 
 
 async def _limited(mail: Mail) -> httpx2.AsyncClient:
@@ -257,3 +262,19 @@ async def test_a_long_poll_has_events_and_no_counts(mail: Mail) -> None:
     answer = await mail.client.get("/v1/me/events", params={"after": state})
 
     assert {event["type"] for event in answer.json()["items"]} == {"message.created"}
+
+
+async def test_a_message_in_an_event_that_was_logged_before_views_had_names_is_a_summary(mail: Mail) -> None:
+    state = (await mail.get())["state"]
+    await mail.add(note("Old"))
+    items = (await _told(mail.client, state))[0]
+    untyped = orjson.dumps(items[0]).replace(b'"view":"summary",', b"")
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(_SET_BODY, body=untyped)
+
+    await mail.gateway.house.database.write(work)
+
+    [event] = (await _told(mail.client, state))[0]
+    assert event["data"]["message"]["view"] == "summary"
+    assert event == items[0]

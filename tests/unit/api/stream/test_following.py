@@ -109,7 +109,7 @@ class Streams:
             following.close()
 
     async def add(self, count: int) -> None:
-        notes = tuple(Note(AccountResync([]), self.account_id) for _ in range(count))
+        notes = tuple(Note(AccountResync([], {}), self.account_id) for _ in range(count))
         await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
 
 
