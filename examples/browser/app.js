@@ -74,7 +74,7 @@ function row(message) {
   return h('li', {}, item);
 }
 
-async function loadMailboxes() {
+async function loadMailboxes() { // at the start and when there are others; later counts come as frames
   const { items } = await postgate.get('/mailboxes'); // by path
   mailboxes = items.sort((a, b) => (b.role === 'inbox') - (a.role === 'inbox'));
   view.mailbox ??= roleId('inbox');
@@ -98,43 +98,46 @@ function show(mailbox, q = '') {
 
 // ---- a message
 
-async function open(id) {
+/**
+ * Show a message. The gateway has sanitised its HTML, where pictures of the message are signed links, which an <img>
+ * can load, and quoted history is in <details>. Images from elsewhere are blocked, or fetched by the gateway (`proxy`),
+ * so that the sender does not see who reads.
+ */
+async function open(id, images = 'block') {
   view.open = id;
   drawList();
-  const message = await postgate.get(`/messages/${id}`, { view: 'full' });
-  const html = message.html === null ? null : await htmlWithPictures(id);
-  if (view.open !== id) return; // another one by now
-  drawReader(message, html);
+  const message = await postgate.get(`/messages/${id}`, { view: 'full', quotes: 'fold', images });
+  if (view.open !== id) return; // another message by now
+  drawReader(message, images);
   if (!has(message, '$seen')) setKeyword('$seen', true);
 }
 
-/** Sanitised by the gateway, with inline pictures as data URIs, and quoted history in <details>. */
-const htmlWithPictures = async (id) => (await postgate.fetch('GET', `/messages/${id}/body`, { query: { quotes: 'fold' } })).text();
-
-function drawReader(message, html) {
+function drawReader(message, images) {
   const move = h('select', { title: 'Move', onchange: () => moveTo(move.value) }, h('option', { value: '' }, 'Move to …'),
     ...mailboxes.map((mailbox) => h('option', { value: mailbox.id }, mailbox.path)));
   const files = message.attachments.filter((file) => file.disposition === 'attachment');
+  const isBlocked = images === 'block' && message.html?.includes('data-blocked-src');
+  const showImages = isBlocked ? [button('Show images', () => open(message.id, 'proxy'))] : [];
   $('#reader').replaceChildren(
     h('h1', {}, message.subject || '(no subject)'),
     h('p', {}, h('b', {}, names(message.from)), ` to ${names(message.to)}, ${new Date(message.received_at).toLocaleString()}`),
     h('div', { className: 'actions' }, button('Reply', () => reply(message)), button('Star', star), button('Unread', unread),
-      move, ...files.map((file) => button(`↓ ${file.filename ?? 'file'}`, () => download(message, file))), button('Close', close)),
-    html === null ? h('pre', {}, message.text) : frame(html));
+      move, ...files.map((file) => button(`↓ ${file.filename ?? 'file'}`, () => download(message, file))), ...showImages,
+      button('Close', close)),
+    message.html === null ? h('pre', {}, message.text) : frame(message.html));
 }
 
 function frame(html) {
-  const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+  const policy = `default-src 'none'; style-src 'unsafe-inline'; img-src data: ${gateway}/v1/links/`;
   const head = `<meta http-equiv="Content-Security-Policy" content="${policy}"><base target="_blank">
     <style>body { font: 15px/1.6 system-ui, sans-serif; margin: 0; overflow-wrap: anywhere } img { max-width: 100% }</style>`;
   return h('iframe', { title: 'Message', sandbox: 'allow-popups allow-popups-to-escape-sandbox', srcdoc: head + html });
 }
 
+/** The browser saves the file from a signed link, however large it is; the page holds none of it. */
 async function download(message, file) {
-  const blob = await (await postgate.fetch('GET', `/messages/${message.id}/attachments/${file.id}`)).blob();
-  const href = URL.createObjectURL(blob);
-  h('a', { href, download: file.filename ?? 'file' }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  const { url } = await postgate.post(`/messages/${message.id}/links`, { attachment_id: file.id });
+  h('a', { href: `${url}?download=true`, target: '_blank', rel: 'noopener' }).click();
 }
 
 // ---- changes: shown at once; if the gateway refuses one, the list is read again
@@ -194,12 +197,23 @@ const handlers = {
   },
   'submission.failed': ({ recipients }) => toast(`Not sent to ${recipients.map((each) => each.address).join(', ')}`),
 };
+/** Whether this page made the change: it has shown it, and perhaps a later one since. */
+const isEcho = ({ type, data }) => type === 'message.updated' && data.caused_by?.client_id === postgate.clientId;
 const take = (event) => inOrder(async () => {
+  if (isEcho(event)) return;
   await handlers[event.type]?.(event.data);
+  if (event.type.startsWith('mailbox.')) await loadMailboxes();
   drawList();
-  clearTimeout(take.timer); // several events, one call
-  take.timer = setTimeout(loadMailboxes, 300);
 });
+/** A `counts` frame: all mailboxes after `subscribe`, then those that changed. */
+const count = (counts) => {
+  for (const { mailbox_id, ...numbers } of counts) {
+    const mailbox = mailboxes.find((each) => each.id === mailbox_id);
+    if (mailbox) Object.assign(mailbox, numbers);
+  }
+  drawMailboxes();
+};
+const reload = () => attempt(async () => (await loadMailboxes(), await load()));
 const status = (name) => (($('#status').dataset.status = name), ($('#status').textContent = name));
 
 const focusSearch = () => $('#search').q.focus();
@@ -216,5 +230,5 @@ $('#more').onclick = () => attempt(() => load(view.next));
 attempt(async () => {
   await loadMailboxes();
   const state = await load(); // the stream begins at the state of the list: nothing between the two is missed
-  new Stream(postgate, state, { event: take, gap: () => attempt(load), status });
+  new Stream(postgate, state, { event: take, counts: count, gap: reload, status });
 });

@@ -13,6 +13,8 @@ export class Problem extends Error {
 }
 
 export class Postgate {
+  /** Sent with each call. The events that a call causes carry it, so that a page knows its own changes. */
+  clientId = crypto.randomUUID();
   #token;
   #renewal;
 
@@ -34,9 +36,9 @@ export class Postgate {
   async fetch(method, path, { query, json, headers } = {}) {
     const url = `${this.url}/v1/me${path}${query ? `?${new URLSearchParams(query)}` : ''}`;
     const body = json && JSON.stringify(json);
-    const type = body && { 'Content-Type': 'application/json' };
+    const own = { 'Client-Id': this.clientId, ...(body && { 'Content-Type': 'application/json' }) };
     const call = (token) => fetch(url, {
-      method, body, headers: { ...type, ...headers, Authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(CALL_MS),
+      method, body, headers: { ...own, ...headers, Authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(CALL_MS),
     });
     const token = await this.token();
     let answer = await call(token);
@@ -53,8 +55,9 @@ export class Postgate {
 }
 
 /**
- * Follows the account after `cursor`, a `state` of any answer. `on` has the functions `event(event)`; `gap()`, called
- * when events are missing and lists must be read again; and `status(name)`: connecting, live, waiting or refused.
+ * Follows the account after `cursor`, a `state` of any answer. `on` has the functions `event(event)`;
+ * `counts(mailboxes)`, the unread and total messages of mailboxes; `gap()`, called when events are missing and lists
+ * must be read again; and `status(name)`: connecting, live, waiting or refused.
  */
 export class Stream {
   #attempts = 0;
@@ -89,6 +92,7 @@ export class Stream {
       authenticated: () => this.isSubscribed || this.#subscribe(this.cursor),
       subscribed: () => ((this.#attempts = 0), this.on.status('live')),
       event: () => ((this.cursor = frame.cursor), this.on.event(frame.event)),
+      counts: () => this.on.counts(frame.mailboxes),
       ping: () => this.#send({ type: 'pong', id: frame.id }),
       lifecycle: () => frame.event === 'token.expiring' && this.#renewBefore(new Date(frame.expires_at)),
       gap: () => ((this.cursor = frame.to), this.on.gap()),

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -170,6 +172,71 @@ def test_it_shows_inline_pictures_and_runs_nothing_that_a_sender_writes(app: App
     app.errors = [text for text in app.errors if "script execution in 'about:srcdoc'" not in text]
 
 
+def test_it_loads_inline_pictures_by_signed_links_with_one_call(app: App, shared_postgate: Postgate) -> None:
+    shared_postgate.deliver(mail("By links", "<p>See <img src='cid:logo'></p>"))
+    app.shows_once("By links")
+    before = len(app.requests)
+
+    app.open("By links")
+
+    image = app.page.frame_locator("iframe").locator("img")
+    expect(image).to_have_js_property("naturalWidth", 3)
+    assert f"{shared_postgate.base_url}/v1/links/" in str(image.get_attribute("src"))
+    reads = [request for request in app.requests[before:] if request.startswith("GET ") and "/v1/me/" in request]
+    assert len(reads) == 1
+
+
+def test_remote_images_are_fetched_by_the_gateway_and_only_when_asked_for(app: App, shared_postgate: Postgate) -> None:
+    with image_server() as (url, agents):
+        shared_postgate.deliver(mail("Newsletter", f"<p>News <img id='far' src='{url}'></p>"))
+        app.shows_once("Newsletter")
+        app.open("Newsletter")
+        expect(app.page.frame_locator("iframe").locator("p")).to_have_text("News")
+        assert agents == []
+
+        app.page.get_by_role("button", name="Show images").click()
+
+        expect(app.page.frame_locator("iframe").locator("img")).to_have_js_property("naturalWidth", 3)
+        expect(app.page.get_by_role("button", name="Show images")).to_have_count(0)
+    assert len(agents) == 1
+    assert "Chrom" not in agents[0]
+    assert [request for request in app.requests if url in request] == []
+
+
+@contextmanager
+def image_server() -> Iterator[tuple[str, list[str]]]:
+    """The URL of a picture elsewhere, and the `User-Agent` of each request for it."""
+    agents: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            agents.append(self.headers.get("User-Agent", ""))
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.end_headers()
+            self.wfile.write(picture())
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/far.png", agents
+        server.shutdown()
+
+
+def test_badges_follow_the_counts_of_the_stream_without_a_call(app: App, shared_postgate: Postgate) -> None:
+    inbox = app.page.get_by_role("navigation").get_by_role("button", name="INBOX")
+    unread = int(inbox.inner_text().split()[1])
+    shared_postgate.deliver(mail("Counted"))
+    expect(inbox).to_have_text(f"INBOX{unread + 1}")
+
+    app.open("Counted")
+
+    expect(inbox).to_have_text(f"INBOX{unread}")
+    assert len([request for request in app.requests if request.endswith("/mailboxes")]) == 1
+
+
 def test_it_downloads_an_attachment_with_its_name_and_bytes(app: App, shared_postgate: Postgate) -> None:
     shared_postgate.deliver(mail("Table of expenses", figures=CSV))
     app.shows_once("Table of expenses")
@@ -180,6 +247,8 @@ def test_it_downloads_an_attachment_with_its_name_and_bytes(app: App, shared_pos
 
     assert download.value.suggested_filename == "figures.csv"
     assert download.value.path().read_bytes() == CSV
+    assert "/v1/links/" in download.value.url
+    assert [request for request in app.requests if "/attachments/" in request] == []
 
 
 def test_it_follows_what_mail_programs_do(app: App, shared_postgate: Postgate) -> None:
