@@ -13,6 +13,7 @@ from app.api.downloads import Labels, download
 from app.api.problems import problems
 from app.api.routes.messages import NOT_MODIFIED, ORIGIN
 from app.api.routing import Router
+from app.api.schemas.message_requests import QUOTES
 from app.api.schemas.messages import HeaderField, HeaderList
 from app.api.services import ContentService, LinksService
 from app.errors import (
@@ -26,6 +27,7 @@ from app.mail.types import BodyPart, Message
 from app.mime.names import download_name
 from app.mime.sanitise import Images, Look, Quotes, text_as_html
 from app.services.access.links import PATH, base_url
+from app.services.reading.views import ImagesName, QuotesName
 
 router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=["messages"])
 
@@ -80,13 +82,10 @@ async def get_body(
     links: LinksService,
     format: Annotated[Literal["html", "text"], Query()] = "html",
     images: Annotated[
-        Literal["block", "inline", "proxy"],
+        ImagesName,
         Query(description="Images from elsewhere: blocked, left, or links by which Postgate fetches them"),
     ] = "block",
-    quotes: Annotated[
-        Literal["keep", "fold"],
-        Query(description="Quoted history of HTML: kept, or each quote in a closed `<details>`"),
-    ] = "keep",
+    quotes: Annotated[QuotesName, Query(description=QUOTES)] = "keep",
 ) -> Response:
     """The body alone: a sanitised HTML fragment, or text.
 

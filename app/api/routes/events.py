@@ -16,6 +16,7 @@ from app.api.routes.messages import ORIGIN
 from app.api.routing import Router
 from app.api.schemas.events import ChangesAnswer, EventsAnswer
 from app.api.schemas.mailboxes import Mailbox
+from app.api.schemas.message_requests import IMAGES, QUOTES
 from app.api.services import (
     AccessService,
     AccountStanding,
@@ -37,7 +38,7 @@ from app.services.access.visibility import seen_summary
 from app.services.following.changes import CHANGES_LIMIT, Changes
 from app.services.following.events import BATCH_EVENTS, Events
 from app.services.reading.content import Content
-from app.services.reading.views import FULL_LIMIT, View, ViewName, Views
+from app.services.reading.views import FULL_LIMIT, ImagesName, QuotesName, View, ViewName, Views, view_of
 
 router = Router(prefix="/v1/accounts/{account_id}", tags=["events"])
 
@@ -68,6 +69,8 @@ async def list_changes(
     views: ViewsService,
     standing: AccountStanding,
     view: Annotated[ViewName, Query(description="What `created` shows; with `full` an answer tells less")] = "ids",
+    images: Annotated[ImagesName, Query(description=IMAGES)] = "block",
+    quotes: Annotated[QuotesName, Query(description=QUOTES)] = "keep",
     excepted: Annotated[
         str,
         Query(
@@ -91,7 +94,8 @@ async def list_changes(
         frozenset(filter(None, excepted.split(","))),
         FULL_LIMIT if view == "full" else CHANGES_LIMIT,
     )
-    created = await _created(content, views, account_id, caller, found, view)
+    shown = view_of(view, images=images, quotes=quotes)
+    created = await _created(content, views, account_id, caller, found, shown)
     named = {*found.mailboxes_created, *found.mailboxes_updated}
     mailboxes = await events.mailboxes(account_id, caller, named) if named else []
     answer = _changes_answer(found, created, mailboxes, standing.at(found.position, found.base_seq))
@@ -99,12 +103,12 @@ async def list_changes(
 
 
 async def _created(
-    content: Content, views: Views, account_id: AccountId, caller: Caller, changes: Changes, view: ViewName
+    content: Content, views: Views, account_id: AccountId, caller: Caller, changes: Changes, view: View
 ) -> list[dict[str, str] | orjson.Fragment]:
     """The objects of what was created; of those in full what left meanwhile is left out."""
-    if view == "ids":
+    if view.name == "ids":
         return [{"view": "ids", "id": id_} for id_ in changes.created]
-    if view == "summary":
+    if view.name == "summary":
         return [
             orjson.Fragment(shown_summary(seen_summary(one, caller.mailbox_ids))) for one in changes.created.values()
         ]
@@ -112,7 +116,7 @@ async def _created(
     ids = list(changes.created)
     for begin in range(0, len(ids), FULL_LIMIT):
         messages = await content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
-        shown += await views.rendered(account_id, caller, messages, View("full"))
+        shown += await views.rendered(account_id, caller, messages, view)
     return [orjson.Fragment(one) for one in shown]
 
 

@@ -158,7 +158,9 @@ def _describe_optional(field: JsonSchemaValue, *, may_be_null: bool) -> None:
     default = field.pop("default", None)
     if default not in (None, "", []) and not isinstance(default, dict):
         shown = json.dumps(default[0] if isinstance(default, list) else default).strip('"')
-        field["description"] = f"{field.get('description', '')} Default: `{shown}`.".lstrip()
+        text = field.get("description", "")
+        end = "." if text and text[-1] not in ".!?" else ""
+        field["description"] = f"{text}{end} Default: `{shown}`.".lstrip()
     words: JsonSchemaValue = {
         name: field.pop(name) for name in ("title", "description", "examples", "deprecated") if name in field
     }

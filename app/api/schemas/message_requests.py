@@ -22,7 +22,7 @@ from app.mail.types import Flags, flag_of
 from app.services.changing.messages import KEYWORDS_LIMIT, Change
 from app.services.reading.listing import ListOrder, sort_of
 from app.services.reading.searching import ACCOUNTS_LIMIT
-from app.services.reading.views import View, ViewName, view_of
+from app.services.reading.views import ImagesName, QuotesName, View, ViewName, view_of
 
 IDS_LIMIT = 1_000
 SortText = Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size|subject|from)$")]
@@ -30,42 +30,47 @@ CursorText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 CountText = Literal["exact", "estimate"]
 FieldsText = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=IDS_LIMIT)]
+IMAGES = (
+    "Images that HTML loads from elsewhere: blocked, left as they are, or links by which Postgate fetches them. "
+    "Pictures of the message itself are links; with `inline`, an answer that shows one message holds up to 2 MB of them"
+)
+QUOTES = "Quoted history of HTML: kept, or each quote in a closed `<details>`"
 Keywords = Annotated[list[Keyword], Field(max_length=KEYWORDS_LIMIT)]
 
 
-class ListQuery(ConditionsQuery):
+class ViewFields(RequestModel):
+    """What to show of a message."""
+
+    view: ViewName = Field("summary", description="How much of a message is shown")
+    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
+    include: FieldsText | None = Field(
+        None, description="`thread`, `headers:Name` and, in lists and searches, `highlights`; separated by commas"
+    )
+    images: ImagesName = Field("block", description=IMAGES)
+    quotes: QuotesName = Field("keep", description=QUOTES)
+
+    def shown(self) -> View:
+        return view_of(self.view, self.fields_, self.include, self.images, self.quotes)
+
+
+class ListQuery(ViewFields, ConditionsQuery):
     """The query of a list: conditions, all of which must hold, and what to show of it."""
 
     sort: SortText = Field("-received_at", description="A minus is descending; ties go by highest UID")
     limit: int = Field(50, ge=1, le=500)
     cursor: CursorText | None = None
     count: CountText | None = Field(None, description="Adds `total`")
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
-    include: FieldsText | None = Field(
-        None, description="`thread`, `highlights` and `headers:Name`, separated by commas"
-    )
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
 
     def order(self, *, is_forced: bool) -> ListOrder:
         tree, is_anywhere = self.searched()
         return ListOrder(tree, sort_of(self.sort), self.limit, self.cursor, self.count, is_forced, is_anywhere)
 
 
-class GetQuery(RequestModel):
-    """What to show of a message."""
-
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
-    include: FieldsText | None = Field(None, description="`thread` and `headers:Name`, separated by commas")
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
+class GetQuery(ViewFields):
+    """What to show of one message."""
 
 
-class SearchRequest(RequestModel):
+class SearchRequest(ViewFields):
     """A search: a filter tree or a search text (both must hold), an order, a page."""
 
     filter: FilterTree = FilterInput()
@@ -74,12 +79,6 @@ class SearchRequest(RequestModel):
     sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
     limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
     cursor: CursorText | None = None
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields")
-    include: FieldsText | None = None
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
 
     def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
         tree, is_anywhere = with_search_text(self.filter.value(), self.q)
@@ -146,16 +145,10 @@ class BatchRequest(_MessageChanges):
         return self
 
 
-class BatchGetRequest(RequestModel):
+class BatchGetRequest(ViewFields):
     """Messages to show."""
 
     message_ids: Ids
-    view: ViewName = "summary"
-    fields_: FieldsText | None = Field(None, alias="fields")
-    include: FieldsText | None = None
-
-    def shown(self) -> View:
-        return view_of(self.view, self.fields_, self.include)
 
 
 class ImportQuery(RequestModel):

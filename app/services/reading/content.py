@@ -79,12 +79,18 @@ class Content:
 
     # ---- the whole of it, readable
 
-    async def full(self, message: Message, *, has_body: bool = True) -> bytes:
-        """The JSON members that `view=full` adds to a summary but `locations`, without braces.
+    async def full(
+        self, message: Message, look: Look = PLAIN_LOOK, *, has_body: bool = True, has_pictures: bool = False
+    ) -> bytes:
+        """The JSON members that `view=full` adds to a summary, except `locations`, without braces.
 
-        Without `has_body` no text is read, and `text` and `html` are not among them.
+        Without `has_body` no text is read, and `text` and `html` are not among them. With `has_pictures` the HTML
+        holds the pictures of the message, as in `body`; otherwise it has links to them.
         """
-        return await self._remembered(message, f"{has_body:d}", lambda: self._made(message, has_body=has_body))
+        form = f"{has_body:d}{has_pictures:d} {look.images} {look.quotes}" if has_body else "0"
+        return await self._remembered(
+            message, form, lambda: self._made(message, look, has_body=has_body, has_pictures=has_pictures)
+        )
 
     async def _remembered(self, message: Message, form: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """What was made of a message lately, or is being made of a large one for somebody else, or is made now."""
@@ -111,14 +117,13 @@ class Content:
                 found.append({"mailbox_id": mailbox.id, "uid": place.uid, "uid_validity": mailbox.uid_validity})
         return found
 
-    async def _made(self, message: Message, *, has_body: bool) -> bytes:
+    async def _made(self, message: Message, look: Look, *, has_body: bool, has_pictures: bool) -> bytes:
         opened = await self._opener.open(message)
         attachments = attachment_parts(opened.structure)
         members: dict[str, Any] = {"bcc": addresses_to_json(opened.detail.bcc)}
         problems: tuple[str, ...] = opened.detail.problems
         if has_body:
-            urls = cid_urls(attachments, lambda part: marked(Target(part.section)))
-            body = await self._body(opened, render_body, urls)
+            body = await self._readable(opened, look, has_pictures=has_pictures)
             members |= {"text": body.text, "html": body.html, "invitation": await self._invitation(opened)}
             problems += body.problems
         is_cheap = sum(1 for _ in opened.structure.walk()) < PARTS_LIMIT
@@ -136,10 +141,16 @@ class Content:
         return Body(text, html, tuple(problems))
 
     async def _made_body(self, message: Message, look: Look) -> bytes:
-        look = replace(look, image_mark=image_mark())
-        opened = await self._opener.open(message)
-        body = await self._body(opened, render_with_pictures, await self._pictures(opened), look)
+        body = await self._readable(await self._opener.open(message), look, has_pictures=True)
         return json_bytes((body.text, body.html, body.problems))
+
+    async def _readable(self, opened: Opened, look: Look, *, has_pictures: bool) -> Body:
+        """The body: its own pictures inside the HTML as far as there is room, or all of them as links."""
+        look = replace(look, image_mark=image_mark())
+        if has_pictures:
+            return await self._body(opened, render_with_pictures, await self._pictures(opened), look)
+        urls = cid_urls(attachment_parts(opened.structure), lambda part: marked(Target(part.section)))
+        return await self._body(opened, render_body, urls, look)
 
     async def _pictures(self, opened: Opened) -> Pictures:
         """The pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
@@ -155,7 +166,7 @@ class Content:
         inside = [(part, contents[part.section]) for part in parts if part.section in contents]
         return Pictures(inside, cid_urls(attachments, lambda part: marked(Target(part.section))))
 
-    async def _body(self, opened: Opened, render: Callable[..., Body], shown: Any, look: Look = PLAIN_LOOK) -> Body:
+    async def _body(self, opened: Opened, render: Callable[..., Body], shown: Any, look: Look) -> Body:
         """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._opener.contents(opened, wanted.parts)

@@ -17,14 +17,18 @@ from app.mail.types import AccountId, Message
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Listed
 from app.mailstore.rows import shown_summary
+from app.mime.sanitise import Images, Look, Quotes
 from app.services.access.callers import Caller
 from app.services.access.links import Links
 from app.services.access.visibility import seen_summary
 from app.services.reading.concurrency import together
 from app.services.reading.content import Content
 from app.services.reading.highlights import Highlights
+from app.services.reading.rendering import PLAIN_LOOK
 
 ViewName = Literal["ids", "summary", "full"]
+ImagesName = Literal["block", "inline", "proxy"]
+QuotesName = Literal["keep", "fold"]
 
 FULL_LIMIT = 100
 """Messages of one answer with their bodies."""
@@ -64,7 +68,10 @@ _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown. `fields` None is all of the view; `headers` are names of header fields to include."""
+    """What is shown. `fields` None is all of the view; `headers` are names of header fields to include.
+
+    `look` is how HTML is shown.
+    """
 
     name: ViewName = "summary"
     fields: tuple[tuple[str, ...], ...] | None = None
@@ -72,6 +79,7 @@ class View:
     has_thread: bool = False
     has_highlights: bool = False
     """Added by a search, which knows the terms."""
+    look: Look = PLAIN_LOOK
 
     @property
     def is_prepared(self) -> bool:
@@ -81,6 +89,11 @@ class View:
     @property
     def needs_full(self) -> bool:
         return self.name == "full" and (self.fields is None or any(one[0] in _ADDED_BY_FULL for one in self.fields))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is all of the full view and nothing else."""
+        return self.name == "full" and self.fields is None and not (self.headers or self.has_thread)
 
     @property
     def is_limited(self) -> bool:
@@ -97,11 +110,17 @@ ALL = All(())
 
 
 @lru_cache(maxsize=256)
-def view_of(name: ViewName, fields: str | None = None, include: str | None = None) -> View:
-    """A view from its query parameters. InvalidRequest for a field or an inclusion that there is not."""
+def view_of(
+    name: ViewName,
+    fields: str | None = None,
+    include: str | None = None,
+    images: ImagesName = "block",
+    quotes: QuotesName = "keep",
+) -> View:
+    """A view from its query parameters. InvalidRequest for an unknown field or inclusion."""
     headers, others = _included(include)
     shown = None if fields is None else _fields(name, fields)
-    return View(name, shown, headers, "thread" in others, "highlights" in others)
+    return View(name, shown, headers, "thread" in others, "highlights" in others, Look(Images(images), Quotes(quotes)))
 
 
 def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
@@ -179,23 +198,26 @@ class Views:
         return [json_bytes(one) for one in objects]
 
     async def one(self, message: Message, caller: Caller, view: View) -> bytes:
-        """The object of one message. In the plain full view it is put together from what is prepared."""
-        if view == View("full"):
-            added = await self._full(message, caller)
+        """The object of one message. The full view is put together from prepared JSON.
+
+        With `images=inline` the HTML holds the pictures of the message; those of several messages would be too large.
+        """
+        if view.is_full:
+            added = await self._full(message, caller, view, has_pictures=view.look.images is Images.INLINE)
             locations = json_bytes(await self._content.locations(message, caller))
             summary = shown_summary(message.summary, b"full")[:-1]
             return b"".join((summary, b",", added, b',"locations":', locations, b"}"))
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 
-    async def _full(self, message: Message, caller: Caller, *, has_body: bool = True) -> bytes:
+    async def _full(self, message: Message, caller: Caller, view: View, *, has_pictures: bool = False) -> bytes:
         """What the full view adds, with links to the pictures of the message for this caller."""
-        added = await self._content.full(message, has_body=has_body)
+        added = await self._content.full(message, view.look, has_body=view.needs_body, has_pictures=has_pictures)
         return self._links.filled(added, message.account_id, message.id, caller)
 
     async def _object(self, message: Message, caller: Caller, view: View) -> dict[str, Any]:
         shown: dict[str, Any] = orjson.loads(shown_summary(message.summary))
         if view.needs_full:
-            added = await self._full(message, caller, has_body=view.needs_body)
+            added = await self._full(message, caller, view)
             shown |= orjson.loads(b"{" + added + b"}")
             shown["locations"] = await self._content.locations(message, caller)
             shown["view"] = "full"

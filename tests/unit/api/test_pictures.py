@@ -118,3 +118,49 @@ async def test_bodies_with_and_without_remote_images_are_kept_apart(mail: Mail, 
     assert _sources(bodies["block"].text) == []
     assert _sources(bodies["inline"].text) == [FAR]
     assert fetched == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_body"),
+    [
+        ("GET", "/messages/{id}", False),
+        ("GET", "/messages", False),
+        ("GET", "/changes", False),
+        ("POST", "/messages/search", True),
+        ("POST", "/messages/batch-get", True),
+        ("POST", "/v1/search", True),
+    ],
+)
+async def test_html_in_any_answer_has_its_images_and_quotes_as_asked(
+    mail: Mail, fetched: list[str], method: str, path: str, is_body: bool
+) -> None:
+    state = (await mail.client.get("/v1/me/messages")).json()["state"]
+    html = f'<img src="{FAR}"><blockquote type="cite">Earlier</blockquote>'
+    id_ = await mail.add(note("x", html, "Content-Type: text/html"))
+    fields = {"view": "full", "images": "proxy", "quotes": "fold"}
+    url = path if path.startswith("/v1/") else f"/v1/me{path.format(id=id_)}"
+    if is_body:
+        answer = await mail.client.post(url, json={**fields, **({"message_ids": [id_]} if "batch" in path else {})})
+    else:
+        answer = await mail.client.get(url, params={**fields, **({"since": state} if "changes" in path else {})})
+
+    assert answer.status_code == 200, answer.text
+    [shown] = re.findall(r'"html":"((?:[^"\\]|\\.)*)"', answer.text)
+    [source] = _sources(shown.replace('\\"', '"'))
+    opened = await mail.gateway.client(None).get(source)
+    assert (opened.status_code, opened.content, fetched) == (200, GIF, [FAR])
+    assert "<details>" in shown
+
+
+async def test_one_message_with_images_inline_holds_its_own_pictures_and_several_have_links(mail: Mail) -> None:
+    html = b'Content-Type: text/html\r\n\r\n<img src="cid:a@x">'
+    id_ = await mail.add(multipart(html, _picture("a", GIF), subtype="related"))
+    query = {"view": "full", "images": "inline"}
+
+    single = (await mail.client.get(f"/v1/me/messages/{id_}", params=query)).json()
+    listed = (await mail.client.get("/v1/me/messages", params=query)).json()["items"]
+    got = (await mail.client.post("/v1/me/messages/batch-get", json={**query, "message_ids": [id_]})).json()
+
+    assert [source[:22] for source in _sources(single["html"])] == ["data:image/gif;base64,"]
+    for several in (listed[0]["html"], got["results"][0]["message"]["html"]):
+        assert [source[:22] for source in _sources(several)] == ["http://postgate.test/v"]
