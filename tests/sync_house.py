@@ -22,9 +22,9 @@ from app.db import directory, syncing
 from app.db.session import Transaction
 from app.errors import AccountNotFound
 from app.mail.backend import MailBackend, Submission
+from app.mail.event_log import Event
 from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, Flags, Message, ServerLogin, TransportSecurity
-from app.mailstore.log import Event
 from app.security.netguard import NetGuard
 from app.services.accounts.rows import new_values
 from app.workers.gates import Gates

@@ -8,6 +8,7 @@ alike. `Access.scope` can be read without a request, and a test holds every rout
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -16,8 +17,7 @@ from fastapi.requests import HTTPConnection
 
 from app.api.origins import is_allowed
 from app.api.queries import refuse_unknown
-from app.cluster.followers import Followers
-from app.cluster.turns import Turns
+from app.api.stream.turns import Turns
 from app.errors import AccountNotFound, NotPermitted, TokenMissing
 from app.mail.trace import Traces
 from app.mail.types import AccountId
@@ -147,7 +147,8 @@ class Services(AccountServices, MailServices):
     """Every service that a route may call; the application holds it as `app.state.services`."""
 
     settings: Settings
-    followers: Followers
+    note_follower: Callable[[str], None]
+    """To be called with the id of an account that somebody calls for: its mail is looked at more often for a while."""
     health: Health
     traces: Traces
     remote_images: RemoteImages
@@ -295,7 +296,7 @@ class _AccountFor(Access):
         if not await services_of(connection).accounts.exists(account_id):
             raise AccountNotFound
         connection.scope[ACCOUNT_KEY] = account_id
-        services_of(connection).followers.note(account_id)
+        services_of(connection).note_follower(account_id)
 
     async def __call__(self, connection: HTTPConnection, _: AccountPath) -> AccountId:
         return cast("AccountId", connection.scope[ACCOUNT_KEY])

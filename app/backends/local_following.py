@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from app.cluster.bus import Bus, listening
 from app.mail.backend import OriginMailbox, Signal, SyncMode
 from app.mail.delta import Arrived
+from app.mail.summaries import overview_in
 from app.mail.types import AccountId, Detail, Mailbox, Message
-from app.mailstore.rows import overview_in
 
 
 class LocalWatch:

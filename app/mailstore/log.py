@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select
@@ -11,55 +11,12 @@ from sqlalchemy import and_, bindparam, insert, select
 from app.cause import Cause
 from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, EVENT
+from app.mail.event_log import Batch, Event, Span
 from app.mail.events import EventData, MessageCreated
 from app.mail.identifiers import new_id
 from app.mail.storable import json_bytes
+from app.mail.summaries import iso
 from app.mail.types import AccountId, Position
-from app.mailstore.rows import iso
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry. `body` is the CloudEvents object as JSON. `uid` is in `mailbox_id`, `target_uid` in the target."""
-
-    account_id: AccountId
-    seq: int
-    type: str
-    subject: str
-    mailbox_id: str | None
-    uid: int | None
-    target_mailbox_id: str | None
-    target_uid: int | None
-    at_ms: int
-    body: bytes
-    frames: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """How the event was encoded for its readers, each encoding made once."""
-
-    @property
-    def position(self) -> Position:
-        return Position(self.seq, self.at_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What is kept of a log: the events after `first` (that one is the last of those trimmed) up to `last`."""
-
-    first: Position
-    last: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events in order, and what was kept of the log when they were read."""
-
-    span: Span
-    events: list[Event]
-
-    @property
-    def is_last(self) -> bool:
-        """Whether no event came after these."""
-        return not self.events or self.events[-1].seq >= self.span.last.seq
-
 
 _UNTYPED = b'"message":{'
 _TYPED = _UNTYPED + b'"view":'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from app.mail.delta import Arrived
 from app.mail.searchable import TextState, fold
 from app.mail.storable import json_bytes, storable_time
+from app.mail.summaries import addresses_of, addresses_to_json, iso
 from app.mail.types import (
     AccountId,
     Address,
@@ -21,7 +21,6 @@ from app.mail.types import (
     MailboxId,
     Message,
     MessageId,
-    Overview,
     ThreadId,
     keywords_of,
 )
@@ -32,22 +31,12 @@ FOLDED_LIMIT = 2_000
 """Characters of a header field that search looks at."""
 
 
-def iso(ms: int) -> str:
-    """RFC 3339 in UTC, to the second: `2026-01-31T08:15:00Z`. Years outside 1–9999 are clamped."""
-    return datetime.fromtimestamp(storable_time(ms) // 1000, UTC).isoformat()[:19] + "Z"
-
-
 def flags_to_text(flags: Flags) -> str:
     return " ".join(sorted(flags))
 
 
 def flags_of(text: str) -> Flags:
     return frozenset(text.split(" ")) if text else frozenset()
-
-
-def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
-    """Addresses as the API shows them."""
-    return [{"name": one.name, "address": one.address} for one in addresses]
 
 
 def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str:
@@ -157,62 +146,12 @@ def structure_bytes(structure: BodyPart | None) -> bytes | None:
     return None if structure is None else json_bytes(structure_to_json(structure))
 
 
-def patched(summary: bytes, **changes: object) -> bytes:
-    """A prepared summary with some fields replaced."""
-    return json_bytes({**orjson.loads(summary), **changes})
-
-
-_ON_SERVER_FIELD = b'"on_server":'
-
-
-def shown_summary(summary: bytes, view: bytes = b"summary") -> bytes:
-    """A prepared summary as answers and events show it: `view` first, and `on_server` null where it is not of POP3.
-
-    No text in JSON holds a bare quote, so a text is never mistaken for the field.
-    """
-    on_server = b"" if _ON_SERVER_FIELD in summary else b',"on_server":null'
-    return b"".join((b'{"view":"', view, b'",', summary[1:-1], on_server, b"}"))
-
-
-_THREAD_FIELD = b'"thread_id":"'
-
-
-def thread_id_in(summary: bytes) -> ThreadId:
-    """The thread that a prepared summary tells, without reading all of it: no text in JSON holds a bare quote."""
-    start = summary.index(_THREAD_FIELD) + len(_THREAD_FIELD)
-    return ThreadId(summary[start : summary.index(b'"', start)].decode())
-
-
-def overview_in(summary: bytes, bcc: tuple[Address, ...] = ()) -> Overview:
-    """The header that a prepared summary tells, for an answer to the message; `date_ms` to the second."""
-    fields = orjson.loads(summary)
-    lists = {name: _addresses_in(fields[name]) for name in ("from", "reply_to", "to", "cc")}
-    date = fields["date"]
-    return Overview(
-        fields["subject"],
-        lists["from"],
-        lists["from"],
-        lists["reply_to"],
-        lists["to"],
-        lists["cc"],
-        bcc,
-        None if date is None else int(datetime.fromisoformat(date).timestamp()) * 1000,
-        fields["message_id_header"],
-        tuple(fields["in_reply_to"]),
-        tuple(fields["references"]),
-    )
-
-
-def _addresses_in(value: list[dict[str, str]]) -> tuple[Address, ...]:
-    return tuple(Address(one["name"], one["address"]) for one in value)
-
-
 def detail_of(structure: bytes | None, extra: bytes | None, header: bytes | None) -> Detail:
     """Read the columns of table `detail`."""
     facts = orjson.loads(extra) if extra else {"bcc": [], "problems": []}
     return Detail(
         None if structure is None else structure_from_json(orjson.loads(structure)),
-        _addresses_in(facts["bcc"]),
+        addresses_of(facts["bcc"]),
         tuple(facts["problems"]),
         header,
     )

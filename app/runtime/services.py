@@ -71,7 +71,7 @@ def services_on(stores: Stores, backends: Backends, logins: Logins, guard: NetGu
         traces=stores.traces,
         remote_images=RemoteImages(guard, tls_context(stores.settings)),
         health=Health(stores.database, stores.store.blobs, draining),
-        followers=stores.followers,
+        note_follower=stores.followers.note,
         draining=draining,
     )
 

@@ -25,8 +25,8 @@ from app.mail.delta import (
     Reason,
     Removed,
 )
+from app.mail.event_log import Event
 from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Overview
-from app.mailstore.log import Event
 from app.mailstore.reading.lists import Sort
 from app.mailstore.store import FlagChange
 

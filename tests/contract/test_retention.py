@@ -13,12 +13,12 @@ from app.db.session import Database, Transaction
 from app.db.submissions import Submission
 from app.errors import StateExpired
 from app.mail.delta import Delta, Note
+from app.mail.event_log import Span
 from app.mail.events import AccountResync
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
 from app.mailstore.differences import Differences
-from app.mailstore.log import Span
 from app.services.following.changes import ChangesSince
 from app.services.following.events import Events
 from app.services.following.states import Since

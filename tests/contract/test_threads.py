@@ -10,9 +10,9 @@ import orjson
 import pytest
 from app.mail import filter as f
 from app.mail.delta import Arrived, Delta, Flagged, Location, Removed
+from app.mail.event_log import Event
 from app.mail.types import AccountId, Address, Mailbox, Overview
 from app.mailstore.changes import threads as module
-from app.mailstore.log import Event
 
 from tests.contract.stores import Stores, open_stores
 from tests.contract.test_index import remote

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.security.netguard import NetGuard
 from app.services.accounts import autoconfig
@@ -17,7 +18,6 @@ from app.services.accounts.autoconfig.fetching import Fetcher
 from app.services.accounts.autoconfig.guessing import Probe, greeting_probe
 from app.services.accounts.autoconfig.names import Names
 from app.services.accounts.autoconfig.sources import Sources
-from app.wire.autoconfig.offers import Auth, Offer, Protocol
 
 from tests.integration.raw_server import raw_server
 from tests.servers.dns import dns_server

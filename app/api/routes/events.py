@@ -30,8 +30,8 @@ from app.api.services import (
 from app.api.standing import Standing
 from app.errors import InvalidRequest, StateExpired
 from app.mail import types as mail
+from app.mail.summaries import shown_summary
 from app.mail.types import AccountId, Position
-from app.mailstore.rows import shown_summary
 from app.security.secrets import SECRET_LIMIT_CHARS
 from app.services.access.callers import Caller
 from app.services.access.visibility import seen_summary

@@ -35,8 +35,8 @@ from app.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from app.mail.summaries import shown_summary
 from app.mail.types import AccountId, Address
-from app.mailstore.rows import shown_summary
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt, hash_payload
 from app.services.changing.imports import Imported, ImportOrder, Imports, Spool

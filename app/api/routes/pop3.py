@@ -14,7 +14,7 @@ from app.api.schemas.base import Sync
 from app.api.schemas.pop3 import Fetched
 from app.api.services import AccountStanding, PollingService
 from app.errors import LoginRefused, NotSupported
-from app.mailstore.rows import shown_summary
+from app.mail.summaries import shown_summary
 
 router = Router(prefix="/v1/accounts/{account_id}/pop3", tags=["accounts"])
 WAIT_LIMIT_SECONDS = 30

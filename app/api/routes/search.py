@@ -16,18 +16,10 @@ from app.api.schemas.message_requests import AccountsSearchRequest, CountText
 from app.api.schemas.messages import SearchAnswer
 from app.api.services import SearchingService, StatesService, ViewsService
 from app.errors import AccountNotFound, InvalidRequest, StateExpired
-from app.mail import filter as f
-from app.mail.types import AccountId
-from app.mailstore.reading.lists import Listed
-from app.services.access.callers import Caller
 from app.services.following.states import States
-from app.services.reading.concurrency import together
-from app.services.reading.searching import AccountAnswer, SearchPage
-from app.services.reading.views import View, Views
+from app.services.reading.searching import AccountAnswer
 
 router = Router(prefix="/v1/search", tags=["messages"])
-SHOWN_AT_A_TIME = 4
-"""Accounts whose messages are rendered at once."""
 
 
 @router.post(
@@ -51,7 +43,7 @@ async def search_accounts(
     with parameters_in_body():
         order, view = search.order(count, is_forced=False), search.shown()
         page = await searching.page(caller, search.account_ids, order)
-        items = await _items(views, caller, page, view, order.tree)
+        items = await views.listed_across(caller, page.items, view, order.tree)
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "accounts": [_account(states, one) for one in page.accounts],
@@ -59,18 +51,6 @@ async def search_accounts(
     }
     content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
     return Response(content, media_type="application/json")
-
-
-async def _items(views: Views, caller: Caller, page: SearchPage, view: View, tree: f.Filter) -> list[bytes]:
-    """The objects of the page in its order; a message that left meanwhile is left out."""
-    by_account: dict[AccountId, list[Listed]] = {}
-    for account_id, one in page.items:
-        by_account.setdefault(account_id, []).append(one)
-    rendered = await together(
-        (views.listed(id_, caller, found, view, tree) for id_, found in by_account.items()), SHOWN_AT_A_TIME
-    )
-    turns = {id_: iter(items) for id_, items in zip(by_account, rendered, strict=True)}
-    return [item for account_id, _ in page.items if (item := next(turns[account_id], None)) is not None]
 
 
 def _account(states: States, one: AccountAnswer) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel
+from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.services.accounts.autoconfig import Found
-from app.wire.autoconfig.offers import Auth, Offer, Protocol
 
 
 class OfferedServer(AnswerModel):

@@ -34,7 +34,7 @@ from app.mail.backend import SyncMode
 from app.mail.identifiers import now_ms
 from app.mail.metadata import KEY_LIMIT_CHARS, KEYS_LIMIT, VALUE_LIMIT_CHARS
 from app.mail.storable import storable
-from app.mailstore.rows import iso
+from app.mail.summaries import iso
 from app.problems import PROBLEMS
 from app.services.accounts.accounts import SyncState
 

@@ -10,11 +10,11 @@ from app.api.schemas.stream import GapFrame, StateFrame
 from app.api.stream.badges import Badges
 from app.api.stream.frames import event_frame
 from app.api.stream.socket import StreamSocket
+from app.api.stream.turns import Turns
 from app.cluster.bus import ACCOUNTS
-from app.cluster.turns import Turns
 from app.errors import AccountNotFound, GatewayError, StateExpired
+from app.mail.event_log import Event
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Event
 from app.services.access.callers import Caller
 from app.services.accounts.accounts import Accounts
 from app.services.following.changes import BEGINNING

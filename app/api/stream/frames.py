@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import orjson
 from websockets.frames import Frame, Opcode
 
-from app.mailstore.log import Event
+from app.mail.event_log import Event
 from app.services.following.counts import CountsNews
 from app.services.following.states import States
 

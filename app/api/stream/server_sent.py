@@ -13,8 +13,8 @@ from app.api.problems import problem_of
 from app.api.stream.frames import counts_server_sent
 from app.cluster.bus import Waiter
 from app.errors import NotAuthenticated
+from app.mail.event_log import Event
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Event
 from app.services.access.callers import Caller
 from app.services.access.watch import AccessWatch, Guard
 from app.services.following.counts import Counts, CountsWatch, seen_by

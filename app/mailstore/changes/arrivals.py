@@ -13,12 +13,13 @@ from app.db.tables import DETAIL, MESSAGE, PLACEMENT
 from app.mail.delta import Arrived, Flagged, Location, Placed
 from app.mail.events import MessageCreated
 from app.mail.identifiers import derived_id, new_id
+from app.mail.summaries import shown_summary
 from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.threads import Threads
-from app.mailstore.rows import detail_values, message_values, shown_summary
+from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 ADD_MESSAGE: Statement = insert(MESSAGE)

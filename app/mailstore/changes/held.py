@@ -15,10 +15,11 @@ from app.db.tables import DETAIL, MESSAGE
 from app.mail.delta import Completed, Held, Location
 from app.mail.events import MessageUpdated
 from app.mail.searchable import TextState
+from app.mail.summaries import patched
 from app.mail.types import MessageId, ThreadId
 from app.mailstore.changes.arrivals import ADD_DETAIL
 from app.mailstore.changes.ledger import Ledger
-from app.mailstore.rows import detail_values, message_values, patched
+from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 

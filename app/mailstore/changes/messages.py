@@ -13,12 +13,13 @@ from app.mail.delta import Copied, Flagged, Location, Moved, Previewed, Reason, 
 from app.mail.events import ABSENT, MessageCreated, MessageDeleted, MessageMoved, MessageUpdated
 from app.mail.identifiers import new_id
 from app.mail.searchable import TextState
+from app.mail.summaries import patched, shown_summary, thread_id_in
 from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
 from app.mailstore.changes.departures import Departures
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Brief, Places
-from app.mailstore.rows import flags_of, flags_to_text, patched, shown_summary, thread_id_in
+from app.mailstore.rows import flags_of, flags_to_text
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _MESSAGES_IN = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))

@@ -16,10 +16,11 @@ from app.db.session import Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, MESSAGE, PLACEMENT
 from app.mail.delta import Location
 from app.mail.events import MessageMoved
+from app.mail.summaries import patched, thread_id_in
 from app.mail.types import MailboxId, MessageId, Role
 from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.placed import ITS_MESSAGE
-from app.mailstore.rows import flags_of, patched, thread_id_in
+from app.mailstore.rows import flags_of
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OURS = PLACEMENT.c.account_id == _ACCOUNT

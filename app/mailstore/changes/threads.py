@@ -24,9 +24,9 @@ from app.mail.events import ThreadUpdated
 from app.mail.identifiers import new_id
 from app.mail.searchable import fold
 from app.mail.storable import KEY_BYTES, storable
+from app.mail.summaries import patched
 from app.mail.types import Address, ThreadId
 from app.mailstore.changes.ledger import Ledger
-from app.mailstore.rows import patched
 from app.mime.subject import base_subject
 
 REFERENCES_LIMIT = 50

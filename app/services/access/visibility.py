@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import orjson
 
 from app.errors import MailboxNotFound
+from app.mail.event_log import Event
 from app.mail.events import EVENTS, Audience
+from app.mail.summaries import patched, shown_summary
 from app.mail.types import AccountId, Mailbox, Message
-from app.mailstore.log import Event
 from app.mailstore.reader import MailReader
-from app.mailstore.rows import patched, shown_summary
 from app.services.access.callers import Caller, Scope
 
 LEVEL = "/"

@@ -9,11 +9,11 @@ import orjson
 
 from app.errors import InvalidRequest, ThreadNotFound
 from app.mail import filter as f
+from app.mail.summaries import iso, shown_summary, thread_id_in
 from app.mail.types import AccountId, ThreadId
 from app.mailstore.conversations import Conversations, Member
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import NEWEST_FIRST, Listed
-from app.mailstore.rows import iso, shown_summary, thread_id_in
 from app.services.access.callers import Caller
 from app.services.access.visibility import seen_summary
 from app.services.changing.bulk import Bulk, BulkResult, Deletion

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from app.errors import StateExpired
+from app.mail.event_log import Span
 from app.mail.types import AccountId, Position
 from app.mailstore.differences import ChangedMessage, Differences, MailboxNumbers, Page, Tombstone
-from app.mailstore.log import EventLog, Span
+from app.mailstore.log import EventLog
 from app.services.following.events import Events
 from app.services.following.states import Since
 

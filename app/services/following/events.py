@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 from app.cluster.bus import DRAIN, Bus, Listener, Waiter, listening
 from app.errors import AccountNotFound, StateExpired, Unavailable
+from app.mail.event_log import Batch, Event, Span
 from app.mail.types import AccountId, Mailbox, Position
-from app.mailstore.log import Batch, Event, EventLog, Span
+from app.mailstore.log import EventLog
 from app.mailstore.reader import MailReader
 from app.services.access.callers import Caller
 from app.services.access.visibility import Submissions, as_seen, seen_mailboxes

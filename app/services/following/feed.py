@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from app.cluster.bus import Bus
 from app.errors import AccountNotFound, StateExpired
+from app.mail.event_log import Batch, Event, Span
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Batch, Event, EventLog, Span
+from app.mailstore.log import EventLog
 
 TAIL_EVENTS = 64
 TAIL_BYTES = 128 * 1024

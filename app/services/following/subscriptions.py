@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from app.mail.event_log import Event
 from app.mail.events import EVENTS, Audience
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Event
 from app.services.access.visibility import mailboxes_of
 
 COUNTS = "counts"

@@ -12,9 +12,9 @@ import orjson
 from app.errors import MessageNotFound, PartNotFound, TooComplex
 from app.mail.backend import Backends
 from app.mail.storable import json_bytes
+from app.mail.summaries import addresses_to_json
 from app.mail.types import AccountId, BodyPart, Message
 from app.mailstore.reader import MailReader
-from app.mailstore.rows import addresses_to_json
 from app.mime.body import part_at
 from app.mime.enclosed import calendar_of, invitation_in
 from app.mime.header import readable_fields, readable_values

@@ -13,10 +13,10 @@ import orjson
 from app.errors import InvalidRequest
 from app.mail.filter import All, Filter
 from app.mail.storable import json_bytes
+from app.mail.summaries import shown_summary
 from app.mail.types import AccountId, Message
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Listed
-from app.mailstore.rows import shown_summary
 from app.mime.sanitise import Images, Look, Quotes
 from app.services.access.callers import Caller
 from app.services.access.links import Links
@@ -32,6 +32,7 @@ QuotesName = Literal["keep", "fold"]
 
 FULL_LIMIT = 100
 """Messages of one answer with their bodies."""
+ACCOUNTS_AT_A_TIME = 16
 FULL_AT_A_TIME = 4
 INCLUDES_LIMIT = 20
 FIELDS_LIMIT = 100
@@ -183,6 +184,20 @@ class Views:
             found = [one for one in found if one.anchor.id in there]
             items = await self.rendered(account_id, caller, messages, view)
         return await self._highlights.added(items, account_id, found, tree) if view.has_highlights else items
+
+    async def listed_across(
+        self, caller: Caller, found: Sequence[tuple[AccountId, Listed]], view: View, tree: Filter
+    ) -> list[bytes]:
+        """The same for a list of messages of several accounts."""
+        by_account: dict[AccountId, list[Listed]] = {}
+        for account_id, message in found:
+            by_account.setdefault(account_id, []).append(message)
+        rendered = await together(
+            (self.listed(id_, caller, messages, view, tree) for id_, messages in by_account.items()),
+            ACCOUNTS_AT_A_TIME,
+        )
+        items_of = {id_: iter(items) for id_, items in zip(by_account, rendered, strict=True)}
+        return [item for account_id, _ in found if (item := next(items_of[account_id], None)) is not None]
 
     async def rendered(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], view: View

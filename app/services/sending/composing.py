@@ -10,9 +10,9 @@ from typing import Protocol
 from app.errors import InvalidRequest, MessageNotFound, NotPermitted, NotSupported, TooComplex
 from app.mail.identifiers import new_id, now_ms
 from app.mail.metadata import Metadata
+from app.mail.summaries import overview_in
 from app.mail.types import AccountId, Address, MailboxId, Message, Overview, Role
 from app.mailstore.reader import MailReader
-from app.mailstore.rows import overview_in
 from app.mime.compose import Draft, Enclosure, compose, recipients_of
 from app.mime.reply import (
     forward_subject,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.errors import Conflict, IdempotencyMismatch, IdempotencyRunning, InvalidRequest
+from app.mail.offers import Auth, Protocol
 from app.mail.types import AccountId, AccountKind
 from app.services.access.idempotency import Answer, Attempt, Idempotency, hash_payload
 from app.services.accounts.accounts import Account, AccountChanges, Accounts, NewAccount
@@ -17,7 +18,6 @@ from app.services.oauth.authorization import TokenAnswer
 from app.services.oauth.grants import Consent
 from app.services.oauth.providers import MailServer
 from app.services.sign_in.connecting import Connecting, ConnectSessionNotFound, Visit
-from app.wire.autoconfig.offers import Auth, Protocol
 
 
 class Enrolment:

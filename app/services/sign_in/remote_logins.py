@@ -15,13 +15,13 @@ from app.db import directory
 from app.db.session import Database
 from app.errors import LoginRefused, NotSupported
 from app.mail.backend import Backends
+from app.mail.offers import Auth, Protocol
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.services.access.logins import Login, Logins, folded, wrong_password
 from app.services.access.throttle import Outcome
 from app.services.accounts.accounts import AccountChanges, Accounts, NewAccount
 from app.services.accounts.autoconfig import Autoconfig
 from app.services.accounts.rows import Servers
-from app.wire.autoconfig.offers import Auth, Protocol
 
 ACCOUNTS_LIMIT = 3
 """Accounts of one address whose servers are asked."""

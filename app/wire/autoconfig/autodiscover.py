@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 import orjson
 
 from app.errors import ServerProtocolError
+from app.mail.offers import EMAIL, Offer, offer
 from app.mail.types import TransportSecurity
-from app.wire.autoconfig.offers import EMAIL, Offer, offer
 from app.wire.autoconfig.xml import read_xml, text_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.mail.offers import Auth, Offer, offer
 from app.mail.types import TransportSecurity
-from app.wire.autoconfig.offers import Auth, Offer, offer
 from app.wire.autoconfig.xml import read_xml, text_of, texts_of
 
 if TYPE_CHECKING:

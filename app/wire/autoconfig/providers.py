@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.mail.offers import EMAIL, LOCAL_PART, Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
-from app.wire.autoconfig.offers import EMAIL, LOCAL_PART, Auth, Offer, Protocol
 
 _BOTH = (Auth.OAUTH2, Auth.PASSWORD)
 

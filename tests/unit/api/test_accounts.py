@@ -5,7 +5,7 @@ from app.db import syncing
 from app.db.session import Transaction
 from app.errors import CertificateRefused, LoginRefused, OriginAnswer, TimedOut, Unreachable
 from app.mail.identifiers import now_ms
-from app.mailstore.rows import iso
+from app.mail.summaries import iso
 from app.services.access.callers import Scope
 
 from tests.gateway import Gateway

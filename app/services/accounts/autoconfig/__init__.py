@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import GatewayError, RateLimited
+from app.mail.offers import Auth, Offer, Protocol, filled
 from app.mime.validate import validate_address
 from app.services.accounts.autoconfig.guessing import Probe, verified
 from app.services.accounts.autoconfig.sources import Sources, Wanted, provider_of
-from app.wire.autoconfig.offers import Auth, Offer, Protocol, filled
 from app.wire.autoconfig.providers import Provider, by_domain
 
 __all__ = ["Autoconfig", "Found"]

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from app.errors import GatewayError
+from app.mail.offers import Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.security.netguard import NetGuard
-from app.wire.autoconfig.offers import Offer, Protocol
 
 PROBE_SECONDS = 3.0
 GREETING_BYTES = 512

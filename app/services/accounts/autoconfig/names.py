@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.mail.offers import EMAIL, Offer, Protocol
 from app.mail.types import TransportSecurity
-from app.wire.autoconfig.offers import EMAIL, Offer, Protocol
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from app.mail.offers import Offer
 from app.services.accounts.autoconfig.fetching import Fetcher
 from app.services.accounts.autoconfig.names import Names
 from app.wire.autoconfig import autodiscover
 from app.wire.autoconfig.ispdb import read_config
-from app.wire.autoconfig.offers import Offer
 from app.wire.autoconfig.providers import Provider, by_exchanger, by_server
 
 MAX_EXCHANGER_DOMAINS = 2

@@ -15,13 +15,14 @@ from app.api.stream import following as module
 from app.api.stream import frames
 from app.api.stream.following import SLICE_EVENTS, Following
 from app.api.stream.socket import StreamSocket, encoded
+from app.api.stream.turns import Turns
 from app.cluster.bus import listening
-from app.cluster.turns import Turns
 from app.errors import Unavailable
 from app.mail.delta import Delta, Note
+from app.mail.event_log import Event
 from app.mail.events import AccountResync
 from app.mail.types import AccountId, Position
-from app.mailstore.log import Event, EventLog
+from app.mailstore.log import EventLog
 from app.services.access.callers import Scope
 from app.services.following import counts as counting
 from app.services.following.counts import CountsNews

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from app.mail.event_log import Event
 from app.mail.types import AccountId
-from app.mailstore.log import Event
 from app.mailstore.reader import MailReader
 from app.services.access.visibility import as_seen, mailboxes_of, seen_summary
 from app.services.following.subscriptions import Subscription

@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 from app.errors import InvalidRequest, RateLimited, Unreachable
+from app.mail.offers import Auth, Offer, Protocol
 from app.mail.types import TransportSecurity
 from app.services.accounts import autoconfig
 from app.services.accounts.autoconfig import Autoconfig
 from app.services.accounts.autoconfig.sources import Source, Sources, Wanted
-from app.wire.autoconfig.offers import Auth, Offer, Protocol
 from app.wire.autoconfig.providers import PROVIDERS, by_domain, by_exchanger
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from app.errors import ServerProtocolError
+from app.mail.offers import Auth, Offer, Protocol, filled
 from app.mail.types import TransportSecurity
 from app.wire.autoconfig import autodiscover
 from app.wire.autoconfig.ispdb import read_config
-from app.wire.autoconfig.offers import Auth, Offer, Protocol, filled
 from app.wire.autoconfig.xml import MAX_BYTES, read_xml
 from hypothesis import given
 from hypothesis import strategies as st

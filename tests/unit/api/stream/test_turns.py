@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from app.cluster.turns import Turns
+from app.api.stream.turns import Turns
 
 
 async def test_a_few_tasks_go_on_in_each_turn_in_the_order_of_their_asking() -> None:
