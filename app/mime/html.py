@@ -54,8 +54,10 @@ def parse_html(html: str, unseen: str) -> ParsedHtml:
 
 
 def _sheets(document: Document) -> tuple[str, ...]:
+    """The text of style elements; of one that names a medium, as a media query."""
     found = islice(document.select(_SHEETS), MAX_SHEETS)
-    return tuple(element.text for element in found if "print" not in str(element.attrs.get("media") or ""))
+    media = ((str(element.attrs.get("media") or "").strip(), element.text) for element in found)
+    return tuple(f"@media {medium} {{{css}}}" if medium else css for medium, css in media)
 
 
 def _unwrap_crowded_tags(document: Document, problems: list[str]) -> None:

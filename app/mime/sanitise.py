@@ -66,8 +66,12 @@ _ATTRIBUTES = {
 }
 _CUT_MARK = "<p>[The rest of the message is not shown: it is too large.]</p>"
 _BOX = "contain: content; overflow: auto; max-width: 100%; max-height: 100%"
-_PLAIN = re.compile(r"(?:</?(?:p|b|i|u|em|strong|div|span|br)>|\s|[^\s<>]{1,40}(?![^\s<>]))*+")
-"""Markup that has no look of its own, and no word that is wider than a narrow page."""
+_LETTERS = (
+    r"!-;=?-~\u00a1-\u02ff\u0370-\u0482\u048a-\u0587\u2010-\u2027\u20ac\u3001-\u3029\u3030-\u3098"
+    r"\u309b-\u9fff\uac00-\ud7a3\uff01-\uffef"
+)
+_PLAIN = re.compile(rf"(?:</?(?:p|b|i|u|em|strong|div|span|br)>|\s|[{_LETTERS}]{{1,40}}(?=[\s<]|$))*+")
+"""Markup that has no look of its own, and no word that is wider than a narrow page, or higher than its line."""
 _URL_CONTROLS = re.compile(r"[\t\n\r]")
 _URL_SPACE = "".join(map(chr, range(0x21)))
 _BARE_HOST = re.compile(r"^www\.[a-z0-9-]+\.", re.IGNORECASE)

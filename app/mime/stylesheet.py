@@ -40,7 +40,8 @@ _PSEUDO_CLASSES = frozenset(
 )
 _COUNTED = frozenset({"nth-child", "nth-last-child", "nth-of-type", "nth-last-of-type"})
 _COUNT = re.compile(r"(?:odd|even|[+-]?\d{0,4}n?(?:\s?[+-]\s?\d{1,4})?)")
-_ROOTS = frozenset({"html", "body"})
+_SIBLING = re.compile(r"[^\s>+~]*\s*[+~]")
+"""What follows the box in a selector that leads out of it, to what comes after it."""
 
 
 @dataclass(slots=True)
@@ -153,9 +154,9 @@ def _in_box(text: str, scope: str) -> str:
             break
         rest = text[head.end() :]
         if not rest or rest[0] not in " >" or not re.match(r"\s*>?\s*(?:html|body)(?![\w-])", rest):
-            return box + rest
+            return "" if _SIBLING.match(rest) else box + rest
         text = rest.lstrip(" >")
-    return f"{box} {text}" if text else ""
+    return f"{box} {text}" if text and text[0] not in "+~" else ""
 
 
 def _compounds(nodes: Sequence[Any], names: Sheet) -> Iterator[str | None]:

@@ -28,6 +28,8 @@ def css(sheet: str) -> str:
         ('td[class="a"] { width: 1px }', ".box td.a-box {width: 1px}"),
         ("/* x */ p /* y */ { /* z */ color: /* w */ red }", ".box p {color: red}"),
         ("<!-- p { color: red } -->", ".box p {color: red}"),
+        ("p { background: url(//e/a.png) no-repeat #eee }", ".box p {background: no-repeat #eee}"),
+        ("p + b ~ i > u { color: red }", ".box p + b ~ i > u {color: red}"),
         (
             "@media only screen and (max-width:600px) { .a { width: 100% !important } }",
             "@media only screen and (max-width:600px) {.box .a-box {width: 100% !important}}",
@@ -53,6 +55,9 @@ def test_rules_are_kept_for_the_message_alone(sheet: str, expected: str) -> None
         "@media (aspect-ratio: url(x)) { p { color: red } }",
         "@namespace svg url(http://e); @page { margin: 0 } @layer a { p { color: red } }",
         "p { background: url(//e) }",
+        "p { background: url(//e\\)) #eee }",
+        "body + p, body.a ~ p, html ~ p, html > body+p, + p, ~p, body:hover ~ p b, body\n+ p { color: red }",
+        "@container (width > 1px) { p { color: red } } @scope (p) { b { color: red } } p { & b { color: red } }",
         "p { background: u\\72l(//e) }",
         "p { background-image: image-set('//e' 1x) }",
         "p { width: expression(alert(1)); behavior: url(x); -moz-binding: url(x) }",
@@ -103,6 +108,14 @@ def test_a_sheet_outside_of_the_documents_own_text_is_not_read() -> None:
     assert sanitise_html(html).html == "<p>x</p>"
 
 
+def test_a_sheet_for_a_medium_is_for_that_medium_alone() -> None:
+    html = "<style media='(max-width: 480px)'>p{color:red}</style><style media=tv>b{color:red}</style><p>x</p>"
+
+    found = sanitise_html(html).html
+
+    assert re.match(r"<style>@media \(max-width: 480px\) {\.pg\w+ p {color: red}}</style>", found)
+
+
 def test_a_long_sheet_is_read_as_far_as_the_bound() -> None:
     found = css("p{color:red}\n" * (MAX_SHEET_CHARS // 10))
 
@@ -119,6 +132,9 @@ def test_a_long_sheet_is_read_as_far_as_the_bound() -> None:
         ("<table><tbody><tr><td>x</td></tr></tbody></table>", False),
         ("<ul><li>x</li></ul>", False),
         ("<style>p{}</style>", False),
+        ("<p>Zahl\u00b7en, Привет, Γειά, 日本語テスト、안녕 €5 “x”</p>", True),
+        ("<p>X" + "\u0335\u0354" * 5 + "</p>", False),
+        ("<p>\ufdfd\ufdfd</p>", False),
     ],
 )
 def test_what_could_be_drawn_outside_is_put_in_a_box_that_cuts_it_off(fragments: str, is_plain: bool) -> None:
