@@ -3,9 +3,12 @@
 import os
 import tempfile
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from app.db.migrate import migrate
+from app.settings import Settings
 
 from tests.servers.authorization_server import AuthorizationServer
 from tests.servers.courier import Courier
@@ -111,9 +114,30 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def prepared_database(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database that has the schema and no rows: a template."""
+    name = postgres.create_database()
+    settings = Settings(data_dir=tmp_path_factory.mktemp("template"), database_url=postgres.url(name))
+    with ThreadPoolExecutor(1) as thread:  # the fixture may be wanted within an event loop
+        thread.submit(migrate, settings).result()
+    return name
+
+
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """The address of an empty database of this test alone, as SQLAlchemy wants it (`postgresql+asyncpg://…`)."""
+def postgres_url(postgres: Postgres, prepared_database: str) -> Iterator[str]:
+    """The address of a database of this test alone, as SQLAlchemy wants it (`postgresql+asyncpg://…`).
+
+    It has the newest schema and no rows.
+    """
+    name = postgres.create_database(prepared_database)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The address of a database of this test alone that has no schema yet."""
     name = postgres.create_database()
     yield postgres.url(name)
     postgres.drop_database(name)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from app import files
 from app.cluster.bus import LocalBus
 from app.db.migrate import migrate, open_database, sqlite_path
 from app.db.session import Database, Statement, Transaction
@@ -117,21 +118,26 @@ def _empty_database() -> bytes:
         return sqlite_path(settings).read_bytes()
 
 
-def _open_file(folder: Path) -> Database:
-    path = folder / "house.sqlite3"
+def database_file(folder: Path) -> Path:
+    """The SQLite database of a folder; a new one is a copy of one that has the schema, which saves the migrations."""
+    path = folder / "postgate.sqlite3"
     if not path.exists():
+        files.make_directory(folder)
+        files.touch(path)
         path.write_bytes(_empty_database())
-    return SqliteDatabase(path)
+    return path
 
 
-async def _open_at(folder: Path, database_url: str) -> Database:
+async def _open(folder: Path, database_url: str | None) -> Database:
+    if database_url is None:
+        return SqliteDatabase(database_file(folder))
     return await open_database(Settings(data_dir=folder, database_url=database_url))
 
 
 @asynccontextmanager
 async def open_house(folder: Path, database_url: str | None = None) -> AsyncIterator[House]:
     """A House in a folder, a new one where there is none yet; closed at the end. With a URL its rows are there."""
-    database = _open_file(folder) if database_url is None else await _open_at(folder, database_url)
+    database = await _open(folder, database_url)
     bus = LocalBus()
     index = Index(database, bus)
     waits: list[float] = []

@@ -21,6 +21,8 @@ from app.mailstore.store import MailStore
 from app.services.accounts.rows import new_values
 from app.settings import Settings
 
+from tests.house import database_file
+
 
 @dataclass
 class Stores:
@@ -53,6 +55,8 @@ class Stores:
 
 @asynccontextmanager
 async def open_stores(folder: Path, database_url: str | None) -> AsyncIterator[Stores]:
+    if database_url is None:
+        database_file(folder)
     database = await open_database(Settings(data_dir=folder, database_url=database_url))
     try:
         bus = LocalBus()

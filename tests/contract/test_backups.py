@@ -83,10 +83,9 @@ class Install:
         await asyncio.to_thread(restore, self.settings, source)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def install(request: pytest.FixtureRequest, tmp_path: Path) -> Install:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    made = Install(Settings(data_dir=tmp_path / "data", database_url=url), AccountId("none yet"))
+@pytest.fixture
+async def install(database_url: str | None, tmp_path: Path) -> Install:
+    made = Install(Settings(data_dir=tmp_path / "data", database_url=database_url), AccountId("none yet"))
     await made.begin()
     return made
 
@@ -318,7 +317,7 @@ async def test_a_backup_whose_key_is_lost_is_refused_and_names_the_key(install: 
 # ---- databases that were put back by other means
 
 
-@pytest.mark.parametrize("install", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_copy_of_the_database_that_was_put_back_is_refused_until_it_is_restored_in_place(
     install: Install, tmp_path: Path
 ) -> None:
@@ -365,7 +364,7 @@ async def use(install: Install) -> None:
         await epoch.count_on(install.settings, stores.database)
 
 
-@pytest.mark.parametrize("install", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("point", ["restore.blobs_placed", "restore.marked", "restore.set_aside", "restore.exchanged"])
 async def test_a_restore_that_was_killed_is_never_taken_for_done_and_can_be_repeated(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str

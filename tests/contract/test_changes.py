@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from app.db import retention
@@ -19,16 +17,9 @@ from app.services.following.states import Since
 
 from tests.access import NoSubmissions
 from tests.contract.changes_model import Client, Origin, fresh
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 ROUNDS, CHANGES_A_ROUND = 8, 20
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 def source_on(stores: Stores) -> ChangesSince:

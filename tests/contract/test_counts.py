@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import orjson
 import pytest
@@ -15,14 +13,7 @@ from app.mail.types import SEEN
 from app.services.following import counts as module
 from app.services.following.counts import Counts
 
-from tests.contract.stores import Stores, message, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
+from tests.contract.stores import Stores, message
 
 
 async def test_counts_follow_what_is_added_read_and_moved(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:

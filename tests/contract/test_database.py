@@ -31,10 +31,9 @@ async def _create(transaction: Transaction) -> None:
     await transaction.execute(text("CREATE TABLE number (id INTEGER PRIMARY KEY, value INTEGER, filler TEXT)"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    database = await open_database(Settings(data_dir=tmp_path, database_url=url))
+@pytest.fixture
+async def database(database_url: str | None, tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_database(Settings(data_dir=tmp_path, database_url=database_url))
     await database.write(_create)
     yield database
     await database.close()

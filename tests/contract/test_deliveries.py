@@ -40,10 +40,9 @@ class Office:
         return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Office]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
+@pytest.fixture
+async def office(database_url: str | None, tmp_path: Path) -> AsyncIterator[Office]:
+    async with open_stores(tmp_path, database_url) as stores:
         account_id = await stores.add_account()
         address = await address_of(stores.database, account_id)
         assert address is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,16 +18,9 @@ from app.workers import retention as module
 from app.workers.retention import DAY_MS, Retention
 
 from tests.access import NoSubmissions
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 HERE, THERE = "INBOX", "Archive"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 class Mirrored:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ from app.workers.loop import persist
 from app.workers.retention import Retention
 
 from tests.access import set_password
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 from tests.gateway import FakeBackends
 from tests.house import FAST_HASHER
 
@@ -39,13 +38,6 @@ VAULT = Vault([bytes(range(32))])
 DOMAINS = ("demo.test",)
 IMAP = ServerLogin("93.184.216.34", 993, TransportSecurity.TLS, "me", "secret")
 ADMIN = Caller(token_id="tok_admin", kind=TokenKind.SERVER, scopes=frozenset(Scope))  # type: ignore[arg-type]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 def _accounts(stores: Stores) -> Accounts:

@@ -11,10 +11,9 @@ from app.settings import Settings
 from app.workers.epoch import EpochKeeper
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    return Settings(data_dir=tmp_path / "data", database_url=url)
+@pytest.fixture
+def settings(database_url: str | None, tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", database_url=database_url)
 
 
 async def test_a_keeper_calls_once_for_what_others_wrote_and_never_for_its_own_writes(settings: Settings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from app.cluster.bus import LocalBus, listening
@@ -22,16 +21,9 @@ from app.services.following.events import Events
 from sqlalchemy import bindparam, delete
 
 from tests.access import NoSubmissions, unguarded
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 _REMOVE: Statement = delete(EVENT).where(EVENT.c.account_id == bindparam("account_id"), EVENT.c.seq == bindparam("seq"))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 @dataclass

@@ -27,10 +27,9 @@ from tests.servers.gmail_store import ALL, INBOX, SENT, STARRED, TRASH
 from tests.sync_house import GivenBackends
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[GmailAccount]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_gmail(tmp_path, url) as account:
+@pytest.fixture
+async def account(database_url: str | None, tmp_path: Path) -> AsyncIterator[GmailAccount]:
+    async with open_gmail(tmp_path, database_url) as account:
         yield account
 
 

@@ -27,10 +27,9 @@ Known = dict[str, tuple[list[str], list[str]]]
 """Id → mailbox ids and keywords of a message, as a subscriber knows it."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[GmailAccount]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_gmail(tmp_path, url) as account:
+@pytest.fixture
+async def account(database_url: str | None, tmp_path: Path) -> AsyncIterator[GmailAccount]:
+    async with open_gmail(tmp_path, database_url) as account:
         yield account
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,20 +25,13 @@ from app.workers import loop
 from app.workers.loop import persist
 from sqlalchemy import update
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 from tests.servers.authorization_server import CLIENT_ID, CLIENT_SECRET, AuthorizationServer
 
 VAULT = Vault([bytes(range(32))])
 GUARD = NetGuard.of(["127.0.0.0/8"])
 USER = "ann@mail.test"
 _END_LEASES: Statement = update(OAUTH_GRANT).values(lease_until_ms=1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 def node(stores: Stores, database: Database | None = None) -> Grants:

@@ -144,10 +144,9 @@ def _requests(operation: Operation, known: Mapping[str, str]) -> Iterator[Sent]:
             yield Sent(operation, paths, query, json.dumps(body))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Gateway]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_gateway(tmp_path, url, requests_per_minute=10**9) as opened:
+@pytest.fixture
+async def gateway(database_url: str | None, tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with open_gateway(tmp_path, database_url, requests_per_minute=10**9) as opened:
         yield opened
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from app.cluster import claims
@@ -18,7 +16,7 @@ from app.services.access import idempotency as module
 from app.services.access.idempotency import Answer, Attempt, Idempotency
 from sqlalchemy import select, update
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 VAULT = Vault([bytes(32)])
 ANSWER = Answer(201, b"{}")
@@ -26,13 +24,6 @@ KEYS = 30
 _END_LEASES: Statement = update(IDEMPOTENCY).values(lease_until_ms=IDEMPOTENCY.c.created_at_ms)
 _LEASES: Statement = select(IDEMPOTENCY.c.lease_until_ms)
 _KEYS: Statement = select(IDEMPOTENCY.c.key)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 def process(stores: Stores) -> Idempotency:

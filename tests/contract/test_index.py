@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,14 +28,7 @@ from app.mail.types import AccountId, AccountKind, Flags, Mailbox, MailboxId, Ov
 from app.mailstore.reading.lists import Sort
 from app.mailstore.store import FlagChange
 
-from tests.contract.stores import Stores, message, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
+from tests.contract.stores import Stores, message
 
 
 async def events_of(stores: Stores, account_id: AccountId) -> list[Event]:

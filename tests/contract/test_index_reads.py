@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from app.errors import AccountNotFound, MailboxNotFound
 from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reading.lists import Anchor, Sort
 
-from tests.contract.stores import Stores, message, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
+from tests.contract.stores import Stores, message
 
 
 async def fill(stores: Stores, account_id: AccountId, count: int) -> list[str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from app.db import directory
 from app.db import origins as origin_rows
@@ -17,17 +14,10 @@ from app.services.access.callers import ACCOUNT_SCOPES, Caller, Scope, TokenKind
 from app.services.access.origins import ENDED_MS, KnownOrigins
 from app.services.access.tokens import TokenOrder, Tokens
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 PAGE = "https://app.example.com"
 ADMIN = Caller(token_id="tok_admin", kind=TokenKind.SERVER, scopes=frozenset(Scope))  # type: ignore[arg-type]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 async def _order(stores: Stores, *allowed: str) -> TokenOrder:

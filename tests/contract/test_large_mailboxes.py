@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from app.errors import Conflict
 from app.mail import filter as f
@@ -13,19 +10,14 @@ from app.mail.types import AccountId
 from app.mailstore import index as module
 from app.mailstore import mailboxes
 
-from tests.contract.stores import Stores, message, open_stores
+from tests.contract.stores import Stores, message
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stores]:
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENDED_AT_ONCE", 3)
     monkeypatch.setattr(mailboxes, "ENDED_AT_ONCE", 3)
     monkeypatch.setattr(module, "REMOVED_AT_ONCE", 2)
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 async def filled(stores: Stores, path: str, count: int = 8) -> AccountId:

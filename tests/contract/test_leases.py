@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from app.cluster import claims
@@ -18,17 +16,10 @@ from app.mail.events import AccountResync
 from app.mail.types import AccountId, AccountKind
 from sqlalchemy import update
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 _END_LEASES: Statement = update(LEASE).values(expires_at_ms=1)
 ONE, TWO = AccountId("acc_one"), AccountId("acc_two")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 def worker(stores: Stores, *, is_alone: bool = False) -> Leases:

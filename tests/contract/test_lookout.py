@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from app.cluster.bus import ACCOUNTS, LocalBus, listening
 from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
@@ -13,14 +9,7 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.workers.lookout import Lookout
 
-from tests.contract.stores import Stores, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
+from tests.contract.stores import Stores
 
 
 async def add_unheard(stores: Stores, account_id: AccountId) -> int:

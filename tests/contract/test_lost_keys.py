@@ -21,10 +21,9 @@ LOGIN = ServerLogin("mail.example.com", 993, TransportSecurity.TLS, "ann", "cana
 APP = OAuthAppOrder(name="Ours", client_id="client", client_secret="canary-secret")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    return Settings(data_dir=tmp_path / "data", database_url=url, domains=("demo.test",), net_allow=())
+@pytest.fixture
+def settings(database_url: str | None, tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", database_url=database_url, domains=("demo.test",), net_allow=())
 
 
 def commands(settings: Settings) -> AbstractAsyncContextManager[Runtime]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from app.mail.types import DELETED, SEEN, AccountId, Flags, Mailbox
@@ -12,14 +10,7 @@ from app.mailstore import store
 from app.mailstore.store import FlagChange
 from app.mailstore.views import MailboxViews, structure_of
 
-from tests.contract.stores import Stores, message, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
+from tests.contract.stores import Stores, message
 
 
 async def inbox_with(stores: Stores, *flags: Flags) -> tuple[AccountId, Mailbox]:

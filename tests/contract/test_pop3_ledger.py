@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import orjson
 import pytest
@@ -16,17 +14,10 @@ from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.workers.pop3.reading import arrival, glimpse
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 from tests.sync_house import mail
 
 NOW_MS = 1_800_000_000_000
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 async def opened(stores: Stores) -> tuple[AccountId, Pop3Ledger]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,16 +26,9 @@ from app.services.accounts.rows import Servers, sealed_servers, servers_of
 from app.settings import Settings
 from app.workers.supervisor import Supervisor
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 VAULT = Vault([bytes(range(32))])
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 def servers(password: str) -> Servers:

@@ -17,10 +17,9 @@ from tests.report import report
 JOE, AMY = "joe@there.example", "amy@there.example"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Office]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_office(tmp_path, url) as opened:
+@pytest.fixture
+async def office(database_url: str | None, tmp_path: Path) -> AsyncIterator[Office]:
+    async with open_office(tmp_path, database_url) as opened:
         yield opened
 
 

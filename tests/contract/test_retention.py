@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from app.db import retention, submissions
@@ -27,14 +25,7 @@ from app.workers import retention as module
 from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
 
 from tests.access import NoSubmissions
-from tests.contract.stores import Stores, message, open_stores
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
+from tests.contract.stores import Stores, message
 
 
 async def keep(stores: Stores, count: int = 1000, days: int = 7) -> None:

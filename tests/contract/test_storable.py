@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import orjson
@@ -24,7 +23,7 @@ from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mirror.account import Mirror
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 T = TypeVar("T")
 POISON = "poison"
@@ -33,13 +32,6 @@ POISON = "poison"
 def letters(count: int, seed: int = 1) -> str:
     """Text that a database cannot compress to less than an index takes."""
     return "".join(random.Random(seed).choices(string.ascii_letters + string.digits, k=count))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 async def remote(stores: Stores) -> tuple[AccountId, Mailbox]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -19,16 +18,9 @@ from app.mail.types import AccountId, AccountKind
 from app.workers.supervisor import Supervisor
 from sqlalchemy import update
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 
 _END_LEASES: Statement = update(LEASE).values(expires_at_ms=1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as stores:
-        yield stores
 
 
 @pytest.fixture(autouse=True)

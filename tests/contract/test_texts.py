@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from app.backends import local
@@ -23,18 +22,11 @@ from app.services.reading.texts import Texts
 from app.workers.text_room import TextLimits, TextRoom
 from app.workers.texts import TextFiller, TextReader
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 from tests.gateway import FakeBackends
 
 ANYONE = Caller(TokenId("tok_1"), TokenKind.ACCOUNT, frozenset(Scope))
 WIDE = TextLimits(64 * 1024, 16 * 1024 * 1024)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 def mail(body: str, subject: str = "Hello", number: int = 1) -> bytes:

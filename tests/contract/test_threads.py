@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import orjson
 import pytest
@@ -14,18 +13,11 @@ from app.mail.event_log import Event
 from app.mail.types import AccountId, Address, Mailbox, Overview
 from app.mailstore.changes import threads as module
 
-from tests.contract.stores import Stores, open_stores
+from tests.contract.stores import Stores
 from tests.contract.test_index import remote
 
 HOUR_MS, DAY_MS = 3_600_000, 24 * 3_600_000
 ANN, BOB, EVE = (Address("", f"{name}@example.com") for name in ("ann", "bob", "eve"))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    async with open_stores(tmp_path, url) as opened:
-        yield opened
 
 
 def mail(

@@ -55,20 +55,15 @@ def writes_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(database, "write", _twice(database.write))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str | None:
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-
-
 @pytest.fixture
-async def gateway(url: str | None, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with open_gateway(tmp_path, url) as opened:
+async def gateway(database_url: str | None, tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with open_gateway(tmp_path, database_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def office(url: str | None, tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_office(tmp_path, url) as opened:
+async def office(database_url: str | None, tmp_path: Path) -> AsyncIterator[Office]:
+    async with open_office(tmp_path, database_url) as opened:
         yield opened
 
 

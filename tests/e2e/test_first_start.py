@@ -32,7 +32,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     """The settings of an install that was never started."""
     settings = {"POSTGATE_DATA_DIR": str(tmp_path / "data")}
     if request.param == "postgresql":
-        settings["POSTGATE_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+        settings["POSTGATE_DATABASE_URL"] = request.getfixturevalue("empty_postgres_url")
     return os.environ | settings
 
 

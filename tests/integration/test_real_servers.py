@@ -114,8 +114,8 @@ def test_dovecot_refuses_a_wrong_password_without_delay(dovecot: Dovecot) -> Non
     assert time.monotonic() - started < 1
 
 
-async def test_a_database_on_postgresql_is_fresh_for_each_test(postgres_url: str) -> None:
-    engine = create_async_engine(postgres_url)
+async def test_a_database_on_postgresql_is_fresh_for_each_test(empty_postgres_url: str) -> None:
+    engine = create_async_engine(empty_postgres_url)
     async with engine.connect() as connection:
         assert (await connection.execute(text("SHOW server_version_num"))).scalar_one() >= "150000"
         assert (await connection.execute(text("SELECT count(*) FROM pg_stat_user_tables"))).scalar_one() == 0

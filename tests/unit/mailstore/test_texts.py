@@ -19,7 +19,7 @@ async def test_what_is_not_in_the_full_text_index_is_found_without_looking_at_wh
 ) -> None:
     async with open_house(tmp_path):
         prepared = prepare(statement, "sqlite")
-        with closing(sqlite3.connect(tmp_path / "house.sqlite3")) as database:
+        with closing(sqlite3.connect(tmp_path / "postgate.sqlite3")) as database:
             plan = database.execute(f"EXPLAIN QUERY PLAN {prepared.text}", [None] * len(prepared.order)).fetchall()
 
     assert any("INDEX message_unindexed" in step[3] for step in plan), plan
