@@ -18,6 +18,7 @@ from app.api.deps import Access
 from app.api.description.examples import add_examples
 from app.api.description.headers import ANSWER_HEADERS, add_headers
 from app.api.description.shapes import CONTACT, LICENSE, TAGS, complete_shapes, with_plain_names
+from app.api.description.shared import share_parameters, share_problems
 from app.api.description.words import add_descriptions
 from app.api.problems import HeadTooLarge, response_of
 from app.api.routing import access_of
@@ -72,6 +73,8 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     complete_shapes(document)
     add_descriptions(document)
     add_examples(document)
+    share_problems(document)
+    share_parameters(document)
     return document
 
 

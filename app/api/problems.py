@@ -16,6 +16,7 @@ from app.api.nearest import unknown
 from app.cause import current_request_id
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
 from app.mail.storable import json_bytes
+from app.problems import Problem
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "Request-Id"
@@ -50,26 +51,34 @@ class TooManyConnections(errors.Unavailable):
 
 def problem_of(error: GatewayError) -> dict[str, Any]:
     """The problem object of an error."""
-    row = error.problem
     origin = error.origin if isinstance(error, errors.MailServerError) else None
-    faults = error.faults
-    problem: dict[str, Any] = {
-        "type": f"/v1/problems/{row.code}",
-        "title": row.title,
-        "status": row.status,
-        "detail": _detail(error.detail, faults),
-        "code": row.code,
-        "retryable": row.is_retryable,
-        "fix": row.fix,
-        "request_id": current_request_id(),
-        "origin": None
-        if origin is None
-        else {"protocol": origin.protocol, "response": origin.response, "enhanced_code": origin.enhanced_code},
-        "errors": [_fault(fault) for fault in faults[:FAULTS_LIMIT]],
-    }
+    problem = problem_object(error.problem, _detail(error.detail, error.faults), current_request_id())
+    if origin is not None:
+        problem["origin"] = {
+            "protocol": origin.protocol,
+            "response": origin.response,
+            "enhanced_code": origin.enhanced_code,
+        }
+    problem["errors"] = [_fault(fault) for fault in error.faults[:FAULTS_LIMIT]]
     if isinstance(error, errors.StateExpired):
         problem["mailbox_ids"] = list(error.mailbox_ids)
     return problem
+
+
+def problem_object(row: Problem, detail: str, request_id: str) -> dict[str, Any]:
+    """The problem object of a row of the table."""
+    return {
+        "type": f"/v1/problems/{row.code}",
+        "title": row.title,
+        "status": row.status,
+        "detail": detail,
+        "code": row.code,
+        "retryable": row.is_retryable,
+        "fix": row.fix,
+        "request_id": request_id,
+        "origin": None,
+        "errors": [],
+    }
 
 
 def _detail(detail: str, faults: Sequence[Fault]) -> str:
@@ -103,11 +112,15 @@ def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:
 
 
 def response_of(kinds: Iterable[type[GatewayError]]) -> dict[str, Any]:
-    """An OpenAPI response object: which problems a status stands for."""
+    """An OpenAPI response object: which problems a status stands for, by code in `x-problems`."""
     listed = list(kinds)
     text = "; ".join(f"`{kind.code}`: {kind.problem.title}" for kind in listed)
     model = "StateExpiredProblem" if errors.StateExpired in listed else "Problem"
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model}"}}}}
+    return {
+        "description": text,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model}"}}},
+        "x-problems": [kind.code for kind in listed],
+    }
 
 
 @contextmanager

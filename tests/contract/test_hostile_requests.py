@@ -58,12 +58,20 @@ def _operations() -> Iterator[Operation]:
     for path, methods in DESCRIPTION["paths"].items():
         for method, described in methods.items():
             named: dict[str, list[str]] = {where: [] for where in ("path", "query", "header")}
-            for one in described.get("parameters", ()):
-                named[one["in"]].append(one["name"])
+            for parameter in map(_parameter, described.get("parameters", ())):
+                named[parameter["in"]].append(parameter["name"])
             body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
             yield Operation(
                 described["operationId"], method.upper(), path, tuple(named["path"]), tuple(named["query"]), body
             )
+
+
+def _parameter(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A parameter, or that of the components that a $ref leads to."""
+    if "$ref" not in described:
+        return described
+    parameter: Mapping[str, Any] = DESCRIPTION["components"]["parameters"][described["$ref"].rpartition("/")[2]]
+    return parameter
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

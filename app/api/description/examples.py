@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.api.problems import MEDIA_TYPE as PROBLEM_TYPE
+
 _TIME = "2026-01-31T08:15:00Z"
 _SERVER = {"host": "mail.example.com", "port": 993, "security": "tls", "username": "me", "password": "correct horse"}
 _IDS: dict[str, Any] = {"message_ids": ["msg_06h2rkn2sn8p6q21bpwmty2y"]}
@@ -123,8 +125,8 @@ def add_examples(document: dict[str, Any]) -> None:
                 content["example"] = TEXTS.get(media_type) or REQUESTS[operation["operationId"]]
             for response in operation["responses"].values():
                 for media_type, content in response.get("content", {}).items():
-                    example = TEXTS[media_type] if media_type in TEXTS else example_of(content["schema"], schemas)
-                    content.setdefault("example", example)
+                    if media_type != PROBLEM_TYPE and "example" not in content:
+                        content["example"] = TEXTS.get(media_type) or example_of(content["schema"], schemas)
 
 
 def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], field: str = "") -> Any:

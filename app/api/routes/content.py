@@ -39,13 +39,19 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     **NOT_MODIFIED,
     **problems(MessageNotFound, PartNotFound, RangeNotSatisfiable, InvalidRequest, *ORIGIN),
 }
+_MESSAGE = {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}
+_RAW: dict[int | str, dict[str, Any]] = {
+    **_DOWNLOAD,
+    200: {"description": "The whole", "content": _MESSAGE},
+    206: {"description": "The range", "content": _MESSAGE},
+}
 RENDERING = 3
 """Counts the changes of how bodies are shown: those that clients hold from before are not the same."""
 _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; sandbox allow-popups"
 
 
-@router.head("/raw", operation_id="headRawMessage", response_class=Response, responses=_DOWNLOAD)
-@router.get("/raw", operation_id="getRawMessage", response_class=Response, responses=_DOWNLOAD)
+@router.head("/raw", operation_id="headRawMessage", response_class=Response, responses=_RAW)
+@router.get("/raw", operation_id="getRawMessage", response_class=Response, responses=_RAW)
 async def get_raw(
     request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, content: ContentService
 ) -> Response:

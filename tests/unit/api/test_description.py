@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -15,6 +16,7 @@ from app.api.openapi import asyncapi_text, describe_stream, http_routes, openapi
 from app.api.planned import PLANNED
 from app.api.routes import ROUTERS
 from app.api.routing import access_of
+from app.problems import PROBLEMS
 from app.services.access.callers import Scope
 from fastapi.routing import APIRoute
 
@@ -67,16 +69,15 @@ def test_asyncapi_yaml_is_what_the_code_says() -> None:
 
 
 def test_a_state_that_is_gone_is_described_with_the_mailboxes_to_read_anew() -> None:
-    described = document()
+    components = document()["components"]
     gone = [
-        operation["responses"]["410"]["content"]["application/problem+json"]["schema"]["$ref"]
-        for operations in described["paths"].values()
-        for operation in operations.values()
-        if "`state_expired`" in operation["responses"].get("410", {}).get("description", "")
+        response["content"]["application/problem+json"]["schema"]["$ref"]
+        for response in components["responses"].values()
+        if "state_expired" in response["x-problems"]
     ]
 
     assert set(gone) == {"#/components/schemas/StateExpiredProblem"}
-    assert "mailbox_ids" in described["components"]["schemas"]["StateExpiredProblem"]["required"]
+    assert "mailbox_ids" in components["schemas"]["StateExpiredProblem"]["required"]
 
 
 def _schemas(value: Any) -> Iterator[dict[str, Any]]:
@@ -92,9 +93,26 @@ def _schemas(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, operations in document()["paths"].items():
+    """Every operation, with the components that its parameters and responses refer to in their place."""
+    described = document()
+    for path, operations in described["paths"].items():
         for method, operation in operations.items():
-            yield f"{method} {path}", operation
+            yield (
+                f"{method} {path}",
+                {
+                    **operation,
+                    "parameters": [_resolved(each) for each in operation.get("parameters", ())],
+                    "responses": {status: _resolved(each) for status, each in operation["responses"].items()},
+                },
+            )
+
+
+def _resolved(described: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in described:
+        return described
+    _, kind, name = described["$ref"].removeprefix("#/").split("/")
+    component: dict[str, Any] = document()["components"][kind][name]
+    return component
 
 
 def test_every_schema_field_and_parameter_is_described() -> None:
@@ -109,7 +127,7 @@ def test_every_schema_field_and_parameter_is_described() -> None:
     bare += [
         f"{name} {parameter['name']}"
         for name, operation in _operations()
-        for parameter in operation.get("parameters", ())
+        for parameter in operation["parameters"]
         if not parameter.get("description")
     ]
 
@@ -124,7 +142,46 @@ def test_every_body_has_an_example_and_a_schema() -> None:
         for media_type, content in body.get("content", {}).items()
     ]
 
-    assert [each[:2] for each in contents if "example" not in each[2] or not each[2].get("schema")] == []
+    assert [
+        each[:2] for each in contents if not {"example", "examples"} & each[2].keys() or not each[2].get("schema")
+    ] == []
+
+
+def test_every_answer_with_problems_is_described_once_with_an_example_of_each() -> None:
+    described = document()
+    responses = described["components"]["responses"]
+    referred = re.findall(r"#/components/responses/(\w+)", openapi_text(described))
+    examples = {
+        name: [each["value"] for each in response["content"]["application/problem+json"]["examples"].values()]
+        for name, response in responses.items()
+    }
+
+    assert set(referred) == set(responses)
+    assert "application/problem+json" not in json.dumps(described["paths"])
+    for name, response in responses.items():
+        codes = [example["code"] for example in examples[name]]
+        assert codes == response["x-problems"]
+        assert [example["title"] for example in examples[name]] == [PROBLEMS[code].title for code in codes]
+        assert len({example["status"] for example in examples[name]}) == 1
+
+
+def test_operations_refer_to_responses_of_their_status() -> None:
+    for name, operation in _operations():
+        for status, response in operation["responses"].items():
+            for code in response.get("x-problems", ()):
+                assert str(PROBLEMS[code].status) == status, name
+
+
+def test_a_parameter_of_paths_and_headers_that_operations_share_is_described_once() -> None:
+    inline = [
+        (parameter["in"], parameter["name"])
+        for operations in document()["paths"].values()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if parameter.get("in") in ("path", "header")
+    ]
+
+    assert [each for each in inline if inline.count(each) > 1 and each != ("header", "accept")] == []
 
 
 def test_every_operation_says_who_may_call_it_and_how_it_fails() -> None:
@@ -181,9 +238,10 @@ def test_no_operation_is_both_built_and_planned() -> None:
 
 def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:
     creating = [
-        (path, {one["name"].lower() for one in operations["post"].get("parameters", ())})
-        for path, operations in document()["paths"].items()
-        if "201" in operations.get("post", {}).get("responses", {}) or path.endswith(("/send", "/copy", "/refresh"))
+        (name, {parameter["name"].lower() for parameter in operation["parameters"]})
+        for name, operation in _operations()
+        if name.startswith("post ")
+        and ("201" in operation["responses"] or name.endswith(("/send", "/copy", "/refresh")))
     ]
 
     assert len(creating) > 8
@@ -193,8 +251,8 @@ def test_every_post_that_creates_or_sends_can_be_repeated_safely() -> None:
 def test_every_reference_of_the_descriptions_leads_somewhere() -> None:
     for described in (document(), describe_stream()):
         text = openapi_text(described)
-        for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
-            assert name in described["components"]["schemas"]
+        for kind, name in set(re.findall(r'"#/components/(\w+)/([^"]+)"', text)):
+            assert name in described["components"][kind]
         for name in set(re.findall(r'"#/channels/stream/messages/([^"]+)"', text)):
             assert name in described["components"]["messages"]
 
