@@ -18,23 +18,35 @@ def base_subject(subject: str) -> tuple[str, bool]:
     """A decoded subject's base, runs of space as one, and whether it was marked as an answer or a forward."""
     text, is_answer = " ".join(subject[:SUBJECT_LIMIT].split()), False
     while True:
-        cut = _without_marks(text)
-        if cut != text:
-            text, is_answer = cut, True
-            continue
-        blob = _BLOBS.match(text)
-        if blob is None or blob.end() == len(text):
+        text, has_trailer = _without_trailers(text)
+        text, has_leader = _without_leaders(text)
+        forwarded = _FORWARDED.match(text)
+        is_answer = is_answer or has_trailer or has_leader or forwarded is not None
+        if forwarded is None:
             return text, is_answer
-        text = text[blob.end() :]
+        text = forwarded[1].strip()
 
 
-def _without_marks(text: str) -> str:
-    """One mark fewer, or the same."""
-    trailer = _TRAILER.search(text, max(0, len(text) - 10))
-    if trailer is not None:
-        return text[: trailer.start()]
-    leader = _LEADER.match(text)
-    if leader is not None:
-        return text[leader.end() :]
-    forwarded = _FORWARDED.match(text)
-    return forwarded[1].strip() if forwarded is not None else text
+def _without_trailers(text: str) -> tuple[str, bool]:
+    """Without `(fwd)` at the end, however often, and whether there was any."""
+    has_any = False
+    while (trailer := _TRAILER.search(text, max(0, len(text) - 10))) is not None:
+        text, has_any = text[: trailer.start()], True
+    return text, has_any
+
+
+def _without_leaders(text: str) -> tuple[str, bool]:
+    """Without `Re:`, `[list]` and the like at the start, and whether there was any `Re:` or `Fwd:`.
+
+    A `[list]` with nothing behind it stays.
+    """
+    has_any = False
+    while True:
+        leader = _LEADER.match(text)
+        blob = _BLOBS.match(text) if leader is None else None
+        if leader is not None:
+            text, has_any = text[leader.end() :], True
+        elif blob is not None and blob.end() < len(text):
+            text = text[blob.end() :]
+        else:
+            return text, has_any
