@@ -13,6 +13,7 @@ from array import array
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import lt
 
 from app.errors import MalformedRequest
 from app.mail.types import MailboxId
@@ -219,8 +220,8 @@ class MailboxView:
         return self._uids.below(uid) + 1
 
     def numbers_of(self, uids: Sequence[int]) -> Sequence[int]:
-        """The sequence numbers of messages that are known to be here, in ascending order."""
-        if uids and self.are_neighbours(uids):
+        """The sequence numbers of messages that are known to be here."""
+        if uids and all(map(lt, uids, uids[1:])) and self.are_neighbours(uids):
             first = self.number_of(uids[0])
             return range(first, first + len(uids))
         return [self._uids.below(uid) + 1 for uid in uids]

@@ -47,18 +47,22 @@ class Search(Command):
 
 
 def _search(reader: ArgumentReader, *, is_uid: bool = False) -> Search:
-    returning = None
-    if reader.skip_word("RETURN"):
-        reader.space()
-        returning = frozenset(reader.items_or_empty(lambda: _return_option(reader)))
-        reader.space()
+    returning = read_returning(reader)
     if reader.skip_word("CHARSET"):
         reader.space()
-        charset = reader.text().upper()
-        if charset not in CHARSETS:
-            raise UnsupportedCharset(charset)
+        read_charset(reader)
         reader.space()
-    return Search(_KeyReader(reader).keys(), returning, is_uid)
+    return Search(read_keys(reader), returning, is_uid)
+
+
+def read_returning(reader: ArgumentReader) -> frozenset[str] | None:
+    """`RETURN (…)` and the space after it; None where there is none. Raises CommandSyntaxError."""
+    if not reader.skip_word("RETURN"):
+        return None
+    reader.space()
+    returning = frozenset(reader.items_or_empty(lambda: _return_option(reader)))
+    reader.space()
+    return returning
 
 
 def _return_option(reader: ArgumentReader) -> str:
@@ -66,6 +70,18 @@ def _return_option(reader: ArgumentReader) -> str:
     if option not in RETURN_OPTIONS:
         reader.fail("An unknown RETURN option")
     return option
+
+
+def read_charset(reader: ArgumentReader) -> None:
+    """A charset, which must be UTF-8 or US-ASCII. Raises CommandSyntaxError, UnsupportedCharset."""
+    charset = reader.text().upper()
+    if charset not in CHARSETS:
+        raise UnsupportedCharset(charset)
+
+
+def read_keys(reader: ArgumentReader) -> SearchKey:
+    """One or more search keys to the end of the command. Raises CommandSyntaxError."""
+    return _KeyReader(reader).keys()
 
 
 class _KeyReader:
