@@ -66,6 +66,7 @@ class MessageValues(Protocol):
 
     `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it. Where the content of a message is
     not stored, `blob` and what is read from the content are None or empty; an embedded account has no such message.
+    `summary` is the JSON that lists show.
     """
 
     uid: int
@@ -87,6 +88,7 @@ class MessageValues(Protocol):
     imap_body_structure: bytes
     header: bytes
     header_bytes: int
+    summary: bytes
 
 
 class FlagCombination(NamedTuple):
@@ -119,7 +121,7 @@ _DETAIL_COLUMNS: dict[str, ColumnElement[Any]] = {
 
 def _select(columns: tuple[str, ...]) -> Select[Any]:
     statement = select(*(_DETAIL_COLUMNS[name] if name in _DETAIL_COLUMNS else MESSAGE.c[name] for name in columns))
-    if is_detailed(columns):
+    if not _DETAIL_COLUMNS.keys().isdisjoint(columns):
         statement = statement.select_from(MESSAGE.outerjoin(DETAIL, _ON_MESSAGE))
     return statement.where(*_HERE).order_by(MESSAGE.c.uid)
 
@@ -236,7 +238,7 @@ class MailboxViews:
 
 def is_detailed(columns: tuple[str, ...]) -> bool:
     """Whether some of the columns may be large: fewer rows should be read at a time."""
-    return not _DETAIL_COLUMNS.keys().isdisjoint(columns)
+    return "summary" in columns or not _DETAIL_COLUMNS.keys().isdisjoint(columns)
 
 
 def structure_of(column: bytes) -> BodyPart:

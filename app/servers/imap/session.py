@@ -27,6 +27,9 @@ from app.wire.imap.sets import SequenceSet
 LONG_FROM_RANGES = 1_000
 """Sets with more ranges than this are looked up beside the event loop."""
 
+LARGE_SORTS = 4
+"""How many SORTs and THREADs of many messages are under way at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImapServices:
@@ -40,9 +43,11 @@ class ImapServices:
     texts: TextIndex
     max_message_bytes: int
     shared: SharedMailboxes = field(init=False)
+    large_sorts: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shared", SharedMailboxes(self.views))
+        object.__setattr__(self, "large_sorts", asyncio.Semaphore(LARGE_SORTS))
 
 
 Capability = str | Callable[["Session"], str]

@@ -13,7 +13,7 @@ from app.wire.imap.encode import Command as ClientCommand
 from app.wire.imap.framing import StreamedLiteral
 from app.wire.imap.notify import EventGroup, notify
 from app.wire.imap.request import Command, Request
-from app.wire.imap.request_parser import append_target, parse_command
+from app.wire.imap.request_parser import READERS, append_target, parse_command
 from app.wire.imap.requests.append import Append, AppendedMessage
 from app.wire.imap.requests.copy import Copy
 from app.wire.imap.requests.enable import Enable
@@ -27,6 +27,7 @@ from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
 from app.wire.imap.requests.notify import Notify, WatchedGroup
 from app.wire.imap.requests.search import Search
 from app.wire.imap.requests.select import Resync, Select, Unselect
+from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
 from app.wire.imap.requests.store import Store
 from app.wire.imap.search import DateField, HasFlag, Not, SavedResult, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
@@ -201,6 +202,23 @@ def test_a_search_says_what_it_wants_back() -> None:
     assert read(b"SEARCH RETURN () ALL") == Search(search.All(), frozenset())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "terms"),
+    [
+        (b"(SUBJECT) UTF-8 ALL", (SortTerm(SortKey.SUBJECT),)),
+        (
+            b"(REVERSE DATE subject displayFrom) us-ascii ALL",
+            (SortTerm(SortKey.DATE, True), SortTerm(SortKey.SUBJECT), SortTerm(SortKey.DISPLAY_FROM)),
+        ),
+        (b"(SIZE FROM REVERSE SIZE) UTF-8 ALL", (SortTerm(SortKey.SIZE), SortTerm(SortKey.FROM))),
+    ],
+)
+def test_of_the_keys_of_a_sort_the_first_of_each_counts(arguments: bytes, terms: tuple[SortTerm, ...]) -> None:
+    assert read(b"SORT " + arguments) == Sort(terms, search.All())
+    assert read(b"UID SORT " + arguments) == Sort(terms, search.All(), is_uid=True)
+    assert read(b"SORT RETURN (COUNT) " + arguments) == Sort(terms, search.All(), frozenset({"COUNT"}))
+
+
 def test_an_unknown_charset_is_an_answer_of_its_own() -> None:
     with pytest.raises(UnsupportedCharset) as caught:
         read(b"SEARCH CHARSET KOI8-R TEXT x")
@@ -300,6 +318,13 @@ SEARCH MODSEQ x
 SEARCH LARGER 9223372036854775808
 SEARCH LARGER 99999999999999999999
 SEARCH UNRECENT
+SORT () UTF-8 ALL
+SORT (REVERSE) UTF-8 ALL
+SORT (NAME) UTF-8 ALL
+SORT (REVERSE REVERSE DATE) UTF-8 ALL
+SORT (DATE) UTF-8
+SORT(DATE) UTF-8 ALL
+SORT RETURN (PARTIAL) (DATE) UTF-8 ALL
 """.split(b"\n")[1:-1]
 BINARY_OR_LONG = [
     b"",
@@ -448,8 +473,12 @@ def test_any_mailbox_name_reaches_the_server_as_it_is(name: str, is_utf8: bool) 
     assert found == Delete("INBOX" if name.upper() == "INBOX" else name)
 
 
+STARTS = [b"", b"t ", b"t FETCH 1 ", b"t NOTIFY SET ", b"t SELECT a (QRESYNC ("]
+STARTS += [f"t {name} ".encode() for name in READERS]
+
+
 @given(
-    st.sampled_from([b"", b"t ", b"t FETCH 1 ", b"t SEARCH ", b"t LIST ", b"t APPEND ", b"t NOTIFY SET "]),
+    st.sampled_from(STARTS),
     st.binary(max_size=60) | st.text('() "\\{}[]*%1:,<.>$aOR', max_size=60).map(str.encode),
 )
 def test_any_line_is_a_command_or_a_syntax_error(start: bytes, rest: bytes) -> None:

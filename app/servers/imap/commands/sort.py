@@ -1,0 +1,29 @@
+"""SORT and UID SORT (RFC 5256), with the answers of ESORT (RFC 5267)."""
+
+from __future__ import annotations
+
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import Completion
+from app.servers.imap.commands.search import send_extended, send_numbers
+from app.servers.imap.finding import find, search_time
+from app.servers.imap.handlers import Handler, Handlers, State, with_uids
+from app.servers.imap.session import Session
+from app.servers.imap.sorting import sort_uids
+from app.wire.imap.requests.sort import Sort
+
+
+async def sort(session: Session, command: Sort, out: Outlet) -> Completion:
+    """SORT. Refused with LIMIT when it takes too long."""
+    async with search_time():
+        found = await find(session, command.key, out)
+        order = await sort_uids(session, found.uids, command.terms)
+    if command.returning is None:
+        await send_numbers(session, "SORT", found, order, out, is_uid=command.is_uid)
+    else:
+        await send_extended(session, command.returning, found, order, out, is_uid=command.is_uid)
+    return found.completion("SORT")
+
+
+HANDLERS: Handlers = (
+    Handler(Sort, sort, State.SELECTED, capabilities=("SORT", "SORT=DISPLAY", "ESORT"), may_expunge=with_uids),
+)

@@ -1,0 +1,116 @@
+"""The order of a SORT (RFC 5256 §3, RFC 5957), found a few hundred messages at a time.
+
+Each run of messages is sorted by itself and the runs are merged, so that no step of the event loop is long. A text is
+compared by the first TEXT_LIMIT_BYTES of its folded form.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from app.mail.searchable import fold
+from app.mailstore.views import MessageValues
+from app.mime.subject import base_subject
+from app.servers.imap.rows import read_rows
+from app.servers.imap.session import Session
+from app.wire.imap.requests.sort import SortKey, SortTerm
+
+TEXT_LIMIT_BYTES = 200
+RUN_MESSAGES = 250
+"""Messages whose keys are made and sorted before other tasks have their turn."""
+LARGE_FROM = 10_000
+"""Messages from which on a SORT or THREAD waits until few others are under way: each holds a key of every message."""
+MERGED_PER_UNIT = 3
+"""Messages merged in a unit of work (see `Pace`)."""
+
+Summary = Mapping[str, Any]
+Key = Callable[[MessageValues, Summary], int | bytes]
+
+_REVERSED = bytes(range(255, -1, -1))
+
+
+def _text(text: str) -> bytes:
+    """A folded text as it is compared: UTF-8 has the order of code points."""
+    return text.encode("utf-8", "replace")[:TEXT_LIMIT_BYTES]
+
+
+def mailbox_of(summary: Summary, field: str) -> str:
+    """The local part of the first address, "" where there is none."""
+    addresses = summary[field]
+    return str(addresses[0]["address"]).rpartition("@")[0] or str(addresses[0]["address"]) if addresses else ""
+
+
+def display_of(summary: Summary, field: str) -> str:
+    """The name of the first address, or the address where it has none (RFC 5957 §2)."""
+    addresses = summary[field]
+    return str(addresses[0]["name"] or addresses[0]["address"]) if addresses else ""
+
+
+def sent_at_ms(row: MessageValues) -> int:
+    """The time of the Date field, of INTERNALDATE where it can't be read (RFC 5256 §2.2)."""
+    return row.received_at_ms if row.date_ms is None else row.date_ms
+
+
+_KEYS: dict[SortKey, tuple[tuple[str, ...], Key]] = {
+    SortKey.ARRIVAL: (("received_at_ms",), lambda row, _: row.received_at_ms),
+    SortKey.DATE: (("received_at_ms", "date_ms"), lambda row, _: sent_at_ms(row)),
+    SortKey.SIZE: (("size_bytes",), lambda row, _: row.size_bytes),
+    SortKey.SUBJECT: (("subject_folded",), lambda row, _: _text(base_subject(row.subject_folded)[0])),
+    SortKey.FROM: (("summary",), lambda _, summary: _text(fold(mailbox_of(summary, "from")))),
+    SortKey.TO: (("summary",), lambda _, summary: _text(fold(mailbox_of(summary, "to")))),
+    SortKey.CC: (("summary",), lambda _, summary: _text(fold(mailbox_of(summary, "cc")))),
+    SortKey.DISPLAY_FROM: (("summary",), lambda _, summary: _text(fold(display_of(summary, "from")))),
+    SortKey.DISPLAY_TO: (("summary",), lambda _, summary: _text(fold(display_of(summary, "to")))),
+}
+"""The columns that a key needs, and how it is made of them."""
+
+
+def reverse(key: int | bytes) -> int | bytes:
+    """A key that sorts the other way round."""
+    return -key if isinstance(key, int) else key.translate(_REVERSED) + b"\xff"
+
+
+def columns_of(terms: Sequence[SortTerm]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("uid", *(column for term in terms for column in _KEYS[term.key][0]))))
+
+
+def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> tuple[int | bytes, ...]:
+    """What a message is sorted by; of equal messages the first in the mailbox comes first."""
+    keys = [_KEYS[term.key][1](row, summary) for term in terms]
+    return (*[reverse(key) if term.is_reverse else key for term, key in zip(terms, keys, strict=True)], row.uid)
+
+
+async def sort_uids(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
+    """The UIDs of the messages that are there, in order."""
+    if len(uids) <= LARGE_FROM:
+        return await _sorted(session, uids, terms)
+    async with session.services.large_sorts:
+        return await _sorted(session, uids, terms)
+
+
+async def _sorted(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
+    columns = columns_of(terms)
+    has_summary = "summary" in columns
+    runs: list[list[tuple[int | bytes, ...]]] = []
+    async for rows in read_rows(session, uids, columns):
+        for start in range(0, len(rows), RUN_MESSAGES):
+            some = rows[start : start + RUN_MESSAGES]
+            runs.append(sorted([key_of(terms, row, orjson.loads(row.summary) if has_summary else {}) for row in some]))
+            await session.pace.spend(len(some) * len(terms))
+    return await _merged(session, runs)
+
+
+async def _merged(session: Session, runs: Sequence[list[tuple[int | bytes, ...]]]) -> array[int]:
+    merged = array("I")
+    for keys in heapq.merge(*runs):
+        uid = keys[-1]
+        assert isinstance(uid, int)
+        merged.append(uid)
+        if len(merged) % RUN_MESSAGES == 0:
+            await session.pace.spend(RUN_MESSAGES // MERGED_PER_UNIT)
+    return merged
