@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import orjson
@@ -85,11 +86,16 @@ def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> t
     return (*[reverse(key) if term.is_reverse else key for term, key in zip(terms, keys, strict=True)], row.uid)
 
 
+@asynccontextmanager
+async def large_sort(session: Session, messages: int) -> AsyncIterator[None]:
+    """Waits, where there are many messages, until few others are sorting as many."""
+    async with session.services.large_sorts if messages > LARGE_FROM else nullcontext():
+        yield
+
+
 async def sort_uids(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
     """The UIDs of the messages that are there, in order."""
-    if len(uids) <= LARGE_FROM:
-        return await _sorted(session, uids, terms)
-    async with session.services.large_sorts:
+    async with large_sort(session, len(uids)):
         return await _sorted(session, uids, terms)
 
 

@@ -34,7 +34,7 @@ def test_every_command_without_arguments_is_read_by_its_name() -> None:
 def test_no_expunge_is_sent_while_a_command_uses_sequence_numbers() -> None:
     numbered = {handler.command.__name__ for handler in HANDLERS.values() if handler.may_expunge.__name__ != "always"}
 
-    assert numbered == {"Fetch", "Store", "Search", "Sort"}
+    assert numbered == {"Fetch", "Store", "Search", "Sort", "ThreadMessages"}
 
 
 def test_no_capability_is_declared_twice() -> None:

@@ -29,6 +29,7 @@ from app.wire.imap.requests.search import Search
 from app.wire.imap.requests.select import Resync, Select, Unselect
 from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
 from app.wire.imap.requests.store import Store
+from app.wire.imap.requests.thread import ThreadAlgorithm, ThreadMessages
 from app.wire.imap.search import DateField, HasFlag, Not, SavedResult, SearchKey, TextField, TextMatch
 from app.wire.imap.sets import SequenceSet
 from hypothesis import given
@@ -219,6 +220,15 @@ def test_of_the_keys_of_a_sort_the_first_of_each_counts(arguments: bytes, terms:
     assert read(b"SORT RETURN (COUNT) " + arguments) == Sort(terms, search.All(), frozenset({"COUNT"}))
 
 
+def test_a_thread_names_its_algorithm() -> None:
+    unseen = Not(HasFlag("\\Seen"))
+
+    assert read(b"THREAD references UTF-8 UNSEEN") == ThreadMessages(ThreadAlgorithm.REFERENCES, unseen)
+    assert read(b"UID THREAD ORDEREDSUBJECT US-ASCII UNSEEN") == ThreadMessages(
+        ThreadAlgorithm.ORDERED_SUBJECT, unseen, is_uid=True
+    )
+
+
 def test_an_unknown_charset_is_an_answer_of_its_own() -> None:
     with pytest.raises(UnsupportedCharset) as caught:
         read(b"SEARCH CHARSET KOI8-R TEXT x")
@@ -325,6 +335,10 @@ SORT (REVERSE REVERSE DATE) UTF-8 ALL
 SORT (DATE) UTF-8
 SORT(DATE) UTF-8 ALL
 SORT RETURN (PARTIAL) (DATE) UTF-8 ALL
+THREAD UTF-8 ALL
+THREAD REFS UTF-8 ALL
+THREAD REFERENCES UTF-8
+THREAD RETURN (ALL) REFERENCES UTF-8 ALL
 """.split(b"\n")[1:-1]
 BINARY_OR_LONG = [
     b"",
