@@ -25,6 +25,7 @@ from app.wire.imap.requests.listing import ListMailboxes, MailboxStatusOf
 from app.wire.imap.requests.login import Authenticate, Login
 from app.wire.imap.requests.mailboxes import Create, Delete, Rename, Subscribe
 from app.wire.imap.requests.notify import Notify, WatchedGroup
+from app.wire.imap.requests.quota import GetQuota, GetQuotaRoot
 from app.wire.imap.requests.search import Search
 from app.wire.imap.requests.select import Resync, Select, Unselect
 from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
@@ -58,6 +59,8 @@ def numbers(text: str) -> SequenceSet:
     ("line", "command"),
     [
         (b"noop", Noop()),
+        (b"GETQUOTAROOT inbox", GetQuotaRoot("INBOX")),
+        (b'GETQUOTA ""', GetQuota("")),
         (b"EXPUNGE", Expunge()),
         (b"IDLE", Idle()),
         (b"STARTTLS", StartTlsCommand()),

@@ -1,0 +1,31 @@
+"""GETQUOTAROOT and GETQUOTA (RFC 9208): all mailboxes count to one root, "", which has no limits.
+
+QUOTA names a resource only where it has a limit (§5.1), so the list of resources is empty.
+"""
+
+from __future__ import annotations
+
+from app.servers.conversation import Outlet
+from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.commands.listing import mailbox_name
+from app.servers.imap.handlers import Handler, Handlers
+from app.servers.imap.session import Session
+from app.wire.imap.requests.quota import GetQuota, GetQuotaRoot
+
+_QUOTA = b'* QUOTA "" ()\r\n'
+
+
+async def get_quota_root(session: Session, command: GetQuotaRoot, out: Outlet) -> Completion:
+    mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
+    await out.send(b'* QUOTAROOT %b ""\r\n' % mailbox_name(mailbox.path) + _QUOTA)
+    return Completion("GETQUOTAROOT completed")
+
+
+async def get_quota(_session: Session, command: GetQuota, out: Outlet) -> Completion:
+    if command.root:
+        raise CommandRefused("NONEXISTENT", "There is no such quota root")
+    await out.send(_QUOTA)
+    return Completion("GETQUOTA completed")
+
+
+HANDLERS: Handlers = (Handler(GetQuotaRoot, get_quota_root, capabilities=("QUOTA",)), Handler(GetQuota, get_quota))
