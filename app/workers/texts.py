@@ -93,7 +93,7 @@ class TextReader:
     async def read(
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message], apply: Apply
     ) -> float:
-        """Read these messages, and their previews where they lack them; how many seconds of work it was."""
+        """Read these messages, and their previews where they have none; how many seconds of work it was."""
         await self.room.enter(account_id)
         return sum([await self._read(account_id, backend, batch, apply) for batch in _batches(messages)])
 
@@ -272,8 +272,9 @@ def _pieces(
     size = 0
     for one in batch:
         place, text = Location(one.mailbox_id, one.uid), texts.get(one.uid)
-        if one.preview is None and (text is not None or one.uid in previews):
-            previewed.append(Previewed(place, preview_of(text.shown) if text is not None else previews[one.uid]))
+        preview = preview_of(text.shown) if text is not None else previews.get(one.uid, "")
+        if not one.preview and preview != one.preview:
+            previewed.append(Previewed(place, preview))
         kept = text if text is not None and text.size_bytes <= limit_bytes else None
         texted.append(Texted(place, kept, digests.get(one.uid)))
         size += 0 if kept is None else kept.size_bytes

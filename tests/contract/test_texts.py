@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 
+import orjson
 import pytest
 from app.backends import local
 from app.backends.local import LocalBackend
 from app.errors import SearchIncomplete
 from app.mail import filter as f
-from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Removed, Texted
+from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Previewed, Removed, Texted
 from app.mail.searchable import fold
 from app.mail.types import AccountId, TokenId
 from app.mailstore.texts import TextIndex
@@ -145,6 +146,18 @@ async def test_a_field_is_found_by_name_in_the_message_s_own_header(stores: Stor
 
     assert [await holds("x-trace", term) for term in ("", "CAFÉ bar", "cafe", "bar")] == [True] * 4
     assert [await holds(*one) for one in (("Trace", ""), ("X-Trace", "Hello"), ("X-Other", ""))] == [False] * 3
+
+
+async def test_an_empty_preview_is_read_again_with_the_text(stores: Stores) -> None:
+    account = await stores.add_account()
+    await deliver(stores, account, mail("The words"))
+    inbox = await stores.mailbox(account, "INBOX")
+    await stores.index.apply(account, Delta(previewed=(Previewed(Location(inbox.id, 1), ""),)))
+
+    await fill(stores)
+
+    (message,) = await stores.reader.messages.locate(account, inbox.id, [1])
+    assert (message.preview, orjson.loads(message.summary)["preview"]) == ("The words", "The words")
 
 
 async def test_a_text_that_is_too_large_is_left_out_until_the_limit_grows(stores: Stores) -> None:

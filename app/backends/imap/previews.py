@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.backends.imap.session import Session
 from app.mail.types import BodyPart
 from app.mime.body import sections_to_fetch
+from app.mime.enclosed import containers, opened
 from app.mime.shown import preview_in
 from app.mime.text import preview_of
 from app.wire.imap.commands import BodySection
@@ -16,6 +17,8 @@ from app.wire.imap.sets import SequenceSet
 PREVIEW_BYTES = 4096
 WIDE_PREVIEW_BYTES = 64 * 1024
 """How much is read of each text part of a message whose beginning shows no words."""
+CONTAINER_BYTES = 32 * 1024
+"""The largest winmail.dat or calendar that is read for the words in it."""
 PARTS_READ = 4
 """Text parts of such a message that are read."""
 
@@ -39,9 +42,9 @@ async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) ->
     found = await session.fetch(name, SequenceSet.of(uids), ("UID", "BODYSTRUCTURE"))
     structures = {uid: message.structure for uid, message in found.items() if message.structure is not None}
     previews = dict.fromkeys(structures, "")
-    for window, parts in ((PREVIEW_BYTES, 1), (WIDE_PREVIEW_BYTES, PARTS_READ)):
+    for window, wanted in _STEPS:
         blank = {uid: structure for uid, structure in structures.items() if not previews[uid]}
-        for sections, with_them in _by_sections(blank, parts).items():
+        for sections, with_them in _by_sections(blank, wanted).items():
             items: list[str | BodySection] = ["UID"]
             items += [BodySection(section, partial=(0, window)) for section in sections]
             for uid, message in (await session.fetch(name, SequenceSet.of(with_them), items)).items():
@@ -50,11 +53,33 @@ async def _previews_by_text(session: Session, name: str, uids: Sequence[int]) ->
     return previews
 
 
-def _by_sections(structures: Mapping[int, BodyPart], count: int) -> dict[tuple[str, ...], list[int]]:
-    """Sections of the first text parts → UIDs of the messages that have them there."""
+def _first_text(structure: BodyPart) -> tuple[str, ...]:
+    return sections_to_fetch(structure)[:1]
+
+
+def _first_texts(structure: BodyPart) -> tuple[str, ...]:
+    return sections_to_fetch(structure)[:PARTS_READ]
+
+
+def _small_containers(structure: BodyPart) -> tuple[str, ...]:
+    return tuple(part.section for part in containers(structure) if part.size_bytes <= CONTAINER_BYTES)
+
+
+_STEPS = (
+    (PREVIEW_BYTES, _first_text),
+    (WIDE_PREVIEW_BYTES, _first_texts),
+    (CONTAINER_BYTES, _small_containers),
+)
+"""What is read, one after the other, of messages that show no words yet: so many bytes of which sections."""
+
+
+def _by_sections(
+    structures: Mapping[int, BodyPart], wanted: Callable[[BodyPart], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[int]]:
+    """Sections that are wanted → UIDs of the messages that have them there."""
     found: dict[tuple[str, ...], list[int]] = {}
     for uid, structure in structures.items():
-        sections = sections_to_fetch(structure)[:count]
+        sections = wanted(structure)
         if sections:
             found.setdefault(sections, []).append(uid)
     return found
@@ -62,4 +87,8 @@ def _by_sections(structures: Mapping[int, BodyPart], count: int) -> dict[tuple[s
 
 def _preview(message: FetchedMessage, structure: BodyPart) -> str:
     raw = {section.partition("<")[0]: value for section, value in message.sections.items() if isinstance(value, bytes)}
-    return preview_in(structure, lambda part, limit: raw.get(part.section, b"")[:limit])
+    inside = opened(structure, raw)
+    return preview_in(
+        inside.structure,
+        lambda part, limit: inside.contents.get(part.section, raw.get(part.section, b""))[:limit],
+    )

@@ -257,6 +257,36 @@ def test_the_version_that_is_opened_without_alembic_is_the_newest_migration() ->
     assert names[-1] == SCHEMA_VERSION
 
 
+def add_row(settings: Settings, table: str, **values: object) -> None:
+    """A row with these values, and zeros and empty texts in the columns that need one."""
+    for _, name, kind, needs_value, default, _ in rows_of(settings, f'PRAGMA table_info("{table}")'):
+        if needs_value and default is None:
+            values.setdefault(str(name), 0 if "INT" in str(kind) or kind == "BOOLEAN" else "")
+    names = ", ".join(values)
+    with closing(sqlite3.connect(sqlite_path(settings))) as connection, connection:
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+
+
+def test_an_upgrade_has_messages_with_an_empty_preview_read_again(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    as_before(settings, "0010")
+    for number, (account, preview) in enumerate([("imap", ""), ("imap", "words"), ("embedded", "")], start=1):
+        add_row(settings, "account", id=f"{account}{number}", kind=account)
+        place = {"account_id": f"{account}{number}", "id": "m", "mailbox_id": "b", "uid": number}
+        add_row(settings, "message", **place, preview=preview, text_state=1)
+        add_row(settings, "search_text", id=number, account_id=f"{account}{number}", message_id="m", shown=b"")
+
+    migrate(settings)
+
+    assert rows_of(settings, "SELECT account_id, preview, text_state FROM message ORDER BY uid") == [
+        ("imap1", None, 0),
+        ("imap2", "words", 1),
+        ("embedded3", "", 0),
+    ]
+    assert rows_of(settings, "SELECT account_id FROM search_text") == [("imap2",)]
+
+
 def test_the_folder_of_a_copy_is_its_owners_alone(tmp_path: Path) -> None:
     settings = settings_at(tmp_path)
     as_before(settings, "0002")
