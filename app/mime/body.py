@@ -133,9 +133,14 @@ def _charset_label(decoded: bytes, part: BodyPart) -> str | None:
     """The label in Content-Type, else the html's own. us-ascii is what servers say where there is none."""
     label = part.param("charset") or part.param("charset*")
     if part.media_type == "text/html" and (label is None or label.lower() == "us-ascii"):
-        found = _META_CHARSET.search(decoded[:_META_WINDOW_BYTES])
-        return found[1].decode("ascii") if found else label
+        return meta_charset(decoded) or label
     return label
+
+
+def meta_charset(html: bytes) -> str | None:
+    """The charset that an HTML document names for itself, None where it names none."""
+    found = _META_CHARSET.search(html[:_META_WINDOW_BYTES])
+    return found[1].decode("ascii") if found else None
 
 
 def _protection(part: BodyPart) -> Protection | None:

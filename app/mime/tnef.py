@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from app.mime.body import meta_charset
 from app.mime.charset import decode
 from app.mime.rtf import inflate_rtf, read_rtf
 
@@ -21,6 +22,7 @@ MAX_FILES = 500
 _SIGNATURE = 0x223E9F78
 _BODY, _MAPI, _CODEPAGE = 0x800C, 0x9003, 0x9007
 _NEW_FILE, _FILE_TITLE, _FILE_DATA, _FILE_MAPI = 0x9002, 0x8010, 0x800F, 0x9005
+_FILE_PATH = 0x9001
 _FILE_LEVEL = 2
 
 _PR_BODY, _PR_RTF, _PR_HTML, _PR_CODEPAGE = 0x1000, 0x1009, 0x1013, 0x3FDE
@@ -58,12 +60,11 @@ def read_tnef(data: bytes) -> Tnef | None:
     if len(data) < 6 or struct.unpack_from("<I", data)[0] != _SIGNATURE:
         return None
     found = Tnef()
-    codepage = "windows-1252"
+    pages = (value for level, name, value in islice(_attributes(data), MAX_ATTRIBUTES) if name == _CODEPAGE)
+    codepage = _page(next(pages, b""))
     for level, name, value in islice(_attributes(data), MAX_ATTRIBUTES):
         if level == _FILE_LEVEL:
             _add_to_file(found, name, value, codepage)
-        elif name == _CODEPAGE and len(value) >= 4:
-            codepage = f"cp{struct.unpack_from('<I', value)[0]}"
         elif name == _BODY:
             found.text = _text(value, codepage)
         elif name == _MAPI:
@@ -125,27 +126,29 @@ def _padded(length: int) -> int:
     return length + -length % 4
 
 
-def _add_texts(found: Tnef, properties: dict[int, tuple[int, bytes]], codepage: str) -> None:
-    kind, value = properties.get(_PR_CODEPAGE, (3, b""))
+def _page(value: bytes) -> str | None:
+    """The label of a code page by its number, None for none."""
     number = struct.unpack_from("<I", value)[0] if len(value) >= 4 else 0
-    charset = {65001: "utf-8", 0: codepage}.get(number, f"cp{number}")
+    return f"cp{number}" if number else None
+
+
+def _add_texts(found: Tnef, properties: dict[int, tuple[int, bytes]], codepage: str | None) -> None:
+    charset = _page(properties.get(_PR_CODEPAGE, (3, b""))[1])
     kind, value = properties.get(_PR_BODY, (_STRING, b""))
-    found.text = _string(kind, value, charset) or found.text
+    found.text = _string(kind, value, charset or codepage) or found.text
     kind, value = properties.get(_PR_HTML, (_BINARY, b""))
-    found.html = _string(kind, value, charset)
+    found.html = _string(kind, value, charset or meta_charset(value) or codepage) or found.html
     rtf = b"" if found.html else inflate_rtf(properties.get(_PR_RTF, (_BINARY, b""))[1])
     if rtf:
         text, is_html = read_rtf(rtf)
         found.html, found.text = (text, found.text) if is_html else ("", found.text or text)
 
 
-def _add_to_file(found: Tnef, name: int, value: bytes, codepage: str) -> None:
-    if name == _NEW_FILE and len(found.files) < MAX_FILES:
+def _add_to_file(found: Tnef, name: int, value: bytes, codepage: str | None) -> None:
+    if not found.files or (name == _NEW_FILE and len(found.files) < MAX_FILES):
         found.files.append(TnefFile())
-    if not found.files:
-        return
     file = found.files[-1]
-    if name == _FILE_TITLE:
+    if name in (_FILE_TITLE, _FILE_PATH):
         file.name = file.name or _text(value, codepage)
     elif name == _FILE_DATA:
         file.content = value
@@ -153,7 +156,7 @@ def _add_to_file(found: Tnef, name: int, value: bytes, codepage: str) -> None:
         _describe(file, dict(_properties(value)), codepage)
 
 
-def _describe(file: TnefFile, properties: dict[int, tuple[int, bytes]], codepage: str) -> None:
+def _describe(file: TnefFile, properties: dict[int, tuple[int, bytes]], codepage: str | None) -> None:
     names = (_string(*properties.get(name, (_STRING, b"")), codepage) for name in (_PR_LONG_NAME, _PR_NAME))
     file.name = next((name for name in names if name), file.name)
     file.name = file.name or _string(*properties.get(_PR_DISPLAY_NAME, (_STRING, b"")), codepage)
@@ -166,9 +169,9 @@ def _describe(file: TnefFile, properties: dict[int, tuple[int, bytes]], codepage
         file.content = content[_OBJECT_ID_BYTES:] if kind == _OBJECT else content
 
 
-def _string(kind: int, value: bytes, charset: str) -> str:
+def _string(kind: int, value: bytes, charset: str | None) -> str:
     return _text(value, "utf-16le" if kind == _UNICODE else charset)
 
 
-def _text(value: bytes, charset: str) -> str:
-    return decode(value, charset).text.rstrip("\x00").replace("\x00", "")
+def _text(value: bytes, charset: str | None) -> str:
+    return decode(value.rstrip(b"\0") if charset is None else value, charset).text.rstrip("\x00").replace("\x00", "")

@@ -106,6 +106,44 @@ def test_unicode_html_and_code_pages_are_read() -> None:
     assert (found.text, found.html, found.files[0].name) == ("Привет", "<p>Привет</p>", "Счёт.txt")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        (
+            attribute(1, 0x800C, "Привет\0".encode("cp1251")) + attribute(1, 0x9007, struct.pack("<II", 1251, 0)),
+            "Привет",
+        ),
+        (
+            attribute(1, 0x9007, struct.pack("<II", 20866, 0)) + attribute(1, 0x800C, "Привет".encode("koi8-r")),
+            "Привет",
+        ),
+        (attribute(1, 0x9007, struct.pack("<II", 28592, 0)) + attribute(1, 0x800C, b"\xb3\0"), "ł"),
+        (attribute(1, 0x800C, "Привет\0".encode()), "Привет"),
+    ],
+)
+def test_text_is_read_by_the_code_page_wherever_it_is_told_and_guessed_without(attributes: bytes, text: str) -> None:
+    found = read_tnef(SIGNATURE + attributes)
+
+    assert found is not None
+    assert found.text == text
+
+
+def test_html_may_name_its_charset_itself() -> None:
+    html = "<meta charset=windows-1251>Привет".encode("cp1251")
+
+    found = read_tnef(SIGNATURE + attribute(1, 0x9003, properties((0x1013, 0x102, html))))
+
+    assert found is not None
+    assert found.html.endswith("Привет")
+
+
+def test_a_file_may_lack_its_beginning_and_be_named_by_its_path() -> None:
+    found = read_tnef(SIGNATURE + attribute(2, 0x9001, b"C:\\tmp\\a.txt\0") + attribute(2, 0x800F, b"one"))
+
+    assert found is not None
+    assert [(one.name, one.content) for one in found.files] == [("C:\\tmp\\a.txt", b"one")]
+
+
 def test_a_message_inside_a_winmail_dat_is_a_file() -> None:
     inner = SIGNATURE + attribute(1, 0x800C, b"inner\0")
 
