@@ -149,6 +149,10 @@ def read(raw: bytes, codec: str, errors: str = "strict") -> str:
     if own is not None:
         return own(raw, errors)
     text = _python(raw, codec, errors)
+    if codec == "cp932" and _NO_SHIFT_JIS.search(text):
+        if errors == "strict":
+            raise UnicodeDecodeError("shift_jis", raw, 0, 1, "a byte that is no character")
+        text = _NO_SHIFT_JIS.sub("\ufffd", text)
     return text.encode("utf-8", "replace").decode() if codec in ("utf-7", "utf_7") else text
 
 
@@ -172,6 +176,8 @@ def _alias(label: str) -> str | None:
 
 # ---- bytes that are no characters
 
+_HIGH_PAIRS = frozenset({"gb18030", "cp949", "euc_jp"})
+_HIGH_RUN = re.compile(rb"[\x81-\xfe]{0,64}")
 _DOUBLE_BYTE = frozenset({"gb18030", "big5hkscs", "cp949", "cp932"})
 
 
@@ -204,7 +210,15 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     if error.encoding in _DOUBLE_BYTE or error.encoding == "euc_jp":
         trail = error.object[error.start + 1 : error.start + 2]
         width = 2 if 0x80 < error.object[error.start] < 0xFF and trail >= b"\x80" else 1
+        if error.encoding in _HIGH_PAIRS and error.object[error.start] >= 0x80:
+            width = max(width, 1 + _is_odd_run(error.object, error.start + 1))
     return "\ufffd", error.start + width
+
+
+def _is_odd_run(raw: bytes, start: int) -> bool:
+    """Whether a byte is left over in the pairs of high bytes that follow: the trail of a lead byte that was spoilt."""
+    run = _HIGH_RUN.match(raw, start)
+    return run is not None and len(run[0]) % 2 == 1
 
 
 def _strict(error: UnicodeError) -> tuple[str, int]:
@@ -252,6 +266,8 @@ _SHIFTED = re.compile(rb"\x0e([^\x0e\x0f\x1b\n]*+)\x0f?")
 _KATAKANA = re.compile(rb"[\xa1-\xdf]")
 _PAIR = re.compile(rb"[\xa1-\xfe]{2}")
 _ASCII = b"(B"
+_NO_SHIFT_JIS = re.compile("[\uf8f0-\uf8f3]")
+"""What Python makes of the bytes A0 and FD to FF, which the standard has not."""
 
 
 def _iso_2022_jp(raw: bytes, errors: str) -> str:
