@@ -21,7 +21,7 @@ _NO_PROSE = CALENDAR_TYPES | {
     f"text/{name}" for name in ("css", "directory", "javascript", "rtf", "vcard", "x-vcard", "xml")
 }
 """Kinds of text that are for programs."""
-_SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+SMIME_TYPES = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _LINE_ENDS = re.compile(r"\r*+\n|\r(?!\r*+\n)")
 """An encoded CR before a line end (`=0D` and CRLF) belongs to it."""
@@ -150,7 +150,7 @@ def _protection(part: BodyPart) -> Protection | None:
         protocol = (part.param("protocol") or "").lower()
         signature = protocol or (part.children[1].media_type if len(part.children) > 1 else "")
         return Protection.PGP_SIGNED if signature == "application/pgp-signature" else Protection.SMIME_SIGNED
-    if part.media_type in _SMIME or (part.media_type == OPAQUE and (attachment_name(part) or "").endswith(".p7m")):
+    if part.media_type in SMIME_TYPES or (part.media_type == OPAQUE and (attachment_name(part) or "").endswith(".p7m")):
         is_signed = (part.param("smime-type") or "").lower() == "signed-data"
         return Protection.SMIME_SIGNED if is_signed else Protection.SMIME_ENCRYPTED
     return None

@@ -1,4 +1,6 @@
-"""Parts that other parts hold in a form of their own, made parts of the message: winmail.dat, and a calendar's words.
+"""Parts that other parts hold in a form of their own, made parts of the message.
+
+These are winmail.dat, the words of a calendar, and what is inside an opaque S/MIME signature.
 
 The new parts have sections below that of their container, and their content, which is not encoded, comes beside them.
 """
@@ -9,14 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from app.mail.types import BodyPart
-from app.mime.body import CALENDAR_TYPES, choose_body, decode_body
+from app.mime.body import CALENDAR_TYPES, SMIME_TYPES, choose_body, decode_body
+from app.mime.cms import signed_content
 from app.mime.invitation import MAX_CALENDAR_BYTES, Invitation, invitation_text, read_invitation
 from app.mime.names import attachment_name
+from app.mime.structure import parse_structure
 from app.mime.tnef import Tnef, TnefFile, read_tnef
 from app.mime.transfer import decode_transfer
 
-MAX_TNEF_BYTES = 16 * 1024 * 1024
-"""Encoded size up to which a winmail.dat is opened."""
+MAX_CONTAINER_BYTES = 16 * 1024 * 1024
+"""Encoded size up to which a winmail.dat or a signed message is opened."""
 MAX_PREVIEWED_BYTES = 1024 * 1024
 MAX_CONTAINERS = 5
 WORDLESS_BYTES = 4
@@ -35,9 +39,9 @@ class Opened:
 
 
 def containers(structure: BodyPart) -> tuple[BodyPart, ...]:
-    """The parts that `opened` needs: each winmail.dat, and the calendar of a message without text."""
-    attached = choose_body(structure).attachments
-    found = [part for part in attached if _is_tnef(part) and part.size_bytes <= MAX_TNEF_BYTES]
+    """The parts that `opened` needs: each winmail.dat, what is signed, and the calendar of a message without text."""
+    attached = (part for part in choose_body(structure).attachments if part.size_bytes <= MAX_CONTAINER_BYTES)
+    found = [part for part in attached if _is_tnef(part) or part is _signed_of(structure)]
     calendar = calendar_of(structure)
     if calendar is not None and not _has_words(structure):
         found.append(calendar)
@@ -61,6 +65,8 @@ def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> Opened:
             continue
         if part.media_type in CALENDAR_TYPES:
             found = _calendar_words(part, content, contents)
+        elif part.media_type in SMIME_TYPES:
+            found = _signed_parts(part, content, contents)
         else:
             found = _tnef_parts(part, content, contents, has_words=has_words)
         if found is not None:
@@ -86,6 +92,12 @@ def _is_tnef(part: BodyPart) -> bool:
     )
 
 
+def _signed_of(structure: BodyPart) -> BodyPart | None:
+    """The message itself, where it may be inside its signature."""
+    kind = (structure.param("smime-type") or "signed-data").lower()
+    return structure if structure.media_type in SMIME_TYPES and kind == "signed-data" else None
+
+
 def _has_words(structure: BodyPart) -> bool:
     texts = (part for part in choose_body(structure).text if part.media_type.startswith("text/"))
     return any(part.size_bytes > WORDLESS_BYTES for part in texts)
@@ -100,6 +112,28 @@ def _calendar_words(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> B
     return BodyPart(
         f"{part.section}.both", "multipart/mixed", children=(words, replace(part, disposition="attachment"))
     )
+
+
+def _signed_parts(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> BodyPart | None:
+    """What is signed, and the signature as an attachment."""
+    content = signed_content(decode_transfer(raw, part.encoding)[0])
+    if content is None:
+        return None
+    inside = _below(f"{part.section}.signed", parse_structure(content).structure, content, contents)
+    return BodyPart(
+        f"{part.section}.both", "multipart/mixed", children=(inside, replace(part, disposition="attachment"))
+    )
+
+
+def _below(prefix: str, part: BodyPart, content: bytes, contents: dict[str, bytes]) -> BodyPart:
+    """A tree of decoded parts whose sections begin with `prefix`. Depth is bounded by the tree's."""
+    section = f"{prefix}.{part.section}" if part.section else prefix
+    if part.is_multipart:
+        children = tuple(_below(prefix, child, content, contents) for child in part.children)
+        return replace(part, section=section, children=children, span=None)
+    _, start, end = part.span or (0, 0, 0)
+    decoded = contents[section] = decode_transfer(content[start:end], part.encoding)[0]
+    return replace(part, section=section, children=(), span=None, encoding="binary", size_bytes=len(decoded))
 
 
 def _tnef_parts(part: BodyPart, raw: bytes, contents: dict[str, bytes], *, has_words: bool) -> BodyPart | None:

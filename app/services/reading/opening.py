@@ -10,7 +10,7 @@ from app.errors import GatewayError, PartNotFound, ServerProtocolError, ServerRe
 from app.mail.backend import Backends, ByteRange, MailBackend
 from app.mail.types import BodyPart, Detail, Message
 from app.mailstore.reader import MailReader
-from app.mime.enclosed import MAX_TNEF_BYTES, containers
+from app.mime.enclosed import MAX_CONTAINER_BYTES, containers
 from app.mime.enclosed import opened as open_enclosed
 from app.mime.structure import parse_structure
 from app.parsing.jobs import IN_THREADS, Parsers
@@ -73,7 +73,7 @@ class Opener:
         parts = containers(found.structure)
         if not parts:
             return found
-        raw = await self.contents(found, parts, MAX_TNEF_BYTES)
+        raw = await self.contents(found, parts, MAX_CONTAINER_BYTES)
         size_bytes = sum(map(len, raw.values()))
         with suppress(TooComplex):
             inside = await self._parsers.run(found.message.account_id, size_bytes, open_enclosed, found.structure, raw)

@@ -17,6 +17,8 @@ from app.mime.tnef import MAX_FILES, read_tnef
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.mime.test_cms import ENVELOPED_DATA, element, signed
+
 SIGNATURE = struct.pack("<IH", 0x223E9F78, 1)
 NEW_FILE = struct.pack("<BHHIH", 2, 0x9002, 6, 0, 0)
 
@@ -196,6 +198,36 @@ def test_the_number_of_files_is_bounded() -> None:
 
     assert found is not None
     assert len(found.files) == MAX_FILES
+
+
+def test_what_is_inside_an_opaque_signature_is_the_message_and_the_signature_stays_a_file() -> None:
+    inner = (
+        b"Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\nw=C3=B6rds\r\n--i\r\n"
+        b"Content-Type: application/pdf; name=a.pdf\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\nJVBERg==\r\n--i--\r\n"
+    )
+    kind = b"application/pkcs7-mime; smime-type=signed-data; name=smime.p7m"
+    content = b"Subject: s\nContent-Type: %s\nContent-Transfer-Encoding: base64\n\n%s" % (
+        kind,
+        base64.encodebytes(signed(element(4, inner))),
+    )
+
+    texts, names, contents = open_message(content)
+
+    assert (texts, names) == (["wörds"], ["a.pdf", "smime.p7m"])
+    assert contents["1.signed.2"] == b"%PDF"
+    assert read_content(content, "blob").preview == "wörds"
+
+
+@pytest.mark.parametrize("kind", [b"application/pkcs7-mime; smime-type=enveloped-data", b"application/pkcs7-mime"])
+def test_what_is_encrypted_stays_closed(kind: bytes) -> None:
+    data = base64.encodebytes(signed(element(4, b"words"), kind=ENVELOPED_DATA))
+    content = b"Subject: s\nContent-Type: %s\nContent-Transfer-Encoding: base64\n\n%s" % (kind, data)
+
+    texts, _, contents = open_message(content)
+
+    assert (texts, contents) == ([], {})
 
 
 def test_what_is_no_winmail_dat_stays_an_attachment() -> None:
