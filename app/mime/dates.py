@@ -9,21 +9,32 @@ MAX_DATE_CHARS = 200
 
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, start=1)}
-_ZONES = {"est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
+_ZONES = {
+    name: hours
+    for hours, names in (
+        *((-8, "pst"), (-7, "pdt mst"), (-6, "mdt cst"), (-5, "cdt est"), (-4, "edt")),
+        *((1, "cet met mez bst west"), (2, "cest mest mesz eet"), (3, "eest msk"), (9, "jst kst")),
+    )
+    for name in names.split()
+}
+"""Hours east of UTC; RFC 5322 has the American ones, mail has the others too."""
 _ZONE = (
-    r"\s*+(?P<half>[AaPp][Mm]\b)?\s*+(?:(?:GMT|UTC?)\s*+(?=[+-]\d))?(?P<zone>[+-]\d{1,2}(?::?\d{2})?\b|[A-Za-z]{1,5})?"
+    r"\s*+(?P<half>[AaPp][Mm]\b)?\s*+(?:(?:GMT|UTC?)\s*+(?=[+-]\d))?"
+    r"(?P<zone>[+-] ?\d{1,2}(?::?\d{2})?\b|[A-Za-z]{1,5})?"
 )
 _TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{1,2})(?:[:.](?P<second>\d{1,2}))?(?:\.\d{1,9})?"
 _SHAPES = (
     re.compile(
         rf"(?P<day>\d{{1,2}})[\s-]++(?P<month>[A-Za-z]{{3,9}})\.?[\s,-]++(?P<year>\d{{2,4}})[,\s]++{_TIME}{_ZONE}"
     ),
-    re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
+    re.compile(rf"(?P<year>\d{{4}})[-/](?P<month>\d{{2}})[-/](?P<day>\d{{2}})[Tt\s]{_TIME}{_ZONE}"),
     re.compile(
-        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?P<half>)(?:\s++(?P<zone>[A-Z]{{1,5}}))?\s++"
-        r"(?P<year>\d{4})"
+        rf"(?P<month>[A-Za-z]{{3}})\s++(?P<day>\d{{1,2}})\s++{_TIME}(?P<half>)(?:\s++(?P<zone>[A-Z]{{1,5}}|[+-]\d{{4}}))?\s++"
+        r"(?P<year>\d{4})(?:\s++(?P<zone_after>[+-]\d{4}\b))?"
     ),
-    re.compile(rf"(?P<month>[A-Za-z]{{3,9}})\.?\s++(?P<day>\d{{1,2}}),?\s++(?P<year>\d{{4}})[,\s]++{_TIME}{_ZONE}"),
+    re.compile(
+        rf"(?P<month>[A-Za-z]{{3,9}})\.?\s++(?P<day>\d{{1,2}}),?\s++(?P<year>\d{{4}}|\d{{2}})[,\s]++{_TIME}{_ZONE}"
+    ),
 )
 _COMMENT = re.compile(r"\([^()]*+\)")
 
@@ -39,18 +50,19 @@ def parse_date(text: str) -> int | None:
 
 
 def _milliseconds(found: re.Match[str]) -> int | None:
-    month = found["month"]
+    month, hour = found["month"], _hour(found)
     try:
         moment = datetime(
             _full_year(found["year"]),
             int(month) if month.isdigit() else _MONTHS[month[:3].lower()],
             int(found["day"]),
-            _hour(found),
+            0 if hour == 24 else hour,  # midnight after the day (ISO 8601)
             int(found["minute"]),
             min(int(found["second"] or 0), 59),  # a leap second is no second of datetime's
             tzinfo=UTC,
         )
-        return int((moment - _offset(found["zone"])).timestamp()) * 1000
+        zone = found["zone"] or found.groupdict().get("zone_after")
+        return int((moment + timedelta(days=hour == 24) - _offset(zone)).timestamp()) * 1000
     except (ValueError, KeyError, OverflowError):
         return None
 
@@ -74,7 +86,7 @@ def _offset(zone: str | None) -> timedelta:
     if not zone:
         return timedelta(0)
     if zone[0] in "+-":
-        digits = zone[1:].replace(":", "")
+        digits = zone[1:].replace(":", "").strip()
         hours, rest = (digits, "0") if len(digits) <= 2 else (digits[:-2], digits[-2:])
         minutes = int(hours) * 60 + int(rest)
         return timedelta(minutes=-minutes if zone[0] == "-" else minutes)

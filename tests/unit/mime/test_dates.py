@@ -59,6 +59,15 @@ def test_any_text_is_a_date_or_none(text: str) -> None:
         ("Wed, 19 May 2010 12:29:42 AM", "Wed, 19 May 2010 00:29:42 +0000"),
         ("Wed, 19 May 2010 17:29:42 GMT", "Wed, 19 May 2010 17:29:42 +0000"),
         ("May 19, 2010 17:29:42 EST", "Wed, 19 May 2010 22:29:42 +0000"),
+        ("Wed, May 19 10 17:29:42", "Wed, 19 May 2010 17:29:42 +0000"),
+        ("Wed May 19 17:29:42 2010 +0800", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed May 19 17:29:42 +0800 2010", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 + 0800", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("2010/05/19 17:29:42 +0800", "Wed, 19 May 2010 09:29:42 +0000"),
+        ("Wed, 19 May 2010 24:00:00 +0800", "Wed, 19 May 2010 16:00:00 +0000"),
+        ("Wed, 19 May 2010 17:29:42 CEST", "Wed, 19 May 2010 15:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 JST", "Wed, 19 May 2010 08:29:42 +0000"),
+        ("Wed, 19 May 2010 17:29:42 XYZ", "Wed, 19 May 2010 17:29:42 +0000"),
     ],
 )
 def test_zones_and_orders_of_other_programs_are_understood(text: str, same: str) -> None:
