@@ -207,7 +207,6 @@ async def test_an_attempt_that_lost_its_lease_sends_nothing_and_says_nothing(off
     office.next_server.before = another_takes_it
     async with office.at_work():
         await office.until(id_, lambda row: row.attempts == 2)
-        await asyncio.sleep(0.1)
 
     assert office.next_server.sent == []
     row = await office.row(id_)

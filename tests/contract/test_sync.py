@@ -438,10 +438,14 @@ async def test_an_account_that_is_made_later_is_followed_and_one_that_is_removed
         await account.until_live()
 
         backends.by_id.clear()
+        later = FakeOrigin()
+        other = Followed(house, await add_remote_account(house, "b@fake.test"), later.backend)
+        backends.by_id[other.account_id] = later.backend
         house.bus.poke("accounts")
-        await asyncio.sleep(0.1)
+        await other.until_live()
         origin.add("unheard")
-        await asyncio.sleep(0.1)
+        later.add("heard")
+        await other.until(other.subjects, ["heard"])
         assert await account.subjects() == []
 
 

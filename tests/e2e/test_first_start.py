@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from app.db.migrate import SCHEMA_VERSION
 
-from tests.servers.forked import completed
+from tests.servers.forked import ForkedPostgate, completed
 from tests.servers.postgres import Postgres
 from tests.servers.process import ServerProcess, free_port, started
 
@@ -138,12 +138,7 @@ def test_a_start_while_postgresql_is_down_waits_alive_and_not_ready_and_goes_on_
     settings = {f"POSTGATE_{name}_PORT": str(free_port()) for name in ("IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")}
     settings |= {"POSTGATE_HTTP_PORT": str(port), "POSTGATE_DATA_DIR": str(tmp_path / "data")}
     settings["POSTGATE_DATABASE_URL"] = database.url("postgres")
-    process = ServerProcess(
-        [str(PROGRAM), "serve"],
-        is_ready=lambda: status(port, "live") == 200,
-        log=log,
-        environment=os.environ | settings,
-    )
+    process = ForkedPostgate(["serve"], os.environ | settings, is_ready=lambda: status(port, "live") == 200, log=log)
     process.start()
     try:
         answer = httpx2.get(f"http://127.0.0.1:{port}/v1/health/ready")
@@ -169,11 +164,8 @@ def waiting_demo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     names = ("HTTP", "IMAP", "POP3", "SUBMISSION", "SMTP", "LMTP")
     settings = {f"POSTGATE_{name}_PORT": str(free_port()) for name in names}
     settings |= {"POSTGATE_DATA_DIR": str(tmp_path / "data"), "POSTGATE_DATABASE_URL": database.url("postgres")}
-    process = ServerProcess(
-        [str(PROGRAM), "demo"],
-        is_ready=lambda: b"database_waited_for" in log.read_bytes(),
-        log=log,
-        environment=os.environ | settings,
+    process = ForkedPostgate(
+        ["demo"], os.environ | settings, is_ready=lambda: b"database_waited_for" in log.read_bytes(), log=log
     )
     process.start()
     try:

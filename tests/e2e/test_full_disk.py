@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,9 +18,10 @@ import pytest
 
 from tests.e2e.test_first_start import status
 from tests.load import Books, Client, ImapClient, LmtpClient, ReadingClient, SendingClient, SmtpClient, faults
+from tests.servers.forked import ForkedPostgate
 from tests.servers.postgate import Postgate
 from tests.servers.postgres import Postgres
-from tests.servers.process import ServerProcess, free_port
+from tests.servers.process import free_port
 from tests.servers.smtp_sink import SmtpSink
 
 DISK_MB = 48
@@ -148,11 +148,11 @@ def test_a_start_on_a_full_disk_waits_alive_and_goes_on_once_there_is_room(tmp_p
         settings |= {"POSTGATE_HTTP_PORT": str(port), "POSTGATE_DATA_DIR": str(folder / "data")}
         disk = SmallDisk(folder)
         disk.fill()
-        process = ServerProcess(
-            [str(Path(sys.executable).with_name("postgate")), "serve"],
+        process = ForkedPostgate(
+            ["serve"],
+            os.environ | settings,
             is_ready=lambda: status(port, "live") == 200,
             log=tmp_path / "postgate.log",
-            environment=os.environ | settings,
         )
         process.start()
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,6 +30,15 @@ async def greeted(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return reader, writer
 
 
+async def until_the_end(reader: asyncio.StreamReader) -> bytes:
+    """All that a server says; what comes before a reset counts."""
+    content = b""
+    with suppress(ConnectionResetError):
+        while piece := await reader.read(1_000):
+            content += piece
+    return content
+
+
 @pytest.mark.parametrize("server", ["submission", "mx", "pop3"])
 async def test_hundreds_of_endless_commands_hold_up_nobody(servers: Embedded, server: str) -> None:
     """`NOOP ((((` without a line end (CVE-2026-27857), and more of it, from many connections."""
@@ -39,19 +48,19 @@ async def test_hundreds_of_endless_commands_hold_up_nobody(servers: Embedded, se
     crowd = [await greeted(port) for _ in range(CONNECTIONS)]
     for _, writer in crowd:
         writer.write(b"NOOP " + b"(" * 10_000)
+    ends = [asyncio.ensure_future(reader.read()) for reader, _ in crowd]
 
-    started = time.perf_counter()
     reader, writer = await greeted(port)
     writer.write(b"NOOP\r\nQUIT\r\n")
     answers = await reader.read()
-    waited = time.perf_counter() - started
+    ended = sum(end.done() for end in ends)
     grown = process.memory_info().rss - before
 
     for _, one in [*crowd, (reader, writer)]:
         one.close()
-    await asyncio.gather(*(one.wait_closed() for _, one in crowd))
+    await asyncio.gather(*ends, *(one.wait_closed() for _, one in crowd))
     assert answers.startswith((b"250 ", b"+OK"))
-    assert waited < 2
+    assert ended == 0, "it was answered when others had given up"
     assert grown < MEMORY_BYTES
 
 
@@ -72,7 +81,7 @@ async def test_a_byte_now_and_then_in_a_message_does_not_hold_the_line(
     async def dribble(port: int, start: bytes) -> bytes:
         reader, writer = await greeted(port)
         writer.write(start)
-        reading = asyncio.ensure_future(reader.read())
+        reading = asyncio.ensure_future(until_the_end(reader))
         while not reading.done():
             writer.write(b"x")
             await asyncio.sleep(0.05)

@@ -189,6 +189,7 @@ async def test_an_idle_account_costs_little_memory(dovecot: Dovecot, tls: TlsFil
     context = tls.client_context()
     hosts = Hosts()
     watches: list[ImapWatch] = []
+    opened = asyncio.Queue[ImapWatch]()
     tasks: list[asyncio.Task[None]] = []
 
     async def follow(user: DovecotUser) -> None:
@@ -199,15 +200,17 @@ async def test_an_idle_account_costs_little_memory(dovecot: Dovecot, tls: TlsFil
             watch = await account.backend.watch(list(account.mirror.known.values()))
             assert isinstance(watch, ImapWatch)
             watches.append(watch)
+            opened.put_nowait(watch)
         await until_signalled(watch.signals(), "never")
 
     tasks.append(asyncio.create_task(follow(users[0])))
-    await asyncio.sleep(1)
+    await asyncio.wait_for(opened.get(), 30)
     tracemalloc.start()
     try:
         tasks.extend(asyncio.create_task(follow(user)) for user in users[1:])
-        await asyncio.sleep(3)
-        assert len(watches) == len(users)
+        async with asyncio.timeout(30):
+            for _ in users[1:]:
+                await opened.get()
         gc.collect()
         held = tracemalloc.get_traced_memory()[0]
     finally:

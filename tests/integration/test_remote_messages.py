@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -175,9 +174,7 @@ async def test_an_origin_that_is_down_leaves_lists_and_gets_to_the_index(
     gone = imap_backend(remote.account_id, remote.gateway.house, dovecot, tls, user)
     remote.gateway.backends.given[remote.account_id] = gone
 
-    began = time.monotonic()
     listed = await _listed(remote)
-    assert time.monotonic() - began < 3
     assert [one["subject"] for one in listed["items"]] == ["old"]
     assert listed["sync"]["status"] == "down"
     (shown,) = listed["items"]

@@ -52,6 +52,7 @@ class ForkedPostgate(ServerProcess):
         self._variables = environment
 
     def _launched(self) -> _Forked:
+        self.log.touch()
         return _Forked(self._argv, self._variables, (_NOTHING, self.log, self.log))
 
 

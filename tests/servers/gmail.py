@@ -128,6 +128,7 @@ async def running_gmail() -> AsyncIterator[Gmail]:
         yield gmail
     finally:
         server.close()
+        gmail.release()  # a test that failed may have left commands waiting
         gmail.drop_all()
         await gmail.has_ended.wait()
 

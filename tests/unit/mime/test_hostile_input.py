@@ -93,6 +93,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parser", PARSERS)
 def test_check_21_repeated_marks_take_linear_time(parser: str) -> None:
     slow = {

@@ -156,6 +156,7 @@ async def _run_or_end(job: Callable[[Session], Awaitable[object]], session: Sess
     await running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
 @given(answer=answers, capabilities=st.sampled_from([RICH, "IMAP4rev1"]))
 @settings(max_examples=60, deadline=None)

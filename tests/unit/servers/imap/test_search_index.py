@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.workers.text_room import TextLimits, TextRoom
@@ -139,6 +140,7 @@ async def compare(contents: list[bytes], asked: list[bytes]) -> None:
             assert await found(house, asked) == in_part
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(scenes())
 def test_a_search_finds_the_same_by_the_index_as_by_reading_every_message(

@@ -143,6 +143,7 @@ async def test_a_server_that_ends_every_idle_at_once_is_polled(monkeypatch: pyte
 SWEPT = ["IMAP4rev1 IDLE LIST-EXTENDED LIST-STATUS", "IMAP4rev1 IDLE", "IMAP4rev1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capabilities", SWEPT)
 async def test_a_change_in_any_of_a_hundred_mailboxes_is_found_within_five_seconds(
     capabilities: str, monkeypatch: pytest.MonkeyPatch
