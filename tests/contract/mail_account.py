@@ -14,6 +14,20 @@ from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, Messag
 from tests.house import House
 
 ACCOUNT = AccountId("acc_contract")
+INVOICE = (
+    b"From: =?utf-8?q?Ann_=C3=84?= <ann@elsewhere.test>\r\n"
+    b"To: me@mail.test\r\n"
+    b"Subject: buy 2* now * or 3*\r\n"
+    b"Message-ID: <invoice@elsewhere.test>\r\n"
+    b"References: <a@elsewhere.test> <b@elsewhere.test>\r\n"
+    b"Date: Tue, 01 Jul 2025 10:00:00 +0200\r\n"
+    b"MIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/mixed; boundary="b"\r\n'
+    b"\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nPay me (please) now.\r\n"
+    b"--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n"
+    b"Content-Disposition: attachment; filename=a.pdf\r\n\r\nJVBERi0xLjQK\r\n--b--\r\n"
+)
 
 
 @dataclass
@@ -154,3 +168,9 @@ class LocalMailAccount(MailAccount):
     ) -> Message:
         added = await MailAccount.add(self, path, content, flags, received_at_ms)
         return await self.house.reader.messages.at(self.account_id, location_of(added))
+
+
+def note(subject: str) -> bytes:
+    return (
+        f"From: a@b.test\r\nSubject: {subject}\r\nMessage-ID: <{subject}@b.test>\r\n\r\nText of {subject}.\r\n".encode()
+    )

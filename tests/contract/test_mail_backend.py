@@ -1,53 +1,27 @@
-"""What every MailBackend promises, said once and run on each."""
+"""What every MailBackend promises of adding, reading, listing and searching messages, tested on each."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
 import pytest
 from app.db.idempotency import Claim
 from app.errors import (
-    AlreadyExists,
     InvalidRequest,
     MessageNotFound,
-    NotSupported,
     PartNotFound,
-    PreconditionFailed,
-    ServerRefused,
 )
 from app.mail.backend import ByteRange
-from app.mail.delta import Removed
-from app.mail.types import FLAGGED, SEEN, Address
+from app.mail.types import SEEN, Address
 from app.services.access.idempotency import Attempt, Idempotency
 from app.services.changing.landed import landed_since, note_mark
 
-from tests.contract.mail_account import MailAccount, at, joined, location_of
+from tests.contract.mail_account import INVOICE, MailAccount, joined, note
 
-INVOICE = (
-    b"From: =?utf-8?q?Ann_=C3=84?= <ann@elsewhere.test>\r\n"
-    b"To: me@mail.test\r\n"
-    b"Subject: buy 2* now * or 3*\r\n"
-    b"Message-ID: <invoice@elsewhere.test>\r\n"
-    b"References: <a@elsewhere.test> <b@elsewhere.test>\r\n"
-    b"Date: Tue, 01 Jul 2025 10:00:00 +0200\r\n"
-    b"MIME-Version: 1.0\r\n"
-    b'Content-Type: multipart/mixed; boundary="b"\r\n'
-    b"\r\n"
-    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nPay me (please) now.\r\n"
-    b"--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n"
-    b"Content-Disposition: attachment; filename=a.pdf\r\n\r\nJVBERi0xLjQK\r\n--b--\r\n"
-)
 RECEIVED_AT_MS = 1_751_356_800_000
-
-
-def note(subject: str) -> bytes:
-    return (
-        f"From: a@b.test\r\nSubject: {subject}\r\nMessage-ID: <{subject}@b.test>\r\n\r\nText of {subject}.\r\n".encode()
-    )
 
 
 async def test_what_is_appended_is_told_as_it_is(account: MailAccount) -> None:
@@ -164,110 +138,6 @@ async def test_a_download_that_is_given_up_harms_no_later_one(account: MailAccou
     assert await joined(account.backend.read_raw(small)) == note("small")
 
 
-async def test_flags_are_added_and_removed(account: MailAccount) -> None:
-    message = await account.add("INBOX", INVOICE, frozenset({FLAGGED}))
-
-    delta = (
-        await account.backend.store_flags([message], add=frozenset({SEEN, "$todo"}), remove=frozenset({FLAGGED}))
-    ).delta
-
-    (flagged,) = delta.flagged
-    assert flagged.location == location_of(message)
-    assert flagged.flags == {SEEN, "$todo"}
-    assert flagged.modseq > message.modseq or not message.modseq
-    assert await account.flags(message) == {SEEN, "$todo"}
-
-
-async def test_flags_of_a_message_that_changed_since_are_left_alone(account: MailAccount) -> None:
-    message = await account.add("INBOX", INVOICE)
-    await account.backend.store_flags([message], add=frozenset({SEEN}))
-
-    with pytest.raises(PreconditionFailed):
-        await account.backend.store_flags([message], add=frozenset({FLAGGED}), unchanged_since=message.modseq)
-
-    assert await account.flags(message) == {SEEN}
-
-
-async def test_a_message_that_has_not_changed_since_takes_its_flags(account: MailAccount) -> None:
-    message = await account.add("INBOX", INVOICE, frozenset({FLAGGED}))
-
-    delta = (
-        await account.backend.store_flags(
-            [message], add=frozenset({SEEN}), remove=frozenset({FLAGGED}), unchanged_since=message.modseq
-        )
-    ).delta
-
-    assert delta.flagged[0].flags == {SEEN}
-
-
-async def test_flagging_a_message_that_is_gone_tells_that_it_is_gone(account: MailAccount) -> None:
-    gone, there = await account.add("INBOX", note("gone")), await account.add("INBOX", note("there"))
-    await account.backend.expunge([gone])
-
-    delta = (await account.backend.store_flags([gone, there], add=frozenset({SEEN}))).delta
-
-    assert [flagged.location for flagged in delta.flagged] == [location_of(there)]
-    assert delta.removed == (Removed(location_of(gone)),)
-
-
-async def test_a_moved_message_leaves_its_source_for_the_target(account: MailAccount) -> None:
-    first, second = await account.add("INBOX", note("first")), await account.add("INBOX", note("second"))
-    archive = await account.mailbox("Archive")
-
-    delta = (await account.backend.move([first, second], archive)).delta
-
-    assert {moved.source for moved in delta.moved} == {location_of(first), location_of(second)}
-    assert await account.subjects("INBOX") == []
-    assert await account.subjects("Archive") == ["first", "second"]
-    targets = {moved.source: moved.target for moved in delta.moved}
-    moved = at(second, targets[location_of(second)])
-    assert await joined(account.backend.read_raw(moved)) == note("second")
-
-
-async def test_moving_what_is_gone_tells_that_it_is_gone(account: MailAccount) -> None:
-    message = await account.add("INBOX", INVOICE)
-    await account.backend.expunge([message])
-
-    delta = (await account.backend.move([message], await account.mailbox("Archive"))).delta
-
-    assert delta.moved == ()
-    assert delta.removed == (Removed(location_of(message)),)
-
-
-async def test_messages_of_several_mailboxes_move_in_one_call(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Work")
-    one, two = await account.add("INBOX", note("one")), await account.add("Work", note("two"))
-
-    delta = (await account.backend.move([one, two], await account.mailbox("Archive"))).delta
-
-    assert len(delta.moved) == 2
-    assert sorted(await account.subjects("Archive")) == ["one", "two"]
-
-
-async def test_a_copied_message_is_in_both_places(account: MailAccount) -> None:
-    message = await account.add("INBOX", INVOICE, frozenset({SEEN}))
-
-    delta = (await account.backend.copy([message], await account.mailbox("Archive"))).delta
-
-    (copied,) = delta.copied
-    assert copied.source == location_of(message)
-    assert await joined(account.backend.read_raw(at(message, copied.target))) == INVOICE
-    assert await joined(account.backend.read_raw(message)) == INVOICE
-
-
-async def test_removal_spares_what_others_marked_as_deleted(account: MailAccount) -> None:
-    ours, foreign = await account.add("INBOX", note("ours")), await account.add("INBOX", note("foreign"))
-    await account.backend.store_flags([foreign], add=frozenset({"\\Deleted"}))
-
-    with suppress(NotSupported):  # of a server that can only remove all of them
-        delta = (await account.backend.expunge([ours])).delta
-        by_way_of = {one.source: one.target for one in delta.moved}  # Trash, where only what is there can be removed
-        assert delta.removed == (Removed(by_way_of.get(location_of(ours), location_of(ours))),)
-        assert await account.subjects("INBOX") == ["foreign"]
-
-    assert "foreign" in await account.subjects("INBOX")
-
-
 async def test_the_newest_messages_come_first_and_pages_join(account: MailAccount) -> None:
     for number in range(7):
         await account.add("INBOX", note(f"n{number}"))
@@ -299,23 +169,6 @@ async def test_a_scan_names_every_message_with_its_flags(account: MailAccount) -
     scanned = await account.backend.scan(await account.mailbox("INBOX"))
 
     assert {uid: known.flags for uid, known in scanned.items()} == {one.uid: {SEEN}, two.uid: frozenset()}
-
-
-async def test_changes_tell_flags_and_removals_since_a_state(account: MailAccount) -> None:
-    kept, changed, removed = [await account.add("INBOX", note(name)) for name in ("kept", "changed", "removed")]
-    before = await account.mailbox("INBOX")
-    await account.backend.store_flags([changed], add=frozenset({SEEN}))
-    await account.backend.expunge([removed])
-    added = await account.add("INBOX", note("added"))
-
-    changes = await account.backend.changes(before)
-
-    assert changes.flags[changed.uid].flags == {SEEN}
-    assert kept.uid not in changes.flags or changes.flags[kept.uid].flags == kept.flags
-    assert changes.vanished is None or removed.uid in changes.vanished
-    assert changes.uid_next > added.uid
-    assert changes.uid_validity == before.uid_validity
-    assert changes.highest_modseq > before.highest_modseq or not before.highest_modseq
 
 
 async def test_previews_show_the_first_words(account: MailAccount) -> None:
@@ -380,101 +233,6 @@ async def test_small_messages_are_read_whole_together(account: MailAccount) -> N
 
     assert dict(contents) == {messages[0].uid: INVOICE, messages[1].uid: note("other")}
     assert dict(await account.backend.contents([])) == {}
-
-
-async def test_mailboxes_are_listed_with_roles_and_numbers(account: MailAccount) -> None:
-    await account.add("INBOX", note("one"))
-    await account.add("INBOX", note("two"), frozenset({SEEN}))
-
-    listed = {one.path: one for one in await account.backend.list_mailboxes()}
-
-    assert {path: one.role for path, one in listed.items()} == account.roles
-    inbox = listed["INBOX"]
-    assert (inbox.total, inbox.unread, inbox.is_selectable, inbox.is_subscribed) == (2, 1, True, True)
-
-
-@pytest.mark.parametrize("name", ["Projekte & Ähnliches", "it's", "100%", "日本語", 'quo"te', "a{5}", "b{5+}"])
-async def test_a_mailbox_is_made_filled_and_removed_under_any_name(account: MailAccount, name: str) -> None:
-    if account.refused_in_names & set(name):
-        with pytest.raises(ServerRefused):
-            await account.backend.create_mailbox(name)
-        return
-    delta = (await account.backend.create_mailbox(name)).delta
-    message = await account.add(name, note("inside"))
-
-    (found,) = delta.mailboxes_found
-    assert (found.path, found.is_subscribed) == (name, True)
-    assert await account.subjects(name) == ["inside"]
-    mailbox = await account.mailbox(name)
-    assert mailbox.id == message.mailbox_id
-    assert ((await account.backend.delete_mailbox(mailbox)).delta).mailboxes_deleted[0].mailbox_id == mailbox.id
-    assert name not in {one.path for one in await account.backend.list_mailboxes()}
-
-
-async def test_a_mailbox_that_was_just_made_is_removed_again(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Mistake")
-    mailbox = await account.mailbox("Mistake")
-
-    await account.backend.delete_mailbox(mailbox)
-
-    assert "Mistake" not in {one.path for one in await account.backend.list_mailboxes()}
-
-
-async def test_a_mailbox_is_not_made_twice(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Work")
-
-    with pytest.raises(AlreadyExists):
-        await account.backend.create_mailbox("Work")
-
-
-@pytest.mark.parametrize("name", ["", "a\r\nb", "a\0b", "a//b", "/a"])
-async def test_a_mailbox_name_that_cannot_be_is_refused(account: MailAccount, name: str) -> None:
-    with pytest.raises(InvalidRequest):
-        await account.backend.create_mailbox(name)
-
-
-async def test_those_below_a_renamed_mailbox_go_along(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Work")
-    await account.backend.create_mailbox("Work/Projects")
-    await account.add("Work/Projects", note("plan"))
-    projects, work = await account.mailbox("Work/Projects"), await account.mailbox("Work")
-
-    delta = (await account.backend.rename_mailbox(work, "Office")).delta
-
-    assert {(one.mailbox_id, one.path) for one in delta.mailboxes_renamed} == {
-        (work.id, "Office"),
-        (projects.id, "Office/Projects"),
-    }
-    assert await account.subjects("Office/Projects") == ["plan"]
-    assert (await account.mailbox("Office/Projects")).is_subscribed
-
-
-async def test_a_subscription_is_ended_and_begun(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Work")
-    work = await account.mailbox("Work")
-
-    await account.backend.set_subscribed(work, False)
-    assert not (await account.mailbox("Work")).is_subscribed
-    await account.backend.set_subscribed(work, True)
-    assert (await account.mailbox("Work")).is_subscribed
-
-
-async def test_a_mailbox_made_anew_under_its_name_is_another_mailbox(account: MailAccount) -> None:
-    await account.backend.create_mailbox("Work")
-    message = await account.add("Work", note("old"))
-    work = await account.mailbox("Work")
-    await account.backend.delete_mailbox(work)
-    await asyncio.sleep(1.1)  # UIDVALIDITY counts seconds
-    await account.backend.create_mailbox("Work")
-    await account.add("Work", note("new"))
-    account.mirror.known[work.id] = work
-
-    with pytest.raises(MessageNotFound):
-        await account.backend.store_flags([message], add=frozenset({SEEN}))
-    with pytest.raises(MessageNotFound):
-        await joined(account.backend.read_raw(message))
-    with pytest.raises(MessageNotFound):
-        await account.backend.expunge([message])
 
 
 async def test_many_requests_at_once_share_the_connections(account: MailAccount) -> None:

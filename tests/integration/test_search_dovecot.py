@@ -23,7 +23,8 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
 from tests.sync_house import Followed, OtherClient, add_remote_account, imap_backend
 
-MESSAGES, FILTERS = 150, 250
+MESSAGES = 150
+FILTERS = [100, pytest.param(1_000, marks=pytest.mark.soak)]
 LIMITS = TextLimits(256 * 1024, 64 * 1024 * 1024)
 NUMBER = re.compile(r"<(\d+)\.search@")
 
@@ -87,13 +88,14 @@ def differences(
     return [(program, theirs - ours, ours - theirs) for (_, program), theirs, ours in triples if theirs != ours]
 
 
+@pytest.mark.parametrize("count", FILTERS)
 @pytest.mark.parametrize("whole_bytes", [1_000_000, 0], ids=["read-whole", "read-part-by-part"])
 async def test_the_same_filter_finds_the_same_as_dovecot(
-    tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, whole_bytes: int
+    tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, whole_bytes: int, count: int
 ) -> None:
     corpus = Corpus(1)
     mail = [corpus.message(number) for number in range(1, MESSAGES + 1)]
-    asked = list(islice(filters(corpus, 1), FILTERS))
+    asked = list(islice(filters(corpus, 1), count))
     async with open_remote(tmp_path, dovecot, tls, mail) as (searched, followed, client):
         text_index = TextIndex(followed.house.database)
         expected = [bare(client, program) for _, program in asked]
@@ -110,13 +112,14 @@ async def test_the_same_filter_finds_the_same_as_dovecot(
 
     assert differences(asked, expected, before) == []
     assert differences(asked, expected, after) == []
-    assert sum(map(bool, expected)) > FILTERS / 3
+    assert sum(map(bool, expected)) > count / 3
 
 
-async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot: Dovecot) -> None:
+@pytest.mark.parametrize("count", FILTERS)
+async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot: Dovecot, count: int) -> None:
     corpus = Corpus(2)
     mail = [corpus.message(number) for number in range(1, MESSAGES + 1)]
-    asked = list(islice(filters(corpus, 2), FILTERS))
+    asked = list(islice(filters(corpus, 2), count))
     user = dovecot.add_user()
     with OtherClient(dovecot, user) as client:
         for one in mail:
