@@ -1,9 +1,18 @@
+"""Quotas of an account that has no limits."""
+
 from __future__ import annotations
+
+import pytest
 
 from tests.contract.mail_account import MailAccount
 
+WITH_QUOTA = {"own-imap", "cyrus", "courier"}
+"""The kinds whose servers have the extension (RFC 9208)."""
 
-async def test_limits_are_told_or_it_is_said_that_nobody_tells_them(account: MailAccount) -> None:
-    found = await account.backend.quotas()
 
-    assert found is None or all(one.used >= 0 and (one.limit is None or one.limit >= 0) for one in found)
+async def test_a_server_with_the_quota_extension_has_an_empty_list_and_another_none(
+    account: MailAccount, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["account"]
+
+    assert await account.backend.quotas() == ([] if kind in WITH_QUOTA else None)
