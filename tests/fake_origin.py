@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import cast
+from typing import Any, cast
 
 from app.errors import GatewayError, MailboxNotFound, ServerRefused, Unreachable
 from app.mail.backend import Changes, MailBackend, OriginMailbox, Quota, Signal, SyncMode
 from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
+
+REFUSAL = "the mail server does not give this message: it is broken"
 
 
 class Tells(Enum):
@@ -40,6 +42,10 @@ class Box:
     is_refusing: bool = False
     is_hiding: bool = False
     """Shows no message, but to a new connection."""
+    refused: set[int] = field(default_factory=set)
+    """UIDs of messages that it does not return, and says so."""
+    omitted: set[int] = field(default_factory=set)
+    """UIDs of messages that it names and does not return."""
 
 
 class FakeOrigin:
@@ -154,7 +160,7 @@ class FakeOrigin:
 
     async def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[list[Arrived]]:
         box = self._box(mailbox)
-        found = [_arrived(mailbox.id, uid, box) for uid in uids if uid in box.messages]
+        found = [_arrived(mailbox.id, uid, box) for uid in uids if uid in box.messages and uid not in box.omitted]
         for start in range(0, len(found), 50):
             await asyncio.sleep(0)
             self._check()
@@ -231,6 +237,11 @@ def _known(box: Box, since: int) -> dict[int, Known]:
 
 def _arrived(mailbox_id: MailboxId, uid: int, box: Box) -> Arrived:
     stored = box.messages[uid]
+    if uid in box.refused:
+        facts: dict[str, Any] = {"problems": (REFUSAL,), "unread": REFUSAL, "preview": ""}
+        return Arrived(
+            mailbox_id, uid, frozenset(), 1_600_000_000_000, 0, Overview(), None, uid_validity=box.uid_validity, **facts
+        )
     overview = Overview(subject=stored.subject, message_id_header=f"<{stored.subject}@fake.test>")
     return Arrived(
         mailbox_id,

@@ -156,7 +156,7 @@ class Texted:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The content of a message of which its header alone was there. `content` has its bytes as a blob."""
+    """The content of a message of which its header alone was there, or a reason why it could not be read (`unread`)."""
 
     location: Location
     content: Arrived
@@ -222,6 +222,14 @@ class MailboxCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxTroubled:
+    """Some of a mailbox cannot be read from its origin, for this reason; None: all of it can."""
+
+    mailbox_id: MailboxId
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxReset:
     """UIDVALIDITY changed: every UID known is void. One event, not one a message."""
 
@@ -261,6 +269,7 @@ class Delta:
     completed: tuple[Completed, ...] = ()
     held: tuple[Held, ...] = ()
     mailboxes_counted: tuple[MailboxCounted, ...] = ()
+    mailboxes_troubled: tuple[MailboxTroubled, ...] = ()
     mailboxes_deleted: tuple[MailboxDeleted, ...] = ()
     notes: tuple[Note, ...] = ()
 
@@ -292,12 +301,21 @@ class Delta:
         return sum(len(getattr(self, field.name)) for field in fields(self))
 
 
+UNTOLD: Flags = frozenset({""})
+"""The flags of a message that is there and whose server does not return them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """Flags and MODSEQ of one message in a state of a mailbox."""
 
     flags: Flags
     modseq: int = 0
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the flags are known."""
+        return self.flags != UNTOLD
 
 
 def difference(
@@ -310,7 +328,7 @@ def difference(
     flagged = tuple(
         Flagged(Location(mailbox_id, uid), now.flags, now.modseq)
         for uid, now in after.items()
-        if uid in before and before[uid].flags != now.flags
+        if uid in before and before[uid].flags != now.flags and now.is_told
     )
     removed = tuple(Removed(Location(mailbox_id, uid)) for uid in before if uid not in after)
     return Delta(flagged=flagged, removed=removed), array("I", (uid for uid in after if uid not in before))

@@ -82,8 +82,9 @@ class MessageCreated(EventData):
 class MessageUpdated(EventData):
     type = "message.updated"
     when = (
-        "The keywords of a message changed. For mail from a POP3 server also: its content came, or the server does not "
-        "have it any more. The new values of what else changed come with it."
+        "The keywords of a message changed, or its mail server returned it at last: read it again then. For mail from "
+        "a POP3 server also: its content came, or the server does not have it any more. The new values of what else "
+        "changed come with it, except those of the header."
     )
     audience = Audience.SEVERAL
     mailbox_id: str
@@ -164,7 +165,11 @@ class MailboxCreatedEvent(MailboxEvent):
 @dataclass(frozen=True, slots=True)
 class MailboxUpdatedEvent(MailboxEvent):
     type = "mailbox.updated"
-    when = "The name, role or subscription of a mailbox changed."
+    when = (
+        "The name, role or subscription of a mailbox changed, or whether all of it can be read. `problem` says why "
+        "some of it cannot."
+    )
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ class TextState(IntEnum):
     INDEXED = 1
     LEFT_OUT = 2
     """Too large, or beyond what the account may hold: a search asks the origin."""
+    UNREAD = 3
+    """Its mail server does not return the message: the row stands for it and gives the reason. It is fetched again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,8 @@ class Mailbox:
     is_complete: bool
     is_newcomer: bool = False
     origin_id: str | None = None
+    problem: str | None = None
+    """Why some of it cannot be read from its origin; None while it can."""
 
     @property
     def name(self) -> str:

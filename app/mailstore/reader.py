@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.db.session import Database
+from app.mailstore.reading.incomplete import IncompleteReader
 from app.mailstore.reading.lists import ListReader
 from app.mailstore.reading.mailboxes import MailboxReader
 from app.mailstore.reading.messages import MessageReader
@@ -17,3 +18,4 @@ class MailReader:
         self.messages = MessageReader(database)
         self.lists = ListReader(database)
         self.mirrored = MirrorReader(database)
+        self.incomplete = IncompleteReader(database)

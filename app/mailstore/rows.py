@@ -96,7 +96,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "origin_id": one.origin_id,
         "blob": one.blob,
         "preview": one.preview,
-        "text_state": TextState.AWAITED,
+        "text_state": TextState.AWAITED if one.unread is None else TextState.UNREAD,
         "subject_folded": fold(" ".join(overview.subject.split()))[:FOLDED_LIMIT],
         "from_folded": _folded(overview.from_),
         "to_folded": _folded(overview.to, overview.to_groups),

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
 from app.mail.backend import OriginMailbox
 from app.mail.delta import Arrived, Delta, Location, MailboxCounted, Placed
 from app.mail.types import Mailbox, MailboxId
 from app.mirror.account import FACTS_AT_ONCE, Mirror
-from app.mirror.changes import Batch, fetch_new, new_mail, unknown_uids
+from app.mirror.aside import FILL, Aside
+from app.mirror.changes import Batch, fetch_named, new_mail, unknown_uids
 from app.mirror.moves import bind
-from app.telemetry import get_logger
-
-log = get_logger(__name__)
-
-MAILBOX_FAULTS = (ServerRefused, ServerProtocolError, MailboxNotFound)
-"""What goes wrong with one mailbox and says nothing of the others."""
 
 Told = Mapping[str, OriginMailbox]
 """By origin name, what a signal or a list told."""
@@ -42,6 +36,7 @@ class Arrivals:
     def __init__(self, mirror: Mirror, on_arrival: OnArrival | None = None) -> None:
         self._mirror = mirror
         self._on_arrival = on_arrival
+        self.aside = Aside(mirror)
 
     async def write(self, batch: Batch, *, is_ascending: bool = False) -> None:
         """Write messages as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
@@ -59,7 +54,7 @@ class Arrivals:
         if self._on_arrival is not None:
             moved = {one.target for one in delta.moved}
             fresh = [one for one in delta.arrived if Location(one.mailbox_id, one.uid) not in moved]
-            quiet = {Location(one.mailbox_id, one.uid) for one in fresh if not one.is_announced}
+            quiet = {Location(one.mailbox_id, one.uid) for one in fresh if not one.is_announced or one.unread}
             self._on_arrival([at for at in places if at not in quiet], fresh)
 
     async def look(self, mailbox: Mailbox, told: OriginMailbox | None) -> None:
@@ -100,15 +95,7 @@ class Arrivals:
                 return
             for mailbox, now in behind:
                 looked[mailbox.id] = now.uid_next or mailbox.uid_next
-                await self.tolerantly(mailbox, self.look(mailbox, now))
-
-    async def tolerantly(self, mailbox: Mailbox, step: Awaitable[object]) -> None:
-        """Take a step for a mailbox; what goes wrong with it alone is left for the next time."""
-        try:
-            await step
-        except MAILBOX_FAULTS as error:
-            account_id = self._mirror.account_id
-            log.warning("mailbox_failed", account_id=account_id, mailbox_id=mailbox.id, error=error.code)
+                await self.aside.tolerate(mailbox, "look", self.look(mailbox, now))
 
     async def _fill_newcomers(self, mailboxes: Sequence[Mailbox]) -> None:
         """Fetch what mailboxes hold that appeared meanwhile: it may have been moved there. The smaller ones first."""
@@ -117,11 +104,11 @@ class Arrivals:
         for mailbox in sorted(newcomers, key=lambda one: one.total):
             if mailbox.total <= left:
                 left -= mailbox.total
-                await self.tolerantly(mailbox, self._fill(mailbox))
+                await self.aside.tolerate(mailbox, FILL, self._fill(mailbox))
 
     async def _fill(self, mailbox: Mailbox) -> None:
         missing = await unknown_uids(self._mirror, mailbox)
-        async for batch in fetch_new(self._mirror, mailbox, missing[::-1]):
+        async for batch in fetch_named(self._mirror, mailbox, missing[::-1]):
             await self.write(told_from(mailbox, batch))
 
 

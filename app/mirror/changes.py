@@ -10,11 +10,18 @@ from dataclasses import dataclass, replace
 from app.errors import MailboxNotFound
 from app.mail.backend import Changes, OriginMailbox
 from app.mail.delta import Arrived, Delta, Flagged, Known, Location, MailboxCounted, Placed, Removed, difference
-from app.mail.types import Mailbox, MailboxId
+from app.mail.identifiers import now_ms
+from app.mail.types import Mailbox, MailboxId, Overview
 from app.mirror.account import Mirror
+from app.telemetry import get_logger
+
+log = get_logger(__name__)
 
 LIKELY_NEW = 50
 """UIDs asked for where a signal does not tell how many came: one round trip; those that are not there cost nothing."""
+OMITTED_LIMIT = 1_000
+"""Messages that a server names and does not return, of one mailbox, that become rows at once."""
+OMITTED = "the mail server lists this message and does not return it"
 FETCHED_AT_ONCE = 1_000
 """Messages that are fetched before they are looked at."""
 Batch = Sequence[Arrived | Placed]
@@ -40,6 +47,8 @@ class Looked:
     def flagged(self) -> Iterator[Flagged]:
         """The flags to write, made as they are asked for: there may be hundreds of thousands."""
         for uid, now in self.changes.flags.items():
+            if not now.is_told:
+                continue
             if self.known is None:
                 yield Flagged(Location(self.mailbox_id, uid), now.flags, now.modseq)
             elif _is_outdated(self.known.get(uid), now):
@@ -86,6 +95,46 @@ async def fetch_new(
             return
         else:
             yield await _fetch(mirror, mailbox, asked)
+
+
+async def fetch_named(
+    mirror: Mirror, mailbox: Mailbox, uids: Sequence[int], *, is_streamed: bool = False
+) -> AsyncIterator[Batch]:
+    """The same for UIDs that the origin named. One that it goes on naming and never returns is a row that says so."""
+    came, near_ms = array("I"), 0
+    async for batch in fetch_new(mirror, mailbox, uids, is_streamed=is_streamed):
+        came.extend(one.uid for one in batch)
+        near_ms = next((one.received_at_ms for one in reversed(batch) if isinstance(one, Arrived)), near_ms)
+        yield batch
+    if len(came) == len(uids):
+        return
+    omitted = sorted(set(uids).difference(came))[-OMITTED_LIMIT:]
+    named = sorted(await mirror.backend.present(mailbox, omitted))
+    came = array("I")
+    async for batch in fetch_new(mirror, mailbox, named):
+        came.extend(one.uid for one in batch)
+        yield batch
+    omitted = sorted(set(named).difference(came))
+    if omitted and (named := sorted(await mirror.backend.present(mailbox, omitted))):
+        log.warning("messages_omitted", account_id=mirror.account_id, mailbox_id=mailbox.id, messages=len(named))
+        yield [_omitted(mailbox, uid, near_ms or now_ms()) for uid in named]
+
+
+def _omitted(mailbox: Mailbox, uid: int, received_at_ms: int) -> Arrived:
+    """The row of a message of which nothing but its UID is known."""
+    return Arrived(
+        mailbox.id,
+        uid,
+        frozenset(),
+        received_at_ms,
+        0,
+        Overview(),
+        None,
+        preview="",
+        uid_validity=mailbox.uid_validity,
+        problems=(OMITTED,),
+        unread=OMITTED,
+    )
 
 
 async def _fetch(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
-from app.errors import Unavailable
+from app.errors import GatewayError, Unavailable
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -52,3 +52,20 @@ async def attempt(name: str, step: Callable[[], Awaitable[object]], **facts: str
         await step()
     except Exception as error:  # noqa: BLE001 - see above
         log.warning("attempt_failed", work=name, error=type(error).__name__, **facts)
+
+
+async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first fails, then end the others; raises a fault of ours before what an origin did.
+
+    No TaskGroup: where its tasks fail while they are cancelled, it tells the failures and forgets the cancellation.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, Exception)]
+    if errors:
+        raise next((one for one in errors if not isinstance(one, GatewayError)), errors[0])

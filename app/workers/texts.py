@@ -45,6 +45,8 @@ WRITTEN_BYTES = 64 * 1024
 """Text of one transaction: some 20 ms of writing."""
 LOCAL_BYTES = 16 * 1024 * 1024
 """How large a message may be that lies here."""
+REFUSED_IN_A_ROW = 10
+"""Previews of messages of one mailbox that a server refuses one after the other before the others are left alone."""
 LARGE_PARTS = 50
 """Parts of a message that is read part by part."""
 ACCOUNTS_READ_AT_ONCE = 4
@@ -247,16 +249,45 @@ async def _parts(backend: MailBackend, message: Message, sections: Sequence[str]
         return None
 
 
-async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:
-    """Previews of what is left out of the index; one that cannot be had is empty, so that it is not asked for again."""
+async def previews_of(backend: MailBackend, messages: Sequence[Message]) -> dict[int, str]:
+    """Previews by UID of messages of one mailbox; one that cannot be had is empty, so that it is not asked for again.
+
+    One message that the server refuses takes no other preview along. Raises what the backend raises where the server
+    refuses REFUSED_IN_A_ROW of them one after the other: then it is the mailbox.
+    """
     if not messages:
         return {}
     try:
-        found = await backend.previews(messages)
+        return {one.uid: "" for one in messages} | dict(await backend.previews(messages))
+    except (ServerRefused, ServerProtocolError):
+        if len(messages) == 1:
+            raise
+    return await _single_previews(backend, messages)
+
+
+async def _single_previews(backend: MailBackend, messages: Sequence[Message]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    refused = 0
+    for one in messages:
+        try:
+            found |= await previews_of(backend, [one])
+            refused = 0
+        except (ServerRefused, ServerProtocolError) as error:
+            refused += 1
+            if refused >= min(REFUSED_IN_A_ROW, len(messages)):
+                raise
+            log.warning("preview_refused", account_id=one.account_id, uid=one.uid, error=error.code)
+            found[one.uid] = ""
+    return found
+
+
+async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:
+    """Previews of what is left out of the index; one that cannot be had is empty, so that it is not asked for again."""
+    try:
+        return await previews_of(backend, messages)
     except (ServerRefused, ServerProtocolError, MailboxNotFound) as error:
         log.warning("previews_failed", account_id=messages[0].account_id, error=error.code)
-        found = {}
-    return {one.uid: found.get(one.uid, "") for one in messages}
+        return {one.uid: "" for one in messages}
 
 
 def _pieces(

@@ -160,6 +160,7 @@ FIELDS = {
     "HeaderCondition.value": "The text; an empty one asks whether the field is there",
     "MessageInput.from": "The author. Default: the account's own address",
     "MessageInput.subject": "The subject",
+    "MailboxUpdatedData.problem": "Why the mail server does not return all of it; null if it does",
     "MessageMovedData.from": "The mailboxes before",
     "MessageMovedData.to": "The mailboxes now",
     "SendRequest.subject": "The subject",

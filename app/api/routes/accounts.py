@@ -41,6 +41,7 @@ from app.errors import (
     TimedOut,
     Unreachable,
 )
+from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt
 from app.services.accounts import accounts
 from app.services.following.states import EVERY_ACCOUNT
@@ -74,7 +75,7 @@ async def list_accounts(
     found, last_id = await accounts.page(caller, limit, above_id, metadata_query(request))
     next_cursor = None if last_id is None else states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=[Account.of(one) for one in found], next_cursor=next_cursor)
+    return Page(items=await _shown(accounts, caller, *found), next_cursor=next_cursor)
 
 
 @router.post(
@@ -102,17 +103,27 @@ async def create_account(
     return await once.run(work)
 
 
+async def _shown(service: AccountsService, caller: Caller, *found: accounts.Account) -> list[Account]:
+    """Accounts with what of them could not be read."""
+    incomplete = await service.incomplete([one.id for one in found], caller)
+    return [Account.of(one, incomplete.get(one.id, ())) for one in found]
+
+
 def _created(account: accounts.Account) -> Answer:
     return answer_of(201, Account.of(account), {"Location": f"/v1/accounts/{account.id}"})
 
 
 @router.get("/{account_id}", operation_id="getAccount")
 async def get_account(
-    response: Response, account_id: ReadableAccount, standing: AccountStanding, accounts: AccountsService
+    response: Response,
+    account_id: ReadableAccount,
+    caller: CurrentCaller,
+    standing: AccountStanding,
+    accounts: AccountsService,
 ) -> Account:
     """One account, with how fresh its mail is."""
     response.headers[STATE_HEADER] = await standing.state()
-    return Account.of(await accounts.get(account_id))
+    return (await _shown(accounts, caller, await accounts.get(account_id)))[0]
 
 
 @router.patch(
@@ -136,7 +147,7 @@ async def update_account(
         caller.require(Scope.ADMIN)
     _, known = await accounts.servers(account_id)
     changes = order.changes(known, await _app_of(oauth_apps, order))
-    return Account.of(await accounts.update(account_id, changes, is_verified=verify))
+    return (await _shown(accounts, caller, await accounts.update(account_id, changes, is_verified=verify)))[0]
 
 
 @router.post(
@@ -192,15 +203,15 @@ async def delete_account(account_id: AdministeredAccount, accounts: AccountsServ
 
 
 @router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))
-async def verify_account(account_id: SettingsAccount, accounts: AccountsService) -> Account:
+async def verify_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
     """Try the account's logins now."""
-    return Account.of(await accounts.verify(account_id))
+    return (await _shown(accounts, caller, await accounts.verify(account_id)))[0]
 
 
 @router.post("/{account_id}/reconnect", operation_id="reconnectAccount")
-async def reconnect_account(account_id: SettingsAccount, accounts: AccountsService) -> Account:
+async def reconnect_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
     """Drop the account's connections to its mail server and make new ones."""
-    return Account.of(await accounts.reconnect(account_id))
+    return (await _shown(accounts, caller, await accounts.reconnect(account_id)))[0]
 
 
 @router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))

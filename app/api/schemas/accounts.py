@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
@@ -17,10 +18,10 @@ from app.api.schemas.base import (
     MetadataValue,
     PatchModel,
     RequestModel,
-    Sync,
     Time,
     time_of,
 )
+from app.api.schemas.incomplete import AccountSync
 from app.api.schemas.oauth import ConsentOrder
 from app.errors import InvalidRequest
 from app.mail.metadata import KEYS_LIMIT
@@ -284,7 +285,7 @@ class Account(AnswerModel):
         description="`connecting`: the mail server is being reached; `syncing`: the first sync goes on; `ready`; "
         "`auth_required`: the mail server refused the login; `unreachable`: it does not answer; `disabled`"
     )
-    sync: Sync = Field(description="How fresh its mail is")
+    sync: AccountSync = Field(description="How fresh its mail is, and what of it could not be read")
     imap: Server | None = Field(description="The IMAP server")
     pop3: Pop3Server | None = Field(description="The POP3 server")
     smtp: Server | None = Field(description="The server that sends")
@@ -292,7 +293,8 @@ class Account(AnswerModel):
     metadata: MetadataOutput
 
     @classmethod
-    def of(cls, account: accounts.Account) -> Account:
+    def of(cls, account: accounts.Account, incomplete: Sequence[accounts.IncompleteMailbox] = ()) -> Account:
+        """`incomplete`: what of it could not be read, as far as the caller may see it."""
         imap, pop3, smtp = (account.servers.get(name) for name in ("imap", "pop3", "smtp"))
         return cls.model_validate(
             {
@@ -301,7 +303,7 @@ class Account(AnswerModel):
                 "name": account.name,
                 "kind": account.kind,
                 "status": account.status,
-                "sync": Sync.of(account.sync),
+                "sync": AccountSync.told(account.sync, incomplete),
                 "imap": Server.of(imap) if imap else None,
                 "pop3": Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
                 "smtp": Server.of(smtp) if smtp else None,

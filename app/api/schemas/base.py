@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -261,10 +261,14 @@ class Sync(AnswerModel):
 
     @classmethod
     def of(cls, state: SyncState) -> Sync:
-        checked_at_ms = now_ms() if state.mode is SyncMode.EMBEDDED else state.checked_at_ms
-        checked_at = time_of(checked_at_ms) if checked_at_ms else None
-        facts = {"status": state.status, "mode": state.mode, "lag_seconds": state.lag_seconds, "checked_at": checked_at}
-        return cls.model_validate(facts)
+        return cls.model_validate(freshness(state))
+
+
+def freshness(state: SyncState) -> dict[str, Any]:
+    """The fields of Sync."""
+    checked_at_ms = now_ms() if state.mode is SyncMode.EMBEDDED else state.checked_at_ms
+    checked_at = time_of(checked_at_ms) if checked_at_ms else None
+    return {"status": state.status, "mode": state.mode, "lag_seconds": state.lag_seconds, "checked_at": checked_at}
 
 
 class Page(AnswerModel, Generic[T]):

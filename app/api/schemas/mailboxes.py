@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -12,6 +12,22 @@ from app.mail.types import Role
 from app.services.changing.mailboxes import NAME_LIMIT_CHARS, MailboxChanges
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARS)]
+
+
+class MailboxSync(AnswerModel):
+    """Whether all of a mailbox is here."""
+
+    status: Literal["initial", "live", "incomplete"] = Field(
+        description="`initial`: its first sync goes on, and lists already work; `live`: all of it is here, as fresh as "
+        "the account is; `incomplete`: the mail server does not return all of it, and is asked again"
+    )
+    problem: str | None = Field(description="Why it is incomplete; null if it is not")
+
+    @classmethod
+    def of(cls, mailbox: types.Mailbox) -> MailboxSync:
+        is_whole = mailbox.is_complete or not mailbox.is_selectable
+        status = "incomplete" if mailbox.problem is not None else "live" if is_whole else "initial"
+        return cls.model_validate({"status": status, "problem": mailbox.problem})
 
 
 class Mailbox(AnswerModel):
@@ -28,6 +44,7 @@ class Mailbox(AnswerModel):
     is_subscribed: bool
     uid_validity: int
     uid_next: int
+    sync: MailboxSync = Field(description="Whether all of it is here")
 
     @classmethod
     def of(cls, mailbox: types.Mailbox) -> Mailbox:
@@ -43,6 +60,7 @@ class Mailbox(AnswerModel):
             is_subscribed=bool(mailbox.is_subscribed),
             uid_validity=mailbox.uid_validity,
             uid_next=mailbox.uid_next,
+            sync=MailboxSync.of(mailbox),
         )
 
 

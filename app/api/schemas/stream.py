@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, TypeAdapter, WithJsonSchema
 from typing_extensions import TypeAliasType
 
-from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, StateExpiredProblem, Sync, Time
+from app.api.schemas.base import AnswerModel, Id, Integer, Problem, RequestModel, StateExpiredProblem, Time
 from app.api.schemas.event_types import Event
+from app.api.schemas.incomplete import AccountSync
 from app.mail.events import EVENTS, PATTERNS
 from app.mail.types import Role
 from app.services.following.subscriptions import COUNTS
@@ -157,7 +158,9 @@ class SubscribedFrame(AnswerModel):
     sub_id: str = Field(description="The `sub_id` of the `subscribe` frame")
     cursor: dict[str, str] = Field(description="Account → where the subscription begins")
     state: dict[str, str] = Field(description="The same, for `since` of `/changes`")
-    sync: dict[str, Sync] = Field(description="Account → how fresh its mail is")
+    sync: dict[str, AccountSync] = Field(
+        description="Account → how fresh its mail is, and what of it could not be read"
+    )
 
 
 class AuthenticatedFrame(AnswerModel):

@@ -53,7 +53,16 @@ FRAME_EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "sub_id": "all",
             "cursor": {_ACCOUNT: _CURSOR},
             "state": {_ACCOUNT: _CURSOR},
-            "sync": {_ACCOUNT: {"status": "live", "mode": "embedded", "lag_seconds": 0, "checked_at": _TIME}},
+            "sync": {
+                _ACCOUNT: {
+                    "status": "live",
+                    "mode": "embedded",
+                    "lag_seconds": 0,
+                    "checked_at": _TIME,
+                    "incomplete": 0,
+                    "incomplete_mailboxes": [],
+                }
+            },
         }
     ],
     "AuthenticatedFrame": [{"type": "authenticated", "expires_at": None}],

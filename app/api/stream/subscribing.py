@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from app.api.deps import Services
 from app.api.problems import parameters_in_body
-from app.api.schemas.base import Sync
+from app.api.schemas.incomplete import AccountSync
 from app.api.schemas.stream import AckFrame, SubscribedFrame, SubscribeFrame, UnsubscribeFrame
 from app.api.stream.following import Following
 from app.api.stream.refusals import ROLES, check_names
@@ -51,7 +51,9 @@ class Subscribing:
             frame.consumer,
         )
         cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
-        sync = {one: Sync.of(await self._services.accounts.sync(one)) for one in account_ids}
+        accounts = self._services.accounts
+        incomplete = await accounts.incomplete(account_ids, caller)
+        sync = {one: AccountSync.told(await accounts.sync(one), incomplete.get(one, ())) for one in account_ids}
         await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
         await self._following.add(subscription)
 

@@ -249,7 +249,7 @@ class ImapBackend:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Mapping[int, Known]:
-            return await following.flags_of(session, name, await searching.uids_of(session, name))
+            return await following.all_flags(session, name)
 
         if not is_anew:
             return await self._pool.read(name, read)

@@ -22,6 +22,7 @@ def arrived(session: Session, mailbox: Mailbox, row: Row) -> Arrived:
         overview=row.overview,
         structure=row.structure,
         modseq=row.modseq,
+        preview=None if row.unread is None else "",
         origin_id=row.origin_id,
         origin_thread_id=row.origin_thread_id,
         uid_validity=session.selected.uid_validity if session.selected else None,

@@ -11,6 +11,7 @@ from app.backends.imap.searching import uids_of
 from app.backends.imap.selected import Selected
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
+from app.mail.delta import UNTOLD, Known
 from app.mail.roster import Roster
 from app.mail.types import Flags
 from app.wire.imap import commands
@@ -21,6 +22,9 @@ from app.wire.imap.responses import Vanished
 from app.wire.imap.sets import MAX_NUMBER, SequenceSet
 
 FLAGS_AT_ONCE = 500
+OMITTED_LIMIT = 1_000
+"""Messages that a search finds and FETCH omits, that are asked about again."""
+_UNTOLD = Known(UNTOLD)
 MAX_VANISHED = 250_000
 """Removals that are told one by one; where there are more, what is there is asked."""
 
@@ -34,12 +38,31 @@ class Since:
     vanished: frozenset[int] | None
 
 
+async def all_flags(session: Session, name: str) -> Roster:
+    """UID → flags of every message of a mailbox; UNTOLD of one that a search goes on finding and FETCH does not return.
+
+    One answer that cannot be read costs its message the flags, no more.
+    """
+    uids = await uids_of(session, name)
+    found = await flags_of(session, name, uids)
+    if len(found) >= len(uids):
+        return found
+    omitted = [uid for uid in uids if uid not in found][-OMITTED_LIMIT:]
+    named = await uids_of(session, name, SequenceSet.of(omitted))
+    again = await flags_of(session, name, named)
+    for uid in named:
+        known = again.get(uid, _UNTOLD)
+        found.put(uid, known.flags, known.modseq)
+    return found
+
+
 async def flags_of(session: Session, name: str, uids: Sequence[int]) -> Roster:
     """UID → flags (and MODSEQ where it is kept) of these messages, as far as they are there."""
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
     found = Roster()
     for start in range(0, len(uids), FLAGS_AT_ONCE):
-        fill(found, await session.fetch(name, SequenceSet.of(uids[start : start + FLAGS_AT_ONCE]), items))
+        asked = SequenceSet.of(uids[start : start + FLAGS_AT_ONCE])
+        fill(found, await session.fetch(name, asked, items, is_tolerant=True))
         await asyncio.sleep(0)
     return found
 
@@ -104,7 +127,7 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Since
         asked = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
         await session.do(asked, take=reader.take)
         return Since(selected, reader.check(), None)
-    flags = await flags_of(session, name, await uids_of(session, name))
+    flags = await all_flags(session, name)
     if not selected.uid_next:  # SELECT need not tell it (RFC 3501 §6.3.1), and Courier doesn't
         selected.uid_next = max(flags, default=0) + 1
     return Since(selected, flags, None)

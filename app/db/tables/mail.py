@@ -39,6 +39,8 @@ class MailboxRow(SQLModel, table=True):
     """It appeared when its account's mail was known: until it is complete it may hold what was moved there."""
     origin_id: str | None = None
     """Its MAILBOXID (RFC 8474) where the origin gives one: it lives on through a rename."""
+    problem: str | None = Field(sa_column=Column(Text, nullable=True))
+    """Why some of it cannot be read from its origin."""
     created_seq: int = Field(sa_column=big())
     changed_seq: int = Field(sa_column=big())
     reset_seq: int = Field(sa_column=big())

@@ -49,10 +49,11 @@ async def write_delta(
     await messages.remove(delta.removed)
     await _each(messages.preview, delta.previewed)
     await TextChanges(ledger).text(delta.texted)
-    held = HeldChanges(ledger)
+    held = HeldChanges(ledger, threads)
     await _each(held.complete, delta.completed)
     await _each(held.hold, delta.held)
     await _each(mailboxes.count, delta.mailboxes_counted)
+    await _each(mailboxes.trouble, delta.mailboxes_troubled)
     await _each(mailboxes.delete, delta.mailboxes_deleted)
     await threads.announce()
     for note in delta.notes:

@@ -1,4 +1,4 @@
-"""What a Delta says of messages that came from a POP3 server: completed, and whether the server holds them still."""
+"""Messages whose content came later than their row, and whether the POP3 server of a message still holds it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 from app.db.row_types import RowType
 from app.db.session import Statement
 from app.db.tables import DETAIL, MESSAGE
-from app.mail.delta import Completed, Held, Location
+from app.mail.delta import Arrived, Completed, Held, Location
 from app.mail.events import MessageUpdated
 from app.mail.searchable import TextState
 from app.mail.summaries import patched
 from app.mail.types import MessageId, ThreadId
 from app.mailstore.changes.arrivals import ADD_DETAIL
 from app.mailstore.changes.ledger import Ledger
+from app.mailstore.changes.threads import Threads
 from app.mailstore.rows import detail_values, message_values
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -29,6 +30,7 @@ class _Message:
     id: MessageId
     thread_id: ThreadId
     summary: bytes
+    text_state: int
 
 
 _MESSAGES = RowType(_Message, MESSAGE)
@@ -38,11 +40,26 @@ _AT: Statement = select(*_MESSAGES.columns).where(
 _KEY = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
 _CONTENT = ("size_bytes", "has_attachments", "blob", "preview", "text_state")
 """What the header alone did not tell; the header's own fields stay as they are."""
+_HEADER = (
+    "thread_id", "received_at_ms", "date_ms", "message_id_header", "origin_id", "subject_folded", "from_folded",
+    "to_folded", "cc_folded", "bcc_folded",
+)  # fmt: skip
+"""What the row of a message that could not be read did not hold either."""
+_SHOWN = (
+    "subject", "from", "to", "cc", "reply_to", "date", "received_at", "message_id_header", "in_reply_to", "references",
+    "thread_id",
+)  # fmt: skip
+"""The same in the summary."""
 _CHANGED: dict[str, BindParameter[int]] = {name: bindparam("version") for name in ("other_seq", "changed_seq")}
 _SET_CONTENT: Statement = (
     update(MESSAGE)
     .where(*_KEY)
     .values({name: bindparam(name) for name in (*_CONTENT, "version", "summary")} | _CHANGED)
+)
+_SET_WHOLE: Statement = (
+    update(MESSAGE)
+    .where(*_KEY)
+    .values({name: bindparam(name) for name in (*_CONTENT, *_HEADER, "version", "summary")} | _CHANGED)
 )
 _SET_SUMMARY: Statement = (
     update(MESSAGE).where(*_KEY).values({name: bindparam(name) for name in ("version", "summary")} | _CHANGED)
@@ -53,29 +70,39 @@ _DROP_DETAIL: Statement = delete(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, 
 class HeldChanges:
     """Applies these facts; what is about a message that is gone is passed over."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, threads: Threads) -> None:
         self._ledger = ledger
+        self._threads = threads
 
     async def complete(self, completed: Completed) -> None:
-        """Put a message's content in the place of what its header alone told."""
-        message = await self._message(completed.location)
+        """Put a message's content in the place of what its header alone told, or of the reason why it was unread."""
+        message, content = await self._message(completed.location), completed.content
         if message is None:
             return
-        id_, summary = message.id, message.summary
-        values = message_values(self._ledger.account_id, id_, message.thread_id, completed.content)
+        if content.unread is not None:
+            await self._write_detail(message.id, content)
+            return
+        was_unread = message.text_state == TextState.UNREAD
+        thread_id = (await self._threads.assign([content]))[0] if was_unread else message.thread_id
+        values = message_values(self._ledger.account_id, message.id, thread_id, content)
         told = orjson.loads(values["summary"])
         fields = {name: told[name] for name in ("size_bytes", "has_attachments", "preview")}
-        seq = self._updated(id_, summary, completed.location, list(fields), fields)
+        shown = fields | {name: told[name] for name in (_SHOWN if was_unread else ())}
+        seq = self._updated(message.id, message.summary, completed.location, list(shown), fields)
         await self._ledger.execute(
-            _SET_CONTENT,
-            key=id_,
+            _SET_WHOLE if was_unread else _SET_CONTENT,
+            key=message.id,
             version=seq,
-            summary=patched(summary, **fields),
-            **{name: values[name] for name in _CONTENT} | {"text_state": TextState.AWAITED},
+            summary=patched(message.summary, **shown),
+            **{name: values[name] for name in (*_CONTENT, *(_HEADER if was_unread else ()))},
         )
-        self._ledger.thread_touched(message.thread_id)
+        self._ledger.thread_touched(message.thread_id, has_lost=thread_id != message.thread_id)
+        self._ledger.thread_touched(thread_id)
+        await self._write_detail(message.id, content)
+
+    async def _write_detail(self, id_: MessageId, content: Arrived) -> None:
         await self._ledger.execute(_DROP_DETAIL, key=id_)
-        await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, completed.content))
+        await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, content))
 
     async def hold(self, held: Held) -> None:
         """Say whether the server holds a message."""

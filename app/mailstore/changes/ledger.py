@@ -45,6 +45,7 @@ class MailboxState:
     reset_seq: int = 0
     is_newcomer: bool = False
     origin_id: str | None = None
+    problem: str | None = None
     is_changed: bool = False
     shown_before: tuple[object, ...] = ()
 
@@ -52,7 +53,8 @@ class MailboxState:
     def shown(self) -> tuple[object, ...]:
         """What callers are told of it: when this changes, it has changed for them."""
         return (
-            self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed)
+            self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed),
+            bool(self.is_complete), self.problem,
         )  # fmt: skip
 
 
@@ -192,6 +194,7 @@ class Ledger:
             reset_seq=mailbox.reset_seq,
             is_newcomer=bool(mailbox.is_newcomer),
             origin_id=mailbox.origin_id,
+            problem=mailbox.problem,
         )
 
     def number(self, mailbox: MailboxState, uid: int) -> int:

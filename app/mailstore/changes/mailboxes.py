@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from sqlalchemy import BigInteger, BindParameter, bindparam, case, delete, func, insert, select, union_all, update
 
 from app.db.session import Statement, value_of
@@ -14,6 +17,7 @@ from app.mail.delta import (
     MailboxRenamed,
     MailboxReset,
     MailboxSet,
+    MailboxTroubled,
 )
 from app.mail.events import (
     MailboxCreatedEvent,
@@ -165,6 +169,12 @@ class MailboxChanges:
             mailbox.unread = mailbox.unread if counted.unread is None else counted.unread
         mailbox.is_changed = True
 
+    async def trouble(self, troubled: MailboxTroubled) -> None:
+        mailbox = await self._ledger.mailbox(troubled.mailbox_id)
+        if mailbox is not None and mailbox.problem != troubled.problem:
+            mailbox.problem = troubled.problem
+            self._announce_change(mailbox)
+
     async def reset(self, reset: MailboxReset) -> None:
         mailbox = await self._ledger.mailbox(reset.mailbox_id)
         if mailbox is None or mailbox.uid_validity == reset.uid_validity:
@@ -174,6 +184,7 @@ class MailboxChanges:
         mailbox.uid_validity, mailbox.uid_next, mailbox.highest_modseq = reset.uid_validity, 1, 0
         mailbox.total = mailbox.unread = 0
         mailbox.is_complete = mailbox.is_newcomer = False
+        mailbox.problem = None
         mailbox.is_changed = True
         self._announce(MailboxResetEvent, mailbox)
         mailbox.reset_seq = self._ledger.seq
@@ -196,10 +207,10 @@ class MailboxChanges:
 
     def _announce_change(self, mailbox: MailboxState) -> None:
         mailbox.is_changed = True
-        self._announce(MailboxUpdatedEvent, mailbox)
+        self._announce(partial(MailboxUpdatedEvent, problem=mailbox.problem), mailbox)
 
-    def _announce(self, kind: type[MailboxEvent], mailbox: MailboxState) -> None:
-        event = kind(
+    def _announce(self, event_with: Callable[..., MailboxEvent], mailbox: MailboxState) -> None:
+        event = event_with(
             mailbox_id=mailbox.id,
             path=mailbox.path,
             name=mailbox.path.rpartition("/")[2],

@@ -136,7 +136,8 @@ class MessageChanges:
         values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "other_seq": 0, "changed_seq": seq}
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
         values["has_attachments"] = bool(values["has_attachments"])
-        values["text_state"] = TextState.AWAITED
+        if values["text_state"] != TextState.UNREAD:
+            values["text_state"] = TextState.AWAITED
         await self._ledger.tx.execute(ADD_MESSAGE, **values)
         detail = await self._ledger.row(_WHOLE_DETAIL, message_id=source_id)
         if detail is not None:

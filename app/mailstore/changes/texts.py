@@ -20,7 +20,7 @@ _WAITING: Statement = select(MESSAGE.c.uid, MESSAGE.c.id, MESSAGE.c.received_at_
     MESSAGE.c.account_id == _ACCOUNT,
     MESSAGE.c.mailbox_id == bindparam("mailbox_id"),
     is_one_of(MESSAGE.c.uid, bindparam("uids")),
-    MESSAGE.c.text_state != int(TextState.INDEXED),
+    MESSAGE.c.text_state.in_((int(TextState.AWAITED), int(TextState.LEFT_OUT))),
 )
 _SET_STATE: Statement = (
     update(MESSAGE)

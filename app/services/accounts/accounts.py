@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from app.mail.metadata import (
     with_metadata,
 )
 from app.mail.types import AccountId, AccountKind, ServerLogin
+from app.mailstore.reading.incomplete import IncompleteMailbox, IncompleteReader
 from app.mailstore.store import MailStore
 from app.mime.validate import validate_address
 from app.security.netguard import NetGuard
@@ -53,7 +54,7 @@ from app.services.accounts.rows import (
 )
 from app.services.oauth.grants import Grants, GrantTokens
 
-__all__ = ["Account", "AccountChanges", "Accounts", "NewAccount", "Servers", "SyncState"]
+__all__ = ["Account", "AccountChanges", "Accounts", "IncompleteMailbox", "NewAccount", "Servers", "SyncState"]
 
 NO_CHANGES = AccountChanges()
 EXISTENCE_SECONDS = 5.0
@@ -117,6 +118,13 @@ class Accounts:
         if stored is None:
             raise AccountNotFound
         return sync_of(stored)
+
+    async def incomplete(
+        self, account_ids: Sequence[AccountId], caller: Caller
+    ) -> dict[AccountId, list[IncompleteMailbox]]:
+        """What of these accounts could not be read from their mail servers, as far as the caller may see it."""
+        found = await IncompleteReader(self._database).of(account_ids)
+        return {id_: [one for one in those if caller.sees_mailbox(one.id)] for id_, those in found.items()}
 
     async def get(self, account_id: AccountId) -> Account:
         """Raises AccountNotFound."""

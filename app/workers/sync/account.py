@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from app.errors import (
     AccountNotFound,
@@ -28,7 +27,8 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mirror.account import Mirror
-from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals, Told
+from app.mirror.arrivals import Arrivals, Told
+from app.mirror.aside import FILL, MAILBOX_FAULTS, NUMBERS, RECONCILE
 from app.mirror.listing import (
     beginnings,
     differs,
@@ -40,12 +40,14 @@ from app.mirror.listing import (
 )
 from app.telemetry import get_logger
 from app.workers.gates import Gates
+from app.workers.loop import until_one_ends
 from app.workers.sync.filling import Progress, fill
 from app.workers.sync.listening import Listener
 from app.workers.sync.previews import Previews
 from app.workers.sync.quotas import QuotaTeller
 from app.workers.sync.refresh import Refresher
 from app.workers.sync.reports import ReportReader
+from app.workers.sync.rereading import Rereader
 from app.workers.sync.state import AccountState
 from app.workers.sync.unheard import Unheard
 from app.workers.texts import TextReader
@@ -57,6 +59,7 @@ CHECK_SECONDS = 600.0
 RETRY_SECONDS = 30.0
 """How soon a mailbox that could not be read is tried again; then each time twice as late, up to CHECK_SECONDS."""
 FILL_ATTEMPTS = 2
+NO_NUMBERS = "The mail server lists this mailbox and does not say what it holds"
 UNLISTED_LIMIT = 3
 """After so many lists that lack it a mailbox is gone, though it can be opened."""
 
@@ -81,6 +84,7 @@ class AccountSync:
         self._delays = delays
         self._previews = Previews(self._mirror, texts)
         self._reports = ReportReader(self._mirror)
+        self._rereader = Rereader(self._mirror, self._want)
         self._arrivals = Arrivals(self._mirror, self._want)
         self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
         self._quotas = QuotaTeller(self._mirror)
@@ -125,12 +129,13 @@ class AccountSync:
             watch = await self._mirror.backend.watch(await self._mirror.mailboxes())
         try:
             await self._state.connected(watch.mode)
-            await _until_one_ends(
+            await until_one_ends(
                 self._listener.hear(watch),
                 self._listener.act(partial(self._tell_live, watch)),
                 self._keep_up(watch),
                 self._previews.run(),
                 self._reports.run(),
+                self._rereader.run(),
             )
         finally:
             await watch.close()
@@ -146,6 +151,7 @@ class AccountSync:
     def _want(self, new: Sequence[Location], arrived: Sequence[Arrived]) -> None:
         self._previews.want(new)
         self._reports.want(arrived)
+        self._rereader.want(arrived)
 
     async def _tell_live(self, watch: Watch) -> None:
         if self._is_live:
@@ -184,7 +190,8 @@ class AccountSync:
 
     async def _check_seconds(self) -> float:
         """Until all mailboxes are compared again: sooner where one could not be read, and then more and more rarely."""
-        if not any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
+        mailboxes = await self._mirror.mailboxes()
+        if not any(self._is_unfilled(one) or one.problem is not None for one in mailboxes):
             self._retries = 0
             return CHECK_SECONDS
         self._retries += 1
@@ -201,6 +208,7 @@ class AccountSync:
             if gone:
                 await self._delete(gone)
             await self._reconcile(told)
+            await self._judge(told)
             self._mirror.unheard_since_ms = None
             self._note_heard()
         if any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
@@ -270,10 +278,20 @@ class AccountSync:
         for mailbox in await self._mirror.mailboxes():
             now = told.get(mailbox.origin_name)
             if now is not None and mailbox.is_complete and is_miscounted(mailbox, now):
-                try:
-                    await self._refresher.reconcile(mailbox)
-                except MAILBOX_FAULTS as error:
-                    self._warn("reconcile_failed", mailbox, error)
+                await self._arrivals.aside.tolerate(mailbox, RECONCILE, self._refresher.reconcile(mailbox))
+
+    async def _judge(self, told: Told) -> None:
+        """Say of which mailboxes the server does not tell what they hold; those that are as it tells are all right."""
+        for mailbox in await self._mirror.mailboxes():
+            now = told.get(mailbox.origin_name)
+            if now is None or not mailbox.is_selectable:
+                continue
+            if not self._mirror.has_begun(mailbox):
+                await self._arrivals.aside.note(mailbox, NUMBERS, NO_NUMBERS, is_certain=True)
+            elif mailbox.is_complete and now.total is not None and not _has_changed(mailbox, told):
+                await self._arrivals.aside.clear(mailbox)
+            else:
+                await self._arrivals.aside.clear(mailbox, NUMBERS)
 
     async def _come_back(self, mailboxes: Sequence[Mailbox]) -> Told:
         """Believe the origin where it once told a higher UIDNEXT: new mail below that would not be seen."""
@@ -301,38 +319,16 @@ class AccountSync:
         ]:
             mailbox = unfilled[0]
             attempts[mailbox.id] += 1
-            try:
-                async with self._gates.filling.entered(self._mirror.backend.host):
-                    is_filled = await fill(self._mirror, self._arrivals, self._refresher, mailbox, progress)
-            except MAILBOX_FAULTS as error:
-                self._warn("first_sync_failed", mailbox, error)
-                continue
+            async with self._gates.filling.entered(self._mirror.backend.host):
+                filling = fill(self._mirror, self._arrivals, self._refresher, mailbox, progress)
+                is_filled = await self._arrivals.aside.tolerate(mailbox, FILL, filling)
             if is_filled:
                 self._previews.want_of([mailbox.id])
-            else:
+                self._rereader.look()
+            elif is_filled is False:
                 await self._catch_up()
-
-    def _warn(self, event: str, mailbox: Mailbox, error: GatewayError) -> None:
-        log.warning(event, account_id=self._mirror.account_id, mailbox_id=mailbox.id, error=error.code)
 
 
 def _has_changed(mailbox: Mailbox, told: Told) -> bool:
     now = told.get(mailbox.origin_name)
     return now is not None and now.uid_validity == mailbox.uid_validity and differs(mailbox, now)
-
-
-async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first fails, then end the others; raises a fault of ours before what an origin did.
-
-    No TaskGroup: where its tasks fail while they are cancelled, it tells the failures and forgets the cancellation.
-    """
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    errors = [one for one in ended if isinstance(one, Exception)]
-    if errors:
-        raise next((one for one in errors if not isinstance(one, GatewayError)), errors[0])

@@ -13,7 +13,7 @@ from app.mail.events import SyncProgress
 from app.mail.types import Mailbox
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, told_from
-from app.mirror.changes import Batch, fetch_new, unknown_uids
+from app.mirror.changes import Batch, fetch_named, unknown_uids
 from app.workers.sync.refresh import Refresher
 
 PROGRESS_SECONDS = 1.0
@@ -37,7 +37,7 @@ async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox
     """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
     missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
     total, indexed = len(missing), 0
-    async for batch in fetch_new(mirror, mailbox, missing[::-1], is_streamed=not mailbox.is_newcomer):
+    async for batch in fetch_named(mirror, mailbox, missing[::-1], is_streamed=not mailbox.is_newcomer):
         indexed += len(batch)
         notes = progress.note(mailbox, indexed, total)
         if mailbox.is_newcomer:

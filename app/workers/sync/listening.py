@@ -9,7 +9,8 @@ from app.errors import RateLimited
 from app.mail.backend import OriginMailbox, Signal, Watch
 from app.mail.types import Mailbox, Role
 from app.mirror.account import Mirror
-from app.mirror.arrivals import MAILBOX_FAULTS, Arrivals
+from app.mirror.arrivals import Arrivals
+from app.mirror.aside import MAILBOX_FAULTS, RECONCILE
 from app.mirror.listing import is_news
 from app.telemetry import get_logger
 from app.workers.sync.doubts import Doubts
@@ -35,6 +36,7 @@ class Listener:
     ) -> None:
         self._mirror = mirror
         self._arrivals = arrivals
+        self._aside = arrivals.aside
         self._refresher = refresher
         self._catch_up = catch_up
         self._on_read = on_read
@@ -65,7 +67,7 @@ class Listener:
             return False
         if not is_there:
             async with self._mirror.lock:
-                await self._refresher.reconcile(inbox)
+                await self._aside.tolerate(inbox, RECONCILE, self._refresher.reconcile(inbox))
         return (await self._mirror.mailbox(inbox)).uid_next > inbox.uid_next
 
     async def _read(self, signal: Signal) -> None:
@@ -89,10 +91,10 @@ class Listener:
             return
         now = await self._mirror.mailbox(inbox)
         if signal.has_new_mail and now.is_complete and now.uid_next == inbox.uid_next:
-            await self._arrivals.tolerantly(now, self._refresher.replace_reused(now))
+            await self._aside.tolerate(now, "newest", self._refresher.replace_reused(now))
         if signal.has_unnumbered_flags and self._doubts.may_compare(inbox, now):
-            has_found = await self._refresher.reconcile(now)
-            self._doubts.note(now, has_found=has_found)
+            has_found = await self._aside.tolerate(now, RECONCILE, self._refresher.reconcile(now))
+            self._doubts.note(now, has_found=bool(has_found))
 
 
 def _is_other(told: OriginMailbox, known: Mailbox) -> bool:

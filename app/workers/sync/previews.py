@@ -10,7 +10,7 @@ from app.mail.delta import Delta, Location, Previewed
 from app.mail.types import MailboxId, Message
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
-from app.workers.texts import TextReader
+from app.workers.texts import TextReader, previews_of
 
 log = get_logger(__name__)
 
@@ -96,12 +96,12 @@ class Previews:
             await self._reader.read(self._mirror.account_id, self._mirror.backend, messages, self._mirror.apply)
             return True
         try:
-            found = await self._mirror.backend.previews(messages)
+            found = await previews_of(self._mirror.backend, messages)
         except (ServerRefused, ServerProtocolError, MailboxNotFound) as error:
             log.warning("previews_failed", account_id=self._mirror.account_id, error=error.code)
             return False
         previewed = tuple(
-            Previewed(Location(one.mailbox_id, one.uid), found.get(one.uid, "")) for one in messages
+            Previewed(Location(one.mailbox_id, one.uid), found[one.uid]) for one in messages
         )  # one that the origin has no more gets an empty one, so that it is not asked for again
         await self._mirror.apply(Delta(previewed=previewed))
         return True

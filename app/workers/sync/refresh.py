@@ -11,7 +11,8 @@ from app.mail.delta import Arrived, Delta, Location, Note, Removed
 from app.mail.types import Mailbox, Message
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, Ask, Told
-from app.mirror.changes import Looked, changes_of, counted, fetch_new, fetch_span, whole_difference
+from app.mirror.aside import SETTLE
+from app.mirror.changes import Looked, changes_of, counted, fetch_named, fetch_span, whole_difference
 from app.mirror.listing import differs
 from app.mirror.moves import pass_on
 from app.telemetry import get_logger
@@ -36,19 +37,20 @@ class Refresher:
     def __init__(self, mirror: Mirror, arrivals: Arrivals, ask: Ask) -> None:
         self._mirror = mirror
         self._arrivals = arrivals
+        self._aside = arrivals.aside
         self._ask = ask
 
     async def refresh(self, mailboxes: Sequence[Mailbox], told: Told) -> None:
         """Write what changed in these mailboxes."""
         for mailbox in mailboxes:
-            await self._arrivals.tolerantly(mailbox, self._arrivals.look(mailbox, told.get(mailbox.origin_name)))
+            await self._aside.tolerate(mailbox, "look", self._arrivals.look(mailbox, told.get(mailbox.origin_name)))
         found: list[_Found] = []
         for mailbox in mailboxes:
-            await self._arrivals.tolerantly(mailbox, self._look(mailbox, told.get(mailbox.origin_name), found))
+            await self._aside.tolerate(mailbox, "compare", self._look(mailbox, told.get(mailbox.origin_name), found))
         if any(one.looked.removed for one in found):
             await self._arrivals.look_elsewhere(self._ask)
         for one in found:
-            await self._arrivals.tolerantly(one.mailbox, self._settle(one))
+            await self._aside.tolerate(one.mailbox, SETTLE, self._settle(one))
 
     async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...]) -> bool:
         """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now.
@@ -68,7 +70,7 @@ class Refresher:
         mailbox = await self._mirror.mailbox(mailbox)
         delta, missing = await whole_difference(self._mirror, mailbox)
         log.info("mailbox_reconciled", account_id=self._mirror.account_id, mailbox_id=mailbox.id, missing=len(missing))
-        async for batch in fetch_new(self._mirror, mailbox, missing):
+        async for batch in fetch_named(self._mirror, mailbox, missing):
             await self._arrivals.write(batch)
         if delta.removed:
             await self._arrivals.look_elsewhere(self._ask)

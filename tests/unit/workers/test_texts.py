@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+import pytest
+from app.errors import ServerRefused
 from app.mail.backend import MailBackend
 from app.mail.delta import Delta
-from app.mail.types import AccountId, Message
+from app.mail.types import AccountId, MailboxId, Message, MessageId, ThreadId
 from app.mailstore.reader import MailReader
 from app.mailstore.texts import TextIndex
 from app.workers.text_room import TextLimits
-from app.workers.texts import ACCOUNTS_READ_AT_ONCE, TextReader
+from app.workers.texts import ACCOUNTS_READ_AT_ONCE, REFUSED_IN_A_ROW, TextReader, previews_of
 
 
 class _Awaited:
@@ -59,3 +61,43 @@ async def test_accounts_on_a_server_that_hangs_do_not_keep_the_text_of_others_fr
     for task in hung:
         task.cancel()
     await asyncio.gather(*hung, return_exceptions=True)
+
+
+class _Refusing:
+    """Refuses every batch that holds one of these messages."""
+
+    host = "odd.test:993"
+
+    def __init__(self, *refused: int) -> None:
+        self.refused = refused
+        self.asked = 0
+
+    async def previews(self, messages: Sequence[Message]) -> dict[int, str]:
+        self.asked += 1
+        if any(one.uid in self.refused for one in messages):
+            raise ServerRefused("broken")
+        return {one.uid: f"text {one.uid}" for one in messages}
+
+
+def _messages(count: int) -> list[Message]:
+    return [
+        Message(
+            MessageId(f"msg_{uid}"), AccountId("acc_1"), MailboxId("mbx_1"), uid, 0, 1, frozenset(), 0, 0,
+            ThreadId("thr_1"), None, None, None, b"{}",
+        )
+        for uid in range(1, count + 1)
+    ]  # fmt: skip
+
+
+async def test_a_message_whose_preview_is_refused_takes_no_other_preview_along() -> None:
+    found = await previews_of(cast("MailBackend", _Refusing(3, 7)), _messages(10))
+
+    assert found == {uid: "" if uid in (3, 7) else f"text {uid}" for uid in range(1, 11)}
+
+
+async def test_a_mailbox_that_refuses_every_preview_is_left_alone_after_a_few() -> None:
+    backend = _Refusing(*range(1, 51))
+
+    with pytest.raises(ServerRefused):
+        await previews_of(cast("MailBackend", backend), _messages(50))
+    assert backend.asked == 1 + REFUSED_IN_A_ROW

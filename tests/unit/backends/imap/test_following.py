@@ -5,6 +5,7 @@ import tracemalloc
 import pytest
 from app.backends.imap import following
 from app.errors import ServerProtocolError
+from app.mail.delta import UNTOLD, Known
 from app.mail.types import SEEN
 from app.wire.imap.commands import KnownState
 from app.wire.imap.framing import Response
@@ -46,13 +47,39 @@ async def test_condstore_tells_flags_and_leaves_removals_to_be_compared() -> Non
 
 async def test_without_modseq_all_flags_are_read() -> None:
     session, server = scripted_session(
-        {"UID SEARCH": "* SEARCH 1 2\r\n$ OK\r\n", "UID FETCH": "* 1 FETCH (UID 1 FLAGS ())\r\n$ OK done\r\n"}
+        {
+            "UID SEARCH": "* SEARCH 1 2\r\n$ OK\r\n",
+            "UID FETCH": "* 1 FETCH (UID 1 FLAGS ())\r\n* 2 FETCH (UID 2 FLAGS ())\r\n$ OK done\r\n",
+        }
     )
 
     since = await following.changes_since(session, "INBOX", KnownState(7, 0))
 
     assert server.told[-1] == "UID FETCH 1:2 (UID FLAGS)"
     assert since.vanished is None
+
+
+@pytest.mark.parametrize("answer", ["", "* 2 FETCH (UID 2 FLAGS\r\n"], ids=["omitted", "broken"])
+async def test_a_message_that_is_found_and_whose_flags_are_not_returned_is_there(answer: str) -> None:
+    session, _ = scripted_session(
+        {
+            "UID SEARCH": "* SEARCH 1 2\r\n$ OK\r\n",
+            "UID FETCH": f"* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n{answer}$ OK done\r\n",
+        }
+    )
+
+    found = await following.all_flags(session, "INBOX")
+
+    assert dict(found) == {1: Known(frozenset({"\\Seen"})), 2: Known(UNTOLD)}
+
+
+async def test_a_message_that_is_gone_before_its_flags_are_read_is_not_there() -> None:
+    def search(command: str) -> str:
+        return "* SEARCH 1 2\r\n$ OK\r\n" if "UID" not in command.removeprefix("UID ") else "* SEARCH\r\n$ OK\r\n"
+
+    session, _ = scripted_session({"UID SEARCH": search, "UID FETCH": "* 1 FETCH (UID 1 FLAGS ())\r\n$ OK done\r\n"})
+
+    assert list(await following.all_flags(session, "INBOX")) == [1]
 
 
 async def test_a_select_that_tells_no_uidnext_leaves_it_to_what_is_there() -> None:

@@ -1,0 +1,103 @@
+"""What of an account could not be read from its mail server: mailboxes, and messages whose rows say why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, bindparam, func, select, text
+
+from app.db.session import Database, Statement, is_one_of, json_list
+from app.db.tables import MAILBOX, MESSAGE, UNINDEXED
+from app.mail.searchable import TextState
+from app.mail.types import AccountId, MailboxId, MessageId
+from app.mailstore.reading.columns import OF_ACCOUNT
+
+UNREAD_LIMIT = 10_000
+"""Rows that stand for messages, of one account, that are read at once."""
+NAMED_MESSAGES = 100
+"""Messages of one account that are named; all are counted."""
+
+_IS_UNREAD = (text(UNINDEXED), MESSAGE.c.text_state == int(TextState.UNREAD))
+"""The first is said literally, so that both databases use the partial index."""
+_ACCOUNTS: BindParameter[str] = bindparam("account_ids")
+_TROUBLED: Statement = (
+    select(MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.problem)
+    .where(is_one_of(MAILBOX.c.account_id, _ACCOUNTS), MAILBOX.c.problem.is_not(None))
+    .order_by(MAILBOX.c.path)
+)
+_COUNTS: Statement = (
+    select(MESSAGE.c.account_id, MESSAGE.c.mailbox_id, MAILBOX.c.path, func.count())
+    .join(MAILBOX, (MAILBOX.c.account_id == MESSAGE.c.account_id) & (MAILBOX.c.id == MESSAGE.c.mailbox_id))
+    .where(is_one_of(MESSAGE.c.account_id, _ACCOUNTS), *_IS_UNREAD)
+    .group_by(MESSAGE.c.account_id, MESSAGE.c.mailbox_id, MAILBOX.c.path)
+)
+_NAMED: Statement = (
+    select(MESSAGE.c.mailbox_id, MESSAGE.c.id, MESSAGE.c.uid)
+    .where(OF_ACCOUNT, *_IS_UNREAD)
+    .order_by(MESSAGE.c.received_at_ms.desc(), MESSAGE.c.id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+@dataclass(slots=True)
+class IncompleteMailbox:
+    """A mailbox of which something could not be read: `problem` is about the mailbox, `messages` counts messages.
+
+    `message_ids` names the newest of those messages.
+    """
+
+    id: MailboxId
+    path: str
+    problem: str | None = None
+    messages: int = 0
+    message_ids: tuple[MessageId, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The last level of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def count(self) -> int:
+        """The mailbox itself, where it is in trouble, and its messages."""
+        return self.messages + (self.problem is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadMessage:
+    """A row that stands for a message that could not be read."""
+
+    mailbox_id: MailboxId
+    uid: int
+
+
+class IncompleteReader:
+    """Reads what is incomplete."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, account_ids: Collection[AccountId]) -> dict[AccountId, list[IncompleteMailbox]]:
+        """The incomplete mailboxes of each of these accounts that has some, by path."""
+        ids = json_list(sorted(account_ids))
+        found: dict[AccountId, dict[str, IncompleteMailbox]] = {}
+        for account_id, id_, path, problem in await self._database.rows(_TROUBLED, account_ids=ids):
+            found.setdefault(AccountId(account_id), {})[id_] = IncompleteMailbox(MailboxId(id_), path, problem)
+        counted = await self._database.rows(_COUNTS, account_ids=ids)
+        for account_id, id_, path, count in counted:
+            mailboxes = found.setdefault(AccountId(account_id), {})
+            mailboxes.setdefault(id_, IncompleteMailbox(MailboxId(id_), path)).messages = count
+        for account_id in {AccountId(one[0]) for one in counted}:
+            await self._name(account_id, found[account_id])
+        return {one: sorted(those.values(), key=lambda box: box.path) for one, those in found.items()}
+
+    async def _name(self, account_id: AccountId, mailboxes: dict[str, IncompleteMailbox]) -> None:
+        for id_, message_id, _ in await self._database.rows(_NAMED, account_id=account_id, limit=NAMED_MESSAGES):
+            if id_ in mailboxes:
+                mailboxes[id_].message_ids += (MessageId(message_id),)
+
+    async def messages(self, account_id: AccountId, limit: int = UNREAD_LIMIT) -> Sequence[UnreadMessage]:
+        """The newest rows of an account that stand for messages that could not be read."""
+        rows = await self._database.rows(_NAMED, account_id=account_id, limit=limit)
+        return [UnreadMessage(MailboxId(mailbox_id), uid) for mailbox_id, _, uid in rows]
