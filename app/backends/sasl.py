@@ -181,14 +181,16 @@ PASSWORD_MECHANISMS: tuple[type[ScramSha256 | Plain | Login], ...] = (ScramSha25
 TOKEN_MECHANISMS: tuple[type[OAuthBearer | XOAuth2], ...] = (OAuthBearer, XOAuth2)
 
 
-def choose(credential: Credential, offered: Collection[str]) -> Mechanism | None:
-    """The best mechanism among those offered (upper-case names), None where none fits."""
+def candidates(credential: Credential, offered: Collection[str]) -> list[Mechanism]:
+    """The mechanisms among those offered (upper-case names) that fit the credential, the best first."""
     mechanisms: Iterable[type[ScramSha256 | Plain | Login | OAuthBearer | XOAuth2]]
     mechanisms = TOKEN_MECHANISMS if credential.is_token else PASSWORD_MECHANISMS
-    for mechanism in mechanisms:
-        if mechanism.name in offered:
-            return mechanism(credential)
-    return None
+    return [mechanism(credential) for mechanism in mechanisms if mechanism.name in offered]
+
+
+def choose(credential: Credential, offered: Collection[str]) -> Mechanism | None:
+    """The best of them, None where none fits."""
+    return next(iter(candidates(credential, offered)), None)
 
 
 def decode_challenge(text: bytes) -> bytes:

@@ -225,6 +225,8 @@ class _Envelope:
         for address in self._accepted:
             self._results[address] = _result(address, answer)
         self.is_delivered = answer is not None and start.code == _START_CONTENT and _is_yes(answer)
+        if start.code < 400 and start.code != _START_CONTENT:  # its answers are out of step with our commands
+            cut(self._client)
         return self._results
 
     async def _write(self, content: bytes) -> None:
@@ -246,10 +248,13 @@ class _Envelope:
         protocol = self._client.protocol
         try:
             with our_errors():
-                return await protocol.read_response(REPLY_TIMEOUT_SECONDS) if protocol is not None else None
+                answer = await protocol.read_response(REPLY_TIMEOUT_SECONDS) if protocol is not None else None
         except (Unreachable, ServerProtocolError):
+            answer = None
+        if answer is None or 300 <= answer.code < 400:  # as the answer to DATA, told twice
             cut(self._client)
             return None
+        return answer
 
 
 def _is_yes(answer: SMTPResponse) -> bool:

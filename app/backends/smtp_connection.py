@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from app.backends import tracing
 from app.backends.credentials import log_in
-from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.backends.sasl import Credential, Mechanism, candidates, decode_challenge
 from app.errors import (
     CertificateRefused,
     LoginRefused,
@@ -41,6 +41,8 @@ _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _CONTINUE = 334
 _LOGGED_IN = 235
+_NOT_SUPPORTED = frozenset({500, 501, 502, 504})
+"""The command or the mechanism is not known, or not in this form (RFC 4954 §6): nothing is said of the password."""
 
 
 class TracedClient(aiosmtplib.SMTP):
@@ -153,11 +155,15 @@ async def _start_tls(client: aiosmtplib.SMTP) -> None:
 
 
 async def _authenticate(client: TracedClient, credential: Credential) -> None:
-    mechanism = choose(credential, {name.upper() for name in client.server_auth_methods})
-    if mechanism is None:
+    """Log in by the best mechanism; by the next one where the server offers a mechanism and does not support it."""
+    mechanisms = candidates(credential, {name.upper() for name in client.server_auth_methods})
+    if not mechanisms:
         raise LoginRefused("The mail server offers no login that we know")
-    with our_errors():
-        answer = await _exchanged(client, mechanism)
+    for mechanism in mechanisms:
+        with our_errors():
+            answer = await _exchanged(client, mechanism)
+        if answer.code not in _NOT_SUPPORTED:
+            break
     if answer.code == _LOGGED_IN:
         mechanism.finish()
     elif 500 <= answer.code < 600:

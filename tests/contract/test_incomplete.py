@@ -230,3 +230,21 @@ async def test_rounds_of_fetching_again_grow_rarer_and_stay_small(
         await followed.until_live()
         origin.boxes["INBOX"].refused = {8, 7, 6}
         await followed.until(lambda: incomplete(followed), {"INBOX": (None, 3)})
+
+
+async def test_uids_that_are_given_anew_are_noticed_in_any_mailbox_whose_numbers_go_back(
+    followed: Followed, origin: FakeOrigin
+) -> None:
+    origin.make("Work")
+    for subject in ("one", "two"):
+        origin.add(subject, "Work")
+    async with followed.following():
+        await followed.until_live()
+        origin.is_quiet = True
+        for uid in (1, 2):
+            origin.expunge(uid, "Work")
+        origin.boxes["Work"].uid_next = 1
+        origin.boxes["Work"].vanished.clear()
+        origin.add("other", "Work")
+
+        await followed.until(lambda: followed.subjects("Work"), ["other"])

@@ -32,7 +32,7 @@ from app.mailstore.blobs import BlobWriter
 from app.mailstore.content import StoredContent
 from app.mailstore.store import MailStore
 from app.workers.pop3 import account as account_module
-from app.workers.pop3 import fetching
+from app.workers.pop3 import fetching, patience
 from app.workers.pop3.account import Pop3Sync
 
 from tests.integration.raw_server import raw_server
@@ -313,7 +313,7 @@ async def test_check_12_a_message_without_end_is_given_up_and_the_others_come(
         assert (await account.poll()).has_more
         await account.poll()
 
-        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+        assert sorted(await account.subjects()) == ["bad", "m0", "m1", "m2"]
         assert [one[0] for one in server.messages] == ["bad"]
 
 
@@ -525,3 +525,83 @@ async def test_accounts_on_a_hung_server_delay_none_on_a_good_one(tmp_path: Path
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# ---- what a server refuses
+
+
+@pytest.mark.parametrize("verbs", [("RETR",), ("RETR", "TOP")], ids=["RETR", "RETR and TOP"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first poll", "later poll"])
+async def test_a_message_that_a_pop3_server_refuses_is_a_row_that_says_why_until_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[str, ...], is_first: bool
+) -> None:
+    monkeypatch.setattr(patience, "SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.0)
+    server = ScriptedPop3(three() if is_first else [])
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        if not is_first:
+            await account.poll()
+            server.messages = three()
+        server.refused = {(verb, "id1") for verb in verbs}
+
+        await account.poll()
+
+        [refused] = [one for one in await account.messages() if one.blob is None]
+        detail = await account.house.reader.messages.detail(account.account_id, refused.id)
+        assert detail.problems == (f"{fetching.REFUSED}: this one is broken",)
+        assert sorted(await account.subjects()) == ["", "m0", "m2"] if "TOP" in verbs else ["m0", "m1", "m2"]
+        [incomplete] = (await account.house.reader.incomplete.of([account.account_id]))[account.account_id]
+        assert (incomplete.path, incomplete.message_ids) == ("INBOX", (refused.id,))
+
+        server.refused.clear()
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+        assert all(one.blob is not None for one in await account.messages())
+        assert refused.id in await account.ids()
+        assert await account.house.reader.incomplete.of([account.account_id]) == {}
+
+
+async def test_a_refused_message_is_asked_for_more_and_more_rarely(tmp_path: Path) -> None:
+    server = ScriptedPop3(three(), refused={("RETR", "id1")})
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        for _ in range(4):
+            await account.poll()
+
+    assert server.heard.count("RETR") == 3
+
+
+async def test_a_message_too_large_to_be_stored_is_a_row_that_says_so(tmp_path: Path) -> None:
+    server = ScriptedPop3(three())
+    sizes = b"1 100\r\n2 999999999\r\n3 100\r\n"
+    server.replies["LIST"] = b"+OK\r\n" + sizes + b".\r\n"
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+        [large] = [one for one in await account.messages() if one.blob is None]
+        detail = await account.house.reader.messages.detail(account.account_id, large.id)
+        assert detail.problems == (fetching.TOO_LARGE,)
+
+
+@pytest.mark.parametrize("offered", ["SASL PLAIN", "SASL SCRAM-SHA-256 PLAIN LOGIN"])
+async def test_a_mechanism_that_is_offered_and_not_supported_gives_way_to_the_next(
+    tmp_path: Path, offered: str
+) -> None:
+    server = ScriptedPop3(three(), capabilities=("USER", "UIDL", "TOP", offered))
+    server.replies["AUTH"] = b"-ERR unrecognized mechanism\r\n"
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        await account.poll()
+
+        assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
+    assert server.heard.count("AUTH") == len(offered.split()) - 1
+    assert server.heard.count("PASS") == 1
+
+
+async def test_a_refused_password_is_not_tried_by_another_mechanism(tmp_path: Path) -> None:
+    server = ScriptedPop3(three(), capabilities=("USER", "UIDL", "SASL PLAIN LOGIN", "RESP-CODES"))
+    server.replies["AUTH"] = b"-ERR [AUTH] no such user\r\n"
+    async with server.serving() as login, open_polled(tmp_path, login) as account:
+        with pytest.raises(LoginRefused):
+            await account.poll()
+    assert (server.heard.count("AUTH"), server.heard.count("PASS")) == (1, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from tests.integration.raw_server import raw_server
@@ -15,14 +15,30 @@ _NUMBER = re.compile(rb"\b[0-9]+\b")
 _ITEM = re.compile(rb"(?:UID|FLAGS|INTERNALDATE|RFC822\.SIZE|MODSEQ|MESSAGES|UIDNEXT|UIDVALIDITY|UNSEEN|HIGHESTMODSEQ)")
 
 
-class MutatingProxy:
-    """Between a client and an IMAP or POP3 server. `spoil` is how likely each response is to be changed; 0 is none.
+KINDS = ("drop", "double", "split", "swap", "number", "item")
+UNTAGGED_ALONE = 0.1
+"""Lines of IMAP that are no untagged responses are changed more rarely: each costs the client a deadline."""
 
-    The same seed makes the same changes to the same conversation.
+
+class MutatingProxy:
+    """Between a client and a mail server. `spoil` is how likely each response is to be changed; 0 is none.
+
+    `others`: how likely, as a part of that, a line is that does not begin with "* ". The same seed makes the same
+    changes of these `kinds` to the same conversation.
     """
 
-    def __init__(self, port: int, seed: int, spoil: float = 0.1) -> None:
+    def __init__(
+        self,
+        port: int,
+        seed: int,
+        spoil: float = 0.1,
+        *,
+        kinds: Sequence[str] = KINDS,
+        others: float = UNTAGGED_ALONE,
+    ) -> None:
         self.spoil = spoil
+        self._kinds = kinds
+        self._others = others
         self.changes: list[str] = []
         self._port = port
         self._random = random.Random(seed)
@@ -57,7 +73,7 @@ class MutatingProxy:
         held = b""
         while response := await _response(reader):
             changed = [response]
-            if self._random.random() < self.spoil * (1.0 if response.startswith(b"* ") else 0.1):
+            if self._random.random() < self.spoil * (1.0 if response.startswith(b"* ") else self._others):
                 name, changed = self._changed(response)
                 self.changes.append(f"{name} {response[:60]!r}")
                 if name == "swap" and not held:
@@ -70,7 +86,7 @@ class MutatingProxy:
             held = b""
 
     def _changed(self, response: bytes) -> tuple[str, list[bytes]]:
-        kind = self._random.choice(["drop", "double", "split", "swap", "number", "item"])
+        kind = self._random.choice(self._kinds)
         cut = self._random.randrange(len(response))
         match kind:
             case "drop":

@@ -23,6 +23,8 @@ class ScriptedPop3:
     capabilities: tuple[str, ...] | None = ("USER", "UIDL", "TOP", "RESP-CODES", "AUTH-RESP-CODE")
     lacks: frozenset[str] = frozenset()
     replies: dict[str, bytes] = field(default_factory=dict)
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    """(verb, unique id) of what it refuses: "RETR", "TOP"."""
     greeting: bytes = b"+OK ready\r\n"
     pieces: int = 0
     cut_after_bytes: int | None = None
@@ -70,6 +72,8 @@ class ScriptedPop3:
         made = {"CAPA": self._capa, "LIST": self._list, "UIDL": self._uidl}.get(verb)
         if made is not None:
             return made()
+        if verb in ("TOP", "RETR") and (verb, self.messages[numbers[0] - 1][0]) in self.refused:
+            return b"-ERR this one is broken\r\n"
         if verb in ("TOP", "RETR"):
             return self._message(self.messages[numbers[0] - 1][1], is_whole=verb == "RETR")
         self.logins += verb == "PASS"

@@ -13,7 +13,7 @@ from app.backends.endpoint import Endpoint
 from app.backends.pop3.connection import Pop3Connection, connect
 from app.backends.pop3.refusals import error_of, origin_of
 from app.backends.pop3.session import Pop3Session
-from app.backends.sasl import Credential, Mechanism, choose, decode_challenge
+from app.backends.sasl import Credential, Mechanism, candidates, decode_challenge
 from app.backends.tracing import hide
 from app.errors import GatewayError, LoginRefused, ServerRefused, Unreachable
 from app.mail.trace import Recorder
@@ -94,22 +94,32 @@ async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabil
     offered = await _capabilities(connection)
     if "UTF8" in offered:  # before the login (RFC 6856 §2): mail comes as it is then, not downgraded
         await connection.ask(command("UTF8"))
-    mechanism = choose(credential, offered.mechanisms)
-    if mechanism is not None:
-        status = await _authenticated(connection, mechanism)
-    elif credential.is_token:
+    status = await _by_mechanism(connection, credential, offered)
+    if status is None and credential.is_token:
         raise LoginRefused("The mail server offers no way to log in with this credential")
-    else:
-        status = await _by_password(connection, credential)
+    status = status or await _by_password(connection, credential)
     if not status.is_ok:
         raise _login_error(status, offered)
     return await _capabilities(connection) if offered.arguments else offered
 
 
-async def _authenticated(connection: Pop3Connection, mechanism: Mechanism) -> Status:
+async def _by_mechanism(connection: Pop3Connection, credential: Credential, offered: Capabilities) -> Status | None:
+    """The answer to the first mechanism that the server supports; None where it supports none that it offers.
+
+    Refused before the credential was sent, a mechanism is not supported, unless the server names another cause.
+    """
+    for mechanism in candidates(credential, offered.mechanisms):
+        status = await connection.ask(command("AUTH", mechanism.name))
+        if status.is_challenge:
+            return await _authenticated(connection, mechanism, status)
+        if status.is_ok or status.code == "AUTH" or type(error_of(status)) is not ServerRefused:
+            return status
+    return None
+
+
+async def _authenticated(connection: Pop3Connection, mechanism: Mechanism, status: Status) -> Status:
     """RFC 5034 §4. The initial response waits for its challenge: not every server takes it with the command."""
     pending = mechanism.initial()
-    status = await connection.ask(command("AUTH", mechanism.name))
     while status.is_challenge:
         challenge = decode_challenge(status.text.encode())
         if pending is not None:

@@ -32,6 +32,11 @@ class Pop3Session:
         self._connection = connection
         self.capabilities = capabilities
 
+    @property
+    def has_top(self) -> bool:
+        """Whether a header can be had without its message."""
+        return "TOP" in self.capabilities or not self.capabilities.arguments
+
     async def listing(self) -> list[Entry]:
         """All messages of both lists, in the order of their numbers.
 
@@ -48,8 +53,7 @@ class Pop3Session:
     async def headers(self, entries: Sequence[Entry]) -> AsyncIterator[tuple[Entry, bytes]]:
         """The header block of each message, up to and with its empty line; by TOP, else by RETR (RFC 1939 §7)."""
         left = {entry.number: entry for entry in entries}
-        has_top = "TOP" in self.capabilities or not self.capabilities.arguments
-        for line in ("TOP {} 0", "RETR {}")[0 if has_top else 1 :]:
+        for line in ("TOP {} 0", "RETR {}")[0 if self.has_top else 1 :]:
             async for entry in self._asked(line, list(left.values())):
                 head = _Head()
                 limit = max(HEADER_LIMIT_BYTES, 2 * entry.size_bytes)
@@ -57,11 +61,13 @@ class Pop3Session:
                 del left[entry.number]
                 yield entry, head.content
 
-    async def asked_for(self, entries: Sequence[Entry], may_go_on: Callable[[], bool]) -> AsyncIterator[Entry]:
+    async def asked_for(
+        self, entries: Sequence[Entry], may_go_on: Callable[[], bool], refused: dict[int, str]
+    ) -> AsyncIterator[Entry]:
         """Ask for whole messages, as long as it `may_go_on`. Of each that comes, `receive` must be called before the
-        next; those that the server declines are passed over.
+        next. Those that the server declines are passed over; `refused` takes its words for those it refuses, by number.
         """
-        async for entry in self._asked("RETR {}", entries, may_go_on):
+        async for entry in self._asked("RETR {}", entries, may_go_on, refused):
             yield entry
 
     async def receive(self, entry: Entry, write: Callable[[bytes], None], limit_bytes: int) -> None:
@@ -69,7 +75,11 @@ class Pop3Session:
         await self._connection.copy_message(write, entry.size_bytes, limit_bytes)
 
     async def _asked(
-        self, line: str, entries: Sequence[Entry], may_go_on: Callable[[], bool] = lambda: True
+        self,
+        line: str,
+        entries: Sequence[Entry],
+        may_go_on: Callable[[], bool] = lambda: True,
+        refused: dict[int, str] | None = None,
     ) -> AsyncIterator[Entry]:
         """Send a command for each message, and say of which the reply comes next."""
         for window in self._windows(entries):
@@ -77,8 +87,11 @@ class Pop3Session:
                 return
             self._connection.send(b"".join(command(line.format(one.number)) for one in window))
             for entry in window:
-                if (await self._connection.status()).is_ok:
+                status = await self._connection.status()
+                if status.is_ok:
                     yield entry
+                elif refused is not None and type(error_of(status)) is ServerRefused:
+                    refused[entry.number] = status.text
 
     def _windows(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         """Messages that are asked for at once: some small ones, or one that is not."""

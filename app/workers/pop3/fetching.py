@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app import faults
@@ -23,6 +23,8 @@ log = get_logger(__name__)
 
 GLIMPSE_FROM_BYTES = 256 * 1024
 """From this size on a new message is shown by its header before it is fetched."""
+REFUSED = "the mail server does not give this message"
+TOO_LARGE = "the message is larger than can be stored"
 BATCH_COUNT = 100
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_SECONDS = 0.25
@@ -40,6 +42,11 @@ class Wanted:
     key: Key
     entry: Entry
     line: Line | None
+
+    @property
+    def is_unshown(self) -> bool:
+        """Whether it has no row."""
+        return self.line is None or self.line.state is State.LISTED
 
 
 @dataclass(slots=True)
@@ -91,15 +98,34 @@ class Fetching:
             self._lost.setdefault(line.content_hash, []).append(line)
         self._notes = notes
         self._until = time.monotonic() + SESSION_SECONDS
+        self.refused: dict[int, str] = {}
+        """By number, what the server said of messages that it refused."""
         self.new: list[Arrived] = []
         """What came as new mail, with its UID."""
 
     async def glimpse(self, wanted: Sequence[Wanted]) -> None:
         """Show messages by their headers."""
-        keys = {one.entry.number: one.key for one in wanted}
+        by_number = {one.entry.number: one for one in wanted}
         async for entry, header in self._session.headers([one.entry for one in wanted]):
-            line = Line(keys[entry.number], entry.size_bytes, State.SEEN, header_hash(header), changed_at_ms=now_ms())
-            await self._write(_Change(arrived=[(line, glimpse(header, entry.size_bytes, self._inbox, now_ms()))]))
+            await self._show(by_number[entry.number], header)
+
+    async def show_unread(self, wanted: Sequence[Wanted], reasons: Mapping[int, str]) -> None:
+        """Show messages that cannot be fetched, by their headers where these come. `reasons` is by number."""
+        left = {one.entry.number: one for one in wanted}
+        asked = [one.entry for one in wanted] if self._session.has_top else []
+        async for entry, header in self._session.headers(asked):
+            await self._show(left.pop(entry.number), header, reasons[entry.number])
+        for number, one in left.items():
+            await self._show(one, None, reasons[number])
+
+    async def _show(self, one: Wanted, header: bytes | None, reason: str | None = None) -> None:
+        """A row for a message whose content is yet to come; `reason` says why it cannot be fetched."""
+        hashed = None if header is None else header_hash(header)
+        line = Line(one.key, one.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
+        seen = glimpse(header or b"", one.entry.size_bytes, self._inbox, now_ms())
+        if reason is not None:
+            seen = replace(seen, problems=(reason,), unread=reason, preview="")
+        await self._write(_Change(arrived=[(line, replace(seen, is_announced=one.line is None))]))
 
     async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
         """Fetch whole messages, as far as the time of a session goes; whether that is over.
@@ -109,14 +135,24 @@ class Fetching:
         by_number = {one.entry.number: one for one in wanted}
         batch = _Batch()
         try:
-            async for entry in self._session.asked_for([one.entry for one in wanted], self._has_time):
+            asked = [one.entry for one in wanted]
+            async for entry in self._session.asked_for(asked, self._has_time, self.refused):
                 await self._receive(by_number[entry.number], batch, too_large)
                 if batch.is_full:
                     full, batch = batch, _Batch()
                     await self._finish(full)
         finally:
             await self._finish(batch)
+        await self._show_refused(wanted)
         return not self._has_time()
+
+    async def _show_refused(self, wanted: Sequence[Wanted]) -> None:
+        """A row for each refused message that has none yet."""
+        reasons = {number: f"{REFUSED}: {text}" if text else REFUSED for number, text in self.refused.items()}
+        unshown = [one for one in wanted if one.entry.number in reasons and one.is_unshown]
+        if unshown:
+            log.warning("pop3_messages_refused", messages=len(unshown))
+            await self.show_unread(unshown, reasons)
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._until

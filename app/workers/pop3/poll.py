@@ -34,7 +34,8 @@ from app.workers.pop3.comparing import (
     removable,
     same_messages,
 )
-from app.workers.pop3.fetching import GLIMPSE_FROM_BYTES, Fetching, Wanted
+from app.workers.pop3.fetching import GLIMPSE_FROM_BYTES, TOO_LARGE, Fetching, Wanted
+from app.workers.pop3.patience import Patience
 from app.workers.pop3.reading import header_hash
 
 log = get_logger(__name__)
@@ -68,6 +69,7 @@ class Pop3Poll:
         self._ledger = Pop3Ledger(backend.database, index, backend.bus, account_id, epoch)
         self._suspects: frozenset[Key] = frozenset()
         self._too_large: set[Key] = set()
+        self._patience = Patience()
 
     async def run(self) -> Outcome:
         """One session. Raises what `Pop3Origin.open` does; Conflict, AccountNotFound."""
@@ -198,23 +200,34 @@ class Pop3Poll:
         lost = [line for line in lost if line.key in lines]
         progress = _Progress(inbox, len(listed), awaited)
         fetching = Fetching(session, self._ledger, self._backend.store, inbox.id, lost, progress.notes)
-        new = [Wanted(key, entry, None) for key, entry in listed.items() if key not in lines]
-        await fetching.glimpse([one for one in new if self._is_large(one)])
-        if any(map(self._is_large, new)):
+        if await self._show_large(fetching, [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]):
             lines = await self._ledger.rows()
         wanted = [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]
-        is_over = await fetching.fetch(self._in_order(wanted), self._too_large)
+        chosen = self._in_order(wanted)
+        is_over = await fetching.fetch(chosen, self._too_large)
+        for one in chosen:
+            self._patience.note(one.key, is_refused=one.entry.number in fetching.refused)
         if not inbox.is_complete and not is_over:
             counted = MailboxCounted(inbox.id, is_complete=True)
             await self._ledger.write(delta=Delta(mailboxes_counted=(counted,), notes=progress.end()))
         return fetching.new, is_over
 
-    def _is_large(self, one: Wanted) -> bool:
-        return one.entry.size_bytes >= GLIMPSE_FROM_BYTES or one.key in self._too_large
+    async def _show_large(self, fetching: Fetching, wanted: Sequence[Wanted]) -> bool:
+        """Show new messages that are long in coming, and those that are too large to come; whether there were any."""
+        unshown = [one for one in wanted if one.is_unshown]
+        huge = [one for one in unshown if self._is_huge(one)]
+        large = [one for one in unshown if one.line is None and one.entry.size_bytes >= GLIMPSE_FROM_BYTES]
+        large = [one for one in large if not self._is_huge(one)]
+        await fetching.glimpse(large)
+        await fetching.show_unread(huge, dict.fromkeys((one.entry.number for one in huge), TOO_LARGE))
+        return bool(large or huge)
+
+    def _is_huge(self, one: Wanted) -> bool:
+        return one.entry.size_bytes > MESSAGE_LIMIT_BYTES or one.key in self._too_large
 
     def _in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
         """What is to be fetched: new mail first, then what was there before, newest first."""
-        able = [one for one in wanted if one.entry.size_bytes <= MESSAGE_LIMIT_BYTES and one.key not in self._too_large]
+        able = [one for one in wanted if not self._is_huge(one) and self._patience.is_due(one.key)]
         fresh = [one for one in able if one.line is None]
         seen = [one for one in able if one.line and one.line.state is State.SEEN and not one.line.is_deleted_here]
         listed = [one for one in able if one.line and one.line.state is State.LISTED]

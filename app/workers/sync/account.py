@@ -301,6 +301,8 @@ class AccountSync:
             log.warning("uid_next_came_back", account_id=self._mirror.account_id, mailbox_id=mailbox.id)
         back = tuple(MailboxCounted(one.id, told[one.origin_name].uid_next) for one in ahead)
         await self._mirror.apply(Delta(mailboxes_counted=back))
+        for mailbox in ahead:  # what it gives below may have the UID of a message that is known
+            await self._arrivals.aside.tolerate(mailbox, "newest", self._refresher.replace_reused(mailbox))
         return told
 
     # ---- first syncs

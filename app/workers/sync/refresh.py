@@ -75,6 +75,8 @@ class Refresher:
         if delta.removed:
             await self._arrivals.look_elsewhere(self._ask)
         await self._write(delta)
+        if delta or missing:  # a server that lost count may have given UIDs anew
+            await self.replace_reused(await self._mirror.mailbox(mailbox))
         return bool(delta or missing)
 
     async def replace_reused(self, mailbox: Mailbox) -> None:
