@@ -73,15 +73,16 @@ def addr_spec(address: EnvelopeAddress) -> str:
 def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
     """The same addresses for people: names decoded, marks of groups and what says nothing left out."""
     charset = charset_of(" ".join(address.name for address in addresses[:MAX_GUESSED_NAMES] if address.name))
-    shown = [
-        Address(
-            decode_words(address.name[:MAX_NAME_CHARS], charset) if address.name else "",
-            decode_words(addr_spec(address)),
-        )
-        for address in addresses
-        if address.host is not None
-    ]
+    shown = [_readable(address, charset) for address in addresses if address.host is not None]
     return tuple(address for address in shown if address.name or address.address)
+
+
+def _readable(address: EnvelopeAddress, charset: str) -> Address:
+    name = decode_words(address.name[:MAX_NAME_CHARS], charset) if address.name else ""
+    words = decode_words((address.mailbox or "")[:MAX_NAME_CHARS], charset) if address.host in _NO_HOSTS else ""
+    if " " in words:  # a name alone, no local mailbox
+        return Address(f"{words} ({name})" if name else words, "")
+    return Address(name, decode_words(addr_spec(address)))
 
 
 def group_names(addresses: tuple[EnvelopeAddress, ...]) -> tuple[str, ...]:
