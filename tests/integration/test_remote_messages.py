@@ -222,6 +222,23 @@ async def test_text_in_which_the_origin_sees_no_part_is_shown_and_said_to_be_odd
     assert full["problems"] == ["a multipart names no usable boundary"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Subject: odd\r\nTo: b@example.org\r\nThe words.\r\n",
+        b"Subject: odd\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--y\r\nContent-Type: text/plain\r\n\r\n"
+        b"The words.\r\n--y--\r\n",
+    ],
+)
+async def test_words_that_the_origin_does_not_find_are_shown(remote: Mail, client: OtherClient, content: bytes) -> None:
+    client.append("INBOX", content)
+    (id_,) = [one["id"] for one in (await _listed(remote))["items"]]
+
+    full = await remote.get(f"/{id_}", view="full")
+
+    assert full["text"].strip() == "The words."
+
+
 async def test_a_change_is_made_where_the_mail_lives(remote: Mail, client: OtherClient) -> None:
     client.append("INBOX", mail("one"))
     (shown,) = (await _listed(remote))["items"]

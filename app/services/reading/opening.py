@@ -124,4 +124,4 @@ class Opener:
 
 def _holds_something(structure: BodyPart) -> bool:
     """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
-    return not structure.is_multipart or any(part.size_bytes for part in structure.walk() if not part.is_multipart)
+    return any(part.size_bytes for part in structure.walk() if not part.is_multipart)
