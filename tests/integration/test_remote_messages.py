@@ -227,7 +227,8 @@ async def test_text_in_which_the_origin_sees_no_part_is_shown_and_said_to_be_odd
     [
         b"Subject: odd\r\nTo: b@example.org\r\nThe words.\r\n",
         b"Subject: odd\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--y\r\nContent-Type: text/plain\r\n\r\n"
-        b"The words.\r\n--y--\r\n",
+        b"The words.\r\n--y\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        b"JVBERg==\r\n--y--\r\n",
     ],
 )
 async def test_words_that_the_origin_does_not_find_are_shown(remote: Mail, client: OtherClient, content: bytes) -> None:
@@ -237,6 +238,9 @@ async def test_words_that_the_origin_does_not_find_are_shown(remote: Mail, clien
     full = await remote.get(f"/{id_}", view="full")
 
     assert full["text"].strip() == "The words."
+    for attachment in full["attachments"]:
+        path = f"/v1/me/messages/{id_}/attachments/{attachment['id']}"
+        assert (await remote.client.get(path)).content == b"%PDF"
 
 
 async def test_a_change_is_made_where_the_mail_lives(remote: Mail, client: OtherClient) -> None:

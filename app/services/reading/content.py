@@ -26,7 +26,7 @@ from app.services.access.links import Target, image_mark, marked
 from app.services.access.visibility import seen_among
 from app.services.reading.cache import RecentBytes
 from app.services.reading.downloads import DecodedPart, HeldPart, PartSizes, Stored
-from app.services.reading.opening import Opened, Opener
+from app.services.reading.opening import Opened, Opener, held
 from app.services.reading.rendering import (
     PLAIN_LOOK,
     Body,
@@ -221,8 +221,9 @@ class Content:
         raise PartNotFound
 
     async def _decoded(self, opened: Opened, part: BodyPart) -> DecodedPart | HeldPart:
-        if part.section in opened.inside:
-            return HeldPart(part, opened.inside[part.section])
+        content = held(opened, part)
+        if content is not None:
+            return HeldPart(part, content)
         backend = await self._backends.of(opened.message.account_id)
         return DecodedPart(backend, opened.message, part, self._sizes)
 

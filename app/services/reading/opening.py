@@ -13,6 +13,7 @@ from app.mailstore.reader import MailReader
 from app.mime.enclosed import MAX_CONTAINER_BYTES, containers
 from app.mime.enclosed import opened as open_enclosed
 from app.mime.structure import parse_structure
+from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.reading.rendering import TEXT_PART_LIMIT_BYTES
 
@@ -120,6 +121,15 @@ class Opener:
         self._unread.add(message.id)
         problem = f"the mail server does not give this message: {error.detail}"
         return Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
+
+
+def held(opened: Opened, part: BodyPart) -> bytes | None:
+    """The decoded content of a part that need not, or cannot, be read from the server: None where it can."""
+    if part.section in opened.inside:
+        return opened.inside[part.section]
+    if opened.local is not None:  # the server does not know these parts
+        return decode_transfer(opened.local.get(part.section, b""), part.encoding)[0]
+    return None
 
 
 def _holds_something(structure: BodyPart) -> bool:

@@ -12,7 +12,7 @@ from app.mailstore.reader import MailReader
 from app.mime.compose import MAX_ENCLOSURES, Enclosure, enclosure_of
 from app.mime.transfer import decode_transfer
 from app.parsing.jobs import IN_THREADS, Parsers
-from app.services.reading.opening import Opened, Opener
+from app.services.reading.opening import Opened, Opener, held
 from app.services.reading.rendering import attachment_id, attachment_parts, plain_body, render_body, text_parts
 from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 
@@ -64,17 +64,16 @@ class Originals:
             raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
         if len(parts) > MAX_ENCLOSURES:
             raise TooLarge(f"The message has more than {MAX_ENCLOSURES} attachments")
-        sections = [part.section for part in parts if part.section not in opened.inside]
-        if message.blob is None or not sections:
+        if message.blob is None or opened.inside or opened.local is not None:
             return [await self._read(opened, part) for part in parts]
         backend = await self._backends.of(message.account_id)
-        contents = {**opened.inside, **await backend.read_parts(message, sections)}
+        contents = await backend.read_parts(message, [part.section for part in parts]) if parts else {}
         return [await self._decoded(message, part, contents[part.section]) for part in parts]
 
     async def _read(self, opened: Opened, part: BodyPart) -> Enclosure:
-        message = opened.message
-        if part.section in opened.inside:
-            return await self._decoded(message, part, opened.inside[part.section])
+        message, content = opened.message, held(opened, part)
+        if content is not None:
+            return enclosure_of(part, content)
         backend = await self._backends.of(message.account_id)
         raw = bytearray()
         async with aclosing(_until_too_large(backend.read_part(message, part.section))) as pieces:
