@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -21,7 +21,6 @@ MAX_TEXT_CHARS = 20_000
 
 _LINE_END = re.compile(r"\r\n?|\n")
 _FOLD = re.compile(r"(?:\r\n?|\n)[ \t]")
-_TIME_ZONE = re.compile(r"^BEGIN:VTIMEZONE$.*?^END:VTIMEZONE$", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"[A-Za-z][A-Za-z0-9-]*(?:;[^:\r\n]*)?:.*|[ \t].*")
 _MAILTO = re.compile(r"mailto:", re.IGNORECASE)
 
@@ -107,10 +106,22 @@ def _calendar(text: str) -> Any:
 
 def _repaired(text: str) -> str:
     """The lines of a calendar that are lines of one, without time zones, and what is open closed."""
-    kept = (line for line in _TIME_ZONE.sub("", text).split("\n") if _LINE.fullmatch(line))
+    kept = (line for line in _without_time_zones(text.split("\n")) if _LINE.fullmatch(line))
     text = "\n".join(kept)
     ends = (name for name in ("VEVENT", "VCALENDAR") if f"END:{name}" not in text.upper())
     return "\n".join((text, *(f"END:{name}" for name in ends)))
+
+
+def _without_time_zones(lines: Iterable[str]) -> Iterator[str]:
+    is_zone = False
+    for line in lines:
+        name = line.strip().upper()
+        if name in ("BEGIN:VTIMEZONE", "BEGIN:VEVENT"):
+            is_zone = name == "BEGIN:VTIMEZONE"
+        if not is_zone:
+            yield line
+        if name == "END:VTIMEZONE":
+            is_zone = False
 
 
 def _tried(read: Callable[[], Any]) -> Any:

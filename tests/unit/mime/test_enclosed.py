@@ -309,6 +309,15 @@ def test_a_calendar_that_is_not_closed_or_has_a_broken_time_zone_has_its_event(c
     assert invitation.summary == "Standup"
 
 
+def test_many_time_zones_that_are_not_closed_take_linear_time() -> None:
+    calendar = "BEGIN:VCALENDAR\n" + "BEGIN:VTIMEZONE\n" * 15_000 + "BEGIN:VEVENT\nSUMMARY:Standup\nEND:VEVENT\n"
+
+    invitation = read_invitation(calendar)
+
+    assert invitation is not None
+    assert invitation.summary == "Standup"
+
+
 def test_a_message_that_is_only_a_calendar_shows_its_event() -> None:
     content = b"Subject: s\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\n" + EVENT.encode()
 

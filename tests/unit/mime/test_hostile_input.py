@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from app.mime.addresses import parse_addresses
+from app.mime.calendar_lines import usual_line
+from app.mime.cms import signed_content
 from app.mime.css import safe_style
 from app.mime.dates import parse_date
 from app.mime.header import message_ids
@@ -71,6 +73,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "parameter": lambda text: decoded_param((("filename", text), ("filename*", text)), "filename"),
     "date": parse_date,
     "message ids": message_ids,
+    "line of a calendar": lambda text: [usual_line(f"{name};X={text}") for name in ("ATTENDEE", "DTSTART;TZID", "X")],
+    "signed content": lambda text: signed_content(text.encode()),
+    "message without its boundary": lambda text: parse_structure(f"Content-Type: multipart/x\n\n{text}".encode()),
     "name": safe_name,
     "preview": preview_of,
     "flowed": unflowed,
