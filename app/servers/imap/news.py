@@ -15,6 +15,7 @@ from app.servers.conversation import Outlet
 from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
+from app.wire.imap.sets import SequenceSet
 
 CHANGES_LIMIT = 500
 LINES_LIMIT = 500
@@ -78,7 +79,7 @@ def _missing_from(here: Sequence[int], known: Sequence[int]) -> list[int]:
 
 
 async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None:
-    """Send EXPUNGE (where it may be), EXISTS, RECENT and FETCH for what was noted.
+    """Send EXPUNGE or VANISHED (where it may be), EXISTS, RECENT and FETCH for what was noted.
 
     Raises MailboxLost; Unavailable, and the next call sends the rest.
     """
@@ -87,9 +88,9 @@ async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None
         return
     if view.is_lost:
         raise MailboxLost
-    while may_expunge and (numbers := view.take_expunged(LINES_LIMIT)):
-        await out.send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
-        await session.pace.spend(len(numbers))
+    while may_expunge and (lines := _expunged(session, view)):
+        await out.send(lines)
+        await session.pace.spend(LINES_LIMIT)
     if arrivals := view.arrivals():
         with suppress(Unavailable):  # they are recent to a later session, then
             await claim_recent(session, view, arrivals)
@@ -103,6 +104,14 @@ async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None
     except Unavailable:
         view.flag_again(flagged, session.seq)
         raise
+
+
+def _expunged(session: Session, view: MailboxView) -> bytes:
+    """EXPUNGE, or VANISHED once QRESYNC is enabled (RFC 7162 §3.2.10), for some messages; b"" where none is gone."""
+    if not session.has_qresync:
+        return b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_expunged(LINES_LIMIT)])
+    uids = view.take_vanished(LINES_LIMIT)
+    return b"* VANISHED %b\r\n" % str(SequenceSet.of(uids)).encode() if uids else b""
 
 
 async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int]) -> None:

@@ -77,6 +77,7 @@ class Session:
     is_behind: bool = False
     """The last attempt to tell the client what happened failed: it may know of UIDs that `view` does not show."""
     has_condstore: bool = False
+    has_qresync: bool = False
     read_line: LineReader | None = None
     is_idling: bool = False
     is_over: bool = False

@@ -150,12 +150,17 @@ class MailboxView:
 
     def take_expunged(self, limit: int) -> list[int]:
         """The sequence numbers to tell as EXPUNGE, each as it is after those before it; `limit` of them at most."""
+        numbers = [self._uids.below(uid) + 1 - place for place, uid in enumerate(self._gone[:limit])]
+        self.take_vanished(limit)
+        return numbers
+
+    def take_vanished(self, limit: int) -> Sequence[int]:
+        """The UIDs to tell as VANISHED, ascending; `limit` of them at most."""
         gone = self._gone[:limit]
-        numbers = [self._uids.below(uid) + 1 - place for place, uid in enumerate(gone)]
         self._uids.remove(gone)
         self._told -= len(gone)
         del self._gone[:limit]
-        return numbers
+        return gone
 
     def arrivals(self) -> Sequence[int]:
         """The UIDs whose EXISTS is due."""

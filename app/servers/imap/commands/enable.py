@@ -10,12 +10,12 @@ from app.wire.imap.requests.enable import Enable
 
 
 async def enable(session: Session, command: Enable, out: Outlet) -> Completion:
-    """ENABLE: CONDSTORE is all that can be."""
-    enabled = b""
-    if "CONDSTORE" in command.capabilities:
+    """ENABLE CONDSTORE or QRESYNC, which implies CONDSTORE (RFC 7162 §3.2.3); other capabilities need no ENABLE."""
+    enabled = [name for name in ("CONDSTORE", "QRESYNC") if name in command.capabilities]
+    if enabled:
         await session.enable_condstore(out)
-        enabled = b" CONDSTORE"
-    await out.send(b"* ENABLED%b\r\n" % enabled)
+    session.has_qresync = session.has_qresync or "QRESYNC" in enabled
+    await out.send(" ".join(["* ENABLED", *enabled]).encode() + b"\r\n")
     return Completion("Enabled")
 
 

@@ -8,6 +8,7 @@ from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.session import Session
+from app.servers.imap.view import MailboxView
 from app.wire.imap.requests.expunge import Expunge, UidExpunge
 
 
@@ -25,8 +26,16 @@ async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
     view = session.selected
     if view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is only examined")
-    await session.services.store.expunge(session.account, view.mailbox_id, uids)
-    return Completion("EXPUNGE completed")
+    applied = await session.services.store.expunge(session.account, view.mailbox_id, uids)
+    return Completion("EXPUNGE completed", await modseq_code(session, view) if applied.delta else "")
+
+
+async def modseq_code(session: Session, view: MailboxView) -> str:
+    """The response code of a command that expunges, where QRESYNC is enabled (RFC 7162 §3.2.7)."""
+    if not session.has_qresync:
+        return ""
+    mailbox = await session.services.reader.mailboxes.mailbox(session.account, view.mailbox_id)
+    return f"HIGHESTMODSEQ {mailbox.highest_modseq}"
 
 
 HANDLERS: Handlers = (

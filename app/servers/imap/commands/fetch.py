@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,10 +19,13 @@ from app.servers.imap.news import catch_up, flag_list, new_keywords
 from app.servers.imap.rows import read_rows
 from app.servers.imap.sections import CHOSEN_LIMIT_BYTES, chosen_fields, cut, locate
 from app.servers.imap.session import Session
+from app.servers.imap.vanished import send_vanished
 from app.servers.imap.view import MailboxView
 from app.wire.imap import render
 from app.wire.imap.dates import render_date_time
 from app.wire.imap.requests.fetch import Fetch, FetchItem, SectionRequest
+from app.wire.imap.search import SavedResult
+from app.wire.imap.sets import SequenceSet
 
 RENDERED_UNITS = 500
 """Work (see `Pace`) that is done on rows before others have their turn."""
@@ -135,15 +139,29 @@ def _columns_of(item: str | Section) -> tuple[str, ...]:
 
 async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     """FETCH. Messages that another session has expunged are passed over."""
-    if command.vanished:
-        raise MalformedRequest("QRESYNC is not offered")
+    if command.vanished and not session.has_qresync:
+        raise MalformedRequest("VANISHED needs ENABLE QRESYNC")
     if "MODSEQ" in command.items:
         await session.enable_condstore(out)
+    if command.vanished:
+        await _send_vanished(session, command, out)
     uids = await session.named(command.messages, is_uid=command.is_uid)
     found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
     if found == len(uids) or command.is_uid:
         return Completion("FETCH completed")
     return Completion("Some of the messages are gone", "EXPUNGEISSUED")
+
+
+async def _send_vanished(session: Session, command: Fetch, out: Outlet) -> None:
+    """VANISHED (EARLIER) for UID FETCH (CHANGEDSINCE … VANISHED)."""
+    assert command.changed_since is not None
+    view = session.selected
+    mailbox = await session.services.reader.mailboxes.mailbox(session.account, view.mailbox_id)
+    if isinstance(command.messages, SavedResult):
+        known = await asyncio.to_thread(SequenceSet.of, view.saved)
+    else:
+        known = command.messages.resolved(max(view.last_uid, mailbox.uid_next - 1))
+    await send_vanished(session, mailbox, command.changed_since, known, out)
 
 
 async def tell_messages(

@@ -9,11 +9,16 @@ from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
 from app.mailstore.views import FlagCombination
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import Completion
+from app.servers.imap.commands.expunge import modseq_code
+from app.servers.imap.commands.fetch import tell_messages
 from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.news import catch_up, claim_recent, flags_line, keywords_among
 from app.servers.imap.session import Session
+from app.servers.imap.vanished import send_vanished
 from app.servers.imap.view import MailboxView
+from app.wire.imap.commands import KnownState
 from app.wire.imap.requests.select import CloseMailbox, Select, Unselect
+from app.wire.imap.sets import SequenceSet
 
 LONG_FROM_MESSAGES = 2_000
 COMBINATIONS_LIMIT = 2_000
@@ -22,8 +27,8 @@ COMBINATIONS_LIMIT = 2_000
 
 async def select(session: Session, command: Select, out: Outlet) -> Completion:
     """SELECT and EXAMINE. What was selected before is no longer, even when this fails."""
-    if command.resync is not None:
-        raise MalformedRequest("QRESYNC is not offered")
+    if command.resync is not None and not session.has_qresync:
+        raise MalformedRequest("QRESYNC needs ENABLE QRESYNC")
     if session.view is not None:
         session.view = None
         await out.send(b"* OK [CLOSED] The mailbox that was selected is closed\r\n")
@@ -40,6 +45,8 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
     view.keywords = set(keywords_among(combination.flags for combination in flags))
     session.view = view
     await out.send(b"".join(_opening(mailbox, view, flags)))
+    if command.resync is not None:
+        await _resynchronise(session, command.resync.known, mailbox, out)
     if command.is_read_only:
         return Completion("EXAMINE completed", "READ-ONLY")
     return Completion("SELECT completed", "READ-WRITE")
@@ -63,13 +70,27 @@ def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombinatio
     ]
 
 
+async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, out: Outlet) -> None:
+    """Send what changed in the mailbox since the client last saw it (RFC 7162 §3.2.5).
+
+    Its sequence numbers with their UIDs, which only shorten the answer, are passed over.
+    """
+    if known.uid_validity != mailbox.uid_validity or known.modseq >= mailbox.highest_modseq:
+        return
+    uids = (known.known_uids or SequenceSet.parse("1:*")).resolved(mailbox.uid_next - 1)
+    await send_vanished(session, mailbox, known.modseq, uids, out)
+    changed = await session.named(uids, is_uid=True)
+    await tell_messages(session, ("UID", "FLAGS", "MODSEQ"), changed, out, changed_since=known.modseq)
+
+
 async def close(session: Session, _command: CloseMailbox, _out: Outlet) -> Completion:
     """CLOSE: what is `\\Deleted` goes, and nothing is told of it (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
-    if not view.is_read_only and not view.is_lost:
-        await session.services.store.expunge(session.account, view.mailbox_id, None)
-    return Completion("CLOSE completed")
+    if view.is_read_only or view.is_lost:
+        return Completion("CLOSE completed")
+    await session.services.store.expunge(session.account, view.mailbox_id, None)
+    return Completion("CLOSE completed", await modseq_code(session, view))
 
 
 async def unselect(session: Session, _command: Unselect, _out: Outlet) -> Completion:
@@ -78,7 +99,7 @@ async def unselect(session: Session, _command: Unselect, _out: Outlet) -> Comple
 
 
 HANDLERS: Handlers = (
-    Handler(Select, select),
+    Handler(Select, select, capabilities=("QRESYNC",)),
     Handler(CloseMailbox, close, State.SELECTED),
     Handler(Unselect, unselect, State.SELECTED, capabilities=("UNSELECT",)),
 )
