@@ -104,6 +104,7 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
         "bcc_folded": _folded(overview.bcc, overview.bcc_groups),
         "summary": json_bytes(summary),
         "further": 0,
+        "saved_at_ms": None,
     }
 
 

@@ -88,6 +88,7 @@ class MessageValues(Protocol):
     imap_body_structure: bytes
     header: bytes
     header_bytes: int
+    saved_at_ms: int | None
     summary: bytes
 
 

@@ -123,6 +123,8 @@ class MessageRow(SQLModel, table=True):
     summary: bytes = Field(sa_column=octets(nullable=False))
     further: int = Field(sa_column=big())
     """How many rows of placement are this message's."""
+    saved_at_ms: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    """When it came into its mailbox; None where another mail server numbers it, or where that was not kept."""
 
 
 class PlacementRow(SQLModel, table=True):

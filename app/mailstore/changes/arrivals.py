@@ -64,6 +64,7 @@ class Arrivals:
             message_id = before.id if before else self._new_id(one)
             values = message_values(self._ledger.account_id, message_id, thread_id, one)
             values["uid"] = self._ledger.number(mailbox, one.uid)
+            values["saved_at_ms"] = self._ledger.saved_at_ms
             location = Location(mailbox.id, values["uid"])
             is_announced = one.is_announced or (before is not None and before.is_told)
             self._announce(mailbox, one, values, location, is_announced=is_announced)

@@ -197,6 +197,11 @@ class Ledger:
             problem=mailbox.problem,
         )
 
+    @property
+    def saved_at_ms(self) -> int | None:
+        """When a message of this change came into its mailbox (RFC 8514); None for mail of other servers."""
+        return self.at_ms if self.is_origin else None
+
     def number(self, mailbox: MailboxState, uid: int) -> int:
         """The UID of a message that comes into a mailbox."""
         if uid == 0:

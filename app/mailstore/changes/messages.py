@@ -49,7 +49,7 @@ _SET_FLAGS = _set("flags", "modseq", "version", "summary", at=("flags_seq", "cha
 _SET_SHARED_FLAGS = _set("flags", "version", "summary", at=("flags_seq", "changed_seq"))
 _SET_MODSEQ = _set("modseq")
 _SET_PREVIEW = _set("preview", "summary")
-_SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary", at=("moved_seq", "changed_seq"))
+_SET_PLACE = _set("mailbox_id", "uid", "modseq", "version", "summary", "saved_at_ms", at=("moved_seq", "changed_seq"))
 _DROP_MESSAGES: Statement = delete(MESSAGE).where(
     MESSAGE.c.account_id == _ACCOUNT, is_one_of(MESSAGE.c.id, bindparam("ids"))
 )
@@ -94,6 +94,7 @@ class MessageChanges:
             modseq=moved.modseq or (seq if self._ledger.is_origin else 0),  # that of the source counts there alone
             version=seq,
             summary=patched(summary, mailbox_ids=[target.id]),
+            saved_at_ms=self._ledger.saved_at_ms,
         )
         self._ledger.left(source, flags)
         self._ledger.entered(target, flags)
@@ -134,6 +135,7 @@ class MessageChanges:
         seq = self._ledger.event(MessageCreated(target.id, orjson.Fragment(shown_summary(summary))), id_, at=location)
         values |= {"id": id_, "mailbox_id": target.id, "uid": uid, "version": seq, "summary": summary}
         values |= {"created_seq": seq, "moved_seq": 0, "flags_seq": 0, "other_seq": 0, "changed_seq": seq}
+        values["saved_at_ms"] = self._ledger.saved_at_ms
         values["modseq"] = copied.modseq or seq if self._ledger.is_origin else copied.modseq
         values["has_attachments"] = bool(values["has_attachments"])
         if values["text_state"] != TextState.UNREAD:

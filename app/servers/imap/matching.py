@@ -189,6 +189,9 @@ class Matcher:
 
     def _date(self, field: DateField, day: date) -> Predicate:
         compare = _COMPARISONS[field.value.removeprefix("SENT").removeprefix("SAVED")]
+        if field.value.startswith("SAVED"):
+            self._need("received_at_ms", "saved_at_ms")
+            return lambda row, _: compare(_day(row.received_at_ms if row.saved_at_ms is None else row.saved_at_ms), day)
         if not field.value.startswith("SENT"):
             self._need("received_at_ms")
             return lambda row, _: compare(_day(row.received_at_ms), day)

@@ -46,12 +46,18 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "EMAILID": ("blob",),
     "THREADID": ("thread_id",),
     "PREVIEW": ("preview",),
+    "SAVEDATE": ("saved_at_ms",),
 }
 _BYTES_PER_UNIT = {"structure": 100, "imap_envelope": 4096, "imap_body_structure": 4096}
 """Columns that may be large, and how many of their bytes are a unit of work: a structure is decoded."""
-_UNITS = {"BODY": 20, "INTERNALDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
+_UNITS = {"BODY": 20, "INTERNALDATE": 2, "SAVEDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
 _SECTION_UNITS = 20
 _SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
+
+
+def _date_or_nil(time_ms: int | None) -> bytes:
+    return b"NIL" if time_ms is None else b'"%b"' % render_date_time(time_ms).encode()
+
 
 Writer = Callable[[MessageValues, MailboxView], bytes]
 _WRITERS: dict[str, Writer] = {
@@ -65,6 +71,7 @@ _WRITERS: dict[str, Writer] = {
     "BODY": lambda row, _: b"BODY %b" % render.structure(structure_of(row.structure), is_extended=False),
     "EMAILID": lambda row, _: b"EMAILID (%b)" % row.blob.encode(),
     "THREADID": lambda row, _: b"THREADID (%b)" % row.thread_id.encode(),
+    "SAVEDATE": lambda row, _: b"SAVEDATE %b" % _date_or_nil(row.saved_at_ms),
     "PREVIEW": lambda row, _: b"PREVIEW %b" % render.nstring(row.preview),
 }
 
@@ -312,5 +319,11 @@ async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, o
 
 
 HANDLERS: Handlers = (
-    Handler(Fetch, fetch, State.SELECTED, capabilities=("CONDSTORE", "OBJECTID", "PREVIEW"), may_expunge=with_uids),
+    Handler(
+        Fetch,
+        fetch,
+        State.SELECTED,
+        capabilities=("CONDSTORE", "OBJECTID", "PREVIEW", "SAVEDATE"),
+        may_expunge=with_uids,
+    ),
 )

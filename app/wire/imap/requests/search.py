@@ -167,6 +167,7 @@ _PLAIN: dict[str, SearchKey] = {
     "ALL": All(),
     "NEW": And((_RECENT, Not(_SEEN))),
     "OLD": Not(_RECENT),
+    "SAVEDATESUPPORTED": All(),
     **_FLAGS,
     **{f"UN{word}": Not(flag) for word, flag in _FLAGS.items() if word != "RECENT"},
 }
