@@ -7,12 +7,12 @@ compared by their hashes.
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from app.servers.imap.merging import RUN_UNITS, RUN_VALUES, Key, merged
 from app.servers.pace import Pace
 
 REFERENCES_LIMIT = 50
@@ -21,9 +21,6 @@ DUMMIES_LIMIT = 500_000
 """Messages that others name and that are not there; further ones are passed over."""
 ANCESTORS_LIMIT = 1_000
 """Ancestors that are looked through for a loop; a reference that needs more is passed over."""
-SLICE = 250
-SLICE_UNITS = 50
-"""Work (see `Pace`) of handling SLICE nodes."""
 
 NONE = -1
 
@@ -147,7 +144,7 @@ class Forest:
         """ORDEREDSUBJECT: of the messages with a subject the first is the parent of all others."""
         first: dict[int, int] = {}
         nodes = ((self._sent_at[node], self._uids[node], node) for node in range(len(self._uids)))
-        async for *_, node in self._sorted(nodes):
+        async for node in self._sorted(nodes):
             root = first.setdefault(self._bases[node], node)
             if root != node:
                 self._parents[node] = root
@@ -162,9 +159,9 @@ class Forest:
 
     async def _slices(self) -> AsyncIterator[range]:
         count = len(self._uids)
-        for start in range(0, count, SLICE):
-            yield range(start, min(start + SLICE, count))
-            await self._pace.spend(SLICE_UNITS)
+        for start in range(0, count, RUN_VALUES):
+            yield range(start, min(start + RUN_VALUES, count))
+            await self._pace.spend(RUN_UNITS)
 
     async def _prune(self) -> None:
         """Step 3: put messages under the next message above them, or under the dummy at the root of their thread."""
@@ -187,8 +184,8 @@ class Forest:
         while anchor != NONE and not self._uids[anchor] and self._parents[anchor] != NONE:
             passed.append(anchor)
             anchor = self._parents[anchor]
-            if len(passed) % SLICE == 0:
-                await self._pace.spend(SLICE_UNITS)
+            if len(passed) % RUN_VALUES == 0:
+                await self._pace.spend(RUN_UNITS)
         for dummy in passed:
             self._parents[dummy] = anchor
         return anchor
@@ -200,14 +197,14 @@ class Forest:
             base = self._bases[self._first_message(root)]
             if base and (base not in table or self._is_better(root, table[base])):
                 table[base] = root
-            if place % SLICE == 0:
-                await self._pace.spend(SLICE_UNITS)
+            if place % RUN_VALUES == 0:
+                await self._pace.spend(RUN_UNITS)
         for place, root in enumerate(self._roots):
             base = self._bases[self._first_message(root)]
             if base and table[base] != root:
                 table[base] = self._merged(table[base], root)
-            if place % SLICE == 0:
-                await self._pace.spend(SLICE_UNITS)
+            if place % RUN_VALUES == 0:
+                await self._pace.spend(RUN_UNITS)
 
     def _first_message(self, root: int) -> int:
         return root if self._uids[root] else self._children[self._starts[root]]
@@ -234,27 +231,28 @@ class Forest:
 
     # ---- order
 
-    async def _sorted(self, keys: Iterable[tuple[int, ...]]) -> AsyncIterator[tuple[int, ...]]:
+    async def _sorted(self, keys: Iterable[tuple[int, ...]]) -> AsyncIterator[int]:
+        """The nodes, which are the last number of each key, in the order of the keys."""
         left = iter(keys)
-        runs: list[list[tuple[int, ...]]] = []
-        while run := sorted(islice(left, SLICE)):
+        runs: list[list[Key]] = []
+        while run := list[Key](sorted(islice(left, RUN_VALUES))):
             runs.append(run)
-            await self._pace.spend(SLICE_UNITS)
-        for place, key in enumerate(heapq.merge(*runs)):
-            yield key
-            if place % SLICE == 0:
-                await self._pace.spend(SLICE_UNITS)
+            await self._pace.spend(RUN_UNITS)
+        async for *_, node in merged(runs, self._pace):
+            assert isinstance(node, int)
+            yield node
 
     async def _arrange(self) -> None:
         """Sort siblings and roots by when they were sent; a dummy counts as its first child (steps 4 and 6)."""
         children, starts = array("i"), array("i", [0])
-        async for parent, *_, node in self._sorted(self._sibling_keys()):
+        async for node in self._sorted(self._sibling_keys()):
+            parent = self._parents[node]
             starts.extend([len(children)] * (parent + 1 - len(starts)))
             children.append(node)
         missing = len(self._uids) + 1 - len(starts)
         self._children, self._starts = children, starts + array("i", [len(children)]) * missing
         self._roots = array("i")
-        async for *_, root in self._sorted(self._root_keys()):
+        async for root in self._sorted(self._root_keys()):
             self._roots.append(root)
 
     def _sibling_keys(self) -> Iterator[tuple[int, ...]]:

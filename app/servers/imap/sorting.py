@@ -6,7 +6,6 @@ compared by the first TEXT_LIMIT_BYTES of its folded form.
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -17,20 +16,17 @@ import orjson
 from app.mail.searchable import fold
 from app.mailstore.views import MessageValues
 from app.mime.subject import base_subject
+from app.servers.imap.merging import RUN_VALUES, Key, merged
 from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.wire.imap.requests.sort import SortKey, SortTerm
 
 TEXT_LIMIT_BYTES = 200
-RUN_MESSAGES = 250
-"""Messages whose keys are made and sorted before other tasks have their turn."""
 LARGE_FROM = 10_000
 """Messages from which on a SORT or THREAD waits until few others are under way: each holds a key of every message."""
-MERGED_PER_UNIT = 3
-"""Messages merged in a unit of work (see `Pace`)."""
 
 Summary = Mapping[str, Any]
-Key = Callable[[MessageValues, Summary], int | bytes]
+KeyMaker = Callable[[MessageValues, Summary], int | bytes]
 
 _REVERSED = bytes(range(255, -1, -1))
 
@@ -57,7 +53,7 @@ def sent_at_ms(row: MessageValues) -> int:
     return row.received_at_ms if row.date_ms is None else row.date_ms
 
 
-_KEYS: dict[SortKey, tuple[tuple[str, ...], Key]] = {
+_KEYS: dict[SortKey, tuple[tuple[str, ...], KeyMaker]] = {
     SortKey.ARRIVAL: (("received_at_ms",), lambda row, _: row.received_at_ms),
     SortKey.DATE: (("received_at_ms", "date_ms"), lambda row, _: sent_at_ms(row)),
     SortKey.SIZE: (("size_bytes",), lambda row, _: row.size_bytes),
@@ -80,7 +76,7 @@ def columns_of(terms: Sequence[SortTerm]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("uid", *(column for term in terms for column in _KEYS[term.key][0]))))
 
 
-def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> tuple[int | bytes, ...]:
+def key_of(terms: Sequence[SortTerm], row: MessageValues, summary: Summary) -> Key:
     """What a message is sorted by; of equal messages the first in the mailbox comes first."""
     keys = [_KEYS[term.key][1](row, summary) for term in terms]
     return (*[reverse(key) if term.is_reverse else key for term, key in zip(terms, keys, strict=True)], row.uid)
@@ -102,21 +98,14 @@ async def sort_uids(session: Session, uids: Sequence[int], terms: Sequence[SortT
 async def _sorted(session: Session, uids: Sequence[int], terms: Sequence[SortTerm]) -> array[int]:
     columns = columns_of(terms)
     has_summary = "summary" in columns
-    runs: list[list[tuple[int | bytes, ...]]] = []
+    runs: list[list[Key]] = []
     async for rows in read_rows(session, uids, columns):
-        for start in range(0, len(rows), RUN_MESSAGES):
-            some = rows[start : start + RUN_MESSAGES]
+        for start in range(0, len(rows), RUN_VALUES):
+            some = rows[start : start + RUN_VALUES]
             runs.append(sorted([key_of(terms, row, orjson.loads(row.summary) if has_summary else {}) for row in some]))
             await session.pace.spend(len(some) * len(terms))
-    return await _merged(session, runs)
-
-
-async def _merged(session: Session, runs: Sequence[list[tuple[int | bytes, ...]]]) -> array[int]:
-    merged = array("I")
-    for keys in heapq.merge(*runs):
-        uid = keys[-1]
+    order = array("I")
+    async for *_, uid in merged(runs, session.pace):
         assert isinstance(uid, int)
-        merged.append(uid)
-        if len(merged) % RUN_MESSAGES == 0:
-            await session.pace.spend(RUN_MESSAGES // MERGED_PER_UNIT)
-    return merged
+        order.append(uid)
+    return order

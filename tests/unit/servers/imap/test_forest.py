@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from app.servers.imap import forest as module
 from app.servers.imap.forest import Forest, ThreadedMessage
+from app.servers.imap.merging import RUN_UNITS, RUN_VALUES
 from app.servers.pace import Pace
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,8 +231,8 @@ def test_a_thread_of_any_shape_is_found_in_slices(shape: str) -> None:
         text = threads(mail, pace=pace)
 
     assert all(str(one.uid) in text for one in mail[:: len(mail) // 50])
-    assert max(pace.spent) <= module.SLICE_UNITS
-    assert len(pace.spent) >= 3 * len(mail) // module.SLICE
+    assert max(pace.spent) <= RUN_UNITS
+    assert len(pace.spent) >= 3 * len(mail) // RUN_VALUES
 
 
 class Counted(Pace):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from app.servers.imap import sorting
+from app.servers.imap import merging, sorting
 from app.servers.imap.commands.sort import sort
 from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
 from app.wire.imap.search import All
@@ -115,7 +115,8 @@ async def test_no_expunge_is_sent_while_a_sort_uses_sequence_numbers(house: Hous
 async def test_a_long_sort_lets_other_tasks_run_after_every_run_of_messages(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorting, "RUN_MESSAGES", 10)
+    monkeypatch.setattr(sorting, "RUN_VALUES", 10)
+    monkeypatch.setattr(merging, "RUN_VALUES", 10)
     await fill(house, 400)
     talk = await Talk.logged_in(house, "SELECT INBOX")
     session = session_of(talk)
@@ -130,7 +131,7 @@ async def test_a_long_sort_lets_other_tasks_run_after_every_run_of_messages(
     await sort(session, Sort((SortTerm(SortKey.FROM, True), SortTerm(SortKey.SUBJECT)), All()), talk)
 
     assert len(spent) > 2 * 400 / 10
-    assert max(spent) <= 400 / 5
+    assert max(spent) <= 2 * merging.RUN_UNITS
 
 
 async def test_few_sorts_of_many_messages_are_under_way_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
