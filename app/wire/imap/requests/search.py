@@ -149,6 +149,11 @@ def _header(reader: ArgumentReader) -> SearchKey:
     return HeaderMatch(name, reader.text())
 
 
+def _interval(reader: ArgumentReader) -> int:
+    """A number of seconds, which is not 0 (RFC 5032 §3)."""
+    return reader.number() or reader.fail("An interval of 0 seconds")
+
+
 def _modseq(reader: ArgumentReader) -> SearchKey:
     """MODSEQ, with or without the entry that RFC 7162 §3.1.5 lets stand between."""
     if reader.next_is(b'"'):
@@ -179,8 +184,8 @@ _WITH_ARGUMENT: dict[str, Callable[[ArgumentReader], SearchKey]] = {
     "UNKEYWORD": lambda reader: Not(HasFlag(reader.flag())),
     "LARGER": lambda reader: Larger(reader.number()),
     "SMALLER": lambda reader: Smaller(reader.number()),
-    "OLDER": lambda reader: Older(reader.number()),
-    "YOUNGER": lambda reader: Younger(reader.number()),
+    "OLDER": lambda reader: Older(_interval(reader)),
+    "YOUNGER": lambda reader: Younger(_interval(reader)),
     "MODSEQ": _modseq,
     "EMAILID": lambda reader: ObjectId(reader.text()),
     "THREADID": lambda reader: ObjectId(reader.text(), is_thread=True),

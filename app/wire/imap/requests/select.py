@@ -68,15 +68,23 @@ def _resync(reader: ArgumentReader) -> Resync:
     known, matched = None, None
     if reader.skip(b" "):
         if not reader.next_is(b"("):
-            known = reader.sequence_set()
+            known = _known_set(reader)
         if known is None or reader.skip(b" "):
             reader.expect(b"(")
-            sequences = reader.sequence_set()
+            sequences = _known_set(reader)
             reader.space()
-            matched = (sequences, reader.sequence_set())
+            matched = (sequences, _known_set(reader))
             reader.expect(b")")
     reader.expect(b")")
     return Resync(KnownState(validity, modseq, known), matched)
+
+
+def _known_set(reader: ArgumentReader) -> SequenceSet:
+    """A set without `*`: the client can't know what that stands for now (RFC 7162 §7)."""
+    known = reader.sequence_set()
+    if known.from_last:
+        reader.fail("* is not possible here")
+    return known
 
 
 READERS: Readers = {
