@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from app.servers.imap.registry import CAPABILITIES, HANDLERS
 from app.wire.imap import requests
@@ -41,3 +42,10 @@ def test_no_capability_is_declared_twice() -> None:
     words = [word for word in CAPABILITIES if isinstance(word, str)]
 
     assert len(words) == len(set(words))
+
+
+def test_every_capability_is_documented() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "imap.md").read_text(encoding="utf-8")
+    words = {word for word in CAPABILITIES if isinstance(word, str)}
+
+    assert {word for word in words if f"`{word}`" not in page} == set()
