@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from app.errors import TooComplex
+from app.errors import TooComplex, Unavailable
 from app.mail.identifiers import now_ms
 from app.mail.searchable import Searchable, fold
 from app.mailstore.blobs import BlobMissing
@@ -69,12 +69,19 @@ class Found:
 
 
 @asynccontextmanager
-async def search_time() -> AsyncIterator[None]:
-    """Bounds the time of a search. Raises CommandRefused with LIMIT when it is over."""
+async def search_time(session: Session, returning: Collection[str] | None = None) -> AsyncIterator[None]:
+    """Bounds the time of a search. Raises CommandRefused with LIMIT when it is over.
+
+    A search that was to be saved and fails leaves `$` empty (RFC 5182 §2.1).
+    """
     try:
         async with asyncio.timeout(SEARCH_SECONDS):
             yield
-    except TimeoutError:
+    except (TimeoutError, Unavailable) as error:
+        if "SAVE" in (returning or ()):
+            session.selected.saved = ()
+        if isinstance(error, Unavailable):
+            raise
         raise CommandRefused("LIMIT", "The search takes too long; narrow it") from None
 
 

@@ -16,7 +16,7 @@ from app.wire.imap.requests.search import Search
 
 async def search(session: Session, command: Search, out: Outlet) -> Completion:
     """SEARCH. Refused with LIMIT when it takes too long."""
-    async with search_time():
+    async with search_time(session, command.returning):
         found = await find(session, command.key, out)
     if command.returning is None:
         await send_numbers(session, "SEARCH", found, found.uids, out, is_uid=command.is_uid)

@@ -14,7 +14,7 @@ from app.wire.imap.requests.sort import Sort
 
 async def sort(session: Session, command: Sort, out: Outlet) -> Completion:
     """SORT. Refused with LIMIT when it takes too long."""
-    async with search_time():
+    async with search_time(session, command.returning):
         found = await find(session, command.key, out)
         order = await sort_uids(session, found.uids, command.terms)
     if command.returning is None:

@@ -25,7 +25,7 @@ PIECES_AT_ONCE = 1_000
 
 async def thread(session: Session, command: ThreadMessages, out: Outlet) -> Completion:
     """THREAD. Refused with LIMIT when it takes too long."""
-    async with search_time():
+    async with search_time(session):
         found = await find(session, command.key, out)
         async with large_sort(session, len(found.uids)):
             forest = Forest(session.pace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from app.servers.imap import merging, sorting
+from app.servers.imap import finding, merging, sorting
 from app.servers.imap.commands.sort import sort
 from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
 from app.wire.imap.search import All
@@ -89,6 +89,18 @@ async def test_a_saved_sort_names_the_messages_that_were_found(house: House) -> 
     assert (await talk.say("FETCH $ UID"))[:-1] == [b"* 1 FETCH (UID 1)", b"* 3 FETCH (UID 3)"]
     await talk.say("SORT RETURN (SAVE MIN) (SIZE) UTF-8 SUBJECT plum")
     assert (await talk.say("FETCH $ UID"))[:-1] == [b"* 3 FETCH (UID 3)"]
+
+
+@pytest.mark.parametrize("command", ["SEARCH RETURN (SAVE) ALL", "SORT RETURN (SAVE) (SIZE) UTF-8 ALL"])
+async def test_a_search_that_fails_leaves_nothing_saved(
+    house: House, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    talk = await with_mail(house, *MESSAGES)
+    await talk.say("SEARCH RETURN (SAVE) 2")
+    monkeypatch.setattr(finding, "SEARCH_SECONDS", 0)
+
+    assert (await talk.say(command))[-1].startswith(b"a NO [LIMIT]")
+    assert (await talk.say("FETCH $ UID")) == [b"a OK FETCH completed"]
 
 
 async def test_a_sort_by_modseq_tells_the_highest_of_those_found(house: House) -> None:
