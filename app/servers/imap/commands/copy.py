@@ -7,6 +7,7 @@ import asyncio
 from app.mail.confirmed import Applied
 from app.servers.conversation import Outlet
 from app.servers.imap.answers import CommandRefused, Completion
+from app.servers.imap.commands.expunge import modseq_code
 from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.numbers import written
 from app.servers.imap.session import Session
@@ -30,9 +31,10 @@ async def copy(session: Session, command: Copy, out: Outlet) -> Completion:
     code = await asyncio.to_thread(_copied, applied, target.uid_validity)
     if not command.is_move:
         return Completion("COPY completed", code)
-    if code:
-        await out.send(Completion("Moved", code).line("*"))
-    return Completion("MOVE completed")
+    if not code:
+        return Completion("MOVE completed")
+    await out.send(Completion("Moved", code).line("*"))
+    return Completion("MOVE completed", await modseq_code(session, view))
 
 
 def _copied(applied: Applied, uid_validity: int) -> str:

@@ -329,14 +329,6 @@ async def test_a_saved_search_can_be_used(house: House) -> None:
     assert (await talk.say("SEARCH $"))[0] == b"* SEARCH 2"
 
 
-async def test_qresync_is_not_offered(house: House) -> None:
-    talk = await with_mail(house, mail("One"))
-
-    assert (await talk.say("UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)"))[0].startswith(b"a BAD")
-    assert (await talk.say("SELECT INBOX (QRESYNC (1 1))"))[0].startswith(b"a BAD")
-    assert await talk.say("ENABLE QRESYNC") == [b"* ENABLED", b"a OK Enabled"]
-
-
 async def test_search_by_modseq_tells_the_highest(house: House) -> None:
     talk = await with_mail(house, mail("One"), mail("Two"), command="SELECT INBOX (CONDSTORE)")
     await talk.say("STORE 1 +FLAGS (\\Seen)")

@@ -130,6 +130,18 @@ async def test_a_message_that_comes_meanwhile_has_not_vanished(house: House, mon
     assert b"* 6 EXISTS" in b"\r\n".join(answers)
 
 
+async def test_a_move_tells_vanished_and_where_the_mailbox_stands(house: House) -> None:
+    talk, _, _ = await selected(house)
+    await talk.say("CREATE Box")
+
+    copied, gone, done = await talk.say("UID MOVE 2,4 Box")
+
+    highest = number_in(await talk.say("STATUS INBOX (HIGHESTMODSEQ)"), "HIGHESTMODSEQ")
+    assert b"COPYUID" in copied
+    assert (gone, done) == (b"* VANISHED 2,4", b"a OK [HIGHESTMODSEQ %d] MOVE completed" % highest)
+    assert await talk.say("UID MOVE 2 Box") == [b"a OK MOVE completed"]
+
+
 async def test_close_says_where_the_mailbox_stands(house: House) -> None:
     talk, _, _ = await selected(house)
     await talk.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
