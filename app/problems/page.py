@@ -28,8 +28,9 @@ Every error is answered as `application/problem+json` (RFC 9457):
 }
 ```
 
-Decide by `code`, which never changes; `title`, `detail` and `fix` are for people and may. `retryable` says whether the
-same request may succeed later; `Retry-After` says when. `errors` names each invalid field, by a JSON pointer into the
+Decide by `code`, which never changes; `title`, `detail` and `fix` are for people and may. New versions add codes:
+treat a code that your program does not know by its `status` and `retryable`. `retryable` says whether the same
+request may succeed later; `Retry-After` says when. `errors` names each invalid field, by a JSON pointer into the
 body or by the name of a parameter. `origin` has the answer of the mail server where it is the cause. `request_id` is
 also in the header `Request-Id` of every answer, and in every log line of the request. `type` links to the text below:
 `GET /v1/problems/{code}` answers it as JSON, and as a page to a browser.

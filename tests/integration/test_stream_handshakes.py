@@ -73,3 +73,21 @@ async def test_a_call_over_the_socket_has_a_request_id_of_its_own(server: Servin
     problem = next(answer for answer in answers if answer["status"] == 404)
     assert len({handshake, *ids.values()}) == 3
     assert problem["body"]["request_id"] == ids[problem["id"]]
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        (b"mail.test", b"Origin: https://mail.test\r\n", b"101"),
+        (b"rebound.test", b"Origin: https://rebound.test\r\n", b"403"),
+        (b"rebound.test", b"Origin: https://mail.test\r\n", b"403"),
+        (b"gateway.internal:8080", b"", b"101"),
+    ],
+)
+async def test_with_a_public_url_a_page_connects_by_its_host_alone_and_a_program_by_any(
+    tmp_path: Path, host: bytes, origin: bytes, status: bytes
+) -> None:
+    async with serve(tmp_path, public_url="https://mail.test") as server:
+        head = await _head_of(server, HEAD.replace(b"Host: x", b"Host: " + host) + KEY + VERSION + origin)
+
+    assert head.split(b" ")[1] == status
