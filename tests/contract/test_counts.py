@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import orjson
 import pytest
 from app.cause import Cause, caused_by
-from app.cluster.bus import Waiter
+from app.cluster.bus import LocalBus, Waiter
 from app.mail.delta import Delta, Flagged, Location
 from app.mail.types import SEEN
+from app.mailstore.index import Index
+from app.mailstore.store import MailStore
 from app.services.following import counts as module
-from app.services.following.counts import Counts
+from app.services.following.counts import Counts, CountsWatch
+from app.workers.lookout import Lookout
 
 from tests.contract.stores import Stores, message
 
@@ -56,3 +60,51 @@ async def test_an_event_keeps_the_request_that_caused_it(stores: Stores) -> None
     assert found is not None
     causes = [orjson.loads(event.body)["data"].get("caused_by") for event in found.events]
     assert causes == [{"request_id": "req_1", "client_id": "tab-1"}, None]
+
+
+@dataclass
+class Process:
+    """What follows counts in one process: its own bus and snapshots, on the database that all share."""
+
+    stores: Stores
+    bus: LocalBus = field(default_factory=LocalBus)
+    found: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    async def hear(self) -> None:
+        """Find what other processes wrote, as each process does all the time."""
+        await Lookout(self.stores.log, self.bus).round()
+
+    async def until(self, watch: CountsWatch, waiter: Waiter, mailbox_id: str, counted: tuple[int, int]) -> None:
+        async with asyncio.timeout(30):
+            while self.found.get(mailbox_id) != counted:
+                await waiter.wait()
+                news = watch.news(None)
+                self.found.update(news.counts() if news is not None else [])
+
+
+async def test_followers_in_every_process_are_sent_the_counts_of_a_change_in_one(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MERGE_SECONDS", 0.0)
+    account_id = await stores.add_account()
+    inbox = await stores.mailbox(account_id, "INBOX")
+    first, second = Process(stores), Process(stores)
+    index = Index(stores.database, first.bus)
+    store = MailStore(stores.database, index, stores.store.blobs)
+    here, there = Waiter(), Waiter()
+    with (
+        Counts(stores.reader.mailboxes, first.bus).watching(account_id, here) as of_first,
+        Counts(stores.reader.mailboxes, second.bus).watching(account_id, there) as of_second,
+    ):
+        await first.until(of_first, here, inbox.id, (0, 0))
+        await second.until(of_second, there, inbox.id, (0, 0))
+
+        await store.add(account_id, inbox.id, [(await store.keep(message(1)), frozenset(), None)])
+        await first.until(of_first, here, inbox.id, (1, 1))
+        await second.hear()
+        await second.until(of_second, there, inbox.id, (1, 1))
+
+        await index.apply(account_id, Delta(flagged=(Flagged(Location(inbox.id, 1), frozenset({SEEN}), 12),)))
+        await second.hear()
+        await second.until(of_second, there, inbox.id, (0, 1))
+        await first.until(of_first, here, inbox.id, (0, 1))
