@@ -79,6 +79,11 @@ class GatewayError(Exception):
         self.faults = (Fault(self.detail, pointer=pointer),)
         return self
 
+    def naming(self, parameter: str) -> Self:
+        """This error about one query parameter."""
+        self.faults = (Fault(self.detail, parameter=parameter),)
+        return self
+
     @property
     def is_retryable(self) -> bool:
         """Whether the same request may succeed later."""

@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import errors
-from app.api.nearest import unknown
 from app.cause import current_request_id
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest, NotFound, UnsupportedMedia
+from app.mail.nearest import unknown
 from app.mail.storable import json_bytes
 from app.problems import Problem
 
@@ -130,6 +130,10 @@ def parameters_in_body() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         raise error.in_body() from None
+    except errors.MailboxNotFound as error:
+        if error.faults:
+            error.pointing_at("/filter")
+        raise
 
 
 def install(app: FastAPI) -> None:

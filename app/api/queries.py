@@ -19,10 +19,10 @@ from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from app.api.nearest import unknown
 from app.api.schemas.base import checked_metadata_key
 from app.errors import Fault, InvalidRequest
 from app.mail.metadata import VALUE_LIMIT_CHARS
+from app.mail.nearest import unknown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,7 +45,7 @@ def _read(model: type[BaseModel], text: str) -> BaseModel:
     try:
         values = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=PARAMETERS_LIMIT))
     except ValueError:
-        fault = {"loc": ("query",), "msg": f"There are more than {PARAMETERS_LIMIT} parameters", "type": "too_long"}
+        fault = {"loc": ("query",), "msg": f"At most {PARAMETERS_LIMIT} parameters are allowed", "type": "too_long"}
         raise RequestValidationError([fault]) from None
     try:
         return model.model_validate(values)

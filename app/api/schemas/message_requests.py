@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from app.api.schemas.base import GivenTime, Id, PatchModel, RequestModel
 from app.api.schemas.filters import (
@@ -25,7 +25,12 @@ from app.services.reading.searching import ACCOUNTS_LIMIT
 from app.services.reading.views import ImagesName, QuotesName, View, ViewName, view_of
 
 IDS_LIMIT = 1_000
-SortText = Annotated[str, StringConstraints(pattern=r"^-?(received_at|date|size|subject|from)$")]
+SortText = Annotated[
+    str,
+    StringConstraints(max_length=20),
+    WithJsonSchema({"type": "string", "pattern": "^-?(received_at|date|size|subject|from)$"}),
+]
+"""`sort_of` reads it, and lists the keys in its error."""
 CursorText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 CountText = Literal["exact", "estimate"]
 FieldsText = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
@@ -138,10 +143,10 @@ class BatchRequest(_MessageChanges):
     @model_validator(mode="after")
     def _is_one_thing(self) -> BatchRequest:
         if (self.message_ids is None) == (self.filter is None):
-            raise ValueError("Give message_ids or filter, one of them")
+            raise ValueError("Give either message_ids or filter")
         has_change = bool(self.keywords.add or self.keywords.remove or self.mailbox_id)
         if has_change == (self.delete is not None):
-            raise ValueError("Give a change or delete, one of them")
+            raise ValueError("Give either a change or delete")
         return self
 
 

@@ -6,11 +6,11 @@ import re
 
 from pydantic import ValidationError
 
-from app.api.nearest import unknown
 from app.api.problems import invalid
 from app.api.schemas.stream import SubscribeFrame
 from app.errors import Fault, GatewayError, InvalidRequest, MalformedRequest
 from app.mail.events import EVENTS, PATTERNS, PLANNED
+from app.mail.nearest import unknown
 from app.mail.types import Role
 from app.services.following.subscriptions import COUNTS
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import IO
 
 from app.db.session import Transaction
-from app.errors import InvalidRequest, TooLarge
+from app.errors import InvalidRequest, MailboxNotFound, TooLarge
 from app.mail.backend import Backends, MailBackend
 from app.mail.confirmed import Applied
 from app.mail.delta import Arrived, Delta, Location
@@ -77,7 +77,7 @@ class Spool:
     async def _append(self, content: bytes) -> None:
         self.size_bytes += len(content)
         if self.size_bytes > self._limit:
-            raise TooLarge(f"A message may have {self._limit} bytes")
+            raise TooLarge(f"A message may have at most {self._limit} bytes")
         self._hash.update(content)
         if self.size_bytes <= MEMORY_BYTES:
             self._file.write(content)
@@ -179,7 +179,10 @@ class Imports:
 
         Where the mail lives here, the message and the answer are one transaction.
         """
-        mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
+        try:
+            mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
+        except MailboxNotFound as error:
+            raise error.naming("mailbox_id") from None
         if AccountKind((await self._reader.mailboxes.standing(account_id)).kind).is_kept_here:
             return await self._keep(mailbox, order, spool, attempt, answer_for)
         return answer_for(await self._append(mailbox, order, spool, attempt))

@@ -152,7 +152,7 @@ class Mailboxes:
     def check_creation(self, caller: Caller) -> None:
         """NotPermitted for a caller that may create no mailbox."""
         if caller.mailbox_ids is not None:
-            raise NotPermitted("A token that is limited to mailboxes cannot create one")
+            raise NotPermitted("A token limited to mailboxes cannot create a mailbox")
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
         """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
@@ -165,7 +165,7 @@ class Mailboxes:
             name = mailbox.name if changes.name is None else changes.name
             path = await self._path(account_id, name, parent_id)
             if path.startswith(mailbox.path + LEVEL):
-                raise Conflict("A mailbox cannot go below itself")
+                raise Conflict("A mailbox cannot be moved below itself")
             if path != mailbox.path:
                 confirmed = await backend.rename_mailbox(mailbox, path)
                 await self._index.confirm(account_id, confirmed, is_durable=True)
@@ -184,16 +184,16 @@ class Mailboxes:
         if caller.mailbox_ids is None:
             return
         if changes.is_role_set:
-            raise NotPermitted("A token that is limited to mailboxes cannot give or take a role")
+            raise NotPermitted("A token limited to mailboxes cannot change roles")
         if changes.is_moved and changes.parent_id is None and mailbox.parent_id is not None:
-            raise NotPermitted("A token that is limited to mailboxes cannot move one to the top")
+            raise NotPermitted("A token limited to mailboxes cannot move a mailbox to the top level")
         if changes.is_moved and changes.parent_id is not None and not caller.sees_mailbox(changes.parent_id):
-            raise InvalidRequest.at("/parent_id", "No such mailbox")
+            raise InvalidRequest.at("/parent_id", "Unknown mailbox")
         if changes.name is not None or changes.is_moved:
             below = mailbox.path + LEVEL
             others = await self._reader.mailboxes.mailboxes(account_id)
             if any(one.path.startswith(below) and not caller.sees_mailbox(one.id) for one in others):
-                raise NotPermitted("Mailboxes below this one are beyond the token's limits")
+                raise NotPermitted("The token does not include all mailboxes below this one")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
         """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
@@ -217,17 +217,19 @@ class Mailboxes:
     async def _path(self, account_id: AccountId, name: str, parent_id: str | None) -> str:
         """The path of a name below a parent; InvalidRequest for what cannot be."""
         if not name.strip() or name != name.strip() or len(name) > NAME_LIMIT_CHARS:
-            raise InvalidRequest.at("/name", f"A name has 1 to {NAME_LIMIT_CHARS} characters, and no space at its ends")
+            raise InvalidRequest.at(
+                "/name", f"A name must have 1 to {NAME_LIMIT_CHARS} characters, without spaces at its ends"
+            )
         if LEVEL in name:
-            raise InvalidRequest.at("/name", "A name holds no /; name the parent by parent_id")
+            raise InvalidRequest.at("/name", "A name must not contain /: give the parent as parent_id")
         if not name.isprintable():
-            raise InvalidRequest.at("/name", "A name holds no control character")
+            raise InvalidRequest.at("/name", "A name must not contain control characters")
         if parent_id is None:
             return name
         try:
             parent = await self._reader.mailboxes.mailbox(account_id, parent_id)
         except MailboxNotFound:
-            raise InvalidRequest.at("/parent_id", "No such mailbox") from None
+            raise InvalidRequest.at("/parent_id", "Unknown mailbox") from None
         return parent.path + LEVEL + name
 
 

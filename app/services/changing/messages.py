@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from app.errors import Conflict, InvalidRequest, PreconditionFailed
+from app.errors import Conflict, InvalidRequest, MailboxNotFound, PreconditionFailed
 from app.mail.backend import Backends
 from app.mail.confirmed import Confirmed
 from app.mail.types import AccountId, Flags, Mailbox, Message, Position, Role, flag_of
@@ -106,11 +106,17 @@ class Messages:
     # ---- shared with changes of many
 
     async def target(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> Mailbox:
-        """A mailbox that messages can go to, by id or role. MailboxNotFound; Conflict where it only holds others."""
-        mailbox_id = await self._names.id_of(account_id, caller, mailbox_id)
-        mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        """The mailbox that `mailbox_id` of a body names, by id or role, and that messages can go to.
+
+        MailboxNotFound; Conflict where it can hold only mailboxes.
+        """
+        try:
+            mailbox_id = await self._names.id_of(account_id, caller, mailbox_id)
+            mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
+        except MailboxNotFound as error:
+            raise error.pointing_at("/mailbox_id") from None
         if not mailbox.is_selectable:
-            raise Conflict("This mailbox holds other mailboxes alone")
+            raise Conflict("This mailbox can hold only mailboxes, not messages")
         return mailbox
 
     async def trash(self, account_id: AccountId) -> Mailbox:

@@ -58,7 +58,7 @@ class Threads:
         """
         order, caller = prepared.order, prepared.caller
         if order.sort != NEWEST_FIRST:
-            raise InvalidRequest.parameter("sort", "Threads are sorted by -received_at alone")
+            raise InvalidRequest.parameter("sort", "Threads can only be sorted by -received_at")
         tree = (await self._texts.answered(prepared.account_id, caller, limited_to(prepared.tree, caller))).tree
         total = None if order.count is None else await self._conversations.count(prepared.account_id, tree)
         page = self._listing.cut(prepared, await self._heads(prepared, tree), total)

@@ -103,11 +103,9 @@ class Listing:
         """
         order = replace(order, tree=await self._names.resolved(account_id, caller, order.tree))
         mailbox_id = order.mailbox_id
-        if mailbox_id is not None:
-            caller.require_mailbox(mailbox_id)
         standing = await self._reader.mailboxes.standing(account_id, mailbox_id)
-        if mailbox_id is not None and standing.uid_validity is None:
-            raise MailboxNotFound
+        if mailbox_id is not None and (standing.uid_validity is None or not caller.sees_mailbox(mailbox_id)):
+            raise MailboxNotFound().naming("mailbox_id")
         place = self._place(account_id, order, standing)
         below_uid = place.anchor.uid if place.anchor is not None and not place.is_before else None
         standing, sync = await self._freshness.settle(
@@ -180,7 +178,9 @@ class Listing:
         match self._states.open_cursor(_LIST, order.cursor, account_id):
             case [values, bool(is_before), validity, fingerprint] if fingerprint == fingerprint_of(order):
                 if validity != standing.uid_validity:
-                    raise StateExpired("The mailbox was made anew", [order.mailbox_id] if order.mailbox_id else [])
+                    raise StateExpired(
+                        "The mailbox was recreated on the mail server", [order.mailbox_id] if order.mailbox_id else []
+                    )
                 return _Place(None if values is None else Anchor(*values), is_before)
             case _:
                 raise InvalidRequest.parameter("cursor", "This cursor belongs to another list")
@@ -197,7 +197,9 @@ def sort_of(text: str) -> Sort:
     """`-received_at` and the like; a minus is descending. InvalidRequest for another key."""
     key = text.removeprefix("-")
     if key not in SORT_KEYS:
-        raise InvalidRequest.parameter("sort", f"It is one of {', '.join(SORT_KEYS)}, with a minus for descending")
+        raise InvalidRequest.parameter(
+            "sort", f"Must be one of {', '.join(SORT_KEYS)}, with a minus for descending order"
+        )
     return Sort(key, text.startswith("-"))
 
 

@@ -101,4 +101,4 @@ def _with_path(mailboxes: Sequence[Mailbox], name: str) -> Mailbox | None:
 def _unknown(leaf: f.Filter) -> Exception:
     if isinstance(leaf, f.InMailboxNamed):
         return InvalidRequest.parameter("q", f"No mailbox is named `{leaf.name}`")
-    return MailboxNotFound()
+    return MailboxNotFound().naming("mailbox_id")

@@ -87,9 +87,9 @@ class RemoteImages:
         except ImageNotAvailable:
             raise
         except (GatewayError, httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ValueError):
-            raise ImageNotAvailable("The server of the image cannot be used") from None
+            raise ImageNotAvailable("The server of the image cannot be reached or may not be used") from None
         if raster_type(content) is None:
-            raise ImageNotAvailable("This is not a raster image")
+            raise ImageNotAvailable("The URL does not return a raster image")
         return content
 
     async def _followed(self, account_id: AccountId, url: str) -> bytes:
@@ -122,7 +122,7 @@ async def _read(answer: httpx2.Response) -> bytes:
     async for piece in answer.aiter_bytes():
         content += piece
         if len(content) >= 16 and raster_type(bytes(content[:16])) is None:
-            raise ImageNotAvailable("This is not a raster image")
+            raise ImageNotAvailable("The URL does not return a raster image")
     return bytes(content)
 
 

@@ -104,7 +104,7 @@ class Searching:
         if not set(ids) <= set(visible):
             raise AccountNotFound
         if len(ids) > ACCOUNTS_LIMIT:
-            raise InvalidRequest.at("/account_ids", f"There are more than {ACCOUNTS_LIMIT} accounts: name some")
+            raise InvalidRequest.at("/account_ids", f"The token has more than {ACCOUNTS_LIMIT} accounts: choose some")
         return ids
 
     async def _answer(

@@ -82,7 +82,7 @@ class Texts:
     def _look(self, account_id: AccountId, tree: f.Filter) -> _Look:
         texts = set(f.texts_in(tree))
         if len(texts) > TEXTS_LIMIT:
-            raise InvalidRequest.at("/filter", f"There are more than {TEXTS_LIMIT} conditions on body, text or header")
+            raise InvalidRequest.at("/filter", f"At most {TEXTS_LIMIT} conditions on body, text or header are allowed")
         return _Look(self._backends, self._reader, account_id, texts)
 
     async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> Answered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import orjson
 
 from app.errors import InvalidRequest
 from app.mail.filter import All, Filter
+from app.mail.nearest import unknown
 from app.mail.storable import json_bytes
 from app.mail.summaries import shown_summary
 from app.mail.types import AccountId, Message
@@ -64,6 +65,7 @@ _FIELDS: dict[str, dict[str, Any]] = {"ids": {"view": None, "id": None}, "summar
 _ADDED_BY_FULL = _FULL.keys() - _SUMMARY.keys()
 _READ_FOR = frozenset({"text", "html", "invitation", "problems"})
 """Fields for which the text of a message is read."""
+_INCLUSIONS = ("thread", "highlights", "headers:Name")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 
@@ -127,14 +129,21 @@ def view_of(
 def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
     found = [tuple(one.strip().split(".")) for one in text.split(",") if one.strip()]
     if len(found) > FIELDS_LIMIT:
-        raise InvalidRequest.parameter("fields", f"There are more than {FIELDS_LIMIT}")
+        raise InvalidRequest.parameter("fields", f"At most {FIELDS_LIMIT} fields are allowed")
     for path in found:
         known: dict[str, Any] | None = _FIELDS[name]
         for step in path:
             if known is None or step not in known:
-                raise InvalidRequest.parameter("fields", f"view={name} has no field {'.'.join(path)[:100]}")
+                raise InvalidRequest.parameter("fields", unknown("field", ".".join(path), _paths(_FIELDS[name])))
             known = known[step]
     return tuple(found)
+
+
+def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The dotted paths of all fields."""
+    for name, below in tree.items():
+        yield above + name
+        yield from _paths(below or {}, f"{above}{name}.")
 
 
 def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
@@ -147,9 +156,9 @@ def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
         elif one.strip() in ("thread", "highlights"):
             others.add(one.strip())
         elif one.strip():
-            raise InvalidRequest.parameter("include", "It is a list of `thread`, `highlights` and `headers:Name`")
+            raise InvalidRequest.parameter("include", unknown("inclusion", one.strip(), _INCLUSIONS))
     if len(headers) > INCLUDES_LIMIT:
-        raise InvalidRequest.parameter("include", f"There are more than {INCLUDES_LIMIT} headers")
+        raise InvalidRequest.parameter("include", f"At most {INCLUDES_LIMIT} headers are allowed")
     return tuple(headers), others
 
 
@@ -206,7 +215,7 @@ class Views:
         if view.is_prepared:
             return [shown_summary(one.summary) for one in messages]
         if view.is_limited and len(messages) > FULL_LIMIT:
-            raise InvalidRequest.parameter("limit", f"With bodies or headers it is {FULL_LIMIT} at most")
+            raise InvalidRequest.parameter("limit", f"With bodies or headers it must be at most {FULL_LIMIT}")
         objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
         if view.has_thread:
             await self._add_threads(account_id, caller, messages, objects)

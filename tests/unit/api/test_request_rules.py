@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from app.mail.types import FLAGGED, SEEN
 from app.services.access.callers import Scope
@@ -254,3 +255,66 @@ async def test_mailboxes_come_all_at_once_or_in_pages(mail: Mail) -> None:
             break
 
     assert paths == [mailbox["path"] for mailbox in everything["items"]]
+
+
+# ---- what is wrong is named
+
+
+@pytest.mark.parametrize("mailbox_id", ["mbx_unknown", "all"])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "place"),
+    [
+        ("GET", "/messages?mailbox_id={mailbox}", None, {"parameter": "mailbox_id"}),
+        ("GET", "/threads?mailbox_id={mailbox}", None, {"parameter": "mailbox_id"}),
+        ("POST", "/messages/search", {"filter": {"mailbox_id": "{mailbox}"}}, {"pointer": "/filter"}),
+        ("PATCH", "/messages/{message}", {"mailbox_id": "{mailbox}"}, {"pointer": "/mailbox_id"}),
+        (
+            "POST",
+            "/messages/move",
+            {"message_ids": ["{message}"], "mailbox_id": "{mailbox}"},
+            {"pointer": "/mailbox_id"},
+        ),
+        (
+            "POST",
+            "/messages/batch",
+            {"message_ids": ["{message}"], "mailbox_id": "{mailbox}"},
+            {"pointer": "/mailbox_id"},
+        ),
+    ],
+)
+async def test_an_unknown_mailbox_is_pointed_at(
+    mail: Mail, method: str, path: str, body: dict[str, Any] | None, place: dict[str, str], mailbox_id: str
+) -> None:
+    def filled(text: str) -> str:
+        return text.replace("{mailbox}", mailbox_id).replace("{message}", id_)
+
+    id_ = await mail.add(note("Here"))
+    content = None if body is None else filled(orjson.dumps(body).decode())
+    headers = {"Content-Type": "application/json"}
+
+    refused = await mail.client.request(method, f"/v1/me{filled(path)}", content=content, headers=headers)
+
+    problem = refused.json()
+    assert (refused.status_code, problem["code"]) == (404, "mailbox_not_found")
+    [fault] = problem["errors"]
+    assert fault == {**place, "detail": fault["detail"]}
+    assert next(iter(place.values())) in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ({"fields": "subject,form"}, "Unknown field `form`. Did you mean `from`?"),
+        ({"fields": "from.adress"}, "Unknown field `from.adress`. Did you mean `from.address`?"),
+        ({"include": "highlight"}, "Unknown inclusion `highlight`. Did you mean `highlights`?"),
+        (
+            {"sort": "-recieved_at"},
+            "Must be one of received_at, date, size, subject, from, with a minus for descending",
+        ),
+        ({"limt": "1"}, "Unknown parameter `limt`. Did you mean `limit`?"),
+    ],
+)
+async def test_an_unknown_name_comes_with_the_nearest_known_one(mail: Mail, query: dict[str, str], detail: str) -> None:
+    problem = await mail.get(expected=422, **query)
+
+    assert detail in problem["errors"][0]["detail"]
