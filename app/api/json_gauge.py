@@ -42,7 +42,7 @@ class JsonGauge:
         self._open += opened - outside.count(b"]") - outside.count(b"}")
         self._values += opened + outside.count(b",")
         if self._open > DEPTH_LIMIT:
-            raise MalformedRequest("The JSON is nested too deeply", [Fault("It is nested too deeply", pointer="")])
+            raise MalformedRequest("The JSON is nested too deeply", [Fault("Must not be nested so deeply", pointer="")])
         if self._values > self._limit:
             raise TooLarge(f"The JSON has more than {self._limit} values")
         if end < len(piece):

@@ -44,7 +44,7 @@ _TAKEN = (
 """Headers of requests that a page may send."""
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _PREFLIGHT_SECONDS = 7200
-_FOREIGN_PAGE = "Pages of this origin may not call"
+_FOREIGN_PAGE = "Pages of this origin may not use the API"
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 _CLIENT_ID = re.compile(rf"[!-~]{{1,{CLIENT_ID_CHARS}}}")
 
@@ -104,7 +104,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, its text kept from log and caller
             log.error("unexpected_error", error=type(error).__name__, trace=traceback.format_tb(error.__traceback__))
             if answer.has_begun:
-                raise ConnectionAbortedError("the answer broke off") from None
+                raise ConnectionAbortedError("the answer was cut off") from None
             await problem_response(GatewayError())(scope, receive, answer.send)
         finally:
             client_leaves.reset(token)

@@ -104,8 +104,8 @@ def _close(groups: list[_Group]) -> None:
 
 
 def _term(name: str, spelt: str | None, value: str) -> f.Filter:
-    _check(len(value) <= TERM_LIMIT_CHARS, f"A term is longer than {TERM_LIMIT_CHARS} characters")
-    _check(value.isprintable(), "A term holds a control character")
+    _check(len(value) <= TERM_LIMIT_CHARS, f"A term must have at most {TERM_LIMIT_CHARS} characters")
+    _check(value.isprintable(), "A term must not contain control characters")
     read = _OPERATORS.get(name)
     if read is not None:
         return read(value)

@@ -100,7 +100,7 @@ def recipients_of(draft: Draft) -> list[str]:
         for address in _checked(getattr(draft, name), f"/{name}", allow_utf8=draft.allow_utf8)
     ]
     if len(listed) > MAX_RECIPIENTS:
-        raise InvalidRequest.at("/to", f"There are more than {MAX_RECIPIENTS} recipients")
+        raise InvalidRequest.at("/to", f"At most {MAX_RECIPIENTS} recipients are allowed")
     return list(dict.fromkeys(listed))
 
 
@@ -139,7 +139,7 @@ def _ids(name: str, ids: Sequence[str]) -> list[str]:
 def _own(draft: Draft) -> list[str]:
     """The caller's own headers."""
     if len(draft.headers) > MAX_OWN_HEADERS:
-        raise InvalidRequest.at("/headers", f"There are more than {MAX_OWN_HEADERS} headers")
+        raise InvalidRequest.at("/headers", f"At most {MAX_OWN_HEADERS} headers are allowed")
     for index, (name, value) in enumerate(draft.headers):
         validate_header(name, value, f"/headers/{index}")
     return [writer.unstructured(name, value) for name, value in draft.headers]
@@ -156,7 +156,7 @@ def _checked(listed: Sequence[Address], pointer: str, *, allow_utf8: bool, is_on
 
 def _body(draft: Draft) -> writer.Part:
     if len(draft.enclosures) > MAX_ENCLOSURES:
-        raise InvalidRequest.at("/attachments", f"There are more than {MAX_ENCLOSURES} attachments")
+        raise InvalidRequest.at("/attachments", f"At most {MAX_ENCLOSURES} attachments are allowed")
     parts = [_enclosed(enclosure, f"/attachments/{index}") for index, enclosure in enumerate(draft.enclosures)]
     is_shown = [draft.html is not None and enclosure.content_id is not None for enclosure in draft.enclosures]
     shown = [part for part, is_inside in zip(parts, is_shown, strict=True) if is_inside]
@@ -182,7 +182,7 @@ def _enclosed(enclosure: Enclosure, pointer: str) -> writer.Part:
     fields.append(f"Content-Disposition: {kind}" + (writer.parameter("filename", name) if name else ""))
     if enclosure.content_id is not None:
         if not _CONTENT_ID.fullmatch(enclosure.content_id):
-            raise InvalidRequest.at(f"{pointer}/content_id", "It is no Content-ID")
+            raise InvalidRequest.at(f"{pointer}/content_id", "Invalid Content-ID")
         fields.append(f"Content-ID: <{enclosure.content_id}>")
     if not fields[0].startswith("Content-Type: message/rfc822"):
         return writer.Part(tuple(fields), "base64", enclosure.content)
@@ -194,6 +194,6 @@ def _content_type(enclosure: Enclosure, pointer: str) -> str:
     pointer = f"{pointer}/content_type"
     media_type, params = parse_value(header_text(enclosure.content_type, pointer))
     if not _MEDIA_TYPE.fullmatch(media_type) or media_type.startswith("multipart/"):
-        raise InvalidRequest.at(pointer, "It is no media type of an attachment")
+        raise InvalidRequest.at(pointer, "Invalid media type for an attachment")
     kept = ((name, value) for name, value in params if name in ("charset", "method", "format", "delsp", "profile"))
     return f"Content-Type: {media_type}" + "".join(writer.parameter(name, value) for name, value in kept)

@@ -31,9 +31,9 @@ _OWN_PREFIXES = ("content-", "resent-")
 def header_text(text: str, pointer: str) -> str:
     """Text that may stand in a header: no line end, NUL or other control but a tab, no half of a surrogate pair."""
     if len(text) > MAX_HEADER_CHARS:
-        raise InvalidRequest.at(pointer, f"It is longer than {MAX_HEADER_CHARS} characters")
+        raise InvalidRequest.at(pointer, f"Must have at most {MAX_HEADER_CHARS} characters")
     if not text.isprintable() and _UNSAFE.search(text):
-        raise InvalidRequest.at(pointer, "It holds a line end or another control character")
+        raise InvalidRequest.at(pointer, "Must not contain line ends or other control characters")
     return text
 
 
@@ -47,11 +47,11 @@ def validate_address(address: str, pointer: str, *, allow_utf8: bool = False) ->
     header_text(address, pointer)
     local, at, domain = address.partition("@")
     if not at or "@" in domain or len(address) > MAX_ADDRESS_CHARS:
-        raise InvalidRequest.at(pointer, "It is no e-mail address: there must be one @")
+        raise InvalidRequest.at(pointer, "Invalid e-mail address: it must have exactly one @")
     if not _LOCAL.fullmatch(local) or len(local.encode()) > MAX_LOCAL_BYTES:
-        raise InvalidRequest.at(pointer, "It is no e-mail address: the part before the @ is not valid")
+        raise InvalidRequest.at(pointer, "Invalid e-mail address: the part before the @ is not valid")
     if not local.isascii() and not allow_utf8:
-        raise InvalidRequest.at(pointer, "Letters beyond ASCII before the @ need SMTPUTF8, which is not offered")
+        raise InvalidRequest.at(pointer, "Non-ASCII characters before the @ need SMTPUTF8, which is not supported")
     return f"{local}@{_domain(domain, pointer)}"
 
 
@@ -68,7 +68,7 @@ def validate_header(name: str, value: str, pointer: str) -> None:
     """A header of the caller's own: not one that Postgate writes itself, and safe. Raises InvalidRequest."""
     lower = name.lower()
     if not _FIELD_NAME.fullmatch(name):
-        raise InvalidRequest.at(f"{pointer}/name", "It is no name of a header field")
+        raise InvalidRequest.at(f"{pointer}/name", "Invalid header field name")
     if lower in _OWN_FIELDS or lower.startswith(_OWN_PREFIXES):
         raise InvalidRequest.at(f"{pointer}/name", f"The header {name} cannot be set")
     header_text(value, f"{pointer}/value")
@@ -77,7 +77,7 @@ def validate_header(name: str, value: str, pointer: str) -> None:
 def validate_message_id(message_id: str, pointer: str) -> str:
     """An id with its brackets, of visible ASCII. Raises InvalidRequest."""
     if not _MESSAGE_ID.fullmatch(message_id):
-        raise InvalidRequest.at(pointer, "It is no Message-ID in angle brackets")
+        raise InvalidRequest.at(pointer, "Must be a Message-ID in angle brackets")
     return message_id
 
 
@@ -87,7 +87,7 @@ def _domain(domain: str, pointer: str) -> str:
     ascii_domain = domain if domain.isascii() else _a_labels(domain, pointer)
     labels = ascii_domain.split(".")
     if len(ascii_domain) > MAX_DOMAIN_CHARS or not all(_LABEL.fullmatch(label) for label in labels):
-        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid")
+        raise InvalidRequest.at(pointer, "Invalid e-mail address: the domain is not valid")
     return ascii_domain
 
 
@@ -96,7 +96,7 @@ def _literal(domain: str, pointer: str) -> str:
     try:
         ipaddress.ip_address(inner[5:] if inner[:5].lower() == "ipv6:" else inner)
     except ValueError as error:
-        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid") from error
+        raise InvalidRequest.at(pointer, "Invalid e-mail address: the domain is not valid") from error
     return domain
 
 
@@ -106,4 +106,4 @@ def _a_labels(domain: str, pointer: str) -> str:
     try:
         return idna.encode(domain[:MAX_DOMAIN_CHARS], uts46=True).decode("ascii")
     except idna.IDNAError as error:
-        raise InvalidRequest.at(pointer, "It is no e-mail address: the domain is not valid") from error
+        raise InvalidRequest.at(pointer, "Invalid e-mail address: the domain is not valid") from error

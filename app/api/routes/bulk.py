@@ -140,7 +140,7 @@ async def batch_get_messages(
     with parameters_in_body():
         view = order.shown()
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:
-        raise InvalidRequest.at("/message_ids", f"With bodies or headers they are {FULL_LIMIT} at most")
+        raise InvalidRequest.at("/message_ids", f"With bodies or headers, at most {FULL_LIMIT} are allowed")
     position = await standing.position()
     found = await content.messages(account_id, caller, order.message_ids)
     objects = await views.rendered(account_id, caller, found, view)

@@ -178,7 +178,7 @@ async def _with_password(
         servers = _servers(form, kind) or await enrolment.found(email, kind)
         shown.update(_shown(servers, kind))
         if visit.account_id is None and kind.value not in servers:
-            raise InvalidRequest("No mail server is known for this address: which is it?")
+            raise InvalidRequest("No mail server is known for this address. Enter its name.")
         username, password = form.get("username", ""), form["password"]
         return counted.ending(
             account_id=await enrolment.by_password(counted, email, username, password, servers, attempt)
@@ -219,14 +219,14 @@ def _values(visit: Visit) -> dict[str, str]:
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a posted form, none of them a file. InvalidRequest."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
-        raise InvalidRequest("This is not a form of ours")
+        raise InvalidRequest("The form could not be read")
     text = (await request.body()).decode("ascii", "replace")
     try:
         fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_FORM_FIELDS)
     except ValueError:
-        raise InvalidRequest("This is not a form of ours") from None
+        raise InvalidRequest("The form could not be read") from None
     if any(len(value) > FORM_LIMIT_CHARS or not value.isprintable() for _, value in fields):
-        raise InvalidRequest("A field is too long, or holds a character that cannot be typed")
+        raise InvalidRequest("A field is too long or contains a control character")
     return dict(fields)
 
 
@@ -237,7 +237,7 @@ def _servers(form: Mapping[str, str], kind: AccountKind) -> dict[str, MailServer
         if host := form.get(f"{name}_host", "").strip():
             port = form.get(f"{name}_port", "")
             if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-                raise InvalidRequest("A port is a number up to 65535")
+                raise InvalidRequest("A port is a number from 1 to 65535")
             security = (
                 TransportSecurity.STARTTLS if form.get(f"{name}_security") == "starttls" else TransportSecurity.TLS
             )

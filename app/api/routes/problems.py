@@ -43,7 +43,7 @@ async def get_problem(code: str, accept: Annotated[str, Header()] = "") -> Probl
     """Explain a kind of problem: as JSON, and as a page for browsers."""
     row = PROBLEMS.get(code)
     if row is None:
-        raise NotFound("There is no problem with this code")
+        raise NotFound("No problem has this code")
     if "text/html" in accept:
         return _html(row)
     return ProblemPage(

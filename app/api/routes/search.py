@@ -38,7 +38,7 @@ async def search_accounts(
 ) -> Response:
     """Messages that a filter finds in all accounts of the token, or in those that are named, in one order.
 
-    An account that does not answer within seconds holds up no other: it is told as not complete.
+    An account that does not answer within seconds holds up no other: its `is_complete` is false.
     """
     with parameters_in_body():
         order, view = search.order(count, is_forced=False), search.shown()

@@ -53,7 +53,7 @@ async def send_message(
     With an Idempotency-Key it is sent once, however often this is repeated, also with a new token of the same sign-in.
     """
     if order.dsn:
-        raise NotSupported("Delivery reports cannot be asked for yet")
+        raise NotSupported("Delivery reports cannot be requested yet")
 
     account = await accounts.get(account_id)
     own, wanted = Address(account.name, account.email), order.value()

@@ -43,7 +43,7 @@ Port = Annotated[Integer, Field(ge=1, le=65535)]
 
 def _checked_password(password: SecretStr) -> SecretStr:
     if any(character in "\0\r\n" for character in password.get_secret_value()):
-        raise ValueError("A password holds no line end and no NUL")
+        raise ValueError("A password must not contain line ends or NUL")
     return password
 
 
@@ -62,7 +62,7 @@ class ServerOrder(RequestModel):
     def login(self, pointer: str, *, has_consent: bool = False) -> ServerLogin:
         """Raises InvalidRequest where nothing proves who logs in."""
         if self.password is None and not has_consent:
-            raise InvalidRequest.at(f"{pointer}/password", "It is needed here")
+            raise InvalidRequest.at(f"{pointer}/password", "Required")
         password = self.password.get_secret_value() if self.password else ""
         return ServerLogin(self.host, self.port, self.security, self.username, password)
 
@@ -87,7 +87,7 @@ class ServerChanges(PatchModel):
         proof = password or tokens or has_consent
         for name, value in (("host", host), ("port", port), ("username", username), ("password", proof)):
             if not value:
-                raise InvalidRequest.at(f"{pointer}/{name}", "It is needed here")
+                raise InvalidRequest.at(f"{pointer}/{name}", "Required")
         return ServerLogin(str(host), int(port or 0), security, str(username), password, tokens)
 
 
@@ -153,7 +153,7 @@ class CreateAccount(RequestModel):
         """`app`: the one that `oauth` names. Raises NotSupported, InvalidRequest for what does not belong together."""
         for name in _MISPLACED[self.kind]:
             if getattr(self, name) is not None:
-                raise InvalidRequest.at(f"/{name}", f"An account of kind {self.kind} has none")
+                raise InvalidRequest.at(f"/{name}", f"An account of kind {self.kind} does not take this field")
         return NewAccount(
             self.kind,
             self.email,
@@ -171,7 +171,7 @@ class CreateAccount(RequestModel):
         named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
         logins = {name: one.login(f"/{name}", has_consent=app is not None) for name, one in named.items() if one}
         if app is not None and all(one.password for one in logins.values()):
-            raise InvalidRequest.at("/oauth", "No server is left that would use it: all have a password")
+            raise InvalidRequest.at("/oauth", "No server would use it: all of them have a password")
         return Servers.of(logins, self.pop3.rules() if self.pop3 else KEEP_ALL)
 
 

@@ -60,7 +60,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 def _checked_time(value: object) -> object:
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        raise ValueError("A time is RFC 3339 with its offset, as in 2026-01-31T12:00:00Z")
+        raise ValueError("Must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z")
     return value
 
 
@@ -68,7 +68,7 @@ def _in_utc(time: datetime) -> datetime:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise ValueError("A time lies in the years 1 to 9999, in UTC too") from None
+        raise ValueError("Must be in the years 1 to 9999, in UTC too") from None
 
 
 GivenTime = Annotated[datetime, BeforeValidator(_checked_time), AfterValidator(_in_utc)]
@@ -92,7 +92,7 @@ GivenDate = Annotated[GivenTime, BeforeValidator(_date_as_time, json_schema_inpu
 
 def _storable_text(text: str) -> str:
     if storable(text) != text:
-        raise ValueError("A text holds no NUL and no lone surrogate")
+        raise ValueError("Must not contain NUL or lone surrogates")
     return text
 
 
@@ -145,7 +145,7 @@ class RequestModel(BaseModel):
         for text in value if isinstance(value, list) else (value,):
             plain = text.get_secret_value() if isinstance(text, SecretStr) else text
             if isinstance(plain, str) and storable(plain) != plain:
-                raise ValueError("A text holds no NUL and no lone surrogate")
+                raise ValueError("Must not contain NUL or lone surrogates")
         return value
 
 
@@ -194,7 +194,7 @@ def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErro
 def checked_metadata_key(key: str) -> str:
     """Raises ValueError."""
     if not key or len(key) > KEY_LIMIT_CHARS or not key.isprintable() or "[" in key or "]" in key:
-        raise ValueError(f"A key of metadata has 1 to {KEY_LIMIT_CHARS} printable characters and no brackets")
+        raise ValueError(f"A metadata key must have 1 to {KEY_LIMIT_CHARS} printable characters without brackets")
     return key
 
 

@@ -108,12 +108,12 @@ class FilterInput(Conditions):
         """The filter tree. InvalidRequest when it is too deep or has too many conditions."""
         tree = self._tree(1, pointer)
         if _size(tree) > f.LEAF_LIMIT:
-            raise InvalidRequest.at(pointer, f"It has more than {f.LEAF_LIMIT} conditions")
+            raise InvalidRequest.at(pointer, f"Must have at most {f.LEAF_LIMIT} conditions")
         return tree
 
     def _tree(self, depth: int, pointer: str) -> f.Filter:
         if depth > f.DEPTH_LIMIT:
-            raise InvalidRequest.at(pointer, f"It is nested more than {f.DEPTH_LIMIT} deep")
+            raise InvalidRequest.at(pointer, f"Must be nested at most {f.DEPTH_LIMIT} deep")
         found = self.leaves()
         if self.header is not None:
             found.append(f.Text(f"header:{self.header.name}", self.header.value))
@@ -136,7 +136,7 @@ def _moderate(value: object) -> object:
         if isinstance(branch, dict):
             count += 1
             if count > f.LEAF_LIMIT:
-                raise ValueError(f"A filter has at most {f.LEAF_LIMIT} branches")
+                raise ValueError(f"Must have at most {f.LEAF_LIMIT} branches")
             waiting += [branch[name] for name in ("all", "any", "not") if name in branch]
         elif isinstance(branch, list) and len(branch) <= f.LEAF_LIMIT:
             waiting += branch

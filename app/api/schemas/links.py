@@ -23,7 +23,7 @@ class CreateLink(RequestModel):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if sum(value is not None for value in (self.attachment_id, self.part, self.raw)) != 1:
-            raise ValueError("Name exactly one of attachment_id, part and raw")
+            raise ValueError("Give exactly one of attachment_id, part and raw")
         return self
 
 

@@ -30,7 +30,7 @@ ClientId = Annotated[str, StringConstraints(min_length=1, max_length=500, patter
 def _printable(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("It holds a character that none has")
+        raise ValueError("Must be printable ASCII")
     return secret
 
 
@@ -39,7 +39,7 @@ Secret = Annotated[SecretStr, Field(min_length=1, max_length=16_000), AfterValid
 
 def _one_to_lead_back_to(url: str) -> str:
     if not connecting.is_below(url, url):
-        raise ValueError("No browser is sent back to such a URL")
+        raise ValueError("Must be an absolute URL in ASCII, without a fragment and without steps like ..")
     return url
 
 
@@ -207,9 +207,9 @@ class CreateConnectSession(RequestModel):
     def order(self) -> connecting.SessionOrder:
         """Raises InvalidRequest."""
         if self.oauth_app_id is not None and self.provider is not None:
-            raise InvalidRequest.at("/provider", "The app says which provider it is of")
+            raise InvalidRequest.at("/provider", "Leave it out: the OAuth app determines the provider")
         if self.account_id is not None and self.kind is not None:
-            raise InvalidRequest.at("/kind", "The account says of which kind it is")
+            raise InvalidRequest.at("/kind", "Leave it out: the account determines the kind")
         return connecting.SessionOrder(
             self.redirect_url,
             AccountKind(self.kind or "imap"),

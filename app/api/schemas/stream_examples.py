@@ -98,7 +98,7 @@ FRAME_EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "account_id": _ACCOUNT,
             "from": _CURSOR,
             "to": "st_1K7pXq9wBd",
-            "reason": "Events of this position are not kept any more: ask /changes",
+            "reason": "The events after this position are no longer stored: call /changes",
         }
     ],
     "CountsFrame": [

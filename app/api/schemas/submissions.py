@@ -52,7 +52,7 @@ def _address_of(given: object) -> object:
     parsed = parse_addresses(given[:ADDRESS_TEXT_LIMIT], 2)
     found = readable(tuple(parsed))
     if len(given) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not found or not found[0].address:
-        raise ValueError("This is not one e-mail address; write `bob@example.org` or `Bob <bob@example.org>`")
+        raise ValueError("Must be one e-mail address, such as `bob@example.org` or `Bob <bob@example.org>`")
     try:
         validate_address(found[0].address, "", allow_utf8=True)
     except InvalidRequest as error:

@@ -20,7 +20,7 @@ TEN_YEARS_SECONDS = 10 * 366 * 24 * 3600
 
 def _checked_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
-        raise ValueError("An origin is a scheme, host and port, with nothing after them")
+        raise ValueError("An origin is a scheme, a host and an optional port, without a path")
     return origin
 
 
@@ -28,7 +28,7 @@ def _checked_network(network: str) -> str:
     try:
         return str(ip_network(network, strict=False))
     except ValueError:
-        raise ValueError("This is no IP address or network") from None
+        raise ValueError("Invalid IP address or network") from None
 
 
 Origin = Annotated[str, StringConstraints(max_length=300), AfterValidator(_checked_origin)]

@@ -132,7 +132,9 @@ class _Answer:
     def frame(self, id_: str) -> ResponseFrame:
         headers = {name: value for name, value in self._headers.items() if name in _HEADERS_KEPT}
         if self._is_too_large:
-            return _failed(id_, TooLarge("Ask for this by HTTP: it is too large"), headers.get("request-id"))
+            return _failed(
+                id_, TooLarge("The answer is too large for the WebSocket: use HTTP"), headers.get("request-id")
+            )
         return ResponseFrame(id=id_, status=self._status, headers=headers, body=self._decoded())
 
     def _decoded(self) -> Any:

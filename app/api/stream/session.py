@@ -107,9 +107,9 @@ class StreamSession:
             async with asyncio.timeout(AUTH_SECONDS):
                 frame = await self._next_frame()
         except TimeoutError:
-            raise StreamClosed(CloseCode.TOKEN, "no auth frame came") from None
+            raise StreamClosed(CloseCode.TOKEN, "no auth frame arrived in time") from None
         if not isinstance(frame, AuthFrame):
-            raise StreamClosed(CloseCode.TOKEN, "an auth frame comes first")
+            raise StreamClosed(CloseCode.TOKEN, "the first frame must be auth")
         await self._authenticate(frame)
 
     async def _say_bye(self, closed: StreamClosed) -> None:
@@ -191,7 +191,7 @@ class StreamSession:
             raise StreamClosed(CloseCode.SCOPE, "the token may not be used from pages of this origin")
         followed = self._following.positions()
         if caller.account_ids is not None and not caller.account_ids.issuperset(followed):
-            raise StreamClosed(CloseCode.SCOPE, "the new token does not hold the accounts of the old one")
+            raise StreamClosed(CloseCode.SCOPE, "the new token does not include the accounts of the old one")
         self._enter(caller)
         mark_signed_in(self._websocket)
         expires_at = None if caller.expires_at_ms is None else time_of(caller.expires_at_ms)

@@ -69,7 +69,7 @@ class StreamSocket:
             async with self._lock, asyncio.timeout(TAKE_SECONDS):
                 await self._websocket.send_text(text)
         except TimeoutError:
-            raise StreamClosed(CloseCode.SLOW, "nothing was taken for too long") from None
+            raise StreamClosed(CloseCode.SLOW, "the client read nothing for too long") from None
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise StreamClosed(None) from None
 

@@ -65,7 +65,7 @@ class Subscribing:
         followed = self._following.positions()
         account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
         if account_id is None or account_id not in followed:
-            raise InvalidRequest.at("/account_id", "Name the account that the cursor belongs to")
+            raise InvalidRequest.at("/account_id", "Give the account that the cursor belongs to")
         with parameters_in_body():
             position = self._services.states.read(frame.cursor, AccountId(account_id), "cursor")
         name = self._consumer_of(frame, AccountId(account_id))
@@ -130,10 +130,10 @@ class Subscribing:
         if frame.sub_id is not None:
             following = [one for one in following if one.id == frame.sub_id]
             if not following:
-                raise InvalidRequest.at("/sub_id", "No subscription of this id follows the account")
+                raise InvalidRequest.at("/sub_id", "No subscription with this id follows the account")
         names = {one.consumer for one in following if one.consumer is not None}
         if len(names) > 1:
-            raise InvalidRequest.at("/sub_id", "Name the subscription: several with a consumer follow the account")
+            raise InvalidRequest.at("/sub_id", "Give the subscription: several with a consumer follow the account")
         return next(iter(names), None)
 
 

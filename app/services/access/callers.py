@@ -92,17 +92,17 @@ class Caller:
     def require_whole_account(self) -> None:
         """Raises NotPermitted for a token that is limited to mailboxes or senders."""
         if not self.sees_whole_account:
-            raise NotPermitted("A token that is limited to mailboxes or senders cannot do this")
+            raise NotPermitted("A token limited to mailboxes or senders cannot do this")
 
     def require_whole_install(self) -> None:
         """Raises NotPermitted for a token that is limited to accounts, mailboxes or senders."""
         if self.is_limited:
-            raise NotPermitted("A key that is limited to accounts, mailboxes or senders cannot do this")
+            raise NotPermitted("A key limited to accounts, mailboxes or senders cannot do this")
 
     def require(self, scope: Scope) -> None:
         """Raises NotPermitted without this scope."""
         if scope not in self.scopes:
-            raise NotPermitted(f"This needs the scope {scope}")
+            raise NotPermitted(f"The token lacks the scope {scope}")
 
     def account(self, account_id: str) -> AccountId:
         """The id of an account that this caller may use; "me" is the one it has. AccountNotFound for any other."""

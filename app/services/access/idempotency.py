@@ -227,7 +227,7 @@ class Idempotency:
 
 def _check_payload(mark: str, marks: list[str]) -> None:
     if mark not in marks:
-        raise IdempotencyMismatch.parameter("Idempotency-Key", "This key was used with another payload")
+        raise IdempotencyMismatch.parameter("Idempotency-Key", "This key was used with a different payload")
 
 
 def _is_lost(error: GatewayError) -> bool:

@@ -51,7 +51,7 @@ class RateLimits:
         rates = tuple([self._count(name, key, quota, now) for name, key in keys])
         for rate in rates:
             if rate.remaining < 0:
-                raise RateLimited(f"More than {quota} requests in a minute", retry_after_seconds=rate.reset_seconds)
+                raise RateLimited(f"More than {quota} requests within a minute", retry_after_seconds=rate.reset_seconds)
         return rates
 
     def _count(self, name: str, key: str, quota: int, now: float) -> Rate:

@@ -72,9 +72,9 @@ class Logins:
     async def hash(self, password: str, *, address: str | None = None) -> str:
         """The argon2id hash of a new password; `address` as in `HashQueue.run`. InvalidRequest, RateLimited."""
         if not 1 <= len(password) <= PASSWORD_LIMIT_CHARS:
-            raise InvalidRequest.at("/password", f"A password has 1 to {PASSWORD_LIMIT_CHARS} characters")
+            raise InvalidRequest.at("/password", f"A password must have 1 to {PASSWORD_LIMIT_CHARS} characters")
         if not password.isprintable():
-            raise InvalidRequest.at("/password", "A password has no control characters")
+            raise InvalidRequest.at("/password", "A password must not contain control characters")
         return await self._hashing.run(partial(self._hasher.hash, _encoded(password)), address)
 
     async def _check(self, email: str, password: str, address: str) -> Login | None:

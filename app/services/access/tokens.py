@@ -186,15 +186,17 @@ class Tokens:
 def _check(order: TokenOrder) -> None:
     """What a kind of token may not be."""
     if not order.scopes:
-        raise InvalidRequest.at("/scopes", "A token needs a scope")
+        raise InvalidRequest.at("/scopes", "At least one scope is required")
     if order.kind is TokenKind.SERVER:
         return
     if Scope.ADMIN in order.scopes:
-        raise InvalidRequest.at("/scopes", "The scope admin is for server keys alone")
+        raise InvalidRequest.at("/scopes", "Only server keys can have the scope admin")
     if not order.account_ids:
-        raise InvalidRequest.at("/account_ids", "An account token names its accounts")
+        raise InvalidRequest.at("/account_ids", "Required for an account token")
     if order.kind is TokenKind.ACCOUNT and (order.expires_in_seconds or 0) > MAX_ACCOUNT_SECONDS:
-        raise InvalidRequest.at("/expires_in_seconds", f"An account token lasts {MAX_ACCOUNT_SECONDS} s at most")
+        raise InvalidRequest.at(
+            "/expires_in_seconds", f"An account token can last at most {MAX_ACCOUNT_SECONDS} seconds"
+        )
 
 
 async def _check_accounts(transaction: Transaction, order: TokenOrder) -> None:
@@ -208,20 +210,20 @@ async def _check_accounts(transaction: Transaction, order: TokenOrder) -> None:
 
 
 def _no_account(number: int) -> InvalidRequest:
-    return InvalidRequest.at(f"/account_ids/{number}", "No such account")
+    return InvalidRequest.at(f"/account_ids/{number}", "Unknown account")
 
 
 def check_within(order: TokenOrder, by: Caller) -> None:
     """A token makes none that is wider or lasts longer than itself. InvalidRequest."""
     if by.kind is not TokenKind.SERVER and order.kind is not TokenKind.ACCOUNT:
-        raise InvalidRequest.at("/kind", "A sign-in makes account tokens alone")
+        raise InvalidRequest.at("/kind", "A sign-in can create only account tokens")
     for scope in sorted(order.scopes - by.scopes):
-        raise InvalidRequest.at("/scopes", f"The token that makes it lacks the scope {scope}")
+        raise InvalidRequest.at("/scopes", f"The token of this request lacks the scope {scope}")
     for name, limit in _limits_of(by).items():
         _check_limit(name, getattr(order, name), limit)
     end_ms = now_ms() + (order.expires_in_seconds or 0) * 1000
     if by.expires_at_ms is not None and end_ms > by.expires_at_ms:
-        raise InvalidRequest.at("/expires_in_seconds", "It would outlast the token that makes it")
+        raise InvalidRequest.at("/expires_in_seconds", "Must not end after the token of this request")
 
 
 IsWithin = Callable[[str], bool]
@@ -248,13 +250,13 @@ def _is_subnet(text: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool
 
 def _check_limit(name: str, items: tuple[str, ...] | None, is_within: IsWithin) -> None:
     if items is None:
-        raise InvalidRequest.at(f"/{name}", "The token that makes it is limited here, so this list is needed")
+        raise InvalidRequest.at(f"/{name}", "Required, because the token of this request has such a list")
     for number, item in enumerate(items):
         if not is_within(item):
             raise (
                 _no_account(number)
                 if name == "account_ids"
-                else InvalidRequest.at(f"/{name}/{number}", "It is beyond the limits of the token that makes it")
+                else InvalidRequest.at(f"/{name}/{number}", "The token of this request does not include it")
             )
 
 

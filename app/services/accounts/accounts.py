@@ -134,7 +134,7 @@ class Accounts:
         """The embedded account of an address. AccountNotFound."""
         stored = await accounts.login_of(self._database, email.lower())
         if stored is None:
-            raise AccountNotFound(f"There is no mailbox {email}")
+            raise AccountNotFound(f"No mailbox has the address {email}")
         return stored.account_id
 
     async def page(
@@ -207,7 +207,7 @@ class Accounts:
     async def _insert(self, transaction: Transaction, values: dict[str, Any], tokens: GrantTokens | None) -> Account:
         account_id = AccountId(values["id"])
         if not await directory.add(transaction, values):
-            raise AlreadyExists(f"There is an account {values['email']} already")
+            raise AlreadyExists(f"An account with the address {values['email']} already exists")
         kind = AccountKind(values["kind"])
         if kind.is_kept_here:
             is_filled = kind is AccountKind.EMBEDDED
@@ -230,15 +230,15 @@ class Accounts:
 
     async def _password_hash(self, password: str | None, email: str) -> str:
         if email.rpartition("@")[2].lower() not in self._domains:
-            raise InvalidRequest.at("/email", "This is not a domain of this install")
+            raise InvalidRequest.at("/email", "This domain does not belong to this installation")
         if password is None:
-            raise InvalidRequest.at("/password", "An embedded account has a password")
+            raise InvalidRequest.at("/password", "Required for an embedded account")
         return await self._logins.hash(password)
 
     async def _check_servers(self, kind: AccountKind, servers: Servers, *, is_verified: bool) -> None:
         """Refuse hosts that may not be reached before anything connects; then try the logins."""
         if servers.logins.keys() - {"smtp"} != {kind.value}:
-            raise InvalidRequest.at(f"/{kind}", f"An account of kind {kind} has such a server, and smtp, and no other")
+            raise InvalidRequest.at(f"/{kind}", f"An account of kind {kind} needs {kind} and smtp, and no other server")
         for protocol, login in servers.logins.items():
             await self._check_host(f"/{protocol}/host", login, is_verified=is_verified)
         if is_verified:
@@ -260,9 +260,9 @@ class Accounts:
         """
         kind, known = await self.servers(account_id)
         if changes.servers is not None and kind is AccountKind.EMBEDDED:
-            raise InvalidRequest.at("/imap", "An embedded account has no other servers")
+            raise InvalidRequest.at("/imap", "An embedded account has no mail servers")
         if changes.password is not None and kind is not AccountKind.EMBEDDED:
-            raise InvalidRequest.at("/password", "The passwords of this account are those of its servers")
+            raise InvalidRequest.at("/password", "Set the passwords of this account in its servers")
         values: dict[str, Any] = {} if changes.name is None else {"name": changes.name}
         if changes.password is not None:
             values["password_hash"] = await self._logins.hash(changes.password)
@@ -376,7 +376,7 @@ async def _change_metadata(transaction: Transaction, account_id: AccountId, chan
         raise AccountNotFound
     changed = changed_metadata({} if changes.is_metadata_cleared else metadata_of(stored), changes.metadata)
     if len(changed) > KEYS_LIMIT:
-        raise InvalidRequest.at("/metadata", f"An account has at most {KEYS_LIMIT} keys of metadata")
+        raise InvalidRequest.at("/metadata", f"An account can have at most {KEYS_LIMIT} metadata keys")
     await directory.change(transaction, account_id, {"settings": with_metadata(stored, changed)})
 
 

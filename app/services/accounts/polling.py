@@ -45,9 +45,9 @@ class Polling:
         """Ask the server now. NotSupported for an account that is not over POP3; LoginRefused where nobody polls."""
         account = await self._accounts.get(account_id)
         if account.kind is not AccountKind.POP3:
-            raise NotSupported("This account is not over POP3: its mail comes by itself")
+            raise NotSupported("This is not a POP3 account: its mail arrives by itself")
         if account.status == "auth_required":
-            raise LoginRefused("The login was refused; change it first")
+            raise LoginRefused("The mail server refused the login: update the password first")
         before = await self._reader.mailboxes.standing(account_id)
         with listening(self._bus, account_id) as waiter:
             asked_at_ms, until = now_ms(), time.monotonic() + wait_seconds

@@ -80,7 +80,7 @@ class ChangesSince:
             one.id for one in mailboxes if is_lost or since.position.seq < max(one.reset_seq, one.forgotten_seq)
         ]
         if not unread.issuperset(unanswerable):
-            raise StateExpired("Read the mailboxes named here anew", unanswerable)
+            raise StateExpired("List the messages of these mailboxes again", unanswerable)
         if is_lost:
             return Changes(mailboxes_updated=[one.id for one in mailboxes], position=span.last)
         page = await self._differences.page(account_id, since.position.seq, limit)

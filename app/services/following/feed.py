@@ -125,7 +125,7 @@ def _events_after(position: Position, found: Batch, limit: int) -> list[Event]:
     """
     events, first = found.events, found.span.first
     if not first.seq <= position.seq <= found.span.last.seq:
-        raise StateExpired("Events of this position are not kept any more: ask /changes")
+        raise StateExpired("The events after this position are no longer stored: call /changes")
     if events and events[0].seq == position.seq:
         if events[0].position != position:
             raise StateExpired(_OTHER_LOG)
@@ -133,5 +133,5 @@ def _events_after(position: Position, found: Batch, limit: int) -> list[Event]:
     elif position.seq != first.seq or position.at_ms > first.at_ms:
         raise StateExpired(_OTHER_LOG)
     if events and events[0].seq != position.seq + 1:
-        raise StateExpired("Events of this position are not kept any more: ask /changes")
+        raise StateExpired("The events after this position are no longer stored: call /changes")
     return events[:limit]

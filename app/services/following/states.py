@@ -66,7 +66,7 @@ class States:
         """The same, with what matters to a difference."""
         place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
         if not self._is_signed("state", account_id, place, signature):
-            raise InvalidRequest.parameter(parameter, "This is not a state of this account")
+            raise InvalidRequest.parameter(parameter, "Invalid state: it was not issued for this account")
         found = _STATE.fullmatch(place)
         if found is None:  # an earlier version of Postgate issued it
             return Since(LOST, LOST.seq)
@@ -90,11 +90,11 @@ class States:
         if self._is_signed("cursor", account_id, payload, signature):
             raise StateExpired(_EXPIRED)
         if not self._is_signed(f"cursor {list_name}", account_id, payload, signature):
-            raise InvalidRequest.parameter(parameter, "This is not a cursor of this list")
+            raise InvalidRequest.parameter(parameter, "Invalid cursor: it was not issued for this list")
         try:
             sealed = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         except (binascii.Error, orjson.JSONDecodeError):
-            raise InvalidRequest.parameter(parameter, "This is not a cursor of this list") from None
+            raise InvalidRequest.parameter(parameter, "Invalid cursor: it was not issued for this list") from None
         if not isinstance(sealed, list) or len(sealed) != 2 or sealed[0] != self._epoch:
             raise StateExpired(_EXPIRED)
         return sealed[1]

@@ -110,10 +110,10 @@ class OAuthApps:
             try:
                 return await self.get(id_)
             except OAuthAppNotFound:
-                raise InvalidRequest.at(f"{pointer}/oauth_app_id", "No such OAuth app") from None
+                raise InvalidRequest.at(f"{pointer}/oauth_app_id", "Unknown OAuth app") from None
         found = next((one for one in await self.all() if one.provider == provider), None)
         if found is None:
-            raise InvalidRequest.at(f"{pointer}/provider", "There is no OAuth app of this provider")
+            raise InvalidRequest.at(f"{pointer}/provider", "No OAuth app of this provider exists")
         return found
 
     async def add(
@@ -163,11 +163,11 @@ class OAuthApps:
         app = replace(known, endpoints=endpoints, tenant=merged.tenant, **given)
         is_elsewhere = known.provider == CUSTOM and _leads_elsewhere(endpoints, known.endpoints)
         if is_elsewhere and known.client_secret is not None and order.client_secret is None:
-            raise InvalidRequest.at("/client_secret", "It is needed again where tokens come from another place")
+            raise InvalidRequest.at("/client_secret", "Required when the token or revocation URL changes")
 
         async def work(transaction: Transaction) -> None:
             if is_elsewhere and await oauth.is_app_in_use(transaction, id_):
-                raise Conflict("Accounts use this app: their tokens belong to its present token URL")
+                raise Conflict("Accounts use this app, and their tokens belong to its current token URL")
             await oauth.change_app(transaction, id_, self._values(app))
 
         await self._database.write(work)
@@ -178,7 +178,7 @@ class OAuthApps:
 
         async def work(transaction: Transaction) -> None:
             if await oauth.is_app_in_use(transaction, id_):
-                raise Conflict("Accounts use this app: give them another consent, or remove them, first")
+                raise Conflict("Accounts use this app: connect them through another app or remove them first")
             if not await oauth.remove_app(transaction, id_):
                 raise OAuthAppNotFound
 
@@ -200,10 +200,10 @@ class OAuthApps:
         if provider != CUSTOM:
             misplaced = [name for name in (*_URLS, "issuer") if getattr(order, name)]
             if misplaced:
-                raise InvalidRequest.at(f"/{misplaced[0]}", "Only a custom app has its own")
+                raise InvalidRequest.at(f"/{misplaced[0]}", "Only a custom app takes this field")
             return endpoints_of(PROVIDERS[provider], order.tenant)
         if order.tenant is not None:
-            raise InvalidRequest.at("/tenant", "A custom app has none")
+            raise InvalidRequest.at("/tenant", "A custom app does not take this field")
         authorization_url = _needed(order.authorization_url, "/authorization_url")
         token_url = _needed(order.token_url, "/token_url")
         for name in _URLS:
@@ -265,5 +265,5 @@ def _leads_elsewhere(now: Endpoints, before: Endpoints) -> bool:
 
 def _needed(text: str | None, pointer: str) -> str:
     if not text:
-        raise InvalidRequest.at(pointer, "It is needed here")
+        raise InvalidRequest.at(pointer, "Required")
     return text

@@ -118,7 +118,7 @@ class Authorization:
         except TimeoutError:
             raise TimedOut("The authorization server did not answer in time") from None
         if answer.status_code != 200:
-            raise ServerRefused(f"The authorization server answers {answer.status_code}")
+            raise ServerRefused(f"The authorization server answered {answer.status_code}")
         return True
 
     async def _ask(
@@ -135,7 +135,7 @@ class Authorization:
         except AuthlibBaseError as error:
             raise _refusal(str(error.error)) from None
         except HTTPStatusError as error:
-            raise Unreachable(f"The authorization server answers {error.response.status_code}") from None
+            raise Unreachable(f"The authorization server answered {error.response.status_code}") from None
         except ValueError:
             raise ServerProtocolError("The authorization server's answer cannot be read") from None
 
@@ -159,7 +159,7 @@ class Authorization:
 def _readable(response: Response) -> Response:
     """What Authlib can read without fault: an object whose times are numbers. Who asks for less gives no token."""
     if response.status_code == 429:
-        raise Unreachable("The authorization server asks for less (429)")
+        raise Unreachable("The authorization server limits requests (429)")
     said = response.json()
     if not isinstance(said, dict) or not all(_is_time(said.get(name)) for name in ("expires_in", "expires_at")):
         raise ServerProtocolError("The authorization server's answer cannot be read")
@@ -179,14 +179,14 @@ def _refusal(code: str) -> LoginRefused | ServerRefused | Unreachable:
     if code in _LATER:
         return Unreachable("The authorization server cannot answer now", origin)
     if code in _CLIENT:
-        return ClientRefused(f"The authorization server refuses this client: {shown}", origin)
-    return ServerRefused(f"The authorization server gives no token: {shown}", origin)
+        return ClientRefused(f"The authorization server refused this client: {shown}", origin)
+    return ServerRefused(f"The authorization server returned no token: {shown}", origin)
 
 
 def _answer(token: Mapping[str, Any]) -> TokenAnswer:
     access_token, refresh_token = token.get("access_token"), token.get("refresh_token")
     if not _is_token(access_token) or not (refresh_token is None or _is_token(refresh_token)):
-        raise ServerProtocolError("The authorization server gives no token")
+        raise ServerProtocolError("The authorization server returned no token")
     life = token.get("expires_in", DEFAULT_LIFE_SECONDS)
     seconds = int(life) if str(life).isdigit() and len(str(life)) < 10 else DEFAULT_LIFE_SECONDS
     scopes = token.get("scope")

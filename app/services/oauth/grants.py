@@ -218,7 +218,7 @@ class Grants:
         if grant.is_usable(refused):
             return grant.access_token
         if refused is not None and self._is_doubted(grant_id, refused):
-            raise LoginRefused("The mail server declines the tokens that the authorization server gives")
+            raise LoginRefused("The mail server refuses the tokens of the authorization server")
         task = self._renewals.get(grant_id)
         is_joined = task is not None
         if task is None:
@@ -264,7 +264,7 @@ class Grants:
                     if grant.is_over:
                         raise ConsentRequired
                     if any(map(self._pauses.is_paused, (grant.oauth_app_id, grant.id))):
-                        raise Unreachable("The authorization server gave no token a moment ago")
+                        raise Unreachable("The authorization server returned no token a moment ago")
                     if self._is_alone:
                         return await self._renew(grant, None)
                     if lease := await self._lease(grant):
@@ -353,7 +353,7 @@ class Grants:
     async def _grant(self, grant_id: str) -> Grant:
         stored = await oauth.grant(self._database, grant_id)
         if stored is None:
-            raise LoginRefused("The account's consent is gone")
+            raise LoginRefused("The account's consent was withdrawn")
         return self._opened(stored)
 
     def _opened(self, stored: oauth.StoredGrant) -> Grant:

@@ -112,7 +112,7 @@ def endpoints_of(provider: Provider, tenant: str | None) -> Endpoints:
     known = provider.endpoints
     has_tenants = "{tenant}" in known.token_url
     if tenant is not None and not (has_tenants and _TENANT.fullmatch(tenant)):
-        raise InvalidRequest.at("/tenant", "This is not a tenant of this provider")
+        raise InvalidRequest.at("/tenant", "Invalid tenant for this provider")
     name = tenant or "common"
     issuer = known.issuer
     if has_tenants and re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", name):

@@ -32,7 +32,7 @@ async def decoded(text: str | memoryview) -> tuple[bytes, ...]:
 def _decoded(raw: bytes, *, is_last: bool) -> bytes:
     """Padding may end the last slice alone."""
     if not is_last and b"=" in raw:
-        raise ValueError("There is more after the padding")
+        raise ValueError("Data follows the padding")
     return base64.b64decode(raw, validate=True)
 
 

@@ -128,7 +128,7 @@ class Composer:
         draft = await self._with_text(account_id, draft)
         recipients = recipients_of(draft)
         if not recipients:
-            raise InvalidRequest.at("/to", "There is no recipient")
+            raise InvalidRequest.at("/to", "At least one recipient is required")
         options = Options(
             save_to=await self._save_to(account_id, caller, new),
             is_retried_when_uncertain=new.is_retried_when_uncertain,
@@ -175,7 +175,7 @@ class Composer:
         try:
             text = await self._parsers.run(account_id, len(draft.html), text_of_html, draft.html)
         except TooComplex:
-            raise InvalidRequest.at("/html", "It is too complex; give `text` beside it") from None
+            raise InvalidRequest.at("/html", "Too complex to convert to text: send `text` too") from None
         return replace(draft, text=text)
 
     async def _composed(self, draft: Draft, *, shows_bcc: bool = False) -> bytes:
@@ -189,10 +189,10 @@ class Composer:
     async def _original(self, account_id: AccountId, caller: Caller, new: NewMessage) -> _Original | None:
         if new.mode == "new":
             if new.reply_to_message_id is not None:
-                raise InvalidRequest.at("/reply_to_message_id", "It goes with mode reply, reply_all or forward")
+                raise InvalidRequest.at("/reply_to_message_id", "Allowed only with mode reply, reply_all or forward")
             return None
         if new.reply_to_message_id is None:
-            raise InvalidRequest.at("/reply_to_message_id", f"Mode {new.mode} needs it")
+            raise InvalidRequest.at("/reply_to_message_id", f"Required with mode {new.mode}")
         message = await self._message(account_id, caller, new.reply_to_message_id)
         original = _Original(message, overview_in(message.summary))
         if new.is_quoted:
@@ -243,7 +243,7 @@ class Composer:
             enclosure = await self._enclosure(account_id, caller, one, f"/attachments/{number}")
             total += size_of(enclosure.content)
             if total > ATTACHMENTS_LIMIT_BYTES:
-                raise InvalidRequest.at("/attachments", f"They have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+                raise InvalidRequest.at("/attachments", f"Together they have more than {ATTACHMENTS_LIMIT_BYTES} bytes")
             enclosures.append(enclosure)
         return tuple(enclosures)
 
@@ -260,11 +260,11 @@ class Composer:
                 content_id=one.content_id,
             )
         if one.content_base64 is None:
-            raise InvalidRequest.at(pointer, "It needs content_base64, or message_id and attachment_id")
+            raise InvalidRequest.at(pointer, "Give either content_base64, or message_id and attachment_id")
         try:
             content = await decoded(one.content_base64)
         except ValueError:  # also of what is not ASCII
-            raise InvalidRequest.at(f"{pointer}/content_base64", "It is not base64") from None
+            raise InvalidRequest.at(f"{pointer}/content_base64", "Invalid base64") from None
         return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)
 
     async def _save_to(self, account_id: AccountId, caller: Caller, new: NewMessage) -> MailboxId | None:
@@ -279,7 +279,7 @@ class Composer:
 
 def _check_sender(from_: Address, own: Address, caller: Caller) -> None:
     if from_.address.lower() != own.address.lower() or not caller.may_send_as(from_.address):
-        raise NotPermitted("The caller may not send from this address")
+        raise NotPermitted("The token may not send from this address")
 
 
 def _new_message_id(address: str, seed: str | None) -> str:

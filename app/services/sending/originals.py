@@ -23,7 +23,7 @@ async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes
     async for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+            raise TooLarge(f"The attachments together have more than {ATTACHMENTS_LIMIT_BYTES} bytes")
         yield piece
 
 
@@ -61,7 +61,7 @@ class Originals:
         opened = await self._opener.open(message)
         parts = attachment_parts(opened.structure)
         if sum(part.size_bytes for part in parts) > ATTACHMENTS_LIMIT_BYTES * 4 // 3:
-            raise TooLarge(f"The attachments have more than {ATTACHMENTS_LIMIT_BYTES} bytes together")
+            raise TooLarge(f"The attachments together have more than {ATTACHMENTS_LIMIT_BYTES} bytes")
         if len(parts) > MAX_ENCLOSURES:
             raise TooLarge(f"The message has more than {MAX_ENCLOSURES} attachments")
         if message.blob is None or opened.inside or opened.local is not None:

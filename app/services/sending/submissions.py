@@ -225,9 +225,9 @@ class Submissions:
             _seen(row, caller)
             assert row is not None
             if row.status not in rows.WAITING or row.attempts:
-                raise Conflict(f"The submission is {row.status} and cannot be changed any more")
+                raise Conflict(f"The submission is {row.status} and can no longer be changed")
             if not await rows.change(transaction, row, {**changes, "updated_at_ms": now_ms()}):
-                raise Conflict("An attempt to send it has just begun")
+                raise Conflict("An attempt to send it has started")
             transaction.after_commit(partial(self._bus.poke, SUBMISSIONS))
             changed = replace(row, **changes)  # type: ignore[arg-type]
             return Delta(notes=(note_of(state_of(changed), event),))
@@ -253,7 +253,7 @@ def _seen(row: rows.Submission | None, caller: Caller) -> SubmissionState:
 
 def _due_ms(new: NewSubmission, now: int) -> int:
     if not 0 <= new.undo_seconds <= UNDO_LIMIT_SECONDS:
-        raise InvalidRequest.at("/undo_seconds", f"It is 0 to {UNDO_LIMIT_SECONDS}")
+        raise InvalidRequest.at("/undo_seconds", f"Must be from 0 to {UNDO_LIMIT_SECONDS}")
     if new.send_at_ms is not None:
         _check_schedule(new.send_at_ms, now)
     return max(new.send_at_ms or now, now + new.undo_seconds * 1000)
@@ -261,7 +261,7 @@ def _due_ms(new: NewSubmission, now: int) -> int:
 
 def _check_schedule(send_at_ms: int, now: int) -> None:
     if send_at_ms > now + SCHEDULE_LIMIT_MS:
-        raise InvalidRequest.at("/send_at", "It lies more than a year ahead")
+        raise InvalidRequest.at("/send_at", "Must be within a year from now")
 
 
 # ---- between rows and values

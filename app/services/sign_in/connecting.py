@@ -165,7 +165,7 @@ class Connecting:
         await self._check_redirect(order.redirect_url, app)
         kind = await self._kind(order, by)
         if app is not None and not app.serves(kind):
-            raise InvalidRequest.at("/kind", "The app names no server of this kind")
+            raise InvalidRequest.at("/kind", "The OAuth app has no server of this kind")
         return Visit(
             new_id("con"),
             order.redirect_url,
@@ -188,20 +188,20 @@ class Connecting:
         apps = [app] if app is not None else await self._apps.all()
         allowed = [*self._redirect_urls, *(one for app in apps for one in app.redirect_urls)]
         if not any(is_below(url, one) for one in allowed):
-            raise InvalidRequest.at("/redirect_url", "Neither the app nor this install allows this URL")
+            raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
         """Of the account to connect anew, else of the one to add. AccountNotFound, NotPermitted, InvalidRequest."""
         if (account_id := order.account_id) is None:
             if by.is_limited:
-                raise NotPermitted("A key that is limited to accounts cannot add one")
+                raise NotPermitted("A key limited to accounts cannot add an account")
             return order.kind
         by.require_whole_account()
         if by.account_ids is not None and account_id not in by.account_ids:
             raise AccountNotFound
         kind = (await self._accounts.get(AccountId(account_id))).kind
         if kind is AccountKind.EMBEDDED:
-            raise InvalidRequest.at("/account_id", "An embedded account is connected to nothing")
+            raise InvalidRequest.at("/account_id", "An embedded account has no mail server to connect to")
         return kind
 
     # ---- visiting
@@ -290,7 +290,7 @@ class Connecting:
             raise ConnectSessionNotFound
         app = await self._apps.get(visit.oauth_app_id)
         if returned.issuer is not None and app.endpoints.issuer not in (None, returned.issuer):
-            raise ConnectSessionNotFound("Another authorization server answered than the one that was asked")
+            raise ConnectSessionNotFound("The answer came from a different authorization server")
         return app, self._vault.open(stored.verifier, visit.id).decode()
 
     async def tokens(self, visit: Visit, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:

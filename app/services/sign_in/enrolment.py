@@ -47,7 +47,7 @@ class Enrolment:
         except IdempotencyMismatch:
             raise ConnectSessionNotFound from None
         except IdempotencyRunning:
-            raise Conflict("This login is being checked already: try again in a few seconds") from None
+            raise Conflict("This login is already being checked: try again in a few seconds") from None
         answer = await self._idempotency.complete(begun, work) if isinstance(begun, Attempt) else begun
         await self._connecting.end(visit)
         return answer.headers["Location"]
@@ -55,7 +55,9 @@ class Enrolment:
     async def by_consent(self, visit: Visit, app: OAuthApp, answer: TokenAnswer, attempt: Attempt) -> AccountId:
         """With the tokens that a consent gave. InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable …"""
         if answer.refresh_token is None:
-            raise InvalidRequest("The authorization server gives no refresh token: the app's scopes must ask for one")
+            raise InvalidRequest(
+                "The authorization server returned no refresh token: the scopes of the app must request one"
+            )
         consent = Consent(
             app.id,
             answer.refresh_token,
@@ -71,7 +73,7 @@ class Enrolment:
             return account_id
         email = answer.email or visit.email
         if not email:
-            raise InvalidRequest("Nobody says which address this is")
+            raise InvalidRequest("The e-mail address of the account could not be determined")
         kind = AccountKind(visit.kind)
         servers = servers_at(app.servers or await self.found(email, kind, Auth.OAUTH2), kind, email)
         return await self._added(visit, NewAccount(kind, email, servers=servers, consent=consent), attempt)

@@ -136,7 +136,7 @@ class Passwords:
         kind, servers = await self._accounts.servers(account_id)
         stored = servers.logins[kind.value].password
         if not stored:
-            raise NoPassword("The account is reached by a consent (OAuth), not by a password")
+            raise NoPassword("The account signs in with OAuth, not with a password")
         async with self._logins.throttle.attempt(folded(email), address) as attempt:
             is_right = hmac.compare_digest(stored.encode(), old.encode("utf-8", "surrogatepass"))
             attempt.outcome = Outcome.RIGHT if is_right else Outcome.WRONG

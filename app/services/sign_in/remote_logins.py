@@ -106,5 +106,5 @@ class RemoteLogins:
             if Auth.PASSWORD in one.auth and one.security is not TransportSecurity.NONE
         }
         if "imap" not in logins:
-            raise NotSupported("No mail server is known for this address that takes a password over TLS")
+            raise NotSupported("No mail server that accepts a password over TLS is known for this address")
         return Servers.of(logins)

@@ -77,7 +77,7 @@ class Sessions:
         if email.rpartition("@")[2].lower() in self._domains:
             return await self._logins.verify(email, password, address=address)
         if self._remote is None:
-            raise NotSupported("Signing in with a mailbox of another mail server is not allowed by this install")
+            raise NotSupported("This installation does not allow sign-in with a mailbox on another mail server")
         return await self._remote.verify(email, password, address=address)
 
     async def open(
@@ -125,7 +125,7 @@ class Sessions:
     async def sign_out(self, caller: Caller) -> None:
         """End a sign-in by one of its own tokens, with all that they made. NotFound for any other token."""
         if (family := caller.family) is None or not caller.is_sign_in:
-            raise NotFound("This token belongs to no session")
+            raise NotFound("The token does not belong to a session")
 
         async def work(transaction: Transaction) -> None:
             await rows.remove_family(transaction, family)

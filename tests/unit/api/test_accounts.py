@@ -171,7 +171,7 @@ async def test_a_known_password_is_never_sent_to_another_host(gateway: Gateway) 
     refused = await gateway.admin.patch(f"/v1/accounts/{id_}", json={"imap": {"host": "93.184.216.35"}})
 
     assert refused.status_code == 422
-    assert refused.json()["errors"] == [{"pointer": "/imap/password", "detail": "It is needed here"}]
+    assert refused.json()["errors"] == [{"pointer": "/imap/password", "detail": "Required"}]
     assert len(gateway.backends.verified) == 1
 
 

@@ -77,7 +77,7 @@ class Autoconfig:
 
     async def _search(self, wanted: Wanted) -> Found:
         if self._searching >= PARALLEL_SEARCHES:
-            raise RateLimited("Servers of many addresses are looked for now")
+            raise RateLimited("Too many look-ups are running")
         self._searching += 1
         try:
             found = await self._ask_all(wanted)

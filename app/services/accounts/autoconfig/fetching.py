@@ -46,16 +46,16 @@ class Fetcher:
                 if response.status_code not in _REDIRECTS:
                     return response.content if response.status_code == 200 else None
                 url = urljoin(url, response.headers.get("location", ""))
-        raise Unreachable("The host redirects without end")
+        raise Unreachable("The host redirects too often")
 
     def _check(self, url: str) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port or 443
         except ValueError:
-            raise Unreachable("The host redirects to what is no URL") from None
+            raise Unreachable("The host redirects to an invalid URL") from None
         if parts.scheme != "https" or port not in (443, self._port) or "@" in parts.netloc or len(url) > MAX_URL_CHARS:
-            raise Unreachable("The host redirects to where it may not")
+            raise Unreachable("The host redirects to a URL that is not allowed")
 
     def url(self, host: str, path: str) -> str:
         """The URL of a path at a host."""
