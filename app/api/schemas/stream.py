@@ -240,7 +240,8 @@ class ErrorFrame(AnswerModel):
 
     type: Literal["error"] = "error"
     problem: StateExpiredProblem | Problem = Field(description="`errors` points at the members that are wrong")
-    sub_id: str | None = Field(None, description="The subscription that the frame was about")
+    sub_id: str | None = Field(None, description="The `sub_id` of the frame, where it had one")
+    id: str | None = Field(None, description="The `id` of the frame, where it had one: no `response` follows")
 
 
 class ByeFrame(AnswerModel):

@@ -137,6 +137,7 @@ FRAME_EXAMPLES: dict[str, list[dict[str, Any]]] = {
                 ],
             },
             "sub_id": "all",
+            "id": None,
         }
     ],
     "ByeFrame": [

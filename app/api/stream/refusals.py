@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,9 +16,37 @@ from app.mail.nearest import unknown
 from app.mail.types import Role
 from app.services.following.subscriptions import COUNTS
 
+NAME_LIMIT_CHARS = 64
 ROLES = [role.value for role in Role]
 _IS_NAME = re.compile(r"[A-Za-z_]+")
 """Of a field, and not `list[…]` or `constrained-str`."""
+
+
+class Names(NamedTuple):
+    """What a client calls a frame, so that it can match the error to it."""
+
+    sub_id: str | None = None
+    id: str | None = None
+
+
+NO_NAMES = Names()
+
+
+def names_of(frame: object) -> Names:
+    """The names of a valid frame."""
+    return Names(getattr(frame, "sub_id", None), getattr(frame, "id", None))
+
+
+def names_in(text: str | None) -> Names:
+    """The names in a frame that is not valid, as far as it has any."""
+    try:
+        frame = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return NO_NAMES
+    if not isinstance(frame, dict):
+        return NO_NAMES
+    given = (frame.get("sub_id"), frame.get("id"))
+    return Names(*(name if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT_CHARS else None for name in given))
 
 
 def frame_error(error: ValidationError) -> GatewayError:

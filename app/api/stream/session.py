@@ -29,7 +29,7 @@ from app.api.schemas.stream import (
 from app.api.stream.calls import CALLS_LIMIT, Calls
 from app.api.stream.following import Following
 from app.api.stream.heartbeat import HEARTBEAT_SECONDS, Heartbeat
-from app.api.stream.refusals import frame_error
+from app.api.stream.refusals import NO_NAMES, Names, frame_error, names_in, names_of
 from app.api.stream.socket import CloseCode, StreamClosed, StreamSocket
 from app.api.stream.subscribing import SUBSCRIPTIONS_LIMIT, Subscribing
 from app.cluster.bus import Waiter
@@ -143,10 +143,10 @@ class StreamSession:
             except StreamClosed:
                 raise
             except GatewayError as error:
-                await self._send_error(error, getattr(frame, "sub_id", None))
+                await self._send_error(error, names_of(frame))
             except Exception as error:  # noqa: BLE001 - a fault of one frame: the socket goes on
                 log.error("frame_failed", error=type(error).__name__)
-                await self._send_error(GatewayError(), getattr(frame, "sub_id", None))
+                await self._send_error(GatewayError(), names_of(frame))
 
     async def _next_frame(self) -> Any:
         """The next frame that can be read. Any other is answered by an error, and the stream goes on."""
@@ -156,10 +156,10 @@ class StreamSession:
             try:
                 return CLIENT_FRAME.validate_json(text or "")
             except ValidationError as error:
-                await self._send_error(frame_error(error), None)
+                await self._send_error(frame_error(error), names_in(text))
 
-    async def _send_error(self, error: GatewayError, sub_id: str | None) -> None:
-        await self._socket.send(error_frame(error, sub_id))
+    async def _send_error(self, error: GatewayError, names: Names) -> None:
+        await self._socket.send(error_frame(error, names))
 
     # ---- frames
 
@@ -214,9 +214,9 @@ class StreamSession:
         return self._caller
 
 
-def error_frame(error: GatewayError, sub_id: str | None = None) -> str:
-    """The frame (ErrorFrame) that tells of an error what HTTP tells of it, to the letter."""
-    return json_bytes({"type": "error", "problem": problem_of(error), "sub_id": sub_id}).decode()
+def error_frame(error: GatewayError, names: Names = NO_NAMES) -> str:
+    """An ErrorFrame with the problem that HTTP answers. `names`: those of the frame that failed."""
+    return json_bytes({"type": "error", "problem": problem_of(error), **names._asdict()}).decode()
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
