@@ -14,6 +14,7 @@ from app.mail.searchable import fold
 BEFORE_CHARS, SNIPPET_CHARS = 60, 240
 MATCHES_LIMIT = 20
 """Places of a text that are marked."""
+_SPACE = re.compile(r"\s+")
 _LINE_END = re.compile(r"[\r\n\t]")
 _HEADER_FIELDS = ("subject", "from", "to", "cc")
 
@@ -46,11 +47,14 @@ def terms_of(tree: f.Filter) -> dict[str, set[str]]:
 
 
 def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
-    """What is around the first place where a folded term stands, in pieces; empty where none does. Linear."""
+    """What is around the first place where a folded term stands, in pieces; empty where none does. Linear.
+
+    It begins and ends at a word where there are spaces.
+    """
     ranges = list(_joined(sorted(_places(text, terms))))
     if not ranges:
         return []
-    start = max(ranges[0][0] - BEFORE_CHARS, 0)
+    start = _word_start(text, max(ranges[0][0] - BEFORE_CHARS, 0), ranges[0][0])
     end = min(max(start + SNIPPET_CHARS, ranges[0][1]), len(text))
     pieces: list[Piece] = []
     position = start
@@ -59,8 +63,22 @@ def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
             break
         pieces += [Piece(text[position:low], False), Piece(text[low:high], True)]
         position = high
-    pieces.append(Piece(text[position:end], False))
+    pieces.append(Piece(text[position : _word_end(text, position, end)], False))
     return [Piece(_LINE_END.sub(" ", one.text), one.is_match) for one in pieces if one.text]
+
+
+def _word_start(text: str, start: int, limit: int) -> int:
+    """The beginning of the first whole word in `start:limit`; `start` where no space is there."""
+    space = _SPACE.search(text, start, limit) if start and not text[start - 1].isspace() else None
+    return start if space is None else space.end()
+
+
+def _word_end(text: str, limit: int, end: int) -> int:
+    """The end of the last whole word in `limit:end`; `end` where no space is there."""
+    if end < len(text) and not text[end].isspace():
+        spaces = list(_SPACE.finditer(text, limit, end))
+        return spaces[-1].start() if spaces else end
+    return end
 
 
 def snippets_of(

@@ -2,10 +2,27 @@ from __future__ import annotations
 
 import pytest
 from app.mail import filter as f
-from app.mail.highlighting import snippet_of, terms_of
+from app.mail.highlighting import BEFORE_CHARS, SNIPPET_CHARS, snippet_of, terms_of
 from app.mail.searchable import fold, has_field
 
 from tests.cpu import at_most_cpu_seconds
+
+
+def test_a_snippet_begins_and_ends_with_whole_words() -> None:
+    words = [f"word{number}" for number in range(200)]
+
+    pieces = snippet_of(" ".join(words), {fold("word99")})
+
+    assert [piece.text for piece in pieces if piece.is_match] == ["word99"]
+    shown = "".join(piece.text for piece in pieces).split()
+    assert shown == words[words.index(shown[0]) :][: len(shown)]
+    assert len(shown) > 20
+
+
+def test_a_snippet_of_a_text_without_spaces_is_cut_anywhere() -> None:
+    pieces = snippet_of("x" * 500 + "term" + "x" * 500, {fold("term")})
+
+    assert [len(piece.text) for piece in pieces] == [BEFORE_CHARS, 4, SNIPPET_CHARS - BEFORE_CHARS - 4]
 
 
 @pytest.mark.parametrize(
