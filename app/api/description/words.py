@@ -149,6 +149,12 @@ FIELDS = {
     "reason": "Why the message is gone",
     "add": "Keywords to add",
     "remove": "Keywords to remove",
+    "sort": "The order of the items; a minus is descending",
+    "limit": "How many items at most",
+    "MessageInput.mode": "A new message, or what it answers or forwards with `reply_to_message_id`",
+    "SendRequest.mode": "A new message, or what it answers or forwards with `reply_to_message_id`",
+    "StartLog.minutes": "How long the log is recorded",
+    "CreateToken.kind": "A token for accounts, or a server key",
     "Conditions.to": "A recipient contains this text",
     "FilterInput.text": "This text is anywhere in the header or the body",
     "FilterInput.to": "A recipient contains this text",
@@ -216,5 +222,6 @@ def _of_event_data(name: str) -> str | None:
 
 
 def _describe(described: dict[str, Any], words: str | None) -> None:
-    if words is not None and not described.get("description"):
-        described["description"] = words
+    given = described.get("description", "")
+    if words is not None and (not given or given.startswith("Default: `")):
+        described["description"] = f"{words}. {given}" if given else words
