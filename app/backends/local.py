@@ -120,7 +120,7 @@ class LocalBackend:
     ) -> Collection[int]:
         """Raises TimedOut when there is too much mail to look through."""
         if any(char < " " or char == "\x7f" for char in value):
-            raise InvalidRequest("A text to search for holds no control character")
+            raise InvalidRequest("A search text must not contain control characters")
         if uids is None:
             uids = await self._reader.mirrored.known(self._account_id, mailbox.id)
         newest = sorted(uids, reverse=True)
@@ -130,7 +130,7 @@ class LocalBackend:
                 for start in range(0, len(newest), SEARCH_BATCH):
                     found |= await self._search(mailbox, newest[start : start + SEARCH_BATCH], scope, fold(value))
         except TimeoutError:
-            raise TimedOut("There is too much mail to look through; narrow the search") from None
+            raise TimedOut("Too many messages to search: narrow the search") from None
         return found
 
     async def _search(self, mailbox: Mailbox, uids: Sequence[int], scope: str, folded: str) -> set[int]:
@@ -156,7 +156,7 @@ class LocalBackend:
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
     ) -> Confirmed:
         if size_bytes > MESSAGE_LIMIT_BYTES:
-            raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
+            raise TooLarge(f"A message may have at most {MESSAGE_LIMIT_BYTES} bytes")
         stored = await self._store.keep_stream(content)
         applied = await self._store.add(self._account_id, mailbox.id, [(stored, flags, received_at_ms)])
         ((location, message_id),) = applied.message_ids.items()

@@ -31,7 +31,7 @@ class Credential:
 
     def __post_init__(self) -> None:
         if any(character in text for text in (self.username, self.secret) for character in "\0\r\n"):
-            raise InvalidRequest("A user name or password holds a control character")
+            raise InvalidRequest("A user name or password must not contain control characters")
 
     def __repr__(self) -> str:
         return f"Credential({self.username!r})"

@@ -158,7 +158,7 @@ async def _authenticate(client: TracedClient, credential: Credential) -> None:
     """Log in by the best mechanism; by the next one where the server offers a mechanism and does not support it."""
     mechanisms = candidates(credential, {name.upper() for name in client.server_auth_methods})
     if not mechanisms:
-        raise LoginRefused("The mail server offers no login that we know")
+        raise LoginRefused("The mail server offers no login method that Postgate supports")
     for mechanism in mechanisms:
         with our_errors():
             answer = await _exchanged(client, mechanism)
@@ -197,7 +197,7 @@ def our_errors() -> Iterator[None]:
     try:
         yield
     except aiosmtplib.SMTPConnectResponseError as error:
-        raise Unreachable("The mail server takes no connection now") from error
+        raise Unreachable("The mail server accepts no connection now") from error
     except aiosmtplib.SMTPResponseException as error:
         if error.code < 200 or error.code > 599:
             raise ServerProtocolError("The mail server's answer cannot be read") from error
@@ -213,7 +213,7 @@ def _connection_error(error: BaseException) -> Unreachable:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return CertificateRefused(f"The mail server's certificate is not valid: {cause.verify_message}")
         if isinstance(cause, ssl.SSLError):
-            return Unreachable("The mail server speaks no TLS here")
+            return Unreachable("The mail server does not speak TLS on this port")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, TimeoutError):
         return TimedOut("The mail server did not answer in time")

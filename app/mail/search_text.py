@@ -77,14 +77,14 @@ def parse_search_text(text: str) -> SearchText:
     for match in _TOKEN.finditer(text):
         if match["open"]:
             groups.append(_Group([], is_negated=match["open"].startswith("-")))
-            _check(len(groups) < f.DEPTH_LIMIT, f"Groups are nested more than {f.DEPTH_LIMIT} deep")
+            _check(len(groups) < f.DEPTH_LIMIT, f"Groups must be nested at most {f.DEPTH_LIMIT} deep")
         elif match["close"] and len(groups) > 1:
             _close(groups)
         elif match["or"]:
             groups[-1].is_joining = True
         elif match["word"] or match["phrase"]:
             count += 1
-            _check(count <= f.LEAF_LIMIT, f"There are more than {f.LEAF_LIMIT} terms")
+            _check(count <= f.LEAF_LIMIT, f"At most {f.LEAF_LIMIT} terms are allowed")
             name, value = (match["name"] or "").lower(), match["phrase"] or match["word"]
             if (name, value.lower()) == ("in", ANYWHERE):
                 is_anywhere = True

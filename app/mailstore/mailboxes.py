@@ -124,7 +124,7 @@ class StoredMailboxes:
             taken = await _mailboxes(transaction, account_id)
             old = taken.get(path)
             if old is not None and old.is_selectable:
-                raise AlreadyExists(f"There is a mailbox {path!r} already")
+                raise AlreadyExists(f"A mailbox {path!r} already exists")
             new = [one for one in _above(path) if one not in taken] + [path]
             subscribed = await _take_names(transaction, account_id, new)
             if is_subscribed:
@@ -149,11 +149,11 @@ class StoredMailboxes:
             taken = await _mailboxes(transaction, account_id)
             old = _of_id(taken, mailbox_id).path
             if path in taken:
-                raise AlreadyExists(f"There is a mailbox {path!r} already")
+                raise AlreadyExists(f"A mailbox {path!r} already exists")
             if old == "INBOX":
                 raise Conflict("INBOX cannot be renamed; move its messages instead")
             if path.startswith(old + DELIMITER):
-                raise InvalidRequest("A mailbox cannot go below itself")
+                raise InvalidRequest("A mailbox cannot be moved below itself")
             renamed = {old: path} | {one: path + one[len(old) :] for one in _below(old, taken)}
             missing = [one for one in _above(path) if one not in taken]
             names = await _take_names(transaction, account_id, [*missing, *renamed.values()])
@@ -249,11 +249,11 @@ def checked_path(path: str) -> str:
     """A path that a mailbox may have: "/" between levels, INBOX in any case is INBOX. InvalidRequest otherwise."""
     levels = path.split(DELIMITER)
     if len(path) > PATH_LIMIT or len(levels) > DEPTH_LIMIT:
-        raise InvalidRequest(f"A mailbox path may have {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
+        raise InvalidRequest(f"A mailbox path may have at most {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
     if any(not level or level != level.strip() for level in levels):
-        raise InvalidRequest("A mailbox name is not empty and has no space at its ends")
+        raise InvalidRequest("A mailbox name must not be empty or have spaces at its ends")
     if any(ord(one) < 32 or one == "\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
-        raise InvalidRequest("A mailbox name has no control character")
+        raise InvalidRequest("A mailbox name must not contain control characters")
     if levels[0].upper() == "INBOX":
         levels[0] = "INBOX"
     return DELIMITER.join(levels)

@@ -94,7 +94,7 @@ class FlagChange:
         """The flags after it. InvalidRequest for too many."""
         after = with_flags(frozenset() if self.is_replacing else before, add=self.add, remove=self.remove)
         if len(after) > FLAGS_LIMIT:
-            raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
+            raise InvalidRequest(f"A message may have at most {FLAGS_LIMIT} flags")
         return after
 
 
@@ -122,7 +122,7 @@ class MailStore:
     async def keep(self, content: bytes) -> StoredContent:
         """Put a message's bytes on disk and read what the index will say of it."""
         if len(content) > MESSAGE_LIMIT_BYTES:
-            raise TooLarge(f"A message may have {MESSAGE_LIMIT_BYTES} bytes")
+            raise TooLarge(f"A message may have at most {MESSAGE_LIMIT_BYTES} bytes")
         blob = await self.blobs.put(content)
         return await self._read(content, blob)
 
@@ -132,7 +132,7 @@ class MailStore:
         try:
             async for piece in pieces:
                 if writer.size_bytes + len(piece) > limit_bytes:
-                    raise TooLarge(f"A message may have {limit_bytes} bytes")
+                    raise TooLarge(f"A message may have at most {limit_bytes} bytes")
                 for start in range(0, len(piece), CHUNK_BYTES):  # some come in one piece of many megabytes
                     if start:
                         await asyncio.sleep(0)
@@ -321,7 +321,7 @@ def arriving(
 
 def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:
     if len(flags) > FLAGS_LIMIT:
-        raise InvalidRequest(f"A message may have {FLAGS_LIMIT} flags")
+        raise InvalidRequest(f"A message may have at most {FLAGS_LIMIT} flags")
     return Arrived(
         mailbox_id,
         0,

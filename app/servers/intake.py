@@ -38,7 +38,7 @@ class Intake:
             return
         self._taken_bytes += len(piece)
         if self._taken_bytes > self._limit:
-            self._fail(TooLarge(f"A message may have {self._limit} bytes"))
+            self._fail(TooLarge(f"A message may have at most {self._limit} bytes"))
             return
         if self._digest is not None:
             self._digest.update(piece)

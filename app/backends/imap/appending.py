@@ -78,5 +78,5 @@ async def _find_appended(session: Session, target: str, before: int, size_bytes:
     came = [uid for uid in found if uid >= before]
     uids = [uid for uid in came if found[uid].size_bytes == size_bytes]
     if not (uids or len(came) == 1):  # the size that it tells may be wrong
-        raise ServerRefused("The mail server took the message and doesn't show it")
+        raise ServerRefused("The mail server accepted the message but does not list it")
     return max(uids or came)

@@ -139,7 +139,7 @@ class ImapBackend:
             uid = await appending.append(session, name, content, size_bytes, flags, received_at_ms)
             found = [row async for batch in rows(session, name, [uid]) for row in batch]
             if not found:
-                raise ServerRefused("The mail server took the message and doesn't show it")
+                raise ServerRefused("The mail server accepted the message but does not list it")
             return Confirmed(Delta(arrived=tuple(arrived(session, mailbox, row) for row in found)))
 
     async def store_flags(

@@ -102,4 +102,4 @@ async def _run_stores(session: Session, asked: Sequence[Command], *, is_conditio
 def _check_keywords(selected: Selected, add: Collection[str]) -> None:
     kept = selected.permanent_flags
     if kept and ANY_KEYWORD not in kept and not all(flag.lower() in kept for flag in add):
-        raise NotSupported("The mail server keeps no such keyword in this mailbox")
+        raise NotSupported("The mail server does not store this keyword in this mailbox")

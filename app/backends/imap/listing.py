@@ -215,7 +215,7 @@ def name_of(path: str, delimiter: str | None, prefix: str) -> str:
         return "INBOX"
     levels = path.split("/")
     if not all(levels) or (delimiter is None and len(levels) > 1):
-        raise InvalidRequest.at("/name", "A mailbox of this name cannot be here")
+        raise InvalidRequest.at("/name", "A mailbox with this name cannot be created here")
     if delimiter is not None and delimiter != "/":
         levels = [level.replace(_LEVEL_SLASH, "/") for level in levels]
         if any(delimiter in level for level in levels):
@@ -229,7 +229,7 @@ def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefi
     if above is None:
         return name_of(path, delimiter, prefix)
     if above.delimiter is None:
-        raise InvalidRequest.at("/name", "A mailbox of this name cannot be here")
+        raise InvalidRequest.at("/name", "A mailbox with this name cannot be created here")
     below = name_of(path[len(above.path) + 1 :], above.delimiter, "")
     return rebased(f"{above.delimiter}{below}", "", above.origin_name)
 

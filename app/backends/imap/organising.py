@@ -25,20 +25,20 @@ async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, 
     found = next((one for one in listed if one.origin_name == name), None)
     found = found or next((one for one in listed if one.path == path), None)  # the server spells it in its own way
     if created.status != "OK" and found is not None:
-        raise AlreadyExists("There is a mailbox of this name")
+        raise AlreadyExists("A mailbox with this name already exists")
     created.check()
     if found is None:
-        raise ServerRefused("The mail server made the mailbox and doesn't list it")
+        raise ServerRefused("The mail server created the mailbox but does not list it")
     return Delta(mailboxes_found=(mailbox_found(found, role),))
 
 
 async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Mailbox, path: str) -> Delta:
     """Rename or move a mailbox and those below it, and their subscriptions. Raises AlreadyExists, InvalidRequest."""
     if mailbox.role is Role.INBOX:
-        raise InvalidRequest.at("/name", "INBOX keeps its name")
+        raise InvalidRequest.at("/name", "INBOX cannot be renamed")
     name = name_below(path, known, session.delimiter, session.prefix)
     if any(one.origin_name == name for one in known):
-        raise AlreadyExists("There is a mailbox of this name")
+        raise AlreadyExists("A mailbox with this name already exists")
     await session.leave_mailbox()
     await session.do(commands.rename(mailbox.origin_name, name, is_utf8=session.is_utf8))
     renamed = _renamed(known, mailbox, name, path)

@@ -39,14 +39,14 @@ async def enter_anew(session: Session, place: Place) -> None:
 def check_validity(session: Session, place: Place) -> None:
     """Raises MessageNotFound when the selected mailbox has another UIDVALIDITY than the index knows."""
     if session.selected is None or session.selected.uid_validity != place.uid_validity:
-        raise MessageNotFound("The mailbox was made anew on the mail server")
+        raise MessageNotFound("The mailbox was recreated on the mail server")
 
 
 def check_target(completion: Completion) -> Completion:
     """Raises MailboxNotFound for a target that is gone, TooLarge, else what `check` raises."""
     code = completion.code.name if completion.code and completion.status == "NO" else ""
     if code in ("TRYCREATE", "NONEXISTENT"):
-        raise MailboxNotFound("The target mailbox is not on the mail server any more")
+        raise MailboxNotFound("The target mailbox no longer exists on the mail server")
     if code in ("TOOBIG", "LIMIT"):
         raise TooLarge(f"The mail server finds the message too large: {completion.origin.response}")
     return completion.check()

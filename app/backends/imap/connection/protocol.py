@@ -166,7 +166,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         if word is None:
             raise ServerProtocolError("The server does not speak IMAP")
         if word == b"BYE":
-            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server takes no connection now"))
+            self.drop(lines.goodbye(self.masker.mask_bytes(response.text), "The mail server accepts no connection now"))
             return
         self.state = stock.AUTH if word == b"PREAUTH" else stock.NONAUTH
         self._learn_capabilities(response.text)
