@@ -26,7 +26,7 @@ from app.db.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
 from app.errors import DatabaseUnavailable, GatewayError, Unavailable
 from app.settings import Settings
 
-SCHEMA_VERSION = "0012"
+SCHEMA_VERSION = "0013"
 """The newest migration. A database that has it is opened without loading Alembic, which costs time and memory."""
 
 _FOLDERS = (Path(__file__).parent / "migrations", Path(__file__).parents[2] / "alembic")
