@@ -294,3 +294,18 @@ async def test_check_14_one_who_never_answers_does_not_stop_the_loop(tmp_path: P
             await asyncio.sleep(0.01)
             turns += 1
         assert turns > 5
+
+
+async def test_an_account_is_live_without_a_mailbox_whose_answers_are_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "MAX_KEPT_BYTES", MIB)
+    monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.2)
+    big = b"* 1 FETCH (UID 1 " + row(ENVELOPE.replace(b"Hello", b"x" * MIB)) + b")\r\n"
+    server = HostileImap({"UID FETCH": saying(big * 2 + b"$ OK\r\n")})
+    async with followed(tmp_path, server) as one:
+        await one.until_live()
+
+        [named] = (await one.house.reader.incomplete.of([one.account_id]))[one.account_id]
+        assert named.path == "INBOX"
+        assert named.problem
