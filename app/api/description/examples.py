@@ -109,7 +109,7 @@ _BY_SCHEMA: dict[str, Any] = {
         "origin": None,
         "errors": [],
     },
-    "Capabilities": {"capabilities": ["IMAP4rev1", "IDLE", "CONDSTORE"]},
+    "ServerCapabilities": {"capabilities": ["IMAP4rev1", "IDLE", "CONDSTORE"]},
     "FilterInput": {"from": "ann"},
 }
 _PREFERRED = ("MessageSummary", "MessageDeletedEvent")

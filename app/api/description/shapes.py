@@ -32,7 +32,8 @@ def with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name in [name for name in schemas if name.endswith("-Output")]:
         del schemas[name]  # what requests take is a superset
-    text = _PAGE_NAME.sub(r"\1List", json.dumps(document))
+    text = json.dumps(document).replace("#/$defs/", "#/components/schemas/")  # FastAPI's references of query models
+    text = _PAGE_NAME.sub(r"\1List", text)
     renamed: dict[str, Any] = json.loads(_MODE.sub("", text))
     return renamed
 

@@ -21,7 +21,7 @@ from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.queries import METADATA_PARAMETER, metadata_query
 from app.api.routing import Router
-from app.api.schemas.accounts import Account, Capabilities, ChangePassword, CreateAccount, UpdateAccount
+from app.api.schemas.accounts import Account, ChangePassword, CreateAccount, ServerCapabilities, UpdateAccount
 from app.api.schemas.base import Page
 from app.api.schemas.tokens import Session
 from app.api.services import AccountsService, AccountStanding, OAuthAppsService, PasswordsService, StatesService
@@ -215,6 +215,6 @@ async def reconnect_account(account_id: SettingsAccount, caller: CurrentCaller, 
 
 
 @router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))
-async def get_capabilities(account_id: ReadableAccount, accounts: AccountsService) -> Capabilities:
+async def get_capabilities(account_id: ReadableAccount, accounts: AccountsService) -> ServerCapabilities:
     """What the account's mail server offers."""
-    return Capabilities(capabilities=await accounts.capabilities(account_id))
+    return ServerCapabilities(capabilities=await accounts.capabilities(account_id))

@@ -313,7 +313,7 @@ class Account(AnswerModel):
         )
 
 
-class Capabilities(AnswerModel):
+class ServerCapabilities(AnswerModel):
     """What the account's mail server confirmed, in its own words (IMAP CAPABILITY)."""
 
     capabilities: list[str]

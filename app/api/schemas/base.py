@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import (
@@ -86,8 +86,15 @@ def _date_as_time(value: object) -> object:
     return f"{value}T00:00:00Z" if isinstance(value, str) and _DATE.fullmatch(value) else value
 
 
-GivenDate = Annotated[GivenTime, BeforeValidator(_date_as_time, json_schema_input_type=datetime | date)]
-"""A time, or a date that stands for its midnight in UTC."""
+GivenDate = Annotated[
+    GivenTime,
+    BeforeValidator(_date_as_time),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d([Tt].+)?$"}),
+]
+"""A time, or a date that stands for its midnight in UTC.
+
+Described as a plain string: generators for Kotlin and Swift make an empty type of a choice between formats.
+"""
 
 
 def _storable_text(text: str) -> str:

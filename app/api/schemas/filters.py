@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
@@ -150,6 +151,14 @@ FilterTree = Annotated[FilterInput, BeforeValidator(_moderate)]
 
 
 SearchTextInput = Annotated[str, StringConstraints(min_length=1, max_length=LENGTH_LIMIT_CHARS)]
+
+
+class SearchScope(StrEnum):
+    """Where a search looks beside the mailboxes that lists show."""
+
+    ANYWHERE = ANYWHERE
+
+
 IN_FIELD: Any = Field(
     None, alias="in", description="`anywhere`: in Trash and Junk too, which are left out where no mailbox is named"
 )
@@ -163,7 +172,7 @@ class ConditionsQuery(Conditions):
         description=f'A search text, such as `from:ann is:unread "trip to Rome" -draft`: words, '
         f'"phrases", `-` to exclude, `OR`, brackets, and the operators `{":` `".join(OPERATORS)}:`',
     )
-    in_: Literal["anywhere"] | None = IN_FIELD
+    in_: SearchScope | None = IN_FIELD
     larger_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
     smaller_than: int | None = Field(None, ge=0, le=2**53, description="Bytes")
     unread: bool | None = None
@@ -174,7 +183,7 @@ class ConditionsQuery(Conditions):
         """The filter, and whether it looks into Trash and Junk too. InvalidRequest at `q`."""
         leaves = self.leaves()
         tree, is_anywhere = with_search_text(leaves[0] if len(leaves) == 1 else f.All(tuple(leaves)), self.q)
-        return tree, is_anywhere or self.in_ == ANYWHERE
+        return tree, is_anywhere or self.in_ is SearchScope.ANYWHERE
 
 
 def with_search_text(tree: f.Filter, text: str | None) -> tuple[f.Filter, bool]:

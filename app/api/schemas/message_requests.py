@@ -13,11 +13,11 @@ from app.api.schemas.filters import (
     FilterInput,
     FilterTree,
     Keyword,
+    SearchScope,
     SearchTextInput,
     with_search_text,
 )
 from app.api.schemas.submissions import MessageInput
-from app.mail.search_text import ANYWHERE
 from app.mail.types import Flags, flag_of
 from app.services.changing.messages import KEYWORDS_LIMIT, Change
 from app.services.reading.listing import ListOrder, sort_of
@@ -80,14 +80,14 @@ class SearchRequest(ViewFields):
 
     filter: FilterTree = FilterInput()
     q: SearchTextInput | None = None
-    in_: Literal["anywhere"] | None = IN_FIELD
+    in_: SearchScope | None = IN_FIELD
     sort: list[SortText] = Field(["-received_at"], min_length=1, max_length=1)
     limit: Annotated[int, Field(ge=1, le=500, strict=True)] = 50
     cursor: CursorText | None = None
 
     def order(self, count: CountText | None, *, is_forced: bool) -> ListOrder:
         tree, is_anywhere = with_search_text(self.filter.value(), self.q)
-        is_anywhere = is_anywhere or self.in_ == ANYWHERE
+        is_anywhere = is_anywhere or self.in_ is SearchScope.ANYWHERE
         return ListOrder(tree, sort_of(self.sort[0]), self.limit, self.cursor, count, is_forced, is_anywhere)
 
 
