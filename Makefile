@@ -15,6 +15,8 @@ BIN := .venv/bin
 # modules whole, in the order of tests/conftest.py
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 NODE_MODULES := tests/node/node_modules/.package-lock.json
+KOTLIN_MODULES := tests/kotlin/node_modules/.package-lock.json
+PYTHON_CLIENT := .tools/openapi-python-client
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -27,13 +29,13 @@ help: ## Show this list
 run: .venv/installed ## Gateway, embedded mail servers and demo mail in one process
 	@exec $(BIN)/postgate demo
 
-test: debian-packages .venv/installed-dev $(NODE_MODULES) check ## All checks and the whole test suite
+test: debian-packages .venv/installed-dev $(NODE_MODULES) $(PYTHON_CLIENT)/installed check ## All checks and the whole test suite
 	$(PYTEST) --durations 25 --durations-min 1
 
 test-fast: .venv/installed-dev ## The unit tests in less than a minute: no root, no Debian packages
 	$(PYTEST) -q -m 'not soak and not slow' tests/unit
 
-soak: debian-packages .venv/installed-dev ## The large tests at full size: an hour or more
+soak: debian-packages .venv/installed-dev $(NODE_MODULES) $(KOTLIN_MODULES) ## The large tests at full size: an hour or more
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
 check: lint types imports ## Style, types and the import contracts
@@ -64,7 +66,7 @@ sdk: .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into 
 	PATH="$$PATH:$(CURDIR)/$(BIN)" openapi/generate-sdk
 
 clean: ## Remove what was made, but no mail
-	rm -rf build dist .tools .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf build dist .tools .venv tests/node/node_modules tests/kotlin/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(UV):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq; apt-get install -y -qq python3-venv; }
@@ -87,6 +89,12 @@ debian-packages:
 	@tests/install-debian-packages
 
 # npm is the system's; without one, that of a package from PyPI, which needs no root
-$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | $(if $(shell command -v npm),,.venv/installed-node)
-	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/node --no-audit --no-fund --loglevel=error
+$(NODE_MODULES) $(KOTLIN_MODULES): tests/%/node_modules/.package-lock.json: tests/%/package.json tests/%/package-lock.json \
+	| $(if $(shell command -v npm),,.venv/installed-node)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix tests/$* --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
+
+$(PYTHON_CLIENT)/installed: tests/openapi-python-client.txt $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(PYTHON_CLIENT)
+	$(UV) pip install --quiet --python $(PYTHON_CLIENT)/bin/python -r tests/openapi-python-client.txt
 	touch $@

@@ -46,7 +46,9 @@ def test_the_clients_are_generated_without_root_and_without_a_mail_server() -> N
 
 def test_locks_name_the_public_registries_alone() -> None:
     urls = re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text())
-    urls += re.findall(r'"resolved": "https?://([^/"]+)', (ROOT / "tests/node/package-lock.json").read_text())
+    for folder in ("node", "kotlin"):
+        text = (ROOT / "tests" / folder / "package-lock.json").read_text()
+        urls += re.findall(r'"resolved": "https?://([^/"]+)', text)
 
     assert set(urls) <= {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org"}
 
