@@ -16,6 +16,7 @@ from app.services.oauth.apps import OAuthAppOrder
 from hypothesis import HealthCheck, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
+from schemathesis.core.media_types import YAML_MEDIA_TYPES
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -31,7 +32,7 @@ load_all_checks()
 schemathesis.serializer.alias("message/rfc822", "text/plain")
 
 
-@schemathesis.deserializer("application/yaml")
+@schemathesis.deserializer(*YAML_MEDIA_TYPES)
 def _text(_: schemathesis.DeserializationContext, response: schemathesis.Response) -> str:
     """asyncapi.yaml is described as text: clients that are generated return it as it is."""
     return response.text
