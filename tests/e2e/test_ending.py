@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.integration.raw_server import raw_server
 from tests.servers.hostile_imap import Dialog, HostileImap
 from tests.servers.postgate import Postgate, running_postgate
-from tests.servers.process import free_port
+from tests.servers.process import START_DEADLINE_SECONDS, free_port
 
 ENDS_WITHIN_SECONDS = 10.0
 FOLLOWERS_END_WITHIN_SECONDS = 4.0
@@ -144,9 +144,10 @@ async def test_a_client_that_does_not_read_or_close_holds_up_no_end(postgate: Po
 
 
 def test_a_start_that_hangs_ends_when_it_is_asked_to(tmp_path: Path) -> None:
-    with silent_server() as port:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(START_DEADLINE_SECONDS)
         settings = {
-            "DATABASE_URL": f"postgresql+asyncpg://postgate@127.0.0.1:{port}/postgate",
+            "DATABASE_URL": f"postgresql+asyncpg://postgate@127.0.0.1:{silent.getsockname()[1]}/postgate",
             "DATA_DIR": str(tmp_path / "data"),
             "HTTP_PORT": str(free_port()),
         }
@@ -156,10 +157,10 @@ def test_a_start_that_hangs_ends_when_it_is_asked_to(tmp_path: Path) -> None:
             [str(program), "serve"], env=environment, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            time.sleep(3)
-            assert starting.poll() is None
+            waiting, _ = silent.accept()
             starting.send_signal(signal.SIGTERM)
             starting.wait(ENDS_WITHIN_SECONDS)
+            waiting.close()
         finally:
             starting.kill()
             starting.wait()

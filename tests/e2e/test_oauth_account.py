@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.e2e.rest import eventually
+from tests.load import message
 from tests.oauth import DONE, app_order, left_for, outcome_of
 from tests.servers.authorization_server import AuthorizationServer
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -35,10 +36,6 @@ def app_id(client: httpx2.Client, authority: AuthorizationServer, token_dovecot:
     made = client.post("/v1/oauth-apps", json=app_order(authority, imap=imap, pop3=pop3, smtp=smtp))
     assert made.status_code == 201, made.text
     return str(made.json()["id"])
-
-
-def message(subject: str) -> bytes:
-    return f"From: Ann <ann@example.com>\r\nTo: me@example.com\r\nSubject: {subject}\r\n\r\nText\r\n".encode()
 
 
 def connected(client: httpx2.Client, app_id: str, **order: str) -> str:
