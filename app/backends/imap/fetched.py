@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from app.backends.imap.connection import Completion, kept_bytes
 from app.errors import ServerProtocolError
@@ -16,12 +16,20 @@ from app.wire.imap.sets import MAX_NUMBER, Range, SequenceSet
 PARSED_BYTES_AT_ONCE = 32 * 1024
 """Responses that are read before others have their turn: some 3 ms. One that is larger takes up to 15 ms."""
 
+MERGED_AT_ONCE = 4
+"""Lines of numbers, each of up to 32 KiB, that are put together without another thread."""
 
-def uids_found(responses: Iterable[ServerResponse]) -> SequenceSet:
+
+async def uids_found(responses: Sequence[ServerResponse]) -> SequenceSet:
     """The UIDs of all ESEARCH and SEARCH lines: servers split a long answer, and some write a line for each UID.
 
-    Numbers that cannot be UIDs are left out.
+    Numbers that cannot be UIDs are left out. Long answers are put together in another thread.
     """
+    is_long = len(responses) > MERGED_AT_ONCE
+    return await asyncio.to_thread(_merged, responses) if is_long else _merged(responses)
+
+
+def _merged(responses: Iterable[ServerResponse]) -> SequenceSet:
     numbers: list[int] = []
     ranges: list[Range] = []
     for response in responses:

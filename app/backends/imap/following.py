@@ -118,7 +118,7 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Since
     reader = FlagReader()
     if known.modseq and session.has("QRESYNC"):
         selected, completion = await session.select(name, known=known, take=reader.take)
-        return Since(selected, reader.check(), _vanished(session, completion))
+        return Since(selected, reader.check(), await _vanished(session, completion))
     selected, _ = await session.select(name)
     if selected.uid_validity != known.uid_validity:
         return Since(selected, Roster(), None)
@@ -133,9 +133,9 @@ async def changes_since(session: Session, name: str, known: KnownState) -> Since
     return Since(selected, flags, None)
 
 
-def _vanished(session: Session, completion: Completion) -> frozenset[int] | None:
+async def _vanished(session: Session, completion: Completion) -> frozenset[int] | None:
     gone: set[int] = set()
-    for response in session.parsed(completion):
+    for response in await session.parsed_numbers(completion):
         if isinstance(response, Vanished):
             if len(gone) + len(response.uids) > MAX_VANISHED:
                 return None

@@ -20,7 +20,7 @@ from app.backends.imap.connection import (
     open_connection,
     take_all,
 )
-from app.backends.imap.fetched import fetched, uids_found
+from app.backends.imap.fetched import fetched, in_slices, uids_found
 from app.backends.imap.selected import Selected
 from app.backends.sasl import Credential
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
@@ -31,6 +31,7 @@ from app.wire.imap.commands import BodySection, KnownState
 from app.wire.imap.encode import Command
 from app.wire.imap.fetch import FetchedMessage, is_fetch
 from app.wire.imap.framing import Response
+from app.wire.imap.long_numbers import cut
 from app.wire.imap.response_parser import parse_response
 from app.wire.imap.responses import Enabled, Namespaces, ServerResponse, Status
 from app.wire.imap.search import SearchKey
@@ -162,6 +163,12 @@ class Session:
         ServerProtocolError.
         """
         found = (self._read(response, is_strict) for response in completion.responses if not is_fetch(response))
+        return [response for response in found if response is not None]
+
+    async def parsed_numbers(self, completion: Completion) -> list[ServerResponse]:
+        """The same of a command that may be answered by many numbers, which are read with pauses for others."""
+        pieces = (piece for response in completion.responses if not is_fetch(response) for piece in cut(response))
+        found = [self._read(piece, is_strict=False) async for piece in in_slices(pieces)]
         return [response for response in found if response is not None]
 
     def _read(self, response: Response, is_strict: bool) -> ServerResponse | None:
@@ -319,4 +326,5 @@ class Session:
         """The UIDs of a mailbox, as it is now, that match: ESEARCH, whose answer is a set, else SEARCH."""
         returning = ["ALL"] if "ESEARCH" in self.protocol.offered or self.has("IMAP4REV2") else None
         asked = commands.search(key, returning=returning, is_utf8=self.is_utf8)
-        return uids_found(self.parsed((await self.in_mailbox(name, asked, is_anew=True))[0]))
+        told = await self.parsed_numbers((await self.in_mailbox(name, asked, is_anew=True))[0])
+        return await uids_found(told)

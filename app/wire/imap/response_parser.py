@@ -35,8 +35,9 @@ from app.wire.imap.responses import (
 )
 from app.wire.imap.sets import SequenceSet
 
-MAX_SEARCHED = 1_000_000
-"""Numbers of a SEARCH response: as many as fit into a line at the length that they have in so large a mailbox."""
+MAX_SEARCHED = 100_000
+MAX_RANGES = 20_000
+"""Numbers and ranges of one response, so that none takes longer than some 15 ms: see `long_numbers.cut`."""
 
 _UNTAGGED = re.compile(r"\* (?:([0-9]{1,10}) )?([^ ]+)(?: (.*))?", re.DOTALL | re.ASCII)
 _TAGGED = re.compile(r"([^ +*]+) (OK|NO|BAD)(?: (.*))?", re.DOTALL | re.ASCII | re.IGNORECASE)
@@ -109,9 +110,10 @@ def _search(text: str) -> SearchResult:
 def _vanished(text: str) -> Vanished:
     earlier, separator, uids = text.rpartition(" ")
     try:
-        return Vanished(SequenceSet.parse(uids, max_ranges=1_000_000), bool(separator) and "EARLIER" in earlier.upper())
+        found = SequenceSet.parse(uids, max_ranges=MAX_RANGES)
     except ValueError as error:
-        raise ServerProtocolError("A VANISHED response without its UIDs") from error
+        raise ServerProtocolError("A VANISHED response without its UIDs, or with too many") from error
+    return Vanished(found, bool(separator) and "EARLIER" in earlier.upper())
 
 
 _TEXT_READERS: dict[str, Callable[[str], ServerResponse]] = {
@@ -177,9 +179,9 @@ def _esearch(values: list[Value], _is_utf8: bool) -> ESearchResult:
     found = _by_name(values[1:] if is_uid else values)
     numbers = {name: number_of(found[name]) for name in ("MIN", "MAX", "COUNT", "MODSEQ") if name in found}
     try:
-        everything = SequenceSet.parse(text_of(found["ALL"]) or "", max_ranges=1_000_000) if "ALL" in found else None
+        everything = SequenceSet.parse(text_of(found["ALL"]) or "", max_ranges=MAX_RANGES) if "ALL" in found else None
     except ValueError as error:
-        raise ServerProtocolError("An ESEARCH response without a set of numbers") from error
+        raise ServerProtocolError("An ESEARCH response without a set of numbers, or with too long a one") from error
     return ESearchResult(
         tag, is_uid, numbers.get("MIN"), numbers.get("MAX"), numbers.get("COUNT"), everything, numbers.get("MODSEQ")
     )

@@ -155,3 +155,19 @@ def test_no_end_of_different_flags_is_refused() -> None:
 
     with pytest.raises(ServerProtocolError):
         flood()
+
+
+async def test_scattered_removals_are_read_though_their_line_is_long() -> None:
+    gone = range(1_000_000, 1_100_000, 2)
+    written = ",".join(map(str, gone))
+    session, _ = scripted_session(
+        {
+            "SELECT": "* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT 2000000]\r\n* OK [HIGHESTMODSEQ 9]\r\n"
+            f"* VANISHED (EARLIER) {written}\r\n$ OK selected\r\n"
+        },
+        enabled=["QRESYNC"],
+    )
+
+    since = await following.changes_since(session, "INBOX", KnownState(7, 5))
+
+    assert since.vanished == frozenset(gone)
