@@ -86,6 +86,10 @@ class Refresher:
         located = await self._mirror.reader.messages.locate(self._mirror.account_id, mailbox.id, uids)
         known = {message.uid: message for message in located}
         others = [one for one in newest if one.uid in known and _is_another(known[one.uid], one)]
+        if others:  # of a message that could not be read nothing is known to compare
+            rows = await self._mirror.reader.incomplete.messages(self._mirror.account_id)
+            unread = {(row.mailbox_id, row.uid) for row in rows}
+            others = [one for one in others if one.unread is None and (mailbox.id, one.uid) not in unread]
         if others:
             log.warning("uids_reused", account_id=self._mirror.account_id, mailbox_id=mailbox.id, messages=len(others))
             await self._arrivals.look_elsewhere(self._ask)
