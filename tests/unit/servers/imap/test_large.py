@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from app.loop_watch import COLLECTION, LoopWatch
 from app.mail.types import Mailbox, MailboxId
 from app.mailstore.views import Change, MailboxViews, MessageValues
 from app.servers.imap import news, rows, shared
@@ -19,6 +20,7 @@ from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView, SharedUids
 from app.servers.pace import TURN_UNITS, Pace
 from app.wire.imap.sets import SequenceSet
+from prometheus_client import REGISTRY
 
 from tests.house import House
 from tests.imap_house import mail
@@ -107,6 +109,50 @@ async def test_twenty_sessions_on_146_000_messages_share_what_they_hold(house: H
     for talk in talks[1:]:
         assert view_of(talk).exists == MESSAGES
         assert held_bytes(view_of(talk)) < SESSION_LIMIT_BYTES
+
+
+LONG_COMMANDS = [
+    *("SEARCH ALL", "SEARCH SAVEDSINCE 1-Jan-2020", "SORT (SUBJECT) UTF-8 ALL", "SORT (FROM REVERSE DATE) UTF-8 ALL"),
+    *("UID SORT RETURN (ALL COUNT) (SIZE) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "THREAD ORDEREDSUBJECT UTF-8 ALL"),
+    *("UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)", "UID FETCH 1:* FLAGS (CHANGEDSINCE 145000 VANISHED)"),
+]
+
+
+@pytest.mark.soak
+async def test_no_command_on_146_000_messages_holds_the_event_loop(house: House) -> None:
+    for _ in range(MESSAGES // 2_000):
+        await fill(house, 2_000)
+    opened = await Talk.logged_in(house, "ENABLE QRESYNC", "SELECT INBOX")
+    talk = Forgetful(opened.conversation, opened.peer)
+    held_before = held_callbacks()
+    watch = LoopWatch(20)
+    watch.install()
+    try:
+        for command in LONG_COMMANDS:
+            await asyncio.create_task(talk.feed(f"a {command}\r\n".encode()))
+            assert talk.sent.endswith(b" completed\r\n"), command
+    finally:
+        watch.remove()
+
+    assert held_callbacks() == held_before
+
+
+class Forgetful(Talk):
+    """Keeps no more than the last answer, so that what it is sent costs nothing."""
+
+    async def send(self, data: bytes) -> None:
+        self.sent[:] = data
+
+
+def held_callbacks() -> dict[str, float]:
+    """How often which callback held the event loop, garbage collections aside."""
+    found: dict[str, float] = {}
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            name = sample.labels.get("callback", COLLECTION)
+            if sample.name == "postgate_loop_held_total" and name != COLLECTION:
+                found[name] = sample.value
+    return found
 
 
 # ---- sharing between sessions
