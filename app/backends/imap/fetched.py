@@ -102,7 +102,7 @@ class FetchReader:
         except ServerProtocolError:
             self.is_any_broken = True
             return
-        only = self._only if _tells_content(message) else None
+        only = self._only if tells_content(message) else None
         uid = message.uid if message.uid is not None else self._uids.get(message.sequence, only)
         if uid is None:
             self._nameless[message.sequence] = _joined(self._nameless.get(message.sequence), message)
@@ -114,7 +114,7 @@ class FetchReader:
         self.messages[uid] = _joined(self.messages.get(uid), message)
 
 
-def _tells_content(message: FetchedMessage) -> bool:
+def tells_content(message: FetchedMessage) -> bool:
     """Whether a response tells more than flags, which come unasked of any message."""
     return message.size_bytes is not None or bool(message.sections) or message.envelope is not None
 

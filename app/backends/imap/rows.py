@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from app.backends.imap.apart import fetch_apart
 from app.backends.imap.connection import Completion
-from app.backends.imap.fetched import FetchReader
+from app.backends.imap.fetched import FetchReader, tells_content
 from app.backends.imap.session import Session
 from app.mail.identifiers import now_ms
 from app.mail.storable import KEY_BYTES, storable
@@ -98,6 +98,8 @@ async def _rows_of(
     reader = FetchReader(early)
     await reader.read(completion)
     told = {uid: early.pop(uid) for uid in asked if uid in early}
+    if completion.status == "OK":
+        told |= await _fetch_again(session, [uid for uid, message in told.items() if not tells_content(message)])
     found = {uid: row_of(message) for uid, message in told.items() if _is_whole(message)}
     lacking = [uid for uid in asked if uid not in found]
     if completion.status != "OK":
@@ -108,6 +110,15 @@ async def _rows_of(
     if lacking:
         found |= await _reread(session, lacking, told)
     return dated([found[uid] for uid in asked if uid in found])
+
+
+async def _fetch_again(session: Session, uids: Sequence[int]) -> dict[int, FetchedMessage]:
+    """Messages of which the server told flags alone: it did so unasked, since they arrived during the command."""
+    reader = FetchReader({})
+    if uids:
+        exchange = await session.begin_fetch(SequenceSet.of(uids), row_items(session))
+        await reader.read(await session.protocol.settle(exchange))
+    return {uid: message for uid, message in reader.messages.items() if uid in uids}
 
 
 def _is_whole(message: FetchedMessage) -> bool:

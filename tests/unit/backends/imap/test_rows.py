@@ -187,3 +187,13 @@ async def test_a_message_of_too_many_parts_is_listed_without_its_structure() -> 
     assert [one.overview.subject for one in found] == ["Hi", "still"]
     assert found[1].structure is None
     assert found[1].problems
+
+
+async def test_a_message_that_arrives_during_the_fetch_and_is_told_by_its_flags_alone_keeps_its_structure() -> None:
+    first = row(1) + "* 2 EXISTS\r\n* 2 FETCH (UID 2 FLAGS ())\r\n$ OK done\r\n"
+
+    found = await rows_of({"UID FETCH 1:50": first, "UID FETCH 2 ": row(2) + "$ OK done\r\n"}, list(range(1, 51)))
+
+    assert [one.uid for one in found] == [1, 2]
+    assert [one.structure is not None for one in found] == [True, True]
+    assert [one.problems for one in found] == [(), ()]
