@@ -33,7 +33,7 @@ test: debian-packages .venv/installed-dev $(NODE_MODULES) $(PYTHON_CLIENT)/insta
 	$(PYTEST) --durations 25 --durations-min 1
 
 test-fast: .venv/installed-dev ## The unit tests in less than a minute: no root, no Debian packages
-	$(PYTEST) -q -m 'not soak and not slow' tests/unit
+	$(PYTEST) -q -p no:schemathesis -m 'not soak and not slow' tests/unit
 
 soak: debian-packages .venv/installed-dev $(NODE_MODULES) $(KOTLIN_MODULES) ## The large tests at full size: an hour or more
 	$(BIN)/python -m pytest -m soak --timeout 7200

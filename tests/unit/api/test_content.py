@@ -306,6 +306,7 @@ async def test_an_invitation_is_a_field_and_the_text_of_a_message_without_other_
         assert [one["content_type"] for one in shown["attachments"]] == ["text/calendar"]
 
 
+@pytest.mark.slow
 async def test_a_large_attachment_streams_in_flat_memory(mail: Mail) -> None:
     content = os.urandom(1024 * 1024) * 12
     path = await _attachment_path(mail, await mail.add(_with_attachment(content)))

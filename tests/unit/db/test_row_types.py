@@ -66,6 +66,7 @@ def test_no_secret_is_in_the_text_of_a_stored_row() -> None:
     assert not [row for row in rows if "hidden" in repr(row)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["api", "backends", "cluster", "mirror", "servers", "services", "workers"])
 def test_rows_of_the_database_end_at_db_and_mailstore(layer: str) -> None:
     """Above them a module names the fields of a type, and no positions."""

@@ -116,6 +116,7 @@ def test_a_sheet_for_a_medium_is_for_that_medium_alone() -> None:
     assert re.match(r"<style>@media \(max-width: 480px\) {\.pg\w+ p {color: red}}</style>", found)
 
 
+@pytest.mark.slow
 def test_a_long_sheet_is_read_as_far_as_the_bound() -> None:
     found = css("p{color:red}\n" * (MAX_SHEET_CHARS // 10))
 

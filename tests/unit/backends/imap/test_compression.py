@@ -83,6 +83,7 @@ async def test_what_comes_with_the_ok_is_compressed_already() -> None:
     assert heard == [b"* 7 EXISTS"]
 
 
+@pytest.mark.slow
 async def test_a_bomb_is_inflated_turn_by_turn_and_only_while_someone_reads() -> None:
     server, protocol = await compressing()
     sink = LiteralStream(protocol.pause_reading, protocol.resume_reading)

@@ -111,6 +111,7 @@ def flags_response(uid: int, flags: str) -> Response:
     return Response((f"* {uid} FETCH (UID {uid} FLAGS ({flags}) MODSEQ ({uid}))".encode(),))
 
 
+@pytest.mark.slow
 def test_flags_of_twenty_thousand_messages_are_noted_in_half_a_megabyte() -> None:
     reader = following.FlagReader()
     tracemalloc.start()

@@ -232,6 +232,7 @@ async def test_a_long_fetch_is_read_as_the_client_takes_it(house: House, monkeyp
     assert log == ["read", "sent"] * 4 + ["sent"]  # the last is the completion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "least_units"),
     [
