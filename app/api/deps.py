@@ -271,7 +271,7 @@ AccountPath = Annotated[
     str,
     Path(
         alias="account_id",
-        description="An account's id, or `me`: the account of a token that holds one.",
+        description="An account id, or `me` for the account of a token that has one account.",
         max_length=ACCOUNT_ID_CHARS,
     ),
 ]

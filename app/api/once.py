@@ -109,7 +109,7 @@ async def _one_time(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(description="Makes a repetition safe: 1–255 visible ASCII characters, quoted or bare."),
+        Header(description="Makes repeating the request safe: 1–255 visible ASCII characters, quoted or bare."),
     ] = None,
 ) -> OneTime:
     return OneTime(request, idempotency_key)

@@ -31,11 +31,11 @@ from app.version import VERSION
 
 REF = "#/components/schemas/{model}"
 _METHODS = ("get", "post", "patch", "put", "delete", "head")
-_DESCRIPTION = """REST and WebSocket over mail servers.
+_DESCRIPTION = """REST and WebSocket API of Postgate, a gateway to mail servers.
 
-Every request carries `Authorization: Bearer` with a server key or an account token. `/v1/me/…` stands for
-`/v1/accounts/{account_id}/…` of a token that holds one account; so does the account id `me`. Errors are
-`application/problem+json`; every kind has a page under `/v1/problems/{code}`.
+Send `Authorization: Bearer` with a server key or an account token in every request. With a token for one account,
+`/v1/me/…` is the same as `/v1/accounts/{account_id}/…`, and `me` can be used as the account id. Errors are
+`application/problem+json`; every code has a page at `/v1/problems/{code}`.
 """
 _ALWAYS: tuple[type[GatewayError], ...] = (errors.NotAuthenticated, errors.NotPermitted, errors.RateLimited)
 _WITH_BODY: tuple[type[GatewayError], ...] = (errors.MalformedRequest, errors.TooLarge, errors.UnsupportedMedia)

@@ -9,8 +9,8 @@ from fastapi import Query, Request, Response
 from app.api.conditions import etag_headers
 from app.api.schemas.base import AnswerModel
 
-Limit = Annotated[int, Query(ge=1, le=500, description="How many items at most")]
-OptionalLimit = Annotated[int | None, Query(ge=1, le=500, description="How many items at most; default: all")]
+Limit = Annotated[int, Query(ge=1, le=500, description="The largest number of items")]
+OptionalLimit = Annotated[int | None, Query(ge=1, le=500, description="The largest number of items; default: all")]
 Cursor = Annotated[str | None, Query(max_length=4096, description="A `next_cursor` or `prev_cursor` of this list")]
 
 

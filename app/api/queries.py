@@ -103,7 +103,7 @@ METADATA_PARAMETER: dict[str, Any] = {
             "style": "deepObject",
             "explode": True,
             "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-            "description": "`metadata[key]=value`: what has this value; several must all hold",
+            "description": "`metadata[key]=value`: items with this value; all given conditions must match",
         }
     ]
 }

@@ -73,7 +73,7 @@ class EventData:
 @dataclass(frozen=True, slots=True)
 class MessageCreated(EventData):
     type = "message.created"
-    when = "A message is in a mailbox. `message` is its summary, so that no second call is needed."
+    when = "A message is in a mailbox. `message` is its summary, so no second call is needed."
     mailbox_id: str
     message: object
 
@@ -82,9 +82,9 @@ class MessageCreated(EventData):
 class MessageUpdated(EventData):
     type = "message.updated"
     when = (
-        "The keywords of a message changed, or its mail server returned it at last: read it again then. For mail from "
-        "a POP3 server also: its content came, or the server does not have it any more. The new values of what else "
-        "changed come with it, except those of the header."
+        "The keywords of a message changed, or its mail server returned it after an error: read it again then. For "
+        "mail from a POP3 server also: its content was downloaded, or the server no longer has it. The event has the "
+        "new values of all changed fields, except those of the header."
     )
     audience = Audience.SEVERAL
     mailbox_id: str
@@ -102,8 +102,8 @@ class MessageUpdated(EventData):
 class MessageMoved(EventData):
     type = "message.moved"
     when = (
-        "A message went to another mailbox and kept its id; on Gmail, its labels changed. `from` and `to` are all its "
-        "mailboxes before and after."
+        "A message moved to another mailbox and kept its id; on Gmail, its labels changed. `from` and `to` are all "
+        "its mailboxes before and after."
     )
     audience = Audience.MOVE
     message_id: str
@@ -117,7 +117,7 @@ class MessageMoved(EventData):
 @dataclass(frozen=True, slots=True)
 class MessageDeleted(EventData):
     type = "message.deleted"
-    when = "A message is gone: `expunged`, `merged` into another one, or `moved` to where the token does not see."
+    when = "A message was deleted: `expunged`, `merged` into another, or `moved` to a mailbox hidden from the token."
     message_id: str
     mailbox_id: str
     uid: int | None
@@ -132,8 +132,8 @@ class MessageDeleted(EventData):
 class ThreadUpdated(EventData):
     type = "thread.updated"
     when = (
-        "A message joined or left a thread of several, or one of its messages changed; once a change. `merged` has the "
-        "threads that became a part of it."
+        "A message joined or left a thread of several messages, or one of its messages changed. One event for each "
+        "change. `merged` has the threads that were merged into it."
     )
     audience = Audience.THREAD
     thread_id: str
@@ -159,7 +159,7 @@ class MailboxEvent(EventData):
 @dataclass(frozen=True, slots=True)
 class MailboxCreatedEvent(MailboxEvent):
     type = "mailbox.created"
-    when = "A mailbox exists, with the messages that are in it."
+    when = "A mailbox was created, with the messages in it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class MailboxUpdatedEvent(MailboxEvent):
 @dataclass(frozen=True, slots=True)
 class MailboxDeletedEvent(MailboxEvent):
     type = "mailbox.deleted"
-    when = "A mailbox is gone, with all messages in it."
+    when = "A mailbox was deleted, with all messages in it."
 
     def ending(self) -> Ending:
         return None, "deleted"
@@ -193,7 +193,7 @@ class MailboxResetEvent(MailboxEvent):
 @dataclass(frozen=True, slots=True)
 class SyncProgress(EventData):
     type = "sync.progress"
-    when = "A first sync goes on; the last of these events says that it is complete."
+    when = "The initial sync made progress. `is_complete` is true in the last of these events."
     audience = Audience.MAILBOX_SUBJECT
     mailbox_id: str
     indexed: int
@@ -204,7 +204,7 @@ class SyncProgress(EventData):
 @dataclass(frozen=True, slots=True)
 class AccountConnected(EventData):
     type = "account.connected"
-    when = "The mail server is connected and watched."
+    when = "The mail server is connected, and its changes are followed."
     audience = Audience.ACCOUNT
     sync_mode: str
     metadata: Mapping[str, str]
@@ -251,8 +251,8 @@ class AccountResync(EventData):
 class QuotaChanged(EventData):
     type = "quota.changed"
     when = (
-        "The mail server set another limit, or its use crossed a tenth of one. It is read at each connection and every "
-        "10 minutes. `items` are as in the answer of `/quota`."
+        "The mail server set another limit, or the use crossed a tenth of one. Postgate reads it at each connection "
+        "and every 10 minutes. `items` are as in the answer of `/quota`."
     )
     audience = Audience.WHOLE_ACCOUNT
     counted_by: str
@@ -295,25 +295,25 @@ class SubmissionDeferred(SubmissionEvent):
 @dataclass(frozen=True, slots=True)
 class SubmissionFailed(SubmissionEvent):
     type = "submission.failed"
-    when = "The message was refused, cancelled or given up."
+    when = "The message was refused or cancelled, or sending was abandoned."
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionUncertain(SubmissionEvent):
     type = "submission.uncertain"
-    when = "The message was handed over and no reply came."
+    when = "The message was sent to the mail server, but no reply came."
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionDelivered(SubmissionEvent):
     type = "submission.delivered"
-    when = "A report says that the message reached a recipient."
+    when = "A delivery report says that the message reached a recipient."
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionBounced(SubmissionEvent):
     type = "submission.bounced"
-    when = "A report says that the message did not reach a recipient."
+    when = "A delivery report says that the message did not reach a recipient."
 
 
 EVENTS: dict[str, type[EventData]] = {

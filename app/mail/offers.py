@@ -28,7 +28,7 @@ class Protocol(StrEnum):
 
 
 class Auth(StrEnum):
-    """What a server takes: a password in any of its forms, or an OAuth access token."""
+    """A login method of a server: a password (with any mechanism), or an OAuth access token."""
 
     PASSWORD = "password"  # noqa: S105 -- the name of a kind of login
     OAUTH2 = "oauth2"

@@ -8,43 +8,43 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "integer"}
 
 ANSWER_HEADERS: dict[str, dict[str, Any]] = {
-    "Request-Id": {"description": "The id of the request, by which its log lines are found", "schema": _TEXT},
+    "Request-Id": {"description": "The id of the request; its log lines have it too", "schema": _TEXT},
     "ETag": {
         "description": "The version of the answer, for `If-None-Match` and `If-Match`",
         "schema": _TEXT,
     },
     "Link": {"description": "The next and the previous page (RFC 8288)", "schema": _TEXT},
-    "Location": {"description": "The path of what was created", "schema": _TEXT},
+    "Location": {"description": "The path of the created resource", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait before the next attempt", "schema": _NUMBER},
-    "RateLimit": {"description": "What is left of the requests a minute, and until when", "schema": _TEXT},
-    "RateLimit-Policy": {"description": "How many requests a minute the token has", "schema": _TEXT},
-    "Postgate-State": {"description": "The account's state: `/changes` since then has what follows", "schema": _TEXT},
+    "RateLimit": {"description": "The remaining requests of this minute, and when it ends", "schema": _TEXT},
+    "RateLimit-Policy": {"description": "The number of requests a minute that the token can make", "schema": _TEXT},
+    "Postgate-State": {"description": "The account's state; pass it to `/changes` as `since`", "schema": _TEXT},
     "WWW-Authenticate": {"description": "How to authenticate", "schema": _TEXT},
-    "Idempotency-Replayed": {"description": "`true` where the answer is that of an earlier attempt", "schema": _TEXT},
-    "Content-Range": {"description": "Which bytes of the whole the answer has", "schema": _TEXT},
+    "Idempotency-Replayed": {"description": "`true` if the answer is that of an earlier attempt", "schema": _TEXT},
+    "Content-Range": {"description": "The bytes that the answer contains", "schema": _TEXT},
     "Content-Disposition": {"description": "`attachment` with the name of the file", "schema": _TEXT},
-    "Accept-Ranges": {"description": "`bytes`: parts can be asked for by `Range`", "schema": _TEXT},
+    "Accept-Ranges": {"description": "`bytes`: the operation supports `Range`", "schema": _TEXT},
 }
 _RATES = ("RateLimit", "RateLimit-Policy")
 _CONDITION = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "An ETag: the answer is 304 where it still holds",
+    "description": "An ETag: the answer is 304 if it is still current",
     "schema": _TEXT,
 }
 _PRECONDITION = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "An ETag: the answer is 412 where the message has changed since",
+    "description": "An ETag: the answer is 412 if the message has changed",
     "schema": _TEXT,
 }
 _RANGE = {
     "name": "Range",
     "in": "header",
     "required": False,
-    "description": "Which bytes to answer, such as `bytes=0-1023`",
+    "description": "The bytes to return, such as `bytes=0-1023`",
     "schema": _TEXT,
 }
 _FRESH = {

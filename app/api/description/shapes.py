@@ -12,15 +12,18 @@ LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 CONTACT = {"name": "Postgate"}
 TAGS = [
     {"name": "accounts", "description": "Accounts and their mail servers."},
-    {"name": "events", "description": "What changed: by delta, by long poll, by Server-Sent Events, by the stream."},
+    {
+        "name": "events",
+        "description": "Changes since a state, and events by long poll, Server-Sent Events or WebSocket.",
+    },
     {"name": "mailboxes", "description": "Mailboxes of an account."},
-    {"name": "messages", "description": "Messages: listed, searched, read, changed, imported."},
-    {"name": "oauth", "description": "OAuth apps, and the hosted page that adds an account."},
-    {"name": "sending", "description": "Sending, and what became of it."},
+    {"name": "messages", "description": "List, search, read, change and import messages."},
+    {"name": "oauth", "description": "OAuth apps, and connect sessions with a hosted page."},
+    {"name": "sending", "description": "Send messages and follow their delivery."},
     {"name": "service", "description": "The service itself."},
     {"name": "session", "description": "Sign-in with the password of a mailbox."},
-    {"name": "threads", "description": "Conversations."},
-    {"name": "tokens", "description": "Server keys and tokens of accounts."},
+    {"name": "threads", "description": "Threads of messages."},
+    {"name": "tokens", "description": "Server keys and account tokens."},
 ]
 _PAGE_NAME = re.compile(r"Page_(\w+?)_(?!\w)")
 _MODE = re.compile(r"(?<=[A-Za-z])-(?:Input|Output)(?=\\?\")")

@@ -51,8 +51,8 @@ from app.services.sign_in.sessions import SignedIn
 
 router = Router(prefix="/v1/accounts", tags=["accounts"])
 _ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
-Revoke = Annotated[bool, Query(description="End the account's consent at the provider too")]
-Verify = Annotated[bool, Query(description="Try the logins first, within 10 s")]
+Revoke = Annotated[bool, Query(description="Also revoke the account's OAuth grant at the provider")]
+Verify = Annotated[bool, Query(description="Test the logins first, within 10 s")]
 
 
 @router.get(
@@ -70,7 +70,7 @@ async def list_accounts(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Account]:
-    """The accounts of the token, oldest first."""
+    """List the accounts of the token, oldest first."""
     above_id = "" if cursor is None else str(states.open_cursor("accounts", cursor, EVERY_ACCOUNT))
     found, last_id = await accounts.page(caller, limit, above_id, metadata_query(request))
     next_cursor = None if last_id is None else states.seal_cursor("accounts", EVERY_ACCOUNT, last_id)
@@ -93,7 +93,7 @@ async def create_account(
     oauth_apps: OAuthAppsService,
     verify: Verify = True,
 ) -> Response:
-    """Add an account. With `verify` its logins are tried first, and nothing is kept when one fails."""
+    """Add an account. With `verify` its logins are tested first, and nothing is stored if one fails."""
     accounts.check_addition(caller)
 
     async def work(attempt: Attempt) -> Answer:
@@ -121,7 +121,7 @@ async def get_account(
     standing: AccountStanding,
     accounts: AccountsService,
 ) -> Account:
-    """One account, with how fresh its mail is."""
+    """Get one account, with the state of its sync."""
     response.headers[STATE_HEADER] = await standing.state()
     return (await _shown(accounts, caller, await accounts.get(account_id)))[0]
 
@@ -141,7 +141,7 @@ async def update_account(
 ) -> Account:
     """Change the name; with the scope `admin` also the servers, the logins and the password.
 
-    Another password, host or user name ends the account's sign-ins and mail sessions.
+    A new password, host or user name ends the account's sign-ins and mail sessions.
     """
     if order.needs_admin:
         caller.require(Scope.ADMIN)
@@ -166,10 +166,10 @@ async def change_password(
     once: Once,
     passwords: PasswordsService,
 ) -> Response:
-    """Change the account's password by the old one, with the token of a sign-in; the answer is its next pair of tokens.
+    """Change the account's password. Requires the token of a sign-in and the old password; returns new tokens.
 
-    All other sign-ins end, with the tokens that they made, and so do the mail sessions. For an account on another mail
-    server the new password is tried there: change it at that server first.
+    All other sign-ins, the tokens that they created, and the mail sessions end. For an account on another mail server,
+    change the password at that server first: Postgate tests the new password there.
     """
     address = request.client.host if request.client else ""
 
@@ -195,26 +195,26 @@ async def _app_of(oauth_apps: OAuthApps, order: CreateAccount | UpdateAccount) -
 
 @router.delete("/{account_id}", operation_id="deleteAccount", status_code=204)
 async def delete_account(account_id: AdministeredAccount, accounts: AccountsService, revoke: Revoke = True) -> None:
-    """Remove an account with all that is kept of its mail here; a remote mailbox itself stays as it is.
+    """Delete an account and everything that Postgate stores of it. Mail on an external server is not changed.
 
-    A consent (OAuth) is revoked at its authorization server, where that can be done; the answer doesn't wait for it.
+    An OAuth grant is revoked in the background, if its authorization server supports it.
     """
     await accounts.remove(account_id, is_revoking=revoke)
 
 
 @router.post("/{account_id}/verify", operation_id="verifyAccount", responses=problems(AddressNotAllowed, *_ORIGIN))
 async def verify_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
-    """Try the account's logins now."""
+    """Test the account's logins now."""
     return (await _shown(accounts, caller, await accounts.verify(account_id)))[0]
 
 
 @router.post("/{account_id}/reconnect", operation_id="reconnectAccount")
 async def reconnect_account(account_id: SettingsAccount, caller: CurrentCaller, accounts: AccountsService) -> Account:
-    """Drop the account's connections to its mail server and make new ones."""
+    """Close the account's connections to its mail server and open new ones."""
     return (await _shown(accounts, caller, await accounts.reconnect(account_id)))[0]
 
 
 @router.get("/{account_id}/capabilities", operation_id="getCapabilities", responses=problems(*_ORIGIN))
 async def get_capabilities(account_id: ReadableAccount, accounts: AccountsService) -> ServerCapabilities:
-    """What the account's mail server offers."""
+    """Get the capabilities of the account's mail server."""
     return ServerCapabilities(capabilities=await accounts.capabilities(account_id))

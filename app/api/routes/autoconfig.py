@@ -1,4 +1,4 @@
-"""Finding the mail servers of an address, for whoever adds accounts."""
+"""Finding the mail servers of an address, for callers that add accounts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Email = Annotated[
 
 @router.get("", operation_id="getAutoconfig", responses=problems(InvalidRequest, RateLimited))
 async def get_autoconfig(_caller: AdminCaller, email: Email, autoconfig: AutoconfigService) -> Autoconfig:
-    """The mail servers of an address, from all that tell of them, within 8 s. It is for those who may add accounts.
+    """Find the mail servers of an address, from all sources, within 8 s. Requires the right to add accounts.
 
-    What is found is a proposal: add the account, which tries the login, and let its owner see the names of the hosts.
+    The result is a proposal. Show the host names to the owner of the account; adding the account tests the login.
     """
     try:
         return Autoconfig.of(await autoconfig.find(email))

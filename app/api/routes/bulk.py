@@ -47,7 +47,7 @@ async def move_messages(
     bulk: BulkService,
     standing: AccountStanding,
 ) -> Response:
-    """Move messages to another mailbox of the account. They keep their ids; safe to repeat."""
+    """Move messages to another mailbox of the account. They keep their ids. Safe to repeat."""
     return bulk_response(standing, await bulk.move(account_id, caller, order.message_ids, order.mailbox_id))
 
 
@@ -67,7 +67,7 @@ async def copy_messages(
     bulk: BulkService,
     standing: AccountStanding,
 ) -> Response:
-    """Copy messages to another mailbox of the account: each result tells the id of the copy."""
+    """Copy messages to another mailbox of the account. Each result has the id of the copy."""
     mailbox_id = await mailboxes.id_of(account_id, caller, order.mailbox_id)
 
     async def work(attempt: Attempt) -> Answer:
@@ -94,10 +94,10 @@ async def batch_messages(
     bulk: BulkService,
     standing: AccountStanding,
 ) -> Response:
-    """Change keywords, move or delete many messages, by id or by filter. To delete needs `mail.delete` too.
+    """Change keywords of, move or delete many messages, by id or by filter. Deleting also needs `mail.delete`.
 
-    What is in Trash is deleted for good: give an Idempotency-Key, so that a repetition deletes nothing that the first
-    attempt moved there.
+    Messages that are already in Trash are deleted permanently. Send an Idempotency-Key, so that a repeated request
+    does not delete what the first one moved to Trash.
     """
     if order.delete is not None:
         caller.require(Scope.MAIL_DELETE)
@@ -136,7 +136,7 @@ async def batch_get_messages(
     views: ViewsService,
     standing: AccountStanding,
 ) -> Response:
-    """Read many messages by id."""
+    """Get many messages by id."""
     with parameters_in_body():
         view = order.shown()
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:

@@ -55,7 +55,7 @@ async def create_connect_session(
     settings: GatewaySettings,
     connecting: ConnectingService,
 ) -> Response:
-    """Open a session for one person: send their browser to its `url`, once, within 15 minutes."""
+    """Create a connect session for one person. Send their browser to its `url`, once, within 15 minutes."""
     base_url = settings.public_url or str(request.base_url).rstrip("/")
 
     async def work(attempt: Attempt) -> Answer:

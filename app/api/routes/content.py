@@ -55,7 +55,7 @@ _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{ima
 async def get_raw(
     request: Request, account_id: ReadableAccount, caller: CurrentCaller, message_id: str, content: ContentService
 ) -> Response:
-    """The message as it was received (message/rfc822); by Range too."""
+    """Get the message as it was received (message/rfc822). Supports Range."""
     message = await content.message(account_id, caller, message_id)
     return await download(request, await content.raw(message), raw_labels(message))
 
@@ -64,7 +64,7 @@ async def get_raw(
 async def get_headers(
     account_id: ReadableAccount, caller: CurrentCaller, message_id: str, content: ContentService
 ) -> HeaderList:
-    """All header fields in order, decoded."""
+    """Get all header fields in order, decoded."""
     fields = await content.fields(await content.message(account_id, caller, message_id))
     return HeaderList(items=[HeaderField(name=name, value=value) for name, value in fields])
 
@@ -89,13 +89,15 @@ async def get_body(
     format: Annotated[Literal["html", "text"], Query()] = "html",
     images: Annotated[
         ImagesName,
-        Query(description="Images from elsewhere: blocked, left, or links by which Postgate fetches them"),
+        Query(
+            description="Remote images: blocked, left unchanged, or replaced by links with which Postgate fetches them"
+        ),
     ] = "block",
     quotes: Annotated[QuotesName, Query(description=QUOTES)] = "keep",
 ) -> Response:
-    """The body alone: a sanitised HTML fragment, or text.
+    """Get the body: a sanitised HTML fragment, or text.
 
-    Up to 2 MB of its own pictures are inside it; others are signed links, as are images from elsewhere by `proxy`.
+    It contains up to 2 MB of the message's pictures; others are signed links, as are remote images with `proxy`.
     """
     message = await content.message(account_id, caller, message_id)
     etag = f"{message.id}-{format}-{images}-{quotes}-{RENDERING}"
@@ -123,7 +125,7 @@ async def get_part(
     part: str,
     content: ContentService,
 ) -> Response:
-    """A part by its IMAP section number (`1`, `2.1`), decoded; by Range too."""
+    """Get a decoded part by its IMAP section number (`1`, `2.1`). Supports Range."""
     message = await content.message(account_id, caller, message_id)
     decoded = await content.part(message, part)
     return await download(request, decoded, part_labels(message.id, decoded.part))
@@ -141,7 +143,7 @@ async def get_attachment(
     attachment_id: str,
     content: ContentService,
 ) -> Response:
-    """An attachment, decoded; by Range too."""
+    """Get a decoded attachment. Supports Range."""
     message = await content.message(account_id, caller, message_id)
     decoded = await content.attachment(message, attachment_id)
     return await download(request, decoded, part_labels(message.id, decoded.part))

@@ -61,7 +61,7 @@ _START = """SwaggerUIBundle({
     responses={200: {"content": {"application/json": {"schema": {"type": "string"}}}}},
 )
 async def get_openapi(request: Request) -> Response:
-    """This description (OpenAPI 3.1)."""
+    """Get this description (OpenAPI 3.1)."""
     return Response(openapi_text(request.app.openapi()), media_type="application/json")
 
 
@@ -72,7 +72,7 @@ async def get_openapi(request: Request) -> Response:
     responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
 )
 async def get_asyncapi() -> Response:
-    """The description of the stream (AsyncAPI 3.1)."""
+    """Get the description of the stream (AsyncAPI 3.1)."""
     return Response(asyncapi_text(), media_type="application/yaml")
 
 

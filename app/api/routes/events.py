@@ -61,14 +61,16 @@ StateText = Annotated[str, Query(max_length=200)]
 async def list_changes(
     account_id: ReadableAccount,
     caller: CurrentCaller,
-    since: Annotated[StateText, Query(description="A state or cursor that any answer or event gave")],
+    since: Annotated[StateText, Query(description="A state or cursor from any answer or event")],
     freshness: MailboxesService,
     changes: ChangesService,
     events: EventsService,
     content: ContentService,
     views: ViewsService,
     standing: AccountStanding,
-    view: Annotated[ViewName, Query(description="What `created` shows; with `full` an answer tells less")] = "ids",
+    view: Annotated[
+        ViewName, Query(description="The view of messages in `created`; with `full` an answer has fewer changes")
+    ] = "ids",
     images: Annotated[ImagesName, Query(description=IMAGES)] = "block",
     quotes: Annotated[QuotesName, Query(description=QUOTES)] = "keep",
     excepted: Annotated[
@@ -76,14 +78,14 @@ async def list_changes(
         Query(
             alias="except",
             max_length=EXCEPT_LIMIT_CHARS,
-            description="Mailboxes to leave out, as the caller reads them anew; separated by commas, `*` for all",
+            description="Mailboxes to skip because you list them again, separated by commas; `*` for all",
         ),
     ] = "",
 ) -> ChangesAnswer:
-    """What changed since a state; again with `new_state` while `has_more`.
+    """List the changes since a state. While `has_more` is true, repeat the call with `new_state`.
 
-    Where some mailboxes can't be answered, `state_expired` (410) names them in `mailbox_ids`. Ask again with these in
-    `except`, as long as there is more, and then list their messages anew.
+    If the answer is not known for some mailboxes, `state_expired` (410) has them in `mailbox_ids`. Repeat the call with
+    these in `except`, as long as there is more, and then list their messages again.
     """
     position = standing.since(since)
     await freshness.refresh(account_id)
@@ -159,22 +161,27 @@ async def list_events(
     server_sent: EventStream,
     standing: AccountStanding,
     after: Annotated[
-        StateText | None, Query(description="Exclusive; default: now for SSE, the oldest kept else")
+        StateText | None,
+        Query(description="Exclusive. Default: now for an event stream, otherwise the oldest stored event"),
     ] = None,
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the first event")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = BATCH_EVENTS,
     ticket: Annotated[  # noqa: ARG001 - taken before the body is read
-        str | None, Query(max_length=SECRET_LIMIT_CHARS, description="In place of the header, once: for EventSource")
+        str | None,
+        Query(
+            max_length=SECRET_LIMIT_CHARS,
+            description="A stream ticket instead of the header, for EventSource; works once",
+        ),
     ] = None,
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Events after a cursor: as JSON, waiting for up to `wait` seconds; with `Accept: text/event-stream`, for ever.
+    """List the events after a cursor: as JSON (long poll of up to `wait` seconds), or as an endless event stream.
 
-    A token with `push` but without `mail.read` gets ids and types. A token that ends while this waits ends it too: a
-    stream by an event `error` whose data is a problem, a long poll by 401.
+    Send `Accept: text/event-stream` for the event stream. A token with `push` but without `mail.read` gets ids and
+    types. When the token ends, a stream ends with an event `error` whose data is a problem, and a long poll with 401.
 
-    An event stream also has `counts` of unread and of all messages, as the WebSocket stream has; the JSON has not.
+    An event stream also has `counts` of unread and total messages, like the WebSocket stream. The JSON has none.
     """
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):

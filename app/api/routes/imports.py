@@ -90,9 +90,9 @@ async def import_message(
     composer: ComposerService,
     standing: AccountStanding,
 ) -> Response:
-    """Put a message into a mailbox: its bytes as they are but for line ends, or what the JSON says.
+    """Add a message to a mailbox: raw bytes (only line ends are changed), or a message written as JSON.
 
-    With an Idempotency-Key it is put there once, however often this is repeated.
+    With an Idempotency-Key a repeated request adds it once.
     """
     order = _order(query_of(request, ImportQuery))
     mailbox_id = await mailboxes.id_of(account_id, caller, order.mailbox_id)

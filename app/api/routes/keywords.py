@@ -31,7 +31,7 @@ async def list_keywords(
     limit: OptionalLimit = None,
     cursor: Cursor = None,
 ) -> Response:
-    """The keywords that messages of the account have, with how many have each."""
+    """List the keywords in use, with the number of messages that have each."""
     state = await standing.state()
     if is_unchanged(request, state):
         return not_modified(state)

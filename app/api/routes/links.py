@@ -87,9 +87,9 @@ async def create_link(
     content: ContentService,
     links: LinksService,
 ) -> Response:
-    """A URL that opens one attachment, one part, or the raw message, without a header, for up to 24 hours.
+    """Create a URL that opens an attachment, a part, or the raw message without a header, for up to 24 hours.
 
-    It ends earlier with the sign-in, or else the token, that made it.
+    It stops working earlier if the sign-in or token that created it ends.
     """
     message = await content.message(account_id, caller, message_id)
 
@@ -135,10 +135,10 @@ async def open_link(
     content: ContentService,
     remote_images: RemoteImagesService,
     download_it: Annotated[
-        bool, Query(alias="download", description="Send an image as an attachment too, for `<a download>`")
+        bool, Query(alias="download", description="Also send an image as an attachment, for `<a download>`")
     ] = False,
 ) -> Response:
-    """What a signed link stands for; by Range too. Anything but a raster image is an attachment."""
+    """Download the resource of a signed link. Supports Range. Only raster images are sent inline."""
     opened = await links.open(link, request.client.host if request.client else None)
     request.scope[CALLER_KEY] = opened.caller
     request.scope[RATES_KEY] = limits.hit(opened.caller, settings.requests_per_minute)

@@ -49,7 +49,7 @@ async def list_mailboxes(
     limit: OptionalLimit = None,
     cursor: Cursor = None,
 ) -> Response:
-    """The mailboxes that the token may see, by path: all of them unless `limit` says how many."""
+    """List the mailboxes that the token can see, sorted by path. Without `limit` the answer has all."""
     await mailboxes.refresh(account_id)
     state = await standing.state()
     if is_unchanged(request, state):
@@ -81,7 +81,7 @@ async def create_mailbox(
     mailboxes: MailboxesService,
     standing: AccountStanding,
 ) -> Response:
-    """Create a mailbox where the mail lives."""
+    """Create a mailbox."""
     mailboxes.check_creation(caller)
 
     def answer_for(made: mail.Mailbox, position: mail.Position) -> Answer:
@@ -105,7 +105,7 @@ async def get_mailbox(
     mailboxes: MailboxesService,
     standing: AccountStanding,
 ) -> Mailbox:
-    """One mailbox."""
+    """Get one mailbox."""
     await mailboxes.refresh(account_id)
     response.headers[STATE_HEADER] = await standing.state()
     return Mailbox.of(await mailboxes.get(account_id, mailbox_id, caller))
@@ -125,7 +125,7 @@ async def update_mailbox(
     mailboxes: MailboxesService,
     standing: AccountStanding,
 ) -> Mailbox:
-    """Rename a mailbox, move it below another one, subscribe to it, give it a role."""
+    """Rename or move a mailbox, change its subscription, or set its role."""
     mailbox = await mailboxes.update(account_id, mailbox_id, order.changes(), caller)
     response.headers[STATE_HEADER] = await standing.state()
     return Mailbox.of(mailbox)
@@ -145,6 +145,6 @@ async def delete_mailbox(
     mailboxes: MailboxesService,
     standing: AccountStanding,
 ) -> None:
-    """Delete a mailbox with its messages. INBOX stays, and so does one with others below it."""
+    """Delete a mailbox and its messages. INBOX and mailboxes with child mailboxes cannot be deleted."""
     await mailboxes.remove(account_id, mailbox_id, caller)
     response.headers[STATE_HEADER] = await standing.state()

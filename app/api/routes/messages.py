@@ -58,9 +58,9 @@ _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
 async def list_messages(
     request: Request, _account: ReadableAccount, caller: CurrentCaller, lists: MessageListsService
 ) -> Response:
-    """Messages of a mailbox, or of all of them. With `Cache-Control: no-cache` the mail server is asked first.
+    """List the messages of one mailbox or of all. `Cache-Control: no-cache` asks the mail server first.
 
-    The answer has an ETag unless it shows a message whose `preview` is null.
+    The answer has an ETag unless it has a message whose `preview` is null.
     """
     query = query_of(request, ListQuery)
     order = query.order(is_forced=is_forced(request))
@@ -81,7 +81,7 @@ async def search_messages(
     lists: MessageListsService,
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
-    """Messages that a filter finds. Texts that are not in the full-text index are looked for where the mail lives."""
+    """Find messages by a filter. Texts that are not in the full-text index are searched on the mail server."""
     with parameters_in_body():
         order = search.order(count, is_forced=is_forced(request))
         return await lists.answer(request, caller, order, search.shown(), has_text=search.q is not None)
@@ -103,7 +103,7 @@ async def get_message(
     views: ViewsService,
     standing: AccountStanding,
 ) -> Response:
-    """One message; `view=full` with its body, sanitised, and its attachments."""
+    """Get one message. `view=full` includes the sanitised body and the attachments."""
     view = query_of(request, GetQuery).shown()
     message = await content.message(account_id, caller, message_id)
     etag = _etag(message, view)
@@ -129,7 +129,7 @@ async def update_message(
     views: ViewsService,
     standing: AccountStanding,
 ) -> Response:
-    """Change keywords, move it to another mailbox. With If-Match only if it is still as known."""
+    """Change keywords, or move the message to another mailbox. If-Match makes the change conditional."""
     changed = await messages.change(account_id, caller, message_id, order.change(), _versions(request))
     assert changed.message is not None  # only a removal leaves none
     content = await views.one(changed.message, caller, SUMMARY)
@@ -153,9 +153,9 @@ async def delete_message(
     messages: MessagesService,
     views: ViewsService,
     standing: AccountStanding,
-    permanent: Annotated[bool, Query(description="Do not keep it in Trash")] = False,
+    permanent: Annotated[bool, Query(description="Delete it permanently instead of moving it to Trash")] = False,
 ) -> Response:
-    """Move a message to Trash; one that is there already, or with `permanent=true`, is removed for good."""
+    """Move a message to Trash. Delete it permanently if it is already there, or with `permanent=true`."""
     changed = await messages.remove(account_id, caller, message_id, is_permanent=permanent, versions=_versions(request))
     state = standing.at(changed.position)
     if changed.message is None:

@@ -31,7 +31,7 @@ async def list_oauth_apps(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[OAuthApp]:
-    """The apps, oldest first."""
+    """List the OAuth apps, oldest first."""
     above_id = "" if cursor is None else str(states.open_cursor("oauth-apps", cursor, EVERY_ACCOUNT))
     found, last_id = await oauth_apps.page(limit, above_id)
     next_cursor = None if last_id is None else states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
@@ -49,7 +49,7 @@ async def list_oauth_apps(
 async def create_oauth_app(
     _caller: InstallAdmin, order: CreateOAuthApp, once: Once, oauth_apps: OAuthAppsService
 ) -> Response:
-    """Register an app. Endpoints and mail servers of a known provider are filled in."""
+    """Add an OAuth app. Postgate fills in the endpoints and mail servers of a known provider."""
 
     async def work(attempt: Attempt) -> Answer:
         return _created(await oauth_apps.add(order.provider, order.order(), attempt=attempt, answer=_created))
@@ -63,7 +63,7 @@ def _created(app: oauth_apps.OAuthApp) -> Answer:
 
 @router.get("/{oauth_app_id}", operation_id="getOAuthApp", responses=problems(OAuthAppNotFound))
 async def get_oauth_app(_caller: AdminCaller, oauth_app_id: str, oauth_apps: OAuthAppsService) -> OAuthApp:
-    """One app, without its secret."""
+    """Get one OAuth app, without its secret."""
     return OAuthApp.of(await oauth_apps.get(oauth_app_id))
 
 
@@ -75,7 +75,7 @@ async def get_oauth_app(_caller: AdminCaller, oauth_app_id: str, oauth_apps: OAu
 async def update_oauth_app(
     _caller: InstallAdmin, oauth_app_id: str, order: UpdateOAuthApp, oauth_apps: OAuthAppsService
 ) -> OAuthApp:
-    """Change an app. Where its tokens would come from another place, its secret is needed again."""
+    """Change an OAuth app. If the source of its tokens changes, send the client secret again."""
     return OAuthApp.of(await oauth_apps.change(oauth_app_id, order.order()))
 
 
@@ -83,5 +83,5 @@ async def update_oauth_app(
     "/{oauth_app_id}", operation_id="deleteOAuthApp", status_code=204, responses=problems(OAuthAppNotFound, Conflict)
 )
 async def delete_oauth_app(_caller: InstallAdmin, oauth_app_id: str, oauth_apps: OAuthAppsService) -> None:
-    """Remove an app that no account uses."""
+    """Delete an OAuth app that no account uses."""
     await oauth_apps.remove(oauth_app_id)

@@ -31,9 +31,9 @@ async def fetch(
     caller: CurrentCaller,
     polling: PollingService,
     standing: AccountStanding,
-    wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for what comes")] = 10,
+    wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the result")] = 10,
 ) -> Response:
-    """Ask the server for new mail now, as soon as it lets us in: 200 with what came, 202 when that takes longer."""
+    """Download new mail from the POP3 server now: 200 with the result, 202 if it takes longer."""
     polled = await polling.poll(account_id, caller, wait)
     body = {
         "is_done": polled.is_done,

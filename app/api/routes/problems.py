@@ -29,8 +29,8 @@ class ProblemPage(AnswerModel):
     retryable: bool = Field(description="Whether the same request may succeed later")
     when: str = Field(description="When it is answered")
     why: str = Field(description="Why")
-    what_to_do: str = Field(description="What a developer or operator does about it")
-    fix: str | None = Field(description="The same in one sentence, as answers carry it")
+    what_to_do: str = Field(description="What a developer or operator can do")
+    fix: str | None = Field(description="The same in one sentence, as in problem answers")
 
 
 @router.get(
@@ -39,8 +39,10 @@ class ProblemPage(AnswerModel):
     response_model=ProblemPage,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **problems(NotFound)},
 )
-async def get_problem(code: str, accept: Annotated[str, Header()] = "") -> ProblemPage | Response:
-    """Explain a kind of problem: as JSON, and as a page for browsers."""
+async def get_problem(
+    code: str, accept: Annotated[str, Header(description="`text/html` for a page")] = ""
+) -> ProblemPage | Response:
+    """Get the explanation of a problem code, as JSON or as a page for browsers."""
     row = PROBLEMS.get(code)
     if row is None:
         raise NotFound("No problem has this code")

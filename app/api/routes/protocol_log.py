@@ -14,21 +14,21 @@ router = Router(prefix="/v1/accounts/{account_id}/log", tags=["accounts"])
 
 @router.get("", operation_id="getProtocolLog")
 async def get_protocol_log(account_id: SettingsAccount, traces: TracesService) -> ProtocolLog:
-    """The last 500 lines of IMAP, POP3 and SMTP with the account's servers, as this process recorded them.
+    """Get the last 500 lines of IMAP, POP3 and SMTP with the account's servers, as this process recorded them.
 
-    No secret and no text of a message is in them. Nothing is recorded until it is asked for.
+    They contain no secrets and no message text. Recording is off until it is started.
     """
     return ProtocolLog.of(*traces.of(account_id))
 
 
 @router.post("", operation_id="startProtocolLog", responses=problems(InvalidRequest))
 async def start_protocol_log(account_id: SettingsAccount, order: StartLog, traces: TracesService) -> ProtocolLog:
-    """Record from now on, for so many minutes, in memory; connections that are open are recorded too."""
+    """Start recording, for the given number of minutes, in memory. Open connections are recorded too."""
     traces.start(account_id, order.minutes * 60)
     return ProtocolLog.of(*traces.of(account_id))
 
 
 @router.delete("", operation_id="stopProtocolLog", status_code=204)
 async def stop_protocol_log(account_id: SettingsAccount, traces: TracesService) -> None:
-    """Record no more, and forget what was recorded."""
+    """Stop recording, and delete what was recorded."""
     traces.stop(account_id)

@@ -20,6 +20,6 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
     responses=problems(LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut),
 )
 async def get_quota(account_id: ReadableAccount, caller: CurrentCaller, quotas: QuotasService) -> Quotas:
-    """What the account may hold and what it holds, by bytes and by messages."""
+    """Get the limits of the account and its use of them, in bytes and in messages."""
     counted_by, found = await quotas.of(account_id, caller)
     return Quotas(counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(one) for one in found])

@@ -36,9 +36,9 @@ async def search_accounts(
     states: StatesService,
     count: Annotated[CountText | None, Query(description="Adds `total`")] = None,
 ) -> Response:
-    """Messages that a filter finds in all accounts of the token, or in those that are named, in one order.
+    """Find messages by a filter in all accounts of the token, or in the given ones, sorted together.
 
-    An account that does not answer within seconds holds up no other: its `is_complete` is false.
+    An account that does not answer within 4 seconds has `is_complete` false, and delays no other.
     """
     with parameters_in_body():
         order, view = search.order(count, is_forced=False), search.shown()

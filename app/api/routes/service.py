@@ -17,7 +17,7 @@ router = Router(tags=["service"])
 
 
 class Root(AnswerModel):
-    """What this is, and where its parts are."""
+    """The service, with the paths of its resources."""
 
     name: str
     version: str
@@ -33,7 +33,7 @@ class HealthAnswer(AnswerModel):
 
 @router.get("/v1", operation_id="getService", dependencies=[PublicAccess])
 async def get_service() -> Root:
-    """What this service is."""
+    """Get the name and versions of the service."""
     links = {
         "accounts": "/v1/accounts",
         "stream": "/v1/stream",
@@ -47,13 +47,13 @@ async def get_service() -> Root:
 
 @router.get("/v1/health/live", operation_id="getLiveness", dependencies=[PublicAccess])
 async def get_liveness() -> HealthAnswer:
-    """The process runs."""
+    """Check that the process is running."""
     return HealthAnswer(status="live")
 
 
 @router.get("/v1/health/ready", operation_id="getReadiness", dependencies=[PublicAccess], responses=problems(NotReady))
 async def get_readiness(health: HealthService) -> HealthAnswer:
-    """The process takes requests: its database answers, and it is not about to end."""
+    """Check that the process accepts requests: its database and disk work, and it is not shutting down."""
     await health.check()
     return HealthAnswer(status="ready")
 
@@ -65,5 +65,5 @@ async def get_readiness(health: HealthService) -> HealthAnswer:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def get_metrics(_: InstallAdmin) -> Response:
-    """Counters in the text format of Prometheus."""
+    """Get metrics in the Prometheus text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -52,8 +52,8 @@ router = Router(prefix="/v1/session", tags=["session"])
 async def sign_in(request: Request, order: SignIn, once: Once, sessions: SessionsService) -> Response:
     """Sign in with a mailbox's address and password.
 
-    One of another mail server needs the setting POSTGATE_SESSION_REMOTE: its servers are found by the address, and the
-    account is added at the first time. The password is checked at every request, repeated or not.
+    Mailboxes on other mail servers require the setting POSTGATE_SESSION_REMOTE: Postgate finds the servers by the
+    address and adds the account at the first sign-in. The password is checked at every request, also at repeated ones.
     """
     address = request.client.host if request.client else ""
     login = await sessions.verify(order.email, order.password.get_secret_value(), address)
@@ -76,9 +76,9 @@ def _signed_in(pair: SignedIn) -> Answer:
     responses=problems(NotAuthenticated, IdempotencyRunning, InvalidRequest),
 )
 async def refresh_session(order: Refresh, once: Once, sessions: SessionsService) -> Response:
-    """The next pair of tokens. The refresh token given is used up; if it was before, the session ends.
+    """Get the next pair of tokens. A refresh token works once; using it again ends the session.
 
-    With an Idempotency-Key a refresh whose answer was lost can be repeated.
+    With an Idempotency-Key you can repeat a refresh whose answer was lost.
     """
     token = order.refresh_token.get_secret_value()
 
@@ -94,5 +94,5 @@ def _refreshed(pair: SignedIn) -> Answer:
 
 @router.delete("", operation_id="signOut", status_code=204, responses=problems(NotFound))
 async def sign_out(caller: SessionCaller, sessions: SessionsService) -> None:
-    """End the session that the token belongs to, with all its tokens."""
+    """End the session of the token, with all its tokens."""
     await sessions.sign_out(caller)

@@ -48,9 +48,9 @@ async def send_message(
     submissions: SubmissionsService,
     standing: AccountStanding,
 ) -> Response:
-    """Send a message: it is on disk and queued when this answers.
+    """Send a message. When the answer arrives, the message is on disk and queued.
 
-    With an Idempotency-Key it is sent once, however often this is repeated, also with a new token of the same sign-in.
+    With an Idempotency-Key a repeated request sends it once, also with a new token of the same sign-in.
     """
     if order.dsn:
         raise NotSupported("Delivery reports cannot be requested yet")
@@ -89,7 +89,7 @@ async def list_submissions(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> SubmissionList:
-    """Submissions of the account, newest first."""
+    """List the submissions of the account, newest first."""
     state = await standing.state()
     sync = await standing.sync()
     after = None
@@ -112,7 +112,7 @@ async def get_submission(
     standing: AccountStanding,
     submissions: SubmissionsService,
 ) -> Submission:
-    """One submission and what became of each recipient."""
+    """Get one submission with the state of each recipient."""
     response.headers[STATE_HEADER] = await standing.state()
     return Submission.of(await submissions.get(account_id, submission_id, caller))
 
@@ -131,7 +131,7 @@ async def reschedule_submission(
     submissions: SubmissionsService,
     standing: AccountStanding,
 ) -> Submission:
-    """Send at another time. Possible until the first attempt."""
+    """Change the time of sending. Possible until the first attempt."""
     send_at_ms = round(order.send_at.timestamp() * 1000)
     held = await submissions.reschedule(account_id, submission_id, caller, send_at_ms)
     response.headers[STATE_HEADER] = await standing.state()
@@ -151,7 +151,7 @@ async def cancel_submission(
     submissions: SubmissionsService,
     standing: AccountStanding,
 ) -> Submission:
-    """Never send. Possible until the first attempt."""
+    """Cancel the submission. Possible until the first attempt."""
     cancelled = await submissions.cancel(account_id, submission_id, caller)
     response.headers[STATE_HEADER] = await standing.state()
     return Submission.of(cancelled)

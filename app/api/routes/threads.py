@@ -42,7 +42,7 @@ async def list_threads(
     standing: AccountStanding,
     threads: ThreadsService,
 ) -> Response:
-    """Threads with a message that meets the conditions, by the newest such message."""
+    """List threads with a message that meets the conditions, sorted by the newest such message."""
     query = query_of(request, ThreadQuery)
     order = query.order(is_forced=is_forced(request))
     prepared = await listing.prepare(account_id, caller, order)
@@ -71,7 +71,7 @@ async def get_thread(
     threads: ThreadsService,
     standing: AccountStanding,
 ) -> Response:
-    """One thread with the summaries of its messages. The id of a thread that became a part of it leads to it."""
+    """Get one thread with the summaries of its messages. Ids of threads that were merged into it work too."""
     position = await standing.position()
     thread = await threads.thread(account_id, caller, thread_id)
     content = b"".join((thread.content[:-1], b',"messages":[', b",".join(thread.messages), b"]}"))
@@ -96,7 +96,7 @@ async def update_thread(
     threads: ThreadsService,
     standing: AccountStanding,
 ) -> Response:
-    """Change keywords of every message of a thread, move them all to another mailbox."""
+    """Change keywords of all messages of a thread, or move them to another mailbox."""
     return bulk_response(standing, await threads.change(account_id, caller, thread_id, order.change()))
 
 
@@ -112,8 +112,8 @@ async def delete_thread(
     thread_id: str,
     threads: ThreadsService,
     standing: AccountStanding,
-    permanent: Annotated[bool, Query(description="Do not keep them in Trash")] = False,
+    permanent: Annotated[bool, Query(description="Delete them permanently instead of moving them to Trash")] = False,
 ) -> Response:
-    """Move every message of a thread to Trash; what is there already, and all with `permanent=true`, goes for good."""
+    """Move a thread to Trash. Messages already there, or all with `permanent=true`, are deleted permanently."""
     result = await threads.remove(account_id, caller, thread_id, "permanent" if permanent else "trash")
     return bulk_response(standing, result)

@@ -27,7 +27,7 @@ router = Router(prefix="/v1/stream/tickets", tags=["events"])
 async def create_stream_ticket(
     caller: PushCaller, once: Once, tickets: TicketsService, _: CreateTicket | None = None
 ) -> Response:
-    """A ticket that opens the stream, or an account's events, once within 30 s: for clients that cannot set headers."""
+    """Create a ticket that opens a stream once, within 30 s, for clients that cannot set headers."""
 
     async def work(attempt: Attempt) -> Answer:
         return _issued(await tickets.issue(caller, attempt=attempt, answer=_issued))

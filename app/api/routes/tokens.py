@@ -30,7 +30,7 @@ async def list_tokens(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Token]:
-    """Live tokens, newest first."""
+    """List the valid tokens, newest first."""
     below = () if cursor is None else (str(states.open_cursor("tokens", cursor, EVERY_ACCOUNT)),)
     found, last_id = await tokens.list(caller, limit, *below)
     next_cursor = None if last_id is None else states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
@@ -46,10 +46,10 @@ async def list_tokens(
     responses=problems(NotPermitted, IdempotencyRunning, InvalidRequest),
 )
 async def create_token(caller: TokenMaker, order: CreateToken, once: Once, tokens: TokensService) -> Response:
-    """Make a token. Its secret is in this answer and nowhere else.
+    """Create a token. Its secret is shown in this answer only.
 
-    Needs the scope `admin`, or the token of a sign-in, which makes tokens for its own account. No token makes one that
-    is wider or lasts longer than itself, and all that it made end with it.
+    Requires the scope `admin`, or the token of a sign-in, which can create tokens for its own account. A new token
+    cannot have more rights or a longer life than the token that creates it, and ends with that token.
     """
 
     async def work(attempt: Attempt) -> Answer:
@@ -65,11 +65,11 @@ def _created(record: TokenRecord, secret: str) -> Answer:
 
 @router.get("/{token_id}", operation_id="getToken", responses=problems(TokenNotFound))
 async def get_token(caller: AdminCaller, token_id: str, tokens: TokensService) -> Token:
-    """One token, without its secret."""
+    """Get one token, without its secret."""
     return Token.of(await tokens.get(token_id, caller))
 
 
 @router.delete("/{token_id}", operation_id="deleteToken", status_code=204, responses=problems(TokenNotFound))
 async def delete_token(caller: AdminCaller, token_id: str, tokens: TokensService) -> None:
-    """Revoke a token, with all that it made, at once: open streams and mail sessions end too."""
+    """Revoke a token, and all tokens created with it. Their open streams and mail sessions end at once."""
     await tokens.revoke(token_id, caller)

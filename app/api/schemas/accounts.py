@@ -51,7 +51,7 @@ Password = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValid
 
 
 class ServerOrder(RequestModel):
-    """A mail server and the login for it. With `oauth` it needs no password."""
+    """A mail server and its login. With `oauth` no password is needed."""
 
     host: Host
     port: Port
@@ -68,7 +68,7 @@ class ServerOrder(RequestModel):
 
 
 class ServerChanges(PatchModel):
-    """What to change of a mail server; what is left out stays, but a new host or port needs the password again."""
+    """Changes to a mail server. Absent fields do not change, but a new host or port requires the password again."""
 
     host: Host | None = None
     port: Port | None = None
@@ -103,11 +103,13 @@ RetentionText = Annotated[
         description="What stays on the server: keep, keep_days:N, keep_last:N, mirror_delete or remove_after_download"
     ),
 ]
-Mirror = Annotated[Boolean, Field(description="What another client removes from the server leaves here too")]
+Mirror = Annotated[
+    Boolean, Field(description="Also delete messages from Postgate that another client removes from the server")
+]
 
 
 class Pop3Order(ServerOrder):
-    """A POP3 server, the login for it, and what stays there."""
+    """A POP3 server, its login, and the retention rule."""
 
     retention: RetentionText = "keep"
     mirror: Mirror = False
@@ -117,7 +119,7 @@ class Pop3Order(ServerOrder):
 
 
 class Pop3Changes(ServerChanges):
-    """What to change of a POP3 server; what is left out stays."""
+    """Changes to a POP3 server. Absent fields do not change."""
 
     retention: RetentionText | None = None
     mirror: Mirror | None = None
@@ -135,7 +137,7 @@ _MISPLACED = {
 
 
 class CreateAccount(RequestModel):
-    """An account to add: `imap` or `pop3`, and `smtp`, as its kind says; `password` for an embedded one."""
+    """An account to add: `imap` or `pop3`, and `smtp`, depending on its kind; `password` for an embedded account."""
 
     kind: AccountKind
     email: Annotated[str, StringConstraints(min_length=3, max_length=320)]
@@ -144,7 +146,8 @@ class CreateAccount(RequestModel):
     smtp: ServerOrder | None = None
     pop3: Pop3Order | None = None
     oauth: ConsentOrder | None = Field(
-        None, description="Logs in by access tokens wherever there is no password; gives the servers, if none are named"
+        None,
+        description="Use access tokens on every server without a password; sets the servers if none are given",
     )
     password: Password | None = None
     metadata: MetadataInput = Field(default_factory=dict)
@@ -176,7 +179,7 @@ class CreateAccount(RequestModel):
 
 
 class UpdateAccount(PatchModel):
-    """What to change of an account; what is left out stays. All but the name and what stays on a POP3 server needs
+    """Changes to an account. Absent fields do not change. All but the name and the POP3 retention needs
     the scope `admin`."""
 
     CLEARABLE = frozenset({"name", "metadata"})
@@ -185,7 +188,7 @@ class UpdateAccount(PatchModel):
     imap: ServerChanges | None = None
     smtp: ServerChanges | None = None
     pop3: Pop3Changes | None = None
-    oauth: ConsentOrder | None = Field(None, description="A new consent, for the servers that are reached by one")
+    oauth: ConsentOrder | None = Field(None, description="A new OAuth grant, for the servers that use it")
     password: Password | None = Field(None, description="Of an embedded account")
     metadata: Annotated[dict[MetadataKey, MetadataValue | None], Field(max_length=KEYS_LIMIT)] | None = Field(
         None, description="Keys to set; `null` removes a key, and `null` for `metadata` removes all"
@@ -228,11 +231,11 @@ class UpdateAccount(PatchModel):
 
 
 class ChangePassword(RequestModel):
-    """The password of an account, by its owner. Every other sign-in ends."""
+    """A change of an account's password by its owner. Every other sign-in ends."""
 
     old_password: Password
     new_password: Password
-    revoke_tokens: Boolean = Field(False, description="End the tokens that server keys made for the account too")
+    revoke_tokens: Boolean = Field(False, description="Also end the tokens that server keys created for the account")
 
     def change(self) -> PasswordChange:
         old, new = self.old_password.get_secret_value(), self.new_password.get_secret_value()
@@ -254,10 +257,10 @@ class Server(AnswerModel):
 
 
 class Pop3Server(Server):
-    """A POP3 server, and what stays there."""
+    """A POP3 server and its retention rule."""
 
     retention: str = Field(description="keep, keep_days:N, keep_last:N, mirror_delete or remove_after_download")
-    mirror: bool = Field(description="What another client removes from the server leaves here too")
+    mirror: bool = Field(description="Also delete messages from Postgate that another client removes from the server")
 
     @classmethod
     def with_rules(cls, server: ServerInUse, rules: Pop3Rules) -> Pop3Server:
@@ -275,14 +278,14 @@ def _facts(server: ServerInUse) -> dict[str, Any]:
 
 
 class Account(AnswerModel):
-    """An account. `imap`, `pop3`, `smtp` are its mail servers without secrets, null where it has none of that kind."""
+    """An account. `imap`, `pop3`, `smtp` are its mail servers, without secrets; null where not used."""
 
     id: str = Field(description="The id of the account")
     email: str = Field(description="Its e-mail address")
-    name: str = Field(description="The name of its owner; empty where none was given")
-    kind: AccountKind = Field(description="Where the mail lives")
+    name: str = Field(description="The name of the owner; empty if not set")
+    kind: AccountKind = Field(description="How the mail is reached")
     status: Literal["connecting", "syncing", "ready", "auth_required", "unreachable", "disabled"] = Field(
-        description="`connecting`: the mail server is being reached; `syncing`: the first sync goes on; `ready`; "
+        description="`connecting`: opening the first connection; `syncing`: the initial sync is running; `ready`; "
         "`auth_required`: the mail server refused the login; `unreachable`: it does not answer; `disabled`"
     )
     sync: AccountSync = Field(description="How fresh its mail is, and what of it could not be read")
@@ -314,6 +317,6 @@ class Account(AnswerModel):
 
 
 class ServerCapabilities(AnswerModel):
-    """What the account's mail server confirmed, in its own words (IMAP CAPABILITY)."""
+    """The capabilities of the account's mail server, as it names them (IMAP CAPABILITY)."""
 
     capabilities: list[str]

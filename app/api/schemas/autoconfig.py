@@ -11,7 +11,7 @@ from app.services.accounts.autoconfig import Found
 
 
 class OfferedServer(AnswerModel):
-    """A mail server. `username` is what to log in with; null where it is not known."""
+    """A mail server. `username` is the login name; null if unknown."""
 
     host: str
     port: int
@@ -31,13 +31,13 @@ class OfferedServer(AnswerModel):
 
 
 class Autoconfig(AnswerModel):
-    """How the mail of an address is read and sent. Lists are best first, and empty where nothing was found."""
+    """The mail servers of an address, the best first. A list is empty if nothing was found."""
 
     email: str
     domain: str
     provider: str | None = Field(description="google, microsoft, yahoo, icloud, fastmail …; null for others")
     source: str | None = Field(
-        description="builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx or guess; null where none told"
+        description="builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx or guess; null if nothing was found"
     )
     oauth: str | None = Field(description="Whose OAuth tokens the servers take: google, microsoft or yahoo")
     imap: list[OfferedServer]

@@ -211,11 +211,11 @@ MetadataInput = Annotated[
     dict[MetadataKey, MetadataValue],
     Field(
         max_length=KEYS_LIMIT,
-        description=f"What your app keeps with it: up to {KEYS_LIMIT} keys of {KEY_LIMIT_CHARS} characters, values of "
+        description=f"Data of your app: up to {KEYS_LIMIT} keys of {KEY_LIMIT_CHARS} characters, values of "
         f"{VALUE_LIMIT_CHARS}. It comes back in answers and events, and lists can be filtered by it.",
     ),
 ]
-MetadataOutput = Annotated[dict[str, str], Field(description="What your app keeps with it")]
+MetadataOutput = Annotated[dict[str, str], Field(description="Data of your app")]
 
 
 class PatchModel(RequestModel):
@@ -254,17 +254,17 @@ class AnswerModel(BaseModel):
 
 
 class Sync(AnswerModel):
-    """How fresh what is shown of an account is."""
+    """How fresh the data of an account is."""
 
     status: Literal["initial", "live", "down", "paused"] = Field(
-        description="`initial`: the first sync goes on, and lists already work; `live`: changes are followed; "
-        "`down`: the mail server cannot be reached; `paused`: nobody asks for the account"
+        description="`initial`: the initial sync is running, and lists already work; `live`: changes are followed; "
+        "`down`: the mail server cannot be reached; `paused`: the account is not in use"
     )
-    mode: SyncMode = Field(description="How changes reach the gateway")
+    mode: SyncMode = Field(description="How Postgate learns of changes")
     lag_seconds: int | None = Field(
-        description="Seconds since the mail server last confirmed this state; 0: it is watched; null: it never did"
+        description="Seconds since the mail server last confirmed this state; 0: it is being watched; null: never"
     )
-    checked_at: Time | None = Field(description="When the mail server last confirmed this state; null if it never did")
+    checked_at: Time | None = Field(description="When the mail server last confirmed this state; null: never")
 
     @classmethod
     def of(cls, state: SyncState) -> Sync:
@@ -282,8 +282,8 @@ class Page(AnswerModel, Generic[T]):
     """A part of a list."""
 
     items: list[T] = Field(description="The items of this page")
-    next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last one")
-    prev_cursor: str | None = Field(None, description="`cursor` of the previous page; null on the first one")
+    next_cursor: str | None = Field(None, description="The `cursor` of the next page; null on the last page")
+    prev_cursor: str | None = Field(None, description="The `cursor` of the previous page; null on the first page")
 
 
 ProblemCode = TypeAliasType(
@@ -306,7 +306,7 @@ class ProblemOrigin(AnswerModel):
 
     protocol: str = Field(description="The protocol that the mail server speaks: imap, pop3 or smtp")
     response: str = Field(description="The line that it answered")
-    enhanced_code: str | None = Field(description="Its enhanced status code (RFC 3463), where it gave one")
+    enhanced_code: str | None = Field(description="Its enhanced status code (RFC 3463), if it sent one")
 
 
 class ProblemFault(AnswerModel):
@@ -328,10 +328,10 @@ class Problem(AnswerModel):
     detail: str = Field(description="What went wrong with this request")
     code: ProblemCode = Field(description="The kind of problem, for programs")
     retryable: bool = Field(description="Whether the same request may succeed later")
-    fix: str | None = Field(None, description="What to do, where the caller can do something")
+    fix: str | None = Field(None, description="What the caller can do, if anything")
     request_id: str = Field(description="The request, as in the header `Request-Id`")
-    origin: ProblemOrigin | None = Field(None, description="What the mail server answered, where it caused the problem")
-    errors: list[ProblemFault] = Field([], description="The faults of an invalid request; else empty")
+    origin: ProblemOrigin | None = Field(None, description="The answer of the mail server, if it caused the problem")
+    errors: list[ProblemFault] = Field([], description="The errors of an invalid request; otherwise empty")
 
 
 class StateExpiredProblem(Problem):

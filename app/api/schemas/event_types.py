@@ -36,7 +36,7 @@ class CausedBy(AnswerModel):
     """The request that made a change."""
 
     request_id: str = Field(description="The `Request-Id` of its answer")
-    client_id: str | None = Field(description="Its `Client-Id` header, by which an app knows its own changes")
+    client_id: str | None = Field(description="Its `Client-Id` header; an app can recognise its own changes by it")
 
 
 class AnyEventData(AnswerModel):
@@ -45,14 +45,14 @@ class AnyEventData(AnswerModel):
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     account_id: str
-    caused_by: CausedBy | None = Field(None, description="Absent where no request caused the event")
+    caused_by: CausedBy | None = Field(None, description="Absent if no request caused the event")
 
 
 class CloudEvent(AnswerModel):
     """Members of every event (CloudEvents 1.0)."""
 
     specversion: Literal["1.0"]
-    id: str = Field(description="Identifies a repetition: delivery is at least once")
+    id: str = Field(description="The same for a repeated event: delivery is at least once")
     source: str
     type: str
     subject: str

@@ -16,7 +16,9 @@ class UpdatedMessage(AnswerModel):
     """A message whose keywords or content changed."""
 
     id: str = Field(description="The message")
-    changed: list[Literal["keywords", "other"]] = Field(description="What changed; `other`: read the message again")
+    changed: list[Literal["keywords", "other"]] = Field(
+        description="The parts that changed; `other`: read the message again"
+    )
     keywords: list[str] = Field(description="Its keywords now")
 
 
@@ -29,7 +31,7 @@ class MovedMessage(AnswerModel):
 
 
 class RemovedMessage(AnswerModel):
-    """A message that is gone. It may be one that the caller never knew."""
+    """A deleted message. The caller may not have known it."""
 
     id: str = Field(description="The message")
     reason: Literal["expunged", "moved", "merged"] = Field(
@@ -38,7 +40,7 @@ class RemovedMessage(AnswerModel):
 
 
 class RemovedMailbox(AnswerModel):
-    """A mailbox that is gone, with its messages, which are not listed one by one."""
+    """A deleted mailbox. Its messages are deleted too, and not listed individually."""
 
     id: str = Field(description="The mailbox")
 
@@ -52,15 +54,15 @@ class ChangedMailboxes(AnswerModel):
 
 
 class ChangesAnswer(AnswerModel):
-    """What to do to mail as it was at `since` so that it is as it is now; safe to do twice."""
+    """The differences between the mail at `since` and now. Applying them twice has no effect."""
 
-    created: list[Message] = Field(description="New messages, in the view that was asked for")
+    created: list[Message] = Field(description="New messages, in the requested view")
     updated: list[UpdatedMessage] = Field(description="Messages whose keywords or content changed")
     moved: list[MovedMessage] = Field(description="Messages that are in other mailboxes")
     removed: list[RemovedMessage] = Field(description="Messages that are gone")
     mailboxes: ChangedMailboxes = Field(description="Mailboxes that changed")
     new_state: str = Field(description="The state after these changes: `since` of the next request")
-    has_more: bool = Field(description="Whether more changes follow: ask again with `new_state` at once")
+    has_more: bool = Field(description="Whether there are more changes: repeat the call with `new_state`")
 
 
 class EventsAnswer(AnswerModel):
@@ -68,4 +70,4 @@ class EventsAnswer(AnswerModel):
 
     items: list[Event] = Field(description="The events")
     cursor: str = Field(description="`after` of the next request")
-    has_more: bool = Field(description="Whether more events follow: ask again at once")
+    has_more: bool = Field(description="Whether there are more events: repeat the call")

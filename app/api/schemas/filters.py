@@ -22,7 +22,7 @@ Keyword = Annotated[str, StringConstraints(pattern=KEYWORD_PATTERN)]
 
 
 class HeaderCondition(RequestModel):
-    """A header field contains a text; an empty one asks whether the field is there."""
+    """A header field contains a text. An empty text tests whether the field is present."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[!-9;-~]{1,76}$")]
     value: Annotated[str, StringConstraints(max_length=TEXT_LIMIT_CHARS, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -37,9 +37,9 @@ class Conditions(RequestModel):
     cc: Text | None = None
     bcc: Text | None = None
     subject: Text | None = None
-    body: Text | None = Field(None, description="In a text of the message")
+    body: Text | None = Field(None, description="In the text of the message")
     text: Text | None = Field(None, description="Anywhere in header or body")
-    since: GivenDate | None = Field(None, description="Received at this time or later; a date is its midnight in UTC")
+    since: GivenDate | None = Field(None, description="Received at this time or later; a date means midnight UTC")
     before: GivenDate | None = Field(None, description="Received earlier")
     larger_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
     smaller_than: Integer | None = Field(None, ge=0, le=2**53, description="Bytes")
@@ -98,7 +98,7 @@ Branches = Annotated[list["FilterInput"], Field(max_length=f.LEAF_LIMIT)]
 
 
 class FilterInput(Conditions):
-    """A filter: conditions, and `all`, `any` or `not` of filters. An empty one matches everything."""
+    """A filter: conditions, and `all`, `any` or `not` with further filters. An empty filter matches everything."""
 
     header: HeaderCondition | None = None
     all: Branches | None = None
@@ -160,7 +160,7 @@ class SearchScope(StrEnum):
 
 
 IN_FIELD: Any = Field(
-    None, alias="in", description="`anywhere`: in Trash and Junk too, which are left out where no mailbox is named"
+    None, alias="in", description="`anywhere`: includes Trash and Junk, which are omitted unless a mailbox is named"
 )
 
 

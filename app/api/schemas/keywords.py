@@ -11,9 +11,9 @@ from app.services.changing import keywords
 class KeywordUse(AnswerModel):
     """A keyword that messages of the account have."""
 
-    keyword: str = Field(description="`$seen`, `$flagged` … or one of your own, in lower case")
+    keyword: str = Field(description="`$seen`, `$flagged` … or a custom keyword, in lower case")
     total: int = Field(description="Messages that have it")
-    unread: int = Field(description="Those of them that are unread")
+    unread: int = Field(description="How many of them are unread")
 
     @classmethod
     def of(cls, use: keywords.KeywordUse) -> KeywordUse:
@@ -21,10 +21,10 @@ class KeywordUse(AnswerModel):
 
 
 class KeywordList(AnswerModel):
-    """Keywords by name: all of them, unless the request limits their number."""
+    """Keywords by name; all of them unless `limit` is set."""
 
     items: list[KeywordUse]
     next_cursor: str | None
     prev_cursor: str | None = None
-    state: str = Field(description="The account's state before this was read; the ETag too")
+    state: str = Field(description="The account's state before the read; also the ETag")
     sync: Sync

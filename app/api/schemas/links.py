@@ -11,7 +11,7 @@ from app.services.access.links import DEFAULT_SECONDS, MAX_SECONDS
 
 
 class CreateLink(RequestModel):
-    """What a link opens: exactly one of `attachment_id`, `part` and `raw`."""
+    """The resource that a link opens: exactly one of `attachment_id`, `part` and `raw`."""
 
     attachment_id: Id | None = Field(None, description="The id of an attachment")
     part: Id | None = Field(None, description="A part by its section number, such as `2.1`")
@@ -28,7 +28,7 @@ class CreateLink(RequestModel):
 
 
 class SignedLink(AnswerModel):
-    """A URL that opens one resource without a header, until it expires or what made it ends."""
+    """A URL that opens one resource without a header, until it expires or its sign-in or token ends."""
 
-    url: str = Field(description="Opens the resource without a header: a secret")
-    expires_at: Time = Field(description="It ends earlier with the sign-in or token that made it")
+    url: str = Field(description="The URL that opens the resource; treat it as a secret")
+    expires_at: Time = Field(description="When it expires; earlier if the sign-in or token that created it ends")

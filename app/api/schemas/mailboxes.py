@@ -36,10 +36,10 @@ class Mailbox(AnswerModel):
     id: str
     account_id: str
     name: str
-    path: str = Field(description="From the top, with / between the levels")
+    path: str = Field(description="The names from the top level, separated by `/`")
     parent_id: str | None
     role: Role | None
-    total: int = Field(description="Messages in it")
+    total: int = Field(description="Messages in the mailbox")
     unread: int
     is_subscribed: bool
     uid_validity: int
@@ -65,12 +65,12 @@ class Mailbox(AnswerModel):
 
 
 class MailboxList(AnswerModel):
-    """Mailboxes of an account, by path: all of them, unless the request limits their number."""
+    """Mailboxes of an account, by path; all of them unless `limit` is set."""
 
     items: list[Mailbox]
     next_cursor: str | None = None
     prev_cursor: str | None = None
-    state: str = Field(description="The account's state before this was read; the ETag too")
+    state: str = Field(description="The account's state before the read; also the ETag")
     sync: Sync
 
 
@@ -83,7 +83,7 @@ class CreateMailbox(RequestModel):
 
 
 class UpdateMailbox(PatchModel):
-    """What to change of a mailbox; what is left out stays."""
+    """Changes to a mailbox. Absent fields do not change."""
 
     CLEARABLE = frozenset({"parent_id", "role"})
 

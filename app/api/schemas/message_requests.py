@@ -39,7 +39,7 @@ IMAGES = (
     "Images that HTML loads from elsewhere: blocked, left as they are, or links by which Postgate fetches them. "
     "Pictures of the message itself are links; with `inline`, an answer that shows one message holds up to 2 MB of them"
 )
-QUOTES = "Quoted history of HTML: kept, or each quote in a closed `<details>`"
+QUOTES = "Quoted history in HTML: unchanged, or each quote in a closed `<details>`"
 Keywords = Annotated[list[Keyword], Field(max_length=KEYWORDS_LIMIT)]
 
 
@@ -61,7 +61,9 @@ class ViewFields(RequestModel):
 class ListQuery(ViewFields, ConditionsQuery):
     """The query of a list: conditions, all of which must hold, and what to show of it."""
 
-    sort: SortText = Field("-received_at", description="A minus is descending; ties go by highest UID")
+    sort: SortText = Field(
+        "-received_at", description="A minus sign sorts in descending order; ties are sorted by UID, highest first"
+    )
     limit: int = Field(50, ge=1, le=500)
     cursor: CursorText | None = None
     count: CountText | None = Field(None, description="Adds `total`")
@@ -76,7 +78,7 @@ class GetQuery(ViewFields):
 
 
 class SearchRequest(ViewFields):
-    """A search: a filter tree or a search text (both must hold), an order, a page."""
+    """A search: a filter, a search text or both (both must match), with sort order and page."""
 
     filter: FilterTree = FilterInput()
     q: SearchTextInput | None = None
@@ -92,7 +94,7 @@ class SearchRequest(ViewFields):
 
 
 class AccountsSearchRequest(SearchRequest):
-    """A search over several accounts. `cursor` goes on from the last message that was shown."""
+    """A search over several accounts. `cursor` continues after the last message returned."""
 
     account_ids: Annotated[list[Id], Field(min_length=1, max_length=ACCOUNTS_LIMIT)] | None = Field(
         None, description="Default: all accounts of the token"
@@ -116,11 +118,11 @@ class _MessageChanges(RequestModel):
 
 
 class ChangeRequest(PatchModel, _MessageChanges):
-    """What to change of a message; what is left out stays."""
+    """Changes to a message. Absent fields do not change."""
 
 
 class TransferRequest(RequestModel):
-    """Messages, and the mailbox that they go to."""
+    """Messages, and the target mailbox."""
 
     message_ids: Ids
     mailbox_id: Id
@@ -137,7 +139,8 @@ class BatchRequest(_MessageChanges):
     message_ids: Ids | None = None
     filter: FilterTree | None = None
     delete: Annotated[Literal["trash", "permanent"], BeforeValidator(_deletion)] | None = Field(
-        None, description="`trash` moves to Trash, and removes for good what is there already; `permanent` removes"
+        None,
+        description="`trash`: move to Trash, or delete permanently if already there; `permanent`: delete permanently",
     )
 
     @model_validator(mode="after")

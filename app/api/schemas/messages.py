@@ -17,7 +17,7 @@ MessageId = Annotated[str, Field(description="The id of a message; it stays the 
 class Address(AnswerModel):
     """A person or group: a name and an e-mail address."""
 
-    name: str = Field(description="The display name, decoded; empty where there is none")
+    name: str = Field(description="The decoded display name; empty if there is none")
     address: str = Field(description="The e-mail address, as written in the message")
 
 
@@ -26,10 +26,10 @@ class Attachment(AnswerModel):
 
     id: str = Field(description="The id for `/attachments/{attachment_id}`")
     part: str = Field(description="Its IMAP section number, for `/parts/{part}`")
-    filename: str | None = Field(description="Its name, decoded; null where it has none")
+    filename: str | None = Field(description="The decoded file name; null if it has none")
     content_type: str = Field(description="Its media type, as the message states it")
     size_bytes: int | None = Field(
-        description="The exact size of the decoded content; null where only reading it would tell"
+        description="The exact size of the decoded content; null if only reading the content would tell"
     )
     disposition: Literal["inline", "attachment"] = Field(description="Where a mail program shows it")
     content_id: str | None = Field(description="Its Content-ID without angle brackets, which `cid:` links name")
@@ -41,7 +41,7 @@ class Attendee(AnswerModel):
     name: str = Field(description="The name; empty where there is none")
     address: str = Field(description="The e-mail address")
     status: str = Field(description="`needs_action`, `accepted`, `declined`, `tentative` or `delegated`")
-    is_optional: bool = Field(description="Whether the person need not come")
+    is_optional: bool = Field(description="Whether the person is optional")
 
 
 class Invitation(AnswerModel):
@@ -50,15 +50,15 @@ class Invitation(AnswerModel):
     method: str = Field(description="`request`, `cancel`, `reply`, `publish` or another of RFC 5546")
     uid: str = Field(description="The UID of the event")
     sequence: int = Field(description="The number of the revision")
-    status: str | None = Field(description="`confirmed`, `tentative`, `cancelled`; null where it is not given")
+    status: str | None = Field(description="`confirmed`, `tentative`, `cancelled`; null if not given")
     summary: str = Field(description="What the event is, in a few words")
     description: str = Field(description="What the event is, at length")
     location: str = Field(description="Where the event takes place")
     organizer: Address | None = Field(description="The organizer")
     attendees: list[Attendee] = Field(description="The people who are invited")
-    starts_at: Time | None = Field(description="In UTC; of an event that takes all day, midnight of its first day")
-    ends_at: Time | None = Field(description="In UTC; null where it is not given")
-    is_all_day: bool = Field(description="Whether the event takes whole days")
+    starts_at: Time | None = Field(description="In UTC; for an all-day event, midnight of its first day")
+    ends_at: Time | None = Field(description="In UTC; null if not given")
+    is_all_day: bool = Field(description="Whether it is an all-day event")
     time_zone: str | None = Field(description="The zone the times were written in; null for UTC or none")
     recurrence: str | None = Field(description="An RRULE, for example `FREQ=WEEKLY;COUNT=3`")
 
@@ -72,14 +72,14 @@ class Location(AnswerModel):
 
 
 class MessageThread(AnswerModel):
-    """The conversation of a message."""
+    """The thread of a message."""
 
     id: str = Field(description="The id of the thread")
     message_ids: list[str] = Field(description="Its messages that the token may see, oldest first")
 
 
 class Piece(AnswerModel):
-    """A stretch of text that matches a search, or that does not."""
+    """A piece of text that does or does not match the search."""
 
     text: str = Field(description="Plain text")
     is_match: bool = Field(description="Whether it matches a term of the search")
@@ -96,7 +96,7 @@ class _Included(AnswerModel):
     """Fields that `include` adds; they are absent unless they were asked for."""
 
     headers: dict[str, list[str]] = Field({}, description="With `include=headers:Name`: the decoded values by name")
-    thread: MessageThread | None = Field(None, description="With `include=thread`: the conversation")
+    thread: MessageThread | None = Field(None, description="With `include=thread`: the thread")
     highlights: list[Highlight] = Field([], description="With `include=highlights`: where the search matched")
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
@@ -116,13 +116,13 @@ class MessageSummary(_Included):
     id: MessageId
     account_id: str = Field(description="The account that holds the message")
     mailbox_ids: list[str] = Field(description="The mailboxes that hold the message")
-    thread_id: str = Field(description="The conversation of the message")
-    subject: str = Field(description="The subject, decoded; empty where there is none")
+    thread_id: str = Field(description="The thread of the message")
+    subject: str = Field(description="The decoded subject; empty if there is none")
     from_: list[Address] = Field(alias="from", description="The authors")
     to: list[Address] = Field(description="The recipients")
     cc: list[Address] = Field(description="The recipients of a copy")
-    reply_to: list[Address] = Field(description="Where replies are to be sent, if not to the authors")
-    date: Time | None = Field(description="The Date header; null where it is absent or unreadable")
+    reply_to: list[Address] = Field(description="Addresses for replies, if not the authors")
+    date: Time | None = Field(description="The Date header; null if it is absent or invalid")
     received_at: Time = Field(description="When the mail server received the message")
     preview: str | None = Field(description="The first 200 characters of text; null until the text has been read")
     keywords: list[str] = Field(description="Keywords as in JMAP: `$seen`, `$flagged`, `$answered` … and custom ones")
@@ -130,9 +130,9 @@ class MessageSummary(_Included):
     has_attachments: bool = Field(description="Whether the message has attachments")
     message_id_header: str | None = Field(description="The Message-ID header with its angle brackets")
     in_reply_to: list[str] = Field(description="The Message-IDs that the message replies to")
-    references: list[str] = Field(description="The Message-IDs of the conversation, oldest first")
+    references: list[str] = Field(description="The Message-IDs of the thread, oldest first")
     on_server: bool | None = Field(
-        description="Whether the POP3 server still has the message; null for mail that did not come by POP3"
+        description="Whether the POP3 server still has the message; null for mail that did not come over POP3"
     )
 
 
@@ -140,13 +140,13 @@ class MessageFull(MessageSummary):
     """A message with `view=full`: the summary, the text and the list of attachments."""
 
     view: Literal["full"] = Field(description="The view of this object")  # type: ignore[assignment]  # the discriminator
-    bcc: list[Address] = Field(description="The recipients of a blind copy, in messages of one's own")
-    text: str = Field(description="The plain text; made from the HTML where the message has none")
-    html: str | None = Field(description="The HTML, sanitised; null where the message has none")
-    invitation: Invitation | None = Field(description="The event of a calendar part; null where there is none")
+    bcc: list[Address] = Field(description="The recipients of a blind copy, in messages that the account sent")
+    text: str = Field(description="The plain text; made from the HTML if the message has none")
+    html: str | None = Field(description="The sanitised HTML; null if the message has none")
+    invitation: Invitation | None = Field(description="The event of a calendar part; null if there is none")
     attachments: list[Attachment] = Field(description="The attachments and inline pictures")
     locations: list[Location] = Field(description="Where the message is on the mail server")
-    problems: list[str] = Field(description="What could not be read as it should, in words")
+    problems: list[str] = Field(description="Descriptions of what could not be read in full")
 
 
 def _optional(model: type[AnswerModel]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _absent(field: FieldInfo) -> tuple[Any, Any]:
 
 
 class _Partial(_Included):
-    """A message of which `fields` names the fields. The others are absent, within objects too."""
+    """A message with the fields named by `fields`. Other fields are absent, also in nested objects."""
 
     view: Literal["partial"] = Field(description="The view of this object")
 
@@ -192,17 +192,19 @@ class Indexed(AnswerModel):
 class MessagePage(AnswerModel):
     """A page of a list of messages."""
 
-    items: list[Message] = Field(description="The messages, in the view that was asked for")
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
-    prev_cursor: str | None = Field(description="`cursor` of the previous page; null on the first one")
-    state: str = Field(description="The account's state before this was read: `/changes` since then misses nothing")
+    items: list[Message] = Field(description="The messages, in the requested view")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page")
+    prev_cursor: str | None = Field(description="The `cursor` of the previous page; null on the first page")
+    state: str = Field(
+        description="The account's state before the read; `/changes` since this state has all later changes"
+    )
     sync: Sync = Field(description="How fresh the list is")
     total: int | None = Field(None, description="The number of matching messages; null without `count`")
     indexed: Indexed | None = Field(
-        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+        None, description="For text searches by tokens that can see all mailboxes; otherwise null"
     )
     filter: FilterInput | None = Field(
-        None, description="The filter that `q` and the other conditions stand for; null without `q`"
+        None, description="The filter made from `q` and the other conditions; null without `q`"
     )
 
 
@@ -213,9 +215,9 @@ class BulkItem(AnswerModel):
 
     id: str = Field(description="The message that the request named")
     status: int = Field(description="The result as an HTTP status")
-    new_id: str | None = Field(None, description="The id of the copy, where the message was copied")
-    message: Message | None = Field(None, description="The message, where it was asked for")
-    problem: Problem | None = Field(None, description="Why it failed, where it failed")
+    new_id: str | None = Field(None, description="The id of the copy, if the message was copied")
+    message: Message | None = Field(None, description="The message, if it was requested")
+    problem: Problem | None = Field(None, description="Why it failed, if it failed")
 
 
 class BulkSummary(AnswerModel):
@@ -230,7 +232,7 @@ class BulkAnswer(AnswerModel):
 
     results: list[BulkItem] = Field(description="One result for each message")
     summary: BulkSummary = Field(description="The numbers of results")
-    state: str = Field(description="The account's state: `/changes` since then has what follows")
+    state: str = Field(description="The account's state; pass it to `/changes` as `since`")
 
 
 class HeaderField(AnswerModel):
@@ -247,23 +249,23 @@ class HeaderList(AnswerModel):
 
 
 class AccountSearch(AnswerModel):
-    """The part of one account in a search over several. `sync` and `state` are null where it did not answer in time."""
+    """The result of one account in a search over several. `sync` and `state` are null if it did not answer in time."""
 
     account_id: str = Field(description="The account")
     is_complete: bool = Field(description="Whether every match was found; an incomplete account does not delay others")
     state: str | None = Field(None, description="The account's state before it was searched")
     sync: Sync | None = Field(None, description="How fresh its mail is")
     indexed: Indexed | None = Field(
-        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+        None, description="For text searches by tokens that can see all mailboxes; otherwise null"
     )
-    code: ProblemCode | None = Field(None, description="The problem that kept it from being complete; else null")
+    code: ProblemCode | None = Field(None, description="The problem that made the result incomplete; otherwise null")
 
 
 class SearchAnswer(AnswerModel):
-    """A page of what was found in several accounts, in one order."""
+    """A page of results from several accounts, sorted together."""
 
-    items: list[Message] = Field(description="The messages, in the view that was asked for")
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
+    items: list[Message] = Field(description="The messages, in the requested view")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page")
     accounts: list[AccountSearch] = Field(description="The result of each account")
     total: int | None = Field(
         None, description="The number of matching messages in the accounts that answered; null without `count`"

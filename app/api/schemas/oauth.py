@@ -44,14 +44,14 @@ def _one_to_lead_back_to(url: str) -> str:
 
 
 class ConsentOrder(RequestModel):
-    """A consent that was given elsewhere: which app it was given to, and its refresh token."""
+    """An OAuth grant that you already have: its app and its refresh token."""
 
     oauth_app_id: Id | None = None
-    provider: Provider | None = Field(None, description="In place of oauth_app_id: the first app of this provider")
+    provider: Provider | None = Field(None, description="Instead of oauth_app_id: the first app of this provider")
     refresh_token: Secret
     access_token: Secret | None = None
     expires_in_seconds: Annotated[Integer, Field(ge=0, le=MAX_LIFE_SECONDS)] = Field(
-        0, description="Of the access token; 0: it is renewed before the first login"
+        0, description="Lifetime of the access token; 0: renew it before the first login"
     )
 
     def consent(self, app: oauth_apps.OAuthApp) -> Consent:
@@ -92,13 +92,13 @@ class MailServers(RequestModel):
 class _OAuthAppFields(RequestModel):
     name: Annotated[str, StringConstraints(max_length=200, pattern=LINE_PATTERN)] | None = None
     tenant: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="Microsoft: a directory of your own; unset: common"
+        None, description="Microsoft: your directory (tenant); default: common"
     )
     authorization_url: Url | None = Field(None, description="Custom apps")
     token_url: Url | None = Field(None, description="Custom apps")
-    issuer: Url | None = Field(None, description="Custom apps: what `iss` must be where it is given (RFC 9207)")
+    issuer: Url | None = Field(None, description="Custom apps: the expected `iss`, if the server sends it (RFC 9207)")
     revocation_url: Url | None = Field(
-        None, description="Custom apps: where the consent of a deleted account is revoked (RFC 7009)"
+        None, description="Custom apps: the URL that revokes the grant of a deleted account (RFC 7009)"
     )
     client_auth: ClientAuth | None = Field(None, description="Custom apps: how the client secret is sent")
     scopes: list[OAuthScope] | None = Field(None, min_length=1, max_length=LIST_LIMIT)
@@ -106,7 +106,7 @@ class _OAuthAppFields(RequestModel):
     client_secret: Secret | None = None
     servers: MailServers | None = None
     redirect_urls: list[Annotated[Url, AfterValidator(_one_to_lead_back_to)]] | None = Field(
-        None, max_length=LIST_LIMIT, description="Where connect sessions may lead back to: these and what lies below"
+        None, max_length=LIST_LIMIT, description="URLs that connect sessions may return to, with all paths below them"
     )
 
     def order(self) -> oauth_apps.OAuthAppOrder:
@@ -127,7 +127,7 @@ class _OAuthAppFields(RequestModel):
 
 
 class UpdateOAuthApp(PatchModel, _OAuthAppFields):
-    """What to change of an app; what is left out stays."""
+    """Changes to an OAuth app. Absent fields do not change."""
 
     CLEARABLE = frozenset({"name", "tenant", "issuer", "revocation_url", "redirect_urls"})
 
@@ -143,7 +143,7 @@ class UpdateOAuthApp(PatchModel, _OAuthAppFields):
 
 
 class CreateOAuthApp(_OAuthAppFields):
-    """An app to register here: of a known provider, or a custom one with its URLs, scopes and mail servers."""
+    """An OAuth app to add: for a known provider, or a custom app with its URLs, scopes and mail servers."""
 
     provider: Provider
     client_id: ClientId
@@ -192,15 +192,15 @@ class OAuthApp(AnswerModel):
 
 
 class CreateConnectSession(RequestModel):
-    """A visit of one person to the page that adds an account, or renews the consent of one."""
+    """A session in which one person adds an account, or renews the consent for one, in a browser."""
 
     redirect_url: Url = Field(
         description="Where the browser is sent at the end, with `account_id` or `error`, and `state`"
     )
     email: Annotated[str, StringConstraints(max_length=320)] | None = Field(None, description="What the page suggests")
-    oauth_app_id: Id | None = Field(None, description="Leads straight to this app's provider")
-    provider: Provider | None = Field(None, description="In place of oauth_app_id: the first app of this provider")
-    account_id: Id | None = Field(None, description="The account to connect anew; null adds one")
+    oauth_app_id: Id | None = Field(None, description="Go directly to the provider of this app")
+    provider: Provider | None = Field(None, description="Instead of oauth_app_id: the first app of this provider")
+    account_id: Id | None = Field(None, description="The account to reconnect; null: add a new one")
     kind: Literal["imap", "pop3"] | None = Field(None, description="Of the account to add; null: imap")
     state: Annotated[str, StringConstraints(max_length=500)] | None = Field(None, description="Given back at the end")
 
@@ -222,7 +222,7 @@ class CreateConnectSession(RequestModel):
 
 
 class ConnectSession(AnswerModel):
-    """Where to send the person's browser: once, and soon."""
+    """The page to open in the person's browser, once."""
 
     id: str
     url: str

@@ -11,7 +11,9 @@ from app.api.schemas.messages import MessageSummary
 class Fetched(AnswerModel):
     """The result of a poll."""
 
-    is_done: bool = Field(description="Whether the mail server was asked within the time to wait")
+    is_done: bool = Field(description="Whether the mail server answered within the time to wait")
     created: list[MessageSummary] = Field(description="The new messages")
-    state: str = Field(description="The account's state before the poll: `/changes` since then has all that came")
+    state: str = Field(
+        description="The account's state before the poll; `/changes` since this state has all new messages"
+    )
     sync: Sync = Field(description="How fresh the account's mail is")

@@ -20,7 +20,7 @@ class StartLog(RequestModel):
 
 
 class LogLine(AnswerModel):
-    """One line of a protocol. Login data, literals, texts of messages and searched words are left out of `text`."""
+    """One protocol line. `text` omits login data, literals, message text and search terms."""
 
     at: Time
     protocol: str = Field(description="imap, pop3 or smtp")
@@ -32,7 +32,7 @@ class LogLine(AnswerModel):
 class ProtocolLog(AnswerModel):
     """The last lines, oldest first."""
 
-    recording_until: Time | None = Field(description="null: nothing is recorded now")
+    recording_until: Time | None = Field(description="null: recording is off")
     items: list[LogLine] = Field(max_length=LINES)
 
     @classmethod

@@ -16,7 +16,7 @@ CountedBy = Literal["origin", "index"]
 class QuotaUse(AnswerModel):
     """One limit. `used` and `limit` are bytes for storage, messages for message."""
 
-    root: str = Field(description="What the mail server calls it; mailboxes may share one")
+    root: str = Field(description="Its name on the mail server; mailboxes may share a quota root")
     resource: QuotaResource = Field(description="What is limited: `storage` in bytes, `message` in messages")
     used: int = Field(description="How much is used")
     limit: int | None = Field(description="null: no limit is known")
@@ -27,9 +27,9 @@ class QuotaUse(AnswerModel):
 
 
 class Quotas(AnswerModel):
-    """The limits of an account; empty where its mail server says that it has none."""
+    """The limits of an account; empty if its mail server reports that it has none."""
 
     counted_by: CountedBy = Field(
-        description="`origin`: the mail server reports it; `index`: it does not, and the known mail was counted"
+        description="`origin`: reported by the mail server; `index`: counted from the index instead"
     )
     items: list[QuotaUse] = Field(description="The limits")

@@ -1,4 +1,4 @@
-"""Frames of the stream: one JSON object each, told apart by `type`."""
+"""Frames of the WebSocket stream: one JSON object each, distinguished by `type`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SubscribedType = TypeAliasType(
             {
                 "type": "string",
                 "enum": [*EVENTS, *PATTERNS, COUNTS],
-                "description": "A type of an event; a pattern, as `message.*`: all types that begin with `message.`; "
-                "or `counts`: the frames with counts of mailboxes",
+                "description": "An event type; a pattern such as `message.*` for all types that begin with "
+                "`message.`; or `counts` for `counts` frames",
             }
         ),
     ],
@@ -44,28 +44,28 @@ RoleName = Annotated[
 
 
 class SubscribeFrame(RequestModel):
-    """Follow accounts. A subscription of the same `sub_id` is replaced. The answer is `subscribed` or `error`."""
+    """Subscribe to accounts. Replaces a subscription with the same `sub_id`. The answer is `subscribed` or `error`."""
 
     type: Literal["subscribe"]
-    sub_id: SubscriptionId = Field(description="A name of your choice; `sub_ids` of each event has those it is for")
+    sub_id: SubscriptionId = Field(description="A name of your choice; events list it in `sub_ids`")
     accounts: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] = Field(
-        description="Ids, `me` for the account of the token, or `*`: all accounts of the token, later ones too"
+        description="Ids, `me` for the account of the token, or `*` for all accounts of the token, including later ones"
     )
     mailboxes: Annotated[list[Id], Field(max_length=LIST_LIMIT)] | Literal["*"] | None = Field(
-        None, description="Ids, or names of roles such as `inbox`; default: all"
+        None, description="Ids, or roles such as `inbox`; default: all"
     )
     roles: Annotated[list[RoleName], Field(max_length=20)] | None = Field(
-        None, description="Mailboxes with these roles, beside `mailboxes`; also those that get a role later"
+        None, description="Also mailboxes with these roles, including mailboxes that get the role later"
     )
     types: Annotated[list[SubscribedType], Field(max_length=100)] | None = Field(
-        None, description="What to hear of; default: all events, and `counts`"
+        None, description="The event types to receive; default: all, and `counts`"
     )
-    view: Literal["ids", "summary"] = Field("summary", description="How much `message.created` shows of its message")
+    view: Literal["ids", "summary"] = Field("summary", description="The view of the message in `message.created`")
     after: Cursor | dict[Id, Cursor] | None = Field(
         None, description="`now` (default), `earliest`, a cursor (one account), or a map account → cursor; exclusive"
     )
     consumer: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
-        None, description="Resume after what this name has acknowledged, where `after` is not given"
+        None, description="Without `after`: resume after the last cursor that this consumer acknowledged"
     )
 
 
@@ -77,22 +77,22 @@ class UnsubscribeFrame(RequestModel):
 
 
 class AckFrame(RequestModel):
-    """Everything up to this cursor has been dealt with; kept for the subscription's `consumer`. It has no answer."""
+    """Acknowledge all events up to this cursor, for the subscription's `consumer`. It has no answer."""
 
     type: Literal["ack"]
-    cursor: Cursor = Field(description="The `cursor` of the last event that has been dealt with")
+    cursor: Cursor = Field(description="The `cursor` of the last processed event")
     account_id: Id | None = Field(
-        None, description="The account of the cursor; needed where the socket follows several accounts"
+        None, description="The account of the cursor; required if the socket follows several accounts"
     )
     sub_id: SubscriptionId | None = Field(
-        None, description="Whose `consumer` it is kept for; needed where several with a consumer follow the account"
+        None, description="The subscription; required if several with a consumer follow the account"
     )
 
 
 class AuthFrame(RequestModel):
-    """The token of this connection: the first one, or a newer one before the old one ends.
+    """Set the token of this connection, or replace it before it expires.
 
-    The answer is `authenticated`; the socket is closed with 4401 or 4403 if the token does not do.
+    The answer is `authenticated`. If the token is not valid, the socket is closed with 4401 or 4403.
     """
 
     type: Literal["auth"]
@@ -102,11 +102,11 @@ class AuthFrame(RequestModel):
 
 
 class RequestFrame(RequestModel):
-    """Any call of the REST API, without a preflight. The answer is `response`."""
+    """Call any operation of the REST API, without a preflight. The answer is `response`."""
 
     type: Literal["request"]
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
-        description="A name of your choice, which the `response` has too"
+        description="A name of your choice; the `response` repeats it"
     )
     method: Literal["GET", "POST", "PATCH", "DELETE"] = Field(description="The method of the call")
     path: Annotated[str, StringConstraints(pattern=r"^/v1/", max_length=8192)] = Field(
@@ -119,10 +119,10 @@ class RequestFrame(RequestModel):
 
 
 class PingFrame(RequestModel):
-    """Asks whether the other side is there; either side may send it. The answer is `pong`."""
+    """Check that the other side is alive. Both sides may send it. The answer is `pong`."""
 
     type: Literal["ping"]
-    id: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="The `pong` has it too")
+    id: Annotated[str, StringConstraints(max_length=64)] | None = Field(None, description="The `pong` repeats it")
 
 
 class PongFrame(RequestModel):
@@ -145,9 +145,11 @@ class HelloFrame(AnswerModel):
     """The first frame of every connection."""
 
     type: Literal["hello"] = "hello"
-    session_id: str = Field(description="Names the connection")
+    session_id: str = Field(description="The id of the connection")
     heartbeat_seconds: Integer = Field(description="How often the server sends a `ping`")
-    limits: dict[str, int] = Field(description="The most `subscriptions`, and `calls` at the same time, of a socket")
+    limits: dict[str, int] = Field(
+        description="The largest number of `subscriptions`, and of concurrent `calls`, of a socket"
+    )
     server_time: Time = Field(description="The clock of the server")
 
 
@@ -156,27 +158,25 @@ class SubscribedFrame(AnswerModel):
 
     type: Literal["subscribed"] = "subscribed"
     sub_id: str = Field(description="The `sub_id` of the `subscribe` frame")
-    cursor: dict[str, str] = Field(description="Account → where the subscription begins")
-    state: dict[str, str] = Field(description="The same, for `since` of `/changes`")
-    sync: dict[str, AccountSync] = Field(
-        description="Account → how fresh its mail is, and what of it could not be read"
-    )
+    cursor: dict[str, str] = Field(description="Account → the cursor at which the subscription begins")
+    state: dict[str, str] = Field(description="Account → the same position, for `since` of `/changes`")
+    sync: dict[str, AccountSync] = Field(description="Account → how fresh its mail is, and what could not be read")
 
 
 class AuthenticatedFrame(AnswerModel):
-    """The answer to an `auth` frame: the token is now that of the connection."""
+    """The answer to an `auth` frame. The connection now uses the token."""
 
     type: Literal["authenticated"] = "authenticated"
-    expires_at: Time | None = Field(description="When the token ends; null if it does not")
+    expires_at: Time | None = Field(description="When the token expires; null: never")
 
 
 class EventFrame(AnswerModel):
-    """An event of an account. Those of one account come in order, each at least once."""
+    """An event of an account. Events of one account arrive in order, each at least once."""
 
     type: Literal["event"] = "event"
     sub_ids: list[str] = Field(description="The subscriptions that the event is for")
     seq: int = Field(description="The number of the event in its account")
-    cursor: str = Field(description="Subscribe with `after` this cursor to go on after the event")
+    cursor: str = Field(description="Subscribe with `after` this cursor to continue after the event")
     event: Event = Field(description="The event, a CloudEvents 1.0 object")
 
 
@@ -188,7 +188,7 @@ class StateFrame(AnswerModel):
 
 
 class GapFrame(AnswerModel):
-    """Events between these cursors are not kept any more: call `/changes`."""
+    """Events between these cursors are no longer stored: call `/changes`."""
 
     type: Literal["gap"] = "gap"
     account_id: str = Field(description="The account whose events are missing")
@@ -202,14 +202,13 @@ class MailboxCounts(AnswerModel):
 
     mailbox_id: str = Field(description="The mailbox")
     unread: int = Field(description="Messages without the keyword $seen")
-    total: int = Field(description="Messages in it")
+    total: int = Field(description="Messages in the mailbox")
 
 
 class CountsFrame(AnswerModel):
-    """Numbers for badges: all mailboxes in sight after `subscribe` and `auth`, then those that changed.
+    """Counts for badges: all visible mailboxes after `subscribe` and `auth`, then those that changed.
 
-    At most one frame a second and account. It has no cursor: counts that were missed come whole with the next
-    subscription.
+    At most one frame a second for each account. It has no cursor: the next subscription begins with all counts.
     """
 
     type: Literal["counts"] = "counts"
@@ -223,25 +222,25 @@ class ResponseFrame(AnswerModel):
     type: Literal["response"] = "response"
     id: str = Field(description="The `id` of the `request` frame")
     status: int = Field(description="The HTTP status")
-    headers: dict[str, str] = Field(description="The headers of the answer, their names in lower case")
-    body: Any = Field(description="The JSON body; null where the answer has none")
+    headers: dict[str, str] = Field(description="The headers of the answer, with names in lower case")
+    body: Any = Field(description="The JSON body; null if the answer has none")
 
 
 class LifecycleFrame(AnswerModel):
-    """Something about the connection itself."""
+    """A notice about the connection."""
 
     type: Literal["lifecycle"] = "lifecycle"
     event: str = Field(description="`token.expiring`: send the next token in an `auth` frame")
-    expires_at: Time | None = Field(description="When the token ends")
+    expires_at: Time | None = Field(description="When the token expires")
 
 
 class ErrorFrame(AnswerModel):
-    """What a frame of the client's was refused with: the problem that HTTP answers."""
+    """A frame of the client was refused, with the problem that HTTP would answer."""
 
     type: Literal["error"] = "error"
-    problem: StateExpiredProblem | Problem = Field(description="`errors` points at the members that are wrong")
-    sub_id: str | None = Field(None, description="The `sub_id` of the frame, where it had one")
-    id: str | None = Field(None, description="The `id` of the frame, where it had one: no `response` follows")
+    problem: StateExpiredProblem | Problem = Field(description="The problem; `errors` points at invalid members")
+    sub_id: str | None = Field(None, description="The `sub_id` of the frame, if it had one")
+    id: str | None = Field(None, description="The `id` of the frame, if it had one; no `response` follows")
 
 
 class ByeFrame(AnswerModel):

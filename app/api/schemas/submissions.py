@@ -36,7 +36,7 @@ AddressText = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
 class AddressInput(RequestModel):
-    """A mailbox: an address and, if one likes, a name."""
+    """An address and, optionally, a name."""
 
     name: Annotated[str, StringConstraints(max_length=1_000)] = ""
     address: AddressText
@@ -71,7 +71,7 @@ Addresses = Annotated[list[GivenAddress], Field(max_length=ADDRESSES_LIMIT)]
 
 
 class AttachmentInput(RequestModel):
-    """An attachment by its content, or by where it is: a part of another message, or an upload."""
+    """An attachment: its content, a part of another message, or an upload."""
 
     filename: Annotated[str, StringConstraints(max_length=1_000)] | None = None
     content_type: Annotated[str, StringConstraints(max_length=1_000)] | None = None
@@ -88,7 +88,7 @@ class HeaderInput(RequestModel):
 
 
 class MessageInput(RequestModel):
-    """A message as JSON: what it says and to whom."""
+    """A message as JSON."""
 
     mode: Literal["new", "reply", "reply_all", "forward"] = "new"
     from_: GivenAddress | None = Field(None, alias="from", description="Default: the account's own address")
@@ -101,8 +101,8 @@ class MessageInput(RequestModel):
     html: Annotated[str, StringConstraints(max_length=TEXT_LIMIT)] | None = None
     attachments: list[AttachmentInput] = Field(default_factory=list, max_length=500)
     headers: list[HeaderInput] = Field(default_factory=list, max_length=100)
-    reply_to_message_id: Id | None = Field(None, description="The message that is answered or forwarded")
-    quote: Boolean = Field(True, description="Whether an answer or a forward holds the original's text")
+    reply_to_message_id: Id | None = Field(None, description="The message to reply to or to forward")
+    quote: Boolean = Field(True, description="Whether a reply or a forward quotes the original's text")
 
     def value(self) -> NewMessage:
         return NewMessage(
@@ -123,14 +123,15 @@ class MessageInput(RequestModel):
 
 
 class SendRequest(MessageInput):
-    """A message to send, and when and how."""
+    """A message to send, with options."""
 
     send_at: GivenTime | None = Field(None, description="Not before this time")
-    undo_seconds: Integer = Field(0, ge=0, le=3600, description="How long it can be cancelled")
-    save_to: Id | None = Field(None, description="Mailbox for the copy; default: the one with role sent")
-    save: Boolean = Field(True, description="Whether a copy is filed at all")
+    undo_seconds: Integer = Field(0, ge=0, le=3600, description="How many seconds the submission can be cancelled")
+    save_to: Id | None = Field(None, description="The mailbox for the copy; default: the mailbox with the role `sent`")
+    save: Boolean = Field(True, description="Whether a copy is saved")
     on_uncertain: Literal["report", "retry"] = Field(
-        "report", description="What to do when nobody can tell whether it was taken: say so, or send again"
+        "report",
+        description="What to do if it is unknown whether the server accepted the message: report it, or send again",
     )
     metadata: MetadataInput = Field(default_factory=dict)
     dsn: list[str] | None = Field(None, description="Not supported yet")
@@ -160,9 +161,9 @@ class RecipientStatus(AnswerModel):
 
     address: str = Field(description="The e-mail address")
     status: DeliveryStatus = Field(
-        description="`pending`: not tried yet; `accepted`: the next mail server took the message; `deferred`: "
-        "refused for now and retried; `refused`: for good; `uncertain`: no reply came after the message was handed "
-        "over; `delivered`, `bounced`: a report came"
+        description="`pending`: not tried yet; `accepted`: the next mail server accepted the message; `deferred`: "
+        "refused for now and retried; `refused`: permanently; `uncertain`: no reply came after the message was sent; "
+        "`delivered`, `bounced`: by a delivery report"
     )
     enhanced_code: str | None = Field(description="The enhanced status code (RFC 3463) of the last reply")
     response: str | None = Field(description="The last reply; null before the first attempt")
@@ -174,12 +175,12 @@ class Submission(AnswerModel):
     id: str = Field(description="The id of the submission")
     status: SubmissionStatus = Field(
         description="`held`: waits for `send_at` or can be undone; `queued`: is sent next; `sending`; `sent`: to every "
-        "recipient that was not refused; `deferred`: retried later; `failed`: refused or given up; `uncertain`: "
-        "no reply came after the message was handed over; `cancelled`"
+        "recipient that was not refused; `deferred`: retried later; `failed`: refused or abandoned; `uncertain`: "
+        "no reply came after the message was sent; `cancelled`"
     )
     message_id_header: str = Field(description="The Message-ID header, fixed when the message is accepted")
-    recipients: list[RecipientStatus] = Field(description="The recipients, with what became of each")
-    send_at: Time | None = Field(description="When it is to be sent; null: at once")
+    recipients: list[RecipientStatus] = Field(description="The recipients, with the state of each")
+    send_at: Time | None = Field(description="When to send it; null: at once")
     created_at: Time = Field(description="When the message was accepted")
     metadata: MetadataOutput
 
@@ -205,7 +206,7 @@ class Submission(AnswerModel):
 class SubmissionList(Page[Submission]):
     """A part of the account's submissions, newest first."""
 
-    state: str = Field(description="The account's state before this was read: follow from here and nothing is missed")
+    state: str = Field(description="The account's state before the read; follow from it to miss nothing")
     sync: Sync
 
 

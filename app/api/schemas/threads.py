@@ -13,7 +13,7 @@ from app.services.reading.listing import ListOrder, sort_of
 
 
 class Thread(AnswerModel):
-    """A conversation, made up of those of its messages that the token may see."""
+    """A thread, with those of its messages that the token can see."""
 
     id: str = Field(description="The id of the thread")
     account_id: str = Field(description="The account that holds the thread")
@@ -34,16 +34,18 @@ class ThreadPage(AnswerModel):
     """A page of threads."""
 
     items: list[Thread] = Field(description="The threads, by their newest matching messages")
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one")
-    prev_cursor: str | None = Field(description="`cursor` of the previous page; null on the first one")
-    state: str = Field(description="The account's state before this was read: `/changes` since then misses nothing")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page")
+    prev_cursor: str | None = Field(description="The `cursor` of the previous page; null on the first page")
+    state: str = Field(
+        description="The account's state before the read; `/changes` since this state has all later changes"
+    )
     sync: Sync = Field(description="How fresh the list is")
     total: int | None = Field(None, description="The number of matching threads; null without `count`")
     indexed: Indexed | None = Field(
-        None, description="Where the filter searches texts, for tokens of all mailboxes; else null"
+        None, description="For text searches by tokens that can see all mailboxes; otherwise null"
     )
     filter: FilterInput | None = Field(
-        None, description="The filter that `q` and the other conditions stand for; null without `q`"
+        None, description="The filter made from `q` and the other conditions; null without `q`"
     )
 
 
@@ -59,7 +61,7 @@ class ThreadQuery(ConditionsQuery):
     """The query of a list of threads: conditions on a message, of which a thread has one that meets them all."""
 
     sort: SortText = Field("-received_at", description="`-received_at`; no other order is supported")
-    limit: int = Field(50, ge=1, le=500, description="How many threads at most")
+    limit: int = Field(50, ge=1, le=500, description="The largest number of threads")
     cursor: CursorText | None = Field(None, description="A `next_cursor` or `prev_cursor` of this list")
     count: CountText | None = Field(None, description="Fills `total`; both values are exact")
 

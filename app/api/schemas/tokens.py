@@ -38,7 +38,7 @@ Sender = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]
 
 
 class CreateToken(RequestModel):
-    """A token to make. What is null is not limited."""
+    """A token to create. A field that is null sets no limit."""
 
     kind: Literal[TokenKind.ACCOUNT, TokenKind.SERVER] = TokenKind.ACCOUNT
     name: Annotated[str, StringConstraints(max_length=200, pattern=LINE_PATTERN)] = ""
@@ -49,7 +49,7 @@ class CreateToken(RequestModel):
     origins: list[Origin] | None = Field(None, max_length=LIST_LIMIT)
     networks: list[Network] | None = Field(None, max_length=LIST_LIMIT, description="IP addresses or CIDRs")
     expires_in_seconds: Annotated[Integer, Field(ge=1, le=TEN_YEARS_SECONDS)] | None = Field(
-        None, description="Default 900 and at most 86400 for an account token; a server key need not end"
+        None, description="Default 900 and at most 86400 for an account token; a server key may have none"
     )
 
     sub: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE_PATTERN)] | None = Field(
@@ -97,7 +97,7 @@ class Token(AnswerModel):
 
 
 class NewToken(Token):
-    """A token just made: the one time that its secret is shown."""
+    """A new token, with its secret. The secret is shown only once."""
 
     token: str
 
@@ -138,7 +138,7 @@ class Session(AnswerModel):
 
 
 class CreateTicket(RequestModel):
-    """Nothing to say: a ticket may do what its token may."""
+    """An empty object. A ticket has the rights of its token."""
 
 
 class Ticket(AnswerModel):

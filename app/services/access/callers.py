@@ -16,7 +16,7 @@ ME = "me"
 
 
 class Scope(StrEnum):
-    """What a token may do. `admin` is for server keys alone."""
+    """A right of a token. Only server keys can have `admin`."""
 
     MAIL_READ = "mail.read"
     MAIL_MODIFY = "mail.modify"

@@ -102,7 +102,7 @@ class ContentReader(Protocol):
 
 @dataclass(slots=True)
 class _Original:
-    """The message that is answered or forwarded."""
+    """The message to reply to or to forward."""
 
     message: Message
     overview: Overview
