@@ -9,7 +9,7 @@ _LATER = "Try again after Retry-After seconds."
 ROWS = (
     Problem(
         code="internal_error",
-        title="Something went wrong",
+        title="Internal error",
         status=500,
         when="A defect in Postgate.",
         why="The request met a case that nobody foresaw. The log has a trace under the same request id.",

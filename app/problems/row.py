@@ -23,7 +23,7 @@ _SMTP: dict[int, SmtpReply] = {
     401: (535, "5.7.8", "Authentication failed"),
     403: (550, "5.7.1", "Not permitted"),
     404: (550, "5.1.1", "No such user here"),
-    413: (552, "5.3.4", "The message is too large"),
+    413: (552, "5.3.4", "Message too large"),
     429: (451, "4.7.0", "Too many requests; try again later"),
     507: (452, "4.3.1", "Insufficient storage"),
 }

@@ -25,7 +25,7 @@ STRANGER_TIMEOUT_SECONDS = 60.0
 ERRORS_LIMIT = 20
 LOGIN_FAILURES_LIMIT = 3
 
-_WRONG = error("The e-mail address or the password is wrong", "AUTH")
+_WRONG = error("Invalid e-mail address or password", "AUTH")
 _TLS_FIRST = error("Encryption required: use STLS first")
 _NO_SUCH = error("No such message")
 
@@ -59,7 +59,7 @@ class Pop3Conversation:
             "PASS": self._take_password,
             "AUTH": self._auth,
             "STLS": self._stls,
-            "UTF8": lambda _: Reply(ok("Mail is passed on as it is")),
+            "UTF8": lambda _: Reply(ok("UTF-8 is supported")),
             "CAPA": self._capa,
             "NOOP": lambda _: Reply(ok()),
             "QUIT": lambda _: Close(ok("Bye")),
@@ -83,7 +83,7 @@ class Pop3Conversation:
         try:
             line = self._lines.line()
         except TooLarge:
-            return Close(error("The line is too long"))
+            return Close(error("Line too long"))
         if line is None:
             return None
         try:
@@ -92,15 +92,15 @@ class Pop3Conversation:
             return self._refuse(error(refused.detail))
 
     def woken(self, topics: Set[str]) -> None:
-        """POP3 never speaks unasked."""
+        """POP3 sends nothing on its own."""
 
     def farewell(self, reason: Farewell) -> bytes:
         texts = {
-            Farewell.TIMEOUT: "Timed out; nothing was removed",
-            Farewell.SHUTDOWN: "Shutting down; nothing was removed",
+            Farewell.TIMEOUT: "Timed out; no messages were deleted",
+            Farewell.SHUTDOWN: "Shutting down; no messages were deleted",
             Farewell.OVERLOAD: "Too many connections",
-            Farewell.FAULT: "Internal error; nothing was removed",
-            Farewell.REVOKED: "The password or the account has changed; nothing was removed",
+            Farewell.FAULT: "Internal error; no messages were deleted",
+            Farewell.REVOKED: "Password or account changed; no messages were deleted",
         }
         return error(texts[reason], "SYS/TEMP")
 
@@ -140,7 +140,7 @@ class Pop3Conversation:
 
     def _stls(self, _: Command) -> Step:
         if not self._can_start_tls:
-            return self._refuse(error("STLS is not possible now"))
+            return self._refuse(error("STLS not available"))
         self._lines.clear()  # never take what came in the clear for what comes under TLS
         self._user = None
         return StartTls(ok("Go ahead"))
@@ -156,7 +156,7 @@ class Pop3Conversation:
     def _take_password(self, command: Command) -> Step:
         user, self._user = self._user, None
         if user is None:
-            return self._refuse(error("USER comes first"))
+            return self._refuse(error("Send USER first"))
         return self._log_in(Claim(user, command.argument))
 
     def _auth(self, command: Command) -> Step:
@@ -166,7 +166,7 @@ class Pop3Conversation:
         if not mechanism:
             return Reply(_listing("Mechanisms follow", MECHANISMS))
         if mechanism.upper() not in MECHANISMS:
-            return self._refuse(error("This mechanism is not offered"))
+            return self._refuse(error("Unsupported authentication mechanism"))
         self._exchange = Exchange(mechanism.upper())
         return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
 
@@ -293,7 +293,7 @@ class Pop3Conversation:
         if message is None:
             return self._refuse(_NO_SUCH)
         self._deleted.add(message)
-        return Reply(ok(f"Message {numbers[0]} is removed at QUIT"))
+        return Reply(ok(f"Message {numbers[0]} marked for deletion"))
 
     def _rset(self, _: Command) -> Step:
         self._deleted.clear()
@@ -306,7 +306,7 @@ class Pop3Conversation:
             await self._maildrop.remove(self._deleted)
             answer = ok("Bye")
         except Unavailable:  # RFC 1939 §6: what was not removed is an error, and the session ends all the same
-            answer = error("Some messages were not removed", "SYS/TEMP")
+            answer = error("Some messages were not deleted", "SYS/TEMP")
         self._release()
         self._ready.append(Close(answer))
 

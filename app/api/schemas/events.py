@@ -50,7 +50,7 @@ class ChangedMailboxes(AnswerModel):
 
     created: list[Mailbox] = Field(description="New mailboxes")
     updated: list[Mailbox] = Field(description="Mailboxes that changed, or whose messages changed")
-    removed: list[RemovedMailbox] = Field(description="Mailboxes that are gone")
+    removed: list[RemovedMailbox] = Field(description="Deleted mailboxes")
 
 
 class ChangesAnswer(AnswerModel):
@@ -59,7 +59,7 @@ class ChangesAnswer(AnswerModel):
     created: list[Message] = Field(description="New messages, in the requested view")
     updated: list[UpdatedMessage] = Field(description="Messages whose keywords or content changed")
     moved: list[MovedMessage] = Field(description="Messages that are in other mailboxes")
-    removed: list[RemovedMessage] = Field(description="Messages that are gone")
+    removed: list[RemovedMessage] = Field(description="Deleted messages")
     mailboxes: ChangedMailboxes = Field(description="Mailboxes that changed")
     new_state: str = Field(description="The state after these changes: `since` of the next request")
     has_more: bool = Field(description="Whether there are more changes: repeat the call with `new_state`")

@@ -45,10 +45,10 @@ ERRORS_LIMIT = 20
 _GO_AHEAD = b"+ Go ahead\r\n"
 _FAREWELLS = {
     Farewell.TIMEOUT: b"* BYE Autologout\r\n",
-    Farewell.SHUTDOWN: b"* BYE The server is stopping\r\n",
+    Farewell.SHUTDOWN: b"* BYE Server shutting down\r\n",
     Farewell.OVERLOAD: b"* BYE [UNAVAILABLE] Too many connections\r\n",
-    Farewell.REVOKED: b"* BYE The password or the account has changed\r\n",
-    Farewell.FAULT: b"* BYE [SERVERBUG] Something went wrong\r\n",
+    Farewell.REVOKED: b"* BYE Password or account changed\r\n",
+    Farewell.FAULT: b"* BYE [SERVERBUG] Internal error\r\n",
 }
 
 
@@ -130,7 +130,7 @@ class ImapConversation:
         session = self._session
         if session.read_line is not None:
             self._framer.refuse()
-            return self._reject(Completion("No literal can stand here", status="BAD"), session.tag)
+            return self._reject(Completion("A literal is not allowed here", status="BAD"), session.tag)
         try:
             target = append_target(requested.parts)
         except CommandSyntaxError:
@@ -197,7 +197,7 @@ class ImapConversation:
     def _start_tls(self) -> Step:
         session = self._session
         if session.account_id is not None or session.peer.is_encrypted or not session.peer.can_start_tls:
-            return self._reject(Completion("STARTTLS is not possible now", status="BAD"), self._session.tag)
+            return self._reject(Completion("STARTTLS not available", status="BAD"), self._session.tag)
         self._framer = CommandFramer(GUEST_LIMITS)  # what came after the command is forgotten (CVE-2021-33515)
         return StartTls(Completion("Begin TLS now").line(self._session.tag))
 
@@ -289,7 +289,7 @@ class ImapConversation:
             await self._tell_all(out, may_expunge=may_expunge)
         except (MailboxLost, MailboxNotFound):
             self._session.is_over = True
-            self._farewell = b"* BYE The selected mailbox is gone\r\n"
+            self._farewell = b"* BYE The selected mailbox was deleted\r\n"
             return False
         except Unavailable:
             pass  # what is due stays due, for the next command or poke

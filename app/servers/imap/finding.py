@@ -65,7 +65,7 @@ class Found:
         """The tagged answer: EXPUNGEISSUED where messages were gone (RFC 5530 §3)."""
         if self.is_whole:
             return Completion(f"{name} completed")
-        return Completion("Some messages are gone", "EXPUNGEISSUED")
+        return Completion("Some messages were expunged", "EXPUNGEISSUED")
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ async def search_time(session: Session, returning: Collection[str] | None = None
             session.selected.saved = ()
         if isinstance(error, Unavailable):
             raise
-        raise CommandRefused("LIMIT", "The search takes too long; narrow it") from None
+        raise CommandRefused("LIMIT", "The search takes too long; use a narrower search") from None
 
 
 async def find(session: Session, key: SearchKey, out: Outlet) -> Found:

@@ -110,7 +110,7 @@ class Session:
         mailbox = await self.services.reader.mailboxes.mailbox_named(self.account, canonical(path))
         if mailbox is not None and (mailbox.is_selectable or not must_be_selectable):
             return mailbox
-        raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "There is no such mailbox")
+        raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "Mailbox not found")
 
     async def enable_condstore(self, out: Outlet) -> None:
         """Tell of MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""

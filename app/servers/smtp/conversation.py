@@ -85,7 +85,7 @@ class SmtpConversation:
             "RSET": self._rset,
             "NOOP": lambda _: Reply(OK),
             "HELP": lambda _: Reply(reply(214, "2.0.0", "See RFC 5321")),
-            "VRFY": lambda _: Reply(reply(252, "2.5.2", "Send it and see")),
+            "VRFY": lambda _: Reply(reply(252, "2.5.2", "Cannot verify the user; send the message to try delivery")),
             "QUIT": lambda _: Close(reply(221, "2.0.0", "Bye")),
         }
         hello = "LHLO" if site.face is Face.LMTP else "EHLO"
@@ -132,7 +132,7 @@ class SmtpConversation:
             Farewell.TIMEOUT: reply(421, "4.4.2", "Timed out"),
             Farewell.SHUTDOWN: reply(421, "4.3.2", "Shutting down"),
             Farewell.OVERLOAD: reply(421, "4.7.0", "Too many connections"),
-            Farewell.REVOKED: reply(421, "4.7.0", "The password or the account has changed"),
+            Farewell.REVOKED: reply(421, "4.7.0", "Password or account changed"),
             Farewell.FAULT: reply(421, "4.3.0", "Internal error"),
         }
         return texts[reason]

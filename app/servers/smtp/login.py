@@ -36,11 +36,11 @@ class LoginDialogue:
         """`argument` is a mechanism and perhaps an initial response. Raises Refused."""
         mechanism, _, initial = argument.partition(" ")
         if self.account_id is not None:
-            raise Refused(reply(503, "5.5.1", "You are logged in"))
+            raise Refused(reply(503, "5.5.1", "Already authenticated"))
         if not self._peer.may_log_in:
             raise Refused(reply(538, "5.7.11", "Encryption required: use STARTTLS first"))
         if mechanism.upper() not in MECHANISMS:
-            raise Refused(reply(504, "5.5.4", "This mechanism is not offered"))
+            raise Refused(reply(504, "5.5.4", "Unsupported authentication mechanism"))
         self._exchange = Exchange(mechanism.upper())
         return self._advance(self._exchange, initial.strip().encode() or None, is_first=True)
 
@@ -65,7 +65,7 @@ class LoginDialogue:
         try:
             login = await self._logins.verify(claim.user, claim.password, address=self._peer.address)
         except NotAuthenticated:
-            return self._fail(reply(535, "5.7.8", "The e-mail address or the password is wrong"))
+            return self._fail(reply(535, "5.7.8", "Invalid e-mail address or password"))
         except RateLimited:
             return self._fail(reply(454, "4.7.0", "Too many failed logins; try again later"))
         try:

@@ -71,7 +71,7 @@ async def test_a_session_reads_lists_and_removes(house: House, ann: AccountId, p
         b"+OK %d octets\r\nSubject: One\r\n\r\nHello\r\n..dot\r\n...\r\n..\r\n.\r\n" % len(FIRST)
     )
     assert await pop3.say(b"TOP 2 1\r\n") == b"+OK %d octets\r\nSubject: Two\r\n\r\n1\r\n.\r\n" % len(SECOND)
-    assert await pop3.say(b"DELE 1\r\n") == b"+OK Message 1 is removed at QUIT\r\n"
+    assert await pop3.say(b"DELE 1\r\n") == b"+OK Message 1 marked for deletion\r\n"
     assert await pop3.say(b"RETR 1\r\n") == b"-ERR No such message\r\n"
     assert await pop3.say(b"DELE 1\r\n") == b"-ERR No such message\r\n"
     assert await pop3.say(b"LIST\r\n") == b"+OK 1 messages\r\n2 %d\r\n.\r\n" % len(SECOND)
@@ -102,7 +102,7 @@ async def test_marks_without_quit_remove_nothing(house: House, ann: AccountId, p
 
 async def test_marks_can_be_taken_back(house: House, ann: AccountId, pop3: Talk) -> None:
     assert await pop3.say(b"DELE 1\r\nRSET\r\nSTAT\r\n") == (
-        b"+OK Message 1 is removed at QUIT\r\n+OK\r\n+OK 2 %d\r\n" % (len(FIRST) + len(SECOND))
+        b"+OK Message 1 marked for deletion\r\n+OK\r\n+OK 2 %d\r\n" % (len(FIRST) + len(SECOND))
     )
     await pop3.say(b"QUIT\r\n")
 

@@ -32,7 +32,7 @@ async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
     if isinstance(found, StreamedLiteral):
         return await session.services.store.keep_written(session.spools.pop(found.number))
     if not found:
-        raise CommandRefused("CANNOT", "A message has at least one byte")
+        raise CommandRefused("CANNOT", "The message is empty")
     return await session.services.store.keep(found)
 
 

@@ -21,7 +21,7 @@ async def copy(session: Session, command: Copy, out: Outlet) -> Completion:
     """COPY and MOVE. Of a MOVE the new UIDs are told before the EXPUNGEs (RFC 6851 §4.3)."""
     view, services = session.selected, session.services
     if command.is_move and view.is_read_only:
-        raise CommandRefused("READ-ONLY", "The mailbox is only examined")
+        raise CommandRefused("READ-ONLY", "The mailbox is read-only")
     target = await session.mailbox(command.mailbox, try_create=True)
     uids = await session.named(command.messages, is_uid=command.is_uid)
     if len(uids) > COPIED_LIMIT:

@@ -25,7 +25,7 @@ async def uid_expunge(session: Session, command: UidExpunge, _out: Outlet) -> Co
 async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
     view = session.selected
     if view.is_read_only:
-        raise CommandRefused("READ-ONLY", "The mailbox is only examined")
+        raise CommandRefused("READ-ONLY", "The mailbox is read-only")
     applied = await session.services.store.expunge(session.account, view.mailbox_id, uids)
     return Completion("EXPUNGE completed", await modseq_code(session, view) if applied.delta else "")
 

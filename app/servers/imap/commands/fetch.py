@@ -156,7 +156,7 @@ async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     found = await tell_messages(session, command.items, uids, out, changed_since=command.changed_since)
     if found == len(uids) or command.is_uid:
         return Completion("FETCH completed")
-    return Completion("Some of the messages are gone", "EXPUNGEISSUED")
+    return Completion("Some messages were expunged", "EXPUNGEISSUED")
 
 
 async def _send_vanished(session: Session, command: Fetch, out: Outlet) -> None:

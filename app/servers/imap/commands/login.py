@@ -24,7 +24,7 @@ async def log_in(session: Session, command: Login, _out: Outlet) -> Completion:
 
 def _require_protection(session: Session) -> None:
     if not session.peer.may_log_in:
-        raise CommandRefused("PRIVACYREQUIRED", "Start TLS first")
+        raise CommandRefused("PRIVACYREQUIRED", "TLS required: use STARTTLS first")
 
 
 async def _verify(session: Session, user: str, password: str) -> Completion:
@@ -41,7 +41,7 @@ async def authenticate(session: Session, command: Authenticate, out: Outlet) -> 
     """AUTHENTICATE PLAIN or LOGIN, with or without an initial response (RFC 4959)."""
     _require_protection(session)
     if command.mechanism not in MECHANISMS:
-        raise CommandRefused("CANNOT", "This mechanism is not offered")
+        raise CommandRefused("CANNOT", "Unsupported authentication mechanism")
     exchange = Exchange(command.mechanism)
     return await _go_on(session, exchange, exchange.start(command.initial_response), out)
 

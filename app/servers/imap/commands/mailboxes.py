@@ -45,7 +45,7 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
     role = _ROLES.get(uses[0].lower()) if len(uses) == 1 else None
     mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
     if role is None or any(mailbox.role == role for mailbox in mailboxes):
-        raise CommandRefused("USEATTR", "A mailbox cannot be made for this use")
+        raise CommandRefused("USEATTR", "Unsupported special-use attribute")
     return role
 
 
@@ -55,7 +55,7 @@ async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
     if not mailbox.is_selectable:
         mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
         if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
-            raise CommandRefused("HASCHILDREN", "There are mailboxes below this name")
+            raise CommandRefused("HASCHILDREN", "The mailbox has child mailboxes")
     if session.view is not None and session.view.mailbox_id == mailbox.id:
         session.view = None
     await session.services.store.mailboxes.delete_name(session.account, mailbox.id)

@@ -19,7 +19,7 @@ _BAD_EVENT = f"BADEVENT ({' '.join(sorted(_SUPPORTED))})"
 async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
     """NOTIFY SET and NOTIFY NONE."""
     if any(set(group.events) - _SUPPORTED for group in command.groups):
-        raise CommandRefused(_BAD_EVENT, "There is no such event here")
+        raise CommandRefused(_BAD_EVENT, "Unsupported event")
     for group in command.groups:
         plan_of(group.new_items)  # what can't be told is refused now
     if not command.groups:

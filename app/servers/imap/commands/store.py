@@ -41,7 +41,7 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
     """STORE; with UNCHANGEDSINCE those that changed since are left alone and named (RFC 7162 §3.1.3)."""
     view = session.selected
     if view.is_read_only:
-        raise CommandRefused("READ-ONLY", "The mailbox is only examined")
+        raise CommandRefused("READ-ONLY", "The mailbox is read-only")
     if command.unchanged_since is not None:
         await session.enable_condstore(out)
     change = _change_of(command.mode, read_flags(command.flags))
@@ -51,9 +51,9 @@ async def store(session: Session, command: Store, out: Outlet) -> Completion:
         modified.extend(await _store_some(session, command, uids[start : start + STORED_LIMIT], change, out))
     if modified:
         named = await set_text(session, modified, is_uid=command.is_uid)
-        return Completion("Some were changed meanwhile", f"MODIFIED {named}")
+        return Completion("Some messages have changed", f"MODIFIED {named}")
     if not command.is_uid and view.has_gone(uids):
-        return Completion("Some of the messages are gone", "EXPUNGEISSUED")
+        return Completion("Some messages were expunged", "EXPUNGEISSUED")
     return Completion("STORE completed")
 
 

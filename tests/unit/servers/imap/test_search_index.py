@@ -173,4 +173,4 @@ async def test_a_message_that_went_is_told_of_whether_or_not_it_had_the_text(hou
 
     answers = await talk.say("SEARCH TEXT {8+}\r\nnumber 7")
 
-    assert answers == [b"* SEARCH 8", b"a OK [EXPUNGEISSUED] Some messages are gone"]
+    assert answers == [b"* SEARCH 8", b"a OK [EXPUNGEISSUED] Some messages were expunged"]

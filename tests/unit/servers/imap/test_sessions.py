@@ -59,7 +59,7 @@ async def test_a_message_that_another_session_removed_is_passed_over_with_a_hint
 
     answers = await other.say("FETCH 1:2 (UID)")
 
-    assert answers == [b"* 2 FETCH (UID 2)", b"a OK [EXPUNGEISSUED] Some of the messages are gone"]
+    assert answers == [b"* 2 FETCH (UID 2)", b"a OK [EXPUNGEISSUED] Some messages were expunged"]
 
 
 async def test_a_search_says_when_what_it_should_look_at_is_gone(house: House) -> None:
@@ -67,7 +67,7 @@ async def test_a_search_says_when_what_it_should_look_at_is_gone(house: House) -
     await one.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
     await one.say("EXPUNGE")
 
-    assert await other.say("SEARCH 1:2 UNSEEN") == [b"* SEARCH 2", b"a OK [EXPUNGEISSUED] Some messages are gone"]
+    assert await other.say("SEARCH 1:2 UNSEEN") == [b"* SEARCH 2", b"a OK [EXPUNGEISSUED] Some messages were expunged"]
     assert (await other.say("SEARCH 2:3 UNSEEN"))[-1] == b"a OK SEARCH completed"
     await other.say("NOOP")
     assert await other.say("SEARCH UNSEEN") == [b"* SEARCH 1 2", b"a OK SEARCH completed"]
@@ -166,7 +166,7 @@ async def test_a_mailbox_deleted_under_a_session_ends_it_with_bye(house: House) 
     other = await Talk.logged_in(house)
     await other.say("DELETE Work")
 
-    assert await one.say("NOOP") == [b"* BYE The selected mailbox is gone"]
+    assert await one.say("NOOP") == [b"* BYE The selected mailbox was deleted"]
     assert one.ended
 
 
@@ -174,7 +174,7 @@ async def test_a_mailbox_deleted_before_idle_ends_the_session_too(house: House) 
     one = await Talk.logged_in(house, "CREATE Work", "SELECT Work")
     other = await Talk.logged_in(house, "DELETE Work")
 
-    assert await one.say("IDLE") == [b"+ idling", b"* BYE The selected mailbox is gone"]
+    assert await one.say("IDLE") == [b"+ idling", b"* BYE The selected mailbox was deleted"]
     assert one.ended
     assert not other.ended
 

@@ -56,5 +56,5 @@ async def test_no_expunge_is_sent_while_a_thread_uses_sequence_numbers(house: Ho
 
     answers = await talk.say("THREAD ORDEREDSUBJECT UTF-8 ALL")
 
-    assert answers == [b"* THREAD (1 (3)(2))(4)", b"a OK [EXPUNGEISSUED] Some messages are gone"]
+    assert answers == [b"* THREAD (1 (3)(2))(4)", b"a OK [EXPUNGEISSUED] Some messages were expunged"]
     assert b"* 5 EXPUNGE" in await talk.say("NOOP")

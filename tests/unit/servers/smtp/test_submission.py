@@ -79,7 +79,7 @@ async def test_mail_to_the_world_is_refused_at_once_where_it_cannot_leave(house:
 
     assert (await ann.say(envelope)).splitlines()[1:] == [
         b"250 2.1.5 Ok",
-        b"550 5.4.4 Mail to other domains cannot leave: this server has no smarthost",
+        b"550 5.4.4 Cannot send to other domains: no smarthost is configured",
     ]
     await ann.say(b"DATA\r\n")
     assert await ann.say(BODY + b".\r\n") == OK
