@@ -21,7 +21,7 @@ PYTHON_CLIENT := .tools/openapi-python-client
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 
-.PHONY: help run test test-fast soak check lint format types imports bench sdk openapi debian-packages clean
+.PHONY: help run test test-fast soak check lint format types imports bench sdk release openapi debian-packages clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -61,6 +61,9 @@ openapi: .venv/installed-dev ## Write what is generated from the code: openapi/,
 	$(BIN)/postgate openapi
 	$(BIN)/python -m app.problems.page > docs/errors.md
 	$(BIN)/python -m app.api.events_page
+
+release: .venv/installed-dev ## Build and tag a version: make release VERSION=0.2.0
+	@.ci/release "$(VERSION)"
 
 sdk: .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
 	PATH="$$PATH:$(CURDIR)/$(BIN)" openapi/generate-sdk

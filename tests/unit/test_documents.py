@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from app.cli import app as command_line
 from app.settings import Settings
 from typer.testing import CliRunner
@@ -27,6 +30,17 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
 
     assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+
+
+def test_the_package_its_lock_the_apis_and_the_changelog_have_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    locked = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    released = re.findall(r"^## \[([0-9.]+)\] - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert locked["postgate"]["version"] == version
+    assert json.loads((ROOT / "openapi" / "openapi.json").read_text())["info"]["version"] == version
+    assert yaml.safe_load((ROOT / "openapi" / "asyncapi.yaml").read_text())["info"]["version"] == version
+    assert released[0] == version
 
 
 @pytest.mark.parametrize(("page", "least"), [("security.md", 50), ("promises.md", 40)])

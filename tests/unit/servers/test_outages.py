@@ -230,5 +230,5 @@ async def test_pop3_answers_for_now_while_the_database_is_away(house: House) -> 
         assert (await talk.say(login)).endswith(b"-ERR [SYS/TEMP] The database is unavailable\r\n")
     assert b"+OK 1 messages" in await talk.say(login)
     with database_away():
-        assert (await talk.say(b"DELE 1\r\nQUIT\r\n")).endswith(b"-ERR [SYS/TEMP] Some messages were not removed\r\n")
+        assert (await talk.say(b"DELE 1\r\nQUIT\r\n")).endswith(b"-ERR [SYS/TEMP] Some messages were not deleted\r\n")
     assert len(await house.contents(account_id)) == 1

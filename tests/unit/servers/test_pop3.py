@@ -184,7 +184,7 @@ async def test_a_wrong_password_says_so_by_code_and_the_third_ends_the_session(a
 
     for _ in range(2):
         assert b"-ERR [AUTH] " in await talk.say(b"USER ann@demo.test\r\nPASS wrong\r\n")
-    assert await talk.say(b"PASS secret\r\n") == b"-ERR USER comes first\r\n"
+    assert await talk.say(b"PASS secret\r\n") == b"-ERR Send USER first\r\n"
     await talk.say(b"USER ann@demo.test\r\nPASS wrong\r\n")
 
     assert talk.is_over
@@ -196,8 +196,8 @@ async def test_a_command_after_stls_in_the_same_packet_is_never_answered(ann: Ac
 
     assert await talk.say(b"STLS\r\nNOOP\r\nPASS secret\r\n") == b"+OK Go ahead\r\n"
     assert await talk.say(b"") == b""
-    assert await talk.say(b"PASS secret\r\n") == b"-ERR USER comes first\r\n"
-    assert await talk.say(b"STLS\r\n") == b"-ERR STLS is not possible now\r\n"
+    assert await talk.say(b"PASS secret\r\n") == b"-ERR Send USER first\r\n"
+    assert await talk.say(b"STLS\r\n") == b"-ERR STLS not available\r\n"
     assert (await talk.say(LOGIN)).endswith(b"+OK 2 messages\r\n")
 
 

@@ -23,7 +23,7 @@ async def get_quota_root(session: Session, command: GetQuotaRoot, out: Outlet) -
 
 async def get_quota(_session: Session, command: GetQuota, out: Outlet) -> Completion:
     if command.root:
-        raise CommandRefused("NONEXISTENT", "There is no such quota root")
+        raise CommandRefused("NONEXISTENT", "Quota root not found")
     await out.send(_QUOTA)
     return Completion("GETQUOTA completed")
 

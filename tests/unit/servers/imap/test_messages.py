@@ -195,7 +195,7 @@ async def test_unchangedsince_leaves_alone_what_changed(house: House) -> None:
 
     answers = await talk.say(b"STORE 1:2 (UNCHANGEDSINCE %b) +FLAGS (\\Seen)" % modseq[1])
 
-    assert answers[-1] == b"a OK [MODIFIED 1] Some were changed meanwhile"
+    assert answers[-1] == b"a OK [MODIFIED 1] Some messages have changed"
     assert re.fullmatch(rb"\* 2 FETCH \(UID 2 FLAGS \(\\Seen \\Recent\) MODSEQ \(\d+\)\)", answers[0])
     assert await fetched(talk, "FLAGS") == b"FLAGS (\\Flagged \\Recent)"
 
