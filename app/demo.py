@@ -132,7 +132,7 @@ def what_to_try(demo: dict[str, Any], path: Path) -> str:
     return f"""\
 Postgate is at {shown["URL"]} (API explorer: {shown["URL"]}/docs). Keys and passwords are in {path}.
 
-In another terminal, in this folder:
+In another terminal, in this directory:
 
 . {shlex.quote(str(path.with_name(VARIABLES_FILE)))}   # sets URL, KEY, ACCOUNT={shown["ACCOUNT"]}
                       # and PASSWORD, IMAP_PORT, SMTP_PORT, SUBMISSION_PORT
@@ -140,7 +140,7 @@ In another terminal, in this folder:
 # List mail:
 curl -s -H "Authorization: Bearer $KEY" "$ACCOUNT/messages?limit=3"
 
-# Follow what happens:
+# Follow events:
 curl -sN -H "Authorization: Bearer $KEY" -H 'Accept: text/event-stream' "$ACCOUNT/events"
 
 # Deliver a test mail; it appears on the stream:
@@ -148,7 +148,7 @@ printf 'From: you@example.com\\nTo: {alice["email"]}\\nSubject: Hello\\n\\nIt wo
   curl -s "smtp://127.0.0.1:$SMTP_PORT" --mail-from you@example.com --mail-rcpt {alice["email"]} --crlf -T -
 
 # Mail programs: IMAP {ports.get("imap")}, POP3 {ports.get("pop3")}, submission {ports.get("submission")} on 127.0.0.1,
-# users {alice["email"]} and {bob["email"]}, their passwords in the file.
+# users {alice["email"]} and {bob["email"]}; the file has their passwords.
 """
 
 

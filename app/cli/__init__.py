@@ -13,7 +13,7 @@ from app.cli.serving import PREPARE_DEMO
 from app.version import VERSION
 
 app = typer.Typer(
-    help="Postgate: REST and WebSocket over mail servers.",
+    help="Postgate: a REST and WebSocket gateway to mail servers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -39,7 +39,7 @@ def before_every_command(
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Postgate: REST and WebSocket over mail servers."""
+    """Postgate: a REST and WebSocket gateway to mail servers."""
     if context.invoked_subcommand != PREPARE_DEMO:  # the demo has warned
         warn_of_unknown_names()
 

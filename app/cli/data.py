@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def seal() -> None:
-    """Seal all credentials with the newest master key: the last line of the key file, or last word of the setting."""
+    """Encrypt all credentials with the newest master key: the last one in the key file or the setting."""
     accounts, apps, grants = on_services(_seal_anew)
-    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants are sealed with the newest master key")
+    print(f"{accounts} accounts, {apps} OAuth apps and {grants} grants are encrypted with the newest master key")
 
 
 async def _seal_anew(services: Services) -> tuple[int, int, int]:
@@ -29,8 +29,10 @@ async def _seal_anew(services: Services) -> tuple[int, int, int]:
     )
 
 
-def forget_key(key: Annotated[str, typer.Argument(help="Its id, 8 hexadecimal digits, as the start names it")]) -> None:
-    """Forget what a master key that is lost for good has sealed, while no server runs. Owners must log in again."""
+def forget_key(
+    key: Annotated[str, typer.Argument(help="The id of the key, printed by the failed start.")],
+) -> None:
+    """Delete what a lost master key encrypted. Stop the server first. Owners must then log in again."""
     from app.runtime import lost_keys
 
     try:
@@ -42,7 +44,7 @@ def forget_key(key: Annotated[str, typer.Argument(help="Its id, 8 hexadecimal di
 
 
 def backup(target: Path) -> None:
-    """Write a backup into a new folder: database and message bytes, without the master key; beside a server too."""
+    """Write a backup to a new directory: database and messages, without the master key. A server may be running."""
     from app.mailstore.backup import back_up
 
     made = back_up(read_settings(), target)
@@ -52,10 +54,10 @@ def backup(target: Path) -> None:
 
 
 def restore(
-    source: Annotated[Path | None, typer.Argument(help="The folder of a backup")] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="The database was put back by other means")] = False,
+    source: Annotated[Path | None, typer.Argument(help="The directory of the backup.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="The database was restored by other means.")] = False,
 ) -> None:
-    """Put a backup back, while no server runs. Mailboxes get new UIDVALIDITYs; what was to be sent is uncertain."""
+    """Restore a backup. Stop the server first. Mailboxes get new UIDVALIDITYs; unsent submissions become uncertain."""
     from app.mailstore import restore as restoring
 
     settings = read_settings()

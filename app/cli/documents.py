@@ -8,7 +8,7 @@ from app.settings import Settings
 
 
 def openapi(folder: Path = Path("openapi")) -> None:
-    """Write the API's description, openapi.json and asyncapi.yaml, from the code."""
+    """Generate openapi.json and asyncapi.yaml from the code."""
     from app.api.application import create_api
     from app.api.openapi import write
 
@@ -16,7 +16,7 @@ def openapi(folder: Path = Path("openapi")) -> None:
 
 
 def settings() -> None:
-    """Print every setting as a table: docs/settings.md."""
+    """Print all settings as a Markdown table (docs/settings.md)."""
     print("# Settings\n\nRead from the environment. Times and sizes have their unit in the name.\n")
     print("| Setting | Default | Meaning |\n|---|---|---|")
     for name, field in Settings.model_fields.items():

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from app.api.deps import Services
     from app.services.accounts.accounts import Account
 
-commands = typer.Typer(help="Accounts of the embedded mail servers.", no_args_is_help=True)
+commands = typer.Typer(help="Manage embedded accounts.", no_args_is_help=True)
 PAGE = 500
 
 Email = Annotated[str, typer.Argument(help="The address of the account.")]
-Password = Annotated[str | None, typer.Option(help="Default: asked for. Other users may see arguments.")]
+Password = Annotated[str | None, typer.Option(help="Visible to other users. Default: a prompt.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
 @commands.command("add")
 def add(
     email: Email,
-    name: Annotated[str, typer.Option(help="The person's name.")] = "",
+    name: Annotated[str, typer.Option(help="The name of the owner.")] = "",
     password: Password = None,
     password_stdin: FromStdin = False,
 ) -> None:
-    """Add an account in one of the domains of POSTGATE_DOMAINS and print its id."""
+    """Add an account in one of POSTGATE_DOMAINS, and print its id."""
     from app.services.accounts.accounts import NewAccount
 
     new = NewAccount(AccountKind.EMBEDDED, email, name, password=_password(password, password_stdin))
@@ -57,7 +57,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @commands.command("password")
 def change_password(email: Email, password: Password = None, password_stdin: FromStdin = False) -> None:
-    """Set another password. Sign-ins, mail sessions and open connections of the account end."""
+    """Change a password. Sign-ins, mail sessions and open connections of the account end."""
     from app.services.accounts.accounts import AccountChanges
 
     changes = AccountChanges(password=_password(password, password_stdin))
@@ -70,9 +70,9 @@ def change_password(email: Email, password: Password = None, password_stdin: Fro
 
 @commands.command("remove")
 def remove(
-    email: Email, is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")] = False
+    email: Email, is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
 ) -> None:
-    """Remove an account with its mail and its tokens."""
+    """Remove an account with its mail and tokens."""
     if not is_sure:
         typer.confirm(f"Remove {email} with all its mail?", abort=True, err=True)
 

@@ -28,24 +28,24 @@ def refuse_insecure(settings: Settings) -> None:
 
 def _insecurities(settings: Settings) -> Iterator[str]:
     if os.environ.get(FAULT_POINT):
-        yield "POSTGATE_FAULT_POINT is set: this process would kill itself"
+        yield "POSTGATE_FAULT_POINT is set: the process would kill itself"
     if any(network.prefixlen == 0 for network in settings.net_allow):
-        yield "POSTGATE_NET_ALLOW allows every network, so that accounts could reach internal hosts"
+        yield "POSTGATE_NET_ALLOW allows all networks, so accounts could connect to internal hosts"
     if "*" in settings.cors_origins:
-        yield "POSTGATE_CORS_ORIGINS allows every page"
+        yield "POSTGATE_CORS_ORIGINS allows all web pages"
     if settings.smarthost is not None and settings.smarthost_security == "none" and settings.smarthost_password:
-        yield "POSTGATE_SMARTHOST_SECURITY=none sends the smarthost's password in clear"
+        yield "POSTGATE_SMARTHOST_SECURITY=none sends the smarthost's password in clear text"
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        yield "POSTGATE_TLS_CERTIFICATE and POSTGATE_TLS_KEY go together"
+        yield "POSTGATE_TLS_CERTIFICATE and POSTGATE_TLS_KEY must be set together"
     key_file = settings.master_key_file or settings.data_dir / MASTER_KEY_FILE
     if settings.master_key is None and key_file.exists() and key_file.stat().st_mode & 0o077:
-        yield f"{key_file} can be read by others: chmod 600"
+        yield f"{key_file} can be read by other users; run: chmod 600"
     if (path := files.exposed(settings.data_dir)) is not None:
         yield _exposed(path, settings.data_dir)
 
 
 def _exposed(path: Path, data_dir: Path) -> str:
-    return f"{path} can be used by others: chmod -R go= {shlex.quote(str(data_dir))}"
+    return f"{path} can be accessed by other users; run: chmod -R go= {shlex.quote(str(data_dir))}"
 
 
 def mend_exposed(data_dir: Path) -> None:

@@ -32,7 +32,7 @@ PREPARE_DEMO = "prepare-demo"
 
 
 def serve() -> None:
-    """Run in production: no demo data; refuses insecure settings."""
+    """Start the server for production. Refuses insecure settings."""
     settings = read_settings()
     refuse_insecure(settings)
 
@@ -54,7 +54,7 @@ def where_it_listens(bind: str, http_port: int, ports: dict[str, int]) -> Iterat
 
 
 def demo() -> None:
-    """Run everything in one process with the domain demo.test, two users and demo mail."""
+    """Start a demo in one process, with the domain demo.test, two users and demo mail."""
     from app import demo as demo_data
 
     settings = demo_data.settings_for(read_settings())

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from app.api.deps import Services
     from app.services.access.tokens import TokenRecord
 
-commands = typer.Typer(help="Keys and tokens of the API.", no_args_is_help=True)
+commands = typer.Typer(help="Manage server keys and account tokens.", no_args_is_help=True)
 PAGE = 500
 
 
 @commands.command("create")
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    name: Annotated[str, typer.Option(help="The purpose of the key.")] = "",
     scope: Annotated[list[Scope] | None, typer.Option(help="A right of the key; repeatable. Default: all.")] = None,
     expires_in_seconds: Annotated[int | None, typer.Option(min=1, help="Default: never.")] = None,
 ) -> None:
-    """Make a server key; print its id and its secret, which is shown this once."""
+    """Create a server key. Prints its id and its secret, which is shown only once."""
     from app.services.access.tokens import TokenOrder
 
     scopes = frozenset(scope or Scope)
@@ -36,15 +36,17 @@ def create(
 
 @commands.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the tokens that are valid now, newest first. Secrets are not kept, and never shown."""
+    """List the valid tokens, newest first. Secrets are not stored and cannot be shown."""
     records = on_services(_all)
     fields = ("id", "kind", "name", "scopes", "created_at", "expires_at")
     show([_fields(record) for record in records], fields, as_json=as_json)
 
 
 @commands.command("revoke")
-def revoke(token_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids as in the list.")]) -> None:
-    """End tokens and all tokens made by them. Open connections of a running server end within a second."""
+def revoke(
+    token_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tokens.")],
+) -> None:
+    """Revoke tokens and all tokens created with them. Open connections end within a second."""
     unknown = on_services(lambda services: _revoke(services, token_ids))
     for token_id in unknown:
         complain(f"{token_id}: no such token")

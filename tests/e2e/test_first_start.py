@@ -125,7 +125,7 @@ def test_serve_refuses_data_that_others_can_read_and_names_the_command_that_mend
     )
 
     assert refused.returncode == 1
-    assert refused.stderr == f"refused: {data / name} can be used by others: chmod -R go= {data}\n"
+    assert refused.stderr == f"refused: {data / name} can be accessed by other users; run: chmod -R go= {data}\n"
     subprocess.run(["chmod", "-R", "go=", data], check=True)
     assert stat.S_IMODE((data / name).stat().st_mode) & 0o077 == 0
 

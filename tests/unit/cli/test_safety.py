@@ -39,4 +39,4 @@ def test_the_demo_leaves_a_directory_of_others_as_it_is_and_refuses_it(
         mend_exposed(folder)
 
     assert stat.S_IMODE(folder.stat().st_mode) == mode
-    assert capsys.readouterr().err == f"refused: {folder} can be used by others: chmod -R go= {folder}\n"
+    assert capsys.readouterr().err == f"refused: {folder} can be accessed by other users; run: chmod -R go= {folder}\n"
