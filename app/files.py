@@ -1,4 +1,4 @@
-"""Files that their owner alone can read, whatever the umask, and that survive a power cut once written.
+"""Files that only their owner can read, with any umask, and that survive a power cut once written.
 
 SQLite gives its `-wal`, `-shm` and `-journal` files the mode of the database file.
 """

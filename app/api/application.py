@@ -32,7 +32,7 @@ class Api(FastAPI):
 
 
 def create_api(lifespan: Lifespan | None = None) -> FastAPI:
-    """An application without services; whoever serves it puts them at `app.state.services` before a request comes."""
+    """An application without services. The server sets `app.state.services` before the first request."""
     app = Api(
         title="Postgate",
         version=VERSION,

@@ -91,7 +91,7 @@ ACCOUNT_KEY = "postgate.account"
 RATES_KEY = "postgate.rates"
 """Where the scope of a request carries what was found before its body was read: caller, account, what is left of rates.
 
-Whoever knows the caller already, as a WebSocket does, puts it there.
+Code that already knows the caller, such as a WebSocket, sets it.
 """
 CONNECTION_KEY = "postgate.connection"
 """Where the server puts the connection that a request came by."""

@@ -22,7 +22,7 @@ Not with possessive quantifiers: Python 3.11 forgets where they began when they 
 
 
 class JsonGauge:
-    """Takes a JSON text in pieces of any size. Linear in their length, whatever they hold."""
+    """Takes a JSON text in pieces of any size. Linear in the length of any text."""
 
     def __init__(self, limit: int = VALUES_LIMIT) -> None:
         self._limit = limit

@@ -101,7 +101,7 @@ class Edge:
             if answer.has_begun or not _services(scope).draining.is_set():
                 raise
             await problem_response(NotReady("The process is ending"))(scope, receive, answer.send)
-        except Exception as error:  # noqa: BLE001 - a fault of ours: told as one, its text kept from log and caller
+        except Exception as error:  # noqa: BLE001 - our own fault: answered as such, without its text in log or answer
             log.error("unexpected_error", error=type(error).__name__, trace=traceback.format_tb(error.__traceback__))
             if answer.has_begun:
                 raise ConnectionAbortedError("the answer was cut off") from None

@@ -1,6 +1,6 @@
 """Operations of the API's contract that are not built: each answers 501 `not_implemented`.
 
-Whoever builds one removes its row; a test holds that no row is built.
+Remove a row when you build the operation; a test checks that no row is built.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Endpoint:
     security: TransportSecurity
     tls: ssl.SSLContext = field(repr=False)
     recorder: Recorder | None = None
-    """Who is told what is said, where someone wants to know."""
+    """Receives the protocol lines, if somebody records them."""
     masker: Masker = field(default_factory=Masker, repr=False)
     """Of what a server must not be able to repeat to others."""
 

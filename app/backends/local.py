@@ -1,4 +1,4 @@
-"""MailBackend on our own store: the accounts whose mail lives here.
+"""MailBackend on our own store, for embedded accounts.
 
 The index is the origin: each change is written by the store, in one transaction a mailbox, and is never applied again.
 """
@@ -308,7 +308,7 @@ class LocalBackend:
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
         return {one.uid: one.preview or "" for one in messages}
 
-    async def watch(self, mailboxes: Sequence[Mailbox]) -> LocalWatch:  # noqa: ARG002 - one log tells of them all
+    async def watch(self, mailboxes: Sequence[Mailbox]) -> LocalWatch:  # noqa: ARG002 - one log covers them all
         return LocalWatch(self._bus, self._account_id, self.list_mailboxes)
 
 
@@ -317,7 +317,7 @@ def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> li
 
 
 def _confirmed(applied: Applied) -> Confirmed:
-    """What the store wrote, told as it was decided."""
+    """What the store wrote, as a Delta."""
     return Confirmed(applied.delta, applied)
 
 

@@ -1,4 +1,4 @@
-"""How the store looks to one who follows it as if it were another's: listings, arrivals, a watch."""
+"""The store as a followed mail server: listings, arrivals, a watch."""
 
 from __future__ import annotations
 

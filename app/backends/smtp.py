@@ -103,7 +103,7 @@ class SmtpSubmission:
         self._idle.clear()
 
     async def _begin(self, mail: OutgoingMail, recipients: Sequence[str]) -> tuple[aiosmtplib.SMTP, _Envelope]:
-        """A connection that has been told sender and recipients. One that waited may be dead: then a new one."""
+        """A connection that has sent sender and recipients. A pooled connection may be dead: then a new one."""
         while (client := self._take()) is not None:
             with contextlib.suppress(Unreachable):
                 return client, await self._told(client, mail, recipients)
@@ -258,7 +258,7 @@ class _Envelope:
 
 
 def _is_yes(answer: SMTPResponse) -> bool:
-    """Any 2yz is a yes (RFC 5321 §4.2.1), whatever its last digits."""
+    """Any 2yz means success (RFC 5321 §4.2.1)."""
     return 200 <= answer.code < 300
 
 

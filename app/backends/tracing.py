@@ -54,7 +54,7 @@ def _text_of(segment: Segment) -> str:
 
 
 def imap_line_sent(recorder: Recorder | None, line: bytes) -> None:
-    """A line that is no command."""
+    """A line that is not a command."""
     if recorder is not None and recorder.is_on:
         recorder.record(Direction.SENT, "DONE" if line == b"DONE" else LOGIN_DATA)
 

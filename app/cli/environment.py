@@ -24,7 +24,7 @@ _SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP).*)?")
 def read_settings() -> Settings:
     """The settings of the environment; exits with a line on each that is not valid.
 
-    A command that reads them works on the data: whatever it writes from here on is its owner's alone.
+    A command that reads settings works on the data: only the owner can read what it writes from here on.
     """
     os.umask(files.OTHERS)
     try:

@@ -29,7 +29,7 @@ def followed_topic(account_id: str) -> str:
 
 @dataclass(slots=True)
 class _Following:
-    """When an account began to be followed, was followed last, and when other processes were told."""
+    """When an account was first and last followed, and when other processes were notified."""
 
     begun_at: float
     last_at: float
@@ -60,7 +60,7 @@ class Followers:
         return self._clock() - self._following[account_id].begun_at if self.is_followed(account_id) else 0.0
 
     def hear(self, account_id: str) -> None:
-        """Take what other processes tell of an account, from now on. Safe to repeat."""
+        """Receive notices of other processes about an account from now on. Safe to repeat."""
         self._bus.listen(_Ear(self, account_id), followed_topic(account_id))
 
     async def run(self) -> None:

@@ -21,7 +21,7 @@ def copy_database(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(temporary)) as copy:
         copy.execute("PRAGMA journal_mode = OFF")
         reader.backup(copy)
-        # the copy is one file, whatever the mode of the original
+        # the copy is a single file, with any journal mode of the original
         copy.execute("PRAGMA journal_mode = DELETE")
     files.sync(temporary)
     temporary.replace(target)

@@ -128,7 +128,7 @@ def _sqlite_version(path: Path) -> str | None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
                 raise
-            return None  # there is no such table
+            return None  # the table does not exist
         except sqlite3.DatabaseError as error:
             raise SchemaError(f"{path} cannot be read as a database: {error}") from None
     return None if row is None else str(row[0])

@@ -1,4 +1,4 @@
-"""Queries that let go of what is old, a batch at a time, so that no other writer waits long."""
+"""Queries that delete old rows in batches, so that other writers do not wait long."""
 
 from __future__ import annotations
 
@@ -114,15 +114,15 @@ async def oldest_events(database: Database, account_id: str, after_seq: int, lim
 
 
 async def trim_events(transaction: Transaction, account_id: str, to_seq: int, at_ms: int) -> None:
-    """Let go of an account's events up to `to_seq`, and say so. `at_ms` is the time of that one."""
+    """Delete an account's events up to `to_seq`, and record it. `at_ms` is the time of that event."""
     await transaction.execute(_ADVANCE, account_id=account_id, to_seq=to_seq, at_ms=at_ms)
     await transaction.execute(_TRIM, account_id=account_id, to_seq=to_seq)
 
 
 async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: int, limit: int) -> int:
-    """Let go of up to `limit` tombstones of messages, of about before then, and say so in their mailboxes; how many.
+    """Delete up to `limit` older tombstones of messages, and record it in their mailboxes. Returns how many.
 
-    Those of mailboxes stay: without them no one could be told which mailboxes are gone.
+    Tombstones of mailboxes stay, because they show which mailboxes were deleted.
     """
     found = _TOMBSTONES.read_all(await transaction.rows(_OLD_TOMBSTONES, account_id=account_id, limit=limit))
     old = [tombstone for tombstone in found if tombstone.at_ms < before_ms]
@@ -137,7 +137,7 @@ async def trim_tombstones(transaction: Transaction, account_id: str, before_ms: 
 
 
 async def trim_departed(transaction: Transaction, account_id: str, before_ms: int, keep: int, limit: int) -> int:
-    """Let go of up to `limit` of what is remembered of messages that are gone: of before then, or more than `keep`."""
+    """Delete up to `limit` records of deleted messages that are older, or that exceed `keep`."""
     count = value_of(await transaction.row(_COUNT_DEPARTED, account_id=account_id))
     excess = max(0, count - keep)
     found = _DEPARTED.read_all(await transaction.rows(_OLD_DEPARTED, account_id=account_id, limit=limit))

@@ -134,7 +134,7 @@ def _postgres_is_one_of(element: is_one_of, compiler: SQLCompiler, **kw: Any) ->
 
 
 class in_code_order(ColumnElement[str]):
-    """A text that sorts and compares by its code points, as in SQLite and in Python, whatever the database's locale."""
+    """A text that sorts and compares by its code points, as in SQLite and Python, with any locale of the database."""
 
     inherit_cache = True
     type = Text()
@@ -189,7 +189,7 @@ def run_actions(actions: Sequence[Callable[[], None]]) -> None:
     for action in actions:
         try:
             action()
-        except Exception:  # the commit stands, whatever becomes of this
+        except Exception:  # the commit is valid even if this fails
             log.exception("after_commit_failed")
 
 

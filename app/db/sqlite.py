@@ -258,7 +258,7 @@ class SqliteDatabase:
             work = cast("Coroutine[Any, Any, Any]", job.work(transaction))
             job.result = job.context.run(straight_through, work)
             job.actions = transaction.actions
-        except BaseException as error:  # whatever it is belongs to the task that asked, not to this thread
+        except BaseException as error:  # every error belongs to the calling task, not to this thread
             job.fail(self._failure(error))
             if isinstance(error, sqlite3.Error) and not self._connection.in_transaction:
                 raise  # a full or failing disk: SQLite has rolled back the whole transaction

@@ -218,7 +218,7 @@ async def renew(database: Database, submission: Submission) -> bool:
 
 
 async def release_all(database: Database) -> None:
-    """End every lease: whoever held one is dead, for this process alone works on the database."""
+    """End all leases: their holders are dead, as only this process uses the database."""
 
     async def work(transaction: Transaction) -> None:
         await transaction.execute(_RELEASE_ALL)

@@ -69,5 +69,5 @@ async def status(transaction: Transaction, account_id: str) -> str | None:
 
 
 async def quotas_told(transaction: Transaction, account_id: str) -> str:
-    """What was last told of the account's limits; "" where nothing was."""
+    """The limits of the account as last reported; "" if never."""
     return value_of(await transaction.row(_QUOTAS, account_id=account_id)) or ""

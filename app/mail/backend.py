@@ -75,7 +75,7 @@ class Signal:
     has_new_mail: bool = False
     """Whether messages came into INBOX, and not only flags or removals."""
     has_unnumbered_flags: bool = False
-    """Whether flags changed in INBOX that were told without a MODSEQ, though the server keeps it (RFC 7162 §3.2)."""
+    """Whether flags in INBOX changed without a MODSEQ, although the server supports it (RFC 7162 §3.2)."""
 
     def followed_by(self, later: Signal) -> Signal:
         """Both as a single signal; of a mailbox's numbers the later ones count."""
@@ -253,7 +253,7 @@ class MailBackend(Protocol):
 
 
 class Verdict(StrEnum):
-    """What became of one recipient in an attempt."""
+    """The result of an attempt for one recipient."""
 
     ACCEPTED = "accepted"
     DEFERRED = "deferred"

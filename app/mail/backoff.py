@@ -17,7 +17,7 @@ def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -
 
 
 def spread(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
-    """Up to half as long again, so that those who were sent away together do not come back together."""
+    """Adds up to half of the delay, so that clients refused at the same time do not retry at the same time."""
     return seconds * jitter(1.0, 1.5)
 
 

@@ -192,7 +192,7 @@ class MailboxFound:
 
 @dataclass(frozen=True, slots=True)
 class MailboxRenamed:
-    """The same mailbox under another name; those below it are told one by one."""
+    """The same mailbox with a new name. Its child mailboxes are separate facts."""
 
     mailbox_id: MailboxId
     path: str

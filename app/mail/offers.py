@@ -46,7 +46,7 @@ class Offer:
     auth: tuple[Auth, ...] = (Auth.PASSWORD,)
 
     def filled(self, email: str) -> Offer | None:
-        """The same for one address. None where a placeholder is left, or what results is no host or user name."""
+        """The same for one address. None if a placeholder remains, or the result is not a valid host or user name."""
         host = _filled(self.host, email).lower()
         username = None if self.username is None else _filled(self.username, email)
         if not _HOST.fullmatch(host) or (username is not None and not _is_username(username)):

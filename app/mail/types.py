@@ -73,7 +73,7 @@ class AccessTokens(Protocol):
     async def token(self, *, refused: str | None = None) -> str:
         """An access token to log in with now; never `refused`, which a mail server has just declined.
 
-        LoginRefused where the grant is over and its owner must consent anew, or fresh tokens are in doubt;
+        LoginRefused if the grant has ended and its owner must consent again, or fresh tokens are in doubt;
         Unreachable, TimedOut.
         """
         ...

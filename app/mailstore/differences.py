@@ -1,4 +1,4 @@
-"""What rows and tombstones tell of the changes after a position, with or without the log.
+"""The changes after a position, from rows and tombstones, with or without the event log.
 
 Each row carries the numbers of the events that made it, moved it, flagged it and changed it at all. What left a mailbox
 has a tombstone under the number of its event.

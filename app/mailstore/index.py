@@ -64,7 +64,7 @@ class Index:
     async def apply(
         self, account_id: AccountId, delta: Delta, *, fence: int | None = None, is_durable: bool = False
     ) -> Applied:
-        """Write what changed, with its events, in one transaction; then wake those who follow.
+        """Write a change and its events in one transaction, then wake the subscribers.
 
         A mailbox that ends with more than `ENDED_AT_ONCE` messages loses the others before, in further transactions.
         Safe to repeat. `fence` is the epoch of the lease under which a watcher speaks: Conflict when another holds it.
@@ -168,7 +168,7 @@ async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple
 
 
 def _is_short(delta: Delta) -> bool:
-    """Whether it changes a few rows: a mailbox that ends or begins anew takes any number of messages along.
+    """Whether it changes few rows: deleting or resetting a mailbox removes any number of messages.
 
     A text that comes or goes is long by itself: each of its trigrams is a change.
     """

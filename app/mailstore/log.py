@@ -121,7 +121,7 @@ class EventLog:
         return [_event(row) for row in rows]
 
     async def starting_at(self, account_id: AccountId, seq: int, limit: int) -> Batch | None:
-        """Up to `limit` events from `seq` on, with the span; None when there is no such account."""
+        """Up to `limit` events from `seq` on, with the span; None if the account does not exist."""
         rows = await self._database.rows(_FROM, account_id=account_id, seq=seq, limit=limit)
         if not rows:
             return None
@@ -133,7 +133,7 @@ class EventLog:
         return dict(await self._database.rows(_LAST, ids=json_list(account_ids)))
 
     async def span(self, account_id: AccountId) -> Span | None:
-        """None when there is no such account."""
+        """None if the account does not exist."""
         row = await self._database.row(_SPAN, account_id=account_id)
         return None if row is None else _span_of(*row)
 

@@ -35,7 +35,7 @@ PATH_LIMIT = 500
 """Characters of a mailbox's path."""
 DEPTH_LIMIT = 20
 NAMES_LIMIT = 1_000
-"""Names that an account may be subscribed to and that are no mailbox."""
+"""Largest number of subscribed names without a mailbox in an account."""
 
 FIRST_MAILBOXES = (
     ("INBOX", Role.INBOX),
@@ -77,7 +77,7 @@ _MAILBOXES: Statement = select(*_STANDINGS.columns).where(MAILBOX.c.account_id =
 
 
 class StoredMailboxes:
-    """The mailboxes of accounts that live here."""
+    """The mailboxes of embedded accounts."""
 
     def __init__(self, database: Database, index: Index) -> None:
         self._database = database
@@ -115,7 +115,7 @@ class StoredMailboxes:
     ) -> Applied:
         """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists.
 
-        A name that only holds others becomes a mailbox. Whoever is subscribed to a name is to its mailbox.
+        A name that only holds others becomes a mailbox. A subscription to the name becomes one to the mailbox.
         `conclude` is written in the same transaction.
         """
         path = checked_path(path)
@@ -234,7 +234,7 @@ class StoredMailboxes:
         return await self._index.change(account_id, decide)
 
     async def names_without_mailbox(self, account_id: AccountId) -> list[str]:
-        """The names that an account is subscribed to and that are no mailbox."""
+        """The subscribed names of an account that have no mailbox."""
         return [path for (path,) in await self._database.rows(_NAMES, account_id=account_id)]
 
 
@@ -260,7 +260,7 @@ def checked_path(path: str) -> str:
 
 
 async def require_mailbox(transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId) -> None:
-    """Raises MailboxNotFound where there is no such mailbox, or its name only holds others."""
+    """Raises MailboxNotFound if the mailbox does not exist, or its name only has child mailboxes."""
     if not _of_id(await _mailboxes(transaction, account_id), mailbox_id).is_selectable:
         raise MailboxNotFound
 

@@ -1,6 +1,6 @@
 """The ledger of a POP3 account: what its server holds or held, and which message here came of it.
 
-Each change of it is one transaction with the change of mail that it tells of, so that neither is ever without the
+Each change of it is in the same transaction as its change of mail, so that neither is ever without the
 other: a message is stored once however often it is seen, and none is forgotten.
 """
 
@@ -28,7 +28,7 @@ class State(StrEnum):
     LISTED = "listed"
     """Found by the first list; it comes without an event."""
     SEEN = "seen"
-    """Shown by its header; its content is yet to come."""
+    """Shown by its header; its content has not been downloaded yet."""
     STORED = "stored"
     KEPT = "kept"
     """Deleted for good here, and left on the server."""

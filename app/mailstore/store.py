@@ -1,4 +1,4 @@
-"""The embedded mail store: what an IMAP, POP3 or SMTP server and the API do to mail that lives here.
+"""The embedded mail store: how the IMAP, POP3 and SMTP servers and the API change embedded accounts.
 
 Each operation reads and decides under the account's lock, so that any number of clients agree; each answers only when
 its rows are on disk, and a message's bytes before them.
@@ -107,7 +107,7 @@ class FlagsStored:
 
 
 class MailStore:
-    """Mail that lives here. UIDs and UIDVALIDITY are never reused."""
+    """Mail of embedded accounts. UIDs and UIDVALIDITY are never reused."""
 
     def __init__(self, database: Database, index: Index, blobs: Blobs, parsers: Parsers = IN_THREADS) -> None:
         self._database = database
@@ -280,7 +280,7 @@ class MailStore:
         return await self._index.change(account_id, decide)
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """The UID from which on messages are recent to the session that asks; no later one is told so of them again."""
+        """The first UID that is \\Recent to this session; no later session sees these messages as \\Recent."""
 
         async def work(transaction: Transaction) -> int:
             row = await transaction.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)

@@ -104,7 +104,7 @@ _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the index tells of a text in one mailbox, by UID: where it is, and of which messages it knows nothing.
+    """The result of a text search in one mailbox, by UID: matches, and messages that are not indexed.
 
     Both ascend. It is in no other message that was there at the time. Of a field, `found` are those that may have it.
     """
@@ -171,7 +171,7 @@ class TextIndex:
         rows = await self._database.rows(_SHOWN, is_long=True, account_id=account_id, ids=json_list(list(ids)))
         return {MessageId(id_): zlib.decompress(shown).decode() for id_, shown in rows if shown}
 
-    # ---- for those who fill it
+    # ---- for the worker that fills it
 
     async def awaited(self, account_id: AccountId, limit: int) -> list[Message]:
         """The newest messages whose text has yet to come."""
@@ -183,7 +183,7 @@ class TextIndex:
         return [AccountId(id_) for (id_,) in await self._database.rows(_KEPT_HERE, is_long=True, limit=limit)]
 
     async def await_again(self, account_id: AccountId) -> None:
-        """Let what was left out be considered anew: the limits may be others now."""
+        """Consider messages that were left out again, because the limits may have changed."""
 
         async def work(transaction: Transaction) -> None:
             await lock_account(transaction, account_id)

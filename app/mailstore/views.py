@@ -205,7 +205,7 @@ class MailboxViews:
         return [FlagCombination(*row) for row in rows]
 
     async def position(self, account_id: AccountId) -> int:
-        """The number of the last event of the account's log; 0 where there is no such account."""
+        """The number of the last event of the account's log; 0 if the account does not exist."""
         return value_of(await self._database.row(_POSITION, account_id=account_id)) or 0
 
     async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[Change]:
@@ -214,12 +214,12 @@ class MailboxViews:
         return [Change(*row) for row in rows]
 
     async def recent_from(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """The UID from which on no session has been told of messages as recent."""
+        """The first UID that no session has seen as \\Recent."""
         row = await self._database.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
         return 1 if row is None else int(value_of(row))
 
     async def recent_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """How many messages no session has been told of as recent."""
+        """How many messages no session has seen as \\Recent."""
         uid = await self.recent_from(account_id, mailbox_id)
         row = await self._database.row(_RECENT_COUNT, account_id=account_id, mailbox_id=mailbox_id, uid=uid)
         return int(value_of(row))

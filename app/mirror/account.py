@@ -1,4 +1,4 @@
-"""One account that lives elsewhere: the origin on one side, the index on the other."""
+"""An external account: compares its mail server (the origin) with the index."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FACTS_AT_ONCE = 100
 
 @dataclass(slots=True)
 class Mirror:
-    """`lock` is held by whoever compares a complete mailbox with its origin: two of them would undo each other.
+    """`lock` is held while a complete mailbox is compared with its origin: two comparisons would undo each other.
 
     `epoch` is that of the lease under which a worker writes; None for what is written for a caller.
-    `unheard_since_ms`: since when nobody heard what the origin did, until all has been caught up with.
+    `unheard_since_ms`: when contact with the origin was lost; None once everything is caught up.
     """
 
     account_id: AccountId
@@ -94,7 +94,7 @@ def _named(single: Delta) -> dict[str, object]:
 def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
     """The same facts in the same order, up to `at_once` of one kind in each; together where they are few.
 
-    What tells of all of them, the mailboxes' numbers and the notes, is in the last.
+    The last one has the mailboxes' counts and the notes, which concern all of them.
     """
     counted = Delta(mailboxes_counted=delta.mailboxes_counted, notes=delta.notes)
     rest = replace(delta, mailboxes_counted=(), notes=())

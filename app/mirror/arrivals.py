@@ -30,7 +30,7 @@ OnArrival = Callable[[Sequence[Location], Sequence[Arrived]], None]
 class Arrivals:
     """Every method but `look_ahead` is called with the mirror's lock held, by a worker.
 
-    `on_arrival` hears where messages are that are told, and those of them that did not come from another mailbox.
+    `on_arrival` receives the location of announced messages, and those that were not moved from another mailbox.
     """
 
     def __init__(self, mirror: Mirror, on_arrival: OnArrival | None = None) -> None:
@@ -79,7 +79,7 @@ class Arrivals:
         return not uids or len(await self._mirror.backend.present(mailbox, uids)) == len(uids)
 
     async def look_elsewhere(self, ask: Ask) -> None:
-        """Look for arrivals until a list tells of none: a message may move on while it is looked for."""
+        """Look for arrivals until a list has none: a message may move again meanwhile."""
         looked: dict[MailboxId, int] = {}
         for _ in range(CHASES):
             told = await ask()

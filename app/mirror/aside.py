@@ -27,7 +27,7 @@ SETTLE, RECONCILE = "settle", "reconcile"
 NUMBERS = "numbers"
 """The step that asks what a mailbox holds."""
 _WHOLE = frozenset({FILL, SETTLE, RECONCILE})
-"""Steps that read whatever the others read."""
+"""Steps that read what the others read."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Aside:
         return result
 
     async def note(self, mailbox: Mailbox, step: str, reason: str, *, is_certain: bool = False) -> None:
-        """A step failed. `is_certain`: it need not fail twice to be told."""
+        """A step failed. `is_certain`: report it at once, not only when it fails twice."""
         faults = self._faults.setdefault(mailbox.id, {})
         times = faults[step].times + 1 if step in faults else 1 + is_certain
         faults[step] = _Fault(reason, times)

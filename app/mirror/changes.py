@@ -36,7 +36,7 @@ GONE_COUNT, GONE_SHARE = 50, 0.2
 class Looked:
     """What the origin answered, and what of it the index does not know.
 
-    `known` is what the index has, where the answer tells of all messages; None where of changed ones alone.
+    `known` is what the index has, if the answer covers all messages; None if it covers only changed ones.
     """
 
     mailbox_id: MailboxId
@@ -79,7 +79,7 @@ async def fetch_new(
 ) -> AsyncIterator[Batch]:
     """Messages that the index lacks here, in the order of `uids`.
 
-    Where one message may be in several mailboxes, those that it has elsewhere are told, not fetched again. Between two
+    Where one message may be in several mailboxes, known messages are reported and not fetched again. Between two
     batches no connection is held, since who asks may need one, and the server may allow no other. `is_streamed` is for
     who needs none until the end: one is held, and the next batch is always on its way.
     """
@@ -142,7 +142,7 @@ async def _fetch(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> list[
 
 
 async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Placed]) -> Mapping[int, Arrived | Placed]:
-    """By UID, the messages that the index has elsewhere as they are told, the others fetched."""
+    """Messages by UID: those that the index has in other mailboxes as listed, the others fetched."""
     known = await mirror.reader.mirrored.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
     placed = {uid: one for uid, one in told.items() if one.origin_id in known}
     arrived = await _fetch(mirror, mailbox, [uid for uid in told if uid not in placed])
@@ -162,7 +162,7 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
         return None
     if changes.uid_validity != mailbox.uid_validity:
         return None
-    if changes.highest_modseq < mailbox.highest_modseq:  # it counts anew, or keeps none any more
+    if changes.highest_modseq < mailbox.highest_modseq:  # it was reset, or is no longer stored
         return await changes_of(mirror, replace(mailbox, highest_modseq=0), told)
     if changes.vanished is not None:
         gone: Collection[int] = await _known_among(mirror, mailbox, changes.vanished)

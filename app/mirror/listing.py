@@ -13,7 +13,7 @@ from app.mirror.account import Mirror
 RENAMED_GROWTH = 1_000
 """How many UIDs a mailbox may have given since it was last seen and still be known under another name."""
 NEWCOMER_MESSAGES = 500
-"""A mailbox that appears later than the account and holds no more than this is told message by message."""
+"""A new mailbox with at most this many messages is announced message by message."""
 
 
 @dataclass(frozen=True, slots=True)

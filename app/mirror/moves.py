@@ -3,7 +3,7 @@
 A move shows as an arrival and a removal, in two mailboxes, the arrival first or at the same time. So an arrival equal
 to a message that is indexed elsewhere makes us ask at once whether that one is still there: gone, it was moved; still
 there, it is a copy, whose original may go soon after (clients without MOVE copy, then delete). No id goes to a message
-that is not the same for certain: see `likeness`. What is known of copies is in the index alone, whoever wrote it.
+that is not the same for certain: see `likeness`. Only the index records copies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REMOVED_AT_ONCE = 500
 async def bind(mirror: Mirror, arrived: Sequence[Arrived]) -> Delta:
     """What these arrivals of one mailbox are: moves of messages that are gone from elsewhere, or new.
 
-    What moved is told as an arrival too, which is one if its row should be gone by then.
+    A moved message is also reported as an arrival, in case its row has been deleted by then.
     Messages that may be in several mailboxes are known by their origin's id: the index finds them by itself.
     """
     is_shared = bool(arrived) and arrived[0].is_shared

@@ -100,7 +100,7 @@ class ParserProcess:
         return value
 
     async def kill(self) -> None:
-        """End the child, whatever it does, and wait for its end."""
+        """Kill the child process and wait for its end."""
         self._process.kill()
         self._writer.transport.abort()
         while self._process.poll() is None:  # noqa: ASYNC110 - a killed process ends within milliseconds

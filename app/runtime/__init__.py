@@ -63,7 +63,7 @@ async def open_runtime(
 
     `mail_connections`: how many the mail servers may have open.
 
-    Without `is_serving` nothing listens and nothing works unasked: for one command, beside a running server too.
+    Without `is_serving` no server and no worker starts: for a single command, also next to a running server.
     """
     async with AsyncExitStack() as stack:
         if is_serving:

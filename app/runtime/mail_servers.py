@@ -84,7 +84,7 @@ class MailServers:
 
 
 def _limits(settings: Settings, connections: int) -> ConnectionLimits:
-    """Half of the connections are for those who have logged in."""
+    """Half of the connections are reserved for clients that have logged in."""
     strangers = max(1, min(1_000, connections // 2))
     return ConnectionLimits(connections, strangers, proxies=Proxies(settings.trusted_proxies))
 

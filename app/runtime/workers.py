@@ -1,4 +1,4 @@
-"""Builds and starts what runs unasked."""
+"""Builds and starts the background workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKERS_SECONDS = 4.0
 async def start_workers(
     stack: AsyncExitStack, stores: Stores, backends: AccountBackends, deliveries: Deliveries
 ) -> Callable[[], Awaitable[None]]:
-    """Start what runs unasked; what is returned stops it."""
+    """Start the background workers; the returned object stops them."""
     group = await stack.enter_async_context(asyncio.TaskGroup())
     tasks = [group.create_task(run) for run in _runs(stores, backends, deliveries)]
 

@@ -54,7 +54,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def _bounded(self, response: httpx2.Response) -> httpx2.Response:
         """No more than the limit is read, and nothing that would grow by being unpacked."""
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise ServerProtocolError("The answer is compressed, unasked")
+            raise ServerProtocolError("The answer is compressed, which was not requested")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         stream = _Bounded(response.stream, self._max_body_bytes)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream)

@@ -58,7 +58,7 @@ class NetGuard:
     async def addresses(self, host: str) -> list[str]:
         """The addresses to connect to for a host, checked, at most 8; connect to these and never to the name.
 
-        Raises AddressNotAllowed where none may be reached, InvalidRequest for what is no host,
+        Raises AddressNotAllowed if no address may be reached, InvalidRequest for an invalid host,
         Unreachable where the name has no address, TimedOut.
         """
         found = await self._resolve(check_host(host))

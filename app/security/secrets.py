@@ -1,4 +1,4 @@
-"""Secrets that we hand out: made by chance, kept as a hash alone."""
+"""Secrets given to clients: generated at random, stored only as hashes."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A sealed value is version (1 byte), key id (4), nonce (12), ciphertext with tag. The context (an account's id) is
 authenticated beside it, so that a value copied into another row does not open. Several master keys may be given, the
-newest last: it seals, all of them open. So a key is rotated by adding one, sealing anew, then dropping the old one.
+newest last: it encrypts, and all decrypt. To rotate, add a key, encrypt again (`seal`), then remove the old key.
 """
 
 from __future__ import annotations

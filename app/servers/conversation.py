@@ -11,15 +11,15 @@ IMAP, POP3 and SMTP are each a `Conversation`; `listener.py` pumps bytes between
    * `Reply(data)`: bytes to send.
    * `Work(run)`: anything that waits. `run(outlet)` may send as it goes (`await outlet.send(data)`, which waits while
      the client is slow) and changes the conversation; what comes of it may just as well be the next steps.
-   * `StartTls(reply)`: the reply is the last plaintext. Whatever the client sent after its command is thrown away, by
+   * `StartTls(reply)`: the reply is the last plaintext. Bytes that the client sent after its command are discarded, by
      the pump and, before it returns this step, by the conversation. Then `peer.is_encrypted` is True.
    * `Close(reply)`: the end, after these last bytes.
 4. Between requests the pump waits for bytes, but also for the conversation's `peer.waiter`, a waiter of the bus: listen
    with it (`bus.listen(peer.waiter, account_id)`) for what the server says on its own (IDLE, NOTIFY). When it is poked,
    `woken(topics)` is called, then `next_step()` as above; so a push is a step like any other and never races a command.
 5. `timeout_seconds` is how long the client may take to finish the request that it is in (or to begin one): read before
-   each wait, so a conversation changes it with its state. The clock starts anew when a request brought a step; a byte
-   alone never moves it, but a long transfer earns one second for each KiB. A wake-up does not start it anew.
+   each wait, so a conversation changes it with its state. The clock restarts when a request brought a step; a byte
+   alone never moves it, but a long transfer earns one second for each KiB. A wake-up does not restart it.
 6. When the pump ends a conversation itself (time-out, shutdown, a fault of ours, a login that holds no more) it sends
    `farewell(reason)`.
 7. `close()` is called once at the end, whatever happened: release locks, discard spools, leave the bus.
@@ -86,8 +86,8 @@ class Peer:
     """The client at the other end. `claim` admits a login: it counts against the limit per user and address
     (RateLimited), and the connection ends once the login holds no more.
 
-    `is_known` is set by a login; `messages` counts those that it has handed over without one. Whoever does neither has
-    a limited time in all.
+    `is_known` is set by a login; `messages` counts those that it has handed over without one. A client that does
+    neither has a limited time in all.
     """
 
     address: str

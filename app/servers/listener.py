@@ -43,7 +43,7 @@ log = get_logger(__name__)
 class StrangerTime:
     """How long a client may go on without a login, or where there is none without handing over a message.
 
-    Absolute, whatever it says meanwhile; `is_earned`: each KiB that it sends earns it a second.
+    Absolute: input of the client does not extend it; `is_earned`: each KiB that it sends earns it a second.
     """
 
     seconds: float = 60.0

@@ -53,7 +53,7 @@ class Capabilities:
 
     @property
     def login_delay_seconds(self) -> int:
-        """The least time between two logins; 0 where none is told (RFC 2449 §6.5)."""
+        """The least time between two logins; 0 if not announced (RFC 2449 §6.5)."""
         value = next(iter(self.arguments.get("LOGIN-DELAY", ())), "0")
         return min(int(value), 86_400) if value.isascii() and value.isdigit() and len(value) < 10 else 0
 

@@ -79,7 +79,7 @@ def parse_path(argument: str, keyword: str) -> Path:
     else:
         match = _PATH.match(rest) or (_POSTMASTER.match(rest) if keyword == "TO" else None)
         if match is None:
-            raise MalformedRequest("This is no address in angle brackets")
+            raise MalformedRequest("Invalid address: angle brackets are required")
         address, end = _checked_length(match[1]), match.end()
     return Path(address, _parameters(rest[end:]))
 

@@ -74,6 +74,6 @@ class EpochKeeper:
         return known.tick
 
     async def close(self) -> None:
-        """Count on, so that a copy of the database that was made until now is told from it."""
+        """Increase the count, so that earlier copies of the database can be detected."""
         with suppress(GatewayError, OSError):
             await self._count_on()

@@ -1,6 +1,6 @@
 """How many accounts of this process do the same costly thing at once, so that hundreds start gradually.
 
-One server's trouble is its own: of the accounts on one host few pass at a time, and whoever has long been waiting for
+One server's trouble is its own: few accounts of one host run at a time, and an account that has long been waiting for
 an answer makes room for others, since waiting costs nothing.
 """
 

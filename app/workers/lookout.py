@@ -15,7 +15,7 @@ ACCOUNTS_AT_ONCE = 500
 
 
 class Lookout:
-    """Compares the last event of every account that somebody follows with what the bus has heard of it.
+    """Compares the last event of every followed account with the last one announced on the bus.
 
     It serves all who wait on the bus: streams, long polls, sessions in IDLE. `run` it, or one `round`.
     """

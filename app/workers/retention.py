@@ -1,4 +1,4 @@
-"""Lets go of what need not be kept: old events, submissions that are over, old answers, tokens, unused bytes."""
+"""Deletes what is no longer needed: old events, finished submissions, old answers, tokens, unused blobs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Retention:
             await self._trim(span, now_ms())
 
     async def round(self) -> None:
-        """Let go of all that is old now."""
+        """Delete everything that is too old now."""
         now = now_ms()
         for span in await retention.accounts(self._database):
             await self._trim(span, now)
@@ -102,7 +102,7 @@ class Retention:
             await self._database.write(work, is_durable=False, turn=account_id)
 
     async def _forget(self, account_id: str, now: int) -> None:
-        """Let go of old tombstones: states from before them are answered by a list of the mailboxes concerned.
+        """Delete old tombstones: older states are then answered with the list of affected mailboxes.
 
         And of what messages were called that are gone: coming back so late, they are new.
         """

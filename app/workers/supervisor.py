@@ -1,4 +1,4 @@
-"""Holds leases on remote accounts and runs one sync task for each; a task that fails is started anew, alone."""
+"""Holds leases on remote accounts and runs one sync task for each; a task that fails is restarted, alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TAKEN_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A sync task, and what it was started with: when any of it changes, it is started anew."""
+    """A sync task and its inputs; when an input changes, the task is restarted."""
 
     task: asyncio.Task[None]
     epoch: int

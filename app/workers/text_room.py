@@ -50,7 +50,7 @@ class TextRoom:
         self._turn = asyncio.Lock()
 
     async def enter(self, account_id: AccountId) -> None:
-        """Once for an account: consider anew what was left out of it, where there is room now."""
+        """Once for an account: consider messages that were left out again, if there is room now."""
         if account_id in self._entered:
             return
         await self.hold()

@@ -1,4 +1,4 @@
-"""Who is connected by HTTP, signed in or not, so that those who are not can never keep out those who are.
+"""HTTP connections with and without a login: clients without a login cannot lock out those with one.
 
 A connection begins as a stranger and is a member once a token was accepted on it. Strangers have a share of their own:
 when it is full, the one that has waited longest makes room for the newest. Members may use what strangers leave.

@@ -24,7 +24,7 @@ from app.services.following.states import States
 from app.services.following.subscriptions import Subscription
 
 OVERLOAD_EVENTS = 10_000
-"""Further behind than this, a subscriber is told states instead of events until it has caught up."""
+"""A subscriber that is further behind gets `state` frames instead of events until it has caught up."""
 SLICE_EVENTS = 25
 """Events sent in one turn of the event loop by a subscriber that catches up."""
 RETRY_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""MailBackend of an account over POP3: its mail lives with us, what its server holds is fetched by a worker."""
+"""MailBackend of a POP3 account: its mail is stored in Postgate, and a worker downloads it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Pop3Backend(LocalBackend):
 
     @override
     async def _blob(self, message: Message) -> str:
-        """Waits for the worker where the content is yet to come; Unreachable when it does not in time."""
+        """Waits for the worker if the content is missing; Unreachable if it does not arrive in time."""
         with listening(self.bus, self._account_id) as waiter:
             try:
                 async with asyncio.timeout(DOWNLOAD_SECONDS):

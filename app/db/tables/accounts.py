@@ -30,7 +30,7 @@ class AccountRow(SQLModel, table=True):
     last_event_ms: int = Field(sa_column=big())
     """Times of the events `first_seq` and `last_seq`; they never decrease within a log."""
     last_uid_validity: int = Field(sa_column=big())
-    """The highest UIDVALIDITY ever given here; never given again, whatever becomes of its mailbox."""
+    """The highest UIDVALIDITY ever used in the account; never used again, even after the mailbox is deleted."""
     servers: str = Field(sa_column=words())
     """JSON: host, port, security, username of imap, pop3, smtp; never a password."""
     secrets: bytes | None = Field(sa_column=octets())
@@ -41,7 +41,7 @@ class AccountRow(SQLModel, table=True):
     settings: str = Field(sa_column=words())
     """JSON: `metadata`, which the app keeps with the account; `files_sent`: whether its server files what it sends."""
     quotas: str = Field(sa_column=words())
-    """JSON: what was last told of its limits by quota.changed."""
+    """JSON: the limits last reported by quota.changed."""
     created_at_ms: int = Field(sa_column=big())
     has_placements: bool | None = None
     """True once a message of it was in several mailboxes: then table placement takes part in what is read."""

@@ -52,7 +52,7 @@ class MailboxRow(SQLModel, table=True):
 
 
 class SubscribedNameRow(SQLModel, table=True):
-    """A name that an account is subscribed to and that is no mailbox; a mailbox keeps its own subscription."""
+    """A subscribed name without a mailbox; a mailbox has its own subscription column."""
 
     __tablename__ = "subscribed_name"
     __table_args__ = (PrimaryKeyConstraint("account_id", "path"),)

@@ -37,7 +37,7 @@ _UIDS: Statement = union_all(
 
 
 class Arrivals:
-    """Applies arrivals. `flagged` is what they tell of the flags of messages that were here already."""
+    """Applies arrivals. `flagged` has their flags for messages that were already stored."""
 
     def __init__(self, ledger: Ledger, places: Places, threads: Threads) -> None:
         self.flagged: list[Flagged] = []

@@ -1,6 +1,6 @@
 """Messages that are here no more, remembered by their origin's id: one that comes back is the same message.
 
-A move shows as an arrival and a removal in two mailboxes, and whoever looks at one mailbox after the other may see the
+A move shows as an arrival and a removal in two mailboxes, and a sync that reads one after the other may see the
 removal first, or be killed in between. By what its origin calls it (EMAILID, X-GM-MSGID) the message is known again.
 """
 
@@ -18,7 +18,7 @@ from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.ledger import Ledger
 
 REMEMBERED_AT_ONCE = 10_000
-"""Of a mailbox that ends or begins anew, its newest."""
+"""For a mailbox that is deleted or reset, its newest ones."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OURS = DEPARTED.c.account_id == _ACCOUNT

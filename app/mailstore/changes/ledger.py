@@ -51,7 +51,7 @@ class MailboxState:
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """What callers are told of it: when this changes, it has changed for them."""
+        """What callers see of it; only a change of this is a change for them."""
         return (
             self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed),
             bool(self.is_complete), self.problem,

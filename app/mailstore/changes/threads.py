@@ -145,7 +145,7 @@ class Threads:
         return [self._found(one) for one in threads]
 
     async def announce(self) -> None:
-        """Tell of each thread of several messages that changed, once."""
+        """Emit one event for each changed thread of several messages."""
         for thread_id, has_lost in self._ledger.threads.items():
             if thread_id in self._told:
                 continue
@@ -216,7 +216,7 @@ class Threads:
     # ---- threads that become one
 
     async def _merge(self) -> None:
-        """Write down which threads ended; tell of those that had messages."""
+        """Record which threads ended, and emit events for those that had messages."""
         await self._keep_large_apart()
         ended: dict[ThreadId, list[ThreadId]] = {}
         for one in sorted(self._stored):

@@ -20,7 +20,7 @@ MANY_MAILBOXES = 500
 
 _FIELDS = [field.name for field in fields(Mailbox)]
 _PARENT = _FIELDS.index("parent_id")
-"""The only field that is no column."""
+"""The only field without a column."""
 _NAMES = [*_FIELDS[:_PARENT], *_FIELDS[_PARENT + 1 :]]
 _MAILBOX_COLUMNS = [MAILBOX.c[name] for name in _NAMES]
 _ID, _PATH, _ROLE = map(_NAMES.index, ("id", "path", "role"))

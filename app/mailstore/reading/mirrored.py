@@ -165,7 +165,7 @@ class MirrorReader:
         return found
 
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
-        """Those of the messages that were told as new since then."""
+        """The messages that were announced as new since then."""
         rows = await self._database.rows(
             _ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms
         )

@@ -125,7 +125,7 @@ class SmtpConversation:
             return self._refuse(refused.reply)
 
     def woken(self, topics: Set[str]) -> None:
-        """SMTP never speaks unasked."""
+        """SMTP sends nothing on its own."""
 
     def farewell(self, reason: Farewell) -> bytes:
         texts = {
@@ -251,7 +251,7 @@ class SmtpConversation:
         transaction = self._transaction
         if transaction is None or transaction.has_content:
             raise Refused(BAD_SEQUENCE)
-        path = path_of(argument, "TO", reply(501, "5.1.3", "This is no recipient address"))
+        path = path_of(argument, "TO", reply(501, "5.1.3", "Invalid recipient address"))
         check_parameters(path.parameters, RCPT_PARAMETERS)
         if not path.address.isascii() and not transaction.needs_smtputf8:
             raise Refused(NEEDS_SMTPUTF8)

@@ -1,7 +1,8 @@
-"""Unknown recipients by client address: whoever asks for many of them waits for each further answer.
+"""Unknown recipients by client address: a client that names many of them waits for each further answer.
 
 After FREE of them within some minutes the RCPT commands of that address are answered one at a time, with a pause that
-grows, over all its connections. What cannot be answered soon is told to come again; so known recipients get their mail.
+grows, over all its connections. Commands that would wait too long are refused temporarily; known recipients get their
+mail later.
 """
 
 from __future__ import annotations

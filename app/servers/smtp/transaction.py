@@ -1,4 +1,4 @@
-"""One mail transaction (RFC 5321 §3.3): a sender, recipients, a message, and what becomes of it."""
+"""One mail transaction (RFC 5321 §3.3): a sender, recipients, a message, and its result."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Transaction:
         return replies
 
     def _fingerprint(self) -> Fingerprint | None:
-        """What tells a submitted message from others; None where it cannot be told."""
+        """The fingerprint of a submitted message; None if it has none."""
         if self._account_id is None or not self._has_message_id or self._intake is None:
             return None
         recipients = frozenset([*(inbox.address for inbox in self._inboxes), *self._elsewhere])

@@ -231,7 +231,7 @@ def _check_payload(mark: str, marks: list[str]) -> None:
 
 
 def _is_lost(error: GatewayError) -> bool:
-    """Whether what was asked of a mail server may have been done in spite of the error."""
+    """Whether the mail server may have done the work despite the error."""
     return error.is_retryable or isinstance(error, ServerProtocolError)
 
 

@@ -1,4 +1,4 @@
-"""What one who sees only some mailboxes is told: what goes out of sight has ended, what comes into it begins.
+"""Rewrites events for tokens limited to some mailboxes: a move out of them is a deletion, a move in a creation.
 
 Nothing names a mailbox that is not seen, not even where a message is in it and in one that is.
 """
@@ -20,7 +20,7 @@ from app.mailstore.reader import MailReader
 from app.services.access.callers import Caller, Scope
 
 LEVEL = "/"
-"""Between the levels of a path as the API shows it, whatever the origin's delimiter."""
+"""The separator of paths in the API, independent of the mail server's delimiter."""
 _ID_FIELDS = frozenset(
     {"account_id", "mailbox_id", "mailbox_ids", "message_id", "from", "to", "thread_id", "merged", "submission_id"}
 )

@@ -77,7 +77,7 @@ class Accounts:
         domains: tuple[str, ...],
         grants: Grants,
     ) -> None:
-        """`domains`: whose mail lives here; an embedded account is in one of them."""
+        """`domains`: the local domains; an embedded account is in one of them."""
         self._database = database
         self._store = store
         self._backends = backends

@@ -19,7 +19,7 @@ from app.services.accounts.accounts import Accounts, SyncState
 LOOK_SECONDS = 5.0
 """How long a lost poke can delay the answer."""
 ARRIVED_LIMIT = 500
-"""New messages named in one answer; `/changes` tells of all."""
+"""New messages listed in one answer; `/changes` has all."""
 
 
 @dataclass(frozen=True, slots=True)

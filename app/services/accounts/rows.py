@@ -30,7 +30,7 @@ class SyncState:
 
     @property
     def lag_seconds(self) -> int | None:
-        """Seconds since the origin last confirmed what we show; 0 while we are told of every change, None if never."""
+        """Seconds since the origin last confirmed the index; 0 while it is being watched, None if never."""
         if self.status == "live" or self.mode is SyncMode.EMBEDDED:
             return 0
         return max(0, (now_ms() - self.checked_at_ms) // 1000) if self.checked_at_ms else None

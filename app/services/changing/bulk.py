@@ -37,7 +37,7 @@ Act = Callable[[Sequence[Message]], Awaitable[Confirmed]]
 
 @dataclass(slots=True)
 class BulkResult:
-    """What became of each message, in the order asked for. `new_ids` are those of copies.
+    """The result for each message, in the order of the request. `new_ids` are those of copies.
 
     `position` is where the account's log ended then.
     """

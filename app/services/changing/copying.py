@@ -22,7 +22,7 @@ _DONE = "copied"
 class Copying:
     """Copies groups of messages, each group from one mailbox, to `target`.
 
-    Where the mail lives here, a group and the note of it are one transaction. Elsewhere the mark of the target is
+    For embedded accounts a group and its note are one transaction. For external ones the mark of the target is
     noted before the first group, and a later attempt asks the mail server what came after it.
     """
 

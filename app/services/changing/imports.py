@@ -157,7 +157,7 @@ class Imports:
         return await self._parsers.run(account_id, len(block), message_id_in, block)
 
     async def spooled(self, pieces: AsyncIterator[bytes]) -> Spool:
-        """Take in a message whole; whoever asked closes it."""
+        """Receive a complete message. The caller closes the spool."""
         spool = Spool(self._limit)
         try:
             await spool.take(pieces)
@@ -177,7 +177,7 @@ class Imports:
     ) -> Answer:
         """Put it in, once for all attempts. MailboxNotFound, Conflict, TooLarge, MailServerError.
 
-        Where the mail lives here, the message and the answer are one transaction.
+        For embedded accounts the message and the answer are one transaction.
         """
         try:
             mailbox = await self._messages.target(account_id, caller, order.mailbox_id)

@@ -103,7 +103,7 @@ class Mailboxes:
     ) -> Answer:
         """Create a mailbox, once for all attempts. AlreadyExists, InvalidRequest, NotPermitted, MailServerError.
 
-        Where the mail lives here, the mailbox and the answer are one transaction.
+        For embedded accounts the mailbox and the answer are one transaction.
         """
         self.check_creation(caller)
         path = await self._path(account_id, new.name, new.parent_id)

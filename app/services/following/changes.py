@@ -1,4 +1,4 @@
-"""The difference between mail as a caller knew it and as it is: computed from rows, whatever became of the log."""
+"""The difference between a known state of the mail and now, computed from rows, so it does not need the event log."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ChangesSince:
         """What changed since a position, up to about `limit` messages of it. AccountNotFound.
 
         `visible` limits it to some mailboxes: what goes to another is removed, what comes from one is created. The same
-        goes for the mailboxes `excepted`, which the caller reads anew; `*` stands for all.
+        goes for the mailboxes `excepted`, which the caller reads again; `*` stands for all.
         StateExpired names the mailboxes that can't be answered and are not excepted: their UIDVALIDITY changed, their
         tombstones are gone, or the position is of a log that was lost when the database was restored from a backup.
         """
@@ -104,7 +104,7 @@ class ChangesSince:
         difference.add_gone(missing - {one.id for one in others})
 
     async def _is_of(self, span: Span, account_id: AccountId, position: Position) -> bool:
-        """Whether a position is of this log: its event has the same time; as far as that can be told once trimmed."""
+        """Whether a position belongs to this log: its event has the same time, if the event is still stored."""
         if position.seq > span.last.seq:
             return False
         if position.seq <= span.first.seq:

@@ -58,7 +58,7 @@ class Snapshot:
     counts: Mapping[MailboxId, Counted]
     changed: frozenset[MailboxId]
     frames: dict[object, bytes] = field(default_factory=dict)
-    """Encodings, kept by those who send them."""
+    """Encodings, cached by the code that sends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Counts:
         self._gate = asyncio.Semaphore(READS_AT_ONCE)
         self.sleep = sleep
         self.news = LocalBus()
-        """Wakes those who watch an account: of this process only, as each process reads by itself."""
+        """Wakes the watchers of an account in this process; each process reads for itself."""
 
     def watch(self, account_id: AccountId, waiter: Waiter) -> CountsWatch:
         """Poke the waiter with `counts_topic(account_id)` when there is something to send, until `close`."""

@@ -59,7 +59,7 @@ class Feed:
         return await self._read(account_id, position, limit)
 
     async def next(self, account_id: AccountId, position: Position, limit: int) -> Batch:
-        """The same for a follower, up to the last event that the bus has heard of: from memory where it is there."""
+        """The same for a follower, up to the last event that the bus announced; from memory if possible."""
         tail, last = self._tails.get(account_id), self._bus.last(account_id)
         if tail is not None and last is not None and tail.span.last.seq >= last:
             batch = tail.after(position, limit)
@@ -78,7 +78,7 @@ class Feed:
     def _end(self, key: Key, read: asyncio.Task[Batch]) -> None:
         del self._reads[key]
         if not read.cancelled():
-            read.exception()  # whoever asked may be gone
+            read.exception()  # the caller may be gone
 
     async def _read(self, account_id: AccountId, position: Position, limit: int) -> Batch:
         found = await self._log.starting_at(account_id, position.seq, limit + 1)

@@ -38,7 +38,7 @@ class Since:
     """From where a difference is asked for.
 
     `base_seq` is the number of the event from which it was asked for first: of what came after that the caller may not
-    have been told yet, though it lies before `position`. The same number unless a part of a difference was given.
+    have been reported yet, though it lies before `position`. The same number unless a part of a difference was given.
     """
 
     position: Position

@@ -22,7 +22,7 @@ class Subscription:
 
     `mailbox_ids` and `types` None mean all; a type may end in ".*". `roles` are resolved to mailboxes by the stream,
     which keeps `role_mailbox_ids` current. `positions` maps each account to that of the last event that this
-    subscription was told or that was not for it.
+    subscription received or that was not for it.
     """
 
     id: str

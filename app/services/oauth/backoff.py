@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 TRIAL_SECONDS = 20.0
-"""How long the others wait for the one who tries, if it says nothing."""
+"""How long the others wait for the attempt in progress, if it reports no result."""
 LIMIT = 10_000
 """Names that are remembered; above it, those whose pause is over are forgotten."""
 

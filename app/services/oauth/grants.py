@@ -138,7 +138,7 @@ class Grants:
         """`is_alone`: no other process works on this database, so a lease is needed by nobody.
 
         `persist` calls a step of that name, with pauses, until it does not fail. `on_over` is called when an account's
-        grant turned out to be over, whoever needed a token.
+        grant has ended, independent of the caller that needed a token.
         """
         self._database = database
         self._vault = vault
@@ -225,11 +225,11 @@ class Grants:
             task = asyncio.create_task(self._renewed(grant_id, refused))
             self._renewals[grant_id] = task
             task.add_done_callback(partial(self._renewal_ended, grant_id))
-        token = await asyncio.shield(task)  # whoever asked may leave; what the server answers must still be kept
+        token = await asyncio.shield(task)  # the caller may leave; the answer of the server must still be stored
         return await self.token(grant_id, refused=refused) if is_joined and token == refused else token
 
     def doubt(self, grant_id: str, fresh: str) -> None:
-        """See `AccessTokens.doubt`: whoever asks for mail meanwhile costs the authorization server nothing."""
+        """See `AccessTokens.doubt`: requests for mail do not call the authorization server meanwhile."""
         now = time.monotonic()
         self._doubts = {known: one for known, one in self._doubts.items() if now < one[1]}
         self._doubts[grant_id] = hash_secret(fresh), now + DOUBT_SECONDS
@@ -241,7 +241,7 @@ class Grants:
     def _renewal_ended(self, grant_id: str, task: asyncio.Task[str]) -> None:
         self._renewals.pop(grant_id, None)
         if not task.cancelled():
-            task.exception()  # told to those who wait; there may be nobody left
+            task.exception()  # raised in all waiting callers; there may be none left
 
     async def close(self) -> None:
         """Wait for the renewals that run: each ends within its deadline. Then for revocations, and tokens to be stored.

@@ -15,7 +15,7 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail is read or sent, whoever's."""
+    """A mail server of the provider, the same for all accounts."""
 
     host: str
     port: int

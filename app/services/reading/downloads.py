@@ -40,7 +40,7 @@ class PartSizes:
 class Stored:
     """A message or a part as its server has it.
 
-    What a mail server tells of sizes may be wrong: it is believed once the byte before the end is there, and none after
+    Sizes reported by a mail server may be wrong: one is trusted once the byte before the end is there, and none after
     it. The size of what is stored here is exact.
     """
 

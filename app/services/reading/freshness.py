@@ -202,7 +202,7 @@ def difference_of_newest(
     What the index has within their span and they don't is gone, unless that is suspiciously much.
     """
     if any(one.uid_validity not in (None, mailbox.uid_validity) for one in newest):
-        return Delta()  # made anew: the sync worker's to tell
+        return Delta()  # created again: the sync worker reports it
     there = {one.uid: one for one in newest}
     lowest = min(there) if len(there) >= count else 0
     span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]

@@ -99,7 +99,7 @@ class Listing:
     async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
         """How the index stands for this list, brought up to date where it may not be.
 
-        MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired when its mailbox was made anew.
+        MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired if its mailbox was created again.
         """
         order = replace(order, tree=await self._names.resolved(account_id, caller, order.tree))
         mailbox_id = order.mailbox_id

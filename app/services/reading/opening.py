@@ -40,7 +40,7 @@ class Opened:
 
 
 class Opener:
-    """Opens messages for those who show, quote and forward them."""
+    """Opens messages to show, quote and forward them."""
 
     def __init__(self, backends: Backends, reader: MailReader, parsers: Parsers = IN_THREADS) -> None:
         self._backends = backends

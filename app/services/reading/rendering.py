@@ -71,7 +71,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class TextParts:
-    """The text parts to read, in order, and what is left out for want of room."""
+    """The text parts to read, in order, and those left out because of the limit."""
 
     parts: tuple[BodyPart, ...]
     problems: tuple[str, ...]

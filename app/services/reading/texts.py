@@ -51,7 +51,7 @@ class Texts:
     async def coverage(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> tuple[int, int] | None:
         """How many messages the index holds of how many there are.
 
-        None for a filter without texts, and for one who sees only some mailboxes: it counts what is in all.
+        None for a filter without texts, and for a token limited to some mailboxes, because it counts all.
         """
         is_told = caller.mailbox_ids is None and any(f.texts_in(tree))
         return await self._text_index.coverage(account_id) if is_told else None

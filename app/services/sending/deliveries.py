@@ -1,4 +1,4 @@
-"""Mail that arrives: who lives here, their INBOX, and the queue for those who do not."""
+"""Incoming mail: local recipients and their INBOX, and the queue for other domains."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Deliveries:
     def blobs(self) -> Blobs:
         return self._store.blobs
 
-    # ---- who lives here
+    # ---- local recipients
 
     def is_local(self, address: str) -> bool:
         """Whether the domain is one of ours."""

@@ -52,7 +52,7 @@ class Options:
 
     `save_to` None files no copy. `is_retried_when_uncertain` sends again what may have arrived. `answered` and
     `forwarded` name the message that is marked when this one has left. `is_from_client`: an SMTP client submitted it,
-    files its own copy, and is told by mail what went wrong; `is_delay_told`: also that it takes long. `made_by`: the
+    files its own copy, and gets DSNs for failures; `is_delay_told`: also for delays. `made_by`: the
     token that asked for it. `metadata`: what the app keeps with it.
     """
 

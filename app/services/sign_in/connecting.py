@@ -45,7 +45,7 @@ class ConnectSessionNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class SessionOrder:
-    """A session to open. `state` is given back at the end; `account_id` is to be connected anew, else one of `kind` is
+    """A session to open. `state` is given back at the end; `account_id` is to be reconnected, else one of `kind` is
     added."""
 
     redirect_url: str
@@ -59,7 +59,7 @@ class SessionOrder:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session that was opened, with the link to it, which is told once."""
+    """A new session, with its link, which is returned only once."""
 
     id: str
     url: str = field(repr=False)
@@ -191,7 +191,7 @@ class Connecting:
             raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
-        """Of the account to connect anew, else of the one to add. AccountNotFound, NotPermitted, InvalidRequest."""
+        """Of the account to reconnect, else of the new one. AccountNotFound, NotPermitted, InvalidRequest."""
         if (account_id := order.account_id) is None:
             if by.is_limited:
                 raise NotPermitted("A key limited to accounts cannot add an account")

@@ -1,4 +1,4 @@
-"""What a connect session ends in: an account that is added, or one that is connected anew."""
+"""The result of a connect session: a new account, or a reconnected one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.services.sign_in.connecting import Connecting, ConnectSessionNotFound, 
 
 
 class Enrolment:
-    """Adds accounts for those who visit; see `Connecting`."""
+    """Adds accounts for connect sessions; see `Connecting`."""
 
     def __init__(
         self, accounts: Accounts, autoconfig: Autoconfig, connecting: Connecting, idempotency: Idempotency

@@ -83,7 +83,7 @@ class Passwords:
         client's; `answer` is kept with `attempt`. For an account on another mail server the old password is compared
         with the one that is stored, and the new one is tried at the server.
 
-        NotPermitted for a token that is no sign-in's own, RateLimited, NotAuthenticated for a wrong old password,
+        NotPermitted for a token not made by a sign-in, RateLimited, NotAuthenticated for a wrong old password,
         InvalidRequest, NoPassword, Conflict where it was changed meanwhile, MailServerError.
         """
         family = caller.family

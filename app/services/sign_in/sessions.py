@@ -71,7 +71,7 @@ class Sessions:
     async def verify(self, email: str, password: str, address: str) -> Login:
         """Check a password. `address`: the client's.
 
-        NotAuthenticated, RateLimited; NotSupported for a mailbox that lives elsewhere where that is not allowed. Of one
+        NotAuthenticated, RateLimited; NotSupported for an external mailbox if that is not allowed. Of one
         elsewhere also Unreachable, AddressNotAllowed …
         """
         if email.rpartition("@")[2].lower() in self._domains:

@@ -45,7 +45,7 @@ def _server(element: Element) -> Offer | None:
 
 
 def _security(element: Element, protocol: str, port: str | None) -> TransportSecurity:
-    """`Encryption` where it is told, else `SSL`, which is on by default and which on other ports means STARTTLS."""
+    """`Encryption` if present, else `SSL`, which is on by default and which on other ports means STARTTLS."""
     encryption = (text_of(element, "Encryption") or "").lower()
     if encryption == "none" or (not encryption and (text_of(element, "SSL") or "on").lower() == "off"):
         return TransportSecurity.NONE

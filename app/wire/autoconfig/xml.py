@@ -17,7 +17,7 @@ MAX_ELEMENTS = 2_000
 
 def read_xml(content: bytes) -> Element:
     """The root of a document, names without their namespaces. Raises ServerProtocolError."""
-    # defusedxml loads a second copy of the standard parser: for those who look for servers alone
+    # defusedxml loads a second copy of the standard parser: only needed to look up servers
     from xml.etree.ElementTree import TreeBuilder
 
     from defusedxml.ElementTree import DefusedXMLParser

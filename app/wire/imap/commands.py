@@ -1,4 +1,4 @@
-"""The client's commands, one builder each. What a server must offer for one is told beside it, and not checked.
+"""The client's commands, one builder each. The required capability is noted beside each, and not checked.
 
 Names of mailboxes are readable text; `is_utf8` tells that UTF8=ACCEPT or IMAP4rev2 was ENABLED. Every builder raises
 InvalidRequest for a value that IMAP can't carry.

@@ -26,7 +26,7 @@ def parse_date_time(text: str, *, is_lenient: bool = False) -> int:
     """INTERNALDATE, without its quotes, as ms since 1970 UTC. A leap second counts as the second after it.
 
     `is_lenient` reads what servers write against the RFC: no zone, a named one, more spaces, an hour of one digit.
-    A time outside the years 1 to 9999 in UTC gives the nearest one in them. Raises ValueError where it is no date.
+    A time outside the years 1 to 9999 in UTC gives the nearest one in them. Raises ValueError for an invalid date.
     """
     match = (_LENIENT_DATE_TIME if is_lenient else _DATE_TIME).fullmatch(text)
     if match is None:

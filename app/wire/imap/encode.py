@@ -47,7 +47,7 @@ Segment = tuple[bytes | Literal, ...]
 class Command:
     """A command without its tag. `parts` are bytes and literals in turn; `name` is all that may be logged of it.
 
-    `uids` are the messages whose flags its answer may tell; other flags are news, whoever they are told to.
+    `uids` are the messages whose flags its answer may tell; other flags are news.
     """
 
     name: str

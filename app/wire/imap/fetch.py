@@ -15,7 +15,7 @@ from app.wire.imap.grammar import Value, digits_of, list_of, number_of, parse, t
 from app.wire.imap.structure import envelope_of, structure_of
 
 Section = bytes | StreamedLiteral | None
-"""A body section's bytes, where they were streamed to, or None where the server says that there is no such section."""
+"""A body section's bytes, where they were streamed to, or None if the server says that the section does not exist."""
 
 _FETCH = re.compile(rb"\* [0-9]{1,10} FETCH \(", re.IGNORECASE)
 _SECTION = re.compile(r"(BODY|BINARY|BINARY\.SIZE)\[([^]]*)\](<[0-9]+>)?", re.IGNORECASE | re.ASCII)
@@ -119,7 +119,7 @@ _SYSTEM_FLAGS = {name: name for name in ("\\Seen", "\\Answered", "\\Flagged", "\
 
 
 def _flag(flag: str) -> str:
-    """A system flag in RFC spelling, whatever the server's case; a keyword in a form that the index keeps."""
+    """A system flag in RFC spelling, independent of the server's case; a keyword in a form that the index stores."""
     if flag.startswith("\\"):
         return _SYSTEM_FLAGS.get("\\" + flag[1:].capitalize()) or _keyword(flag)
     return _keyword(flag)

@@ -142,7 +142,7 @@ def literal_mark(line: bytes) -> re.Match[bytes] | None:
 class ClientFramer:
     """Cuts what a server sends into responses.
 
-    The number of responses has no cap here: a flood of unasked ones is for the reader to count.
+    The number of responses has no cap here: the reader counts unsolicited responses.
     """
 
     __slots__ = ("_buffer", "_held_bytes", "_inline_size", "_left", "_limits", "_parts", "_streamed", "_streams")

@@ -1,4 +1,4 @@
-"""NOTIFY (RFC 5465): asking to be told of events in mailboxes, selected or not."""
+"""NOTIFY (RFC 5465): asking for events in mailboxes, selected or not."""
 
 from __future__ import annotations
 

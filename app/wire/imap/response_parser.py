@@ -75,7 +75,7 @@ def _parse_tagged(text: str) -> Status | Continuation:
         return Continuation(text[2:])
     match = _TAGGED.fullmatch(text)
     if match is None:
-        raise ServerProtocolError("A line that is no response")
+        raise ServerProtocolError("Invalid response line")
     return Status(match[1], StatusKind(match[2].upper()), *split_code(match[3] or ""))
 
 

@@ -75,7 +75,7 @@ class ListedMailbox:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """STATUS: `items` by name in upper case; MAILBOXID and others that are no number are in `texts`."""
+    """STATUS: `items` by name in upper case; MAILBOXID and others that are not numbers are in `texts`."""
 
     name: str
     items: dict[str, int]
@@ -122,7 +122,7 @@ class Expunged:
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """VANISHED (RFC 7162 §3.2.10); `is_earlier` where it tells of the time before, and shifts no numbers."""
+    """VANISHED (RFC 7162 §3.2.10); `is_earlier` for earlier removals, which do not shift sequence numbers."""
 
     uids: SequenceSet
     is_earlier: bool

@@ -32,7 +32,7 @@ class SequenceSet:
 
     @classmethod
     def parse(cls, text: str, max_ranges: int = MAX_RANGES) -> SequenceSet:
-        """Raises ValueError for anything that is no set, or one of too many ranges."""
+        """Raises ValueError for an invalid set, or one with too many ranges."""
         if text.count(",") >= max_ranges or _SET.fullmatch(text) is None:
             raise ValueError("not a sequence set")
         pieces = text.split(",")

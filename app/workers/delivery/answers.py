@@ -1,4 +1,4 @@
-"""The answers of a mail server are put on record in spite of a database that fails: no other process knows them."""
+"""Records the answers of a mail server despite a failing database: no other process knows them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What came of an attempt on record: the answers, the state that follows with its event, and what the sender is told.
+"""Records the result of an attempt: the answers, the new state with its event, and the notice to the sender.
 
-A program that sent by REST hears of it by events; a mail program's user gets a message (RFC 3464) in INBOX, in the
+A REST client is notified by events; a mail program's user gets a message (RFC 3464) in INBOX, in the
 same transaction, so once.
 """
 
@@ -109,7 +109,7 @@ class Concluding:
             await self._store.add(account_id, inbox.id, [(notice, frozenset(), None)], decide)
         return committed[-1]
 
-    # ---- what the sender is told
+    # ---- notices to the sender
 
     async def _inbox(self, account_id: AccountId) -> Mailbox | None:
         return next((one for one in await self._reader.mailboxes.mailboxes(account_id) if one.path == "INBOX"), None)

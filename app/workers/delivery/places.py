@@ -12,7 +12,7 @@ PLACES_PER_ACCOUNT = 2
 PLACES_PER_HOST = 8
 """So that many accounts on one server that hangs leave room for those on others."""
 TURNED_AWAY_SECONDS = 60.0
-"""After that an account is looked at anew: it may have another server by now."""
+"""After that an account is read again: it may have another server by now."""
 
 Key = tuple[str, str]
 """The ids of an account and its submission."""

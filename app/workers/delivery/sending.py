@@ -1,4 +1,4 @@
-"""One attempt: into the mailboxes of those who live here, and to the next server for all others."""
+"""One attempt: delivery to local mailboxes, and to the next server for all other recipients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.services.sending.submissions import Recipient, options_of, recipients_o
 from app.workers.delivery.steps import Steps, record_in
 
 Attempted = tuple[rows.Submission, list[RecipientResult]]
-"""A submission as it is now, and what became of recipients, not yet on record."""
+"""A submission as it is now, and results of recipients that are not recorded yet."""
 
 
 class Sending:
@@ -73,10 +73,10 @@ class Sending:
         faults.point("delivery.after_reply")
         return row, list(results)
 
-    # ---- who lives here
+    # ---- local recipients
 
     async def _deliver_here(self, row: rows.Submission) -> Attempted:
-        """Put the message into the mailboxes of recipients who live here, each in one transaction with its record."""
+        """Deliver the message to local recipients, each in one transaction with its record."""
         refused: list[RecipientResult] = []
         if not await self._deliveries.is_embedded(AccountId(row.account_id)):
             return row, refused
@@ -89,9 +89,7 @@ class Sending:
             if delivered is not None:
                 row = delivered
             elif is_ours:
-                refused.append(
-                    RecipientResult(recipient.address, Verdict.REFUSED, "5.1.1", "There is no such user here")
-                )
+                refused.append(RecipientResult(recipient.address, Verdict.REFUSED, "5.1.1", "No such user"))
         return row, refused
 
     async def _deliver_to(self, row: rows.Submission, recipient: Recipient, inbox: Inbox) -> rows.Submission | None:

@@ -30,7 +30,7 @@ GROWTH = 1.5
 ASKED_SECONDS = 1.0
 """The least time between two polls that someone asks for."""
 IN_USE_PATIENCE = 20
-"""So many times the lock may be another's before the account is told to be throttled."""
+"""How often the maildrop may be locked before the account is reported as throttled."""
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ def lost_by_id(listed: Listed, lines: Lines) -> list[Line]:
     """The lines of what may be on the server still, under another id.
 
     What we deleted there is not among them: an equal message that comes now is another one, and must not be lost. What
-    was deleted here alone is, but only where no id is left of those that were known: then all were given anew.
+    was deleted here alone is, but only where no id is left of those that were known: then the server renumbered all.
     """
     states = {State.SEEN, State.STORED, State.GONE}
     if not any(key in lines for key in listed):

@@ -119,7 +119,7 @@ class Fetching:
             await self._show(one, None, reasons[number])
 
     async def _show(self, one: Wanted, header: bytes | None, reason: str | None = None) -> None:
-        """A row for a message whose content is yet to come; `reason` says why it cannot be fetched."""
+        """A row for a message without content yet; `reason` says why it cannot be fetched."""
         hashed = None if header is None else header_hash(header)
         line = Line(one.key, one.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
         seen = glimpse(header or b"", one.entry.size_bytes, self._inbox, now_ms())

@@ -161,7 +161,7 @@ class Pop3Poll:
     async def _same(
         self, session: Pop3Session, listed: Listed, fresh: Sequence[Key], lost: Sequence[Line]
     ) -> dict[Key, Line]:
-        """Known messages under new ids: the server numbered them anew (RFC 1939 §7 forbids it; servers do it)."""
+        """Known messages with new ids: the server renumbered them (RFC 1939 §7 forbids it; servers do it)."""
         sizes = {line.size_bytes for line in lost if line.header_hash is not None}
         candidates = {listed[key].number: key for key in fresh if listed[key].size_bytes in sizes}
         if not candidates:

@@ -60,7 +60,7 @@ class Autoconfig:
     async def find(self, email: str) -> Found:
         """The servers of an address, within 8 s. Connects to nothing inside.
 
-        InvalidRequest for what is no address, RateLimited where many search at once.
+        InvalidRequest for an invalid address, RateLimited if too many searches run.
         """
         email = validate_address(email, "/email")
         domain = email.rpartition("@")[2].lower()

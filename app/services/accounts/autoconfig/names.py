@@ -52,7 +52,7 @@ class Names:
 
     async def _records(self, name: str, kind: str) -> list[Any]:
         """The records, none where there is no answer."""
-        from dns.exception import DNSException  # dnspython is loaded by those who look for servers alone
+        from dns.exception import DNSException  # dnspython is loaded only when servers are looked up
 
         try:
             if self._resolver is None:

@@ -23,7 +23,7 @@ class WatchedGroup:
 
     `filter` is SELECTED, SELECTED-DELAYED, INBOXES, PERSONAL, SUBSCRIBED, SUBTREE or MAILBOXES, of which the last two
     name `mailboxes`. `events` are spelled as the RFC does where it knows them, and empty for NONE; `new_items` is what
-    MessageNew is to be told with.
+    MessageNew is to be reported with.
     """
 
     filter: str
@@ -77,7 +77,7 @@ def _group(reader: ArgumentReader) -> WatchedGroup:
 
 
 def _events(reader: ArgumentReader) -> tuple[tuple[str, ...], tuple[FetchItem, ...]]:
-    """Events and what MessageNew is to be told with."""
+    """Events and what MessageNew is to be reported with."""
     if reader.skip_word("NONE"):
         return (), ()
     new_items: list[FetchItem] = []
