@@ -26,7 +26,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: .venv/installed ## Gateway, embedded mail servers and demo mail in one process
+run: .venv/installed ## Start the gateway, mail servers and demo mail in one process
 	@exec $(BIN)/postgate demo
 
 test: debian-packages .venv/installed-dev $(NODE_MODULES) $(PYTHON_CLIENT)/installed check ## All checks and the whole test suite
@@ -35,29 +35,29 @@ test: debian-packages .venv/installed-dev $(NODE_MODULES) $(PYTHON_CLIENT)/insta
 test-fast: .venv/installed-dev ## The unit tests in less than a minute: no root, no Debian packages
 	$(PYTEST) -q -p no:schemathesis -m 'not soak and not slow' tests/unit
 
-soak: debian-packages .venv/installed-dev $(NODE_MODULES) $(KOTLIN_MODULES) ## The large tests at full size: an hour or more
+soak: debian-packages .venv/installed-dev $(NODE_MODULES) $(KOTLIN_MODULES) ## Run the large tests at full size (an hour or more)
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
-check: lint types imports ## Style, types and the import contracts
+check: lint types imports ## Check style, types and import contracts
 
-lint: .venv/installed-dev ## Style of the code
+lint: .venv/installed-dev ## Check the style of the code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: .venv/installed-dev ## Bring the code into style
+format: .venv/installed-dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-types: .venv/installed-dev ## Types of the code
+types: .venv/installed-dev ## Check the types
 	$(BIN)/mypy
 
-imports: .venv/installed-dev ## Which layer may import which
+imports: .venv/installed-dev ## Check the import contracts
 	$(BIN)/lint-imports
 
-bench: debian-packages .venv/installed-dev ## Figures beside a bare IMAP client on a private Dovecot
+bench: debian-packages .venv/installed-dev ## Compare Postgate with a minimal IMAP client on a private Dovecot
 	$(BIN)/python -m benchmarks
 
-openapi: .venv/installed-dev ## Write what is generated from the code: openapi/, docs/errors.md, docs/events.md
+openapi: .venv/installed-dev ## Generate openapi/, docs/errors.md and the table in docs/events.md
 	$(BIN)/postgate openapi
 	$(BIN)/python -m app.problems.page > docs/errors.md
 	$(BIN)/python -m app.api.events_page
@@ -65,10 +65,10 @@ openapi: .venv/installed-dev ## Write what is generated from the code: openapi/,
 release: .venv/installed-dev ## Build and tag a version: make release VERSION=0.2.0
 	@.ci/release "$(VERSION)"
 
-sdk: .venv/installed-dev $(NODE_MODULES) ## TypeScript and Python clients, into build/sdk
+sdk: .venv/installed-dev $(NODE_MODULES) ## Generate TypeScript and Python clients in build/sdk
 	PATH="$$PATH:$(CURDIR)/$(BIN)" openapi/generate-sdk
 
-clean: ## Remove what was made, but no mail
+clean: ## Remove everything that was built, but keep data/
 	rm -rf build dist .tools .venv tests/node/node_modules tests/kotlin/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(UV):
