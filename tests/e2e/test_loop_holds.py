@@ -127,7 +127,8 @@ def large_sends(server: Postgate) -> None:
     order = {
         "to": [{"address": "bob@demo.test"}],
         "subject": "large",
-        "text": "Text",
+        "text": "A line of text\n" * (10 * MEGABYTE // 15),
+        "html": "<p>A line of text</p>" * (10 * MEGABYTE // 21),
         "attachments": [{"filename": "a.bin", "content_type": "application/octet-stream", "content_base64": content}],
     }
     with server.client() as client:

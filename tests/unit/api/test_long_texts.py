@@ -34,6 +34,10 @@ VALUES = {
     "a name that ends like the field": {"a": {'x"content_base64': LONG}, "attachments": [{"content_base64": LONG}]},
     "quotes in it": message('a"' * LONG_TEXT_BYTES, LONG),
     "a backslash at its end": message(LONG + "\\", LONG),
+    "long text and html": message(LONG, text="a line\n" * 20_000, html='<a href="x">' * 20_000),
+    "text that is not ASCII": message(text="w\u00f6rd \U0001f600 \u4f60 " * 20_000, html="\U0001f600" * 40_000),
+    "backslashes": message(text="\\" * 100_000, html='\\"' * 50_000),
+    "long text elsewhere": {"nested": {"text": "x" * 100_000}, "text": "y" * 100_000},
     "no object": [message(LONG)],
     "attachments that are none": {"attachments": {"content_base64": "x"}},
 }
@@ -42,11 +46,10 @@ VALUES = {
 @pytest.mark.parametrize("separators", [(",", ":"), (" ,\n", " :\t")])
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 async def test_a_large_body_has_the_value_that_it_says(value: Any, separators: tuple[str, str]) -> None:
-    body = json.dumps(value, separators=separators).encode()
+    for body in (json.dumps(value, separators=separators).encode(), orjson.dumps(value)):
+        found = await parse_large(body)
 
-    found = await parse_large(body)
-
-    assert isinstance(value, list) or readable(found) == orjson.loads(body)
+        assert isinstance(value, list) or readable(found) == orjson.loads(body)
 
 
 async def test_long_texts_are_parts_of_the_body_and_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +90,26 @@ async def test_others_have_their_turn_while_a_body_is_looked_through() -> None:
     task.cancel()
 
     assert turns >= 8
+
+
+@pytest.mark.parametrize("text", ["w\u00f6rd " * 100_000, "\U0001f600" * 200_000, "\n" * 600_000])
+@pytest.mark.parametrize("is_ascii", [True, False])
+async def test_a_long_text_is_decoded_in_pieces(text: str, is_ascii: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def loads(piece: bytes) -> Any:
+        parsed.append(len(piece))
+        return orjson.loads(piece)
+
+    monkeypatch.setattr(long_texts, "loads", loads)
+
+    found = await parse_large(json.dumps({"text": text, "html": text}, ensure_ascii=is_ascii).encode())
+
+    assert found == {"text": text, "html": text}
+    assert max(parsed) <= long_texts.DECODED_BYTES + 2
+
+
+@pytest.mark.parametrize("text", ["\\ud83d", "\\x", "\x00", "a\\"])
+async def test_a_long_text_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        await parse_large(('{"text": "' + "a" * 100_000 + text + '"}').encode())
