@@ -1,6 +1,6 @@
 """Address lists (RFC 5322 §3.4 with the obsolete forms of §4.4): a scanner and one pass over its tokens, no recursion.
 
-What cannot be read as one address for certain is no address: its text becomes a name, and mailbox and host are
+Ambiguous text is not an address: it becomes a name, and mailbox and host are
 MISSING_MAILBOX and MISSING_DOMAIN, the words that Dovecot uses. So nothing is ever taken out of a display name.
 """
 
@@ -61,7 +61,7 @@ def parse_addresses(text: str, limit: int = MAX_ADDRESSES) -> list[EnvelopeAddre
 
 
 def addr_spec(address: EnvelopeAddress) -> str:
-    """local@domain as one string, the local part quoted where it must be; "" where there is no address."""
+    """local@domain as one string, the local part quoted where it must be; "" without an address."""
     if address.mailbox is None or address.mailbox in _NO_MAILBOXES:
         return ""
     local = address.mailbox

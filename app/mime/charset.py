@@ -1,6 +1,6 @@
 """Bytes to text: the label first, read as browsers read it (WHATWG Encoding), then UTF-8, then a guess.
 
-A byte that is no character costs one U+FFFD, never the text around it.
+An invalid byte becomes one U+FFFD and does not affect the text around it.
 """
 
 from __future__ import annotations

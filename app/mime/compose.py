@@ -63,7 +63,7 @@ class Draft:
 
 
 def enclosure_of(part: BodyPart, content: writer.Content) -> Enclosure:
-    """A part of a received message to be sent on: whatever its sender wrote in its header, it can be written."""
+    """A part of a received message to forward. It can be written with any header that its sender wrote."""
     media_type = media_type_of(part)
     charset = part.param("charset") or ""
     if media_type.startswith("multipart/"):

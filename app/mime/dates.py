@@ -40,7 +40,7 @@ _COMMENT = re.compile(r"\([^()]*+\)")
 
 
 def parse_date(text: str) -> int | None:
-    """Milliseconds since 1970 UTC, None where the text is no date. A missing or unknown zone is UTC."""
+    """Milliseconds since 1970 UTC, None if the text is not a date. A missing or unknown zone is UTC."""
     text = _COMMENT.sub(" ", text[:MAX_DATE_CHARS])
     for shape in _SHAPES:
         found = shape.search(text)

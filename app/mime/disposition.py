@@ -14,7 +14,7 @@ _ATTR_CHARS = "!#$&+-.^_`|~"
 def content_disposition(filename: str | None, *, inline: bool) -> str:
     """The header's value: an ASCII name for old programs, and the whole one as UTF-8 where they differ.
 
-    The name is made safe here too, whatever it was: no path, no control, no quote can leave.
+    The name is made safe here too: it has no path, control character or quote.
     """
     kind = "inline" if inline else "attachment"
     name = safe_name(filename) if filename else None

@@ -1,6 +1,6 @@
-"""What a delivery status notification says (RFC 3464, RFC 6533): which message, and what became of each recipient.
+"""Reads a delivery status notification (RFC 3464, RFC 6533): the message, and the result for each recipient.
 
-Of a report only its status part and the returned header are read; nothing raises, whatever they hold.
+Of a report only its status part and the returned header are read; nothing raises on any content.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.mime.fields import Fields, first_value, split_fields
 from app.mime.transfer import decode_transfer
 
 MAX_PART_BYTES = 256 * 1024
-"""What is read of a part; a recipient beyond it is not heard of."""
+"""How much of a part is read; recipients after it are ignored."""
 MAX_RECIPIENTS = 1_000
 _MAX_TEXT_CHARS = 500
 
@@ -30,7 +30,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """One recipient. `addresses`: the final one and, where it is told, the one that the sender wrote; lower case.
+    """One recipient. `addresses`: the final one and, if present, the one that the sender wrote; lower case.
 
     `action` is failed, delayed, delivered, relayed, expanded, or whatever else was said.
     """
@@ -51,7 +51,7 @@ class Report:
 
 
 def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
-    """The parts that `read_report` wants of a message; none where it is no report."""
+    """The parts that `read_report` wants of a message; none if it is not a report."""
     if structure is None or structure.media_type != "multipart/report":
         return ()
     status = next((one for one in structure.children if one.media_type in _STATUS_TYPES), None)
@@ -61,7 +61,7 @@ def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
 
 
 def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | None:
-    """`contents` has the parts to read by section, still encoded; None where no recipient is told of."""
+    """`contents` has the parts to read by section, still encoded; None without recipients."""
     parts = parts_to_read(structure)
     if not parts:
         return None

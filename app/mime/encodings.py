@@ -143,7 +143,7 @@ def codec_of(label: str) -> str | None:
 def read(raw: bytes, codec: str, errors: str = "strict") -> str:
     """The text of bytes in the encoding that `codec_of` named. UnicodeError and ValueError where `errors` is strict.
 
-    `errors` "replace" costs one U+FFFD for each byte, or sequence of bytes, that is no character.
+    `errors` "replace" costs one U+FFFD for each byte, or sequence of bytes, that is not a character.
     """
     own = _OWN.get(codec)
     if own is not None:
@@ -151,7 +151,7 @@ def read(raw: bytes, codec: str, errors: str = "strict") -> str:
     text = _python(raw, codec, errors)
     if codec == "cp932" and _NO_SHIFT_JIS.search(text):
         if errors == "strict":
-            raise UnicodeDecodeError("shift_jis", raw, 0, 1, "a byte that is no character")
+            raise UnicodeDecodeError("shift_jis", raw, 0, 1, "invalid byte")
         text = _NO_SHIFT_JIS.sub("\ufffd", text)
     return text.encode("utf-8", "replace").decode() if codec in ("utf-7", "utf_7") else text
 
@@ -200,7 +200,7 @@ def _character_of(error: UnicodeDecodeError) -> tuple[str, int] | None:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """One U+FFFD for a sequence that is no character; ASCII that follows a lone lead byte is kept."""
+    """One U+FFFD for an invalid sequence; ASCII that follows a lone lead byte is kept."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     found = _character_of(error)

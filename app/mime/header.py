@@ -15,7 +15,7 @@ from app.mime.words import BIDI_CONTROLS, as_utf8, charset_of, clean, decode_wor
 MAX_MESSAGE_IDS = 200
 MAX_UNCLEAN_ID_CHARS = 998
 MAX_SUBJECT_CHARS = 100_000
-"""What lists show of a subject; the header itself is told whole."""
+"""How much of a subject lists show; the header itself is complete."""
 
 _AUTHOR_FIELDS = frozenset({"from", "sender", "reply-to"})
 _ADDRESS_FIELDS = _AUTHOR_FIELDS | {"to", "cc", "bcc"}

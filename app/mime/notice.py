@@ -1,4 +1,4 @@
-"""What a sender is told of a message that did not arrive: a delivery status notification (RFC 3464), as bytes."""
+"""The delivery status notification (RFC 3464) to a sender whose message did not arrive, as bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_XTEXT = re.compile(r"[^\x21-\x7e]|[\\+=]")
 
 
 class Action(StrEnum):
-    """What became of a recipient (RFC 3464 §2.3.3)."""
+    """The result for a recipient (RFC 3464 §2.3.3)."""
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """All that is told. `header` is the block of the original; times are ms since 1970 UTC.
+    """The content of the notice. `header` is the block of the original; times are ms since 1970 UTC.
 
     `retried_until_ms` goes with Action.DELAYED.
     """

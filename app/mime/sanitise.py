@@ -32,7 +32,7 @@ MAX_URL_BYTES = 2_000
 """Of an image that is fetched in the reader's place; one with a longer URL stays blocked."""
 
 ResolveCid = Callable[[str], str | None]
-"""Content-ID without brackets -> a data: or http(s) URL or a path of our own, None where there is no such part."""
+"""Content-ID without brackets -> a data: or http(s) URL or a path of our own, None if the part does not exist."""
 
 _DROPPED = (
     "head, script, style, title, template, noscript, noembed, noframes, iframe, frame, frameset, object, embed, "
@@ -82,7 +82,7 @@ _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[
 
 
 class Images(StrEnum):
-    """What becomes of images that would be loaded from elsewhere: kept out of `src`, left, or fetched by Postgate."""
+    """How to treat remote images: kept out of `src`, left unchanged, or fetched by Postgate."""
 
     BLOCK = "block"
     INLINE = "inline"
@@ -90,7 +90,7 @@ class Images(StrEnum):
 
 
 class Quotes(StrEnum):
-    """What becomes of quoted history: left as it is, or put into a closed <details>."""
+    """How to treat quoted history: left unchanged, or put into a closed <details>."""
 
     KEEP = "keep"
     FOLD = "fold"

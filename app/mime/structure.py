@@ -51,8 +51,8 @@ class ParsedMessage:
     """What a message's bytes say.
 
     `header_block` holds the header with the blank line that ends it. `problems` are sentences for people, none for
-    sane mail. `structure` has section numbers and spans; without the spans it equals what Dovecot tells of sane mail
-    in BODYSTRUCTURE.
+    sane mail. `structure` has section numbers and spans; without the spans it equals the BODYSTRUCTURE of Dovecot for
+    valid mail.
     """
 
     header_block: bytes

@@ -1,6 +1,6 @@
 """Content-Transfer-Encoding undone (RFC 2045 §6), whole or piece by piece in flat memory.
 
-Damage is told, never raised.
+Damage is reported, not raised.
 """
 
 from __future__ import annotations

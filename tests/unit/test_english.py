@@ -57,6 +57,7 @@ CLEAN = [
     "app/files.py",
     "app/mail",
     "app/mailstore",
+    "app/mime",
     "app/mirror",
     "app/parsing",
     "app/problems",
@@ -66,8 +67,7 @@ CLEAN = [
     "app/services",
     "app/settings.py",
     "app/wire",
-    "app/workers/delivery",
-    "app/workers/pop3",
+    "app/workers",
 ]
 """Folders and files whose docstrings and comments are free of banned phrases."""
 

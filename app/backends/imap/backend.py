@@ -268,7 +268,7 @@ class ImapBackend:
         name = mailbox.origin_name
 
         async def read(session: Session) -> Collection[int]:
-            # a search selects anew: Courier goes on showing a mailbox that is open, though it was renamed or deleted
+            # a search selects again: Courier goes on showing a mailbox that is open, though it was renamed or deleted
             found = await searching.uids_of(session, name, SequenceSet.of(uids))
             is_known = session.selected is not None and session.selected.uid_validity == mailbox.uid_validity
             return found if is_known else ()

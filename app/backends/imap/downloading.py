@@ -44,9 +44,9 @@ def _partial(span: ByteRange) -> tuple[int, int] | None:
 
 
 async def stream(session: Session, name: str, uid: int, section: BodySection) -> AsyncGenerator[bytes, None]:
-    """One section's bytes as they arrive, held to about 0.5 MiB whatever the size.
+    """One section's bytes as they arrive, buffering at most about 0.5 MiB.
 
-    Raises MessageNotFound, PartNotFound. Whoever stops early leaves the connection to be dropped.
+    Raises MessageNotFound, PartNotFound. If the caller stops early, the connection is closed.
     """
     was_selected = session.is_in(name)
     try:

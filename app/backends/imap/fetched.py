@@ -115,7 +115,7 @@ class FetchReader:
 
 
 def tells_content(message: FetchedMessage) -> bool:
-    """Whether a response tells more than flags, which come unasked of any message."""
+    """Whether a response has more than flags, which servers send unsolicited."""
     return message.size_bytes is not None or bool(message.sections) or message.envelope is not None
 
 

@@ -33,7 +33,8 @@ async def store_flags(
 ) -> dict[int, FetchedMessage]:
     """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported.
 
-    ServerRefused where no message has the flags that it should have: Dovecot says OK to whoever may not change them.
+    ServerRefused where no message has the flags that it should have: Dovecot answers OK also to clients without
+    the right to change them.
     """
     was_selected = session.is_in(place.name)
     selected = await enter(session, place)

@@ -26,7 +26,7 @@ OMITTED_LIMIT = 1_000
 """Messages that a search finds and FETCH omits, that are asked about again."""
 _UNTOLD = Known(UNTOLD)
 MAX_VANISHED = 250_000
-"""Removals that are told one by one; where there are more, what is there is asked."""
+"""Removals that are listed one by one; for more, the existing UIDs are requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class FlagReader:
         if self.flags.kinds > kinds:
             self._kept_bytes += kept_bytes(response)
             if self._kept_bytes > MAX_KEPT_BYTES:
-                raise ServerProtocolError("The server tells of more different flags than can be kept")
+                raise ServerProtocolError("The server reports more different flags than can be stored")
 
     def check(self) -> Roster:
         """What was noted. Raises ServerProtocolError where a response could not be read."""

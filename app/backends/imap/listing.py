@@ -266,7 +266,7 @@ def _list_ids(session: Session) -> Command:
 
 
 def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | None], str]:
-    """(name, UIDVALIDITY) → MAILBOXID: made anew in between, a mailbox is another one."""
+    """(name, UIDVALIDITY) → MAILBOXID: a mailbox that was created again is another one."""
     statuses = [one for completion in completions for one in _statuses(session, completion).values()]
     found = {(one.name, one.items.get("UIDVALIDITY")): one.texts.get("MAILBOXID", "") for one in statuses}
     return {key: id_ for key, id_ in found.items() if _OBJECT_ID.fullmatch(id_)}

@@ -1,4 +1,4 @@
-"""Copying and moving between mailboxes of the index, and the Delta of it: by what became of each message."""
+"""Copying and moving between mailboxes of the index, and its Delta, from the result for each message."""
 
 from __future__ import annotations
 

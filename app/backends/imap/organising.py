@@ -90,7 +90,7 @@ def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -
 
 
 async def _follow_subscriptions(session: Session, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]) -> None:
-    """A subscription belongs to a name (RFC 9051 §6.3.6), so it is made anew for each."""
+    """A subscription belongs to a name (RFC 9051 §6.3.6), so it is created for each new name."""
     subscribed = {one.id: one.origin_name for one in known if one.is_subscribed}
     asked = []
     for one in renamed:

@@ -20,8 +20,8 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
     """Remove these messages and no others.
 
     Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
-    else raises NotSupported, and the marks are taken back. ServerRefused where no removal is told and they are still
-    there: Dovecot says OK to whoever lacks the rights to remove (RFC 4314 §4), so as not to annoy mail programs.
+    else raises NotSupported, and the marks are taken back. ServerRefused if no removal is reported and they are still
+    there: Dovecot answers OK to clients without the right to remove (RFC 4314 §4).
     """
     await enter_anew(session, place)
     numbers = SequenceSet.of(uids)

@@ -113,7 +113,7 @@ async def _rows_of(
 
 
 async def _fetch_again(session: Session, uids: Sequence[int]) -> dict[int, FetchedMessage]:
-    """Messages of which the server told flags alone: it did so unasked, since they arrived during the command."""
+    """Messages for which the server sent only flags, unsolicited, because they arrived during the command."""
     reader = FetchReader({})
     if uids:
         exchange = await session.begin_fetch(SequenceSet.of(uids), row_items(session))

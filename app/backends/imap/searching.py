@@ -24,7 +24,7 @@ async def uids_of(session: Session, name: str, within: SequenceSet | None = None
     """
     if within is not None:
         found = await search(session, name, And((Numbers(within, is_uid=True),)))
-        return [uid for uid in found if uid in within]  # some servers tell of more than they were asked about
+        return [uid for uid in found if uid in within]  # some servers return more than was requested
     found = await search(session, name, All())
     if session.selected is None or len(found) == session.selected.exists:
         return found

@@ -1,4 +1,4 @@
-"""The selected mailbox, as the answers to SELECT tell of it (RFC 9051 §6.3.2)."""
+"""The selected mailbox, from the answers to SELECT (RFC 9051 §6.3.2)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MAX_SOUGHT = 100
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What became of messages that were copied or moved: source UID → target UID, and those that were not there."""
+    """The result of a copy or move: source UID → target UID, and messages that did not exist."""
 
     pairs: Mapping[int, int]
     gone: frozenset[int]

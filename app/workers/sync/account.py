@@ -141,7 +141,7 @@ class AccountSync:
             await watch.close()
 
     async def _last_event_ms(self) -> int:
-        """When whoever followed before wrote something last: it was there to see what was so then."""
+        """When the previous holder of the lease last wrote something."""
         return (await self._mirror.reader.mailboxes.standing(self._mirror.account_id)).at_ms
 
     def _note_heard(self) -> None:
@@ -174,7 +174,7 @@ class AccountSync:
             await self._rest()
 
     async def _rest(self) -> None:
-        """Until there is something to fill, or all have been compared; meanwhile compare what no number tells of."""
+        """Until there is something to fill, or all have been compared; meanwhile compare mailboxes without MODSEQ."""
         check_at = time.monotonic() + await self._check_seconds()
         while not self._has_work.is_set():
             try:

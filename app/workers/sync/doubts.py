@@ -1,6 +1,6 @@
-"""Servers whose HIGHESTMODSEQ stands still while flags change: when all flags of INBOX are compared instead.
+"""Servers whose HIGHESTMODSEQ does not change when flags do: when to compare all flags of INBOX instead.
 
-A change that is told twice looks the same, the second time. So a comparison that found nothing makes the next one wait,
+A change that is announced twice looks the same the second time. So a comparison that found nothing delays the next one,
 the longer the larger the mailbox is.
 """
 

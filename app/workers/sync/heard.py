@@ -8,7 +8,7 @@ from app.mail.backend import Signal
 
 
 class Heard:
-    """What was heard and is yet to be read."""
+    """Signals that have not been processed yet."""
 
     def __init__(self) -> None:
         self._signal: Signal | None = None

@@ -50,7 +50,7 @@ class Listener:
             self._heard.add(replace(signal, has_new_mail=False) if is_ahead else signal)
 
     async def act(self, on_acted: Callable[[], Awaitable[None]]) -> None:
-        """Bring up to date what was heard of."""
+        """Bring the signalled mailboxes up to date."""
         while True:
             await self._read(await self._heard.take())
             await on_acted()

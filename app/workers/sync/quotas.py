@@ -20,11 +20,11 @@ log = get_logger(__name__)
 
 CHECK_SECONDS = 600.0
 STEPS = 10
-"""Into which a limit is divided: crossing one is told, not every message."""
+"""The steps of a limit: only crossing a step is reported."""
 
 
 class QuotaTeller:
-    """Asks the origin of one account now and then, and compares with what was told last, by whichever worker."""
+    """Asks the origin of one account at intervals, and compares with the last reported values."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
@@ -45,7 +45,7 @@ class QuotaTeller:
             return
 
         async def decide(transaction: Transaction) -> Delta:
-            """Nothing is told of what is heard for the first time: that is no change."""
+            """The first values are not reported: they are not a change."""
             known = await syncing.quotas_told(transaction, account_id)
             if known == marks:
                 return Delta()
@@ -58,7 +58,7 @@ class QuotaTeller:
 
 
 def _marks(quotas: Sequence[Quota]) -> str:
-    """What a change of is told, as JSON: each limit, and the step that its use has reached."""
+    """The reported values as JSON: each limit, and the step that its use has reached."""
     return json_bytes(sorted([one.root, one.resource.value, one.limit or 0, _step(one)] for one in quotas)).decode()
 
 

@@ -20,7 +20,7 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 NEWEST_COMPARED = 20
-"""Messages that are compared where new mail was told of and no new UID was found."""
+"""How many messages to compare if new mail was announced but no new UID was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Refresher:
     async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...]) -> bool:
         """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now.
 
-        `notes` tell that it is: in the transaction that makes it so, or nobody would hear of what came without events.
+        `notes` tell that it is: in the transaction that makes it so, or changes without events would not be announced.
         """
         mailbox = await self._mirror.mailbox(mailbox)
         looked = await changes_of(self._mirror, mailbox, None)
@@ -75,7 +75,7 @@ class Refresher:
         if delta.removed:
             await self._arrivals.look_elsewhere(self._ask)
         await self._write(delta)
-        if delta or missing:  # a server that lost count may have given UIDs anew
+        if delta or missing:  # the server may have assigned UIDs again
             await self.replace_reused(await self._mirror.mailbox(mailbox))
         return bool(delta or missing)
 
@@ -97,7 +97,7 @@ class Refresher:
             await self._arrivals.write(others)
 
     async def _look(self, mailbox: Mailbox, told: OriginMailbox | None, found: list[_Found]) -> None:
-        """Find what changed. Nothing is asked where what was told is what we have."""
+        """Find what changed. Asks nothing if the signalled numbers are those of the index."""
         mailbox = await self._mirror.mailbox(mailbox)
         if told is not None and told.highest_modseq and mailbox.is_complete and not differs(mailbox, told):
             return
@@ -106,7 +106,7 @@ class Refresher:
             found.append(_Found(mailbox, looked))
 
     async def _settle(self, found: _Found, *, is_complete: bool | None = None, notes: tuple[Note, ...] = ()) -> bool:
-        """Write what was found; False where the mailbox was made anew meanwhile.
+        """Write what was found; False if the mailbox was created again meanwhile.
 
         Of an incomplete mailbox the state stays that from before its first sync.
         """
@@ -138,6 +138,6 @@ def _is_another(known: Message, arrived: Arrived) -> bool:
 
 
 def _to_be_asked(mailbox: Mailbox, told: OriginMailbox | None) -> Mailbox:
-    """Without its MODSEQ where that stands still though the numbers change: then all flags are compared."""
+    """Without its MODSEQ if that does not change although the counts do: then all flags are compared."""
     stands_still = told is not None and told.highest_modseq == mailbox.highest_modseq and mailbox.is_complete
     return replace(mailbox, highest_modseq=0) if stands_still else mailbox

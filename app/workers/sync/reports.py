@@ -30,7 +30,7 @@ class ReportReader:
         self._has_work = asyncio.Event()
 
     def want(self, arrived: Iterable[Arrived]) -> None:
-        """Read those that are reports and new: what a first sync finds was told long ago."""
+        """Read new delivery reports. Those of an initial sync are old and are skipped."""
         for one in arrived:
             if one.structure is not None and one.is_announced and parts_to_read(one.structure):
                 if len(self._waiting) < WAITING_LIMIT:

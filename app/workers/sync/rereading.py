@@ -24,7 +24,7 @@ AT_ONCE = 20
 
 
 class Rereader:
-    """Which messages are to be fetched again, and the task that does it. `on_arrival` hears of those that came."""
+    """Which messages are to be fetched again, and the task that does it. `on_arrival` receives those that arrived."""
 
     def __init__(self, mirror: Mirror, on_arrival: OnArrival) -> None:
         self._mirror = mirror

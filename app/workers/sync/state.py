@@ -33,13 +33,13 @@ class AccountState:
         self._written: dict[str, str] = {}
 
     async def connected(self, mode: SyncMode) -> None:
-        """The login works and a watch runs; what was missed meanwhile is yet to be read."""
+        """The login works and a watch runs; missed changes have not been read yet."""
         await self._write(
             partial(AccountConnected, mode.value), status="ready", sync_status="initial", sync_mode=mode.value
         )
 
     async def live(self, mode: SyncMode) -> None:
-        """The index is as the origin is, and hears of changes."""
+        """The index equals the origin and follows its changes."""
         await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
 
     async def polled(self, asked_at_ms: int, *, is_live: bool, wake: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class AccountState:
         await self._write(partial(kind, error.code, error.detail), status="unreachable", sync_status="down")
 
     async def refused(self, error: GatewayError) -> None:
-        """The login does not work; nothing tries it again by itself. Whoever else finds that out tells it no more."""
+        """The login does not work and is not retried automatically. It is reported once."""
         await self._write(
             partial(AccountAuthRequired, error.code, error.detail), status="auth_required", sync_status="down"
         )

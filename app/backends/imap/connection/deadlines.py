@@ -1,4 +1,4 @@
-"""How long commands may take: from when they leave, and anew while a large literal of theirs moves."""
+"""How long commands may take: from when they are sent, extended while a large literal is transferred."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.backends.imap.connection.exchange import Exchange
 from app.errors import MailServerError, TimedOut
 
 PROGRESS_BYTES = 64 * 1024
-"""A command that moves a large literal gets its whole deadline anew for each so many bytes, and not for less."""
+"""A command that transfers a large literal gets its full deadline again for each this many bytes."""
 
 
 class Deadlines:
