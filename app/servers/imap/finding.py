@@ -137,7 +137,7 @@ def _texts_in(key: SearchKey) -> Iterator[TextMatch | HeaderMatch]:
 def _narrowed(
     view: MailboxView, key: SearchKey, uids: Sequence[int], looked: Mapping[SearchKey, Looked]
 ) -> Sequence[int]:
-    """Without the messages that lack a text which all must have; those that are gone stay, to be told of."""
+    """Without the messages that lack a text which all must have; those that are gone stay, to be reported."""
     for one in key.keys if isinstance(key, And) else (key,):
         told = looked.get(one)
         if told is not None:

@@ -63,7 +63,7 @@ Predicate = Callable[[MessageValues, Searchable | None], bool | None]
 class Matcher:
     """Criteria, ready to be compared with rows of `columns`.
 
-    `looked` is what the full-text index told of some of them. `now_ms` is what YOUNGER and OLDER count from.
+    `looked` is the result of the full-text index for some of them. `now_ms` is what YOUNGER and OLDER count from.
     """
 
     def __init__(

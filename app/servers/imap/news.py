@@ -1,4 +1,4 @@
-"""Following the account's log: what other sessions, deliveries and the API changed, told when it may be."""
+"""Follows the account's log: reports changes by other sessions, deliveries and the API when the protocol allows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def catch_up(session: Session) -> None:
 async def catch_up_some(session: Session) -> bool:
     """The same for `CHANGES_LIMIT` entries of the log; whether that was its end.
 
-    Whoever tells the client after each call holds no more than that at a time, however much happened.
+    A caller that sends the responses after each call holds no more than that at a time.
     """
     if session.view is None and session.watch is None:
         return True
@@ -150,7 +150,7 @@ def flag_list(flags: str, *, is_recent: bool) -> bytes:
 
 
 def new_keywords(view: MailboxView, flags: Iterable[str]) -> list[bytes]:
-    """A FLAGS answer where a keyword comes up that the client was not told of (RFC 9051 §7.3.5)."""
+    """A FLAGS response for a keyword that the client does not know yet (RFC 9051 §7.3.5)."""
     found = {flag for text in set(flags) for flag in text.split()} - view.keywords - set(SYSTEM_FLAGS)
     if not found:
         return []

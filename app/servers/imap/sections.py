@@ -19,7 +19,7 @@ _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*(?:\n|\Z)"
 def locate(
     section: SectionRequest, header_bytes: int, size_bytes: int, structure: Callable[[], BodyPart]
 ) -> ByteRange | None:
-    """The bytes of a section before fields are chosen and a partial is cut; None where there is no such section."""
+    """The bytes of a section before fields are chosen and a partial is cut; None if the section does not exist."""
     if not section.part:
         return _of_message(section.kind, header_bytes, size_bytes)
     part = part_at(structure(), ".".join(map(str, section.part)))

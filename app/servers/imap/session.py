@@ -99,7 +99,7 @@ class Session:
 
     @property
     def wants_news(self) -> bool:
-        """Whether changes are told without a command."""
+        """Whether changes are sent without a command."""
         return self.is_idling or (self.watch is not None and self.watch.is_pushed)
 
     async def mailbox(self, path: str, *, try_create: bool = False, must_be_selectable: bool = True) -> Mailbox:
@@ -113,7 +113,7 @@ class Session:
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "Mailbox not found")
 
     async def enable_condstore(self, out: Outlet) -> None:
-        """Tell of MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""
+        """Send MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""
         if self.has_condstore:
             return
         self.has_condstore = True

@@ -23,7 +23,7 @@ _LEAVING = frozenset({"message.moved", "message.deleted"})
 async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: SequenceSet, out: Outlet) -> None:
     """Send VANISHED (EARLIER) for what left the selected mailbox after MODSEQ `since`.
 
-    `mailbox` is its row, and `known` the UIDs that the client knows, resolved. A UID that the client never heard of may
+    `mailbox` is its row, and `known` the UIDs that the client knows, resolved. A UID that the client does not know may
     be among those sent.
     """
     await catch_up(session)  # a message that came after the row was read must not count as one that left

@@ -1,10 +1,10 @@
-"""One session's view of its selected mailbox: sequence numbers, and what the client has not been told yet. Pure.
+"""One session's view of its selected mailbox: sequence numbers, and changes that have not been sent yet. Pure.
 
-A message has a sequence number from the moment its EXISTS is told until its EXPUNGE is (RFC 9051 §2.3.1.2), so what
-other sessions do is noted here and told when the protocol allows it.
+A message has a sequence number from the moment its EXISTS is sent until its EXPUNGE is (RFC 9051 §2.3.1.2), so what
+other sessions do is noted here and sent when the protocol allows it.
 
 Sessions with the same mailbox selected share the array of its UIDs; a view holds only how it differs. Flags are not
-held at all: they are read from the index when they are told.
+held at all: they are read from the index when they are sent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SharedUids:
 
 @dataclass(slots=True)
 class _Untold:
-    """The first and the last event that changed a message's flags since the client was told of them."""
+    """The first and the last event that changed a message's flags since they were sent."""
 
     first_seq: int
     last_seq: int
@@ -65,7 +65,7 @@ class MailboxView:
         self._flagged: dict[int, _Untold] = {}
         self._is_all_flagged = False
         self.fresh: list[int] = []
-        """UIDs that NOTIFY has yet to describe; their EXISTS is told."""
+        """UIDs that NOTIFY has yet to describe; their EXISTS is sent."""
 
     @property
     def shared(self) -> SharedUids:
@@ -107,7 +107,7 @@ class MailboxView:
         return True
 
     def remove(self, uid: int) -> None:
-        """A message went. One that the client has never heard of leaves no trace."""
+        """A message was removed. If the client does not know it, nothing is sent."""
         index = self._uids.index(uid)
         if index is None or self.is_gone(uid):
             return
@@ -140,13 +140,13 @@ class MailboxView:
                 self._flagged[uid].first_seq = 0
 
     def settle(self) -> None:
-        """Take what was noted as known: the client has not been told of any message yet."""
+        """Take what was noted as known: no message has been announced to the client yet."""
         self._uids.remove(self._gone)
         self._told = len(self._uids)
         self._gone = array("I")
         self._flagged.clear()
 
-    # ---- what is told
+    # ---- what is sent
 
     def take_expunged(self, limit: int) -> list[int]:
         """The sequence numbers to tell as EXPUNGE, each as it is after those before it; `limit` of them at most."""
@@ -167,13 +167,13 @@ class MailboxView:
         return self._uids.slice(self._told, len(self._uids)) if self._told < len(self._uids) else ()
 
     def take_arrivals(self) -> Sequence[int]:
-        """The UIDs whose EXISTS is told now."""
+        """The UIDs whose EXISTS is sent now."""
         fresh = self.arrivals()
         self._told = len(self._uids)
         return fresh
 
     def take_flagged(self) -> Sequence[int]:
-        """UIDs, ascending, whose flags are told now; to be asked after `take_arrivals`."""
+        """UIDs, ascending, whose flags are sent now; call it after `take_arrivals`."""
         uids = self.uids() if self._is_all_flagged else sorted(self._flagged)
         self._is_all_flagged = False
         self._flagged.clear()
@@ -182,7 +182,7 @@ class MailboxView:
     def told_flags(self, uids: Iterable[int], up_to_seq: int, since_seq: int = -1) -> None:
         """The client knows these messages' flags as of event `up_to_seq`.
 
-        With `since_seq` it knows only what the events after it did: a change before it is still to be told.
+        With `since_seq` it knows only what the events after it did: an earlier change must still be sent.
         """
         for uid in uids:
             untold = self._flagged.get(uid)
@@ -193,7 +193,7 @@ class MailboxView:
 
     @property
     def exists(self) -> int:
-        """The number of messages that the client knows of."""
+        """The number of messages that the client knows."""
         return self._told
 
     @property
@@ -206,11 +206,11 @@ class MailboxView:
         return self._uids.last
 
     def uids(self) -> Sequence[int]:
-        """The UIDs of the messages that the client knows of, in order. It may be the shared array: do not change it."""
+        """The UIDs of the messages that the client knows, in order. It may be the shared array: do not change it."""
         return self._uids.slice(0, self._told)
 
     def all_uids(self) -> Sequence[int]:
-        """The same with those that the client has not been told of."""
+        """The same with those that have not been announced yet."""
         return self._uids.slice(0, len(self._uids))
 
     def is_gone(self, uid: int) -> bool:

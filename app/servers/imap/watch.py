@@ -1,4 +1,4 @@
-"""What a client asked NOTIFY to tell (RFC 5465), and what is due of mailboxes that it has not selected. Pure."""
+"""The NOTIFY request of a client (RFC 5465), and pending responses for mailboxes that it has not selected. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MESSAGE_TYPES = {
 
 @dataclass(slots=True)
 class Watch:
-    """The groups of NOTIFY SET in force, and what waits to be told.
+    """The groups of NOTIFY SET in force, and the pending responses.
 
     `counts` and `names` hold ids of mailboxes whose STATUS or LIST is due. `known` maps ids to the paths that the
-    client has heard of, which names those renamed or deleted.
+    client knows, which names those renamed or deleted.
     """
 
     groups: tuple[WatchedGroup, ...]
@@ -38,24 +38,24 @@ class Watch:
 
     @property
     def is_pushed(self) -> bool:
-        """Whether anything is to be told without a command."""
+        """Whether anything is sent without a command."""
         return any(group.events for group in self.groups)
 
     @property
     def tells_selected(self) -> bool:
-        """Whether what happens in the selected mailbox is told without a command."""
+        """Whether changes of the selected mailbox are sent without a command."""
         group = self._selected
         return group is not None and bool(group.events)
 
     @property
     def may_expunge(self) -> bool:
-        """Whether EXPUNGE may be told between commands: SELECTED, but not SELECTED-DELAYED."""
+        """Whether EXPUNGE may be sent between commands: SELECTED, but not SELECTED-DELAYED."""
         group = self._selected
         return group is not None and group.filter == "SELECTED" and "MessageExpunge" in group.events
 
     @property
     def new_items(self) -> tuple[FetchItem, ...]:
-        """What to tell of a new message in the selected mailbox beside its number."""
+        """What to send for a new message in the selected mailbox in addition to its number."""
         group = self._selected
         return group.new_items if group is not None and "MessageNew" in group.events else ()
 

@@ -122,8 +122,8 @@ class Exchange(stock.Command):
     def _is_news(self, response: Response) -> bool:
         """Whether it tells nothing but the flags of a message that this command does not ask about.
 
-        They come under any command: as many as there are messages, when another client changes them all. A watch hears
-        of them, or whoever asks what changed.
+        They come under any command: as many as there are messages, when another client changes them all. A watch
+        reads them, or the next read of changes.
         """
         told = _FLAGS_OF.fullmatch(response.text)
         uids = self.command.uids

@@ -1,6 +1,6 @@
 """How changes in every mailbox of an account are heard, by the best means that the server confirms.
 
-`watch` chooses the means and waits; `sweeping` asks where nothing is told; `hearing` merges what comes into signals.
+`watch` chooses the means and waits; `sweeping` polls where nothing is announced; `hearing` merges changes into signals.
 """
 
 from app.backends.imap.watching.watch import ImapWatch

@@ -1,9 +1,9 @@
 """The mailboxes beside INBOX, on a second connection that exists while somebody follows the account.
 
 NOTIFY (RFC 5465), where the server has it, reports most changes at once. It may stop to do so, so the numbers of the
-mailboxes are asked for every few seconds as well. What a sweep finds and nothing has told when the next sweep is due
-shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first, since Dovecot 2.3 hears
-nothing for up to 30 s after a second NOTIFY SET alone.
+mailboxes are asked for every few seconds as well. A change that a sweep finds, and that was not announced
+before the next sweep, shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first,
+since Dovecot 2.3 announces nothing for up to 30 s after a second NOTIFY SET alone.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Elsewhere:
         self._woken.set()
 
     def be_told(self) -> None:
-        """NOTIFY told of a mailbox."""
+        """NOTIFY announced a change of a mailbox."""
         self._untold &= {INBOX}
 
     def be_told_of_inbox(self) -> None:
-        """IDLE told of INBOX."""
+        """IDLE announced a change of INBOX."""
         self._untold.discard(INBOX)
 
     def take_over(self) -> bool:

@@ -15,13 +15,13 @@ INBOX = "INBOX"
 BUSY_MAILBOXES = 20
 """How many of those that changed last are remembered."""
 FLAGS_SECONDS = 0.05
-"""Changes of flags come in bursts, our own among them: the first is told at once, those after it this far apart."""
+"""Changes of flags come in bursts, our own among them: the first is signalled at once, later ones at this interval."""
 
 
 class Hearing:
     """The news of one watch. It never piles up: a mailbox is in it once, with its last numbers.
 
-    `known` is each mailbox as it was last heard of, by name; `news` is set while there is something to look at.
+    `known` is the last known state of each mailbox, by name; `news` is set while there are changes to read.
     """
 
     def __init__(self, mailboxes: Iterable[Mailbox], clock: Callable[[], float]) -> None:
@@ -74,7 +74,7 @@ class Hearing:
         self._is_urgent.set()
 
     def hear_status(self, response: MailboxStatus) -> bool:
-        """Take a mailbox's numbers; False where there is no such mailbox."""
+        """Take a mailbox's numbers; False if the mailbox is unknown."""
         known = self.known.get(response.name)
         if known is not None:
             self.note(with_status(known, response))
@@ -105,7 +105,7 @@ class Hearing:
         if len(self._busy) > BUSY_MAILBOXES:
             del self._busy[next(iter(self._busy))]
 
-    # ---- what is told
+    # ---- what is announced
 
     def take(self) -> Signal | None:
         """What was heard since the last signal, None for nothing."""

@@ -90,7 +90,7 @@ class InboxEar:
         return math.inf if self._sweeping.is_elsewhere else self._sweeping.next_at
 
     async def _listen(self) -> None:
-        """Be told, until something else is due."""
+        """Wait for announcements, until something else is due."""
         self._woken.clear()
         if self.mode is not SyncMode.POLL:
             await self._start_idle()

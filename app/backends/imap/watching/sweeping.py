@@ -1,4 +1,4 @@
-"""Asking for the numbers of mailboxes, since no server tells of all of them: whose turn it is, and when.
+"""Polls the STATUS of mailboxes, since no server announces all changes: which mailboxes are next, and when.
 
 A sweep asks for a hundred mailboxes at most: the busy ones each time, the others in turn.
 """
@@ -20,7 +20,7 @@ UNFOLLOWED_SWEEP_SECONDS = 240.0
 SWEPT_MAILBOXES = 100
 """Those of one sweep."""
 LIST_SECONDS = 15.0
-"""How often the list itself is asked for where it tells of more than a sweep does; the more the more rarely."""
+"""How often the list itself is requested if it has more mailboxes than a sweep; larger lists less often."""
 
 
 class Sweeping:

@@ -1,7 +1,7 @@
 """The watch itself: what is heard on its connections becomes signals.
 
 1. INBOX is selected on the first connection and heard by IDLE, without a break (`inbox`).
-2. While somebody follows the account, a second connection hears of the other mailboxes (`elsewhere`): by NOTIFY where
+2. While somebody follows the account, a second connection watches the other mailboxes (`elsewhere`): by NOTIFY where
    the server has it, and by a sweep every few seconds in any case.
 3. Otherwise, and where the server lets in no second connection, the first connection sweeps between two IDLEs.
 
@@ -125,7 +125,7 @@ class ImapWatch:
     # ---- what the server says
 
     def _attend(self, session: Session) -> None:
-        """Hear what a connection says."""
+        """Read the announcements of a connection."""
         session.protocol.on_untagged = partial(self._hear, session)
 
     def _hear(self, session: Session, response: Response) -> None:

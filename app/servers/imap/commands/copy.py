@@ -18,7 +18,7 @@ COPIED_LIMIT = 20_000
 
 
 async def copy(session: Session, command: Copy, out: Outlet) -> Completion:
-    """COPY and MOVE. Of a MOVE the new UIDs are told before the EXPUNGEs (RFC 6851 §4.3)."""
+    """COPY and MOVE. For a MOVE the new UIDs are sent before the EXPUNGEs (RFC 6851 §4.3)."""
     view, services = session.selected, session.services
     if command.is_move and view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is read-only")

@@ -13,7 +13,7 @@ from app.wire.imap.requests.expunge import Expunge, UidExpunge
 
 
 async def expunge(session: Session, _command: Expunge, _out: Outlet) -> Completion:
-    """EXPUNGE; the answers are told as what happened."""
+    """EXPUNGE; the responses are sent with the other changes of the mailbox."""
     return await _expunge(session, None)
 
 

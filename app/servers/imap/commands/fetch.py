@@ -275,7 +275,7 @@ async def _tell_with_sections(
 
 
 async def _content(session: Session, section: Section, row: MessageValues) -> bytes | ByteRange | None:
-    """A section's bytes, or where they lie when they are too many to hold; None where there is no such section."""
+    """A section's bytes, or where they lie when they are too many to hold; None if the section does not exist."""
     request = section.request
     blob, size, header, header_bytes = row.blob, row.size_bytes, row.header, row.header_bytes
     chooses = request.kind.startswith("HEADER.FIELDS")

@@ -71,7 +71,7 @@ async def _names(session: Session, command: ListMailboxes) -> list[Name]:
 
 
 class _Listed:
-    """Which names a LIST tells of, and what it says of each."""
+    """The names that a LIST returns, with their attributes."""
 
     def __init__(self, command: ListMailboxes, patterns: Sequence[Pattern], names: Sequence[Name]) -> None:
         self._command = command
@@ -93,7 +93,7 @@ class _Listed:
         return self._command.is_lsub or "RECURSIVEMATCH" in self._command.select
 
     def told(self) -> Iterator[tuple[Name, bool]]:
-        """The names to tell of, and whether each was chosen itself.
+        """The names to return, and whether each was selected itself.
 
         Others stand for those below them that are chosen and not told (RFC 5258 §3.5, RFC 3501 §6.3.9).
         """

@@ -1,4 +1,4 @@
-"""NOTIFY (RFC 5465): what is told of mailboxes that are not selected, and of new messages in the one that is."""
+"""NOTIFY (RFC 5465): notifications about other mailboxes, and about new messages in the selected one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
     if any(set(group.events) - _SUPPORTED for group in command.groups):
         raise CommandRefused(_BAD_EVENT, "Unsupported event")
     for group in command.groups:
-        plan_of(group.new_items)  # what can't be told is refused now
+        plan_of(group.new_items)  # refuse what cannot be reported
     if not command.groups:
         session.watch = None
         return Completion("NOTIFY completed")

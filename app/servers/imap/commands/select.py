@@ -22,7 +22,7 @@ from app.wire.imap.sets import SequenceSet
 
 LONG_FROM_MESSAGES = 2_000
 COMBINATIONS_LIMIT = 2_000
-"""Different sets of flags that are looked at; of a mailbox with more not every keyword may be told at first."""
+"""Different sets of flags that are looked at; for a mailbox with more, the first FLAGS response may lack keywords."""
 
 
 async def select(session: Session, command: Select, out: Outlet) -> Completion:
@@ -53,7 +53,7 @@ async def select(session: Session, command: Select, out: Outlet) -> Completion:
 
 
 def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombination]) -> list[bytes]:
-    """What a client hears of a mailbox that it opens (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
+    """The responses to a client that opens a mailbox (RFC 9051 §6.3.2, RFC 7162 §3.1.2, RFC 8474 §4.2)."""
     first_unseen = next((found.first_uid for found in flags if SEEN not in found.flags.split(" ")), None)
     number = view.number_of(first_unseen) if first_unseen is not None else 0
     permanent = "" if view.is_read_only else " ".join((*SYSTEM_FLAGS, *sorted(view.keywords), "\\*"))
@@ -84,7 +84,7 @@ async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, 
 
 
 async def close(session: Session, _command: CloseMailbox, _out: Outlet) -> Completion:
-    """CLOSE: what is `\\Deleted` goes, and nothing is told of it (RFC 9051 §6.4.1)."""
+    """CLOSE: removes `\\Deleted` messages without responses (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
     if view.is_read_only or view.is_lost:

@@ -31,7 +31,7 @@ def read_flags(flags: tuple[str, ...]) -> Flags:
             raise MalformedRequest("A keyword is too long")
         known = _SYSTEM.get(flag.lower())
         if known is None and flag.startswith("\\") and flag.lower() != "\\recent":
-            raise MalformedRequest("There is no such system flag")
+            raise MalformedRequest("Unknown system flag")
         if known or not flag.startswith("\\"):
             found.add(known or flag)
     return frozenset(found)
@@ -67,7 +67,7 @@ def _change_of(mode: str, flags: Flags) -> FlagChange:
 async def _store_some(
     session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: Outlet
 ) -> tuple[int, ...]:
-    """Change some messages in one transaction and tell of it; the UIDs of those left alone."""
+    """Change some messages in one transaction and send the responses. Returns the UIDs not changed."""
     view, services = session.selected, session.services
     stored = await services.store.store_flags(session.account, view.mailbox_id, uids, change, command.unchanged_since)
     await catch_up(session)
