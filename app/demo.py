@@ -91,7 +91,10 @@ async def prepare(settings: Settings) -> None:
     async with open_when_reachable(settings, is_serving=False) as runtime:
         users = [await _user(runtime, name, full_name) for name, full_name in USERS]
         key = await _server_key(runtime)
-    facts = [{"email": one.email, "password": one.password, "account_id": one.account_id} for one in users]
+    facts = [
+        {"email": demo_user.email, "password": demo_user.password, "account_id": demo_user.account_id}
+        for demo_user in users
+    ]
     write({"base_url": "", "server_key": key, "users": facts, "ports": {}}, settings.data_dir)
 
 
@@ -176,7 +179,7 @@ async def _server_key(runtime: Runtime) -> str:
 
 async def _fill(runtime: Runtime, account_id: AccountId, own: Address) -> None:
     """Two hundred messages of the last half year, the same every time but for their dates."""
-    mailboxes = {one.path: one.id for one in await runtime.reader.mailboxes.mailboxes(account_id)}
+    mailboxes = {mailbox.path: mailbox.id for mailbox in await runtime.reader.mailboxes.mailboxes(account_id)}
     chance = random.Random(20)  # noqa: S311 - the same mail every time
     now = now_ms()
     ages = sorted((int(chance.random() ** 2 * 180 * _DAY_MS) + 60_000 for _ in range(MESSAGES)), reverse=True)

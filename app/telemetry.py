@@ -48,8 +48,8 @@ def _lines_of(error: BaseException, limit: int) -> Iterator[str]:
     yield from traceback.format_tb(error.__traceback__)
     yield f"{type(error).__name__}: {_message_of(error)}\n"
     if isinstance(error, BaseExceptionGroup) and limit > 0:
-        for one in error.exceptions:
-            yield from _lines_of(one, limit - 1)
+        for exception in error.exceptions:
+            yield from _lines_of(exception, limit - 1)
 
 
 def _message_of(error: BaseException) -> str:

@@ -41,9 +41,9 @@ def choose(apps: Sequence[OAuthApp], kind: str, values: Mapping[str, str], *, pr
     """
     parts = [_field("email", "E-mail address", values, "email", "username")]
     parts += [
-        f'<button type="submit" name="app" value="{escape(one.id)}" formnovalidate>'
-        f"Continue with {escape(one.name or one.provider.title())}</button>"
-        for one in apps
+        f'<button type="submit" name="app" value="{escape(oauth_app.id)}" formnovalidate>'
+        f"Continue with {escape(oauth_app.name or oauth_app.provider.title())}</button>"
+        for oauth_app in apps
     ]
     if "only_app" not in values:
         parts.append(_password_part(kind, values))

@@ -115,7 +115,11 @@ def _put_back(value: Any, texts: dict[str, Text]) -> int:
     """Put the texts in the places of their names, in a message and its attachments; how many there were."""
     holders = [value] if isinstance(value, dict) and texts else []
     attachments = holders[0].get("attachments") if holders else None
-    holders += [one for one in attachments if isinstance(one, dict)] if isinstance(attachments, list) else []
+    holders += (
+        [attachment for attachment in attachments if isinstance(attachment, dict)]
+        if isinstance(attachments, list)
+        else []
+    )
     found = [
         (holder, name, texts[key])
         for holder in holders

@@ -52,7 +52,7 @@ def awaits_previews(items: Iterable[bytes]) -> bool:
 
     The preview comes without an event, so the list changes while the state stays the same.
     """
-    return any(b'"preview":null' in one for one in items)
+    return any(b'"preview":null' in item for item in items)
 
 
 def indexed_shown(indexed: tuple[int, int] | None) -> dict[str, int] | None:

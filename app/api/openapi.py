@@ -108,7 +108,7 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
         kinds += _WITH_BODY
     if operation.get("parameters") or "requestBody" in operation:
         kinds.append(errors.InvalidRequest)
-    if any(one["in"] == "path" for one in operation.get("parameters", ())):
+    if any(item["in"] == "path" for item in operation.get("parameters", ())):
         kinds.append(errors.NotFound)
     if not any(status.startswith("4") for status in responses) and not kinds[1:]:
         kinds.append(HeadTooLarge)

@@ -50,7 +50,10 @@ def _read(model: type[BaseModel], text: str) -> BaseModel:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = [{**one, "loc": ("query", *one["loc"])} for one in error.errors(include_url=False)]
+        faults = [
+            {**error_details, "loc": ("query", *error_details["loc"])}
+            for error_details in error.errors(include_url=False)
+        ]
         raise RequestValidationError(faults) from None
 
 
@@ -129,11 +132,11 @@ def _is_member(name: str, known: frozenset[str]) -> bool:
 
 
 def _names_of(route: APIRoute) -> frozenset[str]:
-    described = (one["name"] for one in (route.openapi_extra or {}).get("parameters", ()))
+    described = (item["name"] for item in (route.openapi_extra or {}).get("parameters", ()))
     return frozenset((*_declared(route.dependant), *described))
 
 
 def _declared(dependant: Dependant) -> Iterator[str]:
-    yield from (one.alias for one in dependant.query_params)
+    yield from (model_field.alias for model_field in dependant.query_params)
     for below in dependant.dependencies:
         yield from _declared(below)

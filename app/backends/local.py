@@ -113,7 +113,9 @@ class LocalBackend:
         return blob
 
     async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
-        return {one.uid: await self._store.blobs.get(one.blob) for one in messages if one.blob is not None}
+        return {
+            message.uid: await self._store.blobs.get(message.blob) for message in messages if message.blob is not None
+        }
 
     async def search(
         self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
@@ -200,7 +202,7 @@ class LocalBackend:
             removed = tuple(Removed(place) for place in _missing(mailbox_id, uids, applied))
             return Confirmed(Delta(moved=moved, removed=removed), applied)
 
-        return await self._in_each_mailbox([one for one in messages if one.mailbox_id != target.id], move)
+        return await self._in_each_mailbox([message for message in messages if message.mailbox_id != target.id], move)
 
     async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed:
         async def copy(mailbox_id: MailboxId, uids: Sequence[int]) -> Confirmed:
@@ -264,7 +266,7 @@ class LocalBackend:
     # ---- following
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]:
-        return [origin_mailbox(one) for one in await self._reader.mailboxes.mailboxes(self._account_id)]
+        return [origin_mailbox(mailbox) for mailbox in await self._reader.mailboxes.mailboxes(self._account_id)]
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
         known = await self._reader.mirrored.known(self._account_id, mailbox.id)
@@ -276,7 +278,9 @@ class LocalBackend:
             yield await self._arrived(mailbox, uids[start : start + SEARCH_BATCH])
 
     async def _arrived(self, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:
-        found = {one.uid: one for one in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
+        found = {
+            message.uid: message for message in await self._reader.messages.locate(self._account_id, mailbox.id, uids)
+        }
         return [
             arrived_of(
                 found[uid], await self._reader.messages.detail(self._account_id, found[uid].id), mailbox.uid_validity
@@ -297,7 +301,7 @@ class LocalBackend:
         return list(await self._reader.mirrored.known(self._account_id, mailbox.id))
 
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
-        return {one.uid for one in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
+        return {message.uid for message in await self._reader.messages.locate(self._account_id, mailbox.id, uids)}
 
     async def changes(self, mailbox: Mailbox) -> Changes:
         now = await self._reader.mailboxes.mailbox(self._account_id, mailbox.id)
@@ -306,7 +310,7 @@ class LocalBackend:
         return Changes(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
 
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        return {one.uid: one.preview or "" for one in messages}
+        return {message.uid: message.preview or "" for message in messages}
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> LocalWatch:  # noqa: ARG002 - one log covers them all
         return LocalWatch(self._bus, self._account_id, self.list_mailboxes)

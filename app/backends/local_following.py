@@ -33,20 +33,20 @@ class LocalWatch:
         """Nothing is open."""
 
 
-def origin_mailbox(one: Mailbox) -> OriginMailbox:
+def origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
     """A mailbox as LIST and STATUS would tell it."""
     return OriginMailbox(
-        one.origin_name,
-        one.path,
-        one.delimiter,
-        one.role,
-        one.is_selectable,
-        one.is_subscribed,
-        one.uid_validity,
-        one.uid_next,
-        one.highest_modseq,
-        one.total,
-        one.unread,
+        mailbox.origin_name,
+        mailbox.path,
+        mailbox.delimiter,
+        mailbox.role,
+        mailbox.is_selectable,
+        mailbox.is_subscribed,
+        mailbox.uid_validity,
+        mailbox.uid_next,
+        mailbox.highest_modseq,
+        mailbox.total,
+        mailbox.unread,
     )
 
 

@@ -163,14 +163,16 @@ class _Envelope:
     async def tell(self, recipients: Sequence[str]) -> None:
         """MAIL and RCPT. Raises Unreachable, ServerProtocolError: nothing was handed over."""
         if (impossible := self._impossible()) is not None:
-            self._results = {one: RecipientResult(one, Verdict.REFUSED, *impossible) for one in recipients}
+            self._results = {
+                recipient: RecipientResult(recipient, Verdict.REFUSED, *impossible) for recipient in recipients
+            }
             return
         with our_errors():
             answer = await self._client.execute_command(
                 b"MAIL", b"FROM:<" + self._mail.sender.encode() + b">", *self._mail_parameters()
             )
             if not _is_yes(answer):
-                self._results = {one: _result(one, answer) for one in recipients}
+                self._results = {recipient: _result(recipient, answer) for recipient in recipients}
                 return
             for address in recipients:
                 await self._tell_recipient(address)
@@ -280,8 +282,8 @@ def _result(address: str, answer: SMTPResponse | None) -> RecipientResult:
 def _invalid_addresses(mail: OutgoingMail) -> dict[str, RecipientResult]:
     """Recipients that cannot be sent to: those that are no addresses, or all where the sender is none."""
     if mail.sender and (fault := _fault(mail.sender, allow_utf8=mail.needs_smtputf8)):
-        return {one: RecipientResult(one, Verdict.REFUSED, "5.1.7", fault) for one in mail.recipients}
-    faults = {one: _fault(one, allow_utf8=mail.needs_smtputf8) for one in mail.recipients}
+        return {recipient: RecipientResult(recipient, Verdict.REFUSED, "5.1.7", fault) for recipient in mail.recipients}
+    faults = {recipient: _fault(recipient, allow_utf8=mail.needs_smtputf8) for recipient in mail.recipients}
     return {one: RecipientResult(one, Verdict.REFUSED, "5.1.3", fault) for one, fault in faults.items() if fault}
 
 

@@ -56,7 +56,9 @@ async def load(url: str, path: Path) -> None:
         with closing(sqlite3.connect(path)) as source:
             async with connection.transaction():
                 await _refuse_others(connection)
-                await connection.execute(f"TRUNCATE {', '.join(f'{chr(34)}{one.name}{chr(34)}' for one in _tables())}")
+                await connection.execute(
+                    f"TRUNCATE {', '.join(f'{chr(34)}{item.name}{chr(34)}' for item in _tables())}"
+                )
                 for table in _tables():
                     await connection.copy_records_to_table(
                         table.name,

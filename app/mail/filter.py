@@ -174,9 +174,9 @@ def with_answers(tree: Filter, answers: Mapping[Text, Filter], possible: Mapping
     possible = answers if possible is None else possible
     match tree:
         case All(of):
-            return All(tuple(with_answers(one, answers, possible) for one in of))
+            return All(tuple(with_answers(condition, answers, possible) for condition in of))
         case Any(of):
-            return Any(tuple(with_answers(one, answers, possible) for one in of))
+            return Any(tuple(with_answers(condition, answers, possible) for condition in of))
         case Not(of):
             return Not(with_answers(of, possible, answers))
         case Text():

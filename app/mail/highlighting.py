@@ -32,8 +32,8 @@ def terms_of(tree: f.Filter) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     match tree:
         case f.All(of) | f.Any(of):
-            for one in of:
-                for field, terms in terms_of(one).items():
+            for condition in of:
+                for field, terms in terms_of(condition).items():
                     found.setdefault(field, set()).update(terms)
         case f.Contains(field, value):
             found[field] = {fold(value)}
@@ -64,7 +64,7 @@ def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
         pieces += [Piece(text[position:low], False), Piece(text[low:high], True)]
         position = high
     pieces.append(Piece(text[position : _word_end(text, position, end)], False))
-    return [Piece(_LINE_END.sub(" ", one.text), one.is_match) for one in pieces if one.text]
+    return [Piece(_LINE_END.sub(" ", piece.text), piece.is_match) for piece in pieces if piece.text]
 
 
 def _word_start(text: str, start: int, limit: int) -> int:

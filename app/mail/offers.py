@@ -74,11 +74,11 @@ def offer(
 
 def filled(offers: Iterable[Offer], email: str) -> tuple[Offer, ...]:
     """Those that serve this address, encrypted ones first, each once, at most MAX_OFFERS of a protocol."""
-    found = list(dict.fromkeys(one for one in (offer.filled(email) for offer in offers) if one is not None))
+    found = list(dict.fromkeys(item for item in (offer.filled(email) for offer in offers) if item is not None))
     found.sort(key=lambda one: one.security is TransportSecurity.NONE)
     kept: list[Offer] = []
     for protocol in Protocol:
-        kept += [one for one in found if one.protocol is protocol][:MAX_OFFERS]
+        kept += [item for item in found if item.protocol is protocol][:MAX_OFFERS]
     return tuple(kept)
 
 

@@ -17,11 +17,11 @@ def iso(ms: int) -> str:
 
 def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
     """Addresses as the API shows them."""
-    return [{"name": one.name, "address": one.address} for one in addresses]
+    return [{"name": item.name, "address": item.address} for item in addresses]
 
 
 def addresses_of(value: list[dict[str, str]]) -> tuple[Address, ...]:
-    return tuple(Address(one["name"], one["address"]) for one in value)
+    return tuple(Address(item["name"], item["address"]) for item in value)
 
 
 def patched(summary: bytes, **changes: object) -> bytes:

@@ -174,12 +174,12 @@ class Blobs:
             with _on_disk():
                 self._at_once(BlobWriter.sync, writers)
                 with self.kept():
-                    for one in writers:
-                        one.place()
-                self._at_once(files.sync_directory, {one.target.parent for one in writers})
+                    for writer in writers:
+                        writer.place()
+                self._at_once(files.sync_directory, {writer.target.parent for writer in writers})
         except BaseException:
-            for one in writers:
-                one.discard()
+            for writer in writers:
+                writer.discard()
             raise
 
     def _at_once(self, sync: Callable[[T], None], these: Collection[T]) -> None:
@@ -187,10 +187,10 @@ class Blobs:
         if len(these) == 1:
             sync(*these)
             return
-        done = [self._syncs.submit(sync, one) for one in these]
+        done = [self._syncs.submit(sync, item) for item in these]
         wait(done)
-        for one in done:
-            one.result()
+        for item in done:
+            item.result()
 
     async def put(self, content: bytes) -> str:
         """Store bytes; its hash. Durable when it returns."""

@@ -101,12 +101,18 @@ class Index:
         """The mailboxes whose messages all go."""
         if not (delta.mailboxes_deleted or delta.mailboxes_reset):
             return []
-        validities = {one.id: one.uid_validity for one in await MailboxReader(self._database).mailboxes(account_id)}
-        deleted = [one.mailbox_id for one in delta.mailboxes_deleted if one.mailbox_id in validities]
+        validities = {
+            mailbox.id: mailbox.uid_validity for mailbox in await MailboxReader(self._database).mailboxes(account_id)
+        }
+        deleted = [
+            mailbox_deleted.mailbox_id
+            for mailbox_deleted in delta.mailboxes_deleted
+            if mailbox_deleted.mailbox_id in validities
+        ]
         reset = [
-            one.mailbox_id
-            for one in delta.mailboxes_reset
-            if validities.get(one.mailbox_id, one.uid_validity) != one.uid_validity
+            mailbox.mailbox_id
+            for mailbox in delta.mailboxes_reset
+            if validities.get(mailbox.mailbox_id, mailbox.uid_validity) != mailbox.uid_validity
         ]
         return [*deleted, *reset]
 

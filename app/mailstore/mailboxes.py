@@ -125,7 +125,7 @@ class StoredMailboxes:
             old = taken.get(path)
             if old is not None and old.is_selectable:
                 raise AlreadyExists(f"A mailbox {path!r} already exists")
-            new = [one for one in _above(path) if one not in taken] + [path]
+            new = [text for text in _above(path) if text not in taken] + [path]
             subscribed = await _take_names(transaction, account_id, new)
             if is_subscribed:
                 subscribed |= set(new)
@@ -133,7 +133,7 @@ class StoredMailboxes:
                 subscribed.add(path)
             roles = {path: role}
             return Delta(
-                mailboxes_found=tuple(_found(one, roles.get(one), is_subscribed=one in subscribed) for one in new)
+                mailboxes_found=tuple(_found(text, roles.get(text), is_subscribed=text in subscribed) for text in new)
             )
 
         return await self._index.change(account_id, decide, conclude=conclude)
@@ -154,11 +154,11 @@ class StoredMailboxes:
                 raise Conflict("INBOX cannot be renamed; move its messages instead")
             if path.startswith(old + DELIMITER):
                 raise InvalidRequest("A mailbox cannot be moved below itself")
-            renamed = {old: path} | {one: path + one[len(old) :] for one in _below(old, taken)}
-            missing = [one for one in _above(path) if one not in taken]
+            renamed = {old: path} | {text: path + text[len(old) :] for text in _below(old, taken)}
+            missing = [text for text in _above(path) if text not in taken]
             names = await _take_names(transaction, account_id, [*missing, *renamed.values()])
             return Delta(
-                mailboxes_found=tuple(_found(one, None, is_subscribed=one in names) for one in missing),
+                mailboxes_found=tuple(_found(text, None, is_subscribed=text in names) for text in missing),
                 mailboxes_renamed=tuple(MailboxRenamed(taken[was].id, now, now) for was, now in renamed.items()),
                 mailboxes_set=tuple(MailboxSet(taken[was].id, True) for was, now in renamed.items() if now in names),
             )
@@ -252,7 +252,7 @@ def checked_path(path: str) -> str:
         raise InvalidRequest(f"A mailbox path may have at most {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
     if any(not level or level != level.strip() for level in levels):
         raise InvalidRequest("A mailbox name must not be empty or have spaces at its ends")
-    if any(ord(one) < 32 or one == "\x7f" or 0xD800 <= ord(one) < 0xE000 for one in path):
+    if any(ord(text) < 32 or text == "\x7f" or 0xD800 <= ord(text) < 0xE000 for text in path):
         raise InvalidRequest("A mailbox name must not contain control characters")
     if levels[0].upper() == "INBOX":
         levels[0] = "INBOX"
@@ -290,7 +290,7 @@ def _above(path: str) -> list[str]:
 
 
 def _below(path: str, paths: Collection[str]) -> list[str]:
-    return [one for one in paths if one.startswith(path + DELIMITER)]
+    return [text for text in paths if text.startswith(path + DELIMITER)]
 
 
 def _found(path: str, role: Role | None, *, is_subscribed: bool = True, is_selectable: bool = True) -> MailboxFound:

@@ -50,7 +50,7 @@ def of_both(
     """What is in a mailbox, on a condition said for either kind of place."""
     return union_all(
         select(*columns).where(*_FIRST_HERE, *first),
-        select(*(_AT_PLACE.get(str(one.name), one) for one in columns))
+        select(*(_AT_PLACE.get(str(column.name), column) for column in columns))
         .join_from(PLACEMENT, MESSAGE, ITS_MESSAGE)
         .where(*FURTHER_HERE, *further),
     )

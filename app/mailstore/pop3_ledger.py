@@ -107,7 +107,7 @@ class Pop3Ledger:
     async def rows(self) -> dict[Key, Line]:
         """All of it."""
         rows = await self._database.rows(_ROWS, is_long=True, account_id=self._account_id)
-        return {one.key: one for one in map(_line, rows)}
+        return {line.key: line for line in map(_line, rows)}
 
     async def write(
         self,
@@ -143,18 +143,18 @@ class Pop3Ledger:
         await transaction.execute_many(_DROP, keys)
         await transaction.execute_many(_ADD, rows)
 
-    def _values(self, one: Line, message_id: str | None) -> dict[str, object]:
+    def _values(self, line: Line, message_id: str | None) -> dict[str, object]:
         return {
             "account_id": self._account_id,
-            "uidl": one.key.uidl,
-            "ordinal": one.key.ordinal,
-            "size_bytes": one.size_bytes,
-            "header_hash": one.header_hash,
-            "content_hash": one.content_hash,
+            "uidl": line.key.uidl,
+            "ordinal": line.key.ordinal,
+            "size_bytes": line.size_bytes,
+            "header_hash": line.header_hash,
+            "content_hash": line.content_hash,
             "message_id": message_id,
-            "state": one.state.value,
-            "stored_at_ms": one.stored_at_ms,
-            "changed_at_ms": one.changed_at_ms,
+            "state": line.state.value,
+            "stored_at_ms": line.stored_at_ms,
+            "changed_at_ms": line.changed_at_ms,
         }
 
 

@@ -41,15 +41,15 @@ def flags_of(text: str) -> Flags:
 
 def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str:
     """What a search by address looks at."""
-    names = [f"{one.name} <{one.address}>" for one in addresses]
+    names = [f"{item.name} <{item.address}>" for item in addresses]
     return fold(", ".join([*names, *groups]))[:FOLDED_LIMIT]
 
 
 def summary_of(
-    account_id: AccountId, message_id: MessageId, thread_id: ThreadId, mailbox_id: MailboxId, one: Arrived
+    account_id: AccountId, message_id: MessageId, thread_id: ThreadId, mailbox_id: MailboxId, arrival: Arrived
 ) -> dict[str, Any]:
     """The object of `view=summary`, its fields in the order of the contract."""
-    overview = one.overview
+    overview = arrival.overview
     return {
         "id": message_id,
         "account_id": account_id,
@@ -61,42 +61,44 @@ def summary_of(
         "cc": addresses_to_json(overview.cc),
         "reply_to": addresses_to_json(overview.reply_to),
         "date": None if overview.date_ms is None else iso(overview.date_ms),
-        "received_at": iso(one.received_at_ms),
-        "preview": one.preview,
-        "keywords": keywords_of(one.flags),
-        "size_bytes": one.size_bytes,
-        "has_attachments": one.structure is not None and has_attachments(one.structure),
+        "received_at": iso(arrival.received_at_ms),
+        "preview": arrival.preview,
+        "keywords": keywords_of(arrival.flags),
+        "size_bytes": arrival.size_bytes,
+        "has_attachments": arrival.structure is not None and has_attachments(arrival.structure),
         "message_id_header": overview.message_id_header,
         "in_reply_to": overview.in_reply_to,
         "references": overview.references,
-        **({} if one.is_on_server is None else {"on_server": one.is_on_server}),
+        **({} if arrival.is_on_server is None else {"on_server": arrival.is_on_server}),
     }
 
 
-def message_values(account_id: AccountId, message_id: MessageId, thread_id: ThreadId, one: Arrived) -> dict[str, Any]:
+def message_values(
+    account_id: AccountId, message_id: MessageId, thread_id: ThreadId, arrival: Arrived
+) -> dict[str, Any]:
     """The row of table `message` for an arrival; `version` and the numbers of the origin are the caller's."""
-    overview = one.overview
-    summary = summary_of(account_id, message_id, thread_id, one.mailbox_id, one)
+    overview = arrival.overview
+    summary = summary_of(account_id, message_id, thread_id, arrival.mailbox_id, arrival)
     return {
         "account_id": account_id,
         "id": message_id,
-        "mailbox_id": one.mailbox_id,
-        "uid": one.uid,
-        "modseq": one.modseq,
+        "mailbox_id": arrival.mailbox_id,
+        "uid": arrival.uid,
+        "modseq": arrival.modseq,
         "moved_seq": 0,
         "flags_seq": 0,
         "other_seq": 0,
-        "flags": flags_to_text(one.flags),
-        "received_at_ms": storable_time(one.received_at_ms),
-        "size_bytes": one.size_bytes,
+        "flags": flags_to_text(arrival.flags),
+        "received_at_ms": storable_time(arrival.received_at_ms),
+        "size_bytes": arrival.size_bytes,
         "thread_id": thread_id,
         "has_attachments": summary["has_attachments"],
         "date_ms": overview.date_ms,
         "message_id_header": overview.message_id_header,
-        "origin_id": one.origin_id,
-        "blob": one.blob,
-        "preview": one.preview,
-        "text_state": TextState.AWAITED if one.unread is None else TextState.UNREAD,
+        "origin_id": arrival.origin_id,
+        "blob": arrival.blob,
+        "preview": arrival.preview,
+        "text_state": TextState.AWAITED if arrival.unread is None else TextState.UNREAD,
         "subject_folded": fold(" ".join(overview.subject.split()))[:FOLDED_LIMIT],
         "from_folded": _folded(overview.from_),
         "to_folded": _folded(overview.to, overview.to_groups),
@@ -108,18 +110,22 @@ def message_values(account_id: AccountId, message_id: MessageId, thread_id: Thre
     }
 
 
-def detail_values(account_id: AccountId, message_id: MessageId, one: Arrived) -> dict[str, Any]:
+def detail_values(account_id: AccountId, message_id: MessageId, arrival: Arrived) -> dict[str, Any]:
     """The row of table `detail` for an arrival."""
-    has_extra = one.overview.bcc or one.problems
-    extra = json_bytes({"bcc": addresses_to_json(one.overview.bcc), "problems": one.problems}) if has_extra else None
+    has_extra = arrival.overview.bcc or arrival.problems
+    extra = (
+        json_bytes({"bcc": addresses_to_json(arrival.overview.bcc), "problems": arrival.problems})
+        if has_extra
+        else None
+    )
     return {
         "account_id": account_id,
         "id": message_id,
-        "structure": structure_bytes(one.structure),
+        "structure": structure_bytes(arrival.structure),
         "extra": extra,
-        "header": one.rendered.header if one.rendered else None,
-        "imap_envelope": one.rendered.envelope if one.rendered else None,
-        "imap_body_structure": one.rendered.body_structure if one.rendered else None,
+        "header": arrival.rendered.header if arrival.rendered else None,
+        "imap_envelope": arrival.rendered.envelope if arrival.rendered else None,
+        "imap_body_structure": arrival.rendered.body_structure if arrival.rendered else None,
         "digest": None,
     }
 
@@ -136,9 +142,9 @@ def likeness(summary: bytes) -> bytes:
     return json_bytes([fields[name] for name in _LIKENESS])
 
 
-def likeness_of(one: Arrived) -> bytes:
+def likeness_of(arrival: Arrived) -> bytes:
     """The same of an arrival."""
-    fields = summary_of(AccountId(""), MessageId(""), ThreadId(""), one.mailbox_id, one)
+    fields = summary_of(AccountId(""), MessageId(""), ThreadId(""), arrival.mailbox_id, arrival)
     return likeness(json_bytes(fields))
 
 

@@ -29,9 +29,9 @@ def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnEleme
     """
     match tree:
         case f.All(of):
-            return and_(true(), *(condition_of(one, has_placements=has_placements) for one in of))
+            return and_(true(), *(condition_of(condition, has_placements=has_placements) for condition in of))
         case f.Any(of):
-            return or_(false(), *(condition_of(one, has_placements=has_placements) for one in of))
+            return or_(false(), *(condition_of(condition, has_placements=has_placements) for condition in of))
         case f.Not(of):
             return not_(condition_of(of, has_placements=has_placements))
         case f.InMailbox(mailbox_id) if has_placements:

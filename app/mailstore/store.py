@@ -148,10 +148,10 @@ class MailStore:
 
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
         """The same for several, which are read while they are put on disk. StorageUnavailable: none is kept."""
-        held = [(one.name, content) for one in writers if (content := one.content) is not None]
+        held = [(writer.name, content) for writer in writers if (content := writer.content) is not None]
         small = [(name, content) for name, content in held if weight_of(content) <= SMALL_BYTES]
         _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
-        return [read[one.name] if one.name in read else await self._read_large(one.name) for one in writers]
+        return [read[writer.name] if writer.name in read else await self._read_large(writer.name) for writer in writers]
 
     async def _read_large(self, blob: str) -> StoredContent:
         async with self._large_reads:
@@ -319,7 +319,7 @@ def arriving(
     return decide
 
 
-def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:
+def _placed(arrival: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: int) -> Arrived:
     if len(flags) > FLAGS_LIMIT:
         raise InvalidRequest(f"A message may have at most {FLAGS_LIMIT} flags")
     return Arrived(
@@ -327,13 +327,13 @@ def _placed(one: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_ms: i
         0,
         flags,
         received_at_ms,
-        one.size_bytes,
-        one.overview,
-        one.structure,
-        preview=one.preview,
-        blob=one.blob,
-        problems=one.problems,
-        rendered=one.rendered,
+        arrival.size_bytes,
+        arrival.overview,
+        arrival.structure,
+        preview=arrival.preview,
+        blob=arrival.blob,
+        problems=arrival.problems,
+        rendered=arrival.rendered,
     )
 
 

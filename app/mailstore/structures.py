@@ -76,7 +76,8 @@ def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
     """As parts' texts, these may hold raw bytes (surrogates), which JSON can't carry: latin-1 of their UTF-8 can."""
     lists = {
         name: [
-            [_safe(one.name), _safe(one.route), _safe(one.mailbox), _safe(one.host)] for one in getattr(envelope, name)
+            [_safe(item.name), _safe(item.route), _safe(item.mailbox), _safe(item.host)]
+            for item in getattr(envelope, name)
         ]
         for name in _ENVELOPE_LISTS
     }
@@ -101,7 +102,7 @@ def _unsafe(text: str | None) -> str | None:
 
 
 def _addresses_from_json(value: list[list[str | None]]) -> tuple[EnvelopeAddress, ...]:
-    return tuple(EnvelopeAddress(*(_unsafe(field) for field in one)) for one in value)
+    return tuple(EnvelopeAddress(*(_unsafe(field) for field in item)) for item in value)
 
 
 def _envelope_from_json(value: Mapping[str, Any]) -> Envelope:

@@ -87,7 +87,7 @@ def _readable(address: EnvelopeAddress, charset: str) -> Address:
 
 def group_names(addresses: tuple[EnvelopeAddress, ...]) -> tuple[str, ...]:
     """The names of the groups among addresses, decoded for people."""
-    return tuple(decode_words(one.mailbox) for one in addresses if one.host is None and one.mailbox)
+    return tuple(decode_words(address.mailbox) for address in addresses if address.host is None and address.mailbox)
 
 
 @dataclass(slots=True)

@@ -39,11 +39,11 @@ def signed_content(data: bytes) -> bytes | None:
         if data[kind.start : kind.end] != _SIGNED_DATA or content.tag != _EXPLICIT:
             return None
         (signed,) = reader.children(content)[:1]
-        enclosed = next(one for one in reader.children(signed) if one.tag == _SEQUENCE)
+        enclosed = next(child for child in reader.children(signed) if child.tag == _SEQUENCE)
         kind, content = reader.children(enclosed)[:2]
         if data[kind.start : kind.end] != _DATA:
             return None
-        return b"".join(piece for one in reader.children(content) for piece in reader.octets(one))
+        return b"".join(piece for child in reader.children(content) for piece in reader.octets(child))
     except (_NotReadable, ValueError, StopIteration):
         return None
 

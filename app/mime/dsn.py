@@ -54,10 +54,10 @@ def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
     """The parts that `read_report` wants of a message; none if it is not a report."""
     if structure is None or structure.media_type != "multipart/report":
         return ()
-    status = next((one for one in structure.children if one.media_type in _STATUS_TYPES), None)
+    status = next((part for part in structure.children if part.media_type in _STATUS_TYPES), None)
     if status is None:
         return ()
-    return (status, *(one for one in structure.children if one.media_type in _HEADER_TYPES))[:2]
+    return (status, *(part for part in structure.children if part.media_type in _HEADER_TYPES))[:2]
 
 
 def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | None:
@@ -65,9 +65,9 @@ def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | 
     parts = parts_to_read(structure)
     if not parts:
         return None
-    texts = [decode_transfer(contents.get(one.section, b"")[:MAX_PART_BYTES], one.encoding)[0] for one in parts]
-    blocks = [split_fields(one) for one in _BLANK_LINES.split(texts[0].strip(), MAX_RECIPIENTS)]
-    recipients = tuple(reported for one in blocks if (reported := _reported(one)) is not None)
+    texts = [decode_transfer(contents.get(part.section, b"")[:MAX_PART_BYTES], part.encoding)[0] for part in parts]
+    blocks = [split_fields(item) for item in _BLANK_LINES.split(texts[0].strip(), MAX_RECIPIENTS)]
+    recipients = tuple(reported for block in blocks if (reported := _reported(block)) is not None)
     if not recipients:
         return None
     envelope_id = first_value(blocks[0], "original-envelope-id")
@@ -78,13 +78,13 @@ def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | 
 
 def _returned_id(structure: BodyPart) -> str | None:
     """The Message-ID of a message that was returned whole: its part tells its envelope."""
-    envelopes = (one.envelope for one in structure.children if one.media_type in _MESSAGE_TYPES)
-    return next((one.message_id for one in envelopes if one is not None), None)
+    envelopes = (part.envelope for part in structure.children if part.media_type in _MESSAGE_TYPES)
+    return next((item.message_id for item in envelopes if item is not None), None)
 
 
 def _reported(fields: Fields) -> Reported | None:
     found = [first_value(fields, name) for name in ("final-recipient", "original-recipient")]
-    addresses = tuple(dict.fromkeys(_address(one) for one in found if one))
+    addresses = tuple(dict.fromkeys(_address(item) for item in found if item))
     action = (first_value(fields, "action") or "").partition(" ")[0].lower()
     if not addresses or not action:
         return None

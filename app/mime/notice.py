@@ -71,7 +71,7 @@ def _fields(notice: Notice) -> list[str]:
         Action.FAILED: "Undelivered mail",
         Action.DELAYED: "Delayed mail (still being tried)",
     }[notice.outcomes[0].action]
-    if all(one.is_uncertain for one in notice.outcomes):
+    if all(outcome.is_uncertain for outcome in notice.outcomes):
         subject = "Mail that may not have arrived"
     original = first_value(split_fields(notice.header), "message-id") or ""
     ids = [original] if _MESSAGE_ID.fullmatch(original) else []
@@ -96,9 +96,9 @@ def _date(ms: int) -> str:
 
 def _told(notice: Notice) -> writer.Part:
     paragraphs = [f"This is the mail system at {notice.hostname}."]
-    failed = [one for one in notice.outcomes if one.action is Action.FAILED and not one.is_uncertain]
-    uncertain = [one for one in notice.outcomes if one.is_uncertain]
-    delayed = [one for one in notice.outcomes if one.action is Action.DELAYED]
+    failed = [outcome for outcome in notice.outcomes if outcome.action is Action.FAILED and not outcome.is_uncertain]
+    uncertain = [outcome for outcome in notice.outcomes if outcome.is_uncertain]
+    delayed = [outcome for outcome in notice.outcomes if outcome.action is Action.DELAYED]
     if failed:
         paragraphs += ["Your message could not be delivered to:", _listed(failed)]
     if uncertain:
@@ -112,7 +112,9 @@ def _told(notice: Notice) -> writer.Part:
 
 
 def _listed(outcomes: Sequence[Outcome]) -> str:
-    return "\n".join(f"  {one.address}\n    {_clean(one.response) or 'no reason was given'}" for one in outcomes)
+    return "\n".join(
+        f"  {outcome.address}\n    {_clean(outcome.response) or 'no reason was given'}" for outcome in outcomes
+    )
 
 
 def _clean(response: str | None) -> str:
@@ -128,7 +130,7 @@ def _reported(notice: Notice) -> writer.Part:
         f"Reporting-MTA: dns; {notice.hostname}",
         f"Arrival-Date: {_date(notice.arrived_ms)}",
     ]
-    blocks = [about, *(_block(one, notice.retried_until_ms) for one in notice.outcomes)]
+    blocks = [about, *(_block(outcome, notice.retried_until_ms) for outcome in notice.outcomes)]
     text = "\r\n\r\n".join("\r\n".join(lines) for lines in blocks) + "\r\n"
     return writer.Part(("Content-Type: message/delivery-status",), "7bit", text.encode("ascii"))
 

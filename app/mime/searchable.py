@@ -59,8 +59,8 @@ def searchable_in(content: bytes) -> Searchable:
 def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchable:
     """The same of a message whose sections `read` gives: those of headers, and those of parts that are searched."""
     places = places_of(structure)
-    headers = [header_lines(read(one.header_section)) for one in places]
-    bodies = [text_of_part(read(one.part.section), one.part) + PART_END for one in places if one.is_searched]
+    headers = [header_lines(read(place.header_section)) for place in places]
+    bodies = [text_of_part(read(place.part.section), place.part) + PART_END for place in places if place.is_searched]
     own, others = "".join(headers[:1]), "".join(headers[1:])
     shown = shown_of(structure, read)
     return Searchable(fold(f"\n{own}{OWN_HEADER_END}\n{others}"), fold("".join(bodies)), shown)

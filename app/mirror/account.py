@@ -84,7 +84,7 @@ class Mirror:
 
 def _named(single: Delta) -> dict[str, object]:
     """What tells a fact in a log: its kind and its place, never its text."""
-    kind = next(one.name for one in fields(single) if getattr(single, one.name))
+    kind = next(item.name for item in fields(single) if getattr(single, item.name))
     fact = getattr(single, kind)[0]
     place = getattr(fact, "location", fact)
     names = ("mailbox_id", "uid")
@@ -98,15 +98,15 @@ def pieces(delta: Delta, at_once: int = FACTS_AT_ONCE) -> Iterator[Delta]:
     """
     counted = Delta(mailboxes_counted=delta.mailboxes_counted, notes=delta.notes)
     rest = replace(delta, mailboxes_counted=(), notes=())
-    largest = max(len(getattr(rest, one.name)) for one in fields(rest))
+    largest = max(len(getattr(rest, item.name)) for item in fields(rest))
     if largest <= at_once:
         if delta:
             yield delta
         return
-    for one in fields(rest):
-        facts = getattr(rest, one.name)
+    for item in fields(rest):
+        facts = getattr(rest, item.name)
         for start in range(0, len(facts), at_once):
-            piece: dict[str, Any] = {one.name: facts[start : start + at_once]}
+            piece: dict[str, Any] = {item.name: facts[start : start + at_once]}
             yield Delta(**piece)
     if counted:
         yield counted

@@ -42,8 +42,8 @@ class Arrivals:
         """Write messages as new or as the moves that they are; ascending ones with the UIDNEXT they lead to."""
         for start in range(0, len(batch), FACTS_AT_ONCE):
             piece = batch[start : start + FACTS_AT_ONCE]
-            delta = await bind(self._mirror, [one for one in piece if isinstance(one, Arrived)])
-            delta += Delta(placed=tuple(one for one in piece if isinstance(one, Placed)))
+            delta = await bind(self._mirror, [arrival for arrival in piece if isinstance(arrival, Arrived)])
+            delta += Delta(placed=tuple(arrival for arrival in piece if isinstance(arrival, Placed)))
             if is_ascending:
                 last = piece[-1]
                 delta += Delta(mailboxes_counted=(MailboxCounted(last.mailbox_id, last.uid + 1),))
@@ -52,9 +52,13 @@ class Arrivals:
 
     def _tell(self, delta: Delta, places: Mapping[Location, object]) -> None:
         if self._on_arrival is not None:
-            moved = {one.target for one in delta.moved}
-            fresh = [one for one in delta.arrived if Location(one.mailbox_id, one.uid) not in moved]
-            quiet = {Location(one.mailbox_id, one.uid) for one in fresh if not one.is_announced or one.unread}
+            moved = {move.target for move in delta.moved}
+            fresh = [arrival for arrival in delta.arrived if Location(arrival.mailbox_id, arrival.uid) not in moved]
+            quiet = {
+                Location(arrival.mailbox_id, arrival.uid)
+                for arrival in fresh
+                if not arrival.is_announced or arrival.unread
+            }
             self._on_arrival([at for at in places if at not in quiet], fresh)
 
     async def look(self, mailbox: Mailbox, told: OriginMailbox | None) -> None:
@@ -75,7 +79,7 @@ class Arrivals:
         uids: list[int] = []
         async for batch in new_mail(self._mirror, mailbox, None):
             await self.write(batch, is_ascending=True)
-            uids += [one.uid for one in batch]
+            uids += [arrival.uid for arrival in batch]
         return not uids or len(await self._mirror.backend.present(mailbox, uids)) == len(uids)
 
     async def look_elsewhere(self, ask: Ask) -> None:
@@ -87,9 +91,9 @@ class Arrivals:
             if not looked:
                 await self._fill_newcomers(mailboxes)
             behind = [
-                (one, now)
-                for one in mailboxes
-                if (now := told.get(one.origin_name)) and _is_behind(one, now, looked.get(one.id, 0))
+                (item, now)
+                for item in mailboxes
+                if (now := told.get(item.origin_name)) and _is_behind(item, now, looked.get(item.id, 0))
             ]
             if not behind:
                 return
@@ -100,7 +104,7 @@ class Arrivals:
     async def _fill_newcomers(self, mailboxes: Sequence[Mailbox]) -> None:
         """Fetch what mailboxes hold that appeared meanwhile: it may have been moved there. The smaller ones first."""
         left = NEWCOMER_LIMIT
-        newcomers = [one for one in mailboxes if one.is_newcomer and one.is_selectable and not one.is_complete]
+        newcomers = [item for item in mailboxes if item.is_newcomer and item.is_selectable and not item.is_complete]
         for mailbox in sorted(newcomers, key=lambda one: one.total):
             if mailbox.total <= left:
                 left -= mailbox.total
@@ -114,7 +118,7 @@ class Arrivals:
 
 def told_from(mailbox: Mailbox, batch: Batch) -> Batch:
     """What was there when the first sync began comes without an event of its own; what came later is new mail."""
-    return [replace(one, is_announced=one.uid >= mailbox.uid_next) for one in batch]
+    return [replace(arrival, is_announced=arrival.uid >= mailbox.uid_next) for arrival in batch]
 
 
 def _is_behind(ours: Mailbox, told: OriginMailbox, looked: int) -> bool:

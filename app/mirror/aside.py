@@ -76,7 +76,7 @@ class Aside:
 
     async def _tell(self, mailbox: Mailbox) -> None:
         """Write the first fault that repeated, or that there is none any more."""
-        repeated = [one.reason for one in self._faults.get(mailbox.id, {}).values() if one.times > 1]
+        repeated = [item.reason for item in self._faults.get(mailbox.id, {}).values() if item.times > 1]
         problem = repeated[0] if repeated else None
         if problem != self._told.get(mailbox.id, mailbox.problem):
             await self._mirror.apply(Delta(mailboxes_troubled=(MailboxTroubled(mailbox.id, problem),)))

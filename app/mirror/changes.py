@@ -85,7 +85,7 @@ async def fetch_new(
     """
     for start in range(0, len(uids), FETCHED_AT_ONCE):
         asked = uids[start : start + FETCHED_AT_ONCE]
-        told = {one.uid: one for one in await mirror.backend.placements(mailbox, asked)}
+        told = {placed.uid: placed for placed in await mirror.backend.placements(mailbox, asked)}
         if told:
             there = await _with_placed(mirror, mailbox, told)
             yield [there[uid] for uid in asked if uid in there]
@@ -103,8 +103,8 @@ async def fetch_named(
     """The same for UIDs that the origin named. One that it goes on naming and never returns is a row that says so."""
     came, near_ms = array("I"), 0
     async for batch in fetch_new(mirror, mailbox, uids, is_streamed=is_streamed):
-        came.extend(one.uid for one in batch)
-        near_ms = next((one.received_at_ms for one in reversed(batch) if isinstance(one, Arrived)), near_ms)
+        came.extend(arrival.uid for arrival in batch)
+        near_ms = next((item.received_at_ms for item in reversed(batch) if isinstance(item, Arrived)), near_ms)
         yield batch
     if len(came) == len(uids):
         return
@@ -112,7 +112,7 @@ async def fetch_named(
     named = sorted(await mirror.backend.present(mailbox, omitted))
     came = array("I")
     async for batch in fetch_new(mirror, mailbox, named):
-        came.extend(one.uid for one in batch)
+        came.extend(arrival.uid for arrival in batch)
         yield batch
     omitted = sorted(set(named).difference(came))
     if omitted and (named := sorted(await mirror.backend.present(mailbox, omitted))):
@@ -143,10 +143,10 @@ async def _fetch(mirror: Mirror, mailbox: Mailbox, uids: Sequence[int]) -> list[
 
 async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Placed]) -> Mapping[int, Arrived | Placed]:
     """Messages by UID: those that the index has in other mailboxes as listed, the others fetched."""
-    known = await mirror.reader.mirrored.known_origins(mirror.account_id, [one.origin_id for one in told.values()])
+    known = await mirror.reader.mirrored.known_origins(mirror.account_id, [item.origin_id for item in told.values()])
     placed = {uid: one for uid, one in told.items() if one.origin_id in known}
     arrived = await _fetch(mirror, mailbox, [uid for uid in told if uid not in placed])
-    return placed | {one.uid: one for one in arrived}
+    return placed | {arrival.uid: arrival for arrival in arrived}
 
 
 async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> Looked | None:
@@ -191,7 +191,7 @@ async def whole_difference(mirror: Mirror, mailbox: Mailbox) -> tuple[Delta, Seq
     known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
     scanned = await mirror.backend.scan(mailbox)
     delta, missing = await asyncio.to_thread(difference, mailbox.id, known, scanned)  # 100 ms for 100,000 messages
-    gone = {one.location.uid for one in delta.removed}
+    gone = {removal.location.uid for removal in delta.removed}
     return Delta(flagged=delta.flagged, removed=await _confirmed(mirror, mailbox, gone)), missing
 
 
@@ -213,7 +213,7 @@ async def _known_among(mirror: Mirror, mailbox: Mailbox, vanished: Collection[in
         known = await mirror.reader.mirrored.known(mirror.account_id, mailbox.id)
         return {uid for uid in vanished if uid in known}
     found = await mirror.reader.messages.locate(mirror.account_id, mailbox.id, vanished) if vanished else []
-    return {one.uid for one in found}
+    return {message.uid for message in found}
 
 
 async def _confirmed(mirror: Mirror, mailbox: Mailbox, gone: Collection[int]) -> tuple[Removed, ...]:

@@ -46,9 +46,12 @@ async def look_for(mirror: Mirror, arrived: Sequence[Arrived]) -> Likeness:
     proofs = await mirror.reader.mirrored.proofs(
         mirror.account_id, {one.id for found in like.values() for one in found}
     )
-    structures = {one.uid: structure_bytes(one.structure) for one in arrived}
+    structures = {arrival.uid: structure_bytes(arrival.structure) for arrival in arrived}
     return Likeness(
-        {uid: [one for one in found if proofs[one.id].structure == structures[uid]] for uid, found in like.items()}
+        {
+            uid: [message for message in found if proofs[message.id].structure == structures[uid]]
+            for uid, found in like.items()
+        }
     )
 
 
@@ -62,12 +65,16 @@ async def certain(mirror: Mirror, mailbox_id: MailboxId, likeness: Likeness, uid
     asked = [
         replace(found[0], mailbox_id=mailbox_id, uid=uid)
         for uid, found in like.items()
-        if any(digests[one.id] is not None for one in found)
+        if any(digests[message.id] is not None for message in found)
     ]
     read = await read_digests(mirror, asked)
     claims = Counter(one.id for found in likeness.like.values() for one in found)
     return {
-        uid: [one for one in found if _is_proven(digests[one.id], read.get(uid), len(found) * claims[one.id])]
+        uid: [
+            message
+            for message in found
+            if _is_proven(digests[message.id], read.get(uid), len(found) * claims[message.id])
+        ]
         for uid, found in like.items()
     }
 
@@ -79,41 +86,41 @@ def _is_proven(digest: str | None, read: str | None, pairs: int) -> bool:
 
 async def copies_of(mirror: Mirror, originals: Sequence[Message], since_ms: int) -> dict[Location, list[Location]]:
     """Place of a message → places of its copies that came after it, and since then; oldest first."""
-    pairs = await mirror.reader.mirrored.pairs(mirror.account_id, [one.id for one in originals])
-    later = [one.message.id for one in pairs if one.is_later]
+    pairs = await mirror.reader.mirrored.pairs(mirror.account_id, [item.id for item in originals])
+    later = [pair.message.id for pair in pairs if pair.is_later]
     recent = await mirror.reader.mirrored.arrived_since(mirror.account_id, later, since_ms) if later else set()
     if not recent:
         return {}
     by_original: dict[MessageId, list[Pair]] = {}
-    for one in sorted(pairs, key=lambda one: one.message.id):
-        by_original.setdefault(one.of_id, []).append(one)
+    for pair in sorted(pairs, key=lambda one: one.message.id):
+        by_original.setdefault(pair.of_id, []).append(pair)
     copies: dict[Location, list[Location]] = {}
     for original in originals:
-        alike = [one for one in by_original.get(original.id, []) if one.is_same or _is_alike(original, one.message)]
-        found = [one for one in alike if one.is_later and one.message.id in recent]
-        same = [one.message for one in found if one.is_same] or await _proven(mirror, original, found, len(alike))
-        copies[place_of(original)] = [place_of(one) for one in same]
+        alike = [pair for pair in by_original.get(original.id, []) if pair.is_same or _is_alike(original, pair.message)]
+        found = [pair for pair in alike if pair.is_later and pair.message.id in recent]
+        same = [item.message for item in found if item.is_same] or await _proven(mirror, original, found, len(alike))
+        copies[place_of(original)] = [place_of(item) for item in same]
     return copies
 
 
-def _is_alike(one: Message, other: Message) -> bool:
-    return likeness_in(one.summary) == likeness_in(other.summary)
+def _is_alike(message: Message, other: Message) -> bool:
+    return likeness_in(message.summary) == likeness_in(other.summary)
 
 
 async def _proven(mirror: Mirror, original: Message, found: Sequence[Pair], alike: int) -> list[Message]:
     """Those whose bytes are the original's; if those were never read, the one that alone is like it."""
-    copies = [one.message for one in found]
+    copies = [pair.message for pair in found]
     if not copies:
         return []
-    proofs = await mirror.reader.mirrored.proofs(mirror.account_id, [one.id for one in (original, *copies)])
+    proofs = await mirror.reader.mirrored.proofs(mirror.account_id, [item.id for item in (original, *copies)])
     digest, structure = proofs[original.id].digest, proofs[original.id].structure
     if digest is None:
         return copies if alike == 1 and proofs[copies[0].id].structure == structure else []
-    unread = [one for one in copies if proofs[one.id].digest is None]
-    digests = {one.id: proofs[one.id].digest for one in copies}
-    for one in unread:
-        digests[one.id] = (await read_digests(mirror, [one])).get(one.uid)
-    return [one for one in copies if digests[one.id] == digest]
+    unread = [copy for copy in copies if proofs[copy.id].digest is None]
+    digests = {copy.id: proofs[copy.id].digest for copy in copies}
+    for item in unread:
+        digests[item.id] = (await read_digests(mirror, [item])).get(item.uid)
+    return [copy for copy in copies if digests[copy.id] == digest]
 
 
 async def read_digests(mirror: Mirror, messages: Sequence[Message]) -> dict[int, str]:
@@ -130,41 +137,41 @@ async def read_digests(mirror: Mirror, messages: Sequence[Message]) -> dict[int,
 
 def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
     batch: list[Message] = []
-    for one in messages:
-        if batch and sum(other.size_bytes for other in batch) + one.size_bytes > READ_BYTES:
+    for message in messages:
+        if batch and sum(other.size_bytes for other in batch) + message.size_bytes > READ_BYTES:
             yield batch
             batch = []
-        batch.append(one)
+        batch.append(message)
     if batch:
         yield batch
 
 
 async def _by_origin_id(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
-    ids = [one.origin_id for one in arrived if one.origin_id is not None]
+    ids = [arrival.origin_id for arrival in arrived if arrival.origin_id is not None]
     found: dict[str, list[Message]] = {}
     for origin_id, message in await mirror.reader.mirrored.with_origin_ids(mirror.account_id, ids):
         found.setdefault(origin_id, []).append(message)
-    return _placed({one.uid: _elsewhere(found.get(one.origin_id or "", []), one) for one in arrived})
+    return _placed({arrival.uid: _elsewhere(found.get(arrival.origin_id or "", []), arrival) for arrival in arrived})
 
 
 async def _alike(mirror: Mirror, arrived: Sequence[Arrived]) -> Originals:
     """Those of the same header, INTERNALDATE and size."""
-    headers = {one.overview.message_id_header for one in arrived if one.overview.message_id_header}
-    times = {one.received_at_ms for one in arrived if not one.overview.message_id_header}
+    headers = {arrival.overview.message_id_header for arrival in arrived if arrival.overview.message_id_header}
+    times = {arrival.received_at_ms for arrival in arrived if not arrival.overview.message_id_header}
     found = await mirror.reader.mirrored.with_headers(mirror.account_id, headers) if headers else []
     found += await mirror.reader.mirrored.without_header(mirror.account_id, times) if times else []
-    wanted = {(one.received_at_ms, one.size_bytes) for one in arrived}
+    wanted = {(arrival.received_at_ms, arrival.size_bytes) for arrival in arrived}
     by_likeness: dict[bytes, list[Message]] = {}
     for message in found:
         if (message.received_at_ms, message.size_bytes) in wanted:
             by_likeness.setdefault(likeness_in(message.summary), []).append(message)
     if not by_likeness:
         return {}
-    return _placed({one.uid: _elsewhere(by_likeness.get(likeness_of(one), []), one) for one in arrived})
+    return _placed({arrival.uid: _elsewhere(by_likeness.get(likeness_of(arrival), []), arrival) for arrival in arrived})
 
 
-def _elsewhere(messages: Sequence[Message], one: Arrived) -> list[Message]:
-    return [message for message in messages if (message.mailbox_id, message.uid) != (one.mailbox_id, one.uid)]
+def _elsewhere(messages: Sequence[Message], arrival: Arrived) -> list[Message]:
+    return [message for message in messages if (message.mailbox_id, message.uid) != (arrival.mailbox_id, arrival.uid)]
 
 
 def _placed(found: Originals) -> Originals:

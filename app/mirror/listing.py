@@ -30,17 +30,21 @@ def renames(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> tuple[
     Where the origin gives none, by its UIDVALIDITY; where two could be meant then, neither is: ids are not guessed.
     In an order in which each finds its name free.
     """
-    theirs = {one.origin_name: one for one in listed}
-    ours = {one.origin_name: one for one in known}
-    missing = [one for one in known if one.uid_validity and not _is_at(one, theirs.get(one.origin_name))]
-    fresh = [one for one in listed if one.uid_validity is not None and not _is_at(ours.get(one.origin_name), one)]
+    theirs = {origin_mailbox.origin_name: origin_mailbox for origin_mailbox in listed}
+    ours = {item.origin_name: item for item in known}
+    missing = [item for item in known if item.uid_validity and not _is_at(item, theirs.get(item.origin_name))]
+    fresh = [
+        origin_mailbox
+        for origin_mailbox in listed
+        if origin_mailbox.uid_validity is not None and not _is_at(ours.get(origin_mailbox.origin_name), origin_mailbox)
+    ]
     pairs: dict[MailboxId, OriginMailbox] = {}
     for mailbox in missing:
-        found = [one for one in fresh if _may_be(mailbox, one)]
+        found = [item for item in fresh if _may_be(mailbox, item)]
         if len(found) == 1:
             pairs[mailbox.id] = found[0]
-    targets = [one.origin_name for one in pairs.values()]
-    renamed = [(one, pairs[one.id]) for one in missing if one.id in pairs]
+    targets = [pair.origin_name for pair in pairs.values()]
+    renamed = [(item, pairs[item.id]) for item in missing if item.id in pairs]
     wanted = {one.origin_name: to for one, to in renamed if targets.count(to.origin_name) == 1}
     return _in_free_order({one.origin_name: one for one, _ in renamed}, wanted, set(ours))
 
@@ -54,19 +58,19 @@ def _is_at(mailbox: Mailbox | None, there: OriginMailbox | None) -> bool:
     return there.uid_validity in (None, mailbox.uid_validity)
 
 
-def _is_by_id(mailbox: Mailbox, one: OriginMailbox) -> bool | None:
+def _is_by_id(mailbox: Mailbox, item: OriginMailbox) -> bool | None:
     """Whether they are one by MAILBOXID; None where that is not known of both."""
-    return None if None in (mailbox.origin_id, one.origin_id) else mailbox.origin_id == one.origin_id
+    return None if None in (mailbox.origin_id, item.origin_id) else mailbox.origin_id == item.origin_id
 
 
-def _may_be(mailbox: Mailbox, one: OriginMailbox) -> bool:
+def _may_be(mailbox: Mailbox, item: OriginMailbox) -> bool:
     """Whether `mailbox` may be `one` under its new name."""
     if mailbox.role is Role.INBOX:
         return False
-    if (is_same := _is_by_id(mailbox, one)) is not None:
+    if (is_same := _is_by_id(mailbox, item)) is not None:
         return is_same
-    grown = (one.uid_next or 0) - mailbox.uid_next
-    return one.uid_validity == mailbox.uid_validity and 0 <= grown <= RENAMED_GROWTH
+    grown = (item.uid_next or 0) - mailbox.uid_next
+    return item.uid_validity == mailbox.uid_validity and 0 <= grown <= RENAMED_GROWTH
 
 
 def _in_free_order(
@@ -88,41 +92,45 @@ def list_changes(known: Sequence[Mailbox], listed: Sequence[OriginMailbox]) -> L
 
     What is new where mail is known already may hold what was moved there.
     """
-    is_begun = any(one.is_complete and one.total for one in known)
-    by_name = {one.origin_name: one for one in known}
-    names = {one.origin_name for one in listed}
-    found = tuple(_found(one, is_newcomer=is_begun) for one in listed if is_news(one, by_name.get(one.origin_name)))
-    reset = tuple(
-        MailboxReset(ours.id, one.uid_validity)
-        for one in listed
-        if (ours := by_name.get(one.origin_name)) is not None
-        and one.uid_validity is not None
-        and one.uid_validity != ours.uid_validity
+    is_begun = any(mailbox.is_complete and mailbox.total for mailbox in known)
+    by_name = {mailbox.origin_name: mailbox for mailbox in known}
+    names = {mailbox.origin_name for mailbox in listed}
+    found = tuple(
+        _found(mailbox, is_newcomer=is_begun)
+        for mailbox in listed
+        if is_news(mailbox, by_name.get(mailbox.origin_name))
     )
-    gone = tuple(one for one in known if one.origin_name not in names)
+    reset = tuple(
+        MailboxReset(ours.id, mailbox.uid_validity)
+        for mailbox in listed
+        if (ours := by_name.get(mailbox.origin_name)) is not None
+        and mailbox.uid_validity is not None
+        and mailbox.uid_validity != ours.uid_validity
+    )
+    gone = tuple(mailbox for mailbox in known if mailbox.origin_name not in names)
     return ListChanges(Delta(mailboxes_found=found, mailboxes_reset=reset), gone)
 
 
-def is_news(one: OriginMailbox, ours: Mailbox | None) -> bool:
+def is_news(mailbox: OriginMailbox, ours: Mailbox | None) -> bool:
     """Whether the index has no such mailbox, or another path, role, subscription or id of it."""
-    if ours is None or one.origin_id not in (None, ours.origin_id):
+    if ours is None or mailbox.origin_id not in (None, ours.origin_id):
         return True
-    role = one.role or ours.role
-    now = (one.path, role, one.is_subscribed, one.is_selectable)
+    role = mailbox.role or ours.role
+    now = (mailbox.path, role, mailbox.is_subscribed, mailbox.is_selectable)
     return now != (ours.path, ours.role, ours.is_subscribed, ours.is_selectable)
 
 
-def _found(one: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
+def _found(mailbox: OriginMailbox, *, is_newcomer: bool) -> MailboxFound:
     return MailboxFound(
-        one.origin_name,
-        one.path,
-        one.delimiter,
-        one.role,
-        one.uid_validity or 0,
-        is_subscribed=one.is_subscribed,
-        is_selectable=one.is_selectable,
+        mailbox.origin_name,
+        mailbox.path,
+        mailbox.delimiter,
+        mailbox.role,
+        mailbox.uid_validity or 0,
+        is_subscribed=mailbox.is_subscribed,
+        is_selectable=mailbox.is_selectable,
         is_newcomer=is_newcomer,
-        origin_id=one.origin_id,
+        origin_id=mailbox.origin_id,
     )
 
 
@@ -182,9 +190,9 @@ _PLACES: dict[Role | None, int] = {Role.INBOX: 0, None: 2, Role.ALL: 3}
 def first_sync_order(mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
     """INBOX, those with a role, then the others, the smaller ones first; All Mail, which repeats the others, last."""
 
-    def rank(one: Mailbox) -> tuple[int, int, str]:
-        place = _PLACES.get(one.role, 1)
-        return place, one.total if place > 1 else 0, one.path
+    def rank(mailbox: Mailbox) -> tuple[int, int, str]:
+        place = _PLACES.get(mailbox.role, 1)
+        return place, mailbox.total if place > 1 else 0, mailbox.path
 
     return sorted(mailboxes, key=rank)
 
@@ -193,6 +201,6 @@ async def take_first_list(mirror: Mirror, listed: Sequence[OriginMailbox]) -> No
     """Write the mailboxes of an account of which none, or not all, are known, and where their first syncs begin."""
     if found := list_changes(await mirror.mailboxes(), listed).delta.mailboxes_found:
         await mirror.apply(Delta(mailboxes_found=found))
-    told = {one.origin_name: one for one in listed}
+    told = {mailbox.origin_name: mailbox for mailbox in listed}
     if begun := beginnings(await mirror.mailboxes(), told):
         await mirror.apply(Delta(mailboxes_counted=begun))

@@ -33,14 +33,14 @@ async def bind(mirror: Mirror, arrived: Sequence[Arrived]) -> Delta:
     if not found.like:
         return Delta(arrived=tuple(arrived))
     gone = await _gone(mirror, [one for like in found.like.values() for one in like])
-    moving = {uid for uid, like in found.like.items() if any(place_of(one) in gone for one in like)}
+    moving = {uid for uid, like in found.like.items() if any(place_of(message) in gone for message in like)}
     proven = await certain(mirror, arrived[0].mailbox_id, found, moving)
     moved: list[tuple[Location, Arrived]] = []
-    for one in arrived:
-        source = next((at for at in map(place_of, proven.get(one.uid, [])) if at in gone), None)
+    for arrival in arrived:
+        source = next((at for at in map(place_of, proven.get(arrival.uid, [])) if at in gone), None)
         if source is not None:
             gone.discard(source)
-            moved.append((source, one))
+            moved.append((source, arrival))
     return Delta(
         moved=tuple(Moved(source, _place(one), one.modseq) for source, one in moved),
         arrived=tuple(arrived),
@@ -57,19 +57,19 @@ async def pass_on(mirror: Mirror, removed: Sequence[Removed]) -> Delta:
     for start in range(0, len(removed), REMOVED_AT_ONCE):
         piece = removed[start : start + REMOVED_AT_ONCE]
         copies = await copies_of(mirror, await _located(mirror, piece), since_ms)
-        for one in piece:
-            target = next((at for at in copies.get(one.location, []) if at not in taken), None)
+        for removal in piece:
+            target = next((at for at in copies.get(removal.location, []) if at not in taken), None)
             if target is not None:
                 taken.add(target)
-                moved.append(Moved(one.location, target))
-    sources = {one.source for one in moved}
-    return Delta(moved=tuple(moved), removed=tuple(one for one in removed if one.location not in sources))
+                moved.append(Moved(removal.location, target))
+    sources = {move.source for move in moved}
+    return Delta(moved=tuple(moved), removed=tuple(removal for removal in removed if removal.location not in sources))
 
 
 async def _located(mirror: Mirror, removed: Sequence[Removed]) -> list[Message]:
     by_mailbox: dict[MailboxId, list[int]] = {}
-    for one in removed:
-        by_mailbox.setdefault(one.location.mailbox_id, []).append(one.location.uid)
+    for removal in removed:
+        by_mailbox.setdefault(removal.location.mailbox_id, []).append(removal.location.uid)
     found: list[Message] = []
     for mailbox_id, uids in by_mailbox.items():
         found += await mirror.reader.messages.locate(mirror.account_id, mailbox_id, uids)
@@ -79,8 +79,8 @@ async def _located(mirror: Mirror, removed: Sequence[Removed]) -> list[Message]:
 async def _gone(mirror: Mirror, messages: Sequence[Message]) -> set[Location]:
     """Those that their mailboxes' origin has no more."""
     by_mailbox: dict[MailboxId, set[int]] = {}
-    for one in messages:
-        by_mailbox.setdefault(one.mailbox_id, set()).add(one.uid)
+    for message in messages:
+        by_mailbox.setdefault(message.mailbox_id, set()).add(message.uid)
     gone: set[Location] = set()
     for mailbox in await mirror.mailboxes():
         uids = by_mailbox.get(mailbox.id)
@@ -97,5 +97,5 @@ async def _there(mirror: Mirror, mailbox: Mailbox, uids: Collection[int]) -> set
         return set()
 
 
-def _place(one: Arrived) -> Location:
-    return Location(one.mailbox_id, one.uid)
+def _place(arrival: Arrived) -> Location:
+    return Location(arrival.mailbox_id, arrival.uid)

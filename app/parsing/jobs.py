@@ -50,7 +50,7 @@ async def unless_client_leaves(work: Awaitable[T]) -> T:
             raise ClientLeft
         return task.result()
     finally:
-        for one in (task, watcher):
-            if one is not None and not one.done():
-                one.cancel()
-        await asyncio.gather(*(one for one in (task, watcher) if one is not None), return_exceptions=True)
+        for item in (task, watcher):
+            if item is not None and not item.done():
+                item.cancel()
+        await asyncio.gather(*(item for item in (task, watcher) if item is not None), return_exceptions=True)

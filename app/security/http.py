@@ -108,7 +108,7 @@ async def check_url(url: str, guard: NetGuard) -> None:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidRequest("This is not a URL") from None
-    is_plain = url.isascii() and url.isprintable() and not any(one in url for one in ' \\"<>')
+    is_plain = url.isascii() and url.isprintable() and not any(item in url for item in ' \\"<>')
     if not is_plain or len(url) > MAX_URL_CHARS or parts.scheme not in ("https", "http") or "@" in parts.netloc:
         raise InvalidRequest("This is not an https URL")
     try:

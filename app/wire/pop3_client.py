@@ -217,7 +217,7 @@ def _number(word: bytes) -> int | None:
 
 def command(verb: str, *arguments: str | int) -> bytes:
     """A command line. InvalidRequest for an argument that holds a line end: it would be a second command."""
-    text = " ".join((verb, *(str(one) for one in arguments)))
+    text = " ".join((verb, *(str(argument) for argument in arguments)))
     if any(character in text for character in "\r\n\0"):
         raise InvalidRequest("A user name or password must not contain control characters")
     return text.encode() + b"\r\n"

@@ -59,7 +59,7 @@ def parse_command(line: bytes) -> Command:
         text = line[:-2].decode()
     except UnicodeDecodeError:
         raise MalformedRequest("The command is no UTF-8") from None
-    if any(one < " " or one == "\x7f" for one in text):
+    if any(item < " " or item == "\x7f" for item in text):
         raise MalformedRequest("The command holds a control character")
     verb, _, argument = text.partition(" ")
     return Command(verb.upper(), argument.strip(" "))

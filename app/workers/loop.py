@@ -66,6 +66,6 @@ async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-    errors = [one for one in ended if isinstance(one, Exception)]
+    errors = [item for item in ended if isinstance(item, Exception)]
     if errors:
-        raise next((one for one in errors if not isinstance(one, GatewayError)), errors[0])
+        raise next((error for error in errors if not isinstance(error, GatewayError)), errors[0])

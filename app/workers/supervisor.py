@@ -105,12 +105,12 @@ class Supervisor:
             await self._start(group, id_, epoch, wanted[id_])
 
     async def _is_current(
-        self, id_: AccountId, one: _Running, wanted: Mapping[AccountId, int], held: Mapping[AccountId, int]
+        self, id_: AccountId, running: _Running, wanted: Mapping[AccountId, int], held: Mapping[AccountId, int]
     ) -> bool:
-        if one.task.done() or wanted.get(id_) != one.fingerprint or held.get(id_) != one.epoch:
+        if running.task.done() or wanted.get(id_) != running.fingerprint or held.get(id_) != running.epoch:
             return False
         try:
-            return await self._backends.of(id_) is one.backend
+            return await self._backends.of(id_) is running.backend
         except GatewayError:
             return False
 

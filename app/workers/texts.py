@@ -102,9 +102,13 @@ class TextReader:
     async def _read(self, account_id: AccountId, backend: MailBackend, batch: Sequence[Message], apply: Apply) -> float:
         wanted = await self._wanted(account_id, batch)
         contents = await _contents(backend, wanted)
-        large = await self._large_texts(account_id, backend, [one for one in batch if one not in wanted])
+        large = await self._large_texts(account_id, backend, [message for message in batch if message not in wanted])
         known = contents.keys() | large.keys()
-        unread = [one for one in batch if one.uid not in known and one.preview is None and one.blob is None]
+        unread = [
+            message
+            for message in batch
+            if message.uid not in known and message.preview is None and message.blob is None
+        ]
         previews = await _previews(backend, unread)
         async with self._turn:
             started = time.monotonic()
@@ -112,14 +116,18 @@ class TextReader:
             digests = {uid: content_digest(content) for uid, content in contents.items()}
             for piece in _pieces(batch, texts, previews, digests, self._limits.message_bytes):
                 await apply(piece)
-                taken = sum(one.text.size_bytes for one in piece.texted if one.text is not None)
+                taken = sum(item.text.size_bytes for item in piece.texted if item.text is not None)
                 await self.room.grew(account_id, taken)
             return time.monotonic() - started
 
     async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
         """Those that may be within the limits: when the account is full, what is newer than something it holds."""
         above_ms = await self.room.above_ms(account_id)
-        return [one for one in batch if one.size_bytes <= self._most_bytes(one) and one.received_at_ms > above_ms]
+        return [
+            message
+            for message in batch
+            if message.size_bytes <= self._most_bytes(message) and message.received_at_ms > above_ms
+        ]
 
     async def _large_texts(
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message]
@@ -127,14 +135,14 @@ class TextReader:
         """The text of messages that are large for what is attached to them, by UID; read part by part."""
         found: dict[int, Searchable] = {}
         above_ms = await self.room.above_ms(account_id) if messages else NO_LIMIT
-        for one in messages:
-            if one.blob is None and one.received_at_ms > above_ms:
-                structure = (await self._reader.messages.detail(account_id, one.id)).structure
+        for message in messages:
+            if message.blob is None and message.received_at_ms > above_ms:
+                structure = (await self._reader.messages.detail(account_id, message.id)).structure
                 sections = [] if structure is None else _sections(structure, self._limits.message_bytes)
-                parts = await _parts(backend, one, sections) if sections else None
+                parts = await _parts(backend, message, sections) if sections else None
                 if structure is not None and parts is not None:
                     text = await self._parsed(account_id, parts, searchable_in_parts, structure, parts)
-                    found |= {} if text is None else {one.uid: text}
+                    found |= {} if text is None else {message.uid: text}
         return found
 
     async def _texts(self, account_id: AccountId, contents: Mapping[int, bytes]) -> dict[int, Searchable]:
@@ -143,7 +151,7 @@ class TextReader:
         if texts is not None or len(contents) < 2:
             return texts or {}
         single = [await self._texts(account_id, {uid: content}) for uid, content in contents.items()]
-        return {uid: text for one in single for uid, text in one.items()}
+        return {uid: text for item in single for uid, text in item.items()}
 
     async def _parsed(
         self,
@@ -211,12 +219,12 @@ def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
     for _, group in groupby(messages, key=lambda one: one.mailbox_id):
         batch: list[Message] = []
         size = 0
-        for one in group:
-            if batch and size + one.size_bytes > READ_BYTES:
+        for message in group:
+            if batch and size + message.size_bytes > READ_BYTES:
                 yield batch
                 batch, size = [], 0
-            batch.append(one)
-            size += one.size_bytes
+            batch.append(message)
+            size += message.size_bytes
         yield batch
 
 
@@ -228,18 +236,18 @@ async def _contents(backend: MailBackend, messages: Sequence[Message]) -> Mappin
         if len(messages) == 1:
             return {}
         found: dict[int, bytes] = {}
-        for one in messages:
-            found.update(await _contents(backend, [one]))
+        for message in messages:
+            found.update(await _contents(backend, [message]))
         return found
 
 
 def _sections(structure: BodyPart, limit_bytes: int) -> list[str]:
     """The sections that tell a message's text; none where there are too many, or too large ones."""
     places = places_of(structure)
-    read = [one.part for one in places if one.is_searched]
-    if len(places) > LARGE_PARTS or sum(one.size_bytes for one in read) > limit_bytes:
+    read = [place.part for place in places if place.is_searched]
+    if len(places) > LARGE_PARTS or sum(item.size_bytes for item in read) > limit_bytes:
         return []
-    return [*(one.header_section for one in places), *(one.section for one in read)]
+    return [*(place.header_section for place in places), *(item.section for item in read)]
 
 
 async def _parts(backend: MailBackend, message: Message, sections: Sequence[str]) -> Mapping[str, bytes] | None:
@@ -258,7 +266,7 @@ async def previews_of(backend: MailBackend, messages: Sequence[Message]) -> dict
     if not messages:
         return {}
     try:
-        return {one.uid: "" for one in messages} | dict(await backend.previews(messages))
+        return {message.uid: "" for message in messages} | dict(await backend.previews(messages))
     except (ServerRefused, ServerProtocolError):
         if len(messages) == 1:
             raise
@@ -268,16 +276,16 @@ async def previews_of(backend: MailBackend, messages: Sequence[Message]) -> dict
 async def _single_previews(backend: MailBackend, messages: Sequence[Message]) -> dict[int, str]:
     found: dict[int, str] = {}
     refused = 0
-    for one in messages:
+    for message in messages:
         try:
-            found |= await previews_of(backend, [one])
+            found |= await previews_of(backend, [message])
             refused = 0
         except (ServerRefused, ServerProtocolError) as error:
             refused += 1
             if refused >= min(REFUSED_IN_A_ROW, len(messages)):
                 raise
-            log.warning("preview_refused", account_id=one.account_id, uid=one.uid, error=error.code)
-            found[one.uid] = ""
+            log.warning("preview_refused", account_id=message.account_id, uid=message.uid, error=error.code)
+            found[message.uid] = ""
     return found
 
 
@@ -287,7 +295,7 @@ async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mappin
         return await previews_of(backend, messages)
     except (ServerRefused, ServerProtocolError, MailboxNotFound) as error:
         log.warning("previews_failed", account_id=messages[0].account_id, error=error.code)
-        return {one.uid: "" for one in messages}
+        return {message.uid: "" for message in messages}
 
 
 def _pieces(
@@ -301,13 +309,13 @@ def _pieces(
     texted: list[Texted] = []
     previewed: list[Previewed] = []
     size = 0
-    for one in batch:
-        place, text = Location(one.mailbox_id, one.uid), texts.get(one.uid)
-        preview = preview_of(text.shown) if text is not None else previews.get(one.uid, "")
-        if not one.preview and preview != one.preview:
+    for message in batch:
+        place, text = Location(message.mailbox_id, message.uid), texts.get(message.uid)
+        preview = preview_of(text.shown) if text is not None else previews.get(message.uid, "")
+        if not message.preview and preview != message.preview:
             previewed.append(Previewed(place, preview))
         kept = text if text is not None and text.size_bytes <= limit_bytes else None
-        texted.append(Texted(place, kept, digests.get(one.uid)))
+        texted.append(Texted(place, kept, digests.get(message.uid)))
         size += 0 if kept is None else kept.size_bytes
         if size >= WRITTEN_BYTES:
             yield Delta(previewed=tuple(previewed), texted=tuple(texted))

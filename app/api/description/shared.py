@@ -44,7 +44,7 @@ def share_parameters(document: dict[str, Any]) -> None:
     for parameter in (parameter for parameters in lists for parameter in parameters):
         if parameter["in"] != "query":
             uses[_parameter_name(parameter)].append(parameter)
-    shared = {name: each[0] for name, each in uses.items() if len(each) > 1 and all(one == each[0] for one in each)}
+    shared = {name: each[0] for name, each in uses.items() if len(each) > 1 and all(item == each[0] for item in each)}
     for parameters in lists:
         parameters[:] = [
             {"$ref": f"#/components/parameters/{name}"} if (name := _parameter_name(parameter)) in shared else parameter

@@ -105,8 +105,8 @@ async def create_account(
 
 async def _shown(service: AccountsService, caller: Caller, *found: accounts.Account) -> list[Account]:
     """Accounts with what of them could not be read."""
-    incomplete = await service.incomplete([one.id for one in found], caller)
-    return [Account.of(one, incomplete.get(one.id, ())) for one in found]
+    incomplete = await service.incomplete([account.id for account in found], caller)
+    return [Account.of(account, incomplete.get(account.id, ())) for account in found]
 
 
 def _created(account: accounts.Account) -> Answer:

@@ -209,7 +209,7 @@ async def _apps(apps: OAuthAppsService, visit: Visit) -> list[OAuthApp]:
     """What the page offers."""
     if visit.is_app_fixed and visit.oauth_app_id is not None:
         return [await apps.get(visit.oauth_app_id)]
-    return [one for one in await apps.all() if one.serves(AccountKind(visit.kind))]
+    return [item for item in await apps.all() if item.serves(AccountKind(visit.kind))]
 
 
 def _values(visit: Visit) -> dict[str, str]:

@@ -112,14 +112,15 @@ async def _created(
         return [{"view": "ids", "id": id_} for id_ in changes.created]
     if view.name == "summary":
         return [
-            orjson.Fragment(shown_summary(seen_summary(one, caller.mailbox_ids))) for one in changes.created.values()
+            orjson.Fragment(shown_summary(seen_summary(piece, caller.mailbox_ids)))
+            for piece in changes.created.values()
         ]
     shown: list[bytes] = []
     ids = list(changes.created)
     for begin in range(0, len(ids), FULL_LIMIT):
         messages = await content.messages(account_id, caller, ids[begin : begin + FULL_LIMIT])
         shown += await views.rendered(account_id, caller, messages, view)
-    return [orjson.Fragment(one) for one in shown]
+    return [orjson.Fragment(piece) for piece in shown]
 
 
 def _changes_answer(
@@ -129,7 +130,7 @@ def _changes_answer(
     new_state: str,
 ) -> dict[str, Any]:
     """A ChangesAnswer."""
-    shown: dict[str, Any] = {one.id: Mailbox.of(one).model_dump(mode="json") for one in mailboxes}
+    shown: dict[str, Any] = {mailbox.id: Mailbox.of(mailbox).model_dump(mode="json") for mailbox in mailboxes}
     return {
         "created": created,
         "updated": [
@@ -138,9 +139,9 @@ def _changes_answer(
         "moved": [{"id": id_, "from": source, "to": target} for id_, (source, target) in changes.moved.items()],
         "removed": [{"id": id_, "reason": reason} for id_, reason in changes.removed.items()],
         "mailboxes": {
-            "created": [shown[one] for one in changes.mailboxes_created if one in shown],
-            "updated": [shown[one] for one in changes.mailboxes_updated if one in shown],
-            "removed": [{"id": one} for one in changes.mailboxes_removed],
+            "created": [shown[text] for text in changes.mailboxes_created if text in shown],
+            "updated": [shown[text] for text in changes.mailboxes_updated if text in shown],
+            "removed": [{"id": text} for text in changes.mailboxes_removed],
         },
         "new_state": new_state,
         "has_more": changes.base_seq is not None,

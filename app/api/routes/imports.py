@@ -156,8 +156,8 @@ async def _import_written(
 
 
 def _order(query: ImportQuery) -> ImportOrder:
-    keywords = [one.strip() for one in query.keywords.split(",") if one.strip()]
-    if len(keywords) > KEYWORDS_LIMIT or not all(_KEYWORD.fullmatch(one) for one in keywords):
+    keywords = [text.strip() for text in query.keywords.split(",") if text.strip()]
+    if len(keywords) > KEYWORDS_LIMIT or not all(_KEYWORD.fullmatch(keyword) for keyword in keywords):
         raise InvalidRequest.parameter("keywords", f"Must be at most {KEYWORDS_LIMIT} IMAP atoms, separated by commas")
     received_at_ms = None if query.received_at is None else round(query.received_at.timestamp() * 1000)
     return ImportOrder(query.mailbox_id, flags_of_keywords(keywords), received_at_ms)

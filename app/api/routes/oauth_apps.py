@@ -36,7 +36,7 @@ async def list_oauth_apps(
     found, last_id = await oauth_apps.page(limit, above_id)
     next_cursor = None if last_id is None else states.seal_cursor("oauth-apps", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=[OAuthApp.of(one) for one in found], next_cursor=next_cursor)
+    return Page(items=[OAuthApp.of(item) for item in found], next_cursor=next_cursor)
 
 
 @router.post(

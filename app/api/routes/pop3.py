@@ -37,7 +37,7 @@ async def fetch(
     polled = await polling.poll(account_id, caller, wait)
     body = {
         "is_done": polled.is_done,
-        "created": [orjson.Fragment(shown_summary(one.summary)) for one in polled.arrived],
+        "created": [orjson.Fragment(shown_summary(message.summary)) for message in polled.arrived],
         "state": standing.at(polled.position),
         "sync": orjson.Fragment(Sync.of(polled.sync).model_dump_json()),
     }

@@ -22,4 +22,6 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
 async def get_quota(account_id: ReadableAccount, caller: CurrentCaller, quotas: QuotasService) -> Quotas:
     """Get the limits of the account and its use of them, in bytes and in messages."""
     counted_by, found = await quotas.of(account_id, caller)
-    return Quotas(counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(one) for one in found])
+    return Quotas(
+        counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(quota) for quota in found]
+    )

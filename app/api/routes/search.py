@@ -46,20 +46,20 @@ async def search_accounts(
         items = await views.listed_across(caller, page.items, view, order.tree)
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
-        "accounts": [_account(states, one) for one in page.accounts],
+        "accounts": [_account(states, answer) for answer in page.accounts],
         "total": page.total,
     }
     content = b"".join((b'{"items":[', b",".join(items), b"],", orjson.dumps(rest)[1:]))
     return Response(content, media_type="application/json")
 
 
-def _account(states: States, one: AccountAnswer) -> dict[str, Any]:
+def _account(states: States, answer: AccountAnswer) -> dict[str, Any]:
     """An AccountSearch object."""
     return {
-        "account_id": one.account_id,
-        "is_complete": one.is_complete,
-        "state": None if one.standing is None else states.issue(one.account_id, one.standing.position),
-        "sync": None if one.sync is None else orjson.Fragment(Sync.of(one.sync).model_dump_json()),
-        "indexed": indexed_shown(one.indexed),
-        "code": None if one.error is None else one.error.code,
+        "account_id": answer.account_id,
+        "is_complete": answer.is_complete,
+        "state": None if answer.standing is None else states.issue(answer.account_id, answer.standing.position),
+        "sync": None if answer.sync is None else orjson.Fragment(Sync.of(answer.sync).model_dump_json()),
+        "indexed": indexed_shown(answer.indexed),
+        "code": None if answer.error is None else answer.error.code,
     }

@@ -99,7 +99,7 @@ async def list_submissions(
     shown, last = await submissions.page(account_id, caller, limit, after, metadata_query(request))
     next_cursor = standing.seal_cursor("submissions", last) if last else None
     add_link(request, response, next_cursor)
-    items = [Submission.of(one) for one in shown]
+    items = [Submission.of(submission_state) for submission_state in shown]
     return SubmissionList(items=items, next_cursor=next_cursor, state=state, sync=sync)
 
 

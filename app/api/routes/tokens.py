@@ -35,7 +35,7 @@ async def list_tokens(
     found, last_id = await tokens.list(caller, limit, *below)
     next_cursor = None if last_id is None else states.seal_cursor("tokens", EVERY_ACCOUNT, last_id)
     add_link(request, response, next_cursor)
-    return Page(items=[Token.of(one) for one in found], next_cursor=next_cursor)
+    return Page(items=[Token.of(token_record) for token_record in found], next_cursor=next_cursor)
 
 
 @router.post(

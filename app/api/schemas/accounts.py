@@ -173,7 +173,7 @@ class CreateAccount(RequestModel):
             return servers_at(app.servers, self.kind, self.email)
         named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
         logins = {name: one.login(f"/{name}", has_consent=app is not None) for name, one in named.items() if one}
-        if app is not None and all(one.password for one in logins.values()):
+        if app is not None and all(server_login.password for server_login in logins.values()):
             raise InvalidRequest.at("/oauth", "No server would use it: all of them have a password")
         return Servers.of(logins, self.pop3.rules() if self.pop3 else KEEP_ALL)
 
@@ -201,7 +201,7 @@ class UpdateAccount(PatchModel):
         return (
             is_pop3_login
             or "metadata" in self.model_fields_set
-            or any(one is not None for one in (self.imap, self.smtp, self.oauth, self.password))
+            or any(item is not None for item in (self.imap, self.smtp, self.oauth, self.password))
         )
 
     def changes(self, known: Servers, app: OAuthApp | None = None) -> AccountChanges:

@@ -46,7 +46,7 @@ class Autoconfig(AnswerModel):
 
     @classmethod
     def of(cls, found: Found) -> Autoconfig:
-        servers = {protocol: [OfferedServer.of(one) for one in found.of(protocol)] for protocol in Protocol}
+        servers = {protocol: [OfferedServer.of(offer) for offer in found.of(protocol)] for protocol in Protocol}
         return cls(
             email=found.email,
             domain=found.domain,

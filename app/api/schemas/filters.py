@@ -202,7 +202,7 @@ def _conditions(tree: f.Filter) -> tuple[f.Filter, ...]:
 def _size(tree: f.Filter) -> int:
     match tree:
         case f.All(of) | f.Any(of):
-            return 1 + sum(_size(one) for one in of)
+            return 1 + sum(_size(condition) for condition in of)
         case f.Not(of):
             return 1 + _size(of)
         case _:

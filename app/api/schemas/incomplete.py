@@ -33,16 +33,16 @@ class AccountSync(Sync):
     def told(cls, state: SyncState, incomplete: Sequence[accounts.IncompleteMailbox]) -> AccountSync:
         """`incomplete`: what the caller may see of it."""
         facts = {
-            "incomplete": sum(one.count for one in incomplete),
+            "incomplete": sum(incomplete_mailbox.count for incomplete_mailbox in incomplete),
             "incomplete_mailboxes": [
                 {
-                    "id": one.id,
-                    "name": one.name,
-                    "problem": one.problem,
-                    "messages": one.messages,
-                    "message_ids": one.message_ids,
+                    "id": incomplete_mailbox.id,
+                    "name": incomplete_mailbox.name,
+                    "problem": incomplete_mailbox.problem,
+                    "messages": incomplete_mailbox.messages,
+                    "message_ids": incomplete_mailbox.message_ids,
                 }
-                for one in incomplete
+                for incomplete_mailbox in incomplete
             ],
         }
         return cls.model_validate(freshness(state) | facts)

@@ -172,4 +172,4 @@ ImportedMessage = MessageInput
 
 
 def _flags(keywords: list[str]) -> Flags:
-    return frozenset(flag_of(one) for one in keywords)
+    return frozenset(flag_of(keyword) for keyword in keywords)

@@ -39,12 +39,12 @@ class ProtocolLog(AnswerModel):
     def of(cls, until_ms: int | None, lines: Sequence[TraceLine]) -> ProtocolLog:
         items = [
             LogLine(
-                at=time_of(one.at_ms),
-                protocol=one.protocol,
-                connection=one.connection,
-                direction=one.direction,
-                text=one.text,
+                at=time_of(trace_line.at_ms),
+                protocol=trace_line.protocol,
+                connection=trace_line.connection,
+                direction=trace_line.direction,
+                text=trace_line.text,
             )
-            for one in lines
+            for trace_line in lines
         ]
         return cls(recording_until=None if until_ms is None else time_of(until_ms), items=items)

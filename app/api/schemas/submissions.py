@@ -115,8 +115,8 @@ class MessageInput(RequestModel):
             subject=self.subject,
             text=self.text,
             html=self.html,
-            attachments=tuple(NewAttachment(**dict(one)) for one in self.attachments),
-            headers=tuple((one.name, one.value) for one in self.headers),
+            attachments=tuple(NewAttachment(**dict(attachment_input)) for attachment_input in self.attachments),
+            headers=tuple((header_input.name, header_input.value) for header_input in self.headers),
             reply_to_message_id=self.reply_to_message_id,
             is_quoted=self.quote,
         )
@@ -187,8 +187,13 @@ class Submission(AnswerModel):
     @classmethod
     def of(cls, state: SubmissionState) -> Submission:
         recipients = [
-            {"address": one.address, "status": one.status, "enhanced_code": one.enhanced_code, "response": one.response}
-            for one in state.recipients
+            {
+                "address": recipient.address,
+                "status": recipient.status,
+                "enhanced_code": recipient.enhanced_code,
+                "response": recipient.response,
+            }
+            for recipient in state.recipients
         ]
         return cls.model_validate(
             {
@@ -211,4 +216,4 @@ class SubmissionList(Page[Submission]):
 
 
 def _values(addresses: list[AddressInput]) -> tuple[Address, ...]:
-    return tuple(one.value() for one in addresses)
+    return tuple(address_input.value() for address_input in addresses)

@@ -167,7 +167,7 @@ def _facts(record: TokenRecord) -> dict[str, object]:
         "mailbox_ids": _sorted(caller.mailbox_ids),
         "senders": _sorted(caller.senders),
         "origins": _sorted(caller.origins),
-        "networks": None if caller.networks is None else [str(one) for one in caller.networks],
+        "networks": None if caller.networks is None else [str(network) for network in caller.networks],
         "sub": caller.sub,
         "created_at": time_of(record.created_at_ms),
         "expires_at": None if caller.expires_at_ms is None else time_of(caller.expires_at_ms),

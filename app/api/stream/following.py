@@ -136,7 +136,7 @@ class Following:
         self._badges.follow(counted)
 
     async def _follow_new_accounts(self, caller: Caller) -> None:
-        for subscription in [one for one in self.subscriptions.values() if one.is_every_account]:
+        for subscription in [item for item in self.subscriptions.values() if item.is_every_account]:
             for account_id in await self._accounts.visible_ids(caller):
                 if account_id not in subscription.positions:
                     subscription.positions[account_id] = BEGINNING
@@ -169,7 +169,7 @@ class Following:
 
     def _following(self, account_id: AccountId) -> list[Subscription] | None:
         """The subscriptions that follow an account; None where there are none."""
-        found = [one for one in self.subscriptions.values() if account_id in one.positions]
+        found = [subscription for subscription in self.subscriptions.values() if account_id in subscription.positions]
         return found or None
 
     async def _report_in_slices(
@@ -191,7 +191,9 @@ class Following:
                 caller = self._who()
                 frames = await self._told(event, following, caller)
             for seen, group in frames:
-                await self._socket.send_frame(event_frame(self._states, seen, group[0].view, [one.id for one in group]))
+                await self._socket.send_frame(
+                    event_frame(self._states, seen, group[0].view, [item.id for item in group])
+                )
             for subscription in following:
                 if account_id in subscription.positions:
                     subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
@@ -200,7 +202,7 @@ class Following:
         self, event: Event, following: Iterable[Subscription], caller: Caller
     ) -> list[tuple[Event, list[Subscription]]]:
         """The event as the caller sees it, and the subscriptions that take the same frame."""
-        waiting = [one for one in following if one.positions.get(event.account_id, event.position) < event.position]
+        waiting = [item for item in following if item.positions.get(event.account_id, event.position) < event.position]
         seen = await self._events.seen(event, caller) if waiting else None
         if seen is None:
             return []

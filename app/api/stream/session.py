@@ -229,4 +229,4 @@ def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
             waiting.extend(one.exceptions)
         elif isinstance(one, StreamClosed):
             found.append(one)
-    return next((one for one in found if one.code is not None), found[0])
+    return next((stream_closed for stream_closed in found if stream_closed.code is not None), found[0])

@@ -39,7 +39,7 @@ class Subscribing:
         account_ids = await self._accounts_of(frame, caller)
         mailbox_ids, roles = _mailboxes_and_roles(frame)
         await self._check_mailboxes(frame, mailbox_ids or (), account_ids, caller)
-        begin = {one: await self._position(frame, one, caller) for one in account_ids}
+        begin = {account_id: await self._position(frame, account_id, caller) for account_id in account_ids}
         subscription = Subscription(
             frame.sub_id,
             frame.accounts == "*",
@@ -53,7 +53,10 @@ class Subscribing:
         cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
         accounts = self._services.accounts
         incomplete = await accounts.incomplete(account_ids, caller)
-        sync = {one: AccountSync.told(await accounts.sync(one), incomplete.get(one, ())) for one in account_ids}
+        sync = {
+            account_id: AccountSync.told(await accounts.sync(account_id), incomplete.get(account_id, ()))
+            for account_id in account_ids
+        }
         await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
         await self._following.add(subscription)
 
@@ -77,7 +80,9 @@ class Subscribing:
     ) -> None:
         """Each of `mailboxes` is a mailbox, or the role of one, that the caller sees. MailboxNotFound."""
         events = self._services.events
-        known = {found.id for one in account_ids for found in await events.mailboxes(one, caller, mailbox_ids)}
+        known = {
+            found.id for account_id in account_ids for found in await events.mailboxes(account_id, caller, mailbox_ids)
+        }
         for number, name in enumerate(frame.mailboxes if isinstance(frame.mailboxes, list) else ()):
             if name in mailbox_ids:
                 error = None if name in known and caller.sees_mailbox(name) else MailboxNotFound()
@@ -126,12 +131,16 @@ class Subscribing:
 
     def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
         """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""
-        following = [one for one in self._following.subscriptions.values() if account_id in one.positions]
+        following = [
+            subscription
+            for subscription in self._following.subscriptions.values()
+            if account_id in subscription.positions
+        ]
         if frame.sub_id is not None:
-            following = [one for one in following if one.id == frame.sub_id]
+            following = [subscription for subscription in following if subscription.id == frame.sub_id]
             if not following:
                 raise InvalidRequest.at("/sub_id", "No subscription with this id follows the account")
-        names = {one.consumer for one in following if one.consumer is not None}
+        names = {subscription.consumer for subscription in following if subscription.consumer is not None}
         if len(names) > 1:
             raise InvalidRequest.at("/sub_id", "Give the subscription: several with a consumer follow the account")
         return next(iter(names), None)

@@ -48,7 +48,7 @@ async def remove_for_good(
     session: Session, mailboxes: Iterable[Mailbox], source: Mailbox, uids: Sequence[int]
 ) -> Delta | None:
     """Remove messages by way of Trash; None, and nothing done, where no such way is needed or there is no Trash."""
-    trash = next((one for one in mailboxes if one.role is Role.TRASH), None)
+    trash = next((mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH), None)
     if source.role in _ENDING or trash is None or not are_mailboxes(session):
         return None
     place = Place.of(source)

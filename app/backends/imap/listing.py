@@ -80,18 +80,18 @@ async def list_mailboxes(session: Session, *, with_ids: bool = False) -> list[Or
     listed, subscribed = await session.run(
         commands.list_mailboxes(is_utf8=session.is_utf8), commands.list_subscribed(is_utf8=session.is_utf8)
     )
-    names = {one.name for one in _listed(session, subscribed)} if subscribed.status == "OK" else None
+    names = {mailbox.name for mailbox in _listed(session, subscribed)} if subscribed.status == "OK" else None
     found = _with_roles(
         [
-            _origin_mailbox(session, one, is_subscribed=names is None or one.name in names)
-            for one in _listed(session, listed.check())
+            _origin_mailbox(session, mailbox, is_subscribed=names is None or mailbox.name in names)
+            for mailbox in _listed(session, listed.check())
         ]
     )
     return await ask_status(session, _with_inbox(session, found))
 
 
 def _with_inbox(session: Session, mailboxes: list[OriginMailbox]) -> list[OriginMailbox]:
-    if any(one.origin_name == "INBOX" for one in mailboxes):
+    if any(mailbox.origin_name == "INBOX" for mailbox in mailboxes):
         return mailboxes
     inbox = ListedMailbox("INBOX", session.delimiter, frozenset())
     return [_origin_mailbox(session, inbox, is_subscribed=True), *mailboxes]
@@ -103,7 +103,11 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
     Courier tells the time of day as the UIDVALIDITY of a mailbox that was never opened: so each is opened once.
     Mailboxes that may have cost a connection are asked about one by one, after the others.
     """
-    asked = [one.origin_name for one in mailboxes if one.is_selectable and one.origin_name not in session.avoided]
+    asked = [
+        mailbox.origin_name
+        for mailbox in mailboxes
+        if mailbox.is_selectable and mailbox.origin_name not in session.avoided
+    ]
     if session.is_courier:
         unopened = [name for name in asked if name not in session.opened]
         for start in range(0, len(unopened), MAX_PIPELINED):
@@ -114,7 +118,10 @@ async def ask_status(session: Session, mailboxes: Sequence[OriginMailbox]) -> li
     statuses: dict[str, MailboxStatus] = {}
     for batch in [*batches, *([name] for name in asked if name in suspects)]:
         statuses.update(await _ask_batch(session, batch))
-    return [with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one for one in mailboxes]
+    return [
+        with_status(mailbox, statuses[mailbox.origin_name]) if mailbox.origin_name in statuses else mailbox
+        for mailbox in mailboxes
+    ]
 
 
 async def _ask_batch(session: Session, names: Sequence[str]) -> dict[str, MailboxStatus]:
@@ -225,7 +232,11 @@ def name_of(path: str, delimiter: str | None, prefix: str) -> str:
 
 def name_below(path: str, known: Iterable[Mailbox], delimiter: str | None, prefix: str) -> str:
     """The origin's name of a new path: what is above it is named as the origin names it."""
-    above = max((one for one in known if path.startswith(f"{one.path}/")), key=lambda one: len(one.path), default=None)
+    above = max(
+        (mailbox for mailbox in known if path.startswith(f"{mailbox.path}/")),
+        key=lambda one: len(one.path),
+        default=None,
+    )
     if above is None:
         return name_of(path, delimiter, prefix)
     if above.delimiter is None:
@@ -244,17 +255,21 @@ async def _list_at_once(session: Session, *, with_ids: bool) -> list[OriginMailb
         return None
     statuses = _statuses(session, completion.check())
     found = [
-        _origin_mailbox(session, one, is_subscribed="\\subscribed" in one.attributes)
-        for one in _listed(session, completion)
+        _origin_mailbox(session, mailbox, is_subscribed="\\subscribed" in mailbox.attributes)
+        for mailbox in _listed(session, completion)
     ]
     told = [
-        with_status(one, statuses[one.origin_name]) if one.origin_name in statuses else one
-        for one in _with_roles(found)
+        with_status(mailbox, statuses[mailbox.origin_name]) if mailbox.origin_name in statuses else mailbox
+        for mailbox in _with_roles(found)
     ]
-    if "INBOX" not in {one.origin_name for one in told}:
+    if "INBOX" not in {mailbox.origin_name for mailbox in told}:
         told = [*await ask_status(session, _with_inbox(session, [])), *told]
     ids = _ids(session, *further)
-    return [replace(one, origin_id=ids.get((one.origin_name, one.uid_validity))) for one in told] if ids else told
+    return (
+        [replace(mailbox, origin_id=ids.get((mailbox.origin_name, mailbox.uid_validity))) for mailbox in told]
+        if ids
+        else told
+    )
 
 
 def _list_ids(session: Session) -> Command:
@@ -268,14 +283,16 @@ def _list_ids(session: Session) -> Command:
 def _ids(session: Session, *completions: Completion) -> dict[tuple[str, int | None], str]:
     """(name, UIDVALIDITY) → MAILBOXID: a mailbox that was created again is another one."""
     statuses = [one for completion in completions for one in _statuses(session, completion).values()]
-    found = {(one.name, one.items.get("UIDVALIDITY")): one.texts.get("MAILBOXID", "") for one in statuses}
+    found = {(status.name, status.items.get("UIDVALIDITY")): status.texts.get("MAILBOXID", "") for status in statuses}
     return {key: id_ for key, id_ in found.items() if _OBJECT_ID.fullmatch(id_)}
 
 
 def _listed(session: Session, completion: Completion) -> list[ListedMailbox]:
     found = [response for response in session.parsed(completion) if isinstance(response, ListedMailbox)]
     return [
-        one for one in found if _is_storable(one.name) and ("\\nonexistent" not in one.attributes or one.child_info)
+        mailbox
+        for mailbox in found
+        if _is_storable(mailbox.name) and ("\\nonexistent" not in mailbox.attributes or mailbox.child_info)
     ]
 
 
@@ -289,7 +306,7 @@ def _is_storable(name: str) -> bool:
 
 
 def _statuses(session: Session, completion: Completion) -> dict[str, MailboxStatus]:
-    return {one.name: one for one in session.parsed(completion) if isinstance(one, MailboxStatus)}
+    return {response.name: response for response in session.parsed(completion) if isinstance(response, MailboxStatus)}
 
 
 def _origin_mailbox(session: Session, listed: ListedMailbox, *, is_subscribed: bool) -> OriginMailbox:

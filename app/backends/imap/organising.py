@@ -22,8 +22,10 @@ async def create_mailbox(session: Session, known: Sequence[Mailbox], path: str, 
         commands.create(name, use=use, is_utf8=session.is_utf8), commands.subscribe(name, is_utf8=session.is_utf8)
     )
     listed = await list_mailboxes(session)
-    found = next((one for one in listed if one.origin_name == name), None)
-    found = found or next((one for one in listed if one.path == path), None)  # the server spells it in its own way
+    found = next((mailbox for mailbox in listed if mailbox.origin_name == name), None)
+    found = found or next(
+        (mailbox for mailbox in listed if mailbox.path == path), None
+    )  # the server spells it in its own way
     if created.status != "OK" and found is not None:
         raise AlreadyExists("A mailbox with this name already exists")
     created.check()
@@ -37,7 +39,7 @@ async def rename_mailbox(session: Session, known: Sequence[Mailbox], mailbox: Ma
     if mailbox.role is Role.INBOX:
         raise InvalidRequest.at("/name", "INBOX cannot be renamed")
     name = name_below(path, known, session.delimiter, session.prefix)
-    if any(one.origin_name == name for one in known):
+    if any(item.origin_name == name for item in known):
         raise AlreadyExists("A mailbox with this name already exists")
     await session.leave_mailbox()
     await session.do(commands.rename(mailbox.origin_name, name, is_utf8=session.is_utf8))
@@ -81,20 +83,20 @@ def _renamed(known: Sequence[Mailbox], mailbox: Mailbox, name: str, path: str) -
     """The mailbox and those below it, each under its new name."""
     delimiter, above = mailbox.delimiter, mailbox.origin_name
     affected = [
-        one for one in known if one.id == mailbox.id or (delimiter and is_below(one.origin_name, above, delimiter))
+        item for item in known if item.id == mailbox.id or (delimiter and is_below(item.origin_name, above, delimiter))
     ]
     return tuple(
-        MailboxRenamed(one.id, path + one.path[len(mailbox.path) :], rebased(one.origin_name, above, name))
-        for one in affected
+        MailboxRenamed(item.id, path + item.path[len(mailbox.path) :], rebased(item.origin_name, above, name))
+        for item in affected
     )
 
 
 async def _follow_subscriptions(session: Session, known: Sequence[Mailbox], renamed: Sequence[MailboxRenamed]) -> None:
     """A subscription belongs to a name (RFC 9051 §6.3.6), so it is created for each new name."""
-    subscribed = {one.id: one.origin_name for one in known if one.is_subscribed}
+    subscribed = {mailbox.id: mailbox.origin_name for mailbox in known if mailbox.is_subscribed}
     asked = []
-    for one in renamed:
-        if one.mailbox_id in subscribed:
-            asked.append(commands.unsubscribe(subscribed[one.mailbox_id], is_utf8=session.is_utf8))
-            asked.append(commands.subscribe(one.origin_name, is_utf8=session.is_utf8))
+    for mailbox_renamed in renamed:
+        if mailbox_renamed.mailbox_id in subscribed:
+            asked.append(commands.unsubscribe(subscribed[mailbox_renamed.mailbox_id], is_utf8=session.is_utf8))
+            asked.append(commands.subscribe(mailbox_renamed.origin_name, is_utf8=session.is_utf8))
     await session.run(*asked)

@@ -42,7 +42,7 @@ async def arrivals(pool: Pool, mailbox: Mailbox, uids: Sequence[int]) -> AsyncGe
             except Unreachable as error:
                 if (uid := hunt.note_loss(error)) is not None:
                     row = unread_row(uid, None, SILENT if isinstance(error, TimedOut) else ENDED)
-                    unread = [arrived(session, mailbox, one) for one in dated([row], hunt.near_ms)]
+                    unread = [arrived(session, mailbox, item) for item in dated([row], hunt.near_ms)]
             finally:
                 session.fetch_seconds = COMMAND_TIMEOUT_SECONDS
         if unread:

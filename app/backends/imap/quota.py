@@ -23,7 +23,11 @@ async def quotas_of(session: Session) -> Sequence[backend.Quota] | None:
     completion = (await session.run(commands.quota_root("INBOX", is_utf8=session.is_utf8)))[0]
     if completion.status != "OK":
         return None
-    roots = {one.root: one.resources for one in session.parsed(completion, is_strict=True) if isinstance(one, Quota)}
+    roots = {
+        response.root: response.resources
+        for response in session.parsed(completion, is_strict=True)
+        if isinstance(response, Quota)
+    }
     return [
         backend.Quota(root, kind, used * unit, limit * unit)
         for root, resources in list(roots.items())[:MAX_ROOTS]

@@ -32,7 +32,7 @@ async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
         await session.do(mark)
         await _check_others(session, place, numbers)
         asked = [command("EXPUNGE")]
-    completions = [one.check() for one in await session.run(*asked)]
+    completions = [completion.check() for completion in await session.run(*asked)]
     if not any(isinstance(one, (Expunged, Vanished)) for told in completions for one in session.parsed(told)):
         await _check_gone(session, numbers)
 

@@ -99,7 +99,9 @@ def _told_pairs(session: Session, completion: Completion) -> tuple[dict[int, int
 async def _next_uid_of(session: Session, target: str) -> int | None:
     """The UID that the next message of a mailbox gets, as STATUS tells it."""
     (completion,) = await session.run(commands.status(target, ["UIDNEXT"], is_utf8=session.is_utf8))
-    told = [one.items.get("UIDNEXT") for one in session.parsed(completion) if isinstance(one, MailboxStatus)]
+    told = [
+        response.items.get("UIDNEXT") for response in session.parsed(completion) if isinstance(response, MailboxStatus)
+    ]
     return next((number for number in told if number), None)
 
 
@@ -114,7 +116,7 @@ async def find_copies(
     if since_uid is not None:
         found = await session.fetch_since(target, since_uid, _COMPARED)
         pairs = _paired(messages, [one for uid, one in sorted(found.items()) if uid >= since_uid])
-    for message in [one for one in messages if one.uid not in pairs and one.message_id_header][:MAX_SOUGHT]:
+    for message in [item for item in messages if item.uid not in pairs and item.message_id_header][:MAX_SOUGHT]:
         there = await session.search(target, HeaderMatch("Message-ID", message.message_id_header or ""))
         if there.ranges:
             pairs[message.uid] = there.ranges[-1][1]
@@ -130,7 +132,11 @@ def _paired(messages: Sequence[Message], came: Sequence[FetchedMessage]) -> dict
     pairs: dict[int, int] = {}
     for by_time in (True, False):
         for message in messages:
-            like = (one for one in left if message.uid not in pairs and _is_like(message, one, by_time=by_time))
+            like = (
+                fetched_message
+                for fetched_message in left
+                if message.uid not in pairs and _is_like(message, fetched_message, by_time=by_time)
+            )
             if (copied := next(like, None)) is not None and copied.uid is not None:
                 left.remove(copied)
                 pairs[message.uid] = copied.uid

@@ -85,7 +85,7 @@ class Pop3Session:
         for window in self._windows(entries):
             if not may_go_on():
                 return
-            self._connection.send(b"".join(command(line.format(one.number)) for one in window))
+            self._connection.send(b"".join(command(line.format(item.number)) for item in window))
             for entry in window:
                 status = await self._connection.status()
                 if status.is_ok:

@@ -75,71 +75,71 @@ class Arrivals:
         await self._ledger.tx.execute_many(ADD_MESSAGE, messages)
         await self._ledger.tx.execute_many(ADD_DETAIL, details)
         ids = {values["id"] for values in messages}
-        await self._departures.forget([one.id for one in returning.values() if one.id in ids])
+        await self._departures.forget([departed.id for departed in returning.values() if departed.id in ids])
         if repeated:
             await self._new_among(repeated)
 
-    def _new_id(self, one: Arrived) -> MessageId:
+    def _new_id(self, arrival: Arrived) -> MessageId:
         """What its origin tells apart for ever keeps its id even if it was lost from sight meanwhile."""
-        if one.is_shared and one.origin_id is not None:
-            return MessageId(derived_id("msg", self._ledger.account_id, one.origin_id))
+        if arrival.is_shared and arrival.origin_id is not None:
+            return MessageId(derived_id("msg", self._ledger.account_id, arrival.origin_id))
         return MessageId(new_id("msg"))
 
     async def _new_among(self, arrived: Sequence[Arrived]) -> list[Arrived]:
         """Those that are new messages; what is known by its origin's id has one more place now."""
-        ids = await self._places.ids_of(one.origin_id for one in arrived if one.origin_id is not None)
-        for one in arrived:
-            if one.origin_id in ids:
-                await self._place(one, ids[one.origin_id])
-        return [one for one in arrived if one.origin_id not in ids]
+        ids = await self._places.ids_of(arrival.origin_id for arrival in arrived if arrival.origin_id is not None)
+        for arrival in arrived:
+            if arrival.origin_id in ids:
+                await self._place(arrival, ids[arrival.origin_id])
+        return [arrival for arrival in arrived if arrival.origin_id not in ids]
 
     async def place(self, placed: Sequence[Placed]) -> None:
         """Messages that are here already are in another mailbox too."""
-        ids = await self._places.ids_of(one.origin_id for one in placed) if placed else {}
-        for one in placed:
-            if one.origin_id in ids:
-                await self._place(one, ids[one.origin_id])
+        ids = await self._places.ids_of(item.origin_id for item in placed) if placed else {}
+        for item in placed:
+            if item.origin_id in ids:
+                await self._place(item, ids[item.origin_id])
 
-    async def _place(self, one: Arrived | Placed, id_: MessageId) -> None:
-        mailbox = await self._ledger.mailbox(one.mailbox_id)
-        if mailbox is not None and one.uid_validity in (None, mailbox.uid_validity):
-            at = Location(mailbox.id, one.uid)
-            await self._places.add(id_, at, one.modseq, is_announced=one.is_announced)
-            self.flagged.append(Flagged(at, one.flags, one.modseq))
+    async def _place(self, arrival: Arrived | Placed, id_: MessageId) -> None:
+        mailbox = await self._ledger.mailbox(arrival.mailbox_id)
+        if mailbox is not None and arrival.uid_validity in (None, mailbox.uid_validity):
+            at = Location(mailbox.id, arrival.uid)
+            await self._places.add(id_, at, arrival.modseq, is_announced=arrival.is_announced)
+            self.flagged.append(Flagged(at, arrival.flags, arrival.modseq))
 
     def _announce(
-        self, mailbox: MailboxState, one: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool
+        self, mailbox: MailboxState, arrival: Arrived, values: dict[str, Any], location: Location, *, is_announced: bool
     ) -> None:
         if is_announced:
             event = MessageCreated(mailbox.id, orjson.Fragment(shown_summary(values["summary"])))
             self._ledger.event(event, values["id"], at=location)
-            self._ledger.entered(mailbox, one.flags)
+            self._ledger.entered(mailbox, arrival.flags)
             self._ledger.thread_touched(values["thread_id"])
         values["version"] = self._ledger.seq
         values["created_seq"] = values["changed_seq"] = self._ledger.change_seq
-        values["modseq"] = one.modseq or (self._ledger.seq if self._ledger.is_origin else 0)
+        values["modseq"] = arrival.modseq or (self._ledger.seq if self._ledger.is_origin else 0)
 
     async def _unknown(self, arrived: Sequence[Arrived]) -> list[Arrived]:
         """Those that have no row yet. What is numbered here is always new."""
         by_mailbox: dict[MailboxId, list[int]] = {}
-        for one in arrived:
-            if one.uid:
-                by_mailbox.setdefault(one.mailbox_id, []).append(one.uid)
+        for arrival in arrived:
+            if arrival.uid:
+                by_mailbox.setdefault(arrival.mailbox_id, []).append(arrival.uid)
         known: set[tuple[str, int]] = set()
         for mailbox_id, uids in by_mailbox.items():
             rows = await self._ledger.rows(_UIDS, mailbox_id=mailbox_id, uids=json_list(uids))
             known |= {(mailbox_id, uid) for (uid,) in rows}
         fresh: list[Arrived] = []
-        for one in arrived:
-            if (one.mailbox_id, one.uid) in known:
+        for arrival in arrived:
+            if (arrival.mailbox_id, arrival.uid) in known:
                 continue
-            fresh.append(one)
-            if one.uid:
-                known.add((one.mailbox_id, one.uid))
+            fresh.append(arrival)
+            if arrival.uid:
+                known.add((arrival.mailbox_id, arrival.uid))
         return fresh
 
 
 def _first_of_each(arrived: Sequence[Arrived]) -> tuple[list[Arrived], list[Arrived]]:
     """The first arrival of each message, and the others: the same messages at further places."""
-    firsts = {one.origin_id: one for one in reversed(arrived)}
-    return list(firsts.values())[::-1], [one for one in arrived if firsts[one.origin_id] is not one]
+    firsts = {arrival.origin_id: arrival for arrival in reversed(arrived)}
+    return list(firsts.values())[::-1], [arrival for arrival in arrived if firsts[arrival.origin_id] is not arrival]

@@ -71,7 +71,7 @@ class Departures:
     async def returning(self, arrived: Sequence[Arrived]) -> dict[Location, Departed]:
         """Arrivals that were here before. Of messages that the origin calls by one id, which are the same in every
         byte, the last that went comes back first."""
-        origin_ids = [one.origin_id for one in arrived if one.origin_id is not None]
+        origin_ids = [arrival.origin_id for arrival in arrived if arrival.origin_id is not None]
         if not origin_ids or self._ledger.is_origin:
             return {}
         rows = await self._ledger.rows(_KNOWN, origin_ids=json_list(origin_ids))
@@ -79,7 +79,9 @@ class Departures:
         for origin_id, message_id, is_told in rows:
             known.setdefault(origin_id, []).append(Departed(MessageId(message_id), bool(is_told)))
         return {
-            Location(one.mailbox_id, one.uid): known[one.origin_id].pop() for one in arrived if known.get(one.origin_id)
+            Location(arrival.mailbox_id, arrival.uid): known[arrival.origin_id].pop()
+            for arrival in arrived
+            if known.get(arrival.origin_id)
         }
 
     async def forget(self, ids: Collection[str]) -> None:

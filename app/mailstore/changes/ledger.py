@@ -58,7 +58,9 @@ class MailboxState:
         )  # fmt: skip
 
 
-MAILBOX_COLUMNS = tuple(one.name for one in fields(MailboxState) if one.name not in ("is_changed", "shown_before"))
+MAILBOX_COLUMNS = tuple(
+    field.name for field in fields(MailboxState) if field.name not in ("is_changed", "shown_before")
+)
 """The columns that a MailboxState holds, in the order of its fields."""
 _NEVER_CHANGED = ("id", "delimiter", "created_seq")
 _MAILBOX: Statement = select(*(MAILBOX.c[name] for name in MAILBOX_COLUMNS)).where(

@@ -157,8 +157,8 @@ class MessageChanges:
 
     async def flag(self, flagged: Sequence[Flagged]) -> None:
         by_mailbox: dict[MailboxId, list[Flagged]] = {}
-        for one in flagged:
-            by_mailbox.setdefault(one.location.mailbox_id, []).append(one)
+        for item in flagged:
+            by_mailbox.setdefault(item.location.mailbox_id, []).append(item)
         for mailbox_id, changes in by_mailbox.items():
             mailbox = await self._ledger.mailbox(mailbox_id)
             if mailbox is None:
@@ -202,8 +202,8 @@ class MessageChanges:
 
     async def remove(self, removed: Sequence[Removed]) -> None:
         groups: dict[tuple[MailboxId, Reason], list[int]] = {}
-        for one in removed:
-            groups.setdefault((one.location.mailbox_id, one.reason), []).append(one.location.uid)
+        for removal in removed:
+            groups.setdefault((removal.location.mailbox_id, removal.reason), []).append(removal.location.uid)
         for (mailbox_id, reason), uids in groups.items():
             briefs = await self._briefs(mailbox_id, uids)
             if briefs:

@@ -46,15 +46,15 @@ class TextChanges:
 
     async def text(self, texted: Sequence[Texted]) -> None:
         by_mailbox: dict[MailboxId, dict[int, Texted]] = {}
-        for one in texted:
-            by_mailbox.setdefault(one.location.mailbox_id, {})[one.location.uid] = one
+        for item in texted:
+            by_mailbox.setdefault(item.location.mailbox_id, {})[item.location.uid] = item
         for mailbox_id, facts in by_mailbox.items():
             rows = await self._ledger.rows(_WAITING, mailbox_id=mailbox_id, uids=json_list(list(facts)))
             for uid, message_id, received_at_ms in rows:
                 await self._take(message_id, received_at_ms, facts[uid])
 
-    async def _take(self, message_id: str, received_at_ms: int, one: Texted) -> None:
-        text = one.text
+    async def _take(self, message_id: str, received_at_ms: int, item: Texted) -> None:
+        text = item.text
         if text is not None:
             await self._ledger.execute(
                 _ADD_TEXT,
@@ -66,8 +66,8 @@ class TextChanges:
                 header=text.header,
                 body=text.body,
             )
-        if one.digest is not None:
-            await self._ledger.execute(_SET_DIGEST, key=message_id, digest=one.digest)
+        if item.digest is not None:
+            await self._ledger.execute(_SET_DIGEST, key=message_id, digest=item.digest)
         state = TextState.LEFT_OUT if text is None else TextState.INDEXED
         await self._ledger.execute(_SET_STATE, key=message_id, text_state=int(state))
 

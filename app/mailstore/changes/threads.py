@@ -123,13 +123,13 @@ class Threads:
 
     async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
         """A thread for each; threads that these messages tie together become one."""
-        keys = [_keys(one) for one in arrived]
-        nameless = [_nameless(one) for one in arrived]
-        marks = {one.mark for one in nameless if one is not None}
-        known = await self._links({key for one in keys for key in one} | marks)
+        keys = [_keys(arrival) for arrival in arrived]
+        nameless = [_nameless(arrival) for arrival in arrived]
+        marks = {item.mark for item in nameless if item is not None}
+        known = await self._links({key for item in keys for key in item} | marks)
         self._stored.update(known.values())
         links = dict(known)
-        threads = [self._thread_of(one, links) for one in keys]
+        threads = [self._thread_of(item, links) for item in keys]
         await self._tie_by_subject(nameless, threads, known)
         for one, thread in zip(nameless, threads, strict=True):
             if one is not None and one.is_answer:
@@ -142,7 +142,7 @@ class Threads:
         if fresh:
             await self._ledger.tx.execute_many(_ADD_LINK, fresh)
         await self._merge()
-        return [self._found(one) for one in threads]
+        return [self._found(item) for item in threads]
 
     async def announce(self) -> None:
         """Emit one event for each changed thread of several messages."""
@@ -166,8 +166,8 @@ class Threads:
         """The thread that all these keys belong to from now on."""
         found = {self._found(links[key]) for key in keys if key in links}
         thread = min(found) if found else ThreadId(new_id("thr"))
-        for one in found:
-            self._join(one, thread)
+        for item in found:
+            self._join(item, thread)
         for key in keys:
             links.setdefault(key, thread)
         return thread
@@ -177,8 +177,8 @@ class Threads:
             thread = self._into[thread]
         return thread
 
-    def _join(self, one: ThreadId, other: ThreadId) -> None:
-        older, younger = sorted((self._found(one), self._found(other)))
+    def _join(self, item: ThreadId, other: ThreadId) -> None:
+        older, younger = sorted((self._found(item), self._found(other)))
         if older != younger:
             self._into[younger] = older
 
@@ -198,14 +198,14 @@ class Threads:
                     self._join(thread, its)
             among.setdefault((one.mark, one.is_answer), []).append((one, thread))
 
-    async def _alike(self, one: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
+    async def _alike(self, nameless: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
         """What is here, names nothing and has the same base subject, of the time in question."""
-        before, after = (ANSWERED_WITHIN_MS, 0) if one.is_answer else (0, ANSWERED_WITHIN_MS)
+        before, after = (ANSWERED_WITHIN_MS, 0) if nameless.is_answer else (0, ANSWERED_WITHIN_MS)
         rows = await self._ledger.rows(
             _ALIKE,
-            from_ms=one.received_at_ms - before,
-            to_ms=one.received_at_ms + after,
-            ending="%" + re.sub(r"([%_\\])", r"\\\1", one.base),
+            from_ms=nameless.received_at_ms - before,
+            to_ms=nameless.received_at_ms + after,
+            ending="%" + re.sub(r"([%_\\])", r"\\\1", nameless.base),
         )
         found = [
             (_nameless_in(received_at_ms, orjson.loads(summary)), thread) for thread, received_at_ms, summary in rows
@@ -219,26 +219,26 @@ class Threads:
         """Record which threads ended, and emit events for those that had messages."""
         await self._keep_large_apart()
         ended: dict[ThreadId, list[ThreadId]] = {}
-        for one in sorted(self._stored):
-            if self._found(one) != one:
-                ended.setdefault(self._found(one), []).append(one)
+        for item in sorted(self._stored):
+            if self._found(item) != item:
+                ended.setdefault(self._found(item), []).append(item)
         for thread, old in ended.items():
             await self._end(thread, old)
 
     async def _keep_large_apart(self) -> None:
         """Leave threads as they are that have too many messages to be moved in one transaction."""
         left = MERGED_LIMIT
-        for one in sorted(self._stored):
-            if self._found(one) == one:
+        for item in sorted(self._stored):
+            if self._found(item) == item:
                 continue
-            rows = await self._ledger.rows(_SOME, thread_id=one, limit=left + 1)
+            rows = await self._ledger.rows(_SOME, thread_id=item, limit=left + 1)
             if len(rows) > left:
-                del self._into[one]
+                del self._into[item]
             else:
                 left -= len(rows)
 
     async def _end(self, thread: ThreadId, old: Sequence[ThreadId]) -> None:
-        moved = [row for one in old for row in await self._ledger.rows(_OF_THREAD, thread_id=one)]
+        moved = [row for item in old for row in await self._ledger.rows(_OF_THREAD, thread_id=item)]
         if moved:
             seq = self._ledger.event(ThreadUpdated(thread, list(old)), thread)
             self._told.add(thread)
@@ -253,41 +253,41 @@ class Threads:
                 for id_, summary in moved
             ]
             await self._ledger.tx.execute_many(_SET_THREAD, values)
-        for one in old:
-            await self._ledger.execute(_LEAD_ON, old_id=one, new_id=thread)
-            await self._ledger.execute(_ADD_ALIAS, thread_id=one, into_id=thread)
+        for item in old:
+            await self._ledger.execute(_LEAD_ON, old_id=item, new_id=thread)
+            await self._ledger.execute(_ADD_ALIAS, thread_id=item, into_id=thread)
 
 
-def _keys(one: Arrived) -> list[str]:
+def _keys(arrival: Arrived) -> list[str]:
     """What ties a message to its thread: the origin's id of it, or its Message-ID and its ancestors', nearest first."""
-    if one.origin_thread_id is not None:
-        return [storable(f" {one.origin_thread_id}", KEY_BYTES)]
-    overview = one.overview
+    if arrival.origin_thread_id is not None:
+        return [storable(f" {arrival.origin_thread_id}", KEY_BYTES)]
+    overview = arrival.overview
     own = [overview.message_id_header] if overview.message_id_header else []
     ancestors = [*reversed(overview.references[-REFERENCES_LIMIT:]), *overview.in_reply_to[:REFERENCES_LIMIT]]
     return list(dict.fromkeys(storable(header, KEY_BYTES) for header in [*own, *ancestors]))
 
 
-def _nameless(one: Arrived) -> _Nameless | None:
-    overview = one.overview
-    if one.origin_thread_id is not None or overview.references or overview.in_reply_to:
+def _nameless(arrival: Arrived) -> _Nameless | None:
+    overview = arrival.overview
+    if arrival.origin_thread_id is not None or overview.references or overview.in_reply_to:
         return None
     base, is_answer = base_subject(overview.subject)
     if not base:
         return None
     authors = frozenset(_spelled(overview.from_))
     recipients = frozenset(_spelled((*overview.to, *overview.cc)))
-    return _Nameless(fold(base), is_answer, one.received_at_ms, authors, recipients)
+    return _Nameless(fold(base), is_answer, arrival.received_at_ms, authors, recipients)
 
 
 def _spelled(addresses: Iterable[Address]) -> Iterable[str]:
-    return (one.address.lower() for one in addresses)
+    return (item.address.lower() for item in addresses)
 
 
 def _nameless_in(received_at_ms: int, summary: dict[str, Any]) -> _Nameless | None:
     base, is_answer = base_subject(summary["subject"])
     if summary["references"] or summary["in_reply_to"] or not base:
         return None
-    authors = frozenset(one["address"].lower() for one in summary["from"])
-    recipients = frozenset(one["address"].lower() for one in (*summary["to"], *summary["cc"]))
+    authors = frozenset(item["address"].lower() for item in summary["from"])
+    recipients = frozenset(item["address"].lower() for item in (*summary["to"], *summary["cc"]))
     return _Nameless(fold(base), is_answer, received_at_ms, authors, recipients)

@@ -88,7 +88,7 @@ class IncompleteReader:
         for account_id, id_, path, count in counted:
             mailboxes = found.setdefault(AccountId(account_id), {})
             mailboxes.setdefault(id_, IncompleteMailbox(MailboxId(id_), path)).messages = count
-        for account_id in {AccountId(one[0]) for one in counted}:
+        for account_id in {AccountId(item[0]) for item in counted}:
             await self._name(account_id, found[account_id])
         return {one: sorted(those.values(), key=lambda box: box.path) for one, those in found.items()}
 

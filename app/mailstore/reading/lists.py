@@ -113,7 +113,7 @@ class ListReader:
         condition = await self._condition(account_id, tree)
         column = _SORT_COLUMNS[sort.key]
         is_descending = sort.is_descending == (before is None)
-        order = [one.desc() if is_descending else one.asc() for one in (column, MESSAGE.c.uid, MESSAGE.c.id)]
+        order = [item.desc() if is_descending else item.asc() for item in (column, MESSAGE.c.uid, MESSAGE.c.id)]
         statement = select(column, *_LISTED[1:]).where(OF_ACCOUNT, condition).order_by(*order).limit(limit)
         anchor = before or after
         if anchor is not None:

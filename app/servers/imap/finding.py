@@ -99,22 +99,22 @@ async def find(session: Session, key: SearchKey, out: Outlet) -> Found:
 
 async def _candidates(session: Session, key: SearchKey) -> Sequence[int]:
     """The UIDs to look at: those that the criteria name, where they name some, else all."""
-    for one in key.keys if isinstance(key, And) else (key,):
-        if isinstance(one, Numbers):
-            return await session.named(one.numbers, is_uid=one.is_uid, is_search=True)
-        if isinstance(one, SavedResult):
-            return await session.named(one, is_uid=one.is_uid)
+    for item in key.keys if isinstance(key, And) else (key,):
+        if isinstance(item, Numbers):
+            return await session.named(item.numbers, is_uid=item.is_uid, is_search=True)
+        if isinstance(item, SavedResult):
+            return await session.named(item, is_uid=item.is_uid)
     return session.selected.uids()
 
 
 async def _look(session: Session, key: SearchKey) -> Mapping[SearchKey, Looked]:
     """Ask the full-text index for the texts in these criteria."""
     looked: dict[SearchKey, Looked] = {}
-    for one in _texts_in(key):
-        scope = scope_of(one)
-        if scope is not None and one not in looked and len(looked) < LOOKS_LIMIT:
+    for item in _texts_in(key):
+        scope = scope_of(item)
+        if scope is not None and item not in looked and len(looked) < LOOKS_LIMIT:
             account_id, mailbox_id = session.account, session.selected.mailbox_id
-            looked[one] = await session.services.texts.look(account_id, mailbox_id, scope, fold(one.text))
+            looked[item] = await session.services.texts.look(account_id, mailbox_id, scope, fold(item.text))
     if looked:
         await catch_up(session)  # what went before the index was asked, which does not know it any more
     return looked
@@ -123,8 +123,8 @@ async def _look(session: Session, key: SearchKey) -> Mapping[SearchKey, Looked]:
 def _texts_in(key: SearchKey) -> Iterator[TextMatch | HeaderMatch]:
     match key:
         case And(keys):
-            for one in keys:
-                yield from _texts_in(one)
+            for item in keys:
+                yield from _texts_in(item)
         case Or(left, right):
             yield from _texts_in(left)
             yield from _texts_in(right)
@@ -138,8 +138,8 @@ def _narrowed(
     view: MailboxView, key: SearchKey, uids: Sequence[int], looked: Mapping[SearchKey, Looked]
 ) -> Sequence[int]:
     """Without the messages that lack a text which all must have; those that are gone stay, to be reported."""
-    for one in key.keys if isinstance(key, And) else (key,):
-        told = looked.get(one)
+    for item in key.keys if isinstance(key, And) else (key,):
+        told = looked.get(item)
         if told is not None:
             found, unindexed = told.found, told.unindexed
             uids = [uid for uid in uids if holds(found, uid) or holds(unindexed, uid) or view.is_gone(uid)]

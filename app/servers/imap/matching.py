@@ -92,7 +92,7 @@ class Matcher:
             case And(keys):
                 return _all(self._cheapest_first(keys))
             case Or(left, right):
-                return _negated(_all([_negated(one) for one in self._cheapest_first((left, right))]))
+                return _negated(_all([_negated(predicate) for predicate in self._cheapest_first((left, right))]))
             case Not(inner):
                 return _negated(self._predicate(inner))
             case TextMatch(field, text) if field in _ADDRESS_COLUMNS:
@@ -218,8 +218,8 @@ def _unread(scope: str, folded: str) -> Predicate:
 def _all(predicates: list[Predicate]) -> Predicate:
     def meets(row: MessageValues, text: Searchable | None) -> bool | None:
         found: bool | None = True
-        for one in predicates:
-            told = one(row, text)
+        for predicate in predicates:
+            told = predicate(row, text)
             if told is False:
                 return False
             found = None if told is None else found
@@ -240,7 +240,7 @@ def _cost(key: SearchKey) -> int:
     """0 for what a row tells at once, 1 for a header, 2 for a body."""
     match key:
         case And(keys):
-            return max((_cost(one) for one in keys), default=0)
+            return max((_cost(condition) for condition in keys), default=0)
         case Or(left, right):
             return max(_cost(left), _cost(right))
         case Not(inner):

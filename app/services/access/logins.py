@@ -135,4 +135,4 @@ def _encoded(password: str) -> bytes:
 
 def _is_text(email: str) -> bool:
     """Whether a database takes it: no NUL, no half of a surrogate pair."""
-    return "\0" not in email and not any(0xD800 <= ord(one) < 0xE000 for one in email)
+    return "\0" not in email and not any(0xD800 <= ord(text) < 0xE000 for text in email)

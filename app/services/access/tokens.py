@@ -291,7 +291,7 @@ def _values(order: TokenOrder, secret: str, by: Caller | None) -> dict[str, Any]
         "scopes": " ".join(sorted(order.scopes)),
         "account_ids": _json(order.account_ids),
         "mailbox_ids": _json(order.mailbox_ids),
-        "senders": _json(None if order.senders is None else tuple(one.lower() for one in order.senders)),
+        "senders": _json(None if order.senders is None else tuple(sender.lower() for sender in order.senders)),
         "origins": _json(order.origins),
         "networks": _json(order.networks),
         "family": order.family if by is None else by.family,

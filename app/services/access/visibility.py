@@ -85,9 +85,9 @@ def seen_mailboxes(mailboxes: Sequence[Mailbox], visible: Collection[str] | None
             parent = paths.get(mailbox.parent_id or "")
             paths[mailbox.id] = mailbox.name if parent is None else parent + LEVEL + mailbox.name
     return [
-        replace(one, path=paths[one.id], parent_id=one.parent_id if one.parent_id in paths else None)
-        for one in mailboxes
-        if one.id in paths
+        replace(item, path=paths[item.id], parent_id=item.parent_id if item.parent_id in paths else None)
+        for item in mailboxes
+        if item.id in paths
     ]
 
 
@@ -97,7 +97,10 @@ async def _mailbox_event(reader: MailReader, event: Event, visible: Collection[s
         return None
     data = _data(event)
     seen = seen_mailboxes(await reader.mailboxes.mailboxes(event.account_id), visible)
-    path = next((one.path for one in seen if one.id == event.mailbox_id and one.name == data["name"]), data["name"])
+    path = next(
+        (mailbox.path for mailbox in seen if mailbox.id == event.mailbox_id and mailbox.name == data["name"]),
+        data["name"],
+    )
     return _retold(event, event.type, data | {"path": path})
 
 
@@ -121,8 +124,8 @@ async def seen_among(reader: MailReader, messages: Sequence[Message], visible: C
     """Those of the messages that are seen, each at a place where it is."""
     if visible is None:
         return list(messages)
-    found = [await _at_seen_place(reader, one, visible) for one in messages]
-    return [one for one in found if one is not None]
+    found = [await _at_seen_place(reader, message, visible) for message in messages]
+    return [item for item in found if item is not None]
 
 
 async def _at_seen_place(reader: MailReader, message: Message, visible: Collection[str]) -> Message | None:

@@ -109,8 +109,8 @@ class Accounts:
     async def visible_ids(self, caller: Caller) -> list[AccountId]:
         """The accounts that a caller may use, oldest first."""
         if caller.account_ids is None:
-            return [AccountId(one) for one in await directory.all_ids(self._database)]
-        return sorted(AccountId(one) for one in await directory.existing(self._database, sorted(caller.account_ids)))
+            return [AccountId(all_id_) for all_id_ in await directory.all_ids(self._database)]
+        return sorted(AccountId(text) for text in await directory.existing(self._database, sorted(caller.account_ids)))
 
     async def sync(self, account_id: AccountId) -> SyncState:
         """How fresh its mail is. AccountNotFound."""
@@ -124,7 +124,7 @@ class Accounts:
     ) -> dict[AccountId, list[IncompleteMailbox]]:
         """What of these accounts could not be read from their mail servers, as far as the caller may see it."""
         found = await IncompleteReader(self._database).of(account_ids)
-        return {id_: [one for one in those if caller.sees_mailbox(one.id)] for id_, those in found.items()}
+        return {id_: [item for item in those if caller.sees_mailbox(item.id)] for id_, those in found.items()}
 
     async def get(self, account_id: AccountId) -> Account:
         """Raises AccountNotFound."""

@@ -40,7 +40,7 @@ class Beginning:
         if mailbox_id is not None:
             return True
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        return not mailboxes or any(one.is_selectable and not one.is_complete for one in mailboxes)
+        return not mailboxes or any(mailbox.is_selectable and not mailbox.is_complete for mailbox in mailboxes)
 
     async def mailboxes(self, account_id: AccountId) -> bool:
         """Have the mailboxes of a new account in the index; whether the origin was asked for them just now.
@@ -51,7 +51,7 @@ class Beginning:
         if AccountKind(standing.kind).is_kept_here or standing.sync_status in ("live", "paused"):
             return False
         known = await self._reader.mailboxes.mailboxes(account_id)
-        if any(one.role is Role.INBOX and (one.is_complete or one.uid_next > 1) for one in known):
+        if any(mailbox.role is Role.INBOX and (mailbox.is_complete or mailbox.uid_next > 1) for mailbox in known):
             return False
         await in_time(self._take_list(account_id))
         return True
@@ -63,7 +63,7 @@ class Beginning:
         """Write the mailboxes that the origin lists, and where the first sync of each begins; the list by name."""
         listed = await backend.list_mailboxes()
         await take_first_list(Mirror(account_id, self._index, self._reader, backend), listed)
-        return {one.origin_name: one for one in listed}
+        return {mailbox.origin_name: mailbox for mailbox in listed}
 
     async def first_poll(self, account_id: AccountId) -> None:
         """Wait until a worker has begun to fetch what a POP3 server holds. SyncPending."""
@@ -75,7 +75,7 @@ class Beginning:
 
     async def _is_awaited(self, account_id: AccountId) -> bool:
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        is_read = all(one.is_complete for one in mailboxes if one.role is Role.INBOX)
+        is_read = all(mailbox.is_complete for mailbox in mailboxes if mailbox.role is Role.INBOX)
         return not is_read and await self._reader.mailboxes.is_empty(account_id, None)
 
 

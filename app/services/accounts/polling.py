@@ -63,7 +63,11 @@ class Polling:
     async def _arrived(self, account_id: AccountId, caller: Caller, position: Position) -> list[Message]:
         events = await self._log.after(account_id, position.seq, ARRIVED_LIMIT)
         ids = [event.subject for event in events if event.type == "message.created"]
-        return [one for one in await self._reader.messages.find(account_id, ids) if caller.sees_mailbox(one.mailbox_id)]
+        return [
+            message
+            for message in await self._reader.messages.find(account_id, ids)
+            if caller.sees_mailbox(message.mailbox_id)
+        ]
 
 
 def _is_settled(before: Standing, now: Standing, asked_at_ms: int) -> bool:

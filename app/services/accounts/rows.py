@@ -84,13 +84,13 @@ class Servers:
     @property
     def logins(self) -> dict[str, ServerLogin]:
         """By protocol, those that there are."""
-        return {one.name: login for one in fields(self) if isinstance(login := getattr(self, one.name), ServerLogin)}
+        return {item.name: login for item in fields(self) if isinstance(login := getattr(self, item.name), ServerLogin)}
 
     @property
     def grant_id(self) -> str | None:
         """Of the grant that their tokens come from."""
         sources = [login.tokens for login in self.logins.values()]
-        return next((one.grant_id for one in sources if isinstance(one, GrantTokens)), None)
+        return next((source.grant_id for source in sources if isinstance(source, GrantTokens)), None)
 
     def with_tokens(self, tokens: GrantTokens | None) -> Servers:
         """The same, but every login without a password takes these tokens."""
@@ -141,7 +141,7 @@ class AccountChanges:
 
 def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str) -> Servers:
     """Logins without a password at the servers that are known for an account of this kind."""
-    names = [one.name for one in fields(Servers) if one.name in (kind.value, "smtp") and one.name in known]
+    names = [item.name for item in fields(Servers) if item.name in (kind.value, "smtp") and item.name in known]
     return Servers.of(
         {name: ServerLogin(known[name].host, known[name].port, known[name].security, username) for name in names}
     )

@@ -151,7 +151,7 @@ class Bulk:
         async def move(messages: Sequence[Message]) -> Confirmed:
             return await backend.move(messages, target)
 
-        await self._act(account_id, [one for one in group if one.id not in result.errors], move, result)
+        await self._act(account_id, [message for message in group if message.id not in result.errors], move, result)
 
     # ---- one group after another
 
@@ -161,7 +161,7 @@ class Bulk:
         """The result to fill, with an error for each id that the caller does not see, and the messages."""
         result = BulkResult(list(dict.fromkeys(ids)))
         found = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
-        known = {one.id for one in found}
+        known = {message.id for message in found}
         result.errors.update({id_: MessageNotFound() for id_ in result.ids if id_ not in known})
         return result, found
 
@@ -169,14 +169,14 @@ class Bulk:
         self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
     ) -> tuple[Delta, Applied]:
         """Do it to a group and write what the origin confirmed; an error becomes that of each message of the group."""
-        lost = next((one for one in result.errors.values() if isinstance(one, Unreachable | Throttled)), None)
+        lost = next((item for item in result.errors.values() if isinstance(item, Unreachable | Throttled)), None)
         if not group or lost is not None:
-            result.errors.update({one.id: lost for one in group if lost is not None})
+            result.errors.update({message.id: lost for message in group if lost is not None})
             return Delta(), Applied()
         try:
             confirmed = await act(group)
         except GatewayError as error:
-            result.errors.update({one.id: error for one in group})
+            result.errors.update({message.id: error for message in group})
             return Delta(), Applied()
         applied = await self._index.confirm(account_id, confirmed)
         result.position = applied.position
@@ -184,15 +184,19 @@ class Bulk:
 
     async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
         """What the origin had lost is said to be gone."""
-        there = {one.id for one in await self._reader.messages.find(account_id, [one.id for one in found])}
-        for one in found:
-            if one.id not in there:
-                result.errors.setdefault(one.id, MessageNotFound())
+        there = {item.id for item in await self._reader.messages.find(account_id, [message.id for message in found])}
+        for message in found:
+            if message.id not in there:
+                result.errors.setdefault(message.id, MessageNotFound())
 
     async def _end(self, account_id: AccountId, result: BulkResult) -> BulkResult:
         """An error that all share is the error of the request, unless it is that they do not exist."""
         errors = list(result.errors.values())
-        if errors and len(errors) == len(result.ids) and not any(isinstance(one, MessageNotFound) for one in errors):
+        if (
+            errors
+            and len(errors) == len(result.ids)
+            and not any(isinstance(error, MessageNotFound) for error in errors)
+        ):
             raise errors[0]
         result.position = result.position or (await self._reader.mailboxes.standing(account_id)).position
         return result
@@ -214,11 +218,11 @@ async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attem
 def _groups(messages: Sequence[Message]) -> list[list[Message]]:
     """By mailbox, in groups that one command takes."""
     by_mailbox: dict[MailboxId, list[Message]] = {}
-    for one in messages:
-        by_mailbox.setdefault(one.mailbox_id, []).append(one)
+    for message in messages:
+        by_mailbox.setdefault(message.mailbox_id, []).append(message)
     return [group[start : start + CHUNK] for group in by_mailbox.values() for start in range(0, len(group), CHUNK)]
 
 
 def _copies(delta: Delta, applied: Applied) -> Mapping[Location, Location]:
     """Source → target: as the origin said, with the numbers that the index gave where it is the origin."""
-    return {one.source: one.target for one in delta.copied if one.target.uid} | dict(applied.copies)
+    return {item.source: item.target for item in delta.copied if item.target.uid} | dict(applied.copies)

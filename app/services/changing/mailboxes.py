@@ -88,7 +88,7 @@ class Mailboxes:
         if caller.mailbox_ids is None:
             return await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         seen = await self.list(account_id, caller)
-        found = next((one for one in seen if one.id == mailbox_id), None)
+        found = next((item for item in seen if item.id == mailbox_id), None)
         if found is None:
             raise MailboxNotFound
         return found
@@ -144,7 +144,7 @@ class Mailboxes:
         try:
             return await backend.create_mailbox(path, role)
         except AlreadyExists:
-            there = next((one for one in await backend.list_mailboxes() if one.path == path), None)
+            there = next((mailbox for mailbox in await backend.list_mailboxes() if mailbox.path == path), None)
             if not may_exist or there is None:
                 raise
             return Confirmed(Delta(mailboxes_found=(_found(there, role),)))
@@ -192,7 +192,7 @@ class Mailboxes:
         if changes.name is not None or changes.is_moved:
             below = mailbox.path + LEVEL
             others = await self._reader.mailboxes.mailboxes(account_id)
-            if any(one.path.startswith(below) and not caller.sees_mailbox(one.id) for one in others):
+            if any(other.path.startswith(below) and not caller.sees_mailbox(other.id) for other in others):
                 raise NotPermitted("The token does not include all mailboxes below this one")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
@@ -206,11 +206,11 @@ class Mailboxes:
     async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
         """A role is ours to give, and one mailbox of an account has it."""
         others = [
-            one
-            for one in await self._reader.mailboxes.mailboxes(account_id)
-            if one.role == role and one.id != mailbox.id
+            item
+            for item in await self._reader.mailboxes.mailboxes(account_id)
+            if item.role == role and item.id != mailbox.id
         ]
-        cleared = [MailboxSet(one.id, is_role_cleared=True) for one in others if role is not None]
+        cleared = [MailboxSet(other.id, is_role_cleared=True) for other in others if role is not None]
         this = MailboxSet(mailbox.id, role=role, is_role_cleared=role is None)
         await self._index.apply(account_id, Delta(mailboxes_set=(*cleared, this)), is_durable=True)
 

@@ -38,7 +38,7 @@ class Changed:
 
 def flags_of_keywords(keywords: Collection[str]) -> Flags:
     """Keywords of the API as IMAP flags."""
-    return frozenset(flag_of(one) for one in keywords)
+    return frozenset(flag_of(keyword) for keyword in keywords)
 
 
 class Messages:
@@ -122,8 +122,8 @@ class Messages:
     async def trash(self, account_id: AccountId) -> Mailbox:
         """The mailbox with the role trash, made where there is none."""
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        found = [one for one in mailboxes if one.role is Role.TRASH] or [
-            one for one in mailboxes if one.path.lower() == TRASH_PATH.lower()
+        found = [mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH] or [
+            mailbox for mailbox in mailboxes if mailbox.path.lower() == TRASH_PATH.lower()
         ]
         if found:
             return found[0]
@@ -132,7 +132,7 @@ class Messages:
         await self._index.confirm(account_id, confirmed)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         names = {found.origin_name for found in confirmed.delta.mailboxes_found}
-        return next(one for one in mailboxes if one.origin_name in names)
+        return next(mailbox for mailbox in mailboxes if mailbox.origin_name in names)
 
     async def confirm(self, account_id: AccountId, confirmed: Confirmed) -> Position:
         """Write what the origin confirmed, where it is not written yet; where the account's log ends then."""

@@ -62,11 +62,11 @@ class Threads:
         tree = (await self._texts.answered(prepared.account_id, caller, limited_to(prepared.tree, caller))).tree
         total = None if order.count is None else await self._conversations.count(prepared.account_id, tree)
         page = self._listing.cut(prepared, await self._heads(prepared, tree), total)
-        ids = [thread_id_in(one.summary) for one in page.items]
+        ids = [thread_id_in(message.summary) for message in page.items]
         contents: list[bytes] = []
         for begin in range(0, len(ids), _READ_AT_ONCE):
             threads = await self._read(prepared.account_id, caller, ids[begin : begin + _READ_AT_ONCE])
-            contents += [one.content for one in threads]
+            contents += [thread.content for thread in threads]
         return page, contents
 
     async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
@@ -96,9 +96,9 @@ class Threads:
             found = await self._reader.lists.search(
                 prepared.account_id, tree, limit=_SEARCHED_AT_ONCE, after=after, before=before
             )
-            unknown = {thread_id_in(one.summary) for one in found} - newest.keys()
+            unknown = {thread_id_in(message.summary) for message in found} - newest.keys()
             newest |= await self._conversations.newest(prepared.account_id, tree, unknown)
-            kept = [one for one in found if newest.get(thread_id_in(one.summary)) == one.anchor.id]
+            kept = [message for message in found if newest.get(thread_id_in(message.summary)) == message.anchor.id]
             heads = [*kept, *heads] if is_before else [*heads, *kept]
             if len(found) < _SEARCHED_AT_ONCE:
                 break
@@ -108,7 +108,9 @@ class Threads:
     async def _read(self, account_id: AccountId, caller: Caller, thread_ids: Sequence[ThreadId]) -> list[Thread]:
         tree = limited_to(f.All(()), caller)
         members = await self._conversations.members(account_id, tree, thread_ids, limit=MEMBERS_LIMIT)
-        return [_thread(account_id, members[one][::-1], caller) for one in thread_ids if one in members]
+        return [
+            _thread(account_id, members[thread_id][::-1], caller) for thread_id in thread_ids if thread_id in members
+        ]
 
     async def _ids(self, account_id: AccountId, caller: Caller, thread_id: str) -> list[str]:
         resolved = await self._conversations.resolve(account_id, thread_id)
@@ -116,14 +118,14 @@ class Threads:
         members = await self._conversations.members(account_id, tree, [resolved], limit=CHANGED_LIMIT)
         if resolved not in members:
             raise ThreadNotFound
-        return [one.id for one in members[resolved]]
+        return [member.id for member in members[resolved]]
 
 
 def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> Thread:
     """A thread of its messages, oldest first."""
-    summaries = [seen_summary(one.summary, caller.mailbox_ids) for one in members]
-    told = [orjson.loads(one) for one in summaries]
-    unions = {name: sorted({value for one in told for value in one[name]}) for name in _SUMMED_UP}
+    summaries = [seen_summary(member.summary, caller.mailbox_ids) for member in members]
+    told = [orjson.loads(piece) for piece in summaries]
+    unions = {name: sorted({value for item in told for value in item[name]}) for name in _SUMMED_UP}
     participants = {one["address"].lower(): one for message in told[::-1] for one in message["from"]}
     oldest, newest = members[0], members[-1]
     content = {
@@ -131,14 +133,14 @@ def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) ->
         "account_id": account_id,
         "subject": told[0]["subject"],
         "participants": list(participants.values())[::-1],
-        "message_ids": [one.id for one in members],
+        "message_ids": [member.id for member in members],
         "message_count": newest.count,
         "unread_count": newest.unread,
         "mailbox_ids": unions["mailbox_ids"],
         "keywords": unions["keywords"],
-        "has_attachments": any(one["has_attachments"] for one in told),
+        "has_attachments": any(item["has_attachments"] for item in told),
         "preview": told[-1]["preview"],
         "oldest_received_at": iso(oldest.received_at_ms),
         "newest_received_at": iso(newest.received_at_ms),
     }
-    return Thread(orjson.dumps(content), [shown_summary(one) for one in summaries])
+    return Thread(orjson.dumps(content), [shown_summary(piece) for piece in summaries])

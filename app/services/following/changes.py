@@ -73,16 +73,20 @@ class ChangesSince:
         span = await self._events.span(account_id)
         is_lost = not await self._is_of(span, account_id, since.position)
         mailboxes = [
-            one for one in await self._differences.mailboxes(account_id) if visible is None or one.id in visible
+            mailbox
+            for mailbox in await self._differences.mailboxes(account_id)
+            if visible is None or mailbox.id in visible
         ]
-        unread = {one.id for one in mailboxes if EVERY_MAILBOX in excepted or one.id in excepted}
+        unread = {mailbox.id for mailbox in mailboxes if EVERY_MAILBOX in excepted or mailbox.id in excepted}
         unanswerable = [
-            one.id for one in mailboxes if is_lost or since.position.seq < max(one.reset_seq, one.forgotten_seq)
+            mailbox.id
+            for mailbox in mailboxes
+            if is_lost or since.position.seq < max(mailbox.reset_seq, mailbox.forgotten_seq)
         ]
         if not unread.issuperset(unanswerable):
             raise StateExpired("List the messages of these mailboxes again", unanswerable)
         if is_lost:
-            return Changes(mailboxes_updated=[one.id for one in mailboxes], position=span.last)
+            return Changes(mailboxes_updated=[mailbox.id for mailbox in mailboxes], position=span.last)
         page = await self._differences.page(account_id, since.position.seq, limit)
         difference = _Difference(since, visible, {*excepted} | unread)
         await self._fill(account_id, difference, page)
@@ -97,11 +101,11 @@ class ChangesSince:
 
     async def _fill(self, account_id: AccountId, difference: _Difference, page: Page) -> None:
         difference.add_tombstones(page.tombstones)
-        missing = difference.left.keys() - {one.id for one in page.messages}
+        missing = difference.left.keys() - {message.id for message in page.messages}
         others = await self._differences.messages(account_id, missing)
         difference.add_messages(page.messages)
         difference.add_messages(others)
-        difference.add_gone(missing - {one.id for one in others})
+        difference.add_gone(missing - {message.id for message in others})
 
     async def _is_of(self, span: Span, account_id: AccountId, position: Position) -> bool:
         """Whether a position belongs to this log: its event has the same time, if the event is still stored."""
@@ -124,28 +128,28 @@ class _Difference:
         """By message: where it was at the position, if it left there."""
 
     def add_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
-        for one in tombstones:
-            if one.mailbox_ids is None:
-                if self._visible is None or one.subject in self._visible:
-                    self.changes.mailboxes_removed.append(one.subject)
+        for tombstone in tombstones:
+            if tombstone.mailbox_ids is None:
+                if self._visible is None or tombstone.subject in self._visible:
+                    self.changes.mailboxes_removed.append(tombstone.subject)
                 continue
-            before = self.left.setdefault(one.subject, one.mailbox_ids)
-            if one.reason != "moved" and self._seen(before):
-                self.changes.removed[one.subject] = one.reason
+            before = self.left.setdefault(tombstone.subject, tombstone.mailbox_ids)
+            if tombstone.reason != "moved" and self._seen(before):
+                self.changes.removed[tombstone.subject] = tombstone.reason
 
     def add_messages(self, messages: Iterable[ChangedMessage]) -> None:
-        for one in messages:
-            after = self._seen(one.mailbox_ids)
-            before = self._before(one)
+        for message in messages:
+            after = self._seen(message.mailbox_ids)
+            before = self._before(message)
             if after:
-                self.changes.removed.pop(one.id, None)  # gone, and back since
+                self.changes.removed.pop(message.id, None)  # gone, and back since
             if after and not before:
-                self.changes.created[one.id] = one.summary
-                self.changes.removed.pop(one.id, None)  # it has come back
+                self.changes.created[message.id] = message.summary
+                self.changes.removed.pop(message.id, None)  # it has come back
             elif after:
-                self._differ(one, before, after)
-            elif before or (one.id in self.left and self._seen(self.left[one.id])):
-                self.changes.removed[one.id] = "moved"
+                self._differ(message, before, after)
+            elif before or (message.id in self.left and self._seen(self.left[message.id])):
+                self.changes.removed[message.id] = "moved"
 
     def add_gone(self, ids: Iterable[str]) -> None:
         """Moved, then gone with the mailbox that they were in."""
@@ -154,28 +158,28 @@ class _Difference:
                 self.changes.removed.setdefault(id_, "expunged")
 
     def add_mailboxes(self, mailboxes: Iterable[MailboxNumbers], unread: Collection[str]) -> None:
-        for one in mailboxes:
-            if one.created_seq > self._since.position.seq:
-                self.changes.mailboxes_created.append(one.id)
-            elif one.changed_seq > self._since.position.seq or one.id in unread:
-                self.changes.mailboxes_updated.append(one.id)
+        for mailbox in mailboxes:
+            if mailbox.created_seq > self._since.position.seq:
+                self.changes.mailboxes_created.append(mailbox.id)
+            elif mailbox.changed_seq > self._since.position.seq or mailbox.id in unread:
+                self.changes.mailboxes_updated.append(mailbox.id)
 
-    def _before(self, one: ChangedMessage) -> list[str]:
+    def _before(self, message: ChangedMessage) -> list[str]:
         """Where the caller saw it; nowhere, if it came later or from out of sight."""
-        if one.created_seq > self._since.base_seq:
+        if message.created_seq > self._since.base_seq:
             return []
-        if one.id in self.left:
-            return self._seen(self.left[one.id])
-        is_known = one.moved_seq <= self._since.position.seq  # else its tombstone is gone: of an excepted mailbox
-        return self._seen(one.mailbox_ids) if is_known else []
+        if message.id in self.left:
+            return self._seen(self.left[message.id])
+        is_known = message.moved_seq <= self._since.position.seq  # else its tombstone is gone: of an excepted mailbox
+        return self._seen(message.mailbox_ids) if is_known else []
 
-    def _differ(self, one: ChangedMessage, before: list[str], after: list[str]) -> None:
+    def _differ(self, message: ChangedMessage, before: list[str], after: list[str]) -> None:
         if before != after:
-            self.changes.moved[one.id] = (before, after)
-        numbers = {"keywords": one.flags_seq, "other": one.other_seq}
+            self.changes.moved[message.id] = (before, after)
+        numbers = {"keywords": message.flags_seq, "other": message.other_seq}
         changed = [what for what, seq in numbers.items() if seq > self._since.base_seq]
         if changed:
-            self.changes.updated[one.id] = Change(changed, one.keywords)
+            self.changes.updated[message.id] = Change(changed, message.keywords)
 
     def _seen(self, mailbox_ids: Iterable[str]) -> list[str]:
         return sorted(

@@ -102,7 +102,7 @@ class States:
     def _is_signed(self, kind: str, account_id: AccountId, text: str, signature: str) -> bool:
         given = signature.encode("utf-8", "replace")
         signatures = [self._sign(key, kind, account_id, text).encode() for key in self._keys]
-        return any(hmac.compare_digest(given, one) for one in signatures)
+        return any(hmac.compare_digest(given, piece) for piece in signatures)
 
     @staticmethod
     def _sign(key: bytes, kind: str, account_id: AccountId, text: str) -> str:

@@ -111,7 +111,7 @@ class OAuthApps:
                 return await self.get(id_)
             except OAuthAppNotFound:
                 raise InvalidRequest.at(f"{pointer}/oauth_app_id", "Unknown OAuth app") from None
-        found = next((one for one in await self.all() if one.provider == provider), None)
+        found = next((item for item in await self.all() if item.provider == provider), None)
         if found is None:
             raise InvalidRequest.at(f"{pointer}/provider", "No OAuth app of this provider exists")
         return found

@@ -104,7 +104,7 @@ YAHOO = Provider(
         "smtp": MailServer("smtp.mail.yahoo.com", 465),
     },
 )
-PROVIDERS: Mapping[str, Provider] = {one.name: one for one in (GOOGLE, MICROSOFT, YAHOO)}
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (GOOGLE, MICROSOFT, YAHOO)}
 
 
 def endpoints_of(provider: Provider, tenant: str | None) -> Endpoints:

@@ -62,11 +62,11 @@ class Revocations:
 
     def begin(self, revocations: Sequence[Revocation]) -> None:
         """Revoke in the background; what comes of it is logged."""
-        for one in revocations:
+        for revocation in revocations:
             if len(self._tasks) >= WAITING_LIMIT:
-                log.info("grant_not_revoked", grant_id=one.grant.id, error="too_many")
+                log.info("grant_not_revoked", grant_id=revocation.grant.id, error="too_many")
                 continue
-            task = asyncio.create_task(self._revoke(one))
+            task = asyncio.create_task(self._revoke(revocation))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -15,23 +15,23 @@ async def together(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> li
     """The results in order. The first GatewayError ends the rest and is raised by itself."""
     gate = asyncio.Semaphore(at_a_time)
 
-    async def run(one: Coroutine[Any, Any, T]) -> T:
+    async def run(coroutine: Coroutine[Any, Any, T]) -> T:
         async with gate:
-            return await one
+            return await coroutine
 
     coroutines = list(work)
     if len(coroutines) == 1:
         return [await coroutines[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run(one)) for one in coroutines]
+            tasks = [group.create_task(run(coroutine)) for coroutine in coroutines]
     except* GatewayError as failed:
         error = _first(failed)
     else:
         return [task.result() for task in tasks]
     finally:
-        for one in coroutines:
-            one.close()
+        for coroutine in coroutines:
+            coroutine.close()
     raise error
 
 

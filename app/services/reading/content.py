@@ -178,9 +178,9 @@ class Content:
         except TooComplex:
             body = plain_body(opened.structure, contents)
         untold = tuple(
-            f"part {one.section}: the mail server does not give it"
-            for one in wanted.parts
-            if one.section not in contents
+            f"part {part.section}: the mail server does not give it"
+            for part in wanted.parts
+            if part.section not in contents
         )
         return Body(body.text, body.html, wanted.problems + untold + body.problems)
 

@@ -147,7 +147,7 @@ class Freshness:
         theirs = await _listed(backend) if told is None else told
         await self._write_new_mailboxes(account_id, theirs)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        changed = [one for one in mailboxes if one.is_selectable and _differs(one, theirs.get(one.origin_name))]
+        changed = [item for item in mailboxes if item.is_selectable and _differs(item, theirs.get(item.origin_name))]
         for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
             below = None if below_uid is None else await self._lowest_uid(mailbox)
             await self._ask_about(backend, mailbox, count, below)
@@ -165,7 +165,9 @@ class Freshness:
         if not known or not listed or renames(known, list(theirs.values())):
             return
         await self._index.apply(account_id, list_changes(known, listed).delta)
-        begun = beginnings(await self._reader.mailboxes.mailboxes(account_id), {one.origin_name: one for one in listed})
+        begun = beginnings(
+            await self._reader.mailboxes.mailboxes(account_id), {item.origin_name: item for item in listed}
+        )
         if begun:
             await self._index.apply(account_id, Delta(mailboxes_counted=begun))
 
@@ -191,7 +193,7 @@ def _unconfirmed(status: str) -> str:
 
 
 async def _listed(backend: MailBackend) -> Mapping[str, OriginMailbox]:
-    return {one.origin_name: one for one in await backend.list_mailboxes()}
+    return {mailbox.origin_name: mailbox for mailbox in await backend.list_mailboxes()}
 
 
 def difference_of_newest(
@@ -201,9 +203,9 @@ def difference_of_newest(
 
     What the index has within their span and they don't is gone, unless that is suspiciously much.
     """
-    if any(one.uid_validity not in (None, mailbox.uid_validity) for one in newest):
+    if any(arrival.uid_validity not in (None, mailbox.uid_validity) for arrival in newest):
         return Delta()  # created again: the sync worker reports it
-    there = {one.uid: one for one in newest}
+    there = {arrival.uid: arrival for arrival in newest}
     lowest = min(there) if len(there) >= count else 0
     span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]
     gone = [uid for uid in span if uid not in there]
@@ -213,16 +215,16 @@ def difference_of_newest(
     flagged = [one for uid, one in there.items() if uid in known and known[uid].flags != one.flags]
     return Delta(
         arrived=tuple(fresh),
-        flagged=tuple(Flagged(Location(mailbox.id, one.uid), one.flags, one.modseq) for one in flagged),
+        flagged=tuple(Flagged(Location(mailbox.id, arrival.uid), arrival.flags, arrival.modseq) for arrival in flagged),
         removed=tuple(Removed(Location(mailbox.id, uid)) for uid in sorted(gone)),
     )
 
 
-def _arrival(mailbox: Mailbox, one: Arrived) -> Arrived:
+def _arrival(mailbox: Mailbox, arrival: Arrived) -> Arrived:
     """New mail is announced; what the first sync has yet to reach is not."""
     has_begun = mailbox.is_newcomer or mailbox.uid_next > 1
-    is_new = mailbox.is_complete or (has_begun and mailbox.uid_next <= one.uid)
-    return replace(one, is_announced=is_new)
+    is_new = mailbox.is_complete or (has_begun and mailbox.uid_next <= arrival.uid)
+    return replace(arrival, is_announced=is_new)
 
 
 def _differs(ours: Mailbox, theirs: OriginMailbox | None) -> bool:

@@ -50,22 +50,24 @@ class Highlights:
     ) -> Mapping[str, Sequence[Highlight]]:
         """Message id → highlights. Of a message that is not in the index, its preview is all that is looked at."""
         terms = terms_of(tree)
-        ids = [one.anchor.id for one in found]
+        ids = [message.anchor.id for message in found]
         shown = await self._text_index.shown(account_id, ids) if "body" in terms else {}
-        texts = {one.anchor.id: _texts(one, shown.get(MessageId(one.anchor.id)), terms) for one in found}
+        texts = {
+            message.anchor.id: _texts(message, shown.get(MessageId(message.anchor.id)), terms) for message in found
+        }
         size_bytes = sum(len(text) for fields in texts.values() for text in fields.values())
         try:
             snippets = await self._parsers.run(account_id, size_bytes, snippets_of, texts, terms)
         except TooComplex:
             snippets = {}
-        return {id_: [Highlight(*one) for one in snippets.get(id_, {}).items()] for id_ in texts}
+        return {id_: [Highlight(*item) for item in snippets.get(id_, {}).items()] for id_ in texts}
 
 
 def _texts(listed: Listed, shown: str | None, fields: Collection[str]) -> dict[str, str]:
     """The texts of a message by field, of these fields alone."""
     summary: dict[str, Any] = orjson.loads(listed.summary)
     texts = {
-        name: ", ".join(f"{one['name']} <{one['address']}>".strip() for one in summary[name]) for name in _ADDRESSES
+        name: ", ".join(f"{item['name']} <{item['address']}>".strip() for item in summary[name]) for name in _ADDRESSES
     }
     texts = {"subject": summary["subject"], **texts, "body": summary["preview"] or "" if shown is None else shown}
     return {name: text for name, text in texts.items() if name in fields}

@@ -190,7 +190,7 @@ def limited_to(tree: f.Filter, caller: Caller) -> f.Filter:
     """The filter as this caller sees it: within its mailboxes alone."""
     if caller.mailbox_ids is None:
         return tree
-    return f.All((tree, f.Any(tuple(f.InMailbox(one) for one in sorted(caller.mailbox_ids)))))
+    return f.All((tree, f.Any(tuple(f.InMailbox(mailbox_id_) for mailbox_id_ in sorted(caller.mailbox_ids)))))
 
 
 def sort_of(text: str) -> Sort:

@@ -66,7 +66,9 @@ class MailboxNames:
         return f.All((tree, *(f.Not(f.InMailbox(id_)) for id_ in found))) if found else tree
 
     async def _seen(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
-        return [one for one in await self._reader.mailboxes.mailboxes(account_id) if caller.sees_mailbox(one.id)]
+        return [
+            mailbox for mailbox in await self._reader.mailboxes.mailboxes(account_id) if caller.sees_mailbox(mailbox.id)
+        ]
 
 
 def _is_named(leaf: f.Filter) -> bool:
@@ -84,7 +86,7 @@ def _named(mailboxes: Sequence[Mailbox], leaf: f.Filter) -> Mailbox | None:
 
 
 def _with_role(mailboxes: Sequence[Mailbox], role: str) -> Mailbox | None:
-    return next((one for one in mailboxes if one.role is not None and one.role.value == role), None)
+    return next((mailbox for mailbox in mailboxes if mailbox.role is not None and mailbox.role.value == role), None)
 
 
 def _with_path(mailboxes: Sequence[Mailbox], name: str) -> Mailbox | None:

@@ -105,11 +105,11 @@ def render_body(
     choice = choose_body(structure)
     problems: list[str] = []
     texts: dict[str, str] = {}
-    for part in {one.section: one for one in (*choice.text, *choice.html)}.values():
+    for part in {item.section: item for item in (*choice.text, *choice.html)}.values():
         if part.section in contents:
             texts[part.section], found = decode_body(contents[part.section], part)
             problems += found
-    problems += [f"the message is {one.value.replace('_', ' ')}" for one in protections_of(structure)]
+    problems += [f"the message is {protection.value.replace('_', ' ')}" for protection in protections_of(structure)]
     html, found = _html(choice, texts, resolve_cid, look)
     return Body(_text(choice, texts), html, (*problems, *found))
 

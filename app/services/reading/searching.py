@@ -54,7 +54,7 @@ class SearchPage:
     @property
     def total(self) -> int | None:
         """All that was found and counted; None where nothing was."""
-        counted = [one.total for one in self.accounts if one.total is not None]
+        counted = [answer.total for answer in self.accounts if answer.total is not None]
         return sum(counted) if counted else None
 
 
@@ -88,7 +88,7 @@ class Searching:
             async with gate:
                 return await self._answer(account_id, caller, order, after)
 
-        tasks = {asyncio.create_task(answer(one)): one for one in ids}
+        tasks = {asyncio.create_task(answer(item)): item for item in ids}
         try:
             done, _ = await asyncio.wait(tasks, timeout=ALL_SECONDS) if tasks else (set(), set())
         finally:
@@ -138,7 +138,7 @@ class Searching:
         return tree if order.is_anywhere else await self._names.without_trash(account_id, tree)
 
     def _merged(self, answers: Sequence[AccountAnswer], order: ListOrder, fingerprint: str) -> SearchPage:
-        lists = [[(one.account_id, listed) for listed in one.found] for one in answers]
+        lists = [[(answer.account_id, listed) for listed in answer.found] for answer in answers]
         ordered = merge(*lists, key=lambda one: _rank(one[1].anchor), reverse=order.sort.is_descending)
         items = [one for one, _ in zip(ordered, range(order.limit + 1), strict=False)]
         if len(items) <= order.limit:

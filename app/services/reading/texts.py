@@ -102,12 +102,12 @@ class Texts:
         uids = await self._text_index.unindexed(account_id) if any(f.texts_in(tree)) else {}
         demanded = demanded_mailboxes(tree)
         return [
-            (one, uids[one.id])
-            for one in (await self._reader.mailboxes.mailboxes(account_id) if uids else ())
-            if one.id in uids
-            and one.is_selectable
-            and caller.sees_mailbox(one.id)
-            and (demanded is None or one.id in demanded)
+            (mailbox, uids[mailbox.id])
+            for mailbox in (await self._reader.mailboxes.mailboxes(account_id) if uids else ())
+            if mailbox.id in uids
+            and mailbox.is_selectable
+            and caller.sees_mailbox(mailbox.id)
+            and (demanded is None or mailbox.id in demanded)
         ]
 
     async def _by_index(self, account_id: AccountId, text: f.Text) -> f.Filter:
@@ -132,7 +132,7 @@ class _Look:
         """Look through all of them. Raises MailServerError."""
         if unindexed:
             backend = await self._backends.of(self._account_id)
-            await together((self._look_in(backend, *one) for one in unindexed), MAILBOXES_AT_A_TIME)
+            await together((self._look_in(backend, *mailbox) for mailbox in unindexed), MAILBOXES_AT_A_TIME)
         self.is_complete = True
 
     async def _look_in(self, backend: MailBackend, mailbox: Mailbox, uids: Sequence[int]) -> None:
@@ -157,18 +157,18 @@ def demanded_mailboxes(tree: f.Filter) -> set[str] | None:
         case f.InMailbox(mailbox_id):
             return {mailbox_id}
         case f.All(of):
-            demands = [one for one in map(demanded_mailboxes, of) if one is not None]
+            demands = [item for item in map(demanded_mailboxes, of) if item is not None]
             return set.intersection(*demands) if demands else None
         case f.Any(of):
-            return _union([demanded_mailboxes(one) for one in of])
+            return _union([demanded_mailboxes(condition) for condition in of])
         case _:
             return None
 
 
 def _union(demands: Iterable[set[str] | None]) -> set[str] | None:
     found: set[str] = set()
-    for one in demands:
-        if one is None:
+    for demand in demands:
+        if demand is None:
             return None
-        found |= one
+        found |= demand
     return found

@@ -91,7 +91,7 @@ class View:
 
     @property
     def needs_full(self) -> bool:
-        return self.name == "full" and (self.fields is None or any(one[0] in _ADDED_BY_FULL for one in self.fields))
+        return self.name == "full" and (self.fields is None or any(field[0] in _ADDED_BY_FULL for field in self.fields))
 
     @property
     def is_full(self) -> bool:
@@ -105,7 +105,7 @@ class View:
 
     @property
     def needs_body(self) -> bool:
-        return self.fields is None or any(one[0] in _READ_FOR for one in self.fields)
+        return self.fields is None or any(field[0] in _READ_FOR for field in self.fields)
 
 
 SUMMARY = View()
@@ -127,7 +127,7 @@ def view_of(
 
 
 def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
-    found = [tuple(one.strip().split(".")) for one in text.split(",") if one.strip()]
+    found = [tuple(item.strip().split(".")) for item in text.split(",") if item.strip()]
     if len(found) > FIELDS_LIMIT:
         raise InvalidRequest.parameter("fields", f"At most {FIELDS_LIMIT} fields are allowed")
     for path in found:
@@ -149,14 +149,14 @@ def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 def _included(text: str | None) -> tuple[tuple[str, ...], set[str]]:
     headers: list[str] = []
     others: set[str] = set()
-    for one in (text or "").split(","):
-        kind, _, name = one.strip().partition(":")
+    for item in (text or "").split(","):
+        kind, _, name = item.strip().partition(":")
         if kind == "headers" and _HEADER_NAME.fullmatch(name):
             headers.append(name)
-        elif one.strip() in ("thread", "highlights"):
-            others.add(one.strip())
-        elif one.strip():
-            raise InvalidRequest.parameter("include", unknown("inclusion", one.strip(), _INCLUSIONS))
+        elif item.strip() in ("thread", "highlights"):
+            others.add(item.strip())
+        elif item.strip():
+            raise InvalidRequest.parameter("include", unknown("inclusion", item.strip(), _INCLUSIONS))
     if len(headers) > INCLUDES_LIMIT:
         raise InvalidRequest.parameter("include", f"At most {INCLUDES_LIMIT} headers are allowed")
     return tuple(headers), others
@@ -181,16 +181,16 @@ class Views:
     ) -> list[bytes]:
         """The objects of a list, in its order; a message that left meanwhile is left out. `tree` is what found them."""
         if view.is_prepared:
-            items = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
+            items = [shown_summary(seen_summary(message.summary, caller.mailbox_ids)) for message in found]
         elif view.name == "ids" and not (view.headers or view.has_thread):
-            items = [b'{"view":"ids","id":"' + one.anchor.id.encode() + b'"}' for one in found]
+            items = [b'{"view":"ids","id":"' + message.anchor.id.encode() + b'"}' for message in found]
         elif not (view.needs_full or view.headers or view.has_thread):
-            summaries = [shown_summary(seen_summary(one.summary, caller.mailbox_ids)) for one in found]
-            items = [json_bytes(_projected(orjson.loads(one), view)) for one in summaries]
+            summaries = [shown_summary(seen_summary(message.summary, caller.mailbox_ids)) for message in found]
+            items = [json_bytes(_projected(orjson.loads(piece), view)) for piece in summaries]
         else:
-            messages = await self._content.messages(account_id, caller, [one.anchor.id for one in found])
-            there = {one.id for one in messages}
-            found = [one for one in found if one.anchor.id in there]
+            messages = await self._content.messages(account_id, caller, [message.anchor.id for message in found])
+            there = {message.id for message in messages}
+            found = [message for message in found if message.anchor.id in there]
             items = await self.rendered(account_id, caller, messages, view)
         return await self._highlights.added(items, account_id, found, tree) if view.has_highlights else items
 
@@ -213,13 +213,13 @@ class Views:
     ) -> list[bytes]:
         """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
         if view.is_prepared:
-            return [shown_summary(one.summary) for one in messages]
+            return [shown_summary(message.summary) for message in messages]
         if view.is_limited and len(messages) > FULL_LIMIT:
             raise InvalidRequest.parameter("limit", f"With bodies or headers it must be at most {FULL_LIMIT}")
-        objects = await together((self._object(one, caller, view) for one in messages), FULL_AT_A_TIME)
+        objects = await together((self._object(message, caller, view) for message in messages), FULL_AT_A_TIME)
         if view.has_thread:
             await self._add_threads(account_id, caller, messages, objects)
-        return [json_bytes(one) for one in objects]
+        return [json_bytes(object_) for object_ in objects]
 
     async def one(self, message: Message, caller: Caller, view: View) -> bytes:
         """The object of one message. The full view is put together from prepared JSON.
@@ -253,7 +253,7 @@ class Views:
     async def _add_threads(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], objects: Sequence[dict[str, Any]]
     ) -> None:
-        threads = await self._reader.messages.threads(account_id, {one.thread_id for one in messages})
+        threads = await self._reader.messages.threads(account_id, {item.thread_id for item in messages})
         for message, shown in zip(messages, objects, strict=True):
             members = [id_ for id_, places in threads[message.thread_id] if any(map(caller.sees_mailbox, places))]
             shown["thread"] = {"id": message.thread_id, "message_ids": members}
@@ -287,7 +287,7 @@ def _picked(value: Any, tree: Mapping[str, Any]) -> Any:
     if not tree:
         return value
     if isinstance(value, list):
-        return [_picked(one, tree) for one in value]
+        return [_picked(item, tree) for item in value]
     if isinstance(value, dict):
         return {name: _picked(one, tree[name]) for name, one in value.items() if name in tree}
     return value

@@ -136,7 +136,7 @@ class Composer:
             forwarded=original.message.id if original and new.mode == "forward" else None,
             made_by=caller.token_id,
             metadata=new.metadata,
-            needs_smtputf8=not all(one.isascii() for one in [draft.from_.address, *recipients]),
+            needs_smtputf8=not all(item.isascii() for item in [draft.from_.address, *recipients]),
         )
         return NewSubmission(
             draft.from_.address,
@@ -180,7 +180,7 @@ class Composer:
 
     async def _composed(self, draft: Draft, *, shows_bcc: bool = False) -> bytes:
         """The bytes of a draft; of a large one in a thread."""
-        size_bytes = sum(size_of(one.content) for one in draft.enclosures)
+        size_bytes = sum(size_of(enclosure.content) for enclosure in draft.enclosures)
         size_bytes += len(draft.text or "") + len(draft.html or "")
         if size_bytes <= SMALL_BYTES:
             return compose(draft, shows_bcc=shows_bcc)
@@ -247,25 +247,32 @@ class Composer:
             enclosures.append(enclosure)
         return tuple(enclosures)
 
-    async def _enclosure(self, account_id: AccountId, caller: Caller, one: NewAttachment, pointer: str) -> Enclosure:
-        if one.upload_id is not None:
+    async def _enclosure(
+        self, account_id: AccountId, caller: Caller, new_attachment: NewAttachment, pointer: str
+    ) -> Enclosure:
+        if new_attachment.upload_id is not None:
             raise NotSupported("Uploads are not offered yet")
-        if one.message_id is not None and one.attachment_id is not None:
-            await self._message(account_id, caller, one.message_id)
-            found = await self._contents.enclosure(account_id, one.message_id, one.attachment_id)
+        if new_attachment.message_id is not None and new_attachment.attachment_id is not None:
+            await self._message(account_id, caller, new_attachment.message_id)
+            found = await self._contents.enclosure(account_id, new_attachment.message_id, new_attachment.attachment_id)
             return replace(
                 found,
-                filename=one.filename or found.filename,
-                content_type=one.content_type or found.content_type,
-                content_id=one.content_id,
+                filename=new_attachment.filename or found.filename,
+                content_type=new_attachment.content_type or found.content_type,
+                content_id=new_attachment.content_id,
             )
-        if one.content_base64 is None:
+        if new_attachment.content_base64 is None:
             raise InvalidRequest.at(pointer, "Give either content_base64, or message_id and attachment_id")
         try:
-            content = await decoded(one.content_base64)
+            content = await decoded(new_attachment.content_base64)
         except ValueError:  # also of what is not ASCII
             raise InvalidRequest.at(f"{pointer}/content_base64", "Invalid base64") from None
-        return Enclosure(one.filename, one.content_type or "application/octet-stream", content, one.content_id)
+        return Enclosure(
+            new_attachment.filename,
+            new_attachment.content_type or "application/octet-stream",
+            content,
+            new_attachment.content_id,
+        )
 
     async def _save_to(self, account_id: AccountId, caller: Caller, new: NewMessage) -> MailboxId | None:
         if not new.is_saved:
@@ -274,7 +281,7 @@ class Composer:
             mailbox_id = await self._names.id_of(account_id, caller, new.save_to)
             return (await self._reader.mailboxes.mailbox(account_id, mailbox_id)).id
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
-        return next((one.id for one in mailboxes if one.role is Role.SENT), None)
+        return next((item.id for item in mailboxes if item.role is Role.SENT), None)
 
 
 def _check_sender(from_: Address, own: Address, caller: Caller) -> None:

@@ -41,9 +41,9 @@ async def settle(transaction: Transaction, account_id: AccountId, report: Report
     if row is None:
         return Delta()
     before = recipients_of(row.recipients)
-    after = tuple(_settled(one, report.recipients, is_only=len(before) == 1) for one in before)
+    after = tuple(_settled(recipient, report.recipients, is_only=len(before) == 1) for recipient in before)
     news = {now.status for was, now in zip(before, after, strict=True) if was != now}
-    is_known = row.status == "uncertain" and all(one.status != "uncertain" for one in after)
+    is_known = row.status == "uncertain" and all(recipient.status != "uncertain" for recipient in after)
     changes: dict[str, object] = {
         "recipients": recipients_to_json(after),
         "status": "sent" if is_known else row.status,
@@ -71,8 +71,8 @@ def _settled(recipient: Recipient, reported: Sequence[Reported], *, is_only: boo
     if recipient.status not in UNSETTLED:
         return recipient
     address = recipient.address.lower()
-    for one in reported:
-        is_meant = address in one.addresses or (is_only and len(reported) == 1)
-        if is_meant and one.action in SETTLES:
-            return Recipient(recipient.address, SETTLES[one.action], one.status, one.diagnostic)
+    for item in reported:
+        is_meant = address in item.addresses or (is_only and len(reported) == 1)
+        if is_meant and item.action in SETTLES:
+            return Recipient(recipient.address, SETTLES[item.action], item.status, item.diagnostic)
     return recipient

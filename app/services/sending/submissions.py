@@ -268,7 +268,9 @@ def _check_schedule(send_at_ms: int, now: int) -> None:
 
 
 def recipients_to_json(recipients: Sequence[Recipient]) -> str:
-    return json_bytes([[one.address, one.status, one.enhanced_code, one.response] for one in recipients]).decode()
+    return json_bytes(
+        [[recipient.address, recipient.status, recipient.enhanced_code, recipient.response] for recipient in recipients]
+    ).decode()
 
 
 def recipients_of(text: str) -> tuple[Recipient, ...]:
@@ -301,8 +303,13 @@ def state_of(row: rows.Submission) -> SubmissionState:
 def note_of(state: SubmissionState, kind: type[SubmissionEvent]) -> Note:
     """The event of a submission's state."""
     recipients = [
-        {"address": one.address, "status": one.status, "enhanced_code": one.enhanced_code, "response": one.response}
-        for one in state.recipients
+        {
+            "address": recipient.address,
+            "status": recipient.status,
+            "enhanced_code": recipient.enhanced_code,
+            "response": recipient.response,
+        }
+        for recipient in state.recipients
     ]
     metadata = state.options.metadata
     return Note(kind(state.id, state.status, state.message_id_header, recipients, metadata), state.id)

@@ -187,7 +187,7 @@ class Connecting:
     async def _check_redirect(self, url: str, app: OAuthApp | None) -> None:
         apps = [app] if app is not None else await self._apps.all()
         allowed = [*self._redirect_urls, *(one for app in apps for one in app.redirect_urls)]
-        if not any(is_below(url, one) for one in allowed):
+        if not any(is_below(url, text) for text in allowed):
             raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
@@ -300,7 +300,7 @@ class Connecting:
 
 def is_below(url: str, known: str) -> bool:
     """Whether a URL is the known one, or lies below it at the same origin."""
-    if not (url.isascii() and url.isprintable()) or any(one in url for one in ' \\"<>'):
+    if not (url.isascii() and url.isprintable()) or any(item in url for item in ' \\"<>'):
         return False
     try:
         given, allowed = urlsplit(url), urlsplit(known)

@@ -113,7 +113,7 @@ class Enrolment:
         found = await self._autoconfig.find(email)
         servers = {}
         for protocol in (Protocol(kind.value), Protocol.SMTP):
-            offers = [one for one in found.of(protocol) if auth in one.auth]
+            offers = [offer for offer in found.of(protocol) if auth in offer.auth]
             if offers:
                 servers[protocol.value] = MailServer(offers[0].host, offers[0].port, offers[0].security)
         return servers

@@ -54,5 +54,7 @@ def _server(element: Element) -> Offer | None:
 def _auth(element: Element) -> tuple[Auth, ...]:
     """In the document's order; a server that names none takes a password."""
     told = list(texts_of(element, "authentication"))
-    kinds = [Auth.OAUTH2 if one == "OAuth2" else Auth.PASSWORD for one in told if one == "OAuth2" or one in _PASSWORDS]
+    kinds = [
+        Auth.OAUTH2 if text == "OAuth2" else Auth.PASSWORD for text in told if text == "OAuth2" or text in _PASSWORDS
+    ]
     return tuple(dict.fromkeys(kinds)) if told else (Auth.PASSWORD,)

@@ -139,5 +139,5 @@ def by_exchanger(host: str) -> Provider | None:
 
 def by_server(host: str) -> Provider | None:
     """The provider that a server for reading mail belongs to."""
-    known = (one for one in PROVIDERS if any(offer.host == host.lower() for offer in one.offers))
+    known = (item for item in PROVIDERS if any(offer.host == host.lower() for offer in item.offers))
     return next(known, None)

@@ -58,8 +58,9 @@ def envelope(value: Envelope) -> bytes:
 
 def _addresses(addresses: Iterable[EnvelopeAddress]) -> bytes:
     written = [
-        b"(%b %b %b %b)" % (nstring(one.name), nstring(one.route), nstring(one.mailbox), nstring(one.host))
-        for one in addresses
+        b"(%b %b %b %b)"
+        % (nstring(address.name), nstring(address.route), nstring(address.mailbox), nstring(address.host))
+        for address in addresses
     ]
     return b"(%b)" % b"".join(written) if written else b"NIL"
 

@@ -173,7 +173,7 @@ def is_ascii(key: SearchKey) -> bool:
     """Whether a search can do without CHARSET."""
     match key:
         case And(keys):
-            return all(is_ascii(one) for one in keys)
+            return all(is_ascii(condition) for condition in keys)
         case Or(left, right):
             return is_ascii(left) and is_ascii(right)
         case Not(inner):
@@ -194,7 +194,7 @@ def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
         raise InvalidRequest(f"A search may be nested {MAX_DEPTH} levels deep")
     match key:
         case And(keys):
-            return [argument for one in keys for argument in _encode(one, is_utf8, depth - 1)] or [b"ALL"]
+            return [argument for condition in keys for argument in _encode(condition, is_utf8, depth - 1)] or [b"ALL"]
         case Or(left, right):
             return [b"OR", *_one(left, is_utf8, depth), *_one(right, is_utf8, depth)]
         case Not(HasFlag(name)) if name.lower() not in FLAG_KEYS:

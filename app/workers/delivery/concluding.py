@@ -52,12 +52,12 @@ class Concluding:
 
     async def abandoned(self, row: rows.Submission) -> rows.Submission:
         """A worker died after the message was about to go."""
-        lost = [one for one in recipients_of(row.recipients) if one.is_open]
-        return await self.conclude(row, [RecipientResult(one.address, Verdict.UNCERTAIN) for one in lost])
+        lost = [recipient for recipient in recipients_of(row.recipients) if recipient.is_open]
+        return await self.conclude(row, [RecipientResult(recipient.address, Verdict.UNCERTAIN) for recipient in lost])
 
     async def conclude(self, row: rows.Submission, results: Sequence[RecipientResult]) -> rows.Submission:
         """The submission as it is then. Conflict when another worker has taken it."""
-        if any(one.verdict is Verdict.UNCERTAIN for one in results):
+        if any(result.verdict is Verdict.UNCERTAIN for result in results):
             results = await self._settled(row, results)
         now = now_ms()
         before = recipients_of(row.recipients)
@@ -73,7 +73,7 @@ class Concluding:
             "updated_at_ms": now,
         }
         told = _to_tell(row, before, recipients, now)
-        if any(one.action is Action.DELAYED for one in told):
+        if any(item.action is Action.DELAYED for item in told):
             changes["options"] = options_to_json(replace(options_of(row.options), is_delay_told=True))
         return await self._change(row, changes, told)
 
@@ -86,8 +86,8 @@ class Concluding:
         else:
             return list(results)
         return [
-            RecipientResult(one.address, known, None, response) if one.verdict is Verdict.UNCERTAIN else one
-            for one in results
+            RecipientResult(result.address, known, None, response) if result.verdict is Verdict.UNCERTAIN else result
+            for result in results
         ]
 
     async def _change(
@@ -112,7 +112,9 @@ class Concluding:
     # ---- notices to the sender
 
     async def _inbox(self, account_id: AccountId) -> Mailbox | None:
-        return next((one for one in await self._reader.mailboxes.mailboxes(account_id) if one.path == "INBOX"), None)
+        return next(
+            (mailbox for mailbox in await self._reader.mailboxes.mailboxes(account_id) if mailbox.path == "INBOX"), None
+        )
 
     async def _notice(self, row: rows.Submission, told: Sequence[Outcome]) -> StoredContent:
         notice = Notice(
@@ -144,17 +146,17 @@ def _to_tell(row: rows.Submission, before: Sequence[Recipient], after: Sequence[
     lost = {Verdict.REFUSED, Verdict.UNCERTAIN}
     told = [_lost(now_) for was, now_ in zip(before, after, strict=True) if now_.status in lost and was.is_open]
     if not options.is_delay_told and now - outcome.first_due_ms(row) > DELAY_TOLD_MS:
-        told += [_delayed(one) for one in after if one.is_open]
+        told += [_delayed(recipient) for recipient in after if recipient.is_open]
     return told
 
 
-def _lost(one: Recipient) -> Outcome:
-    if one.status == Verdict.UNCERTAIN:
+def _lost(recipient: Recipient) -> Outcome:
+    if recipient.status == Verdict.UNCERTAIN:
         response = "The message was handed over, but no answer came: it may have arrived"
-        return Outcome(one.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
-    return Outcome(one.address, Action.FAILED, one.enhanced_code or "5.0.0", one.response)
+        return Outcome(recipient.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
+    return Outcome(recipient.address, Action.FAILED, recipient.enhanced_code or "5.0.0", recipient.response)
 
 
-def _delayed(one: Recipient) -> Outcome:
-    code = one.enhanced_code or ""
-    return Outcome(one.address, Action.DELAYED, code if code.startswith("4.") else "4.0.0", one.response)
+def _delayed(recipient: Recipient) -> Outcome:
+    code = recipient.enhanced_code or ""
+    return Outcome(recipient.address, Action.DELAYED, code if code.startswith("4.") else "4.0.0", recipient.response)

@@ -121,10 +121,10 @@ class Filing:
             return
         message_id, size_bytes = last
         found = await self._reader.messages.with_header(target.account_id, message_id)
-        copies = sorted((one for one in found if one.mailbox_id == target.id), key=lambda one: one.uid)
+        copies = sorted((message for message in found if message.mailbox_id == target.id), key=lambda one: one.uid)
         if len(copies) > 1:
             await self._learn(target, files_sent=True)
-            ours = [one for one in copies if one.size_bytes == size_bytes] or copies
+            ours = [message for message in copies if message.size_bytes == size_bytes] or copies
             backend = await self._backends.of(target.account_id)
             await self._index.confirm(target.account_id, await backend.expunge(ours[-1:]))
 
@@ -165,7 +165,7 @@ class Filing:
         """Whether the origin has the message, by its Message-ID: asked of the origin, the index may lag."""
         account_id = AccountId(row.account_id)
         known = await self._reader.messages.with_header(account_id, row.message_id_header)
-        if any(one.mailbox_id == mailbox.id for one in known):
+        if any(message.mailbox_id == mailbox.id for message in known):
             return True
         backend = await self._backends.of(account_id)
         return bool(await backend.search(mailbox, "header:Message-ID", row.message_id_header))

@@ -29,12 +29,13 @@ def is_too_late(row: rows.Submission, now_ms: int) -> bool:
 
 def answered(recipients: Sequence[Recipient], results: Sequence[RecipientResult]) -> tuple[Recipient, ...]:
     """The recipients with what was said of those that were open, or that another worker took for uncertain."""
-    by_address = {one.address: one for one in results}
+    by_address = {result.address: result for result in results}
     return tuple(
-        Recipient(one.address, found.verdict, found.enhanced_code, found.response)
-        if (one.is_open or one.status == Verdict.UNCERTAIN) and (found := by_address.get(one.address)) is not None
-        else one
-        for one in recipients
+        Recipient(recipient.address, found.verdict, found.enhanced_code, found.response)
+        if (recipient.is_open or recipient.status == Verdict.UNCERTAIN)
+        and (found := by_address.get(recipient.address)) is not None
+        else recipient
+        for recipient in recipients
     )
 
 
@@ -42,17 +43,20 @@ def given_up(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
     """The recipients when no further attempt is made."""
     return tuple(
         replace(
-            one, status=Verdict.REFUSED, enhanced_code=TOO_LATE, response=f"Given up: {one.response or 'no answer'}"
+            recipient,
+            status=Verdict.REFUSED,
+            enhanced_code=TOO_LATE,
+            response=f"Given up: {recipient.response or 'no answer'}",
         )
-        if one.is_open
-        else one
-        for one in recipients
+        if recipient.is_open
+        else recipient
+        for recipient in recipients
     )
 
 
 def status_of(recipients: Sequence[Recipient]) -> str:
     """deferred before uncertain before sent before failed: what is most open decides."""
-    found = {one.status for one in recipients}
+    found = {recipient.status for recipient in recipients}
     if found & {"pending", "deferred"}:
         return "deferred"
     if Verdict.UNCERTAIN in found:

@@ -48,7 +48,7 @@ class Places:
 
     def take(self, key: Key, host: str) -> bool:
         """Take a place; False where the host has none left."""
-        if host and sum(one == host for one in self._taken.values()) >= PLACES_PER_HOST:
+        if host and sum(text == host for text in self._taken.values()) >= PLACES_PER_HOST:
             self._turned_away[key[0]] = (host, self._clock() + TURNED_AWAY_SECONDS)
             return False
         self._taken[key] = host

@@ -33,8 +33,12 @@ class Sending:
     async def send(self, row: rows.Submission) -> Attempted:
         """Raises Conflict once another worker has taken the submission: what it found is not ours to say then."""
         row, results = await self._deliver_here(row)
-        answered = {one.address for one in results}
-        remaining = [one for one in recipients_of(row.recipients) if one.is_open and one.address not in answered]
+        answered = {result.address for result in results}
+        remaining = [
+            recipient
+            for recipient in recipients_of(row.recipients)
+            if recipient.is_open and recipient.address not in answered
+        ]
         if not remaining:
             return row, results
         row, handed_over = await self._hand_over(row, remaining)
@@ -43,7 +47,11 @@ class Sending:
     async def host_of(self, row: rows.Submission) -> str:
         """Host and port of the server that takes this; "" where all of it stays here. AccountNotFound, NotSupported."""
         account_id = AccountId(row.account_id)
-        is_staying = all(self._deliveries.is_local(one.address) for one in recipients_of(row.recipients) if one.is_open)
+        is_staying = all(
+            self._deliveries.is_local(recipient.address)
+            for recipient in recipients_of(row.recipients)
+            if recipient.is_open
+        )
         if is_staying and await self._deliveries.is_embedded(account_id):
             return ""
         return (await self._backends.submission_of(account_id)).host
@@ -58,7 +66,7 @@ class Sending:
             submission = await self._backends.submission_of(AccountId(row.account_id))
             mail = OutgoingMail(
                 row.sender,
-                tuple(one.address for one in remaining),
+                tuple(recipient.address for recipient in remaining),
                 await self._store.blobs.get(row.blob or ""),
                 needs_smtputf8=options_of(row.options).needs_smtputf8,
                 envelope_id=row.id,
@@ -97,7 +105,7 @@ class Sending:
         content = await self._store.keep(return_path_field(row.sender) + await self._store.blobs.get(row.blob or ""))
         done = replace(recipient, status="accepted", enhanced_code="2.1.5", response="Delivered here")
         others = recipients_of(row.recipients)
-        recipients = recipients_to_json([done if one.address == recipient.address else one for one in others])
+        recipients = recipients_to_json([done if other.address == recipient.address else other for other in others])
 
         async def alongside(transaction: Transaction) -> None:
             await record_in(transaction, row, {"recipients": recipients})
@@ -113,4 +121,4 @@ def _all(recipients: Sequence[Recipient], verdict: Verdict, error: GatewayError)
     origin = error.origin if isinstance(error, MailServerError) else None
     response = origin.response if origin else error.detail
     code = origin.enhanced_code if origin else None
-    return [RecipientResult(one.address, verdict, code, response) for one in recipients]
+    return [RecipientResult(recipient.address, verdict, code, response) for recipient in recipients]

@@ -65,5 +65,7 @@ async def record_in(transaction: Transaction, row: rows.Submission, changes: Map
 
 
 def _with_reports(changed: str, now: str) -> str:
-    reported = {one.address: one for one in recipients_of(now) if one.status in ("delivered", "bounced")}
-    return recipients_to_json([reported.get(one.address, one) for one in recipients_of(changed)])
+    reported = {
+        recipient.address: recipient for recipient in recipients_of(now) if recipient.status in ("delivered", "bounced")
+    }
+    return recipients_to_json([reported.get(recipient.address, recipient) for recipient in recipients_of(changed)])

@@ -105,37 +105,37 @@ class Fetching:
 
     async def glimpse(self, wanted: Sequence[Wanted]) -> None:
         """Show messages by their headers."""
-        by_number = {one.entry.number: one for one in wanted}
-        async for entry, header in self._session.headers([one.entry for one in wanted]):
+        by_number = {item.entry.number: item for item in wanted}
+        async for entry, header in self._session.headers([item.entry for item in wanted]):
             await self._show(by_number[entry.number], header)
 
     async def show_unread(self, wanted: Sequence[Wanted], reasons: Mapping[int, str]) -> None:
         """Show messages that cannot be fetched, by their headers where these come. `reasons` is by number."""
-        left = {one.entry.number: one for one in wanted}
-        asked = [one.entry for one in wanted] if self._session.has_top else []
+        left = {item.entry.number: item for item in wanted}
+        asked = [item.entry for item in wanted] if self._session.has_top else []
         async for entry, header in self._session.headers(asked):
             await self._show(left.pop(entry.number), header, reasons[entry.number])
         for number, one in left.items():
             await self._show(one, None, reasons[number])
 
-    async def _show(self, one: Wanted, header: bytes | None, reason: str | None = None) -> None:
+    async def _show(self, wanted: Wanted, header: bytes | None, reason: str | None = None) -> None:
         """A row for a message without content yet; `reason` says why it cannot be fetched."""
         hashed = None if header is None else header_hash(header)
-        line = Line(one.key, one.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
-        seen = glimpse(header or b"", one.entry.size_bytes, self._inbox, now_ms())
+        line = Line(wanted.key, wanted.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
+        seen = glimpse(header or b"", wanted.entry.size_bytes, self._inbox, now_ms())
         if reason is not None:
             seen = replace(seen, problems=(reason,), unread=reason, preview="")
-        await self._write(_Change(arrived=[(line, replace(seen, is_announced=one.line is None))]))
+        await self._write(_Change(arrived=[(line, replace(seen, is_announced=wanted.line is None))]))
 
     async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
         """Fetch whole messages, as far as the time of a session goes; whether that is over.
 
         TooLarge, with the key in `too_large`, when one is more than its size promised; what came before is kept.
         """
-        by_number = {one.entry.number: one for one in wanted}
+        by_number = {item.entry.number: item for item in wanted}
         batch = _Batch()
         try:
-            asked = [one.entry for one in wanted]
+            asked = [item.entry for item in wanted]
             async for entry in self._session.asked_for(asked, self._has_time, self.refused):
                 await self._receive(by_number[entry.number], batch, too_large)
                 if batch.is_full:
@@ -149,7 +149,7 @@ class Fetching:
     async def _show_refused(self, wanted: Sequence[Wanted]) -> None:
         """A row for each refused message that has none yet."""
         reasons = {number: f"{REFUSED}: {text}" if text else REFUSED for number, text in self.refused.items()}
-        unshown = [one for one in wanted if one.entry.number in reasons and one.is_unshown]
+        unshown = [item for item in wanted if item.entry.number in reasons and item.is_unshown]
         if unshown:
             log.warning("pop3_messages_refused", messages=len(unshown))
             await self.show_unread(unshown, reasons)
@@ -157,17 +157,17 @@ class Fetching:
     def _has_time(self) -> bool:
         return time.monotonic() < self._until
 
-    async def _receive(self, one: Wanted, batch: _Batch, too_large: set[Key]) -> None:
+    async def _receive(self, wanted: Wanted, batch: _Batch, too_large: set[Key]) -> None:
         writer = self._store.blobs.writer()
         try:
-            await self._session.receive(one.entry, writer.write, MESSAGE_LIMIT_BYTES)
+            await self._session.receive(wanted.entry, writer.write, MESSAGE_LIMIT_BYTES)
         except BaseException as error:
             writer.discard()
             if isinstance(error, TooLarge):
-                too_large.add(one.key)
+                too_large.add(wanted.key)
             raise
         faults.point("pop3.retrieved")
-        batch.received.append((one, writer))
+        batch.received.append((wanted, writer))
         batch.size_bytes += writer.size_bytes
 
     async def _finish(self, batch: _Batch) -> None:
@@ -178,30 +178,30 @@ class Fetching:
                 self._add(change, one, content)
             await self._write(change)
 
-    def _add(self, change: _Change, one: Wanted, content: StoredContent) -> None:
+    def _add(self, change: _Change, wanted: Wanted, content: StoredContent) -> None:
         now = now_ms()
-        is_listed = one.line is not None and one.line.state is State.LISTED
+        is_listed = wanted.line is not None and wanted.line.state is State.LISTED
         arrived = arrival(content, self._inbox, now, is_announced=not is_listed)
         line = Line(
-            one.key,
-            one.entry.size_bytes,
+            wanted.key,
+            wanted.entry.size_bytes,
             State.STORED,
             header_hash(header_of(content.arrived)),
             content.blob,
-            one.line.message_id if one.line is not None else None,
+            wanted.line.message_id if wanted.line is not None else None,
             now,
             now,
         )
-        if one.line is None and self._lost.get(content.blob):
+        if wanted.line is None and self._lost.get(content.blob):
             known = self._lost[content.blob].pop()
             change.drop.append(known.key)
             change.put.append(replace(line, message_id=known.message_id))
             if known.place is not None:
                 change.delta += Delta(held=(Held(known.place, is_on_server=True),))
-        elif one.line is not None and one.line.message_id is not None:
+        elif wanted.line is not None and wanted.line.message_id is not None:
             change.put.append(line)
-            if one.line.place is not None:
-                change.delta += Delta(completed=(Completed(one.line.place, arrived),))
+            if wanted.line.place is not None:
+                change.delta += Delta(completed=(Completed(wanted.line.place, arrived),))
         else:
             change.arrived.append((line, arrived))
 

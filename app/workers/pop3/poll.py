@@ -91,7 +91,9 @@ class Pop3Poll:
         names = await self._names(session, entries)
         entries = [entry for entry in entries if entry.number in names]
         listed = keyed(entries, [names[entry.number] for entry in entries])
-        inbox = next(one for one in await self._reader.mailboxes.mailboxes(self._account_id) if one.path == "INBOX")
+        inbox = next(
+            mailbox for mailbox in await self._reader.mailboxes.mailboxes(self._account_id) if mailbox.path == "INBOX"
+        )
         lines = await self._ledger.rows()
         if not inbox.is_complete and not lines:
             await self._begin(inbox, listed)
@@ -205,8 +207,8 @@ class Pop3Poll:
         wanted = [Wanted(key, entry, lines.get(key)) for key, entry in listed.items()]
         chosen = self._in_order(wanted)
         is_over = await fetching.fetch(chosen, self._too_large)
-        for one in chosen:
-            self._patience.note(one.key, is_refused=one.entry.number in fetching.refused)
+        for item in chosen:
+            self._patience.note(item.key, is_refused=item.entry.number in fetching.refused)
         if not inbox.is_complete and not is_over:
             counted = MailboxCounted(inbox.id, is_complete=True)
             await self._ledger.write(delta=Delta(mailboxes_counted=(counted,), notes=progress.end()))
@@ -214,23 +216,23 @@ class Pop3Poll:
 
     async def _show_large(self, fetching: Fetching, wanted: Sequence[Wanted]) -> bool:
         """Show new messages that are long in coming, and those that are too large to come; whether there were any."""
-        unshown = [one for one in wanted if one.is_unshown]
-        huge = [one for one in unshown if self._is_huge(one)]
-        large = [one for one in unshown if one.line is None and one.entry.size_bytes >= GLIMPSE_FROM_BYTES]
-        large = [one for one in large if not self._is_huge(one)]
+        unshown = [item for item in wanted if item.is_unshown]
+        huge = [item for item in unshown if self._is_huge(item)]
+        large = [item for item in unshown if item.line is None and item.entry.size_bytes >= GLIMPSE_FROM_BYTES]
+        large = [item for item in large if not self._is_huge(item)]
         await fetching.glimpse(large)
-        await fetching.show_unread(huge, dict.fromkeys((one.entry.number for one in huge), TOO_LARGE))
+        await fetching.show_unread(huge, dict.fromkeys((item.entry.number for item in huge), TOO_LARGE))
         return bool(large or huge)
 
-    def _is_huge(self, one: Wanted) -> bool:
-        return one.entry.size_bytes > MESSAGE_LIMIT_BYTES or one.key in self._too_large
+    def _is_huge(self, wanted: Wanted) -> bool:
+        return wanted.entry.size_bytes > MESSAGE_LIMIT_BYTES or wanted.key in self._too_large
 
     def _in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
         """What is to be fetched: new mail first, then what was there before, newest first."""
-        able = [one for one in wanted if not self._is_huge(one) and self._patience.is_due(one.key)]
-        fresh = [one for one in able if one.line is None]
-        seen = [one for one in able if one.line and one.line.state is State.SEEN and not one.line.is_deleted_here]
-        listed = [one for one in able if one.line and one.line.state is State.LISTED]
+        able = [item for item in wanted if not self._is_huge(item) and self._patience.is_due(item.key)]
+        fresh = [item for item in able if item.line is None]
+        seen = [item for item in able if item.line and item.line.state is State.SEEN and not item.line.is_deleted_here]
+        listed = [item for item in able if item.line and item.line.state is State.LISTED]
         return [*fresh, *seen, *reversed(listed)]
 
     # ---- what leaves
@@ -249,7 +251,7 @@ class Pop3Poll:
         ]
         pending = [replace(line, state=State.DELETE_PENDING, changed_at_ms=now) for line in doomed]
         if kept or pending:
-            await self._ledger.write([*(one for one in kept if one not in doomed), *pending])
+            await self._ledger.write([*(item for item in kept if item not in doomed), *pending])
         faults.point("pop3.pending")
         waiting = [listed[key] for key, line in lines.items() if key in listed and line.state is State.DELETE_PENDING]
         leaving = [*waiting, *(listed[line.key] for line in pending)]

@@ -169,7 +169,7 @@ class AccountSync:
                 await self._state.live(watch.mode)
                 self._is_live = True
                 self._previews.want_whole()
-                self._previews.want_of(one.id for one in first_sync_order(await self._mirror.mailboxes()))
+                self._previews.want_of(mailbox.id for mailbox in first_sync_order(await self._mirror.mailboxes()))
             await self._quotas.check()
             await self._rest()
 
@@ -191,7 +191,7 @@ class AccountSync:
     async def _check_seconds(self) -> float:
         """Until all mailboxes are compared again: sooner where one could not be read, and then more and more rarely."""
         mailboxes = await self._mirror.mailboxes()
-        if not any(self._is_unfilled(one) or one.problem is not None for one in mailboxes):
+        if not any(self._is_unfilled(mailbox) or mailbox.problem is not None for mailbox in mailboxes):
             self._retries = 0
             return CHECK_SECONDS
         self._retries += 1
@@ -203,7 +203,7 @@ class AccountSync:
             told = await self._ask()
             gone = await self._take_list(told)
             known = await self._mirror.mailboxes()
-            changed = [one for one in known if one.is_selectable and _has_changed(one, told)]
+            changed = [mailbox for mailbox in known if mailbox.is_selectable and _has_changed(mailbox, told)]
             await self._refresher.refresh(changed, told)
             if gone:
                 await self._delete(gone)
@@ -211,12 +211,12 @@ class AccountSync:
             await self._judge(told)
             self._mirror.unheard_since_ms = None
             self._note_heard()
-        if any(self._is_unfilled(one) for one in await self._mirror.mailboxes()):
+        if any(self._is_unfilled(mailbox) for mailbox in await self._mirror.mailboxes()):
             self._has_work.set()
 
     async def _ask(self) -> Told:
         """All mailboxes of the origin, by name. A list without INBOX is no answer: nothing is deleted because of it."""
-        told = {one.origin_name: one for one in await self._mirror.backend.list_mailboxes()}
+        told = {mailbox.origin_name: mailbox for mailbox in await self._mirror.backend.list_mailboxes()}
         if "INBOX" not in told:
             raise ServerProtocolError("The mail server lists no INBOX")
         return told
@@ -237,7 +237,7 @@ class AccountSync:
         changes = list_changes(known, listed)
         delta = changes.delta
         if delta.mailboxes_reset:
-            ids = [one.mailbox_id for one in delta.mailboxes_reset]
+            ids = [reset.mailbox_id for reset in delta.mailboxes_reset]
             metadata = await self._mirror.reader.mirrored.metadata(self._mirror.account_id)
             delta += Delta(notes=(Note(AccountResync(ids, metadata), self._mirror.account_id),))
         if delta:
@@ -251,9 +251,11 @@ class AccountSync:
         """Delete mailboxes that a second list lacks too, after their messages that went elsewhere are found there."""
         await self._arrivals.look_elsewhere(self._ask_anew)
         told = await self._ask()
-        self._unlisted = Counter({one.id: self._unlisted[one.id] for one in gone if one.origin_name not in told})
-        deleted = [one for one in gone if one.origin_name not in told and await self._is_gone(one)]
-        await self._mirror.apply(Delta(mailboxes_deleted=tuple(MailboxDeleted(one.id) for one in deleted)))
+        self._unlisted = Counter(
+            {mailbox.id: self._unlisted[mailbox.id] for mailbox in gone if mailbox.origin_name not in told}
+        )
+        deleted = [mailbox for mailbox in gone if mailbox.origin_name not in told and await self._is_gone(mailbox)]
+        await self._mirror.apply(Delta(mailboxes_deleted=tuple(MailboxDeleted(mailbox.id) for mailbox in deleted)))
 
     async def _is_gone(self, mailbox: Mailbox) -> bool:
         """Whether the origin does not open a mailbox either that it does not list: a list may lack lines.
@@ -273,7 +275,7 @@ class AccountSync:
 
     async def _reconcile(self, told: Told) -> None:
         mailboxes = await self._mirror.mailboxes()
-        if any(is_ahead(one, told.get(one.origin_name)) for one in mailboxes):
+        if any(is_ahead(item, told.get(item.origin_name)) for item in mailboxes):
             told = await self._come_back(mailboxes)
         for mailbox in await self._mirror.mailboxes():
             now = told.get(mailbox.origin_name)
@@ -296,10 +298,10 @@ class AccountSync:
     async def _come_back(self, mailboxes: Sequence[Mailbox]) -> Told:
         """Believe the origin where it once told a higher UIDNEXT: new mail below that would not be seen."""
         told = await self._ask()
-        ahead = [one for one in mailboxes if is_ahead(one, told.get(one.origin_name))]
+        ahead = [item for item in mailboxes if is_ahead(item, told.get(item.origin_name))]
         for mailbox in ahead:
             log.warning("uid_next_came_back", account_id=self._mirror.account_id, mailbox_id=mailbox.id)
-        back = tuple(MailboxCounted(one.id, told[one.origin_name].uid_next) for one in ahead)
+        back = tuple(MailboxCounted(item.id, told[item.origin_name].uid_next) for item in ahead)
         await self._mirror.apply(Delta(mailboxes_counted=back))
         for mailbox in ahead:  # what it gives below may have the UID of a message that is known
             await self._arrivals.aside.tolerate(mailbox, "newest", self._refresher.replace_reused(mailbox))
@@ -315,9 +317,9 @@ class AccountSync:
         attempts: Counter[str] = Counter()
         progress = Progress()
         while unfilled := [
-            one
-            for one in first_sync_order(await self._mirror.mailboxes())
-            if self._is_unfilled(one) and attempts[one.id] < FILL_ATTEMPTS
+            item
+            for item in first_sync_order(await self._mirror.mailboxes())
+            if self._is_unfilled(item) and attempts[item.id] < FILL_ATTEMPTS
         ]:
             mailbox = unfilled[0]
             attempts[mailbox.id] += 1

@@ -55,8 +55,8 @@ async def _write(mirror: Mirror, batch: Batch, notes: tuple[Note, ...]) -> None:
     for start in range(0, len(batch), FACTS_AT_ONCE):
         piece = batch[start : start + FACTS_AT_ONCE]
         delta = Delta(
-            arrived=tuple(one for one in piece if isinstance(one, Arrived)),
-            placed=tuple(one for one in piece if isinstance(one, Placed)),
+            arrived=tuple(arrival for arrival in piece if isinstance(arrival, Arrived)),
+            placed=tuple(arrival for arrival in piece if isinstance(arrival, Placed)),
             notes=notes if start == 0 else (),
         )
         await mirror.apply(delta)

@@ -57,7 +57,7 @@ class Listener:
 
     async def _look_ahead(self) -> bool:
         """Write new mail of INBOX while others hold the lock; whether there was any."""
-        inbox = next((one for one in await self._mirror.mailboxes() if one.role is Role.INBOX), None)
+        inbox = next((item for item in await self._mirror.mailboxes() if item.role is Role.INBOX), None)
         if inbox is None:
             return False
         try:
@@ -71,11 +71,11 @@ class Listener:
         return (await self._mirror.mailbox(inbox)).uid_next > inbox.uid_next
 
     async def _read(self, signal: Signal) -> None:
-        told = {one.origin_name: one for one in signal.status}
+        told = {mailbox.origin_name: mailbox for mailbox in signal.status}
         async with self._mirror.lock:
-            known = {one.origin_name: one for one in await self._mirror.mailboxes()}
+            known = {mailbox.origin_name: mailbox for mailbox in await self._mirror.mailboxes()}
             is_plain = bool(signal.origin_names) and signal.origin_names <= known.keys()
-            if is_plain and not any(_is_other(one, known[one.origin_name]) for one in signal.status):
+            if is_plain and not any(_is_other(mailbox, known[mailbox.origin_name]) for mailbox in signal.status):
                 named = [known[name] for name in signal.origin_names if known[name].is_selectable]
                 mailboxes = sorted(named, key=lambda one: (one.role is not Role.INBOX, one.origin_name))
                 await self._refresher.refresh(mailboxes, told)

@@ -54,7 +54,7 @@ class Previews:
     def want(self, new: Sequence[Location]) -> None:
         """Read those of these messages."""
         if len(self._new) + len(new) > NEW_LIMIT:
-            self.want_of(one.mailbox_id for one in new)
+            self.want_of(location.mailbox_id for location in new)
             return
         self._new |= dict.fromkeys(new)
         self._wanted.set()
@@ -71,11 +71,11 @@ class Previews:
     async def _some(self) -> None:
         if self._new:
             mailbox_id = next(reversed(self._new)).mailbox_id
-            uids = [one.uid for one in self._new if one.mailbox_id == mailbox_id][:AT_ONCE]
+            uids = [location.uid for location in self._new if location.mailbox_id == mailbox_id][:AT_ONCE]
             for uid in uids:
                 self._new.pop(Location(mailbox_id, uid), None)
             found = await self._mirror.reader.messages.locate(self._mirror.account_id, mailbox_id, uids)
-            await self._read([one for one in found if one.preview is None])
+            await self._read([message for message in found if message.preview is None])
             return
         if self._has_unread and self._reader is not None:
             mirror = self._mirror
@@ -101,7 +101,7 @@ class Previews:
             log.warning("previews_failed", account_id=self._mirror.account_id, error=error.code)
             return False
         previewed = tuple(
-            Previewed(Location(one.mailbox_id, one.uid), found[one.uid]) for one in messages
+            Previewed(Location(message.mailbox_id, message.uid), found[message.uid]) for message in messages
         )  # one that the origin has no more gets an empty one, so that it is not asked for again
         await self._mirror.apply(Delta(previewed=previewed))
         return True

@@ -50,7 +50,7 @@ class QuotaTeller:
             if known == marks:
                 return Delta()
             await syncing.set_state(transaction, account_id, quotas=marks)
-            event = QuotaChanged("origin", [asdict(one) for one in told])
+            event = QuotaChanged("origin", [asdict(quota) for quota in told])
             return Delta(notes=(Note(event, account_id),) if known else ())
 
         marks = _marks(told)
@@ -59,7 +59,9 @@ class QuotaTeller:
 
 def _marks(quotas: Sequence[Quota]) -> str:
     """The reported values as JSON: each limit, and the step that its use has reached."""
-    return json_bytes(sorted([one.root, one.resource.value, one.limit or 0, _step(one)] for one in quotas)).decode()
+    return json_bytes(
+        sorted([quota.root, quota.resource.value, quota.limit or 0, _step(quota)] for quota in quotas)
+    ).decode()
 
 
 def _step(quota: Quota) -> int:

@@ -47,10 +47,10 @@ class Refresher:
         found: list[_Found] = []
         for mailbox in mailboxes:
             await self._aside.tolerate(mailbox, "compare", self._look(mailbox, told.get(mailbox.origin_name), found))
-        if any(one.looked.removed for one in found):
+        if any(match.looked.removed for match in found):
             await self._arrivals.look_elsewhere(self._ask)
-        for one in found:
-            await self._aside.tolerate(one.mailbox, SETTLE, self._settle(one))
+        for match in found:
+            await self._aside.tolerate(match.mailbox, SETTLE, self._settle(match))
 
     async def complete(self, mailbox: Mailbox, notes: tuple[Note, ...]) -> bool:
         """Bring a mailbox that was fetched whole up to date and mark it complete; False when it is another now.
@@ -85,15 +85,17 @@ class Refresher:
         uids = [arrived.uid for arrived in newest]
         located = await self._mirror.reader.messages.locate(self._mirror.account_id, mailbox.id, uids)
         known = {message.uid: message for message in located}
-        others = [one for one in newest if one.uid in known and _is_another(known[one.uid], one)]
+        others = [arrival for arrival in newest if arrival.uid in known and _is_another(known[arrival.uid], arrival)]
         if others:  # of a message that could not be read nothing is known to compare
             rows = await self._mirror.reader.incomplete.messages(self._mirror.account_id)
             unread = {(row.mailbox_id, row.uid) for row in rows}
-            others = [one for one in others if one.unread is None and (mailbox.id, one.uid) not in unread]
+            others = [
+                arrival for arrival in others if arrival.unread is None and (mailbox.id, arrival.uid) not in unread
+            ]
         if others:
             log.warning("uids_reused", account_id=self._mirror.account_id, mailbox_id=mailbox.id, messages=len(others))
             await self._arrivals.look_elsewhere(self._ask)
-            await self._write(Delta(removed=tuple(Removed(Location(mailbox.id, one.uid)) for one in others)))
+            await self._write(Delta(removed=tuple(Removed(Location(mailbox.id, arrival.uid)) for arrival in others)))
             await self._arrivals.write(others)
 
     async def _look(self, mailbox: Mailbox, told: OriginMailbox | None, found: list[_Found]) -> None:

@@ -31,10 +31,10 @@ class ReportReader:
 
     def want(self, arrived: Iterable[Arrived]) -> None:
         """Read new delivery reports. Those of an initial sync are old and are skipped."""
-        for one in arrived:
-            if one.structure is not None and one.is_announced and parts_to_read(one.structure):
+        for arrival in arrived:
+            if arrival.structure is not None and arrival.is_announced and parts_to_read(arrival.structure):
                 if len(self._waiting) < WAITING_LIMIT:
-                    self._waiting[Location(one.mailbox_id, one.uid)] = one.structure
+                    self._waiting[Location(arrival.mailbox_id, arrival.uid)] = arrival.structure
                 self._has_work.set()
 
     async def run(self) -> None:

@@ -37,7 +37,7 @@ class Rereader:
 
     def want(self, arrived: Sequence[Arrived]) -> None:
         """Fetch those of these messages again that could not be read."""
-        if any(one.unread is not None for one in arrived):
+        if any(item.unread is not None for item in arrived):
             self.look()
 
     def look(self) -> None:
@@ -62,7 +62,7 @@ class Rereader:
         self._tried &= set(found)
         if self._tried.issuperset(found):
             self._tried.clear()
-        chosen = [one for one in found if one not in self._tried][:AT_ONCE]
+        chosen = [item for item in found if item not in self._tried][:AT_ONCE]
         self._tried.update(chosen)
         return sorted(chosen, key=lambda one: (one.mailbox_id, one.uid))
 
@@ -71,7 +71,7 @@ class Rereader:
         is_any_read = False
         for mailbox_id, group in groupby(unread, key=lambda one: one.mailbox_id):
             try:
-                is_any_read |= await self._fetch_of(mailbox_id, [one.uid for one in group])
+                is_any_read |= await self._fetch_of(mailbox_id, [item.uid for item in group])
             except LoginRefused:
                 raise
             except (MailServerError, MailboxNotFound) as error:
@@ -82,9 +82,9 @@ class Rereader:
         mailbox = await self._mirror.reader.mailboxes.mailbox(self._mirror.account_id, mailbox_id)
         is_any_read = False
         async for batch in self._mirror.backend.fetch(mailbox, sorted(uids)):
-            read = [one for one in batch if one.unread is None and one.uid_validity in (None, mailbox.uid_validity)]
+            read = [item for item in batch if item.unread is None and item.uid_validity in (None, mailbox.uid_validity)]
             if read:
-                places = [Location(one.mailbox_id, one.uid) for one in read]
+                places = [Location(item.mailbox_id, item.uid) for item in read]
                 completed = tuple(Completed(at, one) for at, one in zip(places, read, strict=True))
                 flagged = tuple(Flagged(at, one.flags, one.modseq) for at, one in zip(places, read, strict=True))
                 await self._mirror.apply(Delta(flagged=flagged, completed=completed))

@@ -28,12 +28,16 @@ class Unheard:
     def due(self, mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
         """Those to be compared now; one that was not known before is due a whole turn later."""
         now = self._clock()
-        unheard = [one for one in mailboxes if one.is_selectable and one.is_complete and not one.highest_modseq]
+        unheard = [
+            mailbox
+            for mailbox in mailboxes
+            if mailbox.is_selectable and mailbox.is_complete and not mailbox.highest_modseq
+        ]
         before = self._compared_at
-        self._compared_at = {one.id: before.get(one.id, now) for one in unheard}
-        due = [one for one in unheard if self._compared_at[one.id] + _turn(one) <= now]
-        self._compared_at |= {one.id: now for one in due}
-        turns = [self._compared_at[one.id] + _turn(one) for one in unheard]
+        self._compared_at = {mailbox.id: before.get(mailbox.id, now) for mailbox in unheard}
+        due = [mailbox for mailbox in unheard if self._compared_at[mailbox.id] + _turn(mailbox) <= now]
+        self._compared_at |= {mailbox.id: now for mailbox in due}
+        turns = [self._compared_at[mailbox.id] + _turn(mailbox) for mailbox in unheard]
         self._next_at = min(turns, default=now + COMPARE_SECONDS)
         return due
 

@@ -16,9 +16,9 @@ from app.wire.imap.requests.append import Append, AppendedMessage
 async def append(session: Session, command: Append, _out: Outlet) -> Completion:
     """APPEND: all of its messages or none."""
     mailbox = await session.mailbox(command.mailbox, try_create=True)
-    flags = [read_flags(one.flags) for one in command.messages]
-    contents = [await _keep(session, one) for one in command.messages]
-    dates = [one.received_at_ms for one in command.messages]
+    flags = [read_flags(message.flags) for message in command.messages]
+    contents = [await _keep(session, message) for message in command.messages]
+    dates = [message.received_at_ms for message in command.messages]
     applied = await session.services.store.add(
         session.account, mailbox.id, list(zip(contents, flags, dates, strict=True))
     )

@@ -62,7 +62,7 @@ async def list_mailboxes(session: Session, command: ListMailboxes, out: Outlet) 
 async def _names(session: Session, command: ListMailboxes) -> list[Name]:
     """All mailboxes by path; where subscriptions count, also names without a mailbox, and those above them."""
     mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
-    names = {one.path: Name(one.path, one, one.is_subscribed) for one in mailboxes}
+    names = {mailbox.path: Name(mailbox.path, mailbox, mailbox.is_subscribed) for mailbox in mailboxes}
     if command.is_lsub or "SUBSCRIBED" in command.select:
         lone = await session.services.store.mailboxes.names_without_mailbox(session.account)
         above = {path: Name(path, None, False) for path in _above(lone)}
@@ -75,11 +75,11 @@ class _Listed:
 
     def __init__(self, command: ListMailboxes, patterns: Sequence[Pattern], names: Sequence[Name]) -> None:
         self._command = command
-        self._matching = [one for one in names if any(pattern.matches(one.path) for pattern in patterns)]
-        self._parents = _above(one.path for one in names if one.mailbox is not None)
-        chosen = {one.path for one in names if self._is_chosen(one)}
+        self._matching = [name for name in names if any(pattern.matches(name.path) for pattern in patterns)]
+        self._parents = _above(name.path for name in names if name.mailbox is not None)
+        chosen = {name.path for name in names if self._is_chosen(name)}
         self._above_chosen = _above(chosen)
-        self._above_untold = _above(chosen - {one.path for one in self._matching})
+        self._above_untold = _above(chosen - {name.path for name in self._matching})
 
     def _is_chosen(self, name: Name) -> bool:
         """Whether it meets the selection options."""
@@ -97,11 +97,11 @@ class _Listed:
 
         Others stand for those below them that are chosen and not told (RFC 5258 §3.5, RFC 3501 §6.3.9).
         """
-        for one in self._matching:
-            if self._is_chosen(one):
-                yield one, True
-            elif self._is_recursive and one.path in self._above_untold:
-                yield one, False
+        for name in self._matching:
+            if self._is_chosen(name):
+                yield name, True
+            elif self._is_recursive and name.path in self._above_untold:
+                yield name, False
 
     def line(self, name: Name, command_name: str) -> bytes:
         """Its answer."""

@@ -54,7 +54,7 @@ async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     if not mailbox.is_selectable:
         mailboxes = await session.services.reader.mailboxes.mailboxes(session.account)
-        if any(one.path.startswith(mailbox.path + DELIMITER) for one in mailboxes):
+        if any(item.path.startswith(mailbox.path + DELIMITER) for item in mailboxes):
             raise CommandRefused("HASCHILDREN", "The mailbox has child mailboxes")
     if session.view is not None and session.view.mailbox_id == mailbox.id:
         session.view = None

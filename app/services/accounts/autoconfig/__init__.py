@@ -44,7 +44,7 @@ class Found:
 
     def of(self, protocol: Protocol) -> tuple[Offer, ...]:
         """The servers that speak this, best first."""
-        return tuple(one for one in self.offers if one.protocol is protocol)
+        return tuple(offer for offer in self.offers if offer.protocol is protocol)
 
 
 class Autoconfig:
@@ -103,7 +103,7 @@ class Autoconfig:
 
 
 def _found(email: str, domain: str, offers: Sequence[Offer], source: str, provider: Provider | None) -> Found:
-    takes_tokens = any(Auth.OAUTH2 in one.auth for one in offers)
+    takes_tokens = any(Auth.OAUTH2 in offer.auth for offer in offers)
     return Found(
         email,
         domain,
@@ -120,7 +120,7 @@ async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[
         offers = filled(await asking, wanted.email)
     except GatewayError:
         return ()
-    return offers if any(one.protocol is not Protocol.SMTP for one in offers) else ()
+    return offers if any(offer.protocol is not Protocol.SMTP for offer in offers) else ()
 
 
 async def _first_in_order(

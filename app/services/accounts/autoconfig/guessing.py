@@ -40,7 +40,7 @@ def usual(domain: str) -> list[Offer]:
 async def verified(domain: str, probe: Probe) -> list[Offer]:
     """Those of the usual servers that answer, asked side by side."""
     guesses = usual(domain)
-    answers = await asyncio.gather(*(probe(one) for one in guesses))
+    answers = await asyncio.gather(*(probe(offer) for offer in guesses))
     return [guess for guess, is_there in zip(guesses, answers, strict=True) if is_there]
 
 

@@ -115,4 +115,4 @@ def _domains_of(exchangers: Sequence[str], own: str) -> list[str]:
 
 def provider_of(offers: Sequence[Offer]) -> Provider | None:
     """The provider that the servers for reading belong to."""
-    return next((known for one in offers if (known := by_server(one.host))), None)
+    return next((known for offer in offers if (known := by_server(offer.host))), None)
