@@ -27,10 +27,10 @@ from app.mail.identifiers import new_id, now_ms
 from app.mail.types import AccountId, AccountKind, Flags, Message, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.services.accounts.rows import new_values
-from app.workers.gates import Gates
+from app.workers.limiters import Limiters
 from app.workers.supervisor import Supervisor
 from app.workers.sync.account import AccountSync
-from app.workers.texts import TextReader
+from app.workers.text_indexer import TextReader
 
 from tests.house import House, open_house
 from tests.servers.courier import Courier
@@ -84,7 +84,7 @@ class Followed:
 
     def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
         return AccountSync(
-            self.account_id, self.house.index, self.house.reader, self.backend, epoch, Gates(), delays, self.texts
+            self.account_id, self.house.index, self.house.reader, self.backend, epoch, Limiters(), delays, self.texts
         )
 
     async def lease(self) -> int:

@@ -19,7 +19,7 @@ from app.api.origins import is_allowed
 from app.api.queries import refuse_unknown
 from app.api.stream.turns import Turns
 from app.errors import AccountNotFound, NotPermitted, TokenMissing
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId
 from app.services.access.callers import Caller, Scope
 from app.services.access.idempotency import Idempotency
@@ -53,8 +53,8 @@ from app.services.reading.searching import Searching
 from app.services.reading.views import Views
 from app.services.sending.composing import Composer
 from app.services.sending.submissions import Submissions
+from app.services.sign_in.account_setup import AccountSetup
 from app.services.sign_in.connecting import Connecting
-from app.services.sign_in.enrolment import Enrolment
 from app.services.sign_in.passwords import Passwords
 from app.services.sign_in.sessions import Sessions
 from app.settings import Settings
@@ -112,7 +112,7 @@ class AccountServices:
     oauth_apps: OAuthApps
     grants: Grants
     connecting: Connecting
-    enrolment: Enrolment
+    enrolment: AccountSetup
     idempotency: Idempotency
 
 
@@ -150,7 +150,7 @@ class Services(AccountServices, MailServices):
     note_follower: Callable[[str], None]
     """To be called with the id of an account that somebody calls for: its mail is looked at more often for a while."""
     health: Health
-    traces: Traces
+    traces: ProtocolLogs
     remote_images: RemoteImages
     draining: asyncio.Event
     """Set when the process is about to end: streams say goodbye."""

@@ -11,7 +11,7 @@ from app.api.deps import services_of
 from app.api.message_lists import MessageLists
 from app.api.standing import Standing, standing_of
 from app.api.stream.server_sent import ServerSentEvents
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.services.access.limits import RateLimits
 from app.services.access.links import Links
 from app.services.access.tickets import Tickets
@@ -41,8 +41,8 @@ from app.services.reading.searching import Searching
 from app.services.reading.views import Views
 from app.services.sending.composing import Composer
 from app.services.sending.submissions import Submissions
+from app.services.sign_in.account_setup import AccountSetup
 from app.services.sign_in.connecting import Connecting
-from app.services.sign_in.enrolment import Enrolment
 from app.services.sign_in.passwords import Passwords
 from app.services.sign_in.sessions import Sessions
 from app.settings import Settings
@@ -81,7 +81,7 @@ ConnectingService = Annotated[Connecting, _service("connecting")]
 ConsumersService = Annotated[Consumers, _service("consumers")]
 ContentService = Annotated[Content, _service("content")]
 CountsService = Annotated[Counts, _service("counts")]
-EnrolmentService = Annotated[Enrolment, _service("enrolment")]
+EnrolmentService = Annotated[AccountSetup, _service("enrolment")]
 EventsService = Annotated[Events, _service("events")]
 EventStream = Annotated[ServerSentEvents, Depends(_event_stream)]
 GatewaySettings = Annotated[Settings, _service("settings")]
@@ -106,5 +106,5 @@ SubmissionsService = Annotated[Submissions, _service("submissions")]
 ThreadsService = Annotated[Threads, _service("threads")]
 TicketsService = Annotated[Tickets, _service("tickets")]
 TokensService = Annotated[Tokens, _service("tokens")]
-TracesService = Annotated[Traces, _service("traces")]
+TracesService = Annotated[ProtocolLogs, _service("traces")]
 ViewsService = Annotated[Views, _service("views")]

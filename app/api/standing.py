@@ -12,7 +12,7 @@ from app.api.schemas.base import Sync
 from app.mail.types import AccountId, Position
 from app.services.accounts.accounts import Accounts
 from app.services.following.events import Events
-from app.services.following.states import Since, States
+from app.services.following.states import StatePosition, States
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Standing:
         """The state at a position; `base_seq` as in `States.issue`."""
         return self.states.issue(self.account_id, position, base_seq)
 
-    def since(self, state: str, parameter: str = "since") -> Since:
+    def since(self, state: str, parameter: str = "since") -> StatePosition:
         """What a client's state stands for. InvalidRequest."""
         return self.states.since(state, self.account_id, parameter)
 

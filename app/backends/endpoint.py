@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.errors import CertificateRefused, MailServerError, TimedOut, Unreachable
 from app.mail.masking import Masker
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import TransportSecurity
 
 CONNECT_TIMEOUT_SECONDS = 10.0

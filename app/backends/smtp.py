@@ -19,7 +19,7 @@ from aiosmtplib import SMTPResponse
 from app.backends.smtp_connection import cut, explained, open_client, our_errors
 from app.errors import InvalidRequest, MailServerError, ServerProtocolError, Unreachable
 from app.mail.backend import OutgoingMail, RecipientResult, Verdict
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import ServerLogin
 from app.mime.validate import validate_address
 from app.security.netguard import NetGuard

@@ -29,7 +29,7 @@ from app.errors import (
     Unreachable,
 )
 from app.mail.masking import Masker
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 

@@ -6,7 +6,7 @@ import re
 
 from app.backends.sasl import Credential
 from app.mail.masking import Masker
-from app.mail.trace import Direction, Recorder
+from app.mail.protocol_log import Direction, Recorder
 from app.wire.imap.encode import Command, Segment
 from app.wire.imap.fetch import is_fetch
 from app.wire.imap.framing import Response

@@ -49,7 +49,7 @@ class Waiter:
         return topics
 
 
-class Forgetting(Waiter):
+class CallbackWaiter(Waiter):
     """A waiter that calls `forget` at the very poke, before anything else runs: for what is cached."""
 
     __slots__ = ("_forget",)

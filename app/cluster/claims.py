@@ -94,7 +94,7 @@ async def _end(*tasks: asyncio.Future[T] | asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Patience:
+class LeaseGrace:
     """Whether leases that have ended say that their holders are dead.
 
     After a failure of the database they do not: the holders could not renew them. They get one lease's time to do it.

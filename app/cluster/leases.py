@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 
-from app.cluster.claims import Patience, Renewal
+from app.cluster.claims import LeaseGrace, Renewal
 from app.db import leases
 from app.db.claims import FOR_EVER_MS
 from app.db.session import Database, Transaction
@@ -24,7 +24,7 @@ class Leases:
         self._database = database
         self.is_alone = is_alone
         self._worker = worker or secrets.token_hex(8)
-        self._patience = Patience(database)
+        self._patience = LeaseGrace(database)
         self._held: dict[AccountId, int] = {}
         self._lock = asyncio.Lock()
 

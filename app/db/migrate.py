@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from app import faults, files
-from app.db import epoch, failures, unfinished
+from app.db import epoch, failures, interrupted_migrations
 from app.db.copies import copy_before_upgrade
 from app.db.ownership import sole_use
 from app.db.postgres import DRIVER_ERRORS, PostgresDatabase, address_of
@@ -189,23 +189,23 @@ def _run_migrations(connection: Connection, target: str) -> None:
 
 def _undo_unfinished(connection: Connection, version: str | None) -> None:
     """Undo what an earlier version of Postgate left of a migration: it did not run them in a transaction."""
-    present = unfinished.schema_of(connection)
+    present = interrupted_migrations.schema_of(connection)
     if not present.objects:
         return
-    expected = _reference(version) if version is not None else unfinished.Schema({}, {})
+    expected = _reference(version) if version is not None else interrupted_migrations.Schema({}, {})
     try:
-        unfinished.undo(connection, present, expected, _reference("head"))
-    except unfinished.NotEmpty as error:
+        interrupted_migrations.undo(connection, present, expected, _reference("head"))
+    except interrupted_migrations.NotEmpty as error:
         raise SchemaError(
             f"Table {error} holds rows that belong to no version of the schema: restore a backup"
         ) from None
 
 
-def _reference(version: str) -> unfinished.Schema:
+def _reference(version: str) -> interrupted_migrations.Schema:
     """The schema that the migrations up to a version make."""
     with _engine(":memory:").connect() as connection, connection.begin():
         _run_migrations(connection, version)
-        return unfinished.schema_of(connection)
+        return interrupted_migrations.schema_of(connection)
 
 
 def connected(settings: Settings, work: Callable[[Connection], None]) -> None:

@@ -145,7 +145,7 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Texted:
+class TextExtracted:
     """The text of a message for the full-text index; None: it is left out. Not a change of mail: no event."""
 
     location: Location
@@ -163,7 +163,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class OnServer:
     """Whether the POP3 server that a message came from holds it still."""
 
     location: Location
@@ -265,9 +265,9 @@ class Delta:
     flagged: tuple[Flagged, ...] = ()
     removed: tuple[Removed, ...] = ()
     previewed: tuple[Previewed, ...] = ()
-    texted: tuple[Texted, ...] = ()
+    texted: tuple[TextExtracted, ...] = ()
     completed: tuple[Completed, ...] = ()
-    held: tuple[Held, ...] = ()
+    held: tuple[OnServer, ...] = ()
     mailboxes_counted: tuple[MailboxCounted, ...] = ()
     mailboxes_troubled: tuple[MailboxTroubled, ...] = ()
     mailboxes_deleted: tuple[MailboxDeleted, ...] = ()

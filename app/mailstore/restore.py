@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from app import faults, files
-from app.db import epoch, installation, restored, transfer
+from app.db import after_restore, epoch, installation, transfer
 from app.db.epoch import Mark
 from app.db.migrate import connected, migrate, sqlite_path
 from app.db.ownership import sole_use
@@ -31,7 +31,7 @@ REPLACED = "replaced"
 """Where the database that a restore replaced stays, in the data directory, until the next one."""
 
 
-def restore(settings: Settings, source: Path) -> restored.Changed:
+def restore(settings: Settings, source: Path) -> after_restore.Changed:
     """Replace the installation's database and message bytes by those of a backup. Blocks.
 
     BackupError for a backup that is not whole, MasterKeyError where the key that sealed its secrets is not here,
@@ -54,7 +54,7 @@ def restore(settings: Settings, source: Path) -> restored.Changed:
     return changed
 
 
-def restore_in_place(settings: Settings) -> restored.Changed:
+def restore_in_place(settings: Settings) -> after_restore.Changed:
     """Make a database usable that was put back by other means. Blocks. DataInUse while a server runs."""
     with sole_use(settings):
         _refuse_others(settings)
@@ -118,11 +118,11 @@ def _place_blobs(settings: Settings, source: Path, manifest: Manifest) -> None:
     faults.point("restore.blobs_placed")
 
 
-def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, restored.Changed]:
+def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, after_restore.Changed]:
     """Begin another epoch in a database; the mark that belongs to it."""
     name = epoch.new_epoch()
-    results: list[restored.Changed] = []
-    begin = partial(restored.begin_epoch, epoch=name, now_ms=now_ms(), uid_validity_floor=floor)
+    results: list[after_restore.Changed] = []
+    begin = partial(after_restore.begin_epoch, epoch=name, now_ms=now_ms(), uid_validity_floor=floor)
     connected(settings, lambda connection: results.append(begin(connection)))
     return Mark(name, 0, results[0].uid_validity), results[0]
 

@@ -103,7 +103,7 @@ _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class TextMatches:
     """The result of a text search in one mailbox, by UID: matches, and messages that are not indexed.
 
     Both ascend. It is in no other message that was there at the time. Of a field, `found` are those that may have it.
@@ -128,7 +128,7 @@ class TextIndex:
             found.setdefault(MailboxId(mailbox_id), []).append(uid)
         return found
 
-    async def look(self, account_id: AccountId, mailbox_id: MailboxId, scope: str, folded: str) -> Looked:
+    async def look(self, account_id: AccountId, mailbox_id: MailboxId, scope: str, folded: str) -> TextMatches:
         """Look for folded text in a mailbox of an embedded account; `scope` as in `filter.Text`.
 
         One statement: what is taken in or left out meanwhile is seen either way.
@@ -230,9 +230,9 @@ class TextIndex:
         return freed
 
 
-def _looked(rows: Sequence[Row]) -> Looked:
+def _looked(rows: Sequence[Row]) -> TextMatches:
     found, unindexed = ({uid for uid, is_in in rows if bool(is_in) is is_found} for is_found in (True, False))
-    return Looked(array("I", sorted(found)), array("I", sorted(unindexed)))
+    return TextMatches(array("I", sorted(found)), array("I", sorted(unindexed)))
 
 
 def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[bool]:

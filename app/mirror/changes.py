@@ -33,7 +33,7 @@ GONE_COUNT, GONE_SHARE = 50, 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ServerChanges:
     """What the origin answered, and what of it the index does not know.
 
     `known` is what the index has, if the answer covers all messages; None if it covers only changed ones.
@@ -149,7 +149,7 @@ async def _with_placed(mirror: Mirror, mailbox: Mailbox, told: Mapping[int, Plac
     return placed | {arrival.uid: arrival for arrival in arrived}
 
 
-async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> Looked | None:
+async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | None) -> ServerChanges | None:
     """Flags and removals since the mailbox's HIGHESTMODSEQ.
 
     None when it is not the mailbox any more that we know: the list of mailboxes will say what it is.
@@ -171,7 +171,7 @@ async def changes_of(mirror: Mirror, mailbox: Mailbox, told: OriginMailbox | Non
         gone = [uid for uid in known if uid not in changes.flags]
     else:
         gone = [] if told is not None and told.total == mailbox.total else await _missing(mirror, mailbox)
-    return Looked(mailbox.id, changes, await _confirmed(mirror, mailbox, gone), known)
+    return ServerChanges(mailbox.id, changes, await _confirmed(mirror, mailbox, gone), known)
 
 
 def _is_outdated(known: Known | None, now: Known) -> bool:

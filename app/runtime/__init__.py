@@ -23,8 +23,8 @@ from app.runtime.workers import start_workers
 from app.security.netguard import NetGuard
 from app.servers.imap.session import ImapServices
 from app.servers.pop3 import Pop3Conversation, Pop3Site
-from app.servers.smtp import Face, SmtpSite
-from app.servers.smtp.guesses import Guesses
+from app.servers.smtp import ListenerRole, SmtpSite
+from app.servers.smtp.recipient_probes import RecipientProbes
 from app.services.access.logins import Logins
 from app.services.access.watch import AccessWatch
 from app.services.accounts.maildrops import Maildrops
@@ -116,10 +116,10 @@ def _mail_servers(
     settings = stores.settings
     views, texts = MailboxViews(stores.database), TextIndex(stores.database)
     imap = ImapServices(stores.store, stores.reader, views, stores.bus, logins, texts, settings.max_message_bytes)
-    guesses = Guesses()
+    guesses = RecipientProbes()
     sites = {
-        face: SmtpSite(face, settings.hostname, deliveries, logins, settings.max_message_bytes, guesses)
-        for face in Face
+        role: SmtpSite(role, settings.hostname, deliveries, logins, settings.max_message_bytes, guesses)
+        for role in ListenerRole
     }
     pop3 = Pop3Site(settings.hostname, logins, Maildrops(stores.database, stores.store))
     answer_pop3 = lambda peer: Pop3Conversation(peer, pop3)  # noqa: E731

@@ -24,7 +24,7 @@ from app.db import directory
 from app.db.session import Database
 from app.errors import GatewayError, InvalidRequest, NotSupported, TimedOut
 from app.mail.backend import MailBackend, Submission
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
@@ -61,7 +61,7 @@ class AccountBackends:
         store: MailStore,
         bus: Bus,
         guard: NetGuard,
-        traces: Traces,
+        traces: ProtocolLogs,
         followers: Followers,
     ) -> None:
         self._followers = followers

@@ -15,7 +15,7 @@ _OWN_LEAST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class DescriptorBudget:
     """How many connections each kind of client may have open."""
 
     mail: int
@@ -33,8 +33,8 @@ def open_files() -> int:
     return MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def divide(descriptors: int) -> Shares:
+def divide(descriptors: int) -> DescriptorBudget:
     """The shares of so many descriptors: 2/5 of what clients have for mail, 2/5 for members, 1/5 for strangers."""
     clients = descriptors - max(_OWN_LEAST, descriptors // 4)
     mail = members = max(1, clients * 2 // 5)
-    return Shares(mail, members, max(1, clients - mail - members))
+    return DescriptorBudget(mail, members, max(1, clients - mail - members))

@@ -10,17 +10,17 @@ from app.errors import InvalidRequest
 from app.runtime.listening import CannotListen
 from app.security.addresses import Proxies
 from app.servers.admission import Admission, ConnectionLimits
-from app.servers.conversation import Conversation, Peer
+from app.servers.conversation import Client, Conversation
 from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
-from app.servers.listener import Listener, StrangerTime
-from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.servers.listener import Listener, UnauthenticatedTime
+from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.services.access.watch import AccessWatch
 from app.settings import Settings
 
-Answer = Callable[[Peer], Conversation]
+Answer = Callable[[Client], Conversation]
 
-_WITHOUT_LOGIN = StrangerTime(300.0, is_earned=True)
+_WITHOUT_LOGIN = UnauthenticatedTime(300.0, is_earned=True)
 """Where nobody logs in: mail servers, from one message to the next."""
 
 
@@ -32,7 +32,7 @@ class MailServers:
         settings: Settings,
         access: AccessWatch,
         imap: ImapServices,
-        smtp: Callable[[Face], SmtpSite],
+        smtp: Callable[[ListenerRole], SmtpSite],
         pop3: Answer,
         connections: int = 10_000,
     ) -> None:
@@ -42,9 +42,9 @@ class MailServers:
         self._answers: dict[str, Answer] = {
             "imap": imap_answer(imap),
             "pop3": pop3,
-            "submission": lambda peer: SmtpConversation(peer, smtp(Face.SUBMISSION)),
-            "smtp": lambda peer: SmtpConversation(peer, smtp(Face.MX)),
-            "lmtp": lambda peer: SmtpConversation(peer, smtp(Face.LMTP)),
+            "submission": lambda peer: SmtpConversation(peer, smtp(ListenerRole.SUBMISSION)),
+            "smtp": lambda peer: SmtpConversation(peer, smtp(ListenerRole.MX)),
+            "lmtp": lambda peer: SmtpConversation(peer, smtp(ListenerRole.LMTP)),
         }
         self._listeners: list[Listener] = []
         self.ports: dict[str, int] = {}
@@ -65,7 +65,7 @@ class MailServers:
             answer,
             self._admission,
             self._tls,
-            stranger_time=StrangerTime(settings.mail_login_seconds) if has_login else _WITHOUT_LOGIN,
+            stranger_time=UnauthenticatedTime(settings.mail_login_seconds) if has_login else _WITHOUT_LOGIN,
             proxies=Proxies(settings.trusted_proxies if settings.proxy_protocol else ()),
         )
 

@@ -22,7 +22,7 @@ from app.services.access.tickets import Tickets
 from app.services.access.tokens import Tokens
 from app.services.access.watch import AccessWatch
 from app.services.accounts.accounts import Accounts
-from app.services.accounts.beginning import Beginning
+from app.services.accounts.initial_listing import InitialListing
 from app.services.accounts.polling import Polling
 from app.services.accounts.quotas import Quotas
 from app.services.changing.bulk import Bulk
@@ -51,8 +51,8 @@ from app.services.reading.views import Views
 from app.services.sending.composing import Composer
 from app.services.sending.originals import Originals
 from app.services.sending.submissions import Submissions
+from app.services.sign_in.account_setup import AccountSetup
 from app.services.sign_in.connecting import Connecting
-from app.services.sign_in.enrolment import Enrolment
 from app.services.sign_in.passwords import Passwords
 from app.services.sign_in.remote_logins import RemoteLogins
 from app.services.sign_in.sessions import Sessions
@@ -98,7 +98,7 @@ def _account_services(stores: Stores, backends: Backends, logins: Logins, guard:
         oauth_apps=oauth_apps,
         grants=grants,
         connecting=connecting,
-        enrolment=Enrolment(accounts, autoconfig, connecting, idempotency),
+        enrolment=AccountSetup(accounts, autoconfig, connecting, idempotency),
         autoconfig=autoconfig,
         idempotency=idempotency,
     )
@@ -110,7 +110,7 @@ def _mail_services(stores: Stores, backends: Backends, accounts: Accounts, drain
     states, text_index = States(stores.vault, stores.epoch), TextIndex(database)
     submissions = Submissions(database, index, store.blobs, bus, backends, settings.domains)
     events = Events(stores.log, reader, bus, submissions, draining, stores.restored_at_ms)
-    beginning = Beginning(backends, index, reader, bus)
+    beginning = InitialListing(backends, index, reader, bus)
     freshness = Freshness(backends, index, reader, stores.followers, beginning)
     texts = Texts(backends, reader, text_index)
     content, listing = Content(backends, reader, parsers), Listing(reader, states, freshness, texts)

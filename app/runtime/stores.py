@@ -12,7 +12,7 @@ from app.db.epoch import WatchedDatabase, open_epoch
 from app.db.migrate import open_database
 from app.db.session import Database
 from app.ending import close_within
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mailstore.blobs import Blobs
 from app.mailstore.index import Index
 from app.mailstore.log import EventLog
@@ -40,7 +40,7 @@ class Stores:
     epoch: str = ""
     restored_at_ms: int = 0
     keeper: EpochKeeper | None = None
-    traces: Traces = field(default_factory=Traces)
+    traces: ProtocolLogs = field(default_factory=ProtocolLogs)
     followers: Followers = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,12 +13,12 @@ from app.runtime.backends import AccountBackends
 from app.runtime.stores import Stores
 from app.services.sending.deliveries import Deliveries
 from app.workers.delivery import Delivery
-from app.workers.lookout import Lookout
+from app.workers.missed_pokes import MissedPokeCheck
 from app.workers.recovery import Recovery
 from app.workers.retention import Retention
 from app.workers.supervisor import Supervisor
-from app.workers.text_room import TextLimits
-from app.workers.texts import TextFiller, TextReader
+from app.workers.text_index_quota import TextLimits
+from app.workers.text_indexer import TextIndexer, TextReader
 
 WORKERS_SECONDS = 4.0
 """How long the workers may take to end what they are doing."""
@@ -44,11 +44,11 @@ def _runs(stores: Stores, backends: AccountBackends, deliveries: Deliveries) -> 
     text_index = TextIndex(database)
     texts = TextReader(reader, text_index, TextLimits.of(stores.settings), stores.store.parsers)
     leases = Leases(database, is_alone=stores.is_alone)
-    lookout = Lookout(stores.log, bus)
+    lookout = MissedPokeCheck(stores.log, bus)
     runs = [
         _delivery(stores, backends, deliveries).run(),
         Supervisor(database, index, reader, backends, bus, leases, texts).run(),
-        TextFiller(index, reader, text_index, backends, texts).run(),
+        TextIndexer(index, reader, text_index, backends, texts).run(),
         Retention(stores.settings, database, reader, stores.store.blobs).run(),
         Recovery(database, bus).run(),
         lookout.run(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from app.errors import RateLimited
 from app.security.addresses import Proxies, counted_as
-from app.servers.conversation import Peer
+from app.servers.conversation import Client
 from app.services.access.logins import Login
 from app.services.access.watch import AccessWatch, Guard
 
@@ -32,11 +32,11 @@ class ConnectionLimits:
     per_user_from_loopback: int = 1_000
     proxies: Proxies = NO_PROXIES
 
-    def at(self, peer: Peer) -> int:
+    def at(self, peer: Client) -> int:
         return self.per_user_from_loopback if peer.is_loopback else self.per_user_and_address
 
 
-class Visit:
+class AdmittedConnection:
     """One connection that was let in."""
 
     __slots__ = ("_admission", "guard", "key", "send_away")
@@ -67,10 +67,10 @@ class Admission:
         self._limits = limits or ConnectionLimits()
         self._access = access
         self._open: Counter[tuple[str, str]] = Counter()
-        self._strangers: dict[Visit, None] = {}
+        self._strangers: dict[AdmittedConnection, None] = {}
         self._total = 0
 
-    def enter(self, peer: Peer, send_away: Callable[[], None]) -> Visit | None:
+    def enter(self, peer: Client, send_away: Callable[[], None]) -> AdmittedConnection | None:
         """Count a new connection; None where there is no room. `send_away` ends it where it must make room."""
         limits = self._limits
         key = ("", counted_as(peer.address))
@@ -81,19 +81,19 @@ class Admission:
             self._make_room(self._strangers)
         if self._total >= limits.total:
             return None
-        visit = Visit(self, key, send_away)
+        visit = AdmittedConnection(self, key, send_away)
         self._strangers[visit] = None
         self._total += 1
         self._open[key] += 1
         peer.claim = lambda login: self._claim(peer, visit, login)
         return visit
 
-    def move_to_end(self, visit: Visit) -> None:
+    def move_to_end(self, visit: AdmittedConnection) -> None:
         if visit in self._strangers:
             del self._strangers[visit]
             self._strangers[visit] = None
 
-    def forget(self, visit: Visit) -> None:
+    def forget(self, visit: AdmittedConnection) -> None:
         self._strangers.pop(visit, None)
         self._guard(visit, None)
         if visit.key is not None:
@@ -101,7 +101,7 @@ class Admission:
             self._release(visit.key)
             visit.key = None
 
-    def _claim(self, peer: Peer, visit: Visit, login: Login) -> None:
+    def _claim(self, peer: Client, visit: AdmittedConnection, login: Login) -> None:
         wanted = (login.account_id, counted_as(peer.address))
         if visit.key is not None and wanted != visit.key:
             if self._open[wanted] >= self._limits.at(peer):
@@ -114,12 +114,12 @@ class Admission:
         if self._access is not None:
             self._guard(visit, self._access.begin(login, peer.waiter))
 
-    def _guard(self, visit: Visit, guard: Guard | None) -> None:
+    def _guard(self, visit: AdmittedConnection, guard: Guard | None) -> None:
         before, visit.guard = visit.guard, guard
         if before is not None and self._access is not None:
             self._access.end(before)
 
-    def _make_room(self, strangers: Iterable[Visit]) -> None:
+    def _make_room(self, strangers: Iterable[AdmittedConnection]) -> None:
         oldest = next(iter(strangers), None)
         if oldest is not None:
             self.forget(oldest)

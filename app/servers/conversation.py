@@ -40,7 +40,7 @@ class ClientLost(Exception):
     """The client is gone, does not read, or failed the TLS handshake. Not to be caught: the pump ends the talk."""
 
 
-class Outlet(Protocol):
+class ReplyWriter(Protocol):
     async def send(self, data: bytes) -> None:
         """Send after all that was sent before; waits while the client does not read. Raises ClientLost."""
         ...
@@ -53,7 +53,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    run: Callable[[Outlet], Awaitable[None]]
+    run: Callable[[ReplyWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Farewell(Enum):
 
 
 @dataclass(slots=True)
-class Peer:
+class Client:
     """The client at the other end. `claim` admits a login: it counts against the limit per user and address
     (RateLimited), and the connection ends once the login holds no more.
 
@@ -123,5 +123,5 @@ class Conversation(Protocol):
     def close(self) -> None: ...
 
 
-Answer = Callable[[Peer], Conversation]
+Answer = Callable[[Client], Conversation]
 """Begins the conversation with a client that connected."""

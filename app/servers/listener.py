@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.security.addresses import Proxies, is_loopback
-from app.servers.admission import NO_PROXIES, Admission, Visit
+from app.servers.admission import NO_PROXIES, Admission, AdmittedConnection
 from app.servers.connection import Connection
 from app.servers.conversation import (
     Answer,
+    Client,
     ClientLost,
     Close,
     Conversation,
     Farewell,
-    Peer,
     Reply,
     StartTls,
     Step,
@@ -40,7 +40,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class StrangerTime:
+class UnauthenticatedTime:
     """How long a client may go on without a login, or where there is none without handing over a message.
 
     Absolute: input of the client does not extend it; `is_earned`: each KiB that it sends earns it a second.
@@ -64,7 +64,7 @@ class Listener:
         admission: Admission,
         tls: ssl.SSLContext | None = None,
         *,
-        stranger_time: StrangerTime = StrangerTime(),
+        stranger_time: UnauthenticatedTime = UnauthenticatedTime(),
         proxies: Proxies = NO_PROXIES,
     ) -> None:
         self._name = name
@@ -116,7 +116,7 @@ class Listener:
 
     async def _serve(self, connection: Connection, is_implicit_tls: bool) -> None:
         address = connection.address
-        peer = Peer(address, is_loopback(address), False, self._tls is not None, waiter=connection.waiter)
+        peer = Client(address, is_loopback(address), False, self._tls is not None, waiter=connection.waiter)
         visit = self._admission.enter(peer, partial(connection.end, Farewell.OVERLOAD))
         try:
             if is_implicit_tls and self._tls is not None and visit is not None:
@@ -131,7 +131,7 @@ class Listener:
             if visit is not None:
                 visit.leave()
 
-    async def _converse(self, connection: Connection, peer: Peer, visit: Visit | None) -> None:
+    async def _converse(self, connection: Connection, peer: Client, visit: AdmittedConnection | None) -> None:
         conversation = self._answer(peer)
         try:
             await _Pump(self._name, connection, conversation, peer, self._tls, self._stranger_time).run(visit)
@@ -147,9 +147,9 @@ class _Pump:
         name: str,
         connection: Connection,
         conversation: Conversation,
-        peer: Peer,
+        peer: Client,
         tls: ssl.SSLContext | None,
-        stranger_time: StrangerTime,
+        stranger_time: UnauthenticatedTime,
     ) -> None:
         self._name = name
         self._connection = connection
@@ -162,9 +162,9 @@ class _Pump:
         self._stranger_time = stranger_time
         self._strange_since = asyncio.get_running_loop().time()
         self._strange_bytes = self._messages = 0
-        self._visit: Visit | None = None
+        self._visit: AdmittedConnection | None = None
 
-    async def run(self, visit: Visit | None) -> None:
+    async def run(self, visit: AdmittedConnection | None) -> None:
         """From greeting to end. Raises ClientLost. Without a `visit` there is no room."""
         if visit is None:
             await self._say_farewell(Farewell.OVERLOAD)

@@ -8,7 +8,7 @@ TURN_UNITS = 500
 """Units of work in one turn. A unit takes some 10 µs, so that a turn takes a few milliseconds."""
 
 
-class Pace:
+class Yielding:
     """Counts work, and lets other tasks run whenever a turn is used up.
 
     A unit is what takes about 10 µs: a row written to an answer, an entry of the log read, a kilobyte rendered.

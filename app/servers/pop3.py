@@ -12,7 +12,7 @@ from app.errors import MalformedRequest, NotAuthenticated, RateLimited, TooLarge
 from app.mail.types import AccountId
 from app.mailstore.blobs import BlobMissing
 from app.mailstore.maildrop import DropMessage
-from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
+from app.servers.conversation import Client, Close, Farewell, Reply, ReplyWriter, StartTls, Step, Work
 from app.services.access.logins import Logins
 from app.services.accounts.maildrops import Maildrop, MaildropInUse, Maildrops
 from app.wire.lines import LineBuffer
@@ -42,7 +42,7 @@ class Pop3Site:
 class Pop3Conversation:
     """One client's session: who it is first, then its maildrop."""
 
-    def __init__(self, peer: Peer, site: Pop3Site) -> None:
+    def __init__(self, peer: Client, site: Pop3Site) -> None:
         self._peer = peer
         self._site = site
         self._lines = LineBuffer(LINE_LIMIT_BYTES)
@@ -179,7 +179,7 @@ class Pop3Conversation:
         return Reply(b"+ " + base64.b64encode(outcome) + b"\r\n")
 
     def _log_in(self, claim: Claim) -> Step:
-        async def run(_: Outlet) -> None:
+        async def run(_: ReplyWriter) -> None:
             self._ready.append(await self._verify(claim))
 
         return Work(run)
@@ -267,7 +267,7 @@ class Pop3Conversation:
             return self._refuse(_NO_SUCH)
         return Work(lambda outlet: self._send(outlet, maildrop, message, top))
 
-    async def _send(self, outlet: Outlet, maildrop: Maildrop, message: DropMessage, top: Top | None) -> None:
+    async def _send(self, outlet: ReplyWriter, maildrop: Maildrop, message: DropMessage, top: Top | None) -> None:
         dots = DotWriter()
         is_begun = False
         try:
@@ -299,7 +299,7 @@ class Pop3Conversation:
         self._deleted.clear()
         return Reply(ok())
 
-    async def _update(self, _: Outlet) -> None:
+    async def _update(self, _: ReplyWriter) -> None:
         """Remove what was marked, let the next session in, then answer."""
         assert self._maildrop is not None
         try:

@@ -19,11 +19,11 @@ from app.mail.types import AccountId
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.telemetry import get_logger
-from app.workers.gates import Gates
+from app.workers.limiters import Limiters
 from app.workers.loop import attempt, forever, persist
 from app.workers.pop3.account import Pop3Sync
 from app.workers.sync.account import AccountSync
-from app.workers.texts import TextReader
+from app.workers.text_indexer import TextReader
 
 log = get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Supervisor:
         self._bus = bus
         self._leases = leases
         self._texts = texts
-        self._gates = Gates()
+        self._gates = Limiters()
         self._running: dict[AccountId, _Running] = {}
 
     async def run(self) -> None:

@@ -25,7 +25,7 @@ from app.mail.delta import (
 )
 from app.mail.types import AccountId, Flags, Mailbox, Message, Overview
 from app.services.following.changes import Changes, ChangesSince
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 
 from tests.contract.stores import Stores
 
@@ -147,7 +147,7 @@ class Client:
 
     stores: Stores
     account_id: AccountId
-    since: Since
+    since: StatePosition
     visible: Collection[str] | None
     messages: Known = field(default_factory=dict)
     mailboxes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -164,7 +164,9 @@ class Client:
             return True
         await self._apply(changes)
         has_more = changes.base_seq is not None
-        self.since = Since(changes.position, changes.position.seq if changes.base_seq is None else changes.base_seq)
+        self.since = StatePosition(
+            changes.position, changes.position.seq if changes.base_seq is None else changes.base_seq
+        )
         if not has_more:
             await self._list_anew()
         return has_more

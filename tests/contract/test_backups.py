@@ -30,7 +30,7 @@ from app.security.vault import MasterKeyError, Vault
 from app.services.access.idempotency import Answer, Attempt, Idempotency
 from app.services.following.changes import ChangesSince
 from app.services.following.events import Events
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 from app.settings import Settings
 
 from tests.access import NoSubmissions
@@ -143,13 +143,13 @@ async def test_states_and_positions_from_before_a_restore_have_expired(install: 
         mailboxes = {one.id for one in await stores.reader.mailboxes.mailboxes(install.account)}
         for position in positions:
             with pytest.raises(StateExpired) as expired:
-                await source.read(install.account, Since(position, position.seq))
+                await source.read(install.account, StatePosition(position, position.seq))
             assert set(expired.value.mailbox_ids) == mailboxes
             with pytest.raises(StateExpired, match="restored from a backup"):
                 await events.after(install.account, position)
         first = await events.earliest(install.account)
         assert len((await events.after(install.account, first)).events) == 4
-        assert len((await source.read(install.account, Since(first, first.seq))).created) == 4
+        assert len((await source.read(install.account, StatePosition(first, first.seq))).created) == 4
 
 
 async def position_of(install: Install) -> Position:

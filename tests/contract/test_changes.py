@@ -13,7 +13,7 @@ from app.mailstore.differences import Differences
 from app.services.following import changes as module
 from app.services.following.changes import ChangesSince
 from app.services.following.events import Events
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 
 from tests.access import NoSubmissions
 from tests.contract.changes_model import Client, Origin, fresh
@@ -34,7 +34,7 @@ async def client_of(origin: Origin, chance: random.Random) -> Client:
     mailboxes = [one.id for one in await stores.reader.mailboxes.mailboxes(account_id)]
     visible = frozenset(chance.sample(mailboxes, len(mailboxes) // 2)) if chance.random() < 0.5 else None
     messages, shown = await fresh(stores, account_id, visible)
-    return Client(stores, account_id, Since(position, position.seq), visible, messages, shown)
+    return Client(stores, account_id, StatePosition(position, position.seq), visible, messages, shown)
 
 
 async def trim(stores: Stores, origin: Origin, chance: random.Random, *, tombstones: bool) -> None:
@@ -88,7 +88,7 @@ async def test_a_state_of_a_log_that_was_lost_names_every_mailbox(stores: Stores
     ids = {one.id for one in await stores.reader.mailboxes.mailboxes(account_id)}
 
     for lost in (Position(position.seq + 5, position.at_ms), Position(position.seq, position.at_ms + 1)):
-        since = Since(lost, lost.seq)
+        since = StatePosition(lost, lost.seq)
         with pytest.raises(StateExpired) as told:
             await source.read(account_id, since)
         changes = await source.read(account_id, since, None, told.value.mailbox_ids)

@@ -15,7 +15,7 @@ from app.mailstore.index import Index
 from app.mailstore.store import MailStore
 from app.services.following import counts as module
 from app.services.following.counts import Counts, CountsWatch
-from app.workers.lookout import Lookout
+from app.workers.missed_pokes import MissedPokeCheck
 
 from tests.contract.stores import Stores, message
 
@@ -72,7 +72,7 @@ class Process:
 
     async def hear(self) -> None:
         """Find what other processes wrote, as each process does all the time."""
-        await Lookout(self.stores.log, self.bus).round()
+        await MissedPokeCheck(self.stores.log, self.bus).round()
 
     async def until(self, watch: CountsWatch, waiter: Waiter, mailbox_id: str, counted: tuple[int, int]) -> None:
         async with asyncio.timeout(30):

@@ -23,7 +23,7 @@ from app.mail.types import AccountKind
 from app.mailstore.index import Index
 from app.services.sending.submissions import Options, Recipient, Submissions, options_to_json, recipients_to_json
 from app.workers.delivery import answers, worker
-from app.workers.delivery.filing import AWAITED_MS
+from app.workers.delivery.sent_copy import AWAITED_MS
 from app.workers.delivery.steps import Steps
 
 from tests.access import ADMIN

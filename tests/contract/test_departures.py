@@ -12,7 +12,7 @@ from app.mail.types import AccountId, AccountKind, MailboxId, MessageId, Overvie
 from app.mailstore.differences import Differences
 from app.services.following.changes import Changes, ChangesSince
 from app.services.following.events import Events
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, Retention
@@ -54,11 +54,11 @@ class Mirrored:
         events = await self.stores.log.after(self.account_id, 0, 1_000)
         return [(one.type, one.subject) for one in events if one.type.startswith("message.")]
 
-    async def since(self) -> Since:
+    async def since(self) -> StatePosition:
         position = (await self.stores.reader.mailboxes.standing(self.account_id)).position
-        return Since(position, position.seq)
+        return StatePosition(position, position.seq)
 
-    async def changes(self, since: Since) -> Changes:
+    async def changes(self, since: StatePosition) -> Changes:
         events = Events(self.stores.log, self.stores.reader, self.stores.bus, NoSubmissions())
         return await ChangesSince(Differences(self.stores.database), self.stores.log, events).read(
             self.account_id, since

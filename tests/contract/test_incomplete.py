@@ -8,7 +8,16 @@ from typing import Any
 
 import orjson
 import pytest
-from app.mail.delta import Arrived, Completed, Delta, Location, MailboxFound, MailboxReset, MailboxTroubled, Texted
+from app.mail.delta import (
+    Arrived,
+    Completed,
+    Delta,
+    Location,
+    MailboxFound,
+    MailboxReset,
+    MailboxTroubled,
+    TextExtracted,
+)
 from app.mail.types import AccountId, AccountKind, MailboxId, Overview
 from app.mailstore.reading.incomplete import IncompleteMailbox, IncompleteReader
 from app.mirror import changes as mirror_changes
@@ -105,7 +114,7 @@ async def test_a_text_that_is_left_out_does_not_make_a_row_look_whole(stores: St
     account_id, inbox = await with_inbox(stores)
     await stores.index.apply(account_id, Delta(arrived=(unread(inbox, 1),)))
 
-    await stores.index.apply(account_id, Delta(texted=(Texted(Location(inbox, 1), None),)))
+    await stores.index.apply(account_id, Delta(texted=(TextExtracted(Location(inbox, 1), None),)))
 
     assert [one.uid for one in await IncompleteReader(stores.database).messages(account_id)] == [1]
 

@@ -7,7 +7,7 @@ from app.mail.delta import Delta, Note
 from app.mail.events import AccountResync
 from app.mail.types import AccountId
 from app.mailstore.index import Index
-from app.workers.lookout import Lookout
+from app.workers.missed_pokes import MissedPokeCheck
 
 from tests.contract.stores import Stores
 
@@ -26,7 +26,7 @@ async def test_a_follower_is_woken_for_an_event_whose_poke_was_lost(stores: Stor
             await stores.index.apply(busy, Delta(notes=(Note(AccountResync([], {}), busy),)))
         before = await waiter.wait(0)
 
-        await Lookout(stores.log, stores.bus).round()
+        await MissedPokeCheck(stores.log, stores.bus).round()
 
         assert before == {busy}
         assert await waiter.wait(0) == {quiet, ACCOUNTS}
@@ -37,10 +37,10 @@ async def test_a_round_wakes_nobody_for_what_was_heard(stores: Stores) -> None:
     account_id = await stores.add_account()
     with listening(stores.bus, account_id) as waiter:
         await add_unheard(stores, account_id)
-        await Lookout(stores.log, stores.bus).round()
+        await MissedPokeCheck(stores.log, stores.bus).round()
         await waiter.wait(0)
 
-        await Lookout(stores.log, stores.bus).round()
+        await MissedPokeCheck(stores.log, stores.bus).round()
 
         assert await waiter.wait(0) == set()
 
@@ -51,7 +51,7 @@ async def test_followers_of_an_account_that_is_gone_are_woken_to_find_that_out(s
         stores.bus.poke(gone, 5)
         await waiter.wait(0)
 
-        await Lookout(stores.log, stores.bus).round()
+        await MissedPokeCheck(stores.log, stores.bus).round()
 
         assert await waiter.wait(0) == {gone}
         assert stores.bus.last(gone) is None

@@ -17,7 +17,7 @@ from app.errors import (
 from app.mail.backend import ByteRange
 from app.mail.types import SEEN, Address
 from app.services.access.idempotency import Attempt, Idempotency
-from app.services.changing.landed import landed_since, note_mark
+from app.services.changing.lost_responses import landed_since, note_mark
 
 from tests.contract.mail_account import INVOICE, MailAccount, joined, note
 

@@ -9,7 +9,7 @@ import pytest
 from app.cluster.leases import Leases
 from app.db import directory
 from app.errors import Conflict
-from app.mail.delta import Completed, Delta, Held, Removed
+from app.mail.delta import Completed, Delta, OnServer, Removed
 from app.mail.types import AccountId, AccountKind, MailboxId
 from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.workers.pop3.reading import arrival, glimpse
@@ -134,7 +134,7 @@ async def test_whether_a_server_holds_a_message_is_told_once(stores: Stores) -> 
     assert row.place is not None
 
     for _ in range(2):
-        await ledger.write(delta=Delta(held=(Held(row.place, is_on_server=False),)))
+        await ledger.write(delta=Delta(held=(OnServer(row.place, is_on_server=False),)))
 
     message = await stores.reader.messages.at(account_id, row.place)
     assert orjson.loads(message.summary)["on_server"] is False

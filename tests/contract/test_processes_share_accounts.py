@@ -17,7 +17,7 @@ from app.db import directory
 from app.db.session import Transaction
 from app.errors import AccountNotFound
 from app.mail.backend import MailBackend
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.runtime.backends import AccountBackends
 from app.security.netguard import NetGuard
@@ -60,7 +60,7 @@ def backends_of_a_process(stores: Stores, folder: Path) -> AccountBackends:
         stores.store,
         bus,
         NetGuard(()),
-        Traces(),
+        ProtocolLogs(),
         Followers(bus),
     )
 

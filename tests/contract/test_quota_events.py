@@ -11,7 +11,7 @@ import pytest
 from app.errors import ServerProtocolError
 from app.mail.backend import Quota, QuotaResource
 from app.mirror.account import Mirror
-from app.workers.sync.quotas import QuotaTeller
+from app.workers.sync.quotas import QuotaReporter
 
 from tests.fake_origin import FakeOrigin
 from tests.house import open_house
@@ -37,7 +37,7 @@ async def followed(tmp_path: Path, origin: FakeOrigin) -> AsyncIterator[Followed
 
 async def ask(followed: Followed) -> list[list[dict[str, Any]]]:
     """As a worker does that has just connected; the items of every `quota.changed` so far."""
-    await QuotaTeller(
+    await QuotaReporter(
         Mirror(followed.account_id, followed.house.index, followed.house.reader, followed.backend)
     ).check()
     return [orjson.loads(one.body)["data"]["items"] for one in await followed.events("quota.changed")]
@@ -84,7 +84,7 @@ async def test_a_server_without_limits_has_none_to_change(
 
 
 async def test_a_worker_asks_seldom(followed: Followed, origin: FakeOrigin) -> None:
-    teller = QuotaTeller(Mirror(followed.account_id, followed.house.index, followed.house.reader, followed.backend))
+    teller = QuotaReporter(Mirror(followed.account_id, followed.house.index, followed.house.reader, followed.backend))
     for limit in (100, 200, 300):
         origin.limits = [storage(30, limit)]
         await teller.check()

@@ -19,7 +19,7 @@ from app.mailstore.blobs import GRACE_SECONDS, BlobMissing
 from app.mailstore.differences import Differences
 from app.services.following.changes import ChangesSince
 from app.services.following.events import Events
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 from app.settings import Settings
 from app.workers import retention as module
 from app.workers.retention import DAY_MS, SUBMISSION_DAYS, Retention
@@ -104,16 +104,17 @@ async def test_tombstones_are_let_go_of_by_age_and_their_mailboxes_say_so(
 
     monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 89 * DAY_MS)
     await keep(stores)
-    changes = await source.read(account_id, Since(before, before.seq))
+    changes = await source.read(account_id, StatePosition(before, before.seq))
     monkeypatch.setattr(module, "now_ms", lambda: now_ms() + 91 * DAY_MS)
     await keep(stores)
 
     assert list(changes.removed.values()) == ["expunged"]
     with pytest.raises(StateExpired) as told:
-        await source.read(account_id, Since(before, before.seq))
+        await source.read(account_id, StatePosition(before, before.seq))
     assert told.value.mailbox_ids == (inbox.id,)
     assert (
-        trash.id not in (await source.read(account_id, Since(before, before.seq), None, [inbox.id])).mailboxes_updated
+        trash.id
+        not in (await source.read(account_id, StatePosition(before, before.seq), None, [inbox.id])).mailboxes_updated
     )
 
 

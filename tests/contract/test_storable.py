@@ -14,7 +14,7 @@ from app.backends.local import LocalBackend
 from app.db.session import Database, Row, Statement, Transaction, Work
 from app.errors import MailboxNotFound, MessageNotFound, NotStorable
 from app.mail import filter as f
-from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxFound, Previewed, Texted
+from app.mail.delta import Arrived, Delta, Flagged, Location, MailboxFound, Previewed, TextExtracted
 from app.mail.searchable import Searchable, fold
 from app.mail.storable import MAX_TIME_MS, MIN_TIME_MS
 from app.mail.types import SEEN, AccountId, AccountKind, Mailbox, MessageId, Overview
@@ -141,7 +141,7 @@ async def test_any_text_comes_into_the_full_text_index_and_is_found_there(stores
     await stores.index.apply(account_id, Delta(arrived=(arrived(inbox, 1),)))
     text = Searchable("\nSUBJECT: \0\n\f", fold("needle \0\ud800 ") + letters(20_000), "\0\ud800 shown")
 
-    await stores.index.apply(account_id, Delta(texted=(Texted(Location(inbox.id, 1), text),)))
+    await stores.index.apply(account_id, Delta(texted=(TextExtracted(Location(inbox.id, 1), text),)))
 
     texts = TextIndex(stores.database)
     assert set((await texts.look(account_id, inbox.id, "body", fold("needle"))).found) == {1}
@@ -238,7 +238,7 @@ async def test_a_fact_that_the_database_refuses_keeps_no_other_out(stores: Store
     await mirror.apply(
         Delta(
             previewed=tuple(Previewed(at, POISON if uid == 1 else "preview") for uid, at in places.items()),
-            texted=tuple(Texted(at, found[uid]) for uid, at in places.items()),
+            texted=tuple(TextExtracted(at, found[uid]) for uid, at in places.items()),
             flagged=tuple(Flagged(at, frozenset({POISON if uid == 1 else SEEN})) for uid, at in places.items()),
         )
     )

@@ -12,7 +12,7 @@ from app.backends import local
 from app.backends.local import LocalBackend
 from app.errors import SearchIncomplete
 from app.mail import filter as f
-from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Previewed, Removed, Texted
+from app.mail.delta import Delta, Location, MailboxDeleted, Moved, Previewed, Removed, TextExtracted
 from app.mail.searchable import fold
 from app.mail.types import AccountId, TokenId
 from app.mailstore.texts import TextIndex
@@ -20,8 +20,8 @@ from app.mime.searchable import searchable_in
 from app.services.access.callers import Caller, Scope, TokenKind
 from app.services.reading import texts as module
 from app.services.reading.texts import Texts
-from app.workers.text_room import TextLimits, TextRoom
-from app.workers.texts import TextFiller, TextReader
+from app.workers.text_index_quota import TextIndexQuota, TextLimits
+from app.workers.text_indexer import TextIndexer, TextReader
 
 from tests.contract.stores import Stores
 from tests.gateway import FakeBackends
@@ -43,7 +43,7 @@ async def deliver(stores: Stores, account: AccountId, content: bytes, path: str 
 async def fill(stores: Stores, limits: TextLimits = WIDE) -> None:
     text_index = TextIndex(stores.database)
     reader = TextReader(stores.reader, text_index, limits)
-    await TextFiller(stores.index, stores.reader, text_index, FakeBackends(stores), reader).fill()
+    await TextIndexer(stores.index, stores.reader, text_index, FakeBackends(stores), reader).fill()
 
 
 async def found(stores: Stores, account: AccountId, term: str, scope: str = "text") -> int:
@@ -172,7 +172,7 @@ async def test_a_text_that_is_too_large_is_left_out_until_the_limit_grows(stores
     inbox = await stores.mailbox(account, "INBOX")
     assert await text_index.unindexed(account) == {inbox.id: [2]}
 
-    await TextRoom(text_index, WIDE).enter(account)
+    await TextIndexQuota(text_index, WIDE).enter(account)
     await fill(stores)
     assert await found(stores, account, "needle") == 2
 
@@ -193,7 +193,7 @@ async def test_an_account_holds_its_newest_texts_within_the_limit(stores: Stores
     assert await found(stores, account, "fresh") == 1
     assert await text_index.size_bytes(account) <= 5_000
 
-    await TextRoom(text_index, TextLimits(0, 0)).enter(account)
+    await TextIndexQuota(text_index, TextLimits(0, 0)).enter(account)
     assert await text_index.coverage(account) == (0, 11)
     assert await text_index.awaited(account, 20) == []
 
@@ -260,11 +260,11 @@ async def test_a_search_finds_the_same_when_texts_were_dropped(stores: Stores) -
 
     before = await search()
     assert [len(one) for one in before] == [3, 1, 1, 6, 3]
-    await TextRoom(text_index, replace(WIDE, total_bytes=3_000)).hold()
+    await TextIndexQuota(text_index, replace(WIDE, total_bytes=3_000)).hold()
     indexed, _ = await text_index.coverage(account)
     assert 0 < indexed < 6
     assert await search() == before
-    await TextRoom(text_index, TextLimits(0, 0)).hold()
+    await TextIndexQuota(text_index, TextLimits(0, 0)).hold()
     assert await search() == before
 
 
@@ -380,11 +380,11 @@ async def test_a_text_is_taken_once_however_often_it_is_told(stores: Stores) -> 
     account = await stores.add_account()
     await deliver(stores, account, mail("needle"))
     inbox = await stores.mailbox(account, "INBOX")
-    told = Delta(texted=(Texted(Location(inbox.id, 1), searchable_in(mail("needle"))),))
+    told = Delta(texted=(TextExtracted(Location(inbox.id, 1), searchable_in(mail("needle"))),))
 
     await asyncio.gather(*(stores.index.apply(account, told) for _ in range(3)))
-    await stores.index.apply(account, Delta(texted=(Texted(Location(inbox.id, 1), None),)))
-    await stores.index.apply(account, Delta(texted=(Texted(Location(inbox.id, 7), told.texted[0].text),)))
+    await stores.index.apply(account, Delta(texted=(TextExtracted(Location(inbox.id, 1), None),)))
+    await stores.index.apply(account, Delta(texted=(TextExtracted(Location(inbox.id, 7), told.texted[0].text),)))
 
     assert await TextIndex(stores.database).coverage(account) == (1, 1)
     assert (await stores.log.after(account, 0, 100))[-1].type == "message.created"

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.servers.admission import Admission
 from app.servers.listener import Listener
 from app.servers.pop3 import Pop3Conversation, Pop3Site
-from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.services.accounts.maildrops import Maildrops
 
 from tests.house import House, open_house
@@ -41,14 +41,15 @@ async def embedded_servers(folder: Path, tls: TlsFiles) -> AsyncIterator[Embedde
             await house.add_account(f"{name}@demo.test")
         admission, context = Admission(), tls.good.server_context()
         sites = {
-            face: SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, MAX_MESSAGE_BYTES) for face in Face
+            role: SmtpSite(role, "mail.demo.test", house.deliveries, house.logins, MAX_MESSAGE_BYTES)
+            for role in ListenerRole
         }
         pop3_site = Pop3Site("mail.demo.test", house.logins, Maildrops(house.database, house.store))
 
-        def smtp(face: Face) -> Listener:
-            return Listener(face.value, lambda peer: SmtpConversation(peer, sites[face]), admission, context)
+        def smtp(role: ListenerRole) -> Listener:
+            return Listener(role.value, lambda peer: SmtpConversation(peer, sites[role]), admission, context)
 
-        submission, mx, lmtp = smtp(Face.SUBMISSION), smtp(Face.MX), smtp(Face.LMTP)
+        submission, mx, lmtp = smtp(ListenerRole.SUBMISSION), smtp(ListenerRole.MX), smtp(ListenerRole.LMTP)
         pop3 = Listener("pop3", lambda peer: Pop3Conversation(peer, pop3_site), admission, context)
         try:
             yield Embedded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.cluster.followers import Followers
-from app.services.accounts.beginning import Beginning
+from app.services.accounts.initial_listing import InitialListing
 from app.services.reading.freshness import Freshness
 
 from tests.servers.dovecot import Dovecot
@@ -31,7 +31,7 @@ async def test_the_first_list_of_mailboxes_shows_what_changed_while_nobody_follo
             other.uid("STORE", "1", "+FLAGS", "(\\Seen)")
         house = followed.house
         backends = GivenBackends({followed.account_id: followed.backend})
-        beginning = Beginning(backends, house.index, house.reader, house.bus)
+        beginning = InitialListing(backends, house.index, house.reader, house.bus)
         freshness = Freshness(backends, house.index, house.reader, Followers(house.bus), beginning)
 
         await freshness.settle_mailboxes(followed.account_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from app.backends.imap.backend import ImapBackend
-from app.services.accounts import beginning
+from app.services.accounts import initial_listing
 
 from tests.gateway import open_gateway
 from tests.integration.raw_server import raw_server
@@ -68,7 +68,7 @@ async def test_an_account_that_is_empty_is_an_empty_list(tmp_path: Path) -> None
 async def test_a_server_that_does_not_answer_in_time_is_no_empty_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(beginning, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(initial_listing, "FIRST_SECONDS", 0.1)
     async with added(tmp_path, HostileImap({"LIST": hanging})) as mail:
         answer = await mail.client.get(f"/v1/accounts/{mail.account_id}/{path}")
 

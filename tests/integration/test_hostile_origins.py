@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from app.backends.imap import perils
+from app.backends.imap import fatal_messages
 from app.backends.imap import session as session_module
 from app.backends.imap.backend import ImapBackend
 from app.backends.imap.connection import exchange as exchange_module
@@ -217,9 +217,9 @@ async def test_check_14_a_server_that_is_slow_meets_a_deadline_for_the_whole_ans
         (session_module, "IDLE_END_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.4)
-    for command_module in (exchange_module, session_module, perils):
+    for command_module in (exchange_module, session_module, fatal_messages):
         monkeypatch.setattr(command_module, "COMMAND_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr(perils, "CAREFUL_SECONDS", 0.4)
+    monkeypatch.setattr(fatal_messages, "CAREFUL_SECONDS", 0.4)
     monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(exchange_module.Exchange.__init__, "__kwdefaults__", _quick_exchange())
 

@@ -14,8 +14,8 @@ from app.errors import RateLimited
 from app.mail.types import AccountId
 from app.security.addresses import Proxies
 from app.servers.admission import Admission, ConnectionLimits
-from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
-from app.servers.listener import Listener, StrangerTime
+from app.servers.conversation import Client, Close, Farewell, Reply, ReplyWriter, StartTls, Step, Work
+from app.servers.listener import Listener, UnauthenticatedTime
 from app.services.access.logins import Login
 
 from tests.servers.tls import TlsFiles
@@ -24,7 +24,7 @@ from tests.servers.tls import TlsFiles
 class LineTalk:
     """Says each line back. `work x` takes a while, `tls` upgrades, `burst` sends 1 MiB, `bye` ends, `fault` fails."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Client) -> None:
         self.peer = peer
         self.timeout_seconds = 5.0
         self.is_closed = asyncio.Event()
@@ -71,7 +71,7 @@ class LineTalk:
             return Close(b"too many\n")
         return Reply(b"claimed\n")
 
-    async def _work(self, outlet: Outlet, line: bytes) -> None:
+    async def _work(self, outlet: ReplyWriter, line: bytes) -> None:
         await asyncio.sleep(0.02)
         await outlet.send(b"worked\n")
         self._steps.append(Reply(line + b"\n"))
@@ -95,7 +95,7 @@ class Server:
         self.tls = tls.client_context()
         self._writers: list[asyncio.StreamWriter] = []
 
-    def _answer(self, peer: Peer) -> LineTalk:
+    def _answer(self, peer: Client) -> LineTalk:
         self.talks.append(LineTalk(peer))
         return self.talks[-1]
 
@@ -355,7 +355,7 @@ class Stranger(asyncio.Protocol):
 
 @pytest.mark.parametrize("is_earned", [False, True])
 async def test_a_client_that_never_logs_in_has_a_limited_time_whatever_it_says(tls: TlsFiles, is_earned: bool) -> None:
-    server = Server(tls, stranger_time=StrangerTime(0.5, is_earned=is_earned))
+    server = Server(tls, stranger_time=UnauthenticatedTime(0.5, is_earned=is_earned))
     await server.start()
     known_reader, known = await server.connect()
     known.write(b"claim\n")

@@ -16,7 +16,7 @@ from app.backends.pop3.opening import Pop3Origin
 from app.backends.smtp import SmtpSubmission
 from app.errors import LoginRefused
 from app.mail.backend import OutgoingMail
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
@@ -36,7 +36,7 @@ async def content(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def texts(traces: Traces, account_id: AccountId) -> str:
+def texts(traces: ProtocolLogs, account_id: AccountId) -> str:
     return "\n".join(f"{one.protocol} {one.direction} {one.text}" for one in traces.of(account_id)[1])
 
 
@@ -44,7 +44,7 @@ async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_a
     tmp_path: Path, dovecot: Dovecot, tls: TlsFiles
 ) -> None:
     user = dovecot.add_user(password="canary-password")
-    traces = Traces()
+    traces = ProtocolLogs()
     async with open_house(tmp_path) as house:
         account_id = await add_remote_account(house, user.name)
         traces.start(account_id, 600)
@@ -87,7 +87,7 @@ async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_a
 async def test_check_20_a_submission_is_recorded_without_password_and_message(
     smtp_sink: SmtpSink, tls: TlsFiles
 ) -> None:
-    traces, account_id = Traces(), AccountId("acc_ann")
+    traces, account_id = ProtocolLogs(), AccountId("acc_ann")
     traces.start(account_id, 600)
     login = ServerLogin(smtp_sink.host, smtp_sink.tls_port, TransportSecurity.TLS, smtp_sink.user, smtp_sink.password)
     submission = SmtpSubmission(
@@ -107,7 +107,7 @@ async def test_check_20_a_server_that_repeats_what_it_was_told_shows_no_password
     async def repeating(dialog: Dialog, tag: str) -> None:
         await dialog.say(f"{tag} NO you said canary-password, or AGFubgBjYW5hcnktcGFzc3dvcmQ=\r\n".encode())
 
-    traces, account_id = Traces(), AccountId("acc_ann")
+    traces, account_id = ProtocolLogs(), AccountId("acc_ann")
     traces.start(account_id, 600)
     async with raw_server(HostileImap({"LOGIN": repeating})) as port:
         login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "canary-password")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from app.mail.backend import QuotaResource
 from app.mirror.account import Mirror
-from app.workers.sync.quotas import QuotaTeller
+from app.workers.sync.quotas import QuotaReporter
 
 from tests.house import open_house
 from tests.servers.cyrus import Cyrus, CyrusUser
@@ -41,7 +41,7 @@ async def test_limits_of_a_real_server_are_told_when_they_change_and_when_mail_f
         followed = Followed(house, account_id, backend)
 
         async def told() -> int:
-            await QuotaTeller(Mirror(account_id, house.index, house.reader, backend)).check()
+            await QuotaReporter(Mirror(account_id, house.index, house.reader, backend)).check()
             return len(await followed.told("quota."))
 
         try:

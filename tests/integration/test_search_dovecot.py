@@ -14,8 +14,8 @@ import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
 from app.services.access.callers import Scope
-from app.workers.text_room import TextLimits
-from app.workers.texts import TextFiller, TextReader
+from app.workers.text_index_quota import TextLimits
+from app.workers.text_indexer import TextIndexer, TextReader
 
 from tests.gateway import Gateway, open_gateway
 from tests.search_corpus import Corpus, filters
@@ -136,7 +136,7 @@ async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot
 
         before = [await searched.find(filter) for filter, _ in asked]
         text_index = TextIndex(house.database)
-        await TextFiller(
+        await TextIndexer(
             house.index, house.reader, text_index, gateway.backends, TextReader(house.reader, text_index, LIMITS)
         ).fill()
         after = [await searched.find(filter) for filter, _ in asked]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from app.backends.imap import perils
+from app.backends.imap import fatal_messages
 from app.backends.imap import session as session_module
 from app.backends.imap.connection import opening
 from app.backends.imap.connection.exchange import Exchange
@@ -29,8 +29,8 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Exchange.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(Exchange.__init__.__kwdefaults__, "timeout_seconds", 1.0)
     monkeypatch.setattr(session_module, "COMMAND_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(perils, "COMMAND_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(perils, "CAREFUL_SECONDS", 1.0)
+    monkeypatch.setattr(fatal_messages, "COMMAND_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(fatal_messages, "CAREFUL_SECONDS", 1.0)
     monkeypatch.setattr(opening, "LOGIN_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(account_module, "CHECK_SECONDS", 1.0)
 

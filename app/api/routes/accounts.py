@@ -16,7 +16,7 @@ from app.api.deps import (
     Scope,
     SettingsAccount,
 )
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.queries import METADATA_PARAMETER, metadata_query

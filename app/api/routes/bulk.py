@@ -8,7 +8,7 @@ import orjson
 from fastapi import Request, Response
 
 from app.api.deps import CurrentCaller, ModifiableAccount, ReadableAccount
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.problems import parameters_in_body, problem_of, problems
 from app.api.routes.messages import ORIGIN
 from app.api.routing import Router

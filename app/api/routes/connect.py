@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api import connect_pages as pages
 from app.api.deps import AdminCaller, PublicAccess
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.oauth import ConnectSession, CreateConnectSession
@@ -27,8 +27,8 @@ from app.services.sign_in.connecting import (
     SESSION_SECONDS,
     ConnectSessionNotFound,
     NewSession,
+    OpenConnectSession,
     Returned,
-    Visit,
 )
 
 router = Router(tags=["oauth"])
@@ -96,7 +96,7 @@ async def return_from_consent(
 async def _by_consent(
     connecting: ConnectingService,
     enrolment: EnrolmentService,
-    visit: Visit,
+    visit: OpenConnectSession,
     returned: Returned,
     code: str | None,
     error: str | None,
@@ -164,7 +164,7 @@ async def _with_password(
     connecting: ConnectingService,
     enrolment: EnrolmentService,
     apps: OAuthAppsService,
-    visit: Visit,
+    visit: OpenConnectSession,
     form: dict[str, str],
 ) -> Response:
     """The account, or the form again with what is wrong and the servers to correct."""
@@ -205,14 +205,14 @@ def _refusal(failure: GatewayError) -> HTMLResponse:
     return pages.refuse(failure.detail, failure.problem.status)
 
 
-async def _apps(apps: OAuthAppsService, visit: Visit) -> list[OAuthApp]:
+async def _apps(apps: OAuthAppsService, visit: OpenConnectSession) -> list[OAuthApp]:
     """What the page offers."""
     if visit.is_app_fixed and visit.oauth_app_id is not None:
         return [await apps.get(visit.oauth_app_id)]
     return [item for item in await apps.all() if item.serves(AccountKind(visit.kind))]
 
 
-def _values(visit: Visit) -> dict[str, str]:
+def _values(visit: OpenConnectSession) -> dict[str, str]:
     return {"email": visit.email or ""} | ({"only_app": "yes"} if visit.is_app_fixed else {})
 
 

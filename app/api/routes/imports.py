@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.api.conditions import STATE_HEADER
 from app.api.deps import CurrentCaller, ModifiableAccount
-from app.api.once import Once, OneTime, answer_of
+from app.api.idempotency import IdempotentRequest, Once, answer_of
 from app.api.problems import problems
 from app.api.queries import parameters_of, query_of
 from app.api.routes.messages import ORIGIN
@@ -129,14 +129,14 @@ class _Target:
         return answer_of(201, shown_summary(imported.message.summary), headers)
 
 
-async def _import_raw(request: Request, once: OneTime, target: _Target) -> Response:
+async def _import_raw(request: Request, once: IdempotentRequest, target: _Target) -> Response:
     spool = await target.imports.spooled(request.stream())
     payload = hash_payload(request.url.query.encode(), spool.hash.encode())
     return await once.run(partial(target.add, spool), payload_hash=payload, release=spool.close)
 
 
 async def _import_written(
-    request: Request, once: OneTime, target: _Target, composer: Composer, own: Address
+    request: Request, once: IdempotentRequest, target: _Target, composer: Composer, own: Address
 ) -> Response:
     """The message that the JSON body describes: the same bytes in each attempt at a request."""
     wanted = await _wanted(request)

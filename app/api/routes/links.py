@@ -9,7 +9,7 @@ from fastapi import Path, Query, Request, Response
 
 from app.api.deps import CALLER_KEY, RATES_KEY, CurrentCaller, PublicAccess, ReadableAccount
 from app.api.downloads import Labels, Source, download
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.problems import problems
 from app.api.routes.content import BYTES, part_labels, raw_labels
 from app.api.routes.messages import ORIGIN

@@ -6,7 +6,7 @@ from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER, is_unchanged, not_modified
 from app.api.deps import CurrentCaller, MailboxesAccount, ReadableAccount
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.paging import Cursor, OptionalLimit, whole_list
 from app.api.problems import problems
 from app.api.routing import Router

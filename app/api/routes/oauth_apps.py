@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from app.api.deps import AdminCaller, InstallAdmin
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.routing import Router

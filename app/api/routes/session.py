@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from app.api.deps import PublicAccess, SessionCaller
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.problems import problems
 from app.api.routing import Router
 from app.api.schemas.tokens import Refresh, Session, SignIn

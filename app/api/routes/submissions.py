@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from app.api.conditions import STATE_HEADER
 from app.api.deps import CurrentCaller, SendingAccount
-from app.api.once import Once, answer_of
+from app.api.idempotency import Once, answer_of
 from app.api.paging import Cursor, Limit, add_link
 from app.api.problems import problems
 from app.api.queries import METADATA_PARAMETER, metadata_query

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.api.schemas.base import AnswerModel, Integer, RequestModel, Time, time_of
-from app.mail.trace import LINES, Direction, TraceLine
+from app.mail.protocol_log import LINES, Direction, ProtocolLogLine
 
 MAX_MINUTES = 24 * 60
 
@@ -36,7 +36,7 @@ class ProtocolLog(AnswerModel):
     items: list[LogLine] = Field(max_length=LINES)
 
     @classmethod
-    def of(cls, until_ms: int | None, lines: Sequence[TraceLine]) -> ProtocolLog:
+    def of(cls, until_ms: int | None, lines: Sequence[ProtocolLogLine]) -> ProtocolLog:
         items = [
             LogLine(
                 at=time_of(trace_line.at_ms),

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from app.backends.imap.fetched import uid_set
-from app.backends.imap.place import check_target
+from app.backends.imap.selectable import check_target
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError, ServerRefused, TooLarge
 from app.mail.types import Flags

@@ -20,15 +20,15 @@ from app.backends.imap import (
     searching,
 )
 from app.backends.imap.deltas import arrived, flagged, removed
-from app.backends.imap.flagging import Unchanged
+from app.backends.imap.fatal_messages import arrivals
+from app.backends.imap.flagging import StoreCondition
 from app.backends.imap.listing import list_mailboxes, with_numbers
 from app.backends.imap.origin import Origin
-from app.backends.imap.perils import arrivals
-from app.backends.imap.place import Place, check_validity
 from app.backends.imap.pool import Pool
 from app.backends.imap.previews import previews_of
 from app.backends.imap.quota import quotas_of
 from app.backends.imap.rows import rows
+from app.backends.imap.selectable import SelectableMailbox, check_validity
 from app.backends.imap.session import Session
 from app.backends.imap.watching import ImapWatch
 from app.errors import ServerRefused, Unreachable
@@ -124,7 +124,7 @@ class ImapBackend:
 
         async def read(session: Session) -> Collection[int]:
             found = await searching.search(session, mailbox.origin_name, key)
-            check_validity(session, Place.of(mailbox))
+            check_validity(session, SelectableMailbox.of(mailbox))
             return found
 
         return await self._pool.read(mailbox.origin_name, read)
@@ -152,12 +152,12 @@ class ImapBackend:
     ) -> Confirmed:
         if not messages or not (add or remove):
             return Confirmed(Delta())
-        condition = None if unchanged_since is None else Unchanged(unchanged_since, messages[0].flags)
+        condition = None if unchanged_since is None else StoreCondition(unchanged_since, messages[0].flags)
         delta = Delta()
         for mailbox, those in await self._by_mailbox(messages):
             async with self._pool.session(mailbox.origin_name) as session:
                 changed = await flagging.store_flags(
-                    session, Place.of(mailbox), _uids(those), add=add, remove=remove, condition=condition
+                    session, SelectableMailbox.of(mailbox), _uids(those), add=add, remove=remove, condition=condition
                 )
             delta += flagged(mailbox, _uids(those), changed)
         return Confirmed(delta)
@@ -184,7 +184,7 @@ class ImapBackend:
                 known = await self._directory.mailboxes(self._account_id)
                 ended = await labels.remove_for_good(session, known, mailbox, _uids(those))
                 if ended is None:
-                    await removing.expunge(session, Place.of(mailbox), _uids(those))
+                    await removing.expunge(session, SelectableMailbox.of(mailbox), _uids(those))
                     ended = Delta(removed=removed(mailbox, _uids(those)))
             delta += ended
         return Confirmed(delta)
@@ -314,8 +314,8 @@ class ImapBackend:
 
     # ---- places
 
-    async def _place(self, message: Message) -> Place:
-        return Place.of(await self._directory.mailbox(self._account_id, message.mailbox_id))
+    async def _place(self, message: Message) -> SelectableMailbox:
+        return SelectableMailbox.of(await self._directory.mailbox(self._account_id, message.mailbox_id))
 
     async def _by_mailbox(self, messages: Sequence[Message]) -> list[tuple[Mailbox, list[Message]]]:
         by_id: dict[MailboxId, list[Message]] = {}

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from app.backends.imap.connection import Exchange, LiteralStream
 from app.backends.imap.fetched import fetched
-from app.backends.imap.place import Place, check_validity
+from app.backends.imap.selectable import SelectableMailbox, check_validity
 from app.backends.imap.session import Session
 from app.errors import MessageNotFound, PartNotFound, Unreachable
 from app.mail.backend import WHOLE, ByteRange
@@ -22,7 +22,7 @@ PIECE_BYTES = 256 * 1024
 
 
 async def pieces(
-    session: Session, place: Place, uid: int, section: str, span: ByteRange = WHOLE
+    session: Session, place: SelectableMailbox, uid: int, section: str, span: ByteRange = WHOLE
 ) -> AsyncGenerator[bytes, None]:
     """A section's bytes in pieces of PIECE_BYTES at most. Raises MessageNotFound, PartNotFound."""
     is_empty = True
@@ -92,7 +92,7 @@ def _inline_section(messages: dict[int, FetchedMessage], uid: int) -> bytes:
     return section
 
 
-async def parts(session: Session, place: Place, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
+async def parts(session: Session, place: SelectableMailbox, uid: int, sections: Sequence[str]) -> dict[str, bytes]:
     """Section → bytes, in one round trip. Raises MessageNotFound, PartNotFound."""
     wanted = [BodySection(section) for section in sections]
     found = await session.fetch(place.name, SequenceSet.of([uid]), ("UID", *wanted))
@@ -115,7 +115,7 @@ def _named(found: Mapping[str, object], sections: Sequence[str]) -> dict[str, by
     return parts
 
 
-async def contents(session: Session, place: Place, uids: Sequence[int]) -> dict[int, bytes]:
+async def contents(session: Session, place: SelectableMailbox, uids: Sequence[int]) -> dict[int, bytes]:
     """UID → bytes of whole messages, as far as they are there."""
     found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", BodySection("")))
     check_validity(session, place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.backends.imap.connection import Completion
 from app.backends.imap.fetched import fetched
-from app.backends.imap.place import Place, enter, enter_anew
+from app.backends.imap.selectable import SelectableMailbox, enter, enter_anew
 from app.backends.imap.selected import Selected
 from app.backends.imap.session import Session
 from app.errors import NotSupported, PreconditionFailed, ServerRefused
@@ -21,7 +21,7 @@ ANY_KEYWORD = "\\*"
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged:
+class StoreCondition:
     """A condition: the message has changed neither past this MODSEQ nor, where none is kept, from these flags."""
 
     modseq: int
@@ -29,7 +29,13 @@ class Unchanged:
 
 
 async def store_flags(
-    session: Session, place: Place, uids: Sequence[int], *, add: Flags, remove: Flags, condition: Unchanged | None
+    session: Session,
+    place: SelectableMailbox,
+    uids: Sequence[int],
+    *,
+    add: Flags,
+    remove: Flags,
+    condition: StoreCondition | None,
 ) -> dict[int, FetchedMessage]:
     """UID → flags after the change; a UID that is gone is absent. Raises PreconditionFailed, NotSupported.
 
@@ -80,7 +86,7 @@ async def _store(
     return told
 
 
-async def _compare_flags(session: Session, place: Place, uids: Sequence[int], flags: Flags) -> None:
+async def _compare_flags(session: Session, place: SelectableMailbox, uids: Sequence[int], flags: Flags) -> None:
     """The next best thing to UNCHANGEDSINCE: look before the change."""
     found = await session.fetch(place.name, SequenceSet.of(uids), ("UID", "FLAGS"))
     if any(message.flags != flags for message in found.values()):

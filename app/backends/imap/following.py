@@ -12,7 +12,7 @@ from app.backends.imap.selected import Selected
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
 from app.mail.delta import UNTOLD, Known
-from app.mail.roster import Roster
+from app.mail.flag_table import FlagTable
 from app.mail.types import Flags
 from app.wire.imap import commands
 from app.wire.imap.commands import KnownState
@@ -30,15 +30,15 @@ MAX_VANISHED = 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class ChangesSince:
     """What changed in a mailbox. `vanished` None: the server can't tell."""
 
     selected: Selected
-    flags: Roster
+    flags: FlagTable
     vanished: frozenset[int] | None
 
 
-async def all_flags(session: Session, name: str) -> Roster:
+async def all_flags(session: Session, name: str) -> FlagTable:
     """UID → flags of every message of a mailbox; UNTOLD of one that a search goes on finding and FETCH does not return.
 
     One answer that cannot be read costs its message the flags, no more.
@@ -56,10 +56,10 @@ async def all_flags(session: Session, name: str) -> Roster:
     return found
 
 
-async def flags_of(session: Session, name: str, uids: Sequence[int]) -> Roster:
+async def flags_of(session: Session, name: str, uids: Sequence[int]) -> FlagTable:
     """UID → flags (and MODSEQ where it is kept) of these messages, as far as they are there."""
     items = ["UID", "FLAGS", *(["MODSEQ"] if session.keeps_modseq else [])]
-    found = Roster()
+    found = FlagTable()
     for start in range(0, len(uids), FLAGS_AT_ONCE):
         asked = SequenceSet.of(uids[start : start + FLAGS_AT_ONCE])
         fill(found, await session.fetch(name, asked, items, is_tolerant=True))
@@ -67,7 +67,7 @@ async def flags_of(session: Session, name: str, uids: Sequence[int]) -> Roster:
     return found
 
 
-def fill(roster: Roster, found: Mapping[int, FetchedMessage]) -> Roster:
+def fill(roster: FlagTable, found: Mapping[int, FetchedMessage]) -> FlagTable:
     """Note what was fetched of flags."""
     for uid, message in sorted(found.items()):
         if message.flags is not None:
@@ -82,7 +82,7 @@ class FlagReader:
     """
 
     def __init__(self) -> None:
-        self.flags = Roster()
+        self.flags = FlagTable()
         self._kept_bytes = 0
         self._error: ServerProtocolError | None = None
 
@@ -106,31 +106,31 @@ class FlagReader:
             if self._kept_bytes > MAX_KEPT_BYTES:
                 raise ServerProtocolError("The server reports more different flags than can be stored")
 
-    def check(self) -> Roster:
+    def check(self) -> FlagTable:
         """What was noted. Raises ServerProtocolError where a response could not be read."""
         if self._error is not None:
             raise self._error
         return self.flags
 
 
-async def changes_since(session: Session, name: str, known: KnownState) -> Since:
+async def changes_since(session: Session, name: str, known: KnownState) -> ChangesSince:
     """QRESYNC: all of it in one SELECT; CONDSTORE: flags by CHANGEDSINCE; else the flags of every message."""
     reader = FlagReader()
     if known.modseq and session.has("QRESYNC"):
         selected, completion = await session.select(name, known=known, take=reader.take)
-        return Since(selected, reader.check(), await _vanished(session, completion))
+        return ChangesSince(selected, reader.check(), await _vanished(session, completion))
     selected, _ = await session.select(name)
     if selected.uid_validity != known.uid_validity:
-        return Since(selected, Roster(), None)
+        return ChangesSince(selected, FlagTable(), None)
     if known.modseq and selected.highest_modseq:
         items = ("UID", "FLAGS", "MODSEQ")
         asked = commands.fetch(SequenceSet.parse("1:*"), items, changed_since=known.modseq)
         await session.do(asked, take=reader.take)
-        return Since(selected, reader.check(), None)
+        return ChangesSince(selected, reader.check(), None)
     flags = await all_flags(session, name)
     if not selected.uid_next:  # SELECT need not tell it (RFC 3501 §6.3.1), and Courier doesn't
         selected.uid_next = max(flags, default=0) + 1
-    return Since(selected, flags, None)
+    return ChangesSince(selected, flags, None)
 
 
 async def _vanished(session: Session, completion: Completion) -> frozenset[int] | None:

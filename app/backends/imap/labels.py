@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.backends.imap.place import Place
 from app.backends.imap.removing import expunge
+from app.backends.imap.selectable import SelectableMailbox
 from app.backends.imap.session import Session
 from app.backends.imap.transferring import move
 from app.mail.delta import Delta, Location, Moved, Placed, Removed
@@ -51,10 +51,10 @@ async def remove_for_good(
     trash = next((mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH), None)
     if source.role in _ENDING or trash is None or not are_mailboxes(session):
         return None
-    place = Place.of(source)
+    place = SelectableMailbox.of(source)
     pairs = (await move(session, place, uids, trash.origin_name)).pairs
     if pairs:
-        await expunge(session, Place.of(trash), sorted(pairs.values()))
+        await expunge(session, SelectableMailbox.of(trash), sorted(pairs.values()))
     gone = [Location(source.id, uid) for uid in uids if uid not in pairs]
     return Delta(
         moved=tuple(Moved(Location(source.id, uid), Location(trash.id, there)) for uid, there in pairs.items()),

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from app.backends.imap.avoided import LIST_STATUS
 from app.backends.imap.connection import Completion
 from app.backends.imap.fetched import fetched
+from app.backends.imap.quarantine import LIST_STATUS
 from app.backends.imap.selected import validity_of
 from app.backends.imap.session import Session
 from app.errors import InvalidRequest, MailboxNotFound, ServerProtocolError, ServerRefused, Unreachable

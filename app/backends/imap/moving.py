@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.backends.imap import labels, transferring
 from app.backends.imap.deltas import removed
-from app.backends.imap.place import Place
+from app.backends.imap.selectable import SelectableMailbox
 from app.backends.imap.session import Session
 from app.backends.imap.transferring import Transfer
 from app.mail.delta import Copied, Delta, Location, Moved
@@ -15,7 +15,7 @@ from app.mail.types import Mailbox, Message, Role
 
 async def copy(session: Session, source: Mailbox, messages: Sequence[Message], target: Mailbox) -> Delta:
     """Copy messages of one mailbox."""
-    transfer = await transferring.copy(session, Place.of(source), _uids(messages), target.origin_name)
+    transfer = await transferring.copy(session, SelectableMailbox.of(source), _uids(messages), target.origin_name)
     pairs = await _bound(session, messages, transfer, target)
     is_shared = labels.are_mailboxes(session)
     return Delta(
@@ -31,7 +31,7 @@ async def move(session: Session, source: Mailbox, messages: Sequence[Message], t
     if labels.is_keeping(session, source) and target.role not in (Role.TRASH, Role.JUNK):
         return await copy(session, source, messages, target)
     uids = _uids(messages)
-    transfer = await transferring.move(session, Place.of(source), uids, target.origin_name)
+    transfer = await transferring.move(session, SelectableMailbox.of(source), uids, target.origin_name)
     pairs = await _bound(session, messages, transfer, target)
     return Delta(
         moved=tuple(Moved(Location(source.id, uid), Location(target.id, moved)) for uid, moved in pairs.items()),

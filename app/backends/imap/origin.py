@@ -10,12 +10,12 @@ from functools import partial
 from ipaddress import ip_address
 
 from app.backends.credentials import log_in
-from app.backends.imap.avoided import Avoided
 from app.backends.imap.connection import Endpoint
+from app.backends.imap.quarantine import QuarantinedMailboxes
 from app.backends.imap.session import Session
 from app.backends.sasl import Credential
 from app.errors import RateLimited, Unreachable
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import ServerLogin
 from app.security.netguard import NetGuard
 
@@ -78,7 +78,7 @@ class Origin:
     hosts: Hosts = field(repr=False)
     new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False)
     """What each new connection tells its lines to."""
-    avoided: Avoided = field(default_factory=Avoided, repr=False, compare=False)
+    avoided: QuarantinedMailboxes = field(default_factory=QuarantinedMailboxes, repr=False, compare=False)
     """What the account's connections do not ask."""
 
     async def open(self, *, is_compressed: bool = True) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.backends.imap.fetched import fetched
-from app.backends.imap.place import Place, enter_anew
+from app.backends.imap.selectable import SelectableMailbox, enter_anew
 from app.backends.imap.session import Session
 from app.errors import NotSupported, ServerRefused
 from app.mail.types import DELETED
@@ -16,7 +16,7 @@ from app.wire.imap.search import HasFlag
 from app.wire.imap.sets import SequenceSet
 
 
-async def expunge(session: Session, place: Place, uids: Sequence[int]) -> None:
+async def expunge(session: Session, place: SelectableMailbox, uids: Sequence[int]) -> None:
     """Remove these messages and no others.
 
     Without UIDPLUS a plain EXPUNGE is used, and only where nobody else has marked a message of the mailbox as deleted;
@@ -45,7 +45,7 @@ async def _check_gone(session: Session, numbers: SequenceSet) -> None:
         raise ServerRefused("The mail server does not let these messages be removed")
 
 
-async def _check_others(session: Session, place: Place, numbers: SequenceSet) -> None:
+async def _check_others(session: Session, place: SelectableMailbox, numbers: SequenceSet) -> None:
     """Raises NotSupported where messages beside these are marked as deleted."""
     marked = await session.search(place.name, HasFlag(DELETED))
     if any(low not in numbers or high not in numbers for low, high in marked.ranges):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.backends.imap.apart import fetch_apart
+from app.backends.imap.bisected_fetch import fetch_apart
 from app.backends.imap.connection import Completion
 from app.backends.imap.fetched import FetchReader, tells_content
 from app.backends.imap.session import Session

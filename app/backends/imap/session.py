@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from app.backends.imap.avoided import Avoided
 from app.backends.imap.connection import (
     COMMAND_TIMEOUT_SECONDS,
     Completion,
@@ -21,6 +20,7 @@ from app.backends.imap.connection import (
     take_all,
 )
 from app.backends.imap.fetched import fetched, in_slices, uids_found
+from app.backends.imap.quarantine import QuarantinedMailboxes
 from app.backends.imap.selected import Selected
 from app.backends.sasl import Credential
 from app.errors import MailboxNotFound, ServerProtocolError, ServerRefused
@@ -58,7 +58,7 @@ class Session:
         """Prefix and delimiter of the namespaces where other people's and shared mailboxes are."""
         self.selected: Selected | None = None
         self.was_used = False
-        self.avoided = Avoided()
+        self.avoided = QuarantinedMailboxes()
         """What is not to be asked on this connection; see `Origin.open`."""
         self.fetch_seconds = COMMAND_TIMEOUT_SECONDS
         """For a FETCH of rows."""

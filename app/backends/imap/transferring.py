@@ -8,8 +8,8 @@ from typing import Protocol
 
 from app.backends.imap.connection import Completion
 from app.backends.imap.fetched import fetched, uid_set
-from app.backends.imap.place import Place, check_target, enter, enter_anew
 from app.backends.imap.removing import expunge
+from app.backends.imap.selectable import SelectableMailbox, check_target, enter, enter_anew
 from app.backends.imap.session import Session
 from app.errors import ServerProtocolError
 from app.mail.types import Message
@@ -37,12 +37,12 @@ class Transfer:
     """Their UIDs are at least this, where that is known."""
 
 
-async def copy(session: Session, place: Place, uids: Sequence[int], target: str) -> Transfer:
+async def copy(session: Session, place: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
     """Copy messages. Raises MailboxNotFound when the target is gone."""
     return await _transfer(session, place, uids, target, commands.copy)
 
 
-async def move(session: Session, place: Place, uids: Sequence[int], target: str) -> Transfer:
+async def move(session: Session, place: SelectableMailbox, uids: Sequence[int], target: str) -> Transfer:
     """Move messages: MOVE (RFC 6851), else COPY and then the removal of exactly these."""
     if session.has("MOVE") or session.has("IMAP4REV2"):
         return await _transfer(session, place, uids, target, commands.move)
@@ -58,7 +58,7 @@ class _TransferCommand(Protocol):
 
 
 async def _transfer(
-    session: Session, place: Place, uids: Sequence[int], target: str, build: _TransferCommand
+    session: Session, place: SelectableMailbox, uids: Sequence[int], target: str, build: _TransferCommand
 ) -> Transfer:
     was_selected = session.is_in(place.name)
     since = None if session.has("UIDPLUS") else await _next_uid_of(session, target)

@@ -14,7 +14,7 @@ from app.backends import tracing
 from app.backends.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint, connect_error
 from app.errors import CertificateRefused, MailServerError, ServerProtocolError, TimedOut, TooLarge, Unreachable
 from app.mail.masking import Masker
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import TransportSecurity
 from app.wire.pop3_client import ReplyReader, Status
 

@@ -16,7 +16,7 @@ from app.backends.pop3.session import Pop3Session
 from app.backends.sasl import Credential, Mechanism, candidates, decode_challenge
 from app.backends.tracing import hide
 from app.errors import GatewayError, LoginRefused, ServerRefused, Unreachable
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.wire.pop3_client import NO_CAPABILITIES, Capabilities, Status, command, parse_capabilities

@@ -10,8 +10,8 @@ from app.mail.confirmed import Applied
 from app.mail.delta import Delta
 from app.mail.types import AccountId, Position
 from app.mailstore.changes.arrivals import Arrivals
+from app.mailstore.changes.context import ChangeContext
 from app.mailstore.changes.held import HeldChanges
-from app.mailstore.changes.ledger import Ledger
 from app.mailstore.changes.mailboxes import MailboxChanges
 from app.mailstore.changes.messages import MessageChanges
 from app.mailstore.changes.places import Places
@@ -30,7 +30,7 @@ async def write_delta(
 
     `is_origin`: this index is where the mail lives, so it numbers messages itself.
     """
-    ledger = Ledger(transaction, account_id, position, is_origin=is_origin)
+    ledger = ChangeContext(transaction, account_id, position, is_origin=is_origin)
     places, threads = Places(ledger), Threads(ledger)
     mailboxes, messages, arrivals = (
         MailboxChanges(ledger, places),

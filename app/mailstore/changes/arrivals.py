@@ -15,8 +15,8 @@ from app.mail.events import MessageCreated
 from app.mail.identifiers import derived_id, new_id
 from app.mail.summaries import shown_summary
 from app.mail.types import MailboxId, MessageId
+from app.mailstore.changes.context import ChangeContext, MailboxState
 from app.mailstore.changes.departures import Departures
-from app.mailstore.changes.ledger import Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.changes.threads import Threads
 from app.mailstore.rows import detail_values, message_values
@@ -39,7 +39,7 @@ _UIDS: Statement = union_all(
 class Arrivals:
     """Applies arrivals. `flagged` has their flags for messages that were already stored."""
 
-    def __init__(self, ledger: Ledger, places: Places, threads: Threads) -> None:
+    def __init__(self, ledger: ChangeContext, places: Places, threads: Threads) -> None:
         self.flagged: list[Flagged] = []
         self._ledger = ledger
         self._places = places

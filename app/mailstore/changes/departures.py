@@ -15,7 +15,7 @@ from app.db.session import Statement, insert_or, is_one_of, json_list
 from app.db.tables import DEPARTED, MESSAGE
 from app.mail.delta import Arrived, Location
 from app.mail.types import MailboxId, MessageId
-from app.mailstore.changes.ledger import Ledger
+from app.mailstore.changes.context import ChangeContext
 
 REMEMBERED_AT_ONCE = 10_000
 """For a mailbox that is deleted or reset, its newest ones."""
@@ -57,7 +57,7 @@ class Departed:
 class Departures:
     """Kept with the rows, in the same transaction. An index that is itself the origin numbers what is new, always."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
 
     async def remember(self, ids: Collection[str]) -> None:

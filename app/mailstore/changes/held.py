@@ -12,13 +12,13 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 from app.db.row_types import RowType
 from app.db.session import Statement
 from app.db.tables import DETAIL, MESSAGE
-from app.mail.delta import Arrived, Completed, Held, Location
+from app.mail.delta import Arrived, Completed, Location, OnServer
 from app.mail.events import MessageUpdated
 from app.mail.searchable import TextState
 from app.mail.summaries import patched
 from app.mail.types import MessageId, ThreadId
 from app.mailstore.changes.arrivals import ADD_DETAIL
-from app.mailstore.changes.ledger import Ledger
+from app.mailstore.changes.context import ChangeContext
 from app.mailstore.changes.threads import Threads
 from app.mailstore.rows import detail_values, message_values
 
@@ -70,7 +70,7 @@ _DROP_DETAIL: Statement = delete(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, 
 class HeldChanges:
     """Applies these facts; what is about a message that is gone is passed over."""
 
-    def __init__(self, ledger: Ledger, threads: Threads) -> None:
+    def __init__(self, ledger: ChangeContext, threads: Threads) -> None:
         self._ledger = ledger
         self._threads = threads
 
@@ -104,7 +104,7 @@ class HeldChanges:
         await self._ledger.execute(_DROP_DETAIL, key=id_)
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, content))
 
-    async def hold(self, held: Held) -> None:
+    async def hold(self, held: OnServer) -> None:
         """Say whether the server holds a message."""
         message = await self._message(held.location)
         if message is None or orjson.loads(message.summary).get("on_server") is held.is_on_server:

@@ -28,8 +28,8 @@ from app.mail.events import (
 )
 from app.mail.identifiers import new_id
 from app.mail.types import SEEN, MailboxId
+from app.mailstore.changes.context import MAILBOX_COLUMNS, ChangeContext, MailboxState
 from app.mailstore.changes.departures import Departures
-from app.mailstore.changes.ledger import MAILBOX_COLUMNS, Ledger, MailboxState
 from app.mailstore.changes.places import Places
 from app.mailstore.placed import ITS_MESSAGE
 
@@ -75,7 +75,7 @@ _COUNTS: Statement = select(_FLAGS_IN.c.flags, func.count()).group_by(_FLAGS_IN.
 class MailboxChanges:
     """Applies facts about mailboxes."""
 
-    def __init__(self, ledger: Ledger, places: Places) -> None:
+    def __init__(self, ledger: ChangeContext, places: Places) -> None:
         self._ledger = ledger
         self._places = places
         self._departures = Departures(ledger)

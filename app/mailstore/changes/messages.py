@@ -16,9 +16,9 @@ from app.mail.searchable import TextState
 from app.mail.summaries import patched, shown_summary, thread_id_in
 from app.mail.types import SEEN, MailboxId, MessageId, keywords_of
 from app.mailstore.changes.arrivals import ADD_DETAIL, ADD_MESSAGE
+from app.mailstore.changes.context import ChangeContext, MailboxState
 from app.mailstore.changes.departures import Departures
-from app.mailstore.changes.ledger import Ledger, MailboxState
-from app.mailstore.changes.places import Brief, Places
+from app.mailstore.changes.places import PlacementState, Places
 from app.mailstore.rows import flags_of, flags_to_text
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -64,7 +64,7 @@ _DROP_TEXTS: Statement = delete(SEARCH_TEXT).where(
 class MessageChanges:
     """Applies facts about messages that have rows."""
 
-    def __init__(self, ledger: Ledger, places: Places) -> None:
+    def __init__(self, ledger: ChangeContext, places: Places) -> None:
         self._ledger = ledger
         self._places = places
         self._departures = Departures(ledger)
@@ -169,7 +169,7 @@ class MessageChanges:
                 if uid in briefs:
                     await self._flag_one(mailbox, change, briefs[uid])
 
-    async def _flag_one(self, mailbox: MailboxState, change: Flagged, brief: Brief) -> None:
+    async def _flag_one(self, mailbox: MailboxState, change: Flagged, brief: PlacementState) -> None:
         id_, modseq, further = brief.id, brief.modseq, brief.further
         if change.modseq and change.modseq < modseq:
             return
@@ -209,7 +209,7 @@ class MessageChanges:
             if briefs:
                 await self._drop(mailbox_id, [briefs[uid] for uid in sorted(briefs)], reason)
 
-    async def _drop(self, mailbox_id: MailboxId, briefs: Iterable[Brief], reason: Reason) -> None:
+    async def _drop(self, mailbox_id: MailboxId, briefs: Iterable[PlacementState], reason: Reason) -> None:
         mailbox = await self._ledger.mailbox(mailbox_id)
         if mailbox is None:
             return
@@ -239,12 +239,14 @@ class MessageChanges:
                 summary=patched(brief.summary, preview=previewed.preview),
             )
 
-    async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Brief]:
+    async def _briefs(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, PlacementState]:
         if len(uids) == 1:
             row = await self._ledger.row(_BRIEF_ONE, mailbox_id=mailbox_id, uid=uids[0])
-            return await self._places.briefs_at(mailbox_id, uids) if row is None else {uids[0]: Brief._make(row)}
+            return (
+                await self._places.briefs_at(mailbox_id, uids) if row is None else {uids[0]: PlacementState._make(row)}
+            )
         rows = await self._ledger.rows(_BRIEFS, mailbox_id=mailbox_id, uids=json_list(list(uids)))
-        found = {brief.uid: brief for brief in map(Brief._make, rows)}
+        found = {brief.uid: brief for brief in map(PlacementState._make, rows)}
         if len(found) == len(uids):
             return found
         return found | await self._places.briefs_at(mailbox_id, [uid for uid in uids if uid not in found])

@@ -18,7 +18,7 @@ from app.mail.delta import Location
 from app.mail.events import MessageMoved
 from app.mail.summaries import patched, thread_id_in
 from app.mail.types import MailboxId, MessageId, Role
-from app.mailstore.changes.ledger import Ledger, MailboxState
+from app.mailstore.changes.context import ChangeContext, MailboxState
 from app.mailstore.placed import ITS_MESSAGE
 from app.mailstore.rows import flags_of
 
@@ -73,7 +73,7 @@ _ADD: Statement = insert(PLACEMENT)
 _DROP: Statement = delete(PLACEMENT).where(_OURS, PLACEMENT.c.message_id == bindparam("id"))
 
 
-class Brief(NamedTuple):
+class PlacementState(NamedTuple):
     """What a change needs of a message at one of its places; `modseq` is the one known of it there."""
 
     id: MessageId
@@ -105,17 +105,17 @@ class _Message:
 class Places:
     """Applies facts about where such messages are."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
         self._has_any: bool | None = None
 
-    async def briefs_at(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, Brief]:
+    async def briefs_at(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, PlacementState]:
         """What has a further place here, by UID."""
         if not uids or not await self._are_any():
             return {}
         values = json_list(list(uids))
         rows = await self._ledger.rows(_AT, mailbox_id=mailbox_id, uids=values)
-        return {brief.uid: brief for brief in map(Brief._make, rows)}
+        return {brief.uid: brief for brief in map(PlacementState._make, rows)}
 
     async def ids_of(self, origin_ids: Iterable[str]) -> dict[str, MessageId]:
         """The messages known by these ids of the origin."""

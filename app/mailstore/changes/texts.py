@@ -9,10 +9,10 @@ from sqlalchemy import BindParameter, bindparam, func, insert, select, update
 
 from app.db.session import Statement, is_one_of, json_list, value_of
 from app.db.tables import DETAIL, MESSAGE, SEARCH_TEXT
-from app.mail.delta import Texted
+from app.mail.delta import TextExtracted
 from app.mail.searchable import TextState
 from app.mail.types import MailboxId
-from app.mailstore.changes.ledger import Ledger
+from app.mailstore.changes.context import ChangeContext
 from app.mailstore.search import search_range
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -41,11 +41,11 @@ _ADD_TEXT: Statement = insert(SEARCH_TEXT)
 class TextChanges:
     """Applies facts about texts, to messages whose text is not there yet."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
 
-    async def text(self, texted: Sequence[Texted]) -> None:
-        by_mailbox: dict[MailboxId, dict[int, Texted]] = {}
+    async def text(self, texted: Sequence[TextExtracted]) -> None:
+        by_mailbox: dict[MailboxId, dict[int, TextExtracted]] = {}
         for item in texted:
             by_mailbox.setdefault(item.location.mailbox_id, {})[item.location.uid] = item
         for mailbox_id, facts in by_mailbox.items():
@@ -53,7 +53,7 @@ class TextChanges:
             for uid, message_id, received_at_ms in rows:
                 await self._take(message_id, received_at_ms, facts[uid])
 
-    async def _take(self, message_id: str, received_at_ms: int, item: Texted) -> None:
+    async def _take(self, message_id: str, received_at_ms: int, item: TextExtracted) -> None:
         text = item.text
         if text is not None:
             await self._ledger.execute(

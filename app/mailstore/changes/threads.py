@@ -26,7 +26,7 @@ from app.mail.searchable import fold
 from app.mail.storable import KEY_BYTES, storable
 from app.mail.summaries import patched
 from app.mail.types import Address, ThreadId
-from app.mailstore.changes.ledger import Ledger
+from app.mailstore.changes.context import ChangeContext
 from app.mime.subject import base_subject
 
 REFERENCES_LIMIT = 50
@@ -113,7 +113,7 @@ class _Nameless:
 class Threads:
     """Assigns threads within one change of an account's mail."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
         self._into: dict[ThreadId, ThreadId] = {}
         """Threads that became another one in this change."""

@@ -70,7 +70,7 @@ _IN_ACCOUNT: Statement = select(literal(1)).where(MESSAGE.c.account_id == ACCOUN
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class IndexStatus:
     """How far an account's index is, read in one query before a list.
 
     `seq` and `at_ms` are of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
@@ -157,9 +157,9 @@ class MailboxReader:
                 return False
         return True
 
-    async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> Standing:
+    async def standing(self, account_id: AccountId, mailbox_id: str | None = None) -> IndexStatus:
         """Raises AccountNotFound."""
         row = await self._database.row(_STANDING, account_id=account_id, mailbox_id=mailbox_id)
         if row is None:
             raise AccountNotFound
-        return Standing(*row)
+        return IndexStatus(*row)

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, and_, bindparam, select
 from app.db.session import Database, Statement, is_one_of, json_list, value_of
 from app.db.tables import ACCOUNT, DETAIL, EVENT, MESSAGE, PLACEMENT
 from app.mail.delta import Known
+from app.mail.flag_table import FlagTable
 from app.mail.metadata import Metadata, metadata_of
-from app.mail.roster import Roster
 from app.mail.types import AccountId, Flags, MailboxId, Message, MessageId
 from app.mailstore.placed import KNOWN_ORIGINS, of_both
 from app.mailstore.reading.columns import ACCOUNT_ID, IN_MAILBOX, MESSAGE_COLUMNS, OF_ACCOUNT
@@ -110,7 +110,7 @@ class MirrorReader:
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
         """UID → flags of everything the index has of a mailbox, read a piece at a time."""
-        roster = Roster()
+        roster = FlagTable()
         flags: dict[str, Flags] = {}
         values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
         uid = 0

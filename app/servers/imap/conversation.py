@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from app.errors import DatabaseUnavailable, GatewayError, MailboxNotFound, StorageUnavailable, Unavailable
-from app.servers.conversation import Answer, Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
+from app.servers.conversation import Answer, Client, Close, Farewell, Reply, ReplyWriter, StartTls, Step, Work
 from app.servers.imap.answers import Completion, refusal
 from app.servers.imap.capabilities import capability_code
 from app.servers.imap.commands.notify import tell_new_messages, tell_others
@@ -60,7 +60,7 @@ def imap_answer(services: ImapServices) -> Answer:
 class ImapConversation:
     """Cuts what comes into commands, does them, and tells what happened meanwhile before each is completed."""
 
-    def __init__(self, services: ImapServices, peer: Peer) -> None:
+    def __init__(self, services: ImapServices, peer: Client) -> None:
         self._session = Session(services, peer, CAPABILITIES)
         self._framer = CommandFramer(GUEST_LIMITS)
         self._guest_commands = 0
@@ -140,7 +140,7 @@ class ImapConversation:
         session.tag = _tag_of(requested.parts)
         return Work(partial(self._consider_append, target))
 
-    async def _consider_append(self, target: str, out: Outlet) -> None:
+    async def _consider_append(self, target: str, out: ReplyWriter) -> None:
         try:
             await self._session.mailbox(target, try_create=True)
         except GatewayError as error:
@@ -218,7 +218,7 @@ class ImapConversation:
 
     # ---- what waits
 
-    async def _run(self, request: Request, handler: Handler[Any], out: Outlet) -> None:
+    async def _run(self, request: Request, handler: Handler[Any], out: ReplyWriter) -> None:
         self._errors = 0
         try:
             doing = self._do(request, handler, out)
@@ -226,7 +226,7 @@ class ImapConversation:
         finally:
             self._session.discard_spools()
 
-    async def _do(self, request: Request, handler: Handler[Any], out: Outlet) -> Completion | None:
+    async def _do(self, request: Request, handler: Handler[Any], out: ReplyWriter) -> Completion | None:
         """Run a command. One that selects messages by UID waits for overdue news: a UID without EXISTS is ignored."""
         session = self._session
         if session.is_behind and session.view is not None and _names_uids(request.command):
@@ -236,12 +236,14 @@ class ImapConversation:
                 raise DatabaseUnavailable
         return await handler.run(session, request.command, out)
 
-    async def _answer_line(self, line: bytes, out: Outlet) -> None:
+    async def _answer_line(self, line: bytes, out: ReplyWriter) -> None:
         read_line = self._session.read_line
         assert read_line is not None
         await self._attempt(read_line(self._session, line, out), out, is_expunge_allowed=True)
 
-    async def _attempt(self, doing: Awaitable[Completion | None], out: Outlet, *, is_expunge_allowed: bool) -> None:
+    async def _attempt(
+        self, doing: Awaitable[Completion | None], out: ReplyWriter, *, is_expunge_allowed: bool
+    ) -> None:
         """Do a command, or the next line of a dialogue, and complete it unless the dialogue goes on."""
         session = self._session
         is_guest = session.account_id is None
@@ -272,7 +274,7 @@ class ImapConversation:
         self._framer.feed(unread)
         session.services.bus.listen(session.peer.waiter, session.account)
 
-    async def _push_news(self, out: Outlet) -> None:
+    async def _push_news(self, out: ReplyWriter) -> None:
         session, watch = self._session, self._session.watch
         if session.is_idling or watch is None:
             await self._tell(out, may_expunge=True)
@@ -283,7 +285,7 @@ class ImapConversation:
                 await catch_up(session)
                 await tell_others(session, out)
 
-    async def _tell(self, out: Outlet, *, may_expunge: bool) -> bool:
+    async def _tell(self, out: ReplyWriter, *, may_expunge: bool) -> bool:
         """Tell what happened; False when that ended the session."""
         try:
             await self._tell_all(out, may_expunge=may_expunge)
@@ -295,7 +297,7 @@ class ImapConversation:
             pass  # what is due stays due, for the next command or poke
         return True
 
-    async def _tell_all(self, out: Outlet, *, may_expunge: bool) -> None:
+    async def _tell_all(self, out: ReplyWriter, *, may_expunge: bool) -> None:
         """Send what a part of the log says, then the next part. Raises Unavailable; the next call sends the rest."""
         session = self._session
         is_whole = False

@@ -17,10 +17,10 @@ from app.errors import TooComplex, Unavailable
 from app.mail.identifiers import now_ms
 from app.mail.searchable import Searchable, fold
 from app.mailstore.blobs import BlobMissing
-from app.mailstore.texts import Looked
+from app.mailstore.texts import TextMatches
 from app.mailstore.views import MessageValues, is_detailed
 from app.mime.searchable import searchable_in_all
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.matching import Matcher, scope_of
 from app.servers.imap.news import catch_up
@@ -85,7 +85,7 @@ async def search_time(session: Session, returning: Collection[str] | None = None
         raise CommandRefused("LIMIT", "The search takes too long; use a narrower search") from None
 
 
-async def find(session: Session, key: SearchKey, out: Outlet) -> Found:
+async def find(session: Session, key: SearchKey, out: ReplyWriter) -> Found:
     """The messages of the selected mailbox that meet the criteria. MODSEQ among these enables CONDSTORE."""
     view = session.selected
     uids = await _candidates(session, key)
@@ -107,9 +107,9 @@ async def _candidates(session: Session, key: SearchKey) -> Sequence[int]:
     return session.selected.uids()
 
 
-async def _look(session: Session, key: SearchKey) -> Mapping[SearchKey, Looked]:
+async def _look(session: Session, key: SearchKey) -> Mapping[SearchKey, TextMatches]:
     """Ask the full-text index for the texts in these criteria."""
-    looked: dict[SearchKey, Looked] = {}
+    looked: dict[SearchKey, TextMatches] = {}
     for item in _texts_in(key):
         scope = scope_of(item)
         if scope is not None and item not in looked and len(looked) < LOOKS_LIMIT:
@@ -135,7 +135,7 @@ def _texts_in(key: SearchKey) -> Iterator[TextMatch | HeaderMatch]:
 
 
 def _narrowed(
-    view: MailboxView, key: SearchKey, uids: Sequence[int], looked: Mapping[SearchKey, Looked]
+    view: MailboxView, key: SearchKey, uids: Sequence[int], looked: Mapping[SearchKey, TextMatches]
 ) -> Sequence[int]:
     """Without the messages that lack a text which all must have; those that are gone stay, to be reported."""
     for item in key.keys if isinstance(key, And) else (key,):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.servers.imap.merging import RUN_UNITS, RUN_VALUES, Key, merged
-from app.servers.pace import Pace
+from app.servers.pace import Yielding
 
 REFERENCES_LIMIT = 50
 """References of one message that count: its nearest ancestors."""
@@ -40,7 +40,7 @@ class ThreadedMessage:
 class Forest:
     """Nodes, their parents, and once `arrange` has run the children of each and the roots in order."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Yielding) -> None:
         self._pace = pace
         self._uids = array("I")
         """0 for a dummy, a message that is not there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.session import Capability, Session
 from app.wire.imap.request import Command, NumberedCommand
@@ -43,7 +43,7 @@ class Handler(Generic[C]):
     """
 
     command: type[C]
-    run: Callable[[Session, C, Outlet], Awaitable[Completion | None]]
+    run: Callable[[Session, C, ReplyWriter], Awaitable[Completion | None]]
     state: State = State.USER
     capabilities: tuple[Capability, ...] = ()
     may_expunge: Callable[[C], bool] = always

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from operator import attrgetter
 
 from app.mail.searchable import Searchable, contains, fold, has_field
-from app.mailstore.texts import Looked
+from app.mailstore.texts import TextMatches
 from app.mailstore.views import HEADER_LIMIT_BYTES, MessageValues
 from app.mime.searchable import own_header
 from app.servers.imap.uids import holds
@@ -67,7 +67,7 @@ class Matcher:
     """
 
     def __init__(
-        self, key: SearchKey, view: MailboxView, now_ms: int, looked: Mapping[SearchKey, Looked] | None = None
+        self, key: SearchKey, view: MailboxView, now_ms: int, looked: Mapping[SearchKey, TextMatches] | None = None
     ) -> None:
         self._view = view
         self._now_ms = now_ms

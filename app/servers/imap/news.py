@@ -11,7 +11,7 @@ from functools import lru_cache
 from app.errors import Unavailable
 from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.views import Change
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.rows import read_rows
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView
@@ -78,7 +78,7 @@ def _missing_from(here: Sequence[int], known: Sequence[int]) -> list[int]:
     return sorted(set(known).difference(here))
 
 
-async def tell_news(session: Session, out: Outlet, *, may_expunge: bool) -> None:
+async def tell_news(session: Session, out: ReplyWriter, *, may_expunge: bool) -> None:
     """Send EXPUNGE or VANISHED (where it may be), EXISTS, RECENT and FETCH for what was noted.
 
     Raises MailboxLost; Unavailable, and the next call sends the rest.
@@ -128,7 +128,7 @@ async def claim_recent(session: Session, view: MailboxView, uids: Sequence[int])
         view.recent.add(max(first, uids[0]), uids[-1])
 
 
-async def tell_flags(session: Session, uids: Sequence[int], out: Outlet) -> None:
+async def tell_flags(session: Session, uids: Sequence[int], out: ReplyWriter) -> None:
     """Send FETCH answers with the flags that these messages have now; none for one that is gone."""
     view = session.selected
     async for rows in read_rows(session, uids, ("uid", "flags", "modseq")):

@@ -14,12 +14,12 @@ from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
-from app.servers.conversation import Outlet, Peer
+from app.servers.conversation import Client, ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.shared import SharedMailboxes
 from app.servers.imap.view import MailboxView
 from app.servers.imap.watch import Watch
-from app.servers.pace import Pace
+from app.servers.pace import Yielding
 from app.services.access.logins import Logins
 from app.wire.imap.request import MessageSet
 from app.wire.imap.sets import SequenceSet
@@ -53,7 +53,7 @@ class ImapServices:
 Capability = str | Callable[["Session"], str]
 """A word of CAPABILITY, or what says it of a session; "" is no word."""
 
-LineReader = Callable[["Session", bytes, Outlet], Awaitable[Completion | None]]
+LineReader = Callable[["Session", bytes, ReplyWriter], Awaitable[Completion | None]]
 """Takes the client's next line in a dialogue (SASL, IDLE); None while it goes on."""
 
 
@@ -67,7 +67,7 @@ class Session:
     """
 
     services: ImapServices
-    peer: Peer
+    peer: Client
     offered: tuple[Capability, ...] = ()
     account_id: AccountId | None = None
     view: MailboxView | None = None
@@ -83,7 +83,7 @@ class Session:
     is_over: bool = False
     failed_logins: int = 0
     spools: dict[int, BlobWriter] = field(default_factory=dict)
-    pace: Pace = field(default_factory=Pace)
+    pace: Yielding = field(default_factory=Yielding)
 
     @property
     def account(self) -> AccountId:
@@ -112,7 +112,7 @@ class Session:
             return mailbox
         raise CommandRefused("TRYCREATE" if try_create else "NONEXISTENT", "Mailbox not found")
 
-    async def enable_condstore(self, out: Outlet) -> None:
+    async def enable_condstore(self, out: ReplyWriter) -> None:
         """Send MODSEQs from now on; the first time also what the selected mailbox's is (RFC 7162 §3.1)."""
         if self.has_condstore:
             return

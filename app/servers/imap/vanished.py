@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from app.mail.types import Mailbox
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.news import catch_up
 from app.servers.imap.session import Session
 from app.servers.imap.uids import holds
@@ -20,7 +20,7 @@ RANGES_AT_ONCE = 1_000
 _LEAVING = frozenset({"message.moved", "message.deleted"})
 
 
-async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: SequenceSet, out: Outlet) -> None:
+async def send_vanished(session: Session, mailbox: Mailbox, since: int, known: SequenceSet, out: ReplyWriter) -> None:
     """Send VANISHED (EARLIER) for what left the selected mailbox after MODSEQ `since`.
 
     `mailbox` is its row, and `known` the UIDs that the client knows, resolved. A UID that the client does not know may

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.servers.intake import Intake
+from app.servers.smtp.spooler import MessageSpooler
 from app.wire.lines import LineBuffer
 from app.wire.smtp import ChunkReader, DotReader
 
@@ -10,7 +10,7 @@ from app.wire.smtp import ChunkReader, DotReader
 class DotContent:
     """What follows DATA."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: MessageSpooler) -> None:
         self._intake = intake
         self._reader = DotReader()
 
@@ -33,7 +33,7 @@ class DotContent:
 class ChunkedContent:
     """What follows one BDAT after another; without an intake it is read and forgotten."""
 
-    def __init__(self, intake: Intake | None) -> None:
+    def __init__(self, intake: MessageSpooler | None) -> None:
         self._intake = intake
         self._reader = ChunkReader()
         self._left_bytes = 0

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Set
 
 from app.errors import MalformedRequest, TooLarge, Unavailable
-from app.servers.conversation import Close, Farewell, Outlet, Peer, Reply, StartTls, Step, Work
+from app.servers.conversation import Client, Close, Farewell, Reply, ReplyWriter, StartTls, Step, Work
 from app.servers.smtp.content import ChunkedContent, DotContent
 from app.servers.smtp.login import LoginDialogue, LoginOutcome
 from app.servers.smtp.parameters import MAIL_PARAMETERS, RCPT_PARAMETERS, check_parameters, path_of
@@ -27,7 +27,7 @@ from app.servers.smtp.replies import (
     UNKNOWN,
     reply_to,
 )
-from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
+from app.servers.smtp.site import RECIPIENTS_LIMIT, ListenerRole, SmtpSite
 from app.servers.smtp.transaction import Transaction, trace_field
 from app.servers.smtp.unconfirmed import Fingerprint
 from app.wire.lines import LineBuffer
@@ -57,7 +57,7 @@ _CHUNK = re.compile(r"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
 class SmtpConversation:
     """One client's session."""
 
-    def __init__(self, peer: Peer, site: SmtpSite) -> None:
+    def __init__(self, peer: Client, site: SmtpSite) -> None:
         self._peer = peer
         self._site = site
         self._lines = LineBuffer(LINE_LIMIT_BYTES)
@@ -88,7 +88,7 @@ class SmtpConversation:
             "VRFY": lambda _: Reply(reply(252, "2.5.2", "Cannot verify the user; send the message to try delivery")),
             "QUIT": lambda _: Close(reply(221, "2.0.0", "Bye")),
         }
-        hello = "LHLO" if site.face is Face.LMTP else "EHLO"
+        hello = "LHLO" if site.role is ListenerRole.LMTP else "EHLO"
         for other in {"HELO", "EHLO", "LHLO"} - ({hello} if hello == "LHLO" else {"HELO", "EHLO"}):
             del self._verbs[other]
 
@@ -99,7 +99,7 @@ class SmtpConversation:
         return TIMEOUT_SECONDS if self._helo else STRANGER_TIMEOUT_SECONDS
 
     def greet(self) -> bytes:
-        protocol = "LMTP" if self._site.face is Face.LMTP else "ESMTP"
+        protocol = "LMTP" if self._site.role is ListenerRole.LMTP else "ESMTP"
         return reply_lines(220, [f"{self._site.hostname} {protocol} Postgate"])
 
     def receive(self, data: bytes) -> None:
@@ -175,7 +175,7 @@ class SmtpConversation:
         offers += ["ENHANCEDSTATUSCODES", "CHUNKING", f"LIMITS RCPTMAX={RECIPIENTS_LIMIT}"]
         if self._can_start_tls:
             offers.append("STARTTLS")
-        if self._site.face is Face.SUBMISSION and self._peer.may_log_in:
+        if self._site.role is ListenerRole.SUBMISSION and self._peer.may_log_in:
             offers.append("AUTH " + " ".join(MECHANISMS))
         return Reply(reply_lines(250, [self._site.hostname, *offers]))
 
@@ -201,7 +201,7 @@ class SmtpConversation:
     # ---- login
 
     def _auth(self, argument: str) -> Step:
-        if self._site.face is not Face.SUBMISSION:
+        if self._site.role is not ListenerRole.SUBMISSION:
             raise Refused(UNKNOWN)
         if not self._helo or self._transaction is not None:
             raise Refused(BAD_SEQUENCE)
@@ -211,7 +211,7 @@ class SmtpConversation:
         if isinstance(outcome, bytes):
             return Reply(outcome)
 
-        async def run(_: Outlet) -> None:
+        async def run(_: ReplyWriter) -> None:
             try:
                 self._ready.append(await self._login.verify(outcome))
             except Refused as refused:
@@ -226,7 +226,7 @@ class SmtpConversation:
     def _mail(self, argument: str) -> Step:
         if not self._helo or self._transaction is not None:
             raise Refused(BAD_SEQUENCE)
-        if self._site.face is Face.SUBMISSION and self._login.account_id is None:
+        if self._site.role is ListenerRole.SUBMISSION and self._login.account_id is None:
             raise Refused(LOGIN_FIRST)
         path = path_of(argument, "FROM", reply(501, "5.1.7", "Invalid sender address"))
         parameters = dict(path.parameters)
@@ -261,7 +261,7 @@ class SmtpConversation:
     def _waiting(self, doing: Callable[[], Awaitable[None]]) -> Work:
         """A command that asks the database. While that is away, the client is asked to come again."""
 
-        async def run(_: Outlet) -> None:
+        async def run(_: ReplyWriter) -> None:
             try:
                 await doing()
             except Unavailable as error:
@@ -286,7 +286,7 @@ class SmtpConversation:
 
     def _refuse_unknown(self, answer: bytes) -> Step:
         """A client that tries one name after another is held up, and in the end sent away."""
-        if self._site.face is Face.LMTP:  # a mail server in front, which was asked by others
+        if self._site.role is ListenerRole.LMTP:  # a mail server in front, which was asked by others
             return self._refuse(answer)
         self._unknown += 1
         self._site.guesses.add(self._peer.address)
@@ -347,7 +347,7 @@ class SmtpConversation:
     def _finish(self) -> Step:
         return Work(self._accept)
 
-    async def _accept(self, outlet: Outlet) -> None:
+    async def _accept(self, outlet: ReplyWriter) -> None:
         """Keep the message that was read, and say so."""
         assert self._transaction is not None
         assert self._content is not None
@@ -370,7 +370,7 @@ class SmtpConversation:
     @property
     def _protocol(self) -> str:
         """The protocol's name in Received (RFC 3848, RFC 6531 §4.3)."""
-        family = "LMTP" if self._site.face is Face.LMTP else "SMTP"
+        family = "LMTP" if self._site.role is ListenerRole.LMTP else "SMTP"
         suffix = "S" * self._peer.is_encrypted + "A" * (self._login.account_id is not None)
         if self._transaction is not None and self._transaction.needs_smtputf8:
             return f"UTF8{family}{suffix}"

@@ -6,7 +6,7 @@ import base64
 
 from app.errors import MalformedRequest, NotAuthenticated, RateLimited
 from app.mail.types import AccountId
-from app.servers.conversation import Close, Peer, Reply, Step
+from app.servers.conversation import Client, Close, Reply, Step
 from app.services.access.logins import Logins
 from app.wire.sasl import MECHANISMS, Claim, Exchange
 from app.wire.smtp import Refused, reply
@@ -20,7 +20,7 @@ LoginOutcome = bytes | Claim
 class LoginDialogue:
     """Who a session is logged in as, and how it gets there."""
 
-    def __init__(self, peer: Peer, logins: Logins) -> None:
+    def __init__(self, peer: Client, logins: Logins) -> None:
         self._peer = peer
         self._logins = logins
         self._exchange: Exchange | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from app.servers.smtp.guesses import Guesses
+from app.servers.smtp.recipient_probes import RecipientProbes
 from app.servers.smtp.unconfirmed import Unconfirmed
 from app.services.access.logins import Logins
 from app.services.sending.deliveries import Deliveries
@@ -14,7 +14,7 @@ RECIPIENTS_LIMIT = 100
 """Of one message (RFC 5321 §4.5.3.1.8 asks for as many)."""
 
 
-class Face(Enum):
+class ListenerRole(Enum):
     """Who a server is for, and so what it takes."""
 
     SUBMISSION = "submission"
@@ -27,10 +27,10 @@ class Face(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SmtpSite:
-    face: Face
+    role: ListenerRole
     hostname: str
     deliveries: Deliveries
     logins: Logins
     max_message_bytes: int
-    guesses: Guesses = field(default_factory=Guesses)
+    guesses: RecipientProbes = field(default_factory=RecipientProbes)
     unconfirmed: Unconfirmed = field(default_factory=Unconfirmed)

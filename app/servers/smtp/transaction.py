@@ -14,7 +14,6 @@ from app.mailstore.blobs import BlobWriter
 from app.mailstore.content import StoredContent
 from app.mime.fields import first_value, split_fields
 from app.mime.trace import received_field, return_path_field
-from app.servers.intake import Intake
 from app.servers.smtp.replies import (
     BARE_LINE_END,
     FULL,
@@ -25,7 +24,8 @@ from app.servers.smtp.replies import (
     OK,
     reply_to,
 )
-from app.servers.smtp.site import RECIPIENTS_LIMIT, Face, SmtpSite
+from app.servers.smtp.site import RECIPIENTS_LIMIT, ListenerRole, SmtpSite
+from app.servers.smtp.spooler import MessageSpooler
 from app.servers.smtp.unconfirmed import Fingerprint
 from app.services.sending.deliveries import Inbox, Outgoing
 from app.telemetry import get_logger
@@ -49,7 +49,7 @@ class Transaction:
         self._elsewhere: list[str] = []
         self._message_id = ""
         self._has_message_id = False
-        self._intake: Intake | None = None
+        self._intake: MessageSpooler | None = None
         self.unconfirmed: Fingerprint | None = None
         """The message that was taken, until its client goes on after the reply."""
 
@@ -82,14 +82,14 @@ class Transaction:
 
     # ---- the message
 
-    def begin(self, received: Callable[[str, str | None], bytes]) -> Intake:
+    def begin(self, received: Callable[[str, str | None], bytes]) -> MessageSpooler:
         """Where the message is written. `received` makes the trace field of an id and of the one recipient, or None."""
 
         def trace(header: bytes) -> bytes:
             return self._top(header, received)
 
         writer, has_digest = self._site.deliveries.blobs.writer(), self._account_id is not None
-        self._intake = Intake(writer, self._site.max_message_bytes, trace, has_digest=has_digest)
+        self._intake = MessageSpooler(writer, self._site.max_message_bytes, trace, has_digest=has_digest)
         return self._intake
 
     def _top(self, header: bytes, received: Callable[[str, str | None], bytes]) -> bytes:
@@ -130,7 +130,7 @@ class Transaction:
 
     @property
     def _reply_count(self) -> int:
-        return self.recipient_count if self._site.face is Face.LMTP else 1
+        return self.recipient_count if self._site.role is ListenerRole.LMTP else 1
 
     @property
     def refusal(self) -> bytes | None:
@@ -188,7 +188,7 @@ class Transaction:
         return self._replies(delivered) if outgoing is None else [OK]
 
     def _replies(self, delivered: Sequence[bool]) -> list[bytes]:
-        if self._site.face is Face.LMTP:
+        if self._site.role is ListenerRole.LMTP:
             return [OK if is_there else NO_USER for is_there in delivered]
         return [OK if any(delivered) else NO_USER]
 

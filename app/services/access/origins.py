@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection
 
-from app.cluster.bus import ORIGINS, Bus, Forgetting
+from app.cluster.bus import ORIGINS, Bus, CallbackWaiter
 from app.db import origins
 from app.db.session import Database
 from app.errors import GatewayError
@@ -32,7 +32,7 @@ class KnownOrigins:
         self._fresh_until = 0.0
         self._generation = 0
         self._reading = asyncio.Lock()
-        self._forgetting = Forgetting(self.forget)
+        self._forgetting = CallbackWaiter(self.forget)
         bus.listen(self._forgetting, ORIGINS)
 
     async def knows(self, origin: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.cluster.bus import ACCESS, Bus, Forgetting
+from app.cluster.bus import ACCESS, Bus, CallbackWaiter
 from app.db import directory, tokens
 from app.db.session import Database, Transaction
 from app.db.tokens import StoredToken
@@ -75,7 +75,7 @@ class Tokens:
         self._bus = bus
         self._cache: dict[str, tuple[Caller, float]] = {}
         self._generation = 0
-        self._forgetting = Forgetting(self.forget)
+        self._forgetting = CallbackWaiter(self.forget)
         bus.listen(self._forgetting, ACCESS)
         self.origins = KnownOrigins(database, bus)
 

@@ -39,7 +39,7 @@ from app.security.vault import Vault
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt
 from app.services.access.logins import Logins
-from app.services.accounts.restarts import Restarts
+from app.services.accounts.reconnects import Reconnects
 from app.services.accounts.rows import (
     Account,
     AccountChanges,
@@ -88,7 +88,7 @@ class Accounts:
         self._domains = frozenset(domain.lower() for domain in domains)
         self._grants = grants
         self._seen: dict[str, float] = {}
-        self.restarts = Restarts(backends, bus)
+        self.restarts = Reconnects(backends, bus)
 
     # ---- reading
 

@@ -12,7 +12,7 @@ from app.mail.pop3 import poll_topic
 from app.mail.types import AccountId, AccountKind, Message, Position
 from app.mailstore.log import EventLog
 from app.mailstore.reader import MailReader
-from app.mailstore.reading.mailboxes import Standing
+from app.mailstore.reading.mailboxes import IndexStatus
 from app.services.access.callers import Caller
 from app.services.accounts.accounts import Accounts, SyncState
 
@@ -70,6 +70,6 @@ class Polling:
         ]
 
 
-def _is_settled(before: Standing, now: Standing, asked_at_ms: int) -> bool:
+def _is_settled(before: IndexStatus, now: IndexStatus, asked_at_ms: int) -> bool:
     """Whether the server was asked since, or has just turned out to be out of reach."""
     return now.checked_at_ms >= asked_at_ms or (now.sync_status == "down" and before.sync_status != "down")

@@ -13,7 +13,7 @@ from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 from app.services.access.idempotency import Attempt
-from app.services.changing.landed import has_mark, landed_since, note_mark
+from app.services.changing.lost_responses import has_mark, landed_since, note_mark
 
 _DONE = "copied"
 """The noted fact: ids of messages and of their copies."""

@@ -26,7 +26,7 @@ from app.mime.lines import normalise_newlines
 from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.access.callers import Caller
 from app.services.access.idempotency import Answer, Attempt
-from app.services.changing.landed import has_mark, landed_since, note_mark
+from app.services.changing.lost_responses import has_mark, landed_since, note_mark
 from app.services.changing.messages import Messages
 
 MEMORY_BYTES = 1024 * 1024

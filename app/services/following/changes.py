@@ -11,7 +11,7 @@ from app.mail.types import AccountId, Position
 from app.mailstore.differences import ChangedMessage, Differences, MailboxNumbers, Page, Tombstone
 from app.mailstore.log import EventLog
 from app.services.following.events import Events
-from app.services.following.states import Since
+from app.services.following.states import StatePosition
 
 CHANGES_LIMIT = 2_000
 """Messages in one answer, and as many tombstones."""
@@ -33,7 +33,7 @@ class Changes:
 
     `created` maps message id → summary; `moved` id → (from, to); `removed` id → reason, which may name what the caller
     never knew. Telling it twice does no harm. `position` is what the caller knows then; with `base_seq` (see
-    `states.Since`) there is more.
+    `states.StatePosition`) there is more.
     """
 
     created: dict[str, bytes] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class ChangesSince:
     async def read(
         self,
         account_id: AccountId,
-        since: Since,
+        since: StatePosition,
         visible: Collection[str] | None = None,
         excepted: Collection[str] = (),
         limit: int = CHANGES_LIMIT,
@@ -119,7 +119,7 @@ class ChangesSince:
 class _Difference:
     """Sorts what changed by what the caller knows and sees."""
 
-    def __init__(self, since: Since, visible: Collection[str] | None, excepted: Collection[str]) -> None:
+    def __init__(self, since: StatePosition, visible: Collection[str] | None, excepted: Collection[str]) -> None:
         self._since = since
         self._visible = visible
         self._excepted = excepted

@@ -2,7 +2,7 @@
 
 A state is `seq-time.signature`, a list cursor `payload.signature`; both bind their account, which is not in the text.
 They use `A–Z a–z 0–9 _ - .` alone. The time (of event `seq`, ms in hexadecimal) tells the logs of a database and of its
-restored backup apart. The state of an unfinished difference is `seq-time-base.signature`, see Since.
+restored backup apart. The state of an unfinished difference is `seq-time-base.signature`, see StatePosition.
 A state serves as a log position everywhere: `since`, `after`, `Last-Event-ID`, ETag.
 """
 
@@ -34,7 +34,7 @@ LOST = Position(2**62, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class StatePosition:
     """From where a difference is asked for.
 
     `base_seq` is the number of the event from which it was asked for first: of what came after that the caller may not
@@ -54,7 +54,7 @@ class States:
         self._epoch = epoch
 
     def issue(self, account_id: AccountId, position: Position, base_seq: int | None = None) -> str:
-        """The state at a position of an account's log. `base_seq`: as in Since, where more is to come."""
+        """The state at a position of an account's log. `base_seq`: as in StatePosition, where more is to come."""
         text = f"{position.seq}-{position.at_ms:x}" + ("" if base_seq is None else f"-{base_seq}")
         return f"{text}.{self._sign(self._keys[0], 'state', account_id, text)}"
 
@@ -62,16 +62,16 @@ class States:
         """The position of a state. InvalidRequest for what we did not issue for this account."""
         return self.since(text, account_id, parameter).position
 
-    def since(self, text: str, account_id: AccountId, parameter: str = "since") -> Since:
+    def since(self, text: str, account_id: AccountId, parameter: str = "since") -> StatePosition:
         """The same, with what matters to a difference."""
         place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
         if not self._is_signed("state", account_id, place, signature):
             raise InvalidRequest.parameter(parameter, "Invalid state: it was not issued for this account")
         found = _STATE.fullmatch(place)
         if found is None:  # an earlier version of Postgate issued it
-            return Since(LOST, LOST.seq)
+            return StatePosition(LOST, LOST.seq)
         seq = int(found[1])
-        return Since(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
+        return StatePosition(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
 
     def seal_cursor(self, list_name: str, account_id: AccountId, place: object) -> str:
         """A cursor of a list that carries `place` (JSON values, no secret: the caller can decode it).

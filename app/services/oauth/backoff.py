@@ -19,8 +19,8 @@ class _Pause:
     is_tried: bool = False
 
 
-class Pauses:
-    """Pauses by name, longer after each failure in a row. `delays` makes their lengths in seconds, without end."""
+class Backoff:
+    """Backoff by name, longer after each failure in a row. `delays` makes their lengths in seconds, without end."""
 
     def __init__(self, delays: Callable[[], Iterator[float]], clock: Callable[[], float] = time.monotonic) -> None:
         self._delays = delays

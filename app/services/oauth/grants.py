@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from app import faults
-from app.cluster.claims import Patience, Renewal, renewed
+from app.cluster.claims import LeaseGrace, Renewal, renewed
 from app.db import oauth
 from app.db.session import Database, Transaction
 from app.errors import GatewayError, LoginRefused, ServerProtocolError, ServerRefused, TimedOut, Unreachable
@@ -35,7 +35,7 @@ from app.services.oauth.authorization import (
     ConsentRequired,
     TokenAnswer,
 )
-from app.services.oauth.backoff import Pauses
+from app.services.oauth.backoff import Backoff
 from app.services.oauth.revocations import Revocations
 from app.telemetry import get_logger
 
@@ -148,11 +148,11 @@ class Grants:
         self._is_alone = is_alone
         self.revocations = Revocations(apps, authorization, lambda stored: self._opened(stored).refresh_token)
         self._persist = persist
-        self._patience = Patience(database)
+        self._patience = LeaseGrace(database)
         self._renewals: dict[str, asyncio.Task[str]] = {}
         self._unstored: dict[str, asyncio.Task[None]] = {}
         """By grant: the storing of tokens that replace the stored ones, for as long as it takes."""
-        self._pauses = Pauses(delays)
+        self._pauses = Backoff(delays)
         """Of authorization servers, by app, and of grants that they give nothing for."""
         self._doubts: dict[str, tuple[str, float]] = {}
         """By grant: the hash of a token that was declined though it was fresh, and until when that counts."""

@@ -21,13 +21,13 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, AccountKind, Mailbox, Role
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
-from app.mailstore.reading.mailboxes import Standing
+from app.mailstore.reading.mailboxes import IndexStatus
 from app.mirror.account import Mirror
 from app.mirror.arrivals import Arrivals
 from app.mirror.listing import beginnings, list_changes, renames
 from app.mirror.moves import pass_on
 from app.services.accounts.accounts import SyncState
-from app.services.accounts.beginning import Beginning, in_time
+from app.services.accounts.initial_listing import InitialListing, in_time
 
 ASK_SECONDS = 2.0
 REST_SECONDS = 5.0
@@ -47,7 +47,7 @@ class Freshness:
     """Asks origins on behalf of lists."""
 
     def __init__(
-        self, backends: Backends, index: Index, reader: MailReader, followers: Followers, beginning: Beginning
+        self, backends: Backends, index: Index, reader: MailReader, followers: Followers, beginning: InitialListing
     ) -> None:
         self._beginning = beginning
         self._followers = followers
@@ -59,13 +59,13 @@ class Freshness:
     async def settle(
         self,
         account_id: AccountId,
-        standing: Standing,
+        standing: IndexStatus,
         mailbox_id: str | None,
         *,
         count: int,
         below_uid: int | None = None,
         is_forced: bool = False,
-    ) -> tuple[Standing, SyncState]:
+    ) -> tuple[IndexStatus, SyncState]:
         """Bring the index up to date where it may not be, for a list of `count`; how it stands then.
 
         SyncPending where the index holds nothing of the list and the origin does not answer in time.
@@ -97,7 +97,7 @@ class Freshness:
 
     async def _settled(
         self, account_id: AccountId, mailbox_id: str | None, before: SyncState
-    ) -> tuple[Standing, SyncState]:
+    ) -> tuple[IndexStatus, SyncState]:
         """How the index stands right after the origin was asked."""
         status = "initial" if before.status == "down" else before.status
         now = await self._reader.mailboxes.standing(account_id, mailbox_id)

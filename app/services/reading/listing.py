@@ -12,7 +12,7 @@ from app.mail import filter as f
 from app.mail.types import AccountId, Position
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import NEWEST_FIRST, Anchor, Listed, Sort
-from app.mailstore.reading.mailboxes import Standing
+from app.mailstore.reading.mailboxes import IndexStatus
 from app.services.access.callers import Caller
 from app.services.accounts.accounts import SyncState
 from app.services.following.states import States
@@ -82,7 +82,7 @@ class Prepared:
     order: ListOrder
     tree: f.Filter
     place: _Place
-    standing: Standing
+    standing: IndexStatus
     sync: SyncState
 
 
@@ -172,7 +172,7 @@ class Listing:
         content = [values, place.is_before, prepared.standing.uid_validity, fingerprint_of(prepared.order)]
         return self._states.seal_cursor(_LIST, prepared.account_id, content)
 
-    def _place(self, account_id: AccountId, order: ListOrder, standing: Standing) -> _Place:
+    def _place(self, account_id: AccountId, order: ListOrder, standing: IndexStatus) -> _Place:
         if order.cursor is None:
             return _Place()
         match self._states.open_cursor(_LIST, order.cursor, account_id):

@@ -13,7 +13,7 @@ from app.mail import filter as f
 from app.mail.types import AccountId
 from app.mailstore.reader import MailReader
 from app.mailstore.reading.lists import Anchor, Listed
-from app.mailstore.reading.mailboxes import Standing
+from app.mailstore.reading.mailboxes import IndexStatus
 from app.services.access.callers import Caller
 from app.services.accounts.accounts import SyncState
 from app.services.following.states import EVERY_ACCOUNT, States
@@ -36,7 +36,7 @@ class AccountAnswer:
     account_id: AccountId
     found: Sequence[Listed] = ()
     is_complete: bool = False
-    standing: Standing | None = None
+    standing: IndexStatus | None = None
     sync: SyncState | None = None
     indexed: tuple[int, int] | None = None
     error: GatewayError | None = None

@@ -33,7 +33,7 @@ WHOLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class TextAnswer:
     """A filter without Text leaves. Unless it `is_complete`, it misses messages that the index does not hold."""
 
     tree: f.Filter
@@ -71,7 +71,7 @@ class Texts:
 
     async def answered(
         self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float | None = None
-    ) -> Answered:
+    ) -> TextAnswer:
         """The same for a search, which waits for the origin no longer than `seconds` (None: `ORIGIN_SECONDS`)."""
         look = self._look(account_id, tree)
         with suppress(TimeoutError, MailServerError):
@@ -85,15 +85,15 @@ class Texts:
             raise InvalidRequest.at("/filter", f"At most {TEXTS_LIMIT} conditions on body, text or header are allowed")
         return _Look(self._backends, self._reader, account_id, texts)
 
-    async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> Answered:
+    async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> TextAnswer:
         """What the index knows, and what was found beside it."""
         answers: dict[f.Text, f.Filter] = {}
         for text, found in look.found.items():
             answers[text] = f.Any((await self._by_index(account_id, text), f.IsOneOf(found)))
         if look.is_complete:
-            return Answered(f.with_answers(tree, answers), is_complete=True)
+            return TextAnswer(f.with_answers(tree, answers), is_complete=True)
         possible = {text: f.Any((answer, f.Unindexed())) for text, answer in answers.items()}
-        return Answered(f.with_answers(tree, answers, possible), is_complete=False)
+        return TextAnswer(f.with_answers(tree, answers, possible), is_complete=False)
 
     async def _unindexed(
         self, account_id: AccountId, caller: Caller, tree: f.Filter

@@ -67,7 +67,7 @@ class NewSession:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class OpenConnectSession:
     """What is known of a session. `is_app_fixed`: the page offers nothing but its app."""
 
     id: str
@@ -159,14 +159,14 @@ class Connecting:
 
         return await self._database.write(work)
 
-    async def _allowed(self, order: SessionOrder, base_url: str, by: Caller) -> Visit:
+    async def _allowed(self, order: SessionOrder, base_url: str, by: Caller) -> OpenConnectSession:
         """What is to be known of the session, where the caller may open it; see `open`."""
         app = await self._app(order)
         await self._check_redirect(order.redirect_url, app)
         kind = await self._kind(order, by)
         if app is not None and not app.serves(kind):
             raise InvalidRequest.at("/kind", "The OAuth app has no server of this kind")
-        return Visit(
+        return OpenConnectSession(
             new_id("con"),
             order.redirect_url,
             base_url,
@@ -206,7 +206,7 @@ class Connecting:
 
     # ---- visiting
 
-    async def enter(self, secret: str) -> tuple[Visit, str]:
+    async def enter(self, secret: str) -> tuple[OpenConnectSession, str]:
         """The first to open the link, and what their browser is known by from now on. ConnectSessionNotFound."""
         secret_hash, browser = hash_secret(secret[:SECRET_LIMIT_CHARS]), new_secret()
 
@@ -218,7 +218,7 @@ class Connecting:
             raise ConnectSessionNotFound
         return visit, browser
 
-    async def visit(self, secret: str, browser_of: BrowserOf, *, may_be_over: bool = False) -> Visit:
+    async def visit(self, secret: str, browser_of: BrowserOf, *, may_be_over: bool = False) -> OpenConnectSession:
         """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound.
 
         `may_be_over`: also one that has ended, for a request that is repeated.
@@ -226,14 +226,14 @@ class Connecting:
         stored = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
         return await self._live(_checked(stored, browser_of, may_be_over=may_be_over))
 
-    async def _live(self, visit: Visit) -> Visit:
+    async def _live(self, visit: OpenConnectSession) -> OpenConnectSession:
         """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
         token = None if visit.made_by is None else await tokens.find(self._database, visit.made_by)
         if visit.made_by is not None and (token is None or has_ended(caller_of(token))):
             raise ConnectSessionNotFound
         return visit
 
-    async def try_again(self, visit: Visit) -> Visit:
+    async def try_again(self, visit: OpenConnectSession) -> OpenConnectSession:
         """Count an attempt by password. ConnectSessionNotFound where there were too many: the session ends."""
         counted = replace(visit, tries=visit.tries + 1)
         if counted.tries > MAX_TRIES:
@@ -247,13 +247,13 @@ class Connecting:
         await self._database.write(work)
         return counted
 
-    async def end(self, visit: Visit) -> None:
+    async def end(self, visit: OpenConnectSession) -> None:
         """The session is over."""
         await self._database.write(lambda transaction: oauth.end_session(transaction, visit.id, now_ms()))
 
     # ---- by consent
 
-    async def begin(self, visit: Visit, app_id: str, email: str | None) -> str:
+    async def begin(self, visit: OpenConnectSession, app_id: str, email: str | None) -> str:
         """Where to send the browser to ask for consent. Of several, the last one counts. ConnectSessionNotFound."""
         if visit.is_app_fixed and app_id != visit.oauth_app_id:
             raise ConnectSessionNotFound
@@ -270,7 +270,7 @@ class Connecting:
         await self._database.write(work)
         return self._authorization.consent_url(app, visit.callback_url, state, verifier, begun.email)
 
-    async def returned(self, returned: Returned, browser_of: BrowserOf) -> Visit:
+    async def returned(self, returned: Returned, browser_of: BrowserOf) -> OpenConnectSession:
         """The session that a browser comes back to from an authorization server; it may be over.
 
         ConnectSessionNotFound where it does not belong to this browser.
@@ -278,7 +278,7 @@ class Connecting:
         stored = await oauth.session_of_state(self._database, returned.state_hash)
         return await self._live(_checked(stored, browser_of, may_be_over=True))
 
-    async def take(self, visit: Visit, returned: Returned) -> tuple[OAuthApp, str]:
+    async def take(self, visit: OpenConnectSession, returned: Returned) -> tuple[OAuthApp, str]:
         """The app of a session whose browser came back, and its PKCE verifier. It counts once: the session is over.
 
         ConnectSessionNotFound where it was over before, or where another authorization server answers than the one
@@ -293,7 +293,7 @@ class Connecting:
             raise ConnectSessionNotFound("The answer came from a different authorization server")
         return app, self._vault.open(stored.verifier, visit.id).decode()
 
-    async def tokens(self, visit: Visit, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:
+    async def tokens(self, visit: OpenConnectSession, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:
         """What a code is worth. LoginRefused, ServerRefused, Unreachable …"""
         return await self._authorization.exchange(app, code, visit.callback_url, verifier)
 
@@ -315,7 +315,7 @@ def is_below(url: str, known: str) -> bool:
     return not has_dots and (path in (allowed.path, base) or path.startswith(base + "/"))
 
 
-def _unvisited(visit: Visit, secret: str, expires_at_ms: int) -> dict[str, object]:
+def _unvisited(visit: OpenConnectSession, secret: str, expires_at_ms: int) -> dict[str, object]:
     """The row of a session whose link nobody has opened."""
     return {
         "id": visit.id,
@@ -328,17 +328,17 @@ def _unvisited(visit: Visit, secret: str, expires_at_ms: int) -> dict[str, objec
     }
 
 
-def _facts(visit: Visit) -> str:
+def _facts(visit: OpenConnectSession) -> str:
     return json_bytes(asdict(visit)).decode()
 
 
-def _visit(stored: StoredSession | None, *, may_be_over: bool = False) -> Visit:
+def _visit(stored: StoredSession | None, *, may_be_over: bool = False) -> OpenConnectSession:
     if stored is None or (stored.expires_at_ms <= now_ms() and not may_be_over):
         raise ConnectSessionNotFound
-    return Visit(**orjson.loads(stored.facts))
+    return OpenConnectSession(**orjson.loads(stored.facts))
 
 
-def _checked(stored: StoredSession | None, browser_of: BrowserOf, *, may_be_over: bool = False) -> Visit:
+def _checked(stored: StoredSession | None, browser_of: BrowserOf, *, may_be_over: bool = False) -> OpenConnectSession:
     """A session of this browser."""
     visit = _visit(stored, may_be_over=may_be_over)
     known = None if stored is None else stored.browser_hash

@@ -33,7 +33,7 @@ from app.services.sending.submissions import (
     state_of,
 )
 from app.workers.delivery import outcome
-from app.workers.delivery.filing import Filing
+from app.workers.delivery.sent_copy import SentCopy
 from app.workers.delivery.steps import record_in
 
 DELAY_TOLD_MS = 4 * 3600 * 1000
@@ -43,7 +43,7 @@ RETRIED = "It was handed over and no answer came; it is sent again, as was asked
 class Concluding:
     """Concludes attempts. `hostname` is who tells senders."""
 
-    def __init__(self, index: Index, reader: MailReader, store: MailStore, filing: Filing, hostname: str) -> None:
+    def __init__(self, index: Index, reader: MailReader, store: MailStore, filing: SentCopy, hostname: str) -> None:
         self._index = index
         self._reader = reader
         self._store = store

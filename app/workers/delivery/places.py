@@ -18,7 +18,7 @@ Key = tuple[str, str]
 """The ids of an account and its submission."""
 
 
-class Places:
+class DestinationLimiter:
     """The places that are taken, and the accounts that were turned away because their server has no more."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from app import faults
 from app.cluster.bus import SUBMISSIONS, Bus, Waiter, listening
-from app.cluster.claims import RENEW_SECONDS, Patience, renewed
+from app.cluster.claims import RENEW_SECONDS, LeaseGrace, renewed
 from app.db import submissions as rows
 from app.db.session import Database
 from app.errors import GatewayError
@@ -20,9 +20,9 @@ from app.mailstore.store import MailStore
 from app.services.sending.deliveries import Deliveries
 from app.workers.delivery.answers import Answers
 from app.workers.delivery.concluding import Concluding
-from app.workers.delivery.filing import Filing
-from app.workers.delivery.places import PLACES, Key, Places
+from app.workers.delivery.places import PLACES, DestinationLimiter, Key
 from app.workers.delivery.sending import Sending
+from app.workers.delivery.sent_copy import SentCopy
 from app.workers.delivery.steps import Steps
 from app.workers.loop import attempt, forever, persist
 
@@ -58,12 +58,12 @@ class Delivery:
         self._bus = bus
         self._steps = Steps(database)
         self._sending = Sending(self._steps, store, backends, deliveries)
-        self._filing = Filing(database, self._steps, index, reader, store.blobs, backends)
+        self._filing = SentCopy(database, self._steps, index, reader, store.blobs, backends)
         self._concluding = Concluding(index, reader, store, self._filing, hostname)
         self._answers = Answers(self._steps, self._concluding)
         self._backends = backends
-        self._places = Places()
-        self._patience = Patience(database)
+        self._places = DestinationLimiter()
+        self._patience = LeaseGrace(database)
         self._attempts: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:

@@ -34,7 +34,7 @@ IN_USE_PATIENCE = 20
 
 
 @dataclass(slots=True)
-class Pace:
+class PollInterval:
     """How long to wait before the next poll. `delay_seconds` is what the server itself demands (LOGIN-DELAY)."""
 
     wait_seconds: float = SHORTEST_SECONDS
@@ -63,7 +63,7 @@ class Pop3Sync:
         self._poll = Pop3Poll(account_id, index, reader, backend, epoch)
         self._state = AccountState(account_id, index, epoch)
         self._reports = ReportReader(Mirror(account_id, index, reader, backend, epoch))
-        self._pace = Pace()
+        self._pace = PollInterval()
         self._refusals = 0
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from app import faults
 from app.backends.pop3.session import Entry, Pop3Session
 from app.errors import NotStorable, TooLarge
-from app.mail.delta import Arrived, Completed, Delta, Held, Note
+from app.mail.delta import Arrived, Completed, Delta, Note, OnServer
 from app.mail.identifiers import now_ms
 from app.mail.types import MailboxId
 from app.mailstore.blobs import BlobWriter
@@ -197,7 +197,7 @@ class Fetching:
             change.drop.append(known.key)
             change.put.append(replace(line, message_id=known.message_id))
             if known.place is not None:
-                change.delta += Delta(held=(Held(known.place, is_on_server=True),))
+                change.delta += Delta(held=(OnServer(known.place, is_on_server=True),))
         elif wanted.line is not None and wanted.line.message_id is not None:
             change.put.append(line)
             if wanted.line.place is not None:

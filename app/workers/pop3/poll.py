@@ -14,7 +14,7 @@ from app import faults
 from app.backends.pop3.backend import Pop3Backend
 from app.backends.pop3.session import Entry, Pop3Session
 from app.errors import MailServerError, TooLarge
-from app.mail.delta import Arrived, Delta, Held, MailboxCounted, Note, Removed
+from app.mail.delta import Arrived, Delta, MailboxCounted, Note, OnServer, Removed
 from app.mail.events import SyncProgress
 from app.mail.identifiers import now_ms
 from app.mail.types import AccountId, Mailbox
@@ -300,7 +300,7 @@ def _back(line: Line, key: Key, entry: Entry) -> Line:
 
 
 def _held(line: Line, *, is_on_server: bool) -> Delta:
-    return Delta() if line.place is None else Delta(held=(Held(line.place, is_on_server=is_on_server),))
+    return Delta() if line.place is None else Delta(held=(OnServer(line.place, is_on_server=is_on_server),))
 
 
 def _is_forgotten(line: Line) -> bool:

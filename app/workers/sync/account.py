@@ -39,18 +39,18 @@ from app.mirror.listing import (
     renames,
 )
 from app.telemetry import get_logger
-from app.workers.gates import Gates
+from app.workers.limiters import Limiters
 from app.workers.loop import until_one_ends
 from app.workers.sync.filling import Progress, fill
+from app.workers.sync.flag_polling import FlagPolling
 from app.workers.sync.listening import Listener
 from app.workers.sync.previews import Previews
-from app.workers.sync.quotas import QuotaTeller
+from app.workers.sync.quotas import QuotaReporter
 from app.workers.sync.refresh import Refresher
 from app.workers.sync.reports import ReportReader
 from app.workers.sync.rereading import Rereader
 from app.workers.sync.state import AccountState
-from app.workers.sync.unheard import Unheard
-from app.workers.texts import TextReader
+from app.workers.text_indexer import TextReader
 
 log = get_logger(__name__)
 
@@ -74,7 +74,7 @@ class AccountSync:
         reader: MailReader,
         backend: MailBackend,
         epoch: int,
-        gates: Gates,
+        gates: Limiters,
         delays: Callable[[], Iterator[float]] = reconnect_delays,
         texts: TextReader | None = None,
     ) -> None:
@@ -87,9 +87,9 @@ class AccountSync:
         self._rereader = Rereader(self._mirror, self._want)
         self._arrivals = Arrivals(self._mirror, self._want)
         self._refresher = Refresher(self._mirror, self._arrivals, self._ask_anew)
-        self._quotas = QuotaTeller(self._mirror)
+        self._quotas = QuotaReporter(self._mirror)
         self._listener = Listener(self._mirror, self._arrivals, self._refresher, self._catch_up, self._note_heard)
-        self._unheard = Unheard()
+        self._unheard = FlagPolling()
         self._has_work = asyncio.Event()
         self._unlisted: Counter[str] = Counter()
         """How often in a row a mailbox was not listed that can be opened."""

@@ -13,8 +13,8 @@ from app.mirror.arrivals import Arrivals
 from app.mirror.aside import MAILBOX_FAULTS, RECONCILE
 from app.mirror.listing import is_news
 from app.telemetry import get_logger
-from app.workers.sync.doubts import Doubts
-from app.workers.sync.heard import Heard
+from app.workers.sync.modseq_check import ModseqCheck
+from app.workers.sync.pending_signals import PendingSignals
 from app.workers.sync.refresh import Refresher
 
 log = get_logger(__name__)
@@ -40,8 +40,8 @@ class Listener:
         self._refresher = refresher
         self._catch_up = catch_up
         self._on_read = on_read
-        self._heard = Heard()
-        self._doubts = Doubts()
+        self._heard = PendingSignals()
+        self._doubts = ModseqCheck()
 
     async def hear(self, watch: Watch) -> None:
         """Take signals. New mail in INBOX does not wait for what is being compared."""

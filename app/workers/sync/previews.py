@@ -10,7 +10,7 @@ from app.mail.delta import Delta, Location, Previewed
 from app.mail.types import MailboxId, Message
 from app.mirror.account import Mirror
 from app.telemetry import get_logger
-from app.workers.texts import TextReader, previews_of
+from app.workers.text_indexer import TextReader, previews_of
 
 log = get_logger(__name__)
 

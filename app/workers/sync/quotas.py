@@ -23,7 +23,7 @@ STEPS = 10
 """The steps of a limit: only crossing a step is reported."""
 
 
-class QuotaTeller:
+class QuotaReporter:
     """Asks the origin of one account at intervals, and compares with the last reported values."""
 
     def __init__(self, mirror: Mirror) -> None:

@@ -12,7 +12,7 @@ from app.mail.types import Mailbox, Message
 from app.mirror.account import FACTS_AT_ONCE, Mirror
 from app.mirror.arrivals import Arrivals, Ask, Told
 from app.mirror.aside import SETTLE
-from app.mirror.changes import Looked, changes_of, counted, fetch_named, fetch_span, whole_difference
+from app.mirror.changes import ServerChanges, changes_of, counted, fetch_named, fetch_span, whole_difference
 from app.mirror.listing import differs
 from app.mirror.moves import pass_on
 from app.telemetry import get_logger
@@ -28,7 +28,7 @@ class _Found:
     """What is to be written of one mailbox."""
 
     mailbox: Mailbox
-    looked: Looked
+    looked: ServerChanges
 
 
 class Refresher:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.mail.trace import Direction
+from app.mail.protocol_log import Direction
 from app.services.access.callers import Scope
 
 from tests.gateway import Gateway

@@ -13,8 +13,8 @@ from app.mail.types import AccountId, Mailbox
 from app.mailstore.texts import TextIndex
 from app.services.access.callers import Scope
 from app.services.reading import searching
-from app.workers.text_room import TextLimits
-from app.workers.texts import TextFiller, TextReader
+from app.workers.text_index_quota import TextLimits
+from app.workers.text_indexer import TextIndexer, TextReader
 
 from tests.gateway import Gateway
 from tests.unit.api.mail import Mail, multipart, note, open_mail
@@ -23,7 +23,7 @@ from tests.unit.api.mail import Mail, multipart, note, open_mail
 async def fill(gateway: Gateway) -> None:
     house, text_index = gateway.house, TextIndex(gateway.house.database)
     reader = TextReader(house.reader, text_index, TextLimits(64 * 1024, 1024 * 1024))
-    await TextFiller(house.index, house.reader, text_index, gateway.backends, reader).fill()
+    await TextIndexer(house.index, house.reader, text_index, gateway.backends, reader).fill()
 
 
 async def search(gateway: Gateway, secret: str, expected: int = 200, **order: Any) -> Any:

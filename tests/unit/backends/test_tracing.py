@@ -5,7 +5,7 @@ import base64
 import pytest
 from app.backends import tracing
 from app.backends.sasl import Credential
-from app.mail.trace import Recorder, Traces
+from app.mail.protocol_log import ProtocolLogs, Recorder
 from app.mail.types import AccountId
 from app.wire.imap import commands
 from app.wire.imap.commands import BodySection
@@ -21,13 +21,13 @@ ANN = AccountId("acc_ann")
 CANARY = "canary-word"
 
 
-def recording() -> tuple[Traces, Recorder]:
-    traces = Traces()
+def recording() -> tuple[ProtocolLogs, Recorder]:
+    traces = ProtocolLogs()
     traces.start(ANN, 60)
     return traces, traces.recorder(ANN, "imap")
 
 
-def shown(traces: Traces) -> list[str]:
+def shown(traces: ProtocolLogs) -> list[str]:
     return [one.text for one in traces.of(ANN)[1]]
 
 
@@ -111,7 +111,7 @@ def test_check_20_a_server_that_repeats_the_password_shows_it_to_no_one() -> Non
 
 
 def test_nothing_is_done_for_an_account_that_is_not_recorded() -> None:
-    recorder = Traces().recorder(ANN, "imap")
+    recorder = ProtocolLogs().recorder(ANN, "imap")
 
     tracing.imap_line_sent(recorder, b"x")
     tracing.imap_line_sent(None, b"x")

@@ -4,23 +4,23 @@ import tracemalloc
 
 from app.mail.backend import Changes
 from app.mail.delta import Flagged, Known, Location
-from app.mail.roster import Roster
+from app.mail.flag_table import FlagTable
 from app.mail.types import MailboxId
-from app.mirror.changes import Looked
+from app.mirror.changes import ServerChanges
 
 INBOX = MailboxId("mbx_1")
 SEEN = frozenset({"\\Seen"})
 
 
-def roster(count: int) -> Roster:
-    found = Roster()
+def roster(count: int) -> FlagTable:
+    found = FlagTable()
     for uid in range(1, count + 1):
         found.put(uid, SEEN, uid)
     return found
 
 
-def looked(flags: Roster, known: Roster | None = None) -> Looked:
-    return Looked(INBOX, Changes(flags, None, 1, 1, 1), (), known)
+def looked(flags: FlagTable, known: FlagTable | None = None) -> ServerChanges:
+    return ServerChanges(INBOX, Changes(flags, None, 1, 1, 1), (), known)
 
 
 def test_twenty_thousand_changed_flags_are_never_held_at_once() -> None:
@@ -37,7 +37,7 @@ def test_twenty_thousand_changed_flags_are_never_held_at_once() -> None:
 
 
 def test_of_the_flags_of_all_messages_those_that_differ_are_told_and_count_as_newer() -> None:
-    known = Roster()
+    known = FlagTable()
     known.put(1, SEEN, 5)
     known.put(2, frozenset(), 5)
     known.put(3, SEEN, 0)

@@ -9,7 +9,7 @@ from app.backends.imap.backend import ImapBackend
 from app.cluster.bus import LocalBus
 from app.cluster.followers import Followers
 from app.db.session import Row, Statement
-from app.mail.trace import Traces
+from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId, AccountKind, ServerLogin, TransportSecurity
 from app.mailstore.reader import MailReader
 from app.runtime.backends import AccountBackends
@@ -35,7 +35,9 @@ class NoRows:
 def backends_in(folder: Path) -> AccountBackends:
     missing, bus = cast("Any", NoRows()), LocalBus()
     settings = Settings(data_dir=folder)
-    return AccountBackends(settings, missing, MailReader(missing), missing, bus, NetGuard(()), Traces(), Followers(bus))
+    return AccountBackends(
+        settings, missing, MailReader(missing), missing, bus, NetGuard(()), ProtocolLogs(), Followers(bus)
+    )
 
 
 async def test_a_change_that_overtakes_the_making_of_a_backend_leaves_none_with_the_old_password(

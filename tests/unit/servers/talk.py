@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from app.servers.conversation import Close, Conversation, Peer, Reply, StartTls, Step, Work
+from app.servers.conversation import Client, Close, Conversation, Reply, StartTls, Step, Work
 
 
-def local_peer(*, address: str = "127.0.0.1", is_encrypted: bool = False, can_start_tls: bool = True) -> Peer:
-    return Peer(address, address.startswith("127."), is_encrypted, can_start_tls)
+def local_peer(*, address: str = "127.0.0.1", is_encrypted: bool = False, can_start_tls: bool = True) -> Client:
+    return Client(address, address.startswith("127."), is_encrypted, can_start_tls)
 
 
 class Talk:
     """A client at a conversation. `is_over` after Close."""
 
-    def __init__(self, conversation: Conversation, peer: Peer) -> None:
+    def __init__(self, conversation: Conversation, peer: Client) -> None:
         self.conversation = conversation
         self.peer = peer
         self.is_over = False

@@ -8,8 +8,8 @@ import pytest
 from app.errors import RateLimited
 from app.mail.types import AccountId
 from app.security.addresses import Proxies, is_loopback
-from app.servers.admission import Admission, ConnectionLimits, Visit
-from app.servers.conversation import Peer
+from app.servers.admission import Admission, AdmittedConnection, ConnectionLimits
+from app.servers.conversation import Client
 from app.services.access.logins import Login
 
 LIMITS = ConnectionLimits(
@@ -27,11 +27,11 @@ class Door:
     def __init__(self) -> None:
         self.admission = Admission(LIMITS)
         self.sent_away: list[int] = []
-        self.peers: list[Peer] = []
+        self.peers: list[Client] = []
 
-    def enter(self, address: str = "127.0.0.1") -> Visit | None:
+    def enter(self, address: str = "127.0.0.1") -> AdmittedConnection | None:
         number = len(self.peers)
-        peer = Peer(address, is_loopback(address), is_encrypted=False, can_start_tls=False)
+        peer = Client(address, is_loopback(address), is_encrypted=False, can_start_tls=False)
         self.peers.append(peer)
         return self.admission.enter(peer, lambda: self.sent_away.append(number))
 

@@ -11,7 +11,7 @@ from app.errors import DatabaseUnavailable
 from app.servers.imap import conversation, news
 from app.servers.imap.session import Session
 from app.servers.pop3 import Pop3Conversation, Pop3Site
-from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.services.accounts.maildrops import Maildrops
 
 from tests.house import House, open_house
@@ -34,9 +34,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield opened
 
 
-def _smtp(house: House, face: Face) -> Talk:
+def _smtp(house: House, role: ListenerRole) -> Talk:
     peer = local_peer()
-    return Talk(SmtpConversation(peer, SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, 10**6)), peer)
+    return Talk(SmtpConversation(peer, SmtpSite(role, "mail.demo.test", house.deliveries, house.logins, 10**6)), peer)
 
 
 # ---- IMAP
@@ -185,7 +185,7 @@ def _fail(*_: object) -> NoReturn:
 
 
 async def test_mail_is_put_off_while_the_database_is_away(house: House) -> None:
-    talk = _smtp(house, Face.MX)
+    talk = _smtp(house, ListenerRole.MX)
     await talk.say(b"EHLO there.example\r\n")
     with database_away():
         assert (await talk.say(ENVELOPE)).endswith(b"451 4.3.0 Temporarily unavailable; try again later\r\n")
@@ -199,14 +199,14 @@ async def test_mail_is_put_off_while_the_database_is_away(house: House) -> None:
 
 
 async def test_lmtp_puts_off_each_recipient_while_the_database_is_away(house: House) -> None:
-    talk = _smtp(house, Face.LMTP)
+    talk = _smtp(house, ListenerRole.LMTP)
     await talk.say(b"LHLO front.example\r\n" + ENVELOPE + b"RCPT TO:<ann+shop@demo.test>\r\nDATA\r\n")
     with database_away():
         assert (await talk.say(MAIL + b".\r\n")).count(b"451 4.3.0") == 2
 
 
 async def test_an_smtp_login_is_put_off_and_not_counted_as_wrong(house: House) -> None:
-    talk = _smtp(house, Face.SUBMISSION)
+    talk = _smtp(house, ListenerRole.SUBMISSION)
     await talk.say(b"EHLO laptop.example\r\n")
     login = b"AUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n"
     with database_away():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.servers.pace import Pace
+from app.servers.pace import Yielding
 
 
 async def test_others_run_after_each_turn_of_work() -> None:
@@ -17,7 +17,7 @@ async def test_others_run_after_each_turn_of_work() -> None:
             await asyncio.sleep(0)
 
     other = asyncio.create_task(tick())
-    pace, turns = Pace(10), list[int]()
+    pace, turns = Yielding(10), list[int]()
     for _ in range(100):
         await pace.spend(1)
         turns.append(ticks)

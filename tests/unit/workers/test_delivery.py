@@ -15,7 +15,7 @@ from app.mail.identifiers import now_ms
 from app.mail.types import AccountId
 from app.services.sending.submissions import Options, Recipient, options_to_json, recipients_to_json
 from app.workers.delivery import Delivery
-from app.workers.delivery.places import PLACES, PLACES_PER_ACCOUNT, PLACES_PER_HOST, Places
+from app.workers.delivery.places import PLACES, PLACES_PER_ACCOUNT, PLACES_PER_HOST, DestinationLimiter
 
 from tests.house import House, open_house
 
@@ -183,7 +183,7 @@ async def test_mail_that_stays_here_does_not_wait_for_a_server_that_hangs(house:
 
 def test_an_account_that_was_turned_away_is_looked_at_anew_after_a_minute_for_it_may_have_another_server() -> None:
     clock = iter([0.0, 59.0, 61.0])
-    places = Places(lambda: next(clock))
+    places = DestinationLimiter(lambda: next(clock))
     for number in range(PLACES_PER_HOST):
         assert places.take((f"acc_{number}", "sub_1"), "hung.test:587")
     assert not places.take(("acc_new", "sub_1"), "hung.test:587")

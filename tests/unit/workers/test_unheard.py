@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.mail.types import AccountId, Mailbox, MailboxId
-from app.workers.sync.unheard import COMPARE_SECONDS, Unheard
+from app.workers.sync.flag_polling import COMPARE_SECONDS, FlagPolling
 
 
 class Clock:
@@ -37,7 +37,7 @@ def mailbox(name: str, *, total: int = 1, highest_modseq: int = 0, is_complete: 
 
 def test_a_mailbox_is_due_a_turn_after_it_was_first_seen_and_again_after_each() -> None:
     clock = Clock()
-    unheard = Unheard(clock)
+    unheard = FlagPolling(clock)
     small = mailbox("small")
 
     assert unheard.due([small]) == []
@@ -51,7 +51,7 @@ def test_a_mailbox_is_due_a_turn_after_it_was_first_seen_and_again_after_each() 
 
 def test_a_large_mailbox_is_compared_more_rarely() -> None:
     clock = Clock()
-    unheard = Unheard(clock)
+    unheard = FlagPolling(clock)
     large = mailbox("large", total=100_000)
     unheard.due([large])
 
@@ -63,7 +63,7 @@ def test_a_large_mailbox_is_compared_more_rarely() -> None:
 
 def test_what_has_a_modseq_or_no_first_sync_yet_is_never_due() -> None:
     clock = Clock()
-    unheard = Unheard(clock)
+    unheard = FlagPolling(clock)
     others = [mailbox("told", highest_modseq=5), mailbox("unfilled", is_complete=False)]
     others.append(replace(mailbox("parent"), is_selectable=False))
     unheard.due(others)

@@ -21,11 +21,11 @@ from app.backends.imap.connection.answers import Completion
 from app.backends.imap.connection.deadlines import Deadlines
 from app.backends.imap.connection.exchange import Exchange
 from app.backends.imap.connection.sending import Sending
-from app.backends.imap.connection.waiting import GoAhead, Waiting
+from app.backends.imap.connection.waiting import ContinuationWait, Waiting
 from app.backends.imap.connection.wire import Wire
 from app.errors import MailServerError, ServerProtocolError, Unreachable
 from app.mail.masking import Masker
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.wire.imap.framing import (
     ClientFramer,
     LiteralChunk,
@@ -63,7 +63,7 @@ class ImapProtocol(stock.IMAP4ClientProtocol):
         self._framer = ClientFramer()
         self._waiting = Waiting()
         self._writing = asyncio.Lock()
-        self._go_ahead = GoAhead()
+        self._go_ahead = ContinuationWait()
         self.deadlines = Deadlines(self.drop)
         self._sending = Sending(self._wire, self._go_ahead, self.deadlines)
         self._literal_owner: Exchange | None = None

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Collection
 from app.backends import tracing
 from app.backends.imap.connection.deadlines import Deadlines
 from app.backends.imap.connection.exchange import Exchange
-from app.backends.imap.connection.waiting import GoAhead
+from app.backends.imap.connection.waiting import ContinuationWait
 from app.backends.imap.connection.wire import Wire
 from app.errors import InvalidRequest
-from app.mail.trace import Recorder
+from app.mail.protocol_log import Recorder
 from app.wire.imap.encode import LITERAL_MINUS, LITERAL_PLUS, NO_PLUS
 
 
@@ -24,7 +24,7 @@ class Sending:
 
     __slots__ = ("_deadlines", "_go_ahead", "_wire")
 
-    def __init__(self, wire: Wire, go_ahead: GoAhead, deadlines: Deadlines) -> None:
+    def __init__(self, wire: Wire, go_ahead: ContinuationWait, deadlines: Deadlines) -> None:
         self._wire = wire
         self._go_ahead = go_ahead
         self._deadlines = deadlines

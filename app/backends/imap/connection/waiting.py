@@ -48,7 +48,7 @@ class Waiting:
         self._exchanges.clear()
 
 
-class GoAhead:
+class ContinuationWait:
     """The server's `+`, for which one command at a time may wait."""
 
     __slots__ = ("_coming", "_exchange")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from app.backends.imap.connection import Exchange
 from app.backends.imap.session import Session
-from app.backends.imap.watching.hearing import INBOX
+from app.backends.imap.watching.pending_changes import INBOX
 from app.backends.imap.watching.sweeping import Sweeping
 from app.errors import ServerRefused
 from app.mail.backend import SyncMode
@@ -31,7 +31,7 @@ SHORT_IDLES = 5
 """So many IDLEs in a row that the server ended within so short a time: it does not let us wait."""
 
 
-class InboxEar:
+class InboxWatch:
     """The first connection of a watch. It sweeps too while `sweeping.is_elsewhere` is False.
 
     `take_over` is asked before each sweep whether the second connection sweeps from now on.

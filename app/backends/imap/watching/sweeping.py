@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.backends.imap.listing import ask_status, list_mailboxes
 from app.backends.imap.session import Session
-from app.backends.imap.watching.hearing import Hearing, is_reflagged
+from app.backends.imap.watching.pending_changes import PendingChanges, is_reflagged
 from app.mail.backend import OriginMailbox
 from app.mail.backoff import drifting
 
@@ -30,7 +30,7 @@ class Sweeping:
     connection of the watch sweeps, or the first.
     """
 
-    def __init__(self, hearing: Hearing, clock: Callable[[], float], is_followed: Callable[[], bool]) -> None:
+    def __init__(self, hearing: PendingChanges, clock: Callable[[], float], is_followed: Callable[[], bool]) -> None:
         self.session: Session | None = None
         self.is_elsewhere = False
         self._is_followed = is_followed

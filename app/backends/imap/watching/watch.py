@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 
 from app.backends.imap.session import Session
-from app.backends.imap.watching.elsewhere import Elsewhere
-from app.backends.imap.watching.hearing import INBOX, Hearing
-from app.backends.imap.watching.inbox import InboxEar
+from app.backends.imap.watching.inbox import InboxWatch
+from app.backends.imap.watching.other_mailboxes import OtherMailboxesWatch
+from app.backends.imap.watching.pending_changes import INBOX, PendingChanges
 from app.backends.imap.watching.sweeping import Sweeping
 from app.errors import ServerProtocolError
 from app.mail.backend import Signal, SyncMode
@@ -42,10 +42,10 @@ class ImapWatch:
         is_followed: Callable[[], bool],
         open_second: OpenSession | None,
     ) -> None:
-        self._hearing = Hearing(mailboxes, clock)
+        self._hearing = PendingChanges(mailboxes, clock)
         self._sweeping = Sweeping(self._hearing, clock, is_followed)
-        self._inbox = InboxEar(session, self._sweeping, clock, self._take_over)
-        self._elsewhere = Elsewhere(
+        self._inbox = InboxWatch(session, self._sweeping, clock, self._take_over)
+        self._elsewhere = OtherMailboxesWatch(
             None if not session.has("IDLE") else open_second,
             self._hearing,
             self._sweeping,

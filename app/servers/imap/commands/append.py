@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.mailstore.content import StoredContent
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.store import read_flags
 from app.servers.imap.handlers import Handler, Handlers
@@ -13,7 +13,7 @@ from app.wire.imap.framing import StreamedLiteral
 from app.wire.imap.requests.append import Append, AppendedMessage
 
 
-async def append(session: Session, command: Append, _out: Outlet) -> Completion:
+async def append(session: Session, command: Append, _out: ReplyWriter) -> Completion:
     """APPEND: all of its messages or none."""
     mailbox = await session.mailbox(command.mailbox, try_create=True)
     flags = [read_flags(message.flags) for message in command.messages]

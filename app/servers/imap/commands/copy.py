@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.mail.confirmed import Applied
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.expunge import modseq_code
 from app.servers.imap.handlers import Handler, Handlers, State
@@ -17,7 +17,7 @@ COPIED_LIMIT = 20_000
 """Messages that one COPY or MOVE takes: they become one transaction, and one line of UIDs."""
 
 
-async def copy(session: Session, command: Copy, out: Outlet) -> Completion:
+async def copy(session: Session, command: Copy, out: ReplyWriter) -> Completion:
     """COPY and MOVE. For a MOVE the new UIDs are sent before the EXPUNGEs (RFC 6851 §4.3)."""
     view, services = session.selected, session.services
     if command.is_move and view.is_read_only:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session
 from app.wire.imap.requests.enable import Enable
 
 
-async def enable(session: Session, command: Enable, out: Outlet) -> Completion:
+async def enable(session: Session, command: Enable, out: ReplyWriter) -> Completion:
     """ENABLE CONDSTORE or QRESYNC, which implies CONDSTORE (RFC 7162 §3.2.3); other capabilities need no ENABLE."""
     enabled = [name for name in ("CONDSTORE", "QRESYNC") if name in command.capabilities]
     if enabled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers, State
 from app.servers.imap.session import Session
@@ -12,12 +12,12 @@ from app.servers.imap.view import MailboxView
 from app.wire.imap.requests.expunge import Expunge, UidExpunge
 
 
-async def expunge(session: Session, _command: Expunge, _out: Outlet) -> Completion:
+async def expunge(session: Session, _command: Expunge, _out: ReplyWriter) -> Completion:
     """EXPUNGE; the responses are sent with the other changes of the mailbox."""
     return await _expunge(session, None)
 
 
-async def uid_expunge(session: Session, command: UidExpunge, _out: Outlet) -> Completion:
+async def uid_expunge(session: Session, command: UidExpunge, _out: ReplyWriter) -> Completion:
     """UID EXPUNGE (RFC 4315 §2.1)."""
     return await _expunge(session, await session.named(command.uids, is_uid=True))
 

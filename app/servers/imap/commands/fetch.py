@@ -12,7 +12,7 @@ from app.mail.backend import ByteRange
 from app.mail.types import SEEN
 from app.mailstore.store import FlagChange
 from app.mailstore.views import MessageValues, structure_of
-from app.servers.conversation import ClientLost, Outlet
+from app.servers.conversation import ClientLost, ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.news import catch_up, flag_list, new_keywords
@@ -144,7 +144,7 @@ def _columns_of(item: str | Section) -> tuple[str, ...]:
     return _COLUMNS[item]
 
 
-async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
+async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completion:
     """FETCH. Messages that another session has expunged are passed over."""
     if command.vanished and not session.has_qresync:
         raise MalformedRequest("VANISHED needs ENABLE QRESYNC")
@@ -159,7 +159,7 @@ async def fetch(session: Session, command: Fetch, out: Outlet) -> Completion:
     return Completion("Some messages were expunged", "EXPUNGEISSUED")
 
 
-async def _send_vanished(session: Session, command: Fetch, out: Outlet) -> None:
+async def _send_vanished(session: Session, command: Fetch, out: ReplyWriter) -> None:
     """VANISHED (EARLIER) for UID FETCH (CHANGEDSINCE … VANISHED)."""
     assert command.changed_since is not None
     view = session.selected
@@ -175,7 +175,7 @@ async def tell_messages(
     session: Session,
     items: tuple[FetchItem, ...],
     uids: Sequence[int],
-    out: Outlet,
+    out: ReplyWriter,
     *,
     changed_since: int | None = None,
 ) -> int:
@@ -189,7 +189,7 @@ async def tell_messages(
     return found
 
 
-async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: Outlet) -> None:
+async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
     view = session.selected
     seen: set[int] = set()
     if plan.sets_seen and not view.is_read_only:
@@ -249,7 +249,7 @@ async def _mark_seen(
 
 
 async def _tell_with_sections(
-    session: Session, plan: FetchPlan, row: MessageValues, out: Outlet, *, is_seen: bool
+    session: Session, plan: FetchPlan, row: MessageValues, out: ReplyWriter, *, is_seen: bool
 ) -> None:
     view = session.selected
     pieces = [b"* %d FETCH (" % view.number_of(row.uid)]
@@ -306,7 +306,7 @@ def _size(span: ByteRange) -> int:
     return span.stop - span.start
 
 
-async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, out: Outlet) -> None:
+async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, out: ReplyWriter) -> None:
     """Send a literal from its file in pieces, after `before`. Once it has begun only the end of the line can follow."""
     left = _size(span)
     start = before + b"{%d}\r\n" % left

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.capabilities import capabilities
 from app.servers.imap.handlers import Handler, Handlers, State
@@ -10,27 +10,27 @@ from app.servers.imap.session import Session
 from app.wire.imap.requests.general import Check, GetCapabilities, GetNamespace, Identify, Noop
 
 
-async def tell_capabilities(session: Session, _command: GetCapabilities, out: Outlet) -> Completion:
+async def tell_capabilities(session: Session, _command: GetCapabilities, out: ReplyWriter) -> Completion:
     await out.send(f"* CAPABILITY {capabilities(session)}\r\n".encode())
     return Completion("CAPABILITY completed")
 
 
-async def noop(_session: Session, _command: Noop, _out: Outlet) -> Completion:
+async def noop(_session: Session, _command: Noop, _out: ReplyWriter) -> Completion:
     """NOOP: news is sent before any command is completed."""
     return Completion("NOOP completed")
 
 
-async def check(_session: Session, _command: Check, _out: Outlet) -> Completion:
+async def check(_session: Session, _command: Check, _out: ReplyWriter) -> Completion:
     """CHECK: the same as NOOP, since every change is on disk when it is confirmed."""
     return Completion("CHECK completed")
 
 
-async def identify(_session: Session, _command: Identify, out: Outlet) -> Completion:
+async def identify(_session: Session, _command: Identify, out: ReplyWriter) -> Completion:
     await out.send(b'* ID ("name" "Postgate")\r\n')
     return Completion("ID completed")
 
 
-async def tell_namespace(_session: Session, _command: GetNamespace, out: Outlet) -> Completion:
+async def tell_namespace(_session: Session, _command: GetNamespace, out: ReplyWriter) -> Completion:
     await out.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
     return Completion("NAMESPACE completed")
 

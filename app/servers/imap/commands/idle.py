@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from app.errors import MalformedRequest
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session
 from app.wire.imap.requests.idle import Idle
 
 
-async def idle(session: Session, _command: Idle, out: Outlet) -> None:
+async def idle(session: Session, _command: Idle, out: ReplyWriter) -> None:
     """IDLE (RFC 2177): tell what happens until the client says DONE."""
     await out.send(b"+ idling\r\n")
     session.read_line = _done
     session.is_idling = True
 
 
-async def _done(_session: Session, line: bytes, _out: Outlet) -> Completion:
+async def _done(_session: Session, line: bytes, _out: ReplyWriter) -> Completion:
     if line.upper() != b"DONE":
         raise MalformedRequest("DONE was expected")
     return Completion("IDLE completed")

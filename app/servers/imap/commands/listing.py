@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.mail.types import Mailbox
 from app.mailstore.mailboxes import DELIMITER
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.mailboxes import SPECIAL_USES
 from app.servers.imap.handlers import Handler, Handlers
@@ -39,7 +39,7 @@ class Name:
         return None if self.mailbox is None or self.mailbox.role is None else SPECIAL_USES.get(self.mailbox.role)
 
 
-async def list_mailboxes(session: Session, command: ListMailboxes, out: Outlet) -> Completion:
+async def list_mailboxes(session: Session, command: ListMailboxes, out: ReplyWriter) -> Completion:
     """LIST and LSUB."""
     name = "LSUB" if command.is_lsub else "LIST"
     if command.patterns == ("",):
@@ -149,7 +149,7 @@ def mailbox_name(path: str) -> bytes:
     return render.string(encode_utf7(path))
 
 
-async def status(session: Session, command: MailboxStatusOf, out: Outlet) -> Completion:
+async def status(session: Session, command: MailboxStatusOf, out: ReplyWriter) -> Completion:
     """STATUS."""
     if "HIGHESTMODSEQ" in command.items:
         await session.enable_condstore(out)

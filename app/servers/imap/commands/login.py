@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.capabilities import capability_code
 from app.servers.imap.handlers import Handler, Handlers, State
@@ -16,7 +16,7 @@ FAILED_LOGINS_LIMIT = 5
 """Failed logins that a connection may have; a client that is still guessing must connect again."""
 
 
-async def log_in(session: Session, command: Login, _out: Outlet) -> Completion:
+async def log_in(session: Session, command: Login, _out: ReplyWriter) -> Completion:
     """LOGIN."""
     _require_protection(session)
     return await _verify(session, command.username, command.password)
@@ -37,7 +37,7 @@ async def _verify(session: Session, user: str, password: str) -> Completion:
     return Completion("Logged in", capability_code(session))
 
 
-async def authenticate(session: Session, command: Authenticate, out: Outlet) -> Completion | None:
+async def authenticate(session: Session, command: Authenticate, out: ReplyWriter) -> Completion | None:
     """AUTHENTICATE PLAIN or LOGIN, with or without an initial response (RFC 4959)."""
     _require_protection(session)
     if command.mechanism not in MECHANISMS:
@@ -46,12 +46,12 @@ async def authenticate(session: Session, command: Authenticate, out: Outlet) -> 
     return await _go_on(session, exchange, exchange.start(command.initial_response), out)
 
 
-async def _go_on(session: Session, exchange: Exchange, came: bytes | Claim, out: Outlet) -> Completion | None:
+async def _go_on(session: Session, exchange: Exchange, came: bytes | Claim, out: ReplyWriter) -> Completion | None:
     """Check what the client claims to be, or send the next challenge and wait for the response."""
     if isinstance(came, Claim):
         return await _verify(session, came.user, came.password)
 
-    async def respond(session: Session, line: bytes, out: Outlet) -> Completion | None:
+    async def respond(session: Session, line: bytes, out: ReplyWriter) -> Completion | None:
         return await _go_on(session, exchange, exchange.respond(line), out)
 
     session.read_line = respond

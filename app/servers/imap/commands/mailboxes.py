@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.mail.types import Role
 from app.mailstore.mailboxes import DELIMITER
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers
 from app.servers.imap.session import Session, canonical
@@ -27,7 +27,7 @@ MOVED_AT_ONCE = 2_000
 _ROLES = {use.lower(): role for role, use in SPECIAL_USES.items()}
 
 
-async def create(session: Session, command: Create, _out: Outlet) -> Completion:
+async def create(session: Session, command: Create, _out: ReplyWriter) -> Completion:
     """CREATE, with a special use (RFC 6154 §3) or without; a name that ends in "/" is that before it.
 
     Nobody is subscribed to what is new: that is for the client to say.
@@ -49,7 +49,7 @@ async def _role_of(session: Session, uses: tuple[str, ...]) -> Role | None:
     return role
 
 
-async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
+async def delete(session: Session, command: Delete, _out: ReplyWriter) -> Completion:
     """DELETE. Of a mailbox with others below it the messages go and the name stays (RFC 3501 §6.3.4)."""
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
     if not mailbox.is_selectable:
@@ -62,7 +62,7 @@ async def delete(session: Session, command: Delete, _out: Outlet) -> Completion:
     return Completion("DELETE completed")
 
 
-async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
+async def rename(session: Session, command: Rename, _out: ReplyWriter) -> Completion:
     """RENAME, with all below. Of INBOX the messages go to a new mailbox, and it stays (RFC 9051 §6.3.6)."""
     store = session.services.store
     mailbox = await session.mailbox(command.mailbox, must_be_selectable=False)
@@ -78,7 +78,7 @@ async def rename(session: Session, command: Rename, _out: Outlet) -> Completion:
     return Completion("RENAME completed")
 
 
-async def subscribe(session: Session, command: Subscribe, _out: Outlet) -> Completion:
+async def subscribe(session: Session, command: Subscribe, _out: ReplyWriter) -> Completion:
     """SUBSCRIBE and UNSUBSCRIBE, of names: there need be no such mailbox (RFC 9051 §6.3.7)."""
     path = canonical(command.mailbox.removesuffix(DELIMITER))
     await session.services.store.mailboxes.subscribe(session.account, path, is_subscribed=command.is_subscribed)

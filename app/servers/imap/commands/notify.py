@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.mail.types import Mailbox
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.commands.fetch import plan_of, tell_messages
 from app.servers.imap.commands.listing import list_line, mailbox_name, status_line
@@ -16,7 +16,7 @@ _SUPPORTED = frozenset(MESSAGE_EVENTS[:3] + MAILBOX_EVENTS[:2])
 _BAD_EVENT = f"BADEVENT ({' '.join(sorted(_SUPPORTED))})"
 
 
-async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
+async def notify(session: Session, command: Notify, out: ReplyWriter) -> Completion:
     """NOTIFY SET and NOTIFY NONE."""
     if any(set(group.events) - _SUPPORTED for group in command.groups):
         raise CommandRefused(_BAD_EVENT, "Unsupported event")
@@ -40,7 +40,7 @@ async def notify(session: Session, command: Notify, out: Outlet) -> Completion:
     return Completion("NOTIFY completed")
 
 
-async def tell_new_messages(session: Session, out: Outlet) -> None:
+async def tell_new_messages(session: Session, out: ReplyWriter) -> None:
     """Send what MessageNew asked for of messages that came into the selected mailbox."""
     view, watch = session.view, session.watch
     if view is None:
@@ -64,7 +64,7 @@ def _status_items(session: Session, events: tuple[str, ...]) -> list[str]:
     return items
 
 
-async def tell_others(session: Session, out: Outlet) -> None:
+async def tell_others(session: Session, out: ReplyWriter) -> None:
     """Send the STATUS and LIST answers that are due, of what was noted of other mailboxes."""
     watch = session.watch
     if watch is None or not (watch.counts or watch.names):

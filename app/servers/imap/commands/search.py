@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.finding import Found, find, search_time
 from app.servers.imap.handlers import Handler, Handlers, State, with_uids
@@ -14,7 +14,7 @@ from app.servers.imap.session import Session
 from app.wire.imap.requests.search import Search
 
 
-async def search(session: Session, command: Search, out: Outlet) -> Completion:
+async def search(session: Session, command: Search, out: ReplyWriter) -> Completion:
     """SEARCH. Refused with LIMIT when it takes too long."""
     async with search_time(session, command.returning):
         found = await find(session, command.key, out)
@@ -26,7 +26,7 @@ async def search(session: Session, command: Search, out: Outlet) -> Completion:
 
 
 async def send_numbers(
-    session: Session, name: str, found: Found, order: Sequence[int], out: Outlet, *, is_uid: bool
+    session: Session, name: str, found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
     """Send SEARCH or SORT: a number for each message, in pieces. `order` is the UIDs that were found, in any order."""
     await out.send(f"* {name}".encode())
@@ -37,7 +37,7 @@ async def send_numbers(
 
 
 async def send_extended(
-    session: Session, returning: frozenset[str], found: Found, order: Sequence[int], out: Outlet, *, is_uid: bool
+    session: Session, returning: frozenset[str], found: Found, order: Sequence[int], out: ReplyWriter, *, is_uid: bool
 ) -> None:
     """Send ESEARCH (RFC 4731 §3.1, RFC 5267 §3); RETURN () means ALL. With SAVE alone it sends nothing.
 

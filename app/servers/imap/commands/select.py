@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.errors import MalformedRequest
 from app.mail.types import SEEN, SYSTEM_FLAGS, Mailbox
 from app.mailstore.views import FlagCombination
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.expunge import modseq_code
 from app.servers.imap.commands.fetch import tell_messages
@@ -25,7 +25,7 @@ COMBINATIONS_LIMIT = 2_000
 """Different sets of flags that are looked at; for a mailbox with more, the first FLAGS response may lack keywords."""
 
 
-async def select(session: Session, command: Select, out: Outlet) -> Completion:
+async def select(session: Session, command: Select, out: ReplyWriter) -> Completion:
     """SELECT and EXAMINE. What was selected before is no longer, even when this fails."""
     if command.resync is not None and not session.has_qresync:
         raise MalformedRequest("QRESYNC needs ENABLE QRESYNC")
@@ -70,7 +70,7 @@ def _opening(mailbox: Mailbox, view: MailboxView, flags: Sequence[FlagCombinatio
     ]
 
 
-async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, out: Outlet) -> None:
+async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, out: ReplyWriter) -> None:
     """Send what changed in the mailbox since the client last saw it (RFC 7162 §3.2.5).
 
     Its sequence numbers with their UIDs, which only shorten the answer, are passed over.
@@ -83,7 +83,7 @@ async def _resynchronise(session: Session, known: KnownState, mailbox: Mailbox, 
     await tell_messages(session, ("UID", "FLAGS", "MODSEQ"), changed, out, changed_since=known.modseq)
 
 
-async def close(session: Session, _command: CloseMailbox, _out: Outlet) -> Completion:
+async def close(session: Session, _command: CloseMailbox, _out: ReplyWriter) -> Completion:
     """CLOSE: removes `\\Deleted` messages without responses (RFC 9051 §6.4.1)."""
     view = session.selected
     session.view = None
@@ -93,7 +93,7 @@ async def close(session: Session, _command: CloseMailbox, _out: Outlet) -> Compl
     return Completion("CLOSE completed", await modseq_code(session, view))
 
 
-async def unselect(session: Session, _command: Unselect, _out: Outlet) -> Completion:
+async def unselect(session: Session, _command: Unselect, _out: ReplyWriter) -> Completion:
     session.view = None
     return Completion("UNSELECT completed")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.commands.search import send_extended, send_numbers
 from app.servers.imap.finding import find, search_time
@@ -12,7 +12,7 @@ from app.servers.imap.sorting import sort_uids
 from app.wire.imap.requests.sort import Sort
 
 
-async def sort(session: Session, command: Sort, out: Outlet) -> Completion:
+async def sort(session: Session, command: Sort, out: ReplyWriter) -> Completion:
     """SORT. Refused with LIMIT when it takes too long."""
     async with search_time(session, command.returning):
         found = await find(session, command.key, out)

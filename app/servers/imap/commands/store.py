@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from app.errors import MalformedRequest
 from app.mail.types import SYSTEM_FLAGS, Flags
 from app.mailstore.store import FlagChange
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import CommandRefused, Completion
 from app.servers.imap.handlers import Handler, Handlers, State, with_uids
 from app.servers.imap.news import catch_up, tell_flags
@@ -37,7 +37,7 @@ def read_flags(flags: tuple[str, ...]) -> Flags:
     return frozenset(found)
 
 
-async def store(session: Session, command: Store, out: Outlet) -> Completion:
+async def store(session: Session, command: Store, out: ReplyWriter) -> Completion:
     """STORE; with UNCHANGEDSINCE those that changed since are left alone and named (RFC 7162 §3.1.3)."""
     view = session.selected
     if view.is_read_only:
@@ -65,7 +65,7 @@ def _change_of(mode: str, flags: Flags) -> FlagChange:
 
 
 async def _store_some(
-    session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: Outlet
+    session: Session, command: Store, uids: Sequence[int], change: FlagChange, out: ReplyWriter
 ) -> tuple[int, ...]:
     """Change some messages in one transaction and send the responses. Returns the UIDs not changed."""
     view, services = session.selected, session.services

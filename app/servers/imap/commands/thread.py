@@ -8,7 +8,7 @@ import orjson
 
 from app.mailstore.views import MessageValues
 from app.mime.subject import base_subject
-from app.servers.conversation import Outlet
+from app.servers.conversation import ReplyWriter
 from app.servers.imap.answers import Completion
 from app.servers.imap.finding import find, search_time
 from app.servers.imap.forest import Forest, ThreadedMessage
@@ -23,7 +23,7 @@ PIECES_AT_ONCE = 1_000
 """Pieces of the answer that are sent together; a message is one or two."""
 
 
-async def thread(session: Session, command: ThreadMessages, out: Outlet) -> Completion:
+async def thread(session: Session, command: ThreadMessages, out: ReplyWriter) -> Completion:
     """THREAD. Refused with LIMIT when it takes too long."""
     async with search_time(session):
         found = await find(session, command.key, out)
@@ -60,7 +60,7 @@ def _threaded(row: MessageValues, message_id: str | None = None, ancestors: Sequ
     return ThreadedMessage(row.uid, sent_at_ms(row), base, is_answer, message_id, ancestors)
 
 
-async def _send(session: Session, forest: Forest, out: Outlet, *, is_uid: bool) -> None:
+async def _send(session: Session, forest: Forest, out: ReplyWriter, *, is_uid: bool) -> None:
     number_of = (lambda uid: uid) if is_uid else session.selected.number_of
     pieces = [b"* THREAD"]
     for piece in forest.written(number_of):

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap import flagging
-from app.backends.imap.flagging import Unchanged
-from app.backends.imap.place import Place
+from app.backends.imap.flagging import StoreCondition
+from app.backends.imap.selectable import SelectableMailbox
 from app.errors import NotSupported, PreconditionFailed, ServerRefused
 from app.mail.types import FLAGGED
 
 from tests.unit.backends.imap.scripted import scripted_session, verbs
 
-INBOX = Place("INBOX", 7)
+INBOX = SelectableMailbox("INBOX", 7)
 NONE: frozenset[str] = frozenset()
 
 
@@ -55,7 +55,7 @@ async def test_a_condition_that_fails_changes_nothing_more() -> None:
 
     with pytest.raises(PreconditionFailed):
         await flagging.store_flags(
-            session, INBOX, [1], add=frozenset({FLAGGED}), remove=frozenset({"x"}), condition=Unchanged(5, NONE)
+            session, INBOX, [1], add=frozenset({FLAGGED}), remove=frozenset({"x"}), condition=StoreCondition(5, NONE)
         )
 
     assert server.told[1:] == ["UID STORE 1 (UNCHANGEDSINCE 5) +FLAGS (\\Flagged)"]
@@ -66,7 +66,7 @@ async def test_where_no_modseq_is_kept_the_flags_are_compared_first() -> None:
 
     with pytest.raises(PreconditionFailed):
         await flagging.store_flags(
-            session, INBOX, [1], add=frozenset({FLAGGED}), remove=NONE, condition=Unchanged(0, NONE)
+            session, INBOX, [1], add=frozenset({FLAGGED}), remove=NONE, condition=StoreCondition(0, NONE)
         )
 
     assert verbs(server) == ["SELECT", "FETCH"]

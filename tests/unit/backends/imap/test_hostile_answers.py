@@ -18,9 +18,9 @@ from app.backends.imap import (
     searching,
     transferring,
 )
-from app.backends.imap.place import Place
 from app.backends.imap.previews import previews_of
 from app.backends.imap.rows import rows as rows_of
+from app.backends.imap.selectable import SelectableMailbox
 from app.backends.imap.session import Session
 from app.backends.imap.watching import ImapWatch
 from app.errors import GatewayError, Unreachable
@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from tests.unit.backends.imap.scripted import scripted_session
 
 NONE: frozenset[str] = frozenset()
-INBOX = Place("INBOX", 7)
+INBOX = SelectableMailbox("INBOX", 7)
 RICH = "IMAP4rev1 UIDPLUS MOVE ESEARCH LIST-EXTENDED LIST-STATUS CONDSTORE IDLE NOTIFY LITERAL+ PREVIEW NAMESPACE ID"
 
 

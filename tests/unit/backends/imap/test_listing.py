@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from app.backends.imap.avoided import Avoided
 from app.backends.imap.listing import USES, list_mailboxes, name_of, path_of, with_numbers
+from app.backends.imap.quarantine import QuarantinedMailboxes
 from app.errors import InvalidRequest, Unreachable
 from app.mail.types import Role
 
@@ -215,7 +215,7 @@ async def test_what_status_does_not_tell_is_told_by_select() -> None:
 
 
 async def test_a_mailbox_whose_status_ends_the_connection_is_asked_about_alone_and_then_no_more() -> None:
-    avoided = Avoided()
+    avoided = QuarantinedMailboxes()
     lost: list[Unreachable] = []
     while len(lost) < 5:
         script = {

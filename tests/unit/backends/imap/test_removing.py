@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap import removing
-from app.backends.imap.place import Place
+from app.backends.imap.selectable import SelectableMailbox
 from app.errors import NotSupported, ServerRefused
 
 from tests.unit.backends.imap.scripted import scripted_session, verbs
 
-INBOX = Place("INBOX", 7)
+INBOX = SelectableMailbox("INBOX", 7)
 
 
 async def test_without_uidplus_nothing_is_removed_while_others_are_marked_as_deleted() -> None:

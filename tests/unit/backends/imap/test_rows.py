@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from app.backends.imap import apart as apart_module
+from app.backends.imap import bisected_fetch as apart_module
 from app.backends.imap import rows as rows_module
 from app.backends.imap.rows import Row, row_items, rows
 from app.errors import ServerRefused

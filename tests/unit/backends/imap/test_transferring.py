@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 from app.backends.imap import transferring
-from app.backends.imap.place import Place
+from app.backends.imap.selectable import SelectableMailbox
 from app.mail.types import AccountId, MailboxId, Message, MessageId, ThreadId
 
 from tests.unit.backends.imap.scripted import scripted_session, verbs
 
-INBOX = Place("INBOX", 7)
+INBOX = SelectableMailbox("INBOX", 7)
 
 
 async def test_where_there_is_no_move_messages_are_copied_and_exactly_they_are_removed() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from app.mailstore.texts import TextIndex
 from app.mailstore.views import MailboxViews
-from app.servers.conversation import Close, Peer, Reply, StartTls, Work
+from app.servers.conversation import Client, Close, Reply, StartTls, Work
 from app.servers.imap.conversation import ImapConversation
 from app.servers.imap.session import ImapServices
 
@@ -23,8 +23,8 @@ def services_of(house: House) -> ImapServices:
     )
 
 
-def peer(*, is_loopback: bool = True, is_encrypted: bool = False, can_start_tls: bool = True) -> Peer:
-    return Peer("127.0.0.1" if is_loopback else "192.0.2.1", is_loopback, is_encrypted, can_start_tls)
+def peer(*, is_loopback: bool = True, is_encrypted: bool = False, can_start_tls: bool = True) -> Client:
+    return Client("127.0.0.1" if is_loopback else "192.0.2.1", is_loopback, is_encrypted, can_start_tls)
 
 
 @dataclass(slots=True)
@@ -32,13 +32,13 @@ class Talk:
     """Plays the pump. `sent` gathers the conversation's bytes; `ended` once it closed."""
 
     conversation: ImapConversation
-    peer: Peer
+    peer: Client
     sent: bytearray = field(default_factory=bytearray)
     ended: bool = False
     tls_started: bool = False
 
     @classmethod
-    def start(cls, house: House, client: Peer | None = None) -> Talk:
+    def start(cls, house: House, client: Client | None = None) -> Talk:
         client = client or peer()
         talk = cls(ImapConversation(services_of(house), client), client)
         talk.sent += talk.conversation.greet()

@@ -10,16 +10,16 @@ import pytest
 from app.servers.imap import forest as module
 from app.servers.imap.forest import Forest, ThreadedMessage
 from app.servers.imap.merging import RUN_UNITS, RUN_VALUES
-from app.servers.pace import Pace
+from app.servers.pace import Yielding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cpu import at_most_cpu_seconds
 
 
-def threads(messages: Sequence[ThreadedMessage], *, by_subject: bool = False, pace: Pace | None = None) -> str:
+def threads(messages: Sequence[ThreadedMessage], *, by_subject: bool = False, pace: Yielding | None = None) -> str:
     async def grow() -> str:
-        forest = Forest(pace or Pace())
+        forest = Forest(pace or Yielding())
         for message in messages:
             if by_subject:
                 forest.add(message)
@@ -235,7 +235,7 @@ def test_a_thread_of_any_shape_is_found_in_slices(shape: str) -> None:
     assert len(pace.spent) >= 3 * len(mail) // RUN_VALUES
 
 
-class Counted(Pace):
+class Counted(Yielding):
     """Notes how much is done at a time."""
 
     __slots__ = ("spent",)

@@ -18,7 +18,7 @@ from app.servers.imap.commands import fetch
 from app.servers.imap.numbers import SetWriter
 from app.servers.imap.session import Session
 from app.servers.imap.view import MailboxView, SharedUids
-from app.servers.pace import TURN_UNITS, Pace
+from app.servers.pace import TURN_UNITS, Yielding
 from app.wire.imap.sets import SequenceSet
 from prometheus_client import REGISTRY
 
@@ -249,13 +249,13 @@ async def test_no_piece_of_a_long_answer_is_more_than_a_turn_of_work(
     await fill(house, 1_000)
     talk = await Talk.logged_in(house, "SELECT INBOX")
     pieces: list[int] = []
-    spend = Pace.spend
+    spend = Yielding.spend
 
-    async def noted(self: Pace, units: int) -> None:
+    async def noted(self: Yielding, units: int) -> None:
         pieces.append(units)
         await spend(self, units)
 
-    monkeypatch.setattr(Pace, "spend", noted)
+    monkeypatch.setattr(Yielding, "spend", noted)
     assert (await talk.say(command))[-1].startswith(b"a OK")
 
     assert max(pieces) <= TURN_UNITS * 2

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from app.mail.types import AccountId
 from app.mailstore.texts import TextIndex
-from app.workers.text_room import TextLimits, TextRoom
-from app.workers.texts import TextFiller, TextReader
+from app.workers.text_index_quota import TextIndexQuota, TextLimits
+from app.workers.text_indexer import TextIndexer, TextReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
 async def fill(house: House) -> None:
     text_index = TextIndex(house.database)
     reader = TextReader(house.reader, text_index, TextLimits(256 * 1024, 16 * 1024 * 1024))
-    await TextFiller(house.index, house.reader, text_index, FakeBackends(house), reader).fill()
+    await TextIndexer(house.index, house.reader, text_index, FakeBackends(house), reader).fill()
 
 
 async def put(house: House, contents: Sequence[bytes]) -> AccountId:
@@ -134,9 +134,9 @@ async def compare(contents: list[bytes], asked: list[bytes]) -> None:
 
             text_index = TextIndex(house.database)
             size = await text_index.size_bytes(account_id)
-            await TextRoom(text_index, TextLimits(1024, size // 2)).hold()
+            await TextIndexQuota(text_index, TextLimits(1024, size // 2)).hold()
             assert await found(house, asked) == in_part
-            await TextRoom(text_index, TextLimits(0, 0)).hold()
+            await TextIndexQuota(text_index, TextLimits(0, 0)).hold()
             assert await found(house, asked) == in_part
 
 

@@ -1,4 +1,4 @@
-"""A house with Ann and Bob, and a client at each face of the SMTP server."""
+"""A house with Ann and Bob, and a client at each role of the SMTP server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from app.servers.smtp import Face, SmtpConversation, SmtpSite
+from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.servers.smtp.unconfirmed import Unconfirmed
 
 from tests.house import House, open_house
@@ -28,14 +28,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.fixture
 def visit(house: House) -> Visit:
-    """Begins a talk with a face."""
+    """Begins a talk with a role."""
     unconfirmed = Unconfirmed()
 
     def begin(
-        face: Face, address: str = "127.0.0.1", *, is_encrypted: bool = False, can_start_tls: bool = True
+        role: ListenerRole, address: str = "127.0.0.1", *, is_encrypted: bool = False, can_start_tls: bool = True
     ) -> Talk:
         peer = local_peer(address=address, is_encrypted=is_encrypted, can_start_tls=can_start_tls)
-        site = SmtpSite(face, "mail.demo.test", house.deliveries, house.logins, LIMIT, unconfirmed=unconfirmed)
+        site = SmtpSite(role, "mail.demo.test", house.deliveries, house.logins, LIMIT, unconfirmed=unconfirmed)
         return Talk(SmtpConversation(peer, site), peer)
 
     return begin
@@ -44,14 +44,14 @@ def visit(house: House) -> Visit:
 @pytest.fixture
 async def mx(visit: Visit) -> Talk:
     """A stranger who has said EHLO."""
-    talk = visit(Face.MX)
+    talk = visit(ListenerRole.MX)
     await talk.say(b"EHLO there.example\r\n")
     return talk
 
 
 @pytest.fixture
 async def lmtp(visit: Visit) -> Talk:
-    talk = visit(Face.LMTP)
+    talk = visit(ListenerRole.LMTP)
     await talk.say(b"LHLO front.example\r\n")
     return talk
 
@@ -64,7 +64,7 @@ async def ann(visit: Visit) -> Talk:
 
 async def log_in(visit: Visit) -> Talk:
     """A session of Ann."""
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     answer = await talk.say(b"EHLO laptop.example\r\nAUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n")
     assert answer.endswith(b"235 2.7.0 Welcome\r\n")
     return talk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from app.servers.conversation import Farewell
-from app.servers.smtp import Face
+from app.servers.smtp import ListenerRole
 from app.servers.smtp.conversation import ERRORS_LIMIT, IDLE_COMMANDS_LIMIT
 
 from tests.cpu import at_most_cpu_seconds
@@ -16,10 +16,10 @@ ENVELOPE = b"MAIL FROM:<joe@there.example>\r\nRCPT TO:<ann@demo.test>\r\nDATA\r\
 HIDDEN = b"MAIL FROM:<eve@evil.test>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\nSubject: hidden\r\n\r\nhidden\r\n.\r\n"
 
 
-@pytest.mark.parametrize("face", [Face.SUBMISSION, Face.MX, Face.LMTP])
-async def test_a_command_after_starttls_in_the_same_packet_is_never_answered(visit: Visit, face: Face) -> None:
-    talk = visit(face)
-    hello = b"LHLO x\r\n" if face is Face.LMTP else b"EHLO x\r\n"
+@pytest.mark.parametrize("role", [ListenerRole.SUBMISSION, ListenerRole.MX, ListenerRole.LMTP])
+async def test_a_command_after_starttls_in_the_same_packet_is_never_answered(visit: Visit, role: ListenerRole) -> None:
+    talk = visit(role)
+    hello = b"LHLO x\r\n" if role is ListenerRole.LMTP else b"EHLO x\r\n"
     assert b"STARTTLS" in await talk.say(hello)
 
     assert await talk.say(b"STARTTLS\r\nNOOP\r\nEHLO evil\r\n") == b"220 2.0.0 Go ahead\r\n"
@@ -91,7 +91,7 @@ async def test_a_long_token_in_every_state_is_cut_off_in_bounded_time(visit: Vis
         b"EHLO x\r\nMAIL FROM:<",
         b"NOOP (",
     ):
-        talk = visit(Face.SUBMISSION)
+        talk = visit(ListenerRole.SUBMISSION)
         with at_most_cpu_seconds(1):
             await talk.say(prefix)
             answer = await talk.say(*[b"(" * 1000] * 50)
@@ -132,7 +132,7 @@ async def test_recipients_are_counted(house: House, ann: Talk) -> None:
 
 
 async def test_a_stranger_has_less_time_than_one_who_spoke(visit: Visit) -> None:
-    talk = visit(Face.MX)
+    talk = visit(ListenerRole.MX)
 
     assert talk.conversation.timeout_seconds <= 60
     await talk.say(b"EHLO x\r\n")
@@ -142,17 +142,19 @@ async def test_a_stranger_has_less_time_than_one_who_spoke(visit: Visit) -> None
 async def test_brute_force_is_slowed_over_connections_while_the_owner_gets_in(house: House, visit: Visit) -> None:
     right = b"EHLO x\r\nAUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n"
     home = "127.0.0.9"
-    assert (await visit(Face.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
+    assert (await visit(ListenerRole.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
     for _ in range(12):
-        talk = visit(Face.SUBMISSION)
+        talk = visit(ListenerRole.SUBMISSION)
         answers = await talk.say(b"EHLO x\r\n" + b"AUTH PLAIN AGFubkBkZW1vLnRlc3QAd3Jvbmc=\r\n" * 2)
         await talk.say(b"QUIT\r\n")
     assert b"454 4.7.0 " in answers
     assert max(house.waits) == 2.0
 
     waited = len(house.waits)
-    assert b"454 4.7.0 " in await visit(Face.SUBMISSION).say(right)  # a right guess among refused ones looks like them
-    assert (await visit(Face.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
+    assert b"454 4.7.0 " in await visit(ListenerRole.SUBMISSION).say(
+        right
+    )  # a right guess among refused ones looks like them
+    assert (await visit(ListenerRole.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
     assert len(house.waits) == waited
 
 

@@ -6,7 +6,7 @@ from io import BufferedWriter, FileIO
 
 import pytest
 from app.mailstore.blobs import CHUNK_BYTES, BlobWriter
-from app.servers.smtp import Face
+from app.servers.smtp import ListenerRole
 
 from tests.house import House
 from tests.unit.servers.smtp.conftest import LIMIT, Visit, inbox
@@ -18,7 +18,7 @@ OK = b"250 2.0.0 Ok\r\n"
 
 
 async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(house: House, visit: Visit) -> None:
-    mx = visit(Face.MX)
+    mx = visit(ListenerRole.MX)
 
     assert mx.greeting == b"220 mail.demo.test ESMTP Postgate\r\n"
     assert await mx.say(b"EHLO there.example\r\n") == (
@@ -44,8 +44,8 @@ async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(house
 async def test_a_whole_session_may_be_pipelined_and_split_anywhere(house: House, visit: Visit) -> None:
     session = b"EHLO there.example\r\n" + ENVELOPE + b"DATA\r\n" + BODY + b".\r\nRSET\r\nQUIT\r\n"
 
-    whole = await visit(Face.MX).say(session)
-    bytewise = await visit(Face.MX).say_bytewise(session)
+    whole = await visit(ListenerRole.MX).say(session)
+    bytewise = await visit(ListenerRole.MX).say_bytewise(session)
 
     assert whole == bytewise
     assert whole.endswith(b"354 End data with <CRLF>.<CRLF>\r\n" + OK + OK + b"221 2.0.0 Bye\r\n")
@@ -81,10 +81,11 @@ async def test_lmtp_refuses_a_spoiled_message_for_each_recipient(house: House, l
 
 
 @pytest.mark.parametrize(
-    ("face", "line"), [(Face.LMTP, b"EHLO x\r\n"), (Face.LMTP, b"HELO x\r\n"), (Face.MX, b"LHLO x\r\n")]
+    ("role", "line"),
+    [(ListenerRole.LMTP, b"EHLO x\r\n"), (ListenerRole.LMTP, b"HELO x\r\n"), (ListenerRole.MX, b"LHLO x\r\n")],
 )
-async def test_each_protocol_has_its_own_hello(visit: Visit, face: Face, line: bytes) -> None:
-    assert (await visit(face).say(line)).startswith(b"500 5.5.1 ")
+async def test_each_protocol_has_its_own_hello(visit: Visit, role: ListenerRole, line: bytes) -> None:
+    assert (await visit(role).say(line)).startswith(b"500 5.5.1 ")
 
 
 async def test_mx_relays_nothing(house: House, mx: Talk) -> None:
@@ -104,14 +105,14 @@ async def test_mx_relays_nothing(house: House, mx: Talk) -> None:
 
 
 async def test_mx_and_lmtp_offer_no_login(visit: Visit) -> None:
-    for face in (Face.MX, Face.LMTP):
-        talk = visit(face)
-        assert b"AUTH" not in await talk.say(b"LHLO x\r\n" if face is Face.LMTP else b"EHLO x\r\n")
+    for role in (ListenerRole.MX, ListenerRole.LMTP):
+        talk = visit(role)
+        assert b"AUTH" not in await talk.say(b"LHLO x\r\n" if role is ListenerRole.LMTP else b"EHLO x\r\n")
         assert await talk.say(b"AUTH PLAIN\r\n") == b"500 5.5.1 Command not recognized\r\n"
 
 
 async def test_commands_out_of_order_are_refused(visit: Visit) -> None:
-    talk = visit(Face.MX)
+    talk = visit(ListenerRole.MX)
 
     assert await talk.say(b"MAIL FROM:<a@b.test>\r\n") == b"503 5.5.1 Bad sequence of commands\r\n"
     await talk.say(b"EHLO x\r\n")

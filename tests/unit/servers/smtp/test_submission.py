@@ -1,4 +1,4 @@
-"""Our own users' mail: the submission face."""
+"""Our own users' mail: the submission role."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from app.cluster.bus import SUBMISSIONS, listening
 from app.db import submissions
 from app.mail.types import AccountId
-from app.servers.smtp import Face
+from app.servers.smtp import ListenerRole
 
 from tests.house import House
 from tests.unit.servers.smtp.conftest import Visit, inbox
@@ -108,7 +108,7 @@ async def test_date_and_message_id_are_added_where_the_client_left_them_out(hous
 
 @pytest.mark.parametrize("line", [b"MAIL FROM:<ann@demo.test>\r\n", b"MAIL FROM:<>\r\n"])
 async def test_without_login_nothing_is_taken(visit: Visit, line: bytes) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\n")
 
     assert await talk.say(line) == b"530 5.7.0 Authentication required\r\n"
@@ -135,7 +135,7 @@ async def test_a_local_name_that_nobody_has_is_refused_even_from_users(ann: Talk
 
 
 async def test_login_asks_for_name_and_password(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
 
     assert b"250 AUTH PLAIN LOGIN\r\n" in await talk.say(b"EHLO x\r\n")
     assert await talk.say(b"AUTH LOGIN\r\n") == b"334 VXNlcm5hbWU6\r\n"
@@ -144,7 +144,7 @@ async def test_login_asks_for_name_and_password(visit: Visit) -> None:
 
 
 async def test_plain_may_send_its_response_later(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\n")
 
     assert await talk.say(b"AUTH PLAIN\r\n") == b"334 \r\n"
@@ -152,7 +152,7 @@ async def test_plain_may_send_its_response_later(visit: Visit) -> None:
 
 
 async def test_a_wrong_password_is_refused_and_the_third_ends_the_session(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\n")
     attempt = b"AUTH PLAIN " + b64("\0ann@demo.test\0wrong") + b"\r\n"
 
@@ -164,7 +164,7 @@ async def test_a_wrong_password_is_refused_and_the_third_ends_the_session(visit:
 
 @pytest.mark.parametrize("response", [b"*\r\n", b"!!!\r\n", b"\r\n", b"YQ==\r\n"])
 async def test_invalid_base64_and_cancelling_end_that_attempt_alone(visit: Visit, response: bytes) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\nAUTH PLAIN\r\n")
 
     assert (await talk.say(response)).startswith(b"501 5.5.2 ")
@@ -172,7 +172,7 @@ async def test_invalid_base64_and_cancelling_end_that_attempt_alone(visit: Visit
 
 
 async def test_an_over_long_initial_response_is_refused(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\n")
 
     assert (await talk.say(b"AUTH PLAIN " + b"A" * 9_000 + b"\r\n")).startswith(b"501 5.5.2 ")
@@ -185,7 +185,7 @@ async def test_a_second_login_is_refused(ann: Talk) -> None:
 
 
 async def test_a_password_is_not_taken_in_the_clear_off_loopback(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION, "192.0.2.1")
+    talk = visit(ListenerRole.SUBMISSION, "192.0.2.1")
 
     assert b"AUTH" not in await talk.say(b"EHLO x\r\n")
     assert (await talk.say(b"AUTH PLAIN\r\n")).startswith(b"538 5.7.11 ")
@@ -195,7 +195,7 @@ async def test_a_password_is_not_taken_in_the_clear_off_loopback(visit: Visit) -
 
 
 async def test_other_mechanisms_are_not_offered(visit: Visit) -> None:
-    talk = visit(Face.SUBMISSION)
+    talk = visit(ListenerRole.SUBMISSION)
     await talk.say(b"EHLO x\r\n")
 
     assert (await talk.say(b"AUTH CRAM-MD5\r\n")).startswith(b"504 5.5.4 ")

@@ -6,7 +6,7 @@ import pytest
 from app.errors import InvalidRequest, StateExpired
 from app.mail.types import AccountId, Position
 from app.security.vault import Vault
-from app.services.following.states import LOST, Since, States, _encode
+from app.services.following.states import LOST, StatePosition, States, _encode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ def test_a_state_is_read_as_it_was_issued(seq: int, at_ms: int, base_seq: int | 
 
     assert SAFE.fullmatch(text)
     assert states.read(text, ANN) == Position(seq, at_ms)
-    assert states.since(text, ANN) == Since(Position(seq, at_ms), seq if base_seq is None else base_seq)
+    assert states.since(text, ANN) == StatePosition(Position(seq, at_ms), seq if base_seq is None else base_seq)
 
 
 def test_check_11_a_state_of_another_account_is_refused() -> None:

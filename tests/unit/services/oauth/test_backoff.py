@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 from app.services.oauth import backoff as pauses_module
-from app.services.oauth.backoff import TRIAL_SECONDS, Pauses
+from app.services.oauth.backoff import TRIAL_SECONDS, Backoff
 
 
 class Clock:
@@ -22,7 +22,7 @@ def growing() -> Iterator[float]:
 
 def test_what_failed_is_left_alone_for_longer_and_longer() -> None:
     clock = Clock()
-    pauses = Pauses(growing, clock)
+    pauses = Backoff(growing, clock)
     lengths = []
     for _ in range(3):
         pauses.begin("a")
@@ -38,7 +38,7 @@ def test_what_failed_is_left_alone_for_longer_and_longer() -> None:
 
 def test_many_that_fail_at_once_count_once() -> None:
     clock = Clock()
-    pauses = Pauses(growing, clock)
+    pauses = Backoff(growing, clock)
     for _ in range(50):
         pauses.failed("a")
     clock.now += 1.0
@@ -48,7 +48,7 @@ def test_many_that_fail_at_once_count_once() -> None:
 
 def test_after_a_pause_one_tries_and_the_others_wait_for_it() -> None:
     clock = Clock()
-    pauses = Pauses(growing, clock)
+    pauses = Backoff(growing, clock)
     pauses.failed("a")
     clock.now += 1.0
 
@@ -60,7 +60,7 @@ def test_after_a_pause_one_tries_and_the_others_wait_for_it() -> None:
 
 def test_one_who_tries_and_says_nothing_is_waited_for_no_longer_than_its_deadline() -> None:
     clock = Clock()
-    pauses = Pauses(growing, clock)
+    pauses = Backoff(growing, clock)
     pauses.failed("a")
     clock.now += 1.0
     pauses.begin("a")
@@ -72,7 +72,7 @@ def test_one_who_tries_and_says_nothing_is_waited_for_no_longer_than_its_deadlin
 def test_no_more_pauses_are_remembered_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses_module, "LIMIT", 10)
     clock = Clock()
-    pauses = Pauses(growing, clock)
+    pauses = Backoff(growing, clock)
     for number in range(1000):
         pauses.failed(str(number))
         clock.now += 2.0

@@ -11,8 +11,8 @@ from app.mail.delta import Arrived, Known
 from app.mail.types import SEEN, AccountId, Flags, Mailbox, MailboxId, Overview
 from app.mailstore.index import Index
 from app.mailstore.reader import MailReader
-from app.mailstore.reading.mailboxes import MailboxReader, Standing
-from app.services.accounts.beginning import Beginning
+from app.mailstore.reading.mailboxes import IndexStatus, MailboxReader
+from app.services.accounts.initial_listing import InitialListing
 from app.services.reading.freshness import SWEPT_SECONDS, Freshness, difference_of_newest
 
 ACCOUNT = AccountId("acc_1")
@@ -92,12 +92,12 @@ class NoMailboxes:
     async def mailboxes(self, _: AccountId) -> list[Mailbox]:
         return []
 
-    async def standing(self, _: AccountId, _mailbox_id: str | None) -> Standing:
+    async def standing(self, _: AccountId, _mailbox_id: str | None) -> IndexStatus:
         return standing("idle")
 
 
-def standing(mode: str) -> Standing:
-    return Standing(5, 0, "live", mode, 0, 7, True, 10)
+def standing(mode: str) -> IndexStatus:
+    return IndexStatus(5, 0, "live", mode, 0, 7, True, 10)
 
 
 def empty_reader() -> MailReader:
@@ -112,7 +112,7 @@ async def asked_by_lists(mode: str, *seconds: float) -> list[int]:
     origin = Origin()
     followers = Followers(LocalBus(), lambda: now[0])
     freshness = Freshness(
-        cast("Backends", origin), cast("Index", None), empty_reader(), followers, cast("Beginning", NothingNew())
+        cast("Backends", origin), cast("Index", None), empty_reader(), followers, cast("InitialListing", NothingNew())
     )
     found = []
     for now[0] in seconds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.workers.pop3.account import LONGEST_SECONDS, SHORTEST_SECONDS, Pace
+from app.workers.pop3.account import LONGEST_SECONDS, SHORTEST_SECONDS, PollInterval
 from app.workers.pop3.poll import Outcome
 
 
@@ -18,7 +18,7 @@ def plain(low: float, high: float) -> float:
 
 
 def test_polls_come_more_seldom_while_nothing_comes_and_soon_after_something_did() -> None:
-    pace = Pace()
+    pace = PollInterval()
     waits = []
     for _ in range(12):
         pace.after(outcome())
@@ -33,13 +33,13 @@ def test_polls_come_more_seldom_while_nothing_comes_and_soon_after_something_did
 
 
 def test_waits_are_spread() -> None:
-    pace = Pace()
+    pace = PollInterval()
 
     assert pace.seconds(lambda low, _: low) < SHORTEST_SECONDS < pace.seconds(lambda _, high: high)
 
 
 def test_a_server_that_fails_is_asked_more_seldom() -> None:
-    pace = Pace()
+    pace = PollInterval()
     for _ in range(10):
         pace.failed()
 
@@ -47,7 +47,7 @@ def test_a_server_that_fails_is_asked_more_seldom() -> None:
 
 
 def test_a_login_delay_is_never_undercut() -> None:
-    pace = Pace()
+    pace = PollInterval()
     pace.after(outcome(has_news=True, delay=600))
 
     assert pace.seconds(lambda low, _: low) == 600

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from app.backends.imap.session import Session
 from app.backends.imap.watching import sweeping as module
-from app.backends.imap.watching.hearing import Hearing
+from app.backends.imap.watching.pending_changes import PendingChanges
 from app.backends.imap.watching.sweeping import SWEEP_SECONDS, UNFOLLOWED_SWEEP_SECONDS, Sweeping
 from app.mail.backend import OriginMailbox
 
@@ -32,7 +32,7 @@ def quiet_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begun(clock: Clock, is_followed: Callable[[], bool]) -> Sweeping:
-    return Sweeping(Hearing((), clock), clock, is_followed)
+    return Sweeping(PendingChanges((), clock), clock, is_followed)
 
 
 async def times(sweeping: Sweeping, clock: Clock, count: int) -> list[float]:

@@ -1,0 +1,196 @@
+"""The mailboxes beside INBOX, on a second connection that exists while somebody follows the account.
+
+NOTIFY (RFC 5465), where the server has it, reports most changes at once. It may stop to do so, so the numbers of the
+mailboxes are asked for every few seconds as well. A change that a sweep finds, and that was not announced
+before the next sweep, shows that the server is deaf: NOTIFY is asked for again then, or IDLE. NOTIFY NONE goes first,
+since Dovecot 2.3 announces nothing for up to 30 s after a second NOTIFY SET alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.backends.imap.session import Session
+from app.backends.imap.watching.pending_changes import INBOX, PendingChanges
+from app.backends.imap.watching.sweeping import Sweeping
+from app.errors import GatewayError, MailServerError
+from app.mail.backoff import drifting, spread
+from app.telemetry import get_logger
+from app.wire.imap.notify import EventGroup, notify
+
+log = get_logger(__name__)
+
+EVENTS = ("MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")
+FOLLOWERS_SECONDS = 4.5
+"""How often we look whether somebody follows the account by now."""
+RETRY_SECONDS = 60.0
+"""And up to half as long again, before a second connection is tried after one was refused or lost."""
+MANY_MAILBOXES = 100
+"""Of up to so many the numbers are asked for together with NOTIFY; of more the sweeps ask in turn."""
+
+OpenSession = Callable[[], Awaitable[Session]]
+
+
+class OtherMailboxesWatch:
+    """The second connection of a watch, `is_told` while NOTIFY is in force there.
+
+    `attend` is given each new session before anything is asked there; `on_change` is called when this connection
+    takes over the sweeps or leaves them to the first, `on_deaf_inbox` when IDLE does not tell what happens in INBOX.
+    `open_session` None: there is never a second connection.
+    """
+
+    def __init__(
+        self,
+        open_session: OpenSession | None,
+        hearing: PendingChanges,
+        sweeping: Sweeping,
+        clock: Callable[[], float],
+        is_followed: Callable[[], bool],
+        *,
+        attend: Callable[[Session], None],
+        on_change: Callable[[], None],
+        on_deaf_inbox: Callable[[], None],
+    ) -> None:
+        self.is_told = False
+        self._open_session = open_session
+        self._hearing = hearing
+        self._sweeping = sweeping
+        self._clock = clock
+        self._is_followed = is_followed
+        self._attend = attend
+        self._on_change = on_change
+        self._on_deaf_inbox = on_deaf_inbox
+        self._session: Session | None = None
+        self._woken = asyncio.Event()
+        self._retry_at = 0.0
+        self._untold: set[str] = set()
+        """Mailboxes where the sweeps found changes that nothing has told yet."""
+
+    def wake(self) -> None:
+        """Let it look whether something is due."""
+        self._woken.set()
+
+    def be_told(self) -> None:
+        """NOTIFY announced a change of a mailbox."""
+        self._untold &= {INBOX}
+
+    def be_told_of_inbox(self) -> None:
+        """IDLE announced a change of INBOX."""
+        self._untold.discard(INBOX)
+
+    def take_over(self) -> bool:
+        """Whether this connection sweeps; one that is wanted and not open yet is opened first.
+
+        The first connection would have to end its IDLE for a sweep.
+        """
+        if self._session is None and self._is_wanted():
+            self._sweeping.is_elsewhere = True
+            self.wake()
+        return self._sweeping.is_elsewhere
+
+    async def run(self) -> None:
+        """Hear the mailboxes for ever, as far as a second connection can be had."""
+        while True:
+            if self._session is None and self._is_wanted():
+                await self.open()
+            if self._session is not None:
+                await self._keep_up(self._session)
+            await self._rest()
+
+    async def open(self) -> None:
+        """Open the connection, or note when to try again."""
+        if self._open_session is None:
+            return
+        try:
+            session = self._session = await self._open_session()
+            session.on_closed(self.wake)
+            self._attend(session)
+            self.is_told = await self._ask_notify(session)
+        except GatewayError as error:
+            log.info("second_connection_failed", error=error.code)
+            await self._leave()
+            return
+        except BaseException:
+            if self._session is not None:
+                self._session.close()
+            raise
+        self._sweeping.is_elsewhere = True
+        self._on_change()
+
+    async def close(self) -> None:
+        """End the connection, if there is one. Safe to repeat."""
+        session, self._session = self._session, None
+        self.is_told = self._sweeping.is_elsewhere = False
+        self._untold.clear()
+        if session is not None:
+            session.close()
+            await session.protocol.wait_closed()
+
+    # ---- while it is open
+
+    async def _keep_up(self, session: Session) -> None:
+        try:
+            if session.protocol.lost is not None or not self._is_followed():
+                await self._leave()
+            elif self._sweeping.next_at <= self._clock():
+                await self._sweep(session)
+        except MailServerError as error:
+            log.info("second_connection_lost", error=error.code)
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Close, and leave the sweeps to the first connection."""
+        self._retry_at = self._clock() + spread(RETRY_SECONDS)
+        await self.close()
+        self._on_change()
+
+    async def _sweep(self, session: Session) -> None:
+        is_deaf, is_inbox_deaf = bool(self._untold - {INBOX}), INBOX in self._untold
+        self._untold.clear()
+        self._untold |= await self._sweeping.sweep(session)
+        if is_inbox_deaf:
+            log.info("idle_renewed")
+            self._on_deaf_inbox()
+        if is_deaf and self.is_told:
+            log.info("notify_renewed")
+            self.is_told = await self._ask_notify(session, is_again=True)
+
+    async def _rest(self) -> None:
+        seconds = drifting(FOLLOWERS_SECONDS)
+        if self._session is not None:
+            seconds = min(seconds, self._sweeping.next_at - self._clock())
+        self._woken.clear()
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    def _is_wanted(self) -> bool:
+        return self._open_session is not None and self._retry_at <= self._clock() and self._is_followed()
+
+    # ---- NOTIFY
+
+    async def _ask_notify(self, session: Session, *, is_again: bool = False) -> bool:
+        """NOTIFY for all mailboxes with nothing selected; False where it isn't offered or is refused."""
+        if not session.has("NOTIFY"):
+            return False
+        if is_again:
+            await session.run(notify(()))
+        personal = EventGroup("personal", EVENTS)
+        foreign = EventGroup(self._foreign_roots(session), EVENTS, with_children=True)
+        is_told = bool(foreign.mailboxes) and await self._notify(session, personal, foreign)
+        return is_told or await self._notify(session, personal)
+
+    async def _notify(self, session: Session, *groups: EventGroup) -> bool:
+        asked = notify(groups, with_status=len(self._hearing.known) <= MANY_MAILBOXES, is_utf8=session.is_utf8)
+        return (await session.run(asked))[0].status == "OK"
+
+    def _foreign_roots(self, session: Session) -> list[str]:
+        """Where mailboxes that we know are shared or other people's: `personal` does not mean them (RFC 5465 §6.4)."""
+        return [
+            prefix.removesuffix(delimiter or "")
+            for prefix, delimiter in session.foreign
+            if prefix and any(name.startswith(prefix) for name in self._hearing.known)
+        ]
