@@ -101,10 +101,10 @@ class Run:
                     await self._hold(made)
 
     async def _embedded(self) -> None:
-        houses = embedded.Houses(self.stage)
-        await self._hold(await houses.deliveries())
-        await self._hold(await houses.listing())
-        self._tell(report.push_lines("embedded: push", await houses.push(self.size.pushes), None))
+        harnesss = embedded.Harnesss(self.stage)
+        await self._hold(await harnesss.deliveries())
+        await self._hold(await harnesss.listing())
+        self._tell(report.push_lines("embedded: push", await harnesss.push(self.size.pushes), None))
 
     async def _push(self, account_id: str) -> None:
         stage, user = self.stage, self.stage.mirrored

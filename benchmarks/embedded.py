@@ -13,7 +13,7 @@ _LIST_COUNT = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _House:
+class _Harness:
     """One mail server and a user of it."""
 
     name: str
@@ -31,7 +31,7 @@ class _House:
         return await Imap.login(self.imap_port, self.user, self.password)
 
 
-class Houses:
+class Harnesss:
     """Dovecot and Postgate, each with a user of its own for this."""
 
     def __init__(self, stage: Stage) -> None:
@@ -40,18 +40,19 @@ class Houses:
         self._gateway = stage.gateway
         self._here = here
         self._all = (
-            _House("dovecot", stage.dovecot.imap_port, stage.dovecot.lmtp_port, there.name, there.password),
-            _House("postgate", ports["imap"], ports["lmtp"], here["email"], here["password"]),
+            _Harness("dovecot", stage.dovecot.imap_port, stage.dovecot.lmtp_port, there.name, there.password),
+            _Harness("postgate", ports["imap"], ports["lmtp"], here["email"], here["password"]),
         )
 
     async def deliveries(self) -> Contest:
         """LMTP: each message is on disk before its 250 (Dovecot: mail_fsync=optimized, its default)."""
 
-        def deliver(house: _House, smtp: Smtp) -> Call:
-            return lambda: smtp.send("ann.lee@elsewhere.test", house.user, messages.small(1))
+        def deliver(harness: _Harness, smtp: Smtp) -> Call:
+            return lambda: smtp.send("ann.lee@elsewhere.test", harness.user, messages.small(1))
 
         sides = [
-            Side(house.name, [deliver(house, await house.smtp()) for _ in range(CONNECTIONS)]) for house in self._all
+            Side(harness.name, [deliver(harness, await harness.smtp()) for _ in range(CONNECTIONS)])
+            for harness in self._all
         ]
         return Contest("embedded: LMTP delivery", (sides[0], sides[1]), alone=30, together=160)
 
@@ -62,17 +63,17 @@ class Houses:
             return lambda: imap.command(f"FETCH {first}:{first + _LIST_COUNT - 1} {_LIST_FETCH}")
 
         sides = []
-        for house in self._all:
-            clients = [await house.imap() for _ in range(CONNECTIONS)]
+        for harness in self._all:
+            clients = [await harness.imap() for _ in range(CONNECTIONS)]
             first = max(1, await _count(clients[0]) - _LIST_COUNT + 1)
-            sides.append(Side(house.name, [fetch(client, first) for client in clients]))
+            sides.append(Side(harness.name, [fetch(client, first) for client in clients]))
         return Contest("embedded: IMAP list of 50", (sides[0], sides[1]))
 
     async def push(self, count: int) -> PushTimes:
         """From DATA to frame, beside our own IDLE."""
-        house = self._all[1]
+        harness = self._all[1]
         async with following(self._gateway, self._here["account_id"]) as stream:
-            return await measure_push(stream, await house.imap(), house.lmtp_port, house.user, count)
+            return await measure_push(stream, await harness.imap(), harness.lmtp_port, harness.user, count)
 
 
 async def _count(imap: Imap) -> int:

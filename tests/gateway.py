@@ -30,7 +30,7 @@ from app.services.access.tokens import TokenOrder
 from app.settings import Settings
 from fastapi import FastAPI
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.servers.tls import NO_AUTHORITIES
 
 DOMAIN = "demo.test"
@@ -124,7 +124,7 @@ def without_public_authorities() -> Iterator[None]:
 class Gateway:
     """`admin` calls with a server key that may do everything."""
 
-    house: House
+    harness: Harness
     services: Services
     backends: FakeBackends
     app: FastAPI
@@ -144,22 +144,29 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(folder: Path, database_url: str | None = None, **settings: Any) -> AsyncIterator[Gateway]:
-    """A Gateway with all services on a House; no mail server and no worker runs."""
-    async with open_house(folder, database_url) as house:
-        backends = FakeBackends(house)
-        services = _services(house, backends, Settings(data_dir=folder, domains=(DOMAIN,), **settings))
+    """A Gateway with all services on a Harness; no mail server and no worker runs."""
+    async with open_harness(folder, database_url) as harness:
+        backends = FakeBackends(harness)
+        services = _services(harness, backends, Settings(data_dir=folder, domains=(DOMAIN,), **settings))
         app = create_api()
         app.state.services = services
         key = TokenOrder(TokenKind.SERVER, frozenset(Scope))
         _, secret = await services.tokens.create(key)
-        yield Gateway(house, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
+        yield Gateway(harness, services, backends, app, client_of(app, {"Authorization": f"Bearer {secret}"}), folder)
         await services.grants.close()
 
 
-def _services(house: House, backends: FakeBackends, settings: Settings) -> Services:
+def _services(harness: Harness, backends: FakeBackends, settings: Settings) -> Services:
     stores = Stores(
-        settings, house.database, house.bus, house.index, house.reader, house.log, house.store, Vault([MASTER_KEY])
+        settings,
+        harness.database,
+        harness.bus,
+        harness.index,
+        harness.reader,
+        harness.log,
+        harness.store,
+        Vault([MASTER_KEY]),
     )
     guard = NetGuard(tuple(settings.net_allow), resolver=_no_names)
     with without_public_authorities():
-        return services_on(stores, backends, house.logins, guard)
+        return services_on(stores, backends, harness.logins, guard)

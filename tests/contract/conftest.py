@@ -17,9 +17,9 @@ from app.security.netguard import NetGuard
 
 from tests.contract.mail_account import ACCOUNT, LocalMailAccount, MailAccount, Mirror
 from tests.contract.stores import Stores, open_stores
-from tests.house import open_house
-from tests.imap_house import PASSWORD, USER, open_imap_house
-from tests.pop3_house import dovecot_maildrop, open_polled
+from tests.harness import open_harness
+from tests.imap_harness import PASSWORD, USER, open_imap_harness
+from tests.pop3_harness import dovecot_maildrop, open_polled
 from tests.servers import gmail, providers
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
@@ -106,22 +106,22 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 @asynccontextmanager
 async def _local(folder: Path) -> AsyncIterator[MailAccount]:
-    async with open_house(folder) as house:
-        account_id = await house.add_account("me@mail.test")
-        backend = LocalBackend(account_id, house.store, house.reader, house.database, house.bus)
-        yield LocalMailAccount(backend, Mirror(), house, account_id)
+    async with open_harness(folder) as harness:
+        account_id = await harness.add_account("me@mail.test")
+        backend = LocalBackend(account_id, harness.store, harness.reader, harness.database, harness.bus)
+        yield LocalMailAccount(backend, Mirror(), harness, account_id)
 
 
 @asynccontextmanager
 async def _pop3(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[MailAccount]:
     maildrop = dovecot_maildrop(request.getfixturevalue("dovecot"))
     async with open_polled(folder, maildrop.login) as polled:
-        yield LocalMailAccount(polled.backend, Mirror(), polled.house, polled.account_id)
+        yield LocalMailAccount(polled.backend, Mirror(), polled.harness, polled.account_id)
 
 
 @asynccontextmanager
 async def _own_imap(folder: Path) -> AsyncIterator[MailAccount]:
-    async with open_imap_house(folder) as served:
+    async with open_imap_harness(folder) as served:
         login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, USER, PASSWORD)
         async with _mirrored(Origin(login, GUARD, CLEARTEXT, Hosts())) as account:
             yield account

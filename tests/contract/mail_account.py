@@ -11,7 +11,7 @@ from app.mail.backend import MailBackend
 from app.mail.delta import Arrived, Location
 from app.mail.types import AccountId, Flags, Mailbox, MailboxId, Message, MessageId, Role, ThreadId
 
-from tests.house import House
+from tests.harness import Harness
 
 ACCOUNT = AccountId("acc_contract")
 INVOICE = (
@@ -153,11 +153,11 @@ async def joined(pieces: AsyncIterator[bytes]) -> bytes:
 class LocalMailAccount(MailAccount):
     """An account of our own store: its index is the origin, so ids are real ones."""
 
-    house: House
+    harness: Harness
     account_id: AccountId
 
     async def refresh(self) -> None:
-        self.mirror.known = {one.id: one for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
+        self.mirror.known = {one.id: one for one in await self.harness.reader.mailboxes.mailboxes(self.account_id)}
 
     async def mailbox(self, path: str) -> Mailbox:
         await self.refresh()
@@ -167,7 +167,7 @@ class LocalMailAccount(MailAccount):
         self, path: str, content: bytes, flags: Flags = frozenset(), received_at_ms: int | None = None
     ) -> Message:
         added = await MailAccount.add(self, path, content, flags, received_at_ms)
-        return await self.house.reader.messages.at(self.account_id, location_of(added))
+        return await self.harness.reader.messages.at(self.account_id, location_of(added))
 
 
 def note(subject: str) -> bytes:

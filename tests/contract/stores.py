@@ -21,7 +21,7 @@ from app.mailstore.store import MailStore
 from app.services.accounts.rows import new_values
 from app.settings import Settings
 
-from tests.house import database_file
+from tests.harness import database_file
 
 
 @dataclass

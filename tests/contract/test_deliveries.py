@@ -20,7 +20,7 @@ from app.services.sending.deliveries import Deliveries, Inbox, Outgoing
 
 from tests.access import set_password
 from tests.contract.stores import Stores, message, open_stores
-from tests.house import FAST_HASHER
+from tests.harness import FAST_HASHER
 
 
 @dataclass

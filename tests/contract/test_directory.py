@@ -32,7 +32,7 @@ from app.workers.retention import Retention
 from tests.access import set_password
 from tests.contract.stores import Stores
 from tests.gateway import FakeBackends
-from tests.house import FAST_HASHER
+from tests.harness import FAST_HASHER
 
 VAULT = Vault([bytes(range(32))])
 DOMAINS = ("demo.test",)

@@ -21,10 +21,10 @@ from app.services.reading.texts import Texts
 
 from tests.access import NoSubmissions
 from tests.contract.mail_account import pieces_of
-from tests.gmail_house import GmailAccount, mail, open_gmail
+from tests.gmail_harness import GmailAccount, mail, open_gmail
 from tests.servers.gmail import OVER_BANDWIDTH, THROTTLED, TOO_MANY
 from tests.servers.gmail_store import ALL, INBOX, SENT, STARRED, TRASH
-from tests.sync_house import GivenBackends
+from tests.sync_harness import GivenBackends
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def caller(*mailbox_ids: str) -> Caller:
 
 
 def content_of(account: GmailAccount) -> Content:
-    return Content(GivenBackends({account.account_id: account.backend}), account.house.reader)
+    return Content(GivenBackends({account.account_id: account.backend}), account.harness.reader)
 
 
 def messages_of(account: GmailAccount) -> Messages:
     backends = GivenBackends({account.account_id: account.backend})
-    return Messages(backends, account.house.index, account.house.reader, content_of(account))
+    return Messages(backends, account.harness.index, account.harness.reader, content_of(account))
 
 
 async def mailbox_id(account: GmailAccount, path: str) -> MailboxId:
-    return (await account.house.mailbox(account.account_id, path)).id
+    return (await account.harness.mailbox(account.account_id, path)).id
 
 
 async def test_a_message_is_one_in_all_its_mailboxes_and_fetched_once(account: GmailAccount) -> None:
@@ -165,8 +165,8 @@ async def test_a_copy_is_one_more_label_on_the_same_message(account: GmailAccoun
     async with account.following():
         await account.settled()
         id_ = (await account.message("one")).id
-        house, backends = account.house, GivenBackends({account.account_id: account.backend})
-        bulk = Bulk(backends, house.index, house.reader, messages_of(account), None, house.store)  # type: ignore[arg-type]
+        harness, backends = account.harness, GivenBackends({account.account_id: account.backend})
+        bulk = Bulk(backends, harness.index, harness.reader, messages_of(account), None, harness.store)  # type: ignore[arg-type]
 
         result = await bulk.copy(account.account_id, caller(), [id_], await mailbox_id(account, "Work"))
 
@@ -187,7 +187,7 @@ async def test_a_flag_is_one_in_all_mailboxes_and_counted_in_each(account: Gmail
         )
         await account.settled()
 
-        mailboxes = {one.path: one for one in await account.house.reader.mailboxes.mailboxes(account.account_id)}
+        mailboxes = {one.path: one for one in await account.harness.reader.mailboxes.mailboxes(account.account_id)}
         assert {path: (mailboxes[path].total, mailboxes[path].unread) for path in (INBOX, ALL, STARRED)} == {
             INBOX: (1, 0),
             ALL: (1, 0),
@@ -199,10 +199,10 @@ async def test_a_flag_is_one_in_all_mailboxes_and_counted_in_each(account: Gmail
 async def test_what_is_imported_is_one_message_and_what_is_too_large_is_refused_before(account: GmailAccount) -> None:
     async with account.following():
         await account.settled()
-        inbox = await account.house.mailbox(account.account_id, INBOX)
+        inbox = await account.harness.mailbox(account.account_id, INBOX)
         content = mail("imported")
         delta = (await account.backend.append(inbox, pieces_of(content), len(content), frozenset(), None)).delta
-        await account.house.index.apply(account.account_id, delta)
+        await account.harness.index.apply(account.account_id, delta)
         await account.settled()
 
         assert await account.labels() == {"imported": [INBOX, ALL]}
@@ -224,7 +224,7 @@ async def test_lists_and_searches_show_a_message_once_and_in_each_of_its_mailbox
         store.deliver(mail(f"n{number}"), INBOX, *(["Work"] if number % 2 else []), received_at_ms=at_ms)
     async with account.following():
         await account.settled()
-    reader, account_id = account.house.reader, account.account_id
+    reader, account_id = account.harness.reader, account.account_id
 
     async def subjects(tree: f.Filter) -> list[str]:
         return [orjson.loads(one.summary)["subject"] for one in await reader.lists.search(account_id, tree, limit=100)]
@@ -258,7 +258,7 @@ async def test_a_message_is_read_at_any_of_its_places_and_shows_them(account: Gm
         assert [place["mailbox_id"] for place in await content.locations(one, caller(seen))] == [seen]
     assert [place["mailbox_id"] for place in await content.locations(message, caller())] == [inbox, everything]
     at = account.gmail.store.boxes[ALL].uid_of(next(iter(account.gmail.store.mails.values())))
-    assert (await account.house.reader.messages.locate(account.account_id, everything, [at]))[0].id == message.id
+    assert (await account.harness.reader.messages.locate(account.account_id, everything, [at]))[0].id == message.id
 
 
 async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name(account: GmailAccount) -> None:
@@ -279,14 +279,14 @@ async def test_one_who_sees_one_label_is_told_what_concerns_it_and_no_other_name
     work = await mailbox_id(account, "Work")
     message = await account.message("one")
 
-    reader, events = account.house.reader, await account.events("message.")
+    reader, events = account.harness.reader, await account.events("message.")
     seen = [await as_seen(reader, NoSubmissions(), event, caller(work)) for event in events]
 
     told = [orjson.loads(event.body) for event in seen if event is not None]
     assert [event["type"] for event in told] == ["message.updated", "message.deleted"]  # it has left again: not created
     assert {event["data"]["mailbox_id"] for event in told} == {work}
     assert told[1]["data"]["reason"] == "moved"
-    hidden = [one.id for one in await account.house.reader.mailboxes.mailboxes(account.account_id) if one.id != work]
+    hidden = [one.id for one in await account.harness.reader.mailboxes.mailboxes(account.account_id) if one.id != work]
     assert not any(id_ in str(told) for id_ in hidden)
     with pytest.raises(Exception, match="Message not found"):
         await content_of(account).message(account.account_id, caller(work), message.id)
@@ -299,8 +299,8 @@ async def test_a_text_that_is_not_indexed_yet_is_sought_in_each_mailbox_that_its
     account.gmail.store.deliver(mail("one", text="The needle"), INBOX, "Work")
     async with account.following():
         await account.settled()
-    reader, backends = account.house.reader, GivenBackends({account.account_id: account.backend})
-    texts = Texts(backends, reader, TextIndex(account.house.database))
+    reader, backends = account.harness.reader, GivenBackends({account.account_id: account.backend})
+    texts = Texts(backends, reader, TextIndex(account.harness.database))
     message = await account.message("one")
 
     for path in (INBOX, "Work", ALL):

@@ -18,9 +18,9 @@ from app.services.access.callers import Caller, Scope, TokenKind
 from app.services.changing.messages import Change, Messages
 from app.services.reading.content import Content
 
-from tests.gmail_house import GmailAccount, mail, open_gmail
+from tests.gmail_harness import GmailAccount, mail, open_gmail
 from tests.servers.gmail_store import ALL, DRAFTS, IMPORTANT, INBOX, SENT, SPAM, STARRED, TRASH, USES, Mail
-from tests.sync_house import GivenBackends
+from tests.sync_harness import GivenBackends
 
 CALLER = Caller(token_id="tok_test", kind=TokenKind.SERVER, scopes=frozenset(Scope))  # type: ignore[arg-type]
 Known = dict[str, tuple[list[str], list[str]]]
@@ -45,7 +45,10 @@ async def test_the_index_and_a_replay_end_as_gmail_does_after_any_changes_of_lab
     changes = _Changes(account, chance)
     async with account.following():
         await account.settled()
-        subscriber, seq = await _state(account), (await account.house.reader.mailboxes.standing(account.account_id)).seq
+        subscriber, seq = (
+            await _state(account),
+            (await account.harness.reader.mailboxes.standing(account.account_id)).seq,
+        )
         ids = await account.ids_by_subject()
         for _ in range(changes_count):
             with suppress(GatewayError, KeyError):  # of a label that the index has yet to hear of
@@ -77,7 +80,7 @@ class _Changes:
         self._store = account.gmail.store
         self._chance = chance
         self._messages = Messages(
-            backends, account.house.index, account.house.reader, Content(backends, account.house.reader)
+            backends, account.harness.index, account.harness.reader, Content(backends, account.harness.reader)
         )
         self._backend = account.backend
 
@@ -130,7 +133,7 @@ class _Changes:
         """The API."""
         account_id, chance = self._account.account_id, self._chance
         message: Message = chance.choice(await self._account.all_messages())
-        mailboxes = {one.path: one for one in await self._account.house.reader.mailboxes.mailboxes(account_id)}
+        mailboxes = {one.path: one for one in await self._account.harness.reader.mailboxes.mailboxes(account_id)}
         match chance.randrange(5):
             case 0:
                 change = Change(add=frozenset({chance.choice([SEEN, FLAGGED, "home"])}))
@@ -146,7 +149,7 @@ class _Changes:
                 await self._messages.remove(account_id, CALLER, message.id, is_permanent=is_permanent)
             case _:
                 confirmed = await self._backend.copy([message], mailboxes[self._label()])
-                await self._account.house.index.confirm(account_id, confirmed)
+                await self._account.harness.index.confirm(account_id, confirmed)
 
 
 async def _state(account: GmailAccount) -> Known:
@@ -173,7 +176,7 @@ def _replay(known: Known, bodies: list[bytes]) -> Known:
 
 
 async def _counts(account: GmailAccount) -> dict[str, tuple[int, int]]:
-    mailboxes = await account.house.reader.mailboxes.mailboxes(account.account_id)
+    mailboxes = await account.harness.reader.mailboxes.mailboxes(account.account_id)
     return {one.path: (one.total, one.unread) for one in mailboxes if one.is_selectable}
 
 

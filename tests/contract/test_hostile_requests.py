@@ -159,12 +159,12 @@ async def gateway(database_url: str | None, tmp_path: Path) -> AsyncIterator[Gat
 
 
 async def _known(gateway: Gateway) -> dict[str, str]:
-    account_id = await gateway.house.add_account("ann@demo.test")
-    inbox = await gateway.house.mailbox(account_id)
-    content = await gateway.house.store.keep(b"From: Bob <bob@demo.test>\r\nSubject: Hello\r\n\r\nHello\r\n")
-    applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+    account_id = await gateway.harness.add_account("ann@demo.test")
+    inbox = await gateway.harness.mailbox(account_id)
+    content = await gateway.harness.store.keep(b"From: Bob <bob@demo.test>\r\nSubject: Hello\r\n\r\nHello\r\n")
+    applied = await gateway.harness.store.add(account_id, inbox.id, [(content, frozenset(), None)])
     (message_id,) = applied.message_ids.values()
-    (message,) = await gateway.house.reader.messages.find(account_id, [message_id])
+    (message,) = await gateway.harness.reader.messages.find(account_id, [message_id])
     ids = {"account_id": account_id, "mailbox_id": inbox.id, "message_id": message_id, "thread_id": message.thread_id}
     return {**ids, "reply_to_message_id": message_id, "save_to": inbox.id, "parent_id": inbox.id}
 

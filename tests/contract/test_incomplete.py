@@ -26,8 +26,8 @@ from app.workers.sync import rereading
 
 from tests.contract.stores import Stores, open_stores
 from tests.fake_origin import REFUSAL, FakeOrigin, Tells
-from tests.house import House, open_house
-from tests.sync_house import Followed, add_remote_account
+from tests.harness import Harness, open_harness
+from tests.sync_harness import Followed, add_remote_account
 
 # ---- the rows, on both databases
 
@@ -123,9 +123,9 @@ async def test_a_text_that_is_left_out_does_not_make_a_row_look_whole(stores: St
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.fixture(params=list(Tells), ids=lambda one: one.value)
@@ -134,22 +134,22 @@ def origin(request: pytest.FixtureRequest) -> FakeOrigin:
 
 
 @pytest.fixture
-async def followed(house: House, origin: FakeOrigin, monkeypatch: pytest.MonkeyPatch) -> Followed:
+async def followed(harness: Harness, origin: FakeOrigin, monkeypatch: pytest.MonkeyPatch) -> Followed:
     monkeypatch.setattr(rereading, "SHORTEST_SECONDS", 0.02)
     monkeypatch.setattr(rereading, "LONGEST_SECONDS", 0.05)
     monkeypatch.setattr(account_module, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(account_module, "CHECK_SECONDS", 0.2)
-    return Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+    return Followed(harness, await add_remote_account(harness, "ann@fake.test"), origin.backend)
 
 
 async def problems(followed: Followed) -> dict[int, tuple[str, ...]]:
     """By UID of INBOX, what rows say of their messages."""
-    reader = followed.house.reader.messages
+    reader = followed.harness.reader.messages
     return {one.uid: (await reader.detail(followed.account_id, one.id)).problems for one in await followed.messages()}
 
 
 async def incomplete(followed: Followed) -> dict[str, tuple[str | None, int]]:
-    found = await followed.house.reader.incomplete.of([followed.account_id])
+    found = await followed.harness.reader.incomplete.of([followed.account_id])
     return {one.path: (one.problem, one.messages) for one in found.get(followed.account_id, [])}
 
 

@@ -15,7 +15,7 @@ from app.mailstore.pop3_ledger import Key, Line, Pop3Ledger, State
 from app.workers.pop3.reading import arrival, glimpse
 
 from tests.contract.stores import Stores
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 NOW_MS = 1_800_000_000_000
 

@@ -11,9 +11,9 @@ import pytest
 from app.errors import MailServerError
 from app.mailstore.pop3_ledger import State
 
-from tests.pop3_house import Polled, open_polled
+from tests.pop3_harness import Polled, open_polled
 from tests.servers.scripted_pop3 import ScriptedPop3
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 STEPS = 60
 

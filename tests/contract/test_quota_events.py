@@ -14,8 +14,8 @@ from app.mirror.account import Mirror
 from app.workers.sync.quotas import QuotaReporter
 
 from tests.fake_origin import FakeOrigin
-from tests.house import open_house
-from tests.sync_house import Followed, add_remote_account
+from tests.harness import open_harness
+from tests.sync_harness import Followed, add_remote_account
 
 MIB = 1024 * 1024
 
@@ -31,14 +31,14 @@ def origin() -> FakeOrigin:
 
 @pytest.fixture
 async def followed(tmp_path: Path, origin: FakeOrigin) -> AsyncIterator[Followed]:
-    async with open_house(tmp_path) as house:
-        yield Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+    async with open_harness(tmp_path) as harness:
+        yield Followed(harness, await add_remote_account(harness, "ann@fake.test"), origin.backend)
 
 
 async def ask(followed: Followed) -> list[list[dict[str, Any]]]:
     """As a worker does that has just connected; the items of every `quota.changed` so far."""
     await QuotaReporter(
-        Mirror(followed.account_id, followed.house.index, followed.house.reader, followed.backend)
+        Mirror(followed.account_id, followed.harness.index, followed.harness.reader, followed.backend)
     ).check()
     return [orjson.loads(one.body)["data"]["items"] for one in await followed.events("quota.changed")]
 
@@ -84,7 +84,9 @@ async def test_a_server_without_limits_has_none_to_change(
 
 
 async def test_a_worker_asks_seldom(followed: Followed, origin: FakeOrigin) -> None:
-    teller = QuotaReporter(Mirror(followed.account_id, followed.house.index, followed.house.reader, followed.backend))
+    teller = QuotaReporter(
+        Mirror(followed.account_id, followed.harness.index, followed.harness.reader, followed.backend)
+    )
     for limit in (100, 200, 300):
         origin.limits = [storage(30, limit)]
         await teller.check()

@@ -22,14 +22,14 @@ from app.mailstore.index import Index
 from app.workers.sync import account
 
 from tests.fake_origin import FakeOrigin, Tells
-from tests.house import House, open_house
-from tests.sync_house import Followed, GivenBackends, add_remote_account, supervised
+from tests.harness import Harness, open_harness
+from tests.sync_harness import Followed, GivenBackends, add_remote_account, supervised
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.fixture(params=list(Tells), ids=lambda one: one.value)
@@ -38,8 +38,8 @@ def origin(request: pytest.FixtureRequest) -> FakeOrigin:
 
 
 @pytest.fixture
-async def followed(house: House, origin: FakeOrigin) -> Followed:
-    return Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+async def followed(harness: Harness, origin: FakeOrigin) -> Followed:
+    return Followed(harness, await add_remote_account(harness, "ann@fake.test"), origin.backend)
 
 
 async def settled(followed: Followed, origin: FakeOrigin) -> None:
@@ -106,10 +106,10 @@ class Busy(FakeOrigin):
 
 
 @pytest.fixture(params=list(Tells), ids=lambda one: one.value)
-async def busy(request: pytest.FixtureRequest, house: House) -> AsyncIterator[tuple[Followed, Busy]]:
+async def busy(request: pytest.FixtureRequest, harness: Harness) -> AsyncIterator[tuple[Followed, Busy]]:
     """An account that is live, whose mailbox "Work" is being compared."""
     origin = Busy(request.param)
-    followed = Followed(house, await add_remote_account(house, "busy@fake.test"), origin.backend)
+    followed = Followed(harness, await add_remote_account(harness, "busy@fake.test"), origin.backend)
     async with followed.following():
         await settled(followed, origin)
         origin.is_compared.clear()
@@ -142,12 +142,12 @@ async def test_a_message_that_is_gone_before_it_was_written_is_gone(busy: tuple[
 @pytest.mark.parametrize("tells", [Tells.VANISHED, Tells.FLAGS])
 @pytest.mark.parametrize(("name", "flag"), [("INBOX", "\\Flagged"), ("INBOX", SEEN), ("Work", SEEN)])
 async def test_flags_are_seen_at_once_though_highestmodseq_stands_still(
-    house: House, tells: Tells, name: str, flag: str
+    harness: Harness, tells: Tells, name: str, flag: str
 ) -> None:
     origin = FakeOrigin(tells)
     origin.make("Work")
     uid = origin.add("a", name)
-    followed = Followed(house, await add_remote_account(house, "still@mail.test"), origin.backend)
+    followed = Followed(harness, await add_remote_account(harness, "still@mail.test"), origin.backend)
     async with followed.following():
         await followed.until_live()
         origin.is_standing_still = True
@@ -215,10 +215,10 @@ class _Failing:
 
 @pytest.mark.parametrize("tells", [Tells.VANISHED, Tells.FLAGS])
 async def test_many_changed_flags_are_written_in_pieces_and_those_that_were_cut_off_come_again(
-    house: House, tells: Tells
+    harness: Harness, tells: Tells
 ) -> None:
     origin = FakeOrigin(tells)
-    followed = Followed(house, await add_remote_account(house, "ann@fake.test"), origin.backend)
+    followed = Followed(harness, await add_remote_account(harness, "ann@fake.test"), origin.backend)
     count = 230
     for number in range(count):
         origin.add(f"n{number}")
@@ -227,8 +227,8 @@ async def test_many_changed_flags_are_written_in_pieces_and_those_that_were_cut_
     for uid in range(1, count + 1):
         origin.flag(uid, frozenset({"\\Flagged"}))
 
-    failing = _Failing(house.index)
-    followed.house = replace(house, index=cast("Index", failing))
+    failing = _Failing(harness.index)
+    followed.harness = replace(harness, index=cast("Index", failing))
     async with followed.following():
         await settled(followed, origin)
 
@@ -309,7 +309,7 @@ async def test_a_uidnext_that_was_told_too_high_hides_no_later_mail(
 
 
 async def _uid_next(followed: Followed) -> int:
-    return (await followed.house.mailbox(followed.account_id, "INBOX")).uid_next
+    return (await followed.harness.mailbox(followed.account_id, "INBOX")).uid_next
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), TimedOut("late")])
@@ -352,7 +352,7 @@ async def test_an_account_that_is_lost_was_fresh_until_then(followed: Followed, 
         origin.lose(Unreachable())
         await followed.until(followed.state, ("unreachable", "down"))
 
-    stored = await directory.sync_of(followed.house.database, followed.account_id)
+    stored = await directory.sync_of(followed.harness.database, followed.account_id)
     assert stored is not None
     assert stored.checked_at_ms >= lost_at_ms
 
@@ -373,14 +373,14 @@ async def test_a_message_that_the_api_changed_is_told_once(followed: Followed, o
         await settled(followed, origin)
         origin.is_quiet = True
         uid = origin.add("sent")
-        mailbox = await followed.house.mailbox(followed.account_id)
+        mailbox = await followed.harness.mailbox(followed.account_id)
         (batch,) = [batch async for batch in origin.backend.fetch(mailbox, [uid])]
-        await followed.house.index.apply(followed.account_id, Delta(arrived=tuple(batch)))
+        await followed.harness.index.apply(followed.account_id, Delta(arrived=tuple(batch)))
         origin.signal("INBOX")
         await settled(followed, origin)
 
     assert await followed.told() == ["message.created"]
-    assert (await followed.house.mailbox(followed.account_id)).total == 2
+    assert (await followed.harness.mailbox(followed.account_id)).total == 2
 
 
 async def test_a_sync_that_is_stopped_anywhere_ends_as_a_fresh_one(followed: Followed, origin: FakeOrigin) -> None:
@@ -397,7 +397,7 @@ async def test_a_sync_that_is_stopped_anywhere_ends_as_a_fresh_one(followed: Fol
     async with followed.following():
         await settled(followed, origin)
 
-    mailboxes = {one.path: one for one in await followed.house.reader.mailboxes.mailboxes(followed.account_id)}
+    mailboxes = {one.path: one for one in await followed.harness.reader.mailboxes.mailboxes(followed.account_id)}
     assert {path: one.total for path, one in mailboxes.items()} == {
         name: len(box.messages) for name, box in origin.boxes.items()
     }
@@ -418,30 +418,30 @@ def _change_something(origin: FakeOrigin, chance: random.Random, step: int) -> N
             origin.move(uid, "INBOX", "Work")
 
 
-async def test_one_accounts_trouble_is_its_own(house: House) -> None:
+async def test_one_accounts_trouble_is_its_own(harness: Harness) -> None:
     good, bad = FakeOrigin(), FakeOrigin()
     bad.fault = ZeroDivisionError("a fault of ours")
-    accounts = [Followed(house, await add_remote_account(house, "a@fake.test"), one.backend) for one in (good, bad)]
+    accounts = [Followed(harness, await add_remote_account(harness, "a@fake.test"), one.backend) for one in (good, bad)]
     backends = GivenBackends({one.account_id: one.backend for one in accounts})
-    async with supervised(house, backends):
+    async with supervised(harness, backends):
         await accounts[0].until_live()
         good.add("fresh")
         await accounts[0].until(accounts[0].subjects, ["fresh"])
 
 
-async def test_an_account_that_is_made_later_is_followed_and_one_that_is_removed_is_not(house: House) -> None:
+async def test_an_account_that_is_made_later_is_followed_and_one_that_is_removed_is_not(harness: Harness) -> None:
     origin, backends = FakeOrigin(), GivenBackends()
-    async with supervised(house, backends):
-        account = Followed(house, await add_remote_account(house, "a@fake.test"), origin.backend)
+    async with supervised(harness, backends):
+        account = Followed(harness, await add_remote_account(harness, "a@fake.test"), origin.backend)
         backends.by_id[account.account_id] = origin.backend
-        house.bus.poke("accounts")
+        harness.bus.poke("accounts")
         await account.until_live()
 
         backends.by_id.clear()
         later = FakeOrigin()
-        other = Followed(house, await add_remote_account(house, "b@fake.test"), later.backend)
+        other = Followed(harness, await add_remote_account(harness, "b@fake.test"), later.backend)
         backends.by_id[other.account_id] = later.backend
-        house.bus.poke("accounts")
+        harness.bus.poke("accounts")
         await other.until_live()
         origin.add("unheard")
         later.add("heard")

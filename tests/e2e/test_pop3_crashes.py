@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.pop3_house import Maildrop, dovecot_maildrop
+from tests.pop3_harness import Maildrop, dovecot_maildrop
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgate import Postgate
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 SUBJECTS = ("one", "two", "three")
 PATIENCE_SECONDS = 20.0

@@ -13,7 +13,7 @@ from tests.servers.cutting_proxy import CuttingProxy
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.postgate import Postgate
 from tests.servers.process import started
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 WAYS = {"idle": ["NOTIFY"], "sweep": ["NOTIFY", "LIST-EXTENDED", "LIST-STATUS"], "poll": ["NOTIFY", "IDLE"]}
 

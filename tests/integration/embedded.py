@@ -13,7 +13,7 @@ from app.servers.pop3 import Pop3Conversation, Pop3Site
 from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.services.accounts.maildrops import Maildrops
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.servers.tls import TlsFiles
 
 HOST = "127.0.0.1"
@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 class Embedded:
     """Ports of each server; those with an s at the end speak TLS from the first byte."""
 
-    house: House
+    harness: Harness
     submission: int
     submissions: int
     mx: int
@@ -35,16 +35,16 @@ class Embedded:
 
 @asynccontextmanager
 async def embedded_servers(folder: Path, tls: TlsFiles) -> AsyncIterator[Embedded]:
-    """The servers, with ann@demo.test and bob@demo.test (password "secret") in the house."""
-    async with open_house(folder) as house:
+    """The servers, with ann@demo.test and bob@demo.test (password "secret") in the harness."""
+    async with open_harness(folder) as harness:
         for name in ("ann", "bob"):
-            await house.add_account(f"{name}@demo.test")
+            await harness.add_account(f"{name}@demo.test")
         admission, context = Admission(), tls.good.server_context()
         sites = {
-            role: SmtpSite(role, "mail.demo.test", house.deliveries, house.logins, MAX_MESSAGE_BYTES)
+            role: SmtpSite(role, "mail.demo.test", harness.deliveries, harness.logins, MAX_MESSAGE_BYTES)
             for role in ListenerRole
         }
-        pop3_site = Pop3Site("mail.demo.test", house.logins, Maildrops(house.database, house.store))
+        pop3_site = Pop3Site("mail.demo.test", harness.logins, Maildrops(harness.database, harness.store))
 
         def smtp(role: ListenerRole) -> Listener:
             return Listener(role.value, lambda peer: SmtpConversation(peer, sites[role]), admission, context)
@@ -53,7 +53,7 @@ async def embedded_servers(folder: Path, tls: TlsFiles) -> AsyncIterator[Embedde
         pop3 = Listener("pop3", lambda peer: Pop3Conversation(peer, pop3_site), admission, context)
         try:
             yield Embedded(
-                house,
+                harness,
                 submission=await submission.start(HOST, 0),
                 submissions=await submission.start(HOST, 0, is_implicit_tls=True),
                 mx=await mx.start(HOST, 0),

@@ -68,10 +68,10 @@ class Known:
 
 
 async def _prepare(gateway: Gateway) -> Known:
-    account_id = await gateway.house.add_account("ann@demo.test")
-    inbox = await gateway.house.mailbox(account_id)
-    content = await gateway.house.store.keep(MAIL)
-    applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+    account_id = await gateway.harness.add_account("ann@demo.test")
+    inbox = await gateway.harness.mailbox(account_id)
+    content = await gateway.harness.store.keep(MAIL)
+    applied = await gateway.harness.store.add(account_id, inbox.id, [(content, frozenset(), None)])
     await gateway.token(account_id, scopes=sorted(ACCOUNT_SCOPES))
     app = await gateway.services.oauth_apps.add("google", OAuthAppOrder(client_id="us"))
     ids = {"account_id": account_id, "mailbox_id": inbox.id, "message_id": next(iter(applied.message_ids.values()))}

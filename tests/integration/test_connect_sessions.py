@@ -345,7 +345,7 @@ async def test_an_account_over_pop3_is_connected_anew_as_what_it_is(gateway: Gat
 
 
 async def test_an_embedded_account_is_connected_to_nothing(gateway: Gateway) -> None:
-    id_ = await gateway.house.add_account("ann@demo.test")
+    id_ = await gateway.harness.add_account("ann@demo.test")
 
     refused = await gateway.admin.post("/v1/connect/sessions", json={"redirect_url": ELSEWHERE, "account_id": id_})
 

@@ -15,12 +15,12 @@ from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
 from tests.contract.mail_account import joined
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers.courier import Courier, CourierUser
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.process import started
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, add_remote_account, mail
+from tests.sync_harness import Followed, add_remote_account, mail
 
 ALLOWED = 3
 READERS = 12
@@ -50,10 +50,10 @@ async def following(
 ) -> AsyncIterator[Followed]:
     login = ServerLogin("127.0.0.1", server.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
-    async with open_house(folder) as house:
-        account_id = await add_remote_account(house, user.name)
-        backend = ImapBackend(account_id, origin, house.reader.mailboxes, Pool(origin.open, limit=budget))
-        followed = Followed(house, account_id, backend)
+    async with open_harness(folder) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        backend = ImapBackend(account_id, origin, harness.reader.mailboxes, Pool(origin.open, limit=budget))
+        followed = Followed(harness, account_id, backend)
         try:
             async with followed.following():
                 await followed.until_live()
@@ -127,10 +127,10 @@ async def test_an_account_whose_connections_are_all_others_is_throttled_and_heal
     login = ServerLogin("127.0.0.1", strict_dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
     others = [await origin.open() for _ in range(ALLOWED)]
-    async with open_house(tmp_path) as house:
-        account_id = await add_remote_account(house, user.name)
-        backend = ImapBackend(account_id, origin, house.reader.mailboxes)
-        followed = Followed(house, account_id, backend)
+    async with open_harness(tmp_path) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        backend = ImapBackend(account_id, origin, harness.reader.mailboxes)
+        followed = Followed(harness, account_id, backend)
         async with followed.following():
             await followed.until(followed.state, ("unreachable", "down"))
             assert await followed.told("account.") == ["account.throttled"]

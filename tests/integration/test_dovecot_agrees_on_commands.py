@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imap_house import PASSWORD, USER, ImapClient, open_imap_house
+from tests.imap_harness import PASSWORD, USER, ImapClient, open_imap_harness
 from tests.servers.dovecot import Dovecot
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "mime"
@@ -112,7 +112,7 @@ async def _prepare(client: ImapClient, user: str, password: str) -> None:
 async def sessions(tmp_path: Path, dovecot: Dovecot) -> AsyncIterator[Session]:
     user = dovecot.add_user()
     async with (
-        open_imap_house(tmp_path) as imap,
+        open_imap_harness(tmp_path) as imap,
         _session("127.0.0.1", imap.port, USER, PASSWORD) as ours,
         _session(dovecot.host, dovecot.imap_port, user.name, user.password) as theirs,
     ):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imap_house import PASSWORD, USER, ImapClient, mail, open_imap_house
+from tests.imap_harness import PASSWORD, USER, ImapClient, mail, open_imap_harness
 from tests.integration.test_dovecot_agrees_on_order import fill, session
 from tests.servers.dovecot import Dovecot
 from tests.servers.process import started
@@ -46,7 +46,7 @@ async def servers(tmp_path: Path, tls: TlsFiles) -> AsyncIterator[tuple[Server, 
     with started(Dovecot(tls, tmp_path / "dovecot.log", more=QUOTA)) as dovecot:
         user = dovecot.add_user()
         async with AsyncExitStack() as stack:
-            imap = await stack.enter_async_context(open_imap_house(tmp_path))
+            imap = await stack.enter_async_context(open_imap_harness(tmp_path))
             logins = [
                 ("127.0.0.1", imap.port, USER, PASSWORD),
                 (dovecot.host, dovecot.imap_port, user.name, user.password),

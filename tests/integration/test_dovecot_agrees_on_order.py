@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from tests.imap_house import PASSWORD, USER, ImapClient, open_imap_house
+from tests.imap_harness import PASSWORD, USER, ImapClient, open_imap_harness
 from tests.servers.dovecot import Dovecot
 
 SUBJECTS = [
@@ -96,7 +96,7 @@ async def answer(client: ImapClient, command: str) -> list[bytes]:
 async def test_dovecot_sorts_and_threads_messages_in_the_same_order(tmp_path: Path, dovecot: Dovecot) -> None:
     user = dovecot.add_user()
     async with (
-        open_imap_house(tmp_path) as imap,
+        open_imap_harness(tmp_path) as imap,
         session("127.0.0.1", imap.port, USER, PASSWORD) as ours,
         session(dovecot.host, dovecot.imap_port, user.name, user.password) as theirs,
     ):

@@ -10,7 +10,7 @@ from app.services.reading.freshness import Freshness
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
-from tests.sync_house import GivenBackends, OtherClient, mail, open_followed
+from tests.sync_harness import GivenBackends, OtherClient, mail, open_followed
 
 
 async def test_the_first_list_of_mailboxes_shows_what_changed_while_nobody_followed(
@@ -29,15 +29,15 @@ async def test_the_first_list_of_mailboxes_shows_what_changed_while_nobody_follo
             other.append("Archive", mail("in Archive"))
             other.select()
             other.uid("STORE", "1", "+FLAGS", "(\\Seen)")
-        house = followed.house
+        harness = followed.harness
         backends = GivenBackends({followed.account_id: followed.backend})
-        beginning = InitialListing(backends, house.index, house.reader, house.bus)
-        freshness = Freshness(backends, house.index, house.reader, Followers(house.bus), beginning)
+        beginning = InitialListing(backends, harness.index, harness.reader, harness.bus)
+        freshness = Freshness(backends, harness.index, harness.reader, Followers(harness.bus), beginning)
 
         await freshness.settle_mailboxes(followed.account_id)
 
         counts = {
-            one.path: (one.total, one.unread) for one in await house.reader.mailboxes.mailboxes(followed.account_id)
+            one.path: (one.total, one.unread) for one in await harness.reader.mailboxes.mailboxes(followed.account_id)
         }
         assert (counts["INBOX"], counts["Projects"], counts["Archive"]) == ((2, 1), (1, 1), (1, 1))
         assert (await followed.ids())[:1] == before

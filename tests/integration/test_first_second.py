@@ -15,7 +15,7 @@ from tests.gateway import open_gateway
 from tests.integration.raw_server import raw_server
 from tests.integration.test_hostile_origins import origin_at
 from tests.servers.hostile_imap import Dialog, HostileImap, row
-from tests.sync_house import add_remote_account
+from tests.sync_harness import add_remote_account
 from tests.unit.api.mail import EVERYTHING, Mail
 
 
@@ -23,8 +23,8 @@ from tests.unit.api.mail import EVERYTHING, Mail
 async def added(folder: Path, server: HostileImap) -> AsyncIterator[Mail]:
     """An account at this server of which nothing is known yet."""
     async with raw_server(server) as port, open_gateway(folder) as gateway:
-        account_id = await add_remote_account(gateway.house, "ann@x.test")
-        backend = ImapBackend(account_id, origin_at(port), gateway.house.reader.mailboxes)
+        account_id = await add_remote_account(gateway.harness, "ann@x.test")
+        backend = ImapBackend(account_id, origin_at(port), gateway.harness.reader.mailboxes)
         gateway.backends.given[account_id] = backend
         yield Mail(gateway, account_id, gateway.client(await gateway.token(account_id, scopes=EVERYTHING)))
         await backend.close()

@@ -92,4 +92,4 @@ async def test_a_byte_now_and_then_in_a_message_does_not_hold_the_line(
         answers = await asyncio.gather(*(dribble(port, start) for port, start in starts))
 
     assert all(answer.splitlines()[-1].startswith((b"421 4.4.2 ", b"-ERR [SYS/TEMP] Timed out")) for answer in answers)
-    assert not list((servers.house.store.blobs._root / "incoming").iterdir())
+    assert not list((servers.harness.store.blobs._root / "incoming").iterdir())

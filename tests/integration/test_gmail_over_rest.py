@@ -12,10 +12,10 @@ import pytest
 from app.services.access.callers import Scope
 
 from tests.gateway import Gateway, open_gateway
-from tests.gmail_house import GmailAccount, gmail_backend, mail
+from tests.gmail_harness import GmailAccount, gmail_backend, mail
 from tests.servers.gmail import running_gmail
 from tests.servers.gmail_store import ALL, INBOX, TRASH
-from tests.sync_house import add_remote_account
+from tests.sync_harness import add_remote_account
 
 
 @dataclass
@@ -49,10 +49,10 @@ class Opened:
 async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
     """Three messages, of which "both" has the label Work too; their first sync is done."""
     async with open_gateway(tmp_path) as gateway, running_gmail() as gmail:
-        account_id = await add_remote_account(gateway.house, "me@gmail.test")
-        backend = gmail_backend(gmail, gateway.house, account_id)
+        account_id = await add_remote_account(gateway.harness, "me@gmail.test")
+        backend = gmail_backend(gmail, gateway.harness, account_id)
         gateway.backends.given[account_id] = backend
-        account = GmailAccount(gateway.house, account_id, backend, gmail=gmail)
+        account = GmailAccount(gateway.harness, account_id, backend, gmail=gmail)
         gmail.store.make("Work")
         gmail.store.deliver(mail("plain"))
         gmail.store.deliver(mail("both"), INBOX, "Work")
@@ -60,7 +60,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
         try:
             async with account.following():
                 await account.settled()
-                mailboxes = await gateway.house.reader.mailboxes.mailboxes(account_id)
+                mailboxes = await gateway.harness.reader.mailboxes.mailboxes(account_id)
                 yield Opened(gateway, account, {one.path: one.id for one in mailboxes})
         finally:
             await backend.close()

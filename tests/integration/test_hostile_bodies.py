@@ -36,7 +36,7 @@ async def hostile_mail(folder: Path, limits: Limits) -> AsyncIterator[tuple[Mail
     """An account with a message whose body takes for ever to parse: its id, and the pool that does."""
     async with open_gateway(folder) as gateway:
         pool = ParserPool(limits)
-        gateway.services.content = Content(gateway.backends, gateway.house.reader, pool)
+        gateway.services.content = Content(gateway.backends, gateway.harness.reader, pool)
         mail = await open_mail(gateway)
         try:
             yield mail, await mail.add(LARGE_MAIL), pool
@@ -57,7 +57,7 @@ def _endless_parser(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_sign_in_is_answered_while_hostile_bodies_are_read(tmp_path: Path) -> None:
     async with hostile_mail(tmp_path, Limits(seconds=60.0, cpu_seconds=60)) as (mail, first, pool):
         ids = [first, *[await mail.add(LARGE_MAIL) for _ in range(READS - 1)]]
-        await mail.gateway.house.add_account("ann@demo.test", "pass word")
+        await mail.gateway.harness.add_account("ann@demo.test", "pass word")
         reads = [asyncio.create_task(mail.client.get(f"/v1/me/messages/{id_}/body")) for id_ in ids]
         await until(lambda: pool.running > 0)
 

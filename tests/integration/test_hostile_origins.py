@@ -20,10 +20,10 @@ from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 from app.workers.sync import account as account_module
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.integration.raw_server import raw_server
 from tests.servers.hostile_imap import ENVELOPE, PLAIN, Dialog, Harm, HostileImap, row
-from tests.sync_house import Followed, add_remote_account
+from tests.sync_harness import Followed, add_remote_account
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 320 * MIB
@@ -38,10 +38,10 @@ def origin_at(port: int) -> Origin:
 @asynccontextmanager
 async def followed(folder: Path, server: HostileImap) -> AsyncIterator[Followed]:
     """An account at this server, being followed."""
-    async with raw_server(server) as port, open_house(folder) as house:
-        account_id = await add_remote_account(house, "ann@x.test")
-        backend = ImapBackend(account_id, origin_at(port), house.reader.mailboxes)
-        one = Followed(house, account_id, backend)
+    async with raw_server(server) as port, open_harness(folder) as harness:
+        account_id = await add_remote_account(harness, "ann@x.test")
+        backend = ImapBackend(account_id, origin_at(port), harness.reader.mailboxes)
+        one = Followed(harness, account_id, backend)
         try:
             async with one.following():
                 yield one
@@ -306,6 +306,6 @@ async def test_an_account_is_live_without_a_mailbox_whose_answers_are_too_large(
     async with followed(tmp_path, server) as one:
         await one.until_live()
 
-        [named] = (await one.house.reader.incomplete.of([one.account_id]))[one.account_id]
+        [named] = (await one.harness.reader.incomplete.of([one.account_id]))[one.account_id]
         assert named.path == "INBOX"
         assert named.problem

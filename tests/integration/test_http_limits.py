@@ -198,7 +198,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(server: Serving
 
 async def test_strangers_keep_out_nobody_who_is_signed_in(server: Serving) -> None:
     gateway = server.gateway
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     secret = await gateway.token(account_id, scopes=[Scope.MAIL_READ, Scope.PUSH])
     reader, writer = await server.open()
     assert await server.status_of_member(secret, writer, reader) == b"200"
@@ -220,7 +220,7 @@ async def test_strangers_keep_out_nobody_who_is_signed_in(server: Serving) -> No
 
 
 async def test_those_who_are_signed_in_may_use_all_but_no_more(server: Serving) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     secret = await server.gateway.token(account_id, scopes=[Scope.PUSH])
     sockets: list[ClientConnection] = []
     for _ in range(LIMITS.total):
@@ -248,7 +248,7 @@ async def test_frames_that_say_nothing_end_the_socket_of_a_stranger(server: Serv
 
 
 async def test_a_message_of_countless_frames_ends_the_socket(server: Serving) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     async with server.stream(await server.gateway.token(account_id, scopes=[Scope.PUSH])) as socket:
         await socket.recv()
         socket.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 5_000)
@@ -259,7 +259,7 @@ async def test_a_message_of_countless_frames_ends_the_socket(server: Serving) ->
 
 
 async def test_pings_whose_answers_are_never_read_take_no_memory(server: Serving) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     async with server.stream(await server.gateway.token(account_id, scopes=[Scope.PUSH])) as socket:
         await socket.recv()
         socket.transport.pause_reading()
@@ -273,7 +273,7 @@ async def test_pings_whose_answers_are_never_read_take_no_memory(server: Serving
 
 
 async def test_many_messages_are_answered_in_order(server: Serving) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     async with server.stream(await server.gateway.token(account_id, scopes=[Scope.PUSH])) as socket:
         await socket.recv()
         for number in range(500):
@@ -302,7 +302,7 @@ async def test_an_address_that_is_forwarded_is_believed_from_trusted_proxies_alo
     tmp_path: Path, proxies: str, forwarded: dict[str, str], status: int
 ) -> None:
     async with serve(tmp_path, trusted_proxies=proxies) as server:
-        account_id = await server.gateway.house.add_account("me@demo.test")
+        account_id = await server.gateway.harness.add_account("me@demo.test")
         secret = await server.gateway.token(account_id, networks=("192.0.2.0/24",))
         headers = "".join(f"{name}: {value}\r\n" for name, value in forwarded.items()).encode()
         head = b"GET /v1/session HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + secret.encode()
@@ -316,7 +316,7 @@ async def test_an_address_that_is_forwarded_is_believed_from_trusted_proxies_alo
 
 async def test_calls_on_a_socket_count_in_the_same_limit_as_requests(tmp_path: Path) -> None:
     async with serve(tmp_path, requests_per_minute=5) as server:
-        account_id = await server.gateway.house.add_account("me@demo.test")
+        account_id = await server.gateway.harness.add_account("me@demo.test")
         secret = await server.gateway.token(account_id, scopes=[Scope.PUSH, Scope.MAIL_READ])
         async with server.stream(secret) as socket:
             await socket.recv()
@@ -332,7 +332,7 @@ async def test_calls_on_a_socket_count_in_the_same_limit_as_requests(tmp_path: P
 
 @pytest.mark.parametrize("value", ["1" * 40, "18446744073709551616", "[[[[]]]]"])
 async def test_whatever_a_call_holds_its_socket_stays(server: Serving, value: str) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     secret = await server.gateway.token(account_id, scopes=[Scope.PUSH, Scope.MAIL_READ])
     async with server.stream(secret) as socket:
         await socket.recv()
@@ -348,7 +348,7 @@ async def test_whatever_a_call_holds_its_socket_stays(server: Serving, value: st
 
 @pytest.mark.parametrize("frame", ["[" * 5_000, '{"type": "request", "id": "1", "body": "\\ud800"', "{", "\x00"])
 async def test_a_frame_that_is_not_json_is_an_error_and_the_socket_stays(server: Serving, frame: str) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     async with server.stream(await server.gateway.token(account_id, scopes=[Scope.PUSH])) as socket:
         await socket.recv()
         await socket.send(frame)

@@ -14,12 +14,12 @@ from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import AccountId, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.integration.raw_server import Conversation, raw_server
 from tests.servers.dovecot import Dovecot
 from tests.servers.hostile_imap import Dialog, HostileImap
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, GivenBackends, OtherClient, add_remote_account, imap_backend, mail, supervised
+from tests.sync_harness import Followed, GivenBackends, OtherClient, add_remote_account, imap_backend, mail, supervised
 
 BEFORE_THE_HUNG_END_SECONDS = 55.0
 """A command that is not answered is given up after 60 s: what waited for one comes later than this."""
@@ -41,11 +41,11 @@ HUNG: dict[str, Conversation] = {
 }
 
 
-async def add_hung(house: House, backends: GivenBackends, port: int, hosts: Hosts, count: int) -> list[AccountId]:
+async def add_hung(harness: Harness, backends: GivenBackends, port: int, hosts: Hosts, count: int) -> list[AccountId]:
     login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, "ann", "secret")
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), hosts)
-    ids = [await add_remote_account(house, f"hung{number}@x.test") for number in range(count)]
-    backends.by_id |= {id_: ImapBackend(id_, origin, house.reader.mailboxes) for id_ in ids}
+    ids = [await add_remote_account(harness, f"hung{number}@x.test") for number in range(count)]
+    backends.by_id |= {id_: ImapBackend(id_, origin, harness.reader.mailboxes) for id_ in ids}
     return ids
 
 
@@ -56,16 +56,16 @@ async def among_hung(
     """One account on Dovecot, the last to be taken, beside `count` on a server that hangs; all are followed."""
     user = dovecot.add_user()
     backends = GivenBackends()
-    async with raw_server(conversation) as port, open_house(folder) as house:
-        hung = await add_hung(house, backends, port, Hosts(), count)
-        account_id = await add_remote_account(house, user.name)
-        good = imap_backend(account_id, house, dovecot, tls, user)
+    async with raw_server(conversation) as port, open_harness(folder) as harness:
+        hung = await add_hung(harness, backends, port, Hosts(), count)
+        account_id = await add_remote_account(harness, user.name)
+        good = imap_backend(account_id, harness, dovecot, tls, user)
         backends.by_id[account_id] = good
         opened = list(backends.by_id.values())
         with OtherClient(dovecot, user) as other:
             try:
-                async with supervised(house, backends):
-                    yield Followed(house, account_id, good), other, hung
+                async with supervised(harness, backends):
+                    yield Followed(harness, account_id, good), other, hung
             finally:
                 for backend in opened:
                     assert isinstance(backend, ImapBackend)
@@ -89,7 +89,7 @@ async def test_promise_4_fifty_accounts_on_a_hung_server_do_not_delay_one_on_a_g
         await good_account_is_served(one, other)
 
         for account_id in hung:
-            assert (await Followed(one.house, account_id, one.backend).state())[1] != "live"
+            assert (await Followed(one.harness, account_id, one.backend).state())[1] != "live"
 
 
 @pytest.mark.soak

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from app.mail.types import DRAFT, FLAGGED, SEEN, Flags
 
-from tests.imap_house import PASSWORD, USER, ImapHouse, mail, open_imap_house
+from tests.imap_harness import PASSWORD, USER, ImapHarness, mail, open_imap_harness
 from tests.servers.process import find_program
 from tests.servers.tls import TlsFiles
 
@@ -23,9 +23,9 @@ NODE = Path(__file__).parents[1] / "node"
 
 
 @pytest.fixture
-async def imap(tmp_path: Path) -> AsyncIterator[ImapHouse]:
-    async with open_imap_house(tmp_path) as house:
-        yield house
+async def imap(tmp_path: Path) -> AsyncIterator[ImapHarness]:
+    async with open_imap_harness(tmp_path) as harness:
+        yield harness
 
 
 def _read_and_flag(port: int) -> tuple[list[bytes], bytes]:
@@ -44,7 +44,7 @@ def _read_and_flag(port: int) -> tuple[list[bytes], bytes]:
         return [*found, *subjects], whole[0][1]
 
 
-async def test_imaplib_reads_flags_appends_and_removes(imap: ImapHouse) -> None:
+async def test_imaplib_reads_flags_appends_and_removes(imap: ImapHarness) -> None:
     await imap.deliver(mail("One"))
     await imap.deliver(mail("Two"))
 
@@ -52,9 +52,9 @@ async def test_imaplib_reads_flags_appends_and_removes(imap: ImapHouse) -> None:
 
     assert found == [b"1 2", b"Subject: One\r\n\r\n", b"Subject: Two\r\n\r\n"]
     assert whole == mail("One")
-    assert await imap.house.contents(imap.account_id) == [mail("One")]
-    assert await imap.house.contents(imap.account_id, "Drafts") == [mail("Drafted")]
-    assert (await imap.house.mailbox(imap.account_id)).unread == 0
+    assert await imap.harness.contents(imap.account_id) == [mail("One")]
+    assert await imap.harness.contents(imap.account_id, "Drafts") == [mail("Drafted")]
+    assert (await imap.harness.mailbox(imap.account_id)).unread == 0
 
 
 async def run(program: str, *arguments: str, folder: Path | None = None, said: bytes = b"") -> bytes:
@@ -68,14 +68,15 @@ async def run(program: str, *arguments: str, folder: Path | None = None, said: b
     return printed
 
 
-async def flags_in(imap: ImapHouse, path: str = "INBOX") -> dict[int, Flags]:
-    mailbox = await imap.house.mailbox(imap.account_id, path)
+async def flags_in(imap: ImapHarness, path: str = "INBOX") -> dict[int, Flags]:
+    mailbox = await imap.harness.mailbox(imap.account_id, path)
     return {
-        uid: known.flags for uid, known in (await imap.house.reader.mirrored.known(imap.account_id, mailbox.id)).items()
+        uid: known.flags
+        for uid, known in (await imap.harness.reader.mirrored.known(imap.account_id, mailbox.id)).items()
     }
 
 
-async def test_curl_lists_fetches_searches_and_appends(imap: ImapHouse, tmp_path: Path) -> None:
+async def test_curl_lists_fetches_searches_and_appends(imap: ImapHarness, tmp_path: Path) -> None:
     await imap.deliver(mail("Invoice", body="Please pay.\r\n"))
     url = f"imap://127.0.0.1:{imap.port}"
     as_user = ("-s", "-S", "-u", f"{USER}:{PASSWORD}")
@@ -89,11 +90,11 @@ async def test_curl_lists_fetches_searches_and_appends(imap: ImapHouse, tmp_path
     assert b'(\\HasNoChildren \\Sent) "/" "Sent"' in mailboxes
     assert whole == mail("Invoice", body="Please pay.\r\n")
     assert found.split() == [b"*", b"SEARCH", b"1"]
-    assert await imap.house.contents(imap.account_id, "Drafts") == [mail("By curl")]
+    assert await imap.harness.contents(imap.account_id, "Drafts") == [mail("By curl")]
 
 
 async def test_curl_reads_mail_after_starttls(tls: TlsFiles, tmp_path: Path) -> None:
-    async with open_imap_house(tmp_path, tls.good.server_context()) as imap:
+    async with open_imap_harness(tmp_path, tls.good.server_context()) as imap:
         await imap.deliver(mail("Secret"))
         arguments = ("-s", "-S", "--ssl-reqd", "--cacert", str(tls.authority), "-u", f"{USER}:{PASSWORD}")
 
@@ -134,7 +135,7 @@ SyncState {folder}/
     return config
 
 
-async def test_mbsync_carries_messages_flags_and_removals_both_ways(imap: ImapHouse, tmp_path: Path) -> None:
+async def test_mbsync_carries_messages_flags_and_removals_both_ways(imap: ImapHarness, tmp_path: Path) -> None:
     for subject in ("One", "Two", "Three"):
         await imap.deliver(mail(subject))
     folder = tmp_path / "near"
@@ -148,10 +149,10 @@ async def test_mbsync_carries_messages_flags_and_removals_both_ways(imap: ImapHo
     _set_flags(files["One"], "S")
     _set_flags(files["Two"], "T")
     (inbox / "new" / "1.made.here").write_bytes(mail("Made here").replace(b"\r\n", b"\n"))
-    await imap.house.store.expunge(
-        imap.account_id, (await imap.house.mailbox(imap.account_id)).id, [3], only_deleted=False
+    await imap.harness.store.expunge(
+        imap.account_id, (await imap.harness.mailbox(imap.account_id)).id, [3], only_deleted=False
     )
-    await imap.house.store.mailboxes.create(imap.account_id, "Work")
+    await imap.harness.store.mailboxes.create(imap.account_id, "Work")
     await imap.deliver(mail("Work"), "Work", frozenset({SEEN, FLAGGED}))
 
     await run("mbsync", "-c", str(config), "all")
@@ -159,7 +160,7 @@ async def test_mbsync_carries_messages_flags_and_removals_both_ways(imap: ImapHo
     assert {_subject(path) for path in inbox.glob("*/*")} == {"One", "Made here"}
     assert [path.name.rpartition(",")[2] for path in (folder / "mail" / "Work" / "cur").iterdir()] == ["FS"]
     assert (await flags_in(imap))[1] == {SEEN}
-    assert len(await imap.house.contents(imap.account_id)) == 2
+    assert len(await imap.harness.contents(imap.account_id)) == 2
 
 
 def _subject(path: Path) -> str:
@@ -183,7 +184,7 @@ set confirmappend=no delete=yes quit=yes header_cache="" mail_check=1 wait_key=n
     return config
 
 
-async def test_neomutt_moves_and_deletes_on_its_screen(imap: ImapHouse, tmp_path: Path) -> None:
+async def test_neomutt_moves_and_deletes_on_its_screen(imap: ImapHarness, tmp_path: Path) -> None:
     for subject in ("Keep", "Archive me", "Delete me"):
         await imap.deliver(mail(subject))
     config = _neomutt_files(tmp_path, imap.port)
@@ -202,9 +203,9 @@ async def test_neomutt_moves_and_deletes_on_its_screen(imap: ImapHouse, tmp_path
         await process.wait()
         screen = await reading
 
-    subjects = [_subject_of(content) for content in await imap.house.contents(imap.account_id)]
+    subjects = [_subject_of(content) for content in await imap.harness.contents(imap.account_id)]
     assert subjects == ["Keep"], screen[-2000:]
-    assert [_subject_of(one) for one in await imap.house.contents(imap.account_id, "Archive")] == ["Archive me"]
+    assert [_subject_of(one) for one in await imap.harness.contents(imap.account_id, "Archive")] == ["Archive me"]
 
 
 def _drain(descriptor: int) -> bytes:
@@ -229,7 +230,7 @@ async def _line(process: Process) -> bytes:
         return await process.stdout.readline()
 
 
-async def test_imapflow_does_a_days_work_and_hears_of_new_mail(imap: ImapHouse, tmp_path: Path) -> None:
+async def test_imapflow_does_a_days_work_and_hears_of_new_mail(imap: ImapHarness, tmp_path: Path) -> None:
     await imap.deliver(mail("One"))
     await imap.deliver(mail("Two"))
     (tmp_path / "draft.eml").write_bytes(mail("By imapflow"))

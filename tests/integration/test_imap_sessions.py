@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from app.servers.imap.conversation import GUEST_LIMITS
 
-from tests.imap_house import PASSWORD, USER, ImapClient, ImapHouse, mail, open_imap_house
+from tests.imap_harness import PASSWORD, USER, ImapClient, ImapHarness, mail, open_imap_harness
 
 SESSIONS = 10
 COMMANDS = 60
@@ -112,7 +112,7 @@ async def test_many_sessions_on_one_mailbox_agree(
 ) -> None:
     """Each follows what it is told; when all is quiet, each has what a fresh session reads."""
     url = request.getfixturevalue("postgres_url") if database == "postgresql" else None
-    async with open_imap_house(tmp_path, database_url=url) as imap, asyncio.timeout(60):
+    async with open_imap_harness(tmp_path, database_url=url) as imap, asyncio.timeout(60):
         await imap.deliver(mail("First"))
         quiet = asyncio.Barrier(SESSIONS)
         async with asyncio.TaskGroup() as group:
@@ -124,7 +124,7 @@ async def test_many_sessions_on_one_mailbox_agree(
         assert [task.result() for task in tasks] == [fresh.messages] * SESSIONS
 
 
-async def _live(imap: ImapHouse, quiet: asyncio.Barrier, number: int) -> list[Known]:
+async def _live(imap: ImapHarness, quiet: asyncio.Barrier, number: int) -> list[Known]:
     """A session at its random work, until all are quiet; what it knows then."""
     async with imap.client() as client:
         follower = Follower(client)
@@ -137,14 +137,14 @@ async def _live(imap: ImapHouse, quiet: asyncio.Barrier, number: int) -> list[Kn
 
 
 async def test_idle_is_told_of_new_mail(tmp_path: Path) -> None:
-    async with open_imap_house(tmp_path) as imap, imap.client() as client:
+    async with open_imap_harness(tmp_path) as imap, imap.client() as client:
         await client.ok("SELECT INBOX")
         client.send(b"i IDLE\r\n")
         assert (await client.response()).startswith(b"+")
-        content = await imap.house.store.keep(mail("Now"))
-        inbox = await imap.house.mailbox(imap.account_id)
+        content = await imap.harness.store.keep(mail("Now"))
+        inbox = await imap.harness.mailbox(imap.account_id)
 
-        await imap.house.store.add(imap.account_id, inbox.id, [(content, frozenset(), None)])
+        await imap.harness.store.add(imap.account_id, inbox.id, [(content, frozenset(), None)])
 
         assert await client.response() == b"* 1 EXISTS"
         client.send(b"DONE\r\n")
@@ -152,14 +152,14 @@ async def test_idle_is_told_of_new_mail(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_never_ends_its_line_holds_little_memory(tmp_path: Path) -> None:
-    async with open_imap_house(tmp_path) as imap, imap.client(is_logged_in=False) as client:
+    async with open_imap_harness(tmp_path) as imap, imap.client(is_logged_in=False) as client:
         client.send(b"a NOOP " + b"(" * GUEST_LIMITS.line_bytes * 4)
 
         assert (await client.response()).startswith(b"a NO [TOOBIG]")
 
 
 async def test_a_session_of_nobody_ends_with_the_server(tmp_path: Path) -> None:
-    async with open_imap_house(tmp_path) as imap:
+    async with open_imap_harness(tmp_path) as imap:
         async with imap.client() as client:
             await client.ok("SELECT INBOX")
         async with imap.client() as other:
@@ -169,10 +169,10 @@ async def test_a_session_of_nobody_ends_with_the_server(tmp_path: Path) -> None:
 CRASH = """
 import asyncio, sys
 from pathlib import Path
-from tests.imap_house import open_imap_house
+from tests.imap_harness import open_imap_harness
 
 async def serve(folder):
-    async with open_imap_house(Path(folder)) as imap:
+    async with open_imap_harness(Path(folder)) as imap:
         print(imap.port, flush=True)
         await asyncio.sleep(60)
 
@@ -199,7 +199,7 @@ async def test_an_append_survives_a_crash_or_was_not_acknowledged(tmp_path: Path
     writer.close()
 
     assert await process.wait() == -9
-    async with open_imap_house(tmp_path, is_new=False) as imap:
-        kept = await imap.house.contents(imap.account_id)
+    async with open_imap_harness(tmp_path, is_new=False) as imap:
+        kept = await imap.harness.contents(imap.account_id)
     assert kept in ([], [content])
     assert kept == [content] or not answers[-1].startswith(b"OK")

@@ -18,9 +18,9 @@ from app.mail.identifiers import now_ms
 from app.mailstore.index import Index
 from app.mirror import moves
 
-from tests.imap_house import ImapClient
+from tests.imap_harness import ImapClient
 from tests.integration.test_moves_by_email_id import following_our_own_server
-from tests.sync_house import Followed, mail
+from tests.sync_harness import Followed, mail
 
 MOMENTS = range(1, 14)
 """Calls of the origin before which something happens. A catch-up makes fewer."""
@@ -103,17 +103,17 @@ class Scene:
     async def following(self, meddling: dict[int, Act], dies_at: int | None = None) -> AsyncIterator[None]:
         """Follow during the block. The process may die in it."""
         followed = self.followed
-        house, backend = followed.house, followed.backend
+        harness, backend = followed.harness, followed.backend
         meddled = Meddled(backend, meddling, self.is_told_apart)
         followed.backend = cast(MailBackend, meddled)
         if dies_at is not None:
-            followed.house = replace(house, index=cast(Index, Dying(house.index, dies_at)))
+            followed.harness = replace(harness, index=cast(Index, Dying(harness.index, dies_at)))
         try:
             with suppress(Killed):
                 async with followed.following():
                     yield
         finally:
-            followed.house, followed.backend = house, backend
+            followed.harness, followed.backend = harness, backend
             await asyncio.gather(*meddled.done)
 
     async def where(self) -> list[tuple[str, str]]:

@@ -12,24 +12,24 @@ from app.backends.imap.origin import Hosts, Origin
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.house import open_house
-from tests.imap_house import PASSWORD, USER, ImapHouse, open_imap_house
-from tests.sync_house import Followed, add_remote_account, mail
+from tests.harness import open_harness
+from tests.imap_harness import PASSWORD, USER, ImapHarness, open_imap_harness
+from tests.sync_harness import Followed, add_remote_account, mail
 
 TWINS = (mail("twin", "Text 1"), mail("twin", "Text 2"))
 
 
 @asynccontextmanager
-async def following_our_own_server(folder: Path) -> AsyncIterator[tuple[Followed, ImapHouse]]:
-    """A house that follows an account of another house over IMAP."""
+async def following_our_own_server(folder: Path) -> AsyncIterator[tuple[Followed, ImapHarness]]:
+    """A harness that follows an account of another harness over IMAP."""
     (folder / "near").mkdir()
     (folder / "far").mkdir()
-    async with open_imap_house(folder / "far") as served, open_house(folder / "near") as house:
+    async with open_imap_harness(folder / "far") as served, open_harness(folder / "near") as harness:
         login = ServerLogin("127.0.0.1", served.port, TransportSecurity.NONE, USER, PASSWORD)
         origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
-        account_id = await add_remote_account(house, USER)
-        backend = ImapBackend(account_id, origin, house.reader.mailboxes)
-        followed = Followed(house, account_id, backend)
+        account_id = await add_remote_account(harness, USER)
+        backend = ImapBackend(account_id, origin, harness.reader.mailboxes)
+        followed = Followed(harness, account_id, backend)
         try:
             yield followed, served
         finally:

@@ -294,9 +294,9 @@ async def test_grants_and_client_secrets_are_sealed_anew_with_the_newest_master_
 ) -> None:
     first, services = await grant.token(), gateway.services
     vault, guard = Vault([MASTER_KEY, bytes(32)]), NetGuard.of(["127.0.0.0/8"])
-    apps = OAuthApps(gateway.house.database, vault, guard)
+    apps = OAuthApps(gateway.harness.database, vault, guard)
     grants = Grants(
-        gateway.house.database, vault, apps, Authorization(guard, ssl.create_default_context()), persist=persist
+        gateway.harness.database, vault, apps, Authorization(guard, ssl.create_default_context()), persist=persist
     )
 
     assert (await apps.seal_anew(), await grants.seal_anew()) == (1, 1)

@@ -14,7 +14,7 @@ from app.mail.pop3 import Pop3Rules, Retention
 from app.mailstore.pop3_ledger import State
 from app.workers.pop3 import fetching
 
-from tests.pop3_house import (
+from tests.pop3_harness import (
     Maildrop,
     Polled,
     courier_maildrop,
@@ -24,7 +24,7 @@ from tests.pop3_house import (
     own_maildrop,
 )
 from tests.servers.tls import TlsFiles
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 
 @pytest.fixture(params=["dovecot", "courier", "own"])
@@ -64,7 +64,7 @@ async def test_what_was_there_comes_without_events_and_new_mail_with_one_each(
         assert [one.overview.subject for one in outcome.arrived] == ["four"]
         assert await account.told() == ["message.created"]
         assert await account.states() == ["stored"] * 4
-        inbox = await account.house.mailbox(account.account_id)
+        inbox = await account.harness.mailbox(account.account_id)
         assert (inbox.total, inbox.unread, inbox.is_complete) == (4, 4, True)
 
 

@@ -36,11 +36,11 @@ from app.workers.pop3 import fetching, patience
 from app.workers.pop3.account import Pop3Sync
 
 from tests.integration.raw_server import raw_server
-from tests.pop3_house import GUARD, HOST, Polled, add_pop3_account, open_polled
+from tests.pop3_harness import GUARD, HOST, Polled, add_pop3_account, open_polled
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted_pop3 import ScriptedPop3
 from tests.servers.tls import TlsFiles
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 BARE = frozenset({"UIDL", "TOP", "CAPA", "AUTH"})
 
@@ -178,11 +178,11 @@ async def followed(account: Polled, until: Callable[[], Awaitable[bool]], second
     """Run the account's worker until something holds."""
     assert account.pop3 is not None
     task = asyncio.create_task(
-        Pop3Sync(account.account_id, account.house.index, account.house.reader, account.pop3, account.epoch).run()
+        Pop3Sync(account.account_id, account.harness.index, account.harness.reader, account.pop3, account.epoch).run()
     )
     try:
         async with asyncio.timeout(seconds):
-            with listening(account.house.bus, account.account_id) as waiter:
+            with listening(account.harness.bus, account.account_id) as waiter:
                 while not await until():
                     await waiter.wait(0.02)
     finally:
@@ -214,7 +214,7 @@ async def test_a_login_delay_is_kept_though_someone_asks(tmp_path: Path, monkeyp
         until = time.monotonic() + 1.0
 
         async def is_over() -> bool:
-            account.house.bus.poke(f"pop3:{account.account_id}")
+            account.harness.bus.poke(f"pop3:{account.account_id}")
             return time.monotonic() > until
 
         await followed(account, is_over)
@@ -277,7 +277,7 @@ async def test_an_asked_for_poll_comes_at_once(tmp_path: Path, monkeypatch: pyte
         async def has_come() -> bool:
             if await account.state() == ("ready", "live"):
                 server.messages = three()[:1]
-                account.house.bus.poke(f"pop3:{account.account_id}")
+                account.harness.bus.poke(f"pop3:{account.account_id}")
             return await account.told() == ["message.created"]
 
         await followed(account, has_come)
@@ -508,12 +508,12 @@ async def test_accounts_on_a_hung_server_delay_none_on_a_good_one(tmp_path: Path
         hung = Pop3Origin(
             ServerLogin(HOST, port, TransportSecurity.NONE, "me", "secret"), GUARD, account.pop3.origin.tls
         )
-        house, tasks = account.house, []
+        harness, tasks = account.harness, []
         for number in range(50):
-            id_ = await add_pop3_account(house, f"hung{number}@mail.test")
-            backend = Pop3Backend(id_, hung, Pop3Rules(), house.store, house.reader, house.database, house.bus)
-            epochs = await Leases(house.database, is_alone=True).take([id_], 1)
-            tasks.append(asyncio.create_task(Pop3Sync(id_, house.index, house.reader, backend, epochs[id_]).run()))
+            id_ = await add_pop3_account(harness, f"hung{number}@mail.test")
+            backend = Pop3Backend(id_, hung, Pop3Rules(), harness.store, harness.reader, harness.database, harness.bus)
+            epochs = await Leases(harness.database, is_alone=True).take([id_], 1)
+            tasks.append(asyncio.create_task(Pop3Sync(id_, harness.index, harness.reader, backend, epochs[id_]).run()))
         await asyncio.sleep(0.05)
         try:
 
@@ -547,10 +547,10 @@ async def test_a_message_that_a_pop3_server_refuses_is_a_row_that_says_why_until
         await account.poll()
 
         [refused] = [one for one in await account.messages() if one.blob is None]
-        detail = await account.house.reader.messages.detail(account.account_id, refused.id)
+        detail = await account.harness.reader.messages.detail(account.account_id, refused.id)
         assert detail.problems == (f"{fetching.REFUSED}: this one is broken",)
         assert sorted(await account.subjects()) == ["", "m0", "m2"] if "TOP" in verbs else ["m0", "m1", "m2"]
-        [incomplete] = (await account.house.reader.incomplete.of([account.account_id]))[account.account_id]
+        [incomplete] = (await account.harness.reader.incomplete.of([account.account_id]))[account.account_id]
         assert (incomplete.path, incomplete.message_ids) == ("INBOX", (refused.id,))
 
         server.refused.clear()
@@ -559,7 +559,7 @@ async def test_a_message_that_a_pop3_server_refuses_is_a_row_that_says_why_until
         assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
         assert all(one.blob is not None for one in await account.messages())
         assert refused.id in await account.ids()
-        assert await account.house.reader.incomplete.of([account.account_id]) == {}
+        assert await account.harness.reader.incomplete.of([account.account_id]) == {}
 
 
 async def test_a_refused_message_is_asked_for_more_and_more_rarely(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ async def test_a_message_too_large_to_be_stored_is_a_row_that_says_so(tmp_path: 
 
         assert sorted(await account.subjects()) == ["m0", "m1", "m2"]
         [large] = [one for one in await account.messages() if one.blob is None]
-        detail = await account.house.reader.messages.detail(account.account_id, large.id)
+        detail = await account.harness.reader.messages.detail(account.account_id, large.id)
         assert detail.problems == (fetching.TOO_LARGE,)
 
 

@@ -20,13 +20,13 @@ from app.mail.protocol_log import ProtocolLogs
 from app.mail.types import AccountId, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.integration.raw_server import raw_server
 from tests.servers.dovecot import Dovecot
 from tests.servers.hostile_imap import Dialog, HostileImap
 from tests.servers.smtp_sink import SmtpSink
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail
+from tests.sync_harness import Followed, OtherClient, add_remote_account, mail
 
 GUARD = NetGuard.of(["127.0.0.0/8"])
 SECRET = "canary-text"
@@ -45,21 +45,21 @@ async def test_check_20_an_account_on_dovecot_is_recorded_without_its_password_a
 ) -> None:
     user = dovecot.add_user(password="canary-password")
     traces = ProtocolLogs()
-    async with open_house(tmp_path) as house:
-        account_id = await add_remote_account(house, user.name)
+    async with open_harness(tmp_path) as harness:
+        account_id = await add_remote_account(harness, user.name)
         traces.start(account_id, 600)
         login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
         recorder = partial(traces.recorder, account_id, "imap")
         backend = ImapBackend(
-            account_id, Origin(login, GUARD, tls.client_context(), Hosts(), recorder), house.reader.mailboxes
+            account_id, Origin(login, GUARD, tls.client_context(), Hosts(), recorder), harness.reader.mailboxes
         )
-        one = Followed(house, account_id, backend)
+        one = Followed(harness, account_id, backend)
         with OtherClient(dovecot, user) as other:
             other.append("INBOX", mail(SECRET, SECRET))
             async with one.following():
                 await one.until_live()
                 await one.until(one.subjects, [SECRET])
-                inbox = await house.mailbox(account_id)
+                inbox = await harness.mailbox(account_id)
                 await backend.search(inbox, "text", SECRET)
                 await backend.append(inbox, content(mail(SECRET)), len(mail(SECRET)), frozenset(), None)
         await backend.close()

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from app.mail.types import AccountId
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.servers import providers
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.providers import Provider
-from tests.sync_house import Followed, add_remote_account, mail, plain_backend
+from tests.sync_harness import Followed, add_remote_account, mail, plain_backend
 
 NOT_CONNECTED = "BAD User is authenticated but not connected."
 LIMITS = [
@@ -28,10 +28,10 @@ LIMITS = [
 
 
 @asynccontextmanager
-async def following(house: House, account_id: AccountId, port: int, user: DovecotUser) -> AsyncIterator[Followed]:
+async def following(harness: Harness, account_id: AccountId, port: int, user: DovecotUser) -> AsyncIterator[Followed]:
     """Follow the account during the block, on connections of its own."""
-    backend = plain_backend(account_id, house, port, user)
-    followed = Followed(house, account_id, backend)
+    backend = plain_backend(account_id, harness, port, user)
+    followed = Followed(harness, account_id, backend)
     try:
         async with followed.following():
             yield followed
@@ -46,22 +46,22 @@ async def test_an_account_that_its_provider_limits_is_throttled_and_goes_on_wher
     user = dovecot.add_user()
     for number in range(3):
         dovecot.deliver(mail(f"n{number}"), user.name)
-    async with providers.running(provider, dovecot.imap_port) as proxy, open_house(tmp_path) as house:
-        account_id = await add_remote_account(house, user.name)
+    async with providers.running(provider, dovecot.imap_port) as proxy, open_harness(tmp_path) as harness:
+        account_id = await add_remote_account(harness, user.name)
         usual = {name: getattr(proxy, name) for name in limits}
-        async with following(house, account_id, proxy.port, user) as followed:
+        async with following(harness, account_id, proxy.port, user) as followed:
             await followed.until_live()
             before = await followed.ids()
         dovecot.deliver(mail("meanwhile"), user.name)
 
         vars(proxy).update(limits)
-        async with following(house, account_id, proxy.port, user) as followed:
+        async with following(harness, account_id, proxy.port, user) as followed:
             await followed.until(followed.state, ("unreachable", "down"))
             assert (await followed.told("account."))[-1] == "account.throttled"
             assert await followed.ids() == before
 
         vars(proxy).update(usual)
-        async with following(house, account_id, proxy.port, user) as followed:
+        async with following(harness, account_id, proxy.port, user) as followed:
             await followed.until_live()
             await followed.until(followed.subjects, ["n0", "n1", "n2", "meanwhile"])
             assert (await followed.ids())[:3] == before

@@ -10,9 +10,9 @@ from app.mail.backend import QuotaResource
 from app.mirror.account import Mirror
 from app.workers.sync.quotas import QuotaReporter
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers.cyrus import Cyrus, CyrusUser
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail, plain_backend
+from tests.sync_harness import Followed, OtherClient, add_remote_account, mail, plain_backend
 
 KIB = 1024
 
@@ -35,13 +35,13 @@ async def test_limits_of_a_real_server_are_told_when_they_change_and_when_mail_f
     cyrus: Cyrus, user: CyrusUser, tmp_path: Path
 ) -> None:
     limit(cyrus, user, 100)
-    async with open_house(tmp_path) as house:
-        account_id = await add_remote_account(house, user.name)
-        backend = plain_backend(account_id, house, cyrus.imap_port, user)
-        followed = Followed(house, account_id, backend)
+    async with open_harness(tmp_path) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        backend = plain_backend(account_id, harness, cyrus.imap_port, user)
+        followed = Followed(harness, account_id, backend)
 
         async def told() -> int:
-            await QuotaReporter(Mirror(account_id, house.index, house.reader, backend)).check()
+            await QuotaReporter(Mirror(account_id, harness.index, harness.reader, backend)).check()
             return len(await followed.told("quota."))
 
         try:

@@ -13,12 +13,12 @@ from app.backends.imap.backend import ImapBackend
 from app.backends.imap.pool import ACCOUNT_CONNECTIONS
 from app.mail.backoff import RECONNECT_SECONDS
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers.cutting_proxy import CuttingProxy
 from tests.servers.dovecot import Dovecot
 from tests.servers.process import started
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, GivenBackends, add_remote_account, mail, plain_backend, supervised
+from tests.sync_harness import Followed, GivenBackends, add_remote_account, mail, plain_backend, supervised
 
 ACCOUNTS = 40
 AWAY_SECONDS = 3.0
@@ -54,17 +54,17 @@ async def followed_accounts(folder: Path, dovecot: Dovecot, port: int) -> AsyncI
     """`ACCOUNTS` accounts, by their user's name, that one process follows."""
     users = [dovecot.add_user() for _ in range(ACCOUNTS)]
     backends = GivenBackends()
-    async with open_house(folder) as house:
+    async with open_harness(folder) as harness:
         accounts: dict[str, Followed] = {}
         opened: list[ImapBackend] = []
         for user in users:
-            account_id = await add_remote_account(house, user.name)
-            backend = plain_backend(account_id, house, port, user)
+            account_id = await add_remote_account(harness, user.name)
+            backend = plain_backend(account_id, harness, port, user)
             opened.append(backend)
             backends.by_id[account_id] = backend
-            accounts[user.name] = Followed(house, account_id, backend)
+            accounts[user.name] = Followed(harness, account_id, backend)
         try:
-            async with supervised(house, backends):
+            async with supervised(harness, backends):
                 yield accounts
         finally:
             for backend in opened:

@@ -19,7 +19,7 @@ from tests.gateway import Gateway, open_gateway
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.process import free_port
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, OtherClient, add_remote_account, imap_backend, mail
+from tests.sync_harness import Followed, OtherClient, add_remote_account, imap_backend, mail
 from tests.unit.api.mail import EVERYTHING, Mail, multipart
 
 PDF = (
@@ -52,14 +52,14 @@ def client(dovecot: Dovecot, user: DovecotUser) -> Any:
 @pytest.fixture
 async def remote(gateway: Gateway, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser) -> AsyncIterator[Mail]:
     """An account of which the mailboxes are known, and no message yet."""
-    account_id = await add_remote_account(gateway.house, user.name)
-    backend = imap_backend(account_id, gateway.house, dovecot, tls, user)
+    account_id = await add_remote_account(gateway.harness, user.name)
+    backend = imap_backend(account_id, gateway.harness, dovecot, tls, user)
     gateway.backends.given[account_id] = backend
     listed = await backend.list_mailboxes()
     found = Delta(mailboxes_found=tuple(mailbox_found(one) for one in listed))
-    ids = (await gateway.house.index.apply(account_id, found)).mailbox_ids
+    ids = (await gateway.harness.index.apply(account_id, found)).mailbox_ids
     counted = tuple(MailboxCounted(ids[one.origin_name], one.uid_next, one.highest_modseq) for one in listed)
-    await gateway.house.index.apply(account_id, Delta(mailboxes_counted=counted))
+    await gateway.harness.index.apply(account_id, Delta(mailboxes_counted=counted))
     token = await gateway.token(account_id, scopes=EVERYTHING)
     yield Mail(gateway, account_id, gateway.client(token))
     await backend.close()
@@ -67,7 +67,7 @@ async def remote(gateway: Gateway, dovecot: Dovecot, tls: TlsFiles, user: Doveco
 
 async def _sync(remote: Mail) -> None:
     """Follow the account until all is known, then no more."""
-    followed = Followed(remote.gateway.house, remote.account_id, remote.gateway.backends.given[remote.account_id])
+    followed = Followed(remote.gateway.harness, remote.account_id, remote.gateway.backends.given[remote.account_id])
     async with followed.following():
         await followed.until_live()
 
@@ -76,7 +76,7 @@ async def _set_status(remote: Mail, status: str) -> None:
     async def work(transaction: Transaction) -> None:
         await transaction.execute(_SET_STATUS, account_id=remote.account_id, new_status=status)
 
-    await remote.gateway.house.database.write(work)
+    await remote.gateway.harness.database.write(work)
 
 
 async def _listed(remote: Mail, **headers: str) -> Any:
@@ -104,7 +104,7 @@ async def test_no_cache_asks_the_origin_for_what_nobody_told(
     for number in range(3):
         client.append("INBOX", mail(f"n{number}"))
     await _sync(remote)
-    before = (await remote.gateway.house.reader.mailboxes.standing(remote.account_id)).seq
+    before = (await remote.gateway.harness.reader.mailboxes.standing(remote.account_id)).seq
     client.append("INBOX", mail("new"))
     client.select()
     client.uid("STORE", "1", "+FLAGS", "(\\Seen)")
@@ -115,7 +115,7 @@ async def test_no_cache_asks_the_origin_for_what_nobody_told(
     fresh = await _listed(remote, **{"Cache-Control": "no-cache"})
 
     assert [(one["subject"], one["keywords"]) for one in fresh["items"]] == [("new", []), ("n2", []), ("n0", ["$seen"])]
-    events = await remote.gateway.house.log.after(remote.account_id, before, 1_000)
+    events = await remote.gateway.harness.log.after(remote.account_id, before, 1_000)
     told = [one.type for one in events if one.type.startswith("message.")]
     assert sorted(told) == ["message.created", "message.deleted", "message.updated"]
 
@@ -144,7 +144,7 @@ async def test_a_message_moved_by_another_client_while_lists_alone_are_read_keep
 
     assert lists["INBOX"] == []
     assert [one["id"] for one in lists["Archive"]] == [id_]
-    events = await remote.gateway.house.log.after(remote.account_id, 0, 1_000)
+    events = await remote.gateway.harness.log.after(remote.account_id, 0, 1_000)
     assert "message.moved" in [one.type for one in events]
 
 
@@ -171,7 +171,7 @@ async def test_an_origin_that_is_down_leaves_lists_and_gets_to_the_index(
     await _sync(remote)
     await _set_status(remote, "down")
     monkeypatch.setattr(dovecot, "imap_port", free_port())
-    gone = imap_backend(remote.account_id, remote.gateway.house, dovecot, tls, user)
+    gone = imap_backend(remote.account_id, remote.gateway.harness, dovecot, tls, user)
     remote.gateway.backends.given[remote.account_id] = gone
 
     listed = await _listed(remote)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers.cyrus import Cyrus
-from tests.sync_house import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
+from tests.sync_harness import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
 
 Live = tuple[Followed, OtherClient]
 EMPTY = ("one", "two", "three")
@@ -19,22 +19,22 @@ EMPTY = ("one", "two", "three")
 async def live(cyrus: Cyrus, tmp_path: Path) -> AsyncIterator[Live]:
     """An account that is followed and live, with some empty mailboxes and two of two messages, all as old."""
     user = cyrus.add_user()
-    async with open_house(tmp_path) as house:
+    async with open_harness(tmp_path) as harness:
         with OtherClient(cyrus, user) as other:
             for name in (*EMPTY, "Work", "Play"):
                 other.do("create", name)
             for name in ("Work", "Play"):
                 other.append(name, mail(f"{name} 1"))
                 other.append(name, mail(f"{name} 2"))
-            account_id = await add_remote_account(house, user.name)
-            backend = plain_backend(account_id, house, cyrus.imap_port, user)
-            async with followed_live(house, account_id, backend) as followed:
+            account_id = await add_remote_account(harness, user.name)
+            backend = plain_backend(account_id, harness, cyrus.imap_port, user)
+            async with followed_live(harness, account_id, backend) as followed:
                 yield followed, other
 
 
 async def ids(followed: Followed) -> dict[str, str]:
     """path → id"""
-    return {one.path: one.id for one in await followed.house.reader.mailboxes.mailboxes(followed.account_id)}
+    return {one.path: one.id for one in await followed.harness.reader.mailboxes.mailboxes(followed.account_id)}
 
 
 async def test_empty_mailboxes_keep_their_ids_whichever_of_them_is_renamed(live: Live) -> None:

@@ -14,7 +14,7 @@ from app.services.sending.submissions import Options, Recipient, options_to_json
 from tests.report import report
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, OtherClient, open_followed
+from tests.sync_harness import Followed, OtherClient, open_followed
 
 JOE, AMY = "joe@there.example", "amy@there.example"
 
@@ -27,7 +27,7 @@ def user(dovecot: Dovecot) -> DovecotUser:
 @pytest.fixture
 async def followed(tmp_path: Path, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser) -> AsyncIterator[Followed]:
     async with open_followed(tmp_path, dovecot, tls, user) as account:
-        await account.house.database.write(lambda transaction: rows.add(transaction, sent(account.account_id)))
+        await account.harness.database.write(lambda transaction: rows.add(transaction, sent(account.account_id)))
         yield account
 
 
@@ -42,7 +42,7 @@ def sent(account_id: str) -> rows.Submission:
 
 
 async def statuses(account: Followed) -> list[str]:
-    row = await rows.get(account.house.database, account.account_id, "sub_1")
+    row = await rows.get(account.harness.database, account.account_id, "sub_1")
     assert row is not None
     return [one.status for one in recipients_of(row.recipients)]
 

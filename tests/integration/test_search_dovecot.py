@@ -21,7 +21,7 @@ from tests.gateway import Gateway, open_gateway
 from tests.search_corpus import Corpus, filters
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, OtherClient, add_remote_account, imap_backend
+from tests.sync_harness import Followed, OtherClient, add_remote_account, imap_backend
 
 MESSAGES = 150
 FILTERS = [100, pytest.param(1_000, marks=pytest.mark.soak)]
@@ -58,15 +58,15 @@ async def open_remote(
     """An account on Dovecot with this mail, whose first sync is over and whose texts are read when it is followed."""
     user = dovecot.add_user()
     async with open_gateway(folder) as gateway:
-        house = gateway.house
-        account_id = await add_remote_account(house, user.name)
-        backend = imap_backend(account_id, house, dovecot, tls, user)
+        harness = gateway.harness
+        account_id = await add_remote_account(harness, user.name)
+        backend = imap_backend(account_id, harness, dovecot, tls, user)
         gateway.backends.given[account_id] = backend
         with OtherClient(dovecot, user) as client:
             for one in mail:
                 client.append("INBOX", one)
             client.select()
-            followed = Followed(house, account_id, backend)
+            followed = Followed(harness, account_id, backend)
             async with followed.following():
                 await followed.until_live()
             yield Searched(gateway, account_id), followed, client
@@ -97,12 +97,12 @@ async def test_the_same_filter_finds_the_same_as_dovecot(
     mail = [corpus.message(number) for number in range(1, MESSAGES + 1)]
     asked = list(islice(filters(corpus, 1), count))
     async with open_remote(tmp_path, dovecot, tls, mail) as (searched, followed, client):
-        text_index = TextIndex(followed.house.database)
+        text_index = TextIndex(followed.harness.database)
         expected = [bare(client, program) for _, program in asked]
 
         assert (await text_index.coverage(followed.account_id))[0] == 0
         before = [await searched.find(filter) for filter, _ in asked]
-        followed.texts = TextReader(followed.house.reader, text_index, replace(LIMITS, whole_bytes=whole_bytes))
+        followed.texts = TextReader(followed.harness.reader, text_index, replace(LIMITS, whole_bytes=whole_bytes))
         async with followed.following():
             await followed.until(lambda: text_index.awaited(followed.account_id, 1), [])
         indexed, of = await text_index.coverage(followed.account_id)
@@ -127,17 +127,17 @@ async def test_mail_that_lives_here_is_searched_the_same(tmp_path: Path, dovecot
         client.select()
         expected = [bare(client, program) for _, program in asked]
     async with open_gateway(tmp_path) as gateway:
-        house = gateway.house
-        account_id = await house.add_account("me@demo.test")
-        inbox = await house.mailbox(account_id)
+        harness = gateway.harness
+        account_id = await harness.add_account("me@demo.test")
+        inbox = await harness.mailbox(account_id)
         for one in mail:
-            await house.store.add(account_id, inbox.id, [(await house.store.keep(one), frozenset(), None)])
+            await harness.store.add(account_id, inbox.id, [(await harness.store.keep(one), frozenset(), None)])
         searched = Searched(gateway, account_id)
 
         before = [await searched.find(filter) for filter, _ in asked]
-        text_index = TextIndex(house.database)
+        text_index = TextIndex(harness.database)
         await TextIndexer(
-            house.index, house.reader, text_index, gateway.backends, TextReader(house.reader, text_index, LIMITS)
+            harness.index, harness.reader, text_index, gateway.backends, TextReader(harness.reader, text_index, LIMITS)
         ).fill()
         after = [await searched.find(filter) for filter, _ in asked]
 

@@ -20,10 +20,10 @@ from app.backends.imap.watching import sweeping
 from app.mail.types import ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers import providers
 from tests.servers.dovecot import Dovecot, DovecotUser
-from tests.sync_house import Followed, add_remote_account, mail
+from tests.sync_harness import Followed, add_remote_account, mail
 
 DEATH_SECONDS = COMMAND_TIMEOUT_SECONDS + 15.0
 """Where the silence falls upon a command that is on its way, that one has its whole time."""
@@ -41,9 +41,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def following(folder: Path, port: int, user: DovecotUser) -> AsyncIterator[Followed]:
     login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
-    async with open_house(folder) as house:
-        account_id = await add_remote_account(house, user.name)
-        followed = Followed(house, account_id, ImapBackend(account_id, origin, house.reader.mailboxes))
+    async with open_harness(folder) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        followed = Followed(harness, account_id, ImapBackend(account_id, origin, harness.reader.mailboxes))
         try:
             async with followed.following():
                 await followed.until_live()

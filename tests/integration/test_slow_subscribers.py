@@ -47,7 +47,7 @@ class Served:
     async def add_events(self) -> None:
         for _ in range(10):
             notes = tuple(Note(AccountResync(["x" * EVENT_BYTES], {}), self.account_id) for _ in range(EVENTS // 10))
-            await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
+            await self.gateway.harness.index.apply(self.account_id, Delta(notes=notes))
 
     async def until_nobody_is_connected(self) -> None:
         async with asyncio.timeout(30):
@@ -59,7 +59,7 @@ class Served:
 async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     monkeypatch.setattr(stream_socket, "TAKE_SECONDS", 0.5)
     async with open_gateway(tmp_path) as gateway:
-        account_id = await gateway.house.add_account("me@demo.test")
+        account_id = await gateway.harness.add_account("me@demo.test")
         config = server_config(Settings(http_port=0), gateway.app, Connections())
         server = uvicorn.Server(config)
         server.config.load()
@@ -154,7 +154,7 @@ async def test_a_subscriber_that_never_reads_again_is_cut_and_leaves_nothing(
     await served.until_nobody_is_connected()
 
     assert served.server.server_state.tasks == set()
-    assert served.gateway.house.bus.heard().keys() <= {ACCESS, ORIGINS}  # watched as long as the process runs
+    assert served.gateway.harness.bus.heard().keys() <= {ACCESS, ORIGINS}  # watched as long as the process runs
 
 
 async def test_a_subscriber_that_reads_too_late_sees_a_broken_stream_and_not_a_whole_one(

@@ -55,9 +55,9 @@ async def run(program: str, *arguments: str, said: bytes = b"") -> bytes:
 
 
 async def contents(servers: Embedded, name: str) -> list[bytes]:
-    account_id = await servers.house.deliveries.account_of(f"{name}@demo.test")
+    account_id = await servers.harness.deliveries.account_of(f"{name}@demo.test")
     assert account_id is not None
-    return await servers.house.contents(account_id)
+    return await servers.harness.contents(account_id)
 
 
 async def deliver(servers: Embedded, *subjects: str) -> None:
@@ -147,9 +147,9 @@ async def test_curl_submits_and_reads(servers: Embedded, tls: TlsFiles, tmp_path
     assert [line.split()[0] for line in listed.splitlines()] == [b"1", b"2"]
     assert b"Subject: From curl" in read
     assert read.endswith(b"\r\n..two\r\n.\r\nend\r\n")
-    ann = await servers.house.deliveries.account_of("ann@demo.test")
+    ann = await servers.harness.deliveries.account_of("ann@demo.test")
     assert ann is not None
-    assert len(await servers.house.contents(ann)) == 0
+    assert len(await servers.harness.contents(ann)) == 0
 
 
 async def test_fetchmail_moves_mail_by_pop3_into_another_mailbox_by_lmtp(servers: Embedded, tmp_path: Path) -> None:

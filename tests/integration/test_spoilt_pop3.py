@@ -14,10 +14,10 @@ from app.workers.pop3 import account as account_module
 from app.workers.pop3 import patience
 from app.workers.pop3.account import Pop3Sync
 
-from tests.pop3_house import Polled, open_polled
+from tests.pop3_harness import Polled, open_polled
 from tests.servers.mutating_proxy import MutatingProxy
 from tests.servers.scripted_pop3 import ScriptedPop3
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 SEEDS = int(os.environ.get("POSTGATE_TEST_SEEDS", "8"))
 """Each takes some seconds; a soak runs thousands."""
@@ -50,7 +50,7 @@ async def test_a_maildrop_whose_server_spoke_nonsense_comes_with_all_its_mail(tm
             account.begin_anew(login=spoilt)
             assert account.pop3 is not None
             worker = Pop3Sync(
-                account.account_id, account.house.index, account.house.reader, account.pop3, account.epoch
+                account.account_id, account.harness.index, account.harness.reader, account.pop3, account.epoch
             )
             task = asyncio.create_task(worker.run())
             try:
@@ -58,7 +58,7 @@ async def test_a_maildrop_whose_server_spoke_nonsense_comes_with_all_its_mail(tm
                 server.messages.append(("id-new", mail("new")))
                 proxy.be_honest()
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    with listening(account.house.bus, account.account_id) as waiter:
+                    with listening(account.harness.bus, account.account_id) as waiter:
                         while await hidden(account, server) or await account.state() != ("ready", "live"):
                             assert not task.done(), "nobody asks for the account any more"
                             await waiter.wait(0.05)
@@ -69,7 +69,7 @@ async def test_a_maildrop_whose_server_spoke_nonsense_comes_with_all_its_mail(tm
 
 async def hidden(account: Polled, server: ScriptedPop3) -> set[str]:
     """Unique ids of messages on the server that are not here whole."""
-    house = account.house
-    lines = await Pop3Ledger(house.database, house.index, house.bus, account.account_id, account.epoch).rows()
+    harness = account.harness
+    lines = await Pop3Ledger(harness.database, harness.index, harness.bus, account.account_id, account.epoch).rows()
     whole = {key.uidl for key, line in lines.items() if line.state is State.STORED and line.place is not None}
     return {uidl for uidl, _ in server.messages} - whole

@@ -13,10 +13,10 @@ from app.backends.imap.connection import opening
 from app.backends.imap.connection.exchange import Exchange
 from app.workers.sync import account as account_module
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers.dovecot import Dovecot
 from tests.servers.mutating_proxy import MutatingProxy
-from tests.sync_house import Followed, OtherClient, add_remote_account, mail, plain_backend
+from tests.sync_harness import Followed, OtherClient, add_remote_account, mail, plain_backend
 
 SEEDS = int(os.environ.get("POSTGATE_TEST_SEEDS", "8"))
 """Each takes some two seconds; a soak runs thousands."""
@@ -45,10 +45,10 @@ async def test_an_account_whose_server_spoke_nonsense_comes_back_with_all_its_ma
         for number in range(12):
             other.append(("INBOX", "Work", "Archive")[number % 3], mail(f"m{number}"))
     proxy = MutatingProxy(dovecot.imap_port, seed, spoil=(0.05, 0.1, 0.2, 0.4)[seed % 4])
-    async with proxy.serving() as port, open_house(tmp_path) as house:
-        account_id = await add_remote_account(house, user.name)
-        spoilt, honestly = (plain_backend(account_id, house, one, user) for one in (port, dovecot.imap_port))
-        followed, honest = Followed(house, account_id, spoilt), Followed(house, account_id, honestly)
+    async with proxy.serving() as port, open_harness(tmp_path) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        spoilt, honestly = (plain_backend(account_id, harness, one, user) for one in (port, dovecot.imap_port))
+        followed, honest = Followed(harness, account_id, spoilt), Followed(harness, account_id, honestly)
         async with followed.following():
             await asyncio.sleep(0.7)
             dovecot.deliver(mail("new"), user.name)

@@ -58,7 +58,7 @@ async def test_a_refused_handshake_has_one_request_id(server: Serving, request_:
 
 
 async def test_a_call_over_the_socket_has_a_request_id_of_its_own(server: Serving) -> None:
-    account_id = await server.gateway.house.add_account("me@demo.test")
+    account_id = await server.gateway.harness.add_account("me@demo.test")
     secret = await server.gateway.token(account_id, scopes=(Scope.PUSH, Scope.MAIL_READ))
     url, headers = f"ws://127.0.0.1:{server.port}/v1/stream", {"Authorization": f"Bearer {secret}"}
     async with connect(url, additional_headers=headers) as socket:

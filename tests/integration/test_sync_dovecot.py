@@ -18,7 +18,7 @@ from app.mail.metadata import with_metadata
 
 from tests.servers.dovecot import Dovecot, DovecotUser
 from tests.servers.tls import TlsFiles
-from tests.sync_house import (
+from tests.sync_harness import (
     Followed,
     GivenBackends,
     OtherClient,
@@ -61,7 +61,7 @@ async def test_a_first_sync_indexes_every_mailbox_without_an_event_for_each_mess
     assert await followed.events("message.") == []
     progress = [orjson.loads(one.body)["data"] for one in await followed.events("sync.progress")]
     assert [(one["indexed"], one["total"]) for one in progress if one["is_complete"]] == [(5, 5), (1, 1)]
-    inbox = await followed.house.mailbox(followed.account_id)
+    inbox = await followed.harness.mailbox(followed.account_id)
     assert (inbox.total, inbox.unread, inbox.is_complete) == (5, 5, True)
 
 
@@ -97,7 +97,7 @@ async def test_flags_set_by_another_client_are_told(followed: Followed, client: 
         await followed.until(followed.flags, [{"\\Seen", "$Work"}])
 
     assert await followed.told() == ["message.updated"]
-    assert (await followed.house.mailbox(followed.account_id)).unread == 0
+    assert (await followed.harness.mailbox(followed.account_id)).unread == 0
 
 
 async def test_messages_expunged_by_another_client_are_told(followed: Followed, client: OtherClient) -> None:
@@ -111,7 +111,7 @@ async def test_messages_expunged_by_another_client_are_told(followed: Followed, 
         await followed.until(followed.subjects, ["two"])
 
     assert (await followed.told())[-1] == "message.deleted"
-    assert (await followed.house.mailbox(followed.account_id)).total == 1
+    assert (await followed.harness.mailbox(followed.account_id)).total == 1
 
 
 @pytest.mark.parametrize("command", ["MOVE", "COPY"])
@@ -174,11 +174,11 @@ async def test_mailboxes_made_renamed_and_deleted_by_another_client_are_told(
         client.append("Work", mail("plan"))
         await followed.until(lambda: _subjects(followed, "Work"), ["plan"])
         ids = await followed.ids("Work")
-        mailbox_id = (await followed.house.mailbox(followed.account_id, "Work")).id
+        mailbox_id = (await followed.harness.mailbox(followed.account_id, "Work")).id
 
         client.do("rename", "Work", "Office")
         await followed.until(lambda: _subjects(followed, "Office"), ["plan"])
-        assert (await followed.house.mailbox(followed.account_id, "Office")).id == mailbox_id
+        assert (await followed.harness.mailbox(followed.account_id, "Office")).id == mailbox_id
         assert await followed.ids("Office") == ids
 
         client.do("delete", "Office")
@@ -206,7 +206,7 @@ async def test_a_mailbox_made_anew_under_its_name_is_reset_with_one_event(
         settings = with_metadata("", {"user": "u_7"})
         await directory.change(transaction, followed.account_id, {"settings": settings})
 
-    await followed.house.database.write(work)
+    await followed.harness.database.write(work)
     client.do("create", "Work")
     client.append("Work", mail("old"))
     async with followed.following():
@@ -251,14 +251,14 @@ async def test_a_refused_login_waits_for_new_credentials(
     followed: Followed, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser
 ) -> None:
     wrong = replace(user, password="wrong")
-    refused = imap_backend(followed.account_id, followed.house, dovecot, tls, wrong)
+    refused = imap_backend(followed.account_id, followed.harness, dovecot, tls, wrong)
     backends = GivenBackends({followed.account_id: refused})
-    async with supervised(followed.house, backends):
+    async with supervised(followed.harness, backends):
         await followed.until(followed.state, ("auth_required", "down"))
 
         backends.by_id[followed.account_id] = followed.backend
         await _set_status(followed, "ready")
-        followed.house.bus.poke(ACCOUNTS)
+        followed.harness.bus.poke(ACCOUNTS)
 
         await followed.until_live()
 
@@ -295,7 +295,7 @@ async def test_a_first_sync_that_is_cut_off_at_any_point_is_taken_up_again(
         await followed.until_live()
 
     assert await followed.content() == await followed.origin_content()
-    assert (await followed.house.mailbox(followed.account_id)).total == 27
+    assert (await followed.harness.mailbox(followed.account_id)).total == 27
 
 
 async def _subjects(followed: Followed, path: str) -> list[str] | None:
@@ -310,4 +310,4 @@ async def _set_status(followed: Followed, status: str) -> None:
     async def work(transaction: Transaction) -> None:
         await directory.change(transaction, followed.account_id, {"status": status})
 
-    await followed.house.database.write(work)
+    await followed.harness.database.write(work)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import open_house
+from tests.harness import open_harness
 from tests.servers import providers
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
-from tests.sync_house import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
+from tests.sync_harness import Followed, OtherClient, add_remote_account, followed_live, mail, plain_backend
 
 PROVIDERS = {one.name: one for one in (providers.MICROSOFT_365, providers.ICLOUD, providers.YAHOO)}
 SERVERS = ["dovecot-mdbox", "dovecot-maildir", "cyrus", "courier", *PROVIDERS]
@@ -36,13 +36,13 @@ async def account(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     name = request.param
     server: Dovecot | Cyrus | Courier = request.getfixturevalue(name if name in ("cyrus", "courier") else "dovecot")
     user = server.add_user(format="maildir") if name == "dovecot-maildir" else server.add_user()  # type: ignore[call-arg]
-    async with provided(name, server.imap_port) as port, open_house(tmp_path) as house:
+    async with provided(name, server.imap_port) as port, open_harness(tmp_path) as harness:
         with OtherClient(server, user) as other:
             for number in range(3):
                 other.append("INBOX", mail(f"n{number}"))
-            account_id = await add_remote_account(house, user.name)
-            backend = plain_backend(account_id, house, port, user)
-            async with followed_live(house, account_id, backend) as followed:
+            account_id = await add_remote_account(harness, user.name)
+            backend = plain_backend(account_id, harness, port, user)
+            async with followed_live(harness, account_id, backend) as followed:
                 yield followed, other
 
 

@@ -23,16 +23,16 @@ class Mail:
     client: httpx2.AsyncClient
 
     async def mailbox_id(self, path: str = "INBOX") -> str:
-        return (await self.gateway.house.mailbox(self.account_id, path)).id
+        return (await self.gateway.harness.mailbox(self.account_id, path)).id
 
     async def add(
         self, content: bytes, path: str = "INBOX", *, flags: Flags = frozenset(), received_at_ms: int | None = None
     ) -> str:
         """Store a message; its id."""
-        house = self.gateway.house
-        mailbox = await house.mailbox(self.account_id, path)
-        stored = await house.store.keep(content)
-        applied = await house.store.add(self.account_id, mailbox.id, [(stored, flags, received_at_ms)])
+        harness = self.gateway.harness
+        mailbox = await harness.mailbox(self.account_id, path)
+        stored = await harness.store.keep(content)
+        applied = await harness.store.add(self.account_id, mailbox.id, [(stored, flags, received_at_ms)])
         (id_,) = applied.message_ids.values()
         return id_
 
@@ -69,5 +69,5 @@ def multipart(*parts: bytes, subtype: str = "mixed", subject: str = "parts") -> 
 
 
 async def open_mail(gateway: Gateway, email: str = "me@demo.test") -> Mail:
-    account_id = await gateway.house.add_account(email)
+    account_id = await gateway.harness.add_account(email)
     return Mail(gateway, account_id, gateway.client(await gateway.token(account_id, scopes=EVERYTHING)))

@@ -63,7 +63,7 @@ async def test_an_account_that_is_down_lags_since_it_was_last_reached(gateway: G
     async def lose(transaction: Transaction) -> None:
         await syncing.set_state(transaction, id_, sync_status="down", checked_at_ms=reached_at_ms)
 
-    await gateway.house.database.write(lose)
+    await gateway.harness.database.write(lose)
     sync = (await gateway.admin.get(f"/v1/accounts/{id_}")).json()["sync"]
 
     assert sync["lag_seconds"] >= 90
@@ -187,7 +187,7 @@ async def test_a_refused_verification_is_seen_in_the_status(gateway: Gateway) ->
 
 
 async def test_a_removed_account_is_gone_with_its_tokens_and_mail(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("bob@demo.test")
+    account_id = await gateway.harness.add_account("bob@demo.test")
     client = gateway.client(await gateway.token(account_id))
     assert (await client.get("/v1/me")).status_code == 200
 
@@ -196,11 +196,11 @@ async def test_a_removed_account_is_gone_with_its_tokens_and_mail(gateway: Gatew
     gateway.services.tokens.forget()
     assert (await client.get("/v1/me")).status_code == 401
     assert (await gateway.admin.get(f"/v1/accounts/{account_id}")).status_code == 404
-    assert await gateway.house.reader.mailboxes.mailboxes(account_id) == []
+    assert await gateway.harness.reader.mailboxes.mailboxes(account_id) == []
 
 
 async def test_a_token_lists_its_own_accounts_alone(gateway: Gateway) -> None:
-    ann, _, cid = [await gateway.house.add_account(f"{name}@demo.test") for name in ("ann", "bob", "cid")]
+    ann, _, cid = [await gateway.harness.add_account(f"{name}@demo.test") for name in ("ann", "bob", "cid")]
 
     page = (await gateway.client(await gateway.token(ann, cid)).get("/v1/accounts")).json()
 
@@ -208,7 +208,7 @@ async def test_a_token_lists_its_own_accounts_alone(gateway: Gateway) -> None:
 
 
 async def test_pages_of_accounts_join_to_the_whole_list(gateway: Gateway) -> None:
-    ids = [await gateway.house.add_account(f"user{number}@demo.test") for number in range(5)]
+    ids = [await gateway.harness.add_account(f"user{number}@demo.test") for number in range(5)]
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -224,7 +224,7 @@ async def test_pages_of_accounts_join_to_the_whole_list(gateway: Gateway) -> Non
 
 
 async def test_me_is_the_account_of_a_token_that_holds_one(gateway: Gateway) -> None:
-    ann, bob = [await gateway.house.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
+    ann, bob = [await gateway.harness.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
 
     assert (await gateway.client(await gateway.token(ann)).get("/v1/me")).json()["id"] == ann
     assert (await gateway.client(await gateway.token(ann, bob)).get("/v1/me")).status_code == 404
@@ -232,7 +232,7 @@ async def test_me_is_the_account_of_a_token_that_holds_one(gateway: Gateway) -> 
 
 
 async def test_a_key_limited_to_accounts_adds_none(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     key = await gateway.admin.post("/v1/tokens", json={"kind": "server", "scopes": [Scope.ADMIN], "account_ids": [ann]})
 
     refused = await gateway.client(key.json()["token"]).post("/v1/accounts", json=EMBEDDED)
@@ -252,7 +252,7 @@ async def test_a_login_with_a_line_end_is_refused_at_its_place(gateway: Gateway,
 
 async def test_a_list_of_accounts_links_to_its_next_page(gateway: Gateway) -> None:
     for name in ("ann", "bob"):
-        await gateway.house.add_account(f"{name}@demo.test")
+        await gateway.harness.add_account(f"{name}@demo.test")
 
     first = await gateway.admin.get("/v1/accounts", params={"limit": 1})
     target = first.headers["Link"].partition(">")[0].removeprefix("<")

@@ -74,7 +74,7 @@ async def test_no_byte_of_a_body_is_read_of_a_caller_without_a_valid_token(gatew
 
 
 async def test_no_byte_of_a_body_is_read_where_the_token_lacks_the_right_or_the_account(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     pusher = await gateway.token(account_id, scopes=[Scope.PUSH])
     reader = await gateway.token(account_id, scopes=[Scope.MAIL_SEND, Scope.MAIL_MODIFY])
     taking = [route for route in PROTECTED if route.operation_id in MESSAGE_OPERATIONS]
@@ -103,7 +103,7 @@ async def test_large_bodies_are_for_the_routes_that_take_messages_alone(gateway:
 
 
 async def test_json_of_countless_values_is_refused_while_it_arrives(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     path = f"/v1/accounts/{account_id}"
     for operation in ("send", "messages?mailbox_id=inbox", "messages/batch"):
         body = Body(1000, b"[],[],[],[]," * 5000)
@@ -116,7 +116,7 @@ async def test_json_of_countless_values_is_refused_while_it_arrives(gateway: Gat
 
 @pytest.mark.parametrize("depth", [500, 5_000, 200_000])
 async def test_json_that_is_nested_deeply_is_a_problem(gateway: Gateway, depth: int) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     nested = '{"filter": ' + '{"not":' * depth + "{}" + "}" * depth + "}"
 
     refused = await gateway.admin.post(
@@ -131,7 +131,7 @@ async def test_json_that_is_nested_deeply_is_a_problem(gateway: Gateway, depth: 
 
 @pytest.mark.parametrize("branch", [{"all": []}, {}, {"any": [{}, {}]}, {"not": {"all": [{}]}}])
 async def test_a_filter_of_many_empty_branches_is_refused(gateway: Gateway, branch: dict[str, object]) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     tree: object = [branch] * 150
     body = {"filter": {"all": [{"all": tree}, {"any": tree}]}}
 
@@ -142,7 +142,7 @@ async def test_a_filter_of_many_empty_branches_is_refused(gateway: Gateway, bran
 
 
 async def test_a_filter_as_large_as_allowed_is_answered(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     body = {"filter": {"any": [{"subject": "x"}] * 150}}
 
     answer = await gateway.admin.post(

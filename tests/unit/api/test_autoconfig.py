@@ -23,7 +23,7 @@ async def test_what_is_no_address_names_the_parameter(gateway: Gateway) -> None:
 
 
 async def test_a_users_token_finds_nothing(gateway: Gateway) -> None:
-    client = gateway.client(await gateway.token(await gateway.house.add_account("ann@demo.test")))
+    client = gateway.client(await gateway.token(await gateway.harness.add_account("ann@demo.test")))
 
     assert (await client.get("/v1/autoconfig", params={"email": "a@b.test"})).status_code == 403
     assert (await gateway.client(None).get("/v1/autoconfig", params={"email": "a@b.test"})).status_code == 401

@@ -31,7 +31,9 @@ async def _preflight(gateway: Gateway, path: str, origin: str = PAGE, method: st
 
 
 async def _token(gateway: Gateway, *allowed: str, **limits: Any) -> str:
-    account_id = await gateway.house.add_account(f"{len(await gateway.services.accounts.visible_ids(ADMIN))}@demo.test")
+    account_id = await gateway.harness.add_account(
+        f"{len(await gateway.services.accounts.visible_ids(ADMIN))}@demo.test"
+    )
     return await gateway.token(account_id, scopes=(Scope.MAIL_READ, Scope.PUSH), origins=allowed, **limits)
 
 
@@ -158,7 +160,7 @@ async def test_a_ticket_opens_the_events_of_an_account_once_without_a_header(gat
 
 async def test_a_ticket_opens_events_with_the_rights_and_for_the_pages_of_its_token(gateway: Gateway) -> None:
     client = gateway.client(await _token(gateway, PAGE))
-    other = await gateway.house.add_account("other@demo.test")
+    other = await gateway.harness.add_account("other@demo.test")
     anyone = gateway.client(None)
 
     elsewhere = await anyone.get(f"/v1/accounts/{other}/events", params={"ticket": await _ticket(client)})

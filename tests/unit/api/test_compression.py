@@ -18,11 +18,11 @@ PLAIN = {"Accept-Encoding": "identity"}
 
 async def message_of(gateway: Gateway) -> tuple[AccountId, str]:
     """An account, and the path of a message whose object is longer than 1 KB."""
-    account_id = await gateway.house.add_account("me@demo.test")
-    inbox = await gateway.house.mailbox(account_id)
+    account_id = await gateway.harness.add_account("me@demo.test")
+    inbox = await gateway.harness.mailbox(account_id)
     to = ", ".join(f"Somebody Else <somebody{number}@example.com>" for number in range(40))
-    content = await gateway.house.store.keep(f"From: a@b.test\r\nTo: {to}\r\nSubject: Hi\r\n\r\nHi\r\n".encode())
-    applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+    content = await gateway.harness.store.keep(f"From: a@b.test\r\nTo: {to}\r\nSubject: Hi\r\n\r\nHi\r\n".encode())
+    applied = await gateway.harness.store.add(account_id, inbox.id, [(content, frozenset(), None)])
     return account_id, f"/v1/accounts/{account_id}/messages/{next(iter(applied.message_ids.values()))}"
 
 

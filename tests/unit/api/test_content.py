@@ -51,7 +51,7 @@ class Counting:
 
 
 def _parsed_by(mail: Mail, parsers: Counting) -> Counting:
-    mail.gateway.services.content = Content(mail.gateway.backends, mail.gateway.house.reader, parsers)
+    mail.gateway.services.content = Content(mail.gateway.backends, mail.gateway.harness.reader, parsers)
     return parsers
 
 
@@ -441,9 +441,9 @@ class _NoSecondPart(LocalBackend):
 
 
 async def test_a_part_that_the_mail_server_does_not_give_is_left_out_and_said_to_be(mail: Mail) -> None:
-    house = mail.gateway.house
+    harness = mail.gateway.harness
     mail.gateway.backends.given[mail.account_id] = _NoSecondPart(
-        mail.account_id, house.store, house.reader, house.database, house.bus
+        mail.account_id, harness.store, harness.reader, harness.database, harness.bus
     )
     id_ = await mail.add(multipart(b"\r\nfirst", b"\r\nsecond"))
 

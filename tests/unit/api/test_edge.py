@@ -102,7 +102,7 @@ async def test_a_parameter_that_is_wrong_is_named(gateway: Gateway) -> None:
     ],
 )
 async def test_a_parameter_that_there_is_not_is_refused_and_named(gateway: Gateway, method: str, path: str) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     unknown = path.rpartition("?")[2].rpartition("&")[2].partition("=")[0]
 
     refused = await gateway.admin.request(method, path.format(account_id=account_id), json={})
@@ -126,7 +126,7 @@ async def test_a_parameter_that_there_is_not_is_refused_and_named(gateway: Gatew
 async def test_an_unknown_name_is_refused_with_the_nearest_known_one(
     gateway: Gateway, method: str, path: str, body: dict[str, object], place: dict[str, str], text: str
 ) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     caller = gateway.client(await gateway.token(account_id, scopes=tuple(ACCOUNT_SCOPES)))
 
     refused = await caller.request(method, path, json=body)
@@ -175,7 +175,7 @@ async def test_a_client_id_that_is_not_valid_is_refused(gateway: Gateway, client
 
 
 async def test_what_is_in_the_contract_and_not_built_is_501(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     client = gateway.client(await gateway.token(account_id))
     calls = [
         (method, re.sub(r"{[^}]*}", "x", path.replace("{account_id}", "me")))
@@ -191,7 +191,7 @@ async def test_what_is_in_the_contract_and_not_built_is_501(gateway: Gateway) ->
 
 
 async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     reader = gateway.client(await gateway.token(account_id))
 
     assert (await reader.delete("/v1/me/messages/msg_x?permanant=true")).status_code == 403
@@ -200,7 +200,7 @@ async def test_a_right_that_is_missing_is_told_before_a_parameter_is(gateway: Ga
 
 async def test_check_11_a_cursor_of_another_list_is_refused(gateway: Gateway) -> None:
     for name in ("a", "b", "c"):
-        await gateway.house.add_account(f"{name}@demo.test")
+        await gateway.harness.add_account(f"{name}@demo.test")
     cursor = (await gateway.admin.get("/v1/accounts", params={"limit": 1})).json()["next_cursor"]
 
     for path, text in (
@@ -228,7 +228,7 @@ async def test_a_fault_of_ours_says_nothing_of_itself(
 
 
 async def test_a_preflight_is_answered_for_origins_of_the_install_and_of_tokens(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     ask = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     anyone = gateway.client(None)
     await gateway.token(ann, origins=(PAGE,))
@@ -244,7 +244,7 @@ async def test_a_preflight_is_answered_for_origins_of_the_install_and_of_tokens(
 
 
 async def test_check_10_a_token_works_from_its_own_pages_alone(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(ann, origins=(PAGE,)))
 
     own = await client.get("/v1/me", headers={"Origin": PAGE})
@@ -259,7 +259,7 @@ async def test_check_10_a_token_works_from_its_own_pages_alone(gateway: Gateway)
 
 
 async def test_check_10_a_token_in_the_url_is_no_token(gateway: Gateway) -> None:
-    secret = await gateway.token(await gateway.house.add_account("ann@demo.test"))
+    secret = await gateway.token(await gateway.harness.add_account("ann@demo.test"))
 
     for name in ("token", "access_token", "authorization", "ticket"):
         assert (await gateway.client(None).get("/v1/me", params={name: secret})).status_code == 401
@@ -283,7 +283,7 @@ async def test_the_public_is_told_what_this_is_and_that_it_works(gateway: Gatewa
 
 
 async def test_metrics_are_for_administrators(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
 
     assert (await gateway.admin.get("/metrics")).text.startswith("# HELP")
     assert (await gateway.client(None).get("/metrics")).status_code == 401
@@ -335,7 +335,7 @@ async def test_a_405_names_every_method_of_its_path(gateway: Gateway, path: str)
 
 
 async def test_a_word_of_the_api_is_no_id(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     for path in ("/v1/connect/sessions", f"/v1/accounts/{account_id}/messages/search"):
         refused = await gateway.admin.get(path)
         assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
@@ -357,7 +357,7 @@ async def test_a_host_that_was_rebound_makes_no_page_our_own(
     tmp_path: Path, public_url: str | None, origin: str, host: str, status: int
 ) -> None:
     async with open_gateway(tmp_path, public_url=public_url) as gateway:
-        account_id = await gateway.house.add_account("me@demo.test")
+        account_id = await gateway.harness.add_account("me@demo.test")
         client = gateway.client(await gateway.token(account_id, origins=(PAGE,)))
 
         answer = await client.get("/v1/me", headers={"Origin": origin, "Host": host})

@@ -108,9 +108,9 @@ async def test_a_mailbox_whose_messages_changed_is_told_with_its_new_numbers(mai
 
 async def _reset(mail: Mail, path: str) -> str:
     """Another UIDVALIDITY for a mailbox, which loses all in it; its id."""
-    mailbox = await mail.gateway.house.mailbox(mail.account_id, path)
+    mailbox = await mail.gateway.harness.mailbox(mail.account_id, path)
     reset = MailboxReset(mailbox.id, mailbox.uid_validity + 1)
-    await mail.gateway.house.index.apply(mail.account_id, Delta(mailboxes_reset=(reset,)))
+    await mail.gateway.harness.index.apply(mail.account_id, Delta(mailboxes_reset=(reset,)))
     return mailbox.id
 
 
@@ -273,7 +273,7 @@ async def test_a_message_in_an_event_that_was_logged_before_views_had_names_is_a
     async def work(transaction: Transaction) -> None:
         await transaction.execute(_SET_BODY, body=untyped)
 
-    await mail.gateway.house.database.write(work)
+    await mail.gateway.harness.database.write(work)
 
     [event] = (await _told(mail.client, state))[0]
     assert event["data"]["message"]["view"] == "summary"

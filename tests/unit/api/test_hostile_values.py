@@ -81,7 +81,7 @@ async def test_a_cursor_works_for_the_list_that_it_came_from_alone(gateway: Gate
         await mail.add(note(str(number)))
         await gateway.token(mail.account_id)
         await mail.client.post("/v1/me/send", json=MAIL)
-        await gateway.house.add_account(f"more{number}@demo.test")
+        await gateway.harness.add_account(f"more{number}@demo.test")
     paths = ["messages", "submissions"]
     urls = [*(f"/v1/accounts/{mail.account_id}/{one}" for one in paths), "/v1/accounts", "/v1/tokens"]
     cursors = {url: (await gateway.admin.get(url, params={"limit": 1})).json()["next_cursor"] for url in urls}

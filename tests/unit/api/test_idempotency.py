@@ -22,8 +22,8 @@ SCOPES = ["mail.read", "mail.send", "mail.modify", "mailboxes"]
 
 @pytest.fixture
 async def ann(gateway: Gateway) -> AccountId:
-    await gateway.house.add_account("bob@demo.test")
-    return await gateway.house.add_account("ann@demo.test", "secret")
+    await gateway.harness.add_account("bob@demo.test")
+    return await gateway.harness.add_account("ann@demo.test", "secret")
 
 
 async def _minted(gateway: Gateway, account_id: AccountId, **limits: Any) -> str:
@@ -68,7 +68,7 @@ async def test_two_sign_ins_have_keys_of_their_own(gateway: Gateway, ann: Accoun
 async def test_a_send_repeated_with_a_newly_minted_token_is_sent_once(
     gateway: Gateway, ann: AccountId, sub: str | None
 ) -> None:
-    other = await gateway.house.add_account("eve@demo.test")
+    other = await gateway.harness.add_account("eve@demo.test")
     first = await _send(gateway, await _minted(gateway, ann, sub=sub))
     wider = await _minted(gateway, ann, sub=sub, account_ids=[ann, other])
 
@@ -94,7 +94,7 @@ async def test_the_account_of_a_token_is_one_by_either_name(gateway: Gateway, an
 
 
 async def test_a_key_is_of_one_account_alone(gateway: Gateway, ann: AccountId) -> None:
-    eve = await gateway.house.add_account("eve@demo.test")
+    eve = await gateway.harness.add_account("eve@demo.test")
     token = await _minted(gateway, ann, account_ids=[ann, eve])
 
     first, other = await _send(gateway, token, account=ann), await _send(gateway, token, account=eve)
@@ -130,7 +130,7 @@ async def test_an_answer_is_not_given_again_to_a_token_that_may_not_send(
 async def test_an_answer_is_not_given_again_to_a_token_that_sees_other_mailboxes(
     gateway: Gateway, ann: AccountId
 ) -> None:
-    inbox, archive = [(await gateway.house.mailbox(ann, path)).id for path in ("INBOX", "Archive")]
+    inbox, archive = [(await gateway.harness.mailbox(ann, path)).id for path in ("INBOX", "Archive")]
     source = await gateway.client(await _minted(gateway, ann)).post(
         "/v1/me/messages", params={"mailbox_id": inbox}, content=note("a"), headers={"Content-Type": "message/rfc822"}
     )
@@ -172,6 +172,6 @@ async def test_a_key_that_an_earlier_version_kept_refuses_nothing(gateway: Gatew
         for path in ("/v1/accounts/me/send", f"/v1/accounts/{ann}/send"):
             await rows.take(transaction, f"{token_id} POST {path}", KEY, "a hash of another form")
 
-    await gateway.house.database.write(keep)
+    await gateway.harness.database.write(keep)
 
     assert (await _send(gateway, token)).status_code == 202

@@ -38,7 +38,7 @@ async def test_an_imported_message_is_kept_byte_for_byte(mail: Mail) -> None:
     assert (body["subject"], body["keywords"]) == ("Old letter", ["$seen", "work"])
     assert body["received_at"] == "2001-02-03T04:05:06Z"
     assert await _raw(mail, body["id"]) == content
-    stored = await mail.gateway.house.reader.messages.message(mail.account_id, body["id"])
+    stored = await mail.gateway.harness.reader.messages.message(mail.account_id, body["id"])
     assert stored.flags == {SEEN, "Work"}
 
 

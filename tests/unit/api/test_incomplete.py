@@ -24,7 +24,7 @@ async def break_two(mail: Mail) -> tuple[str, str, str]:
     facts: dict[str, Any] = {"problems": (REASON,), "unread": REASON, "preview": ""}
     row = Arrived(inbox, 0, frozenset(), 1_000, 0, Overview(), None, **facts)
     delta = Delta(arrived=(row,), mailboxes_troubled=(MailboxTroubled(archive, "It cannot be opened"),))
-    applied = await mail.gateway.house.index.apply(mail.account_id, delta)
+    applied = await mail.gateway.harness.index.apply(mail.account_id, delta)
     return inbox, archive, applied.message_ids[Location(inbox, 1)]
 
 

@@ -58,11 +58,11 @@ def _filled(value: Any, known: dict[str, str]) -> Any:
 
 async def _account(gateway: Gateway, name: str) -> tuple[AccountId, Mailbox, str]:
     """An account with a message; its id, INBOX and the message's id."""
-    account_id = await gateway.house.add_account(f"{name}@demo.test")
-    inbox = await gateway.house.mailbox(account_id)
-    content = await gateway.house.store.keep(MAIL)
-    applied = await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
-    message = await gateway.house.reader.messages.at(
+    account_id = await gateway.harness.add_account(f"{name}@demo.test")
+    inbox = await gateway.harness.mailbox(account_id)
+    content = await gateway.harness.store.keep(MAIL)
+    applied = await gateway.harness.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+    message = await gateway.harness.reader.messages.at(
         account_id, Location(inbox.id, next(iter(applied.message_ids)).uid)
     )
     return account_id, inbox, message.id
@@ -85,7 +85,7 @@ async def test_check_11_another_account_looks_like_none(gateway: Gateway, case: 
     token = await gateway.token(ann, scopes=sorted(ACCOUNT_SCOPES))
     state = gateway.services.states.issue(bob, Position(1, 0))
     own = {"mailbox_id": inbox.id, "message_id": message_id, "MAILBOX": inbox.id, "MESSAGE": message_id}
-    thread_id = (await gateway.house.reader.messages.message(bob, message_id)).thread_id
+    thread_id = (await gateway.harness.reader.messages.message(bob, message_id)).thread_id
     known = {"part": "1", "attachment_id": "att_x", "submission_id": "sub_x", "thread_id": thread_id, "STATE": state}
     known |= own
 
@@ -110,7 +110,7 @@ async def test_check_11_another_account_s_ids_look_unknown_below_one_s_own(
     bobs = await gateway.token(bob, scopes=sorted(ACCOUNT_SCOPES))
     known = {"account_id": ann, "part": "1", "attachment_id": "att_x", "MAILBOX": own_inbox.id}
     sent = await gateway.client(bobs).post("/v1/me/send", json={**BODIES["sendMessage"], "undo_seconds": 60})
-    thread_id = (await gateway.house.reader.messages.message(bob, message_id)).thread_id
+    thread_id = (await gateway.harness.reader.messages.message(bob, message_id)).thread_id
     theirs = {**known, "mailbox_id": inbox.id, "message_id": message_id, "submission_id": sent.json()["id"]}
     nobodys = {**known, "mailbox_id": "mbx_x", "message_id": "msg_x", "submission_id": "sub_x"}
     theirs["thread_id"], nobodys["thread_id"] = thread_id, "thr_x"
@@ -143,7 +143,7 @@ async def test_check_11_bulk_calls_and_searches_reach_nothing_of_another_account
     assert [one["status"] for one in batch["results"]] == [404]
     assert moved in (404, 422)
     assert [one["status"] for one in stolen["results"]] == [404]
-    assert (await gateway.house.reader.messages.message(bob, message_id)).flags == frozenset()
+    assert (await gateway.harness.reader.messages.message(bob, message_id)).flags == frozenset()
 
 
 async def test_check_11_states_and_cursors_work_for_their_account_alone(gateway: Gateway) -> None:

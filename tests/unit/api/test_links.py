@@ -201,7 +201,7 @@ async def test_the_signature_of_one_message_opens_no_other(mail: Mail) -> None:
 
 async def test_a_link_of_another_install_opens_nothing(mail: Mail) -> None:
     url = await _image_link(mail)
-    forged = links.Links(mail.gateway.house.database, Vault([bytes(32)]))
+    forged = links.Links(mail.gateway.harness.database, Vault([bytes(32)]))
     place = url.rpartition("/")[2].rpartition(".")[0]
 
     refused = await _anyone(mail).get(f"/v1/links/{place}.{links._signature(forged._keys[0], place)}")

@@ -123,15 +123,15 @@ class Remote:
 
 @pytest.fixture
 async def remote(gateway: Gateway) -> Remote:
-    house, account_id = gateway.house, AccountId(new_id("acc"))
-    server = LossyServer(house.reader, account_id, boxes={"INBOX": {}, "Work": {}})
+    harness, account_id = gateway.harness, AccountId(new_id("acc"))
+    server = LossyServer(harness.reader, account_id, boxes={"INBOX": {}, "Work": {}})
 
     async def add(transaction: Transaction) -> None:
         await directory.add(transaction, new_values(account_id, AccountKind.IMAP, "me@far.test", "", now_ms()))
 
-    await house.database.write(add)
+    await harness.database.write(add)
     found = [MailboxFound(name, name, "/", None, UID_VALIDITY) for name in server.boxes]
-    applied = await house.index.apply(account_id, Delta(mailboxes_found=tuple(found)))
+    applied = await harness.index.apply(account_id, Delta(mailboxes_found=tuple(found)))
     gateway.backends.given[account_id] = cast("MailBackend", server)
     scopes = (Scope.MAIL_READ, Scope.MAIL_MODIFY, Scope.MAILBOXES)
     client = gateway.client(await gateway.token(account_id, scopes=scopes))
@@ -154,7 +154,7 @@ async def test_a_message_whose_append_was_not_answered_is_found_again(remote: Re
     assert "Idempotency-Replayed" not in again.headers
     assert (replayed.json(), replayed.headers["Idempotency-Replayed"]) == (again.json(), "true")
     assert remote.server.appended == 2
-    reader = remote.gateway.house.reader
+    reader = remote.gateway.harness.reader
     assert (await reader.messages.message(remote.server.account_id, again.json()["id"])).uid == 2
 
 
@@ -193,7 +193,7 @@ async def test_copies_that_were_not_answered_are_found_again(remote: Remote) -> 
 
     assert (lost.status_code, again.status_code) == (504, 200)
     assert len(remote.server.boxes["Work"]) == 4
-    messages = await remote.gateway.house.reader.messages.find(
+    messages = await remote.gateway.harness.reader.messages.find(
         remote.server.account_id, [result["new_id"] for result in again.json()["results"]]
     )
     assert [message.uid for message in messages] == [3, 4]
@@ -243,8 +243,8 @@ def _crash(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
 async def test_a_crash_before_the_answer_is_kept_makes_nothing_twice(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
-    inbox = (await gateway.house.mailbox(account_id)).id
+    account_id = await gateway.harness.add_account("me@demo.test")
+    inbox = (await gateway.harness.mailbox(account_id)).id
     token = await gateway.token(
         account_id, scopes=(Scope.MAIL_READ, Scope.MAIL_MODIFY, Scope.MAIL_SEND, Scope.MAILBOXES)
     )
@@ -257,32 +257,32 @@ async def test_a_crash_before_the_answer_is_kept_makes_nothing_twice(
     if "message_ids" in body.get("json", {}):
         body = {"json": {"message_ids": [first.json()["id"]], "mailbox_id": inbox}}
     client = gateway.client(token, **{"Idempotency-Key": "k1"})
-    position = (await gateway.house.reader.mailboxes.standing(account_id)).position
+    position = (await gateway.harness.reader.mailboxes.standing(account_id)).position
 
     revive = _crash(gateway, monkeypatch)
     await client.post("/v1/me" + path.format(inbox=inbox), **body)
     revive()
-    after_crash = (await gateway.house.reader.mailboxes.standing(account_id)).position
+    after_crash = (await gateway.harness.reader.mailboxes.standing(account_id)).position
     again = await client.post("/v1/me" + path.format(inbox=inbox), **body)
 
     assert after_crash != position
-    assert (await gateway.house.reader.mailboxes.standing(account_id)).position == after_crash
+    assert (await gateway.harness.reader.mailboxes.standing(account_id)).position == after_crash
     assert again.status_code < 300
 
 
 async def test_a_crash_between_two_groups_copies_none_of_them_again(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
-    mailbox_ids = {path: (await gateway.house.mailbox(account_id, path)).id for path in ("INBOX", "Archive", "Trash")}
+    account_id = await gateway.harness.add_account("me@demo.test")
+    mailbox_ids = {path: (await gateway.harness.mailbox(account_id, path)).id for path in ("INBOX", "Archive", "Trash")}
     client = gateway.client(await gateway.token(account_id, scopes=(Scope.MAIL_READ, Scope.MAIL_MODIFY)))
     ids: list[str] = []
     for path in ("INBOX", "Archive"):
-        content = await gateway.house.store.keep(WITHOUT_ID)
-        applied = await gateway.house.store.add(account_id, mailbox_ids[path], [(content, frozenset(), None)])
+        content = await gateway.harness.store.keep(WITHOUT_ID)
+        applied = await gateway.harness.store.add(account_id, mailbox_ids[path], [(content, frozenset(), None)])
         ids += applied.message_ids.values()
     order = {"message_ids": ids, "mailbox_id": mailbox_ids["Trash"]}
-    copy_group, calls = gateway.house.store.copy, []
+    copy_group, calls = gateway.harness.store.copy, []
 
     async def dies_at_the_second(*args: Any) -> Applied:
         calls.append(args)
@@ -297,22 +297,22 @@ async def test_a_crash_between_two_groups_copies_none_of_them_again(
     assert (lost.status_code, again.status_code) == (500, 200)
     assert len(calls) == 3
     assert len({result["new_id"] for result in again.json()["results"]}) == 2
-    assert len(await gateway.house.reader.mirrored.known(account_id, mailbox_ids["Trash"])) == 2
+    assert len(await gateway.harness.reader.mirrored.known(account_id, mailbox_ids["Trash"])) == 2
 
 
 @pytest.mark.parametrize("chosen", ["ids", "filter"])
 async def test_a_batch_that_was_cut_off_deletes_nothing_for_good_that_it_moved_to_trash(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, chosen: str
 ) -> None:
-    account_id = await gateway.house.add_account("me@demo.test")
+    account_id = await gateway.harness.add_account("me@demo.test")
     paths = ("INBOX", "Archive", "Trash")
-    mailbox_ids = {path: (await gateway.house.mailbox(account_id, path)).id for path in paths}
+    mailbox_ids = {path: (await gateway.harness.mailbox(account_id, path)).id for path in paths}
     scopes = (Scope.MAIL_READ, Scope.MAIL_MODIFY, Scope.MAIL_DELETE)
     client = gateway.client(await gateway.token(account_id, scopes=scopes), **{"Idempotency-Key": "k1"})
     ids = {}
     for path in paths:
-        content = await gateway.house.store.keep(WITHOUT_ID)
-        applied = await gateway.house.store.add(account_id, mailbox_ids[path], [(content, frozenset(), None)])
+        content = await gateway.harness.store.keep(WITHOUT_ID)
+        applied = await gateway.harness.store.add(account_id, mailbox_ids[path], [(content, frozenset(), None)])
         (ids[path],) = applied.message_ids.values()
     which = {"message_ids": [*ids.values()]} if chosen == "ids" else {"filter": {"subject": "no id"}}
 
@@ -323,7 +323,7 @@ async def test_a_batch_that_was_cut_off_deletes_nothing_for_good_that_it_moved_t
     replayed = await client.post("/v1/me/messages/batch", json={**which, "delete": True})
 
     assert (lost.status_code, again.status_code, replayed.status_code) == (500, 200, 200)
-    left = await gateway.house.reader.messages.find(account_id, [*ids.values()])
+    left = await gateway.harness.reader.messages.find(account_id, [*ids.values()])
     assert {message.id: message.mailbox_id for message in left} == {
         ids[path]: mailbox_ids["Trash"] for path in ("INBOX", "Archive")
     }

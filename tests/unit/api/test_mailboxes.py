@@ -12,7 +12,7 @@ BOTH = [Scope.MAIL_READ, Scope.MAILBOXES]
 
 
 async def _ann(gateway: Gateway) -> AccountId:
-    return await gateway.house.add_account("ann@demo.test")
+    return await gateway.harness.add_account("ann@demo.test")
 
 
 async def test_mailboxes_are_listed_with_the_state_before_they_were_read(gateway: Gateway) -> None:
@@ -113,7 +113,7 @@ async def test_what_may_not_be_is_a_conflict(gateway: Gateway) -> None:
 
 async def test_a_token_limited_to_mailboxes_sees_no_others(gateway: Gateway) -> None:
     ann = await _ann(gateway)
-    inbox, sent = await gateway.house.mailbox(ann), await gateway.house.mailbox(ann, "Sent")
+    inbox, sent = await gateway.harness.mailbox(ann), await gateway.harness.mailbox(ann, "Sent")
     client = gateway.client(await gateway.token(ann, scopes=BOTH, mailbox_ids=(inbox.id,)))
 
     assert [one["id"] for one in (await client.get("/v1/me/mailboxes")).json()["items"]] == [inbox.id]

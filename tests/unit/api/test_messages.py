@@ -180,7 +180,7 @@ async def test_a_cursor_of_a_mailbox_that_was_made_anew_has_expired(mail: Mail) 
     inbox = await mail.mailbox_id()
     cursor = (await mail.get(mailbox_id=inbox, limit=1))["next_cursor"]
     reset = Delta(mailboxes_reset=(MailboxReset(MailboxId(inbox), 4_000_000_000),))
-    await mail.gateway.house.index.apply(mail.account_id, reset)
+    await mail.gateway.harness.index.apply(mail.account_id, reset)
 
     problem = await mail.get(mailbox_id=inbox, limit=1, cursor=cursor, expected=410)
 
@@ -323,7 +323,7 @@ async def test_keywords_are_added_and_removed(mail: Mail) -> None:
     assert answer.status_code == 200
     assert answer.json()["keywords"] == ["$flagged", "work"]
     assert answer.headers["Postgate-State"] == (await mail.get())["state"]
-    stored = await mail.gateway.house.reader.messages.message(mail.account_id, id_)
+    stored = await mail.gateway.harness.reader.messages.message(mail.account_id, id_)
     assert stored.flags == {FLAGGED, "Work"}
 
 
@@ -479,7 +479,7 @@ async def test_a_list_has_no_etag_until_the_previews_that_it_shows_are_read(
     gateway: Gateway, mail: Mail, path: str
 ) -> None:
     """A preview comes without an event, so the list changes while the state stays the same."""
-    index, inbox = gateway.house.index, MailboxId(await mail.mailbox_id())
+    index, inbox = gateway.harness.index, MailboxId(await mail.mailbox_id())
     unread = Arrived(inbox, 0, frozenset(), START_MS, 10, Overview("Hello"), None)
     applied = await index.apply(mail.account_id, Delta(arrived=(unread,)))
     (at,) = applied.message_ids

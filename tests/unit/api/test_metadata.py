@@ -101,8 +101,8 @@ async def test_a_misspelt_metadata_parameter_is_refused(gateway: Gateway) -> Non
 
 async def test_a_change_of_metadata_keeps_what_else_is_known_of_the_account(gateway: Gateway) -> None:
     account_id = (await _account(gateway, "ann@demo.test")).json()["id"]
-    await accounts.set_files_sent(gateway.house.database, account_id, files_sent=True)
+    await accounts.set_files_sent(gateway.harness.database, account_id, files_sent=True)
 
     await gateway.admin.patch(f"/v1/accounts/{account_id}", json={"metadata": None})
 
-    assert await accounts.files_sent(gateway.house.database, account_id)
+    assert await accounts.files_sent(gateway.harness.database, account_id)

@@ -165,7 +165,7 @@ async def test_an_app_that_makes_no_sense_is_refused(gateway: Gateway, order: di
 
 
 async def test_only_administrators_see_apps_and_open_sessions(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     token = await gateway.token(account_id, scopes=(Scope.MAIL_READ, Scope.SETTINGS))
     client = gateway.client(token)
 

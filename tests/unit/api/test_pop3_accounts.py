@@ -16,7 +16,7 @@ from app.mail.pop3 import Keeping, poll_topic
 from app.mail.types import AccountId
 
 from tests.gateway import Gateway, files_holding
-from tests.sync_house import mail
+from tests.sync_harness import mail
 
 POP3: dict[str, Any] = {
     "host": "93.184.216.34",
@@ -173,7 +173,7 @@ async def test_mail_of_an_account_over_pop3_is_ours_to_organise(gateway: Gateway
 
 
 async def test_a_poll_is_for_accounts_over_pop3(gateway: Gateway) -> None:
-    id_ = await gateway.house.add_account("ann@demo.test")
+    id_ = await gateway.harness.add_account("ann@demo.test")
 
     refused = await gateway.admin.post(f"/v1/accounts/{id_}/pop3/fetch")
 
@@ -193,17 +193,17 @@ async def test_a_poll_answers_what_came(gateway: Gateway) -> None:
     id_ = AccountId((await make(gateway))["id"])
 
     async def worker() -> None:
-        with listening(gateway.house.bus, poll_topic(id_)) as waiter:
+        with listening(gateway.harness.bus, poll_topic(id_)) as waiter:
             await waiter.wait()
-        inbox = await gateway.house.mailbox(id_)
-        stored = await gateway.house.store.keep(mail("fresh"))
-        await gateway.house.store.add(id_, inbox.id, [(stored, frozenset(), None)])
+        inbox = await gateway.harness.mailbox(id_)
+        stored = await gateway.harness.store.keep(mail("fresh"))
+        await gateway.harness.store.add(id_, inbox.id, [(stored, frozenset(), None)])
 
         async def checked(transaction: Transaction) -> None:
             await syncing.set_state(transaction, id_, checked_at_ms=now_ms() + 1)
 
-        await gateway.house.database.write(checked)
-        gateway.house.bus.poke(id_)
+        await gateway.harness.database.write(checked)
+        gateway.harness.bus.poke(id_)
 
     work = asyncio.create_task(worker())
     await asyncio.sleep(0)
@@ -222,6 +222,6 @@ async def test_an_account_that_nobody_polls_says_why(gateway: Gateway) -> None:
     async def refused(transaction: Transaction) -> None:
         await syncing.set_state(transaction, id_, status="auth_required")
 
-    await gateway.house.database.write(refused)
+    await gateway.harness.database.write(refused)
 
     assert (await gateway.admin.post(f"/v1/accounts/{id_}/pop3/fetch")).status_code == 424

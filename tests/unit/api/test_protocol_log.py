@@ -7,7 +7,7 @@ from tests.gateway import Gateway
 
 
 async def test_a_protocol_log_is_started_read_and_stopped(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(account_id, scopes=[Scope.SETTINGS]))
     recorder = gateway.services.traces.recorder(account_id, "imap")
     assert (await client.get("/v1/me/log")).json() == {"recording_until": None, "items": []}
@@ -26,7 +26,7 @@ async def test_a_protocol_log_is_started_read_and_stopped(gateway: Gateway) -> N
 
 
 async def test_reading_mail_is_not_the_right_to_read_the_log(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(account_id))
 
     assert (await client.get("/v1/me/log")).status_code == 403
@@ -34,7 +34,7 @@ async def test_reading_mail_is_not_the_right_to_read_the_log(gateway: Gateway) -
 
 
 async def test_the_time_of_a_log_is_bounded(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     for minutes in (0, 1441, "5"):
         refused = await gateway.admin.post(f"/v1/accounts/{account_id}/log", json={"minutes": minutes})
         assert refused.status_code == 422

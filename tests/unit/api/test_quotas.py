@@ -6,8 +6,8 @@ MAIL = b"Subject: Hello\r\n\r\nHello\r\n"
 
 
 async def test_an_embedded_account_tells_what_it_holds_and_has_no_limit(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
-    inbox = await gateway.house.mailbox(account_id)
+    account_id = await gateway.harness.add_account("ann@demo.test")
+    inbox = await gateway.harness.mailbox(account_id)
     client = gateway.client(await gateway.token(account_id))
     for count in (0, 1, 2):
         answer = await client.get("/v1/me/quota")
@@ -20,5 +20,5 @@ async def test_an_embedded_account_tells_what_it_holds_and_has_no_limit(gateway:
                 {"root": "", "resource": "message", "used": count, "limit": None},
             ],
         }
-        content = await gateway.house.store.keep(MAIL)
-        await gateway.house.store.add(account_id, inbox.id, [(content, frozenset(), None)])
+        content = await gateway.harness.store.keep(MAIL)
+        await gateway.harness.store.add(account_id, inbox.id, [(content, frozenset(), None)])

@@ -36,7 +36,7 @@ async def change(client: httpx2.AsyncClient, old: str = PASSWORD, new: str = NEW
 
 
 async def test_a_password_changed_by_its_owner_ends_all_other_sign_ins_with_what_they_made(gateway: Gateway) -> None:
-    await gateway.house.add_account(EMAIL, PASSWORD)
+    await gateway.harness.add_account(EMAIL, PASSWORD)
     mine = (await sign_in(gateway)).json()
     other = (await sign_in(gateway)).json()
     made = await gateway.client(other["access_token"]).post(
@@ -65,7 +65,7 @@ async def test_a_password_changed_by_its_owner_ends_all_other_sign_ins_with_what
 
 
 async def test_tokens_of_server_keys_outlive_a_changed_password_unless_they_are_to_end(gateway: Gateway) -> None:
-    ann, bob = await gateway.house.add_account(EMAIL, PASSWORD), await gateway.house.add_account("bob@demo.test")
+    ann, bob = await gateway.harness.add_account(EMAIL, PASSWORD), await gateway.harness.add_account("bob@demo.test")
     of_ann, of_both, of_bob = [await gateway.token(*ids) for ids in ((ann,), (ann, bob), (bob,))]
 
     client = await signed_in(gateway)
@@ -79,7 +79,7 @@ async def test_tokens_of_server_keys_outlive_a_changed_password_unless_they_are_
 
 
 async def test_a_password_is_changed_by_a_sign_in_alone(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account(EMAIL, PASSWORD)
+    ann = await gateway.harness.add_account(EMAIL, PASSWORD)
     client = await signed_in(gateway)
     made = await client.post("/v1/tokens", json={"account_ids": [ann], "scopes": ["settings"]})
 
@@ -91,19 +91,19 @@ async def test_a_password_is_changed_by_a_sign_in_alone(gateway: Gateway) -> Non
 
 
 async def test_a_wrong_old_password_counts_as_a_failed_login(gateway: Gateway) -> None:
-    await gateway.house.add_account(EMAIL, PASSWORD)
+    await gateway.harness.add_account(EMAIL, PASSWORD)
     client = await signed_in(gateway)
 
     refused = await change(client, "wrong")
 
     assert refused.status_code == 401
-    assert gateway.house.waits == [0.1]
+    assert gateway.harness.waits == [0.1]
     assert (await sign_in(gateway)).status_code == 201
 
 
 @pytest.mark.parametrize(("field", "value"), [("new_password", ""), ("new_password", "a\nb"), ("surprise", 1)])
 async def test_a_password_that_cannot_be_is_refused_with_a_pointer(gateway: Gateway, field: str, value: object) -> None:
-    await gateway.house.add_account(EMAIL, PASSWORD)
+    await gateway.harness.add_account(EMAIL, PASSWORD)
 
     refused = await (await signed_in(gateway)).post(
         "/v1/me/password", json={"old_password": PASSWORD, "new_password": NEW, field: value}
@@ -134,7 +134,7 @@ async def test_the_password_of_a_remote_account_is_compared_with_the_stored_one_
 
 
 async def test_a_sign_in_by_a_password_that_was_changed_meanwhile_is_refused(gateway: Gateway) -> None:
-    await gateway.house.add_account(EMAIL, PASSWORD)
+    await gateway.harness.add_account(EMAIL, PASSWORD)
     login = await gateway.services.sessions.verify(EMAIL, PASSWORD, "127.0.0.1")
     await change(await signed_in(gateway))
 
@@ -143,7 +143,7 @@ async def test_a_sign_in_by_a_password_that_was_changed_meanwhile_is_refused(gat
 
 
 async def test_a_password_set_by_a_key_ends_the_sign_ins_too(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account(EMAIL, PASSWORD)
+    ann = await gateway.harness.add_account(EMAIL, PASSWORD)
     client = await signed_in(gateway)
 
     assert (await gateway.admin.patch(f"/v1/accounts/{ann}", json={"password": NEW})).status_code == 200
@@ -165,7 +165,7 @@ async def test_a_password_set_by_a_key_ends_the_sign_ins_too(gateway: Gateway) -
     ],
 )
 async def test_what_lets_someone_in_is_changed_by_admin_alone(gateway: Gateway, order: dict[str, Any]) -> None:
-    ann = await gateway.house.add_account(EMAIL, PASSWORD)
+    ann = await gateway.harness.add_account(EMAIL, PASSWORD)
     tokens = [await gateway.token(ann, scopes=tuple(ACCOUNT_SCOPES))]
     clients = [gateway.client(one) for one in tokens] + [await signed_in(gateway)]
 
@@ -178,7 +178,7 @@ async def test_what_lets_someone_in_is_changed_by_admin_alone(gateway: Gateway, 
 
 @pytest.mark.parametrize("limits", [{"mailbox_ids": ("mbx_1",)}, {"mailbox_ids": ()}, {"senders": ()}])
 async def test_a_limited_token_changes_nothing_of_the_whole_account(gateway: Gateway, limits: dict[str, Any]) -> None:
-    ann = await gateway.house.add_account(EMAIL, PASSWORD)
+    ann = await gateway.harness.add_account(EMAIL, PASSWORD)
     client = gateway.client(await gateway.token(ann, scopes=tuple(ACCOUNT_SCOPES), **limits))
 
     answers = [
@@ -205,7 +205,7 @@ LIMITS: dict[str, Any] = {
 
 
 async def _limited_key(gateway: Gateway, **more: Any) -> httpx2.AsyncClient:
-    ann = await gateway.house.add_account(EMAIL, PASSWORD)
+    ann = await gateway.harness.add_account(EMAIL, PASSWORD)
     order = {"kind": "server", "scopes": ["admin", "mail.read"], "account_ids": [ann], **LIMITS, **more}
     made = await gateway.admin.post("/v1/tokens", json=order)
     assert made.status_code == 201
@@ -302,7 +302,7 @@ async def test_a_connect_session_ends_with_the_key_that_opened_it(gateway: Gatew
 
 
 async def test_a_sign_in_makes_narrower_tokens_for_its_own_account(gateway: Gateway) -> None:
-    ann, bob = await gateway.house.add_account(EMAIL, PASSWORD), await gateway.house.add_account("bob@demo.test")
+    ann, bob = await gateway.harness.add_account(EMAIL, PASSWORD), await gateway.harness.add_account("bob@demo.test")
     client = await signed_in(gateway)
 
     made = await client.post("/v1/tokens", json={"account_ids": [ann], "scopes": ["push"]})
@@ -326,7 +326,7 @@ async def test_a_sign_in_makes_narrower_tokens_for_its_own_account(gateway: Gate
 
 
 async def test_an_expired_token_says_so(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account(EMAIL)
+    ann = await gateway.harness.add_account(EMAIL)
 
     refused = await gateway.client(await gateway.token(ann, expires_in_seconds=-1)).get("/v1/me")
 

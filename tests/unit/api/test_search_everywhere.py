@@ -21,9 +21,9 @@ from tests.unit.api.mail import Mail, multipart, note, open_mail
 
 
 async def fill(gateway: Gateway) -> None:
-    house, text_index = gateway.house, TextIndex(gateway.house.database)
-    reader = TextReader(house.reader, text_index, TextLimits(64 * 1024, 1024 * 1024))
-    await TextIndexer(house.index, house.reader, text_index, gateway.backends, reader).fill()
+    harness, text_index = gateway.harness, TextIndex(gateway.harness.database)
+    reader = TextReader(harness.reader, text_index, TextLimits(64 * 1024, 1024 * 1024))
+    await TextIndexer(harness.index, harness.reader, text_index, gateway.backends, reader).fill()
 
 
 async def search(gateway: Gateway, secret: str, expected: int = 200, **order: Any) -> Any:
@@ -56,8 +56,8 @@ class Deaf(LocalBackend):
 
 
 def deafen(gateway: Gateway, account_id: AccountId, error: Exception | None = None) -> None:
-    house = gateway.house
-    backend = Deaf(account_id, house.store, house.reader, house.database, house.bus)
+    harness = gateway.harness
+    backend = Deaf(account_id, harness.store, harness.reader, harness.database, harness.bus)
     backend.error = error
     gateway.backends.given[account_id] = backend
 

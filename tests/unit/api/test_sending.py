@@ -12,7 +12,7 @@ from tests.gateway import Gateway
 async def test_mail_to_other_domains_is_refused_at_once_where_it_cannot_leave(
     gateway: Gateway, undo_seconds: int
 ) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(account_id, scopes=[Scope.MAIL_SEND]))
     both = [{"address": "bob@demo.test"}, {"address": "joe@elsewhere.example"}]
 
@@ -26,7 +26,7 @@ async def test_mail_to_other_domains_is_refused_at_once_where_it_cannot_leave(
 
 
 async def test_submissions_tell_the_state_to_follow_them_from(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(account_id, scopes=[Scope.MAIL_SEND, Scope.MAIL_READ]))
 
     listed = (await client.get("/v1/me/submissions")).json()

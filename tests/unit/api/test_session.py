@@ -11,7 +11,7 @@ KEY = {"Idempotency-Key": "k1"}
 
 
 async def _sign_in(gateway: Gateway) -> dict[str, Any]:
-    await gateway.house.add_account("ann@demo.test", "right")
+    await gateway.harness.add_account("ann@demo.test", "right")
     answer = await gateway.client(None).post("/v1/session", json={"email": "ann@demo.test", "password": "right"})
     assert answer.status_code == 201
     session: dict[str, Any] = answer.json()
@@ -28,7 +28,7 @@ async def test_a_user_signs_in_with_the_mailbox_password(gateway: Gateway) -> No
 
 
 async def test_check_17_an_unknown_user_and_a_wrong_password_look_alike(gateway: Gateway) -> None:
-    await gateway.house.add_account("ann@demo.test", "right")
+    await gateway.harness.add_account("ann@demo.test", "right")
 
     answers = [
         await gateway.client(None).post("/v1/session", json={"email": email, "password": "wrong"})
@@ -96,7 +96,7 @@ async def test_a_token_of_no_session_cannot_sign_out(gateway: Gateway) -> None:
 
 
 async def test_a_sign_in_that_is_repeated_with_its_key_is_one_session(gateway: Gateway) -> None:
-    await gateway.house.add_account("ann@demo.test", "right")
+    await gateway.harness.add_account("ann@demo.test", "right")
     anyone, order = gateway.client(None), {"email": "ann@demo.test", "password": "right"}
 
     first = await anyone.post("/v1/session", json=order, headers=KEY)
@@ -107,7 +107,7 @@ async def test_a_sign_in_that_is_repeated_with_its_key_is_one_session(gateway: G
 
 
 async def test_check_16_a_key_opens_no_session_without_the_password(gateway: Gateway) -> None:
-    await gateway.house.add_account("ann@demo.test", "right")
+    await gateway.harness.add_account("ann@demo.test", "right")
     anyone = gateway.client(None)
     await anyone.post("/v1/session", json={"email": "ann@demo.test", "password": "right"}, headers=KEY)
 
@@ -140,7 +140,7 @@ async def test_a_refused_refresh_is_not_kept(gateway: Gateway) -> None:
 
 
 async def test_check_19_neither_kept_answers_nor_what_tells_payloads_apart_betray_a_secret(gateway: Gateway) -> None:
-    await gateway.house.add_account("ann@demo.test", "right")
+    await gateway.harness.add_account("ann@demo.test", "right")
     body = orjson.dumps({"email": "ann@demo.test", "password": "right"})
     headers = {**KEY, "Content-Type": "application/json"}
 

@@ -10,7 +10,7 @@ from tests.gateway import Gateway, files_holding, without_request_id
 
 
 async def test_a_token_is_shown_once_and_kept_as_a_hash(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
 
     made = await gateway.admin.post("/v1/tokens", json={"account_ids": [ann], "scopes": ["mail.read", "push"]})
 
@@ -26,7 +26,7 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(gateway: Gateway) -> Non
 
 
 async def test_a_revoked_token_opens_nothing_more(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     token = (await gateway.admin.post("/v1/tokens", json={"account_ids": [ann], "scopes": ["mail.read"]})).json()
     client = gateway.client(token["token"])
     assert (await client.get("/v1/me")).status_code == 200
@@ -82,7 +82,7 @@ async def test_no_token_or_a_wrong_one_is_401(gateway: Gateway, authorization: s
 async def test_a_wrong_order_is_answered_with_a_pointer_to_the_fault(
     gateway: Gateway, order: dict[str, Any], pointer: str
 ) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     if "account_ids" in order:
         order = {**order, "account_ids": [ann if one == "ANN" else one for one in order["account_ids"]]}
 
@@ -93,7 +93,7 @@ async def test_a_wrong_order_is_answered_with_a_pointer_to_the_fault(
 
 
 async def test_a_key_limited_to_accounts_gives_and_sees_no_others(gateway: Gateway) -> None:
-    ann, bob = [await gateway.house.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
+    ann, bob = [await gateway.harness.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
     order = {"kind": "server", "scopes": [Scope.ADMIN], "account_ids": [ann]}
     limited = gateway.client((await gateway.admin.post("/v1/tokens", json=order)).json()["token"])
     other = (await gateway.admin.post("/v1/tokens", json={"account_ids": [bob], "scopes": ["mail.read"]})).json()
@@ -111,7 +111,7 @@ async def test_a_key_limited_to_accounts_gives_and_sees_no_others(gateway: Gatew
 
 
 async def test_a_token_works_from_its_networks_alone(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     inside = await gateway.token(ann, networks=("127.0.0.0/8",))  # where the test client says it is
     outside = await gateway.token(ann, networks=("10.0.0.0/8", "fd00::/8"))
 
@@ -120,7 +120,7 @@ async def test_a_token_works_from_its_networks_alone(gateway: Gateway) -> None:
 
 
 async def test_a_scope_that_is_missing_is_403_before_anything_is_looked_up(gateway: Gateway) -> None:
-    ann, bob = [await gateway.house.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
+    ann, bob = [await gateway.harness.add_account(f"{name}@demo.test") for name in ("ann", "bob")]
     client = gateway.client(await gateway.token(ann, scopes=[Scope.PUSH]))
 
     answers = [await client.get(f"/v1/accounts/{id_}/mailboxes") for id_ in (ann, bob, "acc_unknown")]
@@ -130,7 +130,7 @@ async def test_a_scope_that_is_missing_is_403_before_anything_is_looked_up(gatew
 
 
 async def test_a_ticket_stands_for_its_token_once(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     client = gateway.client(await gateway.token(ann, scopes=[Scope.PUSH]))
 
     made = await client.post("/v1/stream/tickets", json={})
@@ -158,7 +158,7 @@ async def test_a_repeated_order_of_a_ticket_gives_the_same_one_which_is_kept_enc
 
 
 async def test_a_repeated_order_gives_the_same_secret_which_is_kept_encrypted(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     order = {"account_ids": [ann], "scopes": ["mail.read"]}
 
     first = await gateway.admin.post("/v1/tokens", json=order, headers={"Idempotency-Key": "k1"})
@@ -173,7 +173,7 @@ async def test_a_repeated_order_gives_the_same_secret_which_is_kept_encrypted(ga
 
 
 async def test_requests_of_a_token_are_counted_and_limited(gateway: Gateway) -> None:
-    ann = await gateway.house.add_account("ann@demo.test")
+    ann = await gateway.harness.add_account("ann@demo.test")
     gateway.services.settings = gateway.services.settings.model_copy(update={"requests_per_minute": 2})
     client = gateway.client(await gateway.token(ann))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app.mailstore.blobs import CHUNK_BYTES, BlobWriter
 
-from tests.house import open_house
+from tests.harness import open_harness
 
 CONTENT = b"Subject: large\r\n\r\n" + b"x" * 5 * CHUNK_BYTES
 
@@ -29,11 +29,11 @@ async def test_a_message_that_comes_in_one_piece_is_written_turn_by_turn(
         asyncio.get_running_loop().call_soon(turns.append, 0)
         write(writer, piece)
 
-    async with open_house(tmp_path) as house:
+    async with open_harness(tmp_path) as harness:
         with monkeypatch.context() as patched:
             patched.setattr(BlobWriter, "write", counted)
-            kept = await house.store.keep_stream(in_one_piece())
+            kept = await harness.store.keep_stream(in_one_piece())
 
-        assert await house.store.blobs.get(kept.blob) == CONTENT
+        assert await harness.store.blobs.get(kept.blob) == CONTENT
     assert sum(turns) == len(CONTENT)
     assert max(turns) <= CHUNK_BYTES

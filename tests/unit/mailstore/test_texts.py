@@ -8,7 +8,7 @@ import pytest
 from app.db.session import Statement, prepare
 from app.mailstore import texts
 
-from tests.house import open_house
+from tests.harness import open_harness
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from tests.house import open_house
 async def test_what_is_not_in_the_full_text_index_is_found_without_looking_at_what_is(
     tmp_path: Path, statement: Statement
 ) -> None:
-    async with open_house(tmp_path):
+    async with open_harness(tmp_path):
         prepared = prepare(statement, "sqlite")
         with closing(sqlite3.connect(tmp_path / "postgate.sqlite3")) as database:
             plan = database.execute(f"EXPLAIN QUERY PLAN {prepared.text}", [None] * len(prepared.order)).fetchall()

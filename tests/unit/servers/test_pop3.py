@@ -13,7 +13,7 @@ from app.servers.pop3 import ERRORS_LIMIT, Pop3Conversation, Pop3Site
 from app.services.accounts.maildrops import Maildrops
 
 from tests.cpu import at_most_cpu_seconds
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.unit.servers.talk import Talk, local_peer
 
 FIRST = b"Subject: One\r\n\r\nHello\r\n.dot\r\n..\r\n.\r\n"
@@ -24,28 +24,28 @@ Visit = Callable[..., Talk]
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.fixture
-async def ann(house: House) -> AccountId:
+async def ann(harness: Harness) -> AccountId:
     """An account with two messages."""
-    account_id = await house.add_account("ann@demo.test")
+    account_id = await harness.add_account("ann@demo.test")
     for content in (FIRST, SECOND):
-        await add(house, account_id, content)
+        await add(harness, account_id, content)
     return account_id
 
 
-async def add(house: House, account_id: AccountId, content: bytes) -> None:
-    inbox = await house.mailbox(account_id)
-    await house.store.add(account_id, inbox.id, [(await house.store.keep(content), frozenset(), None)])
+async def add(harness: Harness, account_id: AccountId, content: bytes) -> None:
+    inbox = await harness.mailbox(account_id)
+    await harness.store.add(account_id, inbox.id, [(await harness.store.keep(content), frozenset(), None)])
 
 
 @pytest.fixture
-def visit(house: House) -> Visit:
-    site = Pop3Site("mail.demo.test", house.logins, Maildrops(house.database, house.store))
+def visit(harness: Harness) -> Visit:
+    site = Pop3Site("mail.demo.test", harness.logins, Maildrops(harness.database, harness.store))
 
     def begin(address: str = "127.0.0.1") -> Talk:
         peer = local_peer(address=address)
@@ -62,7 +62,7 @@ async def pop3(ann: AccountId, visit: Visit) -> Talk:
     return talk
 
 
-async def test_a_session_reads_lists_and_removes(house: House, ann: AccountId, pop3: Talk) -> None:
+async def test_a_session_reads_lists_and_removes(harness: Harness, ann: AccountId, pop3: Talk) -> None:
     assert pop3.greeting == b"+OK mail.demo.test Postgate\r\n"
     assert await pop3.say(b"STAT\r\n") == b"+OK 2 %d\r\n" % (len(FIRST) + len(SECOND))
     assert await pop3.say(b"LIST\r\n") == b"+OK 2 messages\r\n1 %d\r\n2 %d\r\n.\r\n" % (len(FIRST), len(SECOND))
@@ -77,10 +77,10 @@ async def test_a_session_reads_lists_and_removes(house: House, ann: AccountId, p
     assert await pop3.say(b"LIST\r\n") == b"+OK 1 messages\r\n2 %d\r\n.\r\n" % len(SECOND)
     assert await pop3.say(b"STAT\r\n") == b"+OK 1 %d\r\n" % len(SECOND)
     assert await pop3.say(b"NOOP\r\n") == b"+OK\r\n"
-    assert len(await house.contents(ann)) == 2
+    assert len(await harness.contents(ann)) == 2
     assert await pop3.say(b"QUIT\r\n") == b"+OK Bye\r\n"
     assert pop3.is_over
-    assert await house.contents(ann) == [SECOND]
+    assert await harness.contents(ann) == [SECOND]
 
 
 async def test_a_whole_session_may_be_pipelined_and_split_anywhere(ann: AccountId, visit: Visit) -> None:
@@ -89,24 +89,24 @@ async def test_a_whole_session_may_be_pipelined_and_split_anywhere(ann: AccountI
     assert await visit().say(session) == await visit().say_bytewise(session)
 
 
-async def test_marks_without_quit_remove_nothing(house: House, ann: AccountId, pop3: Talk, visit: Visit) -> None:
+async def test_marks_without_quit_remove_nothing(harness: Harness, ann: AccountId, pop3: Talk, visit: Visit) -> None:
     await pop3.say(b"DELE 1\r\nDELE 2\r\n")
 
     pop3.conversation.close()
 
-    assert len(await house.contents(ann)) == 2
+    assert len(await harness.contents(ann)) == 2
     assert await visit().say(LOGIN + b"STAT\r\n") == b"+OK Send PASS\r\n+OK 2 messages\r\n+OK 2 %d\r\n" % (
         len(FIRST) + len(SECOND)
     )
 
 
-async def test_marks_can_be_taken_back(house: House, ann: AccountId, pop3: Talk) -> None:
+async def test_marks_can_be_taken_back(harness: Harness, ann: AccountId, pop3: Talk) -> None:
     assert await pop3.say(b"DELE 1\r\nRSET\r\nSTAT\r\n") == (
         b"+OK Message 1 marked for deletion\r\n+OK\r\n+OK 2 %d\r\n" % (len(FIRST) + len(SECOND))
     )
     await pop3.say(b"QUIT\r\n")
 
-    assert len(await house.contents(ann)) == 2
+    assert len(await harness.contents(ann)) == 2
 
 
 async def test_the_lock_is_exclusive_and_free_before_quit_is_answered(pop3: Talk, visit: Visit) -> None:
@@ -119,22 +119,22 @@ async def test_the_lock_is_exclusive_and_free_before_quit_is_answered(pop3: Talk
     assert b"[IN-USE]" in await visit().say(LOGIN)
 
 
-async def test_the_list_is_fixed_at_login(house: House, ann: AccountId, pop3: Talk) -> None:
-    await add(house, ann, b"Subject: Three\r\n\r\n")
-    inbox = await house.mailbox(ann)
-    await house.store.expunge(ann, inbox.id, [1], only_deleted=False)
+async def test_the_list_is_fixed_at_login(harness: Harness, ann: AccountId, pop3: Talk) -> None:
+    await add(harness, ann, b"Subject: Three\r\n\r\n")
+    inbox = await harness.mailbox(ann)
+    await harness.store.expunge(ann, inbox.id, [1], only_deleted=False)
 
     assert (await pop3.say(b"STAT\r\n")).startswith(b"+OK 2 ")
     assert (await pop3.say(b"RETR 1\r\n")).startswith(b"+OK ")
     assert await pop3.say(b"RETR 3\r\n") == b"-ERR No such message\r\n"
     await pop3.say(b"DELE 1\r\nDELE 2\r\nQUIT\r\n")
-    assert await house.contents(ann) == [b"Subject: Three\r\n\r\n"]
+    assert await harness.contents(ann) == [b"Subject: Three\r\n\r\n"]
 
 
-async def test_a_uidl_stays_with_its_message(house: House, ann: AccountId, pop3: Talk, visit: Visit) -> None:
+async def test_a_uidl_stays_with_its_message(harness: Harness, ann: AccountId, pop3: Talk, visit: Visit) -> None:
     first, second = (await pop3.say(b"UIDL\r\n")).splitlines()[1:3]
     await pop3.say(b"DELE 1\r\nQUIT\r\n")
-    await add(house, ann, FIRST)
+    await add(harness, ann, FIRST)
 
     again = visit()
     await again.say(LOGIN)
@@ -226,17 +226,17 @@ async def test_mail_is_out_of_reach_before_login(ann: AccountId, visit: Visit, l
     assert await visit().say(line) == b"-ERR Command not recognized\r\n"
 
 
-async def test_a_message_whose_bytes_are_lost_is_an_error_of_its_own(house: House, pop3: Talk) -> None:
-    for path in house.store.blobs._root.glob("??/*"):
+async def test_a_message_whose_bytes_are_lost_is_an_error_of_its_own(harness: Harness, pop3: Talk) -> None:
+    for path in harness.store.blobs._root.glob("??/*"):
         path.unlink()
 
     assert await pop3.say(b"RETR 1\r\n") == b"-ERR [SYS/PERM] The message cannot be read\r\n"
     assert (await pop3.say(b"STAT\r\n")).startswith(b"+OK 2 ")
 
 
-async def test_a_large_message_comes_in_pieces(house: House, ann: AccountId, visit: Visit) -> None:
+async def test_a_large_message_comes_in_pieces(harness: Harness, ann: AccountId, visit: Visit) -> None:
     body = b"".join(b".line %d\r\n" % number for number in range(100_000))
-    await add(house, ann, b"Subject: Large\r\n\r\n" + body)
+    await add(harness, ann, b"Subject: Large\r\n\r\n" + body)
     talk = visit()
     await talk.say(LOGIN)
 

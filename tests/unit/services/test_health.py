@@ -9,14 +9,14 @@ import pytest
 from app.services import health
 from app.services.health import Health, NotReady
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.outages import database_away, database_failing, disk_full
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     ],
 )
 async def test_a_process_that_cannot_work_says_why_until_it_can(
-    house: House, outage: AbstractContextManager[None], reason: str, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, outage: AbstractContextManager[None], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "REMEMBERED_SECONDS", -1.0)
-    checked = Health(house.database, house.store.blobs, asyncio.Event())
+    checked = Health(harness.database, harness.store.blobs, asyncio.Event())
     await checked.check()
 
     with outage, pytest.raises(NotReady) as problem:
@@ -41,8 +41,8 @@ async def test_a_process_that_cannot_work_says_why_until_it_can(
     await checked.check()
 
 
-async def test_a_flood_of_questions_makes_one_probe(house: House) -> None:
-    checked = Health(house.database, house.store.blobs, asyncio.Event())
+async def test_a_flood_of_questions_makes_one_probe(harness: Harness) -> None:
+    checked = Health(harness.database, harness.store.blobs, asyncio.Event())
     await checked.check()
     with database_away():
         await checked.check()

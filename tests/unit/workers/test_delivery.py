@@ -17,7 +17,7 @@ from app.services.sending.submissions import Options, Recipient, options_to_json
 from app.workers.delivery import Delivery
 from app.workers.delivery.places import PLACES, PLACES_PER_ACCOUNT, PLACES_PER_HOST, DestinationLimiter
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 
 
 class Servers:
@@ -54,7 +54,7 @@ class _Server:
         return [RecipientResult(one, Verdict.ACCEPTED) for one in mail.recipients]
 
 
-async def queue(house: House, account_id: AccountId, number: int, to: str = "bob@elsewhere.test") -> None:
+async def queue(harness: Harness, account_id: AccountId, number: int, to: str = "bob@elsewhere.test") -> None:
     """A submission that is due now; a lower number came first."""
     recipient = Recipient(to, "pending", None, None)
     submission = rows.Submission(
@@ -65,7 +65,7 @@ async def queue(house: House, account_id: AccountId, number: int, to: str = "bob
         sender="ann@demo.test",
         recipients=recipients_to_json([recipient]),
         message_id_header=f"<{number}@demo.test>",
-        blob=await house.store.blobs.put(b"Subject: Hello\r\n\r\nHello.\r\n"),
+        blob=await harness.store.blobs.put(b"Subject: Hello\r\n\r\nHello.\r\n"),
         size_bytes=26,
         options=options_to_json(Options(save_to=None)),
         attempts=0,
@@ -80,20 +80,20 @@ async def queue(house: House, account_id: AccountId, number: int, to: str = "bob
     async def work(transaction: Transaction) -> None:
         await rows.add(transaction, submission)
 
-    await house.database.write(work)
+    await harness.database.write(work)
 
 
 @asynccontextmanager
-async def delivering(house: House, servers: Servers) -> AsyncIterator[None]:
+async def delivering(harness: Harness, servers: Servers) -> AsyncIterator[None]:
     backends = cast("Backends", servers)
     delivery = Delivery(
-        house.database,
-        house.index,
-        house.reader,
-        house.store,
+        harness.database,
+        harness.index,
+        harness.reader,
+        harness.store,
         backends,
-        house.deliveries,
-        house.bus,
+        harness.deliveries,
+        harness.bus,
         hostname="mail.demo.test",
         is_alone=True,
     )
@@ -108,8 +108,8 @@ async def delivering(house: House, servers: Servers) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as opened:
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as opened:
         yield opened
 
 
@@ -119,44 +119,44 @@ async def sent(servers: Servers, whose: list[AccountId]) -> None:
         await servers.has_sent.wait_for(lambda: sorted(servers.sent) == sorted(whose))
 
 
-async def status_of(house: House, account_id: AccountId, number: int, status: str) -> bool:
+async def status_of(harness: Harness, account_id: AccountId, number: int, status: str) -> bool:
     """Wait until a submission is in this state."""
     for _ in range(500):
-        row = await rows.get(house.database, account_id, f"sub_{number}")
+        row = await rows.get(harness.database, account_id, f"sub_{number}")
         if row is not None and row.status == status:
             return True
         await asyncio.sleep(0.01)
     return False
 
 
-async def test_a_mail_server_that_hangs_holds_up_the_mail_of_its_own_account_alone(house: House) -> None:
-    slow, quick = await house.add_account("slow@demo.test"), await house.add_account("quick@demo.test")
+async def test_a_mail_server_that_hangs_holds_up_the_mail_of_its_own_account_alone(harness: Harness) -> None:
+    slow, quick = await harness.add_account("slow@demo.test"), await harness.add_account("quick@demo.test")
     servers = Servers()
     servers.hanging.add(slow)
     waiting = PLACES * 2 + 5
     for number in range(waiting):
-        await queue(house, slow, number)
-    await queue(house, quick, waiting)
+        await queue(harness, slow, number)
+    await queue(harness, quick, waiting)
 
-    async with delivering(house, servers):
-        house.bus.poke(SUBMISSIONS)
+    async with delivering(harness, servers):
+        harness.bus.poke(SUBMISSIONS)
         await sent(servers, [quick])
 
     assert servers.begun.count(slow) == PLACES_PER_ACCOUNT
 
 
-async def test_many_accounts_on_a_mail_server_that_hangs_hold_up_no_mail_to_another(house: House) -> None:
+async def test_many_accounts_on_a_mail_server_that_hangs_hold_up_no_mail_to_another(harness: Harness) -> None:
     servers = Servers()
-    slow = [await house.add_account(f"slow{number}@demo.test") for number in range(PLACES * 3)]
-    quick = await house.add_account("quick@demo.test")
+    slow = [await harness.add_account(f"slow{number}@demo.test") for number in range(PLACES * 3)]
+    quick = await harness.add_account("quick@demo.test")
     servers.hanging |= {*slow}
     servers.hosts |= dict.fromkeys(slow, "hung.test:587")
     for number, account_id in enumerate(slow):
-        await queue(house, account_id, number)
-    await queue(house, quick, len(slow))
+        await queue(harness, account_id, number)
+    await queue(harness, quick, len(slow))
 
-    async with delivering(house, servers):
-        house.bus.poke(SUBMISSIONS)
+    async with delivering(harness, servers):
+        harness.bus.poke(SUBMISSIONS)
         await sent(servers, [quick])
         assert len(servers.begun) == PLACES_PER_HOST + 1
 
@@ -164,19 +164,19 @@ async def test_many_accounts_on_a_mail_server_that_hangs_hold_up_no_mail_to_anot
         await sent(servers, [quick, *slow])
 
 
-async def test_mail_that_stays_here_does_not_wait_for_a_server_that_hangs(house: House) -> None:
+async def test_mail_that_stays_here_does_not_wait_for_a_server_that_hangs(harness: Harness) -> None:
     servers = Servers()
-    slow = [await house.add_account(f"slow{number}@demo.test") for number in range(PLACES_PER_HOST + 1)]
-    neighbour = await house.add_account("neighbour@demo.test")
+    slow = [await harness.add_account(f"slow{number}@demo.test") for number in range(PLACES_PER_HOST + 1)]
+    neighbour = await harness.add_account("neighbour@demo.test")
     servers.hanging |= {*slow}
     servers.hosts |= dict.fromkeys([*slow, neighbour], "hung.test:587")
     for number, account_id in enumerate(slow):
-        await queue(house, account_id, number)
-    await queue(house, neighbour, len(slow), to="neighbour@demo.test")
+        await queue(harness, account_id, number)
+    await queue(harness, neighbour, len(slow), to="neighbour@demo.test")
 
-    async with delivering(house, servers):
-        house.bus.poke(SUBMISSIONS)
-        assert await status_of(house, neighbour, len(slow), "sent")
+    async with delivering(harness, servers):
+        harness.bus.poke(SUBMISSIONS)
+        assert await status_of(harness, neighbour, len(slow), "sent")
 
     assert set(servers.begun) <= {*slow}
 
@@ -193,14 +193,14 @@ def test_an_account_that_was_turned_away_is_looked_at_anew_after_a_minute_for_it
     assert places.take(("acc_new", "sub_2"), "good.test:587")
 
 
-async def test_all_that_is_due_is_sent_and_looked_at_no_more(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test")
+async def test_all_that_is_due_is_sent_and_looked_at_no_more(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test")
     servers = Servers()
     for number in range(7):
-        await queue(house, account_id, number)
+        await queue(harness, account_id, number)
 
-    async with delivering(house, servers):
+    async with delivering(harness, servers):
         await sent(servers, [account_id] * 7)
 
-    assert await rows.due(house.database, now_ms(), [], 10) == []
-    assert {one.due_at_ms for one in await rows.page(house.database, account_id, 10)} == {rows.NEVER_MS}
+    assert await rows.due(harness.database, now_ms(), [], 10) == []
+    assert {one.due_at_ms for one in await rows.page(harness.database, account_id, 10)} == {rows.NEVER_MS}

@@ -32,7 +32,7 @@ async def _acknowledge(gateway: Gateway, subscribing: Subscribing, account_id: A
 
 
 async def test_an_acknowledgement_counts_for_its_own_subscription(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     subscribing = await _subscribing(gateway, account_id, "mine", "other", None)
 
     await _acknowledge(gateway, subscribing, account_id, "s0")
@@ -42,7 +42,7 @@ async def test_an_acknowledgement_counts_for_its_own_subscription(gateway: Gatew
 
 
 async def test_an_acknowledgement_that_may_mean_several_consumers_is_refused(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     subscribing = await _subscribing(gateway, account_id, "mine", "other")
 
     for sub_id in (None, "unknown"):
@@ -52,7 +52,7 @@ async def test_an_acknowledgement_that_may_mean_several_consumers_is_refused(gat
 
 
 async def test_an_acknowledgement_needs_no_name_where_one_consumer_follows(gateway: Gateway) -> None:
-    account_id = await gateway.house.add_account("ann@demo.test")
+    account_id = await gateway.harness.add_account("ann@demo.test")
     subscribing = await _subscribing(gateway, account_id, None, "mine", "mine")
 
     await _acknowledge(gateway, subscribing, account_id, None)

@@ -111,15 +111,15 @@ class Streams:
 
     async def add(self, count: int) -> None:
         notes = tuple(Note(AccountResync([], {}), self.account_id) for _ in range(count))
-        await self.gateway.house.index.apply(self.account_id, Delta(notes=notes))
+        await self.gateway.harness.index.apply(self.account_id, Delta(notes=notes))
 
 
 @pytest.fixture
 async def streams(gateway: Gateway) -> Streams:
-    house = gateway.house
-    account_id = await house.add_account("me@demo.test")
-    log = FailingLog(house.database)
-    return Streams(gateway, account_id, log, Events(log, house.reader, house.bus, NoSubmissions()), Turns())
+    harness = gateway.harness
+    account_id = await harness.add_account("me@demo.test")
+    log = FailingLog(harness.database)
+    return Streams(gateway, account_id, log, Events(log, harness.reader, harness.bus, NoSubmissions()), Turns())
 
 
 async def turns_until(follower: Follower, count: int) -> list[int]:
@@ -230,7 +230,7 @@ async def test_a_subscriber_stays_while_the_database_does_not_answer(
 
 async def test_a_subscriber_reads_on_where_memory_ends_before_the_log_does(streams: Streams) -> None:
     begin = await streams.events.position(streams.account_id)
-    with listening(streams.gateway.house.bus, streams.account_id):
+    with listening(streams.gateway.harness.bus, streams.account_id):
         await streams.add(1)
         await streams.events.after(streams.account_id, begin)  # what is read stays in memory
         await streams.add(1)
@@ -254,11 +254,11 @@ async def test_a_position_of_a_lost_log_is_a_gap_though_others_have_heard_all(
 
 
 async def test_a_view_of_ids_has_no_summary(streams: Streams) -> None:
-    house = streams.gateway.house
-    mailbox = await house.mailbox(streams.account_id)
+    harness = streams.gateway.harness
+    mailbox = await harness.mailbox(streams.account_id)
     async with streams.follower(view="ids") as follower, streams.follower() as other:
-        stored = await house.store.keep(b"Subject: Plans\r\n\r\nText\r\n")
-        applied = await house.store.add(streams.account_id, mailbox.id, [(stored, frozenset(), None)])
+        stored = await harness.store.keep(b"Subject: Plans\r\n\r\nText\r\n")
+        applied = await harness.store.add(streams.account_id, mailbox.id, [(stored, frozenset(), None)])
         for one in (follower, other):
             await turns_until(one, 1)
 
@@ -274,23 +274,23 @@ async def _counts_after(follower: Follower, frames: int) -> list[dict[str, Any]]
 
 
 async def test_a_subscription_begins_with_the_counts_of_all_its_mailboxes(streams: Streams) -> None:
-    inbox = await streams.gateway.house.mailbox(streams.account_id)
+    inbox = await streams.gateway.harness.mailbox(streams.account_id)
     async with streams.follower(types=None) as follower:
         [counts] = await _counts_after(follower, 1)
 
     assert set(counts) == {"type", "account_id", "mailboxes"}
     assert counts["account_id"] == streams.account_id
     assert {"mailbox_id": inbox.id, "unread": 0, "total": 0} in counts["mailboxes"]
-    assert len(counts["mailboxes"]) == len(await streams.gateway.house.reader.mailboxes.mailboxes(streams.account_id))
+    assert len(counts["mailboxes"]) == len(await streams.gateway.harness.reader.mailboxes.mailboxes(streams.account_id))
 
 
 async def test_a_mailbox_whose_counts_changed_is_sent_alone(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "MERGE_SECONDS", 0.0)
-    house = streams.gateway.house
-    inbox = await house.mailbox(streams.account_id)
+    harness = streams.gateway.harness
+    inbox = await harness.mailbox(streams.account_id)
     async with streams.follower(types=None) as follower:
         await _counts_after(follower, 1)
-        await house.store.add(streams.account_id, inbox.id, [(await house.store.keep(b"\r\n"), frozenset(), None)])
+        await harness.store.add(streams.account_id, inbox.id, [(await harness.store.keep(b"\r\n"), frozenset(), None)])
         found = await _counts_after(follower, 3)
 
     assert found[1]["mailboxes"] == [{"mailbox_id": inbox.id, "unread": 1, "total": 1}]
@@ -305,7 +305,7 @@ async def test_a_subscription_that_names_types_gets_counts_if_it_names_them(
 
 
 async def test_counts_are_of_the_mailboxes_that_the_subscriptions_name(streams: Streams) -> None:
-    inbox, sent = [await streams.gateway.house.mailbox(streams.account_id, path) for path in ("INBOX", "Sent")]
+    inbox, sent = [await streams.gateway.harness.mailbox(streams.account_id, path) for path in ("INBOX", "Sent")]
     position = {streams.account_id: await streams.events.position(streams.account_id)}
     async with streams.follower() as follower:
         await follower.following.add(Subscription("a", False, dict(position), frozenset({inbox.id})))
@@ -316,7 +316,7 @@ async def test_counts_are_of_the_mailboxes_that_the_subscriptions_name(streams: 
 
 
 async def test_another_token_is_sent_the_counts_that_it_sees_and_no_others(streams: Streams) -> None:
-    inbox = await streams.gateway.house.mailbox(streams.account_id)
+    inbox = await streams.gateway.harness.mailbox(streams.account_id)
     async with streams.follower(types=None) as follower:
         await _counts_after(follower, 1)
         follower.following.set_caller(caller(mailbox_ids=frozenset({inbox.id})))

@@ -40,8 +40,8 @@ async def test_a_mailbox_is_named_by_its_role_or_its_id(mail: Mail) -> None:
 
 
 async def test_a_role_means_the_mailbox_of_each_account(mail: Mail) -> None:
-    other = await mail.gateway.house.add_account("other@demo.test")
-    inboxes = {(await mail.gateway.house.mailbox(account)).id for account in (mail.account_id, other)}
+    other = await mail.gateway.harness.add_account("other@demo.test")
+    inboxes = {(await mail.gateway.harness.mailbox(account)).id for account in (mail.account_id, other)}
 
     assert (await _subscribed(mail.gateway, mailboxes=["inbox"])).mailboxes() == frozenset(inboxes)
 
@@ -103,7 +103,7 @@ async def test_a_wrong_cursor_in_a_map_is_pointed_at_by_its_account(mail: Mail) 
 
 
 async def test_an_account_that_a_limited_token_lacks_is_pointed_at(mail: Mail) -> None:
-    other = await mail.gateway.house.add_account("other@demo.test")
+    other = await mail.gateway.harness.add_account("other@demo.test")
 
     with pytest.raises(AccountNotFound) as refused:
         await _subscribed(mail.gateway, caller(account_ids=frozenset({mail.account_id})), accounts=["me", other])

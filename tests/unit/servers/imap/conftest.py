@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.unit.servers.imap.talk import PASSWORD, USER
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
     """A store with the account `USER`."""
-    async with open_house(tmp_path) as opened:
+    async with open_harness(tmp_path) as opened:
         await opened.add_account(USER, PASSWORD)
         yield opened

@@ -10,16 +10,22 @@ from app.servers.conversation import Client, Close, Reply, StartTls, Work
 from app.servers.imap.conversation import ImapConversation
 from app.servers.imap.session import ImapServices
 
-from tests.house import House
+from tests.harness import Harness
 
 USER, PASSWORD = "ann@example.test", "secret"
 MAX_MESSAGE_BYTES = 1024 * 1024
 
 
-def services_of(house: House) -> ImapServices:
-    views = MailboxViews(house.database)
+def services_of(harness: Harness) -> ImapServices:
+    views = MailboxViews(harness.database)
     return ImapServices(
-        house.store, house.reader, views, house.bus, house.logins, TextIndex(house.database), MAX_MESSAGE_BYTES
+        harness.store,
+        harness.reader,
+        views,
+        harness.bus,
+        harness.logins,
+        TextIndex(harness.database),
+        MAX_MESSAGE_BYTES,
     )
 
 
@@ -38,16 +44,16 @@ class Talk:
     tls_started: bool = False
 
     @classmethod
-    def start(cls, house: House, client: Client | None = None) -> Talk:
+    def start(cls, harness: Harness, client: Client | None = None) -> Talk:
         client = client or peer()
-        talk = cls(ImapConversation(services_of(house), client), client)
+        talk = cls(ImapConversation(services_of(harness), client), client)
         talk.sent += talk.conversation.greet()
         return talk
 
     @classmethod
-    async def logged_in(cls, house: House, *commands: str) -> Talk:
+    async def logged_in(cls, harness: Harness, *commands: str) -> Talk:
         """A session in which these commands have been given."""
-        talk = cls.start(house)
+        talk = cls.start(harness)
         for command in (f"LOGIN {USER} {PASSWORD}", *commands):
             answers = await talk.say(command)
             assert answers[-1].startswith(b"a OK"), answers

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from tests.cpu import at_most_cpu_seconds
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import USER, Talk
 
 SEED = 7
@@ -64,23 +64,23 @@ def _broken(command: bytes, chance: random.Random) -> bytes:
             return command[:place] + bytes([chance.randrange(256)]) + command[place + 1 :]
 
 
-async def _new_session(house: House) -> Talk:
-    return await Talk.logged_in(house, "SELECT INBOX")
+async def _new_session(harness: Harness) -> Talk:
+    return await Talk.logged_in(harness, "SELECT INBOX")
 
 
-async def test_no_broken_command_breaks_a_session(house: House) -> None:
+async def test_no_broken_command_breaks_a_session(harness: Harness) -> None:
     chance = random.Random(SEED)
-    account_id = (await house.logins.verify(USER, "secret", address="")).account_id
-    inbox = await house.mailbox(account_id)
-    await house.store.add(account_id, inbox.id, [(await house.store.keep(mail("One")), frozenset(), None)])
-    talk = await _new_session(house)
+    account_id = (await harness.logins.verify(USER, "secret", address="")).account_id
+    inbox = await harness.mailbox(account_id)
+    await harness.store.add(account_id, inbox.id, [(await harness.store.keep(mail("One")), frozenset(), None)])
+    talk = await _new_session(harness)
     for _ in range(ROUNDS):
         command = _broken(chance.choice(COMMANDS), chance)
         answer = await talk.feed(b"a " + command + b"\r\n")
         answer += await talk.feed(b"\r\nDONE\r\n\r\n")  # ends what a broken command may have begun
         assert answer.endswith(b"\r\n"), command
         if talk.ended or not (await talk.feed(b"z NOOP\r\n")).endswith(b"z OK NOOP completed\r\n"):
-            talk = await _new_session(house)
+            talk = await _new_session(harness)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ async def test_no_broken_command_breaks_a_session(house: House) -> None:
     ],
     ids=lambda command: command[:12].decode(),
 )
-async def test_a_long_command_is_answered_soon(house: House, command: bytes) -> None:
+async def test_a_long_command_is_answered_soon(harness: Harness, command: bytes) -> None:
     """Linear in time: at most a few milliseconds for the 60 KB that a line may have (CVE-2025-61600)."""
-    talk = await _new_session(house)
+    talk = await _new_session(harness)
 
     with at_most_cpu_seconds(1):
         answer = await talk.feed(b"a " + command + b"\r\n")
@@ -114,8 +114,8 @@ async def test_a_long_command_is_answered_soon(house: House, command: bytes) -> 
     assert re.search(rb"(^|\r\n)a (OK|NO|BAD) [^\r\n]*\r\n\Z", answer), answer[-200:]
 
 
-async def test_many_literals_are_read_in_linear_time(house: House) -> None:
-    talk = await _new_session(house)
+async def test_many_literals_are_read_in_linear_time(harness: Harness) -> None:
+    talk = await _new_session(harness)
     command = b"a SEARCH" + b" SUBJECT {1+}\r\nx" * 5_000
 
     with at_most_cpu_seconds(2):
@@ -124,8 +124,8 @@ async def test_many_literals_are_read_in_linear_time(house: House) -> None:
     assert answer.startswith(b"a BAD")
 
 
-async def test_a_request_under_way_has_less_time_than_a_quiet_session(house: House) -> None:
-    talk = await _new_session(house)
+async def test_a_request_under_way_has_less_time_than_a_quiet_session(harness: Harness) -> None:
+    talk = await _new_session(harness)
     quiet = talk.conversation.timeout_seconds
 
     await talk.feed(b"a FETCH 1")
@@ -133,9 +133,9 @@ async def test_a_request_under_way_has_less_time_than_a_quiet_session(house: Hou
     assert talk.conversation.timeout_seconds < quiet
 
 
-async def test_names_and_texts_that_look_like_protocol_stay_names_and_texts(house: House) -> None:
+async def test_names_and_texts_that_look_like_protocol_stay_names_and_texts(harness: Harness) -> None:
     """What is a literal's mark or a line end elsewhere is an ordinary character in a name."""
-    talk = await _new_session(house)
+    talk = await _new_session(harness)
 
     for name in (b"a{5}", b"a{5+}", b"it's", b'quo\\"te', b"back\\\\slash", b"(paren", b"per%cent", b"x NOOP"):
         assert (await talk.say(b'CREATE "%b"' % name))[-1].startswith(b"a OK"), name

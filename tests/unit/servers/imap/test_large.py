@@ -22,20 +22,20 @@ from app.servers.pace import TURN_UNITS, Yielding
 from app.wire.imap.sets import SequenceSet
 from prometheus_client import REGISTRY
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import USER, Talk
 
 MESSAGES = 146_000
 SESSION_LIMIT_BYTES = 2_000_000
 
 
-async def fill(house: House, count: int) -> Mailbox:
-    account_id = (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
-    inbox = await house.mailbox(account_id)
-    content = await house.store.keep(mail("Hello"))
-    await house.store.add(account_id, inbox.id, [(content, frozenset[str](), None)] * count)
-    return await house.mailbox(account_id)
+async def fill(harness: Harness, count: int) -> Mailbox:
+    account_id = (await harness.logins.verify(USER, "secret", address="127.0.0.1")).account_id
+    inbox = await harness.mailbox(account_id)
+    content = await harness.store.keep(mail("Hello"))
+    await harness.store.add(account_id, inbox.id, [(content, frozenset[str](), None)] * count)
+    return await harness.mailbox(account_id)
 
 
 def session_of(talk: Talk) -> Session:
@@ -101,11 +101,11 @@ def test_a_session_on_a_large_mailbox_stays_small_whatever_happens_there() -> No
 
 
 @pytest.mark.soak
-async def test_twenty_sessions_on_146_000_messages_share_what_they_hold(house: House) -> None:
+async def test_twenty_sessions_on_146_000_messages_share_what_they_hold(harness: Harness) -> None:
     for _ in range(MESSAGES // 2_000):
-        await fill(house, 2_000)
+        await fill(harness, 2_000)
 
-    talks = [await Talk.logged_in(house, "SELECT INBOX", "UID SEARCH RETURN (SAVE) ALL") for _ in range(20)]
+    talks = [await Talk.logged_in(harness, "SELECT INBOX", "UID SEARCH RETURN (SAVE) ALL") for _ in range(20)]
     for talk in talks[1:]:
         assert view_of(talk).exists == MESSAGES
         assert held_bytes(view_of(talk)) < SESSION_LIMIT_BYTES
@@ -119,10 +119,10 @@ LONG_COMMANDS = [
 
 
 @pytest.mark.soak
-async def test_no_command_on_146_000_messages_holds_the_event_loop(house: House) -> None:
+async def test_no_command_on_146_000_messages_holds_the_event_loop(harness: Harness) -> None:
     for _ in range(MESSAGES // 2_000):
-        await fill(house, 2_000)
-    opened = await Talk.logged_in(house, "ENABLE QRESYNC", "SELECT INBOX")
+        await fill(harness, 2_000)
+    opened = await Talk.logged_in(harness, "ENABLE QRESYNC", "SELECT INBOX")
     talk = Forgetful(opened.conversation, opened.peer)
     held_before = held_callbacks()
     watch = LoopWatch(20)
@@ -158,15 +158,15 @@ def held_callbacks() -> dict[str, float]:
 # ---- sharing between sessions
 
 
-async def test_sessions_on_one_mailbox_hold_one_array(house: House) -> None:
-    await fill(house, 5)
+async def test_sessions_on_one_mailbox_hold_one_array(harness: Harness) -> None:
+    await fill(harness, 5)
 
-    first = await Talk.logged_in(house, "SELECT INBOX")
+    first = await Talk.logged_in(harness, "SELECT INBOX")
     services = session_of(first).services
-    second = Talk.start(house)
+    second = Talk.start(harness)
     session_of(second).services = services
     await second.say(f"LOGIN {USER} secret")
-    await fill(house, 2)
+    await fill(harness, 2)
     await first.say("UID STORE 2 +FLAGS.SILENT (\\Deleted)")
     await first.say("EXPUNGE")
     answers = await second.say("SELECT INBOX")
@@ -178,13 +178,13 @@ async def test_sessions_on_one_mailbox_hold_one_array(house: House) -> None:
     assert view_of(second).take_expunged(10) == []
 
 
-async def test_an_array_from_too_long_ago_is_read_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_array_from_too_long_ago_is_read_again(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "CHANGES_LIMIT", 3)
-    inbox = await fill(house, 3)
-    views = MailboxViews(house.database)
+    inbox = await fill(harness, 3)
+    views = MailboxViews(harness.database)
     mailboxes = shared.SharedMailboxes(views)
     first = await mailboxes.open(inbox, await views.position(inbox.account_id), is_read_only=False)
-    inbox = await fill(house, 4)
+    inbox = await fill(harness, 4)
 
     second = await mailboxes.open(inbox, await views.position(inbox.account_id), is_read_only=False)
 
@@ -193,11 +193,11 @@ async def test_an_array_from_too_long_ago_is_read_again(house: House, monkeypatc
 
 
 async def test_sessions_that_open_a_mailbox_together_read_it_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared, "UIDS_AT_ONCE", 2)
-    inbox = await fill(house, 5)
-    views = MailboxViews(house.database)
+    inbox = await fill(harness, 5)
+    views = MailboxViews(harness.database)
     position = await views.position(inbox.account_id)
     mailboxes = shared.SharedMailboxes(views)
 
@@ -210,11 +210,11 @@ async def test_sessions_that_open_a_mailbox_together_read_it_once(
 # ---- how much is done at a time
 
 
-async def test_a_long_fetch_is_read_as_the_client_takes_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_fetch_is_read_as_the_client_takes_it(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "ROWS_LIMIT", 10)
     monkeypatch.setattr(rows, "FEW_ROWS", 5)
-    await fill(house, 40)
-    talk = await Talk.logged_in(house, "SELECT INBOX")
+    await fill(harness, 40)
+    talk = await Talk.logged_in(harness, "SELECT INBOX")
     log: list[str] = []
     read = MailboxViews.rows_between
 
@@ -244,10 +244,10 @@ async def test_a_long_fetch_is_read_as_the_client_takes_it(house: House, monkeyp
     ],
 )
 async def test_no_piece_of_a_long_answer_is_more_than_a_turn_of_work(
-    house: House, monkeypatch: pytest.MonkeyPatch, command: str, least_units: int
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, command: str, least_units: int
 ) -> None:
-    await fill(house, 1_000)
-    talk = await Talk.logged_in(house, "SELECT INBOX")
+    await fill(harness, 1_000)
+    talk = await Talk.logged_in(harness, "SELECT INBOX")
     pieces: list[int] = []
     spend = Yielding.spend
 
@@ -262,10 +262,10 @@ async def test_no_piece_of_a_long_answer_is_more_than_a_turn_of_work(
     assert sum(pieces) >= least_units
 
 
-async def test_what_happened_meanwhile_is_told_in_pieces(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_happened_meanwhile_is_told_in_pieces(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "CHANGES_LIMIT", 10)
-    await fill(house, 35)
-    talk, other = await Talk.logged_in(house, "SELECT INBOX"), await Talk.logged_in(house, "SELECT INBOX")
+    await fill(harness, 35)
+    talk, other = await Talk.logged_in(harness, "SELECT INBOX"), await Talk.logged_in(harness, "SELECT INBOX")
     await other.say("STORE 1:* +FLAGS.SILENT (\\Deleted)")
     held: list[int] = []
     note = MailboxView.note
@@ -282,11 +282,11 @@ async def test_what_happened_meanwhile_is_told_in_pieces(house: House, monkeypat
 
 
 async def test_expunges_of_many_messages_leave_the_client_with_what_is_left(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(news, "LINES_LIMIT", 3)
-    await fill(house, 20)
-    talk, other = await Talk.logged_in(house, "SELECT INBOX"), await Talk.logged_in(house, "SELECT INBOX")
+    await fill(harness, 20)
+    talk, other = await Talk.logged_in(harness, "SELECT INBOX"), await Talk.logged_in(harness, "SELECT INBOX")
     await other.say("STORE 2,4:15,20 +FLAGS.SILENT (\\Deleted)")
     await other.say("EXPUNGE")
     client = list(range(1, 21))

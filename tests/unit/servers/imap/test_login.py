@@ -8,22 +8,22 @@ import pytest
 from app.servers.imap.commands.login import FAILED_LOGINS_LIMIT
 from app.servers.imap.conversation import ERRORS_LIMIT, GUEST_COMMANDS, GUEST_SECONDS, IDLE_SECONDS
 
-from tests.house import House
+from tests.harness import Harness
 from tests.unit.servers.imap.talk import PASSWORD, USER, Talk, peer
 
 PLAIN = b64encode(f"\0{USER}\0{PASSWORD}".encode())
 
 
-async def test_the_greeting_tells_what_is_offered(house: House) -> None:
-    greeting = bytes(Talk.start(house).sent)
+async def test_the_greeting_tells_what_is_offered(harness: Harness) -> None:
+    greeting = bytes(Talk.start(harness).sent)
 
     assert greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 ")
     for word in (b"IDLE", b"CONDSTORE", b"NOTIFY", b"SPECIAL-USE", b"LITERAL+", b"STARTTLS", b"AUTH=PLAIN"):
         assert word in greeting
 
 
-async def test_off_loopback_no_password_is_taken_before_tls(house: House) -> None:
-    talk = Talk.start(house, peer(is_loopback=False))
+async def test_off_loopback_no_password_is_taken_before_tls(harness: Harness) -> None:
+    talk = Talk.start(harness, peer(is_loopback=False))
 
     assert b"LOGINDISABLED" in talk.sent
     assert b"AUTH=" not in talk.sent
@@ -31,8 +31,8 @@ async def test_off_loopback_no_password_is_taken_before_tls(house: House) -> Non
     assert (await talk.say(b"AUTHENTICATE PLAIN " + PLAIN))[0].startswith(b"a NO [PRIVACYREQUIRED]")
 
 
-async def test_a_wrong_password_and_an_unknown_user_are_answered_alike(house: House) -> None:
-    talk = Talk.start(house)
+async def test_a_wrong_password_and_an_unknown_user_are_answered_alike(harness: Harness) -> None:
+    talk = Talk.start(harness)
 
     wrong = await talk.say(f"LOGIN {USER} nonsense")
     unknown = await talk.say("LOGIN nobody@example.test nonsense")
@@ -41,8 +41,8 @@ async def test_a_wrong_password_and_an_unknown_user_are_answered_alike(house: Ho
     assert wrong[0].startswith(b"a NO [AUTHENTICATIONFAILED]")
 
 
-async def test_after_some_failed_logins_a_client_must_connect_again(house: House) -> None:
-    talk = Talk.start(house)
+async def test_after_some_failed_logins_a_client_must_connect_again(harness: Harness) -> None:
+    talk = Talk.start(harness)
     for _ in range(FAILED_LOGINS_LIMIT):
         await talk.say(f"LOGIN {USER} nonsense")
 
@@ -50,63 +50,63 @@ async def test_after_some_failed_logins_a_client_must_connect_again(house: House
 
 
 @pytest.mark.parametrize("split", [b"AUTHENTICATE PLAIN " + PLAIN, b"AUTHENTICATE PLAIN\r\n" + PLAIN])
-async def test_plain_works_with_and_without_an_initial_response(house: House, split: bytes) -> None:
-    answers = await Talk.start(house).say(split)
+async def test_plain_works_with_and_without_an_initial_response(harness: Harness, split: bytes) -> None:
+    answers = await Talk.start(harness).say(split)
 
     assert answers[-1].startswith(b"a OK [CAPABILITY")
 
 
-async def test_login_by_sasl_asks_for_name_and_password(house: House) -> None:
-    talk = Talk.start(house)
+async def test_login_by_sasl_asks_for_name_and_password(harness: Harness) -> None:
+    talk = Talk.start(harness)
 
     assert await talk.say("AUTHENTICATE LOGIN") == [b"+ VXNlcm5hbWU6"]
     assert await talk.feed(b64encode(USER.encode()) + b"\r\n") == b"+ UGFzc3dvcmQ6\r\n"
     assert (await talk.feed(b64encode(PASSWORD.encode()) + b"\r\n")).startswith(b"a OK")
 
 
-async def test_invalid_base64_ends_that_attempt_alone(house: House) -> None:
+async def test_invalid_base64_ends_that_attempt_alone(harness: Harness) -> None:
     """CVE-2025-59028: it must not end the process, nor hang the session."""
-    talk = Talk.start(house)
+    talk = Talk.start(harness)
 
     assert await talk.say("AUTHENTICATE PLAIN") == [b"+ "]
     assert (await talk.feed(b"!!!not base64\r\n")).startswith(b"a BAD")
     assert (await talk.say(b"AUTHENTICATE PLAIN " + PLAIN))[-1].startswith(b"a OK")
 
 
-async def test_an_asterisk_cancels_a_login(house: House) -> None:
-    talk = Talk.start(house)
+async def test_an_asterisk_cancels_a_login(harness: Harness) -> None:
+    talk = Talk.start(harness)
     await talk.say("AUTHENTICATE PLAIN")
 
     assert (await talk.feed(b"*\r\n")).startswith(b"a BAD")
     assert (await talk.say("NOOP"))[0].startswith(b"a OK")
 
 
-async def test_an_overlong_initial_response_is_refused(house: House) -> None:
-    talk = Talk.start(house)
+async def test_an_overlong_initial_response_is_refused(harness: Harness) -> None:
+    talk = Talk.start(harness)
 
     assert (await talk.say(b"AUTHENTICATE PLAIN " + b"A" * 50_000))[0].startswith(b"a NO [TOOBIG]")
     assert (await talk.say(b"AUTHENTICATE PLAIN " + PLAIN))[-1].startswith(b"a OK")
 
 
-async def test_nobody_logs_in_twice(house: House) -> None:
-    talk = await Talk.logged_in(house)
+async def test_nobody_logs_in_twice(harness: Harness) -> None:
+    talk = await Talk.logged_in(harness)
 
     assert (await talk.say(b"AUTHENTICATE PLAIN " + PLAIN))[0].startswith(b"a BAD")
     assert (await talk.say(f"LOGIN {USER} {PASSWORD}"))[0].startswith(b"a BAD")
 
 
-async def test_no_one_acts_for_another_user(house: House) -> None:
-    await house.add_account("eve@example.test", "eves")
+async def test_no_one_acts_for_another_user(harness: Harness) -> None:
+    await harness.add_account("eve@example.test", "eves")
     response = b64encode(f"{USER}\0eve@example.test\0eves".encode())
 
-    answers = await Talk.start(house).say(b"AUTHENTICATE PLAIN " + response)
+    answers = await Talk.start(harness).say(b"AUTHENTICATE PLAIN " + response)
 
     assert not answers[-1].startswith(b"a OK")
 
 
-async def test_commands_sent_with_starttls_are_never_answered(house: House) -> None:
+async def test_commands_sent_with_starttls_are_never_answered(harness: Harness) -> None:
     """The command injection of 2021: neither before the handshake nor under TLS."""
-    talk = Talk.start(house)
+    talk = Talk.start(harness)
 
     before = await talk.feed(b"a STARTTLS\r\nb NOOP\r\n")
     under_tls = await talk.feed(b"c NOOP\r\n")
@@ -116,11 +116,11 @@ async def test_commands_sent_with_starttls_are_never_answered(house: House) -> N
     assert under_tls == b"c OK NOOP completed\r\n"
 
 
-async def test_starttls_is_refused_twice_without_a_certificate_and_after_login(house: House) -> None:
+async def test_starttls_is_refused_twice_without_a_certificate_and_after_login(harness: Harness) -> None:
     for talk in (
-        Talk.start(house, peer(is_encrypted=True)),
-        Talk.start(house, peer(can_start_tls=False)),
-        await Talk.logged_in(house),
+        Talk.start(harness, peer(is_encrypted=True)),
+        Talk.start(harness, peer(can_start_tls=False)),
+        await Talk.logged_in(harness),
     ):
         assert (await talk.say("STARTTLS"))[0].startswith(b"a BAD")
 
@@ -128,12 +128,12 @@ async def test_starttls_is_refused_twice_without_a_certificate_and_after_login(h
 @pytest.mark.parametrize(
     "command", ["SELECT INBOX", 'LIST "" *', "STATUS INBOX (MESSAGES)", "ENABLE CONDSTORE", "IDLE"]
 )
-async def test_a_guest_gets_nothing_of_anyone(house: House, command: str) -> None:
-    assert (await Talk.start(house).say(command))[0].startswith(b"a BAD This command is only possible after login")
+async def test_a_guest_gets_nothing_of_anyone(harness: Harness, command: str) -> None:
+    assert (await Talk.start(harness).say(command))[0].startswith(b"a BAD This command is only possible after login")
 
 
-async def test_a_guest_may_not_talk_for_ever(house: House) -> None:
-    talk = Talk.start(house)
+async def test_a_guest_may_not_talk_for_ever(harness: Harness) -> None:
+    talk = Talk.start(harness)
     for _ in range(GUEST_COMMANDS):
         await talk.say("NOOP")
 
@@ -141,8 +141,8 @@ async def test_a_guest_may_not_talk_for_ever(house: House) -> None:
     assert talk.ended
 
 
-async def test_too_many_malformed_commands_end_the_conversation(house: House) -> None:
-    talk = await Talk.logged_in(house)
+async def test_too_many_malformed_commands_end_the_conversation(harness: Harness) -> None:
+    talk = await Talk.logged_in(harness)
     for _ in range(ERRORS_LIMIT):
         assert (await talk.say("NOOP (((("))[0].startswith(b"a BAD")
 
@@ -150,8 +150,8 @@ async def test_too_many_malformed_commands_end_the_conversation(house: House) ->
     assert talk.ended
 
 
-async def test_a_guest_has_a_minute_and_a_user_half_an_hour(house: House) -> None:
-    talk = Talk.start(house)
+async def test_a_guest_has_a_minute_and_a_user_half_an_hour(harness: Harness) -> None:
+    talk = Talk.start(harness)
     assert talk.conversation.timeout_seconds == GUEST_SECONDS
 
     await talk.say(f"LOGIN {USER} {PASSWORD}")
@@ -159,9 +159,9 @@ async def test_a_guest_has_a_minute_and_a_user_half_an_hour(house: House) -> Non
     assert talk.conversation.timeout_seconds == IDLE_SECONDS == 1800.0
 
 
-async def test_a_line_without_end_is_not_held(house: House) -> None:
+async def test_a_line_without_end_is_not_held(harness: Harness) -> None:
     """CVE-2026-27857: `NOOP ((((` for ever, on a thousand connections."""
-    talk = Talk.start(house)
+    talk = Talk.start(harness)
 
     answer = await talk.feed(b"a NOOP " + b"(" * 100_000)
 
@@ -170,30 +170,30 @@ async def test_a_line_without_end_is_not_held(house: House) -> None:
         assert await talk.feed(b"(" * 100_000) == b""
 
 
-async def test_a_guest_can_announce_no_large_literal(house: House) -> None:
-    talk = Talk.start(house)
+async def test_a_guest_can_announce_no_large_literal(harness: Harness) -> None:
+    talk = Talk.start(harness)
 
     assert (await talk.say("LOGIN {1000000}"))[0].startswith(b"a NO [TOOBIG]")
     assert (await talk.say("APPEND INBOX {1000000}"))[0].startswith(b"a NO [TOOBIG]")
 
 
-async def test_a_guest_may_tell_all_of_the_longest_id(house: House) -> None:
+async def test_a_guest_may_tell_all_of_the_longest_id(harness: Harness) -> None:
     """RFC 2971 §3.3: up to thirty fields, of 30 and 1024 bytes."""
-    talk = Talk.start(house)
+    talk = Talk.start(harness)
     fields = " ".join(f'"{"f" * 28}{number:02}" "{"v" * 1024}"' for number in range(30))
 
     assert (await talk.say(f"ID ({fields})"))[-1].startswith(b"a OK")
 
 
-async def test_logout_says_goodbye_and_answers_nothing_after(house: House) -> None:
-    talk = await Talk.logged_in(house)
+async def test_logout_says_goodbye_and_answers_nothing_after(harness: Harness) -> None:
+    talk = await Talk.logged_in(harness)
 
     assert await talk.feed(b"a LOGOUT\r\nb NOOP\r\n") == b"* BYE Goodbye\r\na OK Logged out\r\n"
     assert talk.ended
 
 
-async def test_pipelined_commands_are_answered_in_order(house: House) -> None:
-    talk = Talk.start(house)
+async def test_pipelined_commands_are_answered_in_order(harness: Harness) -> None:
+    talk = Talk.start(harness)
 
     answers = await talk.feed(f"1 LOGIN {USER} {PASSWORD}\r\n2 SELECT INBOX\r\n3 UID FETCH 1:* FLAGS\r\n".encode())
 
@@ -201,9 +201,9 @@ async def test_pipelined_commands_are_answered_in_order(house: House) -> None:
     assert tagged == [b"1 OK", b"2 OK", b"3 OK"]
 
 
-async def test_a_conversation_does_not_depend_on_where_packets_end(house: House) -> None:
+async def test_a_conversation_does_not_depend_on_where_packets_end(harness: Harness) -> None:
     stream = f"1 LOGIN {USER} {{{len(PASSWORD)}+}}\r\n{PASSWORD}\r\n2 SELECT INBOX\r\n3 LOGOUT\r\n".encode()
-    whole, bytewise = Talk.start(house), Talk.start(house)
+    whole, bytewise = Talk.start(harness), Talk.start(harness)
 
     await whole.feed(stream)
     for place in range(len(stream)):
@@ -213,8 +213,8 @@ async def test_a_conversation_does_not_depend_on_where_packets_end(house: House)
     assert whole.ended
 
 
-async def test_a_password_is_in_no_representation(house: House) -> None:
-    talk = Talk.start(house)
+async def test_a_password_is_in_no_representation(harness: Harness) -> None:
+    talk = Talk.start(harness)
     await talk.say(f"LOGIN {USER} {PASSWORD}")
 
     assert PASSWORD.encode() not in talk.sent

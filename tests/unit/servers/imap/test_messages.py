@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import MAX_MESSAGE_BYTES, USER, Talk
 
 NESTED = b"""From: =?utf-8?q?Zo=C3=AB?= <zoe@example.test>
@@ -49,13 +49,13 @@ aGVsbG8=
 """.replace(b"\n", b"\r\n")
 
 
-async def with_mail(house: House, *contents: bytes, command: str = "SELECT INBOX") -> Talk:
+async def with_mail(harness: Harness, *contents: bytes, command: str = "SELECT INBOX") -> Talk:
     """A session on INBOX with these messages in it."""
-    account_id = (await house.logins.verify(USER, "secret", address="127.0.0.1")).account_id
-    inbox = await house.mailbox(account_id)
-    stored = [(await house.store.keep(content), frozenset[str](), 1_704_103_200_000) for content in contents]
-    await house.store.add(account_id, inbox.id, stored)
-    return await Talk.logged_in(house, command)
+    account_id = (await harness.logins.verify(USER, "secret", address="127.0.0.1")).account_id
+    inbox = await harness.mailbox(account_id)
+    stored = [(await harness.store.keep(content), frozenset[str](), 1_704_103_200_000) for content in contents]
+    await harness.store.add(account_id, inbox.id, stored)
+    return await Talk.logged_in(harness, command)
 
 
 async def fetched(talk: Talk, items: str, number: int = 1) -> bytes:
@@ -65,8 +65,8 @@ async def fetched(talk: Talk, items: str, number: int = 1) -> bytes:
     return whole.removeprefix(b"* %d FETCH (" % number).removesuffix(b")\r\na OK FETCH completed\r\n")
 
 
-async def test_a_list_is_told_as_the_rfc_spells_it(house: House) -> None:
-    talk = await with_mail(house, mail("Hello"))
+async def test_a_list_is_told_as_the_rfc_spells_it(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("Hello"))
 
     assert await fetched(talk, "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE") == (
         b'UID 1 FLAGS (\\Recent) INTERNALDATE " 1-Jan-2024 10:00:00 +0000" RFC822.SIZE %d '
@@ -94,8 +94,8 @@ async def test_a_list_is_told_as_the_rfc_spells_it(house: House) -> None:
         ("", NESTED),
     ],
 )  # fmt: skip
-async def test_sections_are_cut_where_the_rfc_says(house: House, section: str, content: bytes) -> None:
-    talk = await with_mail(house, NESTED)
+async def test_sections_are_cut_where_the_rfc_says(harness: Harness, section: str, content: bytes) -> None:
+    talk = await with_mail(harness, NESTED)
 
     assert await fetched(talk, f"BODY.PEEK[{section}]") == b"BODY[%b] {%d}\r\n%b" % (
         section.encode(),
@@ -104,8 +104,8 @@ async def test_sections_are_cut_where_the_rfc_says(house: House, section: str, c
     )
 
 
-async def test_a_section_that_is_not_there_is_nil(house: House) -> None:
-    talk = await with_mail(house, NESTED)
+async def test_a_section_that_is_not_there_is_nil(harness: Harness) -> None:
+    talk = await with_mail(harness, NESTED)
 
     assert await fetched(talk, "BODY.PEEK[4] BODY.PEEK[1.HEADER] BODY.PEEK[3.1]") == (
         b"BODY[4] NIL BODY[1.HEADER] NIL BODY[3.1] NIL"
@@ -116,8 +116,8 @@ async def test_a_section_that_is_not_there_is_nil(house: House) -> None:
     ("partial", "content"),
     [("<0.4>", b"From"), ("<6.8>", b"=?utf-8?"), ("<99999.10>", b""), ("<0.4294967295>", NESTED)],
 )
-async def test_a_partial_is_cut_to_what_there_is(house: House, partial: str, content: bytes) -> None:
-    talk = await with_mail(house, NESTED)
+async def test_a_partial_is_cut_to_what_there_is(harness: Harness, partial: str, content: bytes) -> None:
+    talk = await with_mail(harness, NESTED)
     origin = partial.partition(".")[0]
 
     assert await fetched(talk, f"BODY.PEEK[]{partial}") == b"BODY[]%b> {%d}\r\n%b" % (
@@ -125,17 +125,17 @@ async def test_a_partial_is_cut_to_what_there_is(house: House, partial: str, con
     )  # fmt: skip
 
 
-async def test_a_large_message_comes_in_pieces_and_whole(house: House) -> None:
+async def test_a_large_message_comes_in_pieces_and_whole(harness: Harness) -> None:
     large = mail("Large", "0123456789abcdef" * 40_000 + "\r\n")
-    talk = await with_mail(house, large)
+    talk = await with_mail(harness, large)
 
     assert await fetched(talk, "BODY.PEEK[] UID") == b"BODY[] {%d}\r\n%b UID 1" % (len(large), large)
     assert await fetched(talk, "BODY.PEEK[]<300000.5>") == b"BODY[]<300000> {5}\r\n%b" % large[300_000:300_005]
 
 
-async def test_a_header_of_megabytes_is_told_whole(house: House) -> None:
+async def test_a_header_of_megabytes_is_told_whole(harness: Harness) -> None:
     header = mail("Wide", X_Wide="x" * 200_000, X_Last="end").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    talk = await with_mail(house, header + b"Body.\r\n")
+    talk = await with_mail(harness, header + b"Body.\r\n")
 
     assert await fetched(talk, "RFC822.HEADER") == b"RFC822.HEADER {%d}\r\n%b" % (len(header), header)
     assert await fetched(talk, "BODY.PEEK[HEADER.FIELDS (X-LAST)]") == (
@@ -144,8 +144,8 @@ async def test_a_header_of_megabytes_is_told_whole(house: House) -> None:
     assert await fetched(talk, "BODY.PEEK[TEXT]") == b"BODY[TEXT] {7}\r\nBody.\r\n"
 
 
-async def test_reading_a_body_marks_it_seen_and_peeking_does_not(house: House) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_reading_a_body_marks_it_seen_and_peeking_does_not(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     assert b"FLAGS" not in await fetched(talk, "BODY.PEEK[TEXT]")
     assert await fetched(talk, "BODY[TEXT]") == b"BODY[TEXT] {8}\r\nHello.\r\n FLAGS (\\Seen \\Recent)"
@@ -153,8 +153,8 @@ async def test_reading_a_body_marks_it_seen_and_peeking_does_not(house: House) -
     assert await talk.say("NOOP") == [b"a OK NOOP completed"]
 
 
-async def test_examine_marks_nothing_seen(house: House) -> None:
-    talk = await with_mail(house, mail("One"), command="EXAMINE INBOX")
+async def test_examine_marks_nothing_seen(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), command="EXAMINE INBOX")
 
     await fetched(talk, "BODY[]")
 
@@ -164,8 +164,8 @@ async def test_examine_marks_nothing_seen(house: House) -> None:
     assert (await talk.say("MOVE 1 Trash"))[0].startswith(b"a NO [READ-ONLY]")
 
 
-async def test_store_replaces_adds_and_takes_away(house: House) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_store_replaces_adds_and_takes_away(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     for command, flags in (
         ("FLAGS (\\Seen Work)", b"Work \\Seen"),
@@ -178,8 +178,8 @@ async def test_store_replaces_adds_and_takes_away(house: House) -> None:
 
 
 @pytest.mark.parametrize("flags", ["(\\Nonsense)", "(" + "x" * 300 + ")", '("quoted")', "({3+}\r\nabc)"])
-async def test_what_can_be_no_flag_is_refused(house: House, flags: str) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_what_can_be_no_flag_is_refused(harness: Harness, flags: str) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     answers = await talk.say(f"STORE 1 +FLAGS {flags}")
 
@@ -187,8 +187,8 @@ async def test_what_can_be_no_flag_is_refused(house: House, flags: str) -> None:
     assert await fetched(talk, "FLAGS") == b"FLAGS (\\Recent)"
 
 
-async def test_unchangedsince_leaves_alone_what_changed(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"))
+async def test_unchangedsince_leaves_alone_what_changed(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"))
     modseq = re.search(rb"MODSEQ \((\d+)\)", await fetched(talk, "MODSEQ", 2))
     assert modseq is not None
     await talk.say("STORE 1 +FLAGS.SILENT (\\Flagged)")
@@ -200,8 +200,8 @@ async def test_unchangedsince_leaves_alone_what_changed(house: House) -> None:
     assert await fetched(talk, "FLAGS") == b"FLAGS (\\Flagged \\Recent)"
 
 
-async def test_changedsince_tells_only_what_changed(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"))
+async def test_changedsince_tells_only_what_changed(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"))
     before = re.search(rb"MODSEQ \((\d+)\)", await fetched(talk, "MODSEQ", 2))
     assert before is not None
     await talk.say("STORE 1 +FLAGS (\\Flagged)")
@@ -253,8 +253,8 @@ SEARCHES: dict[str, list[int]] = {
 }
 
 
-async def test_search_finds_what_was_asked_for(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"), NESTED)
+async def test_search_finds_what_was_asked_for(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"), NESTED)
     await talk.say("STORE 2 +FLAGS.SILENT (\\Seen \\Flagged Work)")
 
     answers = {criteria: (await talk.say(f"SEARCH CHARSET UTF-8 {criteria}"))[0] for criteria in SEARCHES}
@@ -264,9 +264,9 @@ async def test_search_finds_what_was_asked_for(house: House) -> None:
     }
 
 
-async def test_a_group_is_found_by_its_name(house: House) -> None:
+async def test_a_group_is_found_by_its_name(harness: Harness) -> None:
     """RFC 5322 §3.4: `name: address, ...;` may be empty."""
-    talk = await with_mail(house, mail("One", Cc="Friends: joe@example.test;"), mail("Two", Cc="Nobody:;"))
+    talk = await with_mail(harness, mail("One", Cc="Friends: joe@example.test;"), mail("Two", Cc="Nobody:;"))
 
     found = [(await talk.say(f"SEARCH CC {text}"))[0] for text in ("friends", "joe", "nobody")]
 
@@ -274,21 +274,21 @@ async def test_a_group_is_found_by_its_name(house: House) -> None:
     assert (await talk.say("SEARCH TO friends"))[0] == b"* SEARCH"
 
 
-async def test_the_sent_date_is_that_of_the_senders_zone(house: House) -> None:
+async def test_the_sent_date_is_that_of_the_senders_zone(harness: Harness) -> None:
     """RFC 9051 §6.4.4: the Date header, disregarding time and time zone; in UTC it is the 2nd."""
-    talk = await with_mail(house, NESTED)
+    talk = await with_mail(harness, NESTED)
 
     assert (await talk.say("SEARCH SENTON 1-Jan-2024"))[0] == b"* SEARCH 1"
 
 
-async def test_an_unknown_charset_is_named(house: House) -> None:
-    talk = await with_mail(house)
+async def test_an_unknown_charset_is_named(harness: Harness) -> None:
+    talk = await with_mail(harness)
 
     assert (await talk.say("SEARCH CHARSET KOI8-R ALL"))[0].startswith(b"a NO [BADCHARSET (UTF-8 US-ASCII)]")
 
 
-async def test_esearch_tells_ends_count_and_set(house: House) -> None:
-    talk = await with_mail(house, *(mail(f"{number}") for number in range(5)))
+async def test_esearch_tells_ends_count_and_set(harness: Harness) -> None:
+    talk = await with_mail(harness, *(mail(f"{number}") for number in range(5)))
     await talk.say("STORE 3 +FLAGS.SILENT (\\Seen)")
 
     assert await talk.say("UID SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN") == [
@@ -299,8 +299,8 @@ async def test_esearch_tells_ends_count_and_set(house: House) -> None:
     assert (await talk.say("SEARCH RETURN (MIN COUNT) DELETED"))[0] == b'* ESEARCH (TAG "a") COUNT 0'
 
 
-async def test_a_search_for_a_number_that_is_not_there_finds_nothing(house: House) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_a_search_for_a_number_that_is_not_there_finds_nothing(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     assert await talk.say("SEARCH RETURN () 1000") == [b'* ESEARCH (TAG "a")', b"a OK SEARCH completed"]
     assert (await talk.say("SEARCH NOT 2:1000"))[0] == b"* SEARCH 1"
@@ -311,9 +311,9 @@ async def test_a_search_for_a_number_that_is_not_there_finds_nothing(house: Hous
     "command",
     ["FETCH 1 MODSEQ", "SEARCH MODSEQ 1", "STATUS Sent (HIGHESTMODSEQ)", "STORE 1 (UNCHANGEDSINCE 1) FLAGS ()"],
 )
-async def test_the_first_command_about_modseqs_tells_that_of_the_mailbox(house: House, command: str) -> None:
+async def test_the_first_command_about_modseqs_tells_that_of_the_mailbox(harness: Harness, command: str) -> None:
     """RFC 7162 §3.1"""
-    talk = await with_mail(house, mail("One"))
+    talk = await with_mail(harness, mail("One"))
 
     first, again = await talk.say(command), await talk.say(command)
 
@@ -321,16 +321,16 @@ async def test_the_first_command_about_modseqs_tells_that_of_the_mailbox(house: 
     assert not any(b"HIGHESTMODSEQ " in line for line in again if line.startswith(b"* OK"))
 
 
-async def test_a_saved_search_can_be_used(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"))
+async def test_a_saved_search_can_be_used(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"))
 
     assert await talk.say("SEARCH RETURN (SAVE) SUBJECT two") == [b"a OK SEARCH completed"]
     assert (await talk.say("UID COPY $ Archive"))[-1].startswith(b"a OK [COPYUID")
     assert (await talk.say("SEARCH $"))[0] == b"* SEARCH 2"
 
 
-async def test_search_by_modseq_tells_the_highest(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"), command="SELECT INBOX (CONDSTORE)")
+async def test_search_by_modseq_tells_the_highest(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"), command="SELECT INBOX (CONDSTORE)")
     await talk.say("STORE 1 +FLAGS (\\Seen)")
 
     found = re.fullmatch(rb"\* SEARCH 1 2 \(MODSEQ (\d+)\)", (await talk.say("SEARCH MODSEQ 1"))[0])
@@ -339,8 +339,8 @@ async def test_search_by_modseq_tells_the_highest(house: House) -> None:
     assert (await talk.say(b"SEARCH MODSEQ %b" % found[1]))[0] == b"* SEARCH 1 (MODSEQ %b)" % found[1]
 
 
-async def test_copy_says_where_each_went_and_move_tells_it_before_the_expunges(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"), mail("Three"))
+async def test_copy_says_where_each_went_and_move_tells_it_before_the_expunges(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"), mail("Three"))
 
     copied = await talk.say("UID COPY 1,3 Archive")
     moved = await talk.say("MOVE 1,3 Trash")
@@ -352,22 +352,22 @@ async def test_copy_says_where_each_went_and_move_tells_it_before_the_expunges(h
 
 
 @pytest.mark.parametrize("command", ["COPY 1", "UID MOVE 1"])
-async def test_a_missing_target_asks_to_create_it(house: House, command: str) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_a_missing_target_asks_to_create_it(harness: Harness, command: str) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     assert (await talk.say(f"{command} Nowhere"))[0].startswith(b"a NO [TRYCREATE]")
 
 
-async def test_uid_expunge_removes_only_deleted_ones_of_the_set(house: House) -> None:
-    talk = await with_mail(house, mail("One"), mail("Two"), mail("Three"))
+async def test_uid_expunge_removes_only_deleted_ones_of_the_set(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("One"), mail("Two"), mail("Three"))
     await talk.say("STORE 1:2 +FLAGS.SILENT (\\Deleted)")
 
     assert (await talk.say("UID EXPUNGE 2:3"))[:-1] == [b"* 2 EXPUNGE"]
     assert (await talk.say("EXPUNGE"))[:-1] == [b"* 1 EXPUNGE"]
 
 
-async def test_append_keeps_bytes_flags_and_date(house: House) -> None:
-    talk = await with_mail(house)
+async def test_append_keeps_bytes_flags_and_date(harness: Harness) -> None:
+    talk = await with_mail(harness)
     content = mail("Appended")
 
     go_ahead = await talk.say(b'APPEND INBOX (\\Seen Work) "01-Feb-2023 10:00:00 +0100" {%d}' % len(content))
@@ -386,8 +386,8 @@ async def test_append_keeps_bytes_flags_and_date(house: House) -> None:
     )
 
 
-async def test_a_large_append_goes_to_disk_as_it_comes(house: House) -> None:
-    talk = await with_mail(house)
+async def test_a_large_append_goes_to_disk_as_it_comes(harness: Harness) -> None:
+    talk = await with_mail(harness)
     content = mail("Large", "0123456789abcdef\r\n" * 40_000)
 
     await talk.feed(b"a APPEND INBOX {%d+}\r\n%b" % (len(content), content[:100_000]))
@@ -396,11 +396,11 @@ async def test_a_large_append_goes_to_disk_as_it_comes(house: House) -> None:
     done = await talk.feed(b"\r\n")
 
     assert b"APPEND completed" in done
-    assert await house.contents((await house.logins.verify(USER, "secret", address="")).account_id) == [content]
+    assert await harness.contents((await harness.logins.verify(USER, "secret", address="")).account_id) == [content]
 
 
-async def test_several_messages_are_appended_as_one(house: House) -> None:
-    talk = await with_mail(house)
+async def test_several_messages_are_appended_as_one(harness: Harness) -> None:
+    talk = await with_mail(harness)
     one, two = mail("One"), mail("Two")
 
     answers = await talk.say(b"APPEND INBOX {%d+}\r\n%b (\\Seen) {%d+}\r\n%b" % (len(one), one, len(two), two))
@@ -408,16 +408,16 @@ async def test_several_messages_are_appended_as_one(house: House) -> None:
     assert re.search(rb"APPENDUID \d+ 1:2\]", answers[-1])
 
 
-async def test_an_append_is_refused_before_its_message_comes(house: House) -> None:
-    talk = await with_mail(house)
+async def test_an_append_is_refused_before_its_message_comes(harness: Harness) -> None:
+    talk = await with_mail(harness)
 
     assert (await talk.say("APPEND Nowhere {500000}"))[0].startswith(b"a NO [TRYCREATE]")
     assert (await talk.say(f"APPEND INBOX {{{MAX_MESSAGE_BYTES + 1}}}"))[0].startswith(b"a NO [TOOBIG]")
     assert (await talk.say("NOOP"))[-1].startswith(b"a OK")
 
 
-async def test_an_oversized_append_that_was_not_asked_for_is_swallowed(house: House) -> None:
-    talk = await with_mail(house)
+async def test_an_oversized_append_that_was_not_asked_for_is_swallowed(harness: Harness) -> None:
+    talk = await with_mail(harness)
     size = MAX_MESSAGE_BYTES + 100_000
 
     answer = await talk.say(f"APPEND INBOX {{{size}+}}")
@@ -429,34 +429,34 @@ async def test_an_oversized_append_that_was_not_asked_for_is_swallowed(house: Ho
     assert (await talk.say("NOOP"))[-1].startswith(b"a OK")
 
 
-async def test_a_broken_off_append_leaves_nothing(house: House) -> None:
-    talk = await with_mail(house)
+async def test_a_broken_off_append_leaves_nothing(harness: Harness) -> None:
+    talk = await with_mail(harness)
     await talk.say(b"APPEND INBOX {300000+}\r\n" + b"x" * 200_000)
 
     talk.conversation.close()
 
-    account_id = (await house.logins.verify(USER, "secret", address="")).account_id
-    assert await house.contents(account_id) == []
+    account_id = (await harness.logins.verify(USER, "secret", address="")).account_id
+    assert await harness.contents(account_id) == []
     with pytest.raises(StopIteration):
-        next(house.store.blobs.old_names())
+        next(harness.store.blobs.old_names())
 
 
 @pytest.mark.parametrize("items", ["BINARY[1]", "NONSENSE", "BODY[", "BODY[HEADER.FIELDS ()]", "(UID"])
-async def test_an_item_that_is_not_offered_is_a_bad_command(house: House, items: str) -> None:
-    talk = await with_mail(house, mail("One"))
+async def test_an_item_that_is_not_offered_is_a_bad_command(harness: Harness, items: str) -> None:
+    talk = await with_mail(harness, mail("One"))
 
     assert (await talk.say(f"FETCH 1 {items}"))[0].startswith(b"a BAD")
 
 
-async def test_an_empty_append_is_refused(house: House) -> None:
-    talk = await with_mail(house)
+async def test_an_empty_append_is_refused(harness: Harness) -> None:
+    talk = await with_mail(harness)
 
     assert (await talk.say(b"APPEND INBOX {0+}\r\n"))[0].startswith(b"a NO [CANNOT]")
 
 
-async def test_a_flag_cannot_end_a_line(house: House) -> None:
+async def test_a_flag_cannot_end_a_line(harness: Harness) -> None:
     """What a client stores is what another client reads: nothing in it may look like an answer."""
-    talk = await with_mail(house)
+    talk = await with_mail(harness)
     content = mail("Evil\x00\x01 )\\", From='"a\\"b) (c" <x@example.test>')
     await talk.say(b"APPEND INBOX {%d+}\r\n%b" % (len(content), content))
 

@@ -11,18 +11,18 @@ from app.wire.imap.sets import SequenceSet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import Talk
 from tests.unit.servers.imap.test_messages import with_mail
 
 SIX = [mail(f"m{number}") for number in range(1, 7)]
 
 
-async def selected(house: House, command: str = "SELECT INBOX") -> tuple[Talk, int, int]:
+async def selected(harness: Harness, command: str = "SELECT INBOX") -> tuple[Talk, int, int]:
     """A session with QRESYNC and the mailbox of six messages selected, its UIDVALIDITY and HIGHESTMODSEQ."""
-    await with_mail(house, *SIX)
-    talk = await Talk.logged_in(house, "ENABLE QRESYNC")
+    await with_mail(harness, *SIX)
+    talk = await Talk.logged_in(harness, "ENABLE QRESYNC")
     answers = await talk.say(command)
     return talk, number_in(answers, "UIDVALIDITY"), number_in(answers, "HIGHESTMODSEQ")
 
@@ -40,8 +40,8 @@ def about_messages(answers: list[bytes]) -> list[bytes]:
     return [re.sub(rb" MODSEQ \(\d+\)", b"", line) for line in told]
 
 
-async def test_qresync_must_be_enabled_first(house: House) -> None:
-    talk = await with_mail(house, *SIX)
+async def test_qresync_must_be_enabled_first(harness: Harness) -> None:
+    talk = await with_mail(harness, *SIX)
 
     assert (await talk.say("SELECT INBOX (QRESYNC (1 1))"))[-1].startswith(b"a BAD")
     await talk.say("SELECT INBOX")
@@ -51,8 +51,8 @@ async def test_qresync_must_be_enabled_first(house: House) -> None:
     assert any(b"[HIGHESTMODSEQ" in line for line in answers)
 
 
-async def test_expunged_messages_are_told_by_uid_once_qresync_is_enabled(house: House) -> None:
-    talk, _, _ = await selected(house)
+async def test_expunged_messages_are_told_by_uid_once_qresync_is_enabled(harness: Harness) -> None:
+    talk, _, _ = await selected(harness)
     await talk.say("STORE 2:3,5 +FLAGS.SILENT (\\Deleted)")
 
     *answers, done = await talk.say("EXPUNGE")
@@ -64,9 +64,9 @@ async def test_expunged_messages_are_told_by_uid_once_qresync_is_enabled(house: 
     assert (await talk.say("EXPUNGE")) == [b"a OK EXPUNGE completed"]
 
 
-async def test_another_session_hears_vanished_or_expunge_as_it_asked(house: House) -> None:
-    talk, _, _ = await selected(house)
-    plain = await Talk.logged_in(house, "SELECT INBOX")
+async def test_another_session_hears_vanished_or_expunge_as_it_asked(harness: Harness) -> None:
+    talk, _, _ = await selected(harness)
+    plain = await Talk.logged_in(harness, "SELECT INBOX")
     await talk.say("STORE 2:3 +FLAGS.SILENT (\\Deleted)")
     await talk.say("EXPUNGE")
 
@@ -74,18 +74,18 @@ async def test_another_session_hears_vanished_or_expunge_as_it_asked(house: Hous
     assert not any(b"VANISHED" in line for line in await talk.say("NOOP"))
 
 
-async def change(house: House, *commands: str) -> None:
-    await Talk.logged_in(house, "SELECT INBOX", *commands)
+async def change(harness: Harness, *commands: str) -> None:
+    await Talk.logged_in(harness, "SELECT INBOX", *commands)
 
 
 @pytest.mark.parametrize("log_limit", [vanished.LOG_LIMIT, 1], ids=["by the log", "by the numbers in use"])
 async def test_a_client_that_comes_back_hears_what_left_and_what_changed(
-    house: House, monkeypatch: pytest.MonkeyPatch, log_limit: int
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, log_limit: int
 ) -> None:
     monkeypatch.setattr(vanished, "LOG_LIMIT", log_limit)
-    talk, validity, modseq = await selected(house)
+    talk, validity, modseq = await selected(harness)
     await talk.say("UNSELECT")
-    await change(house, "STORE 2:3,6 +FLAGS (\\Deleted)", "EXPUNGE", "STORE 1 +FLAGS (\\Flagged)")
+    await change(harness, "STORE 2:3,6 +FLAGS (\\Deleted)", "EXPUNGE", "STORE 1 +FLAGS (\\Flagged)")
 
     answers = await talk.say(f"SELECT INBOX (QRESYNC ({validity} {modseq}))")
     assert about_messages(answers) == [b"* VANISHED (EARLIER) 2:3,6", b"* 1 FETCH (UID 1 FLAGS (\\Flagged))"]
@@ -95,9 +95,9 @@ async def test_a_client_that_comes_back_hears_what_left_and_what_changed(
     assert about_messages(answers) == [b"* VANISHED (EARLIER) 3"]
 
 
-async def test_nothing_is_told_to_a_client_that_knows_all_or_another_mailbox(house: House) -> None:
-    talk, validity, _ = await selected(house)
-    await change(house, "STORE 2 +FLAGS (\\Deleted)", "EXPUNGE", "CREATE Box", "CREATE Box/Sub")
+async def test_nothing_is_told_to_a_client_that_knows_all_or_another_mailbox(harness: Harness) -> None:
+    talk, validity, _ = await selected(harness)
+    await change(harness, "STORE 2 +FLAGS (\\Deleted)", "EXPUNGE", "CREATE Box", "CREATE Box/Sub")
     highest = number_in(await talk.say("STATUS INBOX (HIGHESTMODSEQ)"), "HIGHESTMODSEQ")
 
     assert about_messages(await talk.say(f"SELECT INBOX (QRESYNC ({validity} {highest}))")) == []
@@ -105,9 +105,9 @@ async def test_nothing_is_told_to_a_client_that_knows_all_or_another_mailbox(hou
     assert about_messages(await talk.say(f"SELECT INBOX (QRESYNC ({validity} {highest + 99}))")) == []
 
 
-async def test_uid_fetch_tells_what_left_of_the_set(house: House) -> None:
-    talk, _, modseq = await selected(house)
-    await change(house, "STORE 2,5:6 +FLAGS (\\Deleted)", "EXPUNGE", "STORE 3 +FLAGS (\\Flagged)")
+async def test_uid_fetch_tells_what_left_of_the_set(harness: Harness) -> None:
+    talk, _, modseq = await selected(harness)
+    await change(harness, "STORE 2,5:6 +FLAGS (\\Deleted)", "EXPUNGE", "STORE 3 +FLAGS (\\Flagged)")
     await talk.say("NOOP")
 
     answers = await talk.say(f"UID FETCH 1:5 (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
@@ -117,11 +117,13 @@ async def test_uid_fetch_tells_what_left_of_the_set(house: House) -> None:
     assert about_messages(answers)[0] == b"* VANISHED (EARLIER) 2,5:6"
 
 
-async def test_a_message_that_comes_meanwhile_has_not_vanished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_comes_meanwhile_has_not_vanished(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vanished, "LOG_LIMIT", 1)
-    talk, _, modseq = await selected(house)
-    await with_mail(house, mail("seventh"))
-    await change(house, "STORE 2 +FLAGS (\\Deleted)", "EXPUNGE")
+    talk, _, modseq = await selected(harness)
+    await with_mail(harness, mail("seventh"))
+    await change(harness, "STORE 2 +FLAGS (\\Deleted)", "EXPUNGE")
 
     answers = await talk.say(f"UID FETCH 1:* (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
 
@@ -130,8 +132,8 @@ async def test_a_message_that_comes_meanwhile_has_not_vanished(house: House, mon
     assert b"* 6 EXISTS" in b"\r\n".join(answers)
 
 
-async def test_a_move_tells_vanished_and_where_the_mailbox_stands(house: House) -> None:
-    talk, _, _ = await selected(house)
+async def test_a_move_tells_vanished_and_where_the_mailbox_stands(harness: Harness) -> None:
+    talk, _, _ = await selected(harness)
     await talk.say("CREATE Box")
 
     copied, gone, done = await talk.say("UID MOVE 2,4 Box")
@@ -142,8 +144,8 @@ async def test_a_move_tells_vanished_and_where_the_mailbox_stands(house: House) 
     assert await talk.say("UID MOVE 2 Box") == [b"a OK MOVE completed"]
 
 
-async def test_close_says_where_the_mailbox_stands(house: House) -> None:
-    talk, _, _ = await selected(house)
+async def test_close_says_where_the_mailbox_stands(harness: Harness) -> None:
+    talk, _, _ = await selected(harness)
     await talk.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
 
     (done,) = await talk.say("CLOSE")

@@ -10,8 +10,8 @@ from app.db.tables import MESSAGE
 from app.wire.imap.dates import render_date
 from sqlalchemy import update
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import Talk
 from tests.unit.servers.imap.test_messages import with_mail
 
@@ -23,19 +23,19 @@ async def save_dates(talk: Talk) -> list[bytes]:
     return [match[1] for line in await talk.say("FETCH 1:* SAVEDATE") if (match := _DATE.search(line))]
 
 
-async def forget(house: House) -> None:
+async def forget(harness: Harness) -> None:
     """Leave the rows as an older version wrote them."""
 
     async def work(transaction: Transaction) -> None:
         await transaction.execute(update(MESSAGE).values(saved_at_ms=None))
 
-    await house.database.write(work)
+    await harness.database.write(work)
 
 
-async def test_a_message_is_saved_when_it_is_appended_copied_or_moved(house: House) -> None:
-    talk = await with_mail(house, mail("a"), mail("b"))
+async def test_a_message_is_saved_when_it_is_appended_copied_or_moved(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("a"), mail("b"))
     await talk.say("CREATE Box")
-    await forget(house)
+    await forget(harness)
     assert await save_dates(talk) == [b"NIL", b"NIL"]
 
     await talk.say("COPY 1 Box")
@@ -46,10 +46,10 @@ async def test_a_message_is_saved_when_it_is_appended_copied_or_moved(house: Hou
     assert [date.strip(b'" ').split(b" ")[0] for date in await save_dates(talk)] == [TODAY.encode()] * 2
 
 
-async def test_a_search_by_save_date_takes_internaldate_where_it_was_not_kept(house: House) -> None:
-    talk = await with_mail(house, mail("a"))
-    await forget(house)
-    await with_mail(house, mail("b"))
+async def test_a_search_by_save_date_takes_internaldate_where_it_was_not_kept(harness: Harness) -> None:
+    talk = await with_mail(harness, mail("a"))
+    await forget(harness)
+    await with_mail(harness, mail("b"))
     await talk.say("NOOP")
 
     found = {

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway import FakeBackends
-from tests.house import House, open_house
-from tests.imap_house import mail
+from tests.harness import Harness, open_harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import PASSWORD, USER, Talk
 
 COUNT, FIRST = 16, 12
@@ -96,23 +96,23 @@ def scenes(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     return contents, plain + mixed
 
 
-async def fill(house: House) -> None:
-    text_index = TextIndex(house.database)
-    reader = TextReader(house.reader, text_index, TextLimits(256 * 1024, 16 * 1024 * 1024))
-    await TextIndexer(house.index, house.reader, text_index, FakeBackends(house), reader).fill()
+async def fill(harness: Harness) -> None:
+    text_index = TextIndex(harness.database)
+    reader = TextReader(harness.reader, text_index, TextLimits(256 * 1024, 16 * 1024 * 1024))
+    await TextIndexer(harness.index, harness.reader, text_index, FakeBackends(harness), reader).fill()
 
 
-async def put(house: House, contents: Sequence[bytes]) -> AccountId:
-    account_id = (await house.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
-    inbox = await house.mailbox(account_id)
+async def put(harness: Harness, contents: Sequence[bytes]) -> AccountId:
+    account_id = (await harness.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
+    inbox = await harness.mailbox(account_id)
     for at_ms, content in enumerate(contents, 1):
         flags = frozenset({"\\Seen"} if at_ms % 2 else ())
-        await house.store.add(account_id, inbox.id, [(await house.store.keep(content), flags, at_ms)])
+        await harness.store.add(account_id, inbox.id, [(await harness.store.keep(content), flags, at_ms)])
     return account_id
 
 
-async def found(house: House, asked: Sequence[bytes]) -> list[bytes]:
-    talk = await Talk.logged_in(house, "SELECT INBOX")
+async def found(harness: Harness, asked: Sequence[bytes]) -> list[bytes]:
+    talk = await Talk.logged_in(harness, "SELECT INBOX")
     answers = [await talk.say(b"SEARCH CHARSET UTF-8 " + one) for one in asked]
     assert all(answer[-1] == b"a OK SEARCH completed" for answer in answers), answers
     return [answer[0] for answer in answers]
@@ -120,24 +120,24 @@ async def found(house: House, asked: Sequence[bytes]) -> list[bytes]:
 
 async def compare(contents: list[bytes], asked: list[bytes]) -> None:
     with TemporaryDirectory() as folder:
-        async with open_house(Path(folder)) as house:
-            await house.add_account(USER, PASSWORD)
-            account_id = await put(house, contents[:FIRST])
-            by_reading = await found(house, asked)
-            await fill(house)
-            assert await found(house, asked) == by_reading
+        async with open_harness(Path(folder)) as harness:
+            await harness.add_account(USER, PASSWORD)
+            account_id = await put(harness, contents[:FIRST])
+            by_reading = await found(harness, asked)
+            await fill(harness)
+            assert await found(harness, asked) == by_reading
 
-            await put(house, contents[FIRST:])
-            in_part = await found(house, asked)
-            await fill(house)
-            assert await found(house, asked) == in_part
+            await put(harness, contents[FIRST:])
+            in_part = await found(harness, asked)
+            await fill(harness)
+            assert await found(harness, asked) == in_part
 
-            text_index = TextIndex(house.database)
+            text_index = TextIndex(harness.database)
             size = await text_index.size_bytes(account_id)
             await TextIndexQuota(text_index, TextLimits(1024, size // 2)).hold()
-            assert await found(house, asked) == in_part
+            assert await found(harness, asked) == in_part
             await TextIndexQuota(text_index, TextLimits(0, 0)).hold()
-            assert await found(house, asked) == in_part
+            assert await found(harness, asked) == in_part
 
 
 @pytest.mark.slow
@@ -155,19 +155,21 @@ def take_bytes_away(folder: Path) -> None:
         blob.unlink()
 
 
-async def test_messages_in_the_index_are_not_read(house: House, tmp_path: Path) -> None:
-    await put(house, [mail(f"Number {number}", Received="x" * 70_000 if number == 3 else "x") for number in range(20)])
-    await fill(house)
+async def test_messages_in_the_index_are_not_read(harness: Harness, tmp_path: Path) -> None:
+    await put(
+        harness, [mail(f"Number {number}", Received="x" * 70_000 if number == 3 else "x") for number in range(20)]
+    )
+    await fill(harness)
     take_bytes_away(tmp_path)
 
     asked = [b"TEXT {8+}\r\nnumber 7", b"HEADER Subject {8+}\r\nnumber 7", b"NOT TEXT number", b"HEADER X-None x"]
-    assert await found(house, asked) == [b"* SEARCH 8", b"* SEARCH 8", b"* SEARCH", b"* SEARCH"]
+    assert await found(harness, asked) == [b"* SEARCH 8", b"* SEARCH 8", b"* SEARCH", b"* SEARCH"]
 
 
-async def test_a_message_that_went_is_told_of_whether_or_not_it_had_the_text(house: House) -> None:
-    await put(house, [mail(f"Number {number}") for number in range(20)])
-    await fill(house)
-    talk, other = [await Talk.logged_in(house, "SELECT INBOX") for _ in range(2)]
+async def test_a_message_that_went_is_told_of_whether_or_not_it_had_the_text(harness: Harness) -> None:
+    await put(harness, [mail(f"Number {number}") for number in range(20)])
+    await fill(harness)
+    talk, other = [await Talk.logged_in(harness, "SELECT INBOX") for _ in range(2)]
     await other.say("STORE 5 +FLAGS (\\Deleted)")
     await other.say("EXPUNGE")
 

@@ -10,8 +10,8 @@ from app.servers.imap.commands.sort import sort
 from app.wire.imap.requests.sort import Sort, SortKey, SortTerm
 from app.wire.imap.search import All
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import Talk
 from tests.unit.servers.imap.test_large import fill, session_of
 from tests.unit.servers.imap.test_messages import with_mail
@@ -47,8 +47,10 @@ MESSAGES = (
         ("(DISPLAYTO)", "4 1 3 2"),
     ],
 )
-async def test_each_key_orders_messages_and_equal_ones_stay_in_order(house: House, criteria: str, numbers: str) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_each_key_orders_messages_and_equal_ones_stay_in_order(
+    harness: Harness, criteria: str, numbers: str
+) -> None:
+    talk = await with_mail(harness, *MESSAGES)
 
     assert await talk.say(f"SORT {criteria} UTF-8 ALL") == [
         f"* SORT {numbers}".encode(),
@@ -56,8 +58,8 @@ async def test_each_key_orders_messages_and_equal_ones_stay_in_order(house: Hous
     ]
 
 
-async def test_only_what_is_found_is_sorted_and_uid_sort_names_uids(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_only_what_is_found_is_sorted_and_uid_sort_names_uids(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
     await talk.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
     await talk.say("EXPUNGE")
 
@@ -66,8 +68,8 @@ async def test_only_what_is_found_is_sorted_and_uid_sort_names_uids(house: House
     assert await talk.say("SORT (SIZE) UTF-8 SUBJECT none") == [b"* SORT", b"a OK SORT completed"]
 
 
-async def test_esort_answers_in_the_sorted_order(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_esort_answers_in_the_sorted_order(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
 
     answers = [
         (await talk.say(f"UID SORT RETURN ({wanted}) (SIZE) UTF-8 ALL"))[0]
@@ -82,8 +84,8 @@ async def test_esort_answers_in_the_sorted_order(house: House) -> None:
     ]
 
 
-async def test_a_saved_sort_names_the_messages_that_were_found(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_a_saved_sort_names_the_messages_that_were_found(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
 
     await talk.say("SORT RETURN (SAVE) (SIZE) UTF-8 SUBJECT plum")
     assert (await talk.say("FETCH $ UID"))[:-1] == [b"* 1 FETCH (UID 1)", b"* 3 FETCH (UID 3)"]
@@ -93,9 +95,9 @@ async def test_a_saved_sort_names_the_messages_that_were_found(house: House) -> 
 
 @pytest.mark.parametrize("command", ["SEARCH RETURN (SAVE) ALL", "SORT RETURN (SAVE) (SIZE) UTF-8 ALL"])
 async def test_a_search_that_fails_leaves_nothing_saved(
-    house: House, monkeypatch: pytest.MonkeyPatch, command: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    talk = await with_mail(house, *MESSAGES)
+    talk = await with_mail(harness, *MESSAGES)
     await talk.say("SEARCH RETURN (SAVE) 2")
     monkeypatch.setattr(finding, "SEARCH_SECONDS", 0)
 
@@ -103,8 +105,8 @@ async def test_a_search_that_fails_leaves_nothing_saved(
     assert (await talk.say("FETCH $ UID")) == [b"a OK FETCH completed"]
 
 
-async def test_a_sort_by_modseq_tells_the_highest_of_those_found(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_a_sort_by_modseq_tells_the_highest_of_those_found(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
     await talk.say("STORE 2 +FLAGS (\\Seen)")
     status = await talk.say("STATUS INBOX (HIGHESTMODSEQ)")
     highest = status[-2].partition(b"HIGHESTMODSEQ ")[2].rstrip(b")")
@@ -112,9 +114,9 @@ async def test_a_sort_by_modseq_tells_the_highest_of_those_found(house: House) -
     assert (await talk.say("SORT (SIZE) UTF-8 MODSEQ 1"))[-2] == b"* SORT 4 2 3 1 (MODSEQ %b)" % highest
 
 
-async def test_no_expunge_is_sent_while_a_sort_uses_sequence_numbers(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
-    other = await Talk.logged_in(house, "SELECT INBOX", "STORE 1 +FLAGS (\\Deleted)", "EXPUNGE")
+async def test_no_expunge_is_sent_while_a_sort_uses_sequence_numbers(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
+    other = await Talk.logged_in(harness, "SELECT INBOX", "STORE 1 +FLAGS (\\Deleted)", "EXPUNGE")
 
     answers = await talk.say("SORT (SIZE) UTF-8 ALL")
     assert answers[0] == b"* SORT 4 2 3"
@@ -125,12 +127,12 @@ async def test_no_expunge_is_sent_while_a_sort_uses_sequence_numbers(house: Hous
 
 
 async def test_a_long_sort_lets_other_tasks_run_after_every_run_of_messages(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sorting, "RUN_VALUES", 10)
     monkeypatch.setattr(merging, "RUN_VALUES", 10)
-    await fill(house, 400)
-    talk = await Talk.logged_in(house, "SELECT INBOX")
+    await fill(harness, 400)
+    talk = await Talk.logged_in(harness, "SELECT INBOX")
     session = session_of(talk)
     spent: list[int] = []
     pace_spend = session.pace.spend
@@ -146,15 +148,17 @@ async def test_a_long_sort_lets_other_tasks_run_after_every_run_of_messages(
     assert max(spent) <= 2 * merging.RUN_UNITS
 
 
-async def test_few_sorts_of_many_messages_are_under_way_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_sorts_of_many_messages_are_under_way_at_once(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sorting, "LARGE_FROM", 2)
-    talk = await with_mail(house, *MESSAGES)
+    talk = await with_mail(harness, *MESSAGES)
     large_sorts = session_of(talk).services.large_sorts
     while not large_sorts.locked():
         await large_sorts.acquire()
 
     waiting = asyncio.ensure_future(talk.say("SORT (SIZE) UTF-8 ALL"))
-    small = await (await Talk.logged_in(house, "SELECT INBOX")).say("SORT (SIZE) UTF-8 1:2")
+    small = await (await Talk.logged_in(harness, "SELECT INBOX")).say("SORT (SIZE) UTF-8 1:2")
     assert small[0] == b"* SORT 2 1"
     assert not waiting.done()
     large_sorts.release()

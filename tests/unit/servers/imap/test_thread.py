@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.house import House
-from tests.imap_house import mail
+from tests.harness import Harness
+from tests.imap_harness import mail
 from tests.unit.servers.imap.talk import Talk
 from tests.unit.servers.imap.test_messages import with_mail
 
@@ -34,14 +34,14 @@ MESSAGES = (
         ("THREAD ORDEREDSUBJECT US-ASCII NOT ALL", b"* THREAD"),
     ],
 )
-async def test_threads_are_of_what_is_found(house: House, command: str, answer: bytes) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_threads_are_of_what_is_found(harness: Harness, command: str, answer: bytes) -> None:
+    talk = await with_mail(harness, *MESSAGES)
 
     assert await talk.say(command) == [answer, b"a OK THREAD completed"]
 
 
-async def test_uid_thread_names_uids(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
+async def test_uid_thread_names_uids(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
     await talk.say("STORE 1 +FLAGS.SILENT (\\Deleted)")
     await talk.say("EXPUNGE")
 
@@ -50,9 +50,9 @@ async def test_uid_thread_names_uids(house: House) -> None:
     assert (await talk.say("UID THREAD ORDEREDSUBJECT UTF-8 ALL"))[0] == b"* THREAD (5 (3)(2))(4)"
 
 
-async def test_no_expunge_is_sent_while_a_thread_uses_sequence_numbers(house: House) -> None:
-    talk = await with_mail(house, *MESSAGES)
-    await Talk.logged_in(house, "SELECT INBOX", "STORE 5 +FLAGS (\\Deleted)", "EXPUNGE")
+async def test_no_expunge_is_sent_while_a_thread_uses_sequence_numbers(harness: Harness) -> None:
+    talk = await with_mail(harness, *MESSAGES)
+    await Talk.logged_in(harness, "SELECT INBOX", "STORE 5 +FLAGS (\\Deleted)", "EXPUNGE")
 
     answers = await talk.say("THREAD ORDEREDSUBJECT UTF-8 ALL")
 

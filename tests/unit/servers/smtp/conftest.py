@@ -1,4 +1,4 @@
-"""A house with Ann and Bob, and a client at each role of the SMTP server."""
+"""A harness with Ann and Bob, and a client at each role of the SMTP server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from app.servers.smtp import ListenerRole, SmtpConversation, SmtpSite
 from app.servers.smtp.unconfirmed import Unconfirmed
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.unit.servers.talk import Talk, local_peer
 
 LIMIT = 400_000
@@ -19,15 +19,15 @@ Visit = Callable[..., Talk]
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        await house.add_account("ann@demo.test")
-        await house.add_account("bob@demo.test")
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        await harness.add_account("ann@demo.test")
+        await harness.add_account("bob@demo.test")
+        yield harness
 
 
 @pytest.fixture
-def visit(house: House) -> Visit:
+def visit(harness: Harness) -> Visit:
     """Begins a talk with a role."""
     unconfirmed = Unconfirmed()
 
@@ -35,7 +35,7 @@ def visit(house: House) -> Visit:
         role: ListenerRole, address: str = "127.0.0.1", *, is_encrypted: bool = False, can_start_tls: bool = True
     ) -> Talk:
         peer = local_peer(address=address, is_encrypted=is_encrypted, can_start_tls=can_start_tls)
-        site = SmtpSite(role, "mail.demo.test", house.deliveries, house.logins, LIMIT, unconfirmed=unconfirmed)
+        site = SmtpSite(role, "mail.demo.test", harness.deliveries, harness.logins, LIMIT, unconfirmed=unconfirmed)
         return Talk(SmtpConversation(peer, site), peer)
 
     return begin
@@ -70,8 +70,8 @@ async def log_in(visit: Visit) -> Talk:
     return talk
 
 
-async def inbox(house: House, name: str) -> list[bytes]:
+async def inbox(harness: Harness, name: str) -> list[bytes]:
     """What is in a user's INBOX, oldest first."""
-    account_id = await house.deliveries.account_of(f"{name}@demo.test")
+    account_id = await harness.deliveries.account_of(f"{name}@demo.test")
     assert account_id is not None
-    return await house.contents(account_id)
+    return await harness.contents(account_id)

@@ -8,7 +8,7 @@ from app.servers.smtp import ListenerRole
 from app.servers.smtp.conversation import ERRORS_LIMIT, IDLE_COMMANDS_LIMIT
 
 from tests.cpu import at_most_cpu_seconds
-from tests.house import House
+from tests.harness import Harness
 from tests.unit.servers.smtp.conftest import Visit, inbox
 from tests.unit.servers.talk import Talk
 
@@ -40,26 +40,26 @@ async def test_a_login_before_starttls_is_forgotten(ann: Talk) -> None:
     "form",
     [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\r\n.\r\r\n", b"\n\n.\r\n", b"\r\n\0.\r\n"],
 )
-async def test_smuggling_a_second_message_fails_in_every_form(house: House, mx: Talk, form: bytes) -> None:
+async def test_smuggling_a_second_message_fails_in_every_form(harness: Harness, mx: Talk, form: bytes) -> None:
     await mx.say(ENVELOPE)
 
     answer = await mx.say(b"Subject: visible\r\n\r\nvisible" + form + HIDDEN)
 
     assert answer.count(b"\r\n") == 1  # one message, one answer
-    assert await inbox(house, "bob") == []
+    assert await inbox(harness, "bob") == []
     if b"\0" not in form:
         assert answer.startswith(b"554 5.6.0 ")
-        assert await inbox(house, "ann") == []
+        assert await inbox(harness, "ann") == []
     assert await mx.say(b"NOOP\r\n") == b"250 2.0.0 Ok\r\n"
 
 
-async def test_smuggling_by_chunks_fails_too(house: House, mx: Talk) -> None:
+async def test_smuggling_by_chunks_fails_too(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE[:-6])
 
     answers = await mx.say(b"BDAT 7\r\nvisible" + b"BDAT 3\r\n\n.\r" + b"BDAT 1 LAST\r\n\n")
 
     assert answers.splitlines()[-1].startswith(b"554 5.6.0 ")
-    assert await inbox(house, "ann") == []
+    assert await inbox(harness, "ann") == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_no_control_character_gets_into_a_command(mx: Talk, line: bytes) -
     assert (await mx.say(line)).startswith((b"500 5.5.2 ", b"501 5.1.3 "))
 
 
-async def test_what_a_client_calls_itself_adds_no_header(house: House, mx: Talk) -> None:
+async def test_what_a_client_calls_itself_adds_no_header(harness: Harness, mx: Talk) -> None:
     assert (await mx.say(b"EHLO evil)\\r\\nX-Spam: no\r\n")).startswith(b"501 ")
 
 
@@ -122,7 +122,7 @@ async def test_a_harvest_of_user_names_ends_the_session(mx: Talk) -> None:
     assert mx.is_over
 
 
-async def test_recipients_are_counted(house: House, ann: Talk) -> None:
+async def test_recipients_are_counted(harness: Harness, ann: Talk) -> None:
     recipients = b"".join(b"RCPT TO:<user%d@there.example>\r\n" % number for number in range(101))
 
     answer = await ann.say(b"MAIL FROM:<ann@demo.test>\r\n" + recipients)
@@ -139,7 +139,7 @@ async def test_a_stranger_has_less_time_than_one_who_spoke(visit: Visit) -> None
     assert talk.conversation.timeout_seconds == 300
 
 
-async def test_brute_force_is_slowed_over_connections_while_the_owner_gets_in(house: House, visit: Visit) -> None:
+async def test_brute_force_is_slowed_over_connections_while_the_owner_gets_in(harness: Harness, visit: Visit) -> None:
     right = b"EHLO x\r\nAUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0\r\n"
     home = "127.0.0.9"
     assert (await visit(ListenerRole.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
@@ -148,23 +148,23 @@ async def test_brute_force_is_slowed_over_connections_while_the_owner_gets_in(ho
         answers = await talk.say(b"EHLO x\r\n" + b"AUTH PLAIN AGFubkBkZW1vLnRlc3QAd3Jvbmc=\r\n" * 2)
         await talk.say(b"QUIT\r\n")
     assert b"454 4.7.0 " in answers
-    assert max(house.waits) == 2.0
+    assert max(harness.waits) == 2.0
 
-    waited = len(house.waits)
+    waited = len(harness.waits)
     assert b"454 4.7.0 " in await visit(ListenerRole.SUBMISSION).say(
         right
     )  # a right guess among refused ones looks like them
     assert (await visit(ListenerRole.SUBMISSION, home).say(right)).endswith(b"235 2.7.0 Welcome\r\n")
-    assert len(house.waits) == waited
+    assert len(harness.waits) == waited
 
 
-async def test_what_was_begun_is_forgotten_when_the_line_is_cut(house: House, mx: Talk) -> None:
+async def test_what_was_begun_is_forgotten_when_the_line_is_cut(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE + b"Subject: half a message\r\n\r\nand")
 
     mx.conversation.close()
 
-    assert not list((house.store.blobs._root / "incoming").iterdir())
-    assert await inbox(house, "ann") == []
+    assert not list((harness.store.blobs._root / "incoming").iterdir())
+    assert await inbox(harness, "ann") == []
 
 
 @pytest.mark.parametrize("reason", list(Farewell))

@@ -8,7 +8,7 @@ import pytest
 from app.mailstore.blobs import CHUNK_BYTES, BlobWriter
 from app.servers.smtp import ListenerRole
 
-from tests.house import House
+from tests.harness import Harness
 from tests.unit.servers.smtp.conftest import LIMIT, Visit, inbox
 from tests.unit.servers.talk import Talk
 
@@ -17,7 +17,7 @@ BODY = b"Subject: Hi\r\nMessage-ID: <1@there.example>\r\n\r\nHello\r\n"
 OK = b"250 2.0.0 Ok\r\n"
 
 
-async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(house: House, visit: Visit) -> None:
+async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(harness: Harness, visit: Visit) -> None:
     mx = visit(ListenerRole.MX)
 
     assert mx.greeting == b"220 mail.demo.test ESMTP Postgate\r\n"
@@ -30,7 +30,7 @@ async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(house
     assert await mx.say(b"DATA\r\n") == b"354 End data with <CRLF>.<CRLF>\r\n"
     assert await mx.say(BODY + b"..dot\r\n.\r\n") == OK
 
-    (content,) = await inbox(house, "ann")
+    (content,) = await inbox(harness, "ann")
     assert content.startswith(
         b"Return-Path: <joe@there.example>\r\nReceived: from there.example ([127.0.0.1])\r\n"
         b"\tby mail.demo.test with ESMTP id in_"
@@ -41,7 +41,7 @@ async def test_a_message_for_a_local_user_is_in_the_inbox_when_250_is_said(house
     assert mx.is_over
 
 
-async def test_a_whole_session_may_be_pipelined_and_split_anywhere(house: House, visit: Visit) -> None:
+async def test_a_whole_session_may_be_pipelined_and_split_anywhere(harness: Harness, visit: Visit) -> None:
     session = b"EHLO there.example\r\n" + ENVELOPE + b"DATA\r\n" + BODY + b".\r\nRSET\r\nQUIT\r\n"
 
     whole = await visit(ListenerRole.MX).say(session)
@@ -49,35 +49,35 @@ async def test_a_whole_session_may_be_pipelined_and_split_anywhere(house: House,
 
     assert whole == bytewise
     assert whole.endswith(b"354 End data with <CRLF>.<CRLF>\r\n" + OK + OK + b"221 2.0.0 Bye\r\n")
-    assert [content.endswith(BODY) for content in await inbox(house, "ann")] == [True, True]
+    assert [content.endswith(BODY) for content in await inbox(harness, "ann")] == [True, True]
 
 
-async def test_one_message_goes_to_each_of_its_recipients_once(house: House, mx: Talk) -> None:
+async def test_one_message_goes_to_each_of_its_recipients_once(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE + b"RCPT TO:<bob@demo.test>\r\nRCPT TO:<ANN+shop@Demo.Test>\r\nDATA\r\n")
 
     assert await mx.say(BODY + b".\r\n") == OK
-    (for_ann,), (for_bob,) = await inbox(house, "ann"), await inbox(house, "bob")
+    (for_ann,), (for_bob,) = await inbox(harness, "ann"), await inbox(harness, "bob")
     assert for_ann == for_bob
     assert b"\tfor <" not in for_ann
 
 
-async def test_lmtp_replies_for_each_recipient(house: House, lmtp: Talk) -> None:
+async def test_lmtp_replies_for_each_recipient(harness: Harness, lmtp: Talk) -> None:
     recipients = b"RCPT TO:<bob@demo.test>\r\nRCPT TO:<nobody@demo.test>\r\nRCPT TO:<ann+x@demo.test>\r\n"
     answers = await lmtp.say(ENVELOPE + recipients + b"DATA\r\n")
 
     assert answers.count(b"250 2.1.5 Ok\r\n") == 3
     assert b"550 5.1.1 No such user here\r\n" in answers
     assert await lmtp.say(BODY + b".\r\n") == OK * 3
-    assert len(await inbox(house, "ann")) == len(await inbox(house, "bob")) == 1
+    assert len(await inbox(harness, "ann")) == len(await inbox(harness, "bob")) == 1
 
 
-async def test_lmtp_refuses_a_spoiled_message_for_each_recipient(house: House, lmtp: Talk) -> None:
+async def test_lmtp_refuses_a_spoiled_message_for_each_recipient(harness: Harness, lmtp: Talk) -> None:
     await lmtp.say(ENVELOPE + b"RCPT TO:<bob@demo.test>\r\nDATA\r\n")
 
     answer = await lmtp.say(b"a\nb\r\n.\r\n")
 
     assert answer.count(b"554 5.6.0 ") == 2
-    assert await inbox(house, "ann") == []
+    assert await inbox(harness, "ann") == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_each_protocol_has_its_own_hello(visit: Visit, role: ListenerRole,
     assert (await visit(role).say(line)).startswith(b"500 5.5.1 ")
 
 
-async def test_mx_relays_nothing(house: House, mx: Talk) -> None:
+async def test_mx_relays_nothing(harness: Harness, mx: Talk) -> None:
     answers = await mx.say(
         b"MAIL FROM:<ann@demo.test>\r\nRCPT TO:<eve@evil.test>\r\nRCPT TO:<nobody@demo.test>\r\n"
         b"RCPT TO:<ann%evil.test@demo.test>\r\nRCPT TO:<@demo.test:eve@evil.test>\r\nDATA\r\n"
@@ -124,18 +124,18 @@ async def test_commands_out_of_order_are_refused(visit: Visit) -> None:
     assert await talk.say(b"RSET\r\n" + ENVELOPE) == OK + b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n"
 
 
-async def test_a_message_may_come_in_chunks(house: House, mx: Talk) -> None:
+async def test_a_message_may_come_in_chunks(harness: Harness, mx: Talk) -> None:
     """BDAT (RFC 3030): no dots are doubled, the last line may lack its end."""
     answers = await mx.say_bytewise(
         ENVELOPE + b"BDAT 12\r\nSubject: A\r\nBDAT 9\r\n\r\n..\r\n.\r\nBDAT 3 LAST\r\nendQUIT\r\n"
     )
 
     assert answers.endswith(b"250 2.1.5 Ok\r\n" + OK * 3 + b"221 2.0.0 Bye\r\n")
-    (content,) = await inbox(house, "ann")
+    (content,) = await inbox(harness, "ann")
     assert content.endswith(b"Subject: A\r\n\r\n..\r\n.\r\nend\r\n")
 
 
-async def test_a_chunk_that_is_refused_is_never_read_as_commands(house: House, mx: Talk) -> None:
+async def test_a_chunk_that_is_refused_is_never_read_as_commands(harness: Harness, mx: Talk) -> None:
     hidden = b"MAIL FROM:<a@b.test>\r\n"
 
     assert await mx.say(b"BDAT %d LAST\r\n" % len(hidden) + hidden) == b"503 5.5.1 Bad sequence of commands\r\n"
@@ -154,7 +154,9 @@ async def test_a_chunk_of_no_known_size_ends_the_session(mx: Talk, line: bytes) 
     assert mx.is_over
 
 
-async def test_a_message_that_is_too_large_is_refused_by_its_announcement_or_its_size(house: House, mx: Talk) -> None:
+async def test_a_message_that_is_too_large_is_refused_by_its_announcement_or_its_size(
+    harness: Harness, mx: Talk
+) -> None:
     assert (await mx.say(b"MAIL FROM:<a@b.test> SIZE=%d\r\n" % (LIMIT + 1))).startswith(b"552 5.3.4 ")
     await mx.say(ENVELOPE + b"DATA\r\n")
     assert await mx.say(*[b"x" * 998 + b"\r\n"] * (LIMIT // 1000 + 1)) == b""
@@ -167,57 +169,57 @@ async def test_a_message_that_is_too_large_is_refused_by_its_announcement_or_its
         b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CRLF>.<CRLF>\r\n" + OK
     )
 
-    assert len(await inbox(house, "ann")) == 1
-    assert not list((house.store.blobs._root / "incoming").iterdir())
+    assert len(await inbox(harness, "ann")) == 1
+    assert not list((harness.store.blobs._root / "incoming").iterdir())
 
 
-async def test_a_message_in_circles_is_refused(house: House, mx: Talk) -> None:
+async def test_a_message_in_circles_is_refused(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE + b"DATA\r\n")
 
     assert (await mx.say(b"Received: by a\r\n" * 60 + BODY + b".\r\n")).startswith(b"554 5.4.6 ")
-    assert await inbox(house, "ann") == []
+    assert await inbox(harness, "ann") == []
 
 
-async def test_a_header_without_end_is_bounded(house: House, mx: Talk) -> None:
+async def test_a_header_without_end_is_bounded(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE + b"DATA\r\n")
 
     assert await mx.say(*[b"X-Long: " + b"x" * 900 + b"\r\n"] * 350, b".\r\n") == OK
-    (content,) = await inbox(house, "ann")
+    (content,) = await inbox(harness, "ann")
     assert content.count(b"X-Long: ") == 350
 
 
 @pytest.mark.parametrize("body_bytes", [100, 300_000])
 async def test_a_full_disk_defers_the_message(
-    house: House, mx: Talk, monkeypatch: pytest.MonkeyPatch, body_bytes: int
+    harness: Harness, mx: Talk, monkeypatch: pytest.MonkeyPatch, body_bytes: int
 ) -> None:
     """Whether it is noticed while the message comes in, or when it is put on disk at its end."""
-    make = house.store.blobs.writer
+    make = harness.store.blobs.writer
 
     def writer() -> BlobWriter:
         made = make()
         made._file = BufferedWriter(FileIO("/dev/full", "w"), CHUNK_BYTES)
         return made
 
-    monkeypatch.setattr(house.store.blobs, "writer", writer)
+    monkeypatch.setattr(harness.store.blobs, "writer", writer)
     await mx.say(ENVELOPE + b"DATA\r\n")
 
     assert await mx.say(BODY, *[b"x" * 98 + b"\r\n"] * (body_bytes // 100), b".\r\n") == (
         b"452 4.3.1 Insufficient storage\r\n"
     )
-    assert not list((house.store.blobs._root / "incoming").iterdir())
+    assert not list((harness.store.blobs._root / "incoming").iterdir())
 
 
-async def test_an_account_that_went_meanwhile_is_no_user(house: House, mx: Talk) -> None:
+async def test_an_account_that_went_meanwhile_is_no_user(harness: Harness, mx: Talk) -> None:
     await mx.say(ENVELOPE + b"DATA\r\n")
-    account_id = await house.deliveries.account_of("ann@demo.test")
+    account_id = await harness.deliveries.account_of("ann@demo.test")
     assert account_id is not None
-    await house.remove_account(account_id)
+    await harness.remove_account(account_id)
 
     assert await mx.say(BODY + b".\r\n") == b"550 5.1.1 No such user here\r\n"
 
 
-async def test_letters_beyond_ascii_need_smtputf8(house: House, mx: Talk) -> None:
-    await house.add_account("jürgen@demo.test")
+async def test_letters_beyond_ascii_need_smtputf8(harness: Harness, mx: Talk) -> None:
+    await harness.add_account("jürgen@demo.test")
 
     assert (await mx.say("MAIL FROM:<ö@there.example>\r\n".encode())).startswith(b"553 5.6.7 ")
     await mx.say("MAIL FROM:<ö@there.example> SMTPUTF8 BODY=8BITMIME\r\n".encode())
@@ -225,7 +227,7 @@ async def test_letters_beyond_ascii_need_smtputf8(house: House, mx: Talk) -> Non
         b"250 2.1.5 Ok\r\n354 End data with <CRLF>.<CRLF>\r\n"
     )
     assert await mx.say(BODY + b".\r\n") == OK
-    (content,) = await inbox(house, "jürgen")
+    (content,) = await inbox(harness, "jürgen")
     assert content.startswith("Return-Path: <ö@there.example>\r\n".encode())
     assert b" with UTF8SMTP id " in content
 

@@ -11,7 +11,7 @@ from app.db import submissions
 from app.mail.types import AccountId
 from app.servers.smtp import ListenerRole
 
-from tests.house import House
+from tests.harness import Harness
 from tests.unit.servers.smtp.conftest import Visit, inbox
 from tests.unit.servers.talk import Talk
 
@@ -26,14 +26,14 @@ def b64(text: str) -> bytes:
     return base64.b64encode(text.encode())
 
 
-async def account(house: House, name: str) -> AccountId:
-    account_id = await house.deliveries.account_of(f"{name}@demo.test")
+async def account(harness: Harness, name: str) -> AccountId:
+    account_id = await harness.deliveries.account_of(f"{name}@demo.test")
     assert account_id is not None
     return account_id
 
 
-async def queue(house: House, name: str = "ann") -> list[submissions.Submission]:
-    return await submissions.page(house.database, await account(house, name), 100)
+async def queue(harness: Harness, name: str = "ann") -> list[submissions.Submission]:
+    return await submissions.page(harness.database, await account(harness, name), 100)
 
 
 async def submit(talk: Talk, *recipients: str, body: bytes = BODY) -> bytes:
@@ -42,39 +42,39 @@ async def submit(talk: Talk, *recipients: str, body: bytes = BODY) -> bytes:
     return await talk.say(body + b".\r\n")
 
 
-async def test_mail_to_another_user_is_delivered_at_once(house: House, ann: Talk) -> None:
+async def test_mail_to_another_user_is_delivered_at_once(harness: Harness, ann: Talk) -> None:
     assert await submit(ann, "bob@demo.test") == OK
 
-    (content,) = await inbox(house, "bob")
+    (content,) = await inbox(harness, "bob")
     assert content.startswith(b"Return-Path: <ann@demo.test>\r\nReceived: from laptop.example ([127.0.0.1])\r\n")
     assert b" with ESMTPA id " in content
     assert content.endswith(BODY)
-    assert await queue(house) == []
+    assert await queue(harness) == []
 
 
-async def test_mail_to_the_world_is_queued_before_250_is_said(house: House, ann: Talk) -> None:
-    with listening(house.bus, SUBMISSIONS) as waiter:
+async def test_mail_to_the_world_is_queued_before_250_is_said(harness: Harness, ann: Talk) -> None:
+    with listening(harness.bus, SUBMISSIONS) as waiter:
         assert await submit(ann, "joe@there.example", "amy@there.example") == OK
         assert await waiter.wait(0) == {SUBMISSIONS}
 
-    (row,) = await queue(house)
+    (row,) = await queue(harness)
     assert (row.status, row.sender, row.message_id_header) == ("queued", "ann@demo.test", "<1@laptop.example>")
     assert [one[:2] for one in orjson.loads(row.recipients)] == [
         ["joe@there.example", "pending"],
         ["amy@there.example", "pending"],
     ]
     assert orjson.loads(row.options)["is_from_client"] is True
-    content = await house.store.blobs.get(row.blob or "")
+    content = await harness.store.blobs.get(row.blob or "")
     assert content.startswith(b"Received: from laptop.example")
     assert content.endswith(BODY)
     assert row.size_bytes == len(content)
-    events = await house.log.after(row_account := AccountId(row.account_id), 0, 100)
+    events = await harness.log.after(row_account := AccountId(row.account_id), 0, 100)
     assert [event.type for event in events if event.subject == row.id] == ["submission.queued"]
-    assert await house.contents(row_account, "Sent") == []
+    assert await harness.contents(row_account, "Sent") == []
 
 
-async def test_mail_to_the_world_is_refused_at_once_where_it_cannot_leave(house: House, ann: Talk) -> None:
-    house.deliveries.has_smarthost = False
+async def test_mail_to_the_world_is_refused_at_once_where_it_cannot_leave(harness: Harness, ann: Talk) -> None:
+    harness.deliveries.has_smarthost = False
     envelope = b"MAIL FROM:<ann@demo.test>\r\nRCPT TO:<bob@demo.test>\r\nRCPT TO:<joe@there.example>\r\n"
 
     assert (await ann.say(envelope)).splitlines()[1:] == [
@@ -83,24 +83,24 @@ async def test_mail_to_the_world_is_refused_at_once_where_it_cannot_leave(house:
     ]
     await ann.say(b"DATA\r\n")
     assert await ann.say(BODY + b".\r\n") == OK
-    assert len(await inbox(house, "bob")) == 1
-    assert await queue(house) == []
+    assert len(await inbox(harness, "bob")) == 1
+    assert await queue(harness) == []
 
 
-async def test_one_message_may_stay_here_and_leave(house: House, ann: Talk) -> None:
+async def test_one_message_may_stay_here_and_leave(harness: Harness, ann: Talk) -> None:
     assert await submit(ann, "bob@demo.test", "joe@there.example") == OK
 
-    (content,) = await inbox(house, "bob")
-    (row,) = await queue(house)
-    assert content == b"Return-Path: <ann@demo.test>\r\n" + await house.store.blobs.get(row.blob or "")
+    (content,) = await inbox(harness, "bob")
+    (row,) = await queue(harness)
+    assert content == b"Return-Path: <ann@demo.test>\r\n" + await harness.store.blobs.get(row.blob or "")
     assert [one[0] for one in orjson.loads(row.recipients)] == ["joe@there.example"]
 
 
-async def test_date_and_message_id_are_added_where_the_client_left_them_out(house: House, ann: Talk) -> None:
+async def test_date_and_message_id_are_added_where_the_client_left_them_out(harness: Harness, ann: Talk) -> None:
     assert await submit(ann, "joe@there.example", body=b"Subject: Bare\r\n\r\nHello\r\n") == OK
 
-    (row,) = await queue(house)
-    content = await house.store.blobs.get(row.blob or "")
+    (row,) = await queue(harness)
+    content = await harness.store.blobs.get(row.blob or "")
     assert f"\r\nMessage-ID: {row.message_id_header}\r\n".encode() in content
     assert row.message_id_header.endswith("@mail.demo.test>")
     assert b"\r\nDate: " in content

@@ -11,7 +11,7 @@ from app.servers.conversation import ClientLost, Work
 from app.servers.smtp import unconfirmed
 from app.servers.smtp.unconfirmed import FORGET_SECONDS, Fingerprint, Unconfirmed
 
-from tests.house import House
+from tests.harness import Harness
 from tests.unit.servers.smtp.conftest import Visit, inbox, log_in
 from tests.unit.servers.smtp.test_submission import BODY, OK, queue, submit
 from tests.unit.servers.talk import Talk
@@ -24,17 +24,17 @@ async def submit_and_lose_the_reply(talk: Talk, *recipients: str, body: bytes = 
     talk.conversation.close()
 
 
-async def test_a_message_that_is_sent_again_after_a_lost_reply_is_taken_once(house: House, visit: Visit) -> None:
+async def test_a_message_that_is_sent_again_after_a_lost_reply_is_taken_once(harness: Harness, visit: Visit) -> None:
     everybody = ("bob@demo.test", "joe@there.example")
     for _ in range(3):
         await submit_and_lose_the_reply(await log_in(visit), *everybody)
 
-    assert len(await queue(house)) == 1
-    assert len(await inbox(house, "bob")) == 1
+    assert len(await queue(harness)) == 1
+    assert len(await inbox(harness, "bob")) == 1
 
 
 async def test_a_connection_that_ends_while_the_reply_is_sent_leaves_the_message_unconfirmed(
-    house: House, visit: Visit, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lose(_: object, __: bytes) -> None:
         raise ClientLost
@@ -51,16 +51,16 @@ async def test_a_connection_that_ends_while_the_reply_is_sent_leaves_the_message
 
     assert await submit(await log_in(visit), "joe@there.example") == OK
 
-    assert len(await queue(house)) == 1
+    assert len(await queue(harness)) == 1
 
 
-async def test_a_client_that_goes_on_after_the_reply_may_send_the_same_again(house: House, visit: Visit) -> None:
+async def test_a_client_that_goes_on_after_the_reply_may_send_the_same_again(harness: Harness, visit: Visit) -> None:
     for _ in range(2):
         talk = await log_in(visit)
         assert await submit(talk, "joe@there.example") == OK
         await talk.say(b"QUIT\r\n")
 
-    assert len(await queue(house)) == 2
+    assert len(await queue(harness)) == 2
 
 
 @pytest.mark.parametrize(
@@ -72,18 +72,18 @@ async def test_a_client_that_goes_on_after_the_reply_may_send_the_same_again(hou
         (["joe@there.example"], BODY.replace(b"<1@", b"<2@")),
     ],
 )
-async def test_another_message_is_taken(house: House, visit: Visit, recipients: list[str], body: bytes) -> None:
+async def test_another_message_is_taken(harness: Harness, visit: Visit, recipients: list[str], body: bytes) -> None:
     await submit_and_lose_the_reply(await log_in(visit), "joe@there.example")
     await submit_and_lose_the_reply(await log_in(visit), *recipients, body=body)
 
-    assert len(await queue(house)) == 2
+    assert len(await queue(harness)) == 2
 
 
-async def test_messages_without_a_message_id_are_never_taken_for_the_same(house: House, visit: Visit) -> None:
+async def test_messages_without_a_message_id_are_never_taken_for_the_same(harness: Harness, visit: Visit) -> None:
     for _ in range(2):
         await submit_and_lose_the_reply(await log_in(visit), "joe@there.example", body=b"Subject: x\r\n\r\nHi\r\n")
 
-    assert len(await queue(house)) == 2
+    assert len(await queue(harness)) == 2
 
 
 async def test_what_a_session_whose_client_left_still_takes_is_waited_for() -> None:

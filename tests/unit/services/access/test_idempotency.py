@@ -12,16 +12,16 @@ from app.security.vault import Vault
 from app.services.access.idempotency import Answer, Attempt, Idempotency
 
 from tests.gateway import files_holding
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 
 VAULT = Vault([bytes(32)])
 ANSWER = Answer(201, b'{"id":"x"}', {"Location": "/x"})
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 async def _begin(service: Idempotency, payload: str = "p", *, is_secret: bool = False) -> Answer | Attempt:
@@ -38,8 +38,8 @@ async def _answers(_: Attempt) -> Answer:
     return ANSWER
 
 
-async def test_the_first_answer_is_given_again(house: House) -> None:
-    service = Idempotency(house.database, VAULT)
+async def test_the_first_answer_is_given_again(harness: Harness) -> None:
+    service = Idempotency(harness.database, VAULT)
     attempt = await _attempt(service)
     assert not attempt.is_repeated
 
@@ -50,64 +50,64 @@ async def test_the_first_answer_is_given_again(house: House) -> None:
         await _begin(service, "other")
 
 
-async def test_while_the_first_runs_a_second_is_refused(house: House) -> None:
-    service = Idempotency(house.database, VAULT, is_alone=True)
+async def test_while_the_first_runs_a_second_is_refused(harness: Harness) -> None:
+    service = Idempotency(harness.database, VAULT, is_alone=True)
     outcomes = await asyncio.gather(*(_begin(service) for _ in range(5)), return_exceptions=True)
 
     assert sum(isinstance(outcome, Attempt) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, IdempotencyRunning) for outcome in outcomes) == 4
 
 
-async def test_an_answer_recorded_in_a_transaction_that_fails_is_not_kept(house: House) -> None:
+async def test_an_answer_recorded_in_a_transaction_that_fails_is_not_kept(harness: Harness) -> None:
     async def fails(attempt: Attempt) -> Answer:
         async def work(transaction: Transaction) -> None:
             await attempt.record(transaction, ANSWER)
             raise ZeroDivisionError
 
-        await house.database.write(work)
+        await harness.database.write(work)
         return ANSWER
 
-    service = Idempotency(house.database, VAULT, is_alone=True)
+    service = Idempotency(harness.database, VAULT, is_alone=True)
     with pytest.raises(ZeroDivisionError):
         await service.complete(await _attempt(service), fails)
 
     assert (await _attempt(service)).is_repeated
 
 
-async def test_after_a_crash_the_next_attempt_knows_what_to_look_for(house: House) -> None:
-    attempt = await _attempt(Idempotency(house.database, VAULT, is_alone=True))
+async def test_after_a_crash_the_next_attempt_knows_what_to_look_for(harness: Harness) -> None:
+    attempt = await _attempt(Idempotency(harness.database, VAULT, is_alone=True))
     await attempt.note({"mark": 7})
     await attempt.note({"copied": ["a"]})
 
-    again = await _attempt(Idempotency(house.database, VAULT, is_alone=True))
+    again = await _attempt(Idempotency(harness.database, VAULT, is_alone=True))
 
     assert again.is_repeated
     assert again.facts == {"mark": 7, "copied": ["a"]}
 
 
-async def test_each_attempt_at_a_request_has_the_same_seed_and_beginning(house: House) -> None:
-    first = await _attempt(Idempotency(house.database, VAULT, is_alone=True))
-    again = await _attempt(Idempotency(house.database, Vault([bytes(range(32)), bytes(32)]), is_alone=True))
-    other = await Idempotency(house.database, VAULT).begin("scope", "another key", "p")
+async def test_each_attempt_at_a_request_has_the_same_seed_and_beginning(harness: Harness) -> None:
+    first = await _attempt(Idempotency(harness.database, VAULT, is_alone=True))
+    again = await _attempt(Idempotency(harness.database, Vault([bytes(range(32)), bytes(32)]), is_alone=True))
+    other = await Idempotency(harness.database, VAULT).begin("scope", "another key", "p")
 
     assert (again.seed, again.begun_at_ms) == (first.seed, first.begun_at_ms)
     assert isinstance(other, Attempt)
     assert other.seed != first.seed
 
 
-async def test_what_runs_in_another_process_is_not_taken_over(house: House) -> None:
-    await _begin(Idempotency(house.database, VAULT))
+async def test_what_runs_in_another_process_is_not_taken_over(harness: Harness) -> None:
+    await _begin(Idempotency(harness.database, VAULT))
 
     with pytest.raises(IdempotencyRunning):
-        await _begin(Idempotency(house.database, VAULT))
+        await _begin(Idempotency(harness.database, VAULT))
 
 
-async def test_a_refused_request_frees_its_key_for_another_payload(house: House) -> None:
+async def test_a_refused_request_frees_its_key_for_another_payload(harness: Harness) -> None:
     async def refused(attempt: Attempt) -> Answer:
         await attempt.note({"mark": 7})
         raise ServerRefused("over quota")
 
-    service = Idempotency(house.database, VAULT)
+    service = Idempotency(harness.database, VAULT)
     with pytest.raises(ServerRefused):
         await service.complete(await _attempt(service), refused)
 
@@ -116,9 +116,9 @@ async def test_a_refused_request_frees_its_key_for_another_payload(house: House)
 
 @pytest.mark.parametrize("later", [TimedOut(), Conflict(), ServerRefused()])
 async def test_once_an_answer_was_lost_its_facts_stay_whatever_a_later_attempt_meets(
-    house: House, later: Exception
+    harness: Harness, later: Exception
 ) -> None:
-    service = Idempotency(house.database, VAULT)
+    service = Idempotency(harness.database, VAULT)
 
     async def lost(attempt: Attempt) -> Answer:
         await attempt.note({"mark": 7})
@@ -135,19 +135,19 @@ async def test_once_an_answer_was_lost_its_facts_stay_whatever_a_later_attempt_m
     assert (await _attempt(service)).facts == {"mark": 7}
 
 
-async def test_a_lost_answer_before_anything_was_done_frees_the_key(house: House) -> None:
+async def test_a_lost_answer_before_anything_was_done_frees_the_key(harness: Harness) -> None:
     async def fails(_: Attempt) -> Answer:
         raise TimedOut
 
-    service = Idempotency(house.database, VAULT)
+    service = Idempotency(harness.database, VAULT)
     with pytest.raises(TimedOut):
         await service.complete(await _attempt(service), fails)
 
     assert not (await _attempt(service, "other")).is_repeated
 
 
-async def test_the_work_of_a_cancelled_caller_goes_on_and_its_answer_is_kept(house: House) -> None:
-    service = Idempotency(house.database, VAULT, is_alone=True)
+async def test_the_work_of_a_cancelled_caller_goes_on_and_its_answer_is_kept(harness: Harness) -> None:
+    service = Idempotency(harness.database, VAULT, is_alone=True)
     has_begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow(_: Attempt) -> Answer:
@@ -168,9 +168,9 @@ async def test_the_work_of_a_cancelled_caller_goes_on_and_its_answer_is_kept(hou
     assert await _begin(service) == ANSWER
 
 
-async def test_a_request_whose_claim_was_lost_is_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_whose_claim_was_lost_is_stopped(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "RENEW_SECONDS", 0.01)
-    first = Idempotency(house.database, VAULT)
+    first = Idempotency(harness.database, VAULT)
     is_stopped = asyncio.Event()
 
     async def endless(_: Attempt) -> Answer:
@@ -181,15 +181,15 @@ async def test_a_request_whose_claim_was_lost_is_stopped(house: House, monkeypat
         return ANSWER
 
     running = asyncio.create_task(first.complete(await _attempt(first), endless))
-    await _begin(Idempotency(house.database, VAULT, is_alone=True))
+    await _begin(Idempotency(harness.database, VAULT, is_alone=True))
 
     with pytest.raises(IdempotencyRunning):
         await running
     assert is_stopped.is_set()
 
 
-async def test_an_overtaken_attempt_keeps_no_answer_and_notes_nothing(house: House) -> None:
-    first, second = (Idempotency(house.database, VAULT, is_alone=True) for _ in range(2))
+async def test_an_overtaken_attempt_keeps_no_answer_and_notes_nothing(harness: Harness) -> None:
+    first, second = (Idempotency(harness.database, VAULT, is_alone=True) for _ in range(2))
     overtaken = await _attempt(first)
     current = await _attempt(second)
 
@@ -199,11 +199,11 @@ async def test_an_overtaken_attempt_keeps_no_answer_and_notes_nothing(house: Hou
         await first.finish(overtaken, Answer(500, b"{}"))
 
     await second.finish(current, ANSWER)
-    assert await _begin(Idempotency(house.database, VAULT)) == ANSWER
+    assert await _begin(Idempotency(harness.database, VAULT)) == ANSWER
 
 
-async def test_an_answer_with_a_secret_is_kept_encrypted(house: House, tmp_path: Path) -> None:
-    service = Idempotency(house.database, VAULT)
+async def test_an_answer_with_a_secret_is_kept_encrypted(harness: Harness, tmp_path: Path) -> None:
+    service = Idempotency(harness.database, VAULT)
     secret = Answer(201, b'{"token":"canary-token"}')
 
     async def work(_: Attempt) -> Answer:
@@ -215,10 +215,10 @@ async def test_an_answer_with_a_secret_is_kept_encrypted(house: House, tmp_path:
     assert await _begin(service, is_secret=True) == secret
 
 
-async def test_a_key_is_known_again_under_a_new_master_key(house: House) -> None:
-    service = Idempotency(house.database, Vault([bytes(32)]))
+async def test_a_key_is_known_again_under_a_new_master_key(harness: Harness) -> None:
+    service = Idempotency(harness.database, Vault([bytes(32)]))
     await service.complete(await _attempt(service), _answers)
 
-    newer = Idempotency(house.database, Vault([bytes(range(32)), bytes(32)]))
+    newer = Idempotency(harness.database, Vault([bytes(range(32)), bytes(32)]))
 
     assert await _begin(newer) == ANSWER

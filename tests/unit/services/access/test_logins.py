@@ -14,15 +14,15 @@ from app.services.access.logins import Logins
 from argon2 import PasswordHasher
 
 from tests.access import set_password
-from tests.house import FAST_HASHER, House, open_house
+from tests.harness import FAST_HASHER, Harness, open_harness
 
 HERE, HOME, ELSEWHERE = "192.0.2.1", "192.0.2.99", "198.51.100.7"
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
-        yield house
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path) as harness:
+        yield harness
 
 
 class Clock:
@@ -55,25 +55,25 @@ async def fail(service: Logins, email: str, *, address: str = HERE) -> type[Exce
     return raised.type
 
 
-async def test_the_right_password_gives_the_account_without_delay(house: House) -> None:
-    account_id = await house.add_account("Ann@Demo.test", "pass word")
+async def test_the_right_password_gives_the_account_without_delay(harness: Harness) -> None:
+    account_id = await harness.add_account("Ann@Demo.test", "pass word")
 
-    assert (await house.logins.verify("ann@demo.TEST", "pass word", address=HERE)).account_id == account_id
-    assert house.waits == []
+    assert (await harness.logins.verify("ann@demo.TEST", "pass word", address=HERE)).account_id == account_id
+    assert harness.waits == []
 
 
-async def test_a_wrong_password_and_an_unknown_account_fail_alike(house: House) -> None:
-    await house.add_account("ann@demo.test", "right")
+async def test_a_wrong_password_and_an_unknown_account_fail_alike(harness: Harness) -> None:
+    await harness.add_account("ann@demo.test", "right")
 
     with pytest.raises(NotAuthenticated) as wrong:
-        await house.logins.verify("ann@demo.test", "wrong", address=HERE)
+        await harness.logins.verify("ann@demo.test", "wrong", address=HERE)
     with pytest.raises(NotAuthenticated) as unknown:
-        await house.logins.verify("nobody@demo.test", "wrong", address=HERE)
+        await harness.logins.verify("nobody@demo.test", "wrong", address=HERE)
 
     assert wrong.value.detail == unknown.value.detail
 
 
-async def test_an_unknown_account_takes_as_long_as_a_wrong_password(house: House) -> None:
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(harness: Harness) -> None:
     """Both ask argon2 once (check 17)."""
     asked: list[str] = []
 
@@ -82,8 +82,8 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password(house: House
             asked.append(str(hash))
             return bool(super().verify(hash, password))
 
-    await house.add_account("ann@demo.test", "right")
-    service = Logins(house.database, Counting(time_cost=1, memory_cost=8, parallelism=1), sleep=Clock().sleep)
+    await harness.add_account("ann@demo.test", "right")
+    service = Logins(harness.database, Counting(time_cost=1, memory_cost=8, parallelism=1), sleep=Clock().sleep)
 
     await fail(service, "ann@demo.test")
     await fail(service, "nobody@demo.test")
@@ -91,19 +91,19 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password(house: House
     assert len(asked) == 2
 
 
-async def test_a_disabled_account_lets_nobody_in_even_with_a_password_verified_before(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test", "right")
-    await house.logins.verify("ann@demo.test", "right", address=HERE)
-    await house.disable_account(account_id)
+async def test_a_disabled_account_lets_nobody_in_even_with_a_password_verified_before(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test", "right")
+    await harness.logins.verify("ann@demo.test", "right", address=HERE)
+    await harness.disable_account(account_id)
 
     with pytest.raises(NotAuthenticated):
-        await house.logins.verify("ann@demo.test", "right", address=HERE)
+        await harness.logins.verify("ann@demo.test", "right", address=HERE)
 
 
-async def test_brute_force_is_slowed_and_then_refused_while_the_owner_gets_in(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test", "right")
+async def test_brute_force_is_slowed_and_then_refused_while_the_owner_gets_in(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test", "right")
     clock = Clock()
-    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+    service = Logins(harness.database, FAST_HASHER, clock, clock.sleep)
     await service.verify("ann@demo.test", "right", address=HOME)
 
     first_twenty = [await fail(service, "ann@demo.test") for _ in range(20)]
@@ -118,10 +118,10 @@ async def test_brute_force_is_slowed_and_then_refused_while_the_owner_gets_in(ho
     assert len(clock.waits) == waited
 
 
-async def test_a_right_guess_among_refused_ones_is_refused_like_them(house: House) -> None:
-    await house.add_account("ann@demo.test", "right")
+async def test_a_right_guess_among_refused_ones_is_refused_like_them(harness: Harness) -> None:
+    await harness.add_account("ann@demo.test", "right")
     clock = Clock()
-    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+    service = Logins(harness.database, FAST_HASHER, clock, clock.sleep)
     for _ in range(20):
         await fail(service, "ann@demo.test")
 
@@ -159,11 +159,11 @@ class Turns:
 
 
 @pytest.mark.parametrize("is_spread", [False, True])
-async def test_many_guesses_at_once_are_checked_one_at_a_time(house: House, is_spread: bool) -> None:
+async def test_many_guesses_at_once_are_checked_one_at_a_time(harness: Harness, is_spread: bool) -> None:
     """At one account from many addresses, and at many accounts from one address."""
-    await house.add_account("ann@demo.test", "right")
+    await harness.add_account("ann@demo.test", "right")
     turns = Turns()
-    service = Logins(house.database, FAST_HASHER, sleep=turns.sleep)
+    service = Logins(harness.database, FAST_HASHER, sleep=turns.sleep)
 
     def guess(number: int) -> asyncio.Task[type[Exception]]:
         email = f"user{number}@demo.test" if is_spread else "ann@demo.test"
@@ -182,10 +182,10 @@ async def test_many_guesses_at_once_are_checked_one_at_a_time(house: House, is_s
     assert outcomes.count(RateLimited) == 12
 
 
-async def test_a_known_address_is_slowed_down_but_never_refused(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test", "right")
+async def test_a_known_address_is_slowed_down_but_never_refused(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test", "right")
     clock = Clock()
-    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+    service = Logins(harness.database, FAST_HASHER, clock, clock.sleep)
     await service.verify("ann@demo.test", "right", address=HOME)
 
     outcomes = [await fail(service, "ann@demo.test", address=HOME) for _ in range(30)]
@@ -195,9 +195,9 @@ async def test_a_known_address_is_slowed_down_but_never_refused(house: House) ->
     assert (await service.verify("ann@demo.test", "right", address=HOME)).account_id == account_id
 
 
-async def test_the_addresses_of_one_ipv6_network_count_together(house: House) -> None:
+async def test_the_addresses_of_one_ipv6_network_count_together(harness: Harness) -> None:
     clock = Clock()
-    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+    service = Logins(harness.database, FAST_HASHER, clock, clock.sleep)
 
     for number in range(20):
         await fail(service, f"user{number}@demo.test", address=f"2001:db8::{number}")
@@ -206,9 +206,9 @@ async def test_the_addresses_of_one_ipv6_network_count_together(house: House) ->
     assert await fail(service, "another@demo.test", address="2001:db8:0:1::1") is NotAuthenticated
 
 
-async def test_failures_count_per_address_too_and_are_forgotten_after_ten_minutes(house: House) -> None:
+async def test_failures_count_per_address_too_and_are_forgotten_after_ten_minutes(harness: Harness) -> None:
     clock = Clock()
-    service = Logins(house.database, FAST_HASHER, clock, clock.sleep)
+    service = Logins(harness.database, FAST_HASHER, clock, clock.sleep)
 
     for number in range(20):
         await fail(service, f"user{number}@demo.test")
@@ -219,17 +219,17 @@ async def test_failures_count_per_address_too_and_are_forgotten_after_ten_minute
     assert await fail(service, "another@demo.test") is NotAuthenticated
 
 
-async def test_a_verified_login_is_known_for_minutes_until_the_password_changes(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test", "old")
+async def test_a_verified_login_is_known_for_minutes_until_the_password_changes(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test", "old")
     clock = Clock()
     hasher = CountingHasher(time_cost=1, memory_cost=8, parallelism=1)
-    service = Logins(house.database, hasher, clock, clock.sleep)
-    await set_password(house.database, service, account_id, "old")
+    service = Logins(harness.database, hasher, clock, clock.sleep)
+    await set_password(harness.database, service, account_id, "old")
     await service.verify("ann@demo.test", "old", address=HERE)
     await service.verify("ann@demo.test", "old", address=HERE)
 
     assert hasher.verified == 1
-    await set_password(house.database, service, account_id, "new")
+    await set_password(harness.database, service, account_id, "new")
 
     assert await fail(service, "ann@demo.test") is NotAuthenticated
     with pytest.raises(NotAuthenticated):
@@ -238,35 +238,35 @@ async def test_a_verified_login_is_known_for_minutes_until_the_password_changes(
 
 
 @pytest.mark.parametrize("email", ["", "'", "%", "\\", "a\0b", "\ud800@demo.test", "x" * 100_000, "ann@demo.test\r\n"])
-async def test_odd_names_are_only_wrong(house: House, email: str) -> None:
-    await house.add_account("bob@demo.test")
+async def test_odd_names_are_only_wrong(harness: Harness, email: str) -> None:
+    await harness.add_account("bob@demo.test")
 
-    assert await fail(house.logins, email) is NotAuthenticated
+    assert await fail(harness.logins, email) is NotAuthenticated
 
 
 @pytest.mark.parametrize("password", ["\udcff", "x" * 100_000, "", "\0"])
-async def test_odd_passwords_are_only_wrong(house: House, password: str) -> None:
-    await house.add_account("bob@demo.test")
+async def test_odd_passwords_are_only_wrong(harness: Harness, password: str) -> None:
+    await harness.add_account("bob@demo.test")
 
     with pytest.raises(NotAuthenticated):
-        await house.logins.verify("bob@demo.test", password, address=HERE)
+        await harness.logins.verify("bob@demo.test", password, address=HERE)
 
 
 @pytest.mark.parametrize("password", ["", "x" * 1001, "line\nend"])
-async def test_a_password_that_no_client_could_send_is_refused(house: House, password: str) -> None:
+async def test_a_password_that_no_client_could_send_is_refused(harness: Harness, password: str) -> None:
     with pytest.raises(InvalidRequest):
-        await house.logins.hash(password)
+        await harness.logins.hash(password)
 
 
-async def test_a_sign_in_does_not_wait_for_work_in_other_threads(house: House) -> None:
-    account_id = await house.add_account("ann@demo.test", "right")
+async def test_a_sign_in_does_not_wait_for_work_in_other_threads(harness: Harness) -> None:
+    account_id = await harness.add_account("ann@demo.test", "right")
     release = threading.Event()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(1))
     blocked = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(10)]
     await asyncio.sleep(0)
     try:
-        found = await Logins(house.database, FAST_HASHER).verify("ann@demo.test", "right", address=HERE)
+        found = await Logins(harness.database, FAST_HASHER).verify("ann@demo.test", "right", address=HERE)
         assert found.account_id == account_id
         assert not any(task.done() for task in blocked)
     finally:
@@ -275,11 +275,11 @@ async def test_a_sign_in_does_not_wait_for_work_in_other_threads(house: House) -
 
 
 async def test_logins_beyond_those_that_may_wait_are_refused_at_once(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await house.add_account("ann@demo.test", "right")
+    await harness.add_account("ann@demo.test", "right")
     monkeypatch.setattr(hashing, "WAITING_LIMIT", 3)
-    service = Logins(house.database, FAST_HASHER)
+    service = Logins(harness.database, FAST_HASHER)
 
     found = await asyncio.gather(*(service.hash("a password") for _ in range(10)), return_exceptions=True)
 
@@ -288,12 +288,12 @@ async def test_logins_beyond_those_that_may_wait_are_refused_at_once(
     assert isinstance(await service.hash("later"), str)
 
 
-async def test_one_address_never_takes_all_the_places_in_which_logins_wait(house: House) -> None:
+async def test_one_address_never_takes_all_the_places_in_which_logins_wait(harness: Harness) -> None:
     """An address that is known for many accounts has a turn for each of them."""
     emails = [f"user{number}@demo.test" for number in range(hashing.WAITING_LIMIT_PER_ADDRESS + 5)]
     for email in emails:
-        await house.add_account(email, "right")
-    release, service = threading.Event(), Logins(house.database, FAST_HASHER, sleep=Clock().sleep)
+        await harness.add_account(email, "right")
+    release, service = threading.Event(), Logins(harness.database, FAST_HASHER, sleep=Clock().sleep)
     for email in emails:
         await service.verify(email, "right", address=HERE)
     blocked = [asyncio.create_task(service._hashing.run(release.wait, None)) for _ in range(hashing.HASHERS)]

@@ -21,17 +21,17 @@ from app.services.access.tokens import TokenOrder, Tokens
 from app.services.access.watch import AccessWatch, Guard
 
 from tests.access import ADMIN, set_password
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 
 
 @dataclass
 class Watched:
-    house: House
+    harness: Harness
     tokens: Tokens
     watch: AccessWatch
 
     async def caller(self, **limits: Any) -> Caller:
-        account_id = await self.house.add_account(f"{new_id('user')}@demo.test")
+        account_id = await self.harness.add_account(f"{new_id('user')}@demo.test")
         order = TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,), **limits)
         _, secret = await self.tokens.create(order)
         return await self.tokens.authenticate(secret, None)
@@ -39,8 +39,8 @@ class Watched:
 
 @pytest.fixture
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
-    async with open_house(tmp_path) as house:
-        yield Watched(house, Tokens(house.database, house.bus), AccessWatch(house.database, house.bus))
+    async with open_harness(tmp_path) as harness:
+        yield Watched(harness, Tokens(harness.database, harness.bus), AccessWatch(harness.database, harness.bus))
 
 
 async def ended(guard: Guard) -> GatewayError | None:
@@ -75,17 +75,17 @@ async def test_a_guard_of_a_token_that_was_revoked_before_ends_at_once(watched: 
 
 
 async def test_a_guard_of_a_mail_session_ends_when_the_password_changes_or_the_account_goes(watched: Watched) -> None:
-    house = watched.house
-    ann, bob = await house.add_account("ann@demo.test"), await house.add_account("bob@demo.test")
-    logins = [await house.logins.verify(f"{name}@demo.test", "secret", address="::1") for name in ("ann", "bob")]
+    harness = watched.harness
+    ann, bob = await harness.add_account("ann@demo.test"), await harness.add_account("bob@demo.test")
+    logins = [await harness.logins.verify(f"{name}@demo.test", "secret", address="::1") for name in ("ann", "bob")]
     with watched.watch.guard(logins[0], Waiter()) as of_ann, watched.watch.guard(logins[1], Waiter()) as of_bob:
-        await set_password(house.database, house.logins, ann, "new")
-        house.bus.poke(ACCESS)
+        await set_password(harness.database, harness.logins, ann, "new")
+        harness.bus.poke(ACCESS)
         assert isinstance(await ended(of_ann), TokenRevoked)
         assert of_bob.ended is None
 
-        await house.remove_account(bob)
-        house.bus.poke(ACCESS)
+        await harness.remove_account(bob)
+        harness.bus.poke(ACCESS)
         assert isinstance(await ended(of_bob), TokenRevoked)
 
 
@@ -131,7 +131,7 @@ async def test_a_database_that_is_away_ends_no_session_and_is_asked_again(
 
 async def test_nothing_watches_when_no_session_is_open(watched: Watched) -> None:
     with watched.watch.guard(await watched.caller(), Waiter()):
-        assert ACCESS in watched.house.bus.heard()
+        assert ACCESS in watched.harness.bus.heard()
     await asyncio.sleep(0)
 
     assert watched.watch._watching is None
@@ -140,7 +140,7 @@ async def test_nothing_watches_when_no_session_is_open(watched: Watched) -> None
 async def test_a_token_that_is_revoked_while_it_is_read_is_not_remembered(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account_id = await watched.house.add_account("eve@demo.test")
+    account_id = await watched.harness.add_account("eve@demo.test")
     record, secret = await watched.tokens.create(
         TokenOrder(TokenKind.ACCOUNT, ACCOUNT_SCOPES, account_ids=(account_id,))
     )

@@ -79,7 +79,7 @@ async def test_a_caller_that_leaves_during_the_commit_leaves_no_connection_with_
         services = gateway.services
         new = NewAccount(AccountKind.IMAP, "me@example.com", servers=Servers(IMAP, SMTP))
         account_id = (await services.accounts.add(new)).id
-        left: Any = LeftAtCommit(gateway.house.database)
+        left: Any = LeftAtCommit(gateway.harness.database)
         services.accounts._database = services.passwords._database = left
 
         with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""A House with its IMAP server listening on a loopback port, and a line-by-line client to talk to it."""
+"""A Harness with its IMAP server listening on a loopback port, and a line-by-line client to talk to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.servers.imap.conversation import imap_answer
 from app.servers.imap.session import ImapServices
 from app.servers.listener import Listener
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 
 USER = "ann@example.test"
 PASSWORD = "secret"
@@ -43,17 +43,17 @@ def mail(subject: str, body: str = "Hello.\r\n", **fields: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class ImapHouse:
-    house: House
+class ImapHarness:
+    harness: Harness
     services: ImapServices
     account_id: AccountId
     port: int
 
     async def deliver(self, content: bytes, path: str = "INBOX", flags: frozenset[str] = frozenset()) -> int:
         """Put a message into a mailbox as a delivery does; its UID."""
-        mailbox = await self.house.mailbox(self.account_id, path)
-        applied = await self.house.store.add(
-            self.account_id, mailbox.id, [(await self.house.store.keep(content), flags, None)]
+        mailbox = await self.harness.mailbox(self.account_id, path)
+        applied = await self.harness.store.add(
+            self.account_id, mailbox.id, [(await self.harness.store.keep(content), flags, None)]
         )
         return next(iter(applied.message_ids)).uid
 
@@ -114,22 +114,24 @@ class ImapClient:
 
 
 @asynccontextmanager
-async def open_imap_house(
+async def open_imap_harness(
     folder: Path, tls: ssl.SSLContext | None = None, *, is_new: bool = True, database_url: str | None = None
-) -> AsyncIterator[ImapHouse]:
+) -> AsyncIterator[ImapHarness]:
     """An account `USER`, and the IMAP server. `is_new` False: the account is there from before.
 
     Rows are in SQLite unless there is a `database_url`.
     """
-    async with open_house(folder, database_url) as house:
+    async with open_harness(folder, database_url) as harness:
         if is_new:
-            await house.add_account(USER, PASSWORD)
-        account_id = (await house.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
-        views, texts = MailboxViews(house.database), TextIndex(house.database)
-        services = ImapServices(house.store, house.reader, views, house.bus, house.logins, texts, MAX_MESSAGE_BYTES)
+            await harness.add_account(USER, PASSWORD)
+        account_id = (await harness.logins.verify(USER, PASSWORD, address="127.0.0.1")).account_id
+        views, texts = MailboxViews(harness.database), TextIndex(harness.database)
+        services = ImapServices(
+            harness.store, harness.reader, views, harness.bus, harness.logins, texts, MAX_MESSAGE_BYTES
+        )
         listener = Listener("imap", imap_answer(services), Admission(), tls)
         port = await listener.start("127.0.0.1", 0)
         try:
-            yield ImapHouse(house, services, account_id, port)
+            yield ImapHarness(harness, services, account_id, port)
         finally:
             await listener.close(1.0)

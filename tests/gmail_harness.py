@@ -1,4 +1,4 @@
-"""An account at the server that behaves as Gmail's does, followed in a House."""
+"""An account at the server that behaves as Gmail's does, followed in a Harness."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from app.mail.filter import All
 from app.mail.types import Flags, Message, ServerLogin, TransportSecurity
 from app.security.netguard import NetGuard
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.servers.gmail import PASSWORD, USER, Gmail, running_gmail
-from tests.sync_house import Followed, add_remote_account
+from tests.sync_harness import Followed, add_remote_account
 
 
 @dataclass
@@ -33,12 +33,12 @@ class GmailAccount(Followed):
         return found
 
     async def all_messages(self) -> list[Message]:
-        listed = await self.house.reader.lists.search(self.account_id, All(()), limit=10_000)
-        return await self.house.reader.messages.find(self.account_id, [one.anchor.id for one in listed])
+        listed = await self.harness.reader.lists.search(self.account_id, All(()), limit=10_000)
+        return await self.harness.reader.messages.find(self.account_id, [one.anchor.id for one in listed])
 
     async def paths_of(self, message: Message) -> list[str]:
         """The mailboxes that a message says it is in, sorted."""
-        paths = {one.id: one.path for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
+        paths = {one.id: one.path for one in await self.harness.reader.mailboxes.mailboxes(self.account_id)}
         ids = orjson.loads(message.summary)["mailbox_ids"]  # one of them may have gone since the message was read
         return sorted(paths[id_] for id_ in ids if id_ in paths)
 
@@ -56,7 +56,7 @@ class GmailAccount(Followed):
 
     async def has_read_inbox(self) -> bool:
         """Whether the first sync of INBOX is done."""
-        mailboxes = await self.house.reader.mailboxes.mailboxes(self.account_id)
+        mailboxes = await self.harness.reader.mailboxes.mailboxes(self.account_id)
         return any(one.path == "INBOX" and one.is_complete for one in mailboxes)
 
     async def is_equal_anew(self) -> bool:
@@ -77,21 +77,21 @@ class GmailAccount(Followed):
 
 @asynccontextmanager
 async def open_gmail(folder: Path, database_url: str | None = None) -> AsyncIterator[GmailAccount]:
-    """A House with an account at Gmail, followed once `following` is entered."""
-    async with running_gmail() as gmail, open_house(folder, database_url) as house:
-        account_id = await add_remote_account(house, USER)
-        backend = gmail_backend(gmail, house, account_id)
+    """A Harness with an account at Gmail, followed once `following` is entered."""
+    async with running_gmail() as gmail, open_harness(folder, database_url) as harness:
+        account_id = await add_remote_account(harness, USER)
+        backend = gmail_backend(gmail, harness, account_id)
         try:
-            yield GmailAccount(house, account_id, backend, gmail=gmail)
+            yield GmailAccount(harness, account_id, backend, gmail=gmail)
         finally:
             await backend.close()
 
 
-def gmail_backend(gmail: Gmail, house: House, account_id: str) -> ImapBackend:
+def gmail_backend(gmail: Gmail, harness: Harness, account_id: str) -> ImapBackend:
     login = ServerLogin("127.0.0.1", gmail.port, TransportSecurity.NONE, USER, PASSWORD)
     guard = NetGuard.of(["127.0.0.0/8"])
     origin = Origin(login, guard, ssl.create_default_context(), Hosts())
-    return ImapBackend(account_id, origin, house.reader.mailboxes)  # type: ignore[arg-type]
+    return ImapBackend(account_id, origin, harness.reader.mailboxes)  # type: ignore[arg-type]
 
 
 def mail(subject: str, *, reply_to: str | None = None, text: str = "Hello") -> bytes:

@@ -1,4 +1,4 @@
-"""A House that follows an account on a real mail server, another client of that account, and what the index knows."""
+"""A Harness that follows an account on a real mail server, another client of that account, and what the index knows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from app.workers.supervisor import Supervisor
 from app.workers.sync.account import AccountSync
 from app.workers.text_indexer import TextReader
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot, DovecotUser
@@ -73,9 +73,9 @@ class GivenBackends:
 
 @dataclass
 class Followed:
-    """One remote account in a House."""
+    """One remote account in a Harness."""
 
-    house: House
+    harness: Harness
     account_id: AccountId
     backend: MailBackend
     task: asyncio.Task[None] | None = None
@@ -84,7 +84,14 @@ class Followed:
 
     def sync(self, epoch: int, delays: Callable[[], Iterator[float]] = lambda: repeat(0.05)) -> AccountSync:
         return AccountSync(
-            self.account_id, self.house.index, self.house.reader, self.backend, epoch, Limiters(), delays, self.texts
+            self.account_id,
+            self.harness.index,
+            self.harness.reader,
+            self.backend,
+            epoch,
+            Limiters(),
+            delays,
+            self.texts,
         )
 
     async def lease(self) -> int:
@@ -92,7 +99,7 @@ class Followed:
 
         A write of the sync that was cancelled just before may still hold the row; PostgreSQL skips it meanwhile.
         """
-        leases = Leases(self.house.database, is_alone=True)
+        leases = Leases(self.harness.database, is_alone=True)
         async with asyncio.timeout(PATIENCE_SECONDS):
             taken = await leases.take([self.account_id], 1)
             while not taken:
@@ -102,7 +109,7 @@ class Followed:
         async def work(transaction: Transaction) -> None:
             await syncing.mark_unwatched(transaction, list(taken))
 
-        await self.house.database.write(work)
+        await self.harness.database.write(work)
         return taken[self.account_id]
 
     @asynccontextmanager
@@ -119,7 +126,7 @@ class Followed:
 
     async def state(self) -> tuple[str, str]:
         """(status, sync_status)"""
-        stored = await directory.get(self.house.database, self.account_id)
+        stored = await directory.get(self.harness.database, self.account_id)
         assert stored is not None
         return stored.status, stored.sync_status
 
@@ -129,7 +136,7 @@ class Followed:
     async def until(self, look: Callable[[], Any], wanted: object, seconds: float = PATIENCE_SECONDS) -> None:
         """Look until what is wanted is seen."""
         deadline = time.monotonic() + seconds
-        with listening(self.house.bus, self.account_id) as waiter:
+        with listening(self.harness.bus, self.account_id) as waiter:
             while (seen := await look()) != wanted and time.monotonic() < deadline:
                 if self.task is not None and self.task.done():
                     self.task.result()  # whatever ended it
@@ -138,9 +145,9 @@ class Followed:
 
     async def messages(self, path: str = "INBOX") -> list[Message]:
         """What the index has of a mailbox, by UID."""
-        mailbox = await self.house.mailbox(self.account_id, path)
-        known = await self.house.reader.mirrored.known(self.account_id, mailbox.id)
-        found = await self.house.reader.messages.locate(self.account_id, mailbox.id, list(known))
+        mailbox = await self.harness.mailbox(self.account_id, path)
+        known = await self.harness.reader.mirrored.known(self.account_id, mailbox.id)
+        found = await self.harness.reader.messages.locate(self.account_id, mailbox.id, list(known))
         return sorted(found, key=lambda one: one.uid)
 
     async def subjects(self, path: str = "INBOX") -> list[str]:
@@ -157,10 +164,10 @@ class Followed:
         return [one.id for one in await self.messages(path)]
 
     async def paths(self) -> set[str]:
-        return {one.path for one in await self.house.reader.mailboxes.mailboxes(self.account_id)}
+        return {one.path for one in await self.harness.reader.mailboxes.mailboxes(self.account_id)}
 
     async def events(self, prefix: str = "") -> list[Event]:
-        found = await self.house.log.after(self.account_id, 0, 100_000)
+        found = await self.harness.log.after(self.account_id, 0, 100_000)
         return [one for one in found if one.type.startswith(prefix)]
 
     async def content(self) -> dict[str, dict[int, Flags]]:
@@ -168,21 +175,21 @@ class Followed:
         return {
             one.path: {
                 uid: known.flags
-                for uid, known in (await self.house.reader.mirrored.known(self.account_id, one.id)).items()
+                for uid, known in (await self.harness.reader.mirrored.known(self.account_id, one.id)).items()
             }
-            for one in await self.house.reader.mailboxes.mailboxes(self.account_id)
+            for one in await self.harness.reader.mailboxes.mailboxes(self.account_id)
         }
 
     async def origin_content(self) -> dict[str, dict[int, Flags]]:
         """The same as the origin has it."""
         content = {}
-        for one in await self.house.reader.mailboxes.mailboxes(self.account_id):
+        for one in await self.harness.reader.mailboxes.mailboxes(self.account_id):
             scanned = await self.backend.scan(replace(one), is_anew=True)
             content[one.path] = {uid: known.flags for uid, known in scanned.items()}
         return content
 
 
-async def add_remote_account(house: House, email: str) -> AccountId:
+async def add_remote_account(harness: Harness, email: str) -> AccountId:
     """The row of a remote account that was verified."""
     account_id = AccountId(new_id("acc"))
     values = new_values(account_id, AccountKind.IMAP, email, "", now_ms()) | {"status": "ready"}
@@ -190,14 +197,14 @@ async def add_remote_account(house: House, email: str) -> AccountId:
     async def work(transaction: Transaction) -> None:
         await directory.add(transaction, values)
 
-    await house.database.write(work)
+    await harness.database.write(work)
     return account_id
 
 
 @asynccontextmanager
-async def followed_live(house: House, account_id: AccountId, backend: ImapBackend) -> AsyncIterator[Followed]:
+async def followed_live(harness: Harness, account_id: AccountId, backend: ImapBackend) -> AsyncIterator[Followed]:
     """The account followed, from when it is live; its backend closes at the end."""
-    followed = Followed(house, account_id, backend)
+    followed = Followed(harness, account_id, backend)
     try:
         async with followed.following():
             await followed.until_live()
@@ -207,37 +214,39 @@ async def followed_live(house: House, account_id: AccountId, backend: ImapBacken
 
 
 def imap_backend(
-    account_id: AccountId, house: House, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser
+    account_id: AccountId, harness: Harness, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser
 ) -> ImapBackend:
     login = ServerLogin("127.0.0.1", dovecot.imap_port, TransportSecurity.STARTTLS, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), tls.client_context(), Hosts())
-    return ImapBackend(account_id, origin, house.reader.mailboxes)
+    return ImapBackend(account_id, origin, harness.reader.mailboxes)
 
 
-def plain_backend(account_id: AccountId, house: House, port: int, user: Login) -> ImapBackend:
+def plain_backend(account_id: AccountId, harness: Harness, port: int, user: Login) -> ImapBackend:
     """A backend for a server on a loopback port, without TLS."""
     login = ServerLogin("127.0.0.1", port, TransportSecurity.NONE, user.name, user.password)
     origin = Origin(login, NetGuard.of(["127.0.0.0/8"]), ssl.create_default_context(), Hosts())
-    return ImapBackend(account_id, origin, house.reader.mailboxes)
+    return ImapBackend(account_id, origin, harness.reader.mailboxes)
 
 
 @asynccontextmanager
 async def open_followed(folder: Path, dovecot: Dovecot, tls: TlsFiles, user: DovecotUser) -> AsyncIterator[Followed]:
-    """A House with an account on Dovecot, followed once `following` is entered."""
-    async with open_house(folder) as house:
-        account_id = await add_remote_account(house, user.name)
-        backend = imap_backend(account_id, house, dovecot, tls, user)
+    """A Harness with an account on Dovecot, followed once `following` is entered."""
+    async with open_harness(folder) as harness:
+        account_id = await add_remote_account(harness, user.name)
+        backend = imap_backend(account_id, harness, dovecot, tls, user)
         try:
-            yield Followed(house, account_id, backend)
+            yield Followed(harness, account_id, backend)
         finally:
             await backend.close()
 
 
 @asynccontextmanager
-async def supervised(house: House, backends: GivenBackends) -> AsyncIterator[None]:
+async def supervised(harness: Harness, backends: GivenBackends) -> AsyncIterator[None]:
     """Run a supervisor during the block."""
-    leases = Leases(house.database, is_alone=True)
-    task = asyncio.create_task(Supervisor(house.database, house.index, house.reader, backends, house.bus, leases).run())
+    leases = Leases(harness.database, is_alone=True)
+    task = asyncio.create_task(
+        Supervisor(harness.database, harness.index, harness.reader, backends, harness.bus, leases).run()
+    )
     try:
         yield
     finally:

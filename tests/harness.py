@@ -36,7 +36,7 @@ _DISABLE_ACCOUNT: Statement = update(ACCOUNT).where(ACCOUNT.c.id == bindparam("a
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Harness:
     """The parts that servers and services are made of, on SQLite. `waits` records what logins slept, in seconds."""
 
     database: Database
@@ -135,8 +135,8 @@ async def _open(folder: Path, database_url: str | None) -> Database:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, database_url: str | None = None) -> AsyncIterator[House]:
-    """A House in a folder, a new one where there is none yet; closed at the end. With a URL its rows are there."""
+async def open_harness(folder: Path, database_url: str | None = None) -> AsyncIterator[Harness]:
+    """A Harness in a folder, a new one where there is none yet; closed at the end. With a URL its rows are there."""
     database = await _open(folder, database_url)
     bus = LocalBus()
     index = Index(database, bus)
@@ -147,7 +147,7 @@ async def open_house(folder: Path, database_url: str | None = None) -> AsyncIter
 
     store = MailStore(database, index, Blobs(folder / "blobs"))
     try:
-        yield House(
+        yield Harness(
             database,
             bus,
             index,

@@ -1,4 +1,4 @@
-"""A House with an account over POP3, on a real server or on one that a test scripts."""
+"""A Harness with an account over POP3, on a real server or on one that a test scripts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from app.security.netguard import NetGuard
 from app.services.accounts.rows import new_values
 from app.workers.pop3.poll import Outcome, Pop3Poll
 
-from tests.house import House, open_house
+from tests.harness import Harness, open_harness
 from tests.integration.embedded import embedded_servers
 from tests.servers.courier import Courier
 from tests.servers.dovecot import Dovecot
 from tests.servers.tls import TlsFiles
-from tests.sync_house import Followed, mail
+from tests.sync_harness import Followed, mail
 
 HOST = "127.0.0.1"
 GUARD = NetGuard.of(["127.0.0.0/8"])
@@ -85,12 +85,12 @@ async def own_maildrop(folder: Path, tls: TlsFiles) -> AsyncIterator[Maildrop]:
     await asyncio.to_thread(folder.mkdir)
     loop = asyncio.get_running_loop()
     async with embedded_servers(folder, tls) as served:
-        found = await inbox_of(served.house.database, "ann@demo.test")
+        found = await inbox_of(served.harness.database, "ann@demo.test")
         assert found is not None
 
         async def add(content: bytes) -> None:
-            stored = await served.house.store.keep(content)
-            await served.house.store.add(*found, [(stored, frozenset(), None)])
+            stored = await served.harness.store.keep(content)
+            await served.harness.store.add(*found, [(stored, frozenset(), None)])
 
         login = ServerLogin(HOST, served.pop3, TransportSecurity.NONE, "ann@demo.test", "secret")
         yield Maildrop(login, lambda content: asyncio.run_coroutine_threadsafe(add(content), loop).result(10))
@@ -98,7 +98,7 @@ async def own_maildrop(folder: Path, tls: TlsFiles) -> AsyncIterator[Maildrop]:
 
 @dataclass
 class Polled(Followed):
-    """An account over POP3 in a House; nothing polls it but `poll`."""
+    """An account over POP3 in a Harness; nothing polls it but `poll`."""
 
     pop3: Pop3Backend | None = None
     epoch: int = 0
@@ -112,29 +112,35 @@ class Polled(Followed):
         """As after a restart, with other rules or another server."""
         assert self.pop3 is not None
         origin = Pop3Origin(login, GUARD, ssl.create_default_context()) if login else self.pop3.origin
-        house = self.house
+        harness = self.harness
         self.pop3 = Pop3Backend(
-            self.account_id, origin, rules or self.pop3.rules, house.store, house.reader, house.database, house.bus
+            self.account_id,
+            origin,
+            rules or self.pop3.rules,
+            harness.store,
+            harness.reader,
+            harness.database,
+            harness.bus,
         )
         self.backend = self.pop3
-        self.poller = Pop3Poll(self.account_id, house.index, house.reader, self.pop3, self.epoch)
+        self.poller = Pop3Poll(self.account_id, harness.index, harness.reader, self.pop3, self.epoch)
 
     async def states(self) -> list[str]:
         """States of the ledger, in the order of what they go by."""
-        ledger = Pop3Ledger(self.house.database, self.house.index, self.house.bus, self.account_id, self.epoch)
+        ledger = Pop3Ledger(self.harness.database, self.harness.index, self.harness.bus, self.account_id, self.epoch)
         return [line.state.value for _, line in sorted((await ledger.rows()).items())]
 
 
-async def add_pop3_account(house: House, email: str) -> AccountId:
+async def add_pop3_account(harness: Harness, email: str) -> AccountId:
     """The row of an account over POP3 that was verified, with its mailboxes."""
     account_id = AccountId(new_id("acc"))
     values = new_values(account_id, AccountKind.POP3, email, "", now_ms()) | {"status": "ready"}
 
     async def work(transaction: Transaction) -> None:
         await directory.add(transaction, values)
-        await house.store.mailboxes.create_first(account_id, within=transaction, is_filled=False)
+        await harness.store.mailboxes.create_first(account_id, within=transaction, is_filled=False)
 
-    await house.database.write(work)
+    await harness.database.write(work)
     return account_id
 
 
@@ -142,13 +148,13 @@ async def add_pop3_account(house: House, email: str) -> AccountId:
 async def open_polled(
     folder: Path, login: ServerLogin, rules: str = "keep", mirror: bool = False
 ) -> AsyncIterator[Polled]:
-    """A House with an account at a POP3 server."""
-    async with open_house(folder) as house:
-        account_id = await add_pop3_account(house, "me@mail.test")
+    """A Harness with an account at a POP3 server."""
+    async with open_harness(folder) as harness:
+        account_id = await add_pop3_account(harness, "me@mail.test")
         origin = Pop3Origin(login, GUARD, ssl.create_default_context())
         rule = Pop3Rules(Retention.parse(rules), mirror)
-        backend = Pop3Backend(account_id, origin, rule, house.store, house.reader, house.database, house.bus)
-        polled = Polled(house, account_id, backend, pop3=backend)
+        backend = Pop3Backend(account_id, origin, rule, harness.store, harness.reader, harness.database, harness.bus)
+        polled = Polled(harness, account_id, backend, pop3=backend)
         polled.epoch = await polled.lease()
         polled.begin_anew()
         yield polled
