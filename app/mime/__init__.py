@@ -1,1 +1,1 @@
-"""MIME: what is inside a message's bytes, and bytes for a message to be sent. No I/O, and no input makes it raise."""
+"""MIME: parsing of received messages, and composing of messages to send. No I/O; parsing never raises."""

@@ -1,7 +1,7 @@
-"""Address lists (RFC 5322 §3.4 with the obsolete forms of §4.4): a scanner and one pass over its tokens, no recursion.
+"""Parsing of address lists (RFC 5322 §3.4, and the obsolete forms of §4.4): one pass over tokens, without recursion.
 
-Ambiguous text is not an address: it becomes a name, and mailbox and host are
-MISSING_MAILBOX and MISSING_DOMAIN, the words that Dovecot uses. So nothing is ever taken out of a display name.
+Text that is not clearly one address does not count as an address: it becomes a display name with the mailbox
+MISSING_MAILBOX and the host MISSING_DOMAIN, as in Dovecot. No address is ever taken from a display name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from app.mime.words import charset_of, decode_words
 MISSING_MAILBOX = "MISSING_MAILBOX"
 MISSING_DOMAIN = "MISSING_DOMAIN"
 _NO_HOSTS = frozenset({"", MISSING_DOMAIN, "SYNTAX_ERROR", ".SYNTAX-ERROR.", ".MISSING-HOST-NAME."})
-"""What Dovecot and UW-IMAP tell as the host of an address that has none."""
+"""Hosts that Dovecot and UW-IMAP report for an address without a host."""
 _NO_MAILBOXES = frozenset({"", MISSING_MAILBOX, ".MISSING-MAILBOX-NAME.", "INVALID_ADDRESS"})
 MAX_ADDRESSES = 10_000
+"""Addresses that are read of one field."""
 MAX_NAME_CHARS = 10_000
-"""Read of one field; the rest is left out."""
+"""Characters of a name that are decoded."""
 MAX_GUESSED_NAMES = 100
-"""How many names are looked at to guess the charset of those that have no label."""
+"""Names from which the charset of unlabelled names is guessed."""
 
 _PLAIN = r'[^\x00-\x20"(),:;<>@\[\]\\\x7f]++'
 _MAILBOX = re.compile(
@@ -46,22 +47,22 @@ Token = tuple[str, str]
 
 
 def parse_addresses(text: str, limit: int = MAX_ADDRESSES) -> list[EnvelopeAddress]:
-    """The addresses of one unfolded field, undecoded, groups marked as in ENVELOPE. Linear, never raises."""
-    found: list[EnvelopeAddress] = []
+    """The undecoded addresses of one unfolded field, with group markers as in ENVELOPE. Linear; never raises."""
+    addresses: list[EnvelopeAddress] = []
     position, end = 0, len(text)
-    while position < end and len(found) < limit:
+    while position < end and len(addresses) < limit:
         match = _MAILBOX.match(text, position)
         if match is None:
-            return (found + _parse_slowly(text, position, limit))[:limit]
+            return (addresses + _parse_slowly(text, position, limit))[:limit]
         quoted, words, local, domain, bare_local, bare_domain = match.groups()
         name = quoted if quoted is not None else " ".join((words or "").split())
-        found.append(EnvelopeAddress(name or None, None, local or bare_local, domain or bare_domain))
+        addresses.append(EnvelopeAddress(name or None, None, local or bare_local, domain or bare_domain))
         position = match.end()
-    return found
+    return addresses
 
 
 def addr_spec(address: EnvelopeAddress) -> str:
-    """local@domain as one string, the local part quoted where it must be; "" without an address."""
+    """local@domain as one string, with the local part quoted if necessary; "" if there is no address."""
     if address.mailbox is None or address.mailbox in _NO_MAILBOXES:
         return ""
     local = address.mailbox
@@ -71,28 +72,28 @@ def addr_spec(address: EnvelopeAddress) -> str:
 
 
 def readable(addresses: tuple[EnvelopeAddress, ...]) -> tuple[Address, ...]:
-    """The same addresses for people: names decoded, marks of groups and what says nothing left out."""
+    """Addresses decoded for people, without group markers and empty addresses."""
     charset = charset_of(" ".join(address.name for address in addresses[:MAX_GUESSED_NAMES] if address.name))
-    shown = [_readable(address, charset) for address in addresses if address.host is not None]
-    return tuple(address for address in shown if address.name or address.address)
+    decoded = [_readable(address, charset) for address in addresses if address.host is not None]
+    return tuple(address for address in decoded if address.name or address.address)
 
 
 def _readable(address: EnvelopeAddress, charset: str) -> Address:
     name = decode_words(address.name[:MAX_NAME_CHARS], charset) if address.name else ""
     words = decode_words((address.mailbox or "")[:MAX_NAME_CHARS], charset) if address.host in _NO_HOSTS else ""
-    if " " in words:  # a name alone, no local mailbox
+    if " " in words:  # a name only, not a local mailbox
         return Address(f"{words} ({name})" if name else words, "")
     return Address(name, decode_words(addr_spec(address)))
 
 
 def group_names(addresses: tuple[EnvelopeAddress, ...]) -> tuple[str, ...]:
-    """The names of the groups among addresses, decoded for people."""
+    """The names of the groups in a list of addresses, decoded for people."""
     return tuple(decode_words(address.mailbox) for address in addresses if address.host is None and address.mailbox)
 
 
 @dataclass(slots=True)
 class _Item:
-    """The tokens of one list element, sorted as they come."""
+    """The tokens of one list element, sorted by their position in it."""
 
     before: list[Token] = field(default_factory=list)
     angle: list[Token] = field(default_factory=list)
@@ -113,7 +114,7 @@ class _Item:
         elif not self.angles:
             self.before.append(token)
         elif token == ("special", "@"):
-            self.angles += 1  # an address after the brackets: which is meant, no one can tell
+            self.angles += 1  # an address after the brackets: ambiguous
 
     @property
     def is_route(self) -> bool:
@@ -125,27 +126,27 @@ class _Item:
 
 
 def _parse_slowly(text: str, position: int, limit: int) -> list[EnvelopeAddress]:
-    found: list[EnvelopeAddress] = []
+    addresses: list[EnvelopeAddress] = []
     item, is_group = _Item(), False
     for token in _tokens(text, position):
-        if len(found) >= limit:
-            return found
+        if len(addresses) >= limit:
+            return addresses
         mark = token[1] if token[0] == "special" and not item.is_route else ""
         if mark == ":" and item.is_group_name:
-            found.extend(_group_marks(is_group, item))
+            addresses.extend(_group_marks(is_group, item))
             item, is_group = _Item(), True
         elif mark in (",", ";"):
-            found.extend(_finished(item))
+            addresses.extend(_finished(item))
             item = _Item()
             if mark == ";" and is_group:
-                found.append(EnvelopeAddress(None, None, None, None))
+                addresses.append(EnvelopeAddress(None, None, None, None))
                 is_group = False
         else:
             item.add(token)
-    found.extend(_finished(item))
+    addresses.extend(_finished(item))
     if is_group:
-        found.append(EnvelopeAddress(None, None, None, None))
-    return found
+        addresses.append(EnvelopeAddress(None, None, None, None))
+    return addresses
 
 
 def _tokens(text: str, position: int) -> Iterator[Token]:
@@ -163,7 +164,7 @@ def _tokens(text: str, position: int) -> Iterator[Token]:
 
 
 def _comment(text: str, start: int) -> tuple[str, int]:
-    """The text of a comment and where it ends; comments nest, an unclosed one takes the rest."""
+    """The text of a comment, and where it ends. Comments nest; an unclosed comment extends to the end."""
     depth = 1
     for mark in _COMMENT_MARK.finditer(text, start):
         depth += {"(": 1, ")": -1}.get(mark[0], 0)
@@ -173,7 +174,7 @@ def _comment(text: str, start: int) -> tuple[str, int]:
 
 
 def _group_marks(is_inside: bool, item: _Item) -> list[EnvelopeAddress]:
-    """The mark of a group's start; a group inside a group ends the outer one, since groups don't nest (RFC 5322)."""
+    """The marker of a group's start. A group inside a group ends the outer one: groups do not nest (RFC 5322)."""
     start = EnvelopeAddress(None, None, _words(item.before), None)
     return [EnvelopeAddress(None, None, None, None), start] if is_inside else [start]
 
@@ -191,7 +192,7 @@ def _finished(item: _Item) -> list[EnvelopeAddress]:
 
 
 def _split_route(tokens: list[Token]) -> tuple[str | None, list[Token]]:
-    """The obsolete source route (`@a,@b:`) and what follows it."""
+    """The obsolete source route (`@a,@b:`), and the tokens after it."""
     if not tokens or tokens[0] != ("special", "@") or ("special", ":") not in tokens:
         return None, tokens
     colon = tokens.index(("special", ":"))
@@ -199,7 +200,7 @@ def _split_route(tokens: list[Token]) -> tuple[str | None, list[Token]]:
 
 
 def _split_address(tokens: list[Token]) -> tuple[str, str] | None:
-    """Local part and domain, None where it isn't exactly one of each."""
+    """The local part and the domain; None unless there is exactly one of each."""
     ats = [index for index, token in enumerate(tokens) if token == ("special", "@")]
     if not ats:
         return _words(tokens), MISSING_DOMAIN
@@ -208,7 +209,7 @@ def _split_address(tokens: list[Token]) -> tuple[str, str] | None:
 
 
 def _dotted(tokens: list[Token], extra_kind: str) -> str | None:
-    """Words joined by dots, spaces around the dots allowed (obs-local-part, obs-domain); None for anything else."""
+    """Join words at dots, with optional spaces around them (obs-local-part, obs-domain); None for anything else."""
     pieces: list[str] = []
     for kind, value in tokens:
         if kind not in ("atom", extra_kind):
@@ -220,7 +221,7 @@ def _dotted(tokens: list[Token], extra_kind: str) -> str | None:
 
 
 def _words(tokens: list[Token]) -> str:
-    """Tokens as one text, a space between two words alone."""
+    """Join tokens into a text, with spaces between words only."""
     pieces: list[str] = []
     was_word = False
     for kind, value in tokens:

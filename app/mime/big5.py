@@ -1,4 +1,4 @@
-"""Big5 as the WHATWG Encoding Standard has it: with HKSCS, ETEN's characters and Windows' punctuation."""
+"""Big5 as in the WHATWG Encoding Standard: with HKSCS, the ETEN characters and the punctuation of Windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MORE = """
 a0df煢 a0e4牐 a3e1€ c6cf廴 c6d3无 c6d5癶 c6d7隶 c6de〃 c6df仝 fa5f倩 fa66偽 fabd包 fac5卄 fad5卿 fb48嘅 fbb8婷
 fbf3幵 fbf9廐 fc4f彘 fc6c悤 fcb9撐 fce2晴 fcf1杞 fdb7沜 fdb8渝 fdbb港 fdf1煮 fe52猪 fe6f瑜 feaa瓩 fedd砉
 """
-"""What Python's big5hkscs lacks: the two bytes, and their character."""
+"""Characters that Python's big5hkscs lacks: two bytes, then their character."""
 
 _CHARACTERS = {bytes.fromhex(entry[:4]): entry[4:] for entry in _MORE.split()}
 _CHARACTERS |= {bytes((0xA3, 0xC0 + number)): chr(0x2400 + number) for number in range(0x20)} | {b"\xa3\xe0": "\u2421"}
@@ -23,10 +23,10 @@ _LIKE_WINDOWS = str.maketrans("•､‾∼♁☉¥¢£", "‧﹑¯～⊕⊙￥�
 
 
 def big5(raw: bytes, errors: str) -> str:
-    """The text of Big5; the error handlers of `encodings` ask `character_of`."""
+    """Decode Big5. The error handlers of `encodings` call `character_of`."""
     return raw.decode("big5hkscs", f"postgate-{errors}").translate(_LIKE_WINDOWS)
 
 
 def character_of(pair: bytes) -> str | None:
-    """The character of a pair that Python's codec does not have, None where there is none."""
+    """The character of a pair that Python's codec lacks, or None."""
     return _CHARACTERS.get(pair)

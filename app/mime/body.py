@@ -1,4 +1,4 @@
-"""What of a message is shown, and what is attached (RFC 8621 §4.1.4), chosen from its structure alone."""
+"""Choice of the parts that are displayed or attached (RFC 8621 §4.1.4), from the message's structure alone."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CALENDAR_TYPES = frozenset({"text/calendar", "application/ics", "text/x-vcalenda
 _NO_PROSE = CALENDAR_TYPES | {
     f"text/{name}" for name in ("css", "directory", "javascript", "rtf", "vcard", "x-vcard", "xml")
 }
-"""Kinds of text that are for programs."""
+"""Text types that are for programs, not for people."""
 SMIME_TYPES = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s{0,5}=\s{0,5}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _LINE_ENDS = re.compile(r"\r*+\n|\r(?!\r*+\n)")
-"""An encoded CR before a line end (`=0D` and CRLF) belongs to it."""
+"""A line end, including encoded CRs before it (`=0D` and CRLF)."""
 _META_WINDOW_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class BodyChoice:
-    """Parts in the order to show them. `text` may hold html parts where a message has no plain text, and vice versa.
+    """Parts in display order. `text` holds HTML parts if a message has no plain text, and vice versa.
 
-    `stand_ins`: by the section of a part of a multipart/alternative, the parts to show where it has no words.
+    `stand_ins`: for a part of a multipart/alternative, by its section, the parts to show if it has no text.
     """
 
     text: tuple[BodyPart, ...] = ()
@@ -42,7 +42,7 @@ class BodyChoice:
 
 
 class Protection(StrEnum):
-    """How a message, or a part of it, is signed or encrypted end to end. Named, not verified."""
+    """How a message, or a part of it, is signed or encrypted end to end. Signatures are not verified."""
 
     PGP_SIGNED = "pgp_signed"
     PGP_ENCRYPTED = "pgp_encrypted"
@@ -52,7 +52,7 @@ class Protection(StrEnum):
 
 @dataclass(slots=True)
 class _Choice:
-    """The lists while they are filled; one that is closed takes nothing more in the present alternative."""
+    """The lists while they are filled."""
 
     text: list[BodyPart] = field(default_factory=list)
     html: list[BodyPart] = field(default_factory=list)
@@ -61,7 +61,7 @@ class _Choice:
 
 
 def choose_body(structure: BodyPart) -> BodyChoice:
-    """Text parts, html parts and attachments of a message. An attached message is one attachment, never looked into."""
+    """Choose the text parts, HTML parts and attachments of a message. An attached message is one attachment."""
     choice = _Choice()
     _choose([structure], "mixed", choice, is_text_open=True, is_html_open=True, is_in_alternative=False)
     if not any(part.media_type.startswith("text/") for part in (*choice.text, *choice.html)):
@@ -70,16 +70,16 @@ def choose_body(structure: BodyPart) -> BodyChoice:
 
 
 def sections_to_fetch(structure: BodyPart) -> tuple[str, ...]:
-    """The sections whose bytes are needed to show the message: its text parts, each once, in order."""
+    """The sections that are needed to show the message: its text parts, without duplicates, in order."""
     choice = choose_body(structure)
     parts = {part.section: part for part in (*choice.text, *choice.html)}
     return tuple(section for section, part in parts.items() if part.media_type.startswith("text/"))
 
 
 def has_attachments(structure: BodyPart) -> bool:
-    """Whether there is an attachment in a reader's eyes.
+    """Whether a mail program would show an attachment.
 
-    Neither a signature, nor an image that the text shows, nor the calendar of an invitation, unless it is a file.
+    Signatures, images in the text, and invitations that are not files do not count.
     """
     choice = choose_body(structure)
     is_html_shown = any(part.media_type == "text/html" for part in choice.html)
@@ -91,28 +91,28 @@ def has_attachments(structure: BodyPart) -> bool:
 
 
 def part_at(structure: BodyPart, section: str) -> BodyPart | None:
-    """The part with this section number, None where there is none."""
+    """The part with this section number, or None."""
     return next((part for part in structure.walk() if part.section == section), None)
 
 
 def protections_of(structure: BodyPart) -> tuple[Protection, ...]:
-    """The kinds of signature and encryption among a message's parts, each once (RFC 3156, RFC 8551)."""
-    found = (_protection(part) for part in structure.walk())
-    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
+    """The kinds of signature and encryption among a message's parts, without duplicates (RFC 3156, RFC 8551)."""
+    kinds = (_protection(part) for part in structure.walk())
+    return tuple(dict.fromkeys(kind for kind in kinds if kind is not None))
 
 
 def decode_body(raw: bytes, part: BodyPart) -> tuple[str, tuple[str, ...]]:
-    """A text part's text from its encoded bytes, line ends as "\\n", and what was wrong with it, for people."""
+    """Decode a text part. Return its text, with "\\n" line ends, and descriptions of problems for people."""
     decoded, is_damaged = decode_transfer(raw, part.encoding)
-    found = decode(decoded, _charset_label(decoded, part))
+    result = decode(decoded, _charset_label(decoded, part))
     problems = []
     if is_damaged:
-        problems.append(f"part {part.section}: its {part.encoding} is damaged")
-    if found.is_guess:
-        problems.append(f"part {part.section}: its charset is a guess ({found.charset})")
-    if found.is_damaged:
-        problems.append(f"part {part.section}: it is not all {found.charset}, some characters are lost")
-    text = found.text.removeprefix("\ufeff").replace("\x00", "")
+        problems.append(f"part {part.section}: the {part.encoding} encoding is damaged")
+    if result.is_guess:
+        problems.append(f"part {part.section}: the charset was guessed ({result.charset})")
+    if result.is_damaged:
+        problems.append(f"part {part.section}: some characters are not valid {result.charset} and were replaced")
+    text = result.text.removeprefix("\ufeff").replace("\x00", "")
     if "\r" in text:
         text = _LINE_ENDS.sub("\n", text)
     if (part.param("format") or "").lower() == "flowed":
@@ -125,12 +125,12 @@ def _is_invitation(part: BodyPart) -> bool:
 
 
 def _is_shown_image(part: BodyPart) -> bool:
-    """Gmail gives every attachment a Content-ID, so the disposition counts too."""
+    """Whether a part is an image in the HTML. The disposition counts: Gmail gives every attachment a Content-ID."""
     return part.media_type.startswith("image/") and part.content_id is not None and part.disposition != "attachment"
 
 
 def _charset_label(decoded: bytes, part: BodyPart) -> str | None:
-    """The label in Content-Type, else the html's own. us-ascii is what servers say where there is none."""
+    """The label in Content-Type, else in the HTML. Mail servers report us-ascii if a part has no label."""
     label = part.param("charset") or part.param("charset*")
     if part.media_type == "text/html" and (label is None or label.lower() == "us-ascii"):
         return meta_charset(decoded) or label
@@ -138,9 +138,9 @@ def _charset_label(decoded: bytes, part: BodyPart) -> str | None:
 
 
 def meta_charset(html: bytes) -> str | None:
-    """The charset that an HTML document names for itself, None where it names none."""
-    found = _META_CHARSET.search(html[:_META_WINDOW_BYTES])
-    return found[1].decode("ascii") if found else None
+    """The charset that an HTML document declares in a meta element, or None."""
+    match = _META_CHARSET.search(html[:_META_WINDOW_BYTES])
+    return match[1].decode("ascii") if match else None
 
 
 def _protection(part: BodyPart) -> Protection | None:
@@ -166,7 +166,10 @@ def _choose(
     is_html_open: bool,
     is_in_alternative: bool,
 ) -> None:
-    """One level of a multipart; `kind` is its subtype, `start` names its root. Depth is bounded by the tree's."""
+    """Choose from one level of a multipart. `kind` is its subtype; `start` names its root part (RFC 2387).
+
+    A list that is not open takes no more parts of the current alternative. Recursion is bounded by the tree's depth.
+    """
     text_before, html_before = len(choice.text), len(choice.html)
     root = _root_of(parts, start) if kind == "related" else 0
     for index, part in enumerate(parts):
@@ -196,7 +199,7 @@ def _choose(
 
 
 def _root_of(parts: Sequence[BodyPart], start: str) -> int:
-    """The index of the part of a multipart/related that shows the others (RFC 2387 §3.2)."""
+    """The index of the root part of a multipart/related (RFC 2387 §3.2)."""
     wanted = start.strip("<> ")
     named = (index for index, part in enumerate(parts) if wanted and content_id_of(part) == wanted)
     texts = (index for index, part in enumerate(parts) if part.is_multipart or part.media_type.startswith("text/"))
@@ -204,7 +207,7 @@ def _root_of(parts: Sequence[BodyPart], start: str) -> int:
 
 
 def _is_inline(part: BodyPart, kind: str, *, is_root: bool) -> bool:
-    """Whether a part is body rather than attachment."""
+    """Whether a part belongs to the body rather than to the attachments."""
     is_seen = part.media_type.startswith(_SEEN_TYPES)
     if part.disposition == "attachment" or not (is_seen or part.media_type in ("text/plain", "text/html")):
         return False
@@ -221,7 +224,7 @@ def _choose_alternative(part: BodyPart, choice: _Choice) -> None:
 
 
 def _is_other_form(part: BodyPart) -> bool:
-    """Whether a part of an alternative says the same words for other programs, as AMP and enriched text do."""
+    """Whether a part of an alternative repeats the text for other programs, as AMP and enriched text do."""
     is_text = part.media_type.startswith("text/") and part.media_type != "text/calendar"
     return is_text and part.disposition != "attachment" and attachment_name(part) is None
 
@@ -236,7 +239,7 @@ def _show(part: BodyPart, choice: _Choice, *, is_text_open: bool, is_html_open: 
 
 
 def _fill_missing(choice: _Choice, text_before: int, html_before: int) -> None:
-    """An alternative of one kind alone serves for both."""
+    """Use the text of an alternative as its HTML too, or vice versa, if it has only one of them."""
     has_text, has_html = len(choice.text) > text_before, len(choice.html) > html_before
     if has_html and not has_text:
         choice.text.extend(choice.html[html_before:])
@@ -247,7 +250,7 @@ def _fill_missing(choice: _Choice, text_before: int, html_before: int) -> None:
 
 
 def _show_other_text(choice: _Choice) -> None:
-    """Show text of another kind as plain text in a message that has no usual one (RFC 2046 §4.1.4)."""
+    """Show another text type as plain text, in a message without text/plain and text/html (RFC 2046 §4.1.4)."""
     others = (part for part in choice.attachments if part.media_type.startswith("text/"))
     for part in others:
         if part.media_type not in _NO_PROSE and part.disposition != "attachment" and attachment_name(part) is None:
@@ -258,7 +261,7 @@ def _show_other_text(choice: _Choice) -> None:
 
 
 def _let_stand_in(choice: _Choice, texts: list[BodyPart], htmls: list[BodyPart]) -> None:
-    """Note which parts say what a single text or html of an alternative leaves out, should it be empty."""
+    """Note the parts that replace the only text or HTML part of an alternative if it is empty."""
     if len(texts) == 1:
         choice.stand_ins[texts[0].section] = tuple(htmls)
     if len(htmls) == 1:

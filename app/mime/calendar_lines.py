@@ -1,4 +1,4 @@
-"""Lines of calendars as programs really write them (RFC 5545 §3.1), and the names that they give to time zones."""
+"""Repair of invalid calendar lines that programs write (RFC 5545 §3.1), and lookup of their time zone names."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ _OFFSET = re.compile(r"\W*(?:GMT|UTC)\s*([+-])(\d{1,2}):?(\d\d)?\b", re.IGNORECA
 
 
 def usual_line(line: str) -> str:
-    """An unfolded line as RFC 5545 has it, where it is clear what another spelling means; else the same line."""
-    if found := _PERSON.fullmatch(line):
-        params = _COMMON_NAME.sub(r';CN="\1"', found[2].replace('\\"', "'"))
-        return f"{found[1]}{params}:{found[3]}"
-    if found := _TIME.fullmatch(line):
-        return _usual_time(found)
-    if found := _QUOTED_PRINTABLE.fullmatch(line):
+    """Rewrite an unfolded line as RFC 5545 requires. A line without a known deviation is returned unchanged."""
+    if match := _PERSON.fullmatch(line):
+        params = _COMMON_NAME.sub(r';CN="\1"', match[2].replace('\\"', "'"))
+        return f"{match[1]}{params}:{match[3]}"
+    if match := _TIME.fullmatch(line):
+        return _usual_time(match)
+    if match := _QUOTED_PRINTABLE.fullmatch(line):
         charset = _CHARSET.search(line)
-        text = decode_short(decodestring(found[3].encode()), charset[1] if charset else None)
-        return f"{found[1]}{found[2]}:{text}".replace("\r", "").replace("\n", "\\n")
+        text = decode_short(decodestring(match[3].encode()), charset[1] if charset else None)
+        return f"{match[1]}{match[2]}:{text}".replace("\r", "").replace("\n", "\\n")
     return line
 
 
 def named_zone(name: str) -> tzinfo:
-    """The zone of a TZID that icalendar does not know: in other letters, with an offset; UTC for any other name."""
+    """The zone of a TZID that icalendar does not know: an offset, or a name in another spelling. UTC if unknown."""
     name = name.strip()
-    if found := _OFFSET.match(name):
-        minutes = int(found[2]) * 60 + int(found[3] or 0)
-        return timezone(timedelta(minutes=minutes if found[1] == "+" else -minutes)) if minutes < 1440 else UTC
+    if match := _OFFSET.match(name):
+        minutes = int(match[2]) * 60 + int(match[3] or 0)
+        return timezone(timedelta(minutes=minutes if match[1] == "+" else -minutes)) if minutes < 1440 else UTC
     known = _zones().get(name.replace(" ", "_").lower()) or _zones().get(name.replace("-", "/", 1).lower())
     return ZoneInfo(known) if known else UTC
 
 
-def _usual_time(found: re.Match[str]) -> str:
-    name, params, year, month, day, hour, minute, second, utc = found.groups()
+def _usual_time(match: re.Match[str]) -> str:
+    name, params, year, month, day, hour, minute, second, utc = match.groups()
     if hour is None:
         return f"{name};VALUE=DATE:{year}{month}{day}"
     zone = _ZONE.search(params)
@@ -60,12 +60,12 @@ def _usual_time(found: re.Match[str]) -> str:
 
 
 def _usual_zone(name: str) -> str:
-    """A zone's name without the prefix of a program, as in /mozilla.org/20050126_1/Europe/Berlin."""
+    """A zone's name without a program's prefix, such as /mozilla.org/20050126_1/Europe/Berlin has."""
     prefixed = _PREFIXED.fullmatch(name) if len(name) <= MAX_ZONE_CHARS else None
     return prefixed[1] if prefixed and prefixed[1] in available_timezones() else name
 
 
 @cache
 def _zones() -> dict[str, str]:
-    """Names of zones by their small letters."""
+    """Zone names by their lower-case form."""
     return {name.lower(): name for name in available_timezones()}

@@ -1,6 +1,6 @@
-"""Bytes to text: the label first, read as browsers read it (WHATWG Encoding), then UTF-8, then a guess.
+"""Decoding of text: by the label, read as browsers do (WHATWG Encoding), then as UTF-8, then by a guess.
 
-An invalid byte becomes one U+FFFD and does not affect the text around it.
+An invalid byte becomes one U+FFFD; the text around it is kept.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ WESTERN = "windows-1252"
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ESCAPES = (b"\x1b$B", b"\x1b$@", b"\x1b$(", b"\x1b(I", b"\x1b(J")
-"""What ISO-2022-JP begins with, and no other text of mail has."""
+"""Escape sequences of ISO-2022-JP that occur in no other charset of mail."""
 _WITH_ESCAPES = frozenset({ISO_2022_JP, "iso2022_kr"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Text and the charset that gave it; `is_guess` where no label said so, `is_damaged` where bytes were replaced."""
+    """Text and its charset. `is_guess`: no label named the charset. `is_damaged`: bytes were replaced."""
 
     text: str
     charset: str
@@ -30,9 +30,9 @@ class Decoded:
 
 
 def decode(raw: bytes, label: str | None) -> Decoded:
-    """Decode by label; without a usable one as UTF-8, else by a guess. Never raises.
+    """Decode by label; without a usable label as UTF-8, else by a guess. Never raises.
 
-    us-ascii says nothing of 8-bit bytes: servers name it where a message names nothing.
+    The label us-ascii is ignored for 8-bit bytes: mail servers report it if a message has no label.
     """
     codec = _codec(raw, label)
     if codec is None:
@@ -42,7 +42,7 @@ def decode(raw: bytes, label: str | None) -> Decoded:
 
 
 def decode_short(raw: bytes, label: str | None = None, fallback: str = WESTERN) -> str:
-    """Decode a piece of a header: by label, else as UTF-8, else by `fallback`, the label of a guess. Never raises."""
+    """Decode a piece of a header by label, else as UTF-8, else by the label `fallback`. Never raises."""
     codec = _codec(raw, label)
     text = _strict(raw, codec or "utf-8")
     if text is None and codec is not None and not has_escapes(raw):
@@ -53,12 +53,12 @@ def decode_short(raw: bytes, label: str | None = None, fallback: str = WESTERN) 
 
 
 def is_sound(raw: bytes, label: str) -> bool:
-    """Whether all bytes are characters of the charset that a label names, UTF-8 where it names none."""
+    """Whether all bytes are valid in the charset of a label, or in UTF-8 if the label names none."""
     return _strict(raw, _codec(raw, label) or "utf-8") is not None
 
 
 def decode_damaged(raw: bytes, codec: str) -> str:
-    """Decode by a codec with replacements for what it cannot read. Never raises."""
+    """Decode by a codec, with replacements for invalid bytes. Never raises."""
     try:
         return read(raw, codec, "replace")
     except (UnicodeError, ValueError):
@@ -66,7 +66,7 @@ def decode_damaged(raw: bytes, codec: str) -> str:
 
 
 def is_ascii(label: str) -> bool:
-    """Whether a label says no more of 8-bit bytes than that they should not be there."""
+    """Whether a label names ASCII, which says nothing about 8-bit bytes."""
     return "ascii" in label.lower() or label.upper().startswith("ANSI_X3.4")
 
 
@@ -76,15 +76,15 @@ def has_escapes(raw: bytes) -> bool:
 
 
 def _codec(raw: bytes, label: str | None) -> str | None:
-    """The decoder that a label names, None where it says nothing of these bytes; a byte order mark says more."""
+    """The decoder for a label, None if it cannot apply to these bytes. A byte order mark takes precedence."""
     if raw[:1] in (b"\xef", b"\xff", b"\xfe"):
         for mark, codec in _BOMS:
             if raw.startswith(mark) and (codec == "utf-8" or not label or "utf-16" in label.lower()):
                 return codec
     if not label or (is_ascii(label) and not raw.isascii()):
         return None
-    found = codec_of(label)
-    return None if found not in _WITH_ESCAPES and raw.isascii() and has_escapes(raw) else found
+    labelled = codec_of(label)
+    return None if labelled not in _WITH_ESCAPES and raw.isascii() and has_escapes(raw) else labelled
 
 
 def _unlabelled(raw: bytes) -> Decoded:
@@ -100,7 +100,7 @@ def _unlabelled(raw: bytes) -> Decoded:
 
 
 def _mislabelled(raw: bytes, codec: str) -> Decoded:
-    """Bytes that are not what their label says: UTF-8 if they are that, else the label with replacements."""
+    """Decode bytes that do not match their label: as UTF-8 if valid, else by the label with replacements."""
     text = None if has_escapes(raw) else _utf8(raw)
     if text is not None:
         return Decoded(text, "utf-8", is_guess=codec != "utf-8")
@@ -115,7 +115,7 @@ def _strict(raw: bytes, codec: str) -> str | None:
 
 
 def _utf8(raw: bytes) -> str | None:
-    """The text of UTF-8, None for anything else. A last character that was cut off, as in a preview, is left out."""
+    """Decode UTF-8, or return None. A truncated last character, as in a preview, is dropped."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

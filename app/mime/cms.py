@@ -1,4 +1,4 @@
-"""What is inside an opaque S/MIME signature: the content of CMS SignedData (RFC 5652 §5, RFC 8551 §3.5.2).
+"""The content of an opaque S/MIME signature: CMS SignedData (RFC 5652 §5, RFC 8551 §3.5.2).
 
 The signature is not verified. Encrypted and compressed data is not opened.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_ELEMENTS = 200_000
-"""A large content comes in pieces of 1 KB."""
+"""Elements that are read of one signature. Large contents come in pieces of 1 KB."""
 MAX_DEPTH = 20
 
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
@@ -19,7 +19,7 @@ _CONSTRUCTED = 0x20
 
 
 class _Element(NamedTuple):
-    """An element of BER: its tag, where its content begins and ends, and where the next element begins."""
+    """A BER element: its tag, the start and end of its content, and the start of the next element."""
 
     tag: int
     start: int
@@ -32,24 +32,24 @@ class _NotReadable(ValueError):
 
 
 def signed_content(data: bytes) -> bytes | None:
-    """The content that is signed; None for anything but SignedData that holds its content. Never raises; linear."""
+    """The signed content; None if `data` is not SignedData with its content inside. Never raises; linear."""
     reader = _Reader(data)
     try:
         kind, content = reader.children(reader.element(0))[:2]
         if data[kind.start : kind.end] != _SIGNED_DATA or content.tag != _EXPLICIT:
             return None
         (signed,) = reader.children(content)[:1]
-        enclosed = next(child for child in reader.children(signed) if child.tag == _SEQUENCE)
+        enclosed = next(element for element in reader.children(signed) if element.tag == _SEQUENCE)
         kind, content = reader.children(enclosed)[:2]
         if data[kind.start : kind.end] != _DATA:
             return None
-        return b"".join(piece for child in reader.children(content) for piece in reader.octets(child))
+        return b"".join(piece for element in reader.children(content) for piece in reader.octets(element))
     except (_NotReadable, ValueError, StopIteration):
         return None
 
 
 class _Reader:
-    """Elements of one encoding, definite and indefinite lengths alike (X.690 §8.1)."""
+    """A reader of BER elements with definite and indefinite lengths (X.690 §8.1)."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -74,15 +74,15 @@ class _Reader:
         return _Element(tag, begin, end, end)
 
     def children(self, parent: _Element, depth: int = 0) -> list[_Element]:
-        found, position = [], parent.start
+        children, position = [], parent.start
         while position < parent.end:
             child = self.element(position, depth + 1)
-            found.append(child)
+            children.append(child)
             position = child.next
-        return found
+        return children
 
     def octets(self, element: _Element, depth: int = 0) -> Iterator[bytes]:
-        """The bytes of an OCTET STRING, which may come in pieces."""
+        """The bytes of an OCTET STRING, primitive or constructed."""
         if element.tag == _OCTETS:
             yield self._data[element.start : element.end]
         elif element.tag == _OCTETS | _CONSTRUCTED:

@@ -1,4 +1,4 @@
-"""A message to be sent, as bytes (RFC 5322, RFC 2045)."""
+"""Composition of messages to send (RFC 5322, RFC 2045)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^
 
 @dataclass(frozen=True, slots=True)
 class Enclosure:
-    """An attachment, or with a `content_id` (no brackets) an image that the html shows.
+    """An attachment, or with a `content_id` (without brackets) an image that the HTML shows.
 
-    `content` in pieces is read once, while the message is written. A message/rfc822 is enclosed as it is, its lines
-    ending in CRLF already.
+    `content` in pieces is read once, while the message is written. The content of a message/rfc822 is copied unchanged
+    and must have CRLF line ends.
     """
 
     filename: str | None
@@ -42,7 +42,7 @@ class Enclosure:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All that a message says. `date_ms` is UTC since 1970. Without `text` the html's words stand for it."""
+    """The content of a message. `date_ms` is since 1970 UTC. Without `text`, the plain text is made from the HTML."""
 
     from_: Address
     message_id: str
@@ -59,11 +59,11 @@ class Draft:
     references: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     allow_utf8: bool = False
-    """Whether addresses may hold letters beyond ASCII (SMTPUTF8)."""
+    """Whether addresses may contain non-ASCII characters (SMTPUTF8)."""
 
 
 def enclosure_of(part: BodyPart, content: writer.Content) -> Enclosure:
-    """A part of a received message to forward. It can be written with any header that its sender wrote."""
+    """A part of a received message as an attachment to send. Invalid values in its header are replaced."""
     media_type = media_type_of(part)
     charset = part.param("charset") or ""
     if media_type.startswith("multipart/"):
@@ -77,23 +77,23 @@ def enclosure_of(part: BodyPart, content: writer.Content) -> Enclosure:
 
 
 def compose(draft: Draft, *, shows_bcc: bool = False) -> bytes:
-    """The whole message, CRLF line ends. The same draft gives the same bytes.
+    """The whole message, with CRLF line ends. The same draft gives the same bytes.
 
-    `shows_bcc` is for what its owner alone will read: nothing that is sent may hold a Bcc field (RFC 5322 §3.6.3).
+    `shows_bcc` is for copies that only the sender reads: a sent message must not have a Bcc field (RFC 5322 §3.6.3).
     Raises InvalidRequest, with a pointer into the body of `POST /send`.
     """
     return b"".join(compose_pieces(draft, shows_bcc=shows_bcc))
 
 
 def compose_pieces(draft: Draft, *, shows_bcc: bool = False) -> Iterator[bytes]:
-    """The message in pieces, an enclosure's content as it comes. Everything is validated before the first piece."""
+    """The message in pieces; attachments are written as they are read. Validation precedes the first piece."""
     fields = _header(draft, shows_bcc=shows_bcc)
     body = _body(draft)
     return _written(fields, body, hashlib.sha256(draft.message_id.encode()).hexdigest()[:32])
 
 
 def recipients_of(draft: Draft) -> list[str]:
-    """The envelope's recipients, validated, each once, in order. Raises InvalidRequest."""
+    """The validated recipients of the envelope, without duplicates, in order. Raises InvalidRequest."""
     listed = [
         address.address
         for name in ("to", "cc", "bcc")
@@ -137,7 +137,7 @@ def _ids(name: str, ids: Sequence[str]) -> list[str]:
 
 
 def _own(draft: Draft) -> list[str]:
-    """The caller's own headers."""
+    """The client's own headers."""
     if len(draft.headers) > MAX_OWN_HEADERS:
         raise InvalidRequest.at("/headers", f"At most {MAX_OWN_HEADERS} headers are allowed")
     for index, (name, value) in enumerate(draft.headers):
@@ -148,9 +148,9 @@ def _own(draft: Draft) -> list[str]:
 def _checked(listed: Sequence[Address], pointer: str, *, allow_utf8: bool, is_one: bool = False) -> list[Address]:
     checked: list[Address] = []
     for index, address in enumerate(listed):
-        place = pointer if is_one else f"{pointer}/{index}"
-        name = header_text(address.name, f"{place}/name")
-        checked.append(Address(name, validate_address(address.address, f"{place}/address", allow_utf8=allow_utf8)))
+        item = pointer if is_one else f"{pointer}/{index}"
+        name = header_text(address.name, f"{item}/name")
+        checked.append(Address(name, validate_address(address.address, f"{item}/address", allow_utf8=allow_utf8)))
     return checked
 
 
@@ -166,7 +166,7 @@ def _body(draft: Draft) -> writer.Part:
 
 
 def _readable(draft: Draft, shown: list[writer.Part]) -> writer.Part:
-    """The text, or text and html as alternatives, the html with its images."""
+    """The text, or text and HTML as alternatives; the HTML comes with its images."""
     if draft.html is None:
         return writer.text_part("plain", draft.text or "")
     text = writer.text_part("plain", draft.text if draft.text is not None else text_of_html(draft.html))

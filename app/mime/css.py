@@ -1,4 +1,4 @@
-"""Style: the declarations that can only change how a message looks, within its own box."""
+"""CSS declarations that are safe to keep: they only change how a message looks, inside its box."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _UNSAFE_VALUE = re.compile(
     r"[\\<>@{}\x00-\x08\x0e-\x1f]|/\*|url|image|expression|script|behavio|binding|element|attr|var|env|src",
     re.IGNORECASE,
 )
-"""What loads, runs, escapes or refers. Words are refused wherever they stand: no colour or length holds one."""
+"""Values that load, run, escape or refer. The words are refused anywhere: no colour or length contains them."""
 _IMAGE = re.compile(r"url\([^()\\;{}]*\)", re.IGNORECASE)
-"""The picture of a background, which is left out; its colour stays."""
+"""The image of a background. It is removed; the background's colour stays."""
 _NEGATIVE = re.compile(r"(?:^|[\s(,+*/])-")
 
 
 @lru_cache(maxsize=1024)
 def safe_style(style: str) -> str:
-    """The harmless declarations of a style attribute, "" where there are none. Linear."""
+    """The harmless declarations of a style attribute; "" if there are none. Linear."""
     declarations = style[:MAX_STYLE_CHARS].split(";")[:MAX_DECLARATIONS]
     kept = (safe_declaration(*_split(declaration)) for declaration in declarations)
     return "; ".join(declaration for declaration in kept if declaration)
 
 
 def safe_declaration(name: str, value: str) -> str:
-    """A declaration of a lower-case property, "" for one that is not harmless.
+    """Return a declaration of a lower-case property, or "" if it is not harmless.
 
-    No position, outline, shadow, transform or negative margin: nothing is drawn outside the place of its element. What
-    overflows that place is cut off by the box around the message. A background loses its picture and keeps its colour.
+    Position, outline, shadow, transform and negative margins are refused, so an element draws nothing outside its
+    area. The box around the message clips overflow. A background loses its image and keeps its colour.
     """
     if name == "background":
         value = " ".join(_IMAGE.sub("", value).split())

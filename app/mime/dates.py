@@ -1,4 +1,4 @@
-"""The Date header (RFC 5322 §3.3), as mail really spells it."""
+"""Parsing of the Date header (RFC 5322 §3.3), including invalid forms that occur in mail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ZONES = {
     )
     for name in names.split()
 }
-"""Hours east of UTC; RFC 5322 has the American ones, mail has the others too."""
+"""Hours east of UTC. RFC 5322 defines only the American zones; the others occur in mail too."""
 _ZONE = (
     r"\s*+(?P<half>[AaPp][Mm]\b)?\s*+(?:(?:GMT|UTC?)\s*+(?=[+-]\d))?"
     r"(?P<zone>[+-] ?\d{1,2}(?::?\d{2})?\b|[A-Za-z]{1,5})?"
@@ -40,42 +40,42 @@ _COMMENT = re.compile(r"\([^()]*+\)")
 
 
 def parse_date(text: str) -> int | None:
-    """Milliseconds since 1970 UTC, None if the text is not a date. A missing or unknown zone is UTC."""
+    """Milliseconds since 1970 UTC; None if the text is not a date. A missing or unknown zone counts as UTC."""
     text = _COMMENT.sub(" ", text[:MAX_DATE_CHARS])
     for shape in _SHAPES:
-        found = shape.search(text)
-        if found:
-            return _milliseconds(found)
+        match = shape.search(text)
+        if match:
+            return _milliseconds(match)
     return None
 
 
-def _milliseconds(found: re.Match[str]) -> int | None:
-    month, hour = found["month"], _hour(found)
+def _milliseconds(match: re.Match[str]) -> int | None:
+    month, hour = match["month"], _hour(match)
     try:
         moment = datetime(
-            _full_year(found["year"]),
+            _full_year(match["year"]),
             int(month) if month.isdigit() else _MONTHS[month[:3].lower()],
-            int(found["day"]),
-            0 if hour == 24 else hour,  # midnight after the day (ISO 8601)
-            int(found["minute"]),
-            min(int(found["second"] or 0), 59),  # a leap second is no second of datetime's
+            int(match["day"]),
+            0 if hour == 24 else hour,  # midnight at the end of the day (ISO 8601)
+            int(match["minute"]),
+            min(int(match["second"] or 0), 59),  # datetime has no leap seconds
             tzinfo=UTC,
         )
-        zone = found["zone"] or found.groupdict().get("zone_after")
+        zone = match["zone"] or match.groupdict().get("zone_after")
         return int((moment + timedelta(days=hour == 24) - _offset(zone)).timestamp()) * 1000
     except (ValueError, KeyError, OverflowError):
         return None
 
 
-def _hour(found: re.Match[str]) -> int:
-    hour = int(found["hour"])
-    if not found["half"]:
+def _hour(match: re.Match[str]) -> int:
+    hour = int(match["hour"])
+    if not match["half"]:
         return hour
-    return hour % 12 + (12 if found["half"].lower() == "pm" else 0)
+    return hour % 12 + (12 if match["half"].lower() == "pm" else 0)
 
 
 def _full_year(digits: str) -> int:
-    """Two digits below 50 are of this century, else years since 1900 (RFC 5322 §4.3)."""
+    """Two digits below 50 mean 2000 to 2049; other short years count from 1900 (RFC 5322 §4.3)."""
     year = int(digits)
     if len(digits) == 4:
         return year

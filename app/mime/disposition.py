@@ -1,4 +1,4 @@
-"""Content-Disposition of an HTTP answer (RFC 6266, RFC 8187)."""
+"""Content-Disposition of an HTTP response (RFC 6266, RFC 8187)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from urllib.parse import quote
 from app.mime.names import safe_name
 
 _ATTR_CHARS = "!#$&+-.^_`|~"
-"""What RFC 8187 §3.2.1 lets stand, besides letters and digits."""
+"""Characters that RFC 8187 §3.2.1 leaves unescaped, besides letters and digits."""
 
 
 def content_disposition(filename: str | None, *, inline: bool) -> str:
-    """The header's value: an ASCII name for old programs, and the whole one as UTF-8 where they differ.
+    """The header's value: an ASCII name for old programs, and the whole name as UTF-8 if it differs.
 
-    The name is made safe here too: it has no path, control character or quote.
+    The name is made safe: it contains no path, control character or quote.
     """
     kind = "inline" if inline else "attachment"
     name = safe_name(filename) if filename else None
@@ -26,7 +26,7 @@ def content_disposition(filename: str | None, *, inline: bool) -> str:
 
 
 def _ascii(name: str) -> str:
-    """Letters without their accents, "_" for what has no ASCII; no "%", which some browsers decode."""
+    """Remove accents, and replace other non-ASCII characters, and "%", which some browsers decode, by "_"."""
     plain = unicodedata.normalize("NFKD", name)
     kept = (char for char in plain if not unicodedata.combining(char))
     return "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in kept)

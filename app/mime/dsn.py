@@ -1,6 +1,6 @@
-"""Reads a delivery status notification (RFC 3464, RFC 6533): the message, and the result for each recipient.
+"""Reading of delivery status notifications (RFC 3464, RFC 6533): the reported message and each recipient's status.
 
-Of a report only its status part and the returned header are read; nothing raises on any content.
+Only the status part and the returned header of a report are read. Never raises.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.mime.fields import Fields, first_value, split_fields
 from app.mime.transfer import decode_transfer
 
 MAX_PART_BYTES = 256 * 1024
-"""How much of a part is read; recipients after it are ignored."""
+"""Bytes that are read of a part. Recipients after them are ignored."""
 MAX_RECIPIENTS = 1_000
 _MAX_TEXT_CHARS = 500
 
@@ -30,9 +30,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """One recipient. `addresses`: the final one and, if present, the one that the sender wrote; lower case.
+    """The status of one recipient. `addresses`: the final and, if reported, the original address, in lower case.
 
-    `action` is failed, delayed, delivered, relayed, expanded, or whatever else was said.
+    `action` is failed, delayed, delivered, relayed, expanded, or another word from the report, in lower case.
     """
 
     addresses: tuple[str, ...]
@@ -43,7 +43,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`message_id` (with its brackets) is of the message that is reported on."""
+    """A delivery report. `message_id` (with its brackets) is that of the reported message."""
 
     envelope_id: str | None
     message_id: str | None
@@ -51,7 +51,7 @@ class Report:
 
 
 def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
-    """The parts that `read_report` wants of a message; none if it is not a report."""
+    """The parts of a message that `read_report` needs; empty if the message is not a report."""
     if structure is None or structure.media_type != "multipart/report":
         return ()
     status = next((part for part in structure.children if part.media_type in _STATUS_TYPES), None)
@@ -61,13 +61,13 @@ def parts_to_read(structure: BodyPart | None) -> tuple[BodyPart, ...]:
 
 
 def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | None:
-    """`contents` has the parts to read by section, still encoded; None without recipients."""
+    """Read a report; None if it names no recipient. `contents` has the encoded parts to read, by section."""
     parts = parts_to_read(structure)
     if not parts:
         return None
     texts = [decode_transfer(contents.get(part.section, b"")[:MAX_PART_BYTES], part.encoding)[0] for part in parts]
-    blocks = [split_fields(item) for item in _BLANK_LINES.split(texts[0].strip(), MAX_RECIPIENTS)]
-    recipients = tuple(reported for block in blocks if (reported := _reported(block)) is not None)
+    blocks = [split_fields(block) for block in _BLANK_LINES.split(texts[0].strip(), MAX_RECIPIENTS)]
+    recipients = tuple(reported for fields in blocks if (reported := _reported(fields)) is not None)
     if not recipients:
         return None
     envelope_id = first_value(blocks[0], "original-envelope-id")
@@ -77,25 +77,25 @@ def read_report(structure: BodyPart, contents: Mapping[str, bytes]) -> Report | 
 
 
 def _returned_id(structure: BodyPart) -> str | None:
-    """The Message-ID of a message that was returned whole: its part tells its envelope."""
+    """The Message-ID of a message that was returned whole, from the envelope of its part."""
     envelopes = (part.envelope for part in structure.children if part.media_type in _MESSAGE_TYPES)
-    return next((item.message_id for item in envelopes if item is not None), None)
+    return next((envelope.message_id for envelope in envelopes if envelope is not None), None)
 
 
 def _reported(fields: Fields) -> Reported | None:
-    found = [first_value(fields, name) for name in ("final-recipient", "original-recipient")]
-    addresses = tuple(dict.fromkeys(_address(item) for item in found if item))
+    values = [first_value(fields, name) for name in ("final-recipient", "original-recipient")]
+    addresses = tuple(dict.fromkeys(_address(value) for value in values if value))
     action = (first_value(fields, "action") or "").partition(" ")[0].lower()
     if not addresses or not action:
         return None
     status = _STATUS.match(first_value(fields, "status") or "")
     diagnostic = first_value(fields, "diagnostic-code")
-    said = diagnostic.partition(";")[2] or diagnostic if diagnostic else None
-    return Reported(addresses, action[:_MAX_TEXT_CHARS], status[0] if status else None, _text(said))
+    response = diagnostic.partition(";")[2] or diagnostic if diagnostic else None
+    return Reported(addresses, action[:_MAX_TEXT_CHARS], status[0] if status else None, _text(response))
 
 
 def _address(value: str) -> str:
-    """Without its type ("rfc822;"), and with the letters beyond ASCII that its type escapes."""
+    """An address without its type ("rfc822;"), with escaped non-ASCII characters decoded (RFC 6533 §3)."""
     text = value.partition(";")[2] or value
     return _ESCAPE.sub(lambda match: _letter(int(match[1], 16)), text).strip().strip("<>").lower()
 

@@ -1,8 +1,7 @@
-"""Parts that other parts hold in a form of their own, made parts of the message.
+"""Contents of container parts as parts of the message: winmail.dat, calendars and opaque S/MIME signatures.
 
-These are winmail.dat, the words of a calendar, and what is inside an opaque S/MIME signature.
-
-The new parts have sections below that of their container, and their content, which is not encoded, comes beside them.
+The sections of the new parts are below the section of their container. Their contents are decoded and returned
+separately, by section.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from app.mime.tnef import Tnef, TnefFile, read_tnef
 from app.mime.transfer import decode_transfer
 
 MAX_CONTAINER_BYTES = 16 * 1024 * 1024
-"""Encoded size up to which a winmail.dat or a signed message is opened."""
+"""Largest encoded size of a winmail.dat or a signed message that is opened."""
 MAX_PREVIEWED_BYTES = 1024 * 1024
+"""Largest encoded size of a container that is opened for a preview."""
 MAX_CONTAINERS = 5
 WORDLESS_BYTES = 4
-"""Text parts up to this size hold no words, but a line end or two."""
+"""Text parts up to this size hold only line ends."""
 
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef", "application/x-tnef"})
 _TNEF_NAMES = frozenset({"winmail.dat", "win.dat"})
@@ -32,56 +32,56 @@ _TNEF_NAMES = frozenset({"winmail.dat", "win.dat"})
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A structure with the parts that were found in its containers, and their content by section."""
+    """A structure that includes the parts of its containers, and their contents by section."""
 
     structure: BodyPart
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def containers(structure: BodyPart) -> tuple[BodyPart, ...]:
-    """The parts that `opened` needs: each winmail.dat, what is signed, and the calendar of a message without text."""
+    """The parts that `opened` needs: each winmail.dat, a signed message, and the calendar of a message without text."""
     attached = (part for part in choose_body(structure).attachments if part.size_bytes <= MAX_CONTAINER_BYTES)
-    found = [part for part in attached if _is_tnef(part) or part is _signed_of(structure)]
+    parts = [part for part in attached if _is_tnef(part) or part is _signed_of(structure)]
     calendar = calendar_of(structure)
     if calendar is not None and not _has_words(structure):
-        found.append(calendar)
-    return tuple(found[:MAX_CONTAINERS])
+        parts.append(calendar)
+    return tuple(parts[:MAX_CONTAINERS])
 
 
 def calendar_of(structure: BodyPart) -> BodyPart | None:
-    """The part that holds an invitation, None where there is none of a readable size."""
+    """The first calendar part of a readable size, or None."""
     parts = (part for part in choose_body(structure).attachments if part.media_type in CALENDAR_TYPES)
     return next((part for part in parts if part.size_bytes <= MAX_CALENDAR_BYTES), None)
 
 
 def opened(structure: BodyPart, raw: Mapping[str, bytes]) -> Opened:
-    """The message with the parts inside its containers, whose encoded bytes are given by section. Never raises."""
+    """Open a message's containers. `raw` has their encoded bytes by section; missing ones stay closed. Never raises."""
     contents: dict[str, bytes] = {}
-    new: dict[str, BodyPart] = {}
+    replacements: dict[str, BodyPart] = {}
     has_words = _has_words(structure)
     for part in containers(structure):
         content = raw.get(part.section)
         if content is None:
             continue
         if part.media_type in CALENDAR_TYPES:
-            found = _calendar_words(part, content, contents)
+            replacement = _calendar_words(part, content, contents)
         elif part.media_type in SMIME_TYPES:
-            found = _signed_parts(part, content, contents)
+            replacement = _signed_parts(part, content, contents)
         else:
-            found = _tnef_parts(part, content, contents, has_words=has_words)
-        if found is not None:
-            new[part.section] = found
-    return Opened(_replaced(structure, new), contents) if new else Opened(structure)
+            replacement = _tnef_parts(part, content, contents, has_words=has_words)
+        if replacement is not None:
+            replacements[part.section] = replacement
+    return Opened(_replaced(structure, replacements), contents) if replacements else Opened(structure)
 
 
 def opened_beginning(structure: BodyPart, read: Callable[[str], bytes]) -> Opened | None:
-    """The same for a preview: only small containers are opened; None where there are none. `read` takes a section."""
+    """Open the small containers for a preview; None if there are none. `read` takes a section, returns its bytes."""
     small = [part for part in containers(structure) if part.size_bytes <= MAX_PREVIEWED_BYTES]
     return opened(structure, {part.section: read(part.section) for part in small}) if small else None
 
 
 def invitation_in(part: BodyPart, raw: bytes) -> Invitation | None:
-    """The invitation in a calendar part's encoded bytes."""
+    """The invitation in the encoded bytes of a calendar part, or None."""
     text, _ = decode_body(raw, part)
     return read_invitation(text)
 
@@ -93,7 +93,7 @@ def _is_tnef(part: BodyPart) -> bool:
 
 
 def _signed_of(structure: BodyPart) -> BodyPart | None:
-    """The message itself, where it may be inside its signature."""
+    """The root part, if it is an opaque S/MIME signature that may contain the message."""
     kind = (structure.param("smime-type") or "signed-data").lower()
     return structure if structure.media_type in SMIME_TYPES and kind == "signed-data" else None
 
@@ -104,7 +104,7 @@ def _has_words(structure: BodyPart) -> bool:
 
 
 def _calendar_words(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> BodyPart | None:
-    """The words of an event, and the calendar as an attachment."""
+    """A part with the text of an event, and the calendar as an attachment."""
     invitation = invitation_in(part, raw)
     if invitation is None:
         return None
@@ -115,7 +115,7 @@ def _calendar_words(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> B
 
 
 def _signed_parts(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> BodyPart | None:
-    """What is signed, and the signature as an attachment."""
+    """A part with the signed content, and the signature as an attachment."""
     content = signed_content(decode_transfer(raw, part.encoding)[0])
     if content is None:
         return None
@@ -126,7 +126,7 @@ def _signed_parts(part: BodyPart, raw: bytes, contents: dict[str, bytes]) -> Bod
 
 
 def _below(prefix: str, part: BodyPart, content: bytes, contents: dict[str, bytes]) -> BodyPart:
-    """A tree of decoded parts whose sections begin with `prefix`. Depth is bounded by the tree's."""
+    """A tree of decoded parts whose sections begin with `prefix`. Recursion is bounded by the tree's depth."""
     section = f"{prefix}.{part.section}" if part.section else prefix
     if part.is_multipart:
         children = tuple(_below(prefix, child, content, contents) for child in part.children)
@@ -137,16 +137,16 @@ def _below(prefix: str, part: BodyPart, content: bytes, contents: dict[str, byte
 
 
 def _tnef_parts(part: BodyPart, raw: bytes, contents: dict[str, bytes], *, has_words: bool) -> BodyPart | None:
-    found = read_tnef(decode_transfer(raw, part.encoding)[0])
-    if found is None:
+    tnef = read_tnef(decode_transfer(raw, part.encoding)[0])
+    if tnef is None:
         return None
-    texts = () if has_words else _tnef_texts(part, found, contents)
-    files = tuple(_file_part(f"{part.section}.{number}", file, contents) for number, file in enumerate(found.files, 1))
+    texts = () if has_words else _tnef_texts(part, tnef, contents)
+    files = tuple(_file_part(f"{part.section}.{number}", file, contents) for number, file in enumerate(tnef.files, 1))
     return BodyPart(part.section, "multipart/mixed", children=(*texts, *files)) if texts or files else None
 
 
-def _tnef_texts(part: BodyPart, found: Tnef, contents: dict[str, bytes]) -> tuple[BodyPart, ...]:
-    forms = (("text/plain", "text", found.text), ("text/html", "html", found.html))
+def _tnef_texts(part: BodyPart, tnef: Tnef, contents: dict[str, bytes]) -> tuple[BodyPart, ...]:
+    forms = (("text/plain", "text", tnef.text), ("text/html", "html", tnef.html))
     texts = tuple(_text_part(f"{part.section}.{name}", kind, text, contents) for kind, name, text in forms if text)
     if len(texts) < 2:
         return texts
@@ -171,9 +171,9 @@ def _file_part(section: str, file: TnefFile, contents: dict[str, bytes]) -> Body
     )
 
 
-def _replaced(part: BodyPart, new: Mapping[str, BodyPart]) -> BodyPart:
-    """The tree with the parts at these sections exchanged. Depth is bounded by the tree's."""
-    if part.section in new and not part.is_multipart:
-        return new[part.section]
-    children = tuple(_replaced(child, new) for child in part.children)
+def _replaced(part: BodyPart, replacements: Mapping[str, BodyPart]) -> BodyPart:
+    """The tree with the parts at these sections replaced. Recursion is bounded by the tree's depth."""
+    if part.section in replacements and not part.is_multipart:
+        return replacements[part.section]
+    children = tuple(_replaced(child, replacements) for child in part.children)
     return replace(part, children=children) if children != part.children else part

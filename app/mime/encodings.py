@@ -1,11 +1,11 @@
-"""Charset labels of mail and the decoders behind them (WHATWG Encoding Standard).
+"""Charset labels in mail, and their decoders (WHATWG Encoding Standard).
 
-Labels come from `webencodings`. Python has most of the decoders; this module adds those that Python lacks or that it
-reads more narrowly than mail is written: EUC-JP and ISO-2022-JP with NEC's and IBM's characters and with half-width
-katakana, koi8-u, x-user-defined, and the C1 controls of the Windows code pages.
+Labels come from `webencodings`. Python has most of the decoders. This module adds decoders that Python lacks, or whose
+Python version rejects characters that occur in mail: EUC-JP and ISO-2022-JP with the characters of NEC and IBM and
+half-width katakana, koi8-u, x-user-defined, and the C1 controls of the Windows code pages.
 
-Two deliberate differences from the standard: ISO-2022-KR and HZ, which it replaces by U+FFFD because of scripts, are
-decoded, since what is shown is sanitised after decoding; and other charsets that Python knows (cp850) are decoded too.
+Two differences from the standard are deliberate. ISO-2022-KR and HZ, which the standard replaces by U+FFFD because of
+script injection, are decoded: HTML is sanitised after decoding. Other charsets that Python knows (cp850) are decoded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CODECS = {
     "windows-874": "cp874",
     "x-mac-cyrillic": "mac-cyrillic",
 }
-"""Names of WHATWG encodings that are not names of Python's codecs, or whose codec is a smaller one."""
+"""Decoders of WHATWG encodings for which Python has no codec of that name, or a codec with fewer characters."""
 
 _MORE_LABELS = {
     "646": "windows-1252",
@@ -80,7 +80,7 @@ _MORE_LABELS = {
     "x-mac-turkish": "mac-turkish",
     "x-sjis-jp": "shift_jis",
 }
-"""Labels of mail that the standard does not have, or whose encoding it refuses to decode."""
+"""Labels in mail that the standard lacks, or whose encoding it does not decode."""
 
 _CODE_PAGE = re.compile(r"(?:x-)?(?:ansi|cp|dos|ibm|ms|oem|windows|win)[-_ ]?(\d{3,5})")
 _CODE_PAGES = {
@@ -116,15 +116,15 @@ _CODE_PAGES = {
     "65000": "utf-7",
     "65001": "utf-8",
 }
-"""Numbers of Windows code pages, in labels of mail and in TNEF, that neither `windows-N` nor `cpN` names."""
+"""Windows code page numbers, in labels and in TNEF, for which neither `windows-N` nor `cpN` is the right codec."""
 
 _NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"})
-"""Python's codecs that decode bytes to text but are no charset of mail; some are slower than linear."""
+"""Python codecs that decode bytes to text but are not mail charsets. Some are slower than linear."""
 
 
 @lru_cache(maxsize=1024)
 def codec_of(label: str) -> str | None:
-    """The name of the decoder for a charset label of mail, for `read`; None for an unknown label."""
+    """The name of the decoder for a charset label, to pass to `read`; None for an unknown label."""
     label = label.strip().strip("\"'").lower()
     encoding = _MORE_LABELS.get(label) or LABELS.get(label) or _code_page(label) or _alias(label)
     if encoding is None or encoding in _OWN:
@@ -133,17 +133,18 @@ def codec_of(label: str) -> str | None:
     if name in _OWN:
         return name
     try:
-        found = codecs.lookup(name)
+        codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    is_charset = getattr(found, "_is_text_encoding", False) and found.name not in _NO_CHARSETS
-    return found.name if is_charset else None
+    is_charset = getattr(codec, "_is_text_encoding", False) and codec.name not in _NO_CHARSETS
+    return codec.name if is_charset else None
 
 
 def read(raw: bytes, codec: str, errors: str = "strict") -> str:
-    """The text of bytes in the encoding that `codec_of` named. UnicodeError and ValueError where `errors` is strict.
+    """Decode bytes with a decoder from `codec_of`.
 
-    `errors` "replace" costs one U+FFFD for each byte, or sequence of bytes, that is not a character.
+    With `errors` "strict", raises UnicodeError or ValueError on invalid bytes. With "replace", writes one U+FFFD for
+    each invalid byte or sequence of bytes.
     """
     own = _OWN.get(codec)
     if own is not None:
@@ -157,24 +158,24 @@ def read(raw: bytes, codec: str, errors: str = "strict") -> str:
 
 
 def _code_page(label: str) -> str | None:
-    """The encoding of a label that gives the number of a code page: `cp1251`, `win-1251`, `windows_1251`."""
-    found = _CODE_PAGE.fullmatch(label)
-    if found is None:
+    """The encoding of a label with a code page number, such as `cp1251`, `win-1251` and `windows_1251`."""
+    match = _CODE_PAGE.fullmatch(label)
+    if match is None:
         return None
-    name = _CODE_PAGES.get(found[1], f"windows-{found[1]}")
-    return LABELS.get(name) or (name if found[1] in _CODE_PAGES else f"cp{found[1]}")
+    name = _CODE_PAGES.get(match[1], f"windows-{match[1]}")
+    return LABELS.get(name) or (name if match[1] in _CODE_PAGES else f"cp{match[1]}")
 
 
 def _alias(label: str) -> str | None:
-    """The WHATWG encoding behind another spelling: Python's alias of one of its labels, else the label itself."""
+    """The WHATWG encoding for a label that Python knows as an alias, else Python's name of the codec."""
     try:
-        found = codecs.lookup(label).name
+        name = codecs.lookup(label).name
     except (LookupError, ValueError):
         return None
-    return LABELS.get(found) or LABELS.get(found.replace("_", "-")) or _MORE_LABELS.get(found) or found
+    return LABELS.get(name) or LABELS.get(name.replace("_", "-")) or _MORE_LABELS.get(name) or name
 
 
-# ---- bytes that are no characters
+# ---- invalid bytes
 
 _HIGH_PAIRS = frozenset({"gb18030", "cp949", "euc_jp"})
 _HIGH_RUN = re.compile(rb"[\x81-\xfe]{0,64}")
@@ -182,9 +183,9 @@ _DOUBLE_BYTE = frozenset({"gb18030", "big5hkscs", "cp949", "cp932"})
 
 
 def _character_of(error: UnicodeDecodeError) -> tuple[str, int] | None:
-    """A character that the standard has and Python's decoder lacks, and its number of bytes; None where there is none.
+    """The character that the standard has at an error of Python's decoder, and its length in bytes, or None.
 
-    The Windows code pages have a C1 control for a byte that they leave undefined (WHATWG §9).
+    In the Windows code pages, an undefined byte is a C1 control (WHATWG §9).
     """
     raw, start, name = error.object, error.start, error.encoding.replace("_", "-")
     if name == "charmap":
@@ -192,20 +193,20 @@ def _character_of(error: UnicodeDecodeError) -> tuple[str, int] | None:
     if name == "gb18030" and raw[start] == 0x80:
         return "€", 1
     if name == "big5hkscs":
-        found = character_of(raw[start : start + 2])
-        return (found, 2) if found else None
+        character = character_of(raw[start : start + 2])
+        return (character, 2) if character else None
     if name == "euc-jp":
         return _vendor_character(raw[start : start + 2])
     return None
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """One U+FFFD for an invalid sequence; ASCII that follows a lone lead byte is kept."""
+    """Error handler: one U+FFFD for an invalid sequence. ASCII after a lone lead byte is kept."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    found = _character_of(error)
-    if found is not None:
-        return found[0], error.start + found[1]
+    known = _character_of(error)
+    if known is not None:
+        return known[0], error.start + known[1]
     width = max(error.end - error.start, 1)
     if error.encoding in _DOUBLE_BYTE or error.encoding == "euc_jp":
         trail = error.object[error.start + 1 : error.start + 2]
@@ -216,16 +217,17 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def _is_odd_run(raw: bytes, start: int) -> bool:
-    """Whether a byte is left over in the pairs of high bytes that follow: the trail of a lead byte that was spoilt."""
+    """Whether an odd number of high bytes follows: the first is then the trail byte of a damaged lead byte."""
     run = _HIGH_RUN.match(raw, start)
     return run is not None and len(run[0]) % 2 == 1
 
 
 def _strict(error: UnicodeError) -> tuple[str, int]:
-    found = _character_of(error) if isinstance(error, UnicodeDecodeError) and error.encoding != "charmap" else None
-    if found is None or not isinstance(error, UnicodeDecodeError):
+    """Error handler: the standard's character, or the error."""
+    known = _character_of(error) if isinstance(error, UnicodeDecodeError) and error.encoding != "charmap" else None
+    if known is None or not isinstance(error, UnicodeDecodeError):
         raise error
-    return found[0], error.start + found[1]
+    return known[0], error.start + known[1]
 
 
 codecs.register_error("postgate-replace", _replaced)
@@ -233,14 +235,14 @@ codecs.register_error("postgate-strict", _strict)
 
 
 def _python(raw: bytes, codec: str, errors: str) -> str:
-    """Python's decoder with the standard's characters where it lacks them."""
+    """Decode with Python's codec, adding the characters of the standard that it lacks."""
     return raw.decode(codec, errors if codec == "utf-8" else f"postgate-{errors}")
 
 
 # ---- Japanese
 
 _LIKE_WINDOWS = str.maketrans("¢£¬‖−〜", "￠￡￢∥－～")
-"""Python maps these of JIS X 0208 as JIS does, the standard as Windows does, as mail is written."""
+"""Characters of JIS X 0208 that Python maps as JIS does. The standard, and mail, map them as Windows does."""
 _EUC_ROWS = re.compile(rb"[\xa1-\xfe]{2}")
 
 
@@ -249,7 +251,7 @@ def _euc_jp(raw: bytes, errors: str) -> str:
 
 
 def _vendor_character(pair: bytes) -> tuple[str, int] | None:
-    """A character that only the vendors have (NEC's row 13, IBM's kanji), found by its Shift_JIS form."""
+    """The vendor character (NEC's row 13, IBM's kanji) of an EUC-JP pair, looked up by its Shift_JIS form, or None."""
     if not _EUC_ROWS.fullmatch(pair):
         return None
     row, cell = pair[0] - 0xA1, pair[1] - 0xA1
@@ -267,13 +269,13 @@ _KATAKANA = re.compile(rb"[\xa1-\xdf]")
 _PAIR = re.compile(rb"[\xa1-\xfe]{2}")
 _ASCII = b"(B"
 _NO_SHIFT_JIS = re.compile("[\uf8f0-\uf8f3]")
-"""What Python makes of the bytes A0 and FD to FF, which the standard has not."""
+"""Python's characters for the bytes A0 and FD to FF, which the standard does not define."""
 
 
 def _iso_2022_jp(raw: bytes, errors: str) -> str:
-    """ISO-2022-JP as it is written: also JIS X 0212 and 0213, and katakana in seven bits, in eight, and by SO and SI.
+    """Decode ISO-2022-JP, also with JIS X 0212 and 0213 and with 7-bit, 8-bit and shifted (SO, SI) katakana.
 
-    A set stays designated over a line end, as in the standard.
+    A character set stays designated over a line end, as in the standard.
     """
     pieces = _DESIGNATION.split(raw)
     texts = [_segment(pieces[0], _ASCII, errors)]
@@ -283,7 +285,7 @@ def _iso_2022_jp(raw: bytes, errors: str) -> str:
 
 
 def _segment(raw: bytes, designation: bytes, errors: str) -> str:
-    """The bytes that follow a designation, up to the next one."""
+    """Decode the bytes between a designation and the next."""
     if designation in (b"$@", b"$B", b"$(@", b"$(B"):
         return _euc_jp(raw.translate(_HIGH), errors)
     if designation == b"$(D":
@@ -300,7 +302,7 @@ def _segment(raw: bytes, designation: bytes, errors: str) -> str:
 
 
 def _eight_bits(raw: bytes, errors: str) -> str:
-    """ASCII and the katakana of JIS X 0201."""
+    """Decode ASCII and the katakana of JIS X 0201."""
     return _python(_KATAKANA.sub(b"\x8e\\g<0>", raw), "euc_jp", errors)
 
 
@@ -313,7 +315,7 @@ _GB18030_2022 = str.maketrans(
         zip((0xE7C7, 0xE81E, 0xE826, 0xE82B, 0xE82C, 0xE832, 0xE843, 0xE854, 0xE864), "ḿ龴龵龶龷龸龹龺龻", strict=True)
     )
 )
-"""Characters that Python, which knows the edition of 2000, has at their former private places."""
+"""Characters that Python maps to their former private-use code points, as in the edition of 2000."""
 _KOI8_RU = str.maketrans({"\u255d": "\u045e", "\u256c": "\u040e"})
 _PRIVATE_USE = {byte: 0xF700 + byte for byte in range(0x80, 0x100)}
 
@@ -323,7 +325,7 @@ def _gb18030(raw: bytes, errors: str) -> str:
 
 
 def _koi8_u(raw: bytes, errors: str) -> str:
-    """koi8-u with the two letters of Belarusian, as the standard has it."""
+    """Decode koi8-u with two Belarusian letters, as the standard does."""
     return _python(raw, "koi8-u", errors).translate(_KOI8_RU)
 
 

@@ -1,11 +1,11 @@
-"""The charset of 8-bit text that nothing labels, guessed from its bytes."""
+"""Detection of the charset of unlabelled 8-bit text."""
 
 from __future__ import annotations
 
 SAMPLE_BYTES = 16 * 1024
-"""How much of a text is looked at."""
+"""Bytes of a text that are examined."""
 SHORT_BYTES = 256
-"""In shorter text, a few accented letters between ASCII letters are Western: there is too little to tell more."""
+"""In shorter text, a few accented letters among ASCII letters count as Western: detection needs more text."""
 
 _CANDIDATES = (
     *("gb18030", "big5hkscs", "cp932", "euc-jp", "cp949", "iso-2022-jp", "hz-gb-2312", "koi8-r", "koi8-u"),
@@ -17,18 +17,18 @@ _HIGH = bytes(range(0x80, 0x100))
 
 
 def guessed_label(raw: bytes) -> str:
-    """A charset label for text that is not UTF-8; windows-1252 where nothing speaks for another. Bounded work."""
+    """A charset label for text that is not UTF-8; windows-1252 if detection finds nothing better. Bounded work."""
     sample = raw[:SAMPLE_BYTES]
     if len(sample) < SHORT_BYTES and _is_sparse(sample):
         return _WESTERN
-    from chardet import detect  # 3 MB of tables, for the few messages that need them
+    from chardet import detect  # imported late: 3 MB of tables that few messages need
 
-    found = detect(sample, include_encodings=_CANDIDATES, compat_names=False, no_match_encoding=_WESTERN)["encoding"]
-    return found or _WESTERN
+    label = detect(sample, include_encodings=_CANDIDATES, compat_names=False, no_match_encoding=_WESTERN)["encoding"]
+    return label or _WESTERN
 
 
 def is_mostly_utf8(raw: bytes) -> bool:
-    """Whether more of the characters beyond ASCII are UTF-8 than are not."""
+    """Whether most of the non-ASCII characters are valid UTF-8."""
     text = raw[:SAMPLE_BYTES].decode("utf-8", "replace")
     bad = text.count("\ufffd")
     return len(text) - sum(map(str.isascii, text)) > 2 * bad

@@ -1,4 +1,4 @@
-"""The header as IMAP tells it (Envelope) and as people read it (Overview)."""
+"""The header as IMAP's ENVELOPE (Envelope) and decoded for people (Overview)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.mime.words import BIDI_CONTROLS, as_utf8, charset_of, clean, decode_wor
 MAX_MESSAGE_IDS = 200
 MAX_UNCLEAN_ID_CHARS = 998
 MAX_SUBJECT_CHARS = 100_000
-"""How much of a subject lists show; the header itself is complete."""
+"""Characters of a subject in an Overview. The Envelope has the whole subject."""
 
 _AUTHOR_FIELDS = frozenset({"from", "sender", "reply-to"})
 _ADDRESS_FIELDS = _AUTHOR_FIELDS | {"to", "cc", "bcc"}
@@ -25,9 +25,9 @@ _MESSAGE_ID = re.compile(r"<[^<>\s]++>")
 
 
 def envelope_of(fields: Fields) -> Envelope:
-    """ENVELOPE of a header (RFC 9051 §7.5.2): Sender and Reply-To default to From.
+    """The ENVELOPE of a header (RFC 9051 §7.5.2). Sender and Reply-To default to From.
 
-    Of a repeated field the first counts, so that all programs see one author; recipients of repeated fields add up.
+    Of repeated fields the first counts, so that all programs see the same author; recipients add up.
     """
     texts: dict[str, str] = {}
     addresses: dict[str, list[EnvelopeAddress]] = {}
@@ -35,9 +35,9 @@ def envelope_of(fields: Fields) -> Envelope:
         if name in _TEXT_FIELDS:
             texts.setdefault(name, unfold(value))
         elif name in _ADDRESS_FIELDS and not (name in _AUTHOR_FIELDS and addresses.get(name)):
-            found = addresses.setdefault(name, [])
-            found += parse_addresses(_unescaped(unfold(value)), MAX_ADDRESSES - len(found))
-    lists = {name: tuple(found) for name, found in addresses.items()}
+            parsed = addresses.setdefault(name, [])
+            parsed += parse_addresses(_unescaped(unfold(value)), MAX_ADDRESSES - len(parsed))
+    lists = {name: tuple(parsed) for name, parsed in addresses.items()}
     author = lists.get("from", ())
     subject = texts.get("subject")
     return Envelope(
@@ -55,12 +55,12 @@ def envelope_of(fields: Fields) -> Envelope:
 
 
 def _unescaped(text: str) -> str:
-    """Addresses whose names are raw ISO-2022-JP, decoded first: its bytes look like quotes, brackets and commas."""
+    """Decode raw ISO-2022-JP before addresses are parsed: its bytes look like quotes, brackets and commas."""
     return as_utf8(text) if "\x1b" in text else text
 
 
 def overview_of(envelope: Envelope, references: str | None) -> Overview:
-    """What a list shows, from an ENVELOPE and the References header (unfolded, None where absent or not asked for)."""
+    """The fields that lists show, from an ENVELOPE and the unfolded References header (None if absent or unknown)."""
     author = readable(envelope.from_)
     subject = (envelope.subject or "")[:MAX_SUBJECT_CHARS]
     return Overview(
@@ -82,25 +82,25 @@ def overview_of(envelope: Envelope, references: str | None) -> Overview:
 
 
 def message_ids(text: str | None) -> tuple[str, ...]:
-    """The ids of In-Reply-To or References with their brackets, each once, in order.
+    """The ids of In-Reply-To or References with their brackets, without duplicates, in order.
 
-    Of more than MAX_MESSAGE_IDS the first and the last ones are kept: the thread's root and its nearest ancestors.
+    At most MAX_MESSAGE_IDS: the thread's root and the nearest ancestors.
     """
     if not text:
         return ()
-    found = list(dict.fromkeys(_MESSAGE_ID.findall(storable(as_utf8(text)))))
-    if len(found) > MAX_MESSAGE_IDS:
-        found = found[:1] + found[1 - MAX_MESSAGE_IDS :]
-    return tuple(found)
+    ids = list(dict.fromkeys(_MESSAGE_ID.findall(storable(as_utf8(text)))))
+    if len(ids) > MAX_MESSAGE_IDS:
+        ids = ids[:1] + ids[1 - MAX_MESSAGE_IDS :]
+    return tuple(ids)
 
 
 def message_id_in(block: bytes) -> str | None:
-    """The Message-ID of a header block, as an Overview has it."""
+    """The Message-ID of a header block, in the form of an Overview, or None."""
     return overview_of(envelope_of(split_fields(block)), None).message_id_header
 
 
 def readable_fields(block: bytes) -> list[tuple[str, str]]:
-    """All fields of a header block in order: names as they are spelled, values decoded for people."""
+    """All fields of a header block in order: names in the original case, values decoded for people."""
     return [(name, decode_words(unfold(value))) for name, value in named_fields(block)]
 
 
@@ -111,11 +111,11 @@ def readable_values(block: bytes, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def overview_problems(overview: Overview) -> tuple[str, ...]:
-    """What is wrong with a header, for people: nothing in it can be read, or it plays tricks with a sender's looks."""
+    """Describe problems of a header, for people: nothing in it is readable, or the sender's name may mislead."""
     if not (overview.from_ or overview.to or overview.date_ms or overview.subject or overview.message_id_header):
-        return ("it has no header of a message: no sender, recipient, date, subject or Message-ID could be read",)
+        return ("the message has no readable sender, recipient, date, subject or Message-ID",)
     if any(BIDI_CONTROLS.search(address.name + address.address) for address in (*overview.from_, *overview.sender)):
-        return ("the sender's name holds characters that change the direction of text",)
+        return ("the sender's name contains characters that change the direction of text",)
     return ()
 
 
@@ -123,5 +123,5 @@ def _own_message_id(text: str | None) -> str | None:
     if not text:
         return None
     text = storable(as_utf8(text))
-    found = _MESSAGE_ID.search(text)
-    return found[0] if found else clean(text[:MAX_UNCLEAN_ID_CHARS]) or None
+    match = _MESSAGE_ID.search(text)
+    return match[0] if match else clean(text[:MAX_UNCLEAN_ID_CHARS]) or None

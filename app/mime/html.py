@@ -1,8 +1,8 @@
-"""HTML from strangers, parsed within bounds.
+"""Parsing of untrusted HTML within limits.
 
-turbohtml and nh3 are linear in most input, but not in all of it: nh3 compares every attribute of a tag with every
-other one, and turbohtml copies all attributes of <html> and <body> each time such a tag is repeated. What would cost
-more than linear time or memory is left out, and the reader is informed.
+turbohtml and nh3 are linear for most input, but not for all: nh3 compares every attribute of a tag with every other
+attribute, and turbohtml copies all attributes of <html> and <body> each time such a tag is repeated. Markup that would
+cost more than linear time or memory is removed, and `problems` says so.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from turbohtml import Document, Element, parse
 
 MAX_HTML_CHARS = 4 * 1024 * 1024
 MAX_TAGS = 200_000
-"""Tags that are read, start and end tags counted; a large newsletter has 10,000."""
+"""Start and end tags that are read. A large newsletter has 10,000."""
 MAX_ATTRIBUTES = 100
-"""Attributes of one tag. A tag with more is left out, its content is not."""
+"""Attributes of one tag. A tag with more is removed; its content is kept."""
 MAX_ROOT_TAGS = 10
-"""<html> and <body> tags of one document that are read, each."""
+"""<html> and <body> tags of one document that are read, in all."""
 
 MAX_SHEETS = 50
 
@@ -29,12 +29,12 @@ _ROOT_TAG = re.compile(r"<(?=(html|body)[\s/>])", re.IGNORECASE)
 
 
 class ParsedHtml(NamedTuple):
-    """The tree, and sentences that say what was left out of it."""
+    """The tree of a document, and descriptions of what was removed from it."""
 
     document: Document
     problems: tuple[str, ...]
     sheets: tuple[str, ...] = ()
-    """The style sheets of the document, in order."""
+    """The document's style sheets, in order."""
 
     @property
     def is_cut(self) -> bool:
@@ -43,7 +43,7 @@ class ParsedHtml(NamedTuple):
 
 
 def parse_html(html: str, unseen: str) -> ParsedHtml:
-    """The tree of an HTML document without what the CSS selector `unseen` matches. Never raises; linear."""
+    """Parse an HTML document, and drop what the CSS selector `unseen` matches. Never raises; linear."""
     problems: list[str] = []
     html = _within_root_tags(_within_tags(_within_chars(html, problems), problems), problems)
     document = parse(_SURROGATES.sub("\ufffd", html), positions=False, allow_declarative_shadow_roots=False)
@@ -54,9 +54,9 @@ def parse_html(html: str, unseen: str) -> ParsedHtml:
 
 
 def _sheets(document: Document) -> tuple[str, ...]:
-    """The text of style elements; of one that names a medium, as a media query."""
-    found = islice(document.select(_SHEETS), MAX_SHEETS)
-    media = ((str(element.attrs.get("media") or "").strip(), element.text) for element in found)
+    """The text of the style elements, inside a media query if the element has a `media` attribute."""
+    elements = islice(document.select(_SHEETS), MAX_SHEETS)
+    media = ((str(element.attrs.get("media") or "").strip(), element.text) for element in elements)
     return tuple(f"@media {medium} {{{css}}}" if medium else css for medium, css in media)
 
 
@@ -66,7 +66,7 @@ def _unwrap_crowded_tags(document: Document, problems: list[str]) -> None:
     for element in crowded:
         element.unwrap()
     if crowded:
-        problems.append(f"tags with more than {MAX_ATTRIBUTES} attributes are left out, but not their content")
+        problems.append(f"tags with more than {MAX_ATTRIBUTES} attributes are removed, but their content is kept")
 
 
 def _within_chars(html: str, problems: list[str]) -> str:
@@ -76,7 +76,7 @@ def _within_chars(html: str, problems: list[str]) -> str:
 
 
 def _within_tags(html: str, problems: list[str]) -> str:
-    """The document up to its MAX_TAGS-th tag. Every tag begins with `<`, so none is missed."""
+    """The document up to its MAX_TAGS-th tag. Every tag begins with `<`, so counting `<` misses none."""
     if html.count("<") <= MAX_TAGS:
         return html
     problems.append(f"only the first {MAX_TAGS} tags of the HTML are shown")
@@ -87,9 +87,9 @@ def _within_tags(html: str, problems: list[str]) -> str:
 
 
 def _within_root_tags(html: str, problems: list[str]) -> str:
-    """Without the `<` of repeated <html> and <body> tags, wherever they stand."""
+    """Escape the `<` of <html> and <body> tags after the first MAX_ROOT_TAGS."""
     if sum(1 for _ in _ROOT_TAG.finditer(html)) <= MAX_ROOT_TAGS:
         return html
-    problems.append(f"html and body tags after the first {MAX_ROOT_TAGS} are left out")
+    problems.append(f"html and body tags after the first {MAX_ROOT_TAGS} are shown as text")
     *_, last = islice(_ROOT_TAG.finditer(html), MAX_ROOT_TAGS)
     return html[: last.end()] + _ROOT_TAG.sub("&lt;", html[last.end() :])

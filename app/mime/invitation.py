@@ -1,4 +1,4 @@
-"""Invitations: the first event of a text/calendar part (RFC 5545, RFC 5546), read by icalendar."""
+"""Invitations: the first event of a text/calendar part (RFC 5545, RFC 5546), parsed by icalendar."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAILTO = re.compile(r"mailto:", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """Somebody who is invited. `status`: needs_action, accepted, declined, tentative, delegated."""
+    """A person who is invited. `status`: needs_action, accepted, declined, tentative or delegated."""
 
     name: str
     address: str
@@ -37,10 +37,10 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An event. `method`: request, cancel, reply and so on (RFC 5546 §1.4); times as RFC 3339 in UTC, None if unknown.
+    """An event. `method`: request, cancel, reply and so on (RFC 5546 §1.4).
 
-    `time_zone` is the zone that the times were written in, None for UTC and for times without one. `recurrence` is an
-    RRULE.
+    Times are RFC 3339 in UTC, None if unknown. `time_zone` is the original zone of the times, None for UTC and for
+    times without a zone. `recurrence` is an RRULE.
     """
 
     method: str
@@ -60,7 +60,7 @@ class Invitation:
 
 
 def read_invitation(text: str) -> Invitation | None:
-    """The first event of a calendar; None where there is none. Never raises."""
+    """The first event of a calendar, or None. Never raises."""
     text = "\n".join(map(usual_line, _LINE_END.split(_FOLD.sub("", text.removeprefix("\ufeff")))))
     calendar = _calendar(text) or _calendar(_repaired(text))
     event = next(iter(calendar.walk("VEVENT")), None) if calendar is not None else None
@@ -89,7 +89,7 @@ def read_invitation(text: str) -> Invitation | None:
 
 
 def invitation_text(invitation: Invitation) -> str:
-    """An invitation in words, for a message that holds nothing else."""
+    """An invitation as readable text, for a message without other text."""
     times = [_shown(moment, invitation) for moment in (invitation.starts_at, invitation.ends_at) if moment]
     lines = [invitation.summary, " – ".join(times), invitation.location]
     if invitation.organizer is not None:
@@ -99,13 +99,13 @@ def invitation_text(invitation: Invitation) -> str:
 
 
 def _calendar(text: str) -> Any:
-    from icalendar import Calendar  # for the messages that have a calendar
+    from icalendar import Calendar  # imported late: only some messages have a calendar
 
     return _tried(lambda: Calendar.from_ical(text))
 
 
 def _repaired(text: str) -> str:
-    """The lines of a calendar that are lines of one, without time zones, and what is open closed."""
+    """Drop a calendar's invalid lines and its time zones, and add missing END lines."""
     kept = (line for line in _without_time_zones(text.split("\n")) if _LINE.fullmatch(line))
     text = "\n".join(kept)
     ends = (name for name in ("VEVENT", "VCALENDAR") if f"END:{name}" not in text.upper())
@@ -125,7 +125,7 @@ def _without_time_zones(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _tried(read: Callable[[], Any]) -> Any:
-    """What `read` gives, None where a stranger's calendar is not as icalendar wants it."""
+    """The result of `read`; None if icalendar rejects the calendar."""
     try:
         return read()
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
@@ -139,10 +139,10 @@ def _text(component: Any, name: str) -> str:
 
 
 def _moment(event: Any, name: str) -> date | None:
-    found = _tried(lambda: event[name].dt)
-    if isinstance(found, datetime) and found.tzinfo is None:
-        return found.replace(tzinfo=named_zone(str(_tried(lambda: event[name].params["TZID"]) or "")))
-    return found if isinstance(found, date) else None
+    moment = _tried(lambda: event[name].dt)
+    if isinstance(moment, datetime) and moment.tzinfo is None:
+        return moment.replace(tzinfo=named_zone(str(_tried(lambda: event[name].params["TZID"]) or "")))
+    return moment if isinstance(moment, date) else None
 
 
 def _rfc3339(moment: date | None) -> str | None:
@@ -150,8 +150,8 @@ def _rfc3339(moment: date | None) -> str | None:
         return None
     if not isinstance(moment, datetime):
         return f"{moment.isoformat()}T00:00:00Z"
-    found: datetime | None = _tried(lambda: moment.astimezone(UTC))
-    return None if found is None else found.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    utc: datetime | None = _tried(lambda: moment.astimezone(UTC))
+    return None if utc is None else utc.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
 def _zone(moment: date | None) -> str | None:
@@ -173,9 +173,9 @@ def _address(value: Any) -> Address:
 
 def _attendees(values: list[Any]) -> Iterator[Attendee]:
     for value in islice(values, MAX_ATTENDEES):
-        who = _tried(partial(_address, value))
+        person = _tried(partial(_address, value))
         params = getattr(value, "params", {})
-        if who is not None:
+        if person is not None:
             status = str(params.get("PARTSTAT", "NEEDS-ACTION")).lower().replace("-", "_")
             is_optional = str(params.get("ROLE", "")).upper() == "OPT-PARTICIPANT"
-            yield Attendee(who.name, who.address, storable(status)[:40], is_optional)
+            yield Attendee(person.name, person.address, storable(status)[:40], is_optional)

@@ -8,9 +8,9 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def normalise_newlines(data: bytes) -> bytes:
-    """Bare LF made CRLF, as RFC 5321 §2.3.8 wants lines to end. Linear; sane bytes come back unchanged.
+    """Replace bare LF by CRLF (RFC 5321 §2.3.8). Linear.
 
-    A bare CR is content, as in `=\\r\\r\\n`, and stays.
+    A bare CR, as in `=\\r\\r\\n`, is content and stays.
     """
     if data.count(b"\n") == data.count(b"\r\n"):
         return data

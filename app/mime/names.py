@@ -1,4 +1,4 @@
-"""File names of attachments: what the sender called them, made harmless."""
+"""Safe file names for attachments."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _EXTENSIONS = {
 
 
 def attachment_name(part: BodyPart) -> str | None:
-    """The sender's name for a part (RFC 2183, else Content-Type's `name`), safe as a file name; None where it has none.
+    """A part's file name (RFC 2183, else Content-Type's `name`), made safe; None if it has none.
 
-    An attached message is called by its subject.
+    An attached message without a name is named after its subject.
     """
     name = decoded_param(part.disposition_params, "filename") or decoded_param(part.params, "name")
     if not name and part.envelope is not None and part.envelope.subject:
@@ -58,26 +58,26 @@ def attachment_name(part: BodyPart) -> str | None:
 
 
 def download_name(part: BodyPart) -> str:
-    """A name to save a part under: the sender's, else one made of its section and type."""
+    """A file name to save a part under: the sender's, else built from its section and type."""
     section = part.section.lower().replace(".", "-") or "0"
     return attachment_name(part) or f"part-{section}{_EXTENSIONS.get(part.media_type, '.bin')}"
 
 
 def content_id_of(part: BodyPart) -> str | None:
-    """A part's Content-ID for people and for `cid:` URLs: without brackets; None where it has none."""
+    """A part's Content-ID without brackets, as in `cid:` URLs; None if it has none."""
     text = clean(as_utf8(part.content_id)).strip("<> ") if part.content_id else ""
     return text or None
 
 
 def media_type_of(part: BodyPart) -> str:
-    """A part's type for an HTTP header: one of another shape, as an origin may tell, is application/octet-stream."""
+    """A part's type for an HTTP header. An invalid type from a mail server becomes application/octet-stream."""
     return part.media_type if _MEDIA_TYPE.fullmatch(part.media_type) else "application/octet-stream"
 
 
 def safe_name(name: str) -> str | None:
-    """The last component of a name without controls, direction marks and characters that file systems refuse.
+    """The last component of a name, without control characters, direction marks and characters that are reserved.
 
-    At most MAX_NAME_BYTES of UTF-8, the extension kept. None where nothing is left.
+    At most MAX_NAME_BYTES of UTF-8; the extension is kept. None if nothing is left.
     """
     name = unicodedata.normalize("NFC", name[-MAX_RAW_CHARS:])
     name = BIDI_CONTROLS.sub("", _CONTROLS.sub("", name)).replace("\\", "/")

@@ -1,4 +1,4 @@
-"""The delivery status notification (RFC 3464) to a sender whose message did not arrive, as bytes."""
+"""Writing of delivery status notifications (RFC 3464), which report failed and delayed messages to their senders."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RESPONSE_CHARS = 500
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _NO_XTEXT = re.compile(r"[^\x21-\x7e]|[\\+=]")
-"""What an address of type utf-8 may not hold as it is (RFC 6533 §3)."""
+"""Characters that an address of type utf-8 must escape (RFC 6533 §3)."""
 
 
 class Action(StrEnum):
-    """The result for a recipient (RFC 3464 §2.3.3)."""
+    """The result of delivery to a recipient (RFC 3464 §2.3.3)."""
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One recipient's. `status` is an enhanced code; `is_uncertain`: it may have arrived all the same."""
+    """The result for one recipient. `status` is an enhanced code. `is_uncertain`: the message may have arrived."""
 
     address: str
     action: Action
@@ -42,9 +42,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The content of the notice. `header` is the block of the original; times are ms since 1970 UTC.
+    """The content of a notification. `header` is the header block of the original; times are ms since 1970 UTC.
 
-    `retried_until_ms` goes with Action.DELAYED.
+    `retried_until_ms` is for Action.DELAYED.
     """
 
     hostname: str
@@ -59,8 +59,8 @@ class Notice:
 
 
 def write_notice(notice: Notice) -> bytes:
-    """The whole message, CRLF line ends, of ASCII but for what the original's header holds. Its sender is nobody."""
-    parts = [_told(notice), _reported(notice), _returned(notice.header)]
+    """The whole message, with CRLF line ends, to send from the null sender. ASCII apart from the returned header."""
+    parts = [_explanation(notice), _reported(notice), _returned(notice.header)]
     body = writer.multipart("report; report-type=delivery-status", parts)
     fields = "".join(f"{line}\r\n" for line in _fields(notice)).encode()
     return fields + b"".join(writer.write_part(body, hashlib.sha256(notice.message_id.encode()).hexdigest()[:32]))
@@ -69,7 +69,7 @@ def write_notice(notice: Notice) -> bytes:
 def _fields(notice: Notice) -> list[str]:
     subject = {
         Action.FAILED: "Undelivered mail",
-        Action.DELAYED: "Delayed mail (still being tried)",
+        Action.DELAYED: "Delayed mail (delivery will be retried)",
     }[notice.outcomes[0].action]
     if all(outcome.is_uncertain for outcome in notice.outcomes):
         subject = "Mail that may not have arrived"
@@ -94,7 +94,7 @@ def _date(ms: int) -> str:
 # ---- for people
 
 
-def _told(notice: Notice) -> writer.Part:
+def _explanation(notice: Notice) -> writer.Part:
     paragraphs = [f"This is the mail system at {notice.hostname}."]
     failed = [outcome for outcome in notice.outcomes if outcome.action is Action.FAILED and not outcome.is_uncertain]
     uncertain = [outcome for outcome in notice.outcomes if outcome.is_uncertain]
@@ -102,18 +102,18 @@ def _told(notice: Notice) -> writer.Part:
     if failed:
         paragraphs += ["Your message could not be delivered to:", _listed(failed)]
     if uncertain:
-        paragraphs += ["Nobody knows whether your message arrived: it may have, so ask before you send it again:"]
-        paragraphs.append(_listed(uncertain))
+        paragraphs += ["Your message may or may not have been delivered to:", _listed(uncertain)]
+        paragraphs.append("Ask the recipients before you send it again.")
     if delayed:
         until = f" until {_date(notice.retried_until_ms)}" if notice.retried_until_ms is not None else ""
         paragraphs += ["Your message could not be delivered yet to:", _listed(delayed)]
-        paragraphs.append(f"It will be tried again{until}. You need not send it again.")
+        paragraphs.append(f"Delivery will be retried{until}. You do not need to send the message again.")
     return writer.text_part("plain", "\n\n".join(paragraphs) + "\n")
 
 
 def _listed(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(
-        f"  {outcome.address}\n    {_clean(outcome.response) or 'no reason was given'}" for outcome in outcomes
+        f"  {outcome.address}\n    {_clean(outcome.response) or 'no reason given'}" for outcome in outcomes
     )
 
 
@@ -125,12 +125,12 @@ def _clean(response: str | None) -> str:
 
 
 def _reported(notice: Notice) -> writer.Part:
-    about = [
+    message_fields = [
         f"Original-Envelope-Id: {notice.envelope_id}",
         f"Reporting-MTA: dns; {notice.hostname}",
         f"Arrival-Date: {_date(notice.arrived_ms)}",
     ]
-    blocks = [about, *(_block(outcome, notice.retried_until_ms) for outcome in notice.outcomes)]
+    blocks = [message_fields, *(_block(outcome, notice.retried_until_ms) for outcome in notice.outcomes)]
     text = "\r\n\r\n".join("\r\n".join(lines) for lines in blocks) + "\r\n"
     return writer.Part(("Content-Type: message/delivery-status",), "7bit", text.encode("ascii"))
 
@@ -149,7 +149,7 @@ def _block(outcome: Outcome, retried_until_ms: int | None) -> list[str]:
 
 
 def _typed(address: str) -> str:
-    """With its type; letters beyond ASCII are escaped, so that the report stays ASCII (RFC 6533 §3)."""
+    """An address with its type. Non-ASCII characters are escaped, so that the report stays ASCII (RFC 6533 §3)."""
     if address.isascii():
         return f"rfc822; {_UNPRINTABLE.sub('', address)}"
     escaped = _NO_XTEXT.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", address)
@@ -157,7 +157,7 @@ def _typed(address: str) -> str:
 
 
 def _returned(header: bytes) -> writer.Part:
-    """The original's header (RFC 6522 §4), cut after a line where it is too long."""
+    """The original's header (RFC 6522 §4), cut after a line if it is too long."""
     if len(header) > MAX_RETURNED_HEADER_BYTES:
         header = header[: header.rfind(b"\r\n", 0, MAX_RETURNED_HEADER_BYTES) + 2]
     if not header.endswith(b"\r\n"):

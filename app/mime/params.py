@@ -1,4 +1,4 @@
-"""Parameters of Content-Type and Content-Disposition (RFC 2045 §5.1, RFC 2183), and RFC 2231 in them."""
+"""Parameters of Content-Type and Content-Disposition (RFC 2045 §5.1, RFC 2183), including RFC 2231 encoding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.mime.words import charset_of, clean, decode_words
 Params = tuple[tuple[str, str], ...]
 
 MAX_PARAMS = 200
-"""Read of one field, pieces of RFC 2231 counted."""
+"""Parameters that are read of one field; each RFC 2231 continuation counts."""
 MAX_VALUE_CHARS = 64 * 1024
 
 _ATOM = r"[!#$%&'*+.^_`|~{}0-9A-Za-z-]++"
@@ -24,18 +24,18 @@ _PIECE = re.compile(r"(.+?)\*(\d{1,6})(\*?)")
 
 
 def parse_value(text: str) -> tuple[str, Params]:
-    """A value with parameters: ("text/plain", (("charset", "utf-8"),)). Type and names in lower case.
+    """Parse a field value such as ("text/plain", (("charset", "utf-8"),)). Type and names come in lower case.
 
-    Values stay undecoded, but RFC 2231 continuations are joined under `name`, or `name*` where a piece is encoded.
-    A type without a subtype keeps only what there is; no type at all is "".
+    Values stay undecoded. RFC 2231 continuations are joined under `name`, or under `name*` if a piece is encoded.
+    A type without a subtype comes without the slash; a missing type is "".
     """
-    found = _MEDIA_TYPE.match(text)
-    kind = (found[1] + (f"/{found[2]}" if found[2] else "")).lower() if found else ""
-    return kind, _params(text, found.end() if found else 0)
+    match = _MEDIA_TYPE.match(text)
+    kind = (match[1] + (f"/{match[2]}" if match[2] else "")).lower() if match else ""
+    return kind, _params(text, match.end() if match else 0)
 
 
 def decoded_param(params: Params, name: str) -> str | None:
-    """A parameter for people: RFC 2231 in any form, RFC 2047 words where a program put them; None where absent."""
+    """A parameter as readable text, or None: RFC 2231 encoding and misplaced RFC 2047 words are decoded."""
     values = dict(reversed(_joined(list(params[:MAX_PARAMS]))))
     extended = values.get(f"{name}*")
     if extended is not None:
@@ -47,8 +47,8 @@ def decoded_param(params: Params, name: str) -> str | None:
 def _params(text: str, start: int) -> Params:
     if text.find(";", start) < 0:
         return ()
-    found = islice(_PARAM.finditer(text, start), MAX_PARAMS)
-    return tuple(_joined([(match[1].lower(), _param_value(match)) for match in found]))
+    matches = islice(_PARAM.finditer(text, start), MAX_PARAMS)
+    return tuple(_joined([(match[1].lower(), _param_value(match)) for match in matches]))
 
 
 def _param_value(match: re.Match[str]) -> str:
@@ -61,7 +61,7 @@ def _param_value(match: re.Match[str]) -> str:
 
 
 def _joined(params: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Continuations joined (RFC 2231 §3), after the whole ones as Dovecot orders them."""
+    """Join continuations (RFC 2231 §3). Joined parameters follow the others, as in Dovecot."""
     if not any("*" in name for name, _ in params):
         return params
     whole: list[tuple[str, str]] = []
@@ -72,11 +72,11 @@ def _joined(params: list[tuple[str, str]]) -> list[tuple[str, str]]:
             whole.append((name, value))
         else:
             pieces.setdefault(piece[1], []).append((int(piece[2]), bool(piece[3]), value))
-    return whole + [_join(name, found) for name, found in pieces.items()]
+    return whole + [_join(name, numbered) for name, numbered in pieces.items()]
 
 
-def _join(name: str, found: list[tuple[int, bool, str]]) -> tuple[str, str]:
-    ordered = sorted(found, key=lambda piece: piece[0])
+def _join(name: str, pieces: list[tuple[int, bool, str]]) -> tuple[str, str]:
+    ordered = sorted(pieces, key=lambda piece: piece[0])
     if not any(is_encoded for _, is_encoded, _ in ordered):
         return name, "".join(value for _, _, value in ordered)[:MAX_VALUE_CHARS]
     encoded = "".join(value if is_encoded else value.replace("%", "%25") for _, is_encoded, value in ordered)
@@ -84,7 +84,7 @@ def _join(name: str, found: list[tuple[int, bool, str]]) -> tuple[str, str]:
 
 
 def extended_value(value: str) -> str:
-    """charset'language'percent-encoded (RFC 2231 §4); without the quotes it is taken as UTF-8."""
+    """Decode charset'language'percent-encoded (RFC 2231 §4). A value without the quotes is read as UTF-8."""
     charset, quote, rest = value.partition("'")
     _, second_quote, encoded = rest.partition("'")
     if not (quote and second_quote):

@@ -1,4 +1,4 @@
-"""One part's header fields as BODYSTRUCTURE tells them (RFC 9051 §7.5.2)."""
+"""The header fields of one part, as BODYSTRUCTURE describes them (RFC 9051 §7.5.2)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _ENCODING = re.compile(r"\s*+(quoted[ _]printable|[^\s;,(]++)", re.IGNORECASE)
 
 
 Headers = Mapping[str, bytes]
-"""Fields by lower-case name, raw; of a repeated one the first counts, as other mail programs have it."""
+"""Raw field values by lower-case name. The first of repeated fields counts, as in other mail programs."""
 
 
 def text_of(headers: Headers, name: str) -> str | None:
-    """The unfolded value of the field with this lower-case name, None where there is none."""
+    """The unfolded value of the field with this lower-case name, or None."""
     value = headers.get(name)
     return unfold(value) if value is not None else None
 
 
 def content_type(headers: Headers, *, is_in_digest: bool) -> tuple[str, Params]:
-    """Media type and parameters, with the defaults of RFC 2045 §5.2 and, in a multipart/digest, RFC 2046 §5.1.5.
+    """The media type and its parameters, with the defaults of RFC 2045 §5.2; in a multipart/digest, of RFC 2046 §5.1.5.
 
-    A type that is none is text/plain too, but for a file: application/octet-stream.
+    An invalid type becomes text/plain, or application/octet-stream if the part is a file.
     """
     value = text_of(headers, "content-type")
     if not value:
@@ -44,20 +44,20 @@ def content_type(headers: Headers, *, is_in_digest: bool) -> tuple[str, Params]:
 
 
 def boundary_of(params: Params) -> bytes:
-    """A multipart's boundary, b"" where it has none; RFC 2231 in it undone."""
+    """A multipart's boundary, with RFC 2231 encoding decoded; b"" if it has none."""
     extended = next((extended_value(value) for name, value in params if name == "boundary*"), None)
     value = next((value for name, value in params if name == "boundary"), extended or "")
     return value.rstrip().encode("utf-8", "surrogateescape")
 
 
 def encoding(headers: Headers) -> str:
-    """The transfer encoding in lower case, "7bit" where none is named."""
-    found = _ENCODING.match(text_of(headers, "content-transfer-encoding") or "")
-    return usual_encoding(found[1].lower()) if found else "7bit"
+    """The transfer encoding in lower case; "7bit" if the header names none."""
+    match = _ENCODING.match(text_of(headers, "content-transfer-encoding") or "")
+    return usual_encoding(match[1].lower()) if match else "7bit"
 
 
 def disposition(headers: Headers) -> tuple[str | None, Params]:
-    """Disposition in lower case and its parameters."""
+    """The disposition in lower case, or None, and its parameters."""
     value = text_of(headers, "content-disposition")
     if value is None:
         return None, ()
@@ -66,7 +66,7 @@ def disposition(headers: Headers) -> tuple[str | None, Params]:
 
 
 def languages(headers: Headers) -> tuple[str, ...]:
-    """Content-Language (RFC 3282) as a list, comments left out."""
+    """The language tags of Content-Language (RFC 3282), without comments."""
     value = text_of(headers, "content-language")
     if value is None:
         return ()

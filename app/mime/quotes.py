@@ -1,4 +1,4 @@
-"""Quoted history of HTML mail, folded away."""
+"""Folding of quoted history in HTML mail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 from turbohtml import Document, Element, Node, Text
 
 MAX_QUOTES = 200
-"""Quotes of one message that are folded; they do not nest."""
+"""Quotes of one message that are folded. Folded quotes do not nest."""
 SIBLINGS_LIMIT, RULES_LIMIT = 5, 50
 SUMMARY = "•••"
 
@@ -22,7 +22,7 @@ _REST = (
     "#divRplyFwdMsg, #appendonsend, #mail-editor-reference-message-container, .OutlookMessageHeader, "
     "#OLK_SRC_BODY_SECTION, #ms-outlook-mobile-body-separator-line"
 )
-"""Where everything that follows is quoted: Outlook's forms."""
+"""Elements that Outlook writes before quoted history, which goes on to the end."""
 _OUTLOOK_RULE = re.compile(r"border-top:\s*solid\s+#?(?:E1E1E1|B5C4DF|CCCCCC)", re.IGNORECASE)
 _FIRST_HEADER = re.compile(r"\s*(?:From|Von|De|Da|Van|Från|Fra|От|发件人|寄件者|差出人|보낸 사람)\s*:", re.IGNORECASE)
 _ATTRIBUTION = re.compile(r".{6,300}[:：]\s*$", re.DOTALL)
@@ -30,7 +30,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def fold_quotes(document: Document) -> None:
-    """Put each quote into a closed <details>; what is written before, between and after quotes stays. Bounded."""
+    """Put each quote into a closed <details>. Text before, between and after quotes stays visible. Bounded."""
     for quote in islice(_quotes(document), MAX_QUOTES):
         _fold(quote, until=quote)
     start = next(_starts_of_rest(document), None)
@@ -39,7 +39,7 @@ def fold_quotes(document: Document) -> None:
 
 
 def _quotes(document: Document) -> Iterator[Element]:
-    """Quotes in order, outer ones alone: those that programs mark, and blockquotes that an attribution introduces."""
+    """Outermost quotes in order: elements that programs mark as quotes, and blockquotes after an attribution."""
     for element in list(document.select(_CANDIDATES)):
         if (element.matches(_QUOTE) or _is_introduced(element)) and not _is_folded(element):
             yield element
@@ -50,7 +50,7 @@ def _is_folded(element: Element) -> bool:
 
 
 def _is_introduced(quote: Element) -> bool:
-    """Whether the text before a quote names its author: it ends in a colon and has a date in it."""
+    """Whether the text before a quote is an attribution: it ends in a colon and contains a digit, as of a date."""
     nearest = (_text_of(node)[-400:].strip() for node in islice(quote.previous_siblings, SIBLINGS_LIMIT))
     text = next((text for text in nearest if text), "")
     return _ATTRIBUTION.fullmatch(text) is not None and _DIGIT.search(text) is not None
@@ -65,7 +65,7 @@ def _starts_of_rest(document: Document) -> Iterator[Element]:
 
 
 def _outermost(element: Element) -> Element:
-    """The box that holds nothing but this element: Outlook puts its header into a box of its own."""
+    """The outermost div with no text beyond this element's. Outlook wraps the header of a quote in one."""
     for _ in range(3):
         parent = element.parent
         if not (isinstance(parent, Element) and parent.tag == "div") or parent.text.strip() != element.text.strip():
@@ -75,7 +75,7 @@ def _outermost(element: Element) -> Element:
 
 
 def _fold(first: Element, until: Element | None) -> None:
-    """Put a run of siblings into a <details>; all that follow `first` where `until` is None."""
+    """Put the siblings from `first` to `until` into a <details>; all that follow `first` if `until` is None."""
     details = first.wrap_siblings(Element("details"), until=until)
     summary = Element("summary")
     summary.append(Text(SUMMARY))

@@ -1,4 +1,4 @@
-"""Answers and forwards: whom they go to, what their subject and references are, and how the original is quoted."""
+"""Replies and forwards: their recipients, subject and references, and the quoted original."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _FORWARD_PREFIX = re.compile(r"(?:fwd?|wg|tr|rv|enc|doorst|vl|i|转发)(?:\[\d{1
 
 
 def reply_subject(subject: str) -> str:
-    """`Re: …`, once, whatever language the first one was in."""
+    """The subject with `Re: ` before it, unless it begins with a reply prefix in any known language."""
     return subject if _REPLY_PREFIX.match(subject) else f"Re: {subject}".rstrip()
 
 
 def forward_subject(subject: str) -> str:
-    """`Fwd: …`, once."""
+    """The subject with `Fwd: ` before it, unless it begins with a forward prefix in any known language."""
     return subject if _FORWARD_PREFIX.match(subject) else f"Fwd: {subject}".rstrip()
 
 
 def reply_recipients(
     original: Overview, own: Collection[str], *, to_all: bool
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """(to, cc) of an answer (RFC 5322 §3.6.3). `own` are the account's addresses in lower case.
+    """(to, cc) of a reply (RFC 5322 §3.6.3). `own` are the account's addresses in lower case.
 
-    To the original's Reply-To or From; an answer to one's own message goes to whom that went. No address twice, none
-    of one's own unless nobody else is left, and none that cannot be written to: a header with an unquoted comma in a
-    name has some.
+    A reply goes to the original's Reply-To or From; a reply to one's own message goes to the message's recipients.
+    Duplicates and invalid addresses, such as an unquoted comma in a name produces, are left out; so are the account's
+    own addresses, unless no other recipient remains.
     """
     author = _writable(original.reply_to) or _writable(original.from_)
     is_own = bool(author) and all(address.address.lower() in own for address in author)
     to = original.to if is_own and original.to else author
-    kept = _each_once(to, own) or _each_once(to, ())
+    recipients = _each_once(to, own) or _each_once(to, ())
     if not to_all:
-        return kept, ()
-    taken = {address.address.lower() for address in kept} | set(own)
+        return recipients, ()
+    taken = {address.address.lower() for address in recipients} | set(own)
     others = original.cc if is_own else (*original.to, *original.cc)
-    return kept, _each_once(others, taken)
+    return recipients, _each_once(others, taken)
 
 
 def reply_references(original: Overview) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(In-Reply-To, References) of an answer (RFC 5322 §3.6.4), of many references the first and the last ones."""
+    """(In-Reply-To, References) of a reply (RFC 5322 §3.6.4), with the first and the last of many references."""
     own_id = _bracketed(original.message_id_header)
     if own_id is None:
         return (), ()
@@ -61,32 +61,32 @@ def reply_references(original: Overview) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _bracketed(message_id: str | None) -> str | None:
-    """The id as References write it; None where there is none, or what stands in its place is more than one word."""
+    """The id as References contains it; None if the header has no id, or has several words instead."""
     if message_id is None or message_id.startswith("<"):
         return message_id
     return f"<{message_id}>" if _BARE_ID.fullmatch(message_id) else None
 
 
 def quoted_text(original: Overview, text: str) -> str:
-    """The original's text under a line that says whose it is, each line behind `>`."""
+    """The original's text as a quotation: an attribution line, then each line after `>`."""
     lines = text[:MAX_QUOTED_CHARS].rstrip().split("\n")
     quoted = (f">{line}" if line.startswith(">") else f"> {line}".rstrip() for line in lines)
     return "\n".join([_attribution(original), *quoted])
 
 
 def quoted_html(original: Overview, html: str) -> str:
-    """The original's html, sanitised before, as a quotation."""
+    """The original's HTML as a quotation. `html` must be sanitised."""
     return f'<div>{escape(_attribution(original))}</div><blockquote type="cite">{html}</blockquote>'
 
 
 def forwarded_text(original: Overview, text: str) -> str:
-    """The original's text under its chief headers."""
+    """The original's text after its main headers."""
     lines = [f"{name}: {value}" for name, value in _shown_fields(original)]
     return "\n".join(["---------- Forwarded message ----------", *lines, "", text[:MAX_QUOTED_CHARS]])
 
 
 def forwarded_html(original: Overview, html: str) -> str:
-    """The original's html, sanitised before, under its chief headers."""
+    """The original's HTML after its main headers. `html` must be sanitised."""
     lines = [f"<b>{name}:</b> {escape(value)}" for name, value in _shown_fields(original)]
     return f"<div>---------- Forwarded message ----------<br>{'<br>'.join(lines)}</div><br>{html}"
 

@@ -1,4 +1,4 @@
-"""RTF as Outlook puts it into TNEF: inflated (MS-OXRTFCP), and read as text or as the HTML in it (MS-OXRTFEX)."""
+"""RTF in TNEF, as Outlook writes it: decompression (MS-OXRTFCP) and extraction of text or HTML (MS-OXRTFEX)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SYMBOLS = {b"\\": b"\\", b"{": b"{", b"}": b"}", b"~": b" ", b"_": b"-", b"\n":
 
 
 def inflate_rtf(data: bytes) -> bytes:
-    """RTF out of its compressed form, b"" for what is none; at most MAX_RTF_BYTES, as far as it can be read."""
+    """Decompress RTF, up to MAX_RTF_BYTES or the first damage. Return b"" if `data` is not compressed RTF."""
     if len(data) < 16:
         return b""
     _, size, form, _ = struct.unpack_from("<IIII", data)
@@ -41,8 +41,8 @@ def inflate_rtf(data: bytes) -> bytes:
 
 def _inflated(data: bytes, size: int) -> bytes:
     window = bytearray(_DICTIONARY.ljust(4096, b"\x00"))
-    write, position, found = len(_DICTIONARY), 16, bytearray()
-    while position < len(data) and len(found) < size:
+    write, position, inflated = len(_DICTIONARY), 16, bytearray()
+    while position < len(data) and len(inflated) < size:
         control, position = data[position], position + 1
         for bit in range(8):
             if control >> bit & 1 and position + 1 < len(data):
@@ -50,7 +50,7 @@ def _inflated(data: bytes, size: int) -> bytes:
                 position += 2
                 start, length = reference >> 4, (reference & 15) + 2
                 if start == write:
-                    return bytes(found[:size])
+                    return bytes(inflated[:size])
             elif position < len(data):
                 start, length = write, 1
                 window[write] = data[position]
@@ -59,14 +59,14 @@ def _inflated(data: bytes, size: int) -> bytes:
                 break
             for offset in range(length):
                 byte = window[(start + offset) & 4095]
-                found.append(byte)
+                inflated.append(byte)
                 window[write] = byte
                 write = (write + 1) & 4095
-    return bytes(found[:size])
+    return bytes(inflated[:size])
 
 
 class _Reader:
-    """The state of one pass: groups, what of them is hidden, and the bytes of the text."""
+    """The state of one pass: open groups, whether text is hidden, and the text read so far."""
 
     def __init__(self, *, is_html: bool) -> None:
         self._is_html = is_html
@@ -116,7 +116,7 @@ class _Reader:
             self._write(_CHARACTERS.get(word, b""))
 
     def _character(self, number: int) -> None:
-        """A Unicode character; the byte that stands for it in old programs comes next and is skipped."""
+        """Add a Unicode character, and skip the next byte: its replacement for old programs."""
         if not (self._is_hidden or self._is_rtf_only):
             self._flush()
             self._pieces.append(chr(number))
@@ -134,6 +134,6 @@ class _Reader:
 
 
 def read_rtf(rtf: bytes) -> tuple[str, bool]:
-    """The text of RTF, or the HTML that it was made of, and whether it is HTML. Never raises; linear."""
+    """Return the text of RTF, or the HTML that it encapsulates, and whether it is HTML. Never raises; linear."""
     is_html = b"\\fromhtml" in rtf[:2_000]
     return _Reader(is_html=is_html).read(rtf[:MAX_RTF_BYTES]).strip(), is_html

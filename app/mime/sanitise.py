@@ -1,8 +1,8 @@
-"""HTML of strangers made safe to show.
+"""Sanitising of HTML from untrusted senders.
 
-Two parsers in a row: turbohtml builds the tree, caps its depth and drops what nobody should see, then nh3 lets through
-only what is listed here. Each part is cleaned by itself and comes out balanced, so that parts set one after another
-cannot reach into each other (EFAIL).
+Two parsers run in turn: turbohtml builds the tree, limits its depth and drops invisible and active elements; nh3 then
+lets through only the tags and attributes listed here. Each part is cleaned separately and comes out balanced, so that
+parts that are shown one after another cannot reach into each other (EFAIL).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from app.mime.quotes import SUMMARY, fold_quotes
 from app.mime.stylesheet import Sheet, confined, renamed
 
 MAX_REFERENCES = 20_000
-"""nh3's time is quadratic in the `&` and no-break spaces of one text or value; from so many on they are split."""
+"""nh3's time is quadratic in the `&` and no-break spaces of one text or value. With more than this, texts are split."""
 _PIECE_CHARS = 4_000
 MAX_URL_BYTES = 2_000
-"""Of an image that is fetched in the reader's place; one with a longer URL stays blocked."""
+"""The longest URL of an image that Postgate fetches for the reader. Images with longer URLs stay blocked."""
 
 ResolveCid = Callable[[str], str | None]
-"""Content-ID without brackets -> a data: or http(s) URL or a path of our own, None if the part does not exist."""
+"""Content-ID without brackets -> a data: or http(s) URL or a path of Postgate, None if there is no such part."""
 
 _DROPPED = (
     "head, script, style, title, template, noscript, noembed, noframes, iframe, frame, frameset, object, embed, "
@@ -71,7 +71,7 @@ _LETTERS = (
     r"\u309b-\u9fff\uac00-\ud7a3\uff01-\uffef"
 )
 _PLAIN = re.compile(rf"(?:</?(?:p|b|i|u|em|strong|div|span|br)>|\s|[{_LETTERS}]{{1,40}}(?=[\s<]|$))*+")
-"""Markup that has no look of its own, and no word that is wider than a narrow page, or higher than its line."""
+"""Markup without styling, whose words are neither wider than a narrow page nor higher than their line."""
 _URL_CONTROLS = re.compile(r"[\t\n\r]")
 _URL_SPACE = "".join(map(chr, range(0x21)))
 _BARE_HOST = re.compile(r"^www\.[a-z0-9-]+\.", re.IGNORECASE)
@@ -82,7 +82,7 @@ _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-icon);base64,[
 
 
 class Images(StrEnum):
-    """How to treat remote images: kept out of `src`, left unchanged, or fetched by Postgate."""
+    """How remote images are handled: not loaded (their URL stays out of `src`), loaded, or fetched by Postgate."""
 
     BLOCK = "block"
     INLINE = "inline"
@@ -90,7 +90,7 @@ class Images(StrEnum):
 
 
 class Quotes(StrEnum):
-    """How to treat quoted history: left unchanged, or put into a closed <details>."""
+    """How quoted history is shown: unchanged, or in a closed <details>."""
 
     KEEP = "keep"
     FOLD = "fold"
@@ -103,12 +103,12 @@ class Look:
     images: Images = Images.BLOCK
     quotes: Quotes = Quotes.KEEP
     image_mark: str = ""
-    """With Images.PROXY: what comes before an image's URL, in base64url, in its `src`."""
+    """With Images.PROXY, the prefix of an image's `src`; the image's URL in base64url follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class SafeHtml:
-    """A balanced fragment; how many remote images wait in `data-blocked-src`; sentences that say what is left out."""
+    """A balanced fragment, the number of remote images in `data-blocked-src`, and descriptions of what was removed."""
 
     html: str
     blocked_images: int = 0
@@ -123,11 +123,11 @@ def sanitise_html(
     quotes: Quotes = Quotes.KEEP,
     image_mark: str = "",
 ) -> SafeHtml:
-    """An HTML document as a harmless fragment: no script, form, frame, handler or foreign markup.
+    """Turn an HTML document into a harmless fragment: no scripts, forms, frames, event handlers or foreign markup.
 
-    Its style sheets are confined to it (see `stylesheet`). Links open elsewhere, without a referrer, but for those to
-    places of the message itself. `cid:` images get what `resolve_cid` says; of other images `data:` ones
-    stay, remote ones as `images` says. Never raises; time is linear, markup nests no deeper than 512.
+    Style sheets are confined to the fragment (see `stylesheet`). Links open in a new window without a referrer, except
+    for links within the message. `cid:` images get the URL that `resolve_cid` returns, `data:` images stay, and
+    `images` decides on remote ones. Never raises; time is linear, and markup nests at most 512 levels deep.
     """
     parsed = parse_html(html, _DROPPED)
     document = parsed.document
@@ -148,13 +148,13 @@ def sanitise_html(
 
 
 def text_as_html(text: str, quotes: Quotes = Quotes.KEEP) -> str:
-    """Plain text as a fragment that looks as it was typed; nothing in it is markup."""
+    """Turn plain text into an HTML fragment that keeps its spaces and line ends. All markup is escaped."""
     inner = escape(text) if quotes is Quotes.KEEP else "".join(_folded_lines(text))
     return f'<div style="white-space: pre-wrap">{inner}</div>'
 
 
 def _folded_lines(text: str) -> Iterator[str]:
-    """Escaped text, runs of quoted lines in a closed <details>."""
+    """Escaped text, with each run of quoted lines in a closed <details>."""
     for is_quoted, lines in groupby(text.splitlines(keepends=True), key=lambda line: line.startswith(">")):
         run = escape("".join(lines))
         yield f"<details><summary>{SUMMARY}</summary>{run}</details>" if is_quoted else run
@@ -162,7 +162,7 @@ def _folded_lines(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the first parser settled, and the second one lets through: image sources, and names that are renamed."""
+    """What the first pass decided and the second lets through: image sources, and the classes and ids to rename."""
 
     sources: frozenset[str]
     scope: str
@@ -184,7 +184,7 @@ class _Known:
 
 
 def _cleaner(known: _Known) -> nh3.Cleaner:
-    """The second parser."""
+    """The cleaner of the second pass."""
     rules: dict[str, Callable[[str], str | None]] = {
         "style": lambda value: safe_style(value) or None,
         "class": known.class_,
@@ -208,11 +208,11 @@ def _cleaner(known: _Known) -> nh3.Cleaner:
     )
 
 
-def _settle_images(found: list[Element], look: Look, resolve_cid: ResolveCid | None) -> tuple[frozenset[str], int]:
-    """Give each image the source that it may have; which sources those are, and how many were blocked."""
+def _settle_images(images: list[Element], look: Look, resolve_cid: ResolveCid | None) -> tuple[frozenset[str], int]:
+    """Give each image its permitted source. Return the permitted sources, and the number of blocked images."""
     sources: set[str] = set()
     blocked = 0
-    for image in found:
+    for image in images:
         original = image.attrs.pop("src", None)
         image.attrs.pop("data-blocked-src", None)
         source = original.strip() if isinstance(original, str) else ""
@@ -227,7 +227,7 @@ def _settle_images(found: list[Element], look: Look, resolve_cid: ResolveCid | N
 
 
 def _settle_links(document: Document) -> set[str]:
-    """Spell links as browsers read them; the names of places in the document that its links lead to."""
+    """Normalise links as browsers read them. Return the ids in the document that its links lead to."""
     wanted: set[str] = set()
     for link in document.select("a"):
         href = _URL_CONTROLS.sub("", str(link.attrs.get("href") or "")).strip(_URL_SPACE)
@@ -240,32 +240,32 @@ def _settle_links(document: Document) -> set[str]:
             href = f"https:{href}" if href.startswith("//") else _BARE_HOST.sub(r"http://\g<0>", href)
         link.attrs["href"] = href
     wanted = {name for name in wanted if _PLACE.fullmatch(name)}
-    places = document.select("a[name], [id]") if wanted else []
-    return wanted & {name for place in places for name in _place_names(place)}
+    targets = document.select("a[name], [id]") if wanted else []
+    return wanted & {_target_id(target) for target in targets}
 
 
-def _place_names(place: Element) -> list[str]:
-    """The names that an element is reached by; one that only has `name` gets it as its id."""
-    id_, name = place.attrs.get("id"), place.attrs.get("name")
+def _target_id(target: Element) -> str:
+    """The id of an element that a link may lead to. An element with only a `name` gets it as its id."""
+    id_, name = target.attrs.get("id"), target.attrs.get("name")
     if id_ is None and isinstance(name, str):
-        place.attrs["id"] = id_ = name
-    return [str(id_)]
+        target.attrs["id"] = id_ = name
+    return str(id_)
 
 
 def _scope_of(html: str) -> str:
-    """The class of a document's box: the same for the same document alone."""
+    """The class of a document's box, derived from the document's hash."""
     return f"pg{hashlib.sha256(html.encode('utf-8', 'replace')).hexdigest()[:10]}"
 
 
 def _settled(source: str, resolve_cid: ResolveCid | None) -> str | None:
-    """The source of an image that comes with the message."""
+    """The source of an image in the message (`cid:` or `data:`), or None."""
     if source[:4].lower() == "cid:":
         return resolve_cid(unquote(source[4:]).strip("<> ")) if resolve_cid is not None else None
     return source if _DATA_IMAGE.fullmatch(source) else None
 
 
 def _settled_remote(source: str, look: Look) -> str | None:
-    """The source of an image from elsewhere; None where it stays blocked."""
+    """The source of a remote image; None if it stays blocked."""
     if look.images is Images.BLOCK or not _REMOTE.match(source):
         return None
     if look.images is Images.INLINE:
@@ -277,7 +277,7 @@ def _settled_remote(source: str, look: Look) -> str | None:
 
 
 def _tame_references(body: Node) -> None:
-    """Spare nh3 what it takes seconds for: texts come in pieces, an empty span between them, and long values go."""
+    """Keep nh3 fast (see MAX_REFERENCES): split long texts by empty spans, and remove long attributes with `&`."""
     for node in list(body.descendants):
         if isinstance(node, Text) and len(node.data) > _PIECE_CHARS:
             pieces: list[Node] = []
@@ -292,7 +292,7 @@ def _tame_references(body: Node) -> None:
 
 
 def _body_markup(body: Node, sheet: Sheet) -> str:
-    """What is in the body, in a box with the body's own colours, and the class that confines its style sheet."""
+    """The body's content in a box with the body's style, and with the class that confines the style sheet."""
     if not isinstance(body, Element):
         return body.serialize()
     colour = body.attrs.get("bgcolor")
@@ -304,5 +304,5 @@ def _body_markup(body: Node, sheet: Sheet) -> str:
 
 
 def boxed(fragments: str) -> str:
-    """Safe fragments in a box that cuts off what would be drawn outside it; what can't be is left as it is."""
+    """Put safe fragments into a box that clips overflow. Plain markup, which cannot overflow, stays as it is."""
     return fragments if _PLAIN.fullmatch(fragments) else f'<div style="{_BOX}">{fragments}</div>'

@@ -1,10 +1,11 @@
-"""The text of a message that a search looks at, the same as Dovecot's SEARCH looks at (RFC 9051 §6.4.4).
+"""The searchable text of a message, as Dovecot's SEARCH defines it (RFC 9051 §6.4.4).
 
-TEXT: all header fields, those of parts and of attached messages too, and what BODY looks at: the text of parts of type
-text and message, transfer encoding and charset undone, in the words of the source (HTML with its marks, format=flowed
-with its line ends). Not: other parts, text outside of parts, parts in an encoding that is none.
-Where a Content-Type cannot be read or an attached message lacks its header, BODY finds the text that readers show,
-which Dovecot does not look at.
+BODY covers the parts of type text and message, with transfer encoding and charset decoded. It searches the source
+text: HTML with its tags, format=flowed with its line ends. It does not cover other parts, text outside of parts, or
+parts with an unknown transfer encoding.
+TEXT covers BODY and all header fields, including those of parts and of attached messages.
+Unlike Dovecot, BODY also covers the text that mail programs display if a Content-Type cannot be read or an attached
+message lacks its header.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from app.mime.transfer import decode_transfer
 from app.mime.words import spelled_out
 
 PARTS_LIMIT = 1_000
-"""Parts of one message that are looked at."""
+"""Parts of one message that are searched."""
 SHOWN_CHARS = 32 * 1024
+"""Characters of the displayed text that are searched."""
 
 _ENCODINGS = frozenset({"7bit", "8bit", "binary", "quoted-printable", "base64", ""})
 _FOLDED_BY_TAB = re.compile(rb"\r?\n\t")
@@ -37,7 +39,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f]")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A part, the IMAP section of its header (RFC 9051 §6.4.5), and whether its words are looked at."""
+    """A part, the IMAP section of its header (RFC 9051 §6.4.5), and whether its body is searched."""
 
     part: BodyPart
     header_section: str
@@ -45,7 +47,7 @@ class Place:
 
 
 def searchable_in(content: bytes) -> Searchable:
-    """The text of a whole message. Never raises; linear."""
+    """The searchable text of a whole message. Never raises; linear."""
     spans: dict[str, tuple[int, int]] = {}
     structure = parse_structure(content).structure
     for place in places_of(structure):
@@ -57,7 +59,7 @@ def searchable_in(content: bytes) -> Searchable:
 
 
 def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchable:
-    """The same of a message whose sections `read` gives: those of headers, and those of parts that are searched."""
+    """The searchable text of a message whose sections come from `read`: sections of headers and of searched parts."""
     places = places_of(structure)
     headers = [header_lines(read(place.header_section)) for place in places]
     bodies = [text_of_part(read(place.part.section), place.part) + PART_END for place in places if place.is_searched]
@@ -67,29 +69,29 @@ def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchab
 
 
 def searchable_in_all(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
-    """The text of several whole messages, by the same keys."""
+    """The searchable texts of several whole messages, by the same keys."""
     return {key: searchable_in(content) for key, content in contents.items()}
 
 
 def searchable_in_parts(structure: BodyPart, parts: Mapping[str, bytes]) -> Searchable:
-    """The same as `searchable_of`, of sections by their names; one that is missing is empty."""
+    """Like `searchable_of`, with the sections in a mapping. A missing section counts as empty."""
     return searchable_of(structure, lambda section: parts.get(section, b""))
 
 
 def own_header(block: bytes) -> str:
-    """The `header` of a Searchable of which only the message's own header is known."""
+    """The `header` of a Searchable, built from the message's own header alone."""
     return fold(f"\n{header_lines(block)}{OWN_HEADER_END}")
 
 
 def places_of(structure: BodyPart) -> list[Place]:
     """The first PARTS_LIMIT parts of a message, in order."""
-    found: list[Place] = []
+    places: list[Place] = []
     waiting: list[tuple[BodyPart, BodyPart | None]] = [(structure, None)]
-    while waiting and len(found) < PARTS_LIMIT:
+    while waiting and len(places) < PARTS_LIMIT:
         part, parent = waiting.pop()
-        found.append(Place(part, _header_section(part, parent), _is_searched(part, parent)))
+        places.append(Place(part, _header_section(part, parent), _is_searched(part, parent)))
         waiting.extend((child, part) for child in reversed(part.children))
-    return found
+    return places
 
 
 def _header_section(part: BodyPart, parent: BodyPart | None) -> str:
@@ -105,21 +107,21 @@ def _is_searched(part: BodyPart, parent: BodyPart | None) -> bool:
 
 
 def _is_made_up(part: BodyPart, parent: BodyPart | None) -> bool:
-    """Whether a part only stands for those that its multipart lacks."""
+    """Whether the parser made up a part because its multipart has none."""
     if parent is None or not parent.is_multipart or parent.span is None or part.span is None:
         return False
     return part.span[0] == parent.span[1]
 
 
 def header_lines(block: bytes) -> str:
-    """A header block with one field a line, folds and encoded-words undone."""
+    """A header block with one field per line, unfolded and with encoded-words decoded."""
     flat = _FOLD.sub(b"", _FOLDED_BY_TAB.sub(b" ", block))
     lines = (line.rstrip(b"\r").decode("utf-8", "surrogateescape") for line in flat.split(b"\n"))
     return "".join(_CONTROLS.sub("\ufffd", spelled_out(line)) + "\n" for line in lines if line)
 
 
 def text_of_part(raw: bytes, part: BodyPart) -> str:
-    """A text part as it is written, its transfer encoding and charset undone."""
+    """The source text of a text part: transfer encoding and charset decoded, nothing else."""
     decoded, _ = decode_transfer(raw, part.encoding)
     label = part.param("charset") or ""
     codec = (None if is_ascii(label) else codec_of(label)) or "utf-8"
@@ -128,10 +130,10 @@ def text_of_part(raw: bytes, part: BodyPart) -> str:
 
 
 def shown_of(structure: BodyPart, read: Callable[[str], bytes]) -> str:
-    """The first SHOWN_CHARS of what a reader sees, in winmail.dat or a calendar where there is nothing else."""
+    """The first SHOWN_CHARS of the displayed text; if there is none, of the text in winmail.dat or a calendar."""
     shown = _shown(structure, read)
-    inside = opened_beginning(structure, read) if is_blank(shown) else None
-    return shown if inside is None else _shown(inside.structure, lambda section: inside.contents.get(section, b""))
+    opened = opened_beginning(structure, read) if is_blank(shown) else None
+    return shown if opened is None else _shown(opened.structure, lambda section: opened.contents.get(section, b""))
 
 
 def _shown(structure: BodyPart, read: Callable[[str], bytes]) -> str:

@@ -1,8 +1,8 @@
-"""Style sheets of messages, kept for their own message alone.
+"""Style sheets of messages, confined to their message.
 
-tinycss2 parses a sheet, and what is kept is serialised. Every selector is confined to the message's box by a class,
-classes and ids are renamed so that they meet neither those of the page around it nor those of other messages, and
-declarations are those of `css`: nothing loads, runs, or is placed outside the box.
+tinycss2 parses a sheet, and the harmless rules are serialised. A class confines every selector to the message's box.
+Classes and ids are renamed, so that they match nothing in the surrounding page or in other messages. Only the
+declarations that `css` allows remain: nothing loads, runs, or is placed outside the box.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_SHEET_CHARS = 256 * 1024
 MAX_RULES = 5_000
 MAX_SELECTORS = 100
 MAX_NESTING = 20
-"""How deep brackets may nest: a sheet that goes deeper is left out."""
+"""How deep brackets may nest. A sheet with deeper nesting is dropped."""
 MAX_SELECTOR_TOKENS = 60
 
 _BRACKETS = re.compile(r"[()\[\]{}]")
@@ -41,12 +41,12 @@ _PSEUDO_CLASSES = frozenset(
 _COUNTED = frozenset({"nth-child", "nth-last-child", "nth-of-type", "nth-last-of-type"})
 _COUNT = re.compile(r"(?:odd|even|[+-]?\d{0,4}n?(?:\s?[+-]\s?\d{1,4})?)")
 _SIBLING = re.compile(r"[^\s>+~]*\s*[+~]")
-"""What follows the box in a selector that leads out of it, to what comes after it."""
+"""The rest of a selector that selects a sibling of the box."""
 
 
 @dataclass(slots=True)
 class Sheet:
-    """A confined style sheet, and the classes and ids that it names, as the message spells them."""
+    """A confined style sheet, and the original names of its classes and ids."""
 
     scope: str
     css: str = ""
@@ -55,21 +55,21 @@ class Sheet:
 
 
 def renamed(name: str, scope: str) -> str:
-    """A class or id of a message as it is called in its box."""
+    """The name of a message's class or id inside the message's box."""
     return f"{name}-{scope}"
 
 
 def confined(sheets: Sequence[str], scope: str) -> Sheet:
-    """The harmless rules of style sheets, confined to elements in the element of class `scope`. Never raises."""
-    found = Sheet(scope)
+    """The harmless rules of style sheets, confined to the content of the element with class `scope`. Never raises."""
+    sheet = Sheet(scope)
     css = _COMMENT_MARKS.sub(" ", "\n".join(sheets)[:MAX_SHEET_CHARS])
     if "{" not in css or _nesting(css) > MAX_NESTING:
-        return found
-    from tinycss2 import parse_stylesheet  # for the messages that have a style sheet
+        return sheet
+    from tinycss2 import parse_stylesheet  # imported late: only some messages have a style sheet
 
     rules = parse_stylesheet(css, skip_comments=True, skip_whitespace=True)
-    found.css = "\n".join(islice(_rules(rules, found, is_nested=False), MAX_RULES))
-    return found
+    sheet.css = "\n".join(islice(_rules(rules, sheet, is_nested=False), MAX_RULES))
+    return sheet
 
 
 def _nesting(css: str) -> int:
@@ -91,7 +91,7 @@ def _rules(rules: Sequence[Any], sheet: Sheet, *, is_nested: bool) -> Iterator[s
 
 
 def _media(rule: Any, sheet: Sheet) -> Iterator[str]:
-    """A media query with its rules; none that asks for more than the size and the colours of the screen."""
+    """A media query with its rules. Queries for more than the size and the colours of the screen are dropped."""
     from tinycss2 import parse_rule_list, serialize
 
     query = serialize(rule.prelude).strip()
@@ -122,7 +122,7 @@ def _rule(rule: Any, sheet: Sheet) -> str:
 
 
 def _split(prelude: Sequence[Any]) -> Iterator[list[Any]]:
-    """The tokens of each selector of a list."""
+    """The tokens of each selector in a list."""
     nodes: list[Any] = []
     for node in prelude:
         if node == ",":
@@ -134,7 +134,7 @@ def _split(prelude: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _selector(nodes: Sequence[Any], sheet: Sheet) -> str:
-    """One selector inside the box; "" where it says something that is not known to be harmless."""
+    """One selector, confined to the box; "" if it is not known to be harmless."""
     names = Sheet(sheet.scope)
     parts = list(_compounds(nodes[:MAX_SELECTOR_TOKENS], names)) if len(nodes) <= MAX_SELECTOR_TOKENS else []
     if not parts or any(part is None for part in parts):
@@ -146,7 +146,7 @@ def _selector(nodes: Sequence[Any], sheet: Sheet) -> str:
 
 
 def _in_box(text: str, scope: str) -> str:
-    """A selector below the box; html and body, which a fragment has not, are the box itself."""
+    """A selector below the box. `html` and `body`, which a fragment does not have, become the box itself."""
     box = f".{scope}"
     while text:
         head = re.match(r"(?:html|body)(?![\w-])", text)
@@ -160,9 +160,9 @@ def _in_box(text: str, scope: str) -> str:
 
 
 def _compounds(nodes: Sequence[Any], names: Sheet) -> Iterator[str | None]:
-    """The pieces of a selector, renamed; None for one that is refused."""
-    waiting = iter(nodes)
-    for node in waiting:
+    """The pieces of a selector, renamed; None for a forbidden piece."""
+    remaining = iter(nodes)
+    for node in remaining:
         if node.type == "whitespace":
             yield " "
         elif node.type == "ident":
@@ -172,11 +172,11 @@ def _compounds(nodes: Sequence[Any], names: Sheet) -> Iterator[str | None]:
         elif node.type == "[] block":
             yield _class_block(node.content, names)
         elif node == ".":
-            name = next(waiting, None)
+            name = next(remaining, None)
             is_name = name is not None and name.type == "ident"
             yield _renamed(".", name.value, names.classes, names.scope) if is_name and name is not None else None
         elif node == ":":
-            yield _pseudo_class(next(waiting, None))
+            yield _pseudo_class(next(remaining, None))
         else:
             yield node.value if node in (">", "+", "~", "*") else None
 
@@ -189,11 +189,11 @@ def _renamed(mark: str, name: str, names: set[str], scope: str) -> str | None:
 
 
 def _class_block(content: Sequence[Any], names: Sheet) -> str | None:
-    """`[class="a"]` and `[class~="a"]`, which old newsletters write for `.a`."""
+    """Read `[class="a"]` and `[class~="a"]`, which old newsletters use for `.a`."""
     from tinycss2 import serialize
 
-    found = re.fullmatch(r"""\s*class\s*[~*]?=\s*["']?([\w-]+)["']?\s*""", serialize(content))
-    return _renamed(".", found[1], names.classes, names.scope) if found else None
+    match = re.fullmatch(r"""\s*class\s*[~*]?=\s*["']?([\w-]+)["']?\s*""", serialize(content))
+    return _renamed(".", match[1], names.classes, names.scope) if match else None
 
 
 def _pseudo_class(node: Any) -> str | None:

@@ -1,11 +1,11 @@
-"""The base subject of a message: what is left of it when marks of answers and lists are taken off (RFC 5256 §2.1)."""
+"""The base subject of a message: its subject without reply, forward and list markers (RFC 5256 §2.1)."""
 
 from __future__ import annotations
 
 import re
 
 SUBJECT_LIMIT = 500
-"""Characters of a subject that count."""
+"""Characters of a subject that are read."""
 
 _BLOB = r"\[[^\[\]]{0,200}\]\s*"
 _LEADER = re.compile(rf"(?:{_BLOB}){{0,10}}(?:re|fwd?)\s*(?:{_BLOB})?:\s*", re.IGNORECASE)
@@ -15,7 +15,7 @@ _FORWARDED = re.compile(r"\[fwd:(.*)\]\Z", re.IGNORECASE | re.DOTALL)
 
 
 def base_subject(subject: str) -> tuple[str, bool]:
-    """A decoded subject's base, runs of space as one, and whether it was marked as an answer or a forward."""
+    """Return the base of a decoded subject, runs of spaces collapsed, and whether it marks a reply or a forward."""
     text, is_answer = " ".join(subject[:SUBJECT_LIMIT].split()), False
     while True:
         text, has_trailer = _without_trailers(text)
@@ -28,7 +28,7 @@ def base_subject(subject: str) -> tuple[str, bool]:
 
 
 def _without_trailers(text: str) -> tuple[str, bool]:
-    """Without `(fwd)` at the end, however often, and whether there was any."""
+    """Remove every `(fwd)` at the end. Return the text, and whether there was any."""
     has_any = False
     while (trailer := _TRAILER.search(text, max(0, len(text) - 10))) is not None:
         text, has_any = text[: trailer.start()], True
@@ -36,9 +36,9 @@ def _without_trailers(text: str) -> tuple[str, bool]:
 
 
 def _without_leaders(text: str) -> tuple[str, bool]:
-    """Without `Re:`, `[list]` and the like at the start, and whether there was any `Re:` or `Fwd:`.
+    """Remove `Re:`, `Fwd:` and `[list]` at the start. Return the text, and whether there was any `Re:` or `Fwd:`.
 
-    A `[list]` with nothing behind it stays.
+    A `[list]` with nothing after it stays.
     """
     has_any = False
     while True:

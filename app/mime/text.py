@@ -1,4 +1,4 @@
-"""Text for reading: out of HTML, out of format=flowed, and the first words of a message."""
+"""Readable text from HTML and format=flowed, and previews."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.mime.html import parse_html
 PREVIEW_CHARS = 200
 MAX_PREVIEW_SOURCE_CHARS = 16 * 1024
 MAX_FILLED_CHARS = 64 * 1024
-"""How much of a text is looked at for words among unseen characters."""
+"""Characters of a text that are searched for visible characters."""
 
 _UNSEEN = "head, script, style, title, template, noscript, iframe, object, svg, math"
 _LAYOUT = PlainText(links="none", images=True, layout="extended")
@@ -20,7 +20,7 @@ _UNSEEN_CHARS = (
     "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _FILLER = re.compile(f"[{_UNSEEN_CHARS}]+")
-"""Unseen characters, with which newsletters pad the first line."""
+"""Invisible characters, with which newsletters pad the first line."""
 _SEEN = re.compile(f"[^\\s{_UNSEEN_CHARS}]")
 _ATTRIBUTION = re.compile(
     r"(?:on|am|le|il|el|op|den) .{6,200} (?:wrote|schrieb|écrit|scritto|escribió|schreef|skrev) ?:", re.IGNORECASE
@@ -30,12 +30,12 @@ _RULE = re.compile(r"[-_=*~#\s]{3,}")
 
 
 def text_of_html(html: str) -> str:
-    """The words of an HTML document laid out as text: nothing hidden in head, script or style, image texts kept."""
+    """Lay out an HTML document as text, with image descriptions and without head, script, style and the like."""
     return parse_html(html, _UNSEEN).document.to_text(_LAYOUT).strip()
 
 
 def preview_of(text: str) -> str:
-    """The first PREVIEW_CHARS characters of the author's own, as one line; quoted text where there is no other."""
+    """The first PREVIEW_CHARS characters of the author's text, or else of quoted text, on one line."""
     first = text[:MAX_PREVIEW_SOURCE_CHARS]
     source = first if first.isascii() else _FILLER.sub("", text[:MAX_FILLED_CHARS])[:MAX_PREVIEW_SOURCE_CHARS]
     own = " ".join(_own_lines(source)) or source
@@ -43,12 +43,12 @@ def preview_of(text: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader sees nothing in a text."""
+    """Whether a text has no visible characters."""
     return _SEEN.search(text, 0, MAX_FILLED_CHARS) is None
 
 
 def unflowed(text: str, *, delete_space: bool = False) -> str:
-    """format=flowed made paragraphs again (RFC 3676 §4.2): a line that ends in a space goes on in the next."""
+    """Join the lines of format=flowed text (RFC 3676 §4.2): a line that ends in a space continues on the next."""
     paragraphs: list[str] = []
     pieces: list[str] = []
     depth_before = -1
@@ -76,7 +76,7 @@ def _paragraph(pieces: list[str], depth: int) -> str:
 
 
 def _own_lines(text: str) -> list[str]:
-    """PREVIEW_CHARS of lines before the signature that are neither quoted nor an attribution nor a rule."""
+    """Lines before the signature, up to PREVIEW_CHARS in all, without quotes, attributions and rules."""
     own: list[str] = []
     wanted = PREVIEW_CHARS
     for line in text.split("\n"):

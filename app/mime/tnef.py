@@ -1,7 +1,7 @@
-"""TNEF, Outlook's winmail.dat: the message text and the files in it (MS-OXTNEF, MS-OXRTFCP).
+"""TNEF, Outlook's winmail.dat: the message text and files in it (MS-OXTNEF, MS-OXRTFCP).
 
-One pass over slices of the given bytes; whatever cannot be read is left out. Not by tnefparse, which takes quadratic
-time and loses all files with one bad attribute.
+One pass over slices of the input; unreadable attributes are skipped. tnefparse is not used because it takes quadratic
+time and loses all files if one attribute is invalid.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EMBEDDED = struct.pack("<I", _SIGNATURE)
 
 @dataclass(slots=True)
 class TnefFile:
-    """A file in a TNEF stream. `media_type` and `content_id` are "" where the stream does not say."""
+    """A file in a TNEF stream. `media_type` and `content_id` are "" if the stream does not name them."""
 
     name: str = ""
     media_type: str = ""
@@ -48,7 +48,7 @@ class TnefFile:
 
 @dataclass(slots=True)
 class Tnef:
-    """What a TNEF stream holds; "" for a form of the text that it has not."""
+    """The content of a TNEF stream. `text` or `html` is "" if the stream has no such form."""
 
     text: str = ""
     html: str = ""
@@ -56,24 +56,24 @@ class Tnef:
 
 
 def read_tnef(data: bytes) -> Tnef | None:
-    """The text and the files; None for bytes that are no TNEF. Never raises; linear."""
+    """Read the text and the files; None if `data` is not TNEF. Never raises; linear."""
     if len(data) < 6 or struct.unpack_from("<I", data)[0] != _SIGNATURE:
         return None
-    found = Tnef()
+    tnef = Tnef()
     pages = (value for level, name, value in islice(_attributes(data), MAX_ATTRIBUTES) if name == _CODEPAGE)
     codepage = _page(next(pages, b""))
     for level, name, value in islice(_attributes(data), MAX_ATTRIBUTES):
         if level == _FILE_LEVEL:
-            _add_to_file(found, name, value, codepage)
+            _add_to_file(tnef, name, value, codepage)
         elif name == _BODY:
-            found.text = _text(value, codepage)
+            tnef.text = _text(value, codepage)
         elif name == _MAPI:
-            _add_texts(found, dict(_properties(value)), codepage)
-    return found
+            _add_texts(tnef, dict(_properties(value)), codepage)
+    return tnef
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(level, name, value) of each attribute; the last one may be cut off."""
+    """(level, name, value) of each attribute. The last value may be truncated."""
     position = 6
     while position + 9 <= len(data):
         level, name, _, length = struct.unpack_from("<BHHI", data, position)
@@ -82,7 +82,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _properties(data: bytes) -> Iterator[tuple[int, tuple[int, bytes]]]:
-    """(id, (type, value)) of each MAPI property; of several values the first. Ends at what cannot be read."""
+    """(id, (type, value)) of each MAPI property, with the first of several values. Ends at the first unreadable one."""
     if len(data) < 4:
         return
     count, position = min(struct.unpack_from("<I", data)[0], MAX_PROPERTIES), 4
@@ -106,7 +106,7 @@ def _after_name(data: bytes, position: int) -> int:
 
 
 def _value(data: bytes, position: int, kind: int) -> tuple[bytes, int]:
-    """A value, the first of several, and where the next property begins. struct.error, KeyError."""
+    """The first value of a property, and where the next property begins. Raises struct.error and KeyError."""
     count, plain_kind = 1, kind & ~_MULTIPLE
     if kind & _MULTIPLE or plain_kind in _VARIABLE:
         (count,) = struct.unpack_from("<I", data, position)
@@ -127,27 +127,27 @@ def _padded(length: int) -> int:
 
 
 def _page(value: bytes) -> str | None:
-    """The label of a code page by its number, None for none."""
+    """The label of a code page, from its number; None if there is none."""
     number = struct.unpack_from("<I", value)[0] if len(value) >= 4 else 0
     return f"cp{number}" if number else None
 
 
-def _add_texts(found: Tnef, properties: dict[int, tuple[int, bytes]], codepage: str | None) -> None:
+def _add_texts(tnef: Tnef, properties: dict[int, tuple[int, bytes]], codepage: str | None) -> None:
     charset = _page(properties.get(_PR_CODEPAGE, (3, b""))[1])
     kind, value = properties.get(_PR_BODY, (_STRING, b""))
-    found.text = _string(kind, value, charset or codepage) or found.text
+    tnef.text = _string(kind, value, charset or codepage) or tnef.text
     kind, value = properties.get(_PR_HTML, (_BINARY, b""))
-    found.html = _string(kind, value, charset or meta_charset(value) or codepage) or found.html
-    rtf = b"" if found.html else inflate_rtf(properties.get(_PR_RTF, (_BINARY, b""))[1])
+    tnef.html = _string(kind, value, charset or meta_charset(value) or codepage) or tnef.html
+    rtf = b"" if tnef.html else inflate_rtf(properties.get(_PR_RTF, (_BINARY, b""))[1])
     if rtf:
         text, is_html = read_rtf(rtf)
-        found.html, found.text = (text, found.text) if is_html else ("", found.text or text)
+        tnef.html, tnef.text = (text, tnef.text) if is_html else ("", tnef.text or text)
 
 
-def _add_to_file(found: Tnef, name: int, value: bytes, codepage: str | None) -> None:
-    if not found.files or (name == _NEW_FILE and len(found.files) < MAX_FILES):
-        found.files.append(TnefFile())
-    file = found.files[-1]
+def _add_to_file(tnef: Tnef, name: int, value: bytes, codepage: str | None) -> None:
+    if not tnef.files or (name == _NEW_FILE and len(tnef.files) < MAX_FILES):
+        tnef.files.append(TnefFile())
+    file = tnef.files[-1]
     if name in (_FILE_TITLE, _FILE_PATH):
         file.name = file.name or _text(value, codepage)
     elif name == _FILE_DATA:
@@ -164,7 +164,7 @@ def _describe(file: TnefFile, properties: dict[int, tuple[int, bytes]], codepage
     file.content_id = _string(*properties.get(_PR_CONTENT_ID, (_STRING, b"")), codepage)
     kind, content = properties.get(_PR_DATA, (_BINARY, b""))
     if kind == _OBJECT and content[_OBJECT_ID_BYTES : _OBJECT_ID_BYTES + 4] == _EMBEDDED:
-        file.content, file.media_type = content[_OBJECT_ID_BYTES:], "application/ms-tnef"  # a message in the message
+        file.content, file.media_type = content[_OBJECT_ID_BYTES:], "application/ms-tnef"  # an attached message
     elif content:
         file.content = content[_OBJECT_ID_BYTES:] if kind == _OBJECT else content
 

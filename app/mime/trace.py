@@ -14,9 +14,10 @@ _MAX_NAME_CHARS = 255
 def received_field(
     *, helo: str, peer: str, by: str, protocol: str, queue_id: str, date_ms: int, recipient: str | None = None
 ) -> bytes:
-    """Received, folded, with its CRLF. `protocol` is SMTP, ESMTPSA, LMTP … (RFC 3848); `recipient` only if it is one.
+    """A folded Received field with its CRLF. `protocol` is SMTP, ESMTPSA, LMTP … (RFC 3848).
 
-    What the client called itself is cut to visible ASCII: it can neither end the field nor open a comment.
+    Pass `recipient` only for messages with a single recipient. `helo` is reduced to visible ASCII, so it can neither
+    end the field nor open a comment.
     """
     date = format_datetime(datetime.fromtimestamp(date_ms // 1000, UTC))
     lines = [
@@ -29,7 +30,7 @@ def received_field(
 
 
 def return_path_field(sender: str) -> bytes:
-    """Return-Path with its CRLF; "" for the null sender. Letters beyond ASCII stay (RFC 6531)."""
+    """A Return-Path field with its CRLF. `sender` is "" for the null sender. Non-ASCII characters stay (RFC 6531)."""
     path = _NO_PATH.sub("", sender)
     return f"Return-Path: <{path}>\r\n".encode("utf-8", "replace")
 

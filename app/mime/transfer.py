@@ -1,6 +1,6 @@
-"""Content-Transfer-Encoding undone (RFC 2045 §6), whole or piece by piece in flat memory.
+"""Decoding of Content-Transfer-Encoding (RFC 2045 §6), at once or piece by piece in constant memory.
 
-Damage is reported, not raised.
+Damage is reported, never raised.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 import pybase64
 
 MAX_LINE_BYTES = 64 * 1024
-"""What a line-based decoder holds back while it waits for a line end."""
+"""Bytes that a line-based decoder buffers while it waits for a line end."""
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(byte for byte in range(256) if byte not in _BASE64 + b"=")
@@ -27,38 +27,38 @@ _UU_BEGIN = re.compile(rb"begin [0-7]{3,4} .*")
 
 
 class TransferDecoder(Protocol):
-    """Takes encoded bytes in any pieces. `is_damaged` tells, once finished, that something had to be skipped."""
+    """Decodes pieces of any size. After `finish`, `is_damaged` says whether bytes had to be skipped."""
 
     is_damaged: bool
 
     def feed(self, chunk: bytes) -> bytes:
-        """What can be decoded by now."""
+        """Return the bytes that can be decoded so far."""
         ...
 
     def finish(self) -> bytes:
-        """The rest. Nothing may be fed afterwards."""
+        """Return the rest. Do not call `feed` afterwards."""
         ...
 
 
 def transfer_decoder(encoding: str) -> TransferDecoder:
-    """The decoder for an encoding's name; an unknown one leaves bytes as they are (RFC 2045 §6.4)."""
+    """The decoder for an encoding's name. For an unknown name, it returns bytes unchanged (RFC 2045 §6.4)."""
     return _DECODERS.get(usual_encoding(encoding), Identity)()
 
 
 def usual_encoding(name: str) -> str:
-    """The usual spelling of an encoding's name: `"Base64"` and `quoted printable,` are known too."""
+    """The usual spelling of an encoding's name. Recognises `"Base64"` and `quoted printable,`."""
     return _MISSPELT.get(_NOT_IN_NAMES.sub("", name.lower()), name)
 
 
 def decode_transfer(raw: bytes, encoding: str) -> tuple[bytes, bool]:
-    """All at once: the bytes, and whether they were damaged."""
+    """Decode all at once. Return the bytes, and whether they were damaged."""
     decoder = transfer_decoder(encoding)
     decoded = decoder.feed(raw)
     return decoded + decoder.finish(), decoder.is_damaged
 
 
 class Identity:
-    """7bit, 8bit, binary, and what no one knows."""
+    """7bit, 8bit, binary, and unknown encodings."""
 
     def __init__(self) -> None:
         self.is_damaged = False
@@ -71,81 +71,81 @@ class Identity:
 
 
 class Base64:
-    """Base64 with line ends anywhere, foreign characters, missing padding, and padding in the middle.
+    """Base64, also with line ends anywhere, foreign characters, missing padding, or padding in the middle.
 
-    What is sound goes through pybase64, ten times as fast as binascii; what is not, the slow way.
+    Valid input goes through pybase64, which is ten times as fast as binascii; damaged input takes the slow path.
     """
 
     def __init__(self) -> None:
         self.is_damaged = False
-        self._kept = b""
+        self._pending = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        given = self._kept + chunk.translate(None, _SPACE)
-        whole = len(given) - len(given) % 4
-        if not given[whole:].translate(None, _BASE64):
+        encoded = self._pending + chunk.translate(None, _SPACE)
+        whole = len(encoded) - len(encoded) % 4
+        if not encoded[whole:].translate(None, _BASE64):
             try:
-                decoded = pybase64.b64decode(given[:whole], validate=True)
+                decoded = pybase64.b64decode(encoded[:whole], validate=True)
             except binascii.Error:
                 return self._feed_damaged(chunk)
-            self._kept = given[whole:]
+            self._pending = encoded[whole:]
             return decoded
         return self._feed_damaged(chunk)
 
     def _feed_damaged(self, chunk: bytes) -> bytes:
-        """What is not as it should be, read as far as it goes."""
-        kept = chunk.translate(None, _NOT_BASE64)
-        if len(kept) != len(chunk) and chunk.translate(None, _SPACE) != kept:
+        """Decode what can be read of damaged input."""
+        encoded = chunk.translate(None, _NOT_BASE64)
+        if len(encoded) != len(chunk) and chunk.translate(None, _SPACE) != encoded:
             self.is_damaged = True
-        if b"=" not in kept:
-            return self._decode(self._kept + kept)
-        pieces = _PADDING.split(self._kept + kept)
+        if b"=" not in encoded:
+            return self._decode(self._pending + encoded)
+        pieces = _PADDING.split(self._pending + encoded)
         decoded = [self._decode(piece) + self.finish() for piece in pieces[:-1]]
         decoded.append(self._decode(pieces[-1]))
         return b"".join(decoded)
 
     def finish(self) -> bytes:
-        left, self._kept = self._kept, b""
+        left, self._pending = self._pending, b""
         if len(left) == 1:
-            self.is_damaged = True  # six bits are no byte
+            self.is_damaged = True  # six bits do not make a byte
             return b""
         return binascii.a2b_base64(left + b"=" * (-len(left) % 4))
 
-    def _decode(self, kept: bytes) -> bytes:
-        whole = len(kept) - len(kept) % 4
-        self._kept = kept[whole:]
-        return binascii.a2b_base64(kept[:whole])
+    def _decode(self, encoded: bytes) -> bytes:
+        whole = len(encoded) - len(encoded) % 4
+        self._pending = encoded[whole:]
+        return binascii.a2b_base64(encoded[:whole])
 
 
 class _Lines:
-    """Holds back the line that is not complete."""
+    """A decoder that buffers incomplete lines."""
 
     def __init__(self) -> None:
         self.is_damaged = False
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
         end = chunk.rfind(b"\n") + 1
-        if not end and self._kept_bytes + len(chunk) <= MAX_LINE_BYTES:
-            self._keep(chunk)
+        if not end and self._pending_bytes + len(chunk) <= MAX_LINE_BYTES:
+            self._hold(chunk)
             return b""
         end = end or self._cut(chunk)
-        ready = b"".join((*self._kept, chunk[:end]))
-        self._kept, self._kept_bytes = [], 0
-        self._keep(chunk[end:])
+        ready = b"".join((*self._pending, chunk[:end]))
+        self._pending, self._pending_bytes = [], 0
+        self._hold(chunk[end:])
         return self._decode(ready)
 
     def finish(self) -> bytes:
-        ready, self._kept = b"".join(self._kept), []
+        ready, self._pending = b"".join(self._pending), []
         return self._decode(ready)
 
-    def _keep(self, piece: bytes) -> None:
-        self._kept.append(piece)
-        self._kept_bytes += len(piece)
+    def _hold(self, piece: bytes) -> None:
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
 
     def _cut(self, chunk: bytes) -> int:
-        """Where an endless line may be cut without cutting an escape."""
+        """Where an overlong line may be cut without splitting an escape."""
         escape = chunk.rfind(b"=", max(len(chunk) - 2, 0))
         return escape if escape >= 0 else len(chunk)
 
@@ -154,7 +154,7 @@ class _Lines:
 
 
 class QuotedPrintable(_Lines):
-    """Quoted-printable (RFC 2045 §6.7): space at a line's end is no content, a broken escape is left as it stands."""
+    """Quoted-printable (RFC 2045 §6.7). Drops spaces at line ends, and keeps broken escapes unchanged."""
 
     def _decode(self, lines: bytes) -> bytes:
         if _LINE_END_SPACE.search(lines):
@@ -162,12 +162,12 @@ class QuotedPrintable(_Lines):
         if not self.is_damaged and _BROKEN_ESCAPE.search(lines):
             self.is_damaged = not lines.endswith(b"=") or bool(_BROKEN_ESCAPE.search(lines, 0, len(lines) - 1))
         if b"==" in lines:
-            lines = _DOUBLED_MARK.sub(b"=3D", lines)  # a2b_qp takes both for one
+            lines = _DOUBLED_MARK.sub(b"=3D", lines)  # a2b_qp reads two as one
         return binascii.a2b_qp(lines)
 
 
 class UuEncoded(_Lines):
-    """uuencode, from its `begin` line to `end`; lines outside are skipped."""
+    """uuencode. Lines outside of `begin` and `end` are skipped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class UuEncoded(_Lines):
 
 
 def _uu_leniently(line: bytes) -> bytes:
-    """A line that is longer than it says, as some encoders pad it: only what it says counts."""
+    """Decode a line that some encoders pad beyond its declared length. Only the declared length is read."""
     wanted = ((line[0] - 32 & 63) * 4 + 5) // 3
     try:
         return binascii.a2b_uu(line[:wanted])

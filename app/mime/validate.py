@@ -1,4 +1,4 @@
-"""What callers may put into headers and envelopes: anything doubtful is refused with a pointer to it."""
+"""Validation of header and envelope values from API clients. Errors point to the invalid field."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ _THREADING = ("message-id", "in-reply-to", "references", "mime-version")
 _TRACE = ("return-path", "received", "delivered-to", "dkim-signature", "authentication-results")
 _ARC = ("arc-seal", "arc-message-signature", "arc-authentication-results")
 _OWN_FIELDS = frozenset((*_ADDRESSING, *_THREADING, *_TRACE, *_ARC))
-"""Written by Postgate or by servers on the way, never by the caller."""
+"""Fields that Postgate or servers on the way write, never the client."""
 _OWN_PREFIXES = ("content-", "resent-")
 
 
 def header_text(text: str, pointer: str) -> str:
-    """Text that may stand in a header: no line end, NUL or other control but a tab, no half of a surrogate pair."""
+    """Return `text` if a header may contain it: no control characters but tabs, and no lone surrogates.
+
+    Raises InvalidRequest.
+    """
     if len(text) > MAX_HEADER_CHARS:
         raise InvalidRequest.at(pointer, f"Must have at most {MAX_HEADER_CHARS} characters")
     if not text.isprintable() and _UNSAFE.search(text):
@@ -38,11 +41,10 @@ def header_text(text: str, pointer: str) -> str:
 
 
 def validate_address(address: str, pointer: str, *, allow_utf8: bool = False) -> str:
-    """An addr-spec that can be meant in one way alone, its domain in A-labels.
+    """Return an unambiguous addr-spec, with its domain in A-labels. Raises InvalidRequest.
 
-    Refused: several @, spaces, comments, brackets, controls; a quoted local part that isn't plain inside; letters
-    beyond ASCII in the local part unless `allow_utf8` (RFC 6531).
-    Raises InvalidRequest.
+    Refuses several @, spaces, comments, brackets, control characters, quoted local parts with special characters, and
+    non-ASCII local parts unless `allow_utf8` (RFC 6531).
     """
     header_text(address, pointer)
     local, at, domain = address.partition("@")
@@ -56,7 +58,7 @@ def validate_address(address: str, pointer: str, *, allow_utf8: bool = False) ->
 
 
 def is_address(text: str) -> bool:
-    """Whether mail can be sent to it, where the server takes letters beyond ASCII."""
+    """Whether `text` is a valid address, non-ASCII local parts (SMTPUTF8) included."""
     try:
         validate_address(text, "", allow_utf8=True)
     except InvalidRequest:
@@ -65,7 +67,7 @@ def is_address(text: str) -> bool:
 
 
 def validate_header(name: str, value: str, pointer: str) -> None:
-    """A header of the caller's own: not one that Postgate writes itself, and safe. Raises InvalidRequest."""
+    """Check a client's own header: its name is valid and not reserved, its value is safe. Raises InvalidRequest."""
     lower = name.lower()
     if not _FIELD_NAME.fullmatch(name):
         raise InvalidRequest.at(f"{pointer}/name", "Invalid header field name")
@@ -75,7 +77,7 @@ def validate_header(name: str, value: str, pointer: str) -> None:
 
 
 def validate_message_id(message_id: str, pointer: str) -> str:
-    """An id with its brackets, of visible ASCII. Raises InvalidRequest."""
+    """Return a Message-ID in angle brackets, in visible ASCII. Raises InvalidRequest."""
     if not _MESSAGE_ID.fullmatch(message_id):
         raise InvalidRequest.at(pointer, "Must be a Message-ID in angle brackets")
     return message_id
@@ -101,7 +103,7 @@ def _literal(domain: str, pointer: str) -> str:
 
 
 def _a_labels(domain: str, pointer: str) -> str:
-    import idna  # large tables, for the few domains that need them
+    import idna  # imported late: large tables that few domains need
 
     try:
         return idna.encode(domain[:MAX_DOMAIN_CHARS], uts46=True).decode("ascii")

@@ -1,7 +1,7 @@
-"""Header text for people: encoded-words (RFC 2047) decoded, control characters gone.
+"""Header text for people: encoded-words (RFC 2047) are decoded, control characters are removed.
 
-Neighbouring words of one charset are joined as bytes before they are decoded, since some programs split a character
-over two words.
+Adjacent encoded-words with the same charset are joined as bytes before decoding, because some programs split a
+character over two words.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def decode_words(text: str, fallback: str = WESTERN) -> str:
-    """Unfolded header text with its encoded-words decoded, as one line. Linear, never raises.
+    """Decode the encoded-words of unfolded header text. Return one line. Linear; never raises.
 
-    `fallback` is the charset of bytes that no label describes and that are not UTF-8: see `charset_of`.
+    `fallback` is the charset of unlabelled bytes that are not UTF-8; see `charset_of`.
     """
-    if text.isascii() and text.isprintable() and "=?" not in text:  # most of it: this is the cost of a first sync
+    if text.isascii() and text.isprintable() and "=?" not in text:  # most text: this keeps the initial sync fast
         return text.strip()
     return clean(spelled_out(text, fallback))
 
 
 def charset_of(text: str) -> str:
-    """The charset that the 8-bit bytes of header text are probably in, where they are not UTF-8."""
+    """The probable charset of the 8-bit bytes of header text, if they are not UTF-8."""
     if text.isascii() or not _SURROGATES.search(text):
         return WESTERN
     return guessed_label(text.encode("utf-8", "surrogateescape"))
 
 
 def spelled_out(text: str, fallback: str = WESTERN) -> str:
-    """The same with its spaces and control characters as they are."""
+    """Decode encoded-words as `decode_words` does, but keep spaces and control characters."""
     if "=?" not in text:
         return as_utf8(text, fallback)
     pieces: list[str] = []
@@ -60,12 +60,12 @@ def spelled_out(text: str, fallback: str = WESTERN) -> str:
 
 
 def clean(text: str) -> str:
-    """Control characters, NUL and line ends among them, made one space each run; ends stripped."""
+    """Replace each run of control characters, including NUL and line ends, by a space, and strip the ends."""
     return text.strip() if text.isprintable() else _CONTROLS.sub(" ", text).strip()
 
 
 def _decoded(pending: list[bytes], charset: str) -> str:
-    """Neighbouring words of one charset: together, or each by itself where only so they are sound (RFC 2047 §3)."""
+    """Decode adjacent words of one charset: joined, or one by one if only that gives valid text (RFC 2047 §3)."""
     together = b"".join(pending)
     if len(pending) > 1 and not is_sound(together, charset) and all(is_sound(raw, charset) for raw in pending):
         return "".join(decode_short(raw, charset) for raw in pending)
@@ -80,7 +80,7 @@ def _word_bytes(encoding: str, payload: str) -> bytes:
 
 
 def as_utf8(text: str, fallback: str = WESTERN) -> str:
-    """Raw header text: UTF-8 already where it could be, else its escaped bytes are read by `fallback`."""
+    """Decode the escaped bytes of raw header text, if there are any, as UTF-8 or by `fallback`."""
     if text.isascii():
         return decode_short(text.encode(), "iso-2022-jp") if "\x1b" in text and has_escapes(text.encode()) else text
     if not _SURROGATES.search(text):

@@ -1,7 +1,7 @@
-"""Header fields and parts as bytes: encoding, folding, boundaries. What comes in was validated before.
+"""Writing of header fields and MIME parts: encoding, folding and boundaries. Callers validate the values.
 
-Our own in place of the standard library's: this one never breaks a Message-ID at a fold, cannot let a line end into a
-header, and writes an attachment as it comes, without holding it.
+It replaces the standard library's writer: it never folds inside a Message-ID, never lets a line end into a header, and
+writes attachments piece by piece instead of buffering them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Content = bytes | Iterable[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part to be written: header fields without Content-Transfer-Encoding's, and content or children."""
+    """A part to write: header fields except Content-Transfer-Encoding, and content or children."""
 
     fields: tuple[str, ...]
     encoding: str = "7bit"
@@ -41,24 +41,24 @@ class Part:
 
 
 def unstructured(name: str, text: str) -> str:
-    """A field of free text, folded, encoded where it must be."""
+    """A folded field of free text, with encoded-words if it needs them."""
     text = text.replace("\t", " ").strip()
     words = encoded_words(text) if _NEEDS_WORDS.search(text) else text.split(" ")
     return f"{name}: {_folded(words, len(name) + 2)}"
 
 
 def addresses(name: str, listed: Sequence[Address]) -> str:
-    """A field of addresses, one line each where one line doesn't hold them all."""
+    """A folded field of addresses."""
     return f"{name}: {_folded(_address_words(listed), len(name) + 2)}"
 
 
 def message_ids(name: str, ids: Sequence[str]) -> str:
-    """A field of ids, folded between them alone."""
+    """A field of message ids, folded only between ids."""
     return f"{name}: {_folded(list(ids), len(name) + 2)}"
 
 
 def parameter(name: str, value: str) -> str:
-    """`; name="value"` on a line of its own, by RFC 2231 where it isn't short ASCII."""
+    """`; name="value"` on a new line; in RFC 2231 encoding if the value is not short ASCII."""
     if value.isascii() and value.isprintable() and len(value) <= LINE_CHARS:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f';\r\n {name}="{escaped}"'
@@ -66,7 +66,7 @@ def parameter(name: str, value: str) -> str:
 
 
 def encoded_words(text: str) -> list[str]:
-    """RFC 2047 words for a text, no character split over two."""
+    """Encode a text as RFC 2047 words, without splitting a character over two words."""
     words: list[str] = []
     piece = b""
     for char in text:
@@ -80,7 +80,7 @@ def encoded_words(text: str) -> list[str]:
 
 
 def text_part(subtype: str, text: str) -> Part:
-    """A part of text: 7bit where it can be, else quoted-printable, or base64 where most of it isn't ASCII."""
+    """A text part: 7bit if possible, base64 for text with many non-ASCII characters, else quoted-printable."""
     raw = "\r\n".join(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")).encode("utf-8", "replace")
     charset = "us-ascii" if raw.isascii() else "utf-8"
     fields = (f"Content-Type: text/{subtype}; charset={charset}",)
@@ -94,19 +94,19 @@ def text_part(subtype: str, text: str) -> Part:
 
 
 def multipart(subtype: str, children: Sequence[Part]) -> Part:
-    """Parts in one; its boundary is made when it is written."""
+    """A multipart of these parts. Its boundary is made when it is written."""
     encoding = "8bit" if any(child.encoding == "8bit" for child in children) else "7bit"
     return Part((), encoding, subtype=subtype, children=tuple(children))
 
 
 def write_part(part: Part, seed: str) -> Iterator[bytes]:
-    """A part's fields, blank line and content in pieces. `seed` makes its boundary, which no author can foresee."""
+    """A part's fields, blank line and content, in pieces. `seed` makes the boundary, which no author can predict."""
     if not part.children:
         fields = (*part.fields, f"Content-Transfer-Encoding: {part.encoding}")
         yield "".join(f"{line}\r\n" for line in fields).encode() + b"\r\n"
         yield from _encoded(part)
         return
-    boundary = f"=_{seed}"  # "=_" stands in no base64 and no quoted-printable
+    boundary = f"=_{seed}"  # "=_" occurs neither in base64 nor in quoted-printable
     yield f'Content-Type: multipart/{part.subtype};\r\n boundary="{boundary}"\r\n'.encode()
     yield f"Content-Transfer-Encoding: {part.encoding}\r\n\r\n".encode()
     for index, child in enumerate(part.children):
@@ -122,15 +122,15 @@ def _encoded(part: Part) -> Iterator[bytes]:
 
 
 def _base64_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    kept = bytearray()
+    pending = bytearray()
     for piece in pieces:
-        kept += piece
-        whole = len(kept) - len(kept) % _BLOCK_BYTES
+        pending += piece
+        whole = len(pending) - len(pending) % _BLOCK_BYTES
         if whole:
-            yield _base64_block(bytes(kept[:whole]))
-            del kept[:whole]
-    if kept:
-        yield _base64_block(bytes(kept))
+            yield _base64_block(bytes(pending[:whole]))
+            del pending[:whole]
+    if pending:
+        yield _base64_block(bytes(pending))
 
 
 def _base64_block(raw: bytes) -> bytes:
@@ -167,7 +167,7 @@ def _name_words(name: str) -> list[str]:
 
 
 def _folded(words: list[str], used_chars: int) -> str:
-    """Words joined by spaces, a new line before the one that would pass LINE_CHARS."""
+    """Join words by spaces, and fold before a word that would exceed LINE_CHARS."""
     lines: list[list[str]] = [[]]
     for word in words:
         if lines[-1] and used_chars + len(word) > LINE_CHARS:

@@ -219,7 +219,7 @@ async def test_text_in_which_the_origin_sees_no_part_is_shown_and_said_to_be_odd
     full = await remote.get(f"/{id_}", view="full")
 
     assert full["text"] == "A text without a boundary.\n"
-    assert full["problems"] == ["a multipart names no usable boundary"]
+    assert full["problems"] == ["a multipart has no usable boundary"]
 
 
 @pytest.mark.parametrize(

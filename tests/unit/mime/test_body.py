@@ -104,13 +104,13 @@ def test_a_guessed_charset_is_a_problem_said() -> None:
     text, problems = text_of("latin1-headers", "1")
 
     assert "información" in text
-    assert problems == ("part 1: its charset is a guess (cp1252)",)
+    assert problems == ("part 1: the charset was guessed (cp1252)",)
 
 
 def test_damaged_base64_is_a_problem_said() -> None:
     part = BodyPart("2", "text/plain", params=(("charset", "utf-8"),), encoding="base64")
 
-    assert decode_body(b"aGV*sbG8", part) == ("hello", ("part 2: its base64 is damaged",))
+    assert decode_body(b"aGV*sbG8", part) == ("hello", ("part 2: the base64 encoding is damaged",))
 
 
 def test_html_may_name_its_own_charset() -> None:

@@ -86,7 +86,7 @@ def test_check_7_direction_controls_in_the_sender_are_flagged() -> None:
 
 
 def test_a_header_of_which_nothing_can_be_read_says_so() -> None:
-    assert "no header" in overview_problems(parse_structure(b"\x00\xff no field at all\r\n").overview)[0]
+    assert "no readable sender" in overview_problems(parse_structure(b"\x00\xff no field at all\r\n").overview)[0]
     assert not overview_problems(overview_of(Envelope(subject="Only this"), None))
 
 

@@ -352,7 +352,7 @@ def test_the_boundary_of_a_message_that_does_not_name_it_is_found_in_its_lines(v
     parsed = parse_structure(data)
 
     assert [body(data, part) for part in parsed.structure.children] == [b"hi", b"you"]
-    assert "a multipart names no usable boundary" in parsed.problems
+    assert "a multipart has no usable boundary" in parsed.problems
 
 
 def test_a_boundary_is_guessed_for_the_message_itself_alone() -> None:
