@@ -1,1 +1,1 @@
-"""Heavy parsing of strangers' content, in processes of its own with bounds on time and memory."""
+"""Expensive parsing of untrusted content, in separate processes with limits on time and memory."""

@@ -1,7 +1,7 @@
-"""The program of a parsing process: reads jobs from its socket, runs one at a time, writes the results.
+"""The program of a parsing process: it reads jobs from its socket, runs one at a time, and writes the results.
 
-It holds no secret and no socket but the one to its parent, and ends with its parent. Its memory is bounded for good,
-its processor time for each job.
+It has no secrets and no socket except the one to its parent, and ends with its parent. Its memory is limited for its
+lifetime, its CPU time per job.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LENGTH = struct.Struct("!Q")
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 5
 _RECYCLED_FROM_KIB = 384 * 1024
-"""A process that once took so much memory ends after its job, since it may not give it back."""
+"""Peak memory from which a process ends after its job, because it may not return the memory to the system."""
 
 _PRELOADED = ("app.mime.sanitise", "app.mime.searchable")
-"""What most jobs need, and takes long to import."""
+"""Modules that most jobs need and that are slow to import."""
 
 Job = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -43,11 +43,11 @@ def main() -> None:
         request = stream.read(LENGTH.unpack(head)[0])
         (count,) = LENGTH.unpack(stream.read(LENGTH.size))
         contents = [stream.read(LENGTH.unpack(stream.read(LENGTH.size))[0]) for _ in range(count)]
-        job: Job = pickle.loads(request, buffers=contents)  # noqa: S301 - from our parent
-        answer = _answer(job, cpu_seconds)
+        job: Job = pickle.loads(request, buffers=contents)  # noqa: S301 - the parent process is trusted
+        result = _result_of(job, cpu_seconds)
         is_last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _RECYCLED_FROM_KIB
-        stream.write(LENGTH.pack(len(answer) + 1) + bytes([is_last]))
-        stream.write(answer)
+        stream.write(LENGTH.pack(len(result) + 1) + bytes([is_last]))
+        stream.write(result)
         stream.flush()
         if is_last:
             return
@@ -56,15 +56,15 @@ def main() -> None:
 def _confine(memory_bytes: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for sent in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sent, signal.SIG_IGN)  # the parent ends it, after its own requests
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent ends this process, after it has finished its requests
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(job: Job, cpu_seconds: int) -> bytes:
-    """The result as (True, value), or as (False, the name of an exception)."""
+def _result_of(job: Job, cpu_seconds: int) -> bytes:
+    """Run a job. Return (True, value) or (False, name of the exception), pickled."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + cpu_seconds + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""How callers run a pure function over strangers' content: small content at once, large content elsewhere."""
+"""Interface for running pure functions over untrusted content: small content at once, large content elsewhere."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import ParamSpec, Protocol, TypeVar
 from app.errors import ClientLeft
 
 SMALL_BYTES = 32 * 1024
-"""Up to this size content is parsed in the event loop, which takes 15 ms at worst."""
+"""Content up to this size is parsed in the event loop, which takes at most 15 ms."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Parsers(Protocol):
-    """Runs functions over content. `key` names who shares a fair part of the work: an account."""
+    """Runs functions over content. Capacity is shared fairly between keys; a key is an account."""
 
     async def run(self, key: str, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a module's function. TooComplex, RateLimited when too much waits."""
+        """The result of `work`, a module-level function. Raises TooComplex, and RateLimited if too many jobs wait."""
         ...
 
 
 class InThreads:
-    """Without processes: for single commands and tests."""
+    """Runs functions without processes, for CLI commands and tests."""
 
-    async def run(self, key: str, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002 - threads are not shared out
+    async def run(self, key: str, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002 - threads are not shared by key
         if size_bytes <= SMALL_BYTES:
             return work(*args, **kwargs)
         return await asyncio.to_thread(work, *args, **kwargs)
@@ -36,11 +36,11 @@ class InThreads:
 IN_THREADS = InThreads()
 
 client_leaves: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("client_leaves", default=None)
-"""Set for an HTTP request: a function that returns when the client has closed the connection."""
+"""In an HTTP request, a function that returns when the client has closed the connection."""
 
 
 async def unless_client_leaves(work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled as soon as the client has left. ClientLeft."""
+    """The result of `work`. If the client leaves first, cancels `work` and raises ClientLeft."""
     leaves = client_leaves.get()
     task = asyncio.ensure_future(work)
     watcher = None if leaves is None else asyncio.ensure_future(leaves())
@@ -50,7 +50,7 @@ async def unless_client_leaves(work: Awaitable[T]) -> T:
             raise ClientLeft
         return task.result()
     finally:
-        for item in (task, watcher):
-            if item is not None and not item.done():
-                item.cancel()
-        await asyncio.gather(*(item for item in (task, watcher) if item is not None), return_exceptions=True)
+        tasks = [task] if watcher is None else [task, watcher]
+        for unfinished in tasks:
+            unfinished.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

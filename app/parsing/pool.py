@@ -1,6 +1,6 @@
-"""Runs parsing in a few processes, shared fairly by accounts; what takes too long is killed.
+"""A pool of parsing processes that accounts share fairly. Processes that exceed a job's deadline are killed.
 
-A job that is cancelled, because its client has left, is killed too, so that nobody's mail is parsed for nobody.
+A cancelled job, whose client has left, is killed too, so that it does not occupy a process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`seconds` is the deadline of one job once it runs. Of one key all processes but one run jobs at a time."""
+    """Limits of a pool. `seconds` is the deadline of a running job. One key uses at most all processes but one."""
 
     processes: int = 2
     seconds: float = 20.0
@@ -36,7 +36,7 @@ class Limits:
     waiting_of_key: int = 64
     waiting_bytes_of_key: int = 256 * 1024 * 1024
     idle_seconds: float = 60.0
-    """How long a process without work is kept."""
+    """How long an idle process is kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,12 +45,12 @@ class _Job:
     size_bytes: int
     request: Request
     context: Context = field(default_factory=copy_context)
-    """Of the caller: what is logged about the job is about the caller's request."""
+    """The caller's context, so that log entries about the job belong to the caller's request."""
     result: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class ParserPool:
-    """See `Parsers`. Processes are started when they are first needed; `close` ends them at once."""
+    """See `Parsers`. Processes start when they are first needed; `close` ends them at once."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -63,16 +63,16 @@ class ParserPool:
 
     @property
     def running(self) -> int:
-        """Jobs that run now."""
+        """The number of running jobs."""
         return len(self._tasks)
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait for a process."""
+        """The number of jobs that wait for a process."""
         return sum(map(len, self._waiting.values()))
 
     async def run(self, key: str, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of a module's function, small content's at once. TooComplex, RateLimited."""
+        """The result of `work`, a module-level function. Small content runs at once. Raises TooComplex, RateLimited."""
         if size_bytes <= SMALL_BYTES:
             return work(*args, **kwargs)
         job = _Job(key, size_bytes, (work, args, kwargs))
@@ -85,7 +85,7 @@ class ParserPool:
         return result
 
     async def close(self) -> None:
-        """Kill every process; jobs that wait or run end in TooComplex."""
+        """Kill every process. Waiting and running jobs raise TooComplex."""
         if self._retiring is not None:
             self._retiring.cancel()
         for jobs in self._waiting.values():
@@ -98,7 +98,7 @@ class ParserPool:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*self._ending, return_exceptions=True)
 
-    # ---- whose turn it is
+    # ---- scheduling
 
     def _enqueue(self, job: _Job) -> None:
         jobs = self._waiting.get(job.key, ())
@@ -110,22 +110,22 @@ class ParserPool:
         self._start_jobs()
 
     def _start_jobs(self) -> None:
-        """Start jobs while there is room: one of each key in turn."""
+        """Start jobs while processes are free, one of each key in turn."""
         while len(self._tasks) < self._limits.processes and (job := self._next()) is not None:
             self._running[job.key] += 1
             task = self._tasks[job] = asyncio.get_running_loop().create_task(self._run(job), context=job.context)
-            task.add_done_callback(partial(self._finish, job))  # a task that is cancelled early never runs at all
+            task.add_done_callback(partial(self._finish, job))  # runs even if the task is cancelled before it starts
 
     def _next(self) -> _Job | None:
-        most = max(1, self._limits.processes - 1)
-        key = next((key for key in self._waiting if self._running[key] < most), None)
+        most_of_key = max(1, self._limits.processes - 1)
+        key = next((key for key in self._waiting if self._running[key] < most_of_key), None)
         if key is None:
             return None
         self._waiting.move_to_end(key)
         return self._taken(self._waiting[key][0])
 
     def _taken(self, job: _Job) -> _Job:
-        """The job, out of its queue."""
+        """Remove a job from its queue, and return it."""
         jobs = self._waiting[job.key]
         jobs.remove(job)
         if not jobs:
@@ -133,7 +133,7 @@ class ParserPool:
         return job
 
     def _abandon(self, job: _Job) -> None:
-        """Nobody waits for a job any more."""
+        """Cancel a job, because its caller no longer waits for it."""
         task = self._tasks.get(job)
         if task is not None:
             task.cancel()
@@ -152,7 +152,7 @@ class ParserPool:
         _fail(job)
         del self._tasks[job]
         self._running[job.key] -= 1
-        self._running += Counter()  # keys without jobs are forgotten
+        self._running += Counter()  # drops keys without jobs
         if job.key in self._waiting:
             self._waiting.move_to_end(job.key)
         self._start_jobs()
@@ -163,10 +163,10 @@ class ParserPool:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 process = process or await ParserProcess.start(self._limits.memory_bytes, self._limits.cpu_seconds)
-                found = await process.call(job.request)
+                value = await process.call(job.request)
             is_reusable = not process.is_last
             if not job.result.done():
-                job.result.set_result(found)
+                job.result.set_result(value)
         except ProcessFailed as failed:
             is_reusable = failed.is_alive
             raise
@@ -188,11 +188,11 @@ class ParserPool:
         self._retiring = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._retire)
 
     def _retire(self) -> None:
-        """End the processes that have no work."""
+        """End idle processes."""
         while self._idle:
             self._end(self._idle.pop())
 
 
 def _fail(job: _Job) -> None:
     if not job.result.done():
-        job.result.set_exception(TooComplex("It took too much time or memory"))
+        job.result.set_exception(TooComplex("Parsing took too much time or memory"))

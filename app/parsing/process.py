@@ -1,4 +1,4 @@
-"""One parsing process, seen from the gateway: started, given jobs one at a time, killed."""
+"""The gateway's side of a parsing process: start, call, kill."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMMAND = [sys.executable, "-P", "-m", "postgate.parsing.child"]
 
 
 class ProcessFailed(Exception):
-    """The process ended, or its function raised: `reason` is for the log."""
+    """The process ended, or its function raised. `reason` is for the log."""
 
     def __init__(self, reason: str, *, is_alive: bool = False) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class ProcessFailed(Exception):
 
 
 class ParserProcess:
-    """A child that runs one job at a time. After a call that was cut short it can only be killed."""
+    """A child process that runs one job at a time. After an interrupted call, it can only be killed."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -45,10 +45,10 @@ class ParserProcess:
 
     @classmethod
     async def start(cls, memory_bytes: int, cpu_seconds: int) -> ParserProcess:
-        """A new child. To be called in the main thread, with whose end the child ends."""
+        """Start a child. Call it in the main thread: the child ends with the thread that started it."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own program; starting it does not block
+            process = subprocess.Popen(  # noqa: S603, ASYNC220 - a fixed program; starting it does not block
                 _COMMAND + [str(number) for number in (theirs.fileno(), memory_bytes, cpu_seconds)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ class ParserProcess:
         return cls(process, reader, writer)
 
     async def call(self, job: Job) -> Any:
-        """The result of a job. ProcessFailed."""
+        """The result of a job. Raises ProcessFailed."""
         contents: list[pickle.PickleBuffer] = []
         request = pickle.dumps(_with_buffers(job), protocol=5, buffer_callback=contents.append)
         try:
@@ -86,7 +86,7 @@ class ParserProcess:
         return self._value(answer)
 
     async def _send(self, content: memoryview) -> None:
-        """Send the length of some bytes, and the bytes in pieces that others have their turn between."""
+        """Send the length of some bytes, then the bytes in pieces, so that other tasks can run in between."""
         self._writer.write(LENGTH.pack(len(content)))
         for start in range(0, len(content), PIECE_BYTES):
             self._writer.write(content[start : start + PIECE_BYTES])
@@ -100,7 +100,7 @@ class ParserProcess:
         return value
 
     async def kill(self) -> None:
-        """Kill the child process and wait for its end."""
+        """Kill the child process, and wait until it has ended."""
         self._process.kill()
         self._writer.transport.abort()
         while self._process.poll() is None:  # noqa: ASYNC110 - a killed process ends within milliseconds
@@ -108,7 +108,7 @@ class ParserProcess:
 
 
 def _with_buffers(job: Job) -> Job:
-    """The job with the large contents among its arguments as buffers, which are sent as they are, not copied."""
+    """The job with large arguments as buffers, which are sent without a copy."""
     work, args, kwargs = job
     return work, tuple(map(_as_buffer, args)), kwargs
 
@@ -120,11 +120,11 @@ def _as_buffer(value: Any) -> Any:
 
 
 class _Results(pickle.Unpickler):
-    """Reads plain values alone, so that parsers which a stranger has subverted can run nothing in the gateway."""
+    """Unpickles only plain values, so that a compromised parser cannot run code in the gateway."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("app.") and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, Enum | tuple)):
-                return found
+            type_ = super().find_class(module, name)
+            if isinstance(type_, type) and (dataclasses.is_dataclass(type_) or issubclass(type_, Enum | tuple)):
+                return type_
         raise ProcessFailed(f"result of {module}.{name}")

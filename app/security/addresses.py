@@ -1,4 +1,4 @@
-"""IP addresses of clients: which of them count as one, and which proxies may speak for others."""
+"""IP addresses of clients: how limits count them, and which proxies are trusted to report them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _IPV6_PREFIX = 64
-"""The network of one customer: providers assign each a /64 of IPv6, 2^64 addresses."""
+"""The network of one customer: providers assign each customer a /64 of IPv6, which has 2^64 addresses."""
 
 
 @lru_cache(maxsize=4096)
 def counted_as(address: str) -> str:
-    """What connections and failures of this address are counted by: the address, for IPv6 its /64 network."""
+    """The key under which limits count this address: the address, or for IPv6 its /64 network."""
     ip = _parsed(address)
     if isinstance(ip, IPv6Address):
         return str(IPv6Network((ip, _IPV6_PREFIX), strict=False))
@@ -25,7 +25,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Proxies:
-    """Networks of proxies whose word about a client's address is believed."""
+    """Networks of proxies that are trusted to report a client's address."""
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
         self._networks = tuple(networks)
@@ -39,7 +39,7 @@ class Proxies:
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    """The address, an IPv4 one also where it comes as an IPv4-mapped IPv6 one; None for what is not an address."""
+    """The parsed address, or None. An IPv4-mapped IPv6 address becomes its IPv4 address."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:

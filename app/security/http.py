@@ -1,4 +1,4 @@
-"""HTTP to hosts that others name: checked addresses, no redirect, no proxy, bounded bodies (see netguard)."""
+"""HTTP requests to untrusted hosts: checked addresses (see netguard), no redirects, no proxy, limited bodies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAX_URL_CHARS = 2_000
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Connects to the addresses that the guard has checked, and to nothing else; the certificate must name the host.
+    """Connects only to addresses that the guard has checked. The certificate must name the host.
 
-    Each connection serves one request, so that none made for one host is used for another at the same address.
-    Raises AddressNotAllowed, InvalidRequest, Unreachable, TimedOut, ServerProtocolError.
+    Each connection serves one request, so that a connection to one host is not reused for another host at the same
+    address. Raises AddressNotAllowed, InvalidRequest, Unreachable, TimedOut, ServerProtocolError.
     """
 
     def __init__(self, guard: NetGuard, tls: ssl.SSLContext, max_body_bytes: int = MAX_BODY_BYTES) -> None:
@@ -44,17 +44,17 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             except httpx2.ConnectError:
                 continue
             except httpx2.TimeoutException:
-                failure = TimedOut(f"{host} did not answer in time")
+                failure = TimedOut(f"{host} did not respond in time")
             except httpx2.RemoteProtocolError:
-                raise ServerProtocolError(f"{host} does not speak HTTP as it should") from None
+                raise ServerProtocolError(f"{host} sent an invalid HTTP response") from None
             except httpx2.TransportError:
                 raise Unreachable(f"The connection to {host} was lost") from None
         raise failure
 
     def _bounded(self, response: httpx2.Response) -> httpx2.Response:
-        """No more than the limit is read, and nothing that would grow by being unpacked."""
+        """Limit the size of the body, and refuse compressed bodies, which could exceed it when decompressed."""
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise ServerProtocolError("The answer is compressed, which was not requested")
+            raise ServerProtocolError("The response is compressed, which was not requested")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         stream = _Bounded(response.stream, self._max_body_bytes)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream)
@@ -75,12 +75,12 @@ class _Bounded(httpx2.AsyncByteStream):
             async for piece in self._stream:
                 self._left -= len(piece)
                 if self._left < 0:
-                    raise ServerProtocolError("The answer is too long")
+                    raise ServerProtocolError("The response is too long")
                 yield piece
         except httpx2.TimeoutException:
-            raise TimedOut("The answer did not end in time") from None
+            raise TimedOut("The response did not end in time") from None
         except httpx2.TransportError:
-            raise Unreachable("The connection was lost within the answer") from None
+            raise Unreachable("The connection was lost during the response") from None
 
     @override
     async def aclose(self) -> None:
@@ -88,7 +88,7 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 def client_options(guard: NetGuard, tls: ssl.SSLContext) -> Mapping[str, Any]:
-    """What to make an httpx2 client with, or one derived from it; for one use, closed after it."""
+    """Arguments for an httpx2 client. Use them for one client: its transport is closed with it."""
     return {
         "transport": GuardedTransport(guard, tls),
         "follow_redirects": False,
@@ -99,21 +99,21 @@ def client_options(guard: NetGuard, tls: ssl.SSLContext) -> Mapping[str, Any]:
 
 
 async def check_url(url: str, guard: NetGuard) -> None:
-    """Refuse a URL that may not be called: no https (http is for networks that the install allows), or no such host.
+    """Check that a URL may be called. It must be https, or http to a network that the installation allows.
 
-    InvalidRequest, AddressNotAllowed. A name that has no address now may have one later.
+    A host name without an address is accepted, because it may get one later. Raises InvalidRequest, AddressNotAllowed.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise InvalidRequest("This is not a URL") from None
-    is_plain = url.isascii() and url.isprintable() and not any(item in url for item in ' \\"<>')
+        raise InvalidRequest("Must be a URL") from None
+    is_plain = url.isascii() and url.isprintable() and not any(character in url for character in ' \\"<>')
     if not is_plain or len(url) > MAX_URL_CHARS or parts.scheme not in ("https", "http") or "@" in parts.netloc:
-        raise InvalidRequest("This is not an https URL")
+        raise InvalidRequest("Must be an https URL")
     try:
         addresses = await guard.addresses(host)
     except Unreachable:
         addresses = []
     if parts.scheme == "http" and not (addresses and all(guard.is_listed(address) for address in addresses)):
-        raise InvalidRequest("This is not an https URL")
+        raise InvalidRequest("Must be an https URL")

@@ -1,9 +1,9 @@
-"""Which hosts this install may connect to: server-side request forgery stops here.
+"""The check of hosts before connections, against server-side request forgery.
 
-A host given by a caller is resolved once, every address it resolves to is judged, and the addresses that passed are
-what the connection is made to. So a name cannot resolve to a public address for the check and to a private one for
-the connection (DNS rebinding), and no spelling of an address (decimal, octal, IPv4 inside IPv6) goes around the check:
-it is the resolved address that is judged, never the text.
+A host from a client is resolved once, every resolved address is checked, and connections use only the addresses that
+passed. A name therefore cannot resolve to a public address for the check and to a private one for the connection (DNS
+rebinding). No spelling of an address (decimal, octal, IPv4 inside IPv6) bypasses the check, because it applies to the
+resolved address and not to the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.errors import AddressNotAllowed, InvalidRequest, TimedOut, Unreachable
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 Resolver = Callable[[str], Awaitable[list[str]]]
-"""A host name to its addresses, in order of preference. Raises OSError where there is none."""
+"""Resolves a host name to its addresses, in order of preference. Raises OSError if it has none."""
 
 MAX_HOST_CHARS = 253
 MAX_ADDRESSES = 8
@@ -34,7 +34,7 @@ _IPV4_COMPATIBLE = IPv6Network("::/96")
 
 @dataclass(frozen=True, slots=True)
 class NetGuard:
-    """The networks that may be reached besides public ones, and how names are resolved."""
+    """Checks addresses. `allowed` are the non-public networks that may be reached."""
 
     allowed: tuple[IPNetwork, ...] = ()
     resolver: Resolver | None = None
@@ -45,24 +45,24 @@ class NetGuard:
         return cls(tuple(ip_network(cidr.strip(), strict=False) for cidr in cidrs if cidr.strip()))
 
     def allows(self, address: IPAddress) -> bool:
-        """Whether this address may be connected to: it lies in an allowed network, or is public in every reading."""
+        """Whether this address may be connected to: it is in an allowed network, or public in every interpretation."""
         readings = _readings(address)
         if any(reading in network for network in self.allowed for reading in readings):
             return True
         return all(_is_public(reading) for reading in readings)
 
     def is_listed(self, address: str) -> bool:
-        """Whether this address lies in one of the networks that the install names."""
+        """Whether this address is in one of the allowed networks."""
         return any(ip_address(address) in network for network in self.allowed)
 
     async def addresses(self, host: str) -> list[str]:
-        """The addresses to connect to for a host, checked, at most 8; connect to these and never to the name.
+        """The checked addresses of a host, at most 8. Connect to these, never to the name.
 
-        Raises AddressNotAllowed if no address may be reached, InvalidRequest for an invalid host,
-        Unreachable where the name has no address, TimedOut.
+        Raises AddressNotAllowed if no address is allowed, InvalidRequest for an invalid host, Unreachable if the name
+        has no address, and TimedOut.
         """
-        found = await self._resolve(check_host(host))
-        allowed = [str(address) for address in found if self.allows(address)]
+        resolved = await self._resolve(check_host(host))
+        allowed = [str(address) for address in resolved if self.allows(address)]
         if not allowed:
             raise AddressNotAllowed
         return allowed[:MAX_ADDRESSES]
@@ -82,24 +82,24 @@ class NetGuard:
 
 
 def check_host(host: str) -> str:
-    """A host name or address that is safe to resolve and to put into a handshake. Raises InvalidRequest."""
+    """Return a host name or address that is safe to resolve and to use in a handshake. Raises InvalidRequest."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     is_plain = bare.isprintable() and not any(character in " /\\@?#%[]" for character in bare)
     if not bare or len(bare) > MAX_HOST_CHARS or not is_plain:
-        raise InvalidRequest("This is not a host name")
+        raise InvalidRequest("Must be a host name or an IP address")
     return bare
 
 
 async def system_resolver(host: str) -> list[str]:
-    """The addresses that the operating system knows for a host, IPv6 and IPv4."""
+    """Resolve a host's IPv6 and IPv4 addresses with the operating system."""
     look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_look_ups(), look_up)
-    return [str(sockaddr[0]) for *_, sockaddr in found if "%" not in str(sockaddr[0])]
+    results = await asyncio.get_running_loop().run_in_executor(_look_ups(), look_up)
+    return [str(sockaddr[0]) for *_, sockaddr in results if "%" not in str(sockaddr[0])]
 
 
 @cache
 def _look_ups() -> ThreadPoolExecutor:
-    """Threads of their own: those that everything else uses are not to wait for a name server that hangs."""
+    """Dedicated threads for name resolution, so that a hanging name server does not block the default pool."""
     return ThreadPoolExecutor(PARALLEL_LOOK_UPS, thread_name_prefix="names")
 
 
@@ -111,7 +111,7 @@ def _literal(host: str) -> IPAddress | None:
 
 
 def _readings(address: IPAddress) -> list[IPAddress]:
-    """The address, and each IPv4 address that a gateway on the way may take it for."""
+    """The address, and each IPv4 address that a gateway may translate it to."""
     if isinstance(address, IPv4Address):
         return [address]
     if address.ipv4_mapped:

@@ -1,4 +1,4 @@
-"""Lines of the POP3 and SMTP protocols, cut from a stream that arrives in pieces of any size."""
+"""Splitting of a stream into lines, for POP3 and SMTP."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from app.errors import TooLarge
 
 
 class LineBuffer:
-    """Bytes that arrived and were not taken yet. Each byte is looked at once for a line end, however it arrives."""
+    """A buffer of received bytes. Each byte is searched for a line end once, in any split of the stream."""
 
     def __init__(self, limit_bytes: int) -> None:
-        """`limit_bytes` is of a line with its end."""
+        """`limit_bytes` is the longest line, including its end."""
         self._limit = limit_bytes
         self._bytes = bytearray()
         self._searched = 0
@@ -18,7 +18,10 @@ class LineBuffer:
         self._bytes += data
 
     def line(self) -> bytes | None:
-        """The next line with its end (LF, which a CR may precede); None until it is whole. TooLarge, then no more."""
+        """The next line with its end (LF or CRLF); None until it is complete.
+
+        Raises TooLarge; the buffer cannot be used after that.
+        """
         end = self._bytes.find(b"\n", self._searched, self._limit)
         if end < 0:
             self._searched = min(len(self._bytes), self._limit)
@@ -31,7 +34,7 @@ class LineBuffer:
         return line
 
     def take(self, limit_bytes: int | None = None) -> bytes:
-        """What is there, or that much of it at most."""
+        """Remove and return the buffered bytes, at most `limit_bytes`."""
         if limit_bytes is None or limit_bytes >= len(self._bytes):
             taken = bytes(self._bytes)
             self._bytes.clear()

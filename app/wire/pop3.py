@@ -1,4 +1,4 @@
-"""POP3 as bytes (RFC 1939, RFC 2449): commands, responses, and messages with their dots."""
+"""The server side of POP3 (RFC 1939, RFC 2449): parsing of commands, encoding of responses and messages."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 from app.errors import MalformedRequest
 
 LINE_LIMIT_BYTES = 12 * 1024
-"""A command with an initial response of SASL (RFC 5034 §4), and its line end; others need 255."""
+"""The longest command: AUTH with an initial response (RFC 5034 §4), and its line end. Other commands need 255."""
 END = b".\r\n"
 _HEADER_END = re.compile(rb"\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line: `verb` in capitals, and the rest of the line as it came (a password may hold spaces)."""
+    """A command line: `verb` in upper case, and the rest of the line unchanged (a password may contain spaces)."""
 
     verb: str
     argument: str
 
     def numbers(self, count: int) -> list[int]:
-        """The arguments as that many numbers, at most; MalformedRequest for what is none."""
+        """The arguments as at most `count` numbers. Raises MalformedRequest."""
         words = self.argument.split()
         if len(words) > count or any(not word.isascii() or not word.isdigit() or len(word) > 10 for word in words):
-            raise MalformedRequest("Numbers are expected")
+            raise MalformedRequest("Message numbers are expected")
         return [int(word) for word in words]
 
 
 def parse_command(line: bytes) -> Command:
-    """A line with its end; a bare LF is let pass. Raises MalformedRequest."""
+    """Parse a line with its end. A bare LF is accepted. Raises MalformedRequest."""
     try:
         text = line.rstrip(b"\r\n").decode()
     except UnicodeDecodeError:
-        raise MalformedRequest("The command is no UTF-8") from None
+        raise MalformedRequest("The command is not valid UTF-8") from None
     if "\0" in text or "\r" in text:
-        raise MalformedRequest("The command holds a control character")
+        raise MalformedRequest("The command contains a control character")
     verb, _, argument = text.partition(" ")
     return Command(verb.upper(), argument)
 
@@ -45,15 +45,15 @@ def ok(text: str = "") -> bytes:
 
 
 def error(text: str, code: str | None = None) -> bytes:
-    """-ERR, with an extended response code (RFC 2449 §8, RFC 3206) where there is one."""
+    """-ERR, with an optional extended response code (RFC 2449 §8, RFC 3206)."""
     prefix = f"[{code}] " if code else ""
     return f"-ERR {prefix}{text}\r\n".encode("ascii", "replace")
 
 
 class DotWriter:
-    """Makes a message, piece by piece, what a multi-line response holds: lines that end with CRLF, dots doubled.
+    """Encodes a message in pieces for a multi-line response: CRLF line ends, and dots doubled at the start of lines.
 
-    A bare LF that was stored somehow leaves as CRLF, lest it end a line where no dot was doubled.
+    A stored bare LF is sent as CRLF: a client might otherwise treat it as a line end before an undoubled dot.
     """
 
     def __init__(self) -> None:
@@ -75,19 +75,19 @@ class DotWriter:
         return stuffed
 
     def finish(self) -> bytes:
-        """The end of the response, with the line end that the message may lack."""
+        """The end of the response, after a missing final line end."""
         return END if self._is_line_start and not self._is_after_cr else b"\r\n" + END
 
 
 class Top:
-    """The header and the first lines of the body (TOP), cut from a message that comes in pieces."""
+    """Extracts the header and the first lines of the body (TOP) from a message in pieces."""
 
     def __init__(self, body_lines: int) -> None:
         self._lines_left = body_lines
         self._is_in_header = True
-        self._tail = b"\n"  # as if a line had ended before it
+        self._tail = b"\n"  # as if a line had ended before the message
         self.is_full = False
-        """The rest is not needed."""
+        """Whether the output is complete, and the rest of the message is not needed."""
 
     def feed(self, piece: bytes) -> bytes:
         if not self._is_in_header:

@@ -1,6 +1,6 @@
-"""POP3 as its client sees it (RFC 1939, RFC 2449): replies cut from a stream, commands as bytes. No I/O.
+"""The client side of POP3 (RFC 1939, RFC 2449): parsing of replies, encoding of commands. No I/O.
 
-Every reply is bounded, and each byte is looked at a constant number of times however it arrives.
+Every reply is bounded, and parsing is linear for any split of the stream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.errors import InvalidRequest, ServerProtocolError, TooLarge
 from app.wire.lines import LineBuffer
 
 LINE_LIMIT_BYTES = 8 * 1024
-"""A status line or a line of a list, with its end. RFC 2449 §4 allows 512; a SASL challenge may be longer."""
+"""The longest status line or line of a list, with its end. RFC 2449 §4 allows 512; a SASL challenge may be longer."""
 LIST_LIMIT_LINES = 300_000
 LIST_LIMIT_BYTES = 32 * 1024 * 1024
 UIDL_LIMIT_CHARS = 255
@@ -29,7 +29,7 @@ _TEXT_LIMIT = 300
 class Status:
     """The first line of a reply. `code` is the extended response code in capitals ("IN-USE", RFC 2449 §8).
 
-    `text` is one line without control characters. `is_challenge`: the server waits for more of a login (RFC 5034).
+    `text` is one line without control characters. `is_challenge`: the server waits for a SASL response (RFC 5034).
     """
 
     is_ok: bool
@@ -40,7 +40,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What CAPA told: the arguments of each capability, by its name; both in capitals. RFC 2449 §5."""
+    """The response to CAPA (RFC 2449 §5): the arguments of each capability by its name, both in upper case."""
 
     arguments: dict[str, tuple[str, ...]]
 
@@ -53,7 +53,7 @@ class Capabilities:
 
     @property
     def login_delay_seconds(self) -> int:
-        """The least time between two logins; 0 if not announced (RFC 2449 §6.5)."""
+        """The minimum time between two logins (RFC 2449 §6.5); 0 if the server names none."""
         value = next(iter(self.arguments.get("LOGIN-DELAY", ())), "0")
         return min(int(value), 86_400) if value.isascii() and value.isdigit() and len(value) < 10 else 0
 
@@ -66,10 +66,10 @@ NO_CAPABILITIES = Capabilities({})
 
 
 class ReplyReader:
-    """Bytes of the server that arrived and were not taken yet.
+    """A reader of replies from a stream.
 
-    What is asked for next decides how they are cut: `status`, then for a multi-line reply `lines` or `piece` until it
-    says that it ended. All raise ServerProtocolError for what no server may send.
+    Call `status` first; then, for a multi-line reply, `lines` or `piece` until it reports the end. All of them raise
+    ServerProtocolError for invalid input.
     """
 
     def __init__(self) -> None:
@@ -82,31 +82,31 @@ class ReplyReader:
         self._buffer.feed(data)
 
     def __len__(self) -> int:
-        """Bytes that wait."""
+        """The number of buffered bytes."""
         return len(self._buffer)
 
     def status(self) -> Status | None:
-        """The next status line; None until it is whole."""
+        """The next status line; None until it is complete."""
         line = self._line()
         return None if line is None else parse_status(line)
 
     def lines(self) -> tuple[list[bytes], bool]:
-        """The lines of a list that are whole, without their ends, and whether the list ended."""
-        found: list[bytes] = []
+        """The complete lines of a list, without their ends, and whether the list has ended."""
+        lines: list[bytes] = []
         while (line := self._line()) is not None:
             text = line.rstrip(b"\r\n")
             if text == b".":
                 self._line_count = self._list_bytes = 0
-                return found, True
+                return lines, True
             self._line_count += 1
             self._list_bytes += len(line)
             if self._line_count > LIST_LIMIT_LINES or self._list_bytes > LIST_LIMIT_BYTES:
                 raise ServerProtocolError("The mail server's list is too long")
-            found.append(text[1:] if text.startswith(b".") else text)
-        return found, False
+            lines.append(text[1:] if text.startswith(b".") else text)
+        return lines, False
 
     def piece(self) -> tuple[bytes, bool]:
-        """What is there of a message, its dots taken away, and whether it ended. It ends by CRLF "." CRLF alone."""
+        """The buffered part of a message, unstuffed, and whether the message has ended. Only CRLF "." CRLF ends it."""
         if self._content is None:
             self._content = _Unstuffer()
         content, rest = self._content.feed(self._buffer.take())
@@ -120,27 +120,27 @@ class ReplyReader:
         try:
             return self._buffer.line()
         except TooLarge:
-            raise ServerProtocolError("A line of the mail server is too long") from None
+            raise ServerProtocolError("A line from the mail server is too long") from None
 
 
 class _Unstuffer:
-    """Takes the dots from a multi-line reply that comes in pieces of any size."""
+    """Removes dot-stuffing from a multi-line reply that arrives in pieces of any size (RFC 1939 §3)."""
 
     def __init__(self) -> None:
-        self._held = b"\r\n"  # as if a line had ended before it
+        self._pending = b"\r\n"  # as if a line had ended before the reply
         self._has_begun = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """What of the content is certain, and what follows its end; None until that came."""
-        window = self._held + data
+        """The content that is certain so far, and the bytes after its end, or None before the end."""
+        window = self._pending + data
         end = window.find(_END)
         if end >= 0:
-            return self._shown(window[: end + 2]), window[end + len(_END) :]
+            return self._unstuffed(window[: end + 2]), window[end + len(_END) :]
         cut = _safe_cut(window)
-        self._held = window[cut:]
-        return self._shown(window[:cut]), None
+        self._pending = window[cut:]
+        return self._unstuffed(window[:cut]), None
 
-    def _shown(self, window: bytes) -> bytes:
+    def _unstuffed(self, window: bytes) -> bytes:
         if not window:
             return b""
         content = window.replace(b"\r\n.", b"\r\n")
@@ -151,7 +151,7 @@ class _Unstuffer:
 
 
 def _safe_cut(window: bytes) -> int:
-    """Where the window can be cut so that neither the end nor a stuffed dot is cut in two."""
+    """Where to cut the window without splitting the end marker or a stuffed dot."""
     cut = max(0, len(window) - len(_END) + 1)
     for begun in (b"\r\n.", b"\r\n", b"\r"):
         if window.endswith(begun, 0, cut):
@@ -160,46 +160,46 @@ def _safe_cut(window: bytes) -> int:
 
 
 def parse_status(line: bytes) -> Status:
-    """Raises ServerProtocolError."""
+    """Parse a status line. Raises ServerProtocolError."""
     text = _CONTROLS.sub(" ", line.decode("utf-8", "replace")).strip()
     word, _, rest = text.partition(" ")
     rest = rest.strip()
     if word == "+":
         return Status(is_ok=True, text=rest, is_challenge=True)
     if word.upper() not in ("+OK", "-ERR"):
-        raise ServerProtocolError("The mail server's answer is no POP3")
+        raise ServerProtocolError("The mail server's response is not POP3")
     match = _CODE.match(rest)
     code = match[1].upper() if match else None
     return Status(word.upper() == "+OK", rest[:_TEXT_LIMIT], code)
 
 
 def parse_capabilities(lines: Iterable[bytes]) -> Capabilities:
-    """The lines of CAPA."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Parse the lines of a CAPA response."""
+    arguments: dict[str, tuple[str, ...]] = {}
     for line in lines:
         name, *words = line.decode("ascii", "replace").upper().split() or [""]
         if name:
-            found[name] = tuple(words)
-    return Capabilities(found)
+            arguments[name] = tuple(words)
+    return Capabilities(arguments)
 
 
 def parse_sizes(lines: Iterable[bytes]) -> dict[int, int]:
-    """The lines of LIST: message number → size in bytes, 0 where it cannot be read.
+    """Parse the lines of LIST: message number → size in bytes, 0 for an invalid size.
 
-    What follows the size is passed over (RFC 1939 §5); a line without a number is left out.
+    Text after the size is ignored (RFC 1939 §5). A line without a number is skipped.
     """
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
     for line in lines:
         words = line.split()
         number = _number(words[0]) if words else None
         if number is not None:
-            found[number] = (_number(words[1]) if len(words) > 1 else None) or 0
-    return found
+            sizes[number] = (_number(words[1]) if len(words) > 1 else None) or 0
+    return sizes
 
 
 def parse_uidls(lines: Iterable[bytes]) -> dict[int, str]:
-    """The lines of UIDL: message number → unique id. A line without both is left out."""
-    found: dict[int, str] = {}
+    """Parse the lines of UIDL: message number → unique id. A line without both is skipped."""
+    uidls: dict[int, str] = {}
     for line in lines:
         word, _, uidl = line.strip().partition(b" ")
         number, text = _number(word), uidl.strip().decode("latin-1")
@@ -207,8 +207,8 @@ def parse_uidls(lines: Iterable[bytes]) -> dict[int, str]:
             continue
         if len(text) > UIDL_LIMIT_CHARS or not text.isprintable():  # RFC 1939 §7 allows neither
             text = "~" + hashlib.sha256(uidl).hexdigest()
-        found[number] = text
-    return found
+        uidls[number] = text
+    return uidls
 
 
 def _number(word: bytes) -> int | None:
@@ -216,8 +216,8 @@ def _number(word: bytes) -> int | None:
 
 
 def command(verb: str, *arguments: str | int) -> bytes:
-    """A command line. InvalidRequest for an argument that holds a line end: it would be a second command."""
-    text = " ".join((verb, *(str(argument) for argument in arguments)))
+    """Encode a command line. Raises InvalidRequest for a line end in an argument: it would begin another command."""
+    text = " ".join((verb, *map(str, arguments)))
     if any(character in text for character in "\r\n\0"):
         raise InvalidRequest("A user name or password must not contain control characters")
     return text.encode() + b"\r\n"

@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2, received (haproxy's proxy-protocol.txt).
+"""Reading of PROXY protocol headers, versions 1 and 2 (haproxy's proxy-protocol.txt).
 
-A proxy in front of a server sends one header before anything else, which says whose connection it passes on. The header
-is read exactly: `wanted` says how many bytes may be read next, so that nothing behind it is taken.
+A proxy in front of a server first sends one header with the address of the client whose connection it forwards.
+`wanted` is the number of bytes to read next, so that no byte after the header is read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _V1_LIMIT_BYTES = 107
 _V2_HEAD_BYTES = 16
 _V2_LIMIT_BYTES = 4096
-"""Of addresses and what may follow them."""
+"""Bytes of addresses and further fields."""
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
 
 
 class ProxyHeader:
-    """Reads one header. `address` is the client's; None where the proxy speaks for itself, or does not know."""
+    """Reads one header. `address` is the client's; None if the proxy connects for itself, or does not know it."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -28,7 +28,7 @@ class ProxyHeader:
         self.address: str | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take at most `wanted` bytes; the header is whole when nothing is wanted. MalformedRequest."""
+        """Add at most `wanted` bytes. The header is complete when `wanted` is 0. Raises MalformedRequest."""
         self._data += data
         self.wanted -= len(data)
         if self.wanted == 0:
@@ -63,17 +63,17 @@ class ProxyHeader:
 
 
 def _address_of_line(line: bytes) -> str | None:
-    """The source of `PROXY TCP4 source destination port port`."""
+    """The source address of `PROXY TCP4 source destination port port`, or None."""
     words = line.decode("ascii", "replace").split(" ")
     if words[1] == "UNKNOWN":
         return None
     parsers: dict[str, type[IPv4Address | IPv6Address]] = {"TCP4": IPv4Address, "TCP6": IPv6Address}
     if len(words) != 6 or words[1] not in parsers or not all(map(_is_port, words[4:])):
-        raise MalformedRequest("Not a PROXY protocol header")
+        raise MalformedRequest("Invalid PROXY protocol header")
     try:
         source, _ = (parsers[words[1]](word) for word in words[2:4])
     except ValueError:
-        raise MalformedRequest("Not an address in a PROXY protocol header") from None
+        raise MalformedRequest("Invalid address in the PROXY protocol header") from None
     return str(source)
 
 
@@ -85,9 +85,9 @@ def _address_of_binary(command: int, family: int, rest: bytes) -> str | None:
     if command == _LOCAL:
         return None
     if command != _PROXY:
-        raise MalformedRequest("Not a command of the PROXY protocol")
+        raise MalformedRequest("Unknown command in the PROXY protocol header")
     if family == _TCP4 and len(rest) >= 12:
         return str(IPv4Address(rest[:4]))
     if family == _TCP6 and len(rest) >= 36:
         return str(IPv6Address(rest[:16]))
-    raise MalformedRequest("Not an address family of the PROXY protocol that a mail server has")
+    raise MalformedRequest("Unsupported address family in the PROXY protocol header")

@@ -1,4 +1,4 @@
-"""SASL, server side: PLAIN (RFC 4616) and LOGIN, as POP3 and SMTP carry them (RFC 5034, RFC 4954)."""
+"""Server side of SASL: PLAIN (RFC 4616) and LOGIN, as used in POP3 and SMTP (RFC 5034, RFC 4954)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CANCEL = b"*"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who a client says it is. `repr` never shows the password."""
+    """The credentials that a client presents. `repr` never shows the password."""
 
     user: str
     password: str
@@ -25,9 +25,10 @@ class Claim:
 
 
 class Exchange:
-    """One attempt. `start` and `respond` answer the next challenge (not encoded), or the Claim at the end.
+    """One authentication attempt. `start` and `respond` return the next challenge (not encoded), or the final Claim.
 
-    Both raise MalformedRequest for a response that is not one, and for a cancelled attempt: it ends that attempt alone.
+    Both raise MalformedRequest for an invalid response and for a cancelled attempt. It ends the attempt, not the
+    connection.
     """
 
     def __init__(self, mechanism: str) -> None:
@@ -36,13 +37,13 @@ class Exchange:
         self._user: str | None = None
 
     def start(self, initial: bytes | None) -> bytes | Claim:
-        """`initial` is the response that came with the command, in base64; "=" is an empty one, None none."""
+        """Begin. `initial` is the initial response in base64: "=" is an empty response, None is no response."""
         if initial is None:
             return b"" if self._is_plain else b"Username:"
         return self._take(b"" if initial == b"=" else _decoded(initial))
 
     def respond(self, line: bytes) -> bytes | Claim:
-        """`line` is a response in base64 without its line end."""
+        """Continue with a response, `line`, in base64 without its line end."""
         if line == _CANCEL:
             raise MalformedRequest("Authentication cancelled")
         return self._take(_decoded(line))
@@ -60,10 +61,10 @@ class Exchange:
 def _plain(response: bytes) -> Claim:
     parts = response.split(b"\0")
     if len(parts) != 3:
-        raise MalformedRequest("It holds no user name and password")
+        raise MalformedRequest("The response has no user name and password")
     authorize, user, password = (_text(part) for part in parts)
     if authorize not in ("", user):
-        raise MalformedRequest("To act for another user is not supported")
+        raise MalformedRequest("Acting as another user is not supported")
     return Claim(user, password)
 
 
@@ -73,11 +74,11 @@ def _decoded(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise MalformedRequest("The response is no base64") from None
+        raise MalformedRequest("The response is not valid base64") from None
 
 
 def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise MalformedRequest("The response is no UTF-8") from None
+        raise MalformedRequest("The response is not valid UTF-8") from None

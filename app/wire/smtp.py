@@ -1,4 +1,4 @@
-"""SMTP as bytes (RFC 5321, 1870, 6531, 3030, 3461): commands, addresses, and messages without their dots."""
+"""SMTP syntax (RFC 5321, 1870, 6531, 3030, 3461): commands, addresses, replies, and message data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from app.errors import InvalidRequest, MalformedRequest
 
 LINE_LIMIT_BYTES = 12 * 1024
-"""A command with an initial response of SASL (RFC 4954 §4) and its line end."""
+"""The longest command: AUTH with an initial response (RFC 4954 §4), and its line end."""
 PATH_LIMIT_BYTES = 320
 _END = b"\r\n.\r\n"
 
-# Groups repeat without a possessive `+`: Python 3.11.2 (Debian 12) lets such a group end inside a failed round.
+# Groups repeat without a possessive `+`: Python 3.11.2 (Debian 12) may end such a group inside a failed repetition.
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u00a1-\U0010ffff]"
 _DOT_ATOM = rf"{_ATEXT}++(?:\.{_ATEXT}++)*"
 _QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u00a1-\U0010ffff]|\\[\x20-\x7e])*"'
@@ -28,7 +28,7 @@ _HELO = re.compile(r"[A-Za-z0-9_.:\-\[\]]{1,255}")
 
 
 class Refused(Exception):
-    """A request that is answered with a 4xx or 5xx reply."""
+    """A refused request. `reply` is the 4xx or 5xx reply."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__(reply)
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line: `verb` in capitals, and what follows it."""
+    """A command line: `verb` in upper case, and the text after it."""
 
     verb: str
     argument: str = ""
@@ -45,30 +45,30 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """What MAIL FROM or RCPT TO names: `address` is "" for the null sender; parameters by their name in capitals."""
+    """The path of MAIL FROM or RCPT TO. `address` is "" for the null sender; parameters are by upper-case name."""
 
     address: str
     parameters: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def parse_command(line: bytes) -> Command:
-    """A line with its end. Raises MalformedRequest: only CRLF ends a line, and it holds no control characters."""
+    """Parse a line with its CRLF. Raises MalformedRequest, also for control characters."""
     if not line.endswith(b"\r\n"):
-        raise MalformedRequest("A line ends with CRLF")
+        raise MalformedRequest("A line must end with CRLF")
     try:
         text = line[:-2].decode()
     except UnicodeDecodeError:
-        raise MalformedRequest("The command is no UTF-8") from None
-    if any(item < " " or item == "\x7f" for item in text):
-        raise MalformedRequest("The command holds a control character")
+        raise MalformedRequest("The command is not valid UTF-8") from None
+    if any(character < " " or character == "\x7f" for character in text):
+        raise MalformedRequest("The command contains a control character")
     verb, _, argument = text.partition(" ")
     return Command(verb.upper(), argument.strip(" "))
 
 
 def parse_path(argument: str, keyword: str) -> Path:
-    """`FROM:<ann@demo.test> SIZE=100` with its keyword (FROM or TO). Raises MalformedRequest.
+    """Parse a path such as `FROM:<ann@demo.test> SIZE=100`; `keyword` is FROM or TO. Raises MalformedRequest.
 
-    A space after the colon is let pass, as every server does.
+    A space after the colon is accepted, as every server does.
     """
     head, colon, rest = argument.partition(":")
     if not colon or head.strip(" ").upper() != keyword:
@@ -79,7 +79,7 @@ def parse_path(argument: str, keyword: str) -> Path:
     else:
         match = _PATH.match(rest) or (_POSTMASTER.match(rest) if keyword == "TO" else None)
         if match is None:
-            raise MalformedRequest("Invalid address: angle brackets are required")
+            raise MalformedRequest("Invalid address: an address in angle brackets is required")
         address, end = _checked_length(match[1]), match.end()
     return Path(address, _parameters(rest[end:]))
 
@@ -94,17 +94,17 @@ def _checked_length(address: str) -> str:
 def _parameters(text: str) -> dict[str, str | None]:
     if text and not text.startswith(" "):
         raise MalformedRequest("A space is expected after the address")
-    found: dict[str, str | None] = {}
+    parameters: dict[str, str | None] = {}
     for word in text.split():
         match = _PARAMETER.fullmatch(word)
-        if match is None or match[1].upper() in found:
-            raise MalformedRequest("The parameters cannot be read")
-        found[match[1].upper()] = match[2]
-    return found
+        if match is None or match[1].upper() in parameters:
+            raise MalformedRequest("Invalid parameters")
+        parameters[match[1].upper()] = match[2]
+    return parameters
 
 
 def plain_address(address: str) -> str:
-    """An address in lower case, its local part without needless quotes: what accounts are looked up by."""
+    """The form of an address by which accounts are looked up: in lower case, without unnecessary quotes."""
     local, _, domain = address.rpartition("@")
     if local.startswith('"'):
         inner = re.sub(r"\\(.)", r"\1", local[1:-1])
@@ -113,12 +113,12 @@ def plain_address(address: str) -> str:
 
 
 def is_helo_name(name: str) -> bool:
-    """Whether a client may call itself that: a domain, or an address literal."""
+    """Whether a HELO argument has the form of a domain or an address literal."""
     return _HELO.fullmatch(name) is not None
 
 
 def reply(code: int, enhanced: str, text: str) -> bytes:
-    """A reply with its enhanced code (RFC 2034)."""
+    """A reply with an enhanced status code (RFC 2034)."""
     return f"{code} {enhanced} {text}\r\n".encode("ascii", "replace")
 
 
@@ -129,22 +129,22 @@ def reply_lines(code: int, lines: Sequence[str]) -> bytes:
 
 
 class DotReader:
-    """The message after DATA, its dots taken out: only CRLF . CRLF ends it (RFC 5321 §4.1.1.4).
+    """Reads and unstuffs the message after DATA. Only CRLF . CRLF ends it (RFC 5321 §4.1.1.4).
 
-    A CR or LF alone is no line end and spoils the message: `has_bare_line_end`. What follows is still read as part of
-    it up to the true end, so that no second command hides in it (SMTP smuggling).
+    A bare CR or LF is not a line end and makes the message invalid (`has_bare_line_end`). The bytes after it still
+    belong to the message, up to CRLF . CRLF, so that they cannot contain commands (SMTP smuggling).
     """
 
     def __init__(self) -> None:
-        self._held = b"\r\n"  # as if a line had ended before it
+        self._pending = b"\r\n"  # as if a line had ended before the message
         self._skip = 2
         self.has_bare_line_end = False
         self.rest: bytes | None = None
-        """Once the end was seen: what came after it."""
+        """The bytes after the end of the message; None before the end."""
 
     def feed(self, data: bytes) -> bytes:
-        """The content that is certain so far and was not returned yet. Linear for any split of the stream."""
-        buffer = self._held + data
+        """The further content that is certain now. Linear for any split of the stream."""
+        buffer = self._pending + data
         end = buffer.find(_END)
         if end >= 0:
             self.rest = buffer[end + len(_END) :]
@@ -154,7 +154,7 @@ class DotReader:
             cut -= 2
         elif buffer.endswith(b"\r", 0, cut):
             cut -= 1
-        self._held = buffer[cut:]
+        self._pending = buffer[cut:]
         return self._clean(buffer[:cut])
 
     def _clean(self, content: bytes) -> bytes:
@@ -167,7 +167,7 @@ class DotReader:
 
 
 class ChunkReader:
-    """Line ends of a message that comes by BDAT (RFC 3030), in pieces."""
+    """Checks the line ends of a message that arrives by BDAT (RFC 3030), in pieces."""
 
     def __init__(self) -> None:
         self._is_after_cr = False
@@ -184,22 +184,22 @@ class ChunkReader:
         self.is_line_ended = text.endswith(b"\r\n")
 
     def finish(self) -> bytes:
-        """What the last line lacks to be one."""
+        """The line end that the last line lacks."""
         if self._is_after_cr:
             self.has_bare_line_end = True
         return b"" if self.is_line_ended else b"\r\n"
 
 
 def has_bare_line_end(content: bytes) -> bool:
-    """Whether there is a CR or LF that is not part of CRLF."""
+    """Whether `content` has a CR or LF that is not part of CRLF."""
     pairs = content.count(b"\r\n")
     return content.count(b"\r") != pairs or content.count(b"\n") != pairs
 
 
 def dot_stuffed(content: bytes) -> bytes:
-    """A message as DATA sends it, its end included. InvalidRequest for a CR or LF alone, which never leaves."""
+    """Encode a message for DATA, with the end marker. Raises InvalidRequest for a bare CR or LF."""
     if has_bare_line_end(content):
-        raise InvalidRequest("A message has CRLF line ends alone")
+        raise InvalidRequest("A message must have CRLF line ends only")
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     if stuffed.startswith(b"."):
         stuffed = b"." + stuffed

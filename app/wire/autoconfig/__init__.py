@@ -1,1 +1,1 @@
-"""What tells a mail program its servers, without I/O: Mozilla's format, Microsoft's, DNS names, and a table."""
+"""Discovery of an account's mail servers, without I/O: Mozilla's and Microsoft's formats, DNS names, and a table."""

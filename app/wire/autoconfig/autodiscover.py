@@ -1,4 +1,4 @@
-"""Microsoft's autodiscover: the XML of Outlook ("POX", MS-OXDSCLI) and the JSON that points to a server ("v2")."""
+"""Microsoft's Autodiscover: Outlook's XML ("POX", MS-OXDSCLI), and the JSON that points to a server ("v2")."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_URL_CHARS = 2_000
 
 
 def request(email: str) -> bytes:
-    """The body to POST: what is asked for this address."""
+    """The body to POST, to request the settings of this address."""
     return (
         '<?xml version="1.0" encoding="utf-8"?>'
         f'<Autodiscover xmlns="{_REQUEST_SPACE}"><Request><EMailAddress>{escape(email)}</EMailAddress>'
@@ -31,10 +31,10 @@ def request(email: str) -> bytes:
 
 
 def read_settings(content: bytes) -> list[Offer]:
-    """The IMAP, POP3 and SMTP servers of an answer. Raises ServerProtocolError for what is none."""
+    """The IMAP, POP3 and SMTP servers of a response. Raises ServerProtocolError if it is not valid XML."""
     root = read_xml(content)
     protocols = root.findall("Response/Account/Protocol")
-    return [found for found in map(_server, protocols) if found is not None]
+    return [server for server in map(_server, protocols) if server is not None]
 
 
 def _server(element: Element) -> Offer | None:
@@ -45,7 +45,7 @@ def _server(element: Element) -> Offer | None:
 
 
 def _security(element: Element, protocol: str, port: str | None) -> TransportSecurity:
-    """`Encryption` if present, else `SSL`, which is on by default and which on other ports means STARTTLS."""
+    """Read `Encryption`, else `SSL`. `SSL` is on by default; on ports without implicit TLS it means STARTTLS."""
     encryption = (text_of(element, "Encryption") or "").lower()
     if encryption == "none" or (not encryption and (text_of(element, "SSL") or "on").lower() == "off"):
         return TransportSecurity.NONE
@@ -57,11 +57,11 @@ def _security(element: Element, protocol: str, port: str | None) -> TransportSec
 
 
 def read_location(content: bytes) -> str | None:
-    """Where the JSON of version 2 says that the settings are: an https URL, or None. Raises ServerProtocolError."""
+    """The https URL of the settings, from the JSON of version 2; None if it has none. Raises ServerProtocolError."""
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
-        raise ServerProtocolError("This is not the JSON that was asked for") from None
+        raise ServerProtocolError("The response is not valid JSON") from None
     url = answer.get("Url") if isinstance(answer, dict) else None
     is_usable = isinstance(url, str) and url.startswith("https://") and len(url) <= MAX_URL_CHARS and url.isascii()
     return url if is_usable else None

@@ -1,4 +1,4 @@
-"""Mozilla's format of account settings, config-v1.1.xml, that providers publish and that its own database holds.
+"""Mozilla's format for account settings, config-v1.1.xml, used by providers and by Mozilla's own database.
 
 Source: https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/config-file-format.html, and
 draft-ietf-mailmaint-autoconfig.
@@ -24,16 +24,16 @@ _PASSWORDS = frozenset({"password-cleartext", "plain", "password-encrypted", "se
 
 
 def read_config(content: bytes) -> list[Offer]:
-    """The servers that a document names, in its order of preference; what we cannot log in to is left out.
+    """The servers in a document, in its order of preference, without those whose login methods are unsupported.
 
-    Raises ServerProtocolError for what is no such document.
+    Raises ServerProtocolError if the document is not valid XML.
     """
     root = read_xml(content)
     provider = root if root.tag == "emailProvider" else root.find("emailProvider")
     if provider is None:
         return []
     servers = [*provider.findall("incomingServer"), *provider.findall("outgoingServer")]
-    return [found for found in map(_server, servers) if found is not None]
+    return [server for server in map(_server, servers) if server is not None]
 
 
 def _server(element: Element) -> Offer | None:
@@ -52,9 +52,8 @@ def _server(element: Element) -> Offer | None:
 
 
 def _auth(element: Element) -> tuple[Auth, ...]:
-    """In the document's order; a server that names none takes a password."""
-    told = list(texts_of(element, "authentication"))
-    kinds = [
-        Auth.OAUTH2 if text == "OAuth2" else Auth.PASSWORD for text in told if text == "OAuth2" or text in _PASSWORDS
-    ]
-    return tuple(dict.fromkeys(kinds)) if told else (Auth.PASSWORD,)
+    """The supported login methods, in the document's order. A server that names no method takes a password."""
+    names = list(texts_of(element, "authentication"))
+    supported = (name for name in names if name == "OAuth2" or name in _PASSWORDS)
+    methods = [Auth.OAUTH2 if name == "OAuth2" else Auth.PASSWORD for name in supported]
+    return tuple(dict.fromkeys(methods)) if names else (Auth.PASSWORD,)

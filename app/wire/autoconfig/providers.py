@@ -1,4 +1,4 @@
-"""The large providers, whose servers are known: by the domains of their addresses, and by where mail to them goes."""
+"""A table of the servers of large providers, looked up by the domain of an address or by its MX hosts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _BOTH = (Auth.OAUTH2, Auth.PASSWORD)
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """`name` as callers see it, `oauth` the authorization server that its tokens come from; None where it has none.
+    """A mail provider. `name` is its public name; `oauth` is its authorization server, None without OAuth.
 
-    `mx_suffixes`: ends of the names of hosts that take mail for domains which the provider serves.
+    `mx_suffixes`: suffixes of the MX hosts of domains that the provider serves.
     """
 
     name: str
@@ -27,16 +27,16 @@ class Provider:
 def _offers(
     imap: str, smtp: str, pop3: str | None = None, *, username: str = EMAIL, auth: tuple[Auth, ...] = (Auth.PASSWORD,)
 ) -> tuple[Offer, ...]:
-    """The usual: TLS from the first byte for all; an SMTP host that ends in ":587" takes STARTTLS."""
+    """The usual offers: implicit TLS for all protocols. An SMTP host that ends in ":587" uses STARTTLS."""
     host, _, port = smtp.partition(":")
     security = TransportSecurity.STARTTLS if port else TransportSecurity.TLS
-    found = [
+    offers = [
         Offer(Protocol.IMAP, imap, 993, TransportSecurity.TLS, username, auth),
         Offer(Protocol.SMTP, host, int(port or 465), security, EMAIL, auth),
     ]
     if pop3 is not None:
-        found.append(Offer(Protocol.POP3, pop3, 995, TransportSecurity.TLS, username, auth))
-    return tuple(found)
+        offers.append(Offer(Protocol.POP3, pop3, 995, TransportSecurity.TLS, username, auth))
+    return tuple(offers)
 
 
 def _domains(text: str) -> frozenset[str]:
@@ -127,17 +127,17 @@ _SUFFIXES = tuple((suffix, provider) for provider in PROVIDERS for suffix in pro
 
 
 def by_domain(domain: str) -> Provider | None:
-    """The provider of addresses in this domain."""
+    """The provider of addresses in this domain, or None."""
     return _BY_DOMAIN.get(domain.lower())
 
 
 def by_exchanger(host: str) -> Provider | None:
-    """The provider that mail goes to through this host, the target of an MX record."""
+    """The provider whose MX record points to this host, or None."""
     name = f".{host.lower().rstrip('.')}"
     return next((provider for suffix, provider in _SUFFIXES if name.endswith(suffix)), None)
 
 
 def by_server(host: str) -> Provider | None:
-    """The provider that a server for reading mail belongs to."""
-    known = (item for item in PROVIDERS if any(offer.host == host.lower() for offer in item.offers))
-    return next(known, None)
+    """The provider with a server of this host name, or None."""
+    matches = (provider for provider in PROVIDERS if any(offer.host == host.lower() for offer in provider.offers))
+    return next(matches, None)

@@ -1,4 +1,4 @@
-"""XML of strangers: no DTD, no entity, nothing external, and bounded in size, depth and number of elements."""
+"""Parsing of untrusted XML: no DTD, entities or external references; bounded size, depth and number of elements."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_ELEMENTS = 2_000
 
 
 def read_xml(content: bytes) -> Element:
-    """The root of a document, names without their namespaces. Raises ServerProtocolError."""
-    # defusedxml loads a second copy of the standard parser: only needed to look up servers
+    """The root of a document, with namespaces removed from names. Raises ServerProtocolError."""
+    # defusedxml loads a second copy of the standard parser, so import it only for discovery
     from xml.etree.ElementTree import TreeBuilder
 
     from defusedxml.ElementTree import DefusedXMLParser
@@ -29,13 +29,13 @@ def read_xml(content: bytes) -> Element:
     try:
         parser.feed(content)
         root: Element = parser.close()
-    except (SyntaxError, ValueError, LookupError):  # ParseError, what defusedxml forbids, an unknown encoding
-        raise ServerProtocolError("This is not the XML that was asked for") from None
+    except (SyntaxError, ValueError, LookupError):  # ParseError, DefusedXmlException, unknown encoding
+        raise ServerProtocolError("The response is not valid XML") from None
     return root
 
 
 class _Bounds:
-    """A target of the parser that hands on to `builder` what lies within the bounds."""
+    """A parser target that checks the bounds and forwards to `builder`."""
 
     def __init__(self, builder: object) -> None:
         self._builder = builder
@@ -60,11 +60,11 @@ def _bare(name: str) -> str:
 
 
 def text_of(element: Element, name: str) -> str | None:
-    """The text of the first child of this name, stripped; None where there is none."""
-    found = element.findtext(name)
-    return found.strip() or None if found else None
+    """The stripped text of the first child with this name, or None."""
+    text = element.findtext(name)
+    return text.strip() or None if text else None
 
 
 def texts_of(element: Element, name: str) -> Iterator[str]:
-    """The texts of all children of this name."""
+    """The stripped texts of all children with this name."""
     return (child.text.strip() for child in element.findall(name) if child.text)

@@ -1,1 +1,1 @@
-"""IMAP on the wire, without I/O: one grammar for our client and our server."""
+"""IMAP syntax without I/O, shared by the client and the server."""

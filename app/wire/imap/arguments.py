@@ -1,4 +1,4 @@
-"""Reading a command's arguments one by one (RFC 9051 §9): the server's side of `encode`."""
+"""Parsing of a command's arguments (RFC 9051 §9), the server's counterpart of `encode`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPACE = b" "
 
 
 class CommandSyntaxError(MalformedRequest):
-    """A command that breaks the grammar, for `tag BAD text`. `tag` is "*" where it has none."""
+    """A command with invalid syntax, to answer with `tag BAD text`. `tag` is "*" if it has none."""
 
     def __init__(self, text: str, tag: str = "*") -> None:
         super().__init__(text)
@@ -37,19 +37,19 @@ class CommandSyntaxError(MalformedRequest):
 
 
 class UnsupportedCharset(MalformedRequest):
-    """A SEARCH in a charset that isn't read here, for `tag NO [BADCHARSET …]` (RFC 9051 §6.4.4)."""
+    """A SEARCH in an unsupported charset, to answer with `tag NO [BADCHARSET …]` (RFC 9051 §6.4.4)."""
 
     def __init__(self, charset: str, tag: str = "*") -> None:
-        super().__init__(f"The charset {charset} is not known")
+        super().__init__(f"The charset {charset} is not supported")
         self.charset = charset
         self.tag = tag
 
 
 class ArgumentReader:
-    """A place in a command, that moves on as arguments are read.
+    """A position in a command, which advances as arguments are read.
 
-    Every method raises CommandSyntaxError where the command goes on otherwise. `is_utf8` tells that UTF8=ACCEPT or
-    IMAP4rev2 is in force, so that mailbox names are UTF-8.
+    Every method raises CommandSyntaxError if the command continues differently. `is_utf8` means that UTF8=ACCEPT or
+    IMAP4rev2 is enabled, so that mailbox names are UTF-8.
     """
 
     __slots__ = ("_at", "_index", "_parts", "_text", "is_utf8")
@@ -70,7 +70,7 @@ class ArgumentReader:
         raise CommandSyntaxError(text)
 
     def match(self, pattern: re.Pattern[bytes], what: str) -> re.Match[bytes]:
-        """What the pattern matches here; `what` names it for the error."""
+        """The match of a pattern at this position. `what` names it in the error."""
         match = pattern.match(self._text, self._at)
         if match is None:
             self.fail(f"{what} expected")
@@ -81,7 +81,7 @@ class ArgumentReader:
         return self._text.startswith(text, self._at)
 
     def skip(self, text: bytes) -> bool:
-        """Move past `text` where it stands here; whether it did."""
+        """Move past `text` if it comes next. Return whether it did."""
         if self.next_is(text):
             self._at += len(text)
             return True
@@ -99,26 +99,26 @@ class ArgumentReader:
 
     def end(self) -> None:
         if not self.is_at_end():
-            self.fail("The command goes on where it should end")
+            self.fail("Unexpected text after the command")
 
     def word(self) -> str:
-        """An atom, in upper case: a name of the protocol."""
+        """A protocol word (an atom), in upper case."""
         return self.match(ATOM, "A word")[0].decode("ascii").upper()
 
     def next_word(self) -> str:
-        """The atom that stands here, in upper case, without moving; "" where there is none."""
+        """The next atom in upper case, without moving past it; "" if there is none."""
         match = ATOM.match(self._text, self._at)
         return match[0].decode("ascii").upper() if match else ""
 
     def skip_word(self, word: str) -> bool:
-        """Move past this word where it stands here; whether it did."""
+        """Move past this word if it comes next. Return whether it did."""
         if self.next_word() != word:
             return False
         self._at += len(word)
         return True
 
     def number(self) -> int:
-        """A number of 63 bits."""
+        """A number of up to 63 bits."""
         value = int(self.match(_NUMBER, "A number")[0])
         if value >= 2**63:
             self.fail("A number is too large")
@@ -131,23 +131,23 @@ class ArgumentReader:
         """A literal, inline or streamed."""
         if not self._is_literal_next():
             self.fail("A literal expected")
-        found = self._parts[self._index + 1]
+        literal = self._parts[self._index + 1]
         self._index += 2
         self._text, self._at = self._piece(self._index), 0
-        return found
+        return literal
 
     def string(self) -> bytes:
         """A quoted string or an inline literal."""
         if self._is_literal_next():
-            found = self.literal()
-            if not isinstance(found, bytes) or b"\x00" in found:
-                self.fail("A string is too long or holds NUL")
-            return found
+            literal = self.literal()
+            if not isinstance(literal, bytes) or b"\x00" in literal:
+                self.fail("A string is too long or contains NUL")
+            return literal
         content = self.match(_QUOTED, "A string")[1]
         return _ESCAPED.sub(rb"\1", content) if b"\\" in content else content
 
     def astring(self) -> bytes:
-        """A string, or an atom that stands for one."""
+        """A string or an atom (astring)."""
         if self._is_literal_next() or self.next_is(b'"'):
             return self.string()
         return self.match(_ASTRING_ATOM, "A string")[0]
@@ -167,11 +167,11 @@ class ArgumentReader:
             self.fail("Text is not UTF-8")
 
     def mailbox(self) -> str:
-        """A mailbox name as text; INBOX has one spelling (RFC 9051 §5.1)."""
+        """A mailbox name as text. INBOX is case-insensitive (RFC 9051 §5.1)."""
         return self._name(self.astring())
 
     def mailbox_pattern(self) -> str:
-        """A mailbox name in which `*` and `%` are wildcards."""
+        """A mailbox name with the wildcards `*` and `%`."""
         if self._is_literal_next() or self.next_is(b'"'):
             return self._name(self.string())
         return self._name(self.match(_LIST_MAILBOX, "A pattern")[0])
@@ -205,20 +205,20 @@ class ArgumentReader:
             self.fail("A date is malformed")
 
     def items(self, read: Callable[[], _T]) -> list[_T]:
-        """One or more of what `read` reads, in parentheses."""
-        found = self.items_or_empty(read)
-        if not found:
+        """A non-empty list in parentheses, whose items `read` reads."""
+        items = self.items_or_empty(read)
+        if not items:
             self.fail("A list is empty")
-        return found
+        return items
 
     def items_or_empty(self, read: Callable[[], _T]) -> list[_T]:
-        """Any number of what `read` reads, in parentheses; `()` is an empty list."""
+        """A list in parentheses, possibly empty, whose items `read` reads."""
         self.expect(b"(")
-        found: list[_T] = []
+        items: list[_T] = []
         while not self.skip(b")"):
-            if found:
+            if items:
                 self.space()
-            if len(found) == MAX_LIST_ITEMS:
+            if len(items) == MAX_LIST_ITEMS:
                 self.fail("A list is too long")
-            found.append(read())
-        return found
+            items.append(read())
+        return items

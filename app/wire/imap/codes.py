@@ -12,12 +12,12 @@ from app.wire.imap.sets import SequenceSet, ordered_numbers
 MAX_COPIED = 1_000_000
 
 _CODE = re.compile(r"\[([^\]\x00-\x20]+)(?: (\([^()]*\)(?=\])|[^\]]*))?\] ?(.*)", re.DOTALL)
-"""A list in parentheses may hold "]": Gmail's keywords do, against the RFC."""
+"""A list in parentheses may contain "]": Gmail's keywords do, against the RFC."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppendedUid:
-    """APPENDUID: where an appended message lies; several UIDs after MULTIAPPEND."""
+    """APPENDUID: the UID of an appended message; several UIDs after MULTIAPPEND."""
 
     uid_validity: int
     uids: tuple[int, ...]
@@ -25,7 +25,7 @@ class AppendedUid:
 
 @dataclass(frozen=True, slots=True)
 class CopiedUids:
-    """COPYUID: each source UID with that of its copy, in pairs."""
+    """COPYUID: pairs of the UIDs of the source message and its copy."""
 
     uid_validity: int
     pairs: tuple[tuple[int, int], ...]
@@ -33,22 +33,22 @@ class CopiedUids:
 
 @dataclass(frozen=True, slots=True)
 class ResponseCode:
-    """A response code; `name` in upper case, `argument` as the server sent it. The readers raise ServerProtocolError
-    where the argument isn't what the name promises."""
+    """A response code: `name` in upper case, `argument` as the server sent it. The properties parse the argument, and
+    raise ServerProtocolError if it does not match the name."""
 
     name: str
     argument: str = ""
 
     @property
     def number(self) -> int:
-        """Of UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ, UNSEEN, APPENDLIMIT."""
+        """The number of UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ, UNSEEN or APPENDLIMIT."""
         if not re.fullmatch(r"[0-9]{1,20}", self.argument, re.ASCII):
-            raise ServerProtocolError(f"{self.name} holds no number")
+            raise ServerProtocolError(f"{self.name} has no number")
         return int(self.argument)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Of CAPABILITY, and of PERMANENTFLAGS or BADCHARSET with their parentheses taken off."""
+        """The words of CAPABILITY, PERMANENTFLAGS or BADCHARSET, without parentheses."""
         values = parse([self.argument.encode("utf-8", "surrogateescape")])
         if len(values) == 1 and isinstance(values[0], list):
             values = list_of(values[0])
@@ -56,38 +56,38 @@ class ResponseCode:
 
     @property
     def numbers(self) -> SequenceSet:
-        """Of MODIFIED: the messages that were left unchanged by a STORE."""
+        """The messages of MODIFIED, which a STORE left unchanged."""
         try:
             return SequenceSet.parse(self.argument)
         except ValueError as error:
-            raise ServerProtocolError(f"{self.name} holds no set of numbers") from error
+            raise ServerProtocolError(f"{self.name} has no set of numbers") from error
 
     @property
     def appended(self) -> AppendedUid:
         match = re.fullmatch(r"([0-9]{1,10}) ([0-9,:]+)", self.argument, re.ASCII)
         if match is None:
-            raise ServerProtocolError("APPENDUID without its numbers")
+            raise ServerProtocolError("APPENDUID has no UIDs")
         return AppendedUid(int(match[1]), tuple(self._ordered(match[2])))
 
     @property
     def copied(self) -> CopiedUids:
         match = re.fullmatch(r"([0-9]{1,10}) ([0-9,:]+) ([0-9,:]+)", self.argument, re.ASCII)
         if match is None:
-            raise ServerProtocolError("COPYUID without its numbers")
+            raise ServerProtocolError("COPYUID has no UIDs")
         sources, copies = self._ordered(match[2]), self._ordered(match[3])
         if len(sources) != len(copies):
-            raise ServerProtocolError("COPYUID with sets of different size")
+            raise ServerProtocolError("COPYUID has sets of different sizes")
         return CopiedUids(int(match[1]), tuple(zip(sources, copies, strict=True)))
 
     def _ordered(self, text: str) -> list[int]:
         try:
             return ordered_numbers(text, MAX_COPIED)
         except ValueError as error:
-            raise ServerProtocolError(f"{self.name} holds no set of numbers") from error
+            raise ServerProtocolError(f"{self.name} has no set of numbers") from error
 
 
 def split_code(text: str) -> tuple[ResponseCode | None, str]:
-    """The code at the start of a status text, None where there is none, and the text for people."""
+    """Split a status text into its response code, or None, and the text for people."""
     match = _CODE.match(text) if text.startswith("[") else None
     if match is None:
         return None, text

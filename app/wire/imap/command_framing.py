@@ -1,6 +1,6 @@
-"""Where one IMAP command ends and the next begins (RFC 9051 §2.2.1, §4.3; RFC 7888), for a server.
+"""Splitting of a stream into IMAP commands (RFC 9051 §2.2.1, §4.3; RFC 7888), for a server.
 
-The counterpart of `framing`: it also asks for go-aheads, and throws away what is too large without holding it.
+The counterpart of `framing`. It also requests continuations, and discards oversized commands without buffering them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from app.wire.imap.framing import (
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCommand:
-    """One whole command without its line end: text and literals in turn, as in `framing.Response`."""
+    """One complete command without its line end: text and literals in turn, as in `framing.Response`."""
 
     parts: tuple[Part, ...]
 
     @property
     def text(self) -> bytes:
-        """The text before the first literal: the whole line for `DONE` and a SASL answer."""
+        """The text before the first literal: the whole line for `DONE` and a SASL response."""
         first = self.parts[0]
         assert isinstance(first, bytes)
         return first
@@ -38,9 +38,9 @@ class ReceivedCommand:
 
 @dataclass(frozen=True, slots=True)
 class LiteralRequested:
-    """The client waits for `+` before it sends a literal: answer it, or call `CommandFramer.refuse`.
+    """The client waits for `+` before it sends a literal: send it, or call `CommandFramer.refuse`.
 
-    `parts` is the command up to the literal.
+    `parts` is the command before the literal.
     """
 
     size_bytes: int
@@ -49,7 +49,7 @@ class LiteralRequested:
 
 @dataclass(frozen=True, slots=True)
 class CommandTooLarge:
-    """A command that passes a limit. What is still to come of it is thrown away; `tag` is "*" where it has none."""
+    """A command that exceeds a limit. The framer discards the rest of it. `tag` is "*" if the command has none."""
 
     tag: str
     reason: str
@@ -60,9 +60,9 @@ ClientEvent = ReceivedCommand | LiteralRequested | LiteralStart | LiteralChunk |
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What a client may send, in bytes but for `literals`, their number in one command.
+    """Limits on what a client may send, in bytes; `literals` is the number of literals in one command.
 
-    A literal from `stream_from_bytes` on is taken for an appended message alone, and streamed.
+    Literals from `stream_from_bytes` on are streamed, and accepted only as the message of an APPEND.
     """
 
     line_bytes: int = 64 * KIB
@@ -75,14 +75,14 @@ _DEFAULT_LIMITS = CommandLimits()
 _STREAMABLE = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}(?= )")
 _KEPT_TAIL = 32
-"""How much of an endless line is kept while it is thrown away: enough to see a literal's mark at its end."""
+"""Bytes of an overlong line that are kept while it is discarded, to find a literal's marker at its end."""
 
 
 class CommandFramer:
-    """Cuts what a client sends into commands.
+    """Splits a client's bytes into commands.
 
-    `message_limit_bytes` is the largest literal of an APPEND; 0, as at the start, lets none be streamed: set it when
-    the client has logged in.
+    `message_limit_bytes` is the largest literal of an APPEND. It is 0 at first, which allows no streamed literal; set
+    it after the client has logged in.
     """
 
     __slots__ = (
@@ -117,32 +117,29 @@ class CommandFramer:
         return len(self._buffer)
 
     def take_unread(self) -> bytes:
-        """Remove and return the bytes after the last event: after STARTTLS they were sent in clear and must be
-        forgotten (RFC 9051 §6.2.1), after COMPRESS they are compressed."""
+        """Remove and return the bytes after the last event. After STARTTLS, they were sent in clear text and must be
+        discarded (RFC 9051 §6.2.1); after COMPRESS, they are compressed."""
         return self._buffer.take(len(self._buffer))
 
     def feed(self, data: bytes) -> Iterator[ClientEvent]:
-        """Take bytes in, and give the events that are whole now.
-
-        Stop iterating at any event to leave the rest unread.
-        """
+        """Add bytes, and iterate over the complete events. Stop at any event to leave the rest unread."""
         self._buffer.append(data)
         return iter(self.next_event, None)
 
     def refuse(self) -> None:
-        """Drop the command that the last event was about, a LiteralRequested, LiteralStart or LiteralChunk.
+        """Drop the command of the last event, which is a LiteralRequested, LiteralStart or LiteralChunk.
 
-        The caller answers it with NO or BAD. After a LiteralRequested the client sends no more of it; else the rest
-        is thrown away.
+        The caller responds with NO or BAD. After a LiteralRequested, the client does not send the literal; otherwise
+        the framer discards the rest.
         """
-        is_unasked = not self._is_start_due and self._streamed is not None
-        self._forget()
-        self._is_discarding = is_unasked
-        if not is_unasked:
+        is_on_its_way = not self._is_start_due and self._streamed is not None
+        self._reset()
+        self._is_discarding = is_on_its_way
+        if not is_on_its_way:
             self._left = 0
 
     def next_event(self) -> ClientEvent | None:
-        """The next event, None where more bytes are needed."""
+        """The next event; None if more bytes are needed."""
         if self._streamed is not None:
             return self._next_of_stream(self._streamed)
         while self._skip() and self._take_inline_literal():
@@ -165,13 +162,13 @@ class CommandFramer:
         return LiteralChunk(literal, data) if data else None
 
     def _skip(self) -> bool:
-        """Throw away a literal that nobody wants; whether all of it is gone."""
+        """Discard the rest of a refused literal. Return whether all of it is discarded."""
         if self._left:
             self._left -= len(self._buffer.take(self._left))
         return self._left == 0
 
     def _take_inline_literal(self) -> bool:
-        """Whether no inline literal stands open any more."""
+        """Take a pending inline literal from the buffer. Return False if it is incomplete."""
         if self._inline_size is not None:
             if len(self._buffer) < self._inline_size:
                 return False
@@ -183,14 +180,14 @@ class CommandFramer:
         self._held_bytes += len(part)
         self._parts.append(part)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._parts.clear()
         self._held_bytes = 0
         self._inline_size = self._streamed = None
         self._is_start_due = self._is_discarding = False
 
     def _read_tail(self) -> ClientEvent | None:
-        """What to do with a line that has no end yet; its last byte may be the CR of one."""
+        """Check the length of a line without an end. Its last byte may be a CR."""
         if len(self._buffer) <= self._limits.line_bytes + 1:
             return None
         event = None
@@ -220,11 +217,11 @@ class CommandFramer:
 
     def _complete(self) -> ReceivedCommand:
         command = ReceivedCommand(tuple(self._parts))
-        self._forget()
+        self._reset()
         return command
 
     def _reason_against(self, line: bytes, literal_size: int) -> str | None:
-        """Why a line, with the literal that it announces, passes a limit."""
+        """Why a line, with the literal that it announces, exceeds a limit; None if it does not."""
         limits = self._limits
         if len(line) > limits.line_bytes:
             return "The line is too long"
@@ -241,7 +238,7 @@ class CommandFramer:
         first = self._parts[0] if self._parts else line
         assert isinstance(first, bytes)
         tag = _TAG.match(first, 0, self._limits.line_bytes)
-        self._forget()
+        self._reset()
         return CommandTooLarge(tag[0].decode("ascii") if tag else "*", reason)
 
     def _open_literal(self, size: int) -> None:

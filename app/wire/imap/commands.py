@@ -1,7 +1,7 @@
-"""The client's commands, one builder each. The required capability is noted beside each, and not checked.
+"""Builders of the client's commands. They do not check the capabilities that their docstrings name.
 
-Names of mailboxes are readable text; `is_utf8` tells that UTF8=ACCEPT or IMAP4rev2 was ENABLED. Every builder raises
-InvalidRequest for a value that IMAP can't carry.
+Mailbox names are readable text. `is_utf8` means that UTF8=ACCEPT or IMAP4rev2 is ENABLED. Every builder raises
+InvalidRequest for a value that IMAP cannot encode.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.wire.imap.sets import SequenceSet
 
 IDLE_DONE = b"DONE\r\n"
 CONTINUATION_CANCEL = b"*\r\n"
-"""What ends a SASL exchange early (RFC 9051 §6.2.2)."""
+"""Cancels a SASL exchange (RFC 9051 §6.2.2)."""
 
 STATUS_ITEMS = ("MESSAGES", "UIDNEXT", "UIDVALIDITY", "UNSEEN")
 
@@ -41,7 +41,7 @@ def starttls() -> Command:
 
 
 def idle() -> Command:
-    """IDLE (RFC 2177). After its `+`, `IDLE_DONE` ends it."""
+    """IDLE (RFC 2177). After the `+`, send `IDLE_DONE` to end it."""
     return command("IDLE")
 
 
@@ -50,7 +50,7 @@ def namespace() -> Command:
 
 
 def close() -> Command:
-    """CLOSE, which expunges; see `unselect`."""
+    """CLOSE, which expunges deleted messages. `unselect` does not."""
     return command("CLOSE")
 
 
@@ -69,7 +69,7 @@ def login(username: str, password: str) -> Command:
 
 
 def authenticate(mechanism: str, initial_response: bytes | None = None) -> Command:
-    """AUTHENTICATE. `initial_response` is already in base64, and only with SASL-IR (RFC 4959); b"" stands for `=`."""
+    """AUTHENTICATE. `initial_response` is in base64, and needs SASL-IR (RFC 4959); b"" is sent as `=`."""
     arguments: list[Argument] = [enc.atom(mechanism)]
     if initial_response is not None:
         arguments.append(initial_response or b"=")
@@ -89,7 +89,7 @@ def identify(fields: Mapping[str, str]) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class KnownState:
-    """What a client remembers of a mailbox, for SELECT (QRESYNC …) (RFC 7162 §3.2.5)."""
+    """A client's last known state of a mailbox, for SELECT (QRESYNC …) (RFC 7162 §3.2.5)."""
 
     uid_validity: int
     modseq: int
@@ -104,7 +104,7 @@ def select(
     known: KnownState | None = None,
     is_utf8: bool = False,
 ) -> Command:
-    """SELECT or EXAMINE. `condstore` asks for CONDSTORE, `known` for QRESYNC, which must be ENABLED."""
+    """SELECT or EXAMINE. `condstore` requests CONDSTORE; `known` requests QRESYNC, which must be ENABLED."""
     name = "EXAMINE" if is_read_only else "SELECT"
     argument = enc.mailbox(mailbox, is_utf8=is_utf8)
     if known is not None:
@@ -116,7 +116,7 @@ def select(
 
 
 def create(mailbox: str, *, use: str | None = None, is_utf8: bool = False) -> Command:
-    """CREATE, with a special use such as `\\Archive` where CREATE-SPECIAL-USE is offered (RFC 6154)."""
+    """CREATE. `use`, a special use such as `\\Archive`, needs CREATE-SPECIAL-USE (RFC 6154)."""
     name = enc.mailbox(mailbox, is_utf8=is_utf8)
     return command("CREATE", name) if use is None else command("CREATE", name, [b"USE", [enc.flag(use)]])
 
@@ -146,7 +146,7 @@ def list_mailboxes(
     status: Iterable[str] = (),
     is_utf8: bool = False,
 ) -> Command:
-    """LIST. `select`, `returning` need LIST-EXTENDED (RFC 5258), `status`, a list of items, LIST-STATUS (RFC 5819)."""
+    """LIST. `select` and `returning` need LIST-EXTENDED (RFC 5258); `status` (items) needs LIST-STATUS (RFC 5819)."""
     arguments: list[Argument] = []
     selection = [enc.atom(option) for option in select]
     if selection:
@@ -162,7 +162,7 @@ def list_mailboxes(
 
 
 def list_subscribed(pattern: str = "*", *, reference: str = "", is_utf8: bool = False) -> Command:
-    """LSUB, where there is no LIST-EXTENDED."""
+    """LSUB, for servers without LIST-EXTENDED."""
     return command("LSUB", enc.pattern(reference, is_utf8=is_utf8), enc.pattern(pattern, is_utf8=is_utf8))
 
 
@@ -172,10 +172,10 @@ def status(mailbox: str, items: Iterable[str] = STATUS_ITEMS, *, is_utf8: bool =
 
 @dataclass(frozen=True, slots=True)
 class BodySection:
-    """BODY.PEEK[section]<offset.count> as a FETCH item; `binary` asks the server to decode it (RFC 3516).
+    """The FETCH item BODY.PEEK[section]<offset.count>, or BINARY.PEEK[…], which the server decodes (RFC 3516).
 
-    `section` is a part number, HEADER, TEXT or MIME as in "2.1.MIME", or "" for all; `header_fields` narrows a
-    HEADER to these fields.
+    `section` is a part number, HEADER, TEXT or MIME as in "2.1.MIME", or "" for the whole message. `header_fields`
+    limits a HEADER to these fields. `partial` is (offset, count) in bytes.
     """
 
     section: str = ""
@@ -194,9 +194,9 @@ class BodySection:
 
 
 def _header_name(name: str) -> bytes:
-    """A header field's name, which may also hold what an atom may not, but neither space nor colon (RFC 5322 §2.2)."""
+    """Encode a header field's name, which may contain characters that an atom may not (RFC 5322 §2.2)."""
     if not name or not all("!" <= char <= "~" and char not in ':"\\[]' for char in name):
-        raise InvalidRequest("A header field's name is printable ASCII without space, colon, quote and bracket")
+        raise InvalidRequest("A header field name must be printable ASCII without spaces, colons, quotes and brackets")
     return f'"{name}"'.encode() if any(char in "(){%*" for char in name) else name.encode()
 
 
@@ -207,15 +207,15 @@ def fetch(
     changed_since: int | None = None,
     vanished: bool = False,
 ) -> Command:
-    """UID FETCH. `changed_since` needs CONDSTORE, with `vanished` QRESYNC (RFC 7162)."""
+    """UID FETCH. `changed_since` needs CONDSTORE; `vanished` needs QRESYNC (RFC 7162)."""
     modifiers: list[Argument] = []
     if changed_since is not None:
         modifiers = [b"CHANGEDSINCE", enc.number(changed_since)]
     if vanished:
         modifiers.append(b"VANISHED")
-    wanted = [item.encoded() if isinstance(item, BodySection) else enc.atom(item) for item in items]
-    asked = command("UID FETCH", _uids(uids), wanted, *([modifiers] if modifiers else []))
-    return replace(asked, uids=uids)
+    arguments: list[Argument] = [item.encoded() if isinstance(item, BodySection) else enc.atom(item) for item in items]
+    fetching = command("UID FETCH", _uids(uids), arguments, *([modifiers] if modifiers else []))
+    return replace(fetching, uids=uids)
 
 
 def store(
@@ -226,9 +226,9 @@ def store(
     silent: bool = False,
     unchanged_since: int | None = None,
 ) -> Command:
-    """UID STORE. `mode` is "+", "-" or "" to replace; `unchanged_since` needs CONDSTORE."""
+    """UID STORE. `mode` is "+" to add, "-" to remove, "" to replace. `unchanged_since` needs CONDSTORE."""
     if mode not in ("+", "-", ""):
-        raise InvalidRequest("Flags are added, removed or replaced")
+        raise InvalidRequest("The mode of a STORE must be +, - or empty")
     condition: list[Argument] = []
     if unchanged_since is not None:
         condition = [[b"UNCHANGEDSINCE", enc.number(unchanged_since)]]
@@ -259,7 +259,7 @@ def append(
     utf8_headers: bool = False,
     is_utf8: bool = False,
 ) -> Command:
-    """APPEND of a message of `size_bytes`, which the caller sends when its literal's turn comes.
+    """APPEND of a message of `size_bytes`, which the caller sends in place of the literal.
 
     `utf8_headers` sends a message with raw UTF-8 headers as `UTF8 (~{n}…)`, after ENABLE UTF8=ACCEPT (RFC 6855 §4).
     """
@@ -276,9 +276,9 @@ def append(
 
 
 def search(key: SearchKey, *, returning: Iterable[str] | None = None, is_utf8: bool = False) -> Command:
-    """UID SEARCH. `returning`, of MIN MAX COUNT ALL SAVE, needs ESEARCH (RFC 4731).
+    """UID SEARCH. `returning` (MIN, MAX, COUNT, ALL, SAVE) needs ESEARCH (RFC 4731).
 
-    CHARSET is named only where the text needs it, and never after ENABLE UTF8=ACCEPT, which forbids it.
+    CHARSET is sent only if the text needs it, and never after ENABLE UTF8=ACCEPT, which forbids it (RFC 6855 §3).
     """
     criteria = encode_search(key, is_utf8=is_utf8)
     arguments: list[Argument] = []
@@ -296,5 +296,5 @@ def quota_root(mailbox: str, *, is_utf8: bool = False) -> Command:
 
 def _uids(uids: SequenceSet) -> bytes:
     if not uids:
-        raise InvalidRequest("A command on no message")
+        raise InvalidRequest("A command needs at least one message")
     return str(uids).encode()

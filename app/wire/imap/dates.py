@@ -1,4 +1,4 @@
-"""IMAP dates: INTERNALDATE as ms since 1970 UTC, search dates as `datetime.date` (RFC 9051 §9, date-time and date)."""
+"""IMAP dates (RFC 9051 §9): INTERNALDATE as ms since 1970 UTC, search dates as `datetime.date`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 def parse_date_time(text: str, *, is_lenient: bool = False) -> int:
-    """INTERNALDATE, without its quotes, as ms since 1970 UTC. A leap second counts as the second after it.
+    """Parse an INTERNALDATE without its quotes. Return ms since 1970 UTC. A leap second counts as the next second.
 
-    `is_lenient` reads what servers write against the RFC: no zone, a named one, more spaces, an hour of one digit.
-    A time outside the years 1 to 9999 in UTC gives the nearest one in them. Raises ValueError for an invalid date.
+    `is_lenient` accepts deviations of servers from the RFC: a missing or named zone, extra spaces, one-digit hours.
+    A time outside the years 1 to 9999 in UTC becomes the nearest time in them. Raises ValueError.
     """
     match = (_LENIENT_DATE_TIME if is_lenient else _DATE_TIME).fullmatch(text)
     if match is None:
@@ -41,9 +41,9 @@ def parse_date_time(text: str, *, is_lenient: bool = False) -> int:
 
 
 def render_date_time(time_ms: int, zone_minutes: int = 0) -> str:
-    """INTERNALDATE of a time in ms since 1970 UTC, in its 26 characters, without quotes: ` 1-Jan-2024 09:00:00 +0000`.
+    """Format ms since 1970 UTC as an INTERNALDATE of 26 characters, without quotes: ` 1-Jan-2024 09:00:00 +0000`.
 
-    A time outside the years 1 to 9999 is written as the nearest one in UTC.
+    A time outside the years 1 to 9999 is written as the nearest time in UTC.
     """
     time = datetime.fromtimestamp(storable_time(time_ms) // 1_000, UTC)
     try:
@@ -59,7 +59,7 @@ def render_date_time(time_ms: int, zone_minutes: int = 0) -> str:
 
 
 def parse_date(text: str) -> date:
-    """A search date, `1-Jan-2024`. Raises ValueError where it is none."""
+    """Parse a search date such as `1-Jan-2024`. Raises ValueError."""
     match = _DATE.fullmatch(text)
     if match is None:
         raise ValueError("not an IMAP date")
@@ -68,7 +68,7 @@ def parse_date(text: str) -> date:
 
 
 def render_date(day: date) -> str:
-    """A search date: `1-Jan-2024`."""
+    """Format a search date, as in `1-Jan-2024`."""
     return f"{day.day}-{MONTHS[day.month - 1]}-{day.year:04d}"
 
 

@@ -1,7 +1,7 @@
-"""Arguments of a client's command (RFC 9051 §4): the one place where a caller's text becomes IMAP.
+"""Encoding of arguments for a client's commands (RFC 9051 §4).
 
-Nothing that a caller gives can end an argument: text is quoted or a literal, and CR, LF and NUL are refused. So a
-value that ends in `{5}` or `{5+}` ends in a quotation mark on the wire and announces no literal.
+All text from callers passes through this module. It cannot end an argument: text is quoted or sent as a literal, and
+CR, LF and NUL are refused. A value that ends in `{5}` or `{5+}` is quoted, and so announces no literal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.wire.imap.sets import SequenceSet
 
 MAX_STRING_BYTES = 65_536
 NO_PLUS, LITERAL_MINUS, LITERAL_PLUS = 0, 4_096, 2**63 - 1
-"""The largest literal that may be sent without waiting: never, LITERAL-, LITERAL+ (RFC 7888)."""
+"""The largest literal that is sent without waiting for `+`: none, with LITERAL-, with LITERAL+ (RFC 7888)."""
 
 _ATOM = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]+')
 _FLAG = re.compile(r'\\?[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]+')
@@ -25,14 +25,14 @@ _FLAG = re.compile(r'\\?[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]+')
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Literal:
-    """A literal argument. Without `data` the caller sends `size_bytes` bytes of its own when its turn comes."""
+    """A literal argument. Without `data`, the caller sends `size_bytes` bytes itself in its place."""
 
     size_bytes: int
     data: bytes | None = None
     is_binary: bool = False
 
     def mark(self, non_sync_limit: int) -> bytes:
-        """`{n}`, or `{n+}` where it needs no go-ahead."""
+        """The marker `{n}`, or `{n+}` if the literal may be sent without waiting for `+`."""
         plus = b"+" if self.size_bytes <= non_sync_limit else b""
         return b"%b{%d%b}\r\n" % (b"~" if self.is_binary else b"", self.size_bytes, plus)
 
@@ -45,9 +45,9 @@ Segment = tuple[bytes | Literal, ...]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Command:
-    """A command without its tag. `parts` are bytes and literals in turn; `name` is all that may be logged of it.
+    """A command without its tag. `parts` alternate bytes and literals. Only `name` may be logged.
 
-    `uids` are the messages whose flags its answer may tell; other flags are news.
+    `uids` are the messages whose flags the response may contain. Flags of other messages are unsolicited changes.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Command:
         return f"Command({self.name})"
 
     def segments(self, tag: bytes, non_sync_limit: int = NO_PLUS) -> list[Segment]:
-        """What to send: the first segment at once, each other after a `+` from the server.
+        """The bytes to send: the first segment at once, each further segment after a `+` from the server.
 
-        A literal in a segment is one without data: the caller's bytes go there.
+        A segment contains only literals without data; the caller sends their bytes in their place.
         """
         segments: list[Segment] = []
         sending: list[bytes | Literal] = [tag + b" "]
@@ -78,7 +78,7 @@ class Command:
 
 
 def _merged(pieces: Iterable[bytes | Literal]) -> Segment:
-    """The same with neighbouring bytes joined."""
+    """Join adjacent bytes."""
     groups = groupby(pieces, lambda piece: isinstance(piece, bytes))
     merged: list[bytes | Literal] = []
     for is_bytes, group in groups:
@@ -88,7 +88,7 @@ def _merged(pieces: Iterable[bytes | Literal]) -> Segment:
 
 
 def command(name: str, *arguments: Argument) -> Command:
-    """A command of these arguments, separated by spaces."""
+    """A command with these arguments, separated by spaces."""
     pieces: list[bytes | Literal] = [name.encode("ascii")]
     for argument in arguments:
         pieces.append(b" ")
@@ -109,33 +109,33 @@ def _write(argument: Argument, pieces: list[bytes | Literal]) -> None:
 
 
 def atom(text: str) -> bytes:
-    """A word of the protocol or of an extension. Raises InvalidRequest where it is none."""
+    """Encode a word of the protocol or of an extension. Raises InvalidRequest."""
     if not _ATOM.fullmatch(text):
-        raise InvalidRequest("A word that IMAP cannot carry")
+        raise InvalidRequest("A word contains characters that IMAP does not allow")
     return text.encode("ascii")
 
 
 def flag(text: str) -> bytes:
-    """A system flag or a keyword. Raises InvalidRequest where it is none."""
+    """Encode a system flag or a keyword. Raises InvalidRequest."""
     if not _FLAG.fullmatch(text) or len(text) > 255:
-        raise InvalidRequest("A keyword may hold printable ASCII without spaces, quotes, brackets, %, * and \\")
+        raise InvalidRequest("A keyword must be printable ASCII without spaces, quotes, brackets, %, * and \\")
     return text.encode("ascii")
 
 
 def number(value: int) -> bytes:
-    """A number of 63 bits (RFC 9051 §9, number64). Raises InvalidRequest for a negative or larger one."""
+    """Encode a number of 63 bits (RFC 9051 §9, number64). Raises InvalidRequest if it is out of range."""
     if not 0 <= value < 2**63:
-        raise InvalidRequest("A number that IMAP cannot carry")
+        raise InvalidRequest("A number is out of range")
     return b"%d" % value
 
 
 def string(text: str, *, is_utf8: bool = False) -> bytes | Literal:
-    """Text as a quoted string; where it isn't ASCII as a literal, or in quotes after ENABLE UTF8=ACCEPT (RFC 6855).
+    """Encode text: quoted if it is ASCII or after ENABLE UTF8=ACCEPT (RFC 6855), else as a literal.
 
     Raises InvalidRequest for CR, LF, NUL, lone surrogates, or more than `MAX_STRING_BYTES`.
     """
     if any(char in text for char in "\r\n\x00"):
-        raise InvalidRequest("Text for the mail server may hold no line break and no NUL")
+        raise InvalidRequest("Text for the mail server must not contain line breaks or NUL")
     data = _utf8(text)
     if len(data) > MAX_STRING_BYTES:
         raise InvalidRequest(f"Text for the mail server is limited to {MAX_STRING_BYTES} bytes")
@@ -145,23 +145,23 @@ def string(text: str, *, is_utf8: bool = False) -> bytes | Literal:
 
 
 def mailbox(name: str, *, is_utf8: bool = False) -> bytes | Literal:
-    """A mailbox name (see `names.known_as`) in modified UTF-7, or in UTF-8 after ENABLE UTF8=ACCEPT or IMAP4rev2.
+    """Encode a mailbox name (see `names.known_as`) in modified UTF-7; in UTF-8 after ENABLE UTF8=ACCEPT or IMAP4rev2.
 
     Raises InvalidRequest for an empty name, CR, LF, NUL, lone surrogates or more than `MAX_STRING_BYTES`.
     """
     if not name:
-        raise InvalidRequest("A mailbox name may not be empty")
+        raise InvalidRequest("A mailbox name must not be empty")
     return _mailbox_text(name, is_utf8)
 
 
 def pattern(text: str, *, is_utf8: bool = False) -> bytes | Literal:
-    """A LIST pattern or reference: a mailbox name in which `*` and `%` are wildcards; may be empty."""
+    """Encode a LIST pattern or reference: a mailbox name with the wildcards `*` and `%`, possibly empty."""
     return _mailbox_text(text, is_utf8)
 
 
 def _mailbox_text(name: str, is_utf8: bool) -> bytes | Literal:
     if any(char in name for char in "\r\n\x00"):
-        raise InvalidRequest("A mailbox name may hold no line break and no NUL")
+        raise InvalidRequest("A mailbox name must not contain line breaks or NUL")
     _utf8(name)
     wire = wire_of(name, is_utf8=is_utf8)
     try:
@@ -174,4 +174,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidRequest("Text with half a character, which no encoding can carry") from error
+        raise InvalidRequest("Text contains an incomplete character (a lone surrogate)") from error

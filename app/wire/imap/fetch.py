@@ -1,4 +1,4 @@
-"""FETCH responses with types (RFC 9051 §7.5.2, RFC 7162, RFC 8474, RFC 8970, X-GM-EXT-1)."""
+"""Parsing of FETCH responses (RFC 9051 §7.5.2, RFC 7162, RFC 8474, RFC 8970, X-GM-EXT-1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.wire.imap.grammar import Value, digits_of, list_of, number_of, parse, t
 from app.wire.imap.structure import envelope_of, structure_of
 
 Section = bytes | StreamedLiteral | None
-"""A body section's bytes, where they were streamed to, or None if the server says that the section does not exist."""
+"""A body section's bytes, or a reference to streamed bytes; None if the server has no such section."""
 
 _FETCH = re.compile(rb"\* [0-9]{1,10} FETCH \(", re.IGNORECASE)
 _SECTION = re.compile(r"(BODY|BINARY|BINARY\.SIZE)\[([^]]*)\](<[0-9]+>)?", re.IGNORECASE | re.ASCII)
@@ -23,11 +23,11 @@ _SECTION = re.compile(r"(BODY|BINARY|BINARY\.SIZE)\[([^]]*)\](<[0-9]+>)?", re.IG
 
 @dataclass(slots=True)
 class FetchedMessage:
-    """What one FETCH response says of a message. None, or an absent key, is for what it doesn't say.
+    """The content of one FETCH response. Items that the response lacks are None, or have no key.
 
-    `sequence` is the message's number at this moment. `internal_date_ms` counts from 1970 UTC. `sections` and
-    `binary` are keyed by the section in upper case with a partial's origin: "", "1.MIME", "HEADER.FIELDS (DATE)",
-    "2<0>". `is_recent` is the session's `\\Recent`, which `flags` never hold.
+    `sequence` is the message's current sequence number. `internal_date_ms` counts from 1970 UTC. `sections` and
+    `binary` are keyed by the section in upper case, with the offset of a partial: "", "1.MIME",
+    "HEADER.FIELDS (DATE)", "2<0>". `is_recent` is the session's `\\Recent`, which `flags` never contain.
     """
 
     sequence: int
@@ -50,7 +50,7 @@ class FetchedMessage:
     binary: dict[str, Section] = field(default_factory=dict)
     binary_sizes: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-    """The items that the server told and that could not be read, by name."""
+    """The names of items in the response that could not be parsed."""
 
 
 def is_fetch(response: Response) -> bool:
@@ -58,10 +58,10 @@ def is_fetch(response: Response) -> bool:
 
 
 def parse_fetch(response: Response) -> FetchedMessage:
-    """The message of a `* n FETCH (…)` response. Unknown items are passed over.
+    """Parse a `* n FETCH (…)` response. Unknown items are ignored.
 
-    An item that cannot be read is left out and named in `unread`: it costs the message nothing else. Raises
-    ServerProtocolError where the response itself breaks the grammar.
+    An invalid item is named in `unread`; the other items are still read. Raises ServerProtocolError if the response
+    itself is invalid.
     """
     values = parse(response.parts)
     if len(values) != 4:
@@ -97,7 +97,7 @@ def _read_item(message: FetchedMessage, name: str, value: Value) -> None:
 
 
 def _section(value: Value) -> Section:
-    """A quoted string is what some servers send for a short section."""
+    """The value of a body section. Some servers send a short section as a quoted string."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape")
     if isinstance(value, list):
@@ -119,19 +119,19 @@ _SYSTEM_FLAGS = {name: name for name in ("\\Seen", "\\Answered", "\\Flagged", "\
 
 
 def _flag(flag: str) -> str:
-    """A system flag in RFC spelling, independent of the server's case; a keyword in a form that the index stores."""
+    """A system flag in the RFC's case, or a keyword in a form that the index can store."""
     if flag.startswith("\\"):
         return _SYSTEM_FLAGS.get("\\" + flag[1:].capitalize()) or _keyword(flag)
     return _keyword(flag)
 
 
 def _keyword(flag: str) -> str:
-    """The keyword as it stands, unless it holds what no atom may hold (RFC 9051 §9)."""
+    """A keyword, with characters replaced that an atom may not contain (RFC 9051 §9)."""
     return flag if flag.isascii() and flag.isprintable() and " " not in flag else storable(flag).replace(" ", "_")
 
 
 def _date_of(value: Value) -> int | None:
-    """None for a date that can't be read: one broken date must not hide the message."""
+    """A date in ms since 1970 UTC. An invalid date is None: it must not hide the message."""
     try:
         text = text_of(value)
         return None if text is None else parse_date_time(text, is_lenient=True)
@@ -164,7 +164,7 @@ def _thread_id(message: FetchedMessage, value: Value) -> None:
 
 
 def _first(value: Value) -> Value:
-    """What stands in parentheses, which some servers leave out."""
+    """The value inside parentheses, which some servers omit."""
     return value[0] if isinstance(value, list) else value
 
 
@@ -189,19 +189,19 @@ def _structure(message: FetchedMessage, value: Value) -> None:
 
 
 def _short_structure(message: FetchedMessage, value: Value) -> None:
-    """BODY, which says less than a BODYSTRUCTURE in the same response."""
+    """Read BODY, unless the response has a BODYSTRUCTURE, which is more complete."""
     if message.structure is None:
         message.structure = structure_of(value)
 
 
 def _preview(message: FetchedMessage, value: Value) -> None:
-    """`PREVIEW` of RFC 8970, NIL while it is not made; its draft put `(FUZZY "text")`."""
+    """Read PREVIEW (RFC 8970), which is NIL until the server has made it. Its draft used `(FUZZY "text")`."""
     text = value[-1] if isinstance(value, list) and value else value
     message.preview = text_of(text)
 
 
 def _whole(key: str) -> Callable[[FetchedMessage, Value], None]:
-    """The items of RFC 1730's time, which are body sections by another name."""
+    """A reader for the item of RFC 1730 that is another name of the body section `key`."""
 
     def read(message: FetchedMessage, value: Value) -> None:
         message.sections[key] = _section(value)

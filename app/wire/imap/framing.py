@@ -1,7 +1,7 @@
-"""Where one IMAP response ends and the next begins (RFC 9051 §2.2.2, §4.3), for a client.
+"""Splitting of a stream into IMAP responses (RFC 9051 §2.2.2, §4.3), for a client.
 
-Bytes in, events out. Each byte is looked at once, however the stream is split. A response is text and literals in
-turn; a literal from `stream_from_bytes` on is handed out in chunks and never held, so a large body costs no memory.
+Each byte is scanned once, in any split of the stream. A response alternates text and literals. Literals from
+`stream_from_bytes` on are returned in chunks and not buffered, so that large bodies need no memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class StreamedLiteral:
-    """Stands in a response where a literal was handed out in chunks. `number` counts them per connection, from 1."""
+    """Takes the place of a streamed literal in a response. `number` counts them per connection, from 1."""
 
     number: int
     size_bytes: int
@@ -29,7 +29,7 @@ Part = bytes | StreamedLiteral
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One whole response without its line end.
+    """One complete response without its line end.
 
     Parts 0, 2, 4 … are text without the `{n}` marker, parts 1, 3, 5 … the literals between them.
     """
@@ -38,7 +38,7 @@ class Response:
 
     @property
     def text(self) -> bytes:
-        """The text before the first literal: the whole response where it has none."""
+        """The text before the first literal, or the whole response."""
         first = self.parts[0]
         assert isinstance(first, bytes)
         return first
@@ -46,7 +46,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class LiteralStart:
-    """A literal to be streamed begins; `parts` is the response up to it, which tells what it belongs to."""
+    """A streamed literal begins. `parts` is the response before it."""
 
     literal: StreamedLiteral
     parts: tuple[Part, ...]
@@ -68,7 +68,7 @@ ServerEvent = Response | LiteralStart | LiteralChunk | LiteralEnd
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What a server may send. All in bytes but `literals`, the number of literals in one response."""
+    """Limits on what a server may send, in bytes; `literals` is the number of literals in one response."""
 
     line_bytes: int = 8 * MIB
     literal_bytes: int = 1024 * MIB
@@ -81,11 +81,11 @@ _DEFAULT_LIMITS = ClientLimits()
 _LITERAL_MARK = re.compile(rb"~?\{([0-9]{1,20})(\+?)\}\Z")
 _MARK_BYTES = 24
 _STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)|[^*]", re.IGNORECASE)
-"""Responses that end in free text, where `{5}` is no literal: untagged status, tagged status, `+`."""
+"""Responses that end in free text, where `{5}` does not announce a literal: untagged and tagged status, `+`."""
 
 
 class StreamBuffer:
-    """Bytes that came and were not read yet, with the place from which a line end must still be sought."""
+    """A buffer of unread bytes, which remembers how far it has been searched for a line end."""
 
     __slots__ = ("_bytes", "_scanned", "_start")
 
@@ -100,32 +100,32 @@ class StreamBuffer:
     def append(self, data: bytes) -> None:
         self._bytes += data
 
-    def _let_go(self) -> None:
-        """Free the bytes that were read, so that an idle connection holds none."""
+    def _free(self) -> None:
+        """Free the bytes that were read, so that an idle connection holds no memory."""
         del self._bytes[: self._start]
         self._scanned -= self._start
         self._start = 0
 
     def peek(self, count: int) -> bytes:
-        """What `take` would give."""
+        """The bytes that `take` would return."""
         return bytes(self._bytes[self._start : self._start + count])
 
     def take(self, count: int) -> bytes:
-        """The next bytes, `count` at most."""
+        """Remove and return the next bytes, at most `count`."""
         end = min(self._start + count, len(self._bytes))
         taken = bytes(self._bytes[self._start : end])
         self._start = self._scanned = end
         if end == len(self._bytes):
-            self._let_go()
+            self._free()
         return taken
 
     def take_line(self) -> bytes | None:
-        """The next line without its CRLF, None where none is whole yet. Resumes its search where it stopped."""
+        """Remove and return the next line without its CRLF; None until it is complete."""
         end = self._bytes.find(b"\r\n", self._scanned)
         if end < 0:
             self._scanned = max(self._start, len(self._bytes) - 1)
             if self._start:
-                self._let_go()
+                self._free()
             return None
         line = bytes(self._bytes[self._start : end])
         self._start = self._scanned = end + 2
@@ -140,9 +140,9 @@ def literal_mark(line: bytes) -> re.Match[bytes] | None:
 
 
 class ClientFramer:
-    """Cuts what a server sends into responses.
+    """Splits a server's bytes into responses.
 
-    The number of responses has no cap here: the reader counts unsolicited responses.
+    It does not limit the number of responses: the caller must count unsolicited ones.
     """
 
     __slots__ = ("_buffer", "_held_bytes", "_inline_size", "_left", "_limits", "_parts", "_streamed", "_streams")
@@ -159,30 +159,30 @@ class ClientFramer:
 
     @property
     def unread_bytes(self) -> int:
-        """Bytes that came after the last event. After the OK to STARTTLS any is an attack; after that to COMPRESS
-        they are compressed: see `take_unread`."""
+        """Bytes after the last event. After the OK to STARTTLS, they are an attack; after the OK to COMPRESS, they are
+        compressed: see `take_unread`."""
         return len(self._buffer)
 
     def take_unread(self) -> bytes:
-        """Remove and return the bytes after the last event, when the stream changes its form there."""
+        """Remove and return the bytes after the last event, because the encoding of the stream changes there."""
         return self._buffer.take(len(self._buffer))
 
     def feed(self, data: bytes) -> Iterator[ServerEvent]:
-        """Take bytes in, and give the events that are whole now. Stop iterating at any event to leave the rest unread.
+        """Add bytes, and iterate over the complete events. Stop at any event to leave the rest unread.
 
-        Raises ServerProtocolError where a limit is passed; the framer is of no use after that.
+        Raises ServerProtocolError if a limit is exceeded; the framer cannot be used after that.
         """
         self._buffer.append(data)
         return iter(self.next_event, None)
 
     def next_event(self) -> ServerEvent | None:
-        """The next event, None where more bytes are needed."""
+        """The next event; None if more bytes are needed."""
         if self._streamed is not None:
             return self._next_chunk(self._streamed)
         while self._take_inline_literal():
             line = self._buffer.take_line()
             if line is None:
-                self._check_line(len(self._buffer) - 1)  # the last may be the CR of its end
+                self._check_line(len(self._buffer) - 1)  # the last byte may be a CR
                 return None
             self._check_line(len(line))
             mark = literal_mark(line)
@@ -212,9 +212,9 @@ class ClientFramer:
     def _open_literal(self, size: int) -> LiteralStart | None:
         limits = self._limits
         if size > limits.literal_bytes:
-            raise ServerProtocolError(f"A literal of {size} bytes passes the limit of {limits.literal_bytes}")
+            raise ServerProtocolError(f"A literal of {size} bytes exceeds the limit of {limits.literal_bytes}")
         if len(self._parts) > 2 * limits.literals:
-            raise ServerProtocolError(f"A response holds more than {limits.literals} literals")
+            raise ServerProtocolError(f"A response has more than {limits.literals} literals")
         if size < limits.stream_from_bytes:
             self._inline_size = size
             return None
@@ -223,7 +223,7 @@ class ClientFramer:
         return LiteralStart(self._streamed, tuple(self._parts))
 
     def _take_inline_literal(self) -> bool:
-        """Whether no inline literal stands open any more."""
+        """Take a pending inline literal from the buffer. Return False if it is incomplete."""
         if self._inline_size is not None:
             if len(self._buffer) < self._inline_size:
                 return False

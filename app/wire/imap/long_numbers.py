@@ -1,7 +1,7 @@
-"""Responses that are almost only numbers (SEARCH, ESEARCH, VANISHED), cut into several that are quick to parse.
+"""Splitting of long responses of numbers (SEARCH, ESEARCH, VANISHED) into several that are quick to parse.
 
-A line may hold 8 MB of numbers, which take half a second to parse. Servers may split such an answer themselves, so
-readers merge what several responses tell.
+A line may contain 8 MB of numbers, which take half a second to parse. Servers may send such a result in several
+responses too, so callers merge them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from app.wire.imap.framing import Response
 
 BYTES_AT_ONCE = 32 * 1024
-"""Numbers that are parsed in one go: some 3 ms, and up to 15 ms where they are short."""
+"""Bytes of numbers that are parsed at once, in about 3 ms, or up to 15 ms if the numbers are short."""
 
 _SEARCH = re.compile(rb"(\* SEARCH) ([0-9 ]+)(.*)", re.IGNORECASE | re.DOTALL)
 _SET = re.compile(rb"(\* (?:ESEARCH .*?\bALL|VANISHED(?: \(EARLIER\))?)) ([0-9:,*]+)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def cut(response: Response) -> Iterator[Response]:
-    """The response, or several that together tell the same where its numbers are longer than `BYTES_AT_ONCE`."""
-    found = None
+    """The response, or several equivalent ones if its numbers are longer than `BYTES_AT_ONCE`."""
+    match = None
     if len(response.text) > BYTES_AT_ONCE and len(response.parts) == 1:
-        found = _SEARCH.fullmatch(response.text) or _SET.fullmatch(response.text)
-    if found is None:
+        match = _SEARCH.fullmatch(response.text) or _SET.fullmatch(response.text)
+    if match is None:
         yield response
         return
-    head, numbers, rest = found.groups()
+    head, numbers, rest = match.groups()
     separator = b" " if b" " in numbers else b","
     start = 0
     while start < len(numbers):

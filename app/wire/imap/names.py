@@ -1,4 +1,4 @@
-"""Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3) to and from text."""
+"""Mailbox names: conversion between text and modified UTF-7 (RFC 3501 §5.1.3)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+,]+", re.ASCII)
 
 
 def encode_utf7(name: str) -> str:
-    """A name in modified UTF-7, which is ASCII.
+    """Encode a name in modified UTF-7, which is ASCII.
 
-    Raises ValueError for a lone surrogate, which no encoding can carry.
+    Raises ValueError for a lone surrogate, which cannot be encoded.
     """
     if name.isascii() and "&" not in name and name.isprintable():
         return name
@@ -23,9 +23,9 @@ def encode_utf7(name: str) -> str:
 
 
 def decode_utf7(encoded: str) -> str:
-    """The name of a modified UTF-7 form.
+    """Decode modified UTF-7.
 
-    Raises ValueError for anything that `encode_utf7` would not have written, so one name has one form.
+    Raises ValueError for any form that `encode_utf7` does not produce, so that each name has one form.
     """
     if not encoded.isascii():
         raise ValueError("modified UTF-7 is ASCII")
@@ -33,12 +33,12 @@ def decode_utf7(encoded: str) -> str:
         return encoded
     name = _SHIFTED.sub(lambda match: _unshifted(match[1]), encoded)
     if encode_utf7(name) != encoded:
-        raise ValueError("not the proper modified UTF-7 of a name")
+        raise ValueError("not the canonical modified UTF-7 of a name")
     return name
 
 
 def read_name(wire: str) -> str:
-    """The name that a client meant: modified UTF-7 where it is that, else the text as it stands."""
+    """A name from a client: decoded if it is valid modified UTF-7, else unchanged."""
     try:
         return decode_utf7(wire)
     except ValueError:
@@ -46,10 +46,10 @@ def read_name(wire: str) -> str:
 
 
 def shown_as(wire: str) -> str:
-    """The name that a server meant, for people: modified UTF-7 also where no encoder would write it, else the text.
+    """A name from a server, for people. Invalid modified UTF-7 is decoded as far as possible.
 
-    Servers send raw `&`, UTF-8 and Latin-1 against the RFC, and such a mailbox must still be seen. What goes back to
-    the server is `wire_of(known_as(wire))`.
+    Servers send raw `&`, UTF-8 and Latin-1 against the RFC; such mailboxes must still be readable. Commands use
+    `wire_of(known_as(wire))`.
     """
     try:
         name = _SHIFTED.sub(lambda match: _unshifted(match[1]), wire) if wire.isascii() else wire
@@ -60,14 +60,14 @@ def shown_as(wire: str) -> str:
 
 
 RAW = "\ue000"
-"""Begins the name of a mailbox whose wire form no encoder writes; its bytes follow, each as the character U+0000 to
-U+00FF of its number."""
+"""Marks a name whose wire form is not canonical. The name continues with the bytes of the wire form, each as the
+character U+0000 to U+00FF."""
 
 
 def known_as(wire: str, *, is_utf8: bool = False) -> str:
-    """The name by which a mailbox is known here, from the wire (other bytes than UTF-8 surrogate-escaped).
+    """The internal name of a mailbox, from its wire form (with invalid UTF-8 surrogate-escaped).
 
-    The readable name where `wire_of` gives the same bytes again, else the bytes themselves behind RAW.
+    It is the readable name if `wire_of` restores the same bytes from it, else RAW and the bytes.
     """
     raw = wire.encode("utf-8", "surrogateescape")
     try:
@@ -80,7 +80,7 @@ def known_as(wire: str, *, is_utf8: bool = False) -> str:
 
 
 def wire_of(name: str, *, is_utf8: bool = False) -> bytes:
-    """What is sent for a name of `known_as`: the bytes that the server gave, or what RFC 3501 or UTF-8 say of it.
+    """The wire form of a name from `known_as`: the server's own bytes, or the name in modified UTF-7 or UTF-8.
 
     Raises ValueError for a lone surrogate.
     """
@@ -90,7 +90,7 @@ def wire_of(name: str, *, is_utf8: bool = False) -> bytes:
 
 
 def rebased(name: str, old: str, new: str) -> str:
-    """The name of a mailbox below `old` after that was renamed to `new`."""
+    """The name of a mailbox below `old` after `old` was renamed to `new`."""
     wire = wire_of(new) + wire_of(name)[len(wire_of(old)) :]
     return known_as(wire.decode("utf-8", "surrogateescape"))
 

@@ -1,4 +1,4 @@
-"""NOTIFY (RFC 5465): asking for events in mailboxes, selected or not."""
+"""NOTIFY (RFC 5465): the command that requests events of mailboxes, selected or not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.wire.imap.encode import Argument, Command, command
 class EventGroup:
     """One group of NOTIFY SET (RFC 5465 §5).
 
-    `mailboxes` is a filter word (`selected`, `selected-delayed`, `inboxes`, `personal`, `subscribed`) or names, with
-    `with_children` their whole subtrees. `new_items`, only for a selected mailbox, is fetched with each MessageNew.
+    `mailboxes` is a filter word (`selected`, `selected-delayed`, `inboxes`, `personal`, `subscribed`) or names;
+    `with_children` adds their whole subtrees. `new_items`, for the selected mailbox only, come with each MessageNew.
     """
 
     mailboxes: str | Sequence[str]
@@ -24,11 +24,11 @@ class EventGroup:
 
 
 def notify(groups: Iterable[EventGroup], *, with_status: bool = False, is_utf8: bool = False) -> Command:
-    """NOTIFY SET; of no groups NOTIFY NONE."""
-    written = [_event_group(group, is_utf8) for group in groups]
-    if not written:
+    """NOTIFY SET, or NOTIFY NONE without groups."""
+    arguments = [_event_group(group, is_utf8) for group in groups]
+    if not arguments:
         return command("NOTIFY", b"NONE")
-    return command("NOTIFY", b"SET", *([b"STATUS"] if with_status else []), *written)
+    return command("NOTIFY", b"SET", *([b"STATUS"] if with_status else []), *arguments)
 
 
 def _event_group(group: EventGroup, is_utf8: bool) -> list[Argument]:

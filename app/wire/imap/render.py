@@ -1,6 +1,6 @@
-"""What our server says of a message: strings, ENVELOPE, BODY and BODYSTRUCTURE as bytes (RFC 9051 §7.5.2).
+"""Encoding of strings, ENVELOPE, BODY and BODYSTRUCTURE for the server's responses (RFC 9051 §7.5.2).
 
-The inverse of `structure`. Any bytes are safe: a string that can't stand in quotes becomes a literal.
+The inverse of `structure`. Any bytes are safe: a string that cannot be quoted becomes a literal.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _TO_ESCAPE = re.compile(rb'([\\"])')
 _PLAIN = re.compile(r"[ !#-\[\]-~]*\Z", re.ASCII)
 _REPLACEMENT = "\ufffd".encode()
 _NO_PART = BodyPart("1", "text/plain", (("charset", "us-ascii"),), lines=0)
-"""What a multipart without parts is said to hold, since the grammar asks for one; Dovecot says the same."""
+"""The part that is reported for an empty multipart, because the grammar requires one. Dovecot does the same."""
 
 
 def string(value: str | bytes) -> bytes:
-    """A string in quotes where it is printable ASCII, else as a literal.
+    """Encode a string: quoted if it is printable ASCII, else as a literal.
 
-    Text is sent as UTF-8, with surrogate-escaped bytes as they were. NUL, which no string of IMAP can hold, becomes
+    Text is sent as UTF-8, with surrogate-escaped bytes restored. NUL, which IMAP strings cannot contain, becomes
     U+FFFD.
     """
     if isinstance(value, str):
@@ -35,17 +35,17 @@ def string(value: str | bytes) -> bytes:
 
 
 def nstring(value: str | bytes | None) -> bytes:
-    """A string, or NIL."""
+    """Encode a string or NIL."""
     return b"NIL" if value is None else string(value)
 
 
 def literal(value: bytes) -> bytes:
-    """A literal of these bytes as they are."""
+    """Encode bytes as a literal, unchanged."""
     return b"{%d}\r\n%b" % (len(value), value)
 
 
 def envelope(value: Envelope) -> bytes:
-    """An ENVELOPE. `sender` and `reply_to` are written as they are: their default is the reader's of the header."""
+    """Encode an ENVELOPE. `sender` and `reply_to` get no default here: the header parser has set them."""
     fields = [
         nstring(value.date),
         nstring(value.subject),
@@ -66,9 +66,9 @@ def _addresses(addresses: Iterable[EnvelopeAddress]) -> bytes:
 
 
 def structure(part: BodyPart, *, is_extended: bool = True) -> bytes:
-    """BODYSTRUCTURE, or BODY where not `is_extended`.
+    """Encode a BODYSTRUCTURE, or a BODY unless `is_extended`.
 
-    Recursive: the tree's depth is bounded by the MIME reader that made it.
+    Recursive: the MIME parser bounds the tree's depth.
     """
     fields = _multipart(part, is_extended) if part.is_multipart else _single(part, is_extended)
     return b"(%b)" % b" ".join(fields)

@@ -1,4 +1,4 @@
-"""From a framed response to its type: the readers of each (RFC 9051 §7)."""
+"""Parsing of framed responses into their types (RFC 9051 §7)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from app.wire.imap.sets import SequenceSet
 
 MAX_SEARCHED = 100_000
 MAX_RANGES = 20_000
-"""Numbers and ranges of one response, so that none takes longer than some 15 ms: see `long_numbers.cut`."""
+"""Numbers and ranges of one response, so that parsing takes at most about 15 ms: see `long_numbers.cut`."""
 
 _UNTAGGED = re.compile(r"\* (?:([0-9]{1,10}) )?([^ ]+)(?: (.*))?", re.DOTALL | re.ASCII)
 _TAGGED = re.compile(r"([^ +*]+) (OK|NO|BAD)(?: (.*))?", re.DOTALL | re.ASCII | re.IGNORECASE)
@@ -46,9 +46,9 @@ _SEARCH_MODSEQ = re.compile(r" ?\(MODSEQ ([0-9]{1,20})\) ?\Z", re.IGNORECASE | r
 
 
 def parse_response(response: Response, *, is_utf8: bool = False) -> ServerResponse:
-    """The response with its type. `is_utf8` tells that UTF8=ACCEPT or IMAP4rev2 is in force, so names are UTF-8.
+    """Parse a response. `is_utf8` means that UTF8=ACCEPT or IMAP4rev2 is enabled, so that names are UTF-8.
 
-    Raises ServerProtocolError where it breaks the grammar.
+    Raises ServerProtocolError for invalid syntax.
     """
     if is_fetch(response):
         return parse_fetch(response)
@@ -57,7 +57,7 @@ def parse_response(response: Response, *, is_utf8: bool = False) -> ServerRespon
     text = response.text.decode("utf-8", "surrogateescape")
     match = _UNTAGGED.fullmatch(text)
     if match is None:
-        raise ServerProtocolError("An untagged response without a name")
+        raise ServerProtocolError("An untagged response has no name")
     number, name, rest = match[1], match[2].upper(), match[3] or ""
     if number is not None:
         return _numbered(name, int(number))
@@ -97,7 +97,7 @@ def _words(text: str) -> frozenset[str]:
 
 def _search(text: str) -> SearchResult:
     if text.count(" ") >= MAX_SEARCHED:
-        raise ServerProtocolError("A SEARCH response holds more numbers than can be read")
+        raise ServerProtocolError("A SEARCH response has too many numbers")
     modseq = _SEARCH_MODSEQ.search(text)
     words = (text[: modseq.start()] if modseq else text).split()
     try:
@@ -112,7 +112,7 @@ def _vanished(text: str) -> Vanished:
     try:
         found = SequenceSet.parse(uids, max_ranges=MAX_RANGES)
     except ValueError as error:
-        raise ServerProtocolError("A VANISHED response without its UIDs, or with too many") from error
+        raise ServerProtocolError("A VANISHED response has no UIDs, or too many") from error
     return Vanished(found, bool(separator) and "EARLIER" in earlier.upper())
 
 
@@ -129,8 +129,8 @@ def _texts(value: Value) -> list[str]:
 
 
 def _name(value: Value, is_utf8: bool) -> str:
-    """A mailbox name as `known_as` has it. NIL as an atom is a mailbox of that name; INBOX has one spelling (RFC 9051
-    §5.1)."""
+    """A mailbox name in the form of `known_as`. The atom NIL is a mailbox of that name; INBOX is case-insensitive
+    (RFC 9051 §5.1)."""
     wire = text_of(value)
     if wire is None:
         return "NIL"
@@ -154,20 +154,20 @@ def _listed(values: list[Value], is_utf8: bool, *, is_lsub: bool = False) -> Lis
 
 
 def _by_name(items: list[Value]) -> dict[str, Value]:
-    """A flat list of names and values as a mapping, names in upper case."""
+    """Turn a flat list of names and values into a mapping, with names in upper case."""
     return {(text_of(name) or "").upper(): value for name, value in zip(items[::2], items[1::2], strict=False)}
 
 
 def _status(values: list[Value], is_utf8: bool) -> MailboxStatus:
     if len(values) < 2:
         raise ServerProtocolError("A STATUS response has too few fields")
-    found = MailboxStatus(_name(values[0], is_utf8), {}, {})
+    status = MailboxStatus(_name(values[0], is_utf8), {}, {})
     for name, value in _by_name(list_of(values[1])).items():
         if isinstance(value, str) and value.isascii() and value.isdigit():
-            found.items[name] = number_of(value)
-        elif isinstance(plain := value[0] if isinstance(value, list) and value else value, str):
-            found.texts[name] = plain  # in parentheses (RFC 8474 §4.3) digits are text too
-    return found
+            status.items[name] = number_of(value)
+        elif isinstance(text := value[0] if isinstance(value, list) and value else value, str):
+            status.texts[name] = text  # in parentheses (RFC 8474 §4.3), digits are text too
+    return status
 
 
 def _esearch(values: list[Value], _is_utf8: bool) -> ESearchResult:
@@ -176,14 +176,14 @@ def _esearch(values: list[Value], _is_utf8: bool) -> ESearchResult:
         tag = text_of(_by_name(values[0]).get("TAG"))
         values = values[1:]
     is_uid = bool(values) and isinstance(values[0], str) and values[0].upper() == "UID"
-    found = _by_name(values[1:] if is_uid else values)
-    numbers = {name: number_of(found[name]) for name in ("MIN", "MAX", "COUNT", "MODSEQ") if name in found}
+    items = _by_name(values[1:] if is_uid else values)
+    numbers = {name: number_of(items[name]) for name in ("MIN", "MAX", "COUNT", "MODSEQ") if name in items}
     try:
-        everything = SequenceSet.parse(text_of(found["ALL"]) or "", max_ranges=MAX_RANGES) if "ALL" in found else None
+        matches = SequenceSet.parse(text_of(items["ALL"]) or "", max_ranges=MAX_RANGES) if "ALL" in items else None
     except ValueError as error:
-        raise ServerProtocolError("An ESEARCH response without a set of numbers, or with too long a one") from error
+        raise ServerProtocolError("An ESEARCH response has an invalid set of numbers, or too many") from error
     return ESearchResult(
-        tag, is_uid, numbers.get("MIN"), numbers.get("MAX"), numbers.get("COUNT"), everything, numbers.get("MODSEQ")
+        tag, is_uid, numbers.get("MIN"), numbers.get("MAX"), numbers.get("COUNT"), matches, numbers.get("MODSEQ")
     )
 
 
@@ -208,7 +208,7 @@ def _id(values: list[Value], _is_utf8: bool) -> ServerId:
 
 
 def _quota(values: list[Value], _is_utf8: bool) -> Quota:
-    """Courier leaves the list out where a root has no limit."""
+    """Parse QUOTA. Courier omits the list if a root has no limit."""
     if not values:
         raise ServerProtocolError("A QUOTA response has too few fields")
     items = list_of(values[1]) if len(values) > 1 else []

@@ -1,4 +1,4 @@
-"""What a server says, with types (RFC 9051 §7): one dataclass a response. `response_parser` makes them."""
+"""The types of a server's responses (RFC 9051 §7), one dataclass per response. `response_parser` makes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StatusKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """OK, NO, BAD, BYE or PREAUTH; `tag` is None for an untagged one."""
+    """OK, NO, BAD, BYE or PREAUTH. `tag` is None if the response is untagged."""
 
     tag: str | None
     kind: StatusKind
@@ -28,39 +28,38 @@ class Status:
     text: str
 
     def __str__(self) -> str:
-        """As the server said it, without the tag."""
+        """The response as the server sent it, without the tag."""
         code = f" [{self.code.name}{' ' if self.code.argument else ''}{self.code.argument}]" if self.code else ""
         return f"{self.kind}{code} {self.text}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """`+`: go ahead. `text` is base64 in a SASL exchange."""
+    """A continuation request (`+`). `text` is base64 in a SASL exchange."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """CAPABILITY, in upper case."""
+    """CAPABILITY. Names are in upper case."""
 
     names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Enabled:
-    """ENABLED, in upper case."""
+    """ENABLED. Names are in upper case."""
 
     names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ListedMailbox:
-    """LIST or LSUB. `name` is that of `names.known_as`.
+    """LIST or LSUB. `name` is in the form of `names.known_as`.
 
-    `attributes` are in lower case (`\\noselect`), `delimiter` is None where names are flat.
-
-    `child_info` holds what CHILDINFO says of the mailboxes below (in upper case), `old_name` OLDNAME.
+    `attributes` are in lower case (`\\noselect`). `delimiter` is None if the server has no hierarchy. `child_info` is
+    CHILDINFO in upper case, `old_name` is OLDNAME.
     """
 
     name: str
@@ -70,12 +69,12 @@ class ListedMailbox:
     child_info: frozenset[str] = frozenset()
     old_name: str | None = None
     shown: str = field(default="", compare=False)
-    """The name for people, where `name` is bytes that no encoder would write."""
+    """The name for people, also if `name` holds raw bytes because the server's encoding is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """STATUS: `items` by name in upper case; MAILBOXID and others that are not numbers are in `texts`."""
+    """STATUS: numbers are in `items`, MAILBOXID and other texts in `texts`, by their names in upper case."""
 
     name: str
     items: dict[str, int]
@@ -84,7 +83,7 @@ class MailboxStatus:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """SEARCH, in the server's order; `modseq` is the highest of those found."""
+    """SEARCH, in the server's order. `modseq` is the highest MODSEQ of the messages."""
 
     numbers: tuple[int, ...]
     modseq: int | None = None
@@ -92,7 +91,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class ESearchResult:
-    """ESEARCH (RFC 4731). `tag` is that of the command; `all` is None where it wasn't asked or nothing was found."""
+    """ESEARCH (RFC 4731). `tag` is the command's; `all` is None if it was not requested or there are no matches."""
 
     tag: str | None
     is_uid: bool
@@ -115,14 +114,14 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Expunged:
-    """EXPUNGE: the message with this number is gone, and all behind it moved down by one."""
+    """EXPUNGE: the message with this number is gone, and all later numbers decrease by one."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """VANISHED (RFC 7162 §3.2.10); `is_earlier` for earlier removals, which do not shift sequence numbers."""
+    """VANISHED (RFC 7162 §3.2.10). With `is_earlier`, it reports earlier expunges, which shift no sequence numbers."""
 
     uids: SequenceSet
     is_earlier: bool
@@ -137,7 +136,7 @@ class MailboxFlags:
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """NAMESPACE (RFC 2342): prefix and delimiter of each."""
+    """NAMESPACE (RFC 2342): the prefix and delimiter of each namespace."""
 
     personal: tuple[tuple[str, str | None], ...]
     others: tuple[tuple[str, str | None], ...]
@@ -146,14 +145,14 @@ class Namespaces:
 
 @dataclass(frozen=True, slots=True)
 class ServerId:
-    """ID (RFC 2971), names in lower case."""
+    """ID (RFC 2971). Names are in lower case."""
 
     fields: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """QUOTA (RFC 9208): resource (`STORAGE` in KiB, `MESSAGE`) to usage and limit."""
+    """QUOTA (RFC 9208): usage and limit by resource (`STORAGE` in KiB, `MESSAGE`)."""
 
     root: str
     resources: dict[str, tuple[int, int]]
@@ -161,7 +160,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A response that nothing here reads; `name` in upper case."""
+    """An unsupported response. `name` is in upper case."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Search criteria (RFC 9051 §6.4.4) as values: written by the client, read by the server."""
+"""Types of search criteria (RFC 9051 §6.4.4), and their encoding for the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_DEPTH = 32
 
 
 class TextField(StrEnum):
-    """Where a text is sought: address fields and the subject, BODY (the text of the body), TEXT (header and body)."""
+    """Where to search for a text: in an address field, the subject, BODY (the body), or TEXT (header and body)."""
 
     FROM = "FROM"
     TO = "TO"
@@ -27,7 +27,7 @@ class TextField(StrEnum):
 
 
 class DateField(StrEnum):
-    """A day compared with INTERNALDATE, or with the Date header (SENT…), or SAVEDATE (RFC 8514)."""
+    """A comparison with INTERNALDATE, the Date header (SENT…) or SAVEDATE (SAVED…, RFC 8514)."""
 
     BEFORE = "BEFORE"
     ON = "ON"
@@ -71,7 +71,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class SavedResult:
-    """`$`, the result of the last search that was saved (RFC 5182); `is_uid` where it was asked as `UID $`."""
+    """`$`, the last saved search result (RFC 5182), or `UID $` if `is_uid`."""
 
     is_uid: bool = False
 
@@ -91,7 +91,7 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class HeaderMatch:
-    """A header field that holds the text; "" matches any message that has the field."""
+    """A header field that contains the text. "" matches any message with the field."""
 
     name: str
     text: str
@@ -115,7 +115,7 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class Younger:
-    """INTERNALDATE within the last seconds (RFC 5032)."""
+    """INTERNALDATE within the last `seconds` (RFC 5032)."""
 
     seconds: int
 
@@ -127,7 +127,7 @@ class Older:
 
 @dataclass(frozen=True, slots=True)
 class ModifiedSince:
-    """MODSEQ at least this (RFC 7162 §3.1.5); the entry name that may stand with it changes nothing for us."""
+    """MODSEQ of at least this value (RFC 7162 §3.1.5). The optional entry name is ignored."""
 
     modseq: int
 
@@ -170,7 +170,7 @@ FLAG_KEYS = {
 
 
 def is_ascii(key: SearchKey) -> bool:
-    """Whether a search can do without CHARSET."""
+    """Whether a search needs no CHARSET."""
     match key:
         case And(keys):
             return all(is_ascii(condition) for condition in keys)
@@ -185,13 +185,13 @@ def is_ascii(key: SearchKey) -> bool:
 
 
 def encode(key: SearchKey, *, is_utf8: bool = False) -> list[Argument]:
-    """The criteria as arguments. Raises InvalidRequest for text that can't be sent or a tree deeper than MAX_DEPTH."""
+    """Encode criteria as arguments. Raises InvalidRequest for unencodable text and for a tree deeper than MAX_DEPTH."""
     return _encode(key, is_utf8, MAX_DEPTH)
 
 
 def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
     if depth == 0:
-        raise InvalidRequest(f"A search may be nested {MAX_DEPTH} levels deep")
+        raise InvalidRequest(f"A search may be nested at most {MAX_DEPTH} levels deep")
     match key:
         case And(keys):
             return [argument for condition in keys for argument in _encode(condition, is_utf8, depth - 1)] or [b"ALL"]
@@ -210,7 +210,7 @@ def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
 
 
 def _one(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
-    """The criteria as one key: several stand in parentheses."""
+    """Encode criteria as one key, with parentheses around several."""
     arguments = _encode(key, is_utf8, depth - 1)
     return [arguments] if isinstance(key, And) else arguments
 
@@ -237,7 +237,7 @@ def _encode_plain(key: SearchKey) -> list[Argument]:
 
 
 def _encode_numbers(numbers: SequenceSet, is_uid: bool) -> list[Argument]:
-    """An empty set matches nothing, which IMAP can only say as `NOT ALL`."""
+    """Encode a set. An empty set becomes `NOT ALL`, because IMAP has no empty set."""
     if not numbers:
         return [b"NOT", b"ALL"]
     return [b"UID", str(numbers).encode()] if is_uid else [str(numbers).encode()]

@@ -1,4 +1,4 @@
-"""Sequence sets and UID sets (RFC 9051 §9, sequence-set): ranges that are never expanded."""
+"""Sequence sets and UID sets (RFC 9051 §9, sequence-set), stored as ranges that are never expanded."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _RANGE = re.compile(r"([1-9][0-9]{0,9}|\*)(?::([1-9][0-9]{0,9}|\*))?", re.ASCII)
 
 _END = r"(?:[1-9][0-9]{0,9}|\*)"
 _SET = re.compile(rf"{_END}(?::{_END})?(?:,{_END}(?::{_END})?)*+", re.ASCII)
-"""A whole set, checked in one call: a client may send 32,000 numbers in one command."""
+"""A whole set, checked in one call, because a client may send 32,000 numbers in one command."""
 
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """Numbers from 1 to 4,294,967,295 as ranges (low, high), sorted and without overlap, neighbours joined.
+    """Numbers from 1 to 4,294,967,295 as ranges (low, high): sorted, without overlap, adjacent ranges joined.
 
-    `from_last` holds what involves `*`, the greatest number in use: `(0,)` for `*` alone, `(7,)` for `7:*`. It is
-    kept apart since `7:*` means `*:7` where `*` is smaller.
+    `from_last` has the ranges with `*`, the greatest number in use: `(0,)` for `*` alone, `(7,)` for `7:*`. They are
+    separate because `7:*` means `*:7` if `*` is smaller than 7.
     """
 
     ranges: tuple[Range, ...] = ()
@@ -32,7 +32,7 @@ class SequenceSet:
 
     @classmethod
     def parse(cls, text: str, max_ranges: int = MAX_RANGES) -> SequenceSet:
-        """Raises ValueError for an invalid set, or one with too many ranges."""
+        """Parse a set. Raises ValueError for an invalid set, or one with too many ranges."""
         if text.count(",") >= max_ranges or _SET.fullmatch(text) is None:
             raise ValueError("not a sequence set")
         pieces = text.split(",")
@@ -48,7 +48,7 @@ class SequenceSet:
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> SequenceSet:
-        """The set of these numbers. Raises ValueError for one out of range."""
+        """The set of these numbers. Raises ValueError for a number out of range."""
         ranges: list[Range] = []
         low = high = 0
         for number in sorted(numbers):
@@ -63,7 +63,7 @@ class SequenceSet:
 
     @classmethod
     def of_ranges(cls, ranges: Iterable[Range]) -> SequenceSet:
-        """The set of these ranges (low, high). Raises ValueError for one out of range."""
+        """The set of these ranges (low, high). Raises ValueError for a number out of range."""
         joined = _joined(list(ranges))
         _check(joined, [])
         return cls(joined)
@@ -72,36 +72,36 @@ class SequenceSet:
         return bool(self.ranges or self.from_last)
 
     def __len__(self) -> int:
-        """How many numbers it names without those that depend on `*`."""
+        """The number of numbers in the set, without ranges that depend on `*`."""
         return sum(high - low + 1 for low, high in self.ranges)
 
     def resolved(self, last: int) -> SequenceSet:
-        """The same with `*` read as `last`, the greatest number in use; 0 where there is none."""
+        """The set with `*` replaced by `last`, the greatest number in use; 0 if no number is in use."""
         if not self.from_last:
             return self
         ends = [(min(low or last, last), max(low, last)) for low in self.from_last if last]
         return SequenceSet(_joined([*self.ranges, *ends]))
 
     def within(self, low: int, high: int) -> SequenceSet:
-        """What of it lies from `low` to `high`; to be asked of a resolved set."""
+        """The numbers from `low` to `high` in a resolved set."""
         cut = ((max(start, low), min(end, high)) for start, end in self.ranges)
         return SequenceSet(tuple((start, end) for start, end in cut if start <= end))
 
     def __contains__(self, number: object) -> bool:
-        """Whether a resolved set holds this number."""
+        """Whether a resolved set contains this number."""
         if not isinstance(number, int):
             return False
-        place = bisect_right(self.ranges, (number, MAX_NUMBER))
-        return place > 0 and number <= self.ranges[place - 1][1]
+        index = bisect_right(self.ranges, (number, MAX_NUMBER))
+        return index > 0 and number <= self.ranges[index - 1][1]
 
     def numbers(self, max_count: int) -> Iterator[int]:
-        """The numbers of a resolved set in order. Raises ValueError where there are more than `max_count`."""
+        """The numbers of a resolved set in order. Raises ValueError if there are more than `max_count`."""
         if len(self) > max_count:
             raise ValueError(f"a set of more than {max_count} numbers")
         return (number for low, high in self.ranges for number in range(low, high + 1))
 
     def __str__(self) -> str:
-        """The set on the wire: `1:3,5,9:*`. An empty set has no wire form: it gives an empty text."""
+        """The wire form of the set, such as `1:3,5,9:*`. An empty set has none, and gives ""."""
         pieces = [str(low) if low == high else f"{low}:{high}" for low, high in self.ranges]
         pieces += [f"{low}:*" if low else "*" for low in self.from_last]
         return ",".join(pieces)
@@ -110,7 +110,7 @@ class SequenceSet:
 def ordered_numbers(text: str, max_count: int) -> list[int]:
     """The numbers of a set in the order written, as COPYUID pairs them (RFC 4315 §3).
 
-    Raises ValueError for no set, a `*`, or more than `max_count` numbers.
+    Raises ValueError for an invalid set, a `*`, or more than `max_count` numbers.
     """
     numbers: list[int] = []
     for piece in text.split(",", MAX_RANGES):

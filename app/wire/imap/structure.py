@@ -1,4 +1,4 @@
-"""ENVELOPE, BODY and BODYSTRUCTURE (RFC 9051 §7.5.2): read by the client, written by the server."""
+"""Parsing of ENVELOPE, BODY and BODYSTRUCTURE (RFC 9051 §7.5.2)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from app.mail.types import BodyPart, Envelope, EnvelopeAddress
 from app.wire.imap.grammar import Value, list_of, text_of
 
 MAX_ADDRESSES = 10_000
-"""Of one field; those beyond are left out."""
+"""Addresses that are read of one field."""
 MAX_PARTS = 1_000
-"""Of one BODYSTRUCTURE; one with more is not read."""
+"""Parts of one BODYSTRUCTURE. A structure with more is refused."""
 
 _MESSAGE_TYPES = ("message/rfc822", "message/global")
 _Pairs = tuple[tuple[str, str], ...]
 _SIZE = re.compile(r"-?[0-9]*", re.ASCII)
-"""Some servers say a negative number, or "", where they do not know."""
+"""A size. Some servers send a negative number or "" if they do not know it."""
 
 
 def envelope_of(value: Value) -> Envelope:
-    """The envelope of a parsed ENVELOPE item. Raises ServerProtocolError where it isn't one."""
+    """Convert a parsed ENVELOPE item. Raises ServerProtocolError."""
     fields = list_of(value)
     if len(fields) < 10:
         raise ServerProtocolError("An ENVELOPE has too few fields")
@@ -55,9 +55,9 @@ def _addresses(value: Value) -> tuple[EnvelopeAddress, ...]:
 
 
 def structure_of(value: Value) -> BodyPart:
-    """The part tree of a parsed BODY or BODYSTRUCTURE item, with section numbers (RFC 9051 §6.4.5.1).
+    """Convert a parsed BODY or BODYSTRUCTURE item to a tree of parts with section numbers (RFC 9051 §6.4.5.1).
 
-    Recursive: the depth is that which the grammar let through. Raises ServerProtocolError where it isn't one.
+    Recursive: `grammar.parse` bounds the depth. Raises ServerProtocolError.
     """
     structure = _body(value, "")
     if sum(1 for _ in structure.walk()) > MAX_PARTS:
@@ -66,7 +66,7 @@ def structure_of(value: Value) -> BodyPart:
 
 
 def _body(value: Value, message: str) -> BodyPart:
-    """The body of the message in section `message`, "" for the whole. A multipart has no number there."""
+    """The body of the message in section `message`, "" for the root. A multipart body has no section number."""
     prefix = f"{message}." if message else ""
     if _is_multipart(value):
         return _multipart(list_of(value), f"{message}.TEXT" if message else "", prefix)
@@ -81,7 +81,7 @@ def _is_multipart(value: Value) -> bool:
 
 
 def _part(value: Value, section: str) -> BodyPart:
-    """A part of a multipart, which has the number `section`."""
+    """The part of a multipart with the number `section`."""
     if _is_multipart(value):
         return _multipart(list_of(value), section, f"{section}.")
     return _single(list_of(value), section)
@@ -139,18 +139,18 @@ def _single(fields: list[Value], section: str) -> BodyPart:
 
 
 def _media_type(main: str | None, sub: str | None, *, is_named: bool) -> str:
-    """In lower case. A part without a type is plain text (RFC 2045 §5.2), which mox tells as `"" ""`."""
+    """The media type in lower case. A part without a type, `"" ""` in mox, is plain text (RFC 2045 §5.2)."""
     if not main:
         return f"application/{sub or 'octet-stream'}".lower() if sub or is_named else "text/plain"
     return f"{main}/{sub or ('plain' if main.lower() == 'text' else 'octet-stream')}".lower()
 
 
 def _check_aligned(encoding: Value, size: Value) -> None:
-    """Raises ServerProtocolError where the fields of a part are shifted: one of them was not quoted as it must be."""
+    """Raise ServerProtocolError if the fields of a part are shifted, because the server failed to quote a string."""
     is_encoding = encoding is None or (isinstance(encoding, str | bytes) and not encoding.isdigit())
     is_size = size is None or (isinstance(size, str) and _SIZE.fullmatch(size) is not None)
     if not (is_encoding and is_size):
-        raise ServerProtocolError("A part of a BODYSTRUCTURE has its fields in the wrong places")
+        raise ServerProtocolError("A part of a BODYSTRUCTURE has fields in the wrong positions")
 
 
 def _padded(fields: Sequence[Value], count: int) -> list[Value]:
@@ -158,12 +158,12 @@ def _padded(fields: Sequence[Value], count: int) -> list[Value]:
 
 
 def _count(value: Value) -> int:
-    """A size or number of lines; 0 for the NIL or negative number of a server that doesn't know."""
+    """A size or number of lines; 0 for NIL or a negative number, which servers send if they do not know it."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20 else 0
 
 
 def _pairs(value: Value) -> _Pairs:
-    """Parameters; an odd last name has the value ""."""
+    """Parameters. A last name without a value gets ""."""
     if value is None or isinstance(value, str):
         return ()
     texts = [text_of(field) or "" for field in list_of(value)]
