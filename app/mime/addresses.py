@@ -62,7 +62,7 @@ def parse_addresses(text: str, limit: int = MAX_ADDRESSES) -> list[EnvelopeAddre
 
 
 def addr_spec(address: EnvelopeAddress) -> str:
-    """local@domain as one string, with the local part quoted if necessary; "" if there is no address."""
+    """local@domain as one string, with the local part quoted if necessary; "" without an address."""
     if address.mailbox is None or address.mailbox in _NO_MAILBOXES:
         return ""
     local = address.mailbox

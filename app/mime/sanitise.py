@@ -32,7 +32,7 @@ MAX_URL_BYTES = 2_000
 """The longest URL of an image that Postgate fetches for the reader. Images with longer URLs stay blocked."""
 
 ResolveCid = Callable[[str], str | None]
-"""Content-ID without brackets -> a data: or http(s) URL or a path of Postgate, None if there is no such part."""
+"""Content-ID without brackets -> a data: or http(s) URL or a path of Postgate; None for an unknown Content-ID."""
 
 _DROPPED = (
     "head, script, style, title, template, noscript, noembed, noframes, iframe, frame, frameset, object, embed, "
