@@ -10,6 +10,8 @@ import orjson
 import pytest
 from app.api import long_texts
 from app.api.long_texts import LONG_TEXT_BYTES, SCANNED_BYTES, parse_large
+from app.api.schemas.submissions import SendRequest
+from pydantic import ValidationError
 
 LONG = "QUJD" * (LONG_TEXT_BYTES // 4)
 
@@ -113,3 +115,18 @@ async def test_a_long_text_is_decoded_in_pieces(text: str, is_ascii: bool, monke
 async def test_a_long_text_that_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(json.JSONDecodeError):
         await parse_large(('{"text": "' + "a" * 100_000 + text + '"}').encode())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (5, "Input should be a valid string"),
+        ("\N{EURO SIGN}" * 10_000_001, "String should have at most 10000000 characters"),
+        ("\N{EURO SIGN}" * 600_000 + "\0", "Value error, Must not contain NUL or lone surrogates"),
+    ],
+)
+def test_a_long_text_is_validated_as_any_text(given: object, error: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        SendRequest.model_validate({"to": ["ann@example.org"], "text": given})
+
+    assert [(found["loc"], found["msg"]) for found in refused.value.errors()] == [(("text",), error)]
