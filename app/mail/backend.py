@@ -1,4 +1,4 @@
-"""The Protocols behind which all mail is reached: MailBackend (read and organise) and Submission (send)."""
+"""The Protocols of a mail backend: MailBackend (read and change mail) and Submission (send mail)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.mail.types import AccountId, Flags, Mailbox, Message, Role, ServerLogin
 
 
 class SyncMode(StrEnum):
-    """How changes of an account reach us."""
+    """How Postgate learns of an account's changes."""
 
     NOTIFY = "notify"
     IDLE = "idle"
@@ -24,7 +24,7 @@ class SyncMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes `start` to `stop`, exclusive; `stop` None is the end."""
+    """Bytes from `start` to `stop`, exclusive. `stop` None means the end."""
 
     start: int = 0
     stop: int | None = None
@@ -35,9 +35,10 @@ WHOLE = ByteRange()
 
 @dataclass(frozen=True, slots=True)
 class OriginMailbox:
-    """LIST and STATUS of one mailbox. What STATUS tells is None where it cannot be selected or STATUS was refused.
+    """The LIST and STATUS data of one mailbox. The STATUS fields are None if the mailbox is not selectable or STATUS
+    failed.
 
-    `origin_id` is its MAILBOXID (RFC 8474 §4), None where the origin gives none.
+    `origin_id` is its MAILBOXID (RFC 8474 §4), or None if the server does not support it.
     """
 
     origin_name: str
@@ -56,7 +57,7 @@ class OriginMailbox:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a mailbox's origin says since a known MODSEQ. `vanished` None: the origin can't tell, compare UID sets."""
+    """Changes of a mailbox since a given MODSEQ. `vanished` None: the server cannot report it, so compare UID sets."""
 
     flags: Mapping[int, Known]
     vanished: Collection[int] | None
@@ -67,18 +68,18 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Something may have changed in these mailboxes (by origin name); empty means anywhere."""
+    """Something may have changed in these mailboxes (by origin name). An empty set means any mailbox."""
 
     origin_names: frozenset[str] = frozenset()
     status: tuple[OriginMailbox, ...] = ()
-    """What the signal itself told (LIST-STATUS, NOTIFY's STATUS), so that nothing need be asked again."""
+    """STATUS data that came with the signal (LIST-STATUS, NOTIFY), so that no further STATUS is needed."""
     has_new_mail: bool = False
-    """Whether messages came into INBOX, and not only flags or removals."""
+    """Whether messages arrived in INBOX, rather than only flag changes or removals."""
     has_unnumbered_flags: bool = False
-    """Whether flags in INBOX changed without a MODSEQ, although the server supports it (RFC 7162 §3.2)."""
+    """Whether flags in INBOX changed without a MODSEQ although the server supports CONDSTORE (RFC 7162 §3.2)."""
 
     def followed_by(self, later: Signal) -> Signal:
-        """Both as a single signal; of a mailbox's numbers the later ones count."""
+        """Combine two signals. The later STATUS data of a mailbox replaces the earlier."""
         names = self.origin_names | later.origin_names if self.origin_names and later.origin_names else frozenset()
         status = {mailbox.origin_name: mailbox for mailbox in (*self.status, *later.status)}
         return Signal(
@@ -90,7 +91,7 @@ class Signal:
 
 
 class QuotaResource(StrEnum):
-    """What a quota counts (RFC 9208 §5)."""
+    """The resource that a quota limits (RFC 9208 §5)."""
 
     STORAGE = "storage"
     """Bytes."""
@@ -99,7 +100,7 @@ class QuotaResource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an origin allows of a resource, and what is used: bytes or messages. `limit` None: as much as there is."""
+    """The limit and the use of a resource, in bytes or messages. `limit` None means unlimited."""
 
     root: str
     resource: QuotaResource
@@ -114,58 +115,59 @@ class Watch(Protocol):
     def mode(self) -> SyncMode: ...
 
     def signals(self) -> AsyncIterator[Signal]:
-        """Ends only by an error: Unreachable when the connection is lost."""
+        """Yield signals. The iterator ends only by an error: Unreachable when the connection is lost."""
         ...
 
     async def close(self) -> None:
-        """End a watch whose signals nobody follows; its connection is its own. Safe to repeat."""
+        """End the watch and close its connection. Safe to repeat."""
         ...
 
 
 class MailBackend(Protocol):
-    """One account's mail where it lives. Every changing call returns what the origin confirmed.
+    """Access to the mail of one account. Every call that changes mail returns what the mail server confirmed.
 
-    All raise MailServerError (Unreachable, TimedOut, LoginRefused, ServerRefused, ServerProtocolError).
-    `messages` of one call may lie in several mailboxes.
+    All methods raise MailServerError (Unreachable, TimedOut, LoginRefused, ServerRefused, ServerProtocolError). The
+    `messages` of one call may be in several mailboxes.
     """
 
     @property
     def host(self) -> str:
-        """The mail server's host and port, "" for our own: accounts of one host share its troubles."""
+        """Host and port of the mail server; "" for an embedded account. Accounts of one host share its back-off."""
         ...
 
     # ---- reading
 
     async def capabilities(self) -> Sequence[str]:
-        """What the origin confirmed, upper case, sorted."""
+        """Return the capabilities that the server confirmed, upper case, sorted."""
         ...
 
     async def quotas(self) -> Sequence[Quota] | None:
-        """What counts to the limits of INBOX, empty where it has none; None where the origin does not tell."""
+        """Return the quotas that apply to INBOX, empty if there are none. None if the server does not report quotas."""
         ...
 
     def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        """The message's bytes in pieces of ≤ 256 KiB; MessageNotFound when the origin has it no more."""
+        """Yield the message's bytes in pieces of ≤ 256 KiB. Raises MessageNotFound if the server no longer has it."""
         ...
 
     def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        """One part's body as stored, still in its transfer encoding; PartNotFound."""
+        """Yield the body of one part as stored, in its transfer encoding. Raises PartNotFound."""
         ...
 
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
-        """Several small parts (still encoded) in one round trip. Section "HEADER" is the message's header block."""
+        """Return several small parts (still encoded) in one round trip. Section "HEADER" is the message's header."""
         ...
 
     async def contents(self, messages: Sequence[Message]) -> Mapping[int, bytes]:
-        """UID → bytes of small messages of one mailbox, as far as they are there: all of them are in memory."""
+        """Return UID → bytes for small messages of one mailbox, omitting missing ones. All are held in memory."""
         ...
 
     async def search(
         self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
     ) -> Collection[int]:
-        """UIDs whose body (`scope` "body"), whole text ("text") or header field ("header:Name") contains `value`,
-        without regard to case. An empty value finds every message that has the field. `uids`: those alone are asked
-        about, where that is less than all.
+        """Return the UIDs of messages whose body, text or header field contains `value`, ignoring case.
+
+        `scope` is "body", "text" or "header:Name". An empty value matches every message that has the field. `uids`
+        limits the search to these messages, if that is less work than a search of the whole mailbox.
         """
         ...
 
@@ -174,7 +176,7 @@ class MailBackend(Protocol):
     async def append(
         self, mailbox: Mailbox, content: AsyncIterator[bytes], size_bytes: int, flags: Flags, received_at_ms: int | None
     ) -> Confirmed:
-        """Add a message; the delta holds one Arrived. `size_bytes` is exact. TooLarge, ServerRefused (quota)."""
+        """Add a message. The delta has one Arrived. `size_bytes` is exact. Raises TooLarge, ServerRefused (quota)."""
         ...
 
     async def store_flags(
@@ -193,78 +195,79 @@ class MailBackend(Protocol):
     async def copy(self, messages: Sequence[Message], target: Mailbox) -> Confirmed: ...
 
     async def expunge(self, messages: Sequence[Message]) -> Confirmed:
-        """Remove these messages for good, and no others."""
+        """Remove exactly these messages permanently."""
         ...
 
     async def create_mailbox(self, path: str, role: Role | None = None) -> Confirmed:
-        """AlreadyExists, InvalidRequest for a name that cannot be."""
+        """Raises AlreadyExists, and InvalidRequest for an invalid name."""
         ...
 
     async def rename_mailbox(self, mailbox: Mailbox, path: str) -> Confirmed:
-        """Those below it go along."""
+        """Rename a mailbox together with its child mailboxes."""
         ...
 
     async def delete_mailbox(self, mailbox: Mailbox) -> Confirmed: ...
 
     async def set_subscribed(self, mailbox: Mailbox, is_subscribed: bool) -> Confirmed: ...
 
-    # ---- following (the sync worker alone)
+    # ---- following (used only by the sync worker)
 
     async def list_mailboxes(self) -> Sequence[OriginMailbox]: ...
 
     async def newest(self, mailbox: Mailbox, count: int, below_uid: int | None = None) -> Sequence[Arrived]:
-        """The `count` messages with the highest UIDs (below `below_uid`), newest first."""
+        """Return the `count` messages with the highest UIDs (below `below_uid`), newest first."""
         ...
 
     def fetch(self, mailbox: Mailbox, uids: Sequence[int]) -> AsyncIterator[Sequence[Arrived]]:
-        """Those messages in batches, in the order of `uids` as far as the origin keeps it."""
+        """Yield the messages with these UIDs in batches, in the order of `uids` as far as the server keeps it."""
         ...
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
-        """What these messages are, where the origin keeps one message in several mailboxes; nothing at all elsewhere.
+        """Return the placements of these messages, on a server that keeps one message in several mailboxes; empty
+        elsewhere.
 
-        What is known by its `origin_id` need not be fetched again.
+        A message whose `origin_id` is in the index need not be fetched again.
         """
         ...
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
-        """Every UID of the mailbox with its flags and MODSEQ. `is_anew`: on a new connection, to make sure."""
+        """Return every UID of the mailbox with its flags and MODSEQ. `is_anew` verifies them on a new connection."""
         ...
 
     async def uids(self, mailbox: Mailbox) -> Sequence[int]:
-        """Every UID of the mailbox, ascending: what `scan` tells without the flags, at a tenth of the cost."""
+        """Return every UID of the mailbox, ascending, at a tenth of the cost of `scan`."""
         ...
 
     async def present(self, mailbox: Mailbox, uids: Collection[int]) -> Collection[int]:
-        """Those of the UIDs that the mailbox has; none where its UIDVALIDITY is another. MailboxNotFound."""
+        """Return those UIDs that the mailbox has; empty if its UIDVALIDITY changed. Raises MailboxNotFound."""
         ...
 
     async def changes(self, mailbox: Mailbox) -> Changes:
-        """What changed since the mailbox's `highest_modseq`: QRESYNC, else CONDSTORE, else all flags."""
+        """Return what changed since the mailbox's `highest_modseq`: by QRESYNC, else CONDSTORE, else all flags."""
         ...
 
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        """UID → preview of messages of one mailbox."""
+        """Return UID → preview for messages of one mailbox."""
         ...
 
     async def watch(self, mailboxes: Sequence[Mailbox]) -> Watch:
-        """Begin to watch all mailboxes by the best means that the origin confirms."""
+        """Start watching all mailboxes by the best extension that the server supports."""
         ...
 
 
 class Verdict(StrEnum):
-    """The result of an attempt for one recipient."""
+    """The result of one attempt for one recipient."""
 
     ACCEPTED = "accepted"
     DEFERRED = "deferred"
     REFUSED = "refused"
     UNCERTAIN = "uncertain"
-    """The message was handed over whole, and no reply came."""
+    """The whole message was sent, but no reply came."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientResult:
-    """`response` is the server's line, without its code where an `enhanced_code` ("5.1.1") was found."""
+    """`response` is the server's line, without its code if an `enhanced_code` ("5.1.1") was parsed."""
 
     address: str
     verdict: Verdict
@@ -274,7 +277,7 @@ class RecipientResult:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One message to hand over. `content` has CRLF line ends alone and ends with one; dot-stuffing is the sender's."""
+    """A message to send. `content` uses CRLF only and ends with CRLF; the sender does the dot-stuffing."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -287,47 +290,49 @@ class OutgoingMail:
 class Submission(Protocol):
     @property
     def host(self) -> str:
-        """The mail server's host and port: accounts of one host share its troubles."""
+        """Host and port of the mail server. Accounts of one host share its back-off."""
         ...
 
     async def send(
         self, mail: OutgoingMail, before_content: Callable[[], Awaitable[None]] | None = None
     ) -> Sequence[RecipientResult]:
-        """Hand a message over: one result per recipient, in order.
+        """Send a message and return one result per recipient, in order.
 
-        `before_content` is awaited when a recipient was accepted and the message is about to go: what it records
-        tells, after a crash, whether a retry is safe. Raises LoginRefused; Unreachable when nothing was handed over,
-        so that a retry is safe. Never both.
+        `before_content` is awaited after the server accepted a recipient and before the content is sent. What it
+        records shows after a crash whether a retry is safe. Raises LoginRefused, or Unreachable if no content was
+        sent, so that a retry is safe.
         """
         ...
 
     async def verify(self) -> None:
-        """Connect and log in, nothing more."""
+        """Connect and log in, and do nothing else."""
         ...
 
 
 class Backends(Protocol):
-    """Hands out the backend of an account: local, IMAP or POP3. One backend an account, kept with its connections."""
+    """Returns the backend of an account: local, IMAP or POP3. An account has one backend, which keeps its
+    connections.
+    """
 
     async def of(self, account_id: AccountId) -> MailBackend:
-        """Raises AccountNotFound. Connects to nothing yet."""
+        """Return the account's backend without connecting. Raises AccountNotFound."""
         ...
 
     async def submission_of(self, account_id: AccountId) -> Submission:
-        """How mail of this account leaves. Raises AccountNotFound; NotSupported where it can't send."""
+        """Return how the account sends mail. Raises AccountNotFound; NotSupported if it cannot send."""
         ...
 
     async def verify(self, logins: Mapping[str, ServerLogin]) -> None:
-        """Try these logins, by protocol (imap, pop3, smtp), side by side, within 10 s.
+        """Try these logins, by protocol (imap, pop3, smtp), concurrently, within 10 s.
 
         Raises AddressNotAllowed, LoginRefused, Unreachable …
         """
         ...
 
     async def forget(self, account_id: AccountId) -> None:
-        """Close what is open for an account whose settings changed or which was removed."""
+        """Close the connections of an account whose settings changed or that was removed."""
         ...
 
     async def forget_changed(self) -> None:
-        """Close what is open for accounts that another process has changed or removed. Unavailable."""
+        """Close the connections of accounts that another process changed or removed. Raises Unavailable."""
         ...

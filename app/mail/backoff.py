@@ -1,4 +1,4 @@
-"""How long to wait before trying again what nobody waits for."""
+"""Delays before background work is retried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RECONNECT_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
-    """Seconds to wait before each try to connect that nobody asked for: 0, 1, 2, 4 … 30, spread by a fifth."""
+    """Yield the seconds to wait before each background reconnect: 0, 1, 2, 4 … 30, with a jitter of a fifth."""
     for seconds in RECONNECT_SECONDS:
         yield seconds * jitter(0.8, 1.2)
     while True:
@@ -17,10 +17,10 @@ def reconnect_delays(jitter: Callable[[float, float], float] = random.uniform) -
 
 
 def spread(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
-    """Adds up to half of the delay, so that clients refused at the same time do not retry at the same time."""
+    """Add up to half of the delay, so that clients refused at the same time do not retry at the same time."""
     return seconds * jitter(1.0, 1.5)
 
 
 def drifting(seconds: float, jitter: Callable[[float, float], float] = random.uniform) -> float:
-    """Up to a fifth less, so that what many do at the same intervals drifts apart."""
+    """Subtract up to a fifth, so that periodic tasks with the same interval drift apart."""
     return seconds * jitter(0.8, 1.0)

@@ -1,4 +1,4 @@
-"""A change that the origin confirmed, and what came of it in the index."""
+"""A change that the mail server confirmed, and its result in the index."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from app.mail.types import MailboxId, MessageId, Position
 
 @dataclass(slots=True)
 class Applied:
-    """What came of a Delta: the account's last event number, and the ids of what it named by location."""
+    """The result of applying a Delta: the account's last event number, and the ids of what it named by location."""
 
     seq: int = 0
     mailbox_ids: dict[str, MailboxId] = field(default_factory=dict)
-    """By origin name: the mailboxes found."""
+    """Origin name → id of the mailboxes found."""
     message_ids: dict[Location, MessageId] = field(default_factory=dict)
-    """Arrived, copied and moved messages by where they are now."""
+    """Current location → id of arrived, copied and moved messages."""
     arrivals: list[tuple[Arrived, MessageId]] = field(default_factory=list)
     """The arrivals that became messages, each with its message's id."""
     copies: dict[Location, Location] = field(default_factory=dict)
-    """Source → target of what was copied or moved."""
+    """Source → target of copied and moved messages."""
     modseqs: dict[Location, int] = field(default_factory=dict)
     """MODSEQ of the messages whose flags changed."""
     at_ms: int = 0
-    """The time of that event."""
+    """The time of event `seq`."""
     seq_before: int = 0
-    """The account's last event number before: the events of this change are those after it, up to `seq`."""
+    """The account's last event number before the change: its events are those after this number, up to `seq`."""
     delta: Delta = field(default_factory=Delta)
-    """The facts that were written, as they were decided."""
+    """The facts that were written."""
 
     @property
     def position(self) -> Position:
-        """Where the account's log ends then."""
+        """The end of the account's log after this change."""
         return Position(self.seq, self.at_ms)
 
     def __add__(self, later: Applied) -> Applied:
-        """Both as one; `later` is of a later transaction."""
+        """Combine two results; `later` is from a later transaction."""
         return Applied(
             seq=later.seq,
             mailbox_ids=self.mailbox_ids | later.mailbox_ids,
@@ -52,10 +52,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What a changing call of a MailBackend did.
+    """The result of a MailBackend call that changes mail.
 
-    `written` is what came of it in the index, where the index is the origin and has it already. None for another mail
-    server: the caller writes `delta` to the index.
+    `written` is the result in the index for an embedded account, whose index is already updated. It is None for other
+    mail servers: the caller writes `delta` to the index.
     """
 
     delta: Delta

@@ -1,6 +1,6 @@
-"""What changed: the one language in which backends, servers and services tell the index about mail.
+"""Facts about changed mail: how backends, servers and services update the index.
 
-A Delta is a set of facts, safe to apply twice. Facts name messages by (mailbox, UID), never by row.
+A Delta is a set of facts and can be applied twice safely. Facts name messages by (mailbox, UID), never by row.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from app.mail.types import SYSTEM_FLAGS, BodyPart, Flags, MailboxId, Overview, R
 
 
 class Reason(StrEnum):
-    """Why a message left."""
+    """Why a message was removed."""
 
     EXPUNGED = "expunged"
     MERGED = "merged"
-    """Its row turned out to be the arrival of a move; the moved message keeps its own id."""
+    """The row was the arrival of a move; the moved message keeps its own id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a message is: a UID is only meaningful with its mailbox (and that mailbox's UIDVALIDITY)."""
+    """Where a message is. A UID is only meaningful with its mailbox and that mailbox's UIDVALIDITY."""
 
     mailbox_id: MailboxId
     uid: int
@@ -33,7 +33,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What our own IMAP server answers for a message, made once at delivery."""
+    """The response of the embedded IMAP server for a message, made once at delivery."""
 
     header: bytes
     envelope: bytes
@@ -42,9 +42,9 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A message is in a mailbox. `uid` 0 and `modseq` 0 ask the index to number it: it is the origin.
+    """A message is in a mailbox. `uid` 0 and `modseq` 0 ask the index to assign them (embedded accounts).
 
-    `is_announced` False for what a first sync or a reset finds: the row comes without an event of its own.
+    `is_announced` False: the initial sync or a reset found it, and the row is added without its own event.
     `origin_id` is EMAILID (RFC 8474) or X-GM-MSGID. `uid_validity` None skips the check against the mailbox's.
     """
 
@@ -66,14 +66,14 @@ class Arrived:
     rendered: Rendered | None = None
     is_announced: bool = True
     is_shared: bool = False
-    """Its `origin_id` is one message in however many mailboxes (X-GM-EXT-1): known already, it is there too now."""
+    """The same `origin_id` in several mailboxes is one message (X-GM-EXT-1): if it exists, this adds a placement."""
     is_on_server: bool | None = None
-    """Whether a POP3 server holds it; None for mail of any other kind."""
+    """Whether the POP3 server still has it; None for other accounts."""
     unread: str | None = None
-    """Why its server gives neither its header nor its structure; None where it does."""
+    """Why the server returns neither header nor structure; None if it does."""
 
     def bare(self) -> Arrived:
-        """The message without its texts, for a database that refuses one of them."""
+        """The message without its texts, for a database that rejects one of them."""
         return replace(
             self,
             flags=self.flags & frozenset(SYSTEM_FLAGS),
@@ -88,9 +88,9 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A message that is here already is in this mailbox too, known by its `origin_id`; see `Arrived.is_shared`.
+    """A message that is in the index, identified by `origin_id`, is in this mailbox too; see `Arrived.is_shared`.
 
-    Nothing comes of one that is not known.
+    Ignored if no message has this `origin_id`.
     """
 
     mailbox_id: MailboxId
@@ -104,7 +104,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """A message has exactly these flags now. An older `modseq` than the index knows is ignored; 0 is always newer."""
+    """A message has exactly these flags. A `modseq` older than the index's is ignored; 0 always counts as newer."""
 
     location: Location
     flags: Flags
@@ -113,7 +113,7 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A message went from one mailbox to another (COPYUID, or found by identity). `target.uid` 0: as in Arrived."""
+    """A message moved to another mailbox (COPYUID, or matched by identity). `target.uid` 0: as in Arrived."""
 
     source: Location
     target: Location
@@ -122,7 +122,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A message was copied. `target.uid` 0: index numbers it. `is_shared`: it is one message, and there too now."""
+    """A message was copied. `target.uid` 0: the index assigns it. `is_shared`: the copy is a placement."""
 
     source: Location
     target: Location
@@ -151,12 +151,12 @@ class TextExtracted:
     location: Location
     text: Searchable | None
     digest: str | None = None
-    """Of the message's bytes, where all of them were read."""
+    """The digest of the message's bytes, if all of them were read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The content of a message of which its header alone was there, or a reason why it could not be read (`unread`)."""
+    """The content of a message whose header alone was known, or the reason why it cannot be read (`unread`)."""
 
     location: Location
     content: Arrived
@@ -164,7 +164,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class OnServer:
-    """Whether the POP3 server that a message came from holds it still."""
+    """Whether the POP3 server still has a message that came from it."""
 
     location: Location
     is_on_server: bool
@@ -172,9 +172,10 @@ class OnServer:
 
 @dataclass(frozen=True, slots=True)
 class MailboxFound:
-    """A mailbox exists on the origin with these properties. Known by `origin_name`; a new one gets an event.
+    """A mailbox exists on the mail server with these properties. `origin_name` identifies it; a new one gets an
+    event.
 
-    `uid_validity` 0 asks the index to number it: it is the origin.
+    `uid_validity` 0 asks the index to assign it (embedded accounts).
     """
 
     origin_name: str
@@ -185,9 +186,9 @@ class MailboxFound:
     is_subscribed: bool = True
     is_selectable: bool = True
     is_newcomer: bool = False
-    """If it is new, it appeared where mail is known already."""
+    """If the mailbox is new, it appeared after the account's mail was synced."""
     origin_id: str | None = None
-    """None leaves what is known."""
+    """None keeps the stored value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class MailboxRenamed:
 
 @dataclass(frozen=True, slots=True)
 class MailboxSet:
-    """Properties that the API or a client set; None leaves one as it is. `is_role_cleared` takes the role away."""
+    """Properties set through the API or by a client; None keeps a value. `is_role_cleared` removes the role."""
 
     mailbox_id: MailboxId
     is_subscribed: bool | None = None
@@ -211,7 +212,7 @@ class MailboxSet:
 
 @dataclass(frozen=True, slots=True)
 class MailboxCounted:
-    """What the origin says of a mailbox (STATUS). Totals matter until `is_complete`; then the index counts itself."""
+    """STATUS data of a mailbox. Totals are used until `is_complete`; after that the index counts itself."""
 
     mailbox_id: MailboxId
     uid_next: int | None = None
@@ -223,7 +224,7 @@ class MailboxCounted:
 
 @dataclass(frozen=True, slots=True)
 class MailboxTroubled:
-    """Some of a mailbox cannot be read from its origin, for this reason; None: all of it can."""
+    """The reason why part of a mailbox cannot be read from its server; None: all of it can be read."""
 
     mailbox_id: MailboxId
     problem: str | None
@@ -231,7 +232,7 @@ class MailboxTroubled:
 
 @dataclass(frozen=True, slots=True)
 class MailboxReset:
-    """UIDVALIDITY changed: every UID known is void. One event, not one a message."""
+    """UIDVALIDITY changed: all known UIDs are void. One event for the mailbox, not one per message."""
 
     mailbox_id: MailboxId
     uid_validity: int
@@ -280,13 +281,13 @@ class Delta:
         return any(getattr(self, field.name) for field in fields(self))
 
     def singles(self) -> Iterator[Delta]:
-        """The same facts in the same order, one in each Delta."""
+        """Yield the same facts in the same order, one per Delta."""
         for field in fields(self):
             for fact in getattr(self, field.name):
                 yield replace(Delta(), **{field.name: (fact,)})
 
     def bare(self) -> Delta:
-        """The same facts without the texts of messages, for a database that refuses one of them."""
+        """The same facts without the texts of messages, for a database that rejects one of them."""
         return replace(
             self,
             arrived=tuple(arrived.bare() for arrived in self.arrived),
@@ -297,17 +298,17 @@ class Delta:
 
     @property
     def facts(self) -> int:
-        """How many facts it holds."""
+        """The number of facts."""
         return sum(len(getattr(self, field.name)) for field in fields(self))
 
 
 UNTOLD: Flags = frozenset({""})
-"""The flags of a message that is there and whose server does not return them."""
+"""The flags of an existing message for which the server returns no flags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Flags and MODSEQ of one message in a state of a mailbox."""
+    """Flags and MODSEQ of one message."""
 
     flags: Flags
     modseq: int = 0
@@ -321,9 +322,9 @@ class Known:
 def difference(
     mailbox_id: MailboxId, before: Mapping[int, Known], after: Mapping[int, Known]
 ) -> tuple[Delta, Sequence[int]]:
-    """What turns the UIDs and flags of `before` into those of `after`: a Delta, and the UIDs that must be fetched.
+    """Return the Delta that changes the UIDs and flags of `before` to those of `after`, and the UIDs to fetch.
 
-    Both map UID → flags, ascending, and so is what comes of them.
+    Both map UID → flags in ascending order; the results are in ascending order too.
     """
     flagged = tuple(
         Flagged(Location(mailbox_id, uid), now.flags, now.modseq)

@@ -9,7 +9,7 @@ from app.mail.types import AccountId, Position
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry. `body` is the CloudEvents object as JSON. `uid` is in `mailbox_id`, `target_uid` in the target."""
+    """One entry. `body` is the CloudEvents object in JSON. `uid` is in `mailbox_id`, `target_uid` in the target."""
 
     account_id: AccountId
     seq: int
@@ -22,7 +22,7 @@ class Event:
     at_ms: int
     body: bytes
     frames: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """How the event was encoded for its readers, each encoding made once."""
+    """Encodings of the event for its readers, each made once."""
 
     @property
     def position(self) -> Position:
@@ -31,7 +31,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is kept of a log: the events after `first` (that one is the last of those trimmed) up to `last`."""
+    """The stored part of a log: the events after `first` (the last trimmed one) up to `last`."""
 
     first: Position
     last: Position
@@ -39,12 +39,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events in order, and what was kept of the log when they were read."""
+    """Events in order, and the stored part of the log when they were read."""
 
     span: Span
     events: list[Event]
 
     @property
     def is_last(self) -> bool:
-        """Whether no event came after these."""
+        """Whether these were the last events of the log."""
         return not self.events or self.events[-1].seq >= self.span.last.seq

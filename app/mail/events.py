@@ -1,7 +1,7 @@
-"""Every event: its type, its data, who may see it, and what is kept of it for `/changes`.
+"""All events: their types, their data, who may see them, and what is stored of them for `/changes`.
 
-A new event is a class here and the code that emits it. The log, what limited tokens see, the types that a subscription
-may name, docs/events.md, openapi.json and asyncapi.yaml are made from these classes.
+To add an event, add a class here and the code that emits it. The log, the filter for limited tokens, the types that a
+subscription may name, docs/events.md, openapi.json and asyncapi.yaml are derived from these classes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import ClassVar, Final, Literal
 
 
 class Audience(StrEnum):
-    """Who may see an event, among callers that see a part of an account only."""
+    """Who may see an event, among callers that see only part of an account."""
 
     MAILBOX = "mailbox"
     """Callers that see the mailbox of the event."""
     MAILBOX_PATH = "mailbox_path"
-    """The same, with the path as they see it."""
+    """The same, with the path as the caller sees it."""
     MAILBOX_SUBJECT = "mailbox_subject"
     """Callers that see the mailbox that is the subject of the event."""
     MAILBOXES = "mailboxes"
-    """Callers that see one of `mailbox_ids`; they get those that they see."""
+    """Callers that see one of `mailbox_ids`; each gets only the ids that it sees."""
     MOVE = "move"
     """Callers that see a mailbox before or after the move."""
     SEVERAL = "several"
@@ -32,7 +32,7 @@ class Audience(StrEnum):
     SUBMISSION = "submission"
     """Callers that may send as the sender."""
     ACCOUNT = "account"
-    """All who may read the account."""
+    """All callers that may read the account."""
     WHOLE_ACCOUNT = "whole_account"
     """Only callers that see the whole account."""
 
@@ -46,24 +46,24 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 Ending = tuple[Sequence[str] | None, str]
-"""The mailboxes that the subject has left (None: the subject is a mailbox that is gone), and the reason."""
+"""The mailboxes that the subject left (None: the subject is a deleted mailbox), and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventData:
-    """The data of an event, without `account_id`, which all have."""
+    """The data of an event, without `account_id`, which every event has."""
 
     type: ClassVar[str]
     when: ClassVar[str]
     audience: ClassVar[Audience] = Audience.MAILBOX
 
     def facts(self) -> dict[str, object]:
-        """The fields by their names in JSON, without those that are absent."""
+        """The fields by their JSON names, without absent ones."""
         values = {field.name.rstrip("_"): getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not ABSENT}
 
     def ending(self) -> Ending | None:
-        """What is kept for `/changes` when the log is trimmed, where something has ended."""
+        """What `/changes` reports after the log is trimmed, if the event ended something."""
         return None
 
 
@@ -264,7 +264,7 @@ class QuotaChanged(EventData):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionEvent(EventData):
-    """An event of a message that is being sent."""
+    """An event of a submission."""
 
     audience = Audience.SUBMISSION
     submission_id: str
@@ -349,8 +349,8 @@ SUBMISSION_EVENTS: dict[str, type[SubmissionEvent]] = {
     name: kind for name, kind in EVENTS.items() if issubclass(kind, SubmissionEvent)
 }
 PATTERNS = tuple(sorted({f"{name.partition('.')[0]}.*" for name in EVENTS}))
-"""What a subscription may name beside the types."""
+"""Names that a subscription may use besides the types."""
 PLANNED = frozenset(
     ("draft.*", "draft.created", "draft.updated", "draft.deleted", "job.*", "job.progress", "submission.held")
 )
-"""Events of the API's contract that nothing emits yet: a subscription may name them."""
+"""Events of the API's contract that are not emitted yet: a subscription may name them."""

@@ -1,4 +1,4 @@
-"""What a search asks for: a tree of conditions, pure. The index turns it into SQL; text terms may need the origin."""
+"""The conditions of a search as a pure tree. The index turns it into SQL; text terms may need the mail server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LEAF_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every one of these holds; true when there is none."""
+    """All conditions hold; true if there are none."""
 
     of: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Any:
-    """At least one of these holds; false when there is none."""
+    """At least one condition holds; false if there are none."""
 
     of: tuple[Filter, ...]
 
@@ -32,7 +32,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """A header field (subject, from, to, cc or bcc) contains a text, without regard to case."""
+    """A header field (subject, from, to, cc or bcc) contains a text, ignoring case."""
 
     field: str
     value: str
@@ -48,7 +48,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class IndexedText:
-    """A Text of scope "body" or "text" as the full-text index answers it, for messages that it holds; folded."""
+    """A Text of scope "body" or "text", folded, as the full-text index evaluates it for indexed messages."""
 
     account_id: AccountId
     scope: str
@@ -62,14 +62,14 @@ class InMailbox:
 
 @dataclass(frozen=True, slots=True)
 class InMailboxNamed:
-    """A mailbox by its role or path, as people write it; it becomes an InMailbox before a search."""
+    """A mailbox by its role or path, as users write it. It is replaced by an InMailbox before a search."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBetween:
-    """`since_ms` inclusive, `before_ms` exclusive; None is open."""
+    """`since_ms` is inclusive, `before_ms` exclusive; None means open."""
 
     since_ms: int | None = None
     before_ms: int | None = None
@@ -77,7 +77,7 @@ class ReceivedBetween:
 
 @dataclass(frozen=True, slots=True)
 class SizeBetween:
-    """Both exclusive, in bytes; None is open."""
+    """Both bounds are exclusive, in bytes; None means open."""
 
     larger_than: int | None = None
     smaller_than: int | None = None
@@ -85,7 +85,7 @@ class SizeBetween:
 
 @dataclass(frozen=True, slots=True)
 class HasFlag:
-    """The IMAP flag, compared without regard to case."""
+    """An IMAP flag, compared ignoring case."""
 
     flag: str
 
@@ -102,7 +102,7 @@ class MessageIdHeader:
 
 @dataclass(frozen=True, slots=True)
 class IsOneOf:
-    """What a Text became when it was answered."""
+    """The messages that matched a Text."""
 
     ids: Collection[MessageId]
 
@@ -132,7 +132,7 @@ Filter = (
 
 
 def leaves_in(tree: Filter) -> Iterator[Filter]:
-    """Every condition of a tree that is not made of others."""
+    """Yield every condition of a tree that contains no other."""
     match tree:
         case All(of) | Any(of):
             for branch in of:
@@ -144,7 +144,7 @@ def leaves_in(tree: Filter) -> Iterator[Filter]:
 
 
 def with_leaves(tree: Filter, change: Callable[[Filter], Filter]) -> Filter:
-    """The tree with each of its leaves changed."""
+    """Return the tree with each leaf replaced by `change(leaf)`."""
     match tree:
         case All(of):
             return All(tuple(with_leaves(branch, change) for branch in of))
@@ -157,19 +157,19 @@ def with_leaves(tree: Filter, change: Callable[[Filter], Filter]) -> Filter:
 
 
 def texts_in(tree: Filter) -> Iterator[Text]:
-    """Every Text of a tree."""
+    """Yield every Text of a tree."""
     return (leaf for leaf in leaves_in(tree) if isinstance(leaf, Text))
 
 
 def names_mailbox(tree: Filter) -> bool:
-    """Whether a mailbox is among the conditions."""
+    """Whether one of the conditions names a mailbox."""
     return any(isinstance(leaf, InMailbox) for leaf in leaves_in(tree))
 
 
 def with_answers(tree: Filter, answers: Mapping[Text, Filter], possible: Mapping[Text, Filter] | None = None) -> Filter:
-    """The tree with each Text replaced by its answer, below an odd number of Nots by what is `possible`.
+    """Return the tree with each Text replaced by its answer, or by its `possible` one below an odd number of Nots.
 
-    So a message that nobody looked at is found neither for having a text nor for lacking it.
+    A message that was not examined then matches neither for having a text nor for lacking it.
     """
     possible = answers if possible is None else possible
     match tree:

@@ -1,4 +1,4 @@
-"""What is known of every message of a mailbox, in some 16 bytes for each: mailboxes hold hundreds of thousands."""
+"""The flags of every message of a mailbox in about 16 bytes each: mailboxes hold hundreds of thousands."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class FlagTable(Mapping[int, Known]):
 
     @property
     def kinds(self) -> int:
-        """How many different sets of flags there are: each takes some hundred bytes."""
+        """The number of distinct sets of flags; each takes a few hundred bytes."""
         return len(self._flags)
 
     def put(self, uid: int, flags: Flags, modseq: int = 0) -> None:
-        """Note a message; what was known of it before is replaced."""
+        """Set the flags of a message, replacing earlier ones."""
         number = self._numbers.get(flags)
         if number is None:
             number = self._numbers[flags] = len(self._flags)
@@ -46,7 +46,7 @@ class FlagTable(Mapping[int, Known]):
             return
         uids = self._uids
         order = sorted(range(len(uids)), key=uids.__getitem__)
-        last = [one for one, after in pairwise(order) if uids[one] != uids[after]] + order[-1:]
+        last = [index for index, after in pairwise(order) if uids[index] != uids[after]] + order[-1:]
         self._uids = array("I", map(uids.__getitem__, last))
         self._sets = array("I", map(self._sets.__getitem__, last))
         self._modseqs = array("Q", map(self._modseqs.__getitem__, last))

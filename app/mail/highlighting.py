@@ -1,4 +1,4 @@
-"""Where the terms of a search stand in a text: snippets made of plain pieces, so that no markup has to be trusted."""
+"""Snippets of a text around search terms, made of plain pieces, so that no markup has to be trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.mail.searchable import fold
 
 BEFORE_CHARS, SNIPPET_CHARS = 60, 240
 MATCHES_LIMIT = 20
-"""Places of a text that are marked."""
+"""The most matches that are marked in a text."""
 _SPACE = re.compile(r"\s+")
 _LINE_END = re.compile(r"[\r\n\t]")
 _HEADER_FIELDS = ("subject", "from", "to", "cc")
@@ -21,35 +21,35 @@ _HEADER_FIELDS = ("subject", "from", "to", "cc")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a snippet as it is written, and whether a term stands there."""
+    """A stretch of a snippet as written, and whether it matches a term."""
 
     text: str
     is_match: bool
 
 
 def terms_of(tree: f.Filter) -> dict[str, set[str]]:
-    """Field → folded terms that a match may have there; what is excluded is not among them."""
-    found: dict[str, set[str]] = {}
+    """Return field → folded terms that may match there, without excluded terms."""
+    folded: dict[str, set[str]] = {}
     match tree:
         case f.All(of) | f.Any(of):
             for condition in of:
                 for field, terms in terms_of(condition).items():
-                    found.setdefault(field, set()).update(terms)
+                    folded.setdefault(field, set()).update(terms)
         case f.Contains(field, value):
-            found[field] = {fold(value)}
+            folded[field] = {fold(value)}
         case f.Text("body", value):
-            found["body"] = {fold(value)}
+            folded["body"] = {fold(value)}
         case f.Text("text", value):
-            found |= {field: {fold(value)} for field in (*_HEADER_FIELDS, "body")}
+            folded |= {field: {fold(value)} for field in (*_HEADER_FIELDS, "body")}
         case _:
             pass
-    return found
+    return folded
 
 
 def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
-    """What is around the first place where a folded term stands, in pieces; empty where none does. Linear.
+    """Return the text around the first match of a folded term, in pieces; empty if there is no match. Linear.
 
-    It begins and ends at a word where there are spaces.
+    It begins and ends at a word boundary if the text has spaces.
     """
     ranges = list(_joined(sorted(_places(text, terms))))
     if not ranges:
@@ -68,13 +68,13 @@ def snippet_of(text: str, terms: Collection[str]) -> list[Piece]:
 
 
 def _word_start(text: str, start: int, limit: int) -> int:
-    """The beginning of the first whole word in `start:limit`; `start` where no space is there."""
+    """Return the start of the first whole word in `start:limit`; `start` if there is no space."""
     space = _SPACE.search(text, start, limit) if start and not text[start - 1].isspace() else None
     return start if space is None else space.end()
 
 
 def _word_end(text: str, limit: int, end: int) -> int:
-    """The end of the last whole word in `limit:end`; `end` where no space is there."""
+    """Return the end of the last whole word in `limit:end`; `end` if there is no space."""
     if end < len(text) and not text[end].isspace():
         spaces = list(_SPACE.finditer(text, limit, end))
         return spaces[-1].start() if spaces else end
@@ -84,7 +84,7 @@ def _word_end(text: str, limit: int, end: int) -> int:
 def snippets_of(
     texts: Mapping[str, Mapping[str, str]], terms: Mapping[str, Collection[str]]
 ) -> dict[str, dict[str, list[Piece]]]:
-    """Key → field → snippet, of the texts by field of several messages; fields without a match are left out."""
+    """Return key → field → snippet for the texts of several messages, omitting fields without a match."""
     return {
         key: {field: pieces for field, text in fields.items() if (pieces := snippet_of(text, terms[field]))}
         for key, fields in texts.items()
@@ -92,7 +92,7 @@ def snippets_of(
 
 
 def _places(text: str, terms: Collection[str]) -> Iterator[tuple[int, int]]:
-    """(start, end) in the text of what a term matches."""
+    """Yield the (start, end) in the text of each match."""
     folded, ends = fold(text), None
     for term in terms:
         position = folded.find(term)
@@ -108,12 +108,12 @@ def _places(text: str, terms: Collection[str]) -> Iterator[tuple[int, int]]:
 
 
 def _index_of(ends: list[int], position: int) -> int:
-    """The character of the text that a place in its folded form comes from."""
+    """Return the character of the text that a position in its folded form comes from."""
     return bisect_right(ends, position)
 
 
 def _joined(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sorted ranges, those that touch or overlap made one."""
+    """Merge sorted ranges that touch or overlap."""
     low = high = -1
     for start, end in ranges:
         if start > high:

@@ -1,4 +1,4 @@
-"""Ids: a type prefix, then 24 characters; of new ones they are time and chance, and sort by time."""
+"""Ids: a type prefix and 24 characters. New ids consist of the time and random bits, and sort by time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _DIGITS = 24
 
 
 def new_id(prefix: str) -> str:
-    """`prefix_` and 24 characters of `0-9a-z`: 48 bits of milliseconds, then 72 of chance."""
+    """Return `prefix_` and 24 characters of `0-9a-z`: 48 bits of milliseconds, then 72 random bits."""
     return _spelled(prefix, (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
 
 
 def derived_id(prefix: str, *names: str) -> str:
-    """The id of what these names name: the same each time, and no other's."""
+    """Return the id that is derived from these names, always the same for the same names."""
     digest = hashlib.sha256("\0".join(names).encode()).digest()
     return _spelled(prefix, int.from_bytes(digest[: 5 * _DIGITS // 8]))
 
@@ -27,7 +27,7 @@ def _spelled(prefix: str, value: int) -> str:
 
 
 def content_digest(content: bytes) -> str:
-    """Stands for a message's bytes: two that have the same are the same (BLAKE2b, 128 bits)."""
+    """Return a digest of a message's bytes, equal for equal content (BLAKE2b, 128 bits)."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

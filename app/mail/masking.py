@@ -1,4 +1,4 @@
-"""Keeps secrets out of what servers say: a server may repeat a password or token that it was sent, in any encoding."""
+"""Masks secrets in server responses: a server may repeat a password or token, in any encoding."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from urllib.parse import quote, quote_plus
 
 MASK = "…"
 _PREFIX_CHARS = 12
-"""A secret that is longer is also found by its beginning: a server may cut it off."""
+"""A longer secret is also found by its first characters: a server may truncate it."""
 _SHORT_CHARS = 4
-"""A secret below this length is masked as a whole word alone: it may be a part of any word."""
+"""A shorter secret is masked only as a whole word: it may be part of any word."""
 MATCHERS_LIMIT = 64
-"""Accounts whose secrets can be looked for without preparing that again."""
+"""Accounts whose prepared patterns stay cached."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 
 
 class Masker:
-    """Masks secrets in every encoding that they are sent in: plain, quoted, as JSON, HTML, URL, UTF-7, hex and base64.
+    """Masks secrets in every encoding in which they are sent: plain, quoted, JSON, HTML, URL, UTF-7, hex and base64.
 
-    Base64 is recognised whatever stands around the secret, as in SASL PLAIN, XOAUTH2 and OAUTHBEARER.
+    Base64 is recognised whatever surrounds the secret, as in SASL PLAIN, XOAUTH2 and OAUTHBEARER.
     """
 
     __slots__ = ("_secrets",)
@@ -32,30 +32,30 @@ class Masker:
         self._secrets = frozenset(filter(None, secrets))
 
     def add(self, secret: str) -> None:
-        """Mask this secret too."""
+        """Also mask this secret."""
         if secret:
             self._secrets |= {secret}
 
     def add_response(self, response: bytes) -> None:
-        """Mask a SASL response that holds a secret, and the proof in it (RFC 5802 §3); not a user name alone."""
+        """Mask a SASL response that holds a secret, and the proof in it (RFC 5802 §3), but not a user name alone."""
         text = response.decode("utf-8", "replace")
         if len(text) > 1 and any(mark in text for mark in ("\0", "\1", ",p=")):
             self.add(text)
             self.add(text.rpartition(",p=")[2])
 
     def mask(self, text: str) -> str:
-        """The text with each secret replaced by `…`."""
+        """Return the text with each secret replaced by `…`."""
         if not self._secrets:
             return text
         pattern, blobs = _forms_of(self._secrets)
-        shown, end = [], 0
+        masked, end = [], 0
         for match in pattern.finditer(text):
             if match.start() < end and match.end() <= end:
                 continue
             begin, stop = _extended(blobs, text, match.start(), match.end())
-            shown.append(text[end : max(begin, end)])
+            masked.append(text[end : max(begin, end)])
             end = max(stop, end)
-        return MASK.join([*shown, text[end:]]) if shown else text
+        return MASK.join([*masked, text[end:]]) if masked else text
 
     def mask_bytes(self, text: bytes) -> bytes:
         if not self._secrets:
@@ -65,7 +65,7 @@ class Masker:
 
 @lru_cache(maxsize=MATCHERS_LIMIT)
 def _forms_of(secrets: frozenset[str]) -> tuple[re.Pattern[str], frozenset[str]]:
-    """What finds these secrets, and their forms in base64. Made when it is needed: it takes some 100 KB."""
+    """Return the pattern of these secrets, and their base64 forms. Made on demand: it takes about 100 KB."""
     forms: set[str] = set()
     blobs: set[str] = set()
     for secret in secrets:
@@ -77,7 +77,7 @@ def _forms_of(secrets: frozenset[str]) -> tuple[re.Pattern[str], frozenset[str]]
 
 
 def _extended(blobs: frozenset[str], text: str, begin: int, end: int) -> tuple[int, int]:
-    """With the rest of the base64 text that a secret was found in."""
+    """Extend the match to the rest of the base64 text around it."""
     if not any(blob.casefold() in text[begin:end].casefold() for blob in blobs):
         return begin, end
     while begin > 0 and text[begin - 1] in _BASE64:
@@ -105,7 +105,7 @@ def _escaped(secret: str) -> set[str]:
 
 
 def _base64_forms(octets: bytes) -> set[str]:
-    """The parts of base64 texts that are the same whatever stands before and after the secret."""
+    """Return the parts of base64 texts that do not depend on what surrounds the secret."""
     forms = {base64.b64encode(octets).decode()}
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + octets).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Metadata: what an app keeps with an account or a submission, as texts by key; Postgate only hands it back."""
+"""Metadata: texts by key that an app stores with an account or a submission. Postgate only returns them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ MetadataChanges = Mapping[str, str | None]
 
 
 def with_metadata(settings: str, metadata: Metadata) -> str:
-    """The column `settings` of an account with this metadata; what else is in it stays. "" is an empty column."""
+    """Return the column `settings` of an account with this metadata, keeping its other content. "" is an empty
+    column.
+    """
     return orjson.dumps(orjson.loads(settings or "{}") | {"metadata": metadata}).decode()
 
 
 def metadata_of(settings: str) -> dict[str, str]:
-    """The metadata in the column `settings` of an account."""
-    found: dict[str, str] = orjson.loads(settings).get("metadata", {}) if settings else {}
-    return found
+    """Return the metadata from the column `settings` of an account."""
+    metadata: dict[str, str] = orjson.loads(settings).get("metadata", {}) if settings else {}
+    return metadata
 
 
 def metadata_member(key: str, value: str) -> str:
-    """The JSON text of one key and value, to look for in a column."""
+    """Return the JSON text of one key and value, to search for in a column."""
     return orjson.dumps({key: value}).decode()[1:-1]
 
 
 def has_metadata(metadata: Metadata, wanted: Metadata) -> bool:
-    """Whether each wanted key has its wanted value."""
+    """Whether the metadata has each wanted key with its wanted value."""
     return wanted.items() <= metadata.items()
 
 

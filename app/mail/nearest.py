@@ -10,14 +10,14 @@ _CUTOFF = 0.6
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` most resembles; None where none comes near."""
-    found = {text.lower(): text for text in known}
-    matches = get_close_matches(name[:NAME_CHARS].lower(), found, 1, _CUTOFF)
-    return found[matches[0]] if matches else None
+    """Return the known name that most resembles `name`, or None if none is similar."""
+    names = {text.lower(): text for text in known}
+    matches = get_close_matches(name[:NAME_CHARS].lower(), names, 1, _CUTOFF)
+    return names[matches[0]] if matches else None
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """What is wrong with an unknown name, with the nearest known one: `kind` is "field", "parameter" or the like."""
+    """Describe an unknown name and suggest the nearest known one. `kind` is "field", "parameter" or the like."""
     near = nearest(name, known)
     text = f"Unknown {kind} `{name[:NAME_CHARS]}`."
     return text if near is None else f"{text} Did you mean `{near}`?"

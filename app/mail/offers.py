@@ -1,4 +1,4 @@
-"""One server that mail of an address is said to be read or sent by, and what makes one believable."""
+"""A server that may read or send the mail of an address, and the checks that make an offer acceptable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from enum import StrEnum
 from app.mail.types import TransportSecurity
 
 MAX_OFFERS = 12
-"""Servers of one protocol that one source may name; more say nothing."""
+"""The most servers of one protocol that are taken from one source."""
 MAX_HOST_CHARS = 253
 MAX_USERNAME_CHARS = 320
 
 EMAIL, LOCAL_PART, DOMAIN = "%EMAILADDRESS%", "%EMAILLOCALPART%", "%EMAILDOMAIN%"
-"""Placeholders of Mozilla's format; a name in other percent signs asks its user something, and is none of ours."""
+"""Placeholders of Mozilla's format. Other names in percent signs ask the user for a value and are not supported."""
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*", re.ASCII)
 _PLACEHOLDER = re.compile("%[A-Z_]+%", re.ASCII)
@@ -36,7 +36,7 @@ class Auth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A server: `host` and `username` with placeholders until `filled`; no `username` where it isn't told."""
+    """A server. `host` and `username` may have placeholders until `filled`; `username` is None if not specified."""
 
     protocol: Protocol
     host: str
@@ -46,7 +46,7 @@ class Offer:
     auth: tuple[Auth, ...] = (Auth.PASSWORD,)
 
     def filled(self, email: str) -> Offer | None:
-        """The same for one address. None if a placeholder remains, or the result is not a valid host or user name."""
+        """Fill in one address. None if a placeholder remains, or the result is not a valid host or user name."""
         host = _filled(self.host, email).lower()
         username = None if self.username is None else _filled(self.username, email)
         if not _HOST.fullmatch(host) or (username is not None and not _is_username(username)):
@@ -62,7 +62,7 @@ def offer(
     username: str | None = EMAIL,
     auth: tuple[Auth, ...] = (Auth.PASSWORD,),
 ) -> Offer | None:
-    """An offer of these texts; None where one of them is missing or cannot be."""
+    """Return an offer of these texts; None if one of them is missing or invalid."""
     host = (host or "").strip().rstrip(".")
     port = (port or "").strip()
     if security is None or protocol not in tuple(Protocol) or not 1 <= len(host) <= MAX_HOST_CHARS:
@@ -73,7 +73,7 @@ def offer(
 
 
 def filled(offers: Iterable[Offer], email: str) -> tuple[Offer, ...]:
-    """Those that serve this address, encrypted ones first, each once, at most MAX_OFFERS of a protocol."""
+    """Return the offers that fit this address, encrypted first, without duplicates, at most MAX_OFFERS per protocol."""
     found = list(dict.fromkeys(item for item in (offer.filled(email) for offer in offers) if item is not None))
     found.sort(key=lambda one: one.security is TransportSecurity.NONE)
     kept: list[Offer] = []

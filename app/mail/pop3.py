@@ -1,4 +1,4 @@
-"""What stays on a POP3 server: the rules of an account, and how they are spelled."""
+"""Which messages stay on a POP3 server: the rules of an account, and their notation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ COUNT_LIMIT = 1_000_000
 
 
 class Keeping(StrEnum):
-    """When a message that is stored here leaves the server."""
+    """When a stored message is deleted from the server."""
 
     KEEP = "keep"
     KEEP_DAYS = "keep_days"
     KEEP_LAST = "keep_last"
     MIRROR_DELETE = "mirror_delete"
-    """When it was deleted for good here."""
+    """When it is deleted permanently in Postgate."""
     REMOVE_AFTER_DOWNLOAD = "remove_after_download"
 
 
@@ -25,14 +25,16 @@ _LIMITS = {Keeping.KEEP_DAYS: DAYS_LIMIT, Keeping.KEEP_LAST: COUNT_LIMIT}
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """`count` is of days since the message was stored, or of the newest messages on the server."""
+    """`count` is the number of days since the message was stored, or of the newest messages on the server."""
 
     keeping: Keeping = Keeping.KEEP
     count: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Retention:
-        """`keep`, `keep_days:30`, `keep_last:100`, `mirror_delete` or `remove_after_download`. Raises ValueError."""
+        """Parse `keep`, `keep_days:30`, `keep_last:100`, `mirror_delete` or `remove_after_download`. Raises
+        ValueError.
+        """
         name, colon, number = text.partition(":")
         try:
             keeping = Keeping(name)
@@ -57,7 +59,7 @@ def _spelled(keeping: Keeping) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pop3Rules:
-    """`is_mirror`: what another client removes from the server leaves here too."""
+    """`is_mirror`: a message that another client deletes from the server is deleted in Postgate too."""
 
     retention: Retention = Retention()
     is_mirror: bool = False
@@ -67,5 +69,5 @@ KEEP_ALL = Pop3Rules()
 
 
 def poll_topic(account_id: str) -> str:
-    """What wakes the worker that polls an account's server (see `cluster.bus`)."""
+    """Return the bus topic that wakes the worker that polls an account's server (see `cluster.bus`)."""
     return f"pop3:{account_id}"

@@ -1,6 +1,6 @@
-"""What the connections of an account said and heard: the last lines, kept in memory while someone asked for it.
+"""The last lines that an account's connections sent and received, recorded in memory on request.
 
-Never a secret and never a message: what is recorded has been made safe by its protocol before (`app.backends.tracing`).
+Lines never hold a secret or a message: each protocol makes them safe first (`app.backends.tracing`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from app.mail.masking import Masker
 from app.mail.types import AccountId
 
 LINES = 500
-"""Kept of an account; older ones are dropped."""
+"""The most lines of an account; older ones are dropped."""
 LINE_CHARS = 400
 MAX_ACCOUNTS = 200
-"""Recorded at a time; the one that was asked for first ends when there is another."""
+"""The most accounts that are recorded at a time; starting another ends the oldest recording."""
 
 
 class Direction(StrEnum):
@@ -45,7 +45,7 @@ class ProtocolLog:
 
 
 class ProtocolLogs:
-    """The traces of this process. Nothing is recorded of an account but for the time that was asked for."""
+    """The protocol logs of this process. An account is recorded only for the requested time."""
 
     def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         self._clock = clock
@@ -53,7 +53,7 @@ class ProtocolLogs:
         self._numbers = itertools.count(1)
 
     def start(self, account_id: AccountId, seconds: int) -> ProtocolLog:
-        """Record for so long from now on; what was recorded before stays."""
+        """Record for this many seconds from now on, keeping earlier lines."""
         trace = self._traces.setdefault(account_id, ProtocolLog(0))
         trace.until_ms = self._clock() + seconds * 1000
         if len(self._traces) > MAX_ACCOUNTS:
@@ -61,18 +61,18 @@ class ProtocolLogs:
         return trace
 
     def stop(self, account_id: AccountId) -> None:
-        """Record no more, and forget."""
+        """Stop recording and delete the lines."""
         self._traces.pop(account_id, None)
 
     def of(self, account_id: AccountId) -> tuple[int | None, Sequence[ProtocolLogLine]]:
-        """Until when is recorded, None where nothing is, and the lines so far, oldest first."""
+        """Return when recording ends (None if it is off), and the lines so far, oldest first."""
         trace = self._traces.get(account_id)
         if trace is None:
             return None, ()
         return (trace.until_ms if trace.until_ms > self._clock() else None), tuple(trace.lines)
 
     def recorder(self, account_id: AccountId, protocol: str) -> Recorder:
-        """What a new connection tells its lines to."""
+        """Return the recorder of a new connection."""
         return Recorder(self, account_id, protocol, next(self._numbers))
 
     def is_on(self, account_id: AccountId) -> bool:
@@ -87,21 +87,21 @@ class ProtocolLogs:
 
 @dataclass(slots=True)
 class Recorder:
-    """One connection's way into the trace of its account."""
+    """Records the lines of one connection in the log of its account."""
 
     traces: ProtocolLogs
     account_id: AccountId
     protocol: str
     connection: int
     masker: Masker = field(default_factory=Masker, repr=False)
-    """Of what never appears, though a server repeats it."""
+    """Masks secrets, even if a server repeats them."""
 
     @property
     def is_on(self) -> bool:
         return self.traces.is_on(self.account_id)
 
     def record(self, direction: Direction, text: str) -> None:
-        """Keep a line that is safe to show, in so far as it is printable and not too long."""
+        """Record a line that is safe to show, truncated and without unprintable characters."""
         text = self.masker.mask(text)
         shown = "".join([character if character.isprintable() else " " for character in text[:LINE_CHARS]])
         line = ProtocolLogLine(self.traces.now_ms(), self.protocol, self.connection, direction, shown)

@@ -1,10 +1,10 @@
-"""The search language of `q=`: words and operators in one line, as a person types them into a search box.
+"""The search language of `q=`: words and operators in one line, as a user types them into a search box.
 
     from:ann subject:"trip to Rome" is:unread -newsletter (invoice OR receipt) after:2026-01-31
 
-Terms beside each other must all hold; `OR` binds tighter than that, `-` excludes a term or a group. Operators are
-`from: to: cc: bcc: subject: in: is: has: before: after: larger: smaller: keyword:`. A word with another prefix, such as
-a URL, is a plain word. Dates are `2026-01-31` (midnight UTC) or RFC 3339 times; sizes are bytes, or end in K, M or G.
+Adjacent terms must all match; `OR` binds more tightly, `-` excludes a term or a group. The operators are `from: to:
+cc: bcc: subject: in: is: has: before: after: larger: smaller: keyword:`. A word with another prefix, such as a URL,
+is a plain word. Dates are `2026-01-31` (midnight UTC) or RFC 3339 times; sizes are bytes, or end in K, M or G.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ANYWHERE = "anywhere"
 
 @dataclass(frozen=True, slots=True)
 class SearchText:
-    """What a `q` asks for. `is_anywhere`: it names `in:anywhere`, so Trash and Junk are searched too."""
+    """A parsed `q`. `is_anywhere`: it contains `in:anywhere`, so Trash and Junk are searched too."""
 
     tree: f.Filter
     is_anywhere: bool = False
@@ -48,7 +48,7 @@ class SearchText:
 
 @dataclass(slots=True)
 class _Group:
-    """Terms that must all hold, in the order given; the last is joined to the next one after `OR`."""
+    """Terms that must all match, in order. After `OR`, the last one is joined to the next."""
 
     terms: list[f.Filter]
     is_negated: bool = False
@@ -67,11 +67,11 @@ class _Group:
 
 
 def parse_search_text(text: str) -> SearchText:
-    """The filter of a search text. Linear, without recursion.
+    """Return the filter of a search text. Linear, without recursion.
 
-    Forgiving as search boxes are: a missing quote or bracket is taken to stand at the end, a stray `OR` or `)` is
-    skipped. InvalidRequest at the parameter `q` for a value that an operator can't read, and for more than
-    `filter.LEAF_LIMIT` terms or `filter.DEPTH_LIMIT` groups within each other.
+    Forgiving, as search boxes are: a missing quote or bracket is assumed at the end, a stray `OR` or `)` is ignored.
+    Raises InvalidRequest at the parameter `q` for a value that an operator cannot parse, and for more than
+    `filter.LEAF_LIMIT` terms or `filter.DEPTH_LIMIT` nested groups.
     """
     groups, count, is_anywhere = [_Group([])], 0, False
     for match in _TOKEN.finditer(text):
@@ -97,7 +97,7 @@ def parse_search_text(text: str) -> SearchText:
 
 
 def _close(groups: list[_Group]) -> None:
-    """End the innermost group; an empty one says nothing."""
+    """End the innermost group. An empty group is ignored."""
     group = groups.pop()
     if group.terms:
         groups[-1].add(group.filter())

@@ -1,4 +1,4 @@
-"""What a search looks at: text folded for comparison, so that `term in text` is IMAP's substring search."""
+"""The text that a search examines, folded for comparison, so that `term in text` is IMAP's substring search."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 OWN_HEADER_END = PART_END = "\f"
-"""No term holds a control character."""
+"""Never part of a term: terms have no control characters."""
 _REMEMBERED = 20_000
 
 
 class TextState(IntEnum):
-    """How far a message's text has come into the full-text index."""
+    """Whether a message's text is in the full-text index."""
 
     AWAITED = 0
     INDEXED = 1
     LEFT_OUT = 2
-    """Too large, or beyond what the account may hold: a search asks the origin."""
+    """Too large, or over the account's limit: a search asks the mail server."""
     UNREAD = 3
-    """Its mail server does not return the message: the row stands for it and gives the reason. It is fetched again."""
+    """The mail server does not return the message. The row gives the reason, and the message is fetched again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Searchable:
-    """The text of one message. `header` and `body` are folded.
+    r"""The text of one message. `header` and `body` are folded.
 
-    `header` holds the fields of the message, then those of its parts: one a line, as `NAME: value`, `\\n` before and
-    after each; a form feed ends the message's own. `body` holds the text parts, each ended by a form feed. `shown` is
-    what a reader sees of the message, as it is written.
+    `header` holds the header fields of the message, then those of its parts: one per line, as `NAME: value`, with
+    `\n` before and after each; a form feed ends the message's own fields. `body` holds the text parts, each ended by
+    a form feed. `shown` is the text that a reader sees, as written.
     """
 
     header: str
@@ -37,18 +37,18 @@ class Searchable:
 
     @property
     def size_bytes(self) -> int:
-        """About what it takes to keep, without its index."""
+        """The approximate storage size, without its index."""
         return len(self.header) + len(self.body)
 
 
 class _Folding(dict[int, str]):
-    """Character → what stands for it, found when it is first met."""
+    """Character → its folded form, computed on first use."""
 
     def __missing__(self, code: int) -> str:
-        found = _folded(chr(code))
+        folded = _folded(chr(code))
         if len(self) < _REMEMBERED:
-            self[code] = found
-        return found
+            self[code] = folded
+        return folded
 
 
 def _folded(char: str) -> str:
@@ -64,10 +64,10 @@ _FOLDING = _Folding()
 
 
 def fold(text: str) -> str:
-    """Text as Dovecot compares it: each character in title case, then decomposed once. Linear.
+    """Fold text as Dovecot does: each character to title case, then decomposed once. Linear.
 
-    `é` becomes `E` and an accent, so that `caf` and `cafe` are found in `café`; what a letter decomposes into keeps its
-    case, and `ß` stays what it is.
+    `é` becomes `E` and an accent, so that `caf` and `cafe` match `café`. The characters of a decomposition keep their
+    case, and `ß` does not change.
     """
     return text.upper() if text.isascii() else text.translate(_FOLDING)
 
@@ -82,14 +82,14 @@ def contains(text: Searchable, scope: str, folded: str) -> bool:
 
 
 def field_mark(name: str) -> str:
-    """What a header that has a field of this name contains."""
+    """Return the text that a header contains if it has a field of this name."""
     return "\n" + fold(name)
 
 
 def has_field(header: str, name: str, folded: str) -> bool:
-    """Whether the message's own header has a field of this name that contains folded text.
+    """Whether the message's own header has a field of this name that contains the folded text.
 
-    `header` as in `Searchable`. An empty text is in every field.
+    `header` is as in `Searchable`. Every field contains the empty text.
     """
     wanted = fold(name)
     for line in header.partition(OWN_HEADER_END)[0].split("\n"):

@@ -1,8 +1,8 @@
-"""Values in the form that every database takes.
+"""Values in a form that every database accepts.
 
-PostgreSQL refuses NUL in text and in JSON, and an index entry of more than 2,704 bytes. No database takes a lone
+PostgreSQL rejects NUL in text and in JSON, and index entries of more than 2,704 bytes. No database accepts a lone
 surrogate, which UTF-8 cannot encode, or an integer beyond 64 bits. The drivers pass every parameter through
-`storable_value`, so that what is written and what is looked up change in the same way, on SQLite too.
+`storable_value`, so that values to write and values to look up change in the same way, on SQLite too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import orjson
 
 REPLACEMENT = "\ufffd"
 KEY_BYTES = 1_000
-"""The most that an indexed text takes (UTF-8): two of them fit into one entry of a PostgreSQL index."""
+"""The maximum of an indexed text (UTF-8 bytes): two of them fit into one entry of a PostgreSQL index."""
 MIN_TIME_MS, MAX_TIME_MS = -62_135_596_800_000, 253_402_300_799_999
-"""The years 1 to 9999 in UTC: what RFC 3339 and IMAP's date-time (RFC 9051 §9) can write."""
+"""The years 1 to 9999 in UTC: the range of RFC 3339 and of IMAP's date-time (RFC 9051 §9)."""
 MIN_INTEGER, MAX_INTEGER = -(1 << 63), (1 << 63) - 1
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -26,9 +26,10 @@ _DIGEST_BYTES = 64
 
 
 def storable(text: str, limit_bytes: int | None = None) -> str:
-    """Text with U+FFFD in the place of each NUL and lone surrogate, in at most `limit_bytes` of UTF-8.
+    """Replace each NUL and lone surrogate by U+FFFD, and shorten the text to `limit_bytes` of UTF-8.
 
-    A longer text keeps its beginning and ends in "~" and the SHA-256 of all of it, so that two of them stay different.
+    A longer text keeps its beginning and ends in "~" and the SHA-256 of the whole, so that different texts stay
+    different.
     """
     if (not text.isascii() or "\0" in text) and _UNSTORABLE.search(text):
         text = _UNSTORABLE.sub(REPLACEMENT, text)
@@ -42,17 +43,17 @@ def storable(text: str, limit_bytes: int | None = None) -> str:
 
 
 def storable_integer(number: int) -> int:
-    """The nearest integer of 64 bits."""
+    """Return the nearest 64-bit integer."""
     return min(max(number, MIN_INTEGER), MAX_INTEGER)
 
 
 def storable_time(time_ms: int) -> int:
-    """The nearest time (ms since 1970 UTC) of the years 1 to 9999."""
+    """Return the nearest time (ms since 1970 UTC) in the years 1 to 9999."""
     return min(max(time_ms, MIN_TIME_MS), MAX_TIME_MS)
 
 
 def storable_value(value: object, limit_bytes: int | None = None) -> object:
-    """A parameter of a statement: text and integers as above, anything else as it is."""
+    """Return a parameter of a statement with texts and integers made storable, other types unchanged."""
     if type(value) is str:
         return storable(value, limit_bytes)
     if type(value) is int:
@@ -61,7 +62,7 @@ def storable_value(value: object, limit_bytes: int | None = None) -> object:
 
 
 def json_bytes(value: object) -> bytes:
-    """A value as JSON. Texts and integers that JSON cannot hold are made storable."""
+    """Encode a value as JSON. Texts and integers that JSON cannot hold are made storable."""
     try:
         return orjson.dumps(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Prepared summaries: the JSON object of a message, made once when it arrives and stored as bytes."""
+"""Prepared summaries: the JSON object of a message, built once on arrival and stored as bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.mail.types import Address, Overview, ThreadId
 
 
 def iso(ms: int) -> str:
-    """RFC 3339 in UTC, to the second: `2026-01-31T08:15:00Z`. Years outside 1–9999 are clamped."""
+    """Format a time as RFC 3339 in UTC, to the second: `2026-01-31T08:15:00Z`. Years outside 1–9999 are clamped."""
     return datetime.fromtimestamp(storable_time(ms) // 1000, UTC).isoformat()[:19] + "Z"
 
 
 def addresses_to_json(addresses: tuple[Address, ...]) -> list[dict[str, str]]:
-    """Addresses as the API shows them."""
+    """Return addresses as the API shows them."""
     return [{"name": item.name, "address": item.address} for item in addresses]
 
 
@@ -25,7 +25,7 @@ def addresses_of(value: list[dict[str, str]]) -> tuple[Address, ...]:
 
 
 def patched(summary: bytes, **changes: object) -> bytes:
-    """A prepared summary with some fields replaced."""
+    """Return a prepared summary with some fields replaced."""
     return json_bytes({**orjson.loads(summary), **changes})
 
 
@@ -33,9 +33,10 @@ _ON_SERVER_FIELD = b'"on_server":'
 
 
 def shown_summary(summary: bytes, view: bytes = b"summary") -> bytes:
-    """A prepared summary as answers and events show it: `view` first, and `on_server` null where it is not of POP3.
+    """Return a prepared summary as responses and events show it: `view` first; `on_server` null if it has none (not
+    POP3).
 
-    No text in JSON holds a bare quote, so a text is never mistaken for the field.
+    A JSON text cannot contain a bare quote, so it is never mistaken for the field.
     """
     on_server = b"" if _ON_SERVER_FIELD in summary else b',"on_server":null'
     return b"".join((b'{"view":"', view, b'",', summary[1:-1], on_server, b"}"))
@@ -45,13 +46,13 @@ _THREAD_FIELD = b'"thread_id":"'
 
 
 def thread_id_in(summary: bytes) -> ThreadId:
-    """The thread that a prepared summary tells, without reading all of it: no text in JSON holds a bare quote."""
+    """Return the thread id of a prepared summary without parsing it: a JSON text cannot contain a bare quote."""
     start = summary.index(_THREAD_FIELD) + len(_THREAD_FIELD)
     return ThreadId(summary[start : summary.index(b'"', start)].decode())
 
 
 def overview_in(summary: bytes, bcc: tuple[Address, ...] = ()) -> Overview:
-    """The header that a prepared summary tells, for an answer to the message; `date_ms` to the second."""
+    """Return the header of a prepared summary, to compose a reply; `date_ms` is to the second."""
     fields = orjson.loads(summary)
     lists = {name: addresses_of(fields[name]) for name in ("from", "reply_to", "to", "cc")}
     date = fields["date"]

@@ -1,4 +1,4 @@
-"""The vocabulary: what mail is made of, as plain frozen values. No I/O, no tables, no JSON."""
+"""The types of mail, as plain frozen values. No I/O, no tables, no JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, NewType, Protocol
 AccountId = NewType("AccountId", str)
 MailboxId = NewType("MailboxId", str)
 MessageId = NewType("MessageId", str)
-"""Our own stable id (`msg_…`), never the Message-ID header."""
+"""Postgate's own stable id (`msg_…`), never the Message-ID header."""
 ThreadId = NewType("ThreadId", str)
 SubmissionId = NewType("SubmissionId", str)
 TokenId = NewType("TokenId", str)
@@ -21,14 +21,16 @@ SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = "\\Seen", "\\Answered", "\\Flagged", "
 SYSTEM_FLAGS = (ANSWERED, FLAGGED, DELETED, SEEN, DRAFT)
 
 Flags = frozenset[str]
-"""IMAP flags as the index holds them: system flags in RFC spelling (`\\Seen`), keywords in the first spelling seen.
-`\\Recent` is never among them: it belongs to a session."""
+r"""IMAP flags as the index holds them: system flags in RFC spelling (`\Seen`), keywords as first spelled.
+
+`\Recent` is never stored: it belongs to a session.
+"""
 
 
 class Position(NamedTuple):
-    """A place in an account's log: the number of an event, and its time, by which a log tells it from another log's.
+    """A place in an account's event log: the number of an event, and its time, which distinguishes logs.
 
-    Positions of one log order by their number.
+    Positions of one log are ordered by their number.
     """
 
     seq: int
@@ -55,7 +57,7 @@ class AccountKind(StrEnum):
 
     @property
     def is_kept_here(self) -> bool:
-        """Whether its mailboxes are ours: UIDs and MODSEQs are given here."""
+        """Whether Postgate stores the mail and assigns UIDs and MODSEQs."""
         return self is not AccountKind.IMAP
 
 
@@ -68,24 +70,24 @@ class TransportSecurity(StrEnum):
 
 
 class AccessTokens(Protocol):
-    """Where the OAuth access tokens of one login come from (RFC 6749 §1.4). It keeps them, and renews them in time."""
+    """Supplies the OAuth access tokens of one login (RFC 6749 §1.4), and renews them before they expire."""
 
     async def token(self, *, refused: str | None = None) -> str:
-        """An access token to log in with now; never `refused`, which a mail server has just declined.
+        """Return an access token to log in with; never `refused`, which a mail server has just declined.
 
-        LoginRefused if the grant has ended and its owner must consent again, or fresh tokens are in doubt;
+        Raises LoginRefused if the grant has ended and the owner must consent again, or while new tokens are in doubt;
         Unreachable, TimedOut.
         """
         ...
 
     def doubt(self, fresh: str) -> None:
-        """A mail server declined even a token that came in place of another: for a while no more replace it."""
+        """Report that a mail server declined a replacement token: for a while no further token is requested."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLogin:
-    """One mail server and the login for it: by password, or by `tokens` where given. `repr` never shows a secret."""
+    """A mail server and the login for it: by password, or by `tokens` if given. `repr` never shows a secret."""
 
     host: str
     port: int
@@ -100,7 +102,7 @@ class ServerLogin:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox as a person reads it: decoded display name ("" where absent) and addr-spec."""
+    """A decoded display name ("" if absent) and an addr-spec."""
 
     name: str
     address: str
@@ -108,9 +110,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeAddress:
-    """An address as IMAP spells it (RFC 9051 §7.5.2): fields undecoded, None where NIL.
+    """An address as IMAP encodes it (RFC 9051 §7.5.2): fields undecoded, None for NIL.
 
-    `host` None marks a group: with `mailbox` its start, without its end.
+    `host` None marks a group: its start if `mailbox` is set, else its end.
     """
 
     name: str | None
@@ -121,9 +123,9 @@ class EnvelopeAddress:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """ENVELOPE (RFC 9051 §7.5.2): header text unfolded but undecoded (encoded-words kept), None where NIL.
+    """ENVELOPE (RFC 9051 §7.5.2): header texts unfolded but undecoded (with encoded-words), None for NIL.
 
-    8-bit bytes are carried as surrogateescape'd UTF-8.
+    8-bit bytes are surrogateescape'd UTF-8.
     """
 
     date: str | None = None
@@ -140,11 +142,11 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What a list shows of a message's header, decoded for people.
+    """The header fields of a message that lists show, decoded.
 
-    `date_ms` is the Date header in ms since 1970 UTC, None where absent or unreadable.
-    `message_id_header`, `in_reply_to`, `references` keep their angle brackets. `to_groups` and so on are the names of
-    the groups (RFC 5322 §3.4) that addresses stand in.
+    `date_ms` is the Date header in ms since 1970 UTC, None if absent or invalid. `message_id_header`, `in_reply_to`
+    and `references` keep their angle brackets. `to_groups` and the like are the names of the groups (RFC 5322 §3.4)
+    that contain the addresses.
     """
 
     subject: str = ""
@@ -165,14 +167,14 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class BodyPart:
-    """One node of a message's body (BODYSTRUCTURE, RFC 9051 §7.5.2).
+    """One node of a message's body structure (BODYSTRUCTURE, RFC 9051 §7.5.2).
 
-    `section` is its IMAP part number ("1", "2.1"); the root of a multipart has "" and a single-part message "1".
-    A multipart that is the body of a message/rfc822 has no number: it is "2.TEXT" where that one is "2" (§6.4.5).
-    `media_type` is lower case ("text/plain"). `params` and `disposition_params` have lower-case names and undecoded
-    values, in order of appearance. `size_bytes` and `lines` are of the encoded body as stored.
-    `children` holds the parts of a multipart, or the one body of a message/rfc822.
-    `span` is (header start, body start, body end) as byte offsets in the whole message, known for our own store only.
+    `section` is its IMAP part number ("1", "2.1"). The root of a multipart has "", and a single-part message has "1".
+    A multipart that is the body of a message/rfc822 has no number: its section is "2.TEXT" if that part is "2"
+    (§6.4.5). `media_type` is lower case ("text/plain"). `params` and `disposition_params` have lower-case names and
+    undecoded values, in order of appearance. `size_bytes` and `lines` are of the encoded body as stored. `children`
+    holds the parts of a multipart, or the one body of a message/rfc822. `span` is (header start, body start, body
+    end) as byte offsets in the message, known only for embedded accounts.
     """
 
     section: str
@@ -197,11 +199,11 @@ class BodyPart:
         return self.media_type.startswith("multipart/")
 
     def param(self, name: str) -> str | None:
-        """The undecoded value of a Content-Type parameter, None where absent."""
+        """Return the undecoded value of a Content-Type parameter, or None."""
         return next((value for key, value in self.params if key == name), None)
 
     def walk(self) -> Iterator[BodyPart]:
-        """This node and all below it, in order; into message/rfc822 too. Iterative, so depth is no danger."""
+        """Yield this node and all below it, in order, into message/rfc822 too. Iterative, so any depth is safe."""
         waiting = [self]
         while waiting:
             part = waiting.pop()
@@ -211,14 +213,13 @@ class BodyPart:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox as the index knows it.
+    """A mailbox in the index.
 
-    `path` is the readable path with "/" between levels ("Work/Projects"), `origin_name` the name on the
-    origin (see `wire.imap.names.known_as`) with the origin's own `delimiter` ("INBOX.Work.Projects"). INBOX is always
-    spelled "INBOX".
-    `is_complete` tells that every message of the origin is in the index; `is_newcomer` that it appeared when the
-    account's mail was known, and until then may hold what was moved there. `origin_id` is what the origin knows it by
-    under any name (MAILBOXID, RFC 8474), None where it gives none.
+    `path` is the readable path with "/" between levels ("Work/Projects"). `origin_name` is the name on the server
+    (see `wire.imap.names.known_as`) with the server's `delimiter` ("INBOX.Work.Projects"). INBOX is always spelled
+    "INBOX". `is_complete`: every message of the server is in the index. `is_newcomer`: the mailbox appeared after the
+    account's mail was synced, and until it is complete it may hold moved messages. `origin_id` identifies it on the
+    server regardless of its name (MAILBOXID, RFC 8474), or is None.
     """
 
     id: MailboxId
@@ -239,7 +240,7 @@ class Mailbox:
     is_newcomer: bool = False
     origin_id: str | None = None
     problem: str | None = None
-    """Why some of it cannot be read from its origin; None while it can."""
+    """Why part of it cannot be read from its server; None if all of it can."""
 
     @property
     def name(self) -> str:
@@ -249,11 +250,11 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as the index knows it: what every operation on it needs, not its bytes.
+    """A message in the index: what every operation on it needs, without its bytes.
 
-    `version` is the number of the last event that changed it: its ETag, and on an embedded account its MODSEQ.
-    `summary` is the prepared JSON object of `view=summary`. `blob` is the hash of the stored bytes, None where only
-    the origin has them.
+    `version` is the number of the last event that changed it: its ETag, and in an embedded account its MODSEQ.
+    `summary` is the prepared JSON object of `view=summary`. `blob` is the hash of the stored bytes, None if only the
+    mail server has them.
     """
 
     id: MessageId
@@ -271,12 +272,12 @@ class Message:
     blob: str | None
     summary: bytes
     further: int = 0
-    """How many places it has besides this one: on Gmail a message may be in several mailboxes."""
+    """The number of further placements: on Gmail a message may be in several mailboxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The rest of what the index holds of a message: read with one message, never with a list."""
+    """The other data that the index holds of a message, read for one message, never for a list."""
 
     structure: BodyPart | None
     bcc: tuple[Address, ...]
@@ -289,17 +290,17 @@ _TO_API = {flag: keyword for keyword, flag in API_KEYWORDS.items()}
 
 
 def keywords_of(flags: Flags) -> list[str]:
-    """Flags as the API names them (RFC 8621 §4.1.1), sorted: `\\Seen` is `$seen`, keywords in lower case."""
+    r"""Return flags as API keywords (RFC 8621 §4.1.1), sorted: `\Seen` is `$seen`, keywords in lower case."""
     return sorted(_TO_API.get(flag) or flag.lower() for flag in flags)
 
 
 def flag_of(keyword: str) -> str:
-    """The IMAP flag of an API keyword, the inverse of `keywords_of`."""
+    """Return the IMAP flag of an API keyword, the inverse of `keywords_of`."""
     return API_KEYWORDS.get(keyword.lower(), keyword)
 
 
 def with_flags(flags: Flags, *, add: Flags = frozenset(), remove: Flags = frozenset()) -> Flags:
-    """Flags after a change. Flags compare without regard to case (RFC 9051 §2.3.2); the first spelling stays."""
+    """Return the flags after a change. Flags compare ignoring case (RFC 9051 §2.3.2); the first spelling is kept."""
     gone = {flag.lower() for flag in remove}
     kept = {flag.lower(): flag for flag in flags if flag.lower() not in gone}
     for flag in add:
@@ -308,5 +309,5 @@ def with_flags(flags: Flags, *, add: Flags = frozenset(), remove: Flags = frozen
 
 
 def without_spans(part: BodyPart) -> BodyPart:
-    """The same tree without byte offsets, to compare what two sources say of one message."""
+    """Return the tree without byte offsets, to compare two sources of one message."""
     return replace(part, span=None, children=tuple(without_spans(child) for child in part.children))
