@@ -200,8 +200,8 @@ def _choose(
 
 def _root_of(parts: Sequence[BodyPart], start: str) -> int:
     """The index of the root part of a multipart/related (RFC 2387 §3.2)."""
-    wanted = start.strip("<> ")
-    named = (index for index, part in enumerate(parts) if wanted and content_id_of(part) == wanted)
+    root_id = start.strip("<> ")
+    named = (index for index, part in enumerate(parts) if root_id and content_id_of(part) == root_id)
     texts = (index for index, part in enumerate(parts) if part.is_multipart or part.media_type.startswith("text/"))
     return next(named, next(texts, 0))
 

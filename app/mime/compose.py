@@ -195,5 +195,5 @@ def _content_type(enclosure: Enclosure, pointer: str) -> str:
     media_type, params = parse_value(header_text(enclosure.content_type, pointer))
     if not _MEDIA_TYPE.fullmatch(media_type) or media_type.startswith("multipart/"):
         raise InvalidRequest.at(pointer, "Invalid media type for an attachment")
-    kept = ((name, value) for name, value in params if name in ("charset", "method", "format", "delsp", "profile"))
-    return f"Content-Type: {media_type}" + "".join(writer.parameter(name, value) for name, value in kept)
+    passed_on = ((name, value) for name, value in params if name in ("charset", "method", "format", "delsp", "profile"))
+    return f"Content-Type: {media_type}" + "".join(writer.parameter(name, value) for name, value in passed_on)

@@ -40,8 +40,8 @@ _NEGATIVE = re.compile(r"(?:^|[\s(,+*/])-")
 def safe_style(style: str) -> str:
     """The harmless declarations of a style attribute; "" if there are none. Linear."""
     declarations = style[:MAX_STYLE_CHARS].split(";")[:MAX_DECLARATIONS]
-    kept = (safe_declaration(*_split(declaration)) for declaration in declarations)
-    return "; ".join(declaration for declaration in kept if declaration)
+    harmless = (safe_declaration(*_split(declaration)) for declaration in declarations)
+    return "; ".join(declaration for declaration in harmless if declaration)
 
 
 def safe_declaration(name: str, value: str) -> str:

@@ -27,6 +27,8 @@ def content_disposition(filename: str | None, *, inline: bool) -> str:
 
 def _ascii(name: str) -> str:
     """Remove accents, and replace other non-ASCII characters, and "%", which some browsers decode, by "_"."""
-    plain = unicodedata.normalize("NFKD", name)
-    kept = (char for char in plain if not unicodedata.combining(char))
-    return "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in kept)
+    decomposed = unicodedata.normalize("NFKD", name)
+    plain_chars = (char for char in decomposed if not unicodedata.combining(char))
+    return "".join(
+        char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in plain_chars
+    )

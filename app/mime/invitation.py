@@ -90,7 +90,7 @@ def read_invitation(text: str) -> Invitation | None:
 
 def invitation_text(invitation: Invitation) -> str:
     """An invitation as readable text, for a message without other text."""
-    times = [_shown(moment, invitation) for moment in (invitation.starts_at, invitation.ends_at) if moment]
+    times = [_time_text(moment, invitation) for moment in (invitation.starts_at, invitation.ends_at) if moment]
     lines = [invitation.summary, " – ".join(times), invitation.location]
     if invitation.organizer is not None:
         lines.append(f"{invitation.organizer.name} <{invitation.organizer.address}>".strip())
@@ -106,8 +106,8 @@ def _calendar(text: str) -> Any:
 
 def _repaired(text: str) -> str:
     """Drop a calendar's invalid lines and its time zones, and add missing END lines."""
-    kept = (line for line in _without_time_zones(text.split("\n")) if _LINE.fullmatch(line))
-    text = "\n".join(kept)
+    valid_lines = (line for line in _without_time_zones(text.split("\n")) if _LINE.fullmatch(line))
+    text = "\n".join(valid_lines)
     ends = (name for name in ("VEVENT", "VCALENDAR") if f"END:{name}" not in text.upper())
     return "\n".join((text, *(f"END:{name}" for name in ends)))
 
@@ -162,7 +162,7 @@ def _zone(moment: date | None) -> str | None:
     return None if name in (None, "UTC") else storable(str(name))[:PREVIEW_CHARS]
 
 
-def _shown(moment: str, invitation: Invitation) -> str:
+def _time_text(moment: str, invitation: Invitation) -> str:
     return moment[:10] if invitation.is_all_day else f"{moment[:10]} {moment[11:16]} UTC"
 
 

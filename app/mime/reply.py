@@ -92,8 +92,8 @@ def forwarded_html(original: Overview, html: str) -> str:
 
 
 def _each_once(addresses: Iterable[Address], without: Collection[str]) -> tuple[Address, ...]:
-    kept = {address.address.lower(): address for address in reversed(_writable(addresses))}
-    return tuple(reversed([address for key, address in kept.items() if key not in without]))
+    unique = {address.address.lower(): address for address in reversed(_writable(addresses))}
+    return tuple(reversed([address for key, address in unique.items() if key not in without]))
 
 
 def _writable(addresses: Iterable[Address]) -> list[Address]:

@@ -141,7 +141,7 @@ def sanitise_html(
     body = document.select_one("body") or document
     if html.count("&") + html.count("\xa0") > MAX_REFERENCES:
         _tame_references(body)
-    markup = _cleaner(_Known(sources, scope, sheet.classes, sheet.ids | targets)).clean(_body_markup(body, sheet))
+    markup = _cleaner(_Permitted(sources, scope, sheet.classes, sheet.ids | targets)).clean(_body_markup(body, sheet))
     style = f"<style>{sheet.css}</style>" if sheet.css else ""
     end = _CUT_MARK if parsed.is_cut else ""
     return SafeHtml(style + markup + end, blocked, parsed.problems)
@@ -161,7 +161,7 @@ def _folded_lines(text: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Permitted:
     """What the first pass decided and the second lets through: image sources, and the classes and ids to rename."""
 
     sources: frozenset[str]
@@ -171,8 +171,8 @@ class _Known:
 
     def class_(self, value: str) -> str | None:
         names = value.split()
-        kept = [renamed(name, self.scope) for name in names if name in self.classes]
-        return " ".join([self.scope, *kept] if self.scope and self.scope in names else kept) or None
+        renamed_names = [renamed(name, self.scope) for name in names if name in self.classes]
+        return " ".join([self.scope, *renamed_names] if self.scope and self.scope in names else renamed_names) or None
 
     def id(self, value: str) -> str | None:
         return renamed(value, self.scope) if value in self.ids else None
@@ -183,14 +183,14 @@ class _Known:
         return value if _LINK.match(value) else None
 
 
-def _cleaner(known: _Known) -> nh3.Cleaner:
+def _cleaner(permitted: _Permitted) -> nh3.Cleaner:
     """The cleaner of the second pass."""
     rules: dict[str, Callable[[str], str | None]] = {
         "style": lambda value: safe_style(value) or None,
-        "class": known.class_,
-        "id": known.id,
-        "href": known.href,
-        "src": lambda value: value if value in known.sources else None,
+        "class": permitted.class_,
+        "id": permitted.id,
+        "href": permitted.href,
+        "src": lambda value: value if value in permitted.sources else None,
         "data-blocked-src": lambda value: value if _REMOTE.match(value) else None,
         "target": lambda value: value if value == "_blank" else None,
     }
@@ -228,20 +228,20 @@ def _settle_images(images: list[Element], look: Look, resolve_cid: ResolveCid | 
 
 def _settle_links(document: Document) -> set[str]:
     """Normalise links as browsers read them. Return the ids in the document that its links lead to."""
-    wanted: set[str] = set()
+    target_ids: set[str] = set()
     for link in document.select("a"):
         href = _URL_CONTROLS.sub("", str(link.attrs.get("href") or "")).strip(_URL_SPACE)
         if href.startswith("#"):
             link.attrs.pop("target", None)
-            wanted.add(unquote(href[1:]))
+            target_ids.add(unquote(href[1:]))
             href = f"#{unquote(href[1:])}"
         else:
             link.attrs["target"] = "_blank"
             href = f"https:{href}" if href.startswith("//") else _BARE_HOST.sub(r"http://\g<0>", href)
         link.attrs["href"] = href
-    wanted = {name for name in wanted if _PLACE.fullmatch(name)}
-    targets = document.select("a[name], [id]") if wanted else []
-    return wanted & {_target_id(target) for target in targets}
+    target_ids = {name for name in target_ids if _PLACE.fullmatch(name)}
+    targets = document.select("a[name], [id]") if target_ids else []
+    return target_ids & {_target_id(target) for target in targets}
 
 
 def _target_id(target: Element) -> str:

@@ -64,8 +64,8 @@ def searchable_of(structure: BodyPart, read: Callable[[str], bytes]) -> Searchab
     headers = [header_lines(read(place.header_section)) for place in places]
     bodies = [text_of_part(read(place.part.section), place.part) + PART_END for place in places if place.is_searched]
     own, others = "".join(headers[:1]), "".join(headers[1:])
-    shown = shown_of(structure, read)
-    return Searchable(fold(f"\n{own}{OWN_HEADER_END}\n{others}"), fold("".join(bodies)), shown)
+    displayed = shown_of(structure, read)
+    return Searchable(fold(f"\n{own}{OWN_HEADER_END}\n{others}"), fold("".join(bodies)), displayed)
 
 
 def searchable_in_all(contents: Mapping[int, bytes]) -> dict[int, Searchable]:
@@ -131,12 +131,14 @@ def text_of_part(raw: bytes, part: BodyPart) -> str:
 
 def shown_of(structure: BodyPart, read: Callable[[str], bytes]) -> str:
     """The first SHOWN_CHARS of the displayed text; if there is none, of the text in winmail.dat or a calendar."""
-    shown = _shown(structure, read)
-    opened = opened_beginning(structure, read) if is_blank(shown) else None
-    return shown if opened is None else _shown(opened.structure, lambda section: opened.contents.get(section, b""))
+    displayed = _displayed(structure, read)
+    opened = opened_beginning(structure, read) if is_blank(displayed) else None
+    if opened is None:
+        return displayed
+    return _displayed(opened.structure, lambda section: opened.contents.get(section, b""))
 
 
-def _shown(structure: BodyPart, read: Callable[[str], bytes]) -> str:
+def _displayed(structure: BodyPart, read: Callable[[str], bytes]) -> str:
     pieces: list[str] = []
     left = SHOWN_CHARS
 

@@ -114,8 +114,8 @@ def _rule(rule: Any, sheet: Sheet) -> str:
     if not declarations:
         return ""
     selectors = [_selector(nodes, sheet) for nodes in islice(_split(rule.prelude), MAX_SELECTORS)]
-    kept = ", ".join(selector for selector in selectors if selector)
-    return f"{kept} {{{'; '.join(declarations)}}}" if kept else ""
+    selector_list = ", ".join(selector for selector in selectors if selector)
+    return f"{selector_list} {{{'; '.join(declarations)}}}" if selector_list else ""
 
 
 # ---- selectors

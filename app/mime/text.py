@@ -78,14 +78,14 @@ def _paragraph(pieces: list[str], depth: int) -> str:
 def _own_lines(text: str) -> list[str]:
     """Lines before the signature, up to PREVIEW_CHARS in all, without quotes, attributions and rules."""
     own: list[str] = []
-    wanted = PREVIEW_CHARS
+    chars_left = PREVIEW_CHARS
     for line in text.split("\n"):
-        if line.rstrip("\r") in ("-- ", "--") or wanted <= 0:
+        if line.rstrip("\r") in ("-- ", "--") or chars_left <= 0:
             break
         stripped = line.strip()
         if stripped and not _is_foreign(stripped):
             own.append(stripped)
-            wanted -= len(stripped)
+            chars_left -= len(stripped)
     return own
 
 

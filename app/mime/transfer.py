@@ -192,9 +192,9 @@ class UuEncoded(_Lines):
 
 def _uu_leniently(line: bytes) -> bytes:
     """Decode a line that some encoders pad beyond its declared length. Only the declared length is read."""
-    wanted = ((line[0] - 32 & 63) * 4 + 5) // 3
+    declared_chars = ((line[0] - 32 & 63) * 4 + 5) // 3
     try:
-        return binascii.a2b_uu(line[:wanted])
+        return binascii.a2b_uu(line[:declared_chars])
     except binascii.Error:
         return b""
 

@@ -122,9 +122,9 @@ class ParserPool:
         if key is None:
             return None
         self._waiting.move_to_end(key)
-        return self._taken(self._waiting[key][0])
+        return self._dequeued(self._waiting[key][0])
 
-    def _taken(self, job: _Job) -> _Job:
+    def _dequeued(self, job: _Job) -> _Job:
         """Remove a job from its queue, and return it."""
         jobs = self._waiting[job.key]
         jobs.remove(job)
@@ -138,7 +138,7 @@ class ParserPool:
         if task is not None:
             task.cancel()
         elif job in self._waiting.get(job.key, ()):
-            self._taken(job)
+            self._dequeued(job)
 
     # ---- running
 

@@ -1,6 +1,6 @@
-"""A client's command as the server reads it: the base of its types, and what their readers share.
+"""The base types of parsed client commands, and what their readers share.
 
-Each module of `requests` holds the types of some commands and, in `READERS`, how their arguments are read.
+Each module of `requests` has the types of some commands and, in `READERS`, the readers of their arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.wire.imap.search import SavedResult
 from app.wire.imap.sets import SequenceSet
 
 MessageSet = SequenceSet | SavedResult
-"""The messages that a command names: a set, or `$` (RFC 5182)."""
+"""The messages of a command: a set, or `$` (RFC 5182)."""
 
 
 class Command:
@@ -30,7 +30,7 @@ class BareCommand(Command):
 
 
 class NumberedCommand(Protocol):
-    """A command that names messages by sequence number, or by UID where `is_uid`."""
+    """A command on messages by sequence number, or by UID if `is_uid`."""
 
     @property
     def is_uid(self) -> bool: ...
@@ -39,7 +39,7 @@ class NumberedCommand(Protocol):
 Readers = Mapping[str, Callable[[ArgumentReader], Command] | BareCommand]
 """Commands by name in upper case, such as `NOOP` or `UID FETCH`.
 
-A reader begins at the first argument, after the space. It raises CommandSyntaxError or UnsupportedCharset.
+A reader starts at the first argument, after the space. It raises CommandSyntaxError or UnsupportedCharset.
 """
 
 

@@ -1,4 +1,4 @@
-"""From a framed command to its type, by the readers of `requests` (RFC 9051 §6)."""
+"""Parsing of framed commands into their types, by the readers of `requests` (RFC 9051 §6)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]{1,100}(?= |\Z)")
 
 
 def _collect() -> Readers:
-    """The readers of all modules in `requests`. Raises ImportError where two of them read the same command."""
-    found: Readers = {}
+    """The readers of all modules in `requests`. Raises ImportError if two modules read the same command."""
+    collected: Readers = {}
     for module in iter_modules(requests.__path__, f"{requests.__name__}."):
         readers: Readers = import_module(module.name).READERS
-        if repeated := found.keys() & readers.keys():
+        if repeated := collected.keys() & readers.keys():
             raise ImportError(f"{module.name} reads {sorted(repeated)}, which another module reads too")
-        found = {**found, **readers}
-    return found
+        collected = {**collected, **readers}
+    return collected
 
 
 READERS = _collect()
 
 
 def parse_command(parts: Sequence[Part], *, is_utf8: bool = False) -> Request:
-    """The command of `ReceivedCommand.parts`. `is_utf8` tells that UTF8=ACCEPT or IMAP4rev2 is in force.
+    """Parse `ReceivedCommand.parts`. `is_utf8` means that UTF8=ACCEPT or IMAP4rev2 is enabled.
 
-    Raises CommandSyntaxError (to be answered with BAD) or UnsupportedCharset, each with the tag.
+    Raises CommandSyntaxError (answer it with BAD) or UnsupportedCharset, each with the tag.
     """
     reader = ArgumentReader(parts, is_utf8=is_utf8)
     tag = reader.match(_TAG, "A tag")[0].decode("ascii")
@@ -47,9 +47,9 @@ def parse_command(parts: Sequence[Part], *, is_utf8: bool = False) -> Request:
 
 
 def append_target(parts: Sequence[Part], *, is_utf8: bool = False) -> str:
-    """The mailbox of an APPEND whose first message is still to come, so that it can be refused in time.
+    """The mailbox of an APPEND before its first message arrives, so that the server can refuse it in time.
 
-    Raises CommandSyntaxError, with the tag, for anything else.
+    Raises CommandSyntaxError, with the tag, for any other command.
     """
     reader = ArgumentReader(parts, is_utf8=is_utf8)
     tag = reader.match(_TAG, "A tag")[0].decode("ascii")
@@ -69,10 +69,10 @@ def _read_command(reader: ArgumentReader) -> Command:
     if name == "UID":
         reader.space()
         name = f"UID {reader.word()}"
-    found = READERS.get(name)
-    if found is None:
-        reader.fail("An unknown command")
-    if isinstance(found, BareCommand):
-        return found
+    reader_of_name = READERS.get(name)
+    if reader_of_name is None:
+        reader.fail("Unknown command")
+    if isinstance(reader_of_name, BareCommand):
+        return reader_of_name
     reader.space()
-    return found(reader)
+    return reader_of_name(reader)

@@ -110,10 +110,10 @@ def _search(text: str) -> SearchResult:
 def _vanished(text: str) -> Vanished:
     earlier, separator, uids = text.rpartition(" ")
     try:
-        found = SequenceSet.parse(uids, max_ranges=MAX_RANGES)
+        numbers = SequenceSet.parse(uids, max_ranges=MAX_RANGES)
     except ValueError as error:
         raise ServerProtocolError("A VANISHED response has no UIDs, or too many") from error
-    return Vanished(found, bool(separator) and "EARLIER" in earlier.upper())
+    return Vanished(numbers, bool(separator) and "EARLIER" in earlier.upper())
 
 
 _TEXT_READERS: dict[str, Callable[[str], ServerResponse]] = {

@@ -196,11 +196,11 @@ def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
         case And(keys):
             return [argument for condition in keys for argument in _encode(condition, is_utf8, depth - 1)] or [b"ALL"]
         case Or(left, right):
-            return [b"OR", *_one(left, is_utf8, depth), *_one(right, is_utf8, depth)]
+            return [b"OR", *_encode_as_one_key(left, is_utf8, depth), *_encode_as_one_key(right, is_utf8, depth)]
         case Not(HasFlag(name)) if name.lower() not in FLAG_KEYS:
             return [b"UNKEYWORD", flag(name)]
         case Not(inner):
-            return [b"NOT", *_one(inner, is_utf8, depth)]
+            return [b"NOT", *_encode_as_one_key(inner, is_utf8, depth)]
         case TextMatch(field, text):
             return [field.encode(), string(text, is_utf8=is_utf8)]
         case HeaderMatch(name, text):
@@ -209,7 +209,7 @@ def _encode(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
             return _encode_plain(key)
 
 
-def _one(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
+def _encode_as_one_key(key: SearchKey, is_utf8: bool, depth: int) -> list[Argument]:
     """Encode criteria as one key, with parentheses around several."""
     arguments = _encode(key, is_utf8, depth - 1)
     return [arguments] if isinstance(key, And) else arguments

@@ -1,5 +1,5 @@
-"""The commands that the server reads (RFC 9051 §6).
+"""The commands of the server (RFC 9051 §6).
 
-A module holds the types of some commands, and how their arguments are read in `READERS`, which `request_parser`
-collects. The module of the same name in `servers/imap/commands` does these commands.
+A module has the types of some commands and, in `READERS`, the readers of their arguments, which `request_parser`
+collects. The module of the same name in `servers/imap/commands` executes these commands.
 """

@@ -13,7 +13,7 @@ MAX_APPENDED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class AppendedMessage:
-    """A message of an APPEND: its bytes, or where they were streamed to."""
+    """A message of an APPEND: its bytes, or a reference to streamed bytes."""
 
     message: Part
     flags: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class AppendedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Append(Command):
-    """APPEND, of several messages with MULTIAPPEND (RFC 3502)."""
+    """APPEND, possibly of several messages (MULTIAPPEND, RFC 3502)."""
 
     mailbox: str
     messages: tuple[AppendedMessage, ...]

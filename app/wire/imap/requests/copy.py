@@ -11,7 +11,7 @@ from app.wire.imap.request import Command, MessageSet, Readers, read_messages
 
 @dataclass(frozen=True, slots=True)
 class Copy(Command):
-    """COPY, UID COPY, and with `is_move` MOVE, UID MOVE (RFC 6851)."""
+    """COPY or UID COPY; with `is_move`, MOVE or UID MOVE (RFC 6851)."""
 
     messages: MessageSet
     mailbox: str

@@ -10,7 +10,7 @@ from app.wire.imap.request import Command, Readers
 
 @dataclass(frozen=True, slots=True)
 class Enable(Command):
-    """ENABLE (RFC 5161), names in upper case."""
+    """ENABLE (RFC 5161). Names are in upper case."""
 
     capabilities: tuple[str, ...]
 

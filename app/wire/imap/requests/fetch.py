@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH, and the items that others ask for too (RFC 9051 §6.4.5, RFC 3516, RFC 7162)."""
+"""FETCH and UID FETCH, and the FETCH items that NOTIFY uses too (RFC 9051 §6.4.5, RFC 3516, RFC 7162)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SectionRequest:
     """BODY[…]<…>, BINARY[…]<…> or BINARY.SIZE[…] of a FETCH.
 
     `part` is the part's number, () for the message; `kind` is "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or
-    MIME. `partial` is offset and count in bytes. `label` is how the answer names it.
+    MIME. `partial` is (offset, count) in bytes.
     """
 
     part: tuple[int, ...] = ()
@@ -29,7 +29,7 @@ class SectionRequest:
 
     @property
     def label(self) -> bytes:
-        """As the answer spells it: `BODY[1.HEADER.FIELDS (DATE)]<0>`."""
+        """The item's name in the response, such as `BODY[1.HEADER.FIELDS (DATE)]<0>`."""
         section = ".".join([*map(str, self.part), *([self.kind] if self.kind else [])])
         fields = f" ({' '.join(map(_written_field, self.fields))})" if self.fields else ""
         origin = f"<{self.partial[0]}>" if self.partial else ""
@@ -46,7 +46,7 @@ FetchItem = str | SectionRequest
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Command):
-    """FETCH or UID FETCH, macros expanded; `changed_since` and `vanished` are of RFC 7162."""
+    """FETCH or UID FETCH, with macros expanded. `changed_since` and `vanished`: RFC 7162."""
 
     messages: MessageSet
     items: tuple[FetchItem, ...]
@@ -105,12 +105,12 @@ def _fetch_modifier(reader: ArgumentReader) -> int | None:
         reader.space()
         return reader.number()
     if name != "VANISHED":
-        reader.fail("An unknown modifier")
+        reader.fail("Unknown modifier")
     return None
 
 
 def read_items(reader: ArgumentReader) -> tuple[FetchItem, ...]:
-    """A macro, one item, or items in parentheses, without repetition. Raises CommandSyntaxError."""
+    """A macro, an item, or items in parentheses, without duplicates. Raises CommandSyntaxError."""
     if reader.next_is(b"("):
         return tuple(dict.fromkeys(reader.items(lambda: read_item(reader))))
     if reader.next_word() in MACROS:
@@ -119,12 +119,12 @@ def read_items(reader: ArgumentReader) -> tuple[FetchItem, ...]:
 
 
 def read_item(reader: ArgumentReader) -> FetchItem:
-    """One item. Raises CommandSyntaxError."""
+    """A single item. Raises CommandSyntaxError."""
     name = reader.match(_ITEM, "A FETCH item")[0].decode("ascii").upper()
     if reader.next_is(b"[") and name in _SECTIONED:
         return _read_section(reader, *_SECTIONED[name])
     if name not in ITEMS:
-        reader.fail("An unknown FETCH item")
+        reader.fail("Unknown FETCH item")
     if name == "PREVIEW" and reader.skip(b" ("):
         reader.match(re.compile(rb"LAZY\)", re.IGNORECASE), "LAZY")
     return name
@@ -147,9 +147,9 @@ def _read_section(reader: ArgumentReader, name: str, is_peek: bool) -> SectionRe
 def _read_kind(reader: ArgumentReader, name: str, *, is_message: bool) -> tuple[str, tuple[str, ...]]:
     kind = reader.word()
     if kind not in ("HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT", "TEXT", "MIME") or name != "BODY":
-        reader.fail("An unknown section")
+        reader.fail("Unknown section")
     if kind == "MIME" and is_message:
-        reader.fail("MIME is of a part")
+        reader.fail("MIME needs a part number")
     if not kind.startswith("HEADER.FIELDS"):
         return kind, ()
     reader.space()
@@ -157,10 +157,10 @@ def _read_kind(reader: ArgumentReader, name: str, *, is_message: bool) -> tuple[
 
 
 def _read_field(reader: ArgumentReader) -> str:
-    """A header field's name; what could not be one is refused, since the answer repeats it."""
+    """A header field's name. Invalid names are refused, because the response repeats them."""
     field = reader.text()
     if not field or not all("!" <= char <= "~" and char not in ':"\\[]' for char in field):
-        reader.fail("A header field's name is malformed")
+        reader.fail("Invalid header field name")
     return field.upper()
 
 
@@ -168,7 +168,7 @@ def _read_partial(reader: ArgumentReader, name: str) -> tuple[int, int] | None:
     if not reader.next_is(b"<"):
         return None
     if name == "BINARY.SIZE":
-        reader.fail("BINARY.SIZE is of a whole part")
+        reader.fail("BINARY.SIZE does not allow a partial range")
     match = reader.match(_PARTIAL, "<offset.count>")
     return int(match[1]), int(match[2])
 

@@ -42,7 +42,7 @@ class GetNamespace(BareCommand):
 
 @dataclass(frozen=True, slots=True)
 class Identify(Command):
-    """ID (RFC 2971), names in lower case."""
+    """ID (RFC 2971). Names are in lower case."""
 
     fields: tuple[tuple[str, str | None], ...]
 

@@ -18,9 +18,9 @@ MAX_PATTERNS = 100
 
 @dataclass(frozen=True, slots=True)
 class ListMailboxes(Command):
-    """LIST, LIST-EXTENDED (RFC 5258) or LSUB. Options are in upper case; `status` holds those of LIST-STATUS.
+    """LIST, LIST-EXTENDED (RFC 5258) or LSUB. Options are in upper case; `status` has the items of LIST-STATUS.
 
-    `is_extended` tells that the client used the extended form, and so knows its answers.
+    `is_extended`: the client used the extended syntax, and so understands extended responses.
     """
 
     reference: str
@@ -34,14 +34,14 @@ class ListMailboxes(Command):
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatusOf(Command):
-    """STATUS, items in upper case."""
+    """STATUS. Items are in upper case."""
 
     mailbox: str
     items: tuple[str, ...]
 
 
 def _list(reader: ArgumentReader) -> ListMailboxes:
-    """LIST in its plain or its extended form. Raises CommandSyntaxError."""
+    """Parse LIST in its plain or its extended form. Raises CommandSyntaxError."""
     select: frozenset[str] = frozenset()
     is_extended = reader.next_is(b"(")
     if is_extended:
@@ -70,10 +70,10 @@ def _patterns(reader: ArgumentReader) -> tuple[str, ...]:
     return patterns
 
 
-def _option(reader: ArgumentReader, known: frozenset[str]) -> str:
+def _option(reader: ArgumentReader, allowed: frozenset[str]) -> str:
     option = reader.word()
-    if option not in known:
-        reader.fail("An unknown option")
+    if option not in allowed:
+        reader.fail("Unknown option")
     return option
 
 
@@ -95,14 +95,14 @@ def _returning(reader: ArgumentReader) -> tuple[frozenset[str], tuple[str, ...]]
 
 
 def _lsub(reader: ArgumentReader) -> ListMailboxes:
-    """LSUB (RFC 3501 §6.3.9). Raises CommandSyntaxError."""
+    """Parse LSUB (RFC 3501 §6.3.9). Raises CommandSyntaxError."""
     reference = reader.mailbox_pattern()
     reader.space()
     return ListMailboxes(reference, (reader.mailbox_pattern(),), is_lsub=True)
 
 
 def _status(reader: ArgumentReader) -> MailboxStatusOf:
-    """STATUS. Raises CommandSyntaxError."""
+    """Parse STATUS. Raises CommandSyntaxError."""
     mailbox = reader.mailbox()
     reader.space()
     return MailboxStatusOf(mailbox, _status_items(reader))

@@ -22,7 +22,7 @@ class Login(Command):
 
 @dataclass(frozen=True, slots=True)
 class Authenticate(Command):
-    """AUTHENTICATE, with SASL-IR's initial response (RFC 4959) still in base64, b"" where it was `=`."""
+    """AUTHENTICATE, with the initial response of SASL-IR (RFC 4959) in base64, b"" for `=`."""
 
     mechanism: str
     initial_response: bytes | None = None

@@ -10,7 +10,7 @@ from app.wire.imap.request import Command, Readers
 
 @dataclass(frozen=True, slots=True)
 class Create(Command):
-    """CREATE; `use` holds special uses such as `\\Sent` (RFC 6154)."""
+    """CREATE. `use` has special uses such as `\\Sent` (RFC 6154)."""
 
     mailbox: str
     use: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def _create(reader: ArgumentReader) -> Create:
     use: tuple[str, ...] = ()
     if reader.skip(b" ("):
         if reader.word() != "USE":
-            reader.fail("An unknown parameter")
+            reader.fail("Unknown parameter")
         reader.space()
         use = tuple(reader.items_or_empty(reader.flag))
         reader.expect(b")")

@@ -21,9 +21,9 @@ _NAMING_FILTERS = frozenset({"SUBTREE", "MAILBOXES"})
 class WatchedGroup:
     """A group of NOTIFY SET (RFC 5465 §5).
 
-    `filter` is SELECTED, SELECTED-DELAYED, INBOXES, PERSONAL, SUBSCRIBED, SUBTREE or MAILBOXES, of which the last two
-    name `mailboxes`. `events` are spelled as the RFC does where it knows them, and empty for NONE; `new_items` is what
-    MessageNew is to be reported with.
+    `filter` is SELECTED, SELECTED-DELAYED, INBOXES, PERSONAL, SUBSCRIBED, SUBTREE or MAILBOXES; the last two name
+    `mailboxes`. `events` have the RFC's spelling if the RFC defines them, and are empty for NONE. `new_items` are the
+    FETCH items to send with MessageNew.
     """
 
     filter: str
@@ -34,16 +34,16 @@ class WatchedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Notify(Command):
-    """NOTIFY (RFC 5465); no groups is NOTIFY NONE. `with_status` asks for the STATUS of each mailbox at once."""
+    """NOTIFY (RFC 5465). NOTIFY NONE has no groups. `with_status` requests the STATUS of each mailbox at once."""
 
     groups: tuple[WatchedGroup, ...] = ()
     with_status: bool = False
 
 
 def _notify(reader: ArgumentReader) -> Notify:
-    """NOTIFY SET or NONE. Raises CommandSyntaxError.
+    """Parse NOTIFY SET or NONE. Raises CommandSyntaxError.
 
-    An event that nobody knows is kept: it is to be answered with BADEVENT (RFC 5465 §8), which is no syntax error.
+    Unknown events are kept: the server answers them with BADEVENT (RFC 5465 §8), not with a syntax error.
     """
     if reader.skip_word("NONE"):
         return Notify()
@@ -69,7 +69,7 @@ def _group(reader: ArgumentReader) -> WatchedGroup:
         reader.space()
         mailboxes = tuple(reader.items(reader.mailbox)) if reader.next_is(b"(") else (reader.mailbox(),)
     elif filter_ not in _FILTERS:
-        reader.fail("An unknown filter of mailboxes")
+        reader.fail("Unknown mailbox filter")
     reader.space()
     events, new_items = _events(reader)
     reader.expect(b")")
@@ -77,7 +77,7 @@ def _group(reader: ArgumentReader) -> WatchedGroup:
 
 
 def _events(reader: ArgumentReader) -> tuple[tuple[str, ...], tuple[FetchItem, ...]]:
-    """Events and what MessageNew is to be reported with."""
+    """The events of a group, and the FETCH items to send with MessageNew."""
     if reader.skip_word("NONE"):
         return (), ()
     new_items: list[FetchItem] = []

@@ -39,7 +39,7 @@ CHARSETS = frozenset({"UTF-8", "US-ASCII"})
 
 @dataclass(frozen=True, slots=True)
 class Search(Command):
-    """SEARCH or UID SEARCH; `returning` is None without RETURN, and () for `RETURN ()`, which means ALL (RFC 4731)."""
+    """SEARCH or UID SEARCH. `returning` is None without RETURN; empty for `RETURN ()`, which means ALL (RFC 4731)."""
 
     key: SearchKey
     returning: frozenset[str] | None = None
@@ -56,7 +56,7 @@ def _search(reader: ArgumentReader, *, is_uid: bool = False) -> Search:
 
 
 def read_returning(reader: ArgumentReader) -> frozenset[str] | None:
-    """`RETURN (…)` and the space after it; None where there is none. Raises CommandSyntaxError."""
+    """The options of `RETURN (…)`, and the space after it; None without RETURN. Raises CommandSyntaxError."""
     if not reader.skip_word("RETURN"):
         return None
     reader.space()
@@ -68,44 +68,44 @@ def read_returning(reader: ArgumentReader) -> frozenset[str] | None:
 def _return_option(reader: ArgumentReader) -> str:
     option = reader.word()
     if option not in RETURN_OPTIONS:
-        reader.fail("An unknown RETURN option")
+        reader.fail("Unknown RETURN option")
     return option
 
 
 def read_charset(reader: ArgumentReader) -> None:
-    """A charset, which must be UTF-8 or US-ASCII. Raises CommandSyntaxError, UnsupportedCharset."""
+    """Read a charset, which must be UTF-8 or US-ASCII. Raises CommandSyntaxError, UnsupportedCharset."""
     charset = reader.text().upper()
     if charset not in CHARSETS:
         raise UnsupportedCharset(charset)
 
 
 def read_keys(reader: ArgumentReader) -> SearchKey:
-    """One or more search keys to the end of the command. Raises CommandSyntaxError."""
+    """Read one or more search keys to the end of the command. Raises CommandSyntaxError."""
     return _KeyReader(reader).keys()
 
 
 class _KeyReader:
-    """Reads search keys, and counts them: their number and their nesting have a bound."""
+    """Reads search keys, with limits on their number and nesting."""
 
     def __init__(self, reader: ArgumentReader) -> None:
         self._reader = reader
         self._count = 0
 
     def keys(self) -> SearchKey:
-        """One or more keys to the end of the command."""
-        found = [self._key(MAX_DEPTH)]
+        """Read one or more keys to the end of the command."""
+        keys = [self._key(MAX_DEPTH)]
         while self._reader.skip(b" "):
-            found.append(self._key(MAX_DEPTH))
+            keys.append(self._key(MAX_DEPTH))
         self._reader.end()
-        return found[0] if len(found) == 1 else And(tuple(found))
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
 
     def _key(self, depth: int) -> SearchKey:
         self._count += 1
         if depth == 0 or self._count > MAX_KEYS:
             self._reader.fail("The search is too large")
         if self._reader.next_is(b"("):
-            found = self._reader.items(lambda: self._key(depth - 1))
-            return found[0] if len(found) == 1 else And(tuple(found))
+            keys = self._reader.items(lambda: self._key(depth - 1))
+            return keys[0] if len(keys) == 1 else And(tuple(keys))
         word = self._reader.next_word()
         if not word or word[0] in "0123456789$":
             return self._numbers(is_uid=False)
@@ -115,7 +115,7 @@ class _KeyReader:
         if word in _PLAIN:
             return _PLAIN[word]
         if word not in ("NOT", "OR", "UID") and word not in _WITH_ARGUMENT:
-            self._reader.fail("An unknown search key")
+            self._reader.fail("Unknown search key")
         self._reader.space()
         match word:
             case "NOT":
@@ -150,17 +150,17 @@ def _header(reader: ArgumentReader) -> SearchKey:
 
 
 def _interval(reader: ArgumentReader) -> int:
-    """A number of seconds, which is not 0 (RFC 5032 §3)."""
-    return reader.number() or reader.fail("An interval of 0 seconds")
+    """A positive number of seconds (RFC 5032 §3)."""
+    return reader.number() or reader.fail("The interval must not be 0 seconds")
 
 
 def _modseq(reader: ArgumentReader) -> SearchKey:
-    """MODSEQ, with or without the entry that RFC 7162 §3.1.5 lets stand between."""
+    """Parse MODSEQ, with or without the optional entry name and type (RFC 7162 §3.1.5)."""
     if reader.next_is(b'"'):
         reader.string()
         reader.space()
         if reader.word() not in ("ALL", "PRIV", "SHARED"):
-            reader.fail("An unknown kind of entry")
+            reader.fail("Unknown entry type")
         reader.space()
     return ModifiedSince(reader.number())
 

@@ -13,7 +13,7 @@ from app.wire.imap.sets import SequenceSet
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """SELECT (QRESYNC …) (RFC 7162 §3.2.5). `matched` pairs sequence numbers with UIDs that the client knows."""
+    """SELECT (QRESYNC …) (RFC 7162 §3.2.5). `matched` pairs sequence numbers with UIDs from the client's cache."""
 
     known: KnownState
     matched: tuple[SequenceSet, SequenceSet] | None = None
@@ -21,7 +21,7 @@ class Resync:
 
 @dataclass(frozen=True, slots=True)
 class Select(Command):
-    """SELECT or EXAMINE; with a `resync` CONDSTORE is meant too."""
+    """SELECT or EXAMINE. A `resync` implies CONDSTORE."""
 
     mailbox: str
     is_read_only: bool = False
@@ -50,13 +50,13 @@ def _select(reader: ArgumentReader, *, is_read_only: bool = False) -> Select:
 
 
 def _select_parameter(reader: ArgumentReader) -> Resync | None:
-    """None for CONDSTORE, which QRESYNC implies."""
+    """The argument of QRESYNC; None for CONDSTORE, which QRESYNC implies."""
     name = reader.word()
     if name == "QRESYNC":
         reader.space()
         return _resync(reader)
     if name != "CONDSTORE":
-        reader.fail("An unknown parameter")
+        reader.fail("Unknown parameter")
     return None
 
 
@@ -80,10 +80,10 @@ def _resync(reader: ArgumentReader) -> Resync:
 
 
 def _known_set(reader: ArgumentReader) -> SequenceSet:
-    """A set without `*`: the client can't know what that stands for now (RFC 7162 §7)."""
+    """A set without `*`, because the client cannot know the current value of `*` (RFC 7162 §7)."""
     known = reader.sequence_set()
     if known.from_last:
-        reader.fail("* is not possible here")
+        reader.fail("* is not allowed in a set of known UIDs")
     return known
 
 

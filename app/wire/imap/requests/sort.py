@@ -35,7 +35,7 @@ class SortTerm:
 
 @dataclass(frozen=True, slots=True)
 class Sort(Command):
-    """SORT or UID SORT; no two of the `terms` have the same key. `returning` is as in `Search`."""
+    """SORT or UID SORT. The keys of the `terms` are unique. `returning` is as in `Search`."""
 
     terms: tuple[SortTerm, ...]
     key: SearchKey
@@ -61,7 +61,7 @@ def _term(reader: ArgumentReader) -> SortTerm:
         reader.space()
     word = reader.word()
     if word not in _KEYS:
-        reader.fail("An unknown sort key")
+        reader.fail("Unknown sort key")
     return SortTerm(SortKey(word), is_reverse)
 
 

@@ -14,7 +14,7 @@ _FLAGS_ITEM = re.compile(rb"([+-]?)FLAGS(\.SILENT)?(?= )", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Store(Command):
-    """STORE or UID STORE. `mode` is "+", "-", or "" to replace; `unchanged_since` is of RFC 7162."""
+    """STORE or UID STORE. `mode` is "+", "-", or "" to replace. `unchanged_since`: RFC 7162."""
 
     messages: MessageSet
     mode: str
@@ -30,7 +30,7 @@ def _store(reader: ArgumentReader, *, is_uid: bool = False) -> Store:
     unchanged_since = None
     if reader.skip(b"("):
         if reader.word() != "UNCHANGEDSINCE":
-            reader.fail("An unknown modifier")
+            reader.fail("Unknown modifier")
         reader.space()
         unchanged_since = reader.number()
         reader.expect(b")")
@@ -41,7 +41,7 @@ def _store(reader: ArgumentReader, *, is_uid: bool = False) -> Store:
 
 
 def _stored_flags(reader: ArgumentReader) -> tuple[str, ...]:
-    """Flags in parentheses, or bare."""
+    """Flags, with or without parentheses."""
     if reader.next_is(b"("):
         return tuple(reader.items_or_empty(reader.flag))
     flags = [reader.flag()]

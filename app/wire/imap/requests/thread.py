@@ -32,7 +32,7 @@ class ThreadMessages(Command):
 def _thread(reader: ArgumentReader, *, is_uid: bool = False) -> ThreadMessages:
     word = reader.word()
     if word not in _ALGORITHMS:
-        reader.fail("An unknown algorithm")
+        reader.fail("Unknown thread algorithm")
     reader.space()
     read_charset(reader)
     reader.space()
