@@ -13,7 +13,7 @@ from app.mail.backend import Changes, MailBackend, OriginMailbox, Quota, Signal,
 from app.mail.delta import Arrived, Known, Placed
 from app.mail.types import SEEN, Flags, Mailbox, MailboxId, Message, Overview, Role
 
-REFUSAL = "the mail server does not give this message: it is broken"
+REFUSAL = "the mail server did not return this message: it is broken"
 
 
 class Tells(Enum):

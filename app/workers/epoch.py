@@ -1,7 +1,7 @@
-"""Counts on, in the database and in the mark outside it, while the database changes: see `db.epoch`.
+"""Increases the change count in the database and in the mark outside it as the database changes: see `db.epoch`.
 
-Each process counts its own changes, so a count that is higher than expected shows that another process has written: a
-command of the command line beside the server, or another server on the same PostgreSQL.
+Each process counts its own changes, so a count higher than expected shows that another process has written: a CLI
+command, or another server on the same PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from app.settings import Settings
 from app.workers.loop import forever
 
 PAUSE_SECONDS = 0.2
-"""Changes that follow each other are counted once in this time; the first one at once."""
+"""The first change is counted at once; changes within this time after it are counted together."""
 LOOK_SECONDS = 0.5
 """How often the count is read while this process changes nothing."""
 
 
 class EpochKeeper:
-    """`run` it; `wake` it when something was written; `close` it before the database.
+    """Call `run`, `wake` after each write, and `close` before the database is closed.
 
     `on_others` is called after another process has written.
     """
@@ -40,7 +40,7 @@ class EpochKeeper:
         self._changed.set()
 
     async def run(self) -> None:
-        """Count on at the start and after each change, until cancelled."""
+        """Increase the count at the start and after each change, until cancelled."""
         await forever("epoch", self._step)
 
     async def _step(self) -> None:
@@ -51,7 +51,7 @@ class EpochKeeper:
         await asyncio.sleep(PAUSE_SECONDS)
 
     async def count(self) -> None:
-        """Count on if this process has written; then compare the count with what it was."""
+        """Increase the count if this process has written; call `on_others` if it is not as expected."""
         has_written = self._changed.is_set()
         self._changed.clear()
         try:
@@ -69,9 +69,9 @@ class EpochKeeper:
         return await epoch.count_on(self._settings, self._database)
 
     async def _read(self) -> int:
-        known = await installation.read(self._database)
-        assert known is not None  # made when the database was opened
-        return known.tick
+        row = await installation.read(self._database)
+        assert row is not None  # created when the database was opened
+        return row.tick
 
     async def close(self) -> None:
         """Increase the count, so that earlier copies of the database can be detected."""

@@ -1,7 +1,7 @@
-"""How many accounts of this process do the same costly thing at once, so that hundreds start gradually.
+"""Limits how many accounts of this process do the same expensive work at once, so that hundreds start gradually.
 
-One server's trouble is its own: few accounts of one host run at a time, and an account that has long been waiting for
-an answer makes room for others, since waiting costs nothing.
+A failing server delays only its own accounts: few accounts of one host run at a time, and an account that has waited
+long for a response frees its slot, because waiting costs nothing.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from weakref import WeakValueDictionary
 
 
 class Limiter:
-    """Lets `total` in at once, of one host `per_host`; who is in for `patience_seconds` does not count any more."""
+    """Admits `total` accounts at once, `per_host` of one host. After `patience_seconds` an account no longer counts."""
 
     def __init__(self, total: int, per_host: int, patience_seconds: float) -> None:
-        self._room = asyncio.Semaphore(total)
+        self._slots = asyncio.Semaphore(total)
         self._per_host = per_host
         self._patience_seconds = patience_seconds
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def entered(self, host: str) -> AsyncIterator[None]:
-        """Wait for the turn of an account on `host`, and be in during the block."""
+        """Wait for a slot for an account on `host`, and hold it during the block."""
         at_host = self._hosts.get(host)
         if at_host is None:
             at_host = self._hosts[host] = asyncio.Semaphore(self._per_host)
         async with at_host:
-            await self._room.acquire()
-            place = _Place(self._room)
-            timer = asyncio.get_running_loop().call_later(self._patience_seconds, place.leave)
+            await self._slots.acquire()
+            slot = _Slot(self._slots)
+            timer = asyncio.get_running_loop().call_later(self._patience_seconds, slot.release)
             try:
                 yield
             finally:
                 timer.cancel()
-                place.leave()
+                slot.release()
 
 
-class _Place:
-    """One place of a semaphore, given back once."""
+class _Slot:
+    """One slot of a semaphore, released once."""
 
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room: asyncio.Semaphore | None = room
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots: asyncio.Semaphore | None = slots
 
-    def leave(self) -> None:
-        room, self._room = self._room, None
-        if room is not None:
-            room.release()
+    def release(self) -> None:
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.release()
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Work that never ends, whatever happens in it. Only here is every exception caught."""
+"""Loops that survive any failure. Only this module catches every exception."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.5
 UNAVAILABLE_PAUSE_SECONDS = 3.0
-"""The longest pause while the database or the disk fails: work goes on within seconds of its return."""
+"""Longest pause while the database or the disk fails: work resumes within seconds of its recovery."""
 FAULT_PAUSE_SECONDS = 30.0
-"""The longest pause after a fault of ours."""
+"""Longest pause after an unexpected exception."""
 
 
 async def forever(name: str, step: Callable[[], Awaitable[object]], **facts: str) -> NoReturn:
-    """Call `step` again and again until cancelled; it does its own waiting. `name` and `facts` are for the log."""
+    """Call `step` repeatedly until cancelled; it does its own waiting. `name` and `facts` are logged."""
     while True:
         await persist(name, step, **facts)
 
 
 async def persist(name: str, step: Callable[[], Awaitable[T]], **facts: str) -> T:
-    """Call `step` until it returns, and return what it returns.
+    """Call `step` until it succeeds, and return its result.
 
-    After an exception it is called again, after a pause that doubles from FIRST_PAUSE_SECONDS on and is spread by half.
+    After an exception it pauses and tries again. The pause doubles from FIRST_PAUSE_SECONDS on, with a jitter of ±50 %.
     """
     seconds = FIRST_PAUSE_SECONDS
     while True:
@@ -47,7 +47,7 @@ async def persist(name: str, step: Callable[[], Awaitable[T]], **facts: str) -> 
 
 
 async def attempt(name: str, step: Callable[[], Awaitable[object]], **facts: str) -> None:
-    """Call `step` once; a failure is logged and is nobody else's."""
+    """Call `step` once; log a failure instead of raising it."""
     try:
         await step()
     except Exception as error:  # noqa: BLE001 - see above
@@ -55,9 +55,9 @@ async def attempt(name: str, step: Callable[[], Awaitable[object]], **facts: str
 
 
 async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first fails, then end the others; raises a fault of ours before what an origin did.
+    """Run all until the first ends or fails, then cancel the others. Raises unexpected errors before GatewayError.
 
-    No TaskGroup: where its tasks fail while they are cancelled, it tells the failures and forgets the cancellation.
+    Not a TaskGroup: if its tasks fail while being cancelled, it raises the failures and drops the cancellation.
     """
     tasks = [asyncio.create_task(part) for part in parts]
     try:

@@ -1,4 +1,4 @@
-"""Wakes everybody who waits for news when the database is back: what they missed, they now read."""
+"""Wakes everything that waits on the bus when the database has recovered, so that missed events are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK_SECONDS = 1.0
 
 
 class Recovery:
-    """`run` it."""
+    """Checks whether the database has failed, and waits for its recovery. Call `run`."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
@@ -24,15 +24,15 @@ class Recovery:
         self._seen_failures = database.failure_count
 
     async def run(self) -> None:
-        """Look for failures every second; probe the database after one until it works. Until cancelled."""
-        await forever("recovery", self._rest_and_look)
+        """Check for failures every second; after one, probe the database until it works. Until cancelled."""
+        await forever("recovery", self._wait_and_check)
 
-    async def _rest_and_look(self) -> None:
+    async def _wait_and_check(self) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         await self.look()
 
     async def look(self) -> None:
-        """Wake all if the database has failed and works now. Raises DatabaseUnavailable, StorageFull."""
+        """Wake all waiters if the database has failed and works again. Raises DatabaseUnavailable, StorageFull."""
         if self._database.failure_count == self._seen_failures:
             return
         await probe(self._database)

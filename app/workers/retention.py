@@ -1,4 +1,4 @@
-"""Deletes what is no longer needed: old events, finished submissions, old answers, tokens, unused blobs."""
+"""Deletes data that is no longer needed: old events, finished submissions, stored answers, tokens, unused blobs."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from app.workers.loop import forever
 
 ROUND_SECONDS = 3600.0
 TRIM_SECONDS = 60.0
-"""How often logs are looked for that have more events than they may keep."""
+"""How often event logs above their limit are trimmed."""
 FIRST_ROUND_SECONDS = 15.0
-"""A start has more urgent work."""
+"""Startup has more urgent work."""
 DAY_MS = 24 * 3600 * 1000
 SUBMISSION_DAYS = 30
 ANSWER_DAYS = 2
 MARK_MS = 3600 * 1000
-"""Marks of commits are kept for so long: far beyond the time in which one may be looked for."""
+"""How long marks of commits are kept: far longer than anything may look for them."""
 TOKEN_DAYS = 1
-"""Tokens and tickets are kept for so long after their end."""
+"""How long tokens and tickets are kept after they expire."""
 DEPARTED_LIMIT = 100_000
-"""Messages of an account that are gone and whose ids are remembered."""
+"""Deleted messages of an account whose ids are remembered."""
 BATCH_ROWS = 1_000
 PAUSE_SECONDS = 0.02
 
 
 class Retention:
-    """`run` it, or one `round`."""
+    """Call `run`, or `round` once."""
 
     def __init__(self, settings: Settings, database: Database, reader: MailReader, blobs: Blobs) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class Retention:
         self._blobs = blobs
 
     async def run(self) -> None:
-        """A round an hour, and logs that are too long trimmed every minute, until cancelled."""
+        """Run a round every hour and trim long event logs every minute, until cancelled."""
         await asyncio.sleep(FIRST_ROUND_SECONDS)
         async with asyncio.TaskGroup() as group:
             group.create_task(forever("retention", self._round_and_rest))
@@ -61,25 +61,25 @@ class Retention:
         await asyncio.sleep(TRIM_SECONDS)
 
     async def trim_long_logs(self) -> None:
-        """Trim the logs of accounts that have more events than they may keep."""
+        """Trim the event logs that are longer than allowed."""
         limit = self._settings.event_retention_count
         for span in await retention.accounts(self._database, more_than=limit):
             await self._trim(span, now_ms())
 
     async def round(self) -> None:
-        """Delete everything that is too old now."""
+        """Delete all data past its retention time."""
         now = now_ms()
         for span in await retention.accounts(self._database):
             await self._trim(span, now)
             await self._forget(span.id, now)
         await self._remove_submissions(now)
         await self._remove_answers_and_tokens(now)
-        for account_id in await directory.orphans(self._database):  # whose removal broke off
+        for account_id in await directory.orphans(self._database):  # whose removal was interrupted
             await directory.clear(self._database, account_id)
         await self._sweep_blobs()
 
     async def _trim(self, span: retention.LogSpan, now: int) -> None:
-        """Trim an account's log to the count and the age that the settings name."""
+        """Trim an account's event log to the count and age in the settings."""
         before_ms = now - self._settings.event_retention_days * DAY_MS
         free_seq = span.last_seq - self._settings.event_retention_count
         first_seq = span.first_seq
@@ -104,7 +104,7 @@ class Retention:
     async def _forget(self, account_id: str, now: int) -> None:
         """Delete old tombstones: older states are then answered with the list of affected mailboxes.
 
-        And of what messages were called that are gone: coming back so late, they are new.
+        Also delete old records of deleted messages: a message that comes back later is new.
         """
         before_ms = now - self._settings.tombstone_retention_days * DAY_MS
 
@@ -139,9 +139,9 @@ class Retention:
         await self._database.write(work)
 
     async def _sweep_blobs(self) -> None:
-        """Delete bytes that no row has pointed to for a while, and what processes that died left half received.
+        """Delete blobs that no row has referenced for a while, and files that dead processes left incomplete.
 
-        The store itself spares what was written just now.
+        The store itself keeps recently written blobs.
         """
         await asyncio.to_thread(self._blobs.forget_unfinished)
         names = self._blobs.old_names()

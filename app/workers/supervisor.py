@@ -1,4 +1,4 @@
-"""Holds leases on remote accounts and runs one sync task for each; a task that fails is restarted, alone."""
+"""Holds leases on external accounts and runs one sync task for each; a task that fails is restarted by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from app.workers.text_indexer import TextReader
 log = get_logger(__name__)
 
 ALONE_SECONDS = 20.0
-"""Between two looks at the list of accounts, in a process that is alone. Others look for free leases too."""
+"""Interval between reads of the list of accounts, in a single process. Several also look for free leases."""
 TAKEN_AT_ONCE = 100
 """So that several workers that start together share the accounts."""
 
@@ -44,7 +44,7 @@ class _Running:
 
 
 class Supervisor:
-    """See above; `run` it."""
+    """Starts and stops the sync tasks of all external accounts. Call `run`."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Supervisor:
         self._bus = bus
         self._leases = leases
         self._texts = texts
-        self._gates = Limiters()
+        self._limiters = Limiters()
         self._running: dict[AccountId, _Running] = {}
 
     async def run(self) -> None:
-        """Follow the list of accounts until cancelled; then give the leases back."""
+        """Follow the list of accounts until cancelled; then release the leases."""
         with listening(self._bus, ACCOUNTS) as waiter:
             try:
                 async with asyncio.TaskGroup() as group:
@@ -82,18 +82,18 @@ class Supervisor:
         await waiter.wait(ALONE_SECONDS if self._leases.is_alone else RENEW_SECONDS)
 
     async def _keep_leases(self) -> None:
-        """Renew the leases. Once that has failed for longer than a lease, others may follow the accounts: stop."""
+        """Renew the leases; stop all tasks once that has failed for a whole lease, as others may take them."""
         await self._leases.keep(partial(self._bus.poke, ACCOUNTS))
         log.warning("leases_lost", accounts=len(self._running))
         await self._stop(list(self._running))
 
     async def _adjust(self, group: asyncio.TaskGroup) -> None:
-        """Stop what should not run, start what should."""
+        """Stop tasks that should not run, and start those that should."""
         await self._backends.forget_changed()
         wanted = {AccountId(account.id): hash(account) for account in await syncing.followed(self._database)}
         held = await self._leases.renew() if self._leases.is_alone else self._leases.held
         await self._stop(
-            [id_ for id_, one in list(self._running.items()) if not await self._is_current(id_, one, wanted, held)]
+            [id_ for id_, task in list(self._running.items()) if not await self._is_current(id_, task, wanted, held)]
         )
         if unwanted := [id_ for id_ in held if id_ not in wanted]:
             await self._leases.release(unwanted)
@@ -121,7 +121,7 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take(self, ids: list[AccountId]) -> dict[AccountId, int]:
-        """Take leases. What a worker before us said of these accounts is void: nobody watches them yet."""
+        """Take leases, and mark the accounts as unwatched: the state that a previous worker wrote no longer holds."""
         taken = await self._leases.take(ids, TAKEN_AT_ONCE)
 
         async def work(transaction: Transaction) -> None:
@@ -141,12 +141,14 @@ class Supervisor:
         self._running[id_] = _Running(task, epoch, fingerprint, backend)
 
     async def _follow(self, id_: AccountId, backend: MailBackend, epoch: int) -> None:
-        """One account's trouble is its own: even a fault of ours in it ends no other."""
+        """Sync one account. No failure, not even an unexpected exception, ends the task of another account."""
 
         async def sync() -> None:
             if isinstance(backend, Pop3Backend):
                 await Pop3Sync(id_, self._index, self._reader, backend, epoch).run()
             else:
-                await AccountSync(id_, self._index, self._reader, backend, epoch, self._gates, texts=self._texts).run()
+                await AccountSync(
+                    id_, self._index, self._reader, backend, epoch, self._limiters, texts=self._texts
+                ).run()
 
         await persist("sync", sync, account_id=id_)

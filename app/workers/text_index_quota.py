@@ -1,4 +1,4 @@
-"""How much the full-text index holds: each account up to its own limit, all of them together up to the instance's."""
+"""Limits the size of the full-text index, per account and for the whole instance."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from app.settings import Settings
 
 WHOLE_BYTES = 64 * 1024
 RECOUNT_SECONDS = 60.0
-"""How long what other processes take in, and what goes with its messages, may be overlooked."""
+"""How long the sizes may miss texts that other processes added, or that were deleted with their messages."""
 NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class TextLimits:
-    """A message is left out when its text is larger than `message_bytes`; 0 empties the index.
+    """A message whose text is larger than `message_bytes` is not indexed; 0 empties the index.
 
-    Of mail that lies elsewhere a message up to `whole_bytes` is read whole, a larger one part by part.
+    A message of an external account is read whole up to `whole_bytes`, and part by part above.
     """
 
     message_bytes: int
@@ -38,7 +38,7 @@ class TextLimits:
 
 
 class TextIndexQuota:
-    """An account that has too much gives up its oldest texts; where all together have too much, the largest do."""
+    """Deletes the oldest texts of accounts above their limit, and of the largest when the total is too large."""
 
     def __init__(self, text_index: TextIndex, limits: TextLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._text_index = text_index
@@ -50,7 +50,7 @@ class TextIndexQuota:
         self._turn = asyncio.Lock()
 
     async def enter(self, account_id: AccountId) -> None:
-        """Once for an account: consider messages that were left out again, if there is room now."""
+        """Consider skipped messages again if there is space now. Does so once per account."""
         if account_id in self._entered:
             return
         await self.hold()
@@ -65,36 +65,36 @@ class TextIndexQuota:
                 self._sizes = Counter(await self._text_index.sizes())
                 self._recount_at = self._clock() + RECOUNT_SECONDS
             allowed = min(self._limits.account_bytes, level(self._sizes.values(), self._limits.total_bytes))
-            for account_id, excess in [(one, size - allowed) for one, size in self._sizes.items() if size > allowed]:
+            for account_id, excess in [(id_, size - allowed) for id_, size in self._sizes.items() if size > allowed]:
                 self._sizes[account_id] -= await self._text_index.trim(account_id, excess)
 
     async def grew(self, account_id: AccountId, size_bytes: int) -> None:
-        """So much text was taken in."""
+        """Count text that was added to the index, and enforce the limits."""
         self._sizes[account_id] += size_bytes
         await self.hold()
 
     async def above_ms(self, account_id: AccountId) -> int:
-        """Since when a message must have been received to have room: in a full account, later than its oldest text."""
+        """Messages received after this time may be indexed: in a full account, the time of its oldest text."""
         if self._is_full(account_id):
-            self._sizes[account_id] = await self._text_index.size_bytes(account_id)  # some may have been removed
+            self._sizes[account_id] = await self._text_index.size_bytes(account_id)  # texts may have been deleted
         if not self._is_full(account_id):
             return -1
         oldest_ms = await self._text_index.oldest_ms(account_id)
         return NO_LIMIT if oldest_ms is None else oldest_ms
 
     def _is_full(self, account_id: AccountId) -> bool:
-        """Whether another text would soon have to go: what an account gives up leaves it a little below its limit."""
+        """Whether a new text would push out another. Trimming leaves an account slightly below its limit."""
         allowed = self._allowed(account_id)
         return self._sizes[account_id] >= allowed - min(self._limits.message_bytes, allowed // 8)
 
     def _allowed(self, account_id: AccountId) -> int:
-        """How large an account may get."""
-        others = [size for one, size in self._sizes.items() if one != account_id]
+        """Largest size that the account may reach."""
+        others = [size for id_, size in self._sizes.items() if id_ != account_id]
         return min(self._limits.account_bytes, level([*others, NO_LIMIT], self._limits.total_bytes))
 
 
 def level(sizes: Iterable[int], total: int) -> int:
-    """What the largest may have so that all fit into `total`; NO_LIMIT where they do."""
+    """Largest size per account at which all fit into `total`; NO_LIMIT when they already fit."""
     ascending = sorted(sizes)
     for index, size in enumerate(ascending):
         share = total // (len(ascending) - index)

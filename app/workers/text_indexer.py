@@ -1,4 +1,4 @@
-"""Fills the full-text index: reads messages, takes out their text, writes it a little at a time."""
+"""Fills the full-text index: reads messages, extracts their text, and writes it in small transactions."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ log = get_logger(__name__)
 
 AT_ONCE = 50
 READ_BYTES = 1024 * 1024
-"""How much of messages is in memory at a time, unless one message is larger."""
+"""Message bytes in memory at a time, unless a single message is larger."""
 WRITTEN_BYTES = 64 * 1024
-"""Text of one transaction: some 20 ms of writing."""
+"""Text of one transaction: about 20 ms of writing."""
 LOCAL_BYTES = 16 * 1024 * 1024
-"""How large a message may be that lies here."""
+"""Largest stored message whose text is read."""
 REFUSED_IN_A_ROW = 10
-"""Previews of messages of one mailbox that a server refuses one after the other before the others are left alone."""
+"""After this many refused previews in a row, the rest of the mailbox is not asked for."""
 LARGE_PARTS = 50
-"""Parts of a message that is read part by part."""
+"""Most parts of a message that is read part by part."""
 ACCOUNTS_READ_AT_ONCE = 4
 READ_AT_ONE_HOST = 2
 PATIENCE_SECONDS = 20.0
-"""A batch that takes longer waits for its server, and makes room for another host's."""
+"""A batch that takes longer is waiting for its server, and frees its slot for another host."""
 ACCOUNTS_AT_ONCE = 20
 LOOK_SECONDS = 1.0
 
@@ -63,10 +63,10 @@ Apply = Callable[[Delta], Awaitable[object]]
 
 
 class TextReader:
-    """Takes messages into the index within the limits: the newest of an account, where there are too many.
+    """Indexes messages within the limits: the newest of an account when there are too many.
 
-    A few accounts are read in the background at a time, fewer of one host; one batch of text is taken apart and
-    written at a time, and as long as that took, so long the account rests.
+    A few accounts are read in the background at a time, fewer of one host. One batch is parsed and written at a time;
+    the account then pauses for as long as that took.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class TextReader:
         self._text_index = text_index
         self._limits = limits
         self.room = TextIndexQuota(text_index, limits)
-        self._places = Limiter(ACCOUNTS_READ_AT_ONCE, READ_AT_ONE_HOST, PATIENCE_SECONDS)
+        self._limiter = Limiter(ACCOUNTS_READ_AT_ONCE, READ_AT_ONE_HOST, PATIENCE_SECONDS)
         self._turn = asyncio.Lock()
 
     async def read_some(self, account_id: AccountId, backend: MailBackend, apply: Apply) -> bool:
-        """Read a batch of what is awaited of an account; False when nothing was.
+        """Read one batch of an account's unindexed messages; False when there are none.
 
-        Raises what the backend raises when the origin is lost, and what `apply` raises.
+        Raises what the backend raises when the connection is lost, and what `apply` raises.
         """
-        async with self._places.entered(backend.host):
+        async with self._limiter.entered(backend.host):
             await self.room.enter(account_id)
             messages = await self._text_index.awaited(account_id, AT_ONCE)
             spent = await self.read(account_id, backend, messages, apply)
@@ -95,7 +95,7 @@ class TextReader:
     async def read(
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message], apply: Apply
     ) -> float:
-        """Read these messages, and their previews where they have none; how many seconds of work it was."""
+        """Index these messages and read missing previews. Return the seconds of work."""
         await self.room.enter(account_id)
         return sum([await self._read(account_id, backend, batch, apply) for batch in _batches(messages)])
 
@@ -121,7 +121,7 @@ class TextReader:
             return time.monotonic() - started
 
     async def _wanted(self, account_id: AccountId, batch: Sequence[Message]) -> list[Message]:
-        """Those that may be within the limits: when the account is full, what is newer than something it holds."""
+        """Messages within the limits: when the account is full, those newer than its oldest indexed text."""
         above_ms = await self.room.above_ms(account_id)
         return [
             message
@@ -132,8 +132,8 @@ class TextReader:
     async def _large_texts(
         self, account_id: AccountId, backend: MailBackend, messages: Sequence[Message]
     ) -> dict[int, Searchable]:
-        """The text of messages that are large for what is attached to them, by UID; read part by part."""
-        found: dict[int, Searchable] = {}
+        """Text by UID of messages that are large because of attachments, read part by part."""
+        texts: dict[int, Searchable] = {}
         above_ms = await self.room.above_ms(account_id) if messages else NO_LIMIT
         for message in messages:
             if message.blob is None and message.received_at_ms > above_ms:
@@ -142,11 +142,11 @@ class TextReader:
                 parts = await _parts(backend, message, sections) if sections else None
                 if structure is not None and parts is not None:
                     text = await self._parsed(account_id, parts, searchable_in_parts, structure, parts)
-                    found |= {} if text is None else {message.uid: text}
-        return found
+                    texts |= {} if text is None else {message.uid: text}
+        return texts
 
     async def _texts(self, account_id: AccountId, contents: Mapping[int, bytes]) -> dict[int, Searchable]:
-        """Texts by UID. Where one message is too complex, the others are read by themselves."""
+        """Texts by UID. If the batch is too complex, each message is parsed by itself."""
         texts = await self._parsed(account_id, contents, searchable_in_all, contents)
         if texts is not None or len(contents) < 2:
             return texts or {}
@@ -161,7 +161,7 @@ class TextReader:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T | None:
-        """What `work` makes of these contents; None where they are too complex."""
+        """The result of `work` on these contents, or None when they are too complex."""
         size_bytes = sum(map(len, contents.values()))
         try:
             return await self._parsers.run(f"text of {account_id}", size_bytes, work, *args, **kwargs)
@@ -169,14 +169,14 @@ class TextReader:
             return None
 
     def _most_bytes(self, message: Message) -> int:
-        """What lies here is read whole for the sake of its text."""
+        """Largest message that is read whole: a stored message may be larger than one on a mail server."""
         if not self._limits.message_bytes:
             return -1
         return self._limits.whole_bytes if message.blob is None else LOCAL_BYTES
 
 
 class TextIndexer:
-    """Reads the text of mail whose bytes lie here; `run` it. Safe to run in several processes."""
+    """Indexes the text of stored mail. Call `run`. Safe to run in several processes."""
 
     def __init__(
         self, index: Index, reader: MailReader, text_index: TextIndex, backends: Backends, texts: TextReader
@@ -188,7 +188,7 @@ class TextIndexer:
         self._texts = texts
 
     async def run(self) -> None:
-        """Look for what is new every second, until cancelled."""
+        """Index new messages every second, until cancelled."""
         await forever("texts", self._fill_and_rest)
 
     async def _fill_and_rest(self) -> None:
@@ -196,7 +196,7 @@ class TextIndexer:
         await asyncio.sleep(LOOK_SECONDS)
 
     async def fill(self) -> None:
-        """Read all that is awaited now."""
+        """Index all messages that are not indexed yet."""
         await self._texts.room.hold()
         while accounts := await self._text_index.accounts_to_fill(ACCOUNTS_AT_ONCE):
             for account_id in accounts:
@@ -209,14 +209,14 @@ class TextIndexer:
             await self._texts.read_some(account_id, backend, mirror.apply)
         except Unavailable:
             raise
-        except GatewayError as error:  # the account is gone, say
+        except GatewayError as error:  # for example, the account was deleted
             log.info("texts_not_read", account_id=account_id, error=error.code)
             await asyncio.sleep(LOOK_SECONDS)
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Messages of one mailbox each, of up to READ_BYTES together."""
-    for _, group in groupby(messages, key=lambda one: one.mailbox_id):
+    """Batches of messages of one mailbox, of up to READ_BYTES together."""
+    for _, group in groupby(messages, key=lambda message: message.mailbox_id):
         batch: list[Message] = []
         size = 0
         for message in group:
@@ -229,20 +229,20 @@ def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
 
 
 async def _contents(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, bytes]:
-    """Bytes by UID. What cannot be read is left away; one message that cannot takes no others along."""
+    """Bytes by UID, without messages that cannot be read: if a batch fails, each is read by itself."""
     try:
         return await backend.contents(messages)
     except (ServerRefused, ServerProtocolError, MailboxNotFound, BlobMissing):
         if len(messages) == 1:
             return {}
-        found: dict[int, bytes] = {}
+        contents: dict[int, bytes] = {}
         for message in messages:
-            found.update(await _contents(backend, [message]))
-        return found
+            contents.update(await _contents(backend, [message]))
+        return contents
 
 
 def _sections(structure: BodyPart, limit_bytes: int) -> list[str]:
-    """The sections that tell a message's text; none where there are too many, or too large ones."""
+    """Sections that hold a message's text; none when they are too many or too large."""
     places = places_of(structure)
     read = [place.part for place in places if place.is_searched]
     if len(places) > LARGE_PARTS or sum(item.size_bytes for item in read) > limit_bytes:
@@ -258,10 +258,10 @@ async def _parts(backend: MailBackend, message: Message, sections: Sequence[str]
 
 
 async def previews_of(backend: MailBackend, messages: Sequence[Message]) -> dict[int, str]:
-    """Previews by UID of messages of one mailbox; one that cannot be had is empty, so that it is not asked for again.
+    """Previews by UID of messages of one mailbox; "" when there is none, so that it is not asked for again.
 
-    One message that the server refuses takes no other preview along. Raises what the backend raises where the server
-    refuses REFUSED_IN_A_ROW of them one after the other: then it is the mailbox.
+    A refused message does not affect the others. Raises what the backend raises when the server refuses
+    REFUSED_IN_A_ROW in a row: the cause is then the mailbox.
     """
     if not messages:
         return {}
@@ -274,23 +274,23 @@ async def previews_of(backend: MailBackend, messages: Sequence[Message]) -> dict
 
 
 async def _single_previews(backend: MailBackend, messages: Sequence[Message]) -> dict[int, str]:
-    found: dict[int, str] = {}
+    previews: dict[int, str] = {}
     refused = 0
     for message in messages:
         try:
-            found |= await previews_of(backend, [message])
+            previews |= await previews_of(backend, [message])
             refused = 0
         except (ServerRefused, ServerProtocolError) as error:
             refused += 1
             if refused >= min(REFUSED_IN_A_ROW, len(messages)):
                 raise
             log.warning("preview_refused", account_id=message.account_id, uid=message.uid, error=error.code)
-            found[message.uid] = ""
-    return found
+            previews[message.uid] = ""
+    return previews
 
 
 async def _previews(backend: MailBackend, messages: Sequence[Message]) -> Mapping[int, str]:
-    """Previews of what is left out of the index; one that cannot be had is empty, so that it is not asked for again."""
+    """Previews of messages that are not indexed; "" when there is none, so that it is not asked for again."""
     try:
         return await previews_of(backend, messages)
     except (ServerRefused, ServerProtocolError, MailboxNotFound) as error:
@@ -305,18 +305,18 @@ def _pieces(
     digests: Mapping[int, str],
     limit_bytes: int,
 ) -> Iterator[Delta]:
-    """What to write, WRITTEN_BYTES of text in each."""
+    """Deltas to write, with about WRITTEN_BYTES of text each."""
     texted: list[TextExtracted] = []
     previewed: list[Previewed] = []
     size = 0
     for message in batch:
-        place, text = Location(message.mailbox_id, message.uid), texts.get(message.uid)
+        location, text = Location(message.mailbox_id, message.uid), texts.get(message.uid)
         preview = preview_of(text.shown) if text is not None else previews.get(message.uid, "")
         if not message.preview and preview != message.preview:
-            previewed.append(Previewed(place, preview))
-        kept = text if text is not None and text.size_bytes <= limit_bytes else None
-        texted.append(TextExtracted(place, kept, digests.get(message.uid)))
-        size += 0 if kept is None else kept.size_bytes
+            previewed.append(Previewed(location, preview))
+        indexed = text if text is not None and text.size_bytes <= limit_bytes else None
+        texted.append(TextExtracted(location, indexed, digests.get(message.uid)))
+        size += 0 if indexed is None else indexed.size_bytes
         if size >= WRITTEN_BYTES:
             yield Delta(previewed=tuple(previewed), texted=tuple(texted))
             texted, previewed, size = [], [], 0

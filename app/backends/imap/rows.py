@@ -37,7 +37,7 @@ _HEADER = BodySection("HEADER")
 
 NO_STRUCTURE = "its structure cannot be read"
 NO_HEADER = "the mail server does not give its header"
-NO_MESSAGE = "the mail server does not give this message"
+NO_MESSAGE = "the mail server did not return this message"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class Opener:
         if len(self._unread) >= UNREAD_LIMIT:
             self._unread.clear()
         self._unread.add(message.id)
-        problem = f"the mail server does not give this message: {error.detail}"
+        problem = f"the mail server did not return this message: {error.detail}"
         return Opened(message, replace(detail, problems=(*detail.problems, problem)), BodyPart("1", "text/plain"), {})
 
 

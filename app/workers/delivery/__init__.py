@@ -1,8 +1,7 @@
-"""Sends what is due: one submission an attempt, each step on record before it is taken, so that a crash at any line
-sends nothing twice.
+"""Sends due submissions. Each step is recorded before it is taken, so that a crash at any line sends nothing twice.
 
-`worker` claims and starts attempts, `sending` makes them, `concluding` records what came of them, `answers` sees to it
-that this succeeds, `filing` files.
+`worker` claims submissions and starts attempts, `sending` makes them, `concluding` records their results, `answers`
+retries that until it succeeds, `sent_copy` stores the copy in Sent.
 """
 
 from app.workers.delivery.worker import Delivery

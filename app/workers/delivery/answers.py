@@ -1,4 +1,4 @@
-"""Records the answers of a mail server despite a failing database: no other process knows them."""
+"""Records a mail server's responses, and retries while the database fails: no other process has them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from app.workers.delivery.steps import Steps
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 3.0
-"""Short, so that an answer is on record soon after the database is back, before another worker takes the attempt for
-dead."""
+"""Short, so that a response is recorded soon after the database recovers, before another worker considers the attempt
+abandoned."""
 
 log = get_logger(__name__)
 
 
 class Answers:
-    """Records answers until that succeeds."""
+    """Records responses, and retries until that succeeds."""
 
     def __init__(self, steps: Steps, concluding: Concluding) -> None:
         self._steps = steps
         self._concluding = concluding
 
     async def record(self, row: rows.Submission, results: Sequence[RecipientResult]) -> rows.Submission:
-        """The submission as it is then. Conflict where another worker sends it again already, AccountNotFound."""
+        """Record the responses and return the updated submission.
+
+        Raises Conflict when another worker is already sending it again, AccountNotFound.
+        """
         seconds = FIRST_PAUSE_SECONDS
         while True:
             try:

@@ -1,7 +1,7 @@
-"""Records the result of an attempt: the answers, the new state with its event, and the notice to the sender.
+"""Records the result of an attempt: the responses, the new state with its event, and the notice to the sender.
 
-A REST client is notified by events; a mail program's user gets a message (RFC 3464) in INBOX, in the
-same transaction, so once.
+A REST client is notified by events. The user of a mail program gets a DSN (RFC 3464) in INBOX, written in the same
+transaction and therefore exactly once.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from app.workers.delivery import outcome
 from app.workers.delivery.sent_copy import SentCopy
 from app.workers.delivery.steps import record_in
 
-DELAY_TOLD_MS = 4 * 3600 * 1000
-RETRIED = "It was handed over and no answer came; it is sent again, as was asked"
+DELAY_REPORTED_MS = 4 * 3600 * 1000
+RETRIED = "The message was handed over but no response came; it is sent again, as requested"
 
 
 class Concluding:
-    """Concludes attempts. `hostname` is who tells senders."""
+    """Records the results of attempts. `hostname` is the server that notices name as their reporter."""
 
     def __init__(self, index: Index, reader: MailReader, store: MailStore, filing: SentCopy, hostname: str) -> None:
         self._index = index
@@ -51,12 +51,12 @@ class Concluding:
         self._hostname = hostname
 
     async def abandoned(self, row: rows.Submission) -> rows.Submission:
-        """A worker died after the message was about to go."""
+        """Conclude an attempt whose worker died while it may have sent the content."""
         lost = [recipient for recipient in recipients_of(row.recipients) if recipient.is_open]
         return await self.conclude(row, [RecipientResult(recipient.address, Verdict.UNCERTAIN) for recipient in lost])
 
     async def conclude(self, row: rows.Submission, results: Sequence[RecipientResult]) -> rows.Submission:
-        """The submission as it is then. Conflict when another worker has taken it."""
+        """Record the results and return the updated submission. Raises Conflict when another worker has taken it."""
         if any(result.verdict is Verdict.UNCERTAIN for result in results):
             results = await self._settled(row, results)
         now = now_ms()
@@ -72,13 +72,13 @@ class Concluding:
             "due_at_ms": now + outcome.wait_ms(row.attempts) if status == "deferred" else now,
             "updated_at_ms": now,
         }
-        told = _to_tell(row, before, recipients, now)
-        if any(item.action is Action.DELAYED for item in told):
+        outcomes = _reports(row, before, recipients, now)
+        if any(item.action is Action.DELAYED for item in outcomes):
             changes["options"] = options_to_json(replace(options_of(row.options), is_delay_told=True))
-        return await self._change(row, changes, told)
+        return await self._change(row, changes, outcomes)
 
     async def _settled(self, row: rows.Submission, results: Sequence[RecipientResult]) -> list[RecipientResult]:
-        """Where nobody knows: what is in Sent went; else it is sent again if that was asked for."""
+        """Resolve uncertain results: accepted if the message is in Sent, deferred if the client asked for a retry."""
         if await self._filing.is_in_sent(row):
             known, response = Verdict.ACCEPTED, None
         elif options_of(row.options).is_retried_when_uncertain:
@@ -91,7 +91,7 @@ class Concluding:
         ]
 
     async def _change(
-        self, row: rows.Submission, changes: dict[str, object], told: Sequence[Outcome]
+        self, row: rows.Submission, changes: dict[str, object], outcomes: Sequence[Outcome]
     ) -> rows.Submission:
         account_id = AccountId(row.account_id)
         committed: list[rows.Submission] = []
@@ -101,11 +101,11 @@ class Concluding:
             transaction.after_commit(partial(committed.append, changed))
             return Delta(notes=(note_of(state_of(changed), SUBMISSION_EVENTS[f"submission.{changed.status}"]),))
 
-        inbox = await self._inbox(account_id) if told else None
+        inbox = await self._inbox(account_id) if outcomes else None
         if inbox is None:
             await self._index.change(account_id, decide)
         else:
-            notice = await self._notice(row, told)
+            notice = await self._notice(row, outcomes)
             await self._store.add(account_id, inbox.id, [(notice, frozenset(), None)], decide)
         return committed[-1]
 
@@ -116,7 +116,7 @@ class Concluding:
             (mailbox for mailbox in await self._reader.mailboxes.mailboxes(account_id) if mailbox.path == "INBOX"), None
         )
 
-    async def _notice(self, row: rows.Submission, told: Sequence[Outcome]) -> StoredContent:
+    async def _notice(self, row: rows.Submission, outcomes: Sequence[Outcome]) -> StoredContent:
         notice = Notice(
             hostname=self._hostname,
             recipient=row.sender,
@@ -124,7 +124,7 @@ class Concluding:
             message_id=f"<{new_id('m')[2:]}@{self._hostname}>",
             date_ms=now_ms(),
             arrived_ms=row.created_at_ms,
-            outcomes=tuple(told),
+            outcomes=tuple(outcomes),
             header=await self._header(row),
             retried_until_ms=outcome.first_due_ms(row) + outcome.GIVE_UP_MS,
         )
@@ -138,21 +138,24 @@ class Concluding:
         return beginning.partition(b"\r\n\r\n")[0]
 
 
-def _to_tell(row: rows.Submission, before: Sequence[Recipient], after: Sequence[Recipient], now: int) -> list[Outcome]:
-    """What is news to the sender: nothing to a program, and nothing to nobody (RFC 3464 §2: no report of a report)."""
+def _reports(row: rows.Submission, before: Sequence[Recipient], after: Sequence[Recipient], now: int) -> list[Outcome]:
+    """Outcomes to report to the sender by mail.
+
+    None for a REST client, which follows events, and none without a sender (RFC 3464 §2: no report of a report).
+    """
     options = options_of(row.options)
     if not options.is_from_client or not row.sender:
         return []
     lost = {Verdict.REFUSED, Verdict.UNCERTAIN}
-    told = [_lost(now_) for was, now_ in zip(before, after, strict=True) if now_.status in lost and was.is_open]
-    if not options.is_delay_told and now - outcome.first_due_ms(row) > DELAY_TOLD_MS:
-        told += [_delayed(recipient) for recipient in after if recipient.is_open]
-    return told
+    outcomes = [_lost(new) for old, new in zip(before, after, strict=True) if new.status in lost and old.is_open]
+    if not options.is_delay_told and now - outcome.first_due_ms(row) > DELAY_REPORTED_MS:
+        outcomes += [_delayed(recipient) for recipient in after if recipient.is_open]
+    return outcomes
 
 
 def _lost(recipient: Recipient) -> Outcome:
     if recipient.status == Verdict.UNCERTAIN:
-        response = "The message was handed over, but no answer came: it may have arrived"
+        response = "The message was handed over, but no response came: it may have arrived"
         return Outcome(recipient.address, Action.FAILED, "4.4.2", response, is_uncertain=True)
     return Outcome(recipient.address, Action.FAILED, recipient.enhanced_code or "5.0.0", recipient.response)
 

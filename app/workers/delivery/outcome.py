@@ -1,4 +1,4 @@
-"""What follows from the answers of an attempt: each recipient's state, and the submission's."""
+"""Computes the state of each recipient and of the submission from the responses of an attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOO_LATE = "4.4.7"
 
 
 def first_due_ms(row: rows.Submission) -> int:
-    """When the first attempt was due: what is given up or late counts from then."""
+    """Time of the first attempt, from which the limits for delays and for giving up are counted."""
     return max(row.created_at_ms, row.send_at_ms or 0)
 
 
@@ -28,19 +28,19 @@ def is_too_late(row: rows.Submission, now_ms: int) -> bool:
 
 
 def answered(recipients: Sequence[Recipient], results: Sequence[RecipientResult]) -> tuple[Recipient, ...]:
-    """The recipients with what was said of those that were open, or that another worker took for uncertain."""
+    """Recipients with the results of those that were open or that another worker marked as uncertain."""
     by_address = {result.address: result for result in results}
     return tuple(
-        Recipient(recipient.address, found.verdict, found.enhanced_code, found.response)
+        Recipient(recipient.address, result.verdict, result.enhanced_code, result.response)
         if (recipient.is_open or recipient.status == Verdict.UNCERTAIN)
-        and (found := by_address.get(recipient.address)) is not None
+        and (result := by_address.get(recipient.address)) is not None
         else recipient
         for recipient in recipients
     )
 
 
 def given_up(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
-    """The recipients when no further attempt is made."""
+    """Recipients after the last attempt: those still open are refused."""
     return tuple(
         replace(
             recipient,
@@ -55,16 +55,16 @@ def given_up(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
 
 
 def status_of(recipients: Sequence[Recipient]) -> str:
-    """deferred before uncertain before sent before failed: what is most open decides."""
-    found = {recipient.status for recipient in recipients}
-    if found & {"pending", "deferred"}:
+    """Status of a submission: the first of deferred, uncertain, sent, failed that applies to a recipient."""
+    statuses = {recipient.status for recipient in recipients}
+    if statuses & {"pending", "deferred"}:
         return "deferred"
-    if Verdict.UNCERTAIN in found:
+    if Verdict.UNCERTAIN in statuses:
         return "uncertain"
-    return "sent" if found & {"accepted", "delivered", "bounced"} else "failed"
+    return "sent" if statuses & {"accepted", "delivered", "bounced"} else "failed"
 
 
 def wait_ms(attempts: int) -> int:
-    """Until the next attempt."""
+    """Time until the next attempt."""
     seconds = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1]
     return int(seconds * 1000 * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret

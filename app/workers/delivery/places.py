@@ -1,4 +1,4 @@
-"""Who is attempted at the same time: a few of one account, and not all at one server, which may hang for minutes."""
+"""Limits parallel attempts per account and per destination server, because a server may hang for minutes."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from collections.abc import Callable
 
 PLACES = 32
 PLACES_PER_ACCOUNT = 2
-"""So that a slow server holds up its own account's mail alone, and sending leaves room for answering."""
+"""A slow server delays only its own account's mail, and sending leaves capacity for requests."""
 PLACES_PER_HOST = 8
-"""So that many accounts on one server that hangs leave room for those on others."""
+"""Accounts on a server that hangs leave capacity for accounts on other servers."""
 TURNED_AWAY_SECONDS = 60.0
-"""After that an account is read again: it may have another server by now."""
+"""After this time the account is checked again: its server may have changed."""
 
 Key = tuple[str, str]
 """The ids of an account and its submission."""
 
 
 class DestinationLimiter:
-    """The places that are taken, and the accounts that were turned away because their server has no more."""
+    """Slots in use, and accounts that were turned away because their server has none left."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._taken: dict[Key, str] = {}
-        """And the host that each is at; "" where it is at none."""
+        """Submission in progress → its host, or "" when it needs no server."""
         self._turned_away: dict[str, tuple[str, float]] = {}
-        """Account → its host, and until when that is believed."""
+        """Account → its host, and the time at which this entry expires."""
 
     @property
     def are_full(self) -> bool:
         return len(self._taken) >= PLACES
 
     def shut_out(self) -> set[str]:
-        """The accounts of which nothing more may begin now."""
+        """Accounts for which no further attempt may start now."""
         now = self._clock()
-        self._turned_away = {one: known for one, known in self._turned_away.items() if known[1] > now}
+        self._turned_away = {id_: entry for id_, entry in self._turned_away.items() if entry[1] > now}
         full = {host for host, count in Counter(self._taken.values()).items() if host and count >= PLACES_PER_HOST}
         busy = Counter(account_id for account_id, _ in self._taken)
-        return {one for one, count in busy.items() if count >= PLACES_PER_ACCOUNT} | {
-            one for one, (host, _) in self._turned_away.items() if host in full
+        return {id_ for id_, count in busy.items() if count >= PLACES_PER_ACCOUNT} | {
+            id_ for id_, (host, _) in self._turned_away.items() if host in full
         }
 
     def may_take(self, key: Key) -> bool:
-        """Whether it is worth asking which host this is for."""
+        """Whether a slot may be free; checked before the host is looked up."""
         return not self.are_full and key not in self._taken and key[0] not in self.shut_out()
 
     def take(self, key: Key, host: str) -> bool:
-        """Take a place; False where the host has none left."""
-        if host and sum(text == host for text in self._taken.values()) >= PLACES_PER_HOST:
+        """Take a slot; return False when the host has none left."""
+        if host and sum(taken == host for taken in self._taken.values()) >= PLACES_PER_HOST:
             self._turned_away[key[0]] = (host, self._clock() + TURNED_AWAY_SECONDS)
             return False
         self._taken[key] = host

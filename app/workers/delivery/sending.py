@@ -18,11 +18,11 @@ from app.services.sending.submissions import Recipient, options_of, recipients_o
 from app.workers.delivery.steps import Steps, record_in
 
 Attempted = tuple[rows.Submission, list[RecipientResult]]
-"""A submission as it is now, and results of recipients that are not recorded yet."""
+"""The current submission, and results that are not recorded yet."""
 
 
 class Sending:
-    """Sends what is claimed to the recipients that are still open."""
+    """Sends a claimed submission to its open recipients."""
 
     def __init__(self, steps: Steps, store: MailStore, backends: Backends, deliveries: Deliveries) -> None:
         self._steps = steps
@@ -31,8 +31,8 @@ class Sending:
         self._deliveries = deliveries
 
     async def send(self, row: rows.Submission) -> Attempted:
-        """Raises Conflict once another worker has taken the submission: what it found is not ours to say then."""
-        row, results = await self._deliver_here(row)
+        """Send to all open recipients. Raises Conflict once another worker has taken the submission."""
+        row, results = await self._deliver_locally(row)
         answered = {result.address for result in results}
         remaining = [
             recipient
@@ -45,14 +45,17 @@ class Sending:
         return row, [*results, *handed_over]
 
     async def host_of(self, row: rows.Submission) -> str:
-        """Host and port of the server that takes this; "" where all of it stays here. AccountNotFound, NotSupported."""
+        """Host and port of the submission server, or "" when all open recipients are local.
+
+        Raises AccountNotFound, NotSupported.
+        """
         account_id = AccountId(row.account_id)
-        is_staying = all(
+        is_all_local = all(
             self._deliveries.is_local(recipient.address)
             for recipient in recipients_of(row.recipients)
             if recipient.is_open
         )
-        if is_staying and await self._deliveries.is_embedded(account_id):
+        if is_all_local and await self._deliveries.is_embedded(account_id):
             return ""
         return (await self._backends.submission_of(account_id)).host
 
@@ -83,7 +86,7 @@ class Sending:
 
     # ---- local recipients
 
-    async def _deliver_here(self, row: rows.Submission) -> Attempted:
+    async def _deliver_locally(self, row: rows.Submission) -> Attempted:
         """Deliver the message to local recipients, each in one transaction with its record."""
         refused: list[RecipientResult] = []
         if not await self._deliveries.is_embedded(AccountId(row.account_id)):
@@ -92,18 +95,18 @@ class Sending:
             if not recipient.is_open:
                 continue
             inbox = await self._deliveries.find(recipient.address)
-            is_ours = inbox is not None or self._deliveries.is_local(recipient.address)
+            is_local = inbox is not None or self._deliveries.is_local(recipient.address)
             delivered = await self._deliver_to(row, recipient, inbox) if inbox is not None else None
             if delivered is not None:
                 row = delivered
-            elif is_ours:
+            elif is_local:
                 refused.append(RecipientResult(recipient.address, Verdict.REFUSED, "5.1.1", "No such user"))
         return row, refused
 
     async def _deliver_to(self, row: rows.Submission, recipient: Recipient, inbox: Inbox) -> rows.Submission | None:
-        """The submission with that on record; None where the mailbox has gone meanwhile."""
+        """Deliver to one recipient and return the updated submission, or None when the mailbox no longer exists."""
         content = await self._store.keep(return_path_field(row.sender) + await self._store.blobs.get(row.blob or ""))
-        done = replace(recipient, status="accepted", enhanced_code="2.1.5", response="Delivered here")
+        done = replace(recipient, status="accepted", enhanced_code="2.1.5", response="Delivered")
         others = recipients_of(row.recipients)
         recipients = recipients_to_json([done if other.address == recipient.address else other for other in others])
 

@@ -1,4 +1,4 @@
-"""What follows a message that was sent: its copy in Sent, once, and the mark on what it answers."""
+"""Stores the copy of a sent message in Sent, once, and flags the message that it answers or forwards."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from app.workers.delivery.steps import Steps, record_in
 
 RETRY_MS = 60_000
 GIVE_UP_MS = 24 * 3600 * 1000
-"""After that long a copy that its origin does not take is let go."""
+"""After this time a copy that the mail server does not accept is given up."""
 AWAITED_MS = 2 * RETRY_MS
-"""For so long an origin that files by itself what it sends is waited for; then the copy is given to it."""
+"""How long to wait for the copy of a server that stores sent mail itself; after that Postgate stores the copy."""
 
 REMEMBERED_LIMIT = 10_000
 
@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 
 class SentCopy:
-    """Files copies."""
+    """Stores copies in Sent and sets \\Answered and $Forwarded."""
 
     def __init__(
         self, database: Database, steps: Steps, index: Index, reader: MailReader, blobs: Blobs, backends: Backends
@@ -44,10 +44,10 @@ class SentCopy:
         self._blobs = blobs
         self._backends = backends
         self._filed: dict[MailboxId, tuple[str, int]] = {}
-        """Message-ID and size of the last copy that was given to each Sent mailbox."""
+        """Message-ID and size of the last copy that was stored in each Sent mailbox."""
 
     async def file(self, row: rows.Submission) -> None:
-        """File the Sent copy once, mark the message that was answered, and be done."""
+        """Store the copy once, flag the answered or forwarded message, and finish the submission."""
         try:
             if not row.is_filed:
                 if await self._is_awaited(row):
@@ -67,7 +67,7 @@ class SentCopy:
             await self._steps.record(current, {"phase": "done", "due_at_ms": rows.NEVER_MS}, is_durable=False)
 
     async def is_in_sent(self, row: rows.Submission) -> bool:
-        """Whether the message is in Sent: then it was sent."""
+        """Whether the message is in Sent, which proves that it was sent."""
         try:
             target = await self._target(row)
             return target is not None and await self._is_in(target, row)
@@ -91,17 +91,17 @@ class SentCopy:
             return None
 
     async def _is_awaited(self, row: rows.Submission) -> bool:
-        """Whether the origin files what it sends, has not done it yet, and still has time to."""
+        """Whether the mail server is expected to store the copy itself and has not done so yet."""
         target = await self._target(row)
         if target is None:
             return False
-        await self._look_back(target)
+        await self._check_last_copy(target)
         if now_ms() - row.updated_at_ms >= AWAITED_MS or not await self._files_itself(target):
             return False
         return not await self._is_in(target, row)
 
     async def _files_itself(self, target: Mailbox) -> bool:
-        """Whether the origin was seen to file by itself what it sends; X-GM-EXT-1 tells that it is Gmail."""
+        """Whether the mail server stores sent mail itself: it did so before, or it is Gmail (X-GM-EXT-1)."""
         if target.role is not Role.SENT:
             return False
         if await accounts.files_sent(self._database, target.account_id):
@@ -110,18 +110,18 @@ class SentCopy:
         return "X-GM-EXT-1" in await backend.capabilities()
 
     async def _learn(self, target: Mailbox, *, files_sent: bool) -> None:
-        """Remember of an account whether its origin files by itself what it sends."""
+        """Store whether the account's mail server stores sent mail itself."""
         if await accounts.files_sent(self._database, target.account_id) != files_sent:
             await accounts.set_files_sent(self._database, target.account_id, files_sent=files_sent)
 
-    async def _look_back(self, target: Mailbox) -> None:
-        """Look whether the origin filed the last message too, later than we did. Then our copy of it goes."""
+    async def _check_last_copy(self, target: Mailbox) -> None:
+        """Delete our copy of the last message if the mail server later stored a copy too."""
         last = self._filed.pop(target.id, None)
         if last is None:
             return
         message_id, size_bytes = last
-        found = await self._reader.messages.with_header(target.account_id, message_id)
-        copies = sorted((message for message in found if message.mailbox_id == target.id), key=lambda one: one.uid)
+        messages = await self._reader.messages.with_header(target.account_id, message_id)
+        copies = sorted((message for message in messages if message.mailbox_id == target.id), key=lambda copy: copy.uid)
         if len(copies) > 1:
             await self._learn(target, files_sent=True)
             ours = [message for message in copies if message.size_bytes == size_bytes] or copies
@@ -150,19 +150,19 @@ class SentCopy:
         content = await self._blobs.get(row.blob or "")
         confirmed = await backend.append(target, _once(content), len(content), frozenset({SEEN}), None)
         faults.point("delivery.filed")
-        held = row
+        current = row
 
         async def decide(transaction: Transaction) -> Delta:
-            await record_in(transaction, held, {"is_filed": True})
+            await record_in(transaction, current, {"is_filed": True})
             return Delta() if confirmed.written is not None else confirmed.delta
 
-        # lost by a power cut, the phase is still "filing": then the origin is asked for the copy
+        # after a power cut the phase is still "filing": the mail server is then searched for the copy
         await self._index.change(account_id, decide, is_durable=False)
         self._remember(target, row.message_id_header, len(content))
         return row
 
     async def _is_in(self, mailbox: Mailbox, row: rows.Submission) -> bool:
-        """Whether the origin has the message, by its Message-ID: asked of the origin, the index may lag."""
+        """Whether the mailbox has the message, by Message-ID; searches the server too, as the index may lag."""
         account_id = AccountId(row.account_id)
         known = await self._reader.messages.with_header(account_id, row.message_id_header)
         if any(message.mailbox_id == mailbox.id for message in known):
@@ -170,7 +170,7 @@ class SentCopy:
         backend = await self._backends.of(account_id)
         return bool(await backend.search(mailbox, "header:Message-ID", row.message_id_header))
 
-    # ---- the mark
+    # ---- flags
 
     async def _mark_answered(self, row: rows.Submission) -> None:
         options = options_of(row.options)

@@ -1,10 +1,10 @@
-"""Each step of an attempt on record before it is taken, as long as the attempt still holds its submission.
+"""Records each step of an attempt before it is taken, while the worker still holds the submission's claim.
 
-`phase` of a row that is `sending`: "" nothing has left; "content" the message was about to go, so that without a reply
-nobody knows (RFC 5321 §4.5.4.1). Of one that is `sent`: "sent" the answers are on record, the copy in Sent is not;
-"filing" the copy is on its way to an origin; "done".
+`phase` of a row with status `sending`: "" before the content; "content" from then on, so that without a reply the
+result is uncertain (RFC 5321 §4.5.4.1). With status `sent`: "sent" when the responses are recorded and the copy in Sent
+is not; "filing" while the copy is being appended to the mail server; "done".
 
-`attempts` grows with each claim and fences what an earlier holder of the lease still writes.
+`attempts` grows with each claim and fences writes of an earlier holder of the lease.
 """
 
 from __future__ import annotations
@@ -21,51 +21,56 @@ from app.services.sending.submissions import recipients_of, recipients_to_json
 
 
 class Steps:
-    """Claims submissions and records how far they are. Conflict once another worker has taken one."""
+    """Claims submissions and records their progress. Raises Conflict once another worker has claimed a submission."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def claim(self, row: rows.Submission) -> rows.Submission | None:
-        """Take a row for this worker, as it is now; None when another was quicker, or when it is due later now."""
-        # a claim that a power cut loses is made again: nothing has left by then
+        """Claim a row and return it; None when another worker claimed it, or when it is due later now."""
+        # a claim lost in a power cut is made again: nothing has been sent by then
         return await self._database.write(lambda transaction: rows.claim(transaction, row), is_durable=False)
 
     async def record(
         self, row: rows.Submission, changes: Mapping[str, object], *, is_durable: bool = True
     ) -> rows.Submission:
-        """The row as it is then."""
+        """Record changes and return the updated row."""
         return await self._database.write(
             lambda transaction: record_in(transaction, row, changes), is_durable=is_durable
         )
 
     async def current(self, row: rows.Submission) -> rows.Submission | None:
-        """The row as it is now; None when it is no longer ours, or gone."""
-        found = await rows.get(self._database, row.account_id, row.id)
-        return found if found is not None and found.attempts == row.attempts else None
+        """The current row; None when another worker has claimed it or it is deleted."""
+        current = await rows.get(self._database, row.account_id, row.id)
+        return current if current is not None and current.attempts == row.attempts else None
 
     async def settled_meanwhile(self, row: rows.Submission) -> rows.Submission | None:
-        """The row as another worker that took this attempt for dead has left it; None while it sends it again."""
-        found = await rows.get(self._database, row.account_id, row.id)
-        return found if found is not None and found.status != "sending" else None
+        """The row after another worker took over this attempt as abandoned; None while it sends it again."""
+        current = await rows.get(self._database, row.account_id, row.id)
+        return current if current is not None and current.status != "sending" else None
 
     def renewal(self, row: rows.Submission) -> Renewal:
-        """What keeps the claim. The attempt goes on when it is lost: a message whose content has begun is not cut, and
-        its answers correct what another worker concludes meanwhile. Before its content the fence stops it."""
+        """The renewal of the claim.
+
+        The attempt continues when the claim is lost: a message whose content has begun is not cut off, and its
+        responses correct what another worker concluded meanwhile. Before the content the fence stops the attempt.
+        """
         return Renewal(partial(rows.renew, self._database, row))
 
 
 async def record_in(transaction: Transaction, row: rows.Submission, changes: Mapping[str, object]) -> rows.Submission:
-    """The same as a part of a larger transaction. What reports said meanwhile of recipients stays said."""
-    if "recipients" in changes and (now := await rows.locked(transaction, row.account_id, row.id)) is not None:
-        changes = {**changes, "recipients": _with_reports(str(changes["recipients"]), now.recipients)}
+    """Record changes within a larger transaction. Keeps recipient states that DSNs reported meanwhile."""
+    if "recipients" in changes and (stored := await rows.locked(transaction, row.account_id, row.id)) is not None:
+        changes = {**changes, "recipients": _with_reports(str(changes["recipients"]), stored.recipients)}
     if not await rows.change(transaction, row, changes):
         raise Conflict("Another worker has taken this submission")
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
-def _with_reports(changed: str, now: str) -> str:
+def _with_reports(changed: str, stored: str) -> str:
     reported = {
-        recipient.address: recipient for recipient in recipients_of(now) if recipient.status in ("delivered", "bounced")
+        recipient.address: recipient
+        for recipient in recipients_of(stored)
+        if recipient.status in ("delivered", "bounced")
     }
     return recipients_to_json([reported.get(recipient.address, recipient) for recipient in recipients_of(changed)])

@@ -1,4 +1,4 @@
-"""Claims what is due and attempts it, a few at a time."""
+"""Claims due submissions and attempts them, a few at a time."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from app.workers.delivery.steps import Steps
 from app.workers.loop import attempt, forever, persist
 
 LOOKED_AT = PLACES * 2
-"""Submissions that are looked at in one go."""
+"""Submissions read in one query."""
 IDLE_SECONDS = 30.0
-"""Between two looks when nothing is due, in a process that is alone. Others look for abandoned attempts too."""
+"""Interval between queries when nothing is due, in a single process. Several also look for abandoned attempts."""
 BUSY_SECONDS = 1.0
 DRAIN_SECONDS = 3.0
-"""How long attempts under way are waited for at the end: one that is cut after its content has begun is uncertain."""
+"""How long shutdown waits for running attempts: an attempt cut off after its content has begun is uncertain."""
 
 
 class Delivery:
-    """Attempts what is due, a few at a time, until it is cancelled."""
+    """Attempts due submissions, a few at a time, until cancelled."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Delivery:
         self._attempts: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Look for due submissions whenever one is taken and whenever one falls due."""
+        """Attempt submissions as they are accepted and as they fall due."""
         if self._is_alone:
             await persist("release_submissions", partial(rows.release_all, self._database))
         with listening(self._bus, SUBMISSIONS) as waiter:
@@ -89,37 +89,37 @@ class Delivery:
         if due is None:
             return self._idle_seconds
         seconds = (due - now_ms()) / 1000
-        if seconds <= 0 and self._attempts:  # it waits for one of them to end, which wakes us
+        if seconds <= 0 and self._attempts:  # it waits for a running attempt, whose end wakes this task
             return BUSY_SECONDS
         return min(self._idle_seconds, max(0.05, seconds))
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
-        """Start what there is room for; whether to look again, since mail that must wait hid that of others."""
+        """Start attempts up to the limits; whether to query again, since waiting submissions may hide others."""
         if self._places.are_full:
             return False
-        await asyncio.sleep(0)  # others have a turn between two looks, for reading may not wait for anything
+        await asyncio.sleep(0)  # yields to the event loop: reading may not wait for anything
         busy, slack_ms = sorted(self._places.shut_out()), self._patience.slack_ms
-        found = await rows.due(self._database, now_ms(), busy, LOOKED_AT, slack_ms=slack_ms)
+        due = await rows.due(self._database, now_ms(), busy, LOOKED_AT, slack_ms=slack_ms)
         has_moved = False
-        for row in found:
+        for row in due:
             key = (row.account_id, row.id)
             if self._places.may_take(key):
                 has_moved = True
                 if self._places.take(key, await self._host_of(row)):
                     self._attempts[key] = group.create_task(self._attempt(row))
-        return has_moved and len(found) == LOOKED_AT
+        return has_moved and len(due) == LOOKED_AT
 
     async def _host_of(self, row: rows.Submission) -> str:
-        """Host and port of the server that an attempt is going to need; "" where it needs none."""
+        """Host and port of the server that an attempt needs, or "" when it needs none."""
         try:
             if row.status == "sent":
                 return (await self._backends.of(AccountId(row.account_id))).host
             return await self._sending.host_of(row)
-        except GatewayError:  # the attempt itself will find that, and say so
+        except GatewayError:  # the attempt itself meets this error and reports it
             return ""
 
     async def _attempt(self, row: rows.Submission) -> None:
-        """One submission's trouble is its own; its lease runs out."""
+        """Attempt one submission. A failure affects no other submission; the lease expires."""
         try:
             await attempt("submission", partial(self._claim_and_advance, row), submission_id=row.id)
         finally:
@@ -135,7 +135,7 @@ class Delivery:
                 await self._advance(claimed)
 
     async def _advance(self, row: rows.Submission) -> None:
-        """Take a claimed submission as far as it goes."""
+        """Take all remaining steps of a claimed submission."""
         if row.status == "sending" and row.phase == "content":
             row = await self._concluding.abandoned(row)
         elif row.status == "sending":

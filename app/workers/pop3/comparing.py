@@ -1,4 +1,4 @@
-"""What a list of a POP3 server says to a ledger. Pure: from two lists to what is to be done."""
+"""Compares the list of a POP3 server with the ledger and computes the actions, without I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.mailstore.pop3_ledger import Key, Line, State
 
 DAY_MS = 24 * 3600 * 1000
 SUSPECT_COUNT, SUSPECT_SHARE = 10, 0.5
-"""When more than both is missing from a list at once, a second list must say so too."""
+"""When more than both is missing from a list at once, a second list must confirm it."""
 _ON_SERVER = (State.LISTED, State.SEEN, State.STORED, State.KEPT, State.DELETE_PENDING)
 
 Listed = Mapping[Key, Entry]
@@ -20,18 +20,18 @@ Lines = Mapping[Key, Line]
 
 
 def keyed(entries: Sequence[Entry], names: Sequence[str]) -> dict[Key, Entry]:
-    """Messages by what they go by: those of one name are counted in the order of the list."""
+    """Entries by key: messages with the same name are numbered in the order of the list."""
     counts: Counter[str] = Counter()
-    found: dict[Key, Entry] = {}
+    keys: dict[Key, Entry] = {}
     for entry, name in zip(entries, names, strict=True):
-        found[Key(name, counts[name])] = entry
+        keys[Key(name, counts[name])] = entry
         counts[name] += 1
-    return found
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`fresh` is on the server and not in the ledger; `missing` the other way; `back` was gone and is there again."""
+    """`fresh`: on the server, not in the ledger. `missing`: the reverse. `back`: on the server again."""
 
     fresh: tuple[Key, ...]
     missing: tuple[Line, ...]
@@ -46,10 +46,11 @@ def compare(listed: Listed, lines: Lines) -> Comparison:
 
 
 def lost_by_id(listed: Listed, lines: Lines) -> list[Line]:
-    """The lines of what may be on the server still, under another id.
+    """Lines of messages that may still be on the server under another id.
 
-    What we deleted there is not among them: an equal message that comes now is another one, and must not be lost. What
-    was deleted here alone is, but only where no id is left of those that were known: then the server renumbered all.
+    Messages that Postgate deleted on the server are excluded: an equal message that arrives now is new and must not be
+    lost. Messages deleted only in the index are included only when no known id is left, because the server then
+    renumbered all messages.
     """
     states = {State.SEEN, State.STORED, State.GONE}
     if not any(key in lines for key in listed):
@@ -58,32 +59,32 @@ def lost_by_id(listed: Listed, lines: Lines) -> list[Line]:
 
 
 def is_suspicious(missing: Collection[Line], lines: Lines) -> bool:
-    """Whether so much is missing that the list itself may be at fault."""
+    """Whether so much is missing that the list itself may be wrong."""
     expected = sum(line.state in _ON_SERVER for line in lines.values())
     unexpected = sum(line.state in _ON_SERVER and line.state is not State.DELETE_PENDING for line in missing)
     return unexpected > SUSPECT_COUNT and unexpected > SUSPECT_SHARE * expected
 
 
 def same_messages(missing: Collection[Line], fresh: Mapping[Key, tuple[int, str]]) -> dict[Key, Line]:
-    """Which missing message each fresh one is: equal in header and size. `fresh` maps key → (size, header hash).
+    """Match fresh messages with missing ones of equal header and size. `fresh` maps key → (size, header hash).
 
-    Copies that are equal in both are one another's equals: they are taken in order.
+    Identical copies are matched in order.
     """
     waiting: dict[tuple[int, str], list[Line]] = {}
-    for line in sorted(missing, key=lambda one: one.key, reverse=True):
+    for line in sorted(missing, key=lambda line: line.key, reverse=True):
         if line.header_hash is not None:
             waiting.setdefault((line.size_bytes, line.header_hash), []).append(line)
-    found: dict[Key, Line] = {}
+    matches: dict[Key, Line] = {}
     for key, facts in fresh.items():
         if candidates := waiting.get(facts):
-            found[key] = candidates.pop()
-    return found
+            matches[key] = candidates.pop()
+    return matches
 
 
 def removable(listed: Listed, lines: Lines, retention: Retention, now_ms: int) -> list[Line]:
-    """What may leave the server by the rule: stored here, or deleted here by its owner; oldest first."""
-    there = [lines[key] for key in listed if key in lines]
-    candidates = [line for line in there if line.state in (State.STORED, State.KEPT)]
+    """Lines to delete on the server by the retention rule: stored, or deleted by the owner; oldest first."""
+    on_server = [lines[key] for key in listed if key in lines]
+    candidates = [line for line in on_server if line.state in (State.STORED, State.KEPT)]
     match retention.keeping:
         case Keeping.KEEP:
             return []
@@ -95,5 +96,5 @@ def removable(listed: Listed, lines: Lines, retention: Retention, now_ms: int) -
             before = now_ms - retention.count * DAY_MS
             return [line for line in candidates if line.stored_at_ms <= before]
         case Keeping.KEEP_LAST:
-            beyond = {line.key for line in there[: -retention.count]}
+            beyond = {line.key for line in on_server[: -retention.count]}
             return [line for line in candidates if line.key in beyond]

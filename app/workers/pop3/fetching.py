@@ -1,4 +1,4 @@
-"""Fetches messages from a POP3 server in one session, and puts them into INBOX, a few at a time."""
+"""Fetches messages from a POP3 server in one session and stores them in INBOX in batches."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from app.workers.pop3.reading import arrival, glimpse, header_hash, header_of
 log = get_logger(__name__)
 
 GLIMPSE_FROM_BYTES = 256 * 1024
-"""From this size on a new message is shown by its header before it is fetched."""
-REFUSED = "the mail server does not give this message"
-TOO_LARGE = "the message is larger than can be stored"
+"""A new message of at least this size is listed by its header before it is fetched."""
+REFUSED = "the mail server did not return this message"
+TOO_LARGE = "the message is too large to be stored"
 BATCH_COUNT = 100
 BATCH_BYTES = 2 * 1024 * 1024
 BATCH_SECONDS = 0.25
-"""The first of these that a batch comes to ends it."""
+"""A batch ends at the first of these limits."""
 SESSION_SECONDS = 60.0
-"""The maildrop is locked for no longer than this, and one message; the rest comes with the next session."""
+"""The maildrop is locked for at most this long plus one message; the next session fetches the rest."""
 
 Notes = Callable[[int], tuple[Note, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A message to fetch. `line` None: it was never seen before."""
+    """A message to fetch. `line` is None for a message that is not in the ledger."""
 
     key: Key
     entry: Entry
@@ -45,13 +45,13 @@ class Wanted:
 
     @property
     def is_unshown(self) -> bool:
-        """Whether it has no row."""
+        """Whether the message has no row in the index."""
         return self.line is None or self.line.state is State.LISTED
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages that came whole, and are to be put on disk together."""
+    """Completely received messages that are stored together."""
 
     received: list[tuple[Wanted, BlobWriter]] = field(default_factory=list)
     size_bytes: int = 0
@@ -65,7 +65,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Change:
-    """What is on disk, and is to come into the ledger."""
+    """A change to the ledger and the index, for messages that are on disk."""
 
     arrived: list[tuple[Line, Arrived]] = field(default_factory=list)
     put: list[Line] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Change:
 
 
 class Fetching:
-    """One session's fetching. `too_large` are keys of messages that turned out to be; it is kept between sessions."""
+    """Fetches the messages of one session."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class Fetching:
         lost: Sequence[Line],
         notes: Notes,
     ) -> None:
-        """`lost` is not in the list: its content may be there under another id.
+        """`lost` are lines missing from the list, whose content may be on the server under another id.
 
-        `notes` tells how far a first sync is, by the number of messages that came by it just now.
+        `notes` returns the progress of an initial sync, given the number of messages that it just fetched.
         """
         self._session = session
         self._ledger = ledger
@@ -99,38 +99,38 @@ class Fetching:
         self._notes = notes
         self._until = time.monotonic() + SESSION_SECONDS
         self.refused: dict[int, str] = {}
-        """By number, what the server said of messages that it refused."""
+        """Number of each refused message → the server's response text."""
         self.new: list[Arrived] = []
-        """What came as new mail, with its UID."""
+        """New mail, with UIDs."""
 
     async def glimpse(self, wanted: Sequence[Wanted]) -> None:
-        """Show messages by their headers."""
+        """Write rows for messages from their headers."""
         by_number = {item.entry.number: item for item in wanted}
         async for entry, header in self._session.headers([item.entry for item in wanted]):
             await self._show(by_number[entry.number], header)
 
     async def show_unread(self, wanted: Sequence[Wanted], reasons: Mapping[int, str]) -> None:
-        """Show messages that cannot be fetched, by their headers where these come. `reasons` is by number."""
+        """Write rows for messages that cannot be fetched, with their headers if available. `reasons` is by number."""
         left = {item.entry.number: item for item in wanted}
         asked = [item.entry for item in wanted] if self._session.has_top else []
         async for entry, header in self._session.headers(asked):
             await self._show(left.pop(entry.number), header, reasons[entry.number])
-        for number, one in left.items():
-            await self._show(one, None, reasons[number])
+        for number, item in left.items():
+            await self._show(item, None, reasons[number])
 
     async def _show(self, wanted: Wanted, header: bytes | None, reason: str | None = None) -> None:
-        """A row for a message without content yet; `reason` says why it cannot be fetched."""
+        """Write the row of a message without content. `reason` states why it cannot be fetched."""
         hashed = None if header is None else header_hash(header)
         line = Line(wanted.key, wanted.entry.size_bytes, State.SEEN, hashed, changed_at_ms=now_ms())
-        seen = glimpse(header or b"", wanted.entry.size_bytes, self._inbox, now_ms())
+        arrived = glimpse(header or b"", wanted.entry.size_bytes, self._inbox, now_ms())
         if reason is not None:
-            seen = replace(seen, problems=(reason,), unread=reason, preview="")
-        await self._write(_Change(arrived=[(line, replace(seen, is_announced=wanted.line is None))]))
+            arrived = replace(arrived, problems=(reason,), unread=reason, preview="")
+        await self._write(_Change(arrived=[(line, replace(arrived, is_announced=wanted.line is None))]))
 
     async def fetch(self, wanted: Sequence[Wanted], too_large: set[Key]) -> bool:
-        """Fetch whole messages, as far as the time of a session goes; whether that is over.
+        """Fetch whole messages within the session's time. Return whether that time is over.
 
-        TooLarge, with the key in `too_large`, when one is more than its size promised; what came before is kept.
+        Raises TooLarge when a message exceeds the limit, and adds its key to `too_large`; earlier messages are kept.
         """
         by_number = {item.entry.number: item for item in wanted}
         batch = _Batch()
@@ -147,7 +147,7 @@ class Fetching:
         return not self._has_time()
 
     async def _show_refused(self, wanted: Sequence[Wanted]) -> None:
-        """A row for each refused message that has none yet."""
+        """Write a row for each refused message that has none yet."""
         reasons = {number: f"{REFUSED}: {text}" if text else REFUSED for number, text in self.refused.items()}
         unshown = [item for item in wanted if item.entry.number in reasons and item.is_unshown]
         if unshown:
@@ -174,8 +174,8 @@ class Fetching:
         if batch.received:
             change = _Change()
             contents = await self._store.keep_all([writer for _, writer in batch.received])
-            for (one, _), content in zip(batch.received, contents, strict=True):
-                self._add(change, one, content)
+            for (wanted, _), content in zip(batch.received, contents, strict=True):
+                self._add(change, wanted, content)
             await self._write(change)
 
     def _add(self, change: _Change, wanted: Wanted, content: StoredContent) -> None:
@@ -206,7 +206,7 @@ class Fetching:
             change.arrived.append((line, arrived))
 
     async def _write(self, change: _Change) -> None:
-        """Write a change. Where the database refuses a value of it, each arrival is written by itself."""
+        """Write a change. If the database refuses a value, each arrival is written by itself."""
         try:
             await self._write_whole(change)
         except NotStorable:
@@ -217,7 +217,7 @@ class Fetching:
                 await self._write_tolerantly(_Change([(line, arrived)]), _Change([(line, arrived.bare())]))
 
     async def _write_tolerantly(self, *changes: _Change) -> None:
-        """Write the first of these changes that the database takes; a later poll fetches what it takes in no form."""
+        """Write the first of these changes that the database accepts. If it accepts none, a later poll tries."""
         for change in changes:
             try:
                 return await self._write_whole(change)
@@ -226,10 +226,10 @@ class Fetching:
         return None
 
     async def _write_whole(self, change: _Change) -> None:
-        listed = sum(not one.is_announced for _, one in change.arrived)
+        listed = sum(not arrived.is_announced for _, arrived in change.arrived)
         delta = change.delta + Delta(notes=self._notes(listed) if listed else ())
         applied = await self._ledger.write(change.put, change.drop, delta, change.arrived)
         faults.point("pop3.stored")
-        for (_, one), location in zip(change.arrived, applied.message_ids, strict=True):
-            if one.is_announced:
-                self.new.append(replace(one, uid=location.uid))
+        for (_, arrived), location in zip(change.arrived, applied.message_ids, strict=True):
+            if arrived.is_announced:
+                self.new.append(replace(arrived, uid=location.uid))

@@ -1,4 +1,4 @@
-"""When a message that a POP3 server refused is asked for again."""
+"""Backoff for messages that a POP3 server refused."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.mailstore.pop3_ledger import Key
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 6 * 3600.0
 LIMIT = 10_000
-"""Messages that are remembered; any beyond are asked for with each poll."""
+"""Messages that are remembered; further ones are requested in each poll."""
 
 
 class Patience:
-    """Each refusal of a message doubles the time until it is asked for again."""
+    """Doubles the time until the next attempt with each refusal of a message."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,12 +22,12 @@ class Patience:
         """Key → (when it is due, how long the wait is)."""
 
     def is_due(self, key: Key) -> bool:
-        """Whether to ask for a message now."""
+        """Whether to request a message now."""
         due_at, _ = self._waits.get(key, (0.0, 0.0))
         return due_at <= self._clock()
 
     def note(self, key: Key, *, is_refused: bool) -> None:
-        """The server refused a message, or did not."""
+        """Record whether the server refused a message."""
         if not is_refused:
             self._waits.pop(key, None)
         elif key in self._waits or len(self._waits) < LIMIT:

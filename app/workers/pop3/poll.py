@@ -1,7 +1,7 @@
-"""One session with a POP3 server: what is new comes here, what may leave leaves there, and nothing is lost between.
+"""One session with a POP3 server: fetches new mail, and deletes what the retention rule allows.
 
-A message leaves the server only when its bytes are on disk and have been read back; its line says `delete_pending`
-before DELE is sent, and `deleted` when a later list lacks it. So a crash at any point repeats a step, and no more.
+A message is deleted on the server only after its bytes were stored on disk and read back. Its line is `delete_pending`
+before DELE is sent, and `deleted` once a later list lacks it, so a crash at any point only repeats a step.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from app.workers.pop3.reading import header_hash
 log = get_logger(__name__)
 
 FORGET_DELETED_MS = 30 * DAY_MS
-"""How long it is remembered what was deleted on the server, should it come back."""
+"""How long deletions on the server are remembered, in case a message comes back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`arrived` is new mail, with UIDs. `has_more`: the session was long enough, and there is more to fetch.
+    """`arrived` is new mail, with UIDs. `has_more`: the session's time ended, and more is to be fetched.
 
-    `asked_at_ms` is from before the list was asked for: what came to the server later is not in it.
+    `asked_at_ms` is the time just before the list was requested: later mail is not in it.
     """
 
     arrived: Sequence[Arrived]
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Pop3Poll:
-    """Polls one account, again and again."""
+    """Polls one account; reused for each poll."""
 
     def __init__(
         self, account_id: AccountId, index: Index, reader: MailReader, backend: Pop3Backend, epoch: int
@@ -72,20 +72,20 @@ class Pop3Poll:
         self._patience = Patience()
 
     async def run(self) -> Outcome:
-        """One session. Raises what `Pop3Origin.open` does; Conflict, AccountNotFound."""
+        """Run one session. Raises what `Pop3Origin.open` raises, Conflict, AccountNotFound."""
         async with self._backend.session() as session:
             try:
-                outcome = await self._through(session)
-            except TooLarge:  # nothing can be read any more: the next session goes around it
+                outcome = await self._run(session)
+            except TooLarge:  # the connection cannot be used any more: the next session skips this message
                 log.warning("pop3_message_too_large", account_id=self._account_id)
                 return Outcome((), True, session.capabilities.login_delay_seconds, 0)
             faults.point("pop3.before_quit")
-            with suppress(MailServerError):  # what was not deleted is in the next list, also where no +OK came
+            with suppress(MailServerError):  # without +OK, the next list shows what was deleted
                 await session.quit()
         faults.point("pop3.quit")
         return outcome
 
-    async def _through(self, session: Pop3Session) -> Outcome:
+    async def _run(self, session: Pop3Session) -> Outcome:
         asked_at_ms = now_ms()
         entries = await session.listing()
         names = await self._names(session, entries)
@@ -104,9 +104,9 @@ class Pop3Poll:
         return Outcome(arrived, has_more, session.capabilities.login_delay_seconds, asked_at_ms)
 
     async def _names(self, session: Pop3Session, entries: Sequence[Entry]) -> dict[int, str]:
-        """What each message goes by, by its number: its unique id, or without one the hash of its header.
+        """Name of each message by its number: its UIDL, or the hash of its header if it has none.
 
-        One that has no id and that the server does not show either is left for a later session.
+        A message without UIDL whose header the server does not return is left for a later session.
         """
         names = {entry.number: entry.uidl for entry in entries if entry.uidl is not None}
         nameless = [entry for entry in entries if entry.uidl is None]
@@ -115,10 +115,10 @@ class Pop3Poll:
             log.warning("pop3_messages_not_shown", account_id=self._account_id, messages=len(entries) - len(names))
         return names
 
-    # ---- what the list says
+    # ---- comparing the list
 
     async def _begin(self, inbox: Mailbox, listed: Listed) -> None:
-        """The first list: what is on it comes without events of its own."""
+        """Record the first list. Its messages are not announced by events."""
         count = len(listed)
         now = now_ms()
         lines = [Line(key, entry.size_bytes, State.LISTED, changed_at_ms=now) for key, entry in listed.items()]
@@ -126,33 +126,33 @@ class Pop3Poll:
         await self._ledger.write(lines, delta=Delta(mailboxes_counted=(counted,)))
 
     async def _settle(self, session: Pop3Session, listed: Listed, lines: Lines) -> None:
-        """Write what the list says of messages that are known."""
-        found = compare(listed, lines)
-        same = await self._same(session, listed, found.fresh, lost_by_id(listed, lines))
+        """Write the differences between the list and the ledger."""
+        comparison = compare(listed, lines)
+        same = await self._same(session, listed, comparison.fresh, lost_by_id(listed, lines))
         known = {line.key for line in same.values()}
-        missing = [line for line in found.missing if line.key not in known]
+        missing = [line for line in comparison.missing if line.key not in known]
         if self._is_doubtful(missing, lines):
             missing = []
         put, drop, delta = [], [line.key for line in same.values()], Delta()
-        for key, line in [*same.items(), *((line.key, line) for line in found.back)]:
+        for key, line in [*same.items(), *((line.key, line) for line in comparison.back)]:
             put.append(_back(line, key, listed[key]))
             delta += _held(line, is_on_server=True) if line.state is State.GONE else Delta()
-        if any(line.state is State.LISTED for line in found.missing):  # a first sync is under way under new ids
-            new = [Line(key, listed[key].size_bytes, State.LISTED) for key in found.fresh if key not in same]
+        if any(line.state is State.LISTED for line in comparison.missing):  # new ids during an initial sync
+            new = [Line(key, listed[key].size_bytes, State.LISTED) for key in comparison.fresh if key not in same]
             put += new
         for line in missing:
-            after = self._lost(line)
+            after = self._without(line)
             if after is None:
                 drop.append(line.key)
             elif after is not line:
                 put.append(after)
-                delta += self._told_of_loss(line)
+                delta += self._loss_of(line)
         drop += [line.key for line in lines.values() if _is_forgotten(line) and line.key not in listed]
         if put or drop:
             await self._ledger.write(put, drop, delta)
 
     def _is_doubtful(self, missing: Sequence[Line], lines: Lines) -> bool:
-        """Whether to wait for another list that lacks the same: a server may show an empty maildrop by mistake."""
+        """Whether to wait for a second list: a server may list an empty maildrop by mistake."""
         suspects = frozenset(line.key for line in missing) if is_suspicious(missing, lines) else frozenset()
         is_confirmed = suspects <= self._suspects
         self._suspects = suspects
@@ -163,7 +163,7 @@ class Pop3Poll:
     async def _same(
         self, session: Pop3Session, listed: Listed, fresh: Sequence[Key], lost: Sequence[Line]
     ) -> dict[Key, Line]:
-        """Known messages with new ids: the server renumbered them (RFC 1939 §7 forbids it; servers do it)."""
+        """Known messages with new UIDLs. RFC 1939 §7 forbids renumbering; servers do it."""
         sizes = {line.size_bytes for line in lost if line.header_hash is not None}
         candidates = {listed[key].number: key for key in fresh if listed[key].size_bytes in sizes}
         if not candidates:
@@ -175,28 +175,28 @@ class Pop3Poll:
         }
         return same_messages(lost, hashes)
 
-    def _lost(self, line: Line) -> Line | None:
-        """The line of a message that the server has no longer; None where nothing is left to know."""
+    def _without(self, line: Line) -> Line | None:
+        """The new line of a message that is missing on the server; None when the line is not needed any more."""
         now = now_ms()
         if line.state is State.LISTED:
             return None
         if line.state in (State.KEPT, State.DELETE_PENDING) or line.is_deleted_here:
             return replace(line, state=State.DELETED, changed_at_ms=now)
-        if line.state is State.GONE:  # a second list lacks it too
+        if line.state is State.GONE:  # missing in a second list too
             return replace(line, state=State.DELETED, changed_at_ms=now) if self._backend.rules.is_mirror else line
         return replace(line, state=State.GONE, changed_at_ms=now)
 
-    def _told_of_loss(self, line: Line) -> Delta:
+    def _loss_of(self, line: Line) -> Delta:
         if line.state is State.GONE and line.place is not None:
             return Delta(removed=(Removed(line.place),))
         return _held(line, is_on_server=False)
 
-    # ---- what comes
+    # ---- fetching
 
     async def _fetch(
         self, session: Pop3Session, listed: Listed, inbox: Mailbox, lost: Sequence[Line]
     ) -> tuple[Sequence[Arrived], bool]:
-        """What came as new mail, and whether the session's time is over. What is `lost` may be there after all."""
+        """Fetch messages. Return the new mail, and whether the session's time is over."""
         lines = await self._ledger.rows()
         awaited = sum(line.state is State.LISTED for line in lines.values())
         lost = [line for line in lost if line.key in lines]
@@ -215,7 +215,7 @@ class Pop3Poll:
         return fetching.new, is_over
 
     async def _show_large(self, fetching: Fetching, wanted: Sequence[Wanted]) -> bool:
-        """Show new messages that are long in coming, and those that are too large to come; whether there were any."""
+        """Write rows for large new messages, and for messages too large to fetch. Whether there were any."""
         unshown = [item for item in wanted if item.is_unshown]
         huge = [item for item in unshown if self._is_huge(item)]
         large = [item for item in unshown if item.line is None and item.entry.size_bytes >= GLIMPSE_FROM_BYTES]
@@ -228,39 +228,41 @@ class Pop3Poll:
         return wanted.entry.size_bytes > MESSAGE_LIMIT_BYTES or wanted.key in self._too_large
 
     def _in_order(self, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """What is to be fetched: new mail first, then what was there before, newest first."""
+        """Messages to fetch: new mail first, then older messages, newest first."""
         able = [item for item in wanted if not self._is_huge(item) and self._patience.is_due(item.key)]
         fresh = [item for item in able if item.line is None]
         seen = [item for item in able if item.line and item.line.state is State.SEEN and not item.line.is_deleted_here]
         listed = [item for item in able if item.line and item.line.state is State.LISTED]
         return [*fresh, *seen, *reversed(listed)]
 
-    # ---- what leaves
+    # ---- deleting on the server
 
     async def _remove(self, session: Pop3Session, listed: Listed) -> None:
         lines = await self._ledger.rows()
         now = now_ms()
-        kept = [
+        deleted_here = [
             replace(line, state=State.KEPT, changed_at_ms=now)
             for line in lines.values()
             if line.state in (State.SEEN, State.STORED) and line.is_deleted_here
         ]
-        lines |= {line.key: line for line in kept}
+        lines |= {line.key: line for line in deleted_here}
         doomed = [
             line for line in removable(listed, lines, self._backend.rules.retention, now) if await self._is_safe(line)
         ]
         pending = [replace(line, state=State.DELETE_PENDING, changed_at_ms=now) for line in doomed]
-        if kept or pending:
-            await self._ledger.write([*(item for item in kept if item not in doomed), *pending])
+        if deleted_here or pending:
+            await self._ledger.write([*(item for item in deleted_here if item not in doomed), *pending])
         faults.point("pop3.pending")
-        waiting = [listed[key] for key, line in lines.items() if key in listed and line.state is State.DELETE_PENDING]
-        leaving = [*waiting, *(listed[line.key] for line in pending)]
-        if leaving:
-            await session.delete(leaving)
+        unfinished = [
+            listed[key] for key, line in lines.items() if key in listed and line.state is State.DELETE_PENDING
+        ]
+        doomed_entries = [*unfinished, *(listed[line.key] for line in pending)]
+        if doomed_entries:
+            await session.delete(doomed_entries)
             faults.point("pop3.deleted")
 
     async def _is_safe(self, line: Line) -> bool:
-        """Whether the server's copy is needed no more: ours is whole on disk, or its owner deleted it."""
+        """Whether the server's copy is no longer needed: ours is intact on disk, or the owner deleted it."""
         if line.state is State.KEPT:
             return True
         is_intact = line.content_hash is not None and await self._backend.store.blobs.is_intact(line.content_hash)
@@ -270,7 +272,7 @@ class Pop3Poll:
 
 
 class _Progress:
-    """Tells how far a first sync is."""
+    """Counts the messages of an initial sync for its progress events."""
 
     def __init__(self, inbox: Mailbox, total: int, awaited: int) -> None:
         self._inbox = inbox
@@ -290,7 +292,7 @@ class _Progress:
 
 
 def _back(line: Line, key: Key, entry: Entry) -> Line:
-    """The line of a message that is on the server again, or under another id."""
+    """The new line of a message that is on the server again, or that has another id now."""
     state = line.state
     if state is State.GONE:
         state = State.STORED if line.content_hash else State.SEEN

@@ -15,7 +15,7 @@ from tests.access import ADMIN
 from tests.unit.api.mail import Mail
 from tests.unit.api.stream.test_following import RecordingSocket
 
-REASON = "the mail server does not give this message: broken"
+REASON = "the mail server did not return this message: broken"
 
 
 async def break_two(mail: Mail) -> tuple[str, str, str]:
