@@ -46,7 +46,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, str]]
     server = Postgate(folder)
     server.start()
     try:
-        shown = blocks("Five minutes")
+        shown = blocks("Try the API")
         script = "".join(f"{text}\necho '\n{MARK.format(number)}'\n" for number, (text, _) in enumerate(shown))
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail"],
