@@ -94,7 +94,7 @@ def test_check_6_an_ambiguous_address_is_no_address(text: str, expected: list[tu
 def test_check_7_the_real_address_is_shown_without_nul_or_line_end_in_the_name() -> None:
     spoofed = "=?utf-8?b?cG90dXNAd2hpdGVob3VzZS5nb3Y=?==?utf-8?Q?=00=0A?=<demo@evil.example>"
 
-    assert shown(spoofed) == [("potus@whiteharness.gov", "demo@evil.example")]
+    assert shown(spoofed) == [("potus@whitehouse.gov", "demo@evil.example")]
 
 
 def test_what_is_no_address_is_said_in_dovecots_words() -> None:
