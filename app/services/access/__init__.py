@@ -1,1 +1,1 @@
-"""Who may call: tokens, tickets, passwords, limits, idempotency; what a limited token sees."""
+"""Access: tokens, tickets, passwords, rate limits, idempotency, and what a limited token sees."""

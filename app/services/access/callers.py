@@ -1,4 +1,4 @@
-"""Who calls, and what they may: the rights that a token stands for."""
+"""Callers and their rights, as their tokens grant them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.errors import AccountNotFound, MailboxNotFound, NotPermitted
 from app.mail.types import AccountId, TokenId
 
 ME = "me"
-"""Stands for the one account of a token, wherever an account id may stand."""
+"""In place of an account id: the only account of the token."""
 
 
 class Scope(StrEnum):
@@ -29,21 +29,21 @@ class Scope(StrEnum):
 
 
 ACCOUNT_SCOPES = frozenset(Scope) - {Scope.ADMIN}
-"""All that a token for one user's accounts can hold."""
+"""All scopes that an account token can have."""
 
 
 class TokenKind(StrEnum):
     SERVER = "server"
-    """A key of a back end: long-lived, may administer."""
+    """A key of a back end: long-lived, with optional admin rights."""
     ACCOUNT = "account"
     """A token of a browser or a phone: short-lived, for one user's accounts."""
     REFRESH = "refresh"
-    """Buys the next pair of tokens of a session; opens nothing else."""
+    """Exchanged for the next pair of tokens of a session; has no other use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A token that was checked. None in a list of limits means: not limited."""
+    """An authenticated token. A list of limits that is None means: not limited."""
 
     token_id: TokenId
     kind: TokenKind
@@ -51,21 +51,21 @@ class Caller:
     account_ids: frozenset[str] | None = None
     mailbox_ids: frozenset[str] | None = None
     senders: frozenset[str] | None = None
-    """Addresses, in lower case, that it may send from."""
+    """Addresses, in lower case, that the token may send from."""
     origins: frozenset[str] | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] | None = None
     expires_at_ms: int | None = None
     family: str | None = None
-    """The sign-in that it came from."""
+    """The sign-in session that the token belongs to."""
     created_by: str | None = None
-    """The token that made it."""
+    """The token that created it."""
     sub: str | None = None
-    """The user of an app that it is for, by the app's own id."""
+    """The app's own id of the user whom the token is for."""
 
     def asker(self, account_id: str | None) -> str:
-        """Who asks for something of an account (None: of none), whichever of its tokens it uses.
+        """Identify who makes a request for an account (None: for no account), regardless of which token is used.
 
-        That is a sign-in, a server key, or a user of the app that has the server key.
+        This is a sign-in session, a server key, or a user of the app that has the server key.
         """
         if self.family is not None:
             return f"sign-in {self.family}"
@@ -76,7 +76,7 @@ class Caller:
 
     @property
     def is_sign_in(self) -> bool:
-        """Whether it is a sign-in's own token, not one that a sign-in made."""
+        """Whether this is a sign-in session's own token, not one that the session created."""
         return self.family is not None and self.created_by is None
 
     @property
@@ -86,7 +86,7 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """Whether anything of this install is out of its reach: accounts, mailboxes or senders."""
+        """Whether it is limited to some accounts, mailboxes or senders."""
         return self.account_ids is not None or not self.sees_whole_account
 
     def require_whole_account(self) -> None:
@@ -105,7 +105,7 @@ class Caller:
             raise NotPermitted(f"The token lacks the scope {scope}")
 
     def account(self, account_id: str) -> AccountId:
-        """The id of an account that this caller may use; "me" is the one it has. AccountNotFound for any other."""
+        """Return the id of an account that this caller may use; "me" is its only one. Raises AccountNotFound."""
         if account_id == ME:
             if self.account_ids is None or len(self.account_ids) != 1:
                 raise AccountNotFound
@@ -118,7 +118,7 @@ class Caller:
         return self.mailbox_ids is None or mailbox_id in self.mailbox_ids
 
     def require_mailbox(self, mailbox_id: str) -> None:
-        """Raises MailboxNotFound where the caller may not see it, as for one that does not exist."""
+        """Raises MailboxNotFound if the caller may not see it, as for a mailbox that does not exist."""
         if not self.sees_mailbox(mailbox_id):
             raise MailboxNotFound
 
@@ -126,7 +126,7 @@ class Caller:
         return self.senders is None or address.lower() in self.senders
 
     def may_come_from(self, address: str | None) -> bool:
-        """Whether a client's IP address is on the caller's list; an unknown address is on none."""
+        """Whether a client's IP address is in the caller's networks; an unknown address is in none."""
         if self.networks is None:
             return True
         try:
@@ -137,4 +137,4 @@ class Caller:
 
 
 OPERATOR = Caller(TokenId("operator"), TokenKind.SERVER, frozenset(Scope))
-"""Who runs commands on the data of the install itself: no token, and no limits."""
+"""The caller of commands on the installation's own data: no token, and no limits."""

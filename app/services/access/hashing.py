@@ -1,4 +1,4 @@
-"""The queue for argon2: few passwords are hashed at a time, and few clients' passwords wait."""
+"""The argon2 queue: bounds the passwords that are hashed at a time, and those that wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.security.addresses import counted_as, is_loopback
 HASHERS = 2
 """Passwords hashed at a time: each takes a core and 19 MiB."""
 WAITING_LIMIT = 200
-"""Passwords that wait or are hashed: some 5 s of work. More are refused at once."""
+"""Passwords that wait or are being hashed: about 5 s of work. Further ones are refused at once."""
 WAITING_LIMIT_PER_ADDRESS = 20
 """Those of one client address, so that one client never delays the others by more than 0.5 s."""
 BUSY_SECONDS = 5.0
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 
 class HashQueue:
-    """Runs argon2 in threads of its own, so that no other work delays a sign-in."""
+    """Runs argon2 in its own threads, so that other work never delays a sign-in."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(HASHERS)
         self._waiting: Counter[str] = Counter()
 
     async def run(self, work: Callable[[], T], address: str | None) -> T:
-        """Run `work` in its turn. RateLimited where too many wait, of all clients or of this one.
+        """Run `work` in its turn. Raises RateLimited if too many wait, of all clients or of this one.
 
-        `address` is the client's IP address; None for a caller that may use all places. An address of this machine
-        counts as none: a proxy or a back end there speaks for many.
+        `address` is the client's IP address; None for a caller without a limit of its own. A loopback address has no
+        limit of its own either: a proxy or a back end there acts for many clients.
         """
         client = None if address is None or is_loopback(address) else counted_as(address)
         if self._waiting.total() >= WAITING_LIMIT or self._has_too_many(client):

@@ -1,12 +1,12 @@
-"""Requests that must not be done twice: the first answer is kept and given again.
+"""Idempotent requests: the first answer is stored, and returned again when the request is repeated.
 
-A request with a key is first committed as running, under a claim that its process renews. What the request does and
-its answer are one transaction where both are rows of our database (`Attempt.record`). Where the effect is on a mail
-server, what a later attempt must look for is committed first (`Attempt.note`), and the later attempt reads it
-(`Attempt.facts`).
+A request with a key is first committed as running, under a claim that its process renews. If the effect of the
+request and its answer are both rows of Postgate's database, they are written in one transaction (`Attempt.record`).
+If the effect is on a mail server, the facts by which a later attempt can find it are committed first
+(`Attempt.note`), and the later attempt reads them (`Attempt.facts`).
 
 A request with a key runs to its end even when its caller is cancelled. When its process dies, the next attempt takes
-the request over as soon as the claim has run out, and what the dead process might still write is refused.
+over the request once the claim has expired, and later writes of the dead process are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from app.security.vault import Vault
 from app.telemetry import get_logger
 
 DRAIN_SECONDS = 3.0
-"""How long running requests have to end when the process stops."""
+"""How long running requests may take to end when the process stops."""
 KEY_LIMIT_CHARS = 255
 _CONTEXT = "idempotency"
 
@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it was sent: JSON body, and the headers that belong to it."""
+    """An answer as it was sent: its JSON body and its headers."""
 
     status: int
     body: bytes
@@ -50,34 +50,34 @@ class Answer:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt at a request. Without a key it keeps nothing."""
+    """One attempt at a request. Without a key nothing is stored."""
 
     service: Idempotency
     claim: Claim | None = None
     is_secret: bool = False
     seed: str = field(default_factory=lambda: secrets.token_hex(16))
-    """Hexadecimal, the same in each attempt at a request, and a secret's hash: for what all attempts make alike."""
+    """A hex seed, the same in each attempt and derived from a secret: for ids that all attempts must share."""
     begun_at_ms: int = field(default_factory=now_ms)
     """When the first attempt began."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """What was noted, by this attempt or an earlier one."""
+    """The facts noted by this attempt or an earlier one."""
     is_recorded: bool = False
 
     @property
     def is_repeated(self) -> bool:
-        """An earlier attempt broke off: what it did at a mail server must be looked for first."""
+        """Whether an earlier attempt was interrupted, so that its effect on a mail server must be looked for first."""
         return self.claim is not None and self.claim.number > 1
 
     async def note(self, facts: Mapping[str, object]) -> None:
-        """Commit what a later attempt must look for, before anything is done at a mail server.
+        """Commit the facts that a later attempt needs, before anything is changed on a mail server.
 
-        IdempotencyRunning where another process has taken the request over.
+        Raises IdempotencyRunning if another process has taken over the request.
         """
         if self.claim is not None:
             await self.service.database.write(lambda transaction: self.note_in(transaction, facts))
 
     async def note_in(self, transaction: Transaction, facts: Mapping[str, object]) -> None:
-        """The same in a transaction of the caller's."""
+        """Like `note`, within the caller's transaction."""
         if (claim := self.claim) is None:
             return
         noted = {**self.facts, **facts}
@@ -89,7 +89,9 @@ class Attempt:
         self.facts = facts
 
     async def record(self, transaction: Transaction, answer: Answer) -> None:
-        """Keep the answer in the transaction of what it reports. IdempotencyRunning as `note`: nothing is written."""
+        """Store the answer in the transaction of the change. Raises IdempotencyRunning as `note`; nothing is
+        written then.
+        """
         if self.claim is None:
             return
         stored = self.service.sealed(answer, is_secret=self.is_secret)
@@ -105,7 +107,9 @@ Work = Callable[[Attempt], Awaitable[Answer]]
 
 
 class Idempotency:
-    """The kept answers. `is_alone`: no other process works on this database, so what does not run here runs nowhere."""
+    """The stored answers. `is_alone`: no other process uses this database, so a request not running here is not
+    running.
+    """
 
     def __init__(self, database: Database, vault: Vault, *, is_alone: bool = False) -> None:
         self.database = database
@@ -116,9 +120,9 @@ class Idempotency:
         self._tasks: set[asyncio.Task[Answer]] = set()
 
     async def begin(self, scope: str, key: str, payload_hash: str, *, is_secret: bool = False) -> Answer | Attempt:
-        """The kept answer, or a new attempt, to be given to `complete`.
+        """Return the stored answer, or a new attempt to pass to `complete`.
 
-        IdempotencyRunning while another attempt runs, IdempotencyMismatch for another payload.
+        Raises IdempotencyRunning while another attempt runs, IdempotencyMismatch for a different payload.
         """
         if (scope, key) in self._running:
             raise IdempotencyRunning
@@ -155,9 +159,10 @@ class Idempotency:
         return Answer(stored.status, body.encode(), headers)
 
     async def complete(self, attempt: Attempt, work: Work) -> Answer:
-        """Do the work and keep its answer. A cancelled caller leaves; the work of a request with a key goes on.
+        """Do the work and store its answer. With a key, the work goes on even if the caller is cancelled.
 
-        A refused request is forgotten. Where a mail server's answer was lost, the next attempt is a repeated one.
+        The key of a refused request is released. If a mail server's answer was lost, the next attempt is a repeated
+        one.
         """
         if attempt.claim is None:
             return await work(attempt)
@@ -172,7 +177,7 @@ class Idempotency:
             task.exception()  # marks it as read: the caller may have left
 
     async def close(self) -> None:
-        """Let running requests end, for DRAIN_SECONDS at most."""
+        """Wait for running requests, for at most DRAIN_SECONDS."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
             for task in late:
@@ -192,7 +197,7 @@ class Idempotency:
         return answer
 
     async def _held(self, claim: Claim, work: Awaitable[Answer]) -> Answer:
-        """Renew the claim as long as the work runs; stop the work where the claim is lost."""
+        """Renew the claim while the work runs, and stop the work if the claim is lost."""
 
         async def renew() -> bool:
             return await self.database.write(lambda transaction: rows.renew(transaction, claim), is_durable=False)
@@ -203,24 +208,26 @@ class Idempotency:
             raise IdempotencyRunning from None
 
     async def finish(self, attempt: Attempt, answer: Answer) -> None:
-        """Keep an answer, unless a transaction of the work has."""
+        """Store an answer, unless the work has stored it in a transaction."""
         if attempt.claim is not None and not attempt.is_recorded:
             await self.database.write(lambda transaction: attempt.record(transaction, answer))
 
     async def _give_up(self, claim: Claim, *, is_doubtful: bool) -> None:
-        """Free the key; of an attempt that is doubtful, what it noted stays for the next."""
+        """Release the key. Noted facts are kept for the next attempt if the result is in doubt."""
         end = rows.release if is_doubtful else rows.remove
         try:
             await self.database.write(lambda transaction: end(transaction, claim))
-        except GatewayError as error:  # the claim runs out by itself
+        except GatewayError as error:  # the claim expires by itself
             log.warning("claim_not_released", error=error.code)
 
     def _marks(self, payload_hash: str) -> list[str]:
-        """What tells a payload from another, under each key: a bare hash would let passwords in it be guessed."""
+        """Return a keyed hash of the payload for each key: from a plain hash, passwords in the payload could be
+        guessed.
+        """
         return [hmac.digest(key, payload_hash.encode(), "sha256").hex() for key in self._keys]
 
     def sealed(self, answer: Answer, *, is_secret: bool) -> bytes:
-        """An answer as it is stored."""
+        """Return an answer as it is stored."""
         plain = orjson.dumps([dict(answer.headers), answer.body.decode()])
         return self._vault.seal(plain, _CONTEXT) if is_secret else plain
 
@@ -236,7 +243,7 @@ def _is_lost(error: GatewayError) -> bool:
 
 
 def parse_key(header: str) -> str:
-    """An Idempotency-Key, bare or quoted: 1–255 visible ASCII characters. InvalidRequest otherwise."""
+    """Parse an Idempotency-Key, bare or quoted: 1–255 visible ASCII characters. Raises InvalidRequest."""
     text = header.strip()
     key = text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
     if not 1 <= len(key) <= KEY_LIMIT_CHARS or not all("!" <= char <= "~" for char in key):

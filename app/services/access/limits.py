@@ -1,7 +1,7 @@
-"""How many requests a token, and an account by all its tokens, may make: a fixed window of a minute, in this process.
+"""Rate limits per token, and per account over all its tokens: a fixed window of a minute, in this process.
 
-Server keys are not limited. Counting is a look-up and an addition, since it is done for every request; windows that
-have ended are dropped when there are many.
+Server keys are not limited. Each request costs one look-up and one addition. Expired windows are dropped when there
+are many.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WINDOWS_LIMIT = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What is left of one allowance. `name`: token or account."""
+    """The remaining requests of one limit. `name`: token or account."""
 
     name: str
     quota: int
@@ -41,7 +41,7 @@ class RateLimits:
         self._windows: dict[str, _Window] = {}
 
     def hit(self, caller: Caller, quota: int) -> tuple[Rate, ...]:
-        """Count a request; what is left afterwards. RateLimited when nothing was."""
+        """Count a request and return what remains. Raises RateLimited if nothing remained."""
         if caller.kind is TokenKind.SERVER:
             return ()
         keys = [("token", str(caller.token_id))]

@@ -1,7 +1,7 @@
-"""Signed links: URLs that open one resource of a message without a header, as `<img>` and `<a download>` need them.
+"""Signed links: URLs that open one resource of a message without a header, for `<img>` and `<a download>`.
 
-A link is `binding~account~message~target~end.signature` of `A–Z a–z 0–9 _ - . ~`. It is signed, not stored: whether the
-sign-in or token that it is bound to is alive, and may see the message, is asked at each use.
+A link is `binding~account~message~target~end.signature` with characters of `A–Z a–z 0–9 _ - . ~`. It is signed and
+not stored. Each use checks whether its sign-in session or token is still valid and may see the message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_SECONDS = 300
 MAX_SECONDS = 24 * 3600
 LIMIT_CHARS = 6_000
 RAW = "raw"
-"""The target that is the whole message."""
+"""The target for the whole message."""
 _HOUR = 3600
 _SIGNATURE_BYTES = 16
 _MARK = f"/{token_hex(16)}-"
@@ -40,7 +40,7 @@ _base_url: ContextVar[str] = ContextVar("base_url", default="")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a link opens: the raw message, the part of a section, or an image elsewhere by its URL."""
+    """The resource of a link: the raw message, the part of a section, or a remote image by its URL."""
 
     section: str | None = None
     image_url: str | None = None
@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link that was opened, and whose rights it is used with."""
+    """An opened link, with the caller whose rights apply."""
 
     caller: Caller
     account_id: AccountId
@@ -70,14 +70,15 @@ class Links:
         self._keys = vault.signing_keys("links")
 
     def url(self, caller: Caller, account_id: AccountId, message_id: str, target: Target, end_ms: int) -> str:
-        """The link to a resource that the caller may read, until `end_ms`."""
+        """Return a link to a resource that the caller may read, valid until `end_ms`."""
         place = f"{_binding(caller)}~{account_id}~{message_id}~{target.spelled()}~{end_ms // 1000:08x}"
         return f"{_base_url.get()}{PATH}{place}.{_signature(self._keys[0], place)}"
 
     async def open(self, text: str, address: str | None) -> Link:
-        """The link of this text, used from an IP address, with the rights that its token has now.
+        """Open a link used from an IP address, with the current rights of its token.
 
-        LinkNotFound for what was not signed here; LinkExpired also where its sign-in or token has ended; NotPermitted.
+        Raises LinkNotFound for an invalid signature; LinkExpired, also if its sign-in session or token has ended;
+        NotPermitted.
         """
         place, _, signature = text[:LIMIT_CHARS].rpartition(".")
         found = _FORM.fullmatch(place)
@@ -93,9 +94,9 @@ class Links:
         return Link(caller, caller.account(found[3]), found[4], _target(found[5]), seconds_left)
 
     def filled(self, content: bytes, account_id: AccountId, message_id: str, caller: Caller) -> bytes:
-        """HTML or JSON with the caller's links in the places that `marked` left for them.
+        """Return HTML or JSON with the caller's links in place of the marks of `marked`.
 
-        They end at a full hour, 23 to 24 hours from now, so that for an hour they are the same.
+        They expire on the hour, 23 to 24 hours from now, so that they stay the same for an hour.
         """
         if _MARK.encode() not in content:
             return content
@@ -119,18 +120,18 @@ class Links:
 
 
 def marked(target: Target) -> str:
-    """A place for a link, in HTML that is kept for all callers. A stranger's text cannot hold one: it is random."""
+    """Return a placeholder for a link, for cached HTML. It is random, so a message cannot contain one."""
     return _MARK + target.spelled()
 
 
 def image_mark() -> str:
-    """What is put before the URL of an image elsewhere, in base64url, to make a place for its link."""
+    """Return the prefix that turns the base64url URL of a remote image into a placeholder for its link."""
     return _MARK + "i"
 
 
 @contextmanager
 def links_begin_with(base_url: str) -> Iterator[None]:
-    """Let the links of everything within begin with this URL, without a slash at its end."""
+    """Let the links created in this block begin with this URL, without a trailing slash."""
     token = _base_url.set(base_url)
     try:
         yield
@@ -139,12 +140,12 @@ def links_begin_with(base_url: str) -> Iterator[None]:
 
 
 def base_url() -> str:
-    """What links begin with; empty where a request named no host that can be one."""
+    """The URL that links begin with; empty if the request named no valid host."""
     return _base_url.get()
 
 
 def _binding(caller: Caller) -> str:
-    """What a link ends with: the sign-in, whose own tokens change every few minutes, or else the token."""
+    """What a link expires with: the sign-in session, whose tokens change every few minutes, or else the token."""
     return f"f{caller.family}" if caller.is_sign_in else f"t{caller.token_id}"
 
 

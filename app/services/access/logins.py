@@ -1,4 +1,4 @@
-"""Logins of embedded accounts, shared by REST, IMAP, POP3 and SMTP. `throttle` slows down who guesses."""
+"""Logins of embedded accounts, shared by REST, IMAP, POP3 and SMTP. `throttle` slows down password guessing."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from app.services.access.hashing import HashQueue
 from app.services.access.throttle import LoginThrottle, Outcome, Sleep
 
 CACHE_SECONDS = 300.0
-"""How long a verified password is known without asking argon2 again."""
+"""How long a verified password is accepted without running argon2 again."""
 ENTRIES_LIMIT = 10_000
-"""Verified passwords remembered; the oldest are forgotten."""
+"""Verified passwords in the cache; the oldest are dropped."""
 PASSWORD_LIMIT_CHARS = 1_000
 ADDRESS_LIMIT_CHARS = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A password that was right. It holds as long as the account's credentials are those of this version."""
+    """A successful login. It is valid as long as the account's credentials have this version."""
 
     account_id: AccountId
     credentials_version: int
@@ -57,9 +57,10 @@ class Logins:
         self._hashing = HashQueue()
 
     async def verify(self, email: str, password: str, *, address: str) -> Login:
-        """Sign in to the account of this e-mail address; `address` is the client's IP address.
+        """Sign in to the account of this e-mail address. `address` is the client's IP address.
 
-        NotAuthenticated, or RateLimited after too many failures. An unknown account takes as long as a wrong password.
+        Raises NotAuthenticated, or RateLimited after too many failures. An unknown account takes as long as a wrong
+        password.
         """
         email = folded(email)
         async with self.throttle.attempt(email, address) as attempt:
@@ -70,7 +71,9 @@ class Logins:
         return login
 
     async def hash(self, password: str, *, address: str | None = None) -> str:
-        """The argon2id hash of a new password; `address` as in `HashQueue.run`. InvalidRequest, RateLimited."""
+        """Return the argon2id hash of a new password; `address` as in `HashQueue.run`. Raises InvalidRequest,
+        RateLimited.
+        """
         if not 1 <= len(password) <= PASSWORD_LIMIT_CHARS:
             raise InvalidRequest.at("/password", f"A password must have 1 to {PASSWORD_LIMIT_CHARS} characters")
         if not password.isprintable():
@@ -99,7 +102,7 @@ class Logins:
 
 
 class _VerifiedLogins:
-    """Passwords that argon2 has verified lately, as keyed digests; a new hash in the database voids them."""
+    """Recently verified passwords as keyed digests. A new hash in the database invalidates them."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
@@ -121,7 +124,7 @@ class _VerifiedLogins:
 
 
 def folded(email: str) -> str:
-    """An address as logins are counted by it."""
+    """Return the form of an address by which logins are counted."""
     return email[: ADDRESS_LIMIT_CHARS + 1].lower()
 
 
@@ -134,5 +137,5 @@ def _encoded(password: str) -> bytes:
 
 
 def _is_text(email: str) -> bool:
-    """Whether a database takes it: no NUL, no half of a surrogate pair."""
+    """Whether a database accepts it: no NUL, no lone surrogate."""
     return "\0" not in email and not any(0xD800 <= ord(text) < 0xE000 for text in email)

@@ -1,4 +1,4 @@
-"""The origins that some token is for: what a preflight and a refusal, which have no token, are judged by."""
+"""The web origins of all tokens, for preflights and refusals, which carry no token."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from app.errors import GatewayError
 from app.mail.identifiers import now_ms
 
 ENDED_MS = 24 * 3600 * 1000
-"""How long the origins of a token are known after its end, so that its pages can read why they are refused."""
+"""How long a token's origins stay known after its end, so that its pages can read why they are refused."""
 CACHE_SECONDS = 5.0
-"""How long a new origin may stay unknown to a process that missed the poke of another one."""
+"""How long a new origin may stay unknown to a process that missed another process's poke."""
 RETRY_SECONDS = 1.0
-"""After a read that failed."""
+"""The delay after a failed read."""
 LIMIT = 10_000
 """How many lists of origins are read."""
 
 
 class KnownOrigins:
-    """The origins of all tokens that are alive or ended within 24 h, as this process knows them."""
+    """The origins of all tokens that are valid or ended within 24 h, as cached in this process."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class KnownOrigins:
         bus.listen(self._forgetting, ORIGINS)
 
     async def knows(self, origin: str) -> bool:
-        """Whether some token is for pages of this origin. Where the database does not answer, as far as was known."""
+        """Whether a token allows pages of this origin. Uses the cached origins if the database does not answer."""
         if not self._is_fresh():
             async with self._reading:
                 if not self._is_fresh():
@@ -44,7 +44,7 @@ class KnownOrigins:
         return origin in self._known
 
     def note(self, origins_of_token: Collection[str]) -> None:
-        """A token for these origins was committed: the other processes read again where any of them is new."""
+        """Call this after a token with these origins was committed: if one is new, the other processes read again."""
         if self._known.issuperset(origins_of_token):
             return
         self._bus.poke(ORIGINS)
@@ -52,7 +52,7 @@ class KnownOrigins:
         self._known = known.union(origins_of_token)
 
     def forget(self) -> None:
-        """Read again at the next question: there is a new token."""
+        """Read again at the next request: a token was created."""
         self._generation += 1
         self._fresh_until = 0.0
 
@@ -66,5 +66,5 @@ class KnownOrigins:
         except GatewayError:
             self._fresh_until = time.monotonic() + RETRY_SECONDS
             return
-        if generation == self._generation:  # no token was made while the rows were read
+        if generation == self._generation:  # no token was created while the rows were read
             self._fresh_until = time.monotonic() + CACHE_SECONDS

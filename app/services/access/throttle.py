@@ -1,11 +1,11 @@
-"""Slows down the guessing of passwords: per account and per client address, over every protocol together.
+"""Slows down password guessing: per account and per client address, over all protocols together.
 
-Attempts take turns. One password is checked at a time for an account and for an address, and a wrong one holds the turn
-for up to 2 s, so many clients that guess at once get no more checks than one client. After 20 failures one attempt in
-30 s is checked. An attempt that is not checked is refused, and a right password is refused like a wrong one.
+Attempts take turns. One password is checked at a time for an account and for an address, and a wrong one keeps the
+turn for up to 2 s, so many concurrent clients get no more checks than one client. After 20 failures one attempt in 30
+s is checked. An attempt that is not checked is refused, so a right password is refused like a wrong one.
 
-An address from which an account was signed in to before is a known address of that account. Attempts from it have turns
-of their own: they are slowed down, but never refused for the failures of others. All counts are those of this process.
+An address from which someone signed in to an account before is a known address of that account. Attempts from it have
+their own turns: they are slowed down, but never refused because of others' failures. All counts are per process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.security.addresses import counted_as, is_loopback
 FAILURE_WINDOW_SECONDS = 600.0
 FAILURES_BEFORE_LIMIT = 20
 SECONDS_PER_FAILURE = FAILURE_WINDOW_SECONDS / FAILURES_BEFORE_LIMIT
-"""How long it takes until one failure is forgotten."""
+"""How long it takes until one failure expires."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
 TURN_SECONDS = 10.0
@@ -32,13 +32,13 @@ TURN_SECONDS = 10.0
 WAITING_LIMIT = 100
 """Attempts that wait at one account or address; further ones are refused."""
 ENTRIES_LIMIT = 10_000
-"""Lanes and known addresses that are remembered, each; those used least recently are forgotten."""
+"""The most lanes, and the most known addresses, that are stored; the least recently used are dropped."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class Outcome(Enum):
-    """What an attempt ended in. NOT_CHECKED: the password was not compared, for example as a server was away."""
+    """The result of an attempt. NOT_CHECKED: the password was not compared, for example because a server was down."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -47,18 +47,20 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt whose turn it is. Set `outcome` once the password was compared."""
+    """An attempt whose turn has come. Set `outcome` after the password was compared."""
 
     outcome: Outcome = Outcome.NOT_CHECKED
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The attempts at an account, from an address, or at one from the other. `is_limited`: refuse after too many."""
+    """The attempts at an account, from an address, or at an account from an address. `is_limited`: refuse after
+    too many.
+    """
 
     is_limited: bool
     level: float = 0.0
-    """Failures that still count."""
+    """Failures that have not expired."""
     measured_at: float = 0.0
     waiting: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -77,7 +79,7 @@ class _Lane:
 
 
 class LoginThrottle:
-    """Admits attempts to sign in, one at a time."""
+    """Admits login attempts, one at a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
         self._clock = clock
@@ -89,7 +91,8 @@ class LoginThrottle:
     async def attempt(self, email: str, address: str) -> AsyncIterator[Attempt]:
         """Compare a password within the block and set the attempt's `outcome`.
 
-        RateLimited where too many have failed or wait; the block does not run then. A failure is answered late.
+        Raises RateLimited without running the block if too many attempts have failed or wait. A failure is answered
+        late.
         """
         pair = (email, counted_as(address))
         async with AsyncExitStack() as turns:
@@ -103,11 +106,11 @@ class LoginThrottle:
                 await self._conclude(attempt.outcome, pair, lanes)
 
     def _lanes_of(self, pair: tuple[str, str], address: str) -> list[_Lane]:
-        """The lanes to pass: the address first, so that a slow address never holds the turn of an account."""
+        """Return the lanes to pass: the address first, so that a slow address never keeps the turn of an account."""
         email, network = pair
         if pair in self._known:
             return [self._lane(pair, is_limited=False)]
-        is_limited = not is_loopback(address)  # a proxy or a back end on this machine speaks for many
+        is_limited = not is_loopback(address)  # a proxy or a back end on this machine acts for many clients
         return [self._lane(("", network), is_limited=is_limited), self._lane((email, ""), is_limited=True)]
 
     def _lane(self, key: tuple[str, str], *, is_limited: bool) -> _Lane:

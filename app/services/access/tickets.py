@@ -1,4 +1,4 @@
-"""Stream tickets: stand for a token in a URL, once and for half a minute, where a client cannot set headers."""
+"""Stream tickets: replace a token in a URL, once and for 30 seconds, for clients that cannot set headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TICKET_SECONDS = 30
 
 
 class Tickets:
-    """Issues and takes tickets."""
+    """Issues and redeems tickets."""
 
     def __init__(self, database: Database, tokens: Tokens) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class Tickets:
     async def issue(
         self, caller: Caller, *, attempt: Attempt | None = None, answer: Callable[[str], Answer] | None = None
     ) -> str:
-        """A ticket for whatever this caller may do. `answer` is kept with `attempt`."""
+        """Issue a ticket with the rights of this caller. `answer` is stored with `attempt`."""
         ticket = new_secret()
 
         async def work(transaction: Transaction) -> None:
@@ -40,7 +40,9 @@ class Tickets:
         return ticket
 
     async def redeem(self, ticket: str, address: str | None) -> Caller:
-        """Take a ticket: it works once. NotAuthenticated when it is unknown, used or over, or its token is."""
+        """Redeem a ticket, which works once. Raises NotAuthenticated if it is unknown, used or expired, or its
+        token is.
+        """
         if not is_secret(ticket):
             raise NotAuthenticated("The ticket is not valid")
         secret_hash = hash_secret(ticket)

@@ -1,4 +1,4 @@
-"""Server keys and account tokens: made, checked, listed, revoked. Only the hash of a secret is kept."""
+"""Server keys and account tokens: create, check, list, revoke. Only the hash of a secret is stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.services.access.origins import KnownOrigins
 DEFAULT_SECONDS = 15 * 60
 MAX_ACCOUNT_SECONDS = 24 * 3600
 CACHE_SECONDS = 5.0
-"""How long a revoked token may still work where the poke of another process was lost."""
+"""How long a revoked token may still work if another process's poke was lost."""
 _CACHE_LIMIT = 10_000
 
 
@@ -37,7 +37,7 @@ class TokenNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class TokenOrder:
-    """What a new token shall be; None in a list means not limited. `networks` are CIDRs."""
+    """The properties of a new token. A list that is None means not limited. `networks` are CIDRs."""
 
     kind: TokenKind
     scopes: frozenset[Scope]
@@ -50,12 +50,12 @@ class TokenOrder:
     expires_in_seconds: int | None = None
     family: str | None = None
     sub: str | None = None
-    """The user of an app that it is for. None: whom the maker's token is for."""
+    """The app's user whom the token is for. None: the same as its creator's token."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is known of a token; never its secret."""
+    """A stored token, without its secret."""
 
     caller: Caller
     name: str
@@ -68,7 +68,7 @@ class TokenRecord:
 
 
 class Tokens:
-    """All tokens of this install."""
+    """All tokens of this installation."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
@@ -87,9 +87,10 @@ class Tokens:
         attempt: Attempt | None = None,
         answer: Callable[[TokenRecord, str], Answer] | None = None,
     ) -> tuple[TokenRecord, str]:
-        """Make a token; its record and its secret, which is never shown again. InvalidRequest with a pointer.
+        """Create a token. Return its record and its secret, which is never shown again. Raises InvalidRequest with a
+        pointer.
 
-        `answer` is kept with `attempt` in the same transaction.
+        `answer` is stored with `attempt` in the same transaction.
         """
 
         async def work(transaction: Transaction) -> tuple[TokenRecord, str]:
@@ -103,7 +104,7 @@ class Tokens:
     async def create_in(
         self, transaction: Transaction, order: TokenOrder, by: Caller | None = None
     ) -> tuple[TokenRecord, str]:
-        """The same within a transaction of the caller's."""
+        """Like `create`, within the caller's transaction."""
         _check(order)
         if by is not None:
             check_within(order, by)
@@ -116,9 +117,9 @@ class Tokens:
         return _record(await tokens.add(transaction, _values(order, secret, by))), secret
 
     async def authenticate(self, secret: str, address: str | None) -> Caller:
-        """Who holds this secret.
+        """Return the caller with this secret.
 
-        TokenMalformed, TokenRevoked, TokenExpired; NotAuthenticated where it may not come from `address`.
+        Raises TokenMalformed, TokenRevoked, TokenExpired; NotAuthenticated if `address` is not in its networks.
         """
         if not is_secret(secret):
             raise TokenMalformed
@@ -146,7 +147,7 @@ class Tokens:
         return caller
 
     async def caller(self, token_id: str) -> Caller:
-        """Whom a token stands for, by its id. TokenRevoked, TokenExpired."""
+        """Return the caller of a token by its id. Raises TokenRevoked, TokenExpired."""
         row = await tokens.find(self._database, token_id)
         if row is None:
             raise TokenRevoked
@@ -155,20 +156,20 @@ class Tokens:
         return caller
 
     async def get(self, token_id: str, by: Caller) -> TokenRecord:
-        """Raises TokenNotFound, also for one that `by` may not administer."""
+        """Raises TokenNotFound, also for a token that `by` may not administer."""
         row = await tokens.find(self._database, token_id)
         if row is None or row.kind == TokenKind.REFRESH or not _may_administer(by, record := _record(row)):
             raise TokenNotFound
         return record
 
     async def list(self, by: Caller, limit: int, below_id: str | None = None) -> tuple[list[TokenRecord], str | None]:
-        """Live tokens, newest first, and the id to go on below; None at the end."""
+        """Return valid tokens, newest first, and the id to continue below; None at the end."""
         rows = await tokens.list_newest(self._database, below_id, limit, now_ms())
         seen = [record for row in rows if _may_administer(by, record := _record(row))]
         return seen, (rows[-1].id if len(rows) == limit else None)
 
     async def revoke(self, token_id: str, by: Caller) -> None:
-        """End a token at once, with all that it made. TokenNotFound."""
+        """End a token at once, with all tokens that it created. Raises TokenNotFound."""
         record = await self.get(token_id, by)
 
         async def work(transaction: Transaction) -> None:
@@ -178,13 +179,13 @@ class Tokens:
         await self._database.write(work)
 
     def forget(self) -> None:
-        """Drop what is cached of checked tokens: some were revoked."""
+        """Clear the cache of checked tokens: some were revoked."""
         self._generation += 1
         self._cache.clear()
 
 
 def _check(order: TokenOrder) -> None:
-    """What a kind of token may not be."""
+    """Check the rules of a token's kind."""
     if not order.scopes:
         raise InvalidRequest.at("/scopes", "At least one scope is required")
     if order.kind is TokenKind.SERVER:
@@ -200,7 +201,7 @@ def _check(order: TokenOrder) -> None:
 
 
 async def _check_accounts(transaction: Transaction, order: TokenOrder) -> None:
-    """The accounts exist."""
+    """Check that the accounts exist."""
     if order.account_ids is None:
         return
     known = await directory.existing(transaction, order.account_ids)
@@ -214,7 +215,7 @@ def _no_account(number: int) -> InvalidRequest:
 
 
 def check_within(order: TokenOrder, by: Caller) -> None:
-    """A token makes none that is wider or lasts longer than itself. InvalidRequest."""
+    """Check that the token is no wider and lasts no longer than its creator. Raises InvalidRequest."""
     if by.kind is not TokenKind.SERVER and order.kind is not TokenKind.ACCOUNT:
         raise InvalidRequest.at("/kind", "A sign-in can create only account tokens")
     for scope in sorted(order.scopes - by.scopes):
@@ -230,7 +231,7 @@ IsWithin = Callable[[str], bool]
 
 
 def _limits_of(by: Caller) -> dict[str, IsWithin]:
-    """What may stand in the lists of a token that `by` makes, for those lists by which `by` is limited."""
+    """Return the checks for the lists of a new token, for each list by which its creator `by` is limited."""
     sets = {"account_ids": by.account_ids, "mailbox_ids": by.mailbox_ids, "origins": by.origins}
     limits: dict[str, IsWithin] = {name: limit.__contains__ for name, limit in sets.items() if limit is not None}
     if by.senders is not None:
@@ -261,19 +262,19 @@ def _check_limit(name: str, items: tuple[str, ...] | None, is_within: IsWithin) 
 
 
 def _may_administer(by: Caller, record: TokenRecord) -> bool:
-    """Whether a token lies within the limits of `by`."""
-    held = record.caller
-    pairs = ((by.account_ids, held.account_ids), (by.mailbox_ids, held.mailbox_ids), (by.senders, held.senders))
+    """Whether a token is within the limits of `by`."""
+    limits = record.caller
+    pairs = ((by.account_ids, limits.account_ids), (by.mailbox_ids, limits.mailbox_ids), (by.senders, limits.senders))
     return all(limit is None or (inner is not None and inner <= limit) for limit, inner in pairs)
 
 
 def has_ended(caller: Caller) -> bool:
-    """Whether its time is over."""
+    """Whether it has expired."""
     return caller.expires_at_ms is not None and caller.expires_at_ms <= now_ms()
 
 
 def _end_ms(order: TokenOrder, by: Caller | None, now: int) -> int | None:
-    """When a new token ends: as its order says, but with its maker at the latest."""
+    """Return when a new token ends: as its order says, but no later than its creator."""
     seconds = order.expires_in_seconds
     if seconds is None and order.kind is TokenKind.ACCOUNT:
         seconds = DEFAULT_SECONDS
@@ -312,7 +313,7 @@ def _set(text: str | None) -> frozenset[str] | None:
 
 
 def caller_of(stored: StoredToken) -> Caller:
-    """The caller that a token stands for."""
+    """Return the caller of a stored token."""
     return Caller(
         token_id=TokenId(stored.id),
         kind=TokenKind(stored.kind),

@@ -1,6 +1,7 @@
 """Rewrites events for tokens limited to some mailboxes: a move out of them is a deletion, a move in a creation.
 
-Nothing names a mailbox that is not seen, not even where a message is in it and in one that is.
+No event names a mailbox that the caller cannot see, not even if a message is both in that mailbox and in a visible
+one.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ LEVEL = "/"
 _ID_FIELDS = frozenset(
     {"account_id", "mailbox_id", "mailbox_ids", "message_id", "from", "to", "thread_id", "merged", "submission_id"}
 )
-"""Members of an event's data that are ids or lists of ids."""
+"""Fields of an event's data that are ids or lists of ids."""
 
 
 async def as_seen(reader: MailReader, submissions: Submissions, event: Event, caller: Caller) -> Event | None:
-    """The event as a caller may see it; None where it may not see it at all.
+    """Return the event as a caller may see it; None if it may not see it at all.
 
-    Without `mail.read` a caller gets ids and types. A limited token gets events of its mailboxes and senders.
+    Without `mail.read` a caller gets only ids and types. A limited token gets the events of its mailboxes and
+    senders.
     """
     if caller.sees_whole_account:
         seen: Event | None = event
@@ -53,34 +55,34 @@ def _without_content(event: Event) -> Event:
     facts: dict[str, object] = {name: value for name, value in data.items() if name in _ID_FIELDS}
     if "message" in data:
         facts["message"] = {"view": "ids", "id": data["message"]["id"]}
-    return _retold(event, event.type, facts)
+    return _rewritten(event, event.type, facts)
 
 
 async def _within(reader: MailReader, event: Event, visible: Collection[str] | None) -> Event | None:
-    """The event for a caller that sees the mailboxes `visible` (None: all); None where it is not for that caller.
+    """Return the event for a caller that sees the mailboxes `visible` (None: all); None if it is not for that caller.
 
-    A move out of sight is `message.deleted` with reason `moved`, one into sight is `message.created`, unless the
-    message has left sight again since.
+    A move to a hidden mailbox is `message.deleted` with reason `moved`. A move from one is `message.created`, unless
+    the message is hidden again by now.
     """
     if visible is None:
         return event
     kind = EVENTS.get(event.type)
-    show = _SHOWN_TO.get(kind.audience) if kind is not None else None
+    show = _REWRITES.get(kind.audience) if kind is not None else None
     return None if show is None else await show(reader, event, visible)
 
 
 class Submissions(Protocol):
-    """Knows whose a submission is."""
+    """Knows which submissions a caller may see."""
 
     async def is_seen(self, account_id: AccountId, submission_id: str, caller: Caller) -> bool: ...
 
 
 def seen_mailboxes(mailboxes: Sequence[Mailbox], visible: Collection[str] | None) -> list[Mailbox]:
-    """Those of an account's mailboxes that are seen. Their paths begin below the nearest one that is not."""
+    """Return the visible ones of an account's mailboxes. Their paths begin below the nearest hidden parent."""
     if visible is None:
         return list(mailboxes)
     paths: dict[str, str] = {}
-    for mailbox in sorted(mailboxes, key=lambda one: one.path.count(LEVEL)):
+    for mailbox in sorted(mailboxes, key=lambda item: item.path.count(LEVEL)):
         if mailbox.id in visible:
             parent = paths.get(mailbox.parent_id or "")
             paths[mailbox.id] = mailbox.name if parent is None else parent + LEVEL + mailbox.name
@@ -92,7 +94,7 @@ def seen_mailboxes(mailboxes: Sequence[Mailbox], visible: Collection[str] | None
 
 
 async def _mailbox_event(reader: MailReader, event: Event, visible: Collection[str]) -> Event | None:
-    """With the path as it is seen; by its name alone where the mailbox is gone."""
+    """Return the event with the path as the caller sees it; only the name if the mailbox was deleted."""
     if event.mailbox_id not in visible:
         return None
     data = _data(event)
@@ -101,18 +103,18 @@ async def _mailbox_event(reader: MailReader, event: Event, visible: Collection[s
         (mailbox.path for mailbox in seen if mailbox.id == event.mailbox_id and mailbox.name == data["name"]),
         data["name"],
     )
-    return _retold(event, event.type, data | {"path": path})
+    return _rewritten(event, event.type, data | {"path": path})
 
 
 def mailboxes_of(event: Event) -> set[str]:
-    """Every mailbox that an event of a message is about."""
+    """Return every mailbox that a message event names."""
     data = _data(event)
     named = (*data.get("from", ()), *data.get("to", ()), *data.get("mailbox_ids", ()), event.mailbox_id)
     return {id_ for id_ in named if id_ is not None}
 
 
 def seen_summary(summary: bytes, visible: Collection[str] | None) -> bytes:
-    """A prepared summary without the mailboxes that are not seen."""
+    """Return a prepared summary without the hidden mailboxes."""
     if visible is None:
         return summary
     mailbox_ids = orjson.loads(summary)["mailbox_ids"]
@@ -121,11 +123,11 @@ def seen_summary(summary: bytes, visible: Collection[str] | None) -> bytes:
 
 
 async def seen_among(reader: MailReader, messages: Sequence[Message], visible: Collection[str] | None) -> list[Message]:
-    """Those of the messages that are seen, each at a place where it is."""
+    """Return the visible ones of the messages, each at a visible placement."""
     if visible is None:
         return list(messages)
-    found = [await _at_seen_place(reader, message, visible) for message in messages]
-    return [item for item in found if item is not None]
+    placed = [await _at_seen_place(reader, message, visible) for message in messages]
+    return [item for item in placed if item is not None]
 
 
 async def _at_seen_place(reader: MailReader, message: Message, visible: Collection[str]) -> Message | None:
@@ -150,7 +152,7 @@ async def _of_subject(_: MailReader, event: Event, visible: Collection[str]) -> 
 
 async def _of_mailboxes(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
     seen = [id_ for id_ in _data(event).get("mailbox_ids", ()) if id_ in visible]
-    return _retold(event, event.type, {"mailbox_ids": seen}) if seen else None
+    return _rewritten(event, event.type, {"mailbox_ids": seen}) if seen else None
 
 
 async def _of_several(_: MailReader, event: Event, visible: Collection[str]) -> Event | None:
@@ -173,7 +175,7 @@ async def _moved(reader: MailReader, event: Event, visible: Collection[str]) -> 
         return await _entered(reader, event, after[0], visible)
     if (before, after) == (data["from"], data["to"]):
         return event
-    return _retold(event, "message.moved", {"message_id": event.subject, "from": before, "to": after})
+    return _rewritten(event, "message.moved", {"message_id": event.subject, "from": before, "to": after})
 
 
 async def _is_thread_seen(reader: MailReader, event: Event, visible: Collection[str]) -> bool:
@@ -186,15 +188,15 @@ def _updated(event: Event, visible: Collection[str]) -> Event | None:
     seen = [id_ for id_ in data.pop("mailbox_ids", ()) if id_ in visible]
     if not seen:
         return None
-    told = replace(event, mailbox_id=seen[0], uid=None)
-    return _retold(told, event.type, data | {"mailbox_id": seen[0], "mailbox_ids": seen})
+    located = replace(event, mailbox_id=seen[0], uid=None)
+    return _rewritten(located, event.type, data | {"mailbox_id": seen[0], "mailbox_ids": seen})
 
 
 async def _left(reader: MailReader, event: Event, mailbox_id: str) -> Event | None:
     try:
         mailbox = await reader.mailboxes.mailbox(event.account_id, mailbox_id)
     except MailboxNotFound:
-        return None  # it has ended with all that was in it
+        return None  # the deletion of the mailbox covers its messages
     uid = event.uid if event.mailbox_id == mailbox_id else None
     facts = {
         "message_id": event.subject,
@@ -203,18 +205,18 @@ async def _left(reader: MailReader, event: Event, mailbox_id: str) -> Event | No
         "uid_validity": mailbox.uid_validity,
         "reason": "moved",
     }
-    told = replace(event, mailbox_id=mailbox_id, uid=uid, target_mailbox_id=None, target_uid=None)
-    return _retold(told, "message.deleted", facts)
+    located = replace(event, mailbox_id=mailbox_id, uid=uid, target_mailbox_id=None, target_uid=None)
+    return _rewritten(located, "message.deleted", facts)
 
 
 async def _entered(reader: MailReader, event: Event, mailbox_id: str, visible: Collection[str]) -> Event | None:
-    found = await seen_among(reader, await reader.messages.find(event.account_id, [event.subject]), visible)
-    if not found:
+    messages = await seen_among(reader, await reader.messages.find(event.account_id, [event.subject]), visible)
+    if not messages:
         return None
-    facts = {"mailbox_id": mailbox_id, "message": orjson.Fragment(shown_summary(found[0].summary))}
+    facts = {"mailbox_id": mailbox_id, "message": orjson.Fragment(shown_summary(messages[0].summary))}
     uid = event.target_uid if event.target_mailbox_id == mailbox_id else None
-    told = replace(event, mailbox_id=mailbox_id, uid=uid, target_mailbox_id=None, target_uid=None)
-    return _retold(told, "message.created", facts)
+    located = replace(event, mailbox_id=mailbox_id, uid=uid, target_mailbox_id=None, target_uid=None)
+    return _rewritten(located, "message.created", facts)
 
 
 def _data(event: Event) -> dict[str, Any]:
@@ -222,14 +224,14 @@ def _data(event: Event) -> dict[str, Any]:
     return data
 
 
-def _retold(event: Event, type_: str, facts: Mapping[str, object]) -> Event:
+def _rewritten(event: Event, type_: str, facts: Mapping[str, object]) -> Event:
     body = orjson.loads(event.body)
     cause = {name: value for name, value in body["data"].items() if name == "caused_by"}
     body |= {"type": type_, "data": {"account_id": event.account_id, **facts, **cause}}
     return replace(event, type=type_, body=orjson.dumps(body))
 
 
-_SHOWN_TO: dict[Audience, Callable[[MailReader, Event, Collection[str]], Awaitable[Event | None]]] = {
+_REWRITES: dict[Audience, Callable[[MailReader, Event, Collection[str]], Awaitable[Event | None]]] = {
     Audience.MAILBOX: _of_mailbox,
     Audience.MAILBOX_PATH: _mailbox_event,
     Audience.MAILBOX_SUBJECT: _of_subject,
@@ -239,4 +241,4 @@ _SHOWN_TO: dict[Audience, Callable[[MailReader, Event, Collection[str]], Awaitab
     Audience.THREAD: _of_thread,
     Audience.ACCOUNT: _always,
 }
-"""How an event is shown to callers that see some mailboxes; any other audience sees nothing of it."""
+"""How an event is rewritten for callers that see some mailboxes; events of other audiences are hidden."""

@@ -1,8 +1,8 @@
-"""Tells open sessions when their caller may go on no longer: a revocation, a changed password, the end of a token.
+"""Ends open sessions whose caller has lost access: by a revocation, a changed password, or the end of a token.
 
-A session that outlives a request holds a `Guard`: a WebSocket, an event stream, a long poll, a mail session. Every poke
-of the topic ACCESS makes one check of all guards of this process, in a few statements. A guard whose caller has ended
-pokes the waiter of its session, which reads `ended` and says goodbye.
+A session that outlives a request has a `Guard`: a WebSocket, an event stream, a long poll, a mail session. Each poke
+of the topic ACCESS causes one check of all guards of this process, in a few statements. If a guard's caller has lost
+access, the guard pokes the waiter of its session, which reads `ended` and closes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.telemetry import get_logger
 LOOK_SECONDS = 20.0
 """How often all guards are checked without a poke: a poke of another process may be lost."""
 RETRY_SECONDS = 1.0
-"""After a check that the database could not answer."""
+"""The delay after a check that the database did not answer."""
 BATCH = 500
 """Guards checked by one statement."""
 _NEW = "new guard"
@@ -36,7 +36,7 @@ log = get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Guard:
-    """Whether one open session may go on. `subject`: who was let in. `waiter` is poked with ACCESS when it ends."""
+    """Whether one open session may continue. `subject`: its caller. `waiter` is poked with ACCESS when access ends."""
 
     subject: Caller | Login
     waiter: Waiter
@@ -68,7 +68,7 @@ class AccessWatch:
 
     @contextmanager
     def guard(self, subject: Caller | Login, waiter: Waiter) -> Iterator[Guard]:
-        """A guard for as long as the block runs."""
+        """Guard a session for the duration of the block."""
         guard = self.begin(subject, waiter)
         try:
             yield guard
@@ -76,7 +76,7 @@ class AccessWatch:
             self.end(guard)
 
     def begin(self, subject: Caller | Login, waiter: Waiter) -> Guard:
-        """A guard until `end`. It is checked once soon: the subject may have ended since it was authenticated."""
+        """Guard a session until `end`. It is checked once soon: access may have ended since authentication."""
         guard = Guard(subject, waiter)
         if isinstance(subject, Caller) and subject.expires_at_ms is not None:
             seconds = max(0.0, (subject.expires_at_ms - now_ms()) / 1000)
@@ -89,7 +89,7 @@ class AccessWatch:
         return guard
 
     def end(self, guard: Guard) -> None:
-        """Watch no longer. Safe to repeat."""
+        """Stop the guard. Safe to repeat."""
         self._guards.discard(guard)
         if guard.expiry is not None:
             guard.expiry.cancel()
@@ -108,7 +108,7 @@ class AccessWatch:
             self._bus.leave(self._waiter, ACCESS)
 
     async def _check(self, *, is_all: bool) -> bool:
-        """Check all guards, or the new ones alone. False where the database did not answer."""
+        """Check all guards, or only the new ones. False if the database did not answer."""
         unchecked, self._unchecked = self._unchecked, []
         guards = list(self._guards) if is_all else unchecked
         try:

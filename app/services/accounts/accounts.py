@@ -1,4 +1,4 @@
-"""Accounts: who has mail here, how their mail servers are reached, and how fresh what we show of them is."""
+"""Accounts: their mail servers, and how fresh the index of their mail is."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ __all__ = ["Account", "AccountChanges", "Accounts", "IncompleteMailbox", "NewAcc
 
 NO_CHANGES = AccountChanges()
 EXISTENCE_SECONDS = 5.0
-"""How long an account that was removed on another node may still seem to be there, empty."""
+"""How long an account that another node removed may still appear to exist, without mail."""
 _CACHE_LIMIT = 100_000
 
 
 class Accounts:
-    """All accounts of this install."""
+    """All accounts of this installation."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Accounts:
     # ---- reading
 
     async def exists(self, account_id: AccountId) -> bool:
-        """Whether there is such an account; remembered for a few seconds."""
+        """Whether the account exists; cached for a few seconds."""
         if self._seen.get(account_id, 0.0) > time.monotonic():
             return True
         if not await directory.existing(self._database, [account_id]):
@@ -107,13 +107,13 @@ class Accounts:
         self._seen.pop(account_id, None)
 
     async def visible_ids(self, caller: Caller) -> list[AccountId]:
-        """The accounts that a caller may use, oldest first."""
+        """Return the ids of the accounts that a caller may use, oldest first."""
         if caller.account_ids is None:
             return [AccountId(all_id_) for all_id_ in await directory.all_ids(self._database)]
         return sorted(AccountId(text) for text in await directory.existing(self._database, sorted(caller.account_ids)))
 
     async def sync(self, account_id: AccountId) -> SyncState:
-        """How fresh its mail is. AccountNotFound."""
+        """Return how fresh the account's index is. Raises AccountNotFound."""
         stored = await directory.sync_of(self._database, account_id)
         if stored is None:
             raise AccountNotFound
@@ -122,7 +122,9 @@ class Accounts:
     async def incomplete(
         self, account_ids: Sequence[AccountId], caller: Caller
     ) -> dict[AccountId, list[IncompleteMailbox]]:
-        """What of these accounts could not be read from their mail servers, as far as the caller may see it."""
+        """Return the mailboxes that could not be read completely from their servers, as far as the caller may see
+        them.
+        """
         found = await IncompleteReader(self._database).of(account_ids)
         return {id_: [item for item in those if caller.sees_mailbox(item.id)] for id_, those in found.items()}
 
@@ -131,7 +133,7 @@ class Accounts:
         return account_of(await self._stored(account_id))
 
     async def embedded(self, email: str) -> AccountId:
-        """The embedded account of an address. AccountNotFound."""
+        """Return the embedded account with this address. Raises AccountNotFound."""
         stored = await accounts.login_of(self._database, email.lower())
         if stored is None:
             raise AccountNotFound(f"No mailbox has the address {email}")
@@ -140,9 +142,9 @@ class Accounts:
     async def page(
         self, caller: Caller, limit: int, above_id: str = "", metadata: Metadata | None = None
     ) -> tuple[list[Account], str | None]:
-        """Accounts that the caller may see, oldest first, and the id to go on above; None at the end.
+        """Return accounts that the caller may see, oldest first, and the id to continue above; None at the end.
 
-        With `metadata` those that have it; such a page may hold less than `limit` though there is another one.
+        With `metadata`, only accounts with that metadata; a page may then have fewer than `limit` though more follow.
         """
         ids = None if caller.account_ids is None else sorted(caller.account_ids)
         wanted = metadata or {}
@@ -152,7 +154,7 @@ class Accounts:
         return found, (rows[-1].id if len(rows) == limit else None)
 
     async def servers(self, account_id: AccountId) -> tuple[AccountKind, Servers]:
-        """How an account's mail is reached, with its credentials. AccountNotFound, MasterKeyError."""
+        """Return how an account's mail is reached, with its credentials. Raises AccountNotFound, MasterKeyError."""
         stored = await self._stored(account_id)
         return AccountKind(stored.kind), servers_of(stored, self._vault, self._grants.tokens_of)
 
@@ -163,7 +165,7 @@ class Accounts:
         return stored
 
     async def capabilities(self, account_id: AccountId) -> list[str]:
-        """What its mail server confirmed. Raises MailServerError."""
+        """Return the capabilities that its mail server confirmed. Raises MailServerError."""
         return list(await (await self._backends.of(account_id)).capabilities())
 
     # ---- changing
@@ -177,11 +179,11 @@ class Accounts:
         attempt: Attempt | None = None,
         answer: Callable[[Account], Answer] | None = None,
     ) -> Account:
-        """Add an account. With `is_verified` its logins are tried first, within 10 s, and nothing is kept if one fails.
+        """Add an account. With `is_verified` its logins are tried first, within 10 s; if one fails, nothing is
+        stored.
 
-        `answer` is kept with `attempt` in the same transaction.
-
-        InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
+        `answer` is stored with `attempt` in the same transaction. Raises InvalidRequest, AddressNotAllowed,
+        LoginRefused, Unreachable, AlreadyExists, NotSupported, NotPermitted.
         """
         self.check_addition(by)
         email = validate_address(new.email, "/email")
@@ -200,7 +202,7 @@ class Accounts:
             return await self._database.write(work)
 
     def check_addition(self, by: Caller | None) -> None:
-        """NotPermitted for a caller that may add no account."""
+        """Raises NotPermitted for a caller that may not add accounts."""
         if by is not None:
             by.require_whole_install()
 
@@ -236,7 +238,7 @@ class Accounts:
         return await self._logins.hash(password)
 
     async def _check_servers(self, kind: AccountKind, servers: Servers, *, is_verified: bool) -> None:
-        """Refuse hosts that may not be reached before anything connects; then try the logins."""
+        """Refuse forbidden hosts before anything connects, then try the logins."""
         if servers.logins.keys() - {"smtp"} != {kind.value}:
             raise InvalidRequest.at(f"/{kind}", f"An account of kind {kind} needs {kind} and smtp, and no other server")
         for protocol, login in servers.logins.items():
@@ -254,9 +256,10 @@ class Accounts:
                 raise
 
     async def update(self, account_id: AccountId, changes: AccountChanges, *, is_verified: bool = True) -> Account:
-        """Change the name, the servers or the password. New servers are tried first. As `add`, and AccountNotFound.
+        """Change the name, the servers or the password. New servers are tried first. Raises as `add`, and
+        AccountNotFound.
 
-        Another password, host or user name ends the account's sign-ins and mail sessions.
+        A new password, host or user name ends the account's sign-in sessions and mail sessions.
         """
         kind, known = await self.servers(account_id)
         if changes.servers is not None and kind is AccountKind.EMBEDDED:
@@ -281,7 +284,7 @@ class Accounts:
         return await self.get(account_id)
 
     async def verify(self, account_id: AccountId) -> Account:
-        """Try the account's logins now; its status says what came of it. Raises LoginRefused, Unreachable …"""
+        """Try the account's logins and set its status to the result. Raises LoginRefused, Unreachable …"""
         kind, servers = await self.servers(account_id)
         if kind is not AccountKind.EMBEDDED:
             try:
@@ -293,7 +296,7 @@ class Accounts:
         return await self.get(account_id)
 
     async def reconnect(self, account_id: AccountId) -> Account:
-        """Drop the connections of an account and make new ones. AccountNotFound."""
+        """Close the connections of an account and open new ones. Raises AccountNotFound."""
         account = await self.get(account_id)
         if account.kind is not AccountKind.EMBEDDED:
             self.restarts.begin(account_id)
@@ -301,9 +304,9 @@ class Accounts:
         return account
 
     async def remove(self, account_id: AccountId, *, is_revoking: bool = True) -> None:
-        """Remove an account with its tokens at once, then all that is kept of its mail. AccountNotFound.
+        """Remove an account with its tokens at once, then all of its stored mail. Raises AccountNotFound.
 
-        `is_revoking`: its consent is ended at the provider too, in the background.
+        `is_revoking`: also revoke its OAuth grant at the provider, in the background.
         """
         revocations = self._grants.revocations
 
@@ -323,7 +326,7 @@ class Accounts:
         await directory.clear(self._database, account_id)
 
     async def seal_anew(self) -> int:
-        """Seal all credentials with the newest master key; how many had an older one."""
+        """Encrypt all credentials with the newest master key. Return how many used an older one."""
         count = 0
         for stored in await directory.sealed_secrets(self._database):
             if self._vault.is_current(stored.secrets):
@@ -342,7 +345,9 @@ class Accounts:
         ends_sign_ins: bool = False,
         metadata: AccountChanges = NO_CHANGES,
     ) -> None:
-        """With `servers` the account keeps the grant that they use, and no other. `metadata` has changes of that."""
+        """Change columns. With `servers`, the account keeps only the grant that they use. `metadata` has metadata
+        changes.
+        """
 
         async def work(transaction: Transaction) -> None:
             await directory.change(transaction, account_id, values)
@@ -368,7 +373,7 @@ def _changes_metadata(changes: AccountChanges) -> bool:
 
 
 async def _change_metadata(transaction: Transaction, account_id: AccountId, changes: AccountChanges) -> None:
-    """InvalidRequest for too many keys, AccountNotFound."""
+    """Raises InvalidRequest for too many keys, AccountNotFound."""
     if not _changes_metadata(changes):
         return
     stored = await directory.locked_settings(transaction, account_id)
@@ -386,11 +391,11 @@ async def _bind(transaction: Transaction, grant_id: str, account_id: AccountId) 
 
 
 async def end_sign_ins(transaction: Transaction, account_id: AccountId) -> None:
-    """End what the account's credentials let in so far, in the transaction that changes them; then poke ACCESS."""
+    """End all sessions of the account's credentials, in the transaction that changes them; then poke ACCESS."""
     await accounts.raise_credentials_version(transaction, account_id)
     await tokens.remove_sign_ins(transaction, account_id)
 
 
 def _proof(servers: Servers) -> dict[str, tuple[str, int, str, str]]:
-    """What a sign-in with the password of an account was proven by."""
+    """Return what a sign-in with the password of an account proves, by protocol."""
     return {name: (one.host, one.port, one.username, one.password) for name, one in servers.logins.items()}

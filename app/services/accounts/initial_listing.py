@@ -1,4 +1,4 @@
-"""The first second of an account: while the index holds nothing of a list, its mail server is asked for it."""
+"""The first lists of a new account: while the index has nothing of a list, its mail server is asked for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 
 
 class InitialListing:
-    """Asks on behalf of lists that would be empty though nobody knows that they are."""
+    """Asks the mail server for lists that are empty only because nothing was synced yet."""
 
     def __init__(self, backends: Backends, index: Index, reader: MailReader, bus: Bus) -> None:
         self._backends = backends
@@ -32,7 +32,7 @@ class InitialListing:
         self._bus = bus
 
     async def is_unknown(self, account_id: AccountId, standing: IndexStatus, mailbox_id: str | None) -> bool:
-        """Whether the index holds no message of a list, and does not know that there is none."""
+        """Whether the index has no message of a list, without knowing that the list is empty."""
         if standing.sync_status == "live" or standing.is_complete:
             return False
         if not await self._reader.mailboxes.is_empty(account_id, mailbox_id):
@@ -43,9 +43,9 @@ class InitialListing:
         return not mailboxes or any(mailbox.is_selectable and not mailbox.is_complete for mailbox in mailboxes)
 
     async def mailboxes(self, account_id: AccountId) -> bool:
-        """Have the mailboxes of a new account in the index; whether the origin was asked for them just now.
+        """Write the mailboxes of a new account to the index. Return whether the mail server was just asked for them.
 
-        SyncPending, LoginRefused.
+        Raises SyncPending, LoginRefused.
         """
         standing = await self._reader.mailboxes.standing(account_id)
         if AccountKind(standing.kind).is_kept_here or standing.sync_status in ("live", "paused"):
@@ -60,13 +60,15 @@ class InitialListing:
         await self.take_list(await self._backends.of(account_id), account_id)
 
     async def take_list(self, backend: MailBackend, account_id: AccountId) -> Mapping[str, OriginMailbox]:
-        """Write the mailboxes that the origin lists, and where the first sync of each begins; the list by name."""
+        """Write the mailboxes that the server lists, and where the initial sync of each begins. Return the list
+        by name.
+        """
         listed = await backend.list_mailboxes()
         await take_first_list(Mirror(account_id, self._index, self._reader, backend), listed)
         return {mailbox.origin_name: mailbox for mailbox in listed}
 
     async def first_poll(self, account_id: AccountId) -> None:
-        """Wait until a worker has begun to fetch what a POP3 server holds. SyncPending."""
+        """Wait until a worker has begun to fetch the mail of a POP3 server. Raises SyncPending."""
         with listening(self._bus, account_id) as waiter:
             self._bus.poke(poll_topic(account_id))
             async with asyncio.timeout(FIRST_SECONDS):
@@ -80,7 +82,7 @@ class InitialListing:
 
 
 async def in_time(asking: Awaitable[None]) -> None:
-    """Ask, for FIRST_SECONDS at most. Raises LoginRefused; SyncPending where no answer comes in time."""
+    """Await it for at most FIRST_SECONDS. Raises LoginRefused; SyncPending if no answer comes in time."""
     try:
         async with asyncio.timeout(FIRST_SECONDS):
             await asking

@@ -29,7 +29,7 @@ class Maildrop:
         return self._content.messages
 
     async def read(self, message: DropMessage) -> AsyncGenerator[bytes, None]:
-        """A message's bytes in pieces. BlobMissing before the first one."""
+        """Yield a message's bytes in pieces. Raises BlobMissing before the first one."""
         if message.size_bytes <= SMALL_BYTES:
             yield await self._store.blobs.get(message.blob)
             return
@@ -37,18 +37,18 @@ class Maildrop:
             yield piece
 
     async def remove(self, messages: Collection[DropMessage]) -> None:
-        """Remove messages for good; those that are gone are passed over."""
+        """Remove messages permanently, ignoring missing ones."""
         if not messages or self._content.mailbox_id is None:
             return
         uids = [message.uid for message in messages]
         try:
             await self._store.expunge(self._account_id, self._content.mailbox_id, uids, only_deleted=False)
         except (AccountNotFound, MailboxNotFound):
-            return  # all are gone
+            return  # all are removed already
 
 
 class Maildrops:
-    """Opens maildrops. The lock is among POP3 sessions of this process alone: IMAP and the API go on."""
+    """Opens maildrops. The lock excludes only other POP3 sessions of this process: IMAP and the API are not blocked."""
 
     def __init__(self, database: Database, store: MailStore) -> None:
         self._database = database
@@ -67,5 +67,5 @@ class Maildrops:
             raise
 
     def release(self, account_id: AccountId) -> None:
-        """Let another session in. Safe to repeat only by who held it."""
+        """Release the lock. Only its holder may call this."""
         self._held.discard(account_id)

@@ -1,4 +1,4 @@
-"""Polling a POP3 server now, for a caller who does not want to wait for the worker's next time."""
+"""Polls a POP3 server at once, for a caller who does not want to wait for the worker's next poll."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARRIVED_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a poll brought. Not `is_done`: it has not ended in time, and goes on. `position` is from before."""
+    """The result of a poll. Not `is_done`: it was not finished in time, and continues. `position` is from before."""
 
     is_done: bool
     arrived: list[Message]
@@ -42,7 +42,9 @@ class Polling:
         self._bus = bus
 
     async def poll(self, account_id: AccountId, caller: Caller, wait_seconds: float) -> Polled:
-        """Ask the server now. NotSupported for an account that is not over POP3; LoginRefused where nobody polls."""
+        """Poll the server now. Raises NotSupported for an account that is not POP3; LoginRefused if polling has
+        stopped.
+        """
         account = await self._accounts.get(account_id)
         if account.kind is not AccountKind.POP3:
             raise NotSupported("This is not a POP3 account: its mail arrives by itself")
@@ -71,5 +73,5 @@ class Polling:
 
 
 def _is_settled(before: IndexStatus, now: IndexStatus, asked_at_ms: int) -> bool:
-    """Whether the server was asked since, or has just turned out to be out of reach."""
+    """Whether the server was polled since, or has just become unreachable."""
     return now.checked_at_ms >= asked_at_ms or (now.sync_status == "down" and before.sync_status != "down")

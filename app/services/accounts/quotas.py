@@ -1,4 +1,4 @@
-"""What an account may hold and what it holds: as its server says, else as the index counts."""
+"""An account's quotas and use: as its server reports them, else as the index counts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Quotas:
         self._backends = backends
 
     async def of(self, account_id: AccountId, caller: Caller) -> tuple[str, Sequence[Quota]]:
-        """Who counted, "origin" or "index", and what. Raises MailServerError.
+        """Return the source of the counts, "origin" or "index", and the quotas. Raises MailServerError.
 
-        A caller that is limited to mailboxes gets what is in these, as the index counts.
+        A caller that is limited to mailboxes gets the use of these, as the index counts it.
         """
         if caller.mailbox_ids is None:
-            told = await (await self._backends.of(account_id)).quotas()
-            if told is not None:
-                return "origin", told
+            reported = await (await self._backends.of(account_id)).quotas()
+            if reported is not None:
+                return "origin", reported
         count, size_bytes = await usage_of(self._database, account_id, caller.mailbox_ids)
         counted = ((QuotaResource.STORAGE, size_bytes), (QuotaResource.MESSAGE, count))
         return "index", [Quota("", resource, used, None) for resource, used in counted]

@@ -1,4 +1,4 @@
-"""Makes an account's connections again after a change of its servers or passwords was committed."""
+"""Reopens an account's connections after a change of its servers or passwords was committed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reconnects:
         task.add_done_callback(partial(self._ended, account_id))
 
     async def wait(self, account_id: AccountId) -> None:
-        """Wait for the restart that was begun last, if one runs."""
+        """Wait for the restart that was begun last, if it still runs."""
         if (task := self._running.get(account_id)) is not None:
             await asyncio.shield(task)
 

@@ -1,4 +1,4 @@
-"""What an account is, and its row: servers as JSON without passwords, passwords sealed beside them."""
+"""An account and its row: servers as JSON without passwords, and the passwords encrypted beside them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SyncState:
 
     @property
     def lag_seconds(self) -> int | None:
-        """Seconds since the origin last confirmed the index; 0 while it is being watched, None if never."""
+        """Seconds since the mail server last confirmed the index; 0 while it is watched, None if never."""
         if self.status == "live" or self.mode is SyncMode.EMBEDDED:
             return 0
         return max(0, (now_ms() - self.checked_at_ms) // 1000) if self.checked_at_ms else None
@@ -38,7 +38,7 @@ class SyncState:
 
 @dataclass(frozen=True, slots=True)
 class ServerInUse:
-    """A mail server of an account, and who logs in there; `is_by_consent`: by OAuth tokens, not by a password."""
+    """A mail server of an account and the user name there. `is_by_consent`: by OAuth tokens, not by a password."""
 
     host: str
     port: int
@@ -51,7 +51,7 @@ class ServerInUse:
 class Account:
     """An account as callers see it. `status`: connecting, syncing, ready, auth_required, unreachable, disabled.
 
-    `servers` are by protocol (imap, pop3, smtp), without secrets; `rules` say what stays on the POP3 server.
+    `servers` are by protocol (imap, pop3, smtp), without secrets; `rules` say which messages stay on the POP3 server.
     """
 
     id: AccountId
@@ -68,40 +68,40 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """How the mail of a remote account is read and sent."""
+    """How the mail of an external account is read and sent."""
 
     imap: ServerLogin | None = None
     smtp: ServerLogin | None = None
     pop3: ServerLogin | None = None
     rules: Pop3Rules = KEEP_ALL
-    """What stays on the POP3 server."""
+    """Which messages stay on the POP3 server."""
 
     @classmethod
     def of(cls, logins: Mapping[str, ServerLogin], rules: Pop3Rules = KEEP_ALL) -> Servers:
-        """By protocol."""
+        """Build from logins by protocol."""
         return cls(logins.get("imap"), logins.get("smtp"), logins.get("pop3"), rules)
 
     @property
     def logins(self) -> dict[str, ServerLogin]:
-        """By protocol, those that there are."""
+        """The existing logins by protocol."""
         return {item.name: login for item in fields(self) if isinstance(login := getattr(self, item.name), ServerLogin)}
 
     @property
     def grant_id(self) -> str | None:
-        """Of the grant that their tokens come from."""
+        """The id of the grant that their tokens come from."""
         sources = [login.tokens for login in self.logins.values()]
         return next((source.grant_id for source in sources if isinstance(source, GrantTokens)), None)
 
     def with_tokens(self, tokens: GrantTokens | None) -> Servers:
-        """The same, but every login without a password takes these tokens."""
+        """Return the servers with these tokens for every login without a password."""
         by_token: dict[str, Any] = {
-            name: replace(one, tokens=tokens) for name, one in self.logins.items() if not one.password
+            name: replace(login, tokens=tokens) for name, login in self.logins.items() if not login.password
         }
         return replace(self, **by_token)
 
     def without_passwords(self) -> Servers:
-        """The same, with nothing that proves who logs in."""
-        without: dict[str, Any] = {name: replace(one, password="") for name, one in self.logins.items()}
+        """Return the servers with empty passwords."""
+        without: dict[str, Any] = {name: replace(login, password="") for name, login in self.logins.items()}
         return replace(self, **without)
 
 
@@ -110,9 +110,9 @@ NO_SERVERS = Servers()
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to add: `servers` for a remote one, `password` for an embedded one.
+    """An account to add: `servers` for an external one, `password` for an embedded one.
 
-    Servers without a password are logged in to by tokens of `consent`.
+    Servers without a password use the tokens of `consent`.
     """
 
     kind: AccountKind
@@ -126,9 +126,9 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class AccountChanges:
-    """What to change; None leaves it. A new `consent` comes with the servers that are to use it.
+    """Changes of an account; None keeps a value. A new `consent` comes with the servers that use it.
 
-    `is_metadata_cleared`: before `metadata` is set, all there is goes.
+    `is_metadata_cleared`: all metadata is removed before `metadata` is set.
     """
 
     name: str | None = None
@@ -140,7 +140,7 @@ class AccountChanges:
 
 
 def servers_at(known: Mapping[str, MailServer], kind: AccountKind, username: str) -> Servers:
-    """Logins without a password at the servers that are known for an account of this kind."""
+    """Return logins without a password at the known servers for an account of this kind."""
     names = [item.name for item in fields(Servers) if item.name in (kind.value, "smtp") and item.name in known]
     return Servers.of(
         {name: ServerLogin(known[name].host, known[name].port, known[name].security, username) for name in names}
@@ -168,7 +168,7 @@ def sync_of(stored: StoredAccount | StoredSync) -> SyncState:
 
 
 def _all_described(column: str) -> dict[str, dict[str, Any]]:
-    """The column `servers`: facts by protocol."""
+    """The column `servers`: its fields by protocol."""
     return orjson.loads(column) if column else {}
 
 
@@ -178,7 +178,7 @@ def _in_use(facts: Mapping[str, Any]) -> ServerInUse:
 
 
 def servers_of(stored: StoredAccount, vault: Vault, tokens_of: Callable[[str], GrantTokens]) -> Servers:
-    """The servers of an account with their passwords, or where their tokens come from. Raises MasterKeyError."""
+    """Return the servers of an account with their passwords or their token source. Raises MasterKeyError."""
     described = _all_described(stored.servers)
     passwords = orjson.loads(vault.open(stored.secrets, stored.id)) if stored.secrets else {}
     logins = {
@@ -200,7 +200,7 @@ def _rules_of(facts: Mapping[str, Any]) -> Pop3Rules:
 
 
 def sealed_servers(servers: Servers, account_id: AccountId, vault: Vault) -> dict[str, Any]:
-    """The columns `servers` and `secrets`."""
+    """Return the columns `servers` and `secrets`."""
     logins = servers.logins
     described = {name: _described(login) for name, login in logins.items()}
     if "pop3" in described:
@@ -217,7 +217,7 @@ def _described(login: ServerLogin) -> dict[str, Any]:
 def new_values(
     account_id: AccountId, kind: AccountKind, email: str, name: str, now: int, *, password_hash: str | None = None
 ) -> dict[str, Any]:
-    """A whole row of table `account`, before anything is known of its servers."""
+    """Return a whole row of table `account`, before anything is known of its servers."""
     is_embedded = kind is AccountKind.EMBEDDED
     return {
         "id": account_id,

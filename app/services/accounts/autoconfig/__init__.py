@@ -1,4 +1,4 @@
-"""Which servers the mail of an address is read and sent by: asked of all who may know, the most trusted answer wins."""
+"""Finds the servers of an address: all sources are asked at once, and the most trusted answer wins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Autoconfig", "Found"]
 
 DEADLINE_SECONDS = 8.0
 GRACE_SECONDS = 2.0
-"""How long the more trusted may still answer after another has."""
+"""How long a more trusted source may still answer after another has."""
 GUESS_SECONDS = 3.5
 KEEP_SECONDS, KEEP_NOTHING_SECONDS = 3600.0, 60.0
 CACHE_LIMIT = 1_000
@@ -29,10 +29,10 @@ PARALLEL_SEARCHES = 10
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is known of an address's mail. `offers` are encrypted first, empty where nothing was found.
+    """The servers of an address. `offers` are encrypted first, empty if none was found.
 
     `source`: builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx, guess, or None. `oauth` names the
-    authorization server whose tokens the servers take.
+    authorization server whose tokens the servers accept.
     """
 
     email: str
@@ -43,12 +43,12 @@ class Found:
     oauth: str | None = None
 
     def of(self, protocol: Protocol) -> tuple[Offer, ...]:
-        """The servers that speak this, best first."""
+        """Return the servers with this protocol, best first."""
         return tuple(offer for offer in self.offers if offer.protocol is protocol)
 
 
 class Autoconfig:
-    """Finds servers; remembers what it found for an hour, and that there was nothing for a minute."""
+    """Finds servers. Caches a result for an hour, and an empty one for a minute."""
 
     def __init__(self, sources: Sources, probe: Probe, clock: Callable[[], float] = time.monotonic) -> None:
         self._sources = sources
@@ -58,9 +58,9 @@ class Autoconfig:
         self._searching = 0
 
     async def find(self, email: str) -> Found:
-        """The servers of an address, within 8 s. Connects to nothing inside.
+        """Return the servers of an address, within 8 s. Never connects to internal addresses.
 
-        InvalidRequest for an invalid address, RateLimited if too many searches run.
+        Raises InvalidRequest for an invalid address, RateLimited if too many searches run.
         """
         email = validate_address(email, "/email")
         domain = email.rpartition("@")[2].lower()
@@ -115,7 +115,7 @@ def _found(email: str, domain: str, offers: Sequence[Offer], source: str, provid
 
 
 async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[Offer, ...]:
-    """What a source offers for an address; nothing where it fails, or names no server to read mail from."""
+    """Return a source's offers for an address; empty if it fails, or names no server to read mail from."""
     try:
         offers = filled(await asking, wanted.email)
     except GatewayError:
@@ -126,7 +126,7 @@ async def _offered(asking: Awaitable[Sequence[Offer]], wanted: Wanted) -> tuple[
 async def _first_in_order(
     asked: Sequence[tuple[str, Coroutine[Any, Any, tuple[Offer, ...]]]], seconds: float
 ) -> tuple[str, tuple[Offer, ...]] | None:
-    """The first in order that offers something, of what has answered in time; the others are given up."""
+    """Return the first answer, in order, that has offers, of those in time; the other tasks are cancelled."""
     tasks = {asyncio.create_task(asking): name for name, asking in asked}
     try:
         await _until_decided(list(tasks), seconds)
@@ -139,7 +139,7 @@ async def _first_in_order(
 
 
 async def _until_decided(tasks: Sequence[asyncio.Task[tuple[Offer, ...]]], seconds: float) -> None:
-    """Wait until nothing can come before the best answer there is, or for the time that is left for it."""
+    """Wait until no better answer can come, or until the time for it is over."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while (left := end - loop.time()) > 0:

@@ -1,4 +1,4 @@
-"""Small documents from hosts that an address names: over https alone, each redirect checked like a first request."""
+"""Fetches small documents from hosts that an address names: only https, each redirect checked like a first request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Fetcher:
-    """`port` is where https is spoken: URLs with other ports are not followed."""
+    """`port` is the https port; URLs with other ports are not followed."""
 
     def __init__(self, guard: NetGuard, tls: ssl.SSLContext, port: int = 443) -> None:
         self._guard = guard
@@ -26,14 +26,14 @@ class Fetcher:
         self._port = port
 
     async def get(self, url: str) -> bytes | None:
-        """What is there, at most 64 KiB; None where it is not found or not given.
+        """Return the document, at most 64 KiB; None if it does not exist or is not allowed.
 
-        AddressNotAllowed, Unreachable, TimedOut, ServerProtocolError.
+        Raises AddressNotAllowed, Unreachable, TimedOut, ServerProtocolError.
         """
         return await self._ask("GET", url, None)
 
     async def post(self, url: str, xml: bytes) -> bytes | None:
-        """What is answered to this document. As `get`."""
+        """Return the answer to this document. As `get`."""
         return await self._ask("POST", url, xml)
 
     async def _ask(self, method: str, url: str, body: bytes | None) -> bytes | None:
@@ -58,5 +58,5 @@ class Fetcher:
             raise Unreachable("The host redirects to a URL that is not allowed")
 
     def url(self, host: str, path: str) -> str:
-        """The URL of a path at a host."""
+        """Return the URL of a path at a host."""
         return f"https://{host}{path}" if self._port == 443 else f"https://{host}:{self._port}{path}"

@@ -1,4 +1,4 @@
-"""The usual names of mail servers, believed only when such a server answers there."""
+"""The usual host names of mail servers, used only if a server of that kind answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBE_SECONDS = 3.0
 GREETING_BYTES = 512
 
 Probe = Callable[[Offer], Awaitable[bool]]
-"""Whether such a server greets there."""
+"""Whether a server of this kind sends a greeting."""
 
 _GREETINGS = {Protocol.IMAP: b"* OK", Protocol.SMTP: b"220", Protocol.POP3: b"+OK"}
 _TLS, _STARTTLS = TransportSecurity.TLS, TransportSecurity.STARTTLS
@@ -28,7 +28,7 @@ _USUAL = (
 
 
 def usual(domain: str) -> list[Offer]:
-    """The servers that a domain may well have, best first."""
+    """Return the servers that a domain probably has, best first."""
     return [
         Offer(protocol, f"{name}.{domain}", port, security)
         for protocol, names, ways in _USUAL
@@ -38,14 +38,16 @@ def usual(domain: str) -> list[Offer]:
 
 
 async def verified(domain: str, probe: Probe) -> list[Offer]:
-    """Those of the usual servers that answer, asked side by side."""
+    """Return those of the usual servers that answer, asked concurrently."""
     guesses = usual(domain)
     answers = await asyncio.gather(*(probe(offer) for offer in guesses))
     return [guess for guess, is_there in zip(guesses, answers, strict=True) if is_there]
 
 
 def greeting_probe(guard: NetGuard, tls: ssl.SSLContext) -> Probe:
-    """Connects to a checked address, over TLS with a valid certificate where it is implicit, and reads the greeting."""
+    """Return a probe that connects to a checked address, by TLS with a valid certificate if implicit, and reads
+    the greeting.
+    """
 
     async def probe(offer: Offer) -> bool:
         with suppress(GatewayError, OSError, TimeoutError):

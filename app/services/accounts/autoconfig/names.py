@@ -1,4 +1,4 @@
-"""What DNS says of a domain's mail: the servers to use (RFC 6186, RFC 8314 §5.1) and where mail to it goes (MX)."""
+"""The mail servers of a domain in DNS: SRV records (RFC 6186, RFC 8314 §5.1) and MX records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOOKUP_SECONDS = 4.0
 MAX_RECORDS = 4
-"""Records of one name that are used."""
+"""The most records of one name that are used."""
 
 SERVICES = (
     ("_imaps", Protocol.IMAP, TransportSecurity.TLS),
@@ -27,14 +27,16 @@ SERVICES = (
 
 
 class Names:
-    """Asks `servers` ("192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53"), or those of the system where empty."""
+    """Queries `servers` ("192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53"), or the system's if empty."""
 
     def __init__(self, servers: Sequence[str] = ()) -> None:
         self._servers = tuple(servers)
         self._resolver: Resolver | None = None
 
     async def services(self, domain: str) -> list[Offer]:
-        """The servers that a domain's SRV records name, best first; none for a service that it says it has not."""
+        """Return the servers in a domain's SRV records, best first; none for a service that the domain says it
+        lacks.
+        """
         asked = [self._records(f"{name}._tcp.{domain}", "SRV") for name, _, _ in SERVICES]
         offers: list[Offer] = []
         for (_, protocol, security), records in zip(SERVICES, await asyncio.gather(*asked), strict=True):
@@ -46,12 +48,12 @@ class Names:
         return offers
 
     async def exchangers(self, domain: str) -> list[str]:
-        """The hosts that take mail for a domain, best first."""
+        """Return the hosts that receive mail for a domain, best first."""
         records = sorted(await self._records(domain, "MX"), key=lambda record: record.preference)
         return [host for record in records[:MAX_RECORDS] if (host := _text_of(record.exchange))]
 
     async def _records(self, name: str, kind: str) -> list[Any]:
-        """The records, none where there is no answer."""
+        """Return the records; none if there is no answer."""
         from dns.exception import DNSException  # dnspython is loaded only when servers are looked up
 
         try:
@@ -82,5 +84,5 @@ def _host_and_port(server: str) -> tuple[str, int]:
 
 
 def _text_of(name: Any) -> str:
-    """A host in A-labels without its last dot; "" for the root, which means: none (RFC 2782, RFC 7505)."""
+    """Return a host in A-labels without its last dot; "" for the root, which means: none (RFC 2782, RFC 7505)."""
     return str(name).rstrip(".").lower()

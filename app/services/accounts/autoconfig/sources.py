@@ -1,4 +1,4 @@
-"""Where servers of an address are looked for, in order of trust. Each answers offers, or none."""
+"""The sources of an address's servers, in order of trust. Each returns offers, or none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MICROSOFT = ("outlook.office365.com", "outlook.office.com", "autodiscover-s.out
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An address whose servers are looked for; its domain in A-labels and lower case."""
+    """The address whose servers are looked for; its domain in A-labels and lower case."""
 
     email: str
     domain: str
@@ -37,7 +37,7 @@ class Sources:
         self._ispdb_url = ispdb_url
 
     def in_order(self) -> tuple[tuple[str, Source], ...]:
-        """All that are asked side by side, with the names that answers tell, most trusted first."""
+        """Return all sources with their names in answers, most trusted first."""
         return (
             ("autoconfig", self._autoconfig),
             ("well-known", self._well_known),
@@ -86,7 +86,7 @@ class Sources:
         return autodiscover.read_settings(content) if content else ()
 
     async def _autodiscover_json(self, wanted: Wanted) -> Sequence[Offer]:
-        """It points to where settings are: of Exchange Online these are known, others are asked."""
+        """The answer points to the settings. Those of Exchange Online are known, other URLs are fetched."""
         path = f"/autodiscover/autodiscover.json?Email={quote(wanted.email, safe='')}&Protocol=AutodiscoverV1"
         content = await self._fetcher.get(self._fetcher.url(f"autodiscover.{wanted.domain}", path))
         url = autodiscover.read_location(content) if content else None
@@ -96,7 +96,7 @@ class Sources:
         return microsoft.offers if microsoft else await self._settings(url, wanted.email)
 
     async def _exchangers(self, wanted: Wanted) -> Sequence[Offer]:
-        """Who takes a domain's mail mostly holds it: the provider known by its hosts, else what is listed of it."""
+        """Find the provider by the MX hosts, which usually store the mail too, else look up their domains."""
         exchangers = await self._names.exchangers(wanted.domain)
         provider = next((known for host in exchangers if (known := by_exchanger(host))), None)
         if provider is not None:
@@ -108,11 +108,11 @@ class Sources:
 
 
 def _domains_of(exchangers: Sequence[str], own: str) -> list[str]:
-    """The domains that hosts may belong to, without a list of public suffixes: their last three and two labels."""
-    found = {".".join(host.split(".")[-count:]): None for host in exchangers for count in (3, 2) if "." in host}
-    return [domain for domain in found if domain != own and "." in domain][:MAX_EXCHANGER_DOMAINS]
+    """Return the possible domains of hosts, without a list of public suffixes: their last three and two labels."""
+    domains = {".".join(host.split(".")[-count:]): None for host in exchangers for count in (3, 2) if "." in host}
+    return [domain for domain in domains if domain != own and "." in domain][:MAX_EXCHANGER_DOMAINS]
 
 
 def provider_of(offers: Sequence[Offer]) -> Provider | None:
-    """The provider that the servers for reading belong to."""
+    """Return the provider that the servers for reading belong to."""
     return next((known for offer in offers if (known := by_server(offer.host))), None)
