@@ -1,4 +1,4 @@
-"""Whether this process can do its work."""
+"""Readiness checks of this process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from app.mailstore.blobs import Blobs
 
 PROBE_TIMEOUT_SECONDS = 2.0
 REMEMBERED_SECONDS = 2.0
-"""How long the outcome of a probe holds: a flood of questions makes no flood of writes."""
+"""How long a result is cached, so that many checks do not cause many writes."""
 
 
 class NotReady(Unavailable):
-    """The process is ending, or its database or disk fails."""
+    """The process is stopping, or its database or disk fails."""
 
     code = "not_ready"
 
 
 class Health:
-    """`draining` is set when the process begins to end."""
+    """`draining` is set when the process begins to stop."""
 
     def __init__(self, database: Database, blobs: Blobs, draining: asyncio.Event) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class Health:
         self._draining = draining
 
     async def check(self) -> None:
-        """Read and write the database, and write a file beside the messages. Raises NotReady, which says what fails."""
+        """Read and write the database, and write a file beside the messages. Raises NotReady with the cause."""
         if self._draining.is_set():
             raise NotReady("The process is ending")
         async with self._probing:

@@ -1,4 +1,4 @@
-"""Many messages changed at once: each gets its own result, and what one mailbox refuses is not the others' loss."""
+"""Changes many messages at once. Each gets its own result, so an error in one mailbox does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from app.services.reading.naming import MailboxNames
 from app.services.reading.texts import Texts
 
 FILTER_LIMIT = 10_000
-"""Messages that one batch by filter changes."""
+"""The most messages that one change by filter may affect."""
 CHUNK = 500
-"""Messages in one command to the origin and one transaction of the index."""
+"""Messages in one command to the mail server and one transaction of the index."""
 
 Deletion = Literal["trash", "permanent"]
 _IN_TRASH = "in_trash"
-"""The noted fact: ids of the messages that were in Trash before the first attempt."""
+"""A noted fact: ids of the messages that were in Trash before the first attempt."""
 Act = Callable[[Sequence[Message]], Awaitable[Confirmed]]
 
 
@@ -39,7 +39,7 @@ Act = Callable[[Sequence[Message]], Awaitable[Confirmed]]
 class BulkResult:
     """The result for each message, in the order of the request. `new_ids` are those of copies.
 
-    `position` is where the account's log ended then.
+    `position` is the end of the account's log after the change.
     """
 
     ids: Sequence[str]
@@ -63,9 +63,10 @@ class Bulk:
         self._names = MailboxNames(reader)
 
     async def matching(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> list[MessageId]:
-        """Ids of what a filter finds. TooLarge when there are more than can be changed at once.
+        """Return the ids of the messages that match a filter. Raises TooLarge if there are more than can be changed
+        at once.
 
-        SearchIncomplete where a condition on text could not be decided for every message: none is passed over.
+        Raises SearchIncomplete if a text condition could not be checked for every message, so that none is skipped.
         """
         tree = await self._names.resolved(account_id, caller, tree)
         answered = await self._texts.whole(account_id, caller, limited_to(tree, caller))
@@ -75,15 +76,17 @@ class Bulk:
         return ids
 
     async def move(self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str) -> BulkResult:
-        """Safe to repeat: a message already in the target is left alone. MailboxNotFound, Conflict."""
+        """Move messages. Safe to repeat: a message already in the target is unchanged. Raises MailboxNotFound,
+        Conflict.
+        """
         return await self.change(account_id, caller, ids, Change(mailbox_id=mailbox_id))
 
     async def copy(
         self, account_id: AccountId, caller: Caller, ids: Sequence[str], mailbox_id: str, attempt: Attempt | None = None
     ) -> BulkResult:
-        """Copies have ids of their own. What an earlier attempt copied is not copied again.
+        """Copy messages; copies have their own ids. Messages that an earlier attempt copied are not copied again.
 
-        MailboxNotFound, Conflict.
+        Raises MailboxNotFound, Conflict.
         """
         target = await self._messages.target(account_id, caller, mailbox_id)
         result, found = await self._begin(account_id, caller, ids)
@@ -103,7 +106,7 @@ class Bulk:
         return await self._end(account_id, result)
 
     async def change(self, account_id: AccountId, caller: Caller, ids: Sequence[str], change: Change) -> BulkResult:
-        """Flags first, then the move. MailboxNotFound, Conflict."""
+        """Change flags, then move. Raises MailboxNotFound, Conflict."""
         target = None
         if change.mailbox_id is not None:
             target = await self._messages.target(account_id, caller, change.mailbox_id)
@@ -129,9 +132,9 @@ class Bulk:
         how: Deletion,
         attempt: Attempt | None = None,
     ) -> BulkResult:
-        """To Trash; what is there already, or all with "permanent", for good.
+        """Move messages to Trash; delete those in Trash, or all with "permanent", permanently.
 
-        What an earlier attempt moved to Trash stays there.
+        Messages that an earlier attempt moved to Trash stay there.
         """
         result, found = await self._begin(account_id, caller, ids)
         trash = await self._messages.trash(account_id) if how == "trash" and found else None
@@ -158,7 +161,7 @@ class Bulk:
     async def _begin(
         self, account_id: AccountId, caller: Caller, ids: Sequence[str]
     ) -> tuple[BulkResult, list[Message]]:
-        """The result to fill, with an error for each id that the caller does not see, and the messages."""
+        """Return the result to fill, with an error for each id that the caller does not see, and the messages."""
         result = BulkResult(list(dict.fromkeys(ids)))
         found = await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
         known = {message.id for message in found}
@@ -168,7 +171,9 @@ class Bulk:
     async def _act(
         self, account_id: AccountId, group: Sequence[Message], act: Act, result: BulkResult
     ) -> tuple[Delta, Applied]:
-        """Do it to a group and write what the origin confirmed; an error becomes that of each message of the group."""
+        """Run `act` on a group and write what the mail server confirmed. An error applies to each message of the
+        group.
+        """
         lost = next((item for item in result.errors.values() if isinstance(item, Unreachable | Throttled)), None)
         if not group or lost is not None:
             result.errors.update({message.id: lost for message in group if lost is not None})
@@ -183,14 +188,14 @@ class Bulk:
         return confirmed.delta, applied
 
     async def _check_presence(self, account_id: AccountId, found: Sequence[Message], result: BulkResult) -> None:
-        """What the origin had lost is said to be gone."""
-        there = {item.id for item in await self._reader.messages.find(account_id, [message.id for message in found])}
+        """Add an error for each message that no longer existed on the mail server."""
+        present = {item.id for item in await self._reader.messages.find(account_id, [message.id for message in found])}
         for message in found:
-            if message.id not in there:
+            if message.id not in present:
                 result.errors.setdefault(message.id, MessageNotFound())
 
     async def _end(self, account_id: AccountId, result: BulkResult) -> BulkResult:
-        """An error that all share is the error of the request, unless it is that they do not exist."""
+        """Raise the first error if every message failed and all of them exist."""
         errors = list(result.errors.values())
         if (
             errors
@@ -206,7 +211,7 @@ class Bulk:
 
 
 async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attempt) -> list[Message]:
-    """The messages but for those that an earlier attempt moved to Trash: to delete them again would be for good."""
+    """Omit messages that an earlier attempt moved to Trash: deleting them again would be permanent."""
     if _IN_TRASH not in attempt.facts:
         await attempt.note({_IN_TRASH: [message.id for message in messages if message.mailbox_id == trash.id]})
     first = attempt.facts.get(_IN_TRASH)
@@ -216,7 +221,7 @@ async def _without_moved(messages: list[Message], trash: Mailbox, attempt: Attem
 
 
 def _groups(messages: Sequence[Message]) -> list[list[Message]]:
-    """By mailbox, in groups that one command takes."""
+    """Group messages by mailbox, in groups for one command each."""
     by_mailbox: dict[MailboxId, list[Message]] = {}
     for message in messages:
         by_mailbox.setdefault(message.mailbox_id, []).append(message)
@@ -224,5 +229,5 @@ def _groups(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def _copies(delta: Delta, applied: Applied) -> Mapping[Location, Location]:
-    """Source → target: as the origin said, with the numbers that the index gave where it is the origin."""
+    """Return source → target: as the server reported it, or with the UIDs that the index assigned."""
     return {item.source: item.target for item in delta.copied if item.target.uid} | dict(applied.copies)

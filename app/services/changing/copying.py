@@ -1,4 +1,4 @@
-"""Copies for one request, each made once for all of its attempts."""
+"""Copies of one request, each made once in all of its attempts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.services.access.idempotency import Attempt
 from app.services.changing.lost_responses import has_mark, landed_since, note_mark
 
 _DONE = "copied"
-"""The noted fact: ids of messages and of their copies."""
+"""A noted fact: ids of messages and of their copies."""
 
 
 class Copying:
     """Copies groups of messages, each group from one mailbox, to `target`.
 
-    For embedded accounts a group and its note are one transaction. For external ones the mark of the target is
-    noted before the first group, and a later attempt asks the mail server what came after it.
+    For embedded accounts, a group and its note are written in one transaction. For external ones, the target's mark
+    is noted before the first group, and a later attempt asks the mail server which messages arrived after it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Copying:
         self.done: dict[str, MessageId] = dict(noted) if isinstance(noted, Mapping) else {}
 
     async def keep(self, messages: Sequence[Message]) -> Confirmed:
-        """Copy a group in the store."""
+        """Copy a group in an embedded account."""
         first = messages[0]
         ids = {Location(message.mailbox_id, message.uid): message.id for message in messages}
 
@@ -65,7 +65,7 @@ class Copying:
         return await self._backend.copy(messages, self._target)
 
     async def done_before(self, messages: Sequence[Message]) -> Mapping[str, MessageId]:
-        """Copies of these messages that an earlier attempt made. MailServerError."""
+        """Return the copies of these messages that an earlier attempt made. Raises MailServerError."""
         if self._attempt is not None and has_mark(self._attempt):
             landed = await landed_since(self._attempt, self._backend, self._target)
             for message in messages:
@@ -82,7 +82,7 @@ class Copying:
 
 
 def _is_copy(arrived: Arrived, message: Message) -> bool:
-    """A copy keeps the bytes and the internal date (RFC 9051 §6.4.7)."""
+    """Whether this may be a copy, which has the same bytes and internal date (RFC 9051 §6.4.7)."""
     return (
         arrived.size_bytes == message.size_bytes
         and arrived.overview.message_id_header == message.message_id_header

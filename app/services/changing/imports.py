@@ -1,4 +1,4 @@
-"""Mail put into a mailbox by a caller: bytes as they are, but for line ends, or a message written as JSON."""
+"""Imports: messages that a caller puts into a mailbox, as bytes (with CRLF line ends) or written as JSON."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from app.services.changing.lost_responses import has_mark, landed_since, note_ma
 from app.services.changing.messages import Messages
 
 MEMORY_BYTES = 1024 * 1024
-"""What is held in memory of a message that is taken in; the rest goes to a temporary file."""
+"""How much of an imported message stays in memory; a larger one goes to a temporary file."""
 _PIECE_BYTES = 256 * 1024
 
 
 class Spool:
-    """A message while it comes in: its line ends made CRLF, its size and hash known at the end.
+    """A message while it arrives. Line ends become CRLF; size and hash are known at the end.
 
-    A bare CR is content and stays, but where a message has no other line end, each CR becomes CRLF.
+    A bare CR is content and stays. If the message has no other line end, each CR becomes CRLF.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -52,7 +52,7 @@ class Spool:
         self.size_bytes = 0
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
-        """Raises TooLarge beyond the limit, InvalidRequest for no bytes at all."""
+        """Read all pieces. Raises TooLarge above the limit, InvalidRequest for an empty message."""
         async for piece in pieces:
             await self._write(piece, is_last=False)
         await self._write(b"", is_last=True)
@@ -89,14 +89,14 @@ class Spool:
         return self._hash.hexdigest()
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """The message from its beginning."""
+        """Yield the message from its beginning."""
         return _pieces_of(self._file, is_small=self.size_bytes <= MEMORY_BYTES)
 
     def is_as_large_as(self, arrived: Arrived) -> bool:
         return self.size_bytes == arrived.size_bytes
 
     def header(self) -> bytes:
-        """Its header block, as far as it is read."""
+        """Return the header, or the part of it that is read."""
         self._file.seek(0)
         return self._file.read(MAX_HEADER_BYTES).partition(b"\r\n\r\n")[0]
 
@@ -105,7 +105,7 @@ class Spool:
 
 
 async def _pieces_of(file: IO[bytes], *, is_small: bool) -> AsyncIterator[bytes]:
-    """A file from its beginning. A small one is in memory."""
+    """Yield a file from its beginning. A small one is in memory."""
     file.seek(0)
     while piece := file.read(_PIECE_BYTES) if is_small else await asyncio.to_thread(file.read, _PIECE_BYTES):
         yield piece
@@ -113,7 +113,7 @@ async def _pieces_of(file: IO[bytes], *, is_small: bool) -> AsyncIterator[bytes]
 
 @dataclass(frozen=True, slots=True)
 class ImportOrder:
-    """Where a message goes, and what it is marked with. `received_at_ms` None is now."""
+    """The target mailbox and the flags of an import. `received_at_ms` None means now."""
 
     mailbox_id: str
     flags: Flags = frozenset()
@@ -127,7 +127,7 @@ class Imported:
 
 
 AnswerFor = Callable[[Imported], Answer]
-"""The answer to the request that brought a message."""
+"""Makes the answer to the request that imported the message."""
 
 
 class Imports:
@@ -152,7 +152,7 @@ class Imports:
         self._parsers = parsers
 
     async def _message_id_header(self, account_id: AccountId, spool: Spool) -> str | None:
-        """A message's Message-ID as the index will hold it. TooComplex."""
+        """Return a message's Message-ID as the index will hold it. Raises TooComplex."""
         block = spool.header()
         return await self._parsers.run(account_id, len(block), message_id_in, block)
 
@@ -175,9 +175,9 @@ class Imports:
         attempt: Attempt,
         answer_for: AnswerFor,
     ) -> Answer:
-        """Put it in, once for all attempts. MailboxNotFound, Conflict, TooLarge, MailServerError.
+        """Import a message, once in all attempts. Raises MailboxNotFound, Conflict, TooLarge, MailServerError.
 
-        For embedded accounts the message and the answer are one transaction.
+        For embedded accounts, the message and the answer are written in one transaction.
         """
         try:
             mailbox = await self._messages.target(account_id, caller, order.mailbox_id)
@@ -219,7 +219,7 @@ class Imports:
         return Imported(await self._reader.messages.at(account_id, Location(arrived.mailbox_id, arrived.uid)), position)
 
     async def _landed(self, backend: MailBackend, mailbox: Mailbox, spool: Spool, attempt: Attempt) -> Message | None:
-        """What an earlier attempt put in: the same Message-ID, or without one the same bytes."""
+        """Find the message of an earlier attempt: the same Message-ID, or without one the same bytes."""
         header = await self._message_id_header(mailbox.account_id, spool)
         for arrived in await landed_since(attempt, backend, mailbox):
             if arrived.overview.message_id_header != header or (header is None and not spool.is_as_large_as(arrived)):

@@ -1,4 +1,4 @@
-"""The keywords that an account's messages have, and how many have each."""
+"""The keywords of an account's messages, and how many messages have each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.services.reading.pages import page_after
 
 @dataclass(frozen=True, slots=True)
 class KeywordUse:
-    """A keyword as the API names it, and the messages that have it."""
+    """A keyword in the API's spelling, and the number of messages that have it."""
 
     keyword: str
     total: int
@@ -24,7 +24,7 @@ class KeywordUse:
 
 
 class Keywords:
-    """Counts keywords, as far as a caller sees the messages."""
+    """Counts the keywords of the messages that a caller sees."""
 
     def __init__(self, reader: MailReader) -> None:
         self._reader = reader
@@ -32,7 +32,7 @@ class Keywords:
     async def page(
         self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
     ) -> tuple[Sequence[KeywordUse], str | None]:
-        """By name, those after a name, `limit` at most; and the last name, where there are more."""
+        """Return keywords by name, those after a name, at most `limit`; and the last name if there are more."""
         return page_after(await self._used(account_id, caller), lambda use: use.keyword, limit, after)
 
     async def _used(self, account_id: AccountId, caller: Caller) -> list[KeywordUse]:

@@ -1,7 +1,7 @@
-"""What reached a mailbox on a mail server since a request began whose answer was lost.
+"""Finds messages that reached a mailbox on a mail server after a request began whose response was lost.
 
-Before the request is made, the mailbox's UIDVALIDITY and UIDNEXT are noted. What the request put there has a higher
-UID. The mail server itself is asked, since the index may lag.
+Before the request, the mailbox's UIDVALIDITY and UIDNEXT are noted. Messages of the request have higher UIDs. The
+mail server itself is asked, because the index may lag.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ _UID_VALIDITY, _UID_NEXT = "uid_validity", "uid_next"
 """The noted facts."""
 _BATCH = 100
 LOOKED_AT = 1_000
-"""The newest messages that are looked at: a bound where a mailbox received very much meanwhile."""
+"""The newest messages that are examined: a bound for mailboxes that received very many since."""
 
 
 async def note_mark(attempt: Attempt, backend: MailBackend, mailbox: Mailbox) -> None:
-    """Note what will tell apart what this request puts into a mailbox, unless an attempt has. MailServerError."""
+    """Note the mark after which this request's messages arrive, unless an earlier attempt has. Raises
+    MailServerError.
+    """
     if attempt.claim is None or _UID_NEXT in attempt.facts:
         return
     newest = await backend.newest(mailbox, 1)
@@ -28,21 +30,21 @@ async def note_mark(attempt: Attempt, backend: MailBackend, mailbox: Mailbox) ->
 
 
 def has_mark(attempt: Attempt) -> bool:
-    """Whether an attempt may have put something into the mailbox."""
+    """Whether an attempt may have put messages into the mailbox."""
     return _UID_NEXT in attempt.facts
 
 
 async def landed_since(attempt: Attempt, backend: MailBackend, mailbox: Mailbox) -> list[Arrived]:
-    """Messages that came after the mark, oldest first. MailServerError."""
+    """Return the messages that arrived after the mark, oldest first. Raises MailServerError."""
     noted = attempt.facts
     first_uid = noted[_UID_NEXT] if noted[_UID_VALIDITY] == mailbox.uid_validity else 0
-    found: list[Arrived] = []
+    landed: list[Arrived] = []
     below_uid = None
-    while len(found) < LOOKED_AT:
+    while len(landed) < LOOKED_AT:
         batch = await backend.newest(mailbox, _BATCH, below_uid)
         new = [arrived for arrived in batch if isinstance(first_uid, int) and arrived.uid >= first_uid]
-        found += new
+        landed += new
         if len(new) < _BATCH:
             break
         below_uid = min(arrived.uid for arrived in new)
-    return sorted(found, key=lambda arrived: arrived.uid)
+    return sorted(landed, key=lambda arrived: arrived.uid)

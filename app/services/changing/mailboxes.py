@@ -1,4 +1,4 @@
-"""Mailboxes: listed from the index, changed where the mail lives, then in the index, which announces it."""
+"""Mailboxes: listed from the index; changed on the mail server, then in the index, which emits the events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ NAME_LIMIT_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanges:
-    """What to change; None leaves it. `is_moved` and `is_role_set` tell a parent or role of None from none given."""
+    """Changes; None keeps a value. `is_moved` and `is_role_set` distinguish a parent or role of None from an
+    absent one.
+    """
 
     name: str | None = None
     parent_id: str | None = None
@@ -40,7 +42,7 @@ class MailboxChanges:
 
 @dataclass(frozen=True, slots=True)
 class NewMailbox:
-    """A mailbox to make. `parent_id` None: at the top."""
+    """A mailbox to create. `parent_id` None: at the top level."""
 
     name: str
     parent_id: str | None = None
@@ -48,11 +50,11 @@ class NewMailbox:
 
 
 AnswerFor = Callable[[Mailbox, Position], Answer]
-"""The answer to the request that brought a mailbox, with the end of the account's log then."""
+"""Makes the answer to the request that created a mailbox, with the end of the account's log after it."""
 
 
 class Mailboxes:
-    """The mailboxes of an account, as far as a caller may see them."""
+    """The mailboxes of an account that a caller may see."""
 
     def __init__(
         self, index: Index, reader: MailReader, backends: Backends, store: MailStore, freshness: Freshness
@@ -65,21 +67,21 @@ class Mailboxes:
         self._names = MailboxNames(reader)
 
     async def id_of(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> str:
-        """The id of a mailbox given by id or role. MailboxNotFound for one that the caller does not see."""
+        """Return the id of a mailbox given by id or role. Raises MailboxNotFound if the caller does not see it."""
         return await self._names.id_of(account_id, caller, mailbox_id)
 
     async def refresh(self, account_id: AccountId) -> None:
-        """Ask the mail server what changed, where nobody has followed the account."""
+        """Ask the mail server for changes if the account was not being followed."""
         await self._freshness.settle_mailboxes(account_id)
 
     async def list(self, account_id: AccountId, caller: Caller) -> list[Mailbox]:
-        """By path."""
+        """Return the visible mailboxes by path."""
         return seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
 
     async def page(
         self, account_id: AccountId, caller: Caller, limit: int | None, after: str | None
     ) -> tuple[Sequence[Mailbox], str | None]:
-        """By path, those after a path, `limit` at most; and the last path, where there are more."""
+        """Return mailboxes by path, those after a path, at most `limit`; and the last path if there are more."""
         return page_after(await self.list(account_id, caller), lambda mailbox: mailbox.path, limit, after)
 
     async def get(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> Mailbox:
@@ -101,9 +103,10 @@ class Mailboxes:
         attempt: Attempt,
         answer_for: AnswerFor,
     ) -> Answer:
-        """Create a mailbox, once for all attempts. AlreadyExists, InvalidRequest, NotPermitted, MailServerError.
+        """Create a mailbox, once in all attempts. Raises AlreadyExists, InvalidRequest, NotPermitted,
+        MailServerError.
 
-        For embedded accounts the mailbox and the answer are one transaction.
+        For embedded accounts, the mailbox and the answer are written in one transaction.
         """
         self.check_creation(caller)
         path = await self._path(account_id, new.name, new.parent_id)
@@ -113,7 +116,7 @@ class Mailboxes:
         applied = await self._index.confirm(account_id, made, is_durable=True)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         found = next((mailbox for mailbox in mailboxes if mailbox.path == path), None)
-        if found is None:  # the origin spells it in its own way
+        if found is None:  # the server spells the name in its own way
             created = set(applied.mailbox_ids.values())
             found = next((mailbox for mailbox in reversed(mailboxes) if mailbox.id in created), None)
         if found is None:
@@ -126,7 +129,7 @@ class Mailboxes:
         answers: list[Answer] = []
 
         async def conclude(transaction: Transaction, applied: Applied) -> None:
-            made = [*applied.mailbox_ids.values()][-1]  # those above it come first
+            made = [*applied.mailbox_ids.values()][-1]  # its new parents come first
             mailbox = await MailboxReader(transaction).mailbox(account_id, made)
             answer = answer_for(mailbox, applied.position)
             await attempt.record(transaction, answer)
@@ -136,7 +139,7 @@ class Mailboxes:
         return answers[-1]
 
     async def _made(self, account_id: AccountId, path: str, role: Role | None, attempt: Attempt) -> Confirmed:
-        """Make it on the mail server, or find there what an earlier attempt made."""
+        """Create it on the mail server, or find the one that an earlier attempt created."""
         backend = await self._backends.of(account_id)
         may_exist = bool(attempt.facts)
         if not may_exist:
@@ -144,18 +147,18 @@ class Mailboxes:
         try:
             return await backend.create_mailbox(path, role)
         except AlreadyExists:
-            there = next((mailbox for mailbox in await backend.list_mailboxes() if mailbox.path == path), None)
-            if not may_exist or there is None:
+            existing = next((mailbox for mailbox in await backend.list_mailboxes() if mailbox.path == path), None)
+            if not may_exist or existing is None:
                 raise
-            return Confirmed(Delta(mailboxes_found=(_found(there, role),)))
+            return Confirmed(Delta(mailboxes_found=(_found(existing, role),)))
 
     def check_creation(self, caller: Caller) -> None:
-        """NotPermitted for a caller that may create no mailbox."""
+        """Raises NotPermitted for a caller that may not create mailboxes."""
         if caller.mailbox_ids is not None:
             raise NotPermitted("A token limited to mailboxes cannot create a mailbox")
 
     async def update(self, account_id: AccountId, mailbox_id: str, changes: MailboxChanges, caller: Caller) -> Mailbox:
-        """Rename, move, subscribe, give a role. As `create`, and MailboxNotFound, Conflict."""
+        """Rename, move, subscribe, or set the role. Raises as `create`, and MailboxNotFound, Conflict."""
         mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         await self._check_limits(account_id, mailbox, changes, caller)
@@ -180,7 +183,7 @@ class Mailboxes:
     async def _check_limits(
         self, account_id: AccountId, mailbox: Mailbox, changes: MailboxChanges, caller: Caller
     ) -> None:
-        """A token that is limited to mailboxes changes these, and nothing that others see. NotPermitted."""
+        """Refuse changes beyond the mailboxes of a limited token, or that other tokens see. Raises NotPermitted."""
         if caller.mailbox_ids is None:
             return
         if changes.is_role_set:
@@ -196,7 +199,7 @@ class Mailboxes:
                 raise NotPermitted("The token does not include all mailboxes below this one")
 
     async def remove(self, account_id: AccountId, mailbox_id: str, caller: Caller) -> None:
-        """Delete a mailbox with its messages. Conflict for INBOX and for one with others below it."""
+        """Delete a mailbox with its messages. Raises Conflict for INBOX and for a mailbox with child mailboxes."""
         mailbox_id = await self.id_of(account_id, caller, mailbox_id)
         mailbox = await self._reader.mailboxes.mailbox(account_id, mailbox_id)
         backend = await self._backends.of(account_id)
@@ -204,7 +207,7 @@ class Mailboxes:
         await self._index.confirm(account_id, confirmed, is_durable=True)
 
     async def _set_role(self, account_id: AccountId, mailbox: Mailbox, role: Role | None) -> None:
-        """A role is ours to give, and one mailbox of an account has it."""
+        """Set a role in the index only, and remove it from the account's other mailboxes."""
         others = [
             item
             for item in await self._reader.mailboxes.mailboxes(account_id)
@@ -215,7 +218,7 @@ class Mailboxes:
         await self._index.apply(account_id, Delta(mailboxes_set=(*cleared, this)), is_durable=True)
 
     async def _path(self, account_id: AccountId, name: str, parent_id: str | None) -> str:
-        """The path of a name below a parent; InvalidRequest for what cannot be."""
+        """Return the path of a name below a parent. Raises InvalidRequest for an invalid name or parent."""
         if not name.strip() or name != name.strip() or len(name) > NAME_LIMIT_CHARS:
             raise InvalidRequest.at(
                 "/name", f"A name must have 1 to {NAME_LIMIT_CHARS} characters, without spaces at its ends"

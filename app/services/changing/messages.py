@@ -1,4 +1,4 @@
-"""Messages changed one at a time: where the mail lives, then in the index, which announces it."""
+"""Changes single messages: on the mail server, then in the index, which emits the events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYWORDS_LIMIT = 50
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to do to a message: flags to add and to remove, and a mailbox to move it to."""
+    """Changes of a message: flags to add and to remove, and a mailbox to move it to."""
 
     add: Flags = frozenset()
     remove: Flags = frozenset()
@@ -30,14 +30,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A message as it is after a change; None when it is gone. `position` is where the account's log ended then."""
+    """A message after a change; None if it was deleted. `position` is the end of the account's log then."""
 
     message: Message | None
     position: Position
 
 
 def flags_of_keywords(keywords: Collection[str]) -> Flags:
-    """Keywords of the API as IMAP flags."""
+    """Return the IMAP flags of API keywords."""
     return frozenset(flag_of(keyword) for keyword in keywords)
 
 
@@ -59,9 +59,9 @@ class Messages:
         change: Change,
         versions: Collection[int] | None = None,
     ) -> Changed:
-        """Change flags, then move. `versions` are those that it may have now: PreconditionFailed for any other.
+        """Change flags, then move. `versions`: the message must have one of these, else PreconditionFailed.
 
-        MessageNotFound, MailboxNotFound, Conflict, MailServerError.
+        Raises MessageNotFound, MailboxNotFound, Conflict, MailServerError.
         """
         check_change(change)
         message = await self._content.message(account_id, caller, message_id)
@@ -93,7 +93,7 @@ class Messages:
         is_permanent: bool,
         versions: Collection[int] | None = None,
     ) -> Changed:
-        """To Trash; what is there already, and with `is_permanent` anything, is removed for good."""
+        """Move to Trash; delete permanently if it is in Trash already, or if `is_permanent`."""
         message = await self._content.message(account_id, caller, message_id)
         check_version(message, versions)
         trash = None if is_permanent else await self.trash(account_id)
@@ -103,12 +103,12 @@ class Messages:
         position = await self.confirm(account_id, await self._move(account_id, [message], trash))
         return Changed(await self._reader.messages.message(account_id, message.id), position)
 
-    # ---- shared with changes of many
+    # ---- shared with bulk changes
 
     async def target(self, account_id: AccountId, caller: Caller, mailbox_id: str) -> Mailbox:
-        """The mailbox that `mailbox_id` of a body names, by id or role, and that messages can go to.
+        """Return the mailbox that `mailbox_id` in a body names, by id or role, for messages to be put into.
 
-        MailboxNotFound; Conflict where it can hold only mailboxes.
+        Raises MailboxNotFound; Conflict if it can hold only mailboxes.
         """
         try:
             mailbox_id = await self._names.id_of(account_id, caller, mailbox_id)
@@ -120,7 +120,7 @@ class Messages:
         return mailbox
 
     async def trash(self, account_id: AccountId) -> Mailbox:
-        """The mailbox with the role trash, made where there is none."""
+        """Return the mailbox with the role trash, and create it if there is none."""
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         found = [mailbox for mailbox in mailboxes if mailbox.role is Role.TRASH] or [
             mailbox for mailbox in mailboxes if mailbox.path.lower() == TRASH_PATH.lower()
@@ -135,7 +135,7 @@ class Messages:
         return next(mailbox for mailbox in mailboxes if mailbox.origin_name in names)
 
     async def confirm(self, account_id: AccountId, confirmed: Confirmed) -> Position:
-        """Write what the origin confirmed, where it is not written yet; where the account's log ends then."""
+        """Write what the server confirmed, unless it is written already. Return the end of the account's log."""
         return (await self._index.confirm(account_id, confirmed)).position
 
     async def _move(self, account_id: AccountId, messages: Sequence[Message], target: Mailbox) -> Confirmed:
@@ -144,7 +144,7 @@ class Messages:
 
 
 def check_change(change: Change) -> None:
-    """InvalidRequest for a change that contradicts itself or changes nothing."""
+    """Raises InvalidRequest for a change that contradicts itself or changes nothing."""
     if change.add & change.remove:
         raise InvalidRequest.at("/keywords", "A keyword is both added and removed")
     if not (change.add or change.remove or change.mailbox_id):

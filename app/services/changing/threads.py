@@ -1,4 +1,4 @@
-"""Threads: lists of them by their newest messages, one with its messages, and changes of all messages of one."""
+"""Threads: list them by their newest messages, read one with its messages, and change all messages of one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from app.services.reading.listing import Listing, ListPage, Prepared, limited_to
 from app.services.reading.texts import Texts
 
 MEMBERS_LIMIT = 500
-"""Messages of a thread that it is made up of: its newest."""
+"""The most messages of a thread that are read: its newest."""
 CHANGED_LIMIT = 10_000
-"""Messages of a thread that are changed at once."""
+"""The most messages of a thread that are changed at once."""
 _SEARCHED_AT_ONCE = 200
 _READ_AT_ONCE = 50
 """Threads whose messages are in memory at a time."""
@@ -40,7 +40,7 @@ class Thread:
 
 
 class Threads:
-    """Reads and changes threads, each within what the caller sees of it."""
+    """Reads and changes threads, as far as the caller sees their messages."""
 
     def __init__(
         self, reader: MailReader, conversations: Conversations, listing: Listing, texts: Texts, bulk: Bulk
@@ -52,9 +52,9 @@ class Threads:
         self._bulk = bulk
 
     async def page(self, prepared: Prepared) -> tuple[ListPage, list[bytes]]:
-        """The threads of a page: those with a message that matches, by the newest such message.
+        """Return the threads of a page: those with a message that matches, by the newest such message.
 
-        InvalidRequest for another order than newest first.
+        Raises InvalidRequest for an order other than newest first.
         """
         order, caller = prepared.order, prepared.caller
         if order.sort != NEWEST_FIRST:
@@ -70,7 +70,7 @@ class Threads:
         return page, contents
 
     async def thread(self, account_id: AccountId, caller: Caller, thread_id: str) -> Thread:
-        """One thread, also by the id of one that became a part of it. ThreadNotFound."""
+        """Return one thread, also by the id of a thread that was merged into it. Raises ThreadNotFound."""
         resolved = await self._conversations.resolve(account_id, thread_id)
         found = await self._read(account_id, caller, [resolved])
         if not found:
@@ -78,15 +78,15 @@ class Threads:
         return found[0]
 
     async def change(self, account_id: AccountId, caller: Caller, thread_id: str, change: Change) -> BulkResult:
-        """Change every message of a thread. ThreadNotFound, MailboxNotFound, Conflict."""
+        """Change every message of a thread. Raises ThreadNotFound, MailboxNotFound, Conflict."""
         return await self._bulk.change(account_id, caller, await self._ids(account_id, caller, thread_id), change)
 
     async def remove(self, account_id: AccountId, caller: Caller, thread_id: str, how: Deletion) -> BulkResult:
-        """Every message of a thread to Trash, or for good. ThreadNotFound."""
+        """Move every message of a thread to Trash, or delete it permanently. Raises ThreadNotFound."""
         return await self._bulk.remove(account_id, caller, await self._ids(account_id, caller, thread_id), how)
 
     async def _heads(self, prepared: Prepared, tree: f.Filter) -> list[Listed]:
-        """The newest message that matches of each thread: one more than are shown, next to where the page begins."""
+        """Return the newest matching message of each thread: one more than shown, from the page's start."""
         limit, is_before = prepared.order.limit + 1, prepared.place.is_before
         anchor = prepared.place.anchor
         heads: list[Listed] = []
@@ -122,7 +122,7 @@ class Threads:
 
 
 def _thread(account_id: AccountId, members: Sequence[Member], caller: Caller) -> Thread:
-    """A thread of its messages, oldest first."""
+    """Build a thread of its messages, oldest first."""
     summaries = [seen_summary(member.summary, caller.mailbox_ids) for member in members]
     told = [orjson.loads(piece) for piece in summaries]
     unions = {name: sorted({value for item in told for value in item[name]}) for name in _SUMMED_UP}

@@ -1,4 +1,4 @@
-"""The difference between a known state of the mail and now, computed from rows, so it does not need the event log."""
+"""The difference between a known state of the mail and now, computed from rows, without the event log."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.services.following.events import Events
 from app.services.following.states import StatePosition
 
 CHANGES_LIMIT = 2_000
-"""Messages in one answer, and as many tombstones."""
+"""The most messages in one answer, and the most tombstones."""
 EVERY_MAILBOX = "*"
 BEGINNING = Position(0, 0)
 
 
 @dataclass(slots=True)
 class Change:
-    """How a message differs that the caller knew: what changed, and its keywords now."""
+    """What changed in a message that the caller knew, and its keywords now."""
 
     changed: list[str]
     keywords: list[str]
@@ -29,11 +29,11 @@ class Change:
 
 @dataclass(slots=True)
 class Changes:
-    """What a caller who knew the mail at one position must do to know it at another.
+    """The changes that bring a client from one position of the mail to another.
 
-    `created` maps message id → summary; `moved` id → (from, to); `removed` id → reason, which may name what the caller
-    never knew. Telling it twice does no harm. `position` is what the caller knows then; with `base_seq` (see
-    `states.StatePosition`) there is more.
+    `created` maps message id → summary; `moved` id → (from, to); `removed` id → reason, which may name messages that
+    the client never had. Applying them twice is safe. `position` is the client's new position; `base_seq` is set if
+    there are more changes (see `states.StatePosition`).
     """
 
     created: dict[str, bytes] = field(default_factory=dict)
@@ -63,12 +63,13 @@ class ChangesSince:
         excepted: Collection[str] = (),
         limit: int = CHANGES_LIMIT,
     ) -> Changes:
-        """What changed since a position, up to about `limit` messages of it. AccountNotFound.
+        """Return what changed since a position, up to about `limit` messages. Raises AccountNotFound.
 
-        `visible` limits it to some mailboxes: what goes to another is removed, what comes from one is created. The same
-        goes for the mailboxes `excepted`, which the caller reads again; `*` stands for all.
-        StateExpired names the mailboxes that can't be answered and are not excepted: their UIDVALIDITY changed, their
-        tombstones are gone, or the position is of a log that was lost when the database was restored from a backup.
+        `visible` limits it to some mailboxes: a message that left them is removed, one that came into them is
+        created. The same applies to the mailboxes `excepted`, which the caller reads again; `*` means all. Raises
+        StateExpired with the mailboxes that cannot be answered and are not excepted: their UIDVALIDITY changed, their
+        tombstones are deleted, or the position is of a log that was lost when the database was restored from a
+        backup.
         """
         span = await self._events.span(account_id)
         is_lost = not await self._is_of(span, account_id, since.position)
@@ -117,7 +118,7 @@ class ChangesSince:
 
 
 class _Difference:
-    """Sorts what changed by what the caller knows and sees."""
+    """Classifies changes by what the caller knew and may see."""
 
     def __init__(self, since: StatePosition, visible: Collection[str] | None, excepted: Collection[str]) -> None:
         self._since = since
@@ -125,7 +126,7 @@ class _Difference:
         self._excepted = excepted
         self.changes = Changes()
         self.left: dict[str, tuple[str, ...]] = {}
-        """By message: where it was at the position, if it left there."""
+        """Message id → the mailboxes that it was in at the position, if it has left one since."""
 
     def add_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
         for tombstone in tombstones:
@@ -142,17 +143,17 @@ class _Difference:
             after = self._seen(message.mailbox_ids)
             before = self._before(message)
             if after:
-                self.changes.removed.pop(message.id, None)  # gone, and back since
+                self.changes.removed.pop(message.id, None)  # it was removed and is back since
             if after and not before:
                 self.changes.created[message.id] = message.summary
-                self.changes.removed.pop(message.id, None)  # it has come back
+                self.changes.removed.pop(message.id, None)  # it is back
             elif after:
                 self._differ(message, before, after)
             elif before or (message.id in self.left and self._seen(self.left[message.id])):
                 self.changes.removed[message.id] = "moved"
 
     def add_gone(self, ids: Iterable[str]) -> None:
-        """Moved, then gone with the mailbox that they were in."""
+        """Messages that were moved and then deleted with their new mailbox."""
         for id_ in ids:
             if self._seen(self.left[id_]):
                 self.changes.removed.setdefault(id_, "expunged")
@@ -165,19 +166,19 @@ class _Difference:
                 self.changes.mailboxes_updated.append(mailbox.id)
 
     def _before(self, message: ChangedMessage) -> list[str]:
-        """Where the caller saw it; nowhere, if it came later or from out of sight."""
+        """Return where the caller saw it; nothing if it came later or from a hidden mailbox."""
         if message.created_seq > self._since.base_seq:
             return []
         if message.id in self.left:
             return self._seen(self.left[message.id])
-        is_known = message.moved_seq <= self._since.position.seq  # else its tombstone is gone: of an excepted mailbox
+        is_known = message.moved_seq <= self._since.position.seq  # else its tombstone is deleted (excepted mailbox)
         return self._seen(message.mailbox_ids) if is_known else []
 
     def _differ(self, message: ChangedMessage, before: list[str], after: list[str]) -> None:
         if before != after:
             self.changes.moved[message.id] = (before, after)
         numbers = {"keywords": message.flags_seq, "other": message.other_seq}
-        changed = [what for what, seq in numbers.items() if seq > self._since.base_seq]
+        changed = [name for name, seq in numbers.items() if seq > self._since.base_seq]
         if changed:
             self.changes.updated[message.id] = Change(changed, message.keywords)
 

@@ -1,4 +1,4 @@
-"""Named subscribers, whose place in the log the server keeps for them."""
+"""Named consumers, whose positions in the log the server stores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.services.access.callers import Caller
 
 
 class Consumers:
-    """Places by account, kind of caller and name: an app's back end and its users' phones don't share them."""
+    """Positions by account, kind of caller and name: an app's back end and its users' phones do not share them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -18,5 +18,5 @@ class Consumers:
         await consumers.acknowledge(self._database, account_id, caller.kind, name, seq)
 
     async def place(self, account_id: AccountId, caller: Caller, name: str) -> int | None:
-        """The number of the last event that this name acknowledged, None where it never did."""
+        """Return the number of the last event that this name acknowledged, or None."""
         return await consumers.acknowledged(self._database, account_id, caller.kind, name)

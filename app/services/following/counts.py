@@ -1,4 +1,4 @@
-"""Unread and total messages of mailboxes, read at most once a second for all who follow an account."""
+"""Unread and total messages of mailboxes, read at most once a second for all followers of an account."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from app.services.access.callers import Caller, Scope
 MERGE_SECONDS = 1.0
 """Changes of an account's counts within this time are sent together."""
 RETRY_SECONDS = 2.0
-"""The pause after a read that the database did not answer."""
+"""The delay after a read that the database did not answer."""
 READS_AT_ONCE = 4
 """Accounts whose counts are read at the same time."""
 
 Counted = tuple[int, int]
 """Unread and total messages of a mailbox."""
 Sight = frozenset[str] | None
-"""Ids of the mailboxes that are shown; None: all."""
+"""Ids of the visible mailboxes; None: all."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class CountsReader(Protocol):
     async def counts(self, account_id: AccountId) -> Mapping[MailboxId, Counted]:
-        """The counts of an account's mailboxes."""
+        """Return the counts of an account's mailboxes."""
         ...
 
 
 def counts_topic(account_id: AccountId) -> str:
-    """What a waiter is poked with when the counts of an account changed."""
+    """Return the topic that is poked when the counts of an account changed."""
     return f"counts {account_id}"
 
 
 def seen_by(caller: Caller, wanted: Sight) -> Sight:
-    """The mailboxes, of those that are wanted, whose counts a caller may see."""
+    """Return those of the wanted mailboxes whose counts a caller may see."""
     if Scope.MAIL_READ not in caller.scopes:
         return frozenset()
     if wanted is None:
@@ -51,7 +51,7 @@ def seen_by(caller: Caller, wanted: Sight) -> Sight:
 
 @dataclass(slots=True, eq=False)
 class Snapshot:
-    """The counts of an account as one read found them. `changed`: since the snapshot before this one."""
+    """The counts of an account from one read. `changed`: since the previous snapshot."""
 
     account_id: AccountId
     number: int
@@ -63,14 +63,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class CountsNews:
-    """What one follower has not been sent yet. `is_whole`: all mailboxes in sight, not only those that changed."""
+    """The counts that a follower was not sent yet. `is_whole`: all visible mailboxes, not only those that changed."""
 
     snapshot: Snapshot
     sight: Sight
     is_whole: bool
 
     def counts(self) -> list[tuple[MailboxId, Counted]]:
-        """By the paths of the mailboxes."""
+        """Return (id, counts) in the order of the mailboxes' paths."""
         ids = self.snapshot.counts if self.is_whole else self.snapshot.changed
         return [
             (id_, counted)
@@ -80,7 +80,7 @@ class CountsNews:
 
 
 class _Board(Waiter):
-    """The newest counts of one account. A poke makes it read, and at most once in `MERGE_SECONDS`."""
+    """The newest counts of one account. A poke makes it read, at most once in `MERGE_SECONDS`."""
 
     def __init__(self, account_id: AccountId, counts: Counts) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Board(Waiter):
             self._task.cancel()
 
     async def _read_and_rest(self) -> None:
-        """Read until a rest passes without a poke."""
+        """Read until a delay passes without a poke."""
         try:
             while self._is_stale:
                 self._is_stale = False
@@ -126,7 +126,7 @@ class _Board(Waiter):
 
 
 class CountsWatch:
-    """What one follower was sent of an account's counts."""
+    """The counts of an account that one follower was sent."""
 
     def __init__(self, counts: Counts, board: _Board, waiter: Waiter) -> None:
         self._counts = counts
@@ -142,9 +142,10 @@ class CountsWatch:
         self._waiter.poke(self._topic)
 
     def news(self, sight: Sight) -> CountsNews | None:
-        """What to send now, which then counts as sent; None where there is nothing.
+        """Return the counts to send now, which then count as sent; None if there are none.
 
-        All that is in sight the first time, after `renew`, and when the sight has changed or a snapshot was missed.
+        These are all visible counts the first time, after `renew`, and when the visible mailboxes changed or a
+        snapshot was missed.
         """
         snapshot = self._board.snapshot
         if snapshot is None or self._sent == (snapshot.number, sight):
@@ -160,7 +161,7 @@ class CountsWatch:
 
 
 class Counts:
-    """The counts of the accounts that somebody watches."""
+    """The counts of the accounts that are watched."""
 
     def __init__(self, reader: CountsReader, bus: Bus, sleep: Sleep = asyncio.sleep) -> None:
         self._reader = reader
@@ -172,7 +173,7 @@ class Counts:
         """Wakes the watchers of an account in this process; each process reads for itself."""
 
     def watch(self, account_id: AccountId, waiter: Waiter) -> CountsWatch:
-        """Poke the waiter with `counts_topic(account_id)` when there is something to send, until `close`."""
+        """Poke the waiter with `counts_topic(account_id)` when there are counts to send, until `close`."""
         board = self._boards.get(account_id)
         if board is None:
             board = self._boards[account_id] = _Board(account_id, self)
@@ -186,7 +187,7 @@ class Counts:
 
     @contextmanager
     def watching(self, account_id: AccountId, waiter: Waiter) -> Iterator[CountsWatch]:
-        """The same for as long as the block runs."""
+        """Like `watch`, for the duration of the block."""
         watch = self.watch(account_id, waiter)
         try:
             yield watch

@@ -1,4 +1,4 @@
-"""What happened: replay and following of the log."""
+"""Replaying and following the event log."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from app.services.following.counts import counts_topic
 from app.services.following.feed import Feed
 
 BATCH_EVENTS = 200
-"""Events read at once: what bounds the memory that a subscriber costs."""
+"""Events read at once: bounds the memory of a subscriber."""
 RETRY_SECONDS = 2.0
-"""How long a follower waits before it reads again where the database did not answer."""
+"""How long a follower waits before it reads again after the database did not answer."""
 _RESTORED = "The database was restored from a backup: ask /changes"
 
 
 class Session(Protocol):
-    """Something that is open for as long as its caller may go on."""
+    """A session that is open as long as its caller has access."""
 
     def check(self) -> None:
-        """Raises TokenExpired or TokenRevoked once it has to end."""
+        """Raises TokenExpired or TokenRevoked if the session has to end."""
         ...
 
 
@@ -40,7 +40,7 @@ Guarded = Callable[[Waiter], AbstractContextManager[Guard]]
 
 
 class Events:
-    """Reads the log on behalf of subscribers."""
+    """Reads the log for subscribers."""
 
     def __init__(
         self,
@@ -61,37 +61,37 @@ class Events:
         self._feed = Feed(log, bus)
 
     def listener(self) -> Listener:
-        """What a follower waits with; it listens to accounts by their ids."""
+        """Return the listener that a follower waits with; it listens to accounts by their ids."""
         return Listener(self._bus)
 
     async def position(self, account_id: AccountId) -> Position:
-        """The position of the last event; AccountNotFound."""
+        """Return the position of the last event. Raises AccountNotFound."""
         return (await self.span(account_id)).last
 
     async def earliest(self, account_id: AccountId) -> Position:
-        """The position before the oldest event that is kept; AccountNotFound."""
+        """Return the position before the oldest stored event. Raises AccountNotFound."""
         return (await self.span(account_id)).first
 
     async def span(self, account_id: AccountId) -> Span:
-        """What is kept of the log; AccountNotFound."""
+        """Return the stored part of the log. Raises AccountNotFound."""
         found = await self._log.span(account_id)
         if found is None:
             raise AccountNotFound
         return found
 
     async def place(self, account_id: AccountId, seq: int) -> Position:
-        """The position of an event by its number alone."""
+        """Return the position of an event by its number."""
         return Position(seq, await self._log.at_ms(account_id, seq) or 0)
 
     def is_behind(self, account_id: AccountId, position: Position) -> bool:
-        """Whether there may be events after a position. For accounts that somebody listens to."""
+        """Whether there may be events after a position. For accounts that have a listener."""
         return self._feed.is_behind(account_id, position)
 
     async def after(self, account_id: AccountId, position: Position, limit: int = BATCH_EVENTS) -> Batch:
-        """Up to `limit` events after a position, in order.
+        """Return up to `limit` events after a position, in order.
 
-        AccountNotFound. StateExpired when some of them are not kept any more, or the position is of another log: one
-        that was lost when the database was restored from a backup.
+        Raises AccountNotFound; StateExpired if some of them are no longer stored, or if the position is of a log that
+        was lost when the database was restored from a backup.
         """
         try:
             return await self._feed.after(account_id, position, limit)
@@ -101,15 +101,15 @@ class Events:
             raise
 
     async def next(self, account_id: AccountId, position: Position) -> Batch:
-        """The same for a follower, who is woken for what comes later: read once for all followers."""
+        """Like `after`, for a follower, who is woken for later events: read once for all followers."""
         return await self._feed.next(account_id, position, BATCH_EVENTS)
 
     async def wait(
         self, account_id: AccountId, position: Position, limit: int, wait_seconds: float, guarded: Guarded
     ) -> list[Event]:
-        """The same, but waits for the first event for up to `wait_seconds`, or until the process begins to end.
+        """Like `after`, but wait up to `wait_seconds` for the first event, or until the process begins to stop.
 
-        TokenExpired, TokenRevoked.
+        Raises TokenExpired, TokenRevoked.
         """
         events = (await self.after(account_id, position, limit)).events
         if events or wait_seconds <= 0:
@@ -132,12 +132,11 @@ class Events:
         idle_seconds: float,
         opened: Callable[[Waiter], AbstractContextManager[S]],
     ) -> AsyncGenerator[tuple[S, list[Event]]]:
-        """Batches of events after a position, until the process ends.
+        """Yield batches of events after a position, until the process stops.
 
-        An empty batch comes after `idle_seconds` without any, and when the waiter is poked for counts.
-
-        While the database is away it waits, for at most `RETRY_SECONDS` at a time. Ends by TokenExpired or
-        TokenRevoked. The session of each batch says whether its events may still be sent.
+        An empty batch comes after `idle_seconds` without events, and when the waiter is poked for counts. While the
+        database is unavailable, it retries every `RETRY_SECONDS` at most. Raises TokenExpired or TokenRevoked at the
+        end of the session. The session of each batch says whether its events may still be sent.
         """
         with listening(self._bus, account_id, DRAIN) as waiter, opened(waiter) as session:
             while not self._draining.is_set():
@@ -159,14 +158,14 @@ class Events:
         return (await self.next(account_id, position)).events
 
     async def seen(self, event: Event, caller: Caller) -> Event | None:
-        """The event as a caller may see it; None where it may not see it at all."""
+        """Return the event as a caller may see it; None if it may not see it at all."""
         return await as_seen(self._reader, self._submissions, event, caller)
 
     async def mailboxes(self, account_id: AccountId, caller: Caller, ids: Collection[str]) -> list[Mailbox]:
-        """Those of the mailboxes that are still there and that the caller sees."""
+        """Return those of the mailboxes that exist and that the caller sees."""
         seen = seen_mailboxes(await self._reader.mailboxes.mailboxes(account_id), caller.mailbox_ids)
         return [mailbox for mailbox in seen if mailbox.id in ids]
 
     async def mailboxes_with(self, account_id: AccountId, roles: Collection[str]) -> set[str]:
-        """Ids of the mailboxes that have one of these roles."""
+        """Return the ids of the mailboxes that have one of these roles."""
         return {mailbox.id for mailbox in await self._reader.mailboxes.mailboxes(account_id) if mailbox.role in roles}

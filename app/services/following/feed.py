@@ -1,4 +1,4 @@
-"""The newest events of an account, read once for all who follow it."""
+"""The newest events of an account, read once for all its followers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from app.mailstore.log import EventLog
 
 TAIL_EVENTS = 64
 TAIL_BYTES = 128 * 1024
-"""Events of one account, and bytes of their bodies, that stay in memory for the followers still to come."""
+"""The most events of one account, and bytes of their bodies, that stay in memory for further followers."""
 TAILS = 128
-"""Accounts with events in memory."""
+"""The most accounts with events in memory."""
 _OTHER_LOG = "This position is of a log that was lost"
 
 Key = tuple[AccountId, Position, int]
@@ -31,7 +31,7 @@ class _Tail:
     span: Span
 
     def after(self, position: Position, limit: int) -> Batch | None:
-        """None where the position is not in the tail, or nothing in it comes after."""
+        """None if the position is not in the tail, or no event in it comes after."""
         index = position.seq - self.base.seq
         if not 0 <= index < len(self.events):
             return None
@@ -41,7 +41,7 @@ class _Tail:
 
 
 class Feed:
-    """Reads the log in one statement a batch, and keeps what several followers are about to ask for."""
+    """Reads the log in one statement per batch, and caches what several followers will read."""
 
     def __init__(self, log: EventLog, bus: Bus) -> None:
         self._log = log
@@ -50,16 +50,16 @@ class Feed:
         self._reads: dict[Key, asyncio.Task[Batch]] = {}
 
     def is_behind(self, account_id: AccountId, position: Position) -> bool:
-        """Whether there may be events after a position; False needs no read, as the bus has the last number."""
+        """Whether there may be events after a position. No read is needed, because the bus has the last number."""
         last = self._bus.last(account_id)
         return last is None or position.seq < last
 
     async def after(self, account_id: AccountId, position: Position, limit: int) -> Batch:
-        """Up to `limit` events after a position, as the log holds them now. AccountNotFound, StateExpired."""
+        """Return up to `limit` events after a position from the log. Raises AccountNotFound, StateExpired."""
         return await self._read(account_id, position, limit)
 
     async def next(self, account_id: AccountId, position: Position, limit: int) -> Batch:
-        """The same for a follower, up to the last event that the bus announced; from memory if possible."""
+        """Like `after`, for a follower, up to the last event that the bus announced; from memory if possible."""
         tail, last = self._tails.get(account_id), self._bus.last(account_id)
         if tail is not None and last is not None and tail.span.last.seq >= last:
             batch = tail.after(position, limit)
@@ -68,7 +68,7 @@ class Feed:
         return await self._read_together((account_id, position, limit))
 
     async def _read_together(self, key: Key) -> Batch:
-        """One statement for all who ask for the same at the same time."""
+        """Run one statement for all callers that read the same at the same time."""
         read = self._reads.get(key)
         if read is None:
             read = self._reads[key] = asyncio.ensure_future(self._read(*key))
@@ -78,7 +78,7 @@ class Feed:
     def _end(self, key: Key, read: asyncio.Task[Batch]) -> None:
         del self._reads[key]
         if not read.cancelled():
-            read.exception()  # the caller may be gone
+            read.exception()  # the caller may have gone
 
     async def _read(self, account_id: AccountId, position: Position, limit: int) -> Batch:
         found = await self._log.starting_at(account_id, position.seq, limit + 1)
@@ -108,7 +108,7 @@ class Feed:
 
 
 def _excess(events: list[Event]) -> int:
-    """How many of the oldest events do not fit."""
+    """Return how many of the oldest events exceed the limits."""
     size = 0
     for number, event in enumerate(reversed(events)):
         size += len(event.body)
@@ -117,14 +117,14 @@ def _excess(events: list[Event]) -> int:
     return 0
 
 
-def _events_after(position: Position, found: Batch, limit: int) -> list[Event]:
-    """The events after a position, of those read from it on.
+def _events_after(position: Position, batch: Batch, limit: int) -> list[Event]:
+    """Return the events after a position from a batch that was read from it on.
 
-    StateExpired when some of them are not kept any more, or when the position is of another log: one that was lost
-    when the database was restored from a backup.
+    Raises StateExpired if some of them are no longer stored, or if the position is of a log that was lost when the
+    database was restored from a backup.
     """
-    events, first = found.events, found.span.first
-    if not first.seq <= position.seq <= found.span.last.seq:
+    events, first = batch.events, batch.span.first
+    if not first.seq <= position.seq <= batch.span.last.seq:
         raise StateExpired("The events after this position are no longer stored: call /changes")
     if events and events[0].seq == position.seq:
         if events[0].position != position:

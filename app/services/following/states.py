@@ -1,9 +1,9 @@
-"""States and cursors: positions that clients carry for us, signed so that no one makes up or trades them.
+"""States and cursors: positions that clients store for Postgate, signed so that they cannot be forged or exchanged.
 
-A state is `seq-time.signature`, a list cursor `payload.signature`; both bind their account, which is not in the text.
-They use `A–Z a–z 0–9 _ - .` alone. The time (of event `seq`, ms in hexadecimal) tells the logs of a database and of its
-restored backup apart. The state of an unfinished difference is `seq-time-base.signature`, see StatePosition.
-A state serves as a log position everywhere: `since`, `after`, `Last-Event-ID`, ETag.
+A state is `seq-time.signature`, a list cursor `payload.signature`. Both are bound to their account, which is not in
+the text. They use only `A–Z a–z 0–9 _ - .`. The time (of event `seq`, ms in hexadecimal) distinguishes the log of a
+database from that of its restored backup. The state of an unfinished difference is `seq-time-base.signature`, see
+StatePosition. A state can be used as a log position everywhere: `since`, `after`, `Last-Event-ID`, ETag.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ _STATE = re.compile(r"(?a:(\d{1,19})-([0-9a-f]{1,15})(?:-(\d{1,19}))?)")
 
 
 LOST = Position(2**62, 0)
-"""A position that no log reaches: it has expired wherever it is asked for."""
+"""A position beyond any log: it has expired wherever it is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatePosition:
-    """From where a difference is asked for.
+    """The start of a difference.
 
-    `base_seq` is the number of the event from which it was asked for first: of what came after that the caller may not
-    have been reported yet, though it lies before `position`. The same number unless a part of a difference was given.
+    `base_seq` is the number of the event from which the difference was first requested: changes after it may not have
+    been reported yet, although they come before `position`. Both are the same unless a part of a difference was
+    returned.
     """
 
     position: Position
@@ -49,21 +50,23 @@ class States:
     """Issues and reads states and cursors."""
 
     def __init__(self, vault: Vault, epoch: str = "") -> None:
-        """`epoch` is the installation's: cursors of another one have expired."""
+        """`epoch` is the installation's: cursors of an earlier epoch have expired."""
         self._keys = vault.signing_keys("states")
         self._epoch = epoch
 
     def issue(self, account_id: AccountId, position: Position, base_seq: int | None = None) -> str:
-        """The state at a position of an account's log. `base_seq`: as in StatePosition, where more is to come."""
+        """Return the state of a position in an account's log. `base_seq`: as in StatePosition, if there are more
+        changes.
+        """
         text = f"{position.seq}-{position.at_ms:x}" + ("" if base_seq is None else f"-{base_seq}")
         return f"{text}.{self._sign(self._keys[0], 'state', account_id, text)}"
 
     def read(self, text: str, account_id: AccountId, parameter: str = "since") -> Position:
-        """The position of a state. InvalidRequest for what we did not issue for this account."""
+        """Return the position of a state. Raises InvalidRequest if it was not issued for this account."""
         return self.since(text, account_id, parameter).position
 
     def since(self, text: str, account_id: AccountId, parameter: str = "since") -> StatePosition:
-        """The same, with what matters to a difference."""
+        """Return the position and base of a state. Raises as `read`."""
         place, _, signature = text[:STATE_LIMIT_CHARS].partition(".")
         if not self._is_signed("state", account_id, place, signature):
             raise InvalidRequest.parameter(parameter, "Invalid state: it was not issued for this account")
@@ -74,17 +77,17 @@ class States:
         return StatePosition(Position(seq, int(found[2], 16)), seq if found[3] is None else int(found[3]))
 
     def seal_cursor(self, list_name: str, account_id: AccountId, place: object) -> str:
-        """A cursor of a list that carries `place` (JSON values, no secret: the caller can decode it).
+        """Return a cursor of a list that carries `place` (JSON values without secrets: the caller can decode it).
 
-        `account_id` is EVERY_ACCOUNT where the list belongs to none.
+        `account_id` is EVERY_ACCOUNT if the list spans accounts.
         """
         payload = _encode(orjson.dumps([self._epoch, place]))
         return f"{payload}.{self._sign(self._keys[0], f'cursor {list_name}', account_id, payload)}"
 
     def open_cursor(self, list_name: str, text: str, account_id: AccountId, parameter: str = "cursor") -> Any:
-        """What was sealed. InvalidRequest for what was not issued for this list and account.
+        """Return the `place` of a cursor. Raises InvalidRequest if it was not issued for this list and account.
 
-        StateExpired for what was issued before a restore, or by a version that knew another form.
+        Raises StateExpired if it was issued before a restore, or by a version with another format.
         """
         payload, _, signature = text[:CURSOR_LIMIT_CHARS].partition(".")
         if self._is_signed("cursor", account_id, payload, signature):

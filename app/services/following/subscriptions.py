@@ -1,4 +1,4 @@
-"""What one subscriber of the stream wants to hear, and how far it has heard it. Pure but for reading positions."""
+"""The wishes of one subscriber of the stream, and its positions. Pure except for reading positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.mail.types import AccountId, Position
 from app.services.access.visibility import mailboxes_of
 
 COUNTS = "counts"
-"""Names the `counts` frames among the types of a subscription."""
+"""The name of `counts` frames among the types of a subscription."""
 _OF_SEVERAL = (Audience.MOVE, Audience.SEVERAL)
 """Events of a message that may be in several mailboxes."""
 
@@ -21,8 +21,8 @@ class Subscription:
     """One `subscribe` of a stream.
 
     `mailbox_ids` and `types` None mean all; a type may end in ".*". `roles` are resolved to mailboxes by the stream,
-    which keeps `role_mailbox_ids` current. `positions` maps each account to that of the last event that this
-    subscription received or that was not for it.
+    which keeps `role_mailbox_ids` current. `positions` maps each account to the position of the last event that this
+    subscription received or that did not match it.
     """
 
     id: str
@@ -36,16 +36,16 @@ class Subscription:
     role_mailbox_ids: set[str] = field(default_factory=set)
 
     def wants(self, event: Event) -> bool:
-        """Whether an event that it may see is for this subscription."""
+        """Whether an event that the caller may see matches this subscription."""
         return self._wants_type(event.type) and self._wants_mailbox(event)
 
     @property
     def wants_counts(self) -> bool:
-        """Whether `counts` frames are for this subscription: types that are named must include `counts`."""
+        """Whether this subscription includes `counts` frames: if types are named, `counts` must be one of them."""
         return self.types is None or COUNTS in self.types
 
     def mailboxes(self) -> frozenset[str] | None:
-        """The mailboxes that it is about; None: all."""
+        """The mailboxes of the subscription; None: all."""
         if self.mailbox_ids is None and not self.roles:
             return None
         return (self.mailbox_ids or frozenset()) | self.role_mailbox_ids
