@@ -1,4 +1,4 @@
-"""The HTTP application: routers, problems and middleware put together."""
+"""The HTTP application: routers, error handlers and middleware."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 class Api(FastAPI):
-    """FastAPI whose description is completed by what every route has in common."""
+    """FastAPI with an OpenAPI document that includes what all routes share."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
+        """Return the OpenAPI document, built on the first call."""
         if self.openapi_schema is None:
             self.openapi_schema = describe(self, ROUTERS)
         return self.openapi_schema
 
 
 def create_api(lifespan: Lifespan | None = None) -> FastAPI:
-    """An application without services. The server sets `app.state.services` before the first request."""
+    """Return an application without services. The server sets `app.state.services` before the first request."""
     app = Api(
         title="Postgate",
         version=VERSION,
@@ -51,7 +51,7 @@ def create_api(lifespan: Lifespan | None = None) -> FastAPI:
 
 @cache
 def _routes() -> Sequence[BaseRoute]:
-    """Every route in the order of matching; flat, for `include_router` would match every path twice."""
+    """Return every route in matching order, in a flat list: `include_router` would match every path twice."""
     routes = [route for router in ROUTERS for route in router.routes]
     routes.extend(planned_routes())
     separate(routes)

@@ -1,7 +1,7 @@
-"""gzip for answers in JSON (RFC 9110 §8.4.1), where nothing secret stands beside what others have written.
+"""gzip for JSON responses (RFC 9110 §8.4.1) that do not mix secrets with content from third parties (BREACH).
 
-An encoded answer is a representation of its own: its ETag ends in `-gzip"` (§8.8.3), and such an ETag is taken for the
-same state wherever one is given.
+A compressed response is a separate representation: its ETag ends in `-gzip"` (§8.8.3). Request headers may use either
+ETag for the same state.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ THREAD_BYTES = 128 * 1024
 LEVEL = 4
 SUFFIX = "-gzip"
 _NEVER = ("/v1/tokens", "/v1/session", "/v1/stream", "/v1/connect", "/v1/oauth-apps", "/v1/links")
-"""Paths below which answers hold secrets."""
+"""Paths whose responses contain secrets."""
 _LINK = b"/v1/links/"
-"""What an answer with signed links holds. They are secrets, and stand beside what strangers have written."""
+"""A response with this text contains signed links, which are secrets, next to content from third parties."""
 _NEVER_LAST = ("links", "tickets", "raw")
 
 
 class Compressing:
-    """Sends an answer, encoded where both sides gain by it. `Vary` is on every answer that might be."""
+    """Sends a response, compressed where it is large and the client accepts gzip.
 
-    __slots__ = ("_held", "_scope", "_send")
+    Every response that can be compressed has `Vary: Accept-Encoding`.
+    """
+
+    __slots__ = ("_scope", "_send", "_start_message")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
-        self._held: Message | None = None
+        self._start_message: Message | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             await self._start(message)
-        elif self._held is not None:
-            await self._first_of_body(self._held, message)
+        elif self._start_message is not None:
+            await self._first_of_body(self._start_message, message)
         else:
             await self._send(message)
 
@@ -50,12 +53,12 @@ class Compressing:
         elif _is_compressible(self._scope, message["status"], headers):
             headers.add_vary_header("Accept-Encoding")
             if _takes_gzip(self._scope):
-                self._held = message
+                self._start_message = message
                 return
         await self._send(message)
 
     async def _first_of_body(self, start: Message, message: Message) -> None:
-        self._held = None
+        self._start_message = None
         body = message.get("body", b"")
         if len(body) >= MINIMUM_BYTES and not message.get("more_body", False) and _LINK not in body:
             body = await asyncio.to_thread(_gzip, body) if len(body) >= THREAD_BYTES else _gzip(body)
@@ -68,7 +71,7 @@ class Compressing:
         await self._send(message)
 
     def _name_encoded(self, headers: MutableHeaders) -> None:
-        """A 304 repeats the ETag of what the client has."""
+        """Give a 304 response the `-gzip` ETag if the client's If-None-Match has it."""
         headers.add_vary_header("Accept-Encoding")
         etag, known = headers.get("etag", ""), Headers(scope=self._scope).get("if-none-match", "")
         if etag.endswith('"') and f'{etag[:-1]}{SUFFIX}"' in known:
@@ -76,7 +79,7 @@ class Compressing:
 
 
 def without_suffix(tag: str) -> str:
-    """The tag of a state, from the tag of a representation of it; neither has quotes."""
+    """Return the ETag of the state from the ETag of one of its representations, both without quotes."""
     return tag.removesuffix(SUFFIX)
 
 
@@ -97,7 +100,7 @@ def _is_compressible(scope: Scope, status: int, headers: Headers) -> bool:
 
 
 def _takes_gzip(scope: Scope) -> bool:
-    """Whether Accept-Encoding names gzip with a weight above 0 (RFC 9110 §12.5.3), and no range is asked for."""
+    """Whether Accept-Encoding has gzip with a weight above 0 (RFC 9110 §12.5.3), and the request has no Range."""
     headers = Headers(scope=scope)
     if "range" in headers:
         return False

@@ -1,4 +1,4 @@
-"""ETags: what If-None-Match and If-Match mean (RFC 9110 §13)."""
+"""ETags, If-None-Match and If-Match (RFC 9110 §13)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from fastapi import Request, Response
 from app.api.compression import without_suffix
 
 STATE_HEADER = "Postgate-State"
-"""Carries the account's state on answers whose body has no place for it."""
+"""The account's state, in responses whose body has no field for it."""
 PRIVATE = "private, no-cache"
-"""Cache-Control of what is one caller's alone and must be asked about again."""
+"""Cache-Control of responses for one caller that must be revalidated."""
 
 
 def is_unchanged(request: Request, etag: str) -> bool:
-    """Whether the caller has this representation: If-None-Match, compared weakly. `etag` is without quotes."""
-    given = request.headers.get("if-none-match")
-    return given is not None and (given.strip() == "*" or etag in _tags(given))
+    """Whether If-None-Match has this ETag, by weak comparison. `etag` has no quotes."""
+    header = request.headers.get("if-none-match")
+    return header is not None and (header.strip() == "*" or etag in _tags(header))
 
 
 def not_modified(etag: str) -> Response:
@@ -27,11 +27,11 @@ def etag_headers(etag: str) -> dict[str, str]:
 
 
 def if_match(request: Request) -> set[str] | None:
-    """The ETags of If-Match, without quotes; None where it is absent or `*`. Weak ones never match."""
-    given = request.headers.get("if-match")
-    if given is None or given.strip() == "*":
+    """Return the ETags of If-Match without quotes; None if it is absent or `*`. Weak ETags never match."""
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
         return None
-    return {without_suffix(tag.strip()[1:-1]) for tag in given.split(",") if tag.strip().startswith('"')}
+    return {without_suffix(tag.strip()[1:-1]) for tag in header.split(",") if tag.strip().startswith('"')}
 
 
 def _tags(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The pages of connect sessions: plain HTML that needs no script, and lets nothing in."""
+"""The pages of connect sessions: plain HTML without scripts, under a strict Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _SECURITIES = (("tls", "TLS"), ("starttls", "STARTTLS"))
 
 
 def choose(apps: Sequence[OAuthApp], kind: str, values: Mapping[str, str], *, problem: str = "") -> HTMLResponse:
-    """Where a person says how their mail is reached. `values` fills the fields; with servers in it, these are shown.
-    `kind`: imap or pop3.
+    """Return the page where a person chooses a provider or enters a password.
 
-    Without `apps` there is the form for a password alone; `values["only_app"]` leaves that form out.
+    `values` fills the fields; server fields are shown if `values` has servers. `kind` is imap or pop3. Without `apps`
+    the page has the password form only; with `values["only_app"]` it has no password form.
     """
     parts = [_field("email", "E-mail address", values, "email", "username")]
     parts += [
@@ -47,34 +47,34 @@ def choose(apps: Sequence[OAuthApp], kind: str, values: Mapping[str, str], *, pr
     ]
     if "only_app" not in values:
         parts.append(_password_part(kind, values))
-    form = f'<form method="post" autocomplete="on">{"".join(parts)}</form>'  # to where the page came from
+    form = f'<form method="post" autocomplete="on">{"".join(parts)}</form>'  # posts to the page's own URL
     alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
     return page_of("Connect your mail", alert + form, 422 if problem else 200)
 
 
 def leave(url: str) -> HTMLResponse:
-    """Sends the browser on by a new navigation: `form-action` would hold up a redirect of what a form sent."""
+    """Send the browser to `url` by a meta refresh: `form-action` would block a redirect after a form."""
     target = escape(url)
     refresh = f'<meta http-equiv="refresh" content="0;url={target}">'
     return page_of("One moment", f'<p><a href="{target}">Continue</a></p>', 200, refresh)
 
 
 def refuse(problem: str, status: int) -> HTMLResponse:
-    """Nothing can be done here."""
-    return page_of("This does not work", f'<p role="alert">{escape(problem)}</p>', status)
+    """Return a page with an error and no form."""
+    return page_of("Something went wrong", f'<p role="alert">{escape(problem)}</p>', status)
 
 
 def _password_part(kind: str, values: Mapping[str, str]) -> str:
     entry = '<label>Password<input type="password" name="password" autocomplete="current-password"></label>'
     servers = ""
     if f"{kind}_host" in values:
-        shown = "".join(
+        server_fields = "".join(
             _server_field(f"{protocol}_{member}", f"{protocol.upper()} {label}", values)
             for protocol in (kind, "smtp")
             for member, label in (("host", "server"), ("port", "port"), ("security", "security"))
         )
         login = _field("username", "User name, if it is not the address", values)
-        servers = f"<fieldset><legend>Servers</legend>{login}{shown}</fieldset>"
+        servers = f"<fieldset><legend>Servers</legend>{login}{server_fields}</fieldset>"
     return f'{entry}{servers}<button type="submit" name="way" value="password">Connect with a password</button>'
 
 
@@ -94,7 +94,7 @@ def _field(name: str, label: str, values: Mapping[str, str], kind: str = "text",
 
 
 def page_of(title: str, content: str, status: int, head: str = "") -> HTMLResponse:
-    """A page of HTML; title and content are escaped already."""
+    """Return an HTML page. The caller has escaped title and content."""
     text = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width">{head}<style>{_STYLE}</style></head>'

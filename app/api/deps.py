@@ -1,8 +1,8 @@
-"""What routes ask for by annotation: the caller's rights, the account, the services.
+"""Dependencies of routes: the caller's rights, the account, the services.
 
-The right that a route needs stands in its signature: `account: ReadableAccount` is the account of the path, checked
-against the token, which holds `mail.read`. An account that the token may not see and one that does not exist look
-alike. `Access.scope` can be read without a request, and a test holds every route to having one.
+A route's signature declares the right that it needs: `account: ReadableAccount` is the account of the path, for a
+token that has `mail.read` and can access the account. An account that the token cannot access gives the same error as
+an account that does not exist. `Access.scope` is readable without a request; a test checks that every route has one.
 """
 
 from __future__ import annotations
@@ -89,18 +89,18 @@ __all__ = [
 CALLER_KEY = "postgate.caller"
 ACCOUNT_KEY = "postgate.account"
 RATES_KEY = "postgate.rates"
-"""Where the scope of a request carries what was found before its body was read: caller, account, what is left of rates.
+"""Keys of the ASGI scope for results from before the body is read: caller, account, remaining rates.
 
-Code that already knows the caller, such as a WebSocket, sets it.
+Code that already knows the caller, such as a WebSocket, sets `CALLER_KEY`.
 """
 CONNECTION_KEY = "postgate.connection"
-"""Where the server puts the connection that a request came by."""
+"""Key of the ASGI scope: the server's connection that the request came over."""
 ACCOUNT_ID_CHARS = 100
 
 
 @dataclass(kw_only=True)
 class AccountServices:
-    """Who may call, and how accounts are reached."""
+    """Services for authentication, accounts and OAuth."""
 
     tokens: Tokens
     tickets: Tickets
@@ -118,7 +118,7 @@ class AccountServices:
 
 @dataclass(kw_only=True)
 class MailServices:
-    """What is done with the mail of accounts."""
+    """Services for the mail of accounts."""
 
     quotas: Quotas
     polling: Polling
@@ -144,19 +144,19 @@ class MailServices:
 
 @dataclass(kw_only=True)
 class Services(AccountServices, MailServices):
-    """Every service that a route may call; the application holds it as `app.state.services`."""
+    """Every service that a route may call, stored as `app.state.services`."""
 
     settings: Settings
     note_follower: Callable[[str], None]
-    """To be called with the id of an account that somebody calls for: its mail is looked at more often for a while."""
+    """Call it with the id of an account that a request names: Postgate polls its mail more often for a while."""
     health: Health
     traces: ProtocolLogs
     remote_images: RemoteImages
     draining: asyncio.Event
-    """Set when the process is about to end: streams say goodbye."""
+    """Set when the process is about to end: streams send a closing frame."""
     limits: RateLimits = field(default_factory=RateLimits)
     turns: Turns = field(default_factory=Turns)
-    """Shared by the streams that catch up."""
+    """Shared by streams that are catching up."""
 
 
 def services_of(connection: HTTPConnection) -> Services:
@@ -164,9 +164,10 @@ def services_of(connection: HTTPConnection) -> Services:
 
 
 async def authenticate(connection: HTTPConnection) -> Caller:
-    """Who calls, by `Authorization: Bearer`; checked and counted once a request. NotAuthenticated, NotPermitted.
+    """Return the caller of `Authorization: Bearer`, checked and counted once per request.
 
-    A call over a WebSocket brings its caller, and counts like any other. RateLimited.
+    A call over a WebSocket already has its caller, and counts like any other request. Raises NotAuthenticated,
+    NotPermitted or RateLimited.
     """
     scope, services = connection.scope, services_of(connection)
     if CALLER_KEY not in scope:
@@ -178,7 +179,7 @@ async def authenticate(connection: HTTPConnection) -> Caller:
 
 
 def mark_signed_in(connection: HTTPConnection) -> None:
-    """Let the server know that the client of this connection has shown a token: it has priority over strangers."""
+    """Mark the connection as authenticated: it has priority over connections without a token."""
     link = connection.scope.get(CONNECTION_KEY)
     if link is not None:
         link.mark_signed_in()
@@ -195,7 +196,7 @@ async def _bearer(connection: HTTPConnection, services: Services) -> Caller:
 
 
 async def redeem(connection: HTTPConnection, ticket: str) -> Caller:
-    """Who calls, by a ticket, which works once. NotAuthenticated, NotPermitted."""
+    """Return the caller of a ticket, which works once. Raises NotAuthenticated or NotPermitted."""
     services = services_of(connection)
     caller = await services.tickets.redeem(ticket, connection.client.host if connection.client else None)
     _check_origin(connection, services.settings, caller)
@@ -204,18 +205,18 @@ async def redeem(connection: HTTPConnection, ticket: str) -> Caller:
 
 
 def _check_origin(connection: HTTPConnection, settings: Settings, caller: Caller) -> None:
-    """A token that names the pages it is for works from no other."""
+    """Raise NotPermitted if the token is limited to web origins and the request is from another."""
     origin = connection.headers.get("origin")
     if caller.origins is None or origin is None:
         return
     if not is_allowed(origin, connection.headers.get("host", ""), settings, caller):
-        raise NotPermitted("The token may not be used from pages of this origin")
+        raise NotPermitted("The token is not allowed from this web origin")
 
 
 class Access:
-    """A dependency that declares and checks what a route needs: a scope, just a token, or nothing.
+    """A dependency that declares and checks what a route requires: a scope, any token, or nothing.
 
-    `admit` runs before the body is read; the dependency itself hands over what `admit` found.
+    `admit` runs before the body is read; the dependency returns what `admit` found.
     """
 
     def __init__(self, scope: Scope | None, *, is_public: bool = False) -> None:
@@ -235,15 +236,15 @@ class Access:
             caller.require(self.scope)
 
     async def _find(self, connection: HTTPConnection, caller: Caller) -> None:
-        """Look up what the path names."""
+        """Look up the resource that the path names."""
 
 
 class _Public(Access):
     async def admit(self, connection: HTTPConnection) -> None:
-        """Nothing to check."""
+        """Admit every request."""
 
     async def __call__(self) -> None:
-        """Nothing to hand over."""
+        """Return nothing."""
 
 
 class _AnyCaller(Access):
@@ -252,7 +253,7 @@ class _AnyCaller(Access):
 
 
 class _TokenMaker(_AnyCaller):
-    """A key with the scope, or a sign-in, which makes tokens for its own account."""
+    """A server key with the scope, or a sign-in, which can create tokens for its own account."""
 
     def _check(self, caller: Caller) -> None:
         if not caller.is_sign_in:
@@ -260,7 +261,7 @@ class _TokenMaker(_AnyCaller):
 
 
 class _InstallAdmin(_AnyCaller):
-    """A key that is not limited to a part of the install."""
+    """A server key that is not limited to some accounts."""
 
     def _check(self, caller: Caller) -> None:
         super()._check(caller)
@@ -278,7 +279,7 @@ AccountPath = Annotated[
 
 
 class _AccountFor(Access):
-    """`other`: a scope that does in place of `scope`; `is_whole`: not for tokens that see a part of the account."""
+    """`other`: a scope accepted instead of `scope`. `is_whole`: refuse tokens that see only some mailboxes."""
 
     def __init__(self, scope: Scope, *, other: Scope | None = None, is_whole: bool = False) -> None:
         super().__init__(scope)
@@ -303,7 +304,7 @@ class _AccountFor(Access):
 
 
 class _EventsOf(_AccountFor):
-    """Also let in by a ticket in the query: a browser's EventSource can send no header."""
+    """Also accepts a ticket in the query: a browser's EventSource cannot send headers."""
 
     async def admit(self, connection: HTTPConnection) -> None:
         ticket = connection.query_params.get("ticket")
@@ -321,13 +322,13 @@ async def _current_caller(connection: HTTPConnection) -> Caller:
 
 
 PublicAccess = Depends(_Public(None, is_public=True))
-"""For `dependencies=` of a route that needs no token."""
+"""For `dependencies=` of a route that requires no token."""
 CurrentCaller = Annotated[Caller, Depends(_current_caller)]
-"""The caller beside an account of the path; no right of its own."""
+"""The caller, next to an account of the path; requires no further right."""
 SessionCaller = Annotated[Caller, Depends(_AnyCaller(None))]
-"""Any token: for what concerns the token itself."""
+"""Any token, for operations on the token itself."""
 InstallAdmin = Annotated[Caller, Depends(_InstallAdmin(Scope.ADMIN))]
-"""A key that is not limited to accounts: for what all accounts share."""
+"""A server key that is not limited to accounts, for resources that all accounts share."""
 TokenMaker = Annotated[Caller, Depends(_TokenMaker(Scope.ADMIN))]
 AdminCaller = Annotated[Caller, Depends(_AnyCaller(Scope.ADMIN))]
 PushCaller = Annotated[Caller, Depends(_AnyCaller(Scope.PUSH))]
@@ -340,5 +341,5 @@ SendingAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAIL_SEND))]
 MailboxesAccount = Annotated[AccountId, Depends(_AccountFor(Scope.MAILBOXES))]
 SettingsAccount = Annotated[AccountId, Depends(_AccountFor(Scope.SETTINGS, is_whole=True))]
 EventsAccount = Annotated[AccountId, Depends(_EventsOf(Scope.MAIL_READ, other=Scope.PUSH))]
-"""Events in full for `mail.read`, ids and types for `push`."""
+"""Complete events for `mail.read`; ids and types for `push`."""
 AdministeredAccount = Annotated[AccountId, Depends(_AccountFor(Scope.ADMIN, is_whole=True))]

@@ -1,4 +1,4 @@
-"""Bytes by HTTP: ranges, ETags, HEAD, exact lengths where they are known; streamed in flat memory."""
+"""Downloads over HTTP: ranges, ETags, HEAD, known lengths; streamed with bounded memory."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SAFE = {
 }
 
 AT_ONCE_BYTES = 128 * 1024
-"""Up to this size an answer is not streamed."""
+"""Responses up to this size are not streamed."""
 
 
 class Source(Protocol):
     """Something to download."""
 
     async def size(self, *, is_needed: bool) -> int | None:
-        """Its size in bytes; None only where finding out is dear and it is not `is_needed`."""
+        """Return the size in bytes; None only if computing it is expensive and not `is_needed`."""
         ...
 
     def stream(self, span: ByteRange) -> AsyncIterator[bytes]: ...
@@ -40,9 +40,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """How a download is labelled. It is an attachment unless `is_inline`: no document of a stranger's is shown.
+    """The headers of a download. It is an attachment unless `is_inline`, so browsers do not show untrusted content.
 
-    `headers` take the place of those that every download has.
+    `headers` override the headers that every download has.
     """
 
     etag: str
@@ -53,9 +53,9 @@ class Labels:
 
 
 async def download(request: Request, source: Source, labels: Labels) -> Response:
-    """The answer to GET or HEAD. Several ranges at once are answered by the whole (RFC 9110 §14.2).
+    """Answer GET or HEAD. A request for several ranges gets the complete content (RFC 9110 §14.2).
 
-    Raises RangeNotSatisfiable, and what reading raises, before anything is sent.
+    Raises RangeNotSatisfiable, and errors of the first read, before anything is sent.
     """
     if is_unchanged(request, labels.etag):
         return Response(status_code=304, headers=_headers(labels))
@@ -75,12 +75,12 @@ async def download(request: Request, source: Source, labels: Labels) -> Response
     beginning, is_all = await _beginning(pieces)
     if is_all:
         headers["Content-Length"] = str(len(beginning))
-        return Response(beginning, status, headers)  # all there is: no stream is needed
+        return Response(beginning, status, headers)  # complete: needs no stream
     return StreamingResponse(_with_first(beginning, pieces), status, headers)
 
 
 async def _beginning(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
-    """What comes first, more than AT_ONCE_BYTES of it unless it is all."""
+    """Return the first bytes, and whether they are all; more than AT_ONCE_BYTES if they are not."""
     beginning = bytearray()
     async for piece in pieces:
         beginning += piece
@@ -102,21 +102,24 @@ def _headers(labels: Labels) -> dict[str, str]:
 
 
 def parse_range(text: str, size: int) -> ByteRange:
-    """The one range of a Range header (RFC 9110 §14.1.2). RangeNotSatisfiable for one that is none or lies outside."""
-    found = _RANGE.fullmatch(text)
-    if found is None or not (found[1] or found[2]):
+    """Parse a Range header with one range (RFC 9110 §14.1.2).
+
+    Raises RangeNotSatisfiable if it is invalid or outside the content.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None or not (match[1] or match[2]):
         raise RangeNotSatisfiable(size)
-    if not found[1]:
-        start, stop = max(0, size - int(found[2])), size
+    if not match[1]:
+        start, stop = max(0, size - int(match[2])), size
     else:
-        start, stop = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+        start, stop = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
     if start >= stop:
         raise RangeNotSatisfiable(size)
     return ByteRange(start, stop)
 
 
 def _wanted_range(request: Request, etag: str) -> str | None:
-    """The Range header where it counts: in bytes, one range, and of this representation (If-Range)."""
+    """Return the Range header if it applies: one range, in bytes, of this representation (If-Range)."""
     text = request.headers.get("range")
     if text is None or "," in text or not text.lstrip().startswith("bytes"):
         return None

@@ -1,4 +1,4 @@
-"""Idempotency-Key at the edge: a POST that creates or sends does so once.
+"""`Idempotency-Key`: repeating a POST that creates or sends does so only once.
 
 async def create_mailbox(account: MailboxesAccount, order: NewMailbox, once: Once, …) -> Response:
     async def work(attempt: Attempt) -> Answer:
@@ -23,7 +23,7 @@ from app.services.access.idempotency import Answer, Attempt, Work, hash_payload,
 
 
 def answer_of(status: int, body: BaseModel | bytes, headers: Mapping[str, str] | None = None) -> Answer:
-    """An answer with a JSON body."""
+    """Return an answer with a JSON body."""
     content = body if isinstance(body, bytes) else body.model_dump_json(by_alias=True).encode()
     return Answer(status, content, headers or {})
 
@@ -33,14 +33,14 @@ def response_of(answer: Answer) -> Response:
 
 
 def _nothing() -> None:
-    """There is nothing to release."""
+    """Release nothing."""
 
 
 class IdempotentRequest:
-    """Runs the work of this request, or gives the answer that it had the first time.
+    """Runs the work of this request, or returns the stored answer of the first attempt.
 
-    A kept answer is given without the work. So a route checks before `run` whether the caller may make this call
-    today, and may see what the answer holds.
+    A stored answer is returned without running the work. A route must therefore check before `run` whether the caller
+    may still make this call and see the answer.
     """
 
     def __init__(self, request: Request, key: str | None) -> None:
@@ -56,10 +56,11 @@ class IdempotentRequest:
         caller: str | None = None,
         release: Callable[[], None] = _nothing,
     ) -> Response:
-        """`payload_hash` for a body that was streamed; `is_secret` for an answer that must not be kept in clear;
-        `caller` who asks, where that is not the sign-in or server key behind the token: it must have been proven.
+        """Return the response of the work, which runs at most once per key.
 
-        `release` is called when the work has ended, or is not needed: the caller may have been cancelled before.
+        `payload_hash`: for a body that was streamed. `is_secret`: encrypt the stored answer. `caller`: an authenticated
+        identity to use instead of the sign-in or server key behind the token. `release` is called when the work has
+        ended or is not needed, even if the request was cancelled before.
         """
         try:
             begun = await self._begin(payload_hash, caller, is_secret=is_secret)
@@ -88,7 +89,7 @@ class IdempotentRequest:
         return await idempotency.begin(scope, self._key, payload, is_secret=is_secret)
 
     async def _scope(self, asker: str | None) -> str:
-        """Who asks, method and path; an account of the path by its id, so that `/v1/me` is the same path."""
+        """Return caller, method and path; the path has the account's id, so that `/v1/me` is the same path."""
         request, parameters = self._request, dict(self._request.path_params)
         if asker is None:
             caller = await authenticate(request)

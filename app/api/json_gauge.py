@@ -1,4 +1,4 @@
-"""Counts the values of a JSON text while it arrives, so that a text that is costly to parse is never parsed."""
+"""Counts the values of a JSON text while it arrives, so that expensive texts are refused before they are parsed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from app.errors import Fault, MalformedRequest, TooLarge
 
 VALUES_LIMIT = 50_000
-"""Values in one body. The largest request that the API takes, a message to 4,000 addresses, has a third of them."""
+"""Values in one body. The largest valid request, a message to 4,000 addresses, has a third of this number."""
 
 DEPTH_LIMIT = 1_000
-"""Values inside each other; checked between pieces, and exactly by the parser."""
+"""Nesting depth; checked between pieces, and exactly by the parser."""
 
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _OUTSIDE = re.compile(rb'[^"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"]*)*', re.DOTALL)
-"""Everything up to a string that the text does not close. Each place can be matched in one way only, so it is linear.
+"""Everything up to a string that the text does not close. Each position matches in one way only, so it is linear.
 
-Not with possessive quantifiers: Python 3.11 forgets where they began when they fail.
+It has no possessive quantifiers: in Python 3.11 a failed one loses its start position.
 """
 
 
 class JsonGauge:
-    """Takes a JSON text in pieces of any size. Linear in the length of any text."""
+    """Accepts a JSON text in pieces of any size, in linear time."""
 
     def __init__(self, limit: int = VALUES_LIMIT) -> None:
         self._limit = limit
@@ -32,7 +32,7 @@ class JsonGauge:
         self._is_escaped = False
 
     def feed(self, piece: bytes) -> None:
-        """Count the values of the next piece. TooLarge beyond the limit, MalformedRequest where it is too deep."""
+        """Count the values of the next piece. Raises TooLarge or, if nested too deeply, MalformedRequest."""
         position = self._skip_string(piece)
         if position >= len(piece):
             return
@@ -42,7 +42,7 @@ class JsonGauge:
         self._open += opened - outside.count(b"]") - outside.count(b"}")
         self._values += opened + outside.count(b",")
         if self._open > DEPTH_LIMIT:
-            raise MalformedRequest("The JSON is nested too deeply", [Fault("Must not be nested so deeply", pointer="")])
+            raise MalformedRequest("The JSON is nested too deeply", [Fault("Is nested too deeply", pointer="")])
         if self._values > self._limit:
             raise TooLarge(f"The JSON has more than {self._limit} values")
         if end < len(piece):
@@ -50,7 +50,7 @@ class JsonGauge:
             self._skip_string(piece, end + 1)
 
     def _skip_string(self, piece: bytes, position: int = 0) -> int:
-        """Where the string ends that is open at `position`, or the length of the piece."""
+        """Return the end of the string that is open at `position`, or the length of the piece."""
         if not self._is_in_string:
             return position
         if self._is_escaped and position < len(piece):

@@ -1,4 +1,4 @@
-"""Answers that are lists of messages or threads: GET lists and searches give the same page."""
+"""Responses with lists of messages or threads: GET lists and searches return the same page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.services.reading.views import View, Views
 
 @dataclass(frozen=True, slots=True)
 class MessageLists:
-    """Lists of the account that the path names."""
+    """Lists messages of the account in the path."""
 
     listing: Listing
     views: Views
@@ -30,7 +30,7 @@ class MessageLists:
     async def answer(
         self, request: Request, caller: Caller, order: ListOrder, view: View, *, has_text: bool
     ) -> Response:
-        """A MessagePage, or 304. `has_text`: the answer says how a search text was understood."""
+        """Return a MessagePage, or 304. With `has_text` the page has the filter parsed from the text."""
         account_id = self.standing.account_id
         prepared = await self.listing.prepare(account_id, caller, order)
         state = self.standing.at(prepared.standing.position)
@@ -48,20 +48,20 @@ class MessageLists:
 
 
 def awaits_previews(items: Iterable[bytes]) -> bool:
-    """Whether a preview of a list has not been read: such a list has no ETag.
+    """Whether the preview of a listed message has not been read yet: such a list has no ETag.
 
-    The preview comes without an event, so the list changes while the state stays the same.
+    Reading a preview emits no event, so the list changes while the state does not.
     """
     return any(b'"preview":null' in item for item in items)
 
 
 def indexed_shown(indexed: tuple[int, int] | None) -> dict[str, int] | None:
-    """An Indexed object."""
+    """Return an Indexed object."""
     return None if indexed is None else {"messages": indexed[0], "of": indexed[1]}
 
 
 def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, Any] | None = None) -> bytes:
-    """A MessagePage or ThreadPage around prepared objects; `shown` is what a search text was understood as."""
+    """Return a MessagePage or ThreadPage with serialised items; `shown` is the filter parsed from a search text."""
     rest: dict[str, Any] = {
         "next_cursor": page.next_cursor,
         "prev_cursor": page.prev_cursor,
@@ -75,5 +75,5 @@ def page_bytes(items: list[bytes], page: ListPage, state: str, shown: dict[str, 
 
 
 def is_forced(request: Request) -> bool:
-    """Whether the mail server is to be asked first."""
+    """Whether the request has `Cache-Control: no-cache`: ask the mail server first."""
     return "no-cache" in request.headers.get("cache-control", "")

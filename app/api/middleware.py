@@ -1,4 +1,4 @@
-"""What happens to every request before a route and to every answer after it: pure ASGI, no task of its own."""
+"""Middleware around all routes, in plain ASGI without a task of its own."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _EXPOSED = (
     "Tus-Checksum-Algorithm, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires, Mcp-Session-Id, "
     "Postgate-State"
 )
-"""Headers of answers that a page may read."""
+"""Response headers that a web page may read (CORS)."""
 _TAKEN = (
     "Authorization, Content-Type, Accept, Cache-Control, Client-Id, Idempotency-Key, If-Match, If-None-Match, "
     "If-Range, Range, Last-Event-ID, Tus-Resumable, Upload-Offset, Upload-Length, Upload-Defer-Length, "
     "Upload-Metadata, Upload-Checksum, Upload-Concat, Mcp-Session-Id, Mcp-Protocol-Version"
 )
-"""Headers of requests that a page may send."""
+"""Request headers that a web page may send (CORS)."""
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _PREFLIGHT_SECONDS = 7200
-_FOREIGN_PAGE = "Pages of this origin may not use the API"
+_FOREIGN_PAGE = "This web origin is not allowed to use the API"
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 _CLIENT_ID = re.compile(rf"[!-~]{{1,{CLIENT_ID_CHARS}}}")
 
 
 class MePaths:
-    """`/v1/me/…` is another spelling of `/v1/accounts/me/…`, so that every route below an account exists once."""
+    """Rewrites `/v1/me/…` to `/v1/accounts/me/…`, so that every route of an account exists once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class MePaths:
 
 
 class Edge:
-    """Answers preflights and what nobody foresaw, and adds the headers that every answer has."""
+    """Answers preflights and unexpected errors, and adds the headers of every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -76,7 +76,7 @@ class Edge:
             await (self._answer if scope["type"] == "http" else self._connect)(scope, receive, send)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A WebSocket: the answer to its handshake has a request id."""
+        """Add a request id to the response of a WebSocket handshake."""
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in ("websocket.accept", "websocket.http.response.start"):
@@ -101,16 +101,16 @@ class Edge:
             if answer.has_begun or not _services(scope).draining.is_set():
                 raise
             await problem_response(NotReady("The process is ending"))(scope, receive, answer.send)
-        except Exception as error:  # noqa: BLE001 - our own fault: answered as such, without its text in log or answer
+        except Exception as error:  # noqa: BLE001 - our bug: its text goes neither to the log nor to the response
             log.error("unexpected_error", error=type(error).__name__, trace=traceback.format_tb(error.__traceback__))
             if answer.has_begun:
-                raise ConnectionAbortedError("the answer was cut off") from None
+                raise ConnectionAbortedError("the response was cut off") from None
             await problem_response(GatewayError())(scope, receive, answer.send)
         finally:
             client_leaves.reset(token)
 
     async def _preflight(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        """Whether a page may call (Fetch §4.8). It has no token yet, so any token's origins count."""
+        """Answer whether a web page may call (Fetch §4.8): a preflight has no token, so all tokens' origins count."""
         services, origin = _services(scope), headers["origin"]
         known = services.tokens.origins
         if not await may_ask(origin, headers.get("host", ""), scope["path"], services.settings, known):
@@ -126,7 +126,7 @@ class Edge:
 
 
 class _Answer:
-    """Sends an answer, with the headers that every one has."""
+    """Sends a response with the headers that every response has."""
 
     __slots__ = ("_scope", "_send", "has_begun")
 
@@ -160,13 +160,13 @@ class _Answer:
 
 
 def _client_id(scope: Scope) -> str | None:
-    """The `Client-Id` of the caller, where it is valid."""
+    """Return the caller's `Client-Id` if it is valid."""
     text = _header(scope, b"client-id")
     return text if text is not None and _CLIENT_ID.fullmatch(text) else None
 
 
 def _check_client_id(scope: Scope) -> None:
-    """InvalidRequest where there is a `Client-Id` that is not valid."""
+    """Raise InvalidRequest for an invalid `Client-Id`."""
     if _header(scope, b"client-id") is not None and _client_id(scope) is None:
         detail = f"Must be 1 to {CLIENT_ID_CHARS} visible ASCII characters"
         raise InvalidRequest.parameter("Client-Id", detail)
@@ -177,7 +177,7 @@ def _request_id_header() -> tuple[bytes, bytes]:
 
 
 async def _client_leaves(receive: Receive) -> None:
-    """Returns when the client has closed the connection. To be called when the request's body has been read."""
+    """Wait until the client closes the connection. Call it after the request's body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -191,8 +191,8 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _base_url(scope: Scope) -> str:
-    """What URLs in answers begin with: PUBLIC_URL, else as the caller spelled it."""
-    services = getattr(scope["app"].state, "services", None)  # not yet there where only the description is read
+    """Return the base of URLs in responses: PUBLIC_URL, else the scheme and Host of the request."""
+    services = getattr(scope["app"].state, "services", None)  # not set when only the OpenAPI document is built
     public_url: str | None = services.settings.public_url if services is not None else None
     if public_url is not None:
         return public_url.rstrip("/")
@@ -205,7 +205,7 @@ def _is_preflight(headers: Headers) -> bool:
 
 
 def _check_session_page(scope: Scope) -> None:
-    """NotPermitted for a page that signs in, and that the install's own list does not name."""
+    """Raise NotPermitted for a sign-in from a web origin that the CORS setting does not list."""
     headers = Headers(scope=scope)
     origin = headers.get("origin")
     if origin is None or not is_session(scope["path"]):
@@ -215,7 +215,7 @@ def _check_session_page(scope: Scope) -> None:
 
 
 async def _is_readable_from(scope: Scope, origin: str) -> bool:
-    """Whether a page of this origin may read the answer. One without a caller is a problem, or public."""
+    """Whether a web page of this origin may read the response. Without a caller it is a problem or public."""
     services, caller = _services(scope), cast("Caller | None", scope.get(CALLER_KEY))
     if caller is not None and not is_session(scope["path"]):
         return is_allowed(origin, "", services.settings, caller)
@@ -223,7 +223,7 @@ async def _is_readable_from(scope: Scope, origin: str) -> bool:
 
 
 def _rate_headers(rates: Sequence[Rate]) -> list[tuple[bytes, bytes]]:
-    """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers)."""
+    """Return RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers)."""
     policy = ", ".join([f'"{rate.name}";q={rate.quota};w={WINDOW_SECONDS}' for rate in rates])
-    left = ", ".join([f'"{rate.name}";r={max(0, rate.remaining)};t={rate.reset_seconds}' for rate in rates])
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
+    remaining = ", ".join([f'"{rate.name}";r={max(0, rate.remaining)};t={rate.reset_seconds}' for rate in rates])
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", remaining.encode())]

@@ -1,4 +1,4 @@
-"""The API's description: OpenAPI from the routes, AsyncAPI from the frames of the stream. Generated, never written."""
+"""Generates the API's description: OpenAPI from the routes, AsyncAPI from the frames of the stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BEARER = "A server key, an account token or the access token of a sign-in"
 
 
 def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of an application made of these routers."""
+    """Return the OpenAPI 3.1 document of an application with these routers."""
     document: dict[str, Any] = get_openapi(
         title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, openapi_version="3.1.0"
     )
@@ -57,7 +57,7 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
             if method in operations:
                 _order_parameters(operations[method], path)
                 _complete(operations[method], accesses[path, method])
-    # named by hand in routes that read their body themselves
+    # referenced by routes that read their body themselves
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -79,7 +79,7 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
 
 
 def http_routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
-    """Every HTTP route of the routers."""
+    """Yield every HTTP route of the routers."""
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute):
@@ -87,14 +87,14 @@ def http_routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
 
 
 def _order_parameters(operation: dict[str, Any], path: str) -> None:
-    """Put those of the path first, in its order: the order in which generated clients take them."""
+    """Put the path parameters first, in the order of the path: generated clients take them in this order."""
     parameters = operation.get("parameters")
     if parameters:
-        parameters.sort(key=lambda one: path.index("{" + one["name"] + "}") if one["in"] == "path" else len(path))
+        parameters.sort(key=lambda item: path.index("{" + item["name"] + "}") if item["in"] == "path" else len(path))
 
 
 def _complete(operation: dict[str, Any], access: Access | None) -> None:
-    """Add what no route says for itself: the right it needs, and the problems that any such route may answer."""
+    """Add the required scope, and the problems that every route of this kind may return."""
     responses = operation["responses"]
     if _is_generated(responses.get("422")):
         del responses["422"]
@@ -119,7 +119,7 @@ def _complete(operation: dict[str, Any], access: Access | None) -> None:
 
 
 def _is_generated(response: dict[str, Any] | None) -> bool:
-    """Whether the framework put a 422 of its own shape here, which is never answered."""
+    """Whether this is the framework's own 422, which Postgate never returns."""
     return response is not None and "HTTPValidationError" in json.dumps(response)
 
 
@@ -130,7 +130,7 @@ def _schemas(models: Iterable[type[BaseModel]], mode: str) -> dict[str, Any]:
 
 
 def describe_stream() -> dict[str, Any]:
-    """The AsyncAPI 3.1 document of `/v1/stream`."""
+    """Return the AsyncAPI 3.1 document of `/v1/stream`."""
     sent, received = _frames(RequestModel), _frames(AnswerModel)
     schemas = {**_schemas(sent, "validation"), **_schemas(received, "serialization")}
     messages = {model.__name__: _message(model) for model in (*sent, *received)}
@@ -156,7 +156,7 @@ def describe_stream() -> dict[str, Any]:
 
 
 def _for_asyncapi(schema: Any) -> Any:
-    """A schema of OpenAPI with the discriminators of AsyncAPI 3, which are names of properties alone."""
+    """Convert an OpenAPI schema to AsyncAPI 3, whose discriminators are property names only."""
     if isinstance(schema, list):
         return [_for_asyncapi(each) for each in schema]
     if not isinstance(schema, dict):
@@ -168,7 +168,7 @@ def _for_asyncapi(schema: Any) -> Any:
 
 
 def _frames(base: type[BaseModel]) -> list[type[BaseModel]]:
-    """The frames that one side sends: requests are the client's, answers ours."""
+    """Return the frames of one side: RequestModel for the client, AnswerModel for Postgate."""
     return [
         model
         for name, model in vars(stream).items()

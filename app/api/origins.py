@@ -1,4 +1,4 @@
-"""Which pages may call (Fetch §3.2, RFC 6454): by the install's list, and by the lists of tokens."""
+"""Web origins that may call the API (Fetch §3.2, RFC 6454): from the CORS setting and from tokens."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.services.access.origins import KnownOrigins
 from app.settings import Settings
 
 SESSION_PATH = "/v1/session"
-"""Pages sign in here: with a password, so no token's list counts."""
+"""Sign-in with a password has no token, so only the setting's origins count."""
 
 
 def is_of_install(origin: str, host: str, settings: Settings) -> bool:
-    """Whether an origin is our own, or one of the install's list.
+    """Whether an origin is Postgate's own or in the CORS setting.
 
-    Without PUBLIC_URL our own is the one that equals `host`, the Host header; where `host` is empty, none is.
+    Without PUBLIC_URL its own origin is the origin that equals `host`, the Host header; with an empty `host` none.
     """
     if origin in settings.cors_origins:
         return True
@@ -25,15 +25,15 @@ def is_of_install(origin: str, host: str, settings: Settings) -> bool:
 
 
 def is_allowed(origin: str, host: str, settings: Settings, caller: Caller) -> bool:
-    """Whether a page of `origin` may use this caller's token."""
+    """Whether a web page of `origin` may use this caller's token."""
     if caller.origins is None:
         return is_of_install(origin, host, settings)
-    # without PUBLIC_URL a Host that equals the origin proves nothing: a name may be rebound to our address
+    # without PUBLIC_URL a Host that equals the origin proves nothing: DNS rebinding can point any name at Postgate
     return origin in caller.origins or is_of_install(origin, "", settings)
 
 
 async def may_ask(origin: str, host: str, path: str, settings: Settings, known: KnownOrigins) -> bool:
-    """Whether a page of `origin` may call this path, as far as can be said without its token."""
+    """Whether a web page of `origin` may call this path, judged without its token."""
     if is_of_install(origin, host, settings):
         return True
     return not is_session(path) and await known.knows(origin)
@@ -44,7 +44,7 @@ def is_session(path: str) -> bool:
 
 
 def is_own_host(host: str, settings: Settings) -> bool:
-    """Whether a Host header names this install, as far as PUBLIC_URL says what its name is."""
+    """Whether a Host header has the host of PUBLIC_URL; true without PUBLIC_URL."""
     if settings.public_url is None:
         return True
     scheme, _, own = _origin_of(settings.public_url).partition("://")
@@ -52,11 +52,11 @@ def is_own_host(host: str, settings: Settings) -> bool:
 
 
 def _origin_of(url: str) -> str:
-    """The origin of a URL as browsers write it: without path and default port."""
+    """Return the origin of a URL as browsers write it: without path and default port."""
     parts = urlsplit(url.lower())
     return f"{parts.scheme}://{_without_port(parts.scheme, parts.netloc)}"
 
 
 def _without_port(scheme: str, host: str) -> str:
-    """A host without the port that is the scheme's own."""
+    """Return a host without the scheme's default port."""
     return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, "\0"))

@@ -1,4 +1,4 @@
-"""Parameters that lists share."""
+"""Pagination parameters and Link headers of lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cursor = Annotated[str | None, Query(max_length=4096, description="A `next_curso
 
 
 def link_of(request: Request, next_cursor: str | None, prev_cursor: str | None = None) -> str:
-    """The Link header (RFC 8288): this list at its other cursors; empty where there is none."""
+    """Return the Link header (RFC 8288) for the list's other cursors; empty if there are none."""
     links = []
     for relation, cursor in (("next", next_cursor), ("prev", prev_cursor)):
         if cursor is not None:
@@ -25,7 +25,7 @@ def link_of(request: Request, next_cursor: str | None, prev_cursor: str | None =
 
 
 def whole_list(request: Request, answer: AnswerModel, state: str, next_cursor: str | None) -> Response:
-    """The answer of a list whose default is all items, with the account's state as its ETag."""
+    """Return the response of a list that has all items by default; its ETag is the account's state."""
     headers = etag_headers(state)
     if next_cursor is not None:
         headers["Link"] = link_of(request, next_cursor)
@@ -33,6 +33,6 @@ def whole_list(request: Request, answer: AnswerModel, state: str, next_cursor: s
 
 
 def add_link(request: Request, response: Response, next_cursor: str | None) -> None:
-    """Give an answer its Link header, if there is more."""
+    """Add a Link header if there is a next page."""
     if next_cursor is not None:
         response.headers["Link"] = link_of(request, next_cursor)

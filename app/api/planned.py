@@ -1,6 +1,6 @@
-"""Operations of the API's contract that are not built: each answers 501 `not_implemented`.
+"""Operations of the API's design that are not implemented: each returns 501 `not_implemented`.
 
-Remove a row when you build the operation; a test checks that no row is built.
+Remove a row when you implement the operation; a test checks that no row has a route.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PLANNED: dict[str, str] = {
     f"{_ACCOUNT}/sieve": "GET POST PUT DELETE",
     f"{_ACCOUNT}/app-passwords": "GET POST",
     f"{_ACCOUNT}/app-passwords/{{app_password_id}}": "GET DELETE",
-    # hearing
+    # events
     f"{_ACCOUNT}/webhooks": "GET POST",
     f"{_ACCOUNT}/webhooks/{{webhook_id}}": "GET PATCH DELETE",
     "/v1/webhooks": "GET POST",
@@ -92,11 +92,11 @@ PLANNED: dict[str, str] = {
 
 
 def planned_routes() -> Iterator[Route]:
-    """The routes; to be matched after all that are built."""
+    """Yield the routes, which must come after all implemented routes."""
     for path, methods in PLANNED.items():
         yield Route(path, _not_implemented, methods=methods.split(), include_in_schema=False)
 
 
 async def _not_implemented(request: Request) -> Response:
     await authenticate(request)
-    raise NotImplementedYet(f"{request.method} {request.url.path} is not built yet")
+    raise NotImplementedYet(f"{request.method} {request.url.path} is not implemented yet")

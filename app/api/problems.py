@@ -20,11 +20,11 @@ from app.problems import Problem
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "Request-Id"
-"""The header of every answer by which its log lines are found."""
+"""The header of every response with the id that its log lines have."""
 FAULTS_LIMIT = 50
-"""Faults of one request that are listed."""
+"""The largest number of faults listed for a request."""
 RETRY_AFTER_SECONDS = 5
-"""When to retry what failed because a mail server, the database or the disk did."""
+"""When to retry after a failure of a mail server, the database or the disk."""
 
 
 class MethodNotAllowed(GatewayError):
@@ -50,7 +50,7 @@ class TooManyConnections(errors.Unavailable):
 
 
 def problem_of(error: GatewayError) -> dict[str, Any]:
-    """The problem object of an error."""
+    """Return the problem object of an error."""
     origin = error.origin if isinstance(error, errors.MailServerError) else None
     problem = problem_object(error.problem, _detail(error.detail, error.faults), current_request_id())
     if origin is not None:
@@ -66,7 +66,7 @@ def problem_of(error: GatewayError) -> dict[str, Any]:
 
 
 def problem_object(row: Problem, detail: str, request_id: str) -> dict[str, Any]:
-    """The problem object of a row of the table."""
+    """Return the problem object of a row in the table of problems."""
     return {
         "type": f"/v1/problems/{row.code}",
         "title": row.title,
@@ -82,7 +82,7 @@ def problem_object(row: Problem, detail: str, request_id: str) -> dict[str, Any]
 
 
 def _detail(detail: str, faults: Sequence[Fault]) -> str:
-    """The detail with the name of the first field that is wrong, and how many more there are."""
+    """Return the detail with the name of the first invalid field and the number of further faults."""
     if not faults:
         return detail
     field = faults[0].parameter or faults[0].pointer
@@ -92,19 +92,19 @@ def _detail(detail: str, faults: Sequence[Fault]) -> str:
 
 
 def _last(field: str) -> str:
-    """The last step of a JSON pointer."""
+    """Return the last step of a JSON pointer."""
     return field.rpartition("/")[2]
 
 
 def problem_response(error: GatewayError) -> Response:
-    """The answer to a request that failed with this error."""
+    """Return the response to a request that failed with this error."""
     problem = problem_of(error)
     headers = {REQUEST_ID: problem["request_id"], **_headers(error)}
     return Response(json_bytes(problem), problem["status"], headers, MEDIA_TYPE)
 
 
 def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that may fail in these ways, beside those that every route may."""
+    """Return the `responses=` of a route that may return these problems, besides the problems of every route."""
     by_status: dict[int, list[type[GatewayError]]] = {}
     for kind in kinds:
         by_status.setdefault(kind.problem.status, []).append(kind)
@@ -112,7 +112,7 @@ def problems(*kinds: type[GatewayError]) -> dict[int | str, dict[str, Any]]:
 
 
 def response_of(kinds: Iterable[type[GatewayError]]) -> dict[str, Any]:
-    """An OpenAPI response object: which problems a status stands for, by code in `x-problems`."""
+    """Return an OpenAPI response object for problems with one status, with their codes in `x-problems`."""
     listed = list(kinds)
     text = "; ".join(f"`{kind.code}`: {kind.problem.title}" for kind in listed)
     model = "StateExpiredProblem" if errors.StateExpired in listed else "Problem"
@@ -125,7 +125,7 @@ def response_of(kinds: Iterable[type[GatewayError]]) -> dict[str, Any]:
 
 @contextmanager
 def parameters_in_body() -> Iterator[None]:
-    """For what a GET takes as query parameters and a POST in its body: faults point into the body."""
+    """Point faults into the body, where a POST takes the query parameters of a GET in its body."""
     try:
         yield
     except InvalidRequest as error:
@@ -137,7 +137,7 @@ def parameters_in_body() -> Iterator[None]:
 
 
 def install(app: FastAPI) -> None:
-    """Let the application answer every error as a problem."""
+    """Make the application return every error as a problem."""
 
     async def on_gateway_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)
@@ -175,7 +175,7 @@ def _headers(error: GatewayError) -> dict[str, str]:
 
 
 def _of_validation(request: Request, error: RequestValidationError) -> GatewayError:
-    """What the framework found wrong with a request, without a word of its content."""
+    """Return the error for the framework's validation errors, without content of the request."""
     found = error.errors()
     is_whole_body = any(tuple(each["loc"]) == ("body",) and each["type"] != "missing" for each in found)
     if is_whole_body and not _is_json(request):
@@ -186,7 +186,7 @@ def _of_validation(request: Request, error: RequestValidationError) -> GatewayEr
 
 
 def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
-    """The error for what Pydantic found wrong; each `loc` begins with the place: body, query, path or header."""
+    """Return the error for Pydantic's validation errors; each `loc` begins with body, query, path or header."""
     return InvalidRequest(faults=[_fault_of(each) for each in found[:FAULTS_LIMIT]])
 
 
@@ -206,13 +206,13 @@ def _fault_of(found: Mapping[str, Any]) -> Fault:
 
 
 def _escaped(step: object) -> str:
-    """One step of a JSON pointer (RFC 6901 §3)."""
+    """Escape a step of a JSON pointer (RFC 6901 §3)."""
     return str(step).replace("~", "~0").replace("/", "~1")
 
 
 def _of_framework(request: Request, error: HTTPException) -> Response:
-    """404 of an unknown path, 405, and other refusals of the framework."""
-    if isinstance(error.__cause__, GatewayError):  # ours, met while the framework read the body
+    """Return the response for the framework's own errors: 404 for an unknown path, 405, and others."""
+    if isinstance(error.__cause__, GatewayError):  # raised while the framework read the body
         return problem_response(error.__cause__)
     if error.status_code == 405:
         response = problem_response(MethodNotAllowed())
@@ -224,9 +224,9 @@ def _of_framework(request: Request, error: HTTPException) -> Response:
 
 
 def _methods_at(request: Request) -> set[str]:
-    """The methods of all routes of a path: the framework names those of the first alone."""
-    found: set[str] = set()
+    """Return the methods of all routes of a path: the framework names only those of the first."""
+    methods: set[str] = set()
     for route in request.app.router.routes:
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
-            found |= route.methods or set()
-    return found
+            methods |= route.methods or set()
+    return methods

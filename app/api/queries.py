@@ -1,7 +1,7 @@
-"""Queries of many parameters: a model validates them at once, and what was read lately need not be read again.
+"""Queries with many parameters: a model validates them together, and recent queries are cached.
 
-FastAPI's own models of queries look at each field in Python on every request; this costs a list more than the list.
-It also ignores parameters that a route does not have: a misspelt one would count as left out.
+FastAPI's own query models process each field in Python on every request, which takes longer than listing messages.
+FastAPI also ignores unknown parameters, so a misspelt parameter would count as absent.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from app.mail.nearest import unknown
 
 M = TypeVar("M", bound=BaseModel)
 
-KEPT_CHARS = 1_000
+CACHED_CHARS = 1_000
 PARAMETERS_LIMIT = 100
 UNKNOWN_LIMIT = 20
-"""Unknown parameters that are named."""
+"""The largest number of unknown parameters listed."""
 
 
 def query_of(request: Request, model: type[M]) -> M:
-    """The request's query as a model; of a repeated parameter the last counts. RequestValidationError."""
+    """Parse the request's query; the last of a repeated parameter counts. Raises RequestValidationError."""
     text = request.url.query
-    read = _kept if len(text) <= KEPT_CHARS else _read
-    found = read(model, text)
-    assert isinstance(found, model)
-    return found
+    read = _cached if len(text) <= CACHED_CHARS else _read
+    query = read(model, text)
+    assert isinstance(query, model)
+    return query
 
 
 def _read(model: type[BaseModel], text: str) -> BaseModel:
@@ -57,18 +57,18 @@ def _read(model: type[BaseModel], text: str) -> BaseModel:
         raise RequestValidationError(faults) from None
 
 
-_kept = lru_cache(maxsize=1024)(_read)
+_cached = lru_cache(maxsize=1024)(_read)
 
 
 def parameters_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads its query by `query_of`."""
+    """Return the `openapi_extra` of a route that reads its query with `query_of`."""
     schema = model.model_json_schema(by_alias=True)
     required = schema.get("required", [])
     return {"parameters": [_parameter(name, field, name in required) for name, field in schema["properties"].items()]}
 
 
 def _parameter(name: str, field: dict[str, Any], is_required: bool) -> dict[str, Any]:
-    """A parameter of the schema of a field: no parameter is `null`."""
+    """Return a parameter from a field's schema, without `null`."""
     described = {"description": field.pop("description")} if "description" in field else {}
     kinds = [kind for kind in field.pop("anyOf", ()) if kind != {"type": "null"}]
     field |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
@@ -76,11 +76,11 @@ def _parameter(name: str, field: dict[str, Any], is_required: bool) -> dict[str,
 
 
 _names: dict[str, frozenset[str]] = {}
-"""The query parameters of routes, by the names of their operations."""
+"""The query parameters of routes by operation id."""
 
 
 def refuse_unknown(connection: HTTPConnection) -> None:
-    """InvalidRequest for parameters that the route does not know; names the nearest known ones."""
+    """Raise InvalidRequest for unknown parameters, with suggestions of similar names."""
     route = connection.scope.get("route")
     if not connection.scope["query_string"] or not isinstance(route, APIRoute):
         return
@@ -110,21 +110,21 @@ METADATA_PARAMETER: dict[str, Any] = {
         }
     ]
 }
-"""The `openapi_extra` of a route that reads `metadata[key]=` by `metadata_query`."""
+"""The `openapi_extra` of a route that reads `metadata[key]=` with `metadata_query`."""
 _MEMBER = re.compile(r"metadata\[([^\[\]]*)\]")
 
 
 def metadata_query(request: Request) -> dict[str, str]:
-    """The values that `metadata[key]=` parameters ask for. InvalidRequest for keys that no metadata has."""
-    found: dict[str, str] = {}
+    """Return the values of `metadata[key]=` parameters by key. Raises InvalidRequest for invalid keys."""
+    values_by_key: dict[str, str] = {}
     for name, value in request.query_params.items():
         member = _MEMBER.fullmatch(name)
         if member is not None:
             try:
-                found[checked_metadata_key(member[1])] = value[: VALUE_LIMIT_CHARS + 1]
+                values_by_key[checked_metadata_key(member[1])] = value[: VALUE_LIMIT_CHARS + 1]
             except ValueError as error:
                 raise InvalidRequest.parameter(name, str(error)) from None
-    return found
+    return values_by_key
 
 
 def _is_member(name: str, known: frozenset[str]) -> bool:

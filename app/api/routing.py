@@ -1,4 +1,4 @@
-"""Routes that know who calls before they read a body, and that bound the body by who that is."""
+"""Routes that authenticate the caller before they read the body, and limit the body's size."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from app.errors import TooLarge
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 PUBLIC_BODY_BYTES = 64 * 1024
-"""Largest body of a route that anybody may call."""
+"""Largest body of a public route."""
 BODY_BYTES = 1024 * 1024
-"""Largest body of any other route, except those that take messages."""
+"""Largest body of other routes, except `MESSAGE_OPERATIONS`."""
 MESSAGE_OPERATIONS = frozenset({"sendMessage", "importMessage"})
-"""The only operations whose body may hold a whole message."""
+"""The only operations whose body may contain a complete message."""
 
 
 class AdmittingRoute(APIRoute):
@@ -35,7 +35,7 @@ class AdmittingRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         access = access_of(self)
-        assert access is not None, f"{self.path} does not declare what its callers need"
+        assert access is not None, f"{self.path} does not declare an Access"
 
         async def admit_and_handle(request: Request) -> Response:
             await access.admit(request)
@@ -47,7 +47,7 @@ class AdmittingRoute(APIRoute):
     def _body_limit(self, request: Request, access: Access) -> int:
         if access.is_public:
             return PUBLIC_BODY_BYTES
-        if self.operation_id in MESSAGE_OPERATIONS:  # base64, and the JSON around it
+        if self.operation_id in MESSAGE_OPERATIONS:  # base64 and JSON syntax
             return BODY_BYTES + 2 * services_of(request).settings.max_message_bytes
         return BODY_BYTES
 
@@ -60,10 +60,10 @@ class Router(APIRouter):
 
 
 class _JsonRequest(Request):
-    """A request whose JSON is read by orjson: strict, and several times as fast as the standard library."""
+    """A request that parses JSON with orjson: strict, and several times as fast as the standard library."""
 
     async def body(self) -> bytes:
-        """The body, collected in one buffer that grows in place: joining 30 MB at the end takes 20 ms."""
+        """Return the body, collected in one growing buffer: joining 30 MB at the end would take 20 ms."""
         if not hasattr(self, "_body"):
             collected = bytearray()
             async with aclosing(self.stream()) as pieces:
@@ -73,41 +73,41 @@ class _JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """Long texts of attachments are memoryviews. Raises json.JSONDecodeError."""
+        """Parse the body. Long texts of attachments are memoryviews. Raises json.JSONDecodeError."""
         body = await self.body()
         return orjson.loads(body) if len(body) < LARGE_BODY_BYTES else await parse_large(body)
 
 
 def separate(routes: Iterable[BaseRoute]) -> None:
-    """Let no parameter at the end of a path match what another path has there: `{message_id}` is never `search`.
+    """Stop a parameter at the end of a path from matching another path's last word: `{message_id}` is never `search`.
 
-    A wrong method at such a path is then a 405, not a message that does not exist.
+    A wrong method at such a path then gives 405, not "Message not found".
     """
-    found = [route for route in routes if isinstance(route, Route)]
-    paths = {route.path_format.rpartition("/")[::2] for route in found}
-    for route in found:
+    http_routes = [route for route in routes if isinstance(route, Route)]
+    paths = {route.path_format.rpartition("/")[::2] for route in http_routes}
+    for route in http_routes:
         above, _, last = route.path_format.rpartition("/")
         words = sorted(word for head, word in paths if head == above and word and "{" not in word)
         if last.startswith("{") and last.endswith("}") and words:
             group = f"(?P<{last[1:-1]}>"
-            taken = f"(?!(?:{'|'.join(map(re.escape, words))})$)"
-            route.path_regex = re.compile(route.path_regex.pattern.replace(group, group + taken))
+            reserved = f"(?!(?:{'|'.join(map(re.escape, words))})$)"
+            route.path_regex = re.compile(route.path_regex.pattern.replace(group, group + reserved))
 
 
 def access_of(route: APIRoute) -> Access | None:
-    """What a route declares that its callers need; None where it declares nothing, which no route may do."""
+    """Return the Access that a route declares; None if it declares none, which is a bug."""
     return next(_accesses(route.dependant), None)
 
 
 def _accesses(dependant: Dependant) -> Iterator[Access]:
     if isinstance(dependant.call, Access):
         yield dependant.call
-    for below in dependant.dependencies:
-        yield from _accesses(below)
+    for dependency in dependant.dependencies:
+        yield from _accesses(dependency)
 
 
 def _bounded(request: Request, limit: int) -> Receive:
-    """Receive at most `limit` bytes of body, and JSON with a bounded number of values. Raises TooLarge."""
+    """Return a `receive` for at most `limit` bytes of body and a limited number of JSON values. It raises TooLarge."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
         raise _too_large(limit)

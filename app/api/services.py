@@ -1,4 +1,4 @@
-"""The services as parameters of routes: `messages: MessagesService` is the service itself."""
+"""Services as parameters of routes: `messages: MessagesService` is the service itself."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from app.settings import Settings
 
 
 def _service(name: str) -> Any:
-    """A dependency that hands over one of the services."""
+    """Return a dependency that returns the named service."""
 
     async def find(connection: HTTPConnection) -> Any:
         return getattr(services_of(connection), name)
@@ -70,7 +70,7 @@ async def _message_lists(
 
 
 AccountStanding = Annotated[Standing, Depends(standing_of)]
-"""For routes of one account, after the parameter that checks it."""
+"""For routes of one account, after the parameter that checks the account."""
 AccessService = Annotated[AccessWatch, _service("access")]
 AccountsService = Annotated[Accounts, _service("accounts")]
 AutoconfigService = Annotated[Autoconfig, _service("autoconfig")]

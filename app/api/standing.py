@@ -1,4 +1,4 @@
-"""How far an account's log has come, as answers say it: states, cursors, and how fresh the mail is."""
+"""States, cursors and freshness of the account in a route's path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.services.following.states import StatePosition, States
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The account that the path names."""
+    """Issues and reads states and cursors of one account."""
 
     account_id: AccountId
     states: States
@@ -25,36 +25,36 @@ class Standing:
     accounts: Accounts
 
     async def position(self) -> Position:
-        """The position of the last event. AccountNotFound."""
+        """Return the position of the last event. Raises AccountNotFound."""
         return await self.events.position(self.account_id)
 
     async def state(self) -> str:
-        """The account's state now. AccountNotFound."""
+        """Return the account's current state. Raises AccountNotFound."""
         return self.at(await self.position())
 
     def at(self, position: Position, base_seq: int | None = None) -> str:
-        """The state at a position; `base_seq` as in `States.issue`."""
+        """Return the state at a position; `base_seq` as in `States.issue`."""
         return self.states.issue(self.account_id, position, base_seq)
 
     def since(self, state: str, parameter: str = "since") -> StatePosition:
-        """What a client's state stands for. InvalidRequest."""
+        """Return the position in a client's state. Raises InvalidRequest."""
         return self.states.since(state, self.account_id, parameter)
 
     def open_cursor(self, list_name: str, cursor: str) -> Any:
-        """What a cursor of a list of this account carries. InvalidRequest, StateExpired."""
+        """Return the content of a cursor of one of this account's lists. Raises InvalidRequest or StateExpired."""
         return self.states.open_cursor(list_name, cursor, self.account_id)
 
     def seal_cursor(self, list_name: str, place: object) -> str:
-        """A cursor of a list of this account."""
+        """Return a cursor of one of this account's lists."""
         return self.states.seal_cursor(list_name, self.account_id, place)
 
     async def sync(self) -> Sync:
-        """How fresh the account's mail is. AccountNotFound."""
+        """Return how fresh the account's mail is. Raises AccountNotFound."""
         return Sync.of(await self.accounts.sync(self.account_id))
 
 
 async def standing_of(connection: HTTPConnection) -> Standing:
-    """A dependency of routes whose path names an account, which was checked before."""
+    """Return the Standing of the account in the path, which an account dependency has already checked."""
     services = services_of(connection)
     account_id = cast("AccountId", connection.scope[ACCOUNT_KEY])
     return Standing(account_id, services.states, services.events, services.accounts)

@@ -1,4 +1,4 @@
-"""What is answered while the database is waited for, before there is anything to serve."""
+"""The application that answers while Postgate waits for the database at start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.services.health import NotReady
 
 
 def create_starting_api() -> FastAPI:
-    """An application that is alive and not ready."""
+    """Return an application that is live but not ready."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_api_route("/v1/health/live", get_liveness)
     app.add_route("/{path:path}", _not_ready, ["GET", "POST", "PUT", "PATCH", "DELETE"])
@@ -18,6 +18,6 @@ def create_starting_api() -> FastAPI:
 
 
 async def _not_ready(_: object) -> Response:
-    response = problem_response(NotReady("The database or a disk cannot be used yet; the log says why"))
+    response = problem_response(NotReady("The database or disk is not available yet; see the log"))
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

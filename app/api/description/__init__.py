@@ -1,1 +1,1 @@
-"""What the descriptions of the API say beyond what follows from routes and schemas: words, examples, headers."""
+"""Parts of the OpenAPI document that routes and schemas do not give: descriptions, examples, headers."""

@@ -1,4 +1,4 @@
-"""Examples: of request bodies by operation, of answers from example values of fields."""
+"""Examples of request bodies, by operation, and of responses, built from example values of fields."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ _BY_SCHEMA: dict[str, Any] = {
     "FilterInput": {"from": "ann"},
 }
 _PREFERRED = ("MessageSummary", "MessageDeletedEvent")
-"""Which of several shapes an example shows."""
+"""The schemas that an example prefers where a value has several."""
 
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Give every body of a request and of a successful answer an example."""
+    """Add an example to every request body and every successful response."""
     schemas = document["components"]["schemas"]
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -130,7 +130,7 @@ def add_examples(document: dict[str, Any]) -> None:
 
 
 def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], field: str = "") -> Any:
-    """A value that the schema allows."""
+    """Return a value that the schema allows."""
     if "$ref" in schema:
         return _of_component(schema["$ref"].rpartition("/")[2], schemas, field)
     for choice in ("oneOf", "anyOf"):

@@ -1,4 +1,4 @@
-"""Headers of requests and answers in the description."""
+"""Headers of requests and responses in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _FORCED = frozenset(("listMessages", "searchMessages", "listThreads"))
 
 
 def add_headers(operation: dict[str, Any]) -> None:
-    """Describe the headers that an operation takes and answers with."""
+    """Describe the request headers and response headers of an operation."""
     responses, name = operation["responses"], operation["operationId"]
     parameters = operation.setdefault("parameters", [])
     if "304" in responses:

@@ -1,4 +1,4 @@
-"""The shapes of the description: plain names, formats of numbers, and what is said once for the whole document."""
+"""Shapes of the OpenAPI document: plain schema names, number formats, license, contact and tags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
-"""Of the description and of clients that are generated from it, as in openapi/LICENSE."""
+"""The license of the document and of clients generated from it, as in openapi/LICENSE."""
 CONTACT = {"name": "Postgate"}
 TAGS = [
     {"name": "accounts", "description": "Accounts and their mail servers."},
@@ -31,10 +31,10 @@ _INT32_LIMIT = 2**31
 
 
 def with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with names that a person would give: `AccountList`, and one name for a shape that goes both ways."""
+    """Return the document with plain schema names: `AccountList`, one name for requests and responses."""
     schemas = document["components"]["schemas"]
     for name in [name for name in schemas if name.endswith("-Output")]:
-        del schemas[name]  # what requests take is a superset
+        del schemas[name]  # the request's schema is a superset
     text = json.dumps(document).replace("#/$defs/", "#/components/schemas/")  # FastAPI's references of query models
     text = _PAGE_NAME.sub(r"\1List", text)
     renamed: dict[str, Any] = json.loads(_MODE.sub("", text))
@@ -42,7 +42,7 @@ def with_plain_names(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def complete_shapes(document: dict[str, Any]) -> None:
-    """Say how large integers are, and leave out titles that repeat the name of a field."""
+    """Add the format of integers, and remove titles that repeat the field's name."""
     for schema in _schemas_in(document):
         if schema.get("type") == "integer" and "format" not in schema:
             schema["format"] = "int32" if schema.get("maximum", _INT32_LIMIT) < _INT32_LIMIT else "int64"
@@ -53,7 +53,7 @@ def complete_shapes(document: dict[str, Any]) -> None:
 
 
 def _schemas_in(value: Any) -> Iterator[dict[str, Any]]:
-    """Every schema of a document, however deep. A schema is an object that says a type, a choice or a reference."""
+    """Yield every schema of a document at any depth: objects with a type, a choice of schemas or a reference."""
     if isinstance(value, list):
         for item in value:
             yield from _schemas_in(item)

@@ -1,4 +1,4 @@
-"""What operations share is described once: answers with problems, and parameters of paths and headers."""
+"""Move parts that operations share to `components`: problem responses, and path and header parameters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _REQUEST_ID = "req_06h2rkn2sn8p6q21"
 
 
 def share_problems(document: dict[str, Any]) -> None:
-    """Move every answer with problems to `components.responses` and put a reference in its place.
+    """Move every problem response to `components.responses` and put a reference in its place.
 
-    The name lists the problems, such as `MessageNotFoundOrPartNotFound`. Answers of operations that take no token
-    lack the headers of the rate limit: their names begin with `Public`.
+    The name lists the problems, such as `MessageNotFoundOrPartNotFound`. Responses of operations that require no token
+    have no rate limit headers: their names begin with `Public`.
     """
     shared: dict[str, Any] = {}
     for operations in document["paths"].values():
@@ -25,7 +25,7 @@ def share_problems(document: dict[str, Any]) -> None:
                 if "x-problems" in response:
                     name = prefix + "Or".join(_capitalized(code) for code in response["x-problems"])
                     if shared.setdefault(name, response) != response:
-                        raise ValueError(f"Two answers have the name {name}")
+                        raise ValueError(f"Two responses have the name {name}")
                     operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     for response in shared.values():
         response["content"][MEDIA_TYPE]["examples"] = {code: _example(code) for code in response["x-problems"]}
@@ -33,7 +33,7 @@ def share_problems(document: dict[str, Any]) -> None:
 
 
 def share_parameters(document: dict[str, Any]) -> None:
-    """Move the parameters of paths and headers to `components.parameters`, where several operations take the same."""
+    """Move path and header parameters that several operations share to `components.parameters`."""
     lists = [
         operation["parameters"]
         for operations in document["paths"].values()

@@ -1,6 +1,6 @@
-"""Descriptions of fields and parameters whose names mean the same wherever they occur.
+"""Descriptions of fields and parameters whose names have the same meaning everywhere.
 
-A description beside the field in its schema has precedence. The more exact key, `Schema.field`, has precedence too.
+A description in the field's schema has precedence, and so has the key `Schema.field` over `field`.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ PARAMETERS = {
 
 
 def add_descriptions(document: dict[str, Any]) -> None:
-    """Describe each schema, field and parameter that says nothing of itself."""
+    """Describe each schema, field and parameter that has no description."""
     schemas = document["components"]["schemas"]
     for name, schema in schemas.items():
         _describe(schema, SCHEMAS.get(name) or _of_event_data(name))

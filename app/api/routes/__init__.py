@@ -1,4 +1,4 @@
-"""Every router of the API; a new one is one line here."""
+"""Every router of the API. Add a new router to `ROUTERS`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from app.api.routes import (
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
-    messages.router,  # a route is sought in this order: what is asked for most comes first
+    messages.router,  # routes are matched in this order: the most frequent come first
     content.router,
     bulk.router,
     threads.router,

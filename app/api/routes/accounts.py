@@ -1,4 +1,4 @@
-"""Accounts: added and removed by back ends, seen and cared for by their own tokens."""
+"""Accounts: back ends add and remove them; an account's own tokens read and maintain them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def create_account(
 
 
 async def _shown(service: AccountsService, caller: Caller, *found: accounts.Account) -> list[Account]:
-    """Accounts with what of them could not be read."""
+    """Return accounts with the mailboxes and messages that Postgate could not read."""
     incomplete = await service.incomplete([account.id for account in found], caller)
     return [Account.of(account, incomplete.get(account.id, ())) for account in found]
 
@@ -187,7 +187,7 @@ def _signed_in_again(pair: SignedIn) -> Answer:
 
 
 async def _app_of(oauth_apps: OAuthApps, order: CreateAccount | UpdateAccount) -> OAuthApp | None:
-    """The app that a consent was given to, None without one. InvalidRequest."""
+    """Return the OAuth app of the consent, None without consent. Raises InvalidRequest."""
     if (consent := order.oauth) is None:
         return None
     return await oauth_apps.chosen(consent.oauth_app_id, consent.provider, "/oauth")

@@ -1,4 +1,4 @@
-"""Finding the mail servers of an address, for callers that add accounts."""
+"""Autoconfig: finds the mail servers of an address, for callers that add accounts."""
 
 from __future__ import annotations
 

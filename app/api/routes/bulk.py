@@ -1,4 +1,4 @@
-"""Many messages at once: moved, copied, changed, read. Each has its own result; the request as a whole succeeds."""
+"""Bulk operations on messages: move, copy, change, get. Each message has its own result; the request succeeds."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def batch_messages(
 
 
 async def _payload(request: Request, caller: Caller) -> str:
-    """The answer says which messages the caller sees, so it is for callers that see the same mailboxes."""
+    """Hash the request and the caller's mailboxes: the answer reveals which messages the caller can see."""
     seen = b"" if caller.mailbox_ids is None else orjson.dumps(sorted(caller.mailbox_ids))
     return hash_payload(request.url.query.encode(), await request.body(), seen)
 
@@ -142,34 +142,34 @@ async def batch_get_messages(
     if view.is_limited and len(order.message_ids) > FULL_LIMIT:
         raise InvalidRequest.at("/message_ids", f"With bodies or headers, at most {FULL_LIMIT} are allowed")
     position = await standing.position()
-    found = await content.messages(account_id, caller, order.message_ids)
-    objects = await views.rendered(account_id, caller, found, view)
-    shown = {message.id: one for message, one in zip(found, objects, strict=True)}
+    messages = await content.messages(account_id, caller, order.message_ids)
+    objects = await views.rendered(account_id, caller, messages, view)
+    shown = {message.id: body for message, body in zip(messages, objects, strict=True)}
     result = BulkResult(list(dict.fromkeys(order.message_ids)), position)
     result.errors = {id_: MessageNotFound() for id_ in result.ids if id_ not in shown}
-    answer = _content(standing, result, {id_: orjson.Fragment(one) for id_, one in shown.items()})
+    answer = _content(standing, result, {id_: orjson.Fragment(body) for id_, body in shown.items()})
     return Response(answer, media_type="application/json")
 
 
 def bulk_response(standing: Standing, result: BulkResult) -> Response:
-    """The answer to a change of many messages."""
+    """Return the response to a change of many messages."""
     return Response(_content(standing, result), media_type="application/json")
 
 
 def _content(standing: Standing, result: BulkResult, shown: dict[str, orjson.Fragment] | None = None) -> bytes:
-    """A BulkAnswer."""
+    """Return a BulkAnswer."""
     results: list[dict[str, Any]] = []
     for id_ in result.ids:
         error = result.errors.get(id_)
-        one: dict[str, Any] = {"id": id_, "status": 200}
+        item: dict[str, Any] = {"id": id_, "status": 200}
         if error is not None:
             problem = problem_of(error)
-            one |= {"status": problem["status"], "problem": problem}
+            item |= {"status": problem["status"], "problem": problem}
         elif id_ in result.new_ids:
-            one["new_id"] = result.new_ids[id_]
+            item["new_id"] = result.new_ids[id_]
         elif shown is not None:
-            one["message"] = shown[id_]
-        results.append(one)
+            item["message"] = shown[id_]
+        results.append(item)
     failed = sum(id_ in result.errors for id_ in result.ids)
     summary = {"ok": len(results) - failed, "failed": failed}
     assert result.position is not None

@@ -1,4 +1,4 @@
-"""The hosted page on which people add their accounts, and where authorization servers send them back to."""
+"""The hosted page where people add their accounts, and the redirect URI of authorization servers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def return_from_consent(
     error: Short = None,
     iss: Short = None,
 ) -> Response:
-    """Where authorization servers send browsers back to. The same request again leads to the same place."""
+    """The redirect URI of authorization servers. Repeating the request redirects to the same URL."""
     returned = Returned(state or "", iss)
     given = {"code": code or "", "error": error or "", "iss": iss or ""}
     try:
@@ -102,7 +102,7 @@ async def _by_consent(
     error: str | None,
     attempt: Attempt,
 ) -> str:
-    """Back to the app that opened the session, with what came of the consent."""
+    """Return the app's redirect URL with the result of the consent."""
     app, verifier = await connecting.take(visit, returned)
     if code is None:
         return visit.ending(error=error if error in _OAUTH_ERRORS else "access_denied")
@@ -118,7 +118,7 @@ async def _by_consent(
 async def show_connect_page(
     request: Request, secret: str, connecting: ConnectingService, oauth_apps: OAuthAppsService
 ) -> Response:
-    """The page of a session. The first browser that opens it keeps it."""
+    """Show the page of a session. Only the first browser that opens it can use it."""
     browser = None
     try:
         try:
@@ -149,7 +149,7 @@ async def answer_connect_page(
     enrolment: EnrolmentService,
     oauth_apps: OAuthAppsService,
 ) -> Response:
-    """What a person chose on the page: a provider, or a password. The same form again leads to the same place."""
+    """Process the person's choice: a provider or a password. Repeating the form redirects to the same URL."""
     try:
         visit = await connecting.visit(secret, _browser_of(request), may_be_over=True)
         form = await _form(request)
@@ -167,13 +167,13 @@ async def _with_password(
     visit: OpenConnectSession,
     form: dict[str, str],
 ) -> Response:
-    """The account, or the form again with what is wrong and the servers to correct."""
+    """Add the account, or show the form again with the error and the servers to correct."""
     shown = _values(visit) | {name: text for name, text in form.items() if name not in ("password", "way")}
 
     async def enrol(attempt: Attempt) -> str:
         counted = await connecting.try_again(visit)
         if "only_app" in shown or not form.get("password"):
-            raise InvalidRequest("A password is needed")
+            raise InvalidRequest("A password is required")
         email, kind = form.get("email", ""), AccountKind(visit.kind)
         servers = _servers(form, kind) or await enrolment.found(email, kind)
         shown.update(_shown(servers, kind))
@@ -197,7 +197,7 @@ def _browser_of(request: Request) -> Callable[[str], str | None]:
 
 
 def _cookie(session_id: str) -> str:
-    """Each session has its own cookie, so that several may be open in one browser."""
+    """Return the session's own cookie name, so that several sessions can be open in one browser."""
     return f"postgate_{session_id}"
 
 
@@ -206,7 +206,7 @@ def _refusal(failure: GatewayError) -> HTMLResponse:
 
 
 async def _apps(apps: OAuthAppsService, visit: OpenConnectSession) -> list[OAuthApp]:
-    """What the page offers."""
+    """Return the OAuth apps that the page offers."""
     if visit.is_app_fixed and visit.oauth_app_id is not None:
         return [await apps.get(visit.oauth_app_id)]
     return [item for item in await apps.all() if item.serves(AccountKind(visit.kind))]
@@ -217,7 +217,7 @@ def _values(visit: OpenConnectSession) -> dict[str, str]:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a posted form, none of them a file. InvalidRequest."""
+    """Return the fields of a posted form without files. Raises InvalidRequest."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
         raise InvalidRequest("The form could not be read")
     text = (await request.body()).decode("ascii", "replace")
@@ -231,13 +231,13 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _servers(form: Mapping[str, str], kind: AccountKind) -> dict[str, MailServer]:
-    """The servers that were typed; empty where none were. InvalidRequest."""
+    """Return the servers that the person typed; empty if none. Raises InvalidRequest."""
     servers = {}
     for name in (kind.value, "smtp"):
         if host := form.get(f"{name}_host", "").strip():
             port = form.get(f"{name}_port", "")
             if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-                raise InvalidRequest("A port is a number from 1 to 65535")
+                raise InvalidRequest("The port must be a number from 1 to 65535")
             security = (
                 TransportSecurity.STARTTLS if form.get(f"{name}_security") == "starttls" else TransportSecurity.TLS
             )
@@ -246,8 +246,10 @@ def _servers(form: Mapping[str, str], kind: AccountKind) -> dict[str, MailServer
 
 
 def _shown(servers: Mapping[str, MailServer], kind: AccountKind) -> dict[str, str]:
-    """Servers as the form's fields hold them."""
+    """Return the servers as form fields."""
     fields = {f"{kind}_host": "", f"{kind}_port": _PORTS[kind], "smtp_host": "", "smtp_port": "465"}
-    for name, one in servers.items():
-        fields |= {f"{name}_host": one.host, f"{name}_port": str(one.port), f"{name}_security": one.security.value}
+    for name, server in servers.items():
+        fields[f"{name}_host"] = server.host
+        fields[f"{name}_port"] = str(server.port)
+        fields[f"{name}_security"] = server.security.value
     return fields

@@ -1,4 +1,4 @@
-"""What is in a message: its bytes, its header, its body, its parts and attachments."""
+"""The content of a message: raw bytes, header, body, parts and attachments."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ router = Router(prefix="/v1/accounts/{account_id}/messages/{message_id}", tags=[
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _TEXT = {"type": "string"}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole", "content": BYTES},
-    206: {"description": "The range", "content": BYTES},
+    200: {"description": "The complete content", "content": BYTES},
+    206: {"description": "The requested range", "content": BYTES},
     **NOT_MODIFIED,
     **problems(MessageNotFound, PartNotFound, RangeNotSatisfiable, InvalidRequest, *ORIGIN),
 }
 _MESSAGE = {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}
 _RAW: dict[int | str, dict[str, Any]] = {
     **_DOWNLOAD,
-    200: {"description": "The whole", "content": _MESSAGE},
-    206: {"description": "The range", "content": _MESSAGE},
+    200: {"description": "The complete message", "content": _MESSAGE},
+    206: {"description": "The requested range", "content": _MESSAGE},
 }
 RENDERING = 3
-"""Counts the changes of how bodies are shown: those that clients hold from before are not the same."""
+"""The version of body rendering. Increase it with each change, so that cached bodies become invalid."""
 _BODY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:{images}; sandbox allow-popups"
 
 
@@ -150,7 +150,7 @@ async def get_attachment(
 
 
 def raw_labels(message: Message) -> Labels:
-    """The labels of a message as it was received; its subject names the file."""
+    """Return the labels of a raw message; its subject gives the file name."""
     subject = str(orjson.loads(message.summary)["subject"]).replace("/", "-").replace("\\", "-")[:100]
     return Labels(f"{message.id}-raw", "message/rfc822", f"{subject or 'message'}.eml")
 

@@ -1,4 +1,4 @@
-"""The API's description and an explorer for it, whose assets are served from here: it works with no internet."""
+"""The API's description and an explorer, which serves its own assets and so works without internet access."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _START = """SwaggerUIBundle({
   },
 });
 """
-"""Calls go to where the page came from, whichever server the description names; nothing is sent elsewhere."""
+"""Send calls to the page's own origin, regardless of the servers in the description."""
 
 
 @router.get(
@@ -78,7 +78,7 @@ async def get_asyncapi() -> Response:
 
 @router.get("/docs", include_in_schema=False)
 async def get_explorer() -> HTMLResponse:
-    """The explorer."""
+    """Return the explorer's page."""
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _CONTENT_POLICY, "Referrer-Policy": "no-referrer"})
 
 

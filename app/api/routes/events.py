@@ -1,4 +1,4 @@
-"""What changed: the difference since a state, and the events themselves by long poll or Server-Sent Events."""
+"""Changes since a state, and events by long poll or Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def list_changes(
 async def _created(
     content: Content, views: Views, account_id: AccountId, caller: Caller, changes: Changes, view: View
 ) -> list[dict[str, str] | orjson.Fragment]:
-    """The objects of what was created; of those in full what left meanwhile is left out."""
+    """Return the created messages in the view. The full view omits messages deleted since."""
     if view.name == "ids":
         return [{"view": "ids", "id": id_} for id_ in changes.created]
     if view.name == "summary":
@@ -129,12 +129,13 @@ def _changes_answer(
     mailboxes: Sequence[mail.Mailbox],
     new_state: str,
 ) -> dict[str, Any]:
-    """A ChangesAnswer."""
+    """Return a ChangesAnswer."""
     shown: dict[str, Any] = {mailbox.id: Mailbox.of(mailbox).model_dump(mode="json") for mailbox in mailboxes}
     return {
         "created": created,
         "updated": [
-            {"id": id_, "changed": one.changed, "keywords": one.keywords} for id_, one in changes.updated.items()
+            {"id": id_, "changed": update.changed, "keywords": update.keywords}
+            for id_, update in changes.updated.items()
         ],
         "moved": [{"id": id_, "from": source, "to": target} for id_, (source, target) in changes.moved.items()],
         "removed": [{"id": id_, "reason": reason} for id_, reason in changes.removed.items()],
@@ -167,7 +168,7 @@ async def list_events(
     ] = None,
     wait: Annotated[int, Query(ge=0, le=WAIT_LIMIT_SECONDS, description="Seconds to wait for the first event")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = BATCH_EVENTS,
-    ticket: Annotated[  # noqa: ARG001 - taken before the body is read
+    ticket: Annotated[  # noqa: ARG001 - read by `EventsAccount` before the body
         str | None,
         Query(
             max_length=SECRET_LIMIT_CHARS,
@@ -187,7 +188,7 @@ async def list_events(
     position = last_event_id or after
     if "text/event-stream" in (accept or ""):
         begin = await _begin(events, standing, account_id, position, "now")
-        await events.after(account_id, begin, 1)  # a position that is gone is a problem, not a broken stream
+        await events.after(account_id, begin, 1)  # an expired position gives a problem, not a broken stream
         stream = server_sent.stream(account_id, caller, begin)
         return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
     begin = await _begin(events, standing, account_id, position, "earliest")

@@ -1,4 +1,4 @@
-"""Messages put into a mailbox: raw, or written as JSON."""
+"""Imports messages into a mailbox, raw or composed from JSON."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def import_message(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where an imported message goes, and on whose behalf."""
+    """The mailbox, caller and account of an import."""
 
     account_id: AccountId
     caller: Caller
@@ -118,7 +118,7 @@ class _Target:
     standing: Standing
 
     async def add(self, spool: Spool, attempt: Attempt) -> Answer:
-        """Store the spooled message; the answer is its summary."""
+        """Store the spooled message and return its summary."""
         return await self.imports.add(self.account_id, self.caller, self.order, spool, attempt, self._answer)
 
     def _answer(self, imported: Imported) -> Answer:
@@ -138,7 +138,7 @@ async def _import_raw(request: Request, once: IdempotentRequest, target: _Target
 async def _import_written(
     request: Request, once: IdempotentRequest, target: _Target, composer: Composer, own: Address
 ) -> Response:
-    """The message that the JSON body describes: the same bytes in each attempt at a request."""
+    """Compose and import the message of a JSON body, with the same bytes in every attempt."""
     wanted = await _wanted(request)
     await composer.check_rights(target.account_id, own, target.caller, wanted)
 

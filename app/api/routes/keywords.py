@@ -20,7 +20,7 @@ router = Router(prefix="/v1/accounts/{account_id}/keywords", tags=["messages"])
     "",
     operation_id="listKeywords",
     response_model=KeywordList,
-    responses={304: {"description": "As known"}, **problems(StateExpired, InvalidRequest)},
+    responses={304: {"description": "Not modified"}, **problems(StateExpired, InvalidRequest)},
 )
 async def list_keywords(
     request: Request,

@@ -1,4 +1,4 @@
-"""Signed links: made by a caller, then used without a header."""
+"""Signed links: a caller creates them; anyone can open them without a header."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ router = Router(tags=["messages"])
 _LINK = PATH + "{link}"
 _ANYONE = [PublicAccess]
 CACHE_SECONDS = 3600
-"""How long the browser that has used a link may keep what it got."""
+"""How long a browser may cache the content of a link."""
 _REFUSALS = (ImageNotAvailable, LinkNotFound, LinkExpired, MessageNotFound, PartNotFound, NotPermitted, RateLimited)
 _OPENED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole", "content": BYTES},
-    206: {"description": "The range", "content": BYTES},
-    304: {"description": "Unchanged"},
+    200: {"description": "The complete content", "content": BYTES},
+    206: {"description": "The requested range", "content": BYTES},
+    304: {"description": "Not modified"},
     **problems(
         LinkNotFound,
         LinkExpired,
@@ -103,7 +103,7 @@ async def create_link(
 
 
 def _end_ms(caller: Caller, order: CreateLink) -> int:
-    """When a link ends: as it was asked for, but with its token at the latest; a full second."""
+    """Return when a link expires, in whole seconds: as requested, but not after its token."""
     end_ms = now_ms() + order.expires_in_seconds * 1000
     if not caller.is_sign_in and caller.expires_at_ms is not None:
         end_ms = min(end_ms, caller.expires_at_ms)
@@ -111,7 +111,7 @@ def _end_ms(caller: Caller, order: CreateLink) -> int:
 
 
 async def _section(content: Content, message: Message, order: CreateLink) -> str | None:
-    """The section of the part that is meant; None for the raw message. PartNotFound."""
+    """Return the section number of the requested part; None for the raw message. Raises PartNotFound."""
     if order.attachment_id is not None:
         return (await content.attachment(message, order.attachment_id)).part.section
     if order.part is not None:
@@ -127,7 +127,7 @@ async def _section(content: Content, message: Message, order: CreateLink) -> str
 )
 async def open_link(
     request: Request,
-    link: Annotated[str, Path(max_length=LIMIT_CHARS, description="As `POST …/links` answered it")],
+    link: Annotated[str, Path(max_length=LIMIT_CHARS, description="The link, as `POST …/links` returned it")],
     links: LinksService,
     limits: RateLimitsService,
     settings: GatewaySettings,

@@ -38,7 +38,10 @@ _ORIGIN = (ServerRefused, ServerProtocolError, Unreachable, TimedOut)
     "",
     operation_id="listMailboxes",
     response_model=MailboxList,
-    responses={304: {"description": "As known"}, **problems(StateExpired, InvalidRequest, LoginRefused, SyncPending)},
+    responses={
+        304: {"description": "Not modified"},
+        **problems(StateExpired, InvalidRequest, LoginRefused, SyncPending),
+    },
 )
 async def list_mailboxes(
     request: Request,

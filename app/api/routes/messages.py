@@ -1,4 +1,4 @@
-"""Messages of an account: listed, searched, read and changed one at a time."""
+"""Messages of an account: list, search, get, change and delete."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from app.services.reading.views import SUMMARY, View
 
 router = Router(prefix="/v1/accounts/{account_id}/messages", tags=["messages"])
 ORIGIN = (LoginRefused, ServerRefused, ServerProtocolError, Unreachable, TimedOut)
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "As known"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified"}}
 _VERSION = re.compile(r"(\d{1,18})-[a-z-]+")
 
 
@@ -131,7 +131,7 @@ async def update_message(
 ) -> Response:
     """Change keywords, or move the message to another mailbox. If-Match makes the change conditional."""
     changed = await messages.change(account_id, caller, message_id, order.change(), _versions(request))
-    assert changed.message is not None  # only a removal leaves none
+    assert changed.message is not None  # None only after a deletion
     content = await views.one(changed.message, caller, SUMMARY)
     return _shown(changed.message, SUMMARY, content, standing.at(changed.position))
 
@@ -141,7 +141,7 @@ async def update_message(
     operation_id="deleteMessage",
     response_model=MessageSummary,
     responses={
-        204: {"description": "Removed for good"},
+        204: {"description": "Deleted permanently"},
         **problems(MessageNotFound, PreconditionFailed, InvalidRequest, *ORIGIN),
     },
 )
@@ -170,13 +170,13 @@ def _shown(message: types.Message, view: View, content: bytes, state: str) -> Re
 
 
 def _etag(message: types.Message, view: View) -> str:
-    """Its version and view; a preview that was read later makes another representation of the same version."""
+    """Return the ETag: version and view; a preview read later is another representation of the same version."""
     return f"{message.version}-{view.name}" + ("" if message.preview is not None else "-unread")
 
 
 def _versions(request: Request) -> set[int] | None:
-    """The versions that If-Match names; None where any will do."""
+    """Return the versions that If-Match names; None if any version matches."""
     tags = if_match(request)
     if tags is None:
         return None
-    return {int(found[1]) for tag in tags if (found := _VERSION.fullmatch(tag))}
+    return {int(match[1]) for tag in tags if (match := _VERSION.fullmatch(tag))}

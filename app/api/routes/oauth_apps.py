@@ -1,4 +1,4 @@
-"""OAuth apps: the clients that this install is registered as."""
+"""OAuth apps: Postgate's client registrations at authorization servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What accounts over POP3 have beside all others."""
+"""Operations of POP3 accounts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ WAIT_LIMIT_SECONDS = 30
     "/fetch",
     operation_id="fetchNewMail",
     response_model=Fetched,
-    responses={202: {"model": Fetched, "description": "It goes on"}, **problems(NotSupported, LoginRefused)},
+    responses={
+        202: {"model": Fetched, "description": "The download continues"},
+        **problems(NotSupported, LoginRefused),
+    },
 )
 async def fetch(
     account_id: ReadableAccount,

@@ -1,4 +1,4 @@
-"""A page for each kind of problem, to which the `type` of a problem links."""
+"""The page of each problem code, which the `type` of a problem links to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProblemPage(AnswerModel):
     title: str
     status: int
     retryable: bool = Field(description="Whether the same request may succeed later")
-    when: str = Field(description="When it is answered")
+    when: str = Field(description="When it is returned")
     why: str = Field(description="Why")
     what_to_do: str = Field(description="What a developer or operator can do")
     fix: str | None = Field(description="The same in one sentence, as in problem answers")

@@ -1,4 +1,4 @@
-"""The protocol log: what an account's connections to its mail servers say, to find out what goes wrong with one."""
+"""The protocol log of an account's connections to its mail servers, for finding the cause of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How full an account is."""
+"""Quotas of an account."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = Router(prefix="/v1/accounts/{account_id}/quota", tags=["accounts"])
 )
 async def get_quota(account_id: ReadableAccount, caller: CurrentCaller, quotas: QuotasService) -> Quotas:
     """Get the limits of the account and its use of them, in bytes and in messages."""
-    counted_by, found = await quotas.of(account_id, caller)
+    counted_by, quota_list = await quotas.of(account_id, caller)
     return Quotas(
-        counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(quota) for quota in found]
+        counted_by=cast("Literal['origin', 'index']", counted_by), items=[QuotaUse.of(quota) for quota in quota_list]
     )

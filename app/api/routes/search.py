@@ -1,4 +1,4 @@
-"""One search over several accounts."""
+"""Search over several accounts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def search_accounts(
 
 
 def _account(states: States, answer: AccountAnswer) -> dict[str, Any]:
-    """An AccountSearch object."""
+    """Return an AccountSearch object."""
     return {
         "account_id": answer.account_id,
         "is_complete": answer.is_complete,

@@ -1,4 +1,4 @@
-"""The service itself: what it is, whether it works, what it counts."""
+"""The service itself: versions, health and metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Root(AnswerModel):
 
 
 class HealthAnswer(AnswerModel):
-    """Fine."""
+    """The service is healthy."""
 
     status: str
 

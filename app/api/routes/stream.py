@@ -1,4 +1,4 @@
-"""`GET /v1/stream`: new mail and every other change, pushed."""
+"""`GET /v1/stream`: the WebSocket stream of events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUBPROTOCOL = "postgate.v1"
 
 @router.websocket(STREAM_PATH)
 async def stream(websocket: WebSocket) -> None:
-    """Accept, find out who it is (header, ticket, or an `auth` frame), and talk."""
+    """Accept the connection, authenticate it by header, ticket or `auth` frame, and run the stream."""
     services = services_of(websocket)
     origin = websocket.headers.get("origin")
     host = websocket.headers.get("host", "")
@@ -28,7 +28,7 @@ async def stream(websocket: WebSocket) -> None:
         return origin is None or origins.is_allowed(origin, host, services.settings, caller)
 
     if origin is not None and not await _may_connect(services, origin, host):
-        await websocket.close(CloseCode.SCOPE)  # before accepting: answered as 403
+        await websocket.close(CloseCode.SCOPE)  # before accepting: the client gets 403
         return
     try:
         caller = await _caller_of(websocket)
@@ -48,16 +48,16 @@ async def stream(websocket: WebSocket) -> None:
 
 
 async def _may_connect(services: Services, origin: str, host: str) -> bool:
-    """Whether a page of this origin may connect at all; whether its token may is asked when that is known.
+    """Whether a web page of this origin may connect. Its token is checked later, when it is known.
 
-    A page that reaches us by a foreign name may not: the name may have been rebound to our address.
+    A Host other than PUBLIC_URL's is refused, because DNS rebinding can point any name at Postgate.
     """
     is_own = origins.is_own_host(host, services.settings)
     return is_own and await origins.may_ask(origin, host, STREAM_PATH, services.settings, services.tokens.origins)
 
 
 async def _caller_of(websocket: WebSocket) -> Caller | None:
-    """Who it is by ticket or header; None when an `auth` frame is to say it."""
+    """Return the caller of the ticket or header; None if the client must send an `auth` frame."""
     ticket = websocket.query_params.get("ticket")
     if ticket is not None:
         caller = await redeem(websocket, ticket)

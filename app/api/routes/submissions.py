@@ -1,4 +1,4 @@
-"""Sending: a message is taken here, and its way out can be followed, postponed and cancelled."""
+"""Sending: accept a message, follow its submission, reschedule and cancel it."""
 
 from __future__ import annotations
 
@@ -133,9 +133,9 @@ async def reschedule_submission(
 ) -> Submission:
     """Change the time of sending. Possible until the first attempt."""
     send_at_ms = round(order.send_at.timestamp() * 1000)
-    held = await submissions.reschedule(account_id, submission_id, caller, send_at_ms)
+    submission = await submissions.reschedule(account_id, submission_id, caller, send_at_ms)
     response.headers[STATE_HEADER] = await standing.state()
-    return Submission.of(held)
+    return Submission.of(submission)
 
 
 @router.delete(

@@ -1,4 +1,4 @@
-"""Threads of an account: listed, read, and changed as a whole."""
+"""Threads of an account: list, get, change and delete."""
 
 from __future__ import annotations
 

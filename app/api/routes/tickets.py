@@ -1,4 +1,4 @@
-"""Tickets for the stream."""
+"""Stream tickets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def create_stream_ticket(
     async def work(attempt: Attempt) -> Answer:
         return _issued(await tickets.issue(caller, attempt=attempt, answer=_issued))
 
-    # a ticket stands for one token, so another token never gets it
+    # a ticket has the rights of one token, so another token never gets it
     return await once.run(work, is_secret=True, caller=f"token {caller.token_id}")
 
 

@@ -1,4 +1,4 @@
-"""Accounts as callers see and order them. A password goes in and never comes out."""
+"""Schemas of accounts. Passwords are never returned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from app.services.sign_in.passwords import PasswordChange
 Text = Annotated[str, StringConstraints(max_length=1000)]
 ShortText = Annotated[str, StringConstraints(max_length=320, pattern=LINE_PATTERN)]
 Username = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""No control characters: it goes to a mail server."""
+"""It has no control characters, because Postgate sends it to a mail server."""
 Host = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Port = Annotated[Integer, Field(ge=1, le=65535)]
 
@@ -60,7 +60,7 @@ class ServerOrder(RequestModel):
     password: Password | None = None
 
     def login(self, pointer: str, *, has_consent: bool = False) -> ServerLogin:
-        """Raises InvalidRequest where nothing proves who logs in."""
+        """Return the login. Raises InvalidRequest without a password or consent."""
         if self.password is None and not has_consent:
             raise InvalidRequest.at(f"{pointer}/password", "Required")
         password = self.password.get_secret_value() if self.password else ""
@@ -77,7 +77,7 @@ class ServerChanges(PatchModel):
     password: Password | None = None
 
     def login(self, known: ServerLogin | None, pointer: str, *, has_consent: bool = False) -> ServerLogin:
-        """The known login with these changes. InvalidRequest where something is missing."""
+        """Return the known login with these changes. Raises InvalidRequest if a required field is missing."""
         host, port = self.host or (known and known.host), self.port or (known and known.port)
         username = self.username or (known and known.username)
         security = self.security or (known.security if known else TransportSecurity.TLS)
@@ -153,7 +153,10 @@ class CreateAccount(RequestModel):
     metadata: MetadataInput = Field(default_factory=dict)
 
     def order(self, app: OAuthApp | None = None) -> NewAccount:
-        """`app`: the one that `oauth` names. Raises NotSupported, InvalidRequest for what does not belong together."""
+        """Return the account to add. `app` is the OAuth app that `oauth` names.
+
+        Raises NotSupported, or InvalidRequest for fields that the kind does not have.
+        """
         for name in _MISPLACED[self.kind]:
             if getattr(self, name) is not None:
                 raise InvalidRequest.at(f"/{name}", f"An account of kind {self.kind} does not take this field")
@@ -168,19 +171,22 @@ class CreateAccount(RequestModel):
         )
 
     def _servers(self, app: OAuthApp | None) -> Servers:
-        """Those that are named; where none is, those of the app."""
+        """Return the servers of the request, or the app's servers if it has none."""
         if app is not None and self.imap is None and self.smtp is None and self.pop3 is None:
             return servers_at(app.servers, self.kind, self.email)
         named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
-        logins = {name: one.login(f"/{name}", has_consent=app is not None) for name, one in named.items() if one}
+        logins = {
+            name: server.login(f"/{name}", has_consent=app is not None) for name, server in named.items() if server
+        }
         if app is not None and all(server_login.password for server_login in logins.values()):
             raise InvalidRequest.at("/oauth", "No server would use it: all of them have a password")
         return Servers.of(logins, self.pop3.rules() if self.pop3 else KEEP_ALL)
 
 
 class UpdateAccount(PatchModel):
-    """Changes to an account. Absent fields do not change. All but the name and the POP3 retention needs
-    the scope `admin`."""
+    """Changes to an account. Absent fields do not change. All but the name and the POP3 retention requires the scope
+    `admin`.
+    """
 
     CLEARABLE = frozenset({"name", "metadata"})
 
@@ -189,14 +195,14 @@ class UpdateAccount(PatchModel):
     smtp: ServerChanges | None = None
     pop3: Pop3Changes | None = None
     oauth: ConsentOrder | None = Field(None, description="A new OAuth grant, for the servers that use it")
-    password: Password | None = Field(None, description="Of an embedded account")
+    password: Password | None = Field(None, description="The password of an embedded account")
     metadata: Annotated[dict[MetadataKey, MetadataValue | None], Field(max_length=KEYS_LIMIT)] | None = Field(
         None, description="Keys to set; `null` removes a key, and `null` for `metadata` removes all"
     )
 
     @property
     def needs_admin(self) -> bool:
-        """Whether it changes how the account is reached or who may sign in."""
+        """Whether it changes the servers, logins, password or metadata."""
         is_pop3_login = self.pop3 is not None and not self.pop3.model_fields_set <= {"retention", "mirror"}
         return (
             is_pop3_login
@@ -205,16 +211,16 @@ class UpdateAccount(PatchModel):
         )
 
     def changes(self, known: Servers, app: OAuthApp | None = None) -> AccountChanges:
-        """`app`: the one that `oauth` names. Raises InvalidRequest."""
+        """Return the changes. `app` is the OAuth app that `oauth` names. Raises InvalidRequest."""
         servers = None
         has_consent = app is not None
         if has_consent and known.grant_id is None:
             known = known.without_passwords()
         named = {"imap": self.imap, "smtp": self.smtp, "pop3": self.pop3}
         logins = {
-            name: one.login(known.logins.get(name), f"/{name}", has_consent=has_consent)
-            for name, one in named.items()
-            if one
+            name: changed.login(known.logins.get(name), f"/{name}", has_consent=has_consent)
+            for name, changed in named.items()
+            if changed
         }
         if has_consent or logins:
             servers = Servers.of(known.logins | logins, self.pop3.rules(known.rules) if self.pop3 else known.rules)
@@ -249,7 +255,7 @@ class Server(AnswerModel):
     port: int
     security: TransportSecurity
     username: str
-    auth: Literal["password", "oauth"] = Field(description="What proves who logs in")
+    auth: Literal["password", "oauth"] = Field(description="How Postgate logs in")
 
     @classmethod
     def of(cls, server: ServerInUse) -> Server:
@@ -288,7 +294,7 @@ class Account(AnswerModel):
         description="`connecting`: opening the first connection; `syncing`: the initial sync is running; `ready`; "
         "`auth_required`: the mail server refused the login; `unreachable`: it does not answer; `disabled`"
     )
-    sync: AccountSync = Field(description="How fresh its mail is, and what of it could not be read")
+    sync: AccountSync = Field(description="How fresh its mail is, and what could not be read")
     imap: Server | None = Field(description="The IMAP server")
     pop3: Pop3Server | None = Field(description="The POP3 server")
     smtp: Server | None = Field(description="The server that sends")
@@ -297,7 +303,7 @@ class Account(AnswerModel):
 
     @classmethod
     def of(cls, account: accounts.Account, incomplete: Sequence[accounts.IncompleteMailbox] = ()) -> Account:
-        """`incomplete`: what of it could not be read, as far as the caller may see it."""
+        """Return an Account. `incomplete`: what could not be read and the caller can see."""
         imap, pop3, smtp = (account.servers.get(name) for name in ("imap", "pop3", "smtp"))
         return cls.model_validate(
             {
@@ -306,7 +312,7 @@ class Account(AnswerModel):
                 "name": account.name,
                 "kind": account.kind,
                 "status": account.status,
-                "sync": AccountSync.told(account.sync, incomplete),
+                "sync": AccountSync.with_incomplete(account.sync, incomplete),
                 "imap": Server.of(imap) if imap else None,
                 "pop3": Pop3Server.with_rules(pop3, account.rules) if pop3 else None,
                 "smtp": Server.of(smtp) if smtp else None,

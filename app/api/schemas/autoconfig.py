@@ -1,4 +1,4 @@
-"""The mail servers of an address as callers see them."""
+"""Schemas of autoconfig."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Autoconfig(AnswerModel):
     source: str | None = Field(
         description="builtin, autoconfig, well-known, ispdb, srv, autodiscover, mx or guess; null if nothing was found"
     )
-    oauth: str | None = Field(description="Whose OAuth tokens the servers take: google, microsoft or yahoo")
+    oauth: str | None = Field(
+        description="The provider whose OAuth tokens the servers accept: google, microsoft or yahoo"
+    )
     imap: list[OfferedServer]
     pop3: list[OfferedServer]
     smtp: list[OfferedServer]

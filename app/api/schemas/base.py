@@ -1,4 +1,4 @@
-"""What all shapes have in common, and the shapes that many routes answer with."""
+"""Base classes of schemas, and schemas that many routes return."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from app.services.accounts.accounts import SyncState
 T = TypeVar("T")
 
 UNKNOWN_LIMIT = 20
-"""Unknown fields of an object that are named."""
+"""The largest number of unknown fields listed for an object."""
 
 Integer = Annotated[int, Strict()]
-"""An integer that no string or boolean passes for."""
+"""An integer, never converted from a string or boolean."""
 Boolean = Annotated[bool, Strict()]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.~-]+$")]
 Time = Annotated[
@@ -72,13 +72,13 @@ def _in_utc(time: datetime) -> datetime:
 
 
 GivenTime = Annotated[datetime, BeforeValidator(_checked_time), AfterValidator(_in_utc)]
-"""A time that callers send: a text with an offset, since a time without one means another moment to everyone."""
+"""A time in a request, with an offset: a time without an offset would be ambiguous."""
 LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
-"""A text without line ends or other control characters: it may go into a header or a protocol."""
+"""A text without line ends or other control characters, safe in a header or a protocol line."""
 
 
 def time_of(ms: int) -> datetime:
-    """A time of ours (ms since 1970) for an answer."""
+    """Convert milliseconds since 1970 to a datetime in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
@@ -91,9 +91,9 @@ GivenDate = Annotated[
     BeforeValidator(_date_as_time),
     WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d([Tt].+)?$"}),
 ]
-"""A time, or a date that stands for its midnight in UTC.
+"""A time, or a date, which means its midnight in UTC.
 
-Described as a plain string: generators for Kotlin and Swift make an empty type of a choice between formats.
+OpenAPI describes it as a plain string: generators for Kotlin and Swift make an empty type from a choice of formats.
 """
 
 
@@ -108,21 +108,21 @@ LONG_TEXT_CHARS = 512 * 1024
 
 
 class RequestModel(BaseModel):
-    """A body that callers send: `null` means that a field is absent.
+    """A request body: `null` means that a field is absent.
 
-    An unknown field is an error that carries the known ones as `known`.
+    An unknown field is an error with the known field names in `known`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     CLEARABLE: ClassVar[frozenset[str] | None] = None
-    """The optional fields that may be `null`; None: all of them."""
+    """The optional fields that may be `null`; None: all."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema with `null` where a request may have it, and with defaults in words.
+        """Return the schema with `null` where a request may have it, and with defaults in descriptions.
 
-        Generators take a field with a `default` for one that must be there.
+        Client generators treat a field with a `default` as required.
         """
         schema = handler.resolve_ref_schema(handler(core_schema))
         for name, field in schema.get("properties", {}).items():
@@ -152,7 +152,7 @@ class RequestModel(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _is_storable(cls, value: object) -> object:
-        """No database, header or protocol takes NUL or a lone surrogate, so no text of a request may hold one."""
+        """Refuse NUL and lone surrogates, which databases, headers and protocols do not accept."""
         for text in value if isinstance(value, list) else (value,):
             plain = text.get_secret_value() if isinstance(text, SecretStr) else text
             if isinstance(plain, str) and not _can_be_stored(plain):
@@ -174,7 +174,7 @@ _WORDS = ("title", "description", "examples", "deprecated")
 
 
 def _describe_optional(field: JsonSchemaValue, *, may_be_null: bool) -> None:
-    """Change the schema of a field that may be left out: whether it takes `null`, and its default in words."""
+    """Change the schema of an optional field: whether it accepts `null`, and its default in the description."""
     default = field.pop("default", None)
     if default not in (None, "", []) and not isinstance(default, dict):
         shown = json.dumps(default[0] if isinstance(default, list) else default).strip('"')
@@ -198,12 +198,12 @@ def _names_of(model: type[BaseModel]) -> list[str]:
 
 
 def _is_unknown_field(found: ErrorDetails) -> bool:
-    """Whether this is an unknown field of the model itself, not of one inside it."""
+    """Whether this is an unknown field of the model itself, not of a nested model."""
     return found["type"] == "extra_forbidden" and len(found["loc"]) == 1
 
 
 def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErrorDetails]:
-    """The same errors; the first `UNKNOWN_LIMIT` unknown fields of the model come with the names that it knows."""
+    """Return the errors; the first `UNKNOWN_LIMIT` unknown fields of the model get the names of its fields."""
     surplus = [each for each in found if _is_unknown_field(each)][:UNKNOWN_LIMIT]
     others = [each for each in found if not _is_unknown_field(each)]
     explained = [(PydanticCustomError("extra_forbidden", "Unknown field", {"known": known}), each) for each in surplus]
@@ -212,7 +212,7 @@ def _explained(found: Sequence[ErrorDetails], known: list[str]) -> list[InitErro
 
 
 def checked_metadata_key(key: str) -> str:
-    """Raises ValueError."""
+    """Return a valid metadata key. Raises ValueError."""
     if not key or len(key) > KEY_LIMIT_CHARS or not key.isprintable() or "[" in key or "]" in key:
         raise ValueError(f"A metadata key must have 1 to {KEY_LIMIT_CHARS} printable characters without brackets")
     return key
@@ -225,16 +225,16 @@ MetadataInput = Annotated[
     Field(
         max_length=KEYS_LIMIT,
         description=f"Data of your app: up to {KEYS_LIMIT} keys of {KEY_LIMIT_CHARS} characters, values of "
-        f"{VALUE_LIMIT_CHARS}. It comes back in answers and events, and lists can be filtered by it.",
+        f"{VALUE_LIMIT_CHARS}. Responses and events include it, and lists can be filtered by it.",
     ),
 ]
 MetadataOutput = Annotated[dict[str, str], Field(description="Data of your app")]
 
 
 class PatchModel(RequestModel):
-    """What to change of a resource (RFC 7396): what is absent stays, `null` clears what can be cleared.
+    """Changes to a resource (RFC 7396): absent fields do not change, `null` clears a field.
 
-    `CLEARABLE` names the fields that can be; `null` for any other is an error.
+    `CLEARABLE` has the fields that can be cleared; `null` in any other field is an error.
     """
 
     CLEARABLE: ClassVar[frozenset[str] | None] = frozenset()
@@ -253,13 +253,13 @@ class PatchModel(RequestModel):
 
 
 class AnswerModel(BaseModel):
-    """An object that callers get: every field is always there."""
+    """A response object: every field is always present."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema without defaults, which say nothing about an answer."""
+        """Return the schema without defaults, which have no meaning in a response."""
         schema = handler.resolve_ref_schema(handler(core_schema))
         for field in schema.get("properties", {}).values():
             field.pop("default", None)
@@ -285,14 +285,14 @@ class Sync(AnswerModel):
 
 
 def freshness(state: SyncState) -> dict[str, Any]:
-    """The fields of Sync."""
+    """Return the fields of Sync."""
     checked_at_ms = now_ms() if state.mode is SyncMode.EMBEDDED else state.checked_at_ms
     checked_at = time_of(checked_at_ms) if checked_at_ms else None
     return {"status": state.status, "mode": state.mode, "lag_seconds": state.lag_seconds, "checked_at": checked_at}
 
 
 class Page(AnswerModel, Generic[T]):
-    """A part of a list."""
+    """A page of a list."""
 
     items: list[T] = Field(description="The items of this page")
     next_cursor: str | None = Field(None, description="The `cursor` of the next page; null on the last page")
@@ -317,8 +317,8 @@ ProblemCode = TypeAliasType(
 class ProblemOrigin(AnswerModel):
     """The answer of the mail server."""
 
-    protocol: str = Field(description="The protocol that the mail server speaks: imap, pop3 or smtp")
-    response: str = Field(description="The line that it answered")
+    protocol: str = Field(description="The protocol: imap, pop3 or smtp")
+    response: str = Field(description="The response line")
     enhanced_code: str | None = Field(description="Its enhanced status code (RFC 3463), if it sent one")
 
 

@@ -1,4 +1,4 @@
-"""The schema of each event, made from the registry (`app/mail/events.py`)."""
+"""Event schemas, generated from the registry (`app/mail/events.py`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHAPES: dict[str, Any] = {
     "status": SubmissionStatus,
     "counted_by": CountedBy,
 }
-"""Fields whose value is a shape or an enumeration of the API."""
+"""Event fields whose value is an object or enumeration of the API."""
 
 
 class CausedBy(AnswerModel):
@@ -61,7 +61,7 @@ class CloudEvent(AnswerModel):
 
 
 def event_name(type_: str) -> str:
-    """`message.created` → `MessageCreated`."""
+    """Return the schema's name: `message.created` → `MessageCreated`."""
     return "".join(word.capitalize() for word in type_.replace("_", ".").split("."))
 
 
@@ -82,9 +82,9 @@ def _event_model(kind: type[EventData]) -> type[BaseModel]:
 
 
 def _json_type(hint: Any) -> Any:
-    """The type of a field as it is in JSON: a list for a sequence, nothing for what may be absent."""
+    """Return the JSON type of a field: a list for a sequence, without the type of absent fields."""
     if get_origin(hint) is Sequence:
-        return list[get_args(hint)[0]]  # type: ignore[misc]  # a type made at run time
+        return list[get_args(hint)[0]]  # type: ignore[misc]  # a type created at run time
     parts = get_args(hint)
     if Absent in parts:
         return _union(_json_type(part) for part in parts if part is not Absent)
@@ -99,6 +99,6 @@ EVENT_MODELS: dict[str, type[BaseModel]] = {type_: _event_model(kind) for type_,
 """The model of each event by its type."""
 
 if TYPE_CHECKING:
-    Event = CloudEvent  # mypy cannot read a union that is made at run time
+    Event = CloudEvent  # mypy cannot read a union that is created at run time
 else:
     Event = TypeAliasType("Event", Annotated[_union(EVENT_MODELS.values()), Field(discriminator="type")])

@@ -1,4 +1,4 @@
-"""Shapes of changes and of the long poll."""
+"""Schemas of changes and of the long poll."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class RemovedMessage(AnswerModel):
 
     id: str = Field(description="The message")
     reason: Literal["expunged", "moved", "merged"] = Field(
-        description="`expunged`: deleted; `moved`: to where the token does not see; `merged`: into another message"
+        description="`expunged`: deleted; `moved`: to a mailbox that the token cannot see; "
+        "`merged`: into another message"
     )
 
 

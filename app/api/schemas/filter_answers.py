@@ -1,4 +1,4 @@
-"""A filter as answers show it: the JSON that the search takes."""
+"""Filters in responses: the same JSON as in search requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADER = "header:"
 
 
 def filter_shown(tree: f.Filter) -> dict[str, Any]:
-    """A filter as the JSON that FilterInput reads: the inverse of `FilterInput.value`."""
+    """Return a filter as the JSON that FilterInput reads: the inverse of `FilterInput.value`."""
     match tree:
         case f.All(of):
             return {"all": [filter_shown(branch) for branch in of]}
@@ -41,9 +41,9 @@ def _fact_shown(leaf: f.Filter) -> dict[str, Any]:
         case f.InMailbox(mailbox_id):
             return {"mailbox_id": mailbox_id}
         case f.ReceivedBetween(since_ms, before_ms):
-            return _given(since=_time_shown(since_ms), before=_time_shown(before_ms))
+            return _without_none(since=_time_shown(since_ms), before=_time_shown(before_ms))
         case f.SizeBetween(larger_than, smaller_than):
-            return _given(larger_than=larger_than, smaller_than=smaller_than)
+            return _without_none(larger_than=larger_than, smaller_than=smaller_than)
         case f.HasFlag(flag):
             return _flag_shown(flag)
         case f.HasAttachments(value):
@@ -51,7 +51,7 @@ def _fact_shown(leaf: f.Filter) -> dict[str, Any]:
         case f.MessageIdHeader(value):
             return {"message_id_header": value}
         case _:
-            raise TypeError(f"{leaf!r} is not a condition that callers give")
+            raise TypeError(f"{leaf!r} is not a condition of the API")
 
 
 def _flag_shown(flag: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _flag_shown(flag: str) -> dict[str, Any]:
     return known.get(flag) or {"keyword": keywords_of(frozenset({flag}))[0]}
 
 
-def _given(**values: object) -> dict[str, Any]:
+def _without_none(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -15,10 +15,10 @@ from app.mail.types import flag_of
 
 TEXT_LIMIT_CHARS = 500
 Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_LIMIT_CHARS, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""What is searched for: no control characters, since it may go to a mail server."""
+"""A search text without control characters, because Postgate may send it to a mail server."""
 KEYWORD_PATTERN = r"^[!#$&'+\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,100}$"
 Keyword = Annotated[str, StringConstraints(pattern=KEYWORD_PATTERN)]
-"""`$seen`, `$flagged` … or one of your own: an IMAP atom (RFC 9051 §9), compared without regard to case."""
+"""`$seen`, `$flagged` … or a custom keyword: an IMAP atom (RFC 9051 §9), compared without regard to case."""
 
 
 class HeaderCondition(RequestModel):
@@ -51,10 +51,10 @@ class Conditions(RequestModel):
     message_id_header: Text | None = None
 
     def leaves(self) -> list[f.Filter]:
-        """A leaf for each condition."""
-        found: list[f.Filter] = []
+        """Return one leaf for each condition."""
+        leaves: list[f.Filter] = []
         if self.mailbox_id is not None:
-            found.append(f.InMailbox(self.mailbox_id))
+            leaves.append(f.InMailbox(self.mailbox_id))
         for name, value in (
             ("from", self.from_),
             ("to", self.to),
@@ -62,30 +62,30 @@ class Conditions(RequestModel):
             ("bcc", self.bcc),
             ("subject", self.subject),
         ):
-            found += [f.Contains(name, value)] if value is not None else []
-        return found + self._texts() + self._facts()
+            leaves += [f.Contains(name, value)] if value is not None else []
+        return leaves + self._texts() + self._facts()
 
     def _texts(self) -> list[f.Filter]:
         given = (("body", self.body), ("text", self.text))
         return [f.Text(scope, value) for scope, value in given if value is not None]
 
     def _facts(self) -> list[f.Filter]:
-        found: list[f.Filter] = []
+        leaves: list[f.Filter] = []
         if self.since is not None or self.before is not None:
-            found.append(f.ReceivedBetween(_ms(self.since), _ms(self.before)))
+            leaves.append(f.ReceivedBetween(_ms(self.since), _ms(self.before)))
         if self.larger_than is not None or self.smaller_than is not None:
-            found.append(f.SizeBetween(self.larger_than, self.smaller_than))
+            leaves.append(f.SizeBetween(self.larger_than, self.smaller_than))
         if self.keyword is not None:
-            found.append(f.HasFlag(flag_of(self.keyword)))
+            leaves.append(f.HasFlag(flag_of(self.keyword)))
         if self.not_keyword is not None:
-            found.append(f.Not(f.HasFlag(flag_of(self.not_keyword))))
-        found += _flag("\\Seen", None if self.unread is None else not self.unread)
-        found += _flag("\\Flagged", self.flagged)
+            leaves.append(f.Not(f.HasFlag(flag_of(self.not_keyword))))
+        leaves += _flag("\\Seen", None if self.unread is None else not self.unread)
+        leaves += _flag("\\Flagged", self.flagged)
         if self.has_attachments is not None:
-            found.append(f.HasAttachments(self.has_attachments))
+            leaves.append(f.HasAttachments(self.has_attachments))
         if self.message_id_header is not None:
-            found.append(f.MessageIdHeader(self.message_id_header))
-        return found
+            leaves.append(f.MessageIdHeader(self.message_id_header))
+        return leaves
 
 
 def _flag(flag: str, wanted: bool | None) -> list[f.Filter]:
@@ -106,7 +106,7 @@ class FilterInput(Conditions):
     not_: FilterInput | None = Field(None, alias="not")
 
     def value(self, pointer: str = "/filter") -> f.Filter:
-        """The filter tree. InvalidRequest when it is too deep or has too many conditions."""
+        """Return the filter tree. Raises InvalidRequest if it is too deep or has too many conditions."""
         tree = self._tree(1, pointer)
         if _size(tree) > f.LEAF_LIMIT:
             raise InvalidRequest.at(pointer, f"Must have at most {f.LEAF_LIMIT} conditions")
@@ -115,22 +115,24 @@ class FilterInput(Conditions):
     def _tree(self, depth: int, pointer: str) -> f.Filter:
         if depth > f.DEPTH_LIMIT:
             raise InvalidRequest.at(pointer, f"Must be nested at most {f.DEPTH_LIMIT} deep")
-        found = self.leaves()
+        leaves = self.leaves()
         if self.header is not None:
-            found.append(f.Text(f"header:{self.header.name}", self.header.value))
-        for number, one in enumerate(self.all or ()):
-            found.append(one._tree(depth + 1, f"{pointer}/all/{number}"))
+            leaves.append(f.Text(f"header:{self.header.name}", self.header.value))
+        for number, branch in enumerate(self.all or ()):
+            leaves.append(branch._tree(depth + 1, f"{pointer}/all/{number}"))
         if self.any is not None:
-            found.append(
-                f.Any(tuple(one._tree(depth + 1, f"{pointer}/any/{number}") for number, one in enumerate(self.any)))
+            leaves.append(
+                f.Any(
+                    tuple(branch._tree(depth + 1, f"{pointer}/any/{number}") for number, branch in enumerate(self.any))
+                )
             )
         if self.not_ is not None:
-            found.append(f.Not(self.not_._tree(depth + 1, f"{pointer}/not")))
-        return found[0] if len(found) == 1 else f.All(tuple(found))
+            leaves.append(f.Not(self.not_._tree(depth + 1, f"{pointer}/not")))
+        return leaves[0] if len(leaves) == 1 else f.All(tuple(leaves))
 
 
 def _moderate(value: object) -> object:
-    """Refuse a tree of too many branches, empty ones too, before a model is made of each."""
+    """Refuse a tree with too many branches, including empty branches, before Pydantic builds models."""
     count, waiting = 0, [value]
     while waiting:
         branch = waiting.pop()
@@ -141,20 +143,20 @@ def _moderate(value: object) -> object:
             waiting += [branch[name] for name in ("all", "any", "not") if name in branch]
         elif isinstance(branch, list) and len(branch) <= f.LEAF_LIMIT:
             waiting += branch
-        else:  # the model refuses it, and names its place
+        else:  # the model refuses it and names its pointer
             count += f.LEAF_LIMIT - 1
     return value
 
 
 FilterTree = Annotated[FilterInput, BeforeValidator(_moderate)]
-"""The filter of a request: any FilterInput of moderate size."""
+"""The filter of a request, with a limited number of branches."""
 
 
 SearchTextInput = Annotated[str, StringConstraints(min_length=1, max_length=LENGTH_LIMIT_CHARS)]
 
 
 class SearchScope(StrEnum):
-    """Where a search looks beside the mailboxes that lists show."""
+    """Which mailboxes a search includes beyond the default."""
 
     ANYWHERE = ANYWHERE
 
@@ -165,7 +167,7 @@ IN_FIELD: Any = Field(
 
 
 class ConditionsQuery(Conditions):
-    """Conditions as parameters of a URL, and a search text."""
+    """Conditions as query parameters, and a search text."""
 
     q: SearchTextInput | None = Field(
         None,
@@ -180,19 +182,22 @@ class ConditionsQuery(Conditions):
     has_attachments: bool | None = None
 
     def searched(self) -> tuple[f.Filter, bool]:
-        """The filter, and whether it looks into Trash and Junk too. InvalidRequest at `q`."""
+        """Return the filter, and whether it includes Trash and Junk. Raises InvalidRequest at `q`."""
         leaves = self.leaves()
         tree, is_anywhere = with_search_text(leaves[0] if len(leaves) == 1 else f.All(tuple(leaves)), self.q)
         return tree, is_anywhere or self.in_ is SearchScope.ANYWHERE
 
 
 def with_search_text(tree: f.Filter, text: str | None) -> tuple[f.Filter, bool]:
-    """The filter and the search text together, and whether the text names `in:anywhere`. InvalidRequest at `q`."""
+    """Combine the filter with the search text; also return whether the text has `in:anywhere`.
+
+    Raises InvalidRequest at `q`.
+    """
     if text is None:
         return tree, False
     parsed = parse_search_text(text)
-    together = (*_conditions(tree), *_conditions(parsed.tree))
-    return together[0] if len(together) == 1 else f.All(together), parsed.is_anywhere
+    conditions = (*_conditions(tree), *_conditions(parsed.tree))
+    return conditions[0] if len(conditions) == 1 else f.All(conditions), parsed.is_anywhere
 
 
 def _conditions(tree: f.Filter) -> tuple[f.Filter, ...]:

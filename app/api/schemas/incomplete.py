@@ -1,4 +1,4 @@
-"""What of an account could not be read from its mail server."""
+"""Schemas of mailboxes and messages that the mail server does not return."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from app.services.accounts.accounts import SyncState
 
 
 class IncompleteMailbox(AnswerModel):
-    """A mailbox of which the mail server does not return everything."""
+    """A mailbox that the mail server does not return completely."""
 
     id: str = Field(description="The id of the mailbox")
     name: str = Field(description="The last level of its path")
-    problem: str | None = Field(description="Why the mailbox cannot be read; null if messages of it alone cannot")
-    messages: int = Field(description="Messages that the server does not return; `problems` of each say why")
+    problem: str | None = Field(description="Why the mailbox cannot be read; null if only some of its messages cannot")
+    messages: int = Field(description="Messages that the server does not return; their `problems` say why")
     message_ids: list[str] = Field(description="The newest of these messages, 100 of an account at most")
 
 
 class AccountSync(Sync):
-    """How fresh what is shown of an account is, and what of it could not be read."""
+    """How fresh the data of an account is, and what could not be read."""
 
     incomplete: int = Field(
-        description="Mailboxes and messages that the mail server does not return; they are asked for again"
+        description="Mailboxes and messages that the mail server does not return; Postgate retries them"
     )
-    incomplete_mailboxes: list[IncompleteMailbox] = Field(description="Which they are, as the token may see them")
+    incomplete_mailboxes: list[IncompleteMailbox] = Field(description="The mailboxes that the token can see among them")
 
     @classmethod
-    def told(cls, state: SyncState, incomplete: Sequence[accounts.IncompleteMailbox]) -> AccountSync:
-        """`incomplete`: what the caller may see of it."""
+    def with_incomplete(cls, state: SyncState, incomplete: Sequence[accounts.IncompleteMailbox]) -> AccountSync:
+        """Return an AccountSync. `incomplete`: the incomplete mailboxes that the caller can see."""
         facts = {
             "incomplete": sum(incomplete_mailbox.count for incomplete_mailbox in incomplete),
             "incomplete_mailboxes": [

@@ -1,4 +1,4 @@
-"""Shapes of keywords."""
+"""Schemas of keywords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mailboxes as callers see and order them."""
+"""Schemas of mailboxes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHAR
 
 
 class MailboxSync(AnswerModel):
-    """Whether all of a mailbox is here."""
+    """Whether Postgate has all of a mailbox."""
 
     status: Literal["initial", "live", "incomplete"] = Field(
-        description="`initial`: its first sync goes on, and lists already work; `live`: all of it is here, as fresh as "
-        "the account is; `incomplete`: the mail server does not return all of it, and is asked again"
+        description="`initial`: the initial sync is running, and lists already work; `live`: complete, and as fresh as "
+        "the account; `incomplete`: the mail server does not return all of it, and Postgate retries"
     )
     problem: str | None = Field(description="Why it is incomplete; null if it is not")
 
@@ -44,7 +44,7 @@ class Mailbox(AnswerModel):
     is_subscribed: bool
     uid_validity: int
     uid_next: int
-    sync: MailboxSync = Field(description="Whether all of it is here")
+    sync: MailboxSync = Field(description="Whether Postgate has all of it")
 
     @classmethod
     def of(cls, mailbox: types.Mailbox) -> Mailbox:
@@ -75,7 +75,7 @@ class MailboxList(AnswerModel):
 
 
 class CreateMailbox(RequestModel):
-    """A mailbox to make."""
+    """A mailbox to create."""
 
     name: Name
     parent_id: Id | None = None
@@ -88,9 +88,9 @@ class UpdateMailbox(PatchModel):
     CLEARABLE = frozenset({"parent_id", "role"})
 
     name: Name | None = None
-    parent_id: Id | None = Field(None, description="null moves it to the top")
+    parent_id: Id | None = Field(None, description="null moves it to the top level")
     is_subscribed: Boolean | None = None
-    role: Role | None = Field(None, description="null takes its role away")
+    role: Role | None = Field(None, description="null removes its role")
 
     def changes(self) -> MailboxChanges:
         return MailboxChanges(

@@ -1,4 +1,4 @@
-"""Shapes of requests about messages: listed, searched, changed one by one or by the hundred."""
+"""Schemas of requests about messages: list, search, change, bulk operations."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ SortText = Annotated[
     StringConstraints(max_length=20),
     WithJsonSchema({"type": "string", "pattern": "^-?(received_at|date|size|subject|from)$"}),
 ]
-"""`sort_of` reads it, and lists the keys in its error."""
+"""`sort_of` parses it and lists the valid keys in its error."""
 CursorText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 CountText = Literal["exact", "estimate"]
 FieldsText = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=IDS_LIMIT)]
 IMAGES = (
-    "Images that HTML loads from elsewhere: blocked, left as they are, or links by which Postgate fetches them. "
-    "Pictures of the message itself are links; with `inline`, an answer that shows one message holds up to 2 MB of them"
+    "Remote images in HTML: blocked, left unchanged, or replaced by links with which Postgate fetches them. "
+    "Pictures of the message itself are links; with `inline`, a response with one message contains up to 2 MB of them"
 )
 QUOTES = "Quoted history in HTML: unchanged, or each quote in a closed `<details>`"
 Keywords = Annotated[list[Keyword], Field(max_length=KEYWORDS_LIMIT)]
 
 
 class ViewFields(RequestModel):
-    """What to show of a message."""
+    """The fields of a message to return."""
 
-    view: ViewName = Field("summary", description="How much of a message is shown")
+    view: ViewName = Field("summary", description="Which fields of a message are returned")
     fields_: FieldsText | None = Field(None, alias="fields", description="Dotted paths, separated by commas")
     include: FieldsText | None = Field(
         None, description="`thread`, `headers:Name` and, in lists and searches, `highlights`; separated by commas"
@@ -59,7 +59,7 @@ class ViewFields(RequestModel):
 
 
 class ListQuery(ViewFields, ConditionsQuery):
-    """The query of a list: conditions, all of which must hold, and what to show of it."""
+    """The query of a list: conditions, which must all match, and the fields to return."""
 
     sort: SortText = Field(
         "-received_at", description="A minus sign sorts in descending order; ties are sorted by UID, highest first"
@@ -74,7 +74,7 @@ class ListQuery(ViewFields, ConditionsQuery):
 
 
 class GetQuery(ViewFields):
-    """What to show of one message."""
+    """The fields of one message to return."""
 
 
 class SearchRequest(ViewFields):
@@ -111,7 +111,7 @@ class KeywordChanges(RequestModel):
 
 class _MessageChanges(RequestModel):
     keywords: KeywordChanges = KeywordChanges()
-    mailbox_id: Id | None = Field(None, description="Moves it there")
+    mailbox_id: Id | None = Field(None, description="The mailbox to move it to")
 
     def change(self) -> Change:
         return Change(_flags(self.keywords.add), _flags(self.keywords.remove), self.mailbox_id)
@@ -129,12 +129,12 @@ class TransferRequest(RequestModel):
 
 
 def _deletion(given: object) -> object:
-    """`true`, as version 0.1 had it, is `trash`."""
+    """Accept `true` of version 0.1 as `trash`."""
     return "trash" if given is True else given
 
 
 class BatchRequest(_MessageChanges):
-    """One change of many messages: by id, or all that a filter finds."""
+    """One change to many messages, by id or by filter."""
 
     message_ids: Ids | None = None
     filter: FilterTree | None = None
@@ -154,13 +154,13 @@ class BatchRequest(_MessageChanges):
 
 
 class BatchGetRequest(ViewFields):
-    """Messages to show."""
+    """The messages to return."""
 
     message_ids: Ids
 
 
 class ImportQuery(RequestModel):
-    """Where an imported message goes."""
+    """The target of an imported message."""
 
     mailbox_id: Id
     keywords: Annotated[str, StringConstraints(max_length=2_000)] = Field("", description="Separated by commas")
@@ -168,7 +168,7 @@ class ImportQuery(RequestModel):
 
 
 ImportedMessage = MessageInput
-"""A message to put into a mailbox, written as for sending."""
+"""A message to import, in the same JSON as for sending."""
 
 
 def _flags(keywords: list[str]) -> Flags:

@@ -1,4 +1,4 @@
-"""Shapes of messages in answers, in four views."""
+"""Schemas of messages in responses, in four views."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Attachment(AnswerModel):
     filename: str | None = Field(description="The decoded file name; null if it has none")
     content_type: str = Field(description="Its media type, as the message states it")
     size_bytes: int | None = Field(
-        description="The exact size of the decoded content; null if only reading the content would tell"
+        description="The exact size of the decoded content; null if it is known only after reading the content"
     )
     disposition: Literal["inline", "attachment"] = Field(description="Where a mail program shows it")
     content_id: str | None = Field(description="Its Content-ID without angle brackets, which `cid:` links name")
 
 
 class Attendee(AnswerModel):
-    """A person who is invited."""
+    """An invited person."""
 
-    name: str = Field(description="The name; empty where there is none")
+    name: str = Field(description="The name; empty if there is none")
     address: str = Field(description="The e-mail address")
     status: str = Field(description="`needs_action`, `accepted`, `declined`, `tentative` or `delegated`")
     is_optional: bool = Field(description="Whether the person is optional")
@@ -51,11 +51,11 @@ class Invitation(AnswerModel):
     uid: str = Field(description="The UID of the event")
     sequence: int = Field(description="The number of the revision")
     status: str | None = Field(description="`confirmed`, `tentative`, `cancelled`; null if not given")
-    summary: str = Field(description="What the event is, in a few words")
-    description: str = Field(description="What the event is, at length")
+    summary: str = Field(description="The title of the event")
+    description: str = Field(description="The description of the event")
     location: str = Field(description="Where the event takes place")
     organizer: Address | None = Field(description="The organizer")
-    attendees: list[Attendee] = Field(description="The people who are invited")
+    attendees: list[Attendee] = Field(description="The invited people")
     starts_at: Time | None = Field(description="In UTC; for an all-day event, midnight of its first day")
     ends_at: Time | None = Field(description="In UTC; null if not given")
     is_all_day: bool = Field(description="Whether it is an all-day event")
@@ -93,7 +93,7 @@ class Highlight(AnswerModel):
 
 
 class _Included(AnswerModel):
-    """Fields that `include` adds; they are absent unless they were asked for."""
+    """Fields that `include` adds; absent unless requested."""
 
     headers: dict[str, list[str]] = Field({}, description="With `include=headers:Name`: the decoded values by name")
     thread: MessageThread | None = Field(None, description="With `include=thread`: the thread")
@@ -146,11 +146,11 @@ class MessageFull(MessageSummary):
     invitation: Invitation | None = Field(description="The event of a calendar part; null if there is none")
     attachments: list[Attachment] = Field(description="The attachments and inline pictures")
     locations: list[Location] = Field(description="Where the message is on the mail server")
-    problems: list[str] = Field(description="Descriptions of what could not be read in full")
+    problems: list[str] = Field(description="Descriptions of parts that could not be read completely")
 
 
 def _optional(model: type[AnswerModel]) -> dict[str, Any]:
-    """The fields of a model, each of which may be absent."""
+    """Return the fields of a model, each optional."""
     return {name: _absent(field) for name, field in model.model_fields.items() if name != "view"}
 
 
@@ -166,7 +166,7 @@ class _Partial(_Included):
 
 
 if TYPE_CHECKING:
-    MessagePartial = _Partial  # mypy cannot read a model that is made at run time
+    MessagePartial = _Partial  # mypy cannot read a model that is created at run time
 else:
     MessagePartial = create_model(
         "MessagePartial", __base__=_Partial, __doc__=_Partial.__doc__, **_optional(MessageFull)

@@ -1,4 +1,4 @@
-"""OAuth apps, consents and connect sessions as callers see and order them. A secret goes in and never comes out."""
+"""Schemas of OAuth apps, consents and connect sessions. Secrets are never returned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _printable(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=16_000), AfterValidator(_printable)]
 
 
-def _one_to_lead_back_to(url: str) -> str:
+def _checked_redirect_url(url: str) -> str:
     if not connecting.is_below(url, url):
         raise ValueError("Must be an absolute URL in ASCII, without a fragment and without steps like ..")
     return url
@@ -64,7 +64,7 @@ class ConsentOrder(RequestModel):
 
 
 class ServerAt(RequestModel):
-    """Where mail is read or sent."""
+    """The address of a mail server."""
 
     host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     port: Annotated[Integer, Field(ge=1, le=65535)]
@@ -79,13 +79,20 @@ class MailServers(RequestModel):
     smtp: ServerAt | None = None
 
     def servers(self) -> dict[str, MailServer]:
-        found = {"imap": self.imap, "pop3": self.pop3, "smtp": self.smtp}
-        return {name: MailServer(one.host, one.port, one.security) for name, one in found.items() if one is not None}
+        servers = {"imap": self.imap, "pop3": self.pop3, "smtp": self.smtp}
+        return {
+            name: MailServer(server.host, server.port, server.security)
+            for name, server in servers.items()
+            if server is not None
+        }
 
     @classmethod
     def of(cls, servers: Mapping[str, MailServer]) -> MailServers:
         return cls(
-            **{name: ServerAt(host=one.host, port=one.port, security=one.security) for name, one in servers.items()}
+            **{
+                name: ServerAt(host=server.host, port=server.port, security=server.security)
+                for name, server in servers.items()
+            }
         )
 
 
@@ -105,7 +112,7 @@ class _OAuthAppFields(RequestModel):
     client_id: ClientId | None = None
     client_secret: Secret | None = None
     servers: MailServers | None = None
-    redirect_urls: list[Annotated[Url, AfterValidator(_one_to_lead_back_to)]] | None = Field(
+    redirect_urls: list[Annotated[Url, AfterValidator(_checked_redirect_url)]] | None = Field(
         None, max_length=LIST_LIMIT, description="URLs that connect sessions may return to, with all paths below them"
     )
 
@@ -195,17 +202,21 @@ class CreateConnectSession(RequestModel):
     """A session in which one person adds an account, or renews the consent for one, in a browser."""
 
     redirect_url: Url = Field(
-        description="Where the browser is sent at the end, with `account_id` or `error`, and `state`"
+        description="Where the browser is redirected at the end, with `account_id` or `error`, and `state`"
     )
-    email: Annotated[str, StringConstraints(max_length=320)] | None = Field(None, description="What the page suggests")
+    email: Annotated[str, StringConstraints(max_length=320)] | None = Field(
+        None, description="The address that the page suggests"
+    )
     oauth_app_id: Id | None = Field(None, description="Go directly to the provider of this app")
     provider: Provider | None = Field(None, description="Instead of oauth_app_id: the first app of this provider")
     account_id: Id | None = Field(None, description="The account to reconnect; null: add a new one")
-    kind: Literal["imap", "pop3"] | None = Field(None, description="Of the account to add; null: imap")
-    state: Annotated[str, StringConstraints(max_length=500)] | None = Field(None, description="Given back at the end")
+    kind: Literal["imap", "pop3"] | None = Field(None, description="The kind of the account to add; null: imap")
+    state: Annotated[str, StringConstraints(max_length=500)] | None = Field(
+        None, description="Returned in the redirect at the end"
+    )
 
     def order(self) -> connecting.SessionOrder:
-        """Raises InvalidRequest."""
+        """Return the session to open. Raises InvalidRequest."""
         if self.oauth_app_id is not None and self.provider is not None:
             raise InvalidRequest.at("/provider", "Leave it out: the OAuth app determines the provider")
         if self.account_id is not None and self.kind is not None:

@@ -1,4 +1,4 @@
-"""Shapes of accounts over POP3."""
+"""Schemas of POP3 accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an account's connections said and heard."""
+"""Schemas of the protocol log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_MINUTES = 24 * 60
 
 
 class StartLog(RequestModel):
-    """For how long to record."""
+    """How long to record."""
 
     minutes: Annotated[Integer, Field(ge=1, le=MAX_MINUTES)] = 15
 

@@ -1,4 +1,4 @@
-"""What an account may hold."""
+"""Schemas of quotas."""
 
 from __future__ import annotations
 

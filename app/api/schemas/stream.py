@@ -18,7 +18,7 @@ SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LIST_LIMIT = 1_000
 
-# names are checked with a better error than that of an enumeration: it has the nearest known name
+# not an enum: Postgate's own check suggests the most similar name in its error
 SubscribedType = TypeAliasType(
     "SubscribedType",
     Annotated[
@@ -40,7 +40,7 @@ RoleName = Annotated[
     WithJsonSchema({"type": "string", "enum": [role.value for role in Role]}),
 ]
 
-# ---- what clients send
+# ---- frames of the client
 
 
 class SubscribeFrame(RequestModel):
@@ -138,7 +138,7 @@ ClientFrame = Annotated[
 ]
 CLIENT_FRAME: TypeAdapter[ClientFrame] = TypeAdapter(ClientFrame)
 
-# ---- what clients get
+# ---- frames of the server
 
 
 class HelloFrame(AnswerModel):
@@ -235,7 +235,7 @@ class LifecycleFrame(AnswerModel):
 
 
 class ErrorFrame(AnswerModel):
-    """A frame of the client was refused, with the problem that HTTP would answer."""
+    """A frame of the client was refused, with the problem that HTTP would return."""
 
     type: Literal["error"] = "error"
     problem: StateExpiredProblem | Problem = Field(description="The problem; `errors` points at invalid members")

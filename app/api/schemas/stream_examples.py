@@ -150,4 +150,4 @@ FRAME_EXAMPLES: dict[str, list[dict[str, Any]]] = {
         }
     ],
 }
-"""By the name of the frame's model."""
+"""Examples by the name of the frame's model."""

@@ -1,4 +1,4 @@
-"""Shapes of sending."""
+"""Schemas of sending."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class AddressInput(RequestModel):
 
 
 def _address_of(given: object) -> object:
-    """`Bob <bob@example.org>` as an object; ValueError where a text is not exactly one address."""
+    """Parse `Bob <bob@example.org>` into an object. Raises ValueError if a text is not exactly one address."""
     if not isinstance(given, str):
         return given
     parsed = parse_addresses(given[:ADDRESS_TEXT_LIMIT], 2)
-    found = readable(tuple(parsed))
-    if len(given) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not found or not found[0].address:
+    addresses = readable(tuple(parsed))
+    if len(given) > ADDRESS_TEXT_LIMIT or len(parsed) != 1 or not addresses or not addresses[0].address:
         raise ValueError("Must be one e-mail address, such as `bob@example.org` or `Bob <bob@example.org>`")
     try:
-        validate_address(found[0].address, "", allow_utf8=True)
+        validate_address(addresses[0].address, "", allow_utf8=True)
     except InvalidRequest as error:
         raise ValueError(error.detail) from None
-    return {"name": found[0].name, "address": found[0].address}
+    return {"name": addresses[0].name, "address": addresses[0].address}
 
 
 GivenAddress = Annotated[
@@ -141,7 +141,7 @@ class MessageInput(RequestModel):
 class SendRequest(MessageInput):
     """A message to send, with options."""
 
-    send_at: GivenTime | None = Field(None, description="Not before this time")
+    send_at: GivenTime | None = Field(None, description="When to send it, at the earliest")
     undo_seconds: Integer = Field(0, ge=0, le=3600, description="How many seconds the submission can be cancelled")
     save_to: Id | None = Field(None, description="The mailbox for the copy; default: the mailbox with the role `sent`")
     save: Boolean = Field(True, description="Whether a copy is saved")
@@ -186,7 +186,7 @@ class RecipientStatus(AnswerModel):
 
 
 class Submission(AnswerModel):
-    """A message on its way out."""
+    """A message being sent, or sent."""
 
     id: str = Field(description="The id of the submission")
     status: SubmissionStatus = Field(
@@ -225,9 +225,11 @@ class Submission(AnswerModel):
 
 
 class SubmissionList(Page[Submission]):
-    """A part of the account's submissions, newest first."""
+    """A page of the account's submissions, newest first."""
 
-    state: str = Field(description="The account's state before the read; follow from it to miss nothing")
+    state: str = Field(
+        description="The account's state before the read; `/changes` since this state has all later changes"
+    )
     sync: Sync
 
 

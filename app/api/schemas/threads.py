@@ -1,4 +1,4 @@
-"""Shapes of threads."""
+"""Schemas of threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.services.reading.listing import ListOrder, sort_of
 
 
 class Thread(AnswerModel):
-    """A thread, with those of its messages that the token can see."""
+    """A thread with the messages that the token can see."""
 
     id: str = Field(description="The id of the thread")
     account_id: str = Field(description="The account that holds the thread")
@@ -58,7 +58,7 @@ class ThreadWithMessages(Thread):
 
 
 class ThreadQuery(ConditionsQuery):
-    """The query of a list of threads: conditions on a message, of which a thread has one that meets them all."""
+    """The query of a list of threads that have a message which meets all conditions."""
 
     sort: SortText = Field("-received_at", description="`-received_at`; no other order is supported")
     limit: int = Field(50, ge=1, le=500, description="The largest number of threads")

@@ -1,4 +1,4 @@
-"""Tokens, sessions and tickets as callers see and order them."""
+"""Schemas of tokens, sessions and tickets."""
 
 from __future__ import annotations
 

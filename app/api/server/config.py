@@ -1,4 +1,4 @@
-"""The HTTP server's configuration, made of the settings."""
+"""Builds the HTTP server's configuration from the settings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.settings import Settings
 MESSAGE_BYTES = 1024 * 1024
 """Largest message that a client may send on a WebSocket."""
 BACKLOG = 256
-"""Connections that wait to be accepted: few, so that a flood waits in the kernel and not in our descriptors."""
+"""Connections that wait to be accepted: few, so that a flood does not use the process's descriptors."""
 
 
 def limits_of(settings: Settings, members: int, strangers: int) -> HttpLimits:
-    """The limits that the settings ask for, within the shares of descriptors for members and strangers."""
+    """Return the limits of the settings, within the descriptors available for members and strangers."""
     return HttpLimits(
         head_bytes=settings.http_head_bytes,
         head_seconds=settings.http_head_seconds,
@@ -32,7 +32,7 @@ def limits_of(settings: Settings, members: int, strangers: int) -> HttpLimits:
 
 
 def server_config(settings: Settings, application: FastAPI, connections: Connections) -> ServerConfig:
-    """uvicorn's own settings where it has one, ours in the two protocol classes."""
+    """Return uvicorn's settings; the two protocol classes implement limits that uvicorn lacks."""
     proxies = [str(network) for network in settings.trusted_proxies]
     return ServerConfig(
         application,

@@ -1,7 +1,7 @@
-"""HTTP connections with and without a login: clients without a login cannot lock out those with one.
+"""Limits HTTP connections, so that clients without a login cannot lock out clients with a login.
 
-A connection begins as a stranger and is a member once a token was accepted on it. Strangers have a share of their own:
-when it is full, the one that has waited longest makes room for the newest. Members may use what strangers leave.
+A connection begins as a stranger and becomes a member when it presents a valid token. Strangers have their own limit:
+when it is reached, the oldest idle stranger is closed for the newest. Members may use the rest.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from prometheus_client import Counter, Gauge
 from app.security.addresses import Proxies, counted_as, is_loopback
 
 CLOSE_SECONDS = 5.0
-"""How long a connection that is being closed may take to send what it still has to send."""
+"""How long a closing connection may take to send its remaining output."""
 
 NO_PROXIES = Proxies()
 
 _OPEN = Gauge("postgate_http_connections", "Open HTTP and WebSocket connections", ["caller"])
-_CUT = Counter("postgate_http_connections_cut", "Connections that a limit has ended", ["limit"])
+_CUT = Counter("postgate_http_connections_cut", "Connections closed by a limit", ["limit"])
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Bytes, seconds and numbers of connections. `total` counts all of them, `strangers` those without a login."""
+    """Limits in bytes, seconds and connections. `total` counts all connections, `strangers` those without a login."""
 
     head_bytes: int = 64 * 1024
     head_seconds: float = 10.0
@@ -41,27 +41,27 @@ class HttpLimits:
 
     @property
     def sweep_seconds(self) -> float:
-        """How often deadlines are looked at."""
+        """The interval between checks of deadlines."""
         return min(1.0, self.head_seconds / 4, self.body_seconds / 4, self.write_seconds / 4)
 
 
 class Link(Protocol):
-    """A connection as the table sees it."""
+    """A connection as `Connections` uses it."""
 
     peer_address: str
     is_signed_in: bool
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is being served, so that it cannot make room."""
+        """Whether it is being served, so that it must not be closed for another."""
         ...
 
     def cut(self) -> None:
-        """End it now."""
+        """Close it now."""
         ...
 
     def check(self, now: float) -> None:
-        """End it where a deadline has passed. `now`: seconds of the event loop's clock."""
+        """Close it if a deadline has passed. `now`: seconds of the event loop's clock."""
         ...
 
 
@@ -76,10 +76,10 @@ class Connections:
         self._sweeping: asyncio.TimerHandle | None = None
 
     def enter(self, link: Link) -> bool:
-        """Take a new connection, closing an older one where that is needed; False where there is no room."""
+        """Add a new connection, closing an older one if necessary; return False if there is no room."""
         key = self._key(link)
         if key and self._by_address[key] >= self.limits.strangers_per_address:
-            self._make_room((one for one, of in self._strangers.items() if of == key), "address")
+            self._make_room((stranger for stranger, of in self._strangers.items() if of == key), "address")
         if len(self._strangers) >= self.limits.strangers:
             self._make_room(self._strangers, "strangers")
         if self._count() >= self.limits.total:
@@ -94,14 +94,14 @@ class Connections:
         return True
 
     def sign_in(self, link: Link) -> None:
-        """A token was accepted on this connection."""
+        """Record that this connection presented a valid token."""
         if link in self._strangers:
             self.leave(link)
             self._members[link] = None
             self._measure()
 
     def leave(self, link: Link) -> None:
-        """It has ended, or is about to."""
+        """Remove a connection that has ended or is about to end."""
         key = self._strangers.pop(link, None)
         if key is not None:
             self._by_address[key] -= 1
@@ -111,11 +111,11 @@ class Connections:
         self._measure()
 
     def has_cut(self, limit: str) -> None:
-        """For the metrics: a limit has ended a connection."""
+        """Count a connection that a limit closed, for the metrics."""
         _CUT.labels(limit).inc()
 
     def _key(self, link: Link) -> str:
-        """What its address counts as; "" where many clients share it: loopback, and proxies."""
+        """Return the key that its address counts under; "" for loopback and proxies, which many clients share."""
         address = link.peer_address
         return "" if is_loopback(address) or address in self.limits.proxies else counted_as(address)
 
@@ -123,7 +123,7 @@ class Connections:
         return len(self._strangers) + len(self._members)
 
     def _make_room(self, candidates: Iterable[Link], limit: str) -> None:
-        """End the oldest that is not being served."""
+        """Close the oldest candidate that is not being served."""
         oldest = next((link for link in candidates if not link.is_busy), None)
         if oldest is not None:
             self.leave(oldest)

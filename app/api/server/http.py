@@ -1,8 +1,8 @@
-"""HTTP/1.1 by uvicorn and httptools, with a deadline and a size for each part of a request.
+"""HTTP/1.1 by uvicorn and httptools, with a deadline and a size limit for each part of a request.
 
-uvicorn has settings for the size of WebSocket messages and the time of an idle connection. What follows it lacks:
-limits on the request line and the header fields, the time that a head and a body may take, a client that does not read,
-and an answer in problem+json to what is not HTTP.
+uvicorn limits the size of WebSocket messages and the time of an idle connection. This module adds limits on the request
+line and the header fields, on the time for a head and a body, and on clients that do not read, and answers invalid HTTP
+with problem+json.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from app.errors import GatewayError, MalformedRequest
 from app.sockets import reset
 
 PIECE_BYTES = 16 * 1024
-"""How much is parsed at once: a flood of tiny requests holds up nobody for longer than this takes."""
+"""Bytes parsed at a time: a flood of tiny requests blocks the event loop no longer than parsing these takes."""
 URL_BYTES = 16 * 1024
 PIPELINED_LIMIT = 100
-"""Requests that wait behind the one that is answered; later ones are not read, and the connection ends after these."""
+"""Pipelined requests that may wait. Further requests are not read, and the connection ends after these."""
 LINGER_SECONDS = 3.0
-"""How long what a refused client still sends is read and dropped, so that it can read why it was refused."""
+"""How long Postgate reads and discards data of a refused client, so that the client can read the response."""
 
 
 class Reading(Enum):
-    """Which part of a request is awaited."""
+    """The part of a request that the server waits for."""
 
     NOTHING = 0
     HEAD = 1
@@ -40,7 +40,7 @@ class Reading(Enum):
 
 
 class ServerConfig(Config):
-    """uvicorn's configuration with the table of connections, which every protocol object finds here."""
+    """uvicorn's configuration with the table of connections for the protocol objects."""
 
     def __init__(self, app: Any, connections: Connections, **options: Any) -> None:
         super().__init__(app, **options)
@@ -72,7 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._stalled_at: float | None = None
         self._ends_at: float | None = None
 
-    # ---- what the table asks
+    # ---- called by the table of connections
 
     @property
     def is_busy(self) -> bool:
@@ -103,7 +103,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._check_body(now, elapsed)
 
     def _check_body(self, now: float, elapsed: float) -> None:
-        if self.flow.read_paused:  # it waits for us
+        if self.flow.read_paused:  # the application has paused reading
             self._began_at += elapsed
         earned = self._body_bytes / self._limits.body_bytes_per_second
         if now - self._began_at > self._limits.body_seconds + earned:
@@ -111,12 +111,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _time_out(self, limit: str) -> None:
         self._table.has_cut(limit)
-        if self._is_silent:  # a connection that was opened in advance and never used
+        if self._is_silent:  # opened in advance and never used
             self.transport.close()
         else:
             self._refuse(RequestTimedOut())
 
-    # ---- what the transport calls
+    # ---- called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -157,16 +157,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def _overhead_bytes(self) -> int:
-        """Bytes of chunk sizes, extensions and trailers, beyond what chunks of some size need."""
+        """Bytes of chunk sizes, extensions and trailers, beyond the normal overhead of chunks."""
         return self._raw_bytes - 8 * self._body_bytes
 
-    # ---- what the parser calls
+    # ---- called by the parser
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= PIPELINED_LIMIT:
             raise ValueError("too many requests in advance")  # ends the parsing: see send_400_response
         super().on_message_begin()
-        self.scope[CONNECTION_KEY] = self  # type: ignore[literal-required]  # an extension of the scope of our own
+        self.scope[CONNECTION_KEY] = self  # type: ignore[literal-required]  # Postgate's own extension of the scope
         self._begin_head()
 
     def on_url(self, url: bytes) -> None:
@@ -184,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._began_at = self.loop.time()
         self._raw_bytes = self._body_bytes = 0
         super().on_headers_complete()
-        if self.cycle is None or self.cycle.scope is not self.scope:  # it becomes a WebSocket
+        if self.cycle is None or self.cycle.scope is not self.scope:  # upgraded to a WebSocket
             return
         self.cycle.transport = cast("asyncio.Transport", _AnswerTransport(self.transport, self.end_answered))
 
@@ -198,11 +198,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._reading is Reading.BODY and self._ends_at is None:  # an answer to what was not read to its end
+        if self._reading is Reading.BODY and self._ends_at is None:  # the request was not read completely
             self._ends_at = self.loop.time() + LINGER_SECONDS
 
     def end_answered(self) -> None:
-        """The answer is complete and the last one: close, or first let a client that still sends read it."""
+        """Close after the last response; first let a client that is still sending read it."""
         if self._reading is Reading.BODY:
             self._is_ending = True
             self._linger()
@@ -221,11 +221,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     # ---- refusals
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn gives a text of its own
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is not used
         self._refuse(self._refusal or MalformedRequest("The request is not valid HTTP/1.1"))
 
     def _refuse(self, error: GatewayError) -> None:
-        """Answer with a problem, unless an answer is under way, and end the connection."""
+        """Send a problem, unless a response has started, and close the connection."""
         if self._is_ending or self.transport.is_closing():
             return
         self._is_ending = True
@@ -243,7 +243,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger()
 
     def _end_after_answers(self) -> None:
-        """Answer the requests that were read whole; read no more."""
+        """Answer the requests that were read completely, and read no more."""
         last = self.pipeline[0][0] if self.pipeline else self.cycle
         last.keep_alive = False
 
@@ -262,7 +262,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _AnswerTransport:
-    """What an answer is written to. uvicorn closes it at once where the client asked for that."""
+    """The transport of a response; `close` calls back instead of closing at once, as uvicorn would."""
 
     __slots__ = ("_close", "_transport")
 

@@ -1,7 +1,7 @@
-"""WebSockets by uvicorn and websockets, with limits on frames that carry nothing.
+"""WebSockets by uvicorn and websockets, with limits on control frames and fragments.
 
-uvicorn stops reading when a message waits for the application, and bounds its size. Control frames and pieces of
-messages are not held up by that: here they are parsed a little at a time, and only so many in a second.
+uvicorn limits the size of messages and stops reading while a message waits for the application, but does not limit
+control frames and fragments. This module parses them in small pieces and limits their rate.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from app.cause import current_request_id
 from app.sockets import bound_send_buffer, reset
 
 PIECE_BYTES = 4 * 1024
-"""How much is parsed at once: some 680 frames at most."""
+"""Bytes parsed at a time: about 680 frames at most."""
 FRAMES_PER_SECOND = 500
 FRAMES_AT_ONCE = 2_000
-"""After a pause of a few seconds."""
+"""The burst of frames allowed after a pause of a few seconds."""
 FRAMES_OF_STRANGER = 50
-"""Before a login; then the connection ends."""
+"""Frames allowed before authentication; after more the connection is closed."""
 FRAGMENTS_LIMIT = 1_024
-"""Frames of one message."""
+"""The largest number of frames of one message."""
 
 
 SEND_BUFFER_BYTES = 128 * 1024
-"""What the kernel keeps for a client that does not read; by itself it would keep megabytes."""
+"""The kernel's send buffer for a client that does not read; its default is megabytes."""
 
 
 class _Handshake(ServerProtocol):
-    """The protocol of websockets, whose every answer to a handshake has a request id."""
+    """The protocol of websockets, with a request id in every handshake response."""
 
     def send_response(self, response: Response) -> None:
         if REQUEST_ID not in response.headers:
@@ -75,7 +75,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._resuming: asyncio.TimerHandle | None = None
         self._ends_at: float | None = None
 
-    # ---- what the table asks
+    # ---- called by the table of connections
 
     @property
     def is_busy(self) -> bool:
@@ -97,7 +97,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         elif now >= self._ends_at:
             self.cut()
 
-    # ---- what the transport calls
+    # ---- called by the transport
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -124,7 +124,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return message
 
     def _parse(self) -> None:
-        """Parse what has arrived until a message waits for the application, or there were too many frames."""
+        """Parse received bytes until a message waits for the application, or the frame rate is exceeded."""
         self._resuming = None
         while self._arrived and not self.read_paused and not self.transport.is_closing():
             if self._is_out_of_credit():
@@ -148,19 +148,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._credited_at = now
         return self._credit <= 0
 
-    # ---- what the application calls
+    # ---- called by the application
 
     def write_now(self, frame: bytes) -> bool:
-        """Send a whole frame; False, and nothing is sent, where the client does not read or the connection ends."""
+        """Send a complete frame; return False, unsent, if the client does not read or the connection is ending."""
         if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
             return False
         self.transport.write(frame)
         return True
 
     def finish(self, text: str, code: int, reason: str) -> None:
-        """Send a last frame and the close frame behind all that waits to be sent.
+        """Send a last frame and the close frame after all pending output.
 
-        A client that reads again within CLOSE_SECONDS learns why the stream ended. Then the connection is reset.
+        A client that reads again within CLOSE_SECONDS gets the reason. Then the connection is reset.
         """
         if self.close_sent or self.disconnected:
             return
@@ -177,15 +177,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # ---- frames
 
     def handle_events(self) -> None:
-        """As uvicorn does, with each frame counted."""
+        """Count each frame, then handle the events as uvicorn does."""
         events = self.conn.events_received()
         count = sum(isinstance(event, Frame) for event in events)
         self._frames += count
         self._credit -= count
         if not self.is_signed_in and self._frames > FRAMES_OF_STRANGER:
-            self._fail(CloseCode.POLICY_VIOLATION, "too many frames before a login")
+            self._fail(CloseCode.POLICY_VIOLATION, "too many frames before authentication")
         elif len(self.frames) + count > FRAGMENTS_LIMIT and any(_is_fragment(event) for event in events):
-            self._fail(CloseCode.MESSAGE_TOO_BIG, "a message of too many frames")
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "a message has too many frames")
         else:
             self.conn.events[:0] = events
             super().handle_events()
@@ -193,10 +193,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope[CONNECTION_KEY] = self  # type: ignore[literal-required]  # an extension of our own
+            self.scope[CONNECTION_KEY] = self  # type: ignore[literal-required]  # Postgate's own extension
 
     def handle_ping(self) -> None:
-        """Answer, unless the client does not read: then only the latest needs an answer (RFC 6455 §5.5.3)."""
+        """Send a pong unless the client does not read: only the latest ping needs a pong (RFC 6455 §5.5.3)."""
         output = self.conn.data_to_send()
         if self.writable.is_set():
             self.transport.write(b"".join(output))
@@ -207,7 +207,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def _check_handshake(self) -> None:
-        """websockets bounds the lines of a handshake; uvicorn would leave the connection as it is then."""
+        """Refuse a handshake whose lines are too long for websockets; uvicorn would leave the connection open."""
         error = self.conn.handshake_exc
         if error is None or self.handshake_initiated:
             return

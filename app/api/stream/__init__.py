@@ -1,1 +1,1 @@
-"""The WebSocket stream: `session` talks, `following` reads the log for it, `calls` are REST calls over the socket."""
+"""The WebSocket stream: `session` handles frames, `following` reads the event log, `calls` makes REST calls."""

@@ -1,4 +1,4 @@
-"""`counts` frames: the numbers of unread and of all messages, for the badges of an app."""
+"""`counts` frames: unread and total messages of mailboxes, for badges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.services.following.counts import Counts, CountsWatch, Sight, counts_top
 
 
 class Badges:
-    """Sends the counts of the accounts of one stream; each frame holds what changed since the last one."""
+    """Sends the counts of a stream's accounts; each frame has the counts that changed since the last frame."""
 
     def __init__(self, socket: StreamSocket, counts: Counts, waiter: Waiter) -> None:
         self._socket = socket
@@ -21,7 +21,7 @@ class Badges:
         self._watches: dict[AccountId, CountsWatch] = {}
 
     def follow(self, account_ids: Set[AccountId]) -> None:
-        """Watch these accounts and no others."""
+        """Watch these accounts only."""
         for account_id in account_ids - self._watches.keys():
             self._watches[account_id] = self._counts.watch(account_id, self._waiter)
         for account_id in self._watches.keys() - account_ids:
@@ -34,7 +34,7 @@ class Badges:
                 self._watches[account_id].renew()
 
     async def send(self, topics: Set[str], sight_of: Callable[[AccountId], Sight]) -> None:
-        """Send what is new of the accounts among the topics. `sight_of`: the mailboxes to be shown."""
+        """Send changed counts of the accounts in the topics. `sight_of`: the mailboxes to show."""
         for account_id in [each for each in self._watches if counts_topic(each) in topics]:
             watch = self._watches.get(account_id)
             news = None if watch is None else watch.news(sight_of(account_id))

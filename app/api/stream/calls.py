@@ -1,4 +1,4 @@
-"""A REST call that comes as a frame: the same application, the same rights, without a socket of its own."""
+"""REST calls in `request` frames: same application, same rights, same socket."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 BODY_LIMIT_BYTES = 1024 * 1024
-"""Of an answer: larger ones are for HTTP."""
+"""The largest response; a larger one requires HTTP."""
 CALLS_LIMIT = 8
-"""Calls under way at once on one socket."""
-_HEADERS_TAKEN = frozenset({"if-match", "if-none-match", "idempotency-key", "accept", "cache-control", "client-id"})
-"""Of a frame; any other is left out."""
-_HEADERS_KEPT = frozenset(
+"""Concurrent calls of one socket."""
+_REQUEST_HEADERS = frozenset({"if-match", "if-none-match", "idempotency-key", "accept", "cache-control", "client-id"})
+"""Request headers that a frame may have; others are ignored."""
+_RESPONSE_HEADERS = frozenset(
     {"etag", "link", "location", "request-id", "retry-after", "idempotency-replayed", "postgate-state", "ratelimit"}
 )
 
 
 class Calls:
-    """The calls that are under way on one socket."""
+    """The running calls of one socket."""
 
     def __init__(self, websocket: WebSocket, socket: StreamSocket) -> None:
         self._websocket = websocket
@@ -42,7 +42,7 @@ class Calls:
         self._running = 0
 
     def start(self, frame: RequestFrame, caller: Caller, group: asyncio.TaskGroup) -> None:
-        """Begin a call in a task of its own, by the rights of this caller. Raises StreamClosed."""
+        """Start a call in its own task with this caller's rights. Raises StreamClosed."""
         if self._running >= CALLS_LIMIT:
             raise StreamClosed(CloseCode.TOO_MANY, "too many calls at once")
         self._running += 1
@@ -53,7 +53,7 @@ class Calls:
             await self._socket.send(await call(self._websocket.app, self._websocket, caller, frame))
         except StreamClosed:
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of one call: the socket and its other calls go on
+        except Exception as error:  # noqa: BLE001 - an error of one call: the socket and its other calls continue
             log.error("call_failed", error=type(error).__name__)
             await self._socket.send(_failed(frame.id, GatewayError()))
         finally:
@@ -61,7 +61,7 @@ class Calls:
 
 
 async def call(app: ASGIApp, websocket: WebSocket, caller: Caller, frame: RequestFrame) -> ResponseFrame:
-    """Do what the frame asks for."""
+    """Run the request of the frame and return its response."""
     answer = _Answer()
     body = b"" if frame.body is None else json.dumps(frame.body).encode()  # integers of any size, as over HTTP
     await app(_scope(websocket, caller, frame, len(body)), _sender_of(body), answer.take)
@@ -74,7 +74,7 @@ def _scope(websocket: WebSocket, caller: Caller, frame: RequestFrame, size: int)
     if size:
         headers += [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
     for name, value in frame.headers.items():
-        if name.lower() in _HEADERS_TAKEN:
+        if name.lower() in _REQUEST_HEADERS:
             headers.append((name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")))
     cause = current_cause()  # of the handshake
     if cause is not None and cause.client_id is not None and not any(name == b"client-id" for name, _ in headers):
@@ -109,7 +109,7 @@ def _sender_of(body: bytes) -> Any:
 
 
 class _Answer:
-    """Collects what the application sends, up to a limit."""
+    """Collects the application's response, up to a limit."""
 
     def __init__(self) -> None:
         self._status = 500
@@ -130,10 +130,10 @@ class _Answer:
                 self._body += piece
 
     def frame(self, id_: str) -> ResponseFrame:
-        headers = {name: value for name, value in self._headers.items() if name in _HEADERS_KEPT}
+        headers = {name: value for name, value in self._headers.items() if name in _RESPONSE_HEADERS}
         if self._is_too_large:
             return _failed(
-                id_, TooLarge("The answer is too large for the WebSocket: use HTTP"), headers.get("request-id")
+                id_, TooLarge("The response is too large for the WebSocket: use HTTP"), headers.get("request-id")
             )
         return ResponseFrame(id=id_, status=self._status, headers=headers, body=self._decoded())
 
@@ -146,7 +146,7 @@ class _Answer:
 
 
 def _failed(id_: str, error: GatewayError, request_id: str | None = None) -> ResponseFrame:
-    """The answer to a call that ended in an error outside the application. `request_id` None: that of the socket."""
+    """Return the response of a call that failed outside the application. `request_id` None: the socket's."""
     problem = problem_of(error)
     if request_id is not None:
         problem["request_id"] = request_id

@@ -1,4 +1,4 @@
-"""Follows the logs of a stream's accounts and sends what its subscriptions want, as fast as the socket takes it."""
+"""Follows the event logs of a stream's accounts and sends events as fast as the socket accepts them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from app.services.following.states import States
 from app.services.following.subscriptions import Subscription
 
 OVERLOAD_EVENTS = 10_000
-"""A subscriber that is further behind gets `state` frames instead of events until it has caught up."""
+"""A subscriber that is more events behind gets a `state` frame instead of the events."""
 SLICE_EVENTS = 25
-"""Events sent in one turn of the event loop by a subscriber that catches up."""
+"""Events sent to one subscriber in one turn of the event loop."""
 RETRY_SECONDS = 2.0
-"""How long a subscriber waits before it reads again, where the database did not answer."""
+"""The delay before reading again after a database failure."""
 
 
 class Following:
-    """The subscriptions of one stream, and the task that serves them."""
+    """The subscriptions of one stream, and the task that sends their events."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class Following:
         self._listener = events.listener()
         self._badges = Badges(socket, counts, self._listener)
         self.caller: Caller | None = None
-        """Who decides what is seen, and which accounts `*` means: always the newest token of the socket."""
+        """The newest token of the socket: it determines visible mail and the accounts of `*`."""
         self._unchecked: set[AccountId] = set()
-        """Accounts whose positions came from the client: they may be of a log that was lost."""
+        """Accounts whose positions came from the client: they may belong to a lost log."""
         self.subscriptions: dict[str, Subscription] = {}
 
     async def add(self, subscription: Subscription) -> None:
-        """Serve a subscription from its positions on; one of the same id is replaced."""
+        """Serve a subscription from its positions; it replaces a subscription with the same id."""
         await self._resolve_roles(subscription, subscription.positions)
         self.subscriptions[subscription.id] = subscription
         self._unchecked.update(subscription.positions)
@@ -75,7 +75,7 @@ class Following:
         self._listen()
 
     def positions(self) -> dict[AccountId, Position]:
-        """How far every subscription has heard each account."""
+        """Return each account's position that all its subscriptions have reached."""
         found: dict[AccountId, Position] = {}
         for subscription in self.subscriptions.values():
             for account_id, position in subscription.positions.items():
@@ -83,17 +83,17 @@ class Following:
         return found
 
     def set_caller(self, caller: Caller) -> None:
-        """From here on every subscription sees what this caller sees."""
+        """Use this caller's rights for every subscription from now on."""
         self.caller = caller
         self._listener.poke(ACCOUNTS)
         self._badges.renew(self.positions())
 
     async def run(self) -> None:
-        """Send events for ever."""
+        """Send events forever."""
         while True:
             topics = await self._listener.wait()
             try:
-                await self._look(topics)
+                await self._serve(topics)
             except GatewayError as error:
                 if not error.is_retryable:
                     raise
@@ -101,7 +101,7 @@ class Following:
                 for topic in topics:
                     self._listener.poke(topic)
 
-    async def _look(self, topics: Set[str]) -> None:
+    async def _serve(self, topics: Set[str]) -> None:
         if ACCOUNTS in topics:
             await self._follow_new_accounts(self._who())
         for account_id in [account_id for account_id in self.positions() if account_id in topics]:
@@ -109,7 +109,7 @@ class Following:
         await self._badges.send(topics, self._sight)
 
     def _sight(self, account_id: AccountId) -> Sight:
-        """The mailboxes whose counts the subscriptions want, of those that the caller sees."""
+        """Return the mailboxes whose counts the subscriptions want and the caller can see."""
         wanted: set[str] = set()
         for subscription in self.subscriptions.values():
             if subscription.wants_counts and account_id in subscription.positions:
@@ -144,7 +144,7 @@ class Following:
         self._listen()
 
     async def _catch_up(self, account_id: AccountId) -> None:
-        """Send the account's events beyond what was sent, a slice in each turn of the event loop."""
+        """Send the account's unsent events, a slice in each turn of the event loop."""
         while (following := self._following(account_id)) is not None:
             position = min(subscription.positions[account_id] for subscription in following)
             is_checked = account_id not in self._unchecked
@@ -168,7 +168,7 @@ class Following:
                 return
 
     def _following(self, account_id: AccountId) -> list[Subscription] | None:
-        """The subscriptions that follow an account; None where there are none."""
+        """Return the subscriptions that follow an account; None if there are none."""
         found = [subscription for subscription in self.subscriptions.values() if account_id in subscription.positions]
         return found or None
 
@@ -186,10 +186,10 @@ class Following:
                 for subscription in following:
                     await self._resolve_roles(subscription, [account_id])
             caller = self._who()
-            frames = await self._told(event, following, caller)
-            while caller is not self._who():  # another token came meanwhile, which may see less
+            frames = await self._event_groups(event, following, caller)
+            while caller is not self._who():  # a new token, which may see less, was set meanwhile
                 caller = self._who()
-                frames = await self._told(event, following, caller)
+                frames = await self._event_groups(event, following, caller)
             for seen, group in frames:
                 await self._socket.send_frame(
                     event_frame(self._states, seen, group[0].view, [item.id for item in group])
@@ -198,10 +198,10 @@ class Following:
                 if account_id in subscription.positions:
                     subscription.positions[account_id] = max(event.position, subscription.positions[account_id])
 
-    async def _told(
+    async def _event_groups(
         self, event: Event, following: Iterable[Subscription], caller: Caller
     ) -> list[tuple[Event, list[Subscription]]]:
-        """The event as the caller sees it, and the subscriptions that take the same frame."""
+        """Return the event as the caller sees it, with groups of subscriptions that get the same frame."""
         waiting = [item for item in following if item.positions.get(event.account_id, event.position) < event.position]
         seen = await self._events.seen(event, caller) if waiting else None
         if seen is None:
@@ -213,7 +213,7 @@ class Following:
         return [(seen, group) for group in groups.values()]
 
     async def _report_overload(self, account_id: AccountId, last: Position, following: list[Subscription]) -> None:
-        """Send the newest state in place of the events up to it."""
+        """Send the newest state instead of the events before it."""
         await self._socket.send(StateFrame(states={account_id: self._states.issue(account_id, last)}))
         for subscription in following:
             subscription.positions[account_id] = max(last, subscription.positions[account_id])
@@ -224,7 +224,7 @@ class Following:
         span = await self._events.span(account_id)
         end = (
             span.last if position.seq >= span.first.seq else span.first
-        )  # past the first: it is of a log that was lost
+        )  # past the first event: the position belongs to a lost log
         await self._socket.send(
             GapFrame.model_validate(
                 {

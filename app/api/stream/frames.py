@@ -1,4 +1,4 @@
-"""Events as frames, each encoded once for all sockets that are sent the same."""
+"""Encodes events as frames, once for all sockets that get the same frame."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from app.mail.event_log import Event
 from app.services.following.counts import CountsNews
 from app.services.following.states import States
 
-FRAMES_KEPT = 16
-"""Encodings of one event that stay with it: sockets rarely differ in more than their view."""
+CACHED_FRAMES = 16
+"""Encodings cached with one event: sockets rarely differ in more than the view."""
 
 
 def event_frame(states: States, event: Event, view: str, sub_ids: Sequence[str]) -> bytes:
-    """An EventFrame as a whole WebSocket frame. `view` is "summary" or "ids"."""
+    """Return an EventFrame as a complete WebSocket frame. `view` is "summary" or "ids"."""
     key = (view, *sub_ids)
     frame = event.frames.get(key)
     if frame is None:
         frame = on_the_wire(_encoded(states, event, view, sub_ids))
-        if len(event.frames) < FRAMES_KEPT:
+        if len(event.frames) < CACHED_FRAMES:
             event.frames[key] = frame
     return frame
 
 
 def counts_frame(news: CountsNews) -> bytes:
-    """A CountsFrame as a whole WebSocket frame."""
-    return _kept(news, "socket", lambda: on_the_wire(_counts_text(news)))
+    """Return a CountsFrame as a complete WebSocket frame."""
+    return _cached(news, "socket", lambda: on_the_wire(_counts_text(news)))
 
 
 def counts_server_sent(news: CountsNews) -> bytes:
-    """The same as a server-sent event. It has no id, so that a client resumes after the last event that has."""
-    return _kept(news, "server-sent", lambda: b"event: counts\ndata: " + _counts_text(news) + b"\n\n")
+    """Return the counts as a server-sent event, without an id: clients resume after the last event with an id."""
+    return _cached(news, "server-sent", lambda: b"event: counts\ndata: " + _counts_text(news) + b"\n\n")
 
 
-def _kept(news: CountsNews, form: str, encode: Callable[[], bytes]) -> bytes:
-    """An encoding, made once for all followers that are sent the same."""
+def _cached(news: CountsNews, form: str, encode: Callable[[], bytes]) -> bytes:
+    """Return an encoding, made once for all followers that get the same frame."""
     frames, key = news.snapshot.frames, (form, news.is_whole, news.sight)
     frame = frames.get(key)
     if frame is None:
         frame = encode()
-        if len(frames) < FRAMES_KEPT:
+        if len(frames) < CACHED_FRAMES:
             frames[key] = frame
     return frame
 
@@ -53,12 +53,12 @@ def _counts_text(news: CountsNews) -> bytes:
 
 
 def on_the_wire(text: bytes) -> bytes:
-    """A text as a WebSocket frame: servers do not mask, so that it is the same for every client (RFC 6455 §5.1)."""
+    """Return a text as a WebSocket frame. Servers do not mask, so it is the same for every client (RFC 6455 §5.1)."""
     return Frame(Opcode.TEXT, text).serialize(mask=False)
 
 
 def text_of(frame: bytes) -> str:
-    """The text of such a frame."""
+    """Return the text of an unmasked text frame."""
     head_bytes = {126: 4, 127: 10}.get(frame[1], 2)
     return frame[head_bytes:].decode()
 
@@ -71,7 +71,7 @@ def _encoded(states: States, event: Event, view: str, sub_ids: Sequence[str]) ->
 
 
 def _without_message(body: bytes) -> bytes:
-    """The event for `view=ids`: the id of a message in place of its summary."""
+    """Return the event for `view=ids`: with the id of a message instead of its summary."""
     event = orjson.loads(body)
     message = event["data"].get("message")
     if message is not None:

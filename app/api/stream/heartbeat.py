@@ -1,4 +1,4 @@
-"""Notices a client that is silent, and warns it before its token ends."""
+"""Disconnects silent clients, and warns clients before their token expires."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Heartbeat:
         self._is_warned = False
 
     def note_frame(self) -> None:
-        """The client has just sent something."""
+        """Record that the client has sent a frame."""
         self._heard_at = asyncio.get_running_loop().time()
 
     def set_expiry(self, expires_at_ms: int | None) -> None:
-        """The token of the stream is another one, which ends at this time; None: never."""
+        """Set when the stream's new token expires; None: never."""
         self._expires_at_ms = expires_at_ms
         self._is_warned = False
 
     async def run(self) -> None:
-        """Ping and warn until the client is silent for too long. Raises StreamClosed."""
+        """Ping and warn until the client has been silent for too long. Raises StreamClosed."""
         loop = asyncio.get_running_loop()
         next_ping = loop.time() + HEARTBEAT_SECONDS
         while True:

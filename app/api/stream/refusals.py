@@ -1,4 +1,4 @@
-"""What is wrong with a client's frame, in the words of the API's problems."""
+"""Converts errors in a client's frame to problems of the API."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from app.services.following.subscriptions import COUNTS
 NAME_LIMIT_CHARS = 64
 ROLES = [role.value for role in Role]
 _IS_NAME = re.compile(r"[A-Za-z_]+")
-"""Of a field, and not `list[…]` or `constrained-str`."""
+"""Matches a field's name, but not `list[…]` or `constrained-str`."""
 
 
 class Names(NamedTuple):
-    """What a client calls a frame, so that it can match the error to it."""
+    """The client's ids of a frame, which it needs to match an error to the frame."""
 
     sub_id: str | None = None
     id: str | None = None
@@ -33,12 +33,12 @@ NO_NAMES = Names()
 
 
 def names_of(frame: object) -> Names:
-    """The names of a valid frame."""
+    """Return the names of a valid frame."""
     return Names(getattr(frame, "sub_id", None), getattr(frame, "id", None))
 
 
 def names_in(text: str | None) -> Names:
-    """The names in a frame that is not valid, as far as it has any."""
+    """Return the names in an invalid frame, if it has any."""
     try:
         frame = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -50,26 +50,26 @@ def names_in(text: str | None) -> Names:
 
 
 def frame_error(error: ValidationError) -> GatewayError:
-    """What is wrong with a frame: each fault with a JSON pointer and the nearest known name."""
-    found = error.errors(include_input=False, include_url=False)
-    if found[0]["type"] == "json_invalid":
+    """Return the error of an invalid frame: each fault with a JSON pointer and a suggested name."""
+    faults = error.errors(include_input=False, include_url=False)
+    if faults[0]["type"] == "json_invalid":
         return MalformedRequest("The frame is not JSON", [Fault("The frame is not JSON", pointer="")])
-    if found[0]["type"] == "union_tag_invalid":
-        context = found[0]["ctx"]
+    if faults[0]["type"] == "union_tag_invalid":
+        context = faults[0]["ctx"]
         types = context["expected_tags"].replace("'", "").split(", ")
         return InvalidRequest.at("/type", unknown("frame type", str(context["tag"]), types))
-    if found[0]["type"] == "union_tag_not_found":
+    if faults[0]["type"] == "union_tag_not_found":
         return InvalidRequest.at("/type", "Field required")
-    return invalid([{**each, "loc": ("body", *_steps(each["loc"]))} for each in found])
+    return invalid([{**each, "loc": ("body", *_steps(each["loc"]))} for each in faults])
 
 
 def _steps(loc: tuple[int | str, ...]) -> list[int | str]:
-    """A place in a frame, without the names that Pydantic gives to the members of a union."""
+    """Return a location in a frame without Pydantic's names of union members."""
     return [step for step in loc[1:] if isinstance(step, int) or _IS_NAME.fullmatch(step)]
 
 
 def check_names(frame: SubscribeFrame) -> None:
-    """InvalidRequest where a subscription names a type or role that does not exist."""
+    """Raise InvalidRequest if a subscription has an unknown type or role."""
     for number, name in enumerate(frame.types or ()):
         if name != COUNTS and name not in EVENTS and name not in PATTERNS and name not in PLANNED:
             raise InvalidRequest.at(f"/types/{number}", unknown("event type", name, [*EVENTS, *PATTERNS, COUNTS]))

@@ -22,24 +22,24 @@ from app.services.following.events import Events
 from app.services.following.states import States
 
 COMMENT_SECONDS = 15.0
-"""How long a stream is silent before a comment keeps proxies from closing it."""
+"""The time without events after which a comment keeps proxies from closing the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """One open stream."""
+    """An open stream."""
 
     guard: Guard
     counts: CountsWatch
 
     def check(self) -> None:
-        """Raises TokenExpired or TokenRevoked."""
+        """Raise TokenExpired or TokenRevoked if the token has ended."""
         self.guard.check()
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvents:
-    """Writes streams of events for HTTP clients."""
+    """Streams events to HTTP clients."""
 
     events: Events
     states: States
@@ -47,9 +47,9 @@ class ServerSentEvents:
     counts: Counts
 
     async def stream(self, account_id: AccountId, caller: Caller, begin: Position) -> AsyncGenerator[bytes]:
-        """Events after a position, in pieces of text/event-stream.
+        """Yield the events after a position, in pieces of text/event-stream.
 
-        Ends when the server does; when the token is revoked or expires, with an event `error` whose data is a problem.
+        The stream ends at shutdown. If the token ends, the last event is `error` with a problem as data.
         """
         yield b": postgate\n\n"
         opened, sight = partial(self._opened, account_id, caller), seen_by(caller, None)

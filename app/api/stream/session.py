@@ -1,4 +1,4 @@
-"""One client's stream: who it is, what it asked for, and that it is still there."""
+"""One client's stream: authentication, frames, subscriptions and heartbeat."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _REASONS: dict[type[NotAuthenticated], str] = {
     TokenExpired: "the token has expired",
     TokenRevoked: "the token was revoked",
 }
-"""Why a socket is closed with 4401."""
+"""Reasons of close code 4401."""
 
 IsAllowed = Callable[[Caller], bool]
 
 
 class StreamSession:
-    """Runs one accepted WebSocket to its end."""
+    """Runs one accepted WebSocket until it ends."""
 
     def __init__(self, websocket: WebSocket, services: Services, caller: Caller | None, is_allowed: IsAllowed) -> None:
         self._websocket = websocket
@@ -77,7 +77,7 @@ class StreamSession:
         self._guard: Guard | None = None
 
     async def run(self) -> None:
-        """Talk until either side ends it; says `bye` where it still can."""
+        """Serve the client until either side ends the stream; send `bye` if possible."""
         try:
             await self._welcome()
             async with asyncio.TaskGroup() as group:
@@ -116,7 +116,8 @@ class StreamSession:
         if closed.code is None:
             return
         cursors = {
-            one: self._services.states.issue(one, position) for one, position in self._following.positions().items()
+            account_id: self._services.states.issue(account_id, position)
+            for account_id, position in self._following.positions().items()
         }
         delay = 1 + secrets.randbelow(5) if closed.code is CloseCode.GOING_AWAY else None
         bye = ByeFrame(code=closed.code, reason=closed.reason, reconnect_after=delay, cursor=cursors)
@@ -125,7 +126,7 @@ class StreamSession:
     # ---- tasks
 
     async def _leave_when_revoked(self) -> None:
-        """End at once when the token is revoked or expires, also while a frame waits for the client."""
+        """Close at once when the token is revoked or expires, even while a frame waits for the client."""
         while True:
             await self._revoked.wait()
             if self._guard is not None and self._guard.ended is not None:
@@ -144,12 +145,12 @@ class StreamSession:
                 raise
             except GatewayError as error:
                 await self._send_error(error, names_of(frame))
-            except Exception as error:  # noqa: BLE001 - a fault of one frame: the socket goes on
+            except Exception as error:  # noqa: BLE001 - an error of one frame: the socket continues
                 log.error("frame_failed", error=type(error).__name__)
                 await self._send_error(GatewayError(), names_of(frame))
 
     async def _next_frame(self) -> Any:
-        """The next frame that can be read. Any other is answered by an error, and the stream goes on."""
+        """Return the next valid frame. An invalid frame gets an `error` frame, and the stream continues."""
         while True:
             text = await self._socket.receive()
             self._heartbeat.note_frame()
@@ -188,7 +189,7 @@ class StreamSession:
         except NotPermitted:
             raise StreamClosed(CloseCode.SCOPE, "the token lacks the scope push") from None
         if not self._is_allowed(caller):
-            raise StreamClosed(CloseCode.SCOPE, "the token may not be used from pages of this origin")
+            raise StreamClosed(CloseCode.SCOPE, "the token is not allowed from this web origin")
         followed = self._following.positions()
         if caller.account_ids is not None and not caller.account_ids.issuperset(followed):
             raise StreamClosed(CloseCode.SCOPE, "the new token does not include the accounts of the old one")
@@ -198,7 +199,7 @@ class StreamSession:
         await self._socket.send(AuthenticatedFrame(expires_at=expires_at))
 
     def _enter(self, caller: Caller) -> None:
-        """Everything from here on is done and seen by this caller's rights."""
+        """Use this caller's rights from now on."""
         self._caller = caller
         self._following.set_caller(caller)
         self._heartbeat.set_expiry(caller.expires_at_ms)
@@ -215,18 +216,18 @@ class StreamSession:
 
 
 def error_frame(error: GatewayError, names: Names = NO_NAMES) -> str:
-    """An ErrorFrame with the problem that HTTP answers. `names`: those of the frame that failed."""
+    """Return an ErrorFrame with the problem that HTTP would return. `names`: the names of the failed frame."""
     return json_bytes({"type": "error", "problem": problem_of(error), **names._asdict()}).decode()
 
 
 def _first(group: BaseExceptionGroup[StreamClosed]) -> StreamClosed:
-    """Why it ended: a reason of ours before the mere end of the socket."""
-    found: list[StreamClosed] = []
+    """Return why the stream ended: a reason with a close code before the plain end of the socket."""
+    closings: list[StreamClosed] = []
     waiting: list[BaseException] = [group]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseExceptionGroup):
-            waiting.extend(one.exceptions)
-        elif isinstance(one, StreamClosed):
-            found.append(one)
-    return next((stream_closed for stream_closed in found if stream_closed.code is not None), found[0])
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(error.exceptions)
+        elif isinstance(error, StreamClosed):
+            closings.append(error)
+    return next((closing for closing in closings if closing.code is not None), closings[0])

@@ -1,4 +1,4 @@
-"""The socket of a stream: frames out, one at a time, to a client that must keep taking them."""
+"""The socket of a stream: sends frames in order to a client that must keep reading."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.api.stream.frames import text_of
 from app.mail.storable import json_bytes
 
 TAKE_SECONDS = 60.0
-"""A client that takes nothing for so long is cut off: its place is in the log, not in our memory."""
+"""A client that reads nothing for this long is disconnected: it can resume from the event log."""
 
 
 REASON_BYTES = 123
-"""What a close frame has room for (RFC 6455 §5.5)."""
+"""The largest reason of a close frame (RFC 6455 §5.5)."""
 
 
 class CloseCode(IntEnum):
@@ -35,7 +35,7 @@ class CloseCode(IntEnum):
 
 
 class StreamClosed(Exception):
-    """The stream ends; `code` is None when the client is gone already."""
+    """The stream ends; `code` is None if the client has already disconnected."""
 
     def __init__(self, code: CloseCode | None, reason: str = "") -> None:
         super().__init__(reason)
@@ -48,22 +48,22 @@ def encoded(frame: BaseModel) -> str:
 
 
 class StreamSocket:
-    """Sends whole frames in order. Raises StreamClosed."""
+    """Sends complete frames in order. Raises StreamClosed."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._lock = asyncio.Lock()
         self._connection = websocket.scope.get(CONNECTION_KEY)
-        """Our own server's end of the socket; None under another server."""
+        """The connection of Postgate's own HTTP server; None under another ASGI server."""
 
     async def send_frame(self, frame: bytes) -> None:
-        """Send a whole WebSocket frame that holds a text; waits while the client does not read."""
+        """Send a complete WebSocket text frame; wait while the client does not read."""
         connection = self._connection
         if connection is None or self._lock.locked() or not connection.write_now(frame):
             await self.send(text_of(frame))
 
     async def send(self, frame: BaseModel | str) -> None:
-        """Send one frame; waits while the client does not read."""
+        """Send one frame; wait while the client does not read."""
         text = frame if isinstance(frame, str) else encoded(frame)
         try:
             async with self._lock, asyncio.timeout(TAKE_SECONDS):
@@ -74,7 +74,7 @@ class StreamSocket:
             raise StreamClosed(None) from None
 
     async def receive(self) -> str | None:
-        """The next frame's text; None for a frame that has bytes instead."""
+        """Return the next frame's text; None for a binary frame."""
         try:
             message = await self._websocket.receive()
         except (WebSocketDisconnect, RuntimeError):
@@ -85,12 +85,12 @@ class StreamSocket:
         return text if isinstance(text, str) else None
 
     async def finish(self, bye: BaseModel, code: CloseCode, reason: str) -> None:
-        """Send the last frame and close, also where the client does not read."""
+        """Send the last frame and close, even if the client does not read."""
         reason = reason.encode()[:REASON_BYTES].decode(errors="ignore")
         if self._connection is not None:
             self._connection.finish(encoded(bye), code, reason)
             return
-        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):  # under another server than ours
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):  # under another ASGI server
             async with asyncio.timeout(1):
                 await self._websocket.send_text(encoded(bye))
                 await self._websocket.close(code, reason)

@@ -1,4 +1,4 @@
-"""What a client subscribes to and acknowledges, checked against what it may see."""
+"""Handles `subscribe`, `unsubscribe` and `ack` frames, checked against the caller's rights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUBSCRIPTIONS_LIMIT = 100
 
 
 class Subscribing:
-    """Takes the frames of one stream that are about its subscriptions."""
+    """Handles the subscription frames of one stream."""
 
     def __init__(self, socket: StreamSocket, services: Services, following: Following) -> None:
         self._socket = socket
@@ -29,9 +29,9 @@ class Subscribing:
         self._following = following
 
     async def subscribe(self, frame: SubscribeFrame, caller: Caller) -> None:
-        """Answer with where the subscription begins, and serve it.
+        """Send `subscribed` with the first cursors, and serve the subscription.
 
-        InvalidRequest, AccountNotFound and MailboxNotFound point at what is wrong in the frame; StateExpired.
+        Raises InvalidRequest, AccountNotFound or MailboxNotFound, each with a pointer into the frame, or StateExpired.
         """
         if len(self._following.subscriptions) >= SUBSCRIPTIONS_LIMIT:
             raise StreamClosed(CloseCode.TOO_MANY, "too many subscriptions")
@@ -50,11 +50,13 @@ class Subscribing:
             frame.view,
             frame.consumer,
         )
-        cursors = {one: self._services.states.issue(one, position) for one, position in begin.items()}
+        cursors = {
+            account_id: self._services.states.issue(account_id, position) for account_id, position in begin.items()
+        }
         accounts = self._services.accounts
         incomplete = await accounts.incomplete(account_ids, caller)
         sync = {
-            account_id: AccountSync.told(await accounts.sync(account_id), incomplete.get(account_id, ()))
+            account_id: AccountSync.with_incomplete(await accounts.sync(account_id), incomplete.get(account_id, ()))
             for account_id in account_ids
         }
         await self._socket.send(SubscribedFrame(sub_id=frame.sub_id, cursor=cursors, state=cursors, sync=sync))
@@ -64,7 +66,7 @@ class Subscribing:
         self._following.remove(frame.sub_id)
 
     async def acknowledge(self, frame: AckFrame, caller: Caller) -> None:
-        """Keep how far a consumer is. InvalidRequest where it is not clear whose cursor it is."""
+        """Store a consumer's position. Raises InvalidRequest if the cursor's account or consumer is ambiguous."""
         followed = self._following.positions()
         account_id = frame.account_id or (next(iter(followed)) if len(followed) == 1 else None)
         if account_id is None or account_id not in followed:
@@ -78,10 +80,12 @@ class Subscribing:
     async def _check_mailboxes(
         self, frame: SubscribeFrame, mailbox_ids: Collection[str], account_ids: list[AccountId], caller: Caller
     ) -> None:
-        """Each of `mailboxes` is a mailbox, or the role of one, that the caller sees. MailboxNotFound."""
+        """Raise MailboxNotFound unless each of `mailboxes` is the id or role of a mailbox that the caller can see."""
         events = self._services.events
         known = {
-            found.id for account_id in account_ids for found in await events.mailboxes(account_id, caller, mailbox_ids)
+            mailbox.id
+            for account_id in account_ids
+            for mailbox in await events.mailboxes(account_id, caller, mailbox_ids)
         }
         for number, name in enumerate(frame.mailboxes if isinstance(frame.mailboxes, list) else ()):
             if name in mailbox_ids:
@@ -103,7 +107,7 @@ class Subscribing:
         visible = await self._services.accounts.visible_ids(caller)
         if frame.accounts == "*":
             return list(visible)
-        found: dict[AccountId, None] = {}
+        account_ids: dict[AccountId, None] = {}
         for number, name in enumerate(frame.accounts):
             try:
                 account_id = caller.account(name)
@@ -111,11 +115,11 @@ class Subscribing:
                 raise error.pointing_at(f"/accounts/{number}") from None
             if account_id not in visible:
                 raise AccountNotFound().pointing_at(f"/accounts/{number}")
-            found[account_id] = None
-        return list(found)
+            account_ids[account_id] = None
+        return list(account_ids)
 
     async def _position(self, frame: SubscribeFrame, account_id: AccountId, caller: Caller) -> Position:
-        """After which event a subscription begins."""
+        """Return the position after which a subscription begins."""
         after = frame.after.get(account_id) if isinstance(frame.after, dict) else frame.after
         events = self._services.events
         if after is None and frame.consumer is not None:
@@ -130,7 +134,7 @@ class Subscribing:
             return self._services.states.read(after, account_id, name)
 
     def _consumer_of(self, frame: AckFrame, account_id: AccountId) -> str | None:
-        """The name that an acknowledgement is kept for: that of its own subscription, None where it has none."""
+        """Return the consumer that an acknowledgement is for; None if its subscription has no consumer."""
         following = [
             subscription
             for subscription in self._following.subscriptions.values()
@@ -147,7 +151,7 @@ class Subscribing:
 
 
 def _mailboxes_and_roles(frame: SubscribeFrame) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """The ids of the mailboxes (None: all), and the roles, which may be named among the mailboxes too."""
+    """Return the mailbox ids (None: all) and the roles, which `mailboxes` may also contain."""
     named = frame.mailboxes if isinstance(frame.mailboxes, list) else []
     roles = frozenset(frame.roles or ()) | {name for name in named if name in ROLES}
     if not isinstance(frame.mailboxes, list):

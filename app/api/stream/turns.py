@@ -1,4 +1,4 @@
-"""Long work in slices: many tasks that have much to do share the event loop with everybody else."""
+"""Shares the event loop between tasks that do long work in slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AT_ONCE = 4
 
 
 class Turns:
-    """A queue of tasks that want to go on; a few of them do in each turn of the event loop, in order."""
+    """A queue of waiting tasks; a few of them continue in each turn of the event loop, in order."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
@@ -21,14 +21,14 @@ class Turns:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._let_go_on)
+            loop.call_soon(self._resume)
         self._waiting.append(turn)
         await turn
 
-    def _let_go_on(self) -> None:
+    def _resume(self) -> None:
         for _ in range(min(self._at_once, len(self._waiting))):
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._let_go_on)
+            asyncio.get_running_loop().call_soon(self._resume)
