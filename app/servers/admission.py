@@ -1,7 +1,7 @@
-"""Who may connect to the mail servers: how many in all, of one address before a login, and of one user after it.
+"""Limits connections to the mail servers: in total, per address before login, and per user after login.
 
-A new connection takes the place of the one without a login that has been idle for longest. So no number of idle
-connections keeps a user out, not even from the same address.
+At a limit, a new connection replaces the connection without a login that has been idle for longest. So idle
+connections never lock out a user, not even from the same address.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NO_PROXIES = Proxies()
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections may be open: in all, without a login, from one address before login, per user after it.
+    """The largest numbers of open connections: in total, without a login, per address before login, per user after it.
 
-    Loopback and proxies have no limit of their own before login: they are many clients.
+    Loopback and proxies have no limit per address before login, because many clients share them.
     """
 
     total: int = 10_000
@@ -37,7 +37,7 @@ class ConnectionLimits:
 
 
 class AdmittedConnection:
-    """One connection that was let in."""
+    """An admitted connection."""
 
     __slots__ = ("_admission", "guard", "key", "send_away")
 
@@ -46,21 +46,21 @@ class AdmittedConnection:
         self.key: tuple[str, str] | None = key
         self.send_away = send_away
         self.guard: Guard | None = None
-        """Ends the connection once its login holds no more."""
+        """Ends the connection when its login is no longer valid."""
 
     def is_active(self) -> None:
-        """It has made a request: others have waited for longer."""
+        """Record a request: other connections have been idle for longer."""
         self._admission.move_to_end(self)
 
     def leave(self) -> None:
-        """It has ended, or was sent away. Once is enough."""
+        """Remove the connection after it has ended. Further calls have no effect."""
         self._admission.forget(self)
 
 
 class Admission:
-    """Counts connections by address until login, then by user and address. One for all mail servers of a process.
+    """Counts connections by address until login, then by user and address, for all mail servers of a process.
 
-    With `access` a connection ends once its login holds no more.
+    With `access` a connection ends when its login is no longer valid.
     """
 
     def __init__(self, limits: ConnectionLimits | None = None, access: AccessWatch | None = None) -> None:
@@ -71,51 +71,51 @@ class Admission:
         self._total = 0
 
     def enter(self, peer: Client, send_away: Callable[[], None]) -> AdmittedConnection | None:
-        """Count a new connection; None where there is no room. `send_away` ends it where it must make room."""
+        """Count a new connection; return None if there is no room. `send_away` ends it to make room for another."""
         limits = self._limits
         key = ("", counted_as(peer.address))
         is_shared = peer.is_loopback or peer.address in limits.proxies
         if not is_shared and self._open[key] >= limits.per_user_and_address:
-            self._make_room(visit for visit in self._strangers if visit.key == key)
+            self._make_room(admitted for admitted in self._strangers if admitted.key == key)
         if len(self._strangers) >= limits.strangers or self._total >= limits.total:
             self._make_room(self._strangers)
         if self._total >= limits.total:
             return None
-        visit = AdmittedConnection(self, key, send_away)
-        self._strangers[visit] = None
+        admitted = AdmittedConnection(self, key, send_away)
+        self._strangers[admitted] = None
         self._total += 1
         self._open[key] += 1
-        peer.claim = lambda login: self._claim(peer, visit, login)
-        return visit
+        peer.claim = lambda login: self._claim(peer, admitted, login)
+        return admitted
 
-    def move_to_end(self, visit: AdmittedConnection) -> None:
-        if visit in self._strangers:
-            del self._strangers[visit]
-            self._strangers[visit] = None
+    def move_to_end(self, admitted: AdmittedConnection) -> None:
+        if admitted in self._strangers:
+            del self._strangers[admitted]
+            self._strangers[admitted] = None
 
-    def forget(self, visit: AdmittedConnection) -> None:
-        self._strangers.pop(visit, None)
-        self._guard(visit, None)
-        if visit.key is not None:
+    def forget(self, admitted: AdmittedConnection) -> None:
+        self._strangers.pop(admitted, None)
+        self._guard(admitted, None)
+        if admitted.key is not None:
             self._total -= 1
-            self._release(visit.key)
-            visit.key = None
+            self._release(admitted.key)
+            admitted.key = None
 
-    def _claim(self, peer: Client, visit: AdmittedConnection, login: Login) -> None:
+    def _claim(self, peer: Client, admitted: AdmittedConnection, login: Login) -> None:
         wanted = (login.account_id, counted_as(peer.address))
-        if visit.key is not None and wanted != visit.key:
+        if admitted.key is not None and wanted != admitted.key:
             if self._open[wanted] >= self._limits.at(peer):
-                raise RateLimited("Too many connections of this user from this address", retry_after_seconds=60.0)
+                raise RateLimited("Too many connections for this user from this address", retry_after_seconds=60.0)
             self._open[wanted] += 1
-            self._release(visit.key)
-            visit.key = wanted
-        self._strangers.pop(visit, None)
+            self._release(admitted.key)
+            admitted.key = wanted
+        self._strangers.pop(admitted, None)
         peer.is_known = True
         if self._access is not None:
-            self._guard(visit, self._access.begin(login, peer.waiter))
+            self._guard(admitted, self._access.begin(login, peer.waiter))
 
-    def _guard(self, visit: AdmittedConnection, guard: Guard | None) -> None:
-        before, visit.guard = visit.guard, guard
+    def _guard(self, admitted: AdmittedConnection, guard: Guard | None) -> None:
+        before, admitted.guard = admitted.guard, guard
         if before is not None and self._access is not None:
             self._access.end(before)
 

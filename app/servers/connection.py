@@ -12,17 +12,17 @@ from app.servers.conversation import ClientLost, Farewell
 from app.sockets import reset
 
 READ_LIMIT_BYTES = 256 * 1024
-"""Bytes taken from the socket ahead of the conversation; beyond, the client waits."""
+"""Bytes read from the socket ahead of the conversation; above this, reading pauses."""
 WRITE_LIMIT_BYTES = 256 * 1024
 GATHER_BYTES = 64 * 1024
-"""Replies are gathered up to this size before they are sent."""
+"""Replies are collected up to this size before they are sent."""
 SEND_TIMEOUT_SECONDS = 60.0
 """How long a client may take to read `WRITE_LIMIT_BYTES`."""
 HANDSHAKE_TIMEOUT_SECONDS = 20.0
 
 
 class _Poke(Waiter):
-    """A waiter of the bus that ends the connection's read as well."""
+    """A waiter of the bus that also wakes the connection's read."""
 
     __slots__ = ("_rouse",)
 
@@ -36,10 +36,10 @@ class _Poke(Waiter):
 
 
 class Connection(asyncio.Protocol):
-    """The socket. `on_open` is called once it is made; one task reads and writes."""
+    """A client's socket. It calls `on_open` when it is open; one task reads and writes."""
 
     def __init__(self, on_open: Callable[[Connection], None], address: str | None = None) -> None:
-        """`address`: the client's, where a proxy has told it."""
+        """`address`: the client's address, if a proxy has sent it."""
         self._address = address
         self._on_open: Callable[[Connection], None] | None = on_open
         self._transport: asyncio.Transport | None = None
@@ -54,15 +54,15 @@ class Connection(asyncio.Protocol):
         self._is_roused = asyncio.Event()
         self.waiter: Waiter = _Poke(self._is_roused.set)
         self.ending: Farewell | None = None
-        """Why this connection shall end, which no request of its client's has led to."""
+        """Why the server ends this connection; None while it does not."""
 
-    # ---- what asyncio calls
+    # ---- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT_BYTES)
         on_open, self._on_open = self._on_open, None
-        if on_open is not None:  # TLS makes the connection a second time
+        if on_open is not None:  # STARTTLS calls connection_made a second time
             on_open(self)
 
     def data_received(self, data: bytes) -> None:
@@ -88,11 +88,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._can_write.set()
 
-    # ---- what the pump calls
+    # ---- called by the listener
 
     @property
     def address(self) -> str:
-        """The client's IP address; "" where there is none."""
+        """Return the client's IP address; "" if there is none."""
         if self._address is not None:
             return self._address
         name = self._transport.get_extra_info("peername") if self._transport else None
@@ -104,16 +104,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_revoked(self) -> bool:
-        """Whether the login of this connection holds no more."""
+        """Whether the login of this connection is no longer valid."""
         return ACCESS in self.waiter.topics
 
     def end(self, reason: Farewell) -> None:
-        """End the next wait for the client: the server stops, or another client needs the place."""
+        """End the next wait for the client: the server stops, or another client needs the connection."""
         self.ending = reason
         self._is_roused.set()
 
     async def read(self, timeout_seconds: float) -> bytes | None:
-        """What the client sent; b"" when it was only poked; None at its end. TimeoutError."""
+        """Return what the client sent; b"" after a poke only; None at the end of input. Raises TimeoutError."""
         if not self._incoming and not self.waiter.topics and self.ending is None and not self._is_ended:
             self._is_roused.clear()
             async with asyncio.timeout(timeout_seconds):
@@ -132,16 +132,16 @@ class Connection(asyncio.Protocol):
         return data
 
     async def send(self, data: bytes) -> None:
-        """Send in order; waits while the client does not read. Raises ClientLost."""
+        """Send in order; wait while the client does not read. Raises ClientLost."""
         self._outgoing.append(data)
         self._outgoing_bytes += len(data)
         if self._outgoing_bytes >= GATHER_BYTES:
             if self.is_revoked:
-                raise ClientLost("Its login was revoked during a long answer")
+                raise ClientLost("The login was revoked during a long response")
             await self.flush()
 
     async def flush(self) -> None:
-        """Hand over what was gathered. Raises ClientLost."""
+        """Write the collected output to the transport. Raises ClientLost."""
         if not self._outgoing:
             return
         self._write()
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await self._can_write.wait()
         except TimeoutError:
-            raise ClientLost("It does not read") from None
+            raise ClientLost("The client does not read") from None
 
     def _write(self) -> None:
         if self._is_lost or self._transport is None or self._transport.is_closing():
@@ -161,10 +161,10 @@ class Connection(asyncio.Protocol):
         self._outgoing_bytes = 0
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Forget what was read, send what was gathered, and go on under TLS. Raises ClientLost when it fails.
+        """Discard unread input, send collected output, and continue under TLS. Raises ClientLost if that fails.
 
-        Reading stops first: what a client (or someone between) sent in the clear after its command is never taken for
-        a command under TLS (CVE-2021-33515); what still lies in the socket fails the handshake.
+        Reading stops first: plaintext that a client (or an attacker on the path) sent after its command is never read
+        as a command under TLS (CVE-2021-33515); plaintext still in the socket makes the handshake fail.
         """
         transport = self._transport
         if transport is None or self._is_lost:
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
             made = await loop.start_tls(
                 transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS
             )
-        except OSError as error:  # ssl.SSLError and TimeoutError are some
+        except OSError as error:  # includes ssl.SSLError and TimeoutError
             transport.abort()
             raise ClientLost("The TLS handshake failed") from error
         if made is None:
@@ -187,12 +187,12 @@ class Connection(asyncio.Protocol):
         self.connection_made(made)
 
     def abort(self) -> None:
-        """Cut the line, unless it is gone: a TLS transport that has ended knows no abort any more."""
+        """Reset the connection unless it has ended: a closed TLS transport has no `abort`."""
         if self._transport is not None and not self._is_lost:
             reset(self._transport)
 
     async def close(self, timeout_seconds: float) -> None:
-        """Send what was gathered and close; cut what does not close in time."""
+        """Send collected output and close; reset the connection if it does not close in time."""
         transport = self._transport
         if transport is None:
             return

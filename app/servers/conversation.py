@@ -1,28 +1,28 @@
-"""What a mail server's conversation is: bytes in, steps out, no socket, no clock, no task.
+"""The interface of a mail server's conversation: bytes in, steps out, without sockets, clocks or tasks.
 
-IMAP, POP3 and SMTP are each a `Conversation`; `listener.py` pumps bytes between it and a socket:
+IMAP, POP3 and SMTP each implement `Conversation`; `listener.py`, the pump, moves bytes between it and a socket:
 
 1. `greet()` is sent.
-2. `receive(data)` hands over what the client sent, in pieces of any size. It only takes: it keeps what is not yet whole
-   and never answers. A long literal goes straight into a spool (`Blobs.writer()`), so that memory stays flat; the pump
-   reads no further until `receive` has returned, which is the back-pressure.
-3. `next_step()` is called until it says None, "more bytes, please". Each step is done, to its end, before the next is
-   asked for, so that replies keep the order of pipelined commands, and a conversation's state has one writer:
+2. `receive(data)` takes what the client sent, in pieces of any size. It buffers incomplete requests and never
+   answers. A long literal goes directly to a spool (`Blobs.writer()`), so that memory is bounded; the pump does not
+   read until `receive` has returned, which is the back-pressure.
+3. `next_step()` is called until it returns None: it needs more bytes. Each step is completed before the next call,
+   so that replies keep the order of pipelined commands, and a conversation's state has one writer:
    * `Reply(data)`: bytes to send.
-   * `Work(run)`: anything that waits. `run(outlet)` may send as it goes (`await outlet.send(data)`, which waits while
-     the client is slow) and changes the conversation; what comes of it may just as well be the next steps.
+   * `Work(run)`: anything that waits. `run(out)` may send (`await out.send(data)`, which waits while the client is
+     slow), changes the conversation's state, and may cause further steps.
    * `StartTls(reply)`: the reply is the last plaintext. Bytes that the client sent after its command are discarded, by
      the pump and, before it returns this step, by the conversation. Then `peer.is_encrypted` is True.
-   * `Close(reply)`: the end, after these last bytes.
-4. Between requests the pump waits for bytes, but also for the conversation's `peer.waiter`, a waiter of the bus: listen
-   with it (`bus.listen(peer.waiter, account_id)`) for what the server says on its own (IDLE, NOTIFY). When it is poked,
-   `woken(topics)` is called, then `next_step()` as above; so a push is a step like any other and never races a command.
-5. `timeout_seconds` is how long the client may take to finish the request that it is in (or to begin one): read before
-   each wait, so a conversation changes it with its state. The clock restarts when a request brought a step; a byte
-   alone never moves it, but a long transfer earns one second for each KiB. A wake-up does not restart it.
-6. When the pump ends a conversation itself (time-out, shutdown, a fault of ours, a login that holds no more) it sends
+   * `Close(reply)`: close after these last bytes.
+4. Between requests the pump waits for bytes, and for `peer.waiter`, a waiter of the bus: listen with it
+   (`bus.listen(peer.waiter, account_id)`) for unsolicited responses (IDLE, NOTIFY). After a poke, `woken(topics)` is
+   called, then `next_step()` as above; so a push is a step like any other and never races a command.
+5. `timeout_seconds` is how long the client may take to begin or to finish a request. It is read before each wait, so a
+   conversation can change it with its state. The clock restarts when a request has led to a step. Single bytes do not
+   restart it, but a long transfer earns one second for each KiB. A poke does not restart it.
+6. When the pump ends a conversation itself (timeout, shutdown, a bug, a login that is no longer valid), it sends
    `farewell(reason)`.
-7. `close()` is called once at the end, whatever happened: release locks, discard spools, leave the bus.
+7. `close()` is called once at the end in every case: release locks, discard spools, leave the bus.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from app.services.access.logins import Login
 
 
 class ClientLost(Exception):
-    """The client is gone, does not read, or failed the TLS handshake. Not to be caught: the pump ends the talk."""
+    """The client has disconnected, does not read, or failed the TLS handshake. Only the pump catches it."""
 
 
 class ReplyWriter(Protocol):
     async def send(self, data: bytes) -> None:
-        """Send after all that was sent before; waits while the client does not read. Raises ClientLost."""
+        """Send after earlier output; wait while the client does not read. Raises ClientLost."""
         ...
 
 
@@ -75,7 +75,7 @@ class Farewell(Enum):
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
     OVERLOAD = "overload"
-    """Too many connections: said instead of the greeting."""
+    """Too many connections: sent instead of the greeting."""
     FAULT = "fault"
     REVOKED = "revoked"
     """The account's password or rights have changed since the login."""
@@ -83,11 +83,11 @@ class Farewell(Enum):
 
 @dataclass(slots=True)
 class Client:
-    """The client at the other end. `claim` admits a login: it counts against the limit per user and address
-    (RateLimited), and the connection ends once the login holds no more.
+    """The connected client.
 
-    `is_known` is set by a login; `messages` counts those that it has handed over without one. A client that does
-    neither has a limited time in all.
+    `claim` admits a login: it counts against the limit per user and address (RateLimited), and the connection ends when
+    the login is no longer valid. A login sets `is_known`; `messages` counts messages delivered without a login. A
+    client that does neither has a limited total time.
     """
 
     address: str
@@ -102,7 +102,7 @@ class Client:
 
     @property
     def may_log_in(self) -> bool:
-        """Whether a password may be sent: under TLS, or without leaving this machine."""
+        """Whether the client may send a password: under TLS, or over loopback."""
         return self.is_encrypted or self.is_loopback
 
 
@@ -124,4 +124,4 @@ class Conversation(Protocol):
 
 
 Answer = Callable[[Client], Conversation]
-"""Begins the conversation with a client that connected."""
+"""Starts the conversation with a connected client."""

@@ -1,1 +1,1 @@
-"""The embedded IMAP server (RFC 3501 and extensions): one conversation a client, one file a family of commands."""
+"""The embedded IMAP server (RFC 3501 and extensions): one conversation per client, one file per family of commands."""

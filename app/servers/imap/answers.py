@@ -1,4 +1,4 @@
-"""Status answers (RFC 9051 §7.1), and the refusal that an error becomes (RFC 5530)."""
+"""Status responses (RFC 9051 §7.1), and the responses to errors (RFC 5530)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TEXT_LIMIT = 400
 
 
 class CommandRefused(GatewayError):
-    """A command that is understood and declined, with its response code."""
+    """A valid command that is refused, with a response code."""
 
     code = "imap_command_refused"
 
@@ -23,20 +23,20 @@ class CommandRefused(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How a command ended: `OK [code] text`."""
+    """The completion of a command: `OK [code] text`."""
 
     text: str
     code: str = ""
     status: str = "OK"
 
     def line(self, tag: str) -> bytes:
-        """The tagged answer; `*` as tag makes it untagged."""
+        """Return the tagged response; `*` as tag makes it untagged."""
         code = f"[{self.code}] " if self.code else ""
         return f"{tag} {self.status} {code}{_plain(self.text)}\r\n".encode("ascii", "replace")
 
 
 def refusal(error: GatewayError) -> Completion:
-    """How a command ends that raised this error."""
+    """Return the completion of a command that raised this error."""
     if isinstance(error, MalformedRequest):
         return Completion(error.detail, status="BAD")
     if isinstance(error, CommandRefused):
@@ -45,6 +45,6 @@ def refusal(error: GatewayError) -> Completion:
 
 
 def _plain(text: str) -> str:
-    """Text that can't end the line or be read as a response code."""
+    """Return a text that cannot end the line or be read as a response code."""
     text = _NO_TEXT.sub("?", text[:_TEXT_LIMIT])
     return text.lstrip("[") or "Done"

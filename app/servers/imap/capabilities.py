@@ -1,4 +1,4 @@
-"""What CAPABILITY says: the words that the commands add, which may depend on the session."""
+"""The capabilities that the commands declare; some depend on the session."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from app.servers.imap.session import Session
 
 
 def capabilities(session: Session) -> str:
-    """The capabilities offered now, IMAP4rev1 first, then in alphabetical order."""
+    """Return the capabilities offered now: IMAP4rev1 first, then in alphabetical order."""
     words = {word if isinstance(word, str) else word(session) for word in session.offered}
     return " ".join(["IMAP4rev1", *sorted(words - {""})])
 
 
 def capability_code(session: Session) -> str:
-    """The response code of a greeting or a login."""
+    """Return the response code of a greeting or a login."""
     return f"CAPABILITY {capabilities(session)}"

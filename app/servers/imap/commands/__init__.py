@@ -1,5 +1,5 @@
-"""The commands of the IMAP server: a module does some commands and declares them in `HANDLERS`.
+"""The commands of the IMAP server: each module implements some commands and declares them in `HANDLERS`.
 
-`registry` collects `HANDLERS` of every module in this package. The types of the commands and their readers are in the
-module of the same name in `wire/imap/requests`.
+`registry` collects the `HANDLERS` of every module in this package. The types and parsers of the commands are in the
+module with the same name in `wire/imap/requests`.
 """

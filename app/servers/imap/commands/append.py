@@ -1,4 +1,4 @@
-"""APPEND, of one message or several (RFC 9051 §6.3.12, RFC 3502): OK only when they are on disk."""
+"""APPEND of one or several messages (RFC 9051 §6.3.12, RFC 3502): OK only when they are on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.wire.imap.requests.append import Append, AppendedMessage
 
 
 async def append(session: Session, command: Append, _out: ReplyWriter) -> Completion:
-    """APPEND: all of its messages or none."""
+    """APPEND all messages of the command or none."""
     mailbox = await session.mailbox(command.mailbox, try_create=True)
     flags = [read_flags(message.flags) for message in command.messages]
     contents = [await _keep(session, message) for message in command.messages]
@@ -27,13 +27,13 @@ async def append(session: Session, command: Append, _out: ReplyWriter) -> Comple
 
 
 async def _keep(session: Session, message: AppendedMessage) -> StoredContent:
-    """Put a message's bytes on disk, wherever they are now."""
-    found = message.message
-    if isinstance(found, StreamedLiteral):
-        return await session.services.store.keep_written(session.spools.pop(found.number))
-    if not found:
+    """Store a message's bytes on disk, from its spool or from memory."""
+    content = message.message
+    if isinstance(content, StreamedLiteral):
+        return await session.services.store.keep_written(session.spools.pop(content.number))
+    if not content:
         raise CommandRefused("CANNOT", "The message is empty")
-    return await session.services.store.keep(found)
+    return await session.services.store.keep(content)
 
 
 def _size_limit(session: Session) -> str:

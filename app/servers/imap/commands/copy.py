@@ -14,11 +14,11 @@ from app.servers.imap.session import Session
 from app.wire.imap.requests.copy import Copy
 
 COPIED_LIMIT = 20_000
-"""Messages that one COPY or MOVE takes: they become one transaction, and one line of UIDs."""
+"""The largest number of messages of one COPY or MOVE, which is one transaction and one line of UIDs."""
 
 
 async def copy(session: Session, command: Copy, out: ReplyWriter) -> Completion:
-    """COPY and MOVE. For a MOVE the new UIDs are sent before the EXPUNGEs (RFC 6851 §4.3)."""
+    """COPY or MOVE messages. A MOVE sends the new UIDs before the EXPUNGEs (RFC 6851 §4.3)."""
     view, services = session.selected, session.services
     if command.is_move and view.is_read_only:
         raise CommandRefused("READ-ONLY", "The mailbox is read-only")
@@ -26,8 +26,8 @@ async def copy(session: Session, command: Copy, out: ReplyWriter) -> Completion:
     uids = await session.named(command.messages, is_uid=command.is_uid)
     if len(uids) > COPIED_LIMIT:
         raise CommandRefused("LIMIT", f"At most {COPIED_LIMIT} messages at a time")
-    act = services.store.move if command.is_move else services.store.copy
-    applied = await act(session.account, view.mailbox_id, uids, target.id)
+    transfer = services.store.move if command.is_move else services.store.copy
+    applied = await transfer(session.account, view.mailbox_id, uids, target.id)
     code = await asyncio.to_thread(_copied, applied, target.uid_validity)
     if not command.is_move:
         return Completion("COPY completed", code)
@@ -38,7 +38,7 @@ async def copy(session: Session, command: Copy, out: ReplyWriter) -> Completion:
 
 
 def _copied(applied: Applied, uid_validity: int) -> str:
-    """COPYUID: the sources and, pair by pair, the copies; both ascend, since copies are numbered in order."""
+    """Return COPYUID: sources and copies in pairs; both ascend, because copies are numbered in order."""
     pairs = sorted((source.uid, copied.uid) for source, copied in applied.copies.items())
     if not pairs:
         return ""

@@ -31,7 +31,7 @@ async def _expunge(session: Session, uids: Sequence[int] | None) -> Completion:
 
 
 async def modseq_code(session: Session, view: MailboxView) -> str:
-    """The response code of a command that expunges, where QRESYNC is enabled (RFC 7162 §3.2.7)."""
+    """Return the response code of a command that expunges, if QRESYNC is enabled (RFC 7162 §3.2.7)."""
     if not session.has_qresync:
         return ""
     mailbox = await session.services.reader.mailboxes.mailbox(session.account, view.mailbox_id)

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH: one query for a list, bytes joined; bodies from their files, large ones in pieces."""
+"""FETCH and UID FETCH: rows are read in batches; bodies come from their files, large ones in pieces."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from app.wire.imap.search import SavedResult
 from app.wire.imap.sets import SequenceSet
 
 RENDERED_UNITS = 500
-"""Work (see `Pace`) that is done on rows before others have their turn."""
+"""Work (see `Pace`) that is done on rows before yielding to the event loop."""
 STREAM_FROM_BYTES = 256 * 1024
-"""A section from this size on is sent in pieces."""
+"""Sections of this size and above are sent in pieces."""
 
 _STATE = ("uid", "flags", "modseq")
-"""What is read of every message."""
+"""Columns that are read for every message."""
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "UID": (),
     "FLAGS": (),
@@ -49,7 +49,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "SAVEDATE": ("saved_at_ms",),
 }
 _BYTES_PER_UNIT = {"structure": 100, "imap_envelope": 4096, "imap_body_structure": 4096}
-"""Columns that may be large, and how many of their bytes are a unit of work: a structure is decoded."""
+"""Columns that may be large, and how many of their bytes are a unit of work. A structure must be decoded."""
 _UNITS = {"BODY": 20, "INTERNALDATE": 2, "SAVEDATE": 2, "ENVELOPE": 2, "BODYSTRUCTURE": 2}
 _SECTION_UNITS = 20
 _SECTION_COLUMNS = ("blob", "size_bytes", "header", "header_bytes", "structure")
@@ -78,7 +78,7 @@ _WRITERS: dict[str, Writer] = {
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A body section, and how the answer names it."""
+    """A body section, and its label in the response."""
 
     label: bytes
     request: SectionRequest
@@ -93,20 +93,20 @@ _RFC822 = {
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """What a FETCH needs: its columns, and how each item is written."""
+    """The columns of a FETCH, and a writer for each item."""
 
     columns: tuple[str, ...]
     items: tuple[Writer | Section, ...]
     sets_seen: bool
-    tells_flags: bool
+    sends_flags: bool
     units: int
-    """How much work a usual row is to render (see `Pace`)."""
+    """The work to render a typical row (see `Pace`)."""
 
     large: tuple[str, ...]
-    """Its columns that may be large."""
+    """The columns that may be large."""
 
     def units_of(self, row: MessageValues) -> int:
-        """How much work a row is to render."""
+        """Return the work to render a row."""
         return self.units + sum(len(getattr(row, name) or b"") // _BYTES_PER_UNIT[name] for name in self.large)
 
     @property
@@ -116,7 +116,7 @@ class FetchPlan:
 
 @lru_cache(maxsize=64)
 def plan_of(items: tuple[FetchItem, ...]) -> FetchPlan:
-    """Raises MalformedRequest for an item that is not offered."""
+    """Return the plan of these items. Raises MalformedRequest for an unsupported item."""
     wanted = [_known(item) for item in items]
     columns = dict.fromkeys(_STATE)
     for item in wanted:
@@ -145,9 +145,9 @@ def _columns_of(item: str | Section) -> tuple[str, ...]:
 
 
 async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completion:
-    """FETCH. Messages that another session has expunged are passed over."""
+    """FETCH. Messages that another session has expunged are skipped."""
     if command.vanished and not session.has_qresync:
-        raise MalformedRequest("VANISHED needs ENABLE QRESYNC")
+        raise MalformedRequest("VANISHED requires ENABLE QRESYNC")
     if "MODSEQ" in command.items:
         await session.enable_condstore(out)
     if command.vanished:
@@ -160,7 +160,7 @@ async def fetch(session: Session, command: Fetch, out: ReplyWriter) -> Completio
 
 
 async def _send_vanished(session: Session, command: Fetch, out: ReplyWriter) -> None:
-    """VANISHED (EARLIER) for UID FETCH (CHANGEDSINCE … VANISHED)."""
+    """Send VANISHED (EARLIER) for UID FETCH (CHANGEDSINCE … VANISHED)."""
     assert command.changed_since is not None
     view = session.selected
     mailbox = await session.services.reader.mailboxes.mailbox(session.account, view.mailbox_id)
@@ -179,26 +179,26 @@ async def tell_messages(
     *,
     changed_since: int | None = None,
 ) -> int:
-    """Send FETCH answers with these items, of those that changed since a MODSEQ; how many of the messages exist."""
+    """Send FETCH responses with these items, for messages changed since a MODSEQ; return how many of all exist."""
     plan = plan_of(items)
     found = 0
     async for rows in read_rows(session, uids, plan.columns):
         found += len(rows)
         changed = [row for row in rows if row.modseq > changed_since] if changed_since else rows
-        await _tell(session, plan, changed, out)
+        await _send_rows(session, plan, changed, out)
     return found
 
 
-async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
+async def _send_rows(session: Session, plan: FetchPlan, rows: Sequence[MessageValues], out: ReplyWriter) -> None:
     view = session.selected
     seen: set[int] = set()
     if plan.sets_seen and not view.is_read_only:
         rows, seen = await _mark_seen(session, plan, rows)
-    if plan.tells_flags or seen:
+    if plan.sends_flags or seen:
         await out.send(b"".join(new_keywords(view, (row.flags for row in rows))))
     if plan.has_sections:
         for row in rows:
-            await _tell_with_sections(session, plan, row, out, is_seen=row.uid in seen)
+            await _send_with_sections(session, plan, row, out, is_seen=row.uid in seen)
             await session.pace.spend(plan.units_of(row))
         return
     for some, units in slices(plan, rows):
@@ -207,7 +207,7 @@ async def _tell(session: Session, plan: FetchPlan, rows: Sequence[MessageValues]
 
 
 def slices(plan: FetchPlan, rows: Sequence[MessageValues]) -> Iterator[tuple[Sequence[MessageValues], int]]:
-    """The rows in stretches of about RENDERED_UNITS of work, each with its work. A row is never divided."""
+    """Yield slices of rows of about RENDERED_UNITS of work, each with its work. A row is never divided."""
     start = spent = 0
     for index, row in enumerate(rows):
         units = plan.units_of(row)
@@ -220,7 +220,7 @@ def slices(plan: FetchPlan, rows: Sequence[MessageValues]) -> Iterator[tuple[Seq
 
 
 def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[MessageValues]) -> bytes:
-    """The answers for some rows, of a plan without sections."""
+    """Return the responses for some rows, for a plan without sections."""
     writers = [item for item in plan.items if not isinstance(item, Section)]
     numbers = view.numbers_of([row.uid for row in rows])
     return b"".join(
@@ -234,7 +234,7 @@ def _rendered(plan: FetchPlan, view: MailboxView, rows: Sequence[MessageValues])
 async def _mark_seen(
     session: Session, plan: FetchPlan, rows: Sequence[MessageValues]
 ) -> tuple[Sequence[MessageValues], set[int]]:
-    """Set `\\Seen` where it is missing: the rows as they are then, and the UIDs it was set on."""
+    """Set `\\Seen` where it is missing; return the changed rows, and the UIDs on which it was set."""
     view, services = session.selected, session.services
     unseen = [row.uid for row in rows if SEEN not in row.flags.split(" ")]
     if not unseen:
@@ -248,7 +248,7 @@ async def _mark_seen(
     return await services.views.rows(session.account, view.mailbox_id, uids, plan.columns), set(unseen)
 
 
-async def _tell_with_sections(
+async def _send_with_sections(
     session: Session, plan: FetchPlan, row: MessageValues, out: ReplyWriter, *, is_seen: bool
 ) -> None:
     view = session.selected
@@ -266,7 +266,7 @@ async def _tell_with_sections(
             pieces = []
         else:
             pieces.append(b"NIL" if found is None else render.literal(found))
-    if is_seen and not plan.tells_flags:
+    if is_seen and not plan.sends_flags:
         pieces.append(b" FLAGS " + flag_list(row.flags, is_recent=row.uid in view.recent))
         if session.has_condstore:
             pieces.append(b" MODSEQ (%d)" % row.modseq)
@@ -275,7 +275,7 @@ async def _tell_with_sections(
 
 
 async def _content(session: Session, section: Section, row: MessageValues) -> bytes | ByteRange | None:
-    """A section's bytes, or where they lie when they are too many to hold; None if the section does not exist."""
+    """Return a section's bytes, or their range in the file if they are too many; None if it does not exist."""
     request = section.request
     blob, size, header, header_bytes = row.blob, row.size_bytes, row.header, row.header_bytes
     chooses = request.kind.startswith("HEADER.FIELDS")
@@ -286,12 +286,12 @@ async def _content(session: Session, section: Section, row: MessageValues) -> by
         return None
     blobs = session.services.store.blobs
     if chooses:
-        looked_at = cut(found, (0, CHOSEN_LIMIT_BYTES))
-        header = await blobs.get(blob, looked_at)
+        searched = cut(found, (0, CHOSEN_LIMIT_BYTES))
+        header = await blobs.get(blob, searched)
         parsers = session.services.store.parsers
         return _partial(await parsers.run(session.account, len(header), chosen_fields, header, request), request)
     if found == ByteRange(0, size) and size < STREAM_FROM_BYTES:
-        return _partial(await blobs.get(blob), request)  # whole, so that it is verified
+        return _partial(await blobs.get(blob), request)  # complete, so that its hash is verified
     found = cut(found, request.partial)
     return found if _size(found) >= STREAM_FROM_BYTES else await blobs.get(blob, found)
 
@@ -307,15 +307,15 @@ def _size(span: ByteRange) -> int:
 
 
 async def _stream(session: Session, blob: str, span: ByteRange, before: bytes, out: ReplyWriter) -> None:
-    """Send a literal from its file in pieces, after `before`. Once it has begun only the end of the line can follow."""
-    left = _size(span)
-    start = before + b"{%d}\r\n" % left
+    """Send a literal from its file in pieces, after `before`. Later errors can only end the connection."""
+    remaining = _size(span)
+    start = before + b"{%d}\r\n" % remaining
     async for piece in session.services.store.blobs.stream(blob, span):
         await out.send(start + piece)
         start = b""
-        left -= len(piece)
-    if left:
-        raise ClientLost("A stored message is shorter than its row says")
+        remaining -= len(piece)
+    if remaining:
+        raise ClientLost("A stored message is shorter than the size in its row")
 
 
 HANDLERS: Handlers = (

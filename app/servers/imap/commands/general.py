@@ -16,12 +16,12 @@ async def tell_capabilities(session: Session, _command: GetCapabilities, out: Re
 
 
 async def noop(_session: Session, _command: Noop, _out: ReplyWriter) -> Completion:
-    """NOOP: news is sent before any command is completed."""
+    """NOOP: pending changes are sent before the completion of any command."""
     return Completion("NOOP completed")
 
 
 async def check(_session: Session, _command: Check, _out: ReplyWriter) -> Completion:
-    """CHECK: the same as NOOP, since every change is on disk when it is confirmed."""
+    """CHECK: the same as NOOP, because every change is on disk when it is confirmed."""
     return Completion("CHECK completed")
 
 

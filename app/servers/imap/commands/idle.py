@@ -11,7 +11,7 @@ from app.wire.imap.requests.idle import Idle
 
 
 async def idle(session: Session, _command: Idle, out: ReplyWriter) -> None:
-    """IDLE (RFC 2177): tell what happens until the client says DONE."""
+    """IDLE (RFC 2177): send changes until the client sends DONE."""
     await out.send(b"+ idling\r\n")
     session.read_line = _done
     session.is_idling = True
@@ -19,7 +19,7 @@ async def idle(session: Session, _command: Idle, out: ReplyWriter) -> None:
 
 async def _done(_session: Session, line: bytes, _out: ReplyWriter) -> Completion:
     if line.upper() != b"DONE":
-        raise MalformedRequest("DONE was expected")
+        raise MalformedRequest("Expected DONE")
     return Completion("IDLE completed")
 
 

@@ -149,7 +149,7 @@ async def test_anything_but_done_ends_idle_with_an_error(harness: Harness) -> No
     talk = await Talk.logged_in(harness)
     await talk.say("IDLE")
 
-    assert await talk.feed(b"a NOOP\r\n") == b"a BAD DONE was expected\r\n"
+    assert await talk.feed(b"a NOOP\r\n") == b"a BAD Expected DONE\r\n"
     assert await talk.say("NOOP") == [b"a OK NOOP completed"]
 
 
