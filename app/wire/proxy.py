@@ -46,7 +46,7 @@ class ProxyHeader:
         if self._data.endswith(b"\r\n"):
             self.address = _address_of_line(self._data[:-2])
         elif len(self._data) >= _V1_LIMIT_BYTES:
-            raise MalformedRequest("A PROXY protocol header that is too long")
+            raise MalformedRequest("The PROXY protocol header is too long")
         else:
             self.wanted = 1
 
@@ -56,7 +56,7 @@ class ProxyHeader:
             return
         size = int.from_bytes(self._data[14:16], "big")
         if size > _V2_LIMIT_BYTES:
-            raise MalformedRequest("A PROXY protocol header that is too long")
+            raise MalformedRequest("The PROXY protocol header is too long")
         self.wanted = _V2_HEAD_BYTES + size - len(self._data)
         if self.wanted == 0:
             self.address = _address_of_binary(self._data[12], self._data[13], self._data[_V2_HEAD_BYTES:])
