@@ -1,1 +1,1 @@
-"""OAuth apps, consents and the tokens that they give for mail servers."""
+"""OAuth apps, consents, and the tokens for mail servers."""

@@ -1,4 +1,4 @@
-"""OAuth apps: clients that this install is registered as at authorization servers."""
+"""OAuth apps: the client registrations of this installation at authorization servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN = ("name", "scopes", "client_id", "client_secret", "servers", "redirect_u
 _ENDPOINTS = ("authorization_url", "token_url", "issuer", "client_auth", "revocation_url")
 _URLS = ("authorization_url", "token_url", "revocation_url")
 _MANY = 200
-"""Apps looked through to find one by its provider, or shown to choose from."""
+"""The most apps that are searched for a provider, or listed to choose from."""
 
 
 class OAuthAppNotFound(NotFound):
@@ -35,7 +35,7 @@ class OAuthAppNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class OAuthApp:
-    """A registered client. `redirect_urls` are where a connect session may send a browser back to."""
+    """A registered client. `redirect_urls`: where a connect session may redirect a browser at its end."""
 
     id: str
     provider: str
@@ -50,19 +50,19 @@ class OAuthApp:
     created_at_ms: int
 
     def serves(self, kind: AccountKind) -> bool:
-        """Whether its tokens are for such accounts; where it names no servers, they are to be found."""
+        """Whether its tokens are for accounts of this kind; an app without servers is for any."""
         return not self.servers or kind.value in self.servers
 
     @property
     def consent(self) -> Mapping[str, str]:
-        """What an authorization request must add to get a refresh token."""
+        """The parameters that an authorization request needs to get a refresh token."""
         preset = PROVIDERS.get(self.provider)
         return preset.consent if preset is not None else {}
 
 
 @dataclass(frozen=True, slots=True)
 class OAuthAppOrder:
-    """A new app, or changes of one: None takes the preset of the provider, or leaves what is."""
+    """A new app, or changes of an app: None takes the provider's preset, or keeps the value."""
 
     name: str | None = None
     tenant: str | None = None
@@ -77,11 +77,11 @@ class OAuthAppOrder:
     servers: Mapping[str, MailServer] | None = None
     redirect_urls: tuple[str, ...] | None = None
     cleared: frozenset[str] = frozenset()
-    """Of `tenant`, `issuer` and `revocation_url` those that a change takes away."""
+    """Those of `tenant`, `issuer` and `revocation_url` that a change removes."""
 
 
 class OAuthApps:
-    """All apps of this install."""
+    """All apps of this installation."""
 
     def __init__(self, database: Database, vault: Vault, guard: NetGuard) -> None:
         self._database = database
@@ -96,16 +96,16 @@ class OAuthApps:
         return self.opened(stored)
 
     async def page(self, limit: int, above_id: str = "") -> tuple[list[OAuthApp], str | None]:
-        """Apps, oldest first, and the id to go on above; None at the end."""
+        """Return apps, oldest first, and the id to continue above; None at the end."""
         stored = await oauth.apps(self._database, above_id, limit)
         return [self.opened(app) for app in stored], (stored[-1].id if len(stored) == limit else None)
 
     async def all(self) -> list[OAuthApp]:
-        """Those that a person can choose from."""
+        """Return the apps that a user can choose from."""
         return (await self.page(_MANY))[0]
 
     async def chosen(self, id_: str | None, provider: str | None, pointer: str = "") -> OAuthApp:
-        """By its id, or the first of a provider. InvalidRequest at the place in the body that names it."""
+        """Return the app with this id, or the first of a provider. Raises InvalidRequest with a pointer."""
         if id_ is not None:
             try:
                 return await self.get(id_)
@@ -124,7 +124,9 @@ class OAuthApps:
         attempt: Attempt | None = None,
         answer: Callable[[OAuthApp], Answer] | None = None,
     ) -> OAuthApp:
-        """Register an app. `answer` is kept with `attempt`. InvalidRequest, AddressNotAllowed with a pointer."""
+        """Register an app. `answer` is stored with `attempt`. Raises InvalidRequest, AddressNotAllowed with a
+        pointer.
+        """
         endpoints = await self._endpoints(provider, order)
         preset = PROVIDERS.get(provider)
         app = OAuthApp(
@@ -151,7 +153,7 @@ class OAuthApps:
         return await self._database.write(work)
 
     async def change(self, id_: str, order: OAuthAppOrder) -> OAuthApp:
-        """Change what the order names. As `add`; Conflict where tokens of accounts would be sent to another place."""
+        """Change an app. Raises as `add`; Conflict if accounts' tokens would be sent to another URL."""
         known = await self.get(id_)
         merged = replace(order, tenant=None if "tenant" in order.cleared else order.tenant or known.tenant)
         if known.provider == CUSTOM:
@@ -174,7 +176,7 @@ class OAuthApps:
         return app
 
     async def remove(self, id_: str) -> None:
-        """OAuthAppNotFound; Conflict while an account's tokens come from it."""
+        """Raises OAuthAppNotFound; Conflict while an account's tokens come from the app."""
 
         async def work(transaction: Transaction) -> None:
             if await oauth.is_app_in_use(transaction, id_):
@@ -185,7 +187,7 @@ class OAuthApps:
         await self._database.write(work)
 
     async def seal_anew(self) -> int:
-        """Seal the client secrets with the newest master key; how many had an older one."""
+        """Encrypt the client secrets with the newest master key. Return how many used an older one."""
         count = 0
         for stored in await oauth.apps(self._database, "", _MANY):
             if stored.secret is None or self._vault.is_current(stored.secret):
@@ -196,7 +198,7 @@ class OAuthApps:
         return count
 
     async def _endpoints(self, provider: str, order: OAuthAppOrder) -> Endpoints:
-        """Where a preset or an order says. InvalidRequest, AddressNotAllowed with a pointer."""
+        """Return the endpoints of a preset or an order. Raises InvalidRequest, AddressNotAllowed with a pointer."""
         if provider != CUSTOM:
             misplaced = [name for name in (*_URLS, "issuer") if getattr(order, name)]
             if misplaced:
@@ -232,7 +234,7 @@ class OAuthApps:
         }
 
     def opened(self, stored: oauth.StoredApp) -> OAuthApp:
-        """An app with its client secret. MasterKeyError."""
+        """Return an app with its client secret. Raises MasterKeyError."""
         facts = orjson.loads(stored.endpoints)
         tenant = facts.pop("tenant")
         is_custom = stored.provider == CUSTOM
@@ -255,7 +257,7 @@ class OAuthApps:
 
 
 def _leads_elsewhere(now: Endpoints, before: Endpoints) -> bool:
-    """Whether tokens would be sent to a place that did not get them before."""
+    """Whether tokens would be sent to a URL that did not get them before."""
     is_revoked_elsewhere = (
         now.revocation_url not in (None, before.revocation_url)
         and urlsplit(now.revocation_url or "").netloc != urlsplit(before.token_url).netloc

@@ -1,4 +1,4 @@
-"""What is said to authorization servers: asking for consent, and for tokens (RFC 6749, RFC 7636, RFC 9207)."""
+"""Requests to authorization servers: consent URLs and tokens (RFC 6749, RFC 7636, RFC 9207)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 20.0
 DEFAULT_LIFE_SECONDS = 3600
-"""Of an access token whose server does not say (RFC 6749 §5.1)."""
+"""Lifetime of an access token whose server does not report one (RFC 6749 §5.1)."""
 MAX_LIFE_SECONDS = 30 * 24 * 3600
 MAX_TOKEN_CHARS = 16 * 1024
 _OVER = frozenset({"invalid_grant", "interaction_required", "consent_required", "login_required"})
-"""Errors that only a new consent can mend (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6)."""
+"""Errors that only a new consent can resolve (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6)."""
 _CLIENT = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 """Errors that all accounts of an app have in common."""
 _LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _OTHER = frozenset({"invalid_request", "invalid_scope", "access_denied", "invalid_target", "unsupported_token_type"})
-"""Further errors of the specifications. Any other text is not repeated: it may be what was sent."""
+"""Further errors of the specifications. Other texts are not repeated: they may contain what was sent."""
 _REFRESH = "refresh_token"
 _METHODS = {"post": "client_secret_post", "basic": "client_secret_basic", "none": "none"}
 
 
 class ConsentRequired(LoginRefused):
-    """The grant is over: it was revoked, it expired, or it was never valid."""
+    """The grant has ended: it was revoked, it expired, or it was never valid."""
 
     def __init__(
         self, detail: str = "The account's owner must give consent again", origin: OriginAnswer | None = None
@@ -46,31 +46,34 @@ class ConsentRequired(LoginRefused):
 
 
 class ClientRefused(ServerRefused):
-    """The app is not, or no longer, what the authorization server knows: no account's owner can mend it."""
+    """The authorization server does not accept the app: no account owner can resolve this."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """Tokens as they were given (RFC 6749 §5.1). `refresh_token` None: the one that was used goes on."""
+    """The tokens of a response (RFC 6749 §5.1). `refresh_token` None: the one that was used stays valid."""
 
     access_token: str = field(repr=False)
     expires_at_ms: int
     refresh_token: str | None = field(default=None, repr=False)
     scopes: str | None = None
     email: str | None = None
-    """Who consented, where an ID token says so."""
+    """The address of the user who consented, if an ID token has it."""
 
 
 class Authorization:
-    """Speaks with the authorization server of an app. AddressNotAllowed, Unreachable, TimedOut, ServerRefused,
-    ServerProtocolError; ConsentRequired where the grant is not valid any more."""
+    """Sends requests to the authorization server of an app.
+
+    Methods raise AddressNotAllowed, Unreachable, TimedOut, ServerRefused, ServerProtocolError; ConsentRequired if the
+    grant is no longer valid.
+    """
 
     def __init__(self, guard: NetGuard, tls: ssl.SSLContext) -> None:
         self._guard = guard
         self._tls = tls
 
     def consent_url(self, app: OAuthApp, redirect_uri: str, state: str, verifier: str, email: str | None) -> str:
-        """Where a browser is sent to ask for consent, with a PKCE challenge (S256)."""
+        """Return the URL at which a user consents, with a PKCE challenge (S256)."""
         from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
         from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
@@ -90,7 +93,7 @@ class Authorization:
         )
 
     async def exchange(self, app: OAuthApp, code: str, redirect_uri: str, verifier: str) -> TokenAnswer:
-        """The tokens for a code."""
+        """Exchange a code for tokens."""
         return await self._ask(
             app,
             lambda client: client.fetch_token(
@@ -103,13 +106,13 @@ class Authorization:
         )
 
     async def renew(self, app: OAuthApp, refresh_token: str) -> TokenAnswer:
-        """A new access token, and a new refresh token where the server rotates them."""
+        """Return a new access token, and a new refresh token if the server rotates them."""
         return await self._ask(
             app, lambda client: client.refresh_token(app.endpoints.token_url, refresh_token=refresh_token)
         )
 
     async def revoke(self, app: OAuthApp, refresh_token: str) -> bool:
-        """End a grant (RFC 7009 §2.1), which may be over already; False where the server has no endpoint for it."""
+        """End a grant (RFC 7009 §2.1), which may have ended already. False if the server has no endpoint for it."""
         if (url := app.endpoints.revocation_url) is None:
             return False
         try:
@@ -157,7 +160,7 @@ class Authorization:
 
 
 def _readable(response: Response) -> Response:
-    """What Authlib can read without fault: an object whose times are numbers. Who asks for less gives no token."""
+    """Check that Authlib can parse a response: an object whose times are numbers. Raises Unreachable for status 429."""
     if response.status_code == 429:
         raise Unreachable("The authorization server limits requests (429)")
     said = response.json()
@@ -171,16 +174,16 @@ def _is_time(value: object) -> bool:
 
 
 def _refusal(code: str) -> LoginRefused | ServerRefused | Unreachable:
-    """What an error of the token endpoint means; only codes of the specifications are repeated."""
-    shown = code if code in _OVER | _LATER | _CLIENT | _OTHER else "an unknown error"
-    origin = OriginAnswer("oauth", shown)
+    """Return the exception for an error of the token endpoint. Only codes of the specifications are repeated."""
+    known_code = code if code in _OVER | _LATER | _CLIENT | _OTHER else "an unknown error"
+    origin = OriginAnswer("oauth", known_code)
     if code in _OVER:
         return ConsentRequired(origin=origin)
     if code in _LATER:
         return Unreachable("The authorization server cannot answer now", origin)
     if code in _CLIENT:
-        return ClientRefused(f"The authorization server refused this client: {shown}", origin)
-    return ServerRefused(f"The authorization server returned no token: {shown}", origin)
+        return ClientRefused(f"The authorization server refused this client: {known_code}", origin)
+    return ServerRefused(f"The authorization server returned no token: {known_code}", origin)
 
 
 def _answer(token: Mapping[str, Any]) -> TokenAnswer:
@@ -204,8 +207,9 @@ def _is_token(value: object) -> bool:
 
 
 def _email(id_token: object) -> str | None:
-    """The address in an ID token that came straight from its issuer, which needs no look at its signature
-    (OpenID Connect Core §3.1.3.7, 6)."""
+    """Return the address in an ID token that came directly from its issuer, so that its signature need not be
+    checked (OpenID Connect Core §3.1.3.7, 6).
+    """
     if not isinstance(id_token, str) or len(id_token) > MAX_TOKEN_CHARS:
         return None
     import orjson

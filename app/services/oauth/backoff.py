@@ -1,4 +1,4 @@
-"""Leaving alone for a while whatever has just failed; then one tries it, for all who wait."""
+"""Backoff by name: after a failure, one caller tries again while the others wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 TRIAL_SECONDS = 20.0
 """How long the others wait for the attempt in progress, if it reports no result."""
 LIMIT = 10_000
-"""Names that are remembered; above it, those whose pause is over are forgotten."""
+"""The most names that are stored; above it, those whose delay is over are dropped."""
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class _Pause:
 
 
 class Backoff:
-    """Backoff by name, longer after each failure in a row. `delays` makes their lengths in seconds, without end."""
+    """Backoff by name, longer after each failure in a row. `delays` yields the delays in seconds, without end."""
 
     def __init__(self, delays: Callable[[], Iterator[float]], clock: Callable[[], float] = time.monotonic) -> None:
         self._delays = delays
@@ -35,12 +35,12 @@ class Backoff:
         return pause is not None and self._clock() < pause.until
 
     def begin(self, name: str) -> None:
-        """Someone tries it now: where it failed before, the others wait for what comes of that."""
+        """Start an attempt. If the last one failed, the others wait for the result of this one."""
         if (pause := self._pauses.get(name)) is not None:
             pause.until, pause.is_tried = self._clock() + TRIAL_SECONDS, True
 
     def failed(self, name: str) -> None:
-        """Many that fail at once count once."""
+        """Count a failure. Concurrent failures count once."""
         now = self._clock()
         pause = self._pauses.get(name) or self._add(name, now)
         if pause.is_tried or now >= pause.until:

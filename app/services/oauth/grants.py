@@ -1,9 +1,9 @@
-"""Grants: what owners of accounts consented to, and the access tokens that come of it.
+"""Grants: the consents of account owners, and the access tokens that they provide.
 
-A token is renewed shortly before it ends, or when a mail server refused it; by one process, once, however many ask. A
-refresh token that replaces another is durable before anyone uses what came with it (RFC 9700 §4.14.2), so that a
-crash costs a consent only where it falls between the server's answer and our commit. While the database fails, new
-tokens stay in memory until they are stored, and nothing asks with the old ones.
+A token is renewed shortly before it expires, or when a mail server refused it; by one process, once, for all callers.
+A new refresh token is stored before anyone uses the access token that came with it (RFC 9700 §4.14.2), so that a
+crash loses a consent only between the server's response and our commit. While the database fails, new tokens stay in
+memory until they are stored, and no request is made with the old ones.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 LEEWAY_MS = 60_000
-"""A token that ends this soon is renewed first."""
+"""A token that expires within this time is renewed first."""
 WAIT_SECONDS = 2 * DEADLINE_SECONDS + 15
-"""Another process's lease may end first."""
+"""Longer than another process's lease."""
 POLL_SECONDS = 0.2
 DOUBT_SECONDS = 60.0
-"""No token replaces one that was declined when it was fresh, for so long."""
+"""How long no token replaces one that was declined when it was new."""
 
 
 class Persist(Protocol):
-    """Calls a step until it does not fail, with pauses between; see `app.workers.loop.persist`."""
+    """Repeats a step until it succeeds, with delays between; see `app.workers.loop.persist`."""
 
     async def __call__(self, name: str, step: Callable[[], Awaitable[None]], **facts: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a new grant starts with. Without an access token, or one of unknown life, the first use renews."""
+    """The tokens of a new grant. Without an access token, or with one of unknown lifetime, the first use renews."""
 
     oauth_app_id: str
     refresh_token: str = field(repr=False)
@@ -69,7 +69,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant as it is kept."""
+    """A stored grant."""
 
     id: str
     oauth_app_id: str
@@ -82,14 +82,14 @@ class Grant:
     version: int
 
     def is_usable(self, refused: str | None) -> bool:
-        """Whether its access token is worth a login."""
+        """Whether its access token may be used for a login."""
         is_live = self.expires_at_ms > now_ms() + LEEWAY_MS
         return bool(self.access_token) and self.access_token != refused and is_live
 
 
 @dataclass(slots=True)
 class _Lease:
-    """This process's claim on the renewal of one grant. A lease is known by when it ends."""
+    """This process's claim on the renewal of one grant. It is identified by its expiry time."""
 
     database: Database
     grant_id: str
@@ -121,7 +121,7 @@ class GrantTokens:
 
 
 class Grants:
-    """All grants of this install."""
+    """All grants of this installation."""
 
     def __init__(
         self,
@@ -135,10 +135,10 @@ class Grants:
         delays: Callable[[], Iterator[float]] = reconnect_delays,
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_alone`: no other process works on this database, so a lease is needed by nobody.
+        """`is_alone`: no other process uses this database, so that no leases are needed.
 
-        `persist` calls a step of that name, with pauses, until it does not fail. `on_over` is called when an account's
-        grant has ended, independent of the caller that needed a token.
+        `persist` repeats the step of that name until it succeeds. `on_over` is called when an account's grant has
+        ended, regardless of the caller that needed a token.
         """
         self._database = database
         self._vault = vault
@@ -151,11 +151,11 @@ class Grants:
         self._patience = LeaseGrace(database)
         self._renewals: dict[str, asyncio.Task[str]] = {}
         self._unstored: dict[str, asyncio.Task[None]] = {}
-        """By grant: the storing of tokens that replace the stored ones, for as long as it takes."""
+        """By grant: the task that stores new tokens, however long it takes."""
         self._pauses = Backoff(delays)
-        """Of authorization servers, by app, and of grants that they give nothing for."""
+        """Of authorization servers, by app, and of grants whose requests they refuse."""
         self._doubts: dict[str, tuple[str, float]] = {}
-        """By grant: the hash of a token that was declined though it was fresh, and until when that counts."""
+        """By grant: the hash of a new token that was declined, and until when no other replaces it."""
 
     def tokens_of(self, grant_id: str) -> GrantTokens:
         return GrantTokens(grant_id, self)
@@ -164,10 +164,11 @@ class Grants:
 
     @asynccontextmanager
     async def trial(self, consent: Consent | None) -> AsyncIterator[GrantTokens | None]:
-        """Keep a new grant while its logins are tried; it goes when the block fails, unless an account has it by then.
+        """Store a new grant while its logins are tried. If the block fails, remove it, unless an account has it by
+        then.
 
-        It is stored first: what the trial itself renews must not be lost. A caller that is cancelled while the account
-        is being committed fails too, but the account is there, and keeps its grant.
+        It is stored first, so that tokens renewed during the trial are not lost. A caller that is cancelled while the
+        account is being committed fails too, but the account exists, and keeps its grant.
         """
         if consent is None:
             yield None
@@ -200,7 +201,7 @@ class Grants:
         return await self._database.write(work)
 
     async def seal_anew(self) -> int:
-        """Seal all grants with the newest master key; how many had an older one."""
+        """Encrypt all grants with the newest master key. Return how many used an older one."""
         count = 0
         for stored in await oauth.grants(self._database):
             if self._vault.is_current(stored.secrets):
@@ -213,7 +214,7 @@ class Grants:
     # ---- access tokens
 
     async def token(self, grant_id: str, *, refused: str | None = None) -> str:
-        """An access token to log in with now; see `AccessTokens.token`."""
+        """Return an access token to log in with; see `AccessTokens.token`."""
         grant = await self._grant(grant_id)
         if grant.is_usable(refused):
             return grant.access_token
@@ -225,13 +226,13 @@ class Grants:
             task = asyncio.create_task(self._renewed(grant_id, refused))
             self._renewals[grant_id] = task
             task.add_done_callback(partial(self._renewal_ended, grant_id))
-        token = await asyncio.shield(task)  # the caller may leave; the answer of the server must still be stored
+        token = await asyncio.shield(task)  # the caller may leave; the server's response must still be stored
         return await self.token(grant_id, refused=refused) if is_joined and token == refused else token
 
     def doubt(self, grant_id: str, fresh: str) -> None:
-        """See `AccessTokens.doubt`: requests for mail do not call the authorization server meanwhile."""
+        """See `AccessTokens.doubt`: meanwhile, requests for mail do not call the authorization server."""
         now = time.monotonic()
-        self._doubts = {known: one for known, one in self._doubts.items() if now < one[1]}
+        self._doubts = {id_: doubt for id_, doubt in self._doubts.items() if now < doubt[1]}
         self._doubts[grant_id] = hash_secret(fresh), now + DOUBT_SECONDS
 
     def _is_doubted(self, grant_id: str, refused: str) -> bool:
@@ -244,16 +245,17 @@ class Grants:
             task.exception()  # raised in all waiting callers; there may be none left
 
     async def close(self) -> None:
-        """Wait for the renewals that run: each ends within its deadline. Then for revocations, and tokens to be stored.
+        """Wait for running renewals, which end within their deadlines, then for revocations and for tokens to be
+        stored.
 
-        The caller sets a limit: the database may be away.
+        The caller sets a limit: the database may be unavailable.
         """
         await asyncio.gather(*self._renewals.values(), return_exceptions=True)
         await self.revocations.close()
         await asyncio.gather(*map(asyncio.shield, self._unstored.values()), return_exceptions=True)
 
     async def _renewed(self, grant_id: str, refused: str | None) -> str:
-        """A token that another process has renewed meanwhile, or one that we renew."""
+        """Return a token that another process has renewed meanwhile, or renew it."""
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._until_stored(grant_id)
@@ -281,8 +283,11 @@ class Grants:
         return None if until_ms is None else _Lease(self._database, grant.id, until_ms)
 
     async def _renew(self, grant: Grant, lease: _Lease | None) -> str:
-        """Ask for new tokens and keep them. Once asked, the answer is waited for even when the lease is lost: it may
-        hold the only refresh token that still counts."""
+        """Request new tokens and store them.
+
+        After the request, the response is awaited even if the lease is lost: it may hold the only valid refresh
+        token.
+        """
         self._pauses.begin(grant.oauth_app_id)
         try:
             app = await self._apps.get(grant.oauth_app_id)
@@ -305,7 +310,7 @@ class Grants:
         return answer.access_token
 
     def _note_failure(self, grant: Grant, error: BaseException) -> None:
-        """What says nothing of the other accounts of an app makes none of them wait."""
+        """Back off. A failure of one account does not back off the app's other accounts."""
         if isinstance(error, (Unreachable, ServerProtocolError, ClientRefused)):
             self._pauses.failed(grant.oauth_app_id)
         elif isinstance(error, ServerRefused):
@@ -326,7 +331,7 @@ class Grants:
         log.info("token_not_renewed", account_id=grant.account_id, grant_id=grant.id, error=code)
 
     async def _keep(self, grant: Grant, answer: TokenAnswer) -> None:
-        """Store new tokens. They are all that counts now: the storing goes on when the database or the caller fails."""
+        """Store new tokens. Only they are valid now, so this continues if the database or the caller fails."""
         step = partial(self._store, grant, answer)
         task = asyncio.create_task(self._persist("tokens", step, grant_id=grant.id))
         self._unstored[grant.id] = task
@@ -375,5 +380,5 @@ class Grants:
 
 
 def sealed_tokens(vault: Vault, grant_id: str, refresh_token: str, access_token: str) -> bytes:
-    """The column `secrets` of a grant."""
+    """Return the column `secrets` of a grant."""
     return vault.seal(orjson.dumps([refresh_token, access_token]), grant_id)

@@ -1,4 +1,4 @@
-"""Providers of mail that are known by name: where consent is given, tokens come from, and mail is reached."""
+"""Presets of mail providers: their authorization servers and mail servers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """An authorization server (RFC 6749 §3). `issuer` None: what it says of itself is not checked (RFC 9207).
+    """An authorization server (RFC 6749 §3). `issuer` None: the issuer in its responses is not checked (RFC 9207).
 
-    `client_auth` is how the client proves itself: post, basic, or none for one without a secret. `revocation_url` None:
-    the server has no such endpoint (RFC 7009).
+    `client_auth` is how the client authenticates: post, basic, or none without a secret. `revocation_url` None: the
+    server has no such endpoint (RFC 7009).
     """
 
     authorization_url: str
@@ -39,7 +39,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A preset. URLs may hold `{tenant}`. `consent` is what the authorization request must add for a refresh token."""
+    """A preset. URLs may contain `{tenant}`. `consent`: what the authorization request needs for a refresh token."""
 
     name: str
     title: str
@@ -108,7 +108,7 @@ PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (GO
 
 
 def endpoints_of(provider: Provider, tenant: str | None) -> Endpoints:
-    """A provider's endpoints; `tenant` for those that have tenants, "common" where none is given. InvalidRequest."""
+    """Return a provider's endpoints; `tenant` for those with tenants, by default "common". Raises InvalidRequest."""
     known = provider.endpoints
     has_tenants = "{tenant}" in known.token_url
     if tenant is not None and not (has_tenants and _TENANT.fullmatch(tenant)):

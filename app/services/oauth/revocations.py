@@ -1,6 +1,6 @@
-"""Ends the consents of accounts that are deleted at the servers that gave them (RFC 7009): as far as they let us.
+"""Revokes the grants of deleted accounts at their authorization servers, as far as those support it (RFC 7009).
 
-It runs beside the deletion, which waits for none of it and fails by none of it.
+Revocations run in the background: the deletion neither waits for them nor fails with them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 WAITING_LIMIT = 1_000
-"""Revocations under way; what comes beyond is left to the owner, who can revoke it at the provider."""
+"""The most revocations in progress; for further grants, the owner can revoke at the provider."""
 AT_ONCE = 10
 CLOSE_SECONDS = 3.0
-"""How long the end of the process waits for those under way."""
+"""How long the process waits at its end for those in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A grant that was taken from its account, and the app that it was given to, as they were kept."""
+    """A grant that was removed from its account, and its app, as they were stored."""
 
     grant: StoredGrant
     app: StoredApp
@@ -47,10 +47,10 @@ class Revocations:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, transaction: Transaction, account_id: str) -> list[Revocation]:
-        """Take an account's grants away; those that can be revoked, to `begin` with once this is committed.
+        """Remove an account's grants. Return those to revoke; pass them to `begin` after the commit.
 
-        One that another account of the same address has from the same app too stays in force: a server may end all
-        that the app was ever given by that person (RFC 7009 §2.1).
+        A grant is not revoked if another account of the same address uses the same app: a server may then end all
+        grants of that user for the app (RFC 7009 §2.1).
         """
         found = []
         for grant in await oauth.take_grants_of(transaction, account_id):
@@ -61,7 +61,7 @@ class Revocations:
         return found
 
     def begin(self, revocations: Sequence[Revocation]) -> None:
-        """Revoke in the background; what comes of it is logged."""
+        """Revoke in the background; the results are logged."""
         for revocation in revocations:
             if len(self._tasks) >= WAITING_LIMIT:
                 log.info("grant_not_revoked", grant_id=revocation.grant.id, error="too_many")
@@ -82,7 +82,7 @@ class Revocations:
             log.info("grant_revoked" if is_revoked else "grant_cannot_be_revoked", grant_id=grant_id)
 
     async def close(self) -> None:
-        """Give those under way a moment to end."""
+        """Wait a moment for those in progress."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""A small memory of what was made lately, bounded in bytes; the oldest goes first."""
+"""A small cache of recent results, bounded in bytes; the oldest are dropped first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class RecentBytes:
-    """Byte strings by key; `limit_bytes` counts keys too, and nothing larger than an eighth of it is kept."""
+    """Byte strings by key. `limit_bytes` includes keys; values larger than an eighth of it are not cached."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes

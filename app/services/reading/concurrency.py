@@ -1,4 +1,4 @@
-"""Several things at once, within a bound."""
+"""Bounded concurrency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list[T]:
-    """The results in order. The first GatewayError ends the rest and is raised by itself."""
+    """Return the results in order. The first GatewayError cancels the rest and is raised alone."""
     gate = asyncio.Semaphore(at_a_time)
 
     async def run(coroutine: Coroutine[Any, Any, T]) -> T:

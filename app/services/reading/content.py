@@ -1,4 +1,4 @@
-"""What is in a message: its body, its parts, its attachments, its header, its bytes."""
+"""The content of a message: its body, parts, attachments, header and bytes."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ from app.services.reading.rendering import (
 from app.services.reading.sizes import AttachmentSizes
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""Bodies that were rendered; an eighth of it at most is one body."""
+"""The size of the cache of rendered bodies; one body may take an eighth of it."""
 INLINE_LIMIT_BYTES = 2 * 1024 * 1024
-"""Pictures of a message that are put into its HTML, together."""
+"""The most bytes of a message's pictures inside its HTML, together."""
 PICTURES_LIMIT = 200
-"""How many pictures of a message are put into its HTML."""
+"""The most pictures of a message inside its HTML."""
 PARTS_LIMIT = 500
-"""From so many parts on, no part is read for the sake of its exact size: each reading looks for it among all."""
+"""From this number of parts on, no part is read for its exact size: each read searches all parts."""
 
 
 class Content:
-    """Reads messages. What was rendered is remembered, for the content of a message never changes."""
+    """Reads messages. Rendered bodies are cached, because the content of a message never changes."""
 
     def __init__(self, backends: Backends, reader: MailReader, parsers: Parsers = IN_THREADS) -> None:
         self._backends = backends
@@ -67,25 +67,25 @@ class Content:
         self._attachment_sizes = AttachmentSizes(backends, self._sizes)
 
     async def message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
-        """A message that the caller may see. MessageNotFound."""
+        """Return a message that the caller may see. Raises MessageNotFound."""
         found = await self.messages(account_id, caller, [message_id])
         if not found:
             raise MessageNotFound
         return found[0]
 
     async def messages(self, account_id: AccountId, caller: Caller, ids: Sequence[str]) -> list[Message]:
-        """Those that exist and the caller may see, in the order asked for."""
+        """Return those that exist and the caller may see, in the order of `ids`."""
         return await seen_among(self._reader, await self._reader.messages.find(account_id, ids), caller.mailbox_ids)
 
-    # ---- the whole of it, readable
+    # ---- the readable message
 
     async def full(
         self, message: Message, look: Look = PLAIN_LOOK, *, has_body: bool = True, has_pictures: bool = False
     ) -> bytes:
-        """The JSON members that `view=full` adds to a summary, except `locations`, without braces.
+        """Return the JSON members that `view=full` adds to a summary, except `locations`, without braces.
 
-        Without `has_body` no text is read, and `text` and `html` are not among them. With `has_pictures` the HTML
-        holds the pictures of the message, as in `body`; otherwise it has links to them.
+        Without `has_body`, no text is read, and `text` and `html` are omitted. With `has_pictures`, the HTML contains
+        the pictures of the message, as in `body`; otherwise it has links to them.
         """
         form = f"{has_body:d}{has_pictures:d} {look.images} {look.quotes}" if has_body else "0"
         return await self._remembered(
@@ -93,7 +93,7 @@ class Content:
         )
 
     async def _remembered(self, message: Message, form: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        """What was made of a message lately, or is being made of a large one for somebody else, or is made now."""
+        """Return the cached result, or that of a concurrent call for a large message, or make it."""
         key = f"{message.id} {form}"
         cached = self._bodies.get(key)
         if cached is not None:
@@ -109,13 +109,13 @@ class Content:
         return made
 
     async def locations(self, message: Message, caller: Caller) -> list[dict[str, Any]]:
-        """Where a message is, as the API shows it: as far as the caller sees it."""
-        found = []
+        """Return the placements of a message, as far as the caller sees them, as the API shows them."""
+        placements = []
         for place, _ in await self._reader.messages.places(message):
             if caller.sees_mailbox(place.mailbox_id):
                 mailbox = await self._reader.mailboxes.mailbox(message.account_id, place.mailbox_id)
-                found.append({"mailbox_id": mailbox.id, "uid": place.uid, "uid_validity": mailbox.uid_validity})
-        return found
+                placements.append({"mailbox_id": mailbox.id, "uid": place.uid, "uid_validity": mailbox.uid_validity})
+        return placements
 
     async def _made(self, message: Message, look: Look, *, has_body: bool, has_pictures: bool) -> bytes:
         opened = await self._opener.open(message)
@@ -135,7 +135,7 @@ class Content:
         return json_bytes(members)[1:-1]
 
     async def body(self, message: Message, look: Look) -> Body:
-        """The body alone, its own pictures inside the HTML."""
+        """Return the body alone, with its own pictures inside the HTML."""
         made = await self._remembered(message, f"{look.images} {look.quotes}", lambda: self._made_body(message, look))
         text, html, problems = orjson.loads(made)
         return Body(text, html, tuple(problems))
@@ -145,7 +145,7 @@ class Content:
         return json_bytes((body.text, body.html, body.problems))
 
     async def _readable(self, opened: Opened, look: Look, *, has_pictures: bool) -> Body:
-        """The body: its own pictures inside the HTML as far as there is room, or all of them as links."""
+        """Return the body with its own pictures inside the HTML, up to the limit, or with links to all of them."""
         look = replace(look, image_mark=image_mark())
         if has_pictures:
             return await self._body(opened, render_with_pictures, await self._pictures(opened), look)
@@ -153,7 +153,7 @@ class Content:
         return await self._body(opened, render_body, urls, look)
 
     async def _pictures(self, opened: Opened) -> Pictures:
-        """The pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
+        """Return the pictures that the HTML may show: INLINE_LIMIT_BYTES of them inside it, the others as links."""
         parts: list[BodyPart] = []
         left = INLINE_LIMIT_BYTES
         attachments = attachment_parts(opened.structure)
@@ -166,45 +166,45 @@ class Content:
         inside = [(part, contents[part.section]) for part in parts if part.section in contents]
         return Pictures(inside, cid_urls(attachments, lambda part: marked(Target(part.section))))
 
-    async def _body(self, opened: Opened, render: Callable[..., Body], shown: Any, look: Look) -> Body:
-        """The body by one of the functions of `rendering`; `shown` is what it takes for pictures."""
+    async def _body(self, opened: Opened, render: Callable[..., Body], pictures: Any, look: Look) -> Body:
+        """Render the body by a function of `rendering`; `shown` is its argument for pictures."""
         wanted = text_parts(opened.structure)
         contents = await self._opener.contents(opened, wanted.parts)
-        size_bytes = sum(map(len, contents.values())) + (shown.size_bytes if isinstance(shown, Pictures) else 0)
+        size_bytes = sum(map(len, contents.values())) + (pictures.size_bytes if isinstance(pictures, Pictures) else 0)
         try:
             body = await self._parsers.run(
-                opened.message.account_id, size_bytes, render, opened.structure, contents, shown, look
+                opened.message.account_id, size_bytes, render, opened.structure, contents, pictures, look
             )
         except TooComplex:
             body = plain_body(opened.structure, contents)
-        untold = tuple(
-            f"part {part.section}: the mail server does not give it"
+        missing = tuple(
+            f"part {part.section}: the mail server does not return it"
             for part in wanted.parts
             if part.section not in contents
         )
-        return Body(body.text, body.html, wanted.problems + untold + body.problems)
+        return Body(body.text, body.html, wanted.problems + missing + body.problems)
 
     async def _invitation(self, opened: Opened) -> dict[str, Any] | None:
-        """The invitation of a message as the API shows it."""
+        """Return the invitation of a message as the API shows it."""
         part = calendar_of(opened.outer or opened.structure)
         raw = await self._opener.contents(opened, [part]) if part is not None else {}
         if part is None or part.section not in raw:
             return None
         with suppress(TooComplex):
-            found = await self._parsers.run(
+            invitation = await self._parsers.run(
                 opened.message.account_id, len(raw[part.section]), invitation_in, part, raw[part.section]
             )
-            return None if found is None else asdict(found)
+            return None if invitation is None else asdict(invitation)
         return None
 
-    # ---- pieces
+    # ---- parts and bytes
 
     async def raw(self, message: Message) -> Stored:
-        """The message as it was received."""
+        """Return the message as it was received."""
         return Stored(await self._backends.of(message.account_id), message, "", message.size_bytes, self._sizes)
 
     async def part(self, message: Message, section: str) -> DecodedPart | HeldPart:
-        """A part by its section number. PartNotFound."""
+        """Return a part by its section number. Raises PartNotFound."""
         opened = await self._opener.open(message)
         part = part_at(opened.outer or opened.structure, section) if section else None
         part = part or (part_at(opened.structure, section) if section in opened.inside else None)
@@ -213,7 +213,7 @@ class Content:
         return await self._decoded(opened, part)
 
     async def attachment(self, message: Message, id_: str) -> DecodedPart | HeldPart:
-        """A part by its attachment id. PartNotFound."""
+        """Return a part by its attachment id. Raises PartNotFound."""
         opened = await self._opener.open(message)
         for part in attachment_parts(opened.structure):
             if attachment_id(message.id, part.section) == id_:
@@ -228,17 +228,17 @@ class Content:
         return DecodedPart(backend, opened.message, part, self._sizes)
 
     async def fields(self, message: Message) -> list[tuple[str, str]]:
-        """All header fields in order, decoded. TooComplex."""
+        """Return all header fields in order, decoded. Raises TooComplex."""
         block = await self.header(message)
         return await self._parsers.run(message.account_id, len(block), readable_fields, block)
 
     async def values(self, message: Message, names: Sequence[str]) -> dict[str, list[str]]:
-        """The values of header fields by these names, decoded. TooComplex."""
+        """Return the values of header fields by these names, decoded. Raises TooComplex."""
         block = await self.header(message)
         return await self._parsers.run(message.account_id, len(block), readable_values, block, names)
 
     async def header(self, message: Message) -> bytes:
-        """The header block as it is."""
+        """Return the header as received."""
         detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.header is not None:
             return detail.header

@@ -1,4 +1,4 @@
-"""Streams of a message's bytes and of its decoded parts, whole or by range, in flat memory."""
+"""Streams of a message's bytes and of its decoded parts, whole or by range, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from app.mime.transfer import decode_transfer, transfer_decoder
 WHOLE_LIMIT_BYTES = 1024 * 1024
 """An encoded part up to this size is decoded at once, so that its exact size is known before it is sent."""
 READ_ON_BYTES = 1024 * 1024
-"""Up to so much is read and thrown away rather than a connection with it."""
+"""Up to this many bytes are read and discarded rather than closing the connection."""
 SIZES_LIMIT = 20_000
 SMALL_BYTES = 128 * 1024
-"""Content of up to this size, as the server reports it, is read before the answer begins, so its bytes are counted."""
+"""Content up to this size, as the server reports it, is read before the answer begins, so its bytes are counted."""
 ENCODED = frozenset({"base64", "quoted-printable", "uuencode", "x-uuencode", "x-uue", "uue"})
-"""What changes the size; everything else is sent as it is stored."""
+"""The encodings that change the size; others are sent as stored."""
 
 
 class PartSizes:
-    """Sizes that were found out once, by message and section: "" is the whole message, others are decoded parts."""
+    """Known sizes by message and section: "" is the whole message, others are decoded parts."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -40,33 +40,35 @@ class PartSizes:
 class Stored:
     """A message or a part as its server has it.
 
-    Sizes reported by a mail server may be wrong: one is trusted once the byte before the end is there, and none after
-    it. The size of what is stored here is exact.
+    A size that a mail server reports may be wrong: it is trusted only if the last byte exists, and no byte after it.
+    The size of an embedded account's message is exact.
     """
 
-    def __init__(self, backend: MailBackend, message: Message, section: str, told_bytes: int, sizes: PartSizes) -> None:
+    def __init__(
+        self, backend: MailBackend, message: Message, section: str, reported_bytes: int, sizes: PartSizes
+    ) -> None:
         self._backend = backend
         self._message = message
         self._section = section
-        self._told = told_bytes
+        self._reported = reported_bytes
         self._sizes = sizes
 
     async def size(self, *, is_needed: bool) -> int | None:
-        """Its size; None where only reading all of it would tell, unless it `is_needed`, or where it seems small."""
+        """Return the size; None if only reading everything would tell, unless it `is_needed` or seems small."""
         if self._message.blob is not None:
-            return self._told
+            return self._reported
         known = self._sizes.get(self._message.id, self._section)
-        if known is not None or not (is_needed or self._told > SMALL_BYTES):
+        if known is not None or not (is_needed or self._reported > SMALL_BYTES):
             return known
-        if await self._is_as_told():
-            self._sizes.put(self._message.id, self._section, self._told)
-            return self._told
+        if await self._is_as_reported():
+            self._sizes.put(self._message.id, self._section, self._reported)
+            return self._reported
         return await _length(self.stream(WHOLE)) if is_needed else None
 
-    async def _is_as_told(self) -> bool:
-        last = ByteRange(max(0, self._told - 1), self._told + 1)
+    async def _is_as_reported(self) -> bool:
+        last = ByteRange(max(0, self._reported - 1), self._reported + 1)
         try:
-            return await _length(self._read(last)) == min(self._told, 1)
+            return await _length(self._read(last)) == min(self._reported, 1)
         except (PartNotFound, ServerRefused, ServerProtocolError):
             return False
 
@@ -76,7 +78,7 @@ class Stored:
         return self._backend.read_part(self._message, self._section, span)
 
     async def stream(self, span: ByteRange) -> AsyncGenerator[bytes, None]:
-        """Its bytes; those of the whole are counted."""
+        """Yield the bytes; those of the whole are counted."""
         size = 0
         async for piece in self._read(span):
             size += len(piece)
@@ -86,7 +88,7 @@ class Stored:
 
 
 class Held:
-    """Bytes that are in memory."""
+    """Bytes in memory."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -99,7 +101,7 @@ class Held:
 
 
 class HeldPart(Held):
-    """A part that was found in another one, its content already decoded."""
+    """A part that was found inside another part, its content already decoded."""
 
     def __init__(self, part: BodyPart, content: bytes) -> None:
         super().__init__(content)
@@ -122,7 +124,7 @@ class DecodedPart:
         return self.part.encoding in ENCODED
 
     async def size(self, *, is_needed: bool) -> int | None:
-        """The decoded size; None where only reading all of a large part would tell, unless it `is_needed`."""
+        """Return the decoded size; None if only reading all of a large part would tell, unless it `is_needed`."""
         if not self._is_encoded:
             return await self._stored.size(is_needed=is_needed)
         known = self._sizes.get(self._message.id, self.part.section)
@@ -135,7 +137,7 @@ class DecodedPart:
         return await _length(self._decoded()) if is_needed else None
 
     async def _small(self) -> bytes | None:
-        """The encoded part; None where it is larger than its server told."""
+        """Return the encoded part; None if it is larger than its server reported."""
         raw = bytearray()
         async with aclosing(self._stored.stream(ByteRange(0, WHOLE_LIMIT_BYTES + 1))) as pieces:
             async for piece in pieces:
@@ -143,7 +145,7 @@ class DecodedPart:
         return bytes(raw) if len(raw) <= WHOLE_LIMIT_BYTES else None
 
     def stream(self, span: ByteRange) -> AsyncIterator[bytes]:
-        """The decoded bytes of a span of them."""
+        """Yield a span of the decoded bytes."""
         if self._content is not None:
             return _of(self._content[span.start : span.stop])
         if not self._is_encoded:
@@ -159,7 +161,7 @@ class DecodedPart:
                 yield piece
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """All of it; what was found to be its size is remembered."""
+        """Yield all decoded bytes, and store their number."""
         decoder = transfer_decoder(self.part.encoding)
         size = 0
         async for raw in self._backend.read_part(self._message, self.part.section):
@@ -178,7 +180,7 @@ async def _length(pieces: AsyncIterator[bytes]) -> int:
 
 
 async def cut(pieces: AsyncIterator[bytes], span: ByteRange, *, is_read_on: bool = True) -> AsyncIterator[bytes]:
-    """A span of a stream. `is_read_on`: the rest is read too, which keeps the connection that it comes by."""
+    """Yield a span of a stream. `is_read_on`: read the rest too, to keep the connection."""
     position = 0
     async for piece in pieces:
         low, high = max(0, span.start - position), len(piece)

@@ -1,8 +1,8 @@
-"""How fresh a list is: from the index where it is watched, else the origin is asked first.
+"""How fresh a list is: from the index if it is watched, else the mail server is asked first.
 
-An embedded account is its own origin; one over POP3 has its mailboxes here too, and a worker asks its server. Of any
-other a mailbox that is complete and watched is answered from the index; the rest is asked about in one go, and when the
-origin does not answer in time the index does, and says so.
+An embedded account is always fresh. A POP3 account's mailboxes are in the index, and a worker polls its server. For
+others, a complete and watched mailbox is listed from the index; else one request asks for what is missing. If the
+server does not answer in time, the list comes from the index and says so.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from app.services.accounts.initial_listing import InitialListing, in_time
 
 ASK_SECONDS = 2.0
 REST_SECONDS = 5.0
-"""How long an origin that did not answer is left alone, unless a caller insists."""
+"""How long a server that did not answer is not asked again, unless a caller insists."""
 MAILBOXES_LIMIT = 5
-"""Mailboxes asked about for a list over all of them."""
+"""The most mailboxes that are asked about for a list over all of them."""
 COUNTED_MESSAGES = 100
 """The newest messages of each mailbox that are compared for the list of mailboxes."""
 GONE_COUNT, GONE_SHARE = 50, 0.2
-"""When more than both seems to be gone, it is for the sync worker to make sure."""
+"""If more messages than both seem to be expunged, the sync worker has to verify it."""
 SWEPT_SECONDS = 10.0
-"""So long after somebody began to follow an account all of its mailboxes have been swept."""
+"""This long after an account is first followed, all of its mailboxes have been swept."""
 _REST_LIMIT = 10_000
 
 
 class Freshness:
-    """Asks origins on behalf of lists."""
+    """Asks mail servers for lists."""
 
     def __init__(
         self, backends: Backends, index: Index, reader: MailReader, followers: Followers, beginning: InitialListing
@@ -66,9 +66,9 @@ class Freshness:
         below_uid: int | None = None,
         is_forced: bool = False,
     ) -> tuple[IndexStatus, SyncState]:
-        """Bring the index up to date where it may not be, for a list of `count`; how it stands then.
+        """Update the index if it may be stale, for a list of `count`. Return its status after that.
 
-        SyncPending where the index holds nothing of the list and the origin does not answer in time.
+        Raises SyncPending if the index has nothing of the list and the server does not answer in time.
         """
         state = SyncState(standing.sync_status, SyncMode(standing.sync_mode), standing.checked_at_ms)
         kind = AccountKind(standing.kind)
@@ -98,13 +98,13 @@ class Freshness:
     async def _settled(
         self, account_id: AccountId, mailbox_id: str | None, before: SyncState
     ) -> tuple[IndexStatus, SyncState]:
-        """How the index stands right after the origin was asked."""
+        """Return the status of the index right after the server was asked."""
         status = "initial" if before.status == "down" else before.status
         now = await self._reader.mailboxes.standing(account_id, mailbox_id)
         return now, SyncState(status, before.mode, now_ms())
 
     async def settle_mailboxes(self, account_id: AccountId) -> None:
-        """The same for the list of mailboxes with their counts."""
+        """Like `settle`, for the list of mailboxes with their counts."""
         if await self._beginning.mailboxes(account_id):
             return
         standing = await self._reader.mailboxes.standing(account_id)
@@ -120,14 +120,14 @@ class Freshness:
         self._resting[account_id] = time.monotonic() + REST_SECONDS
 
     async def _ask_first(self, kind: AccountKind, account_id: AccountId, mailbox_id: str | None, count: int) -> None:
-        """Ask where the index holds nothing of the list, perhaps not even the mailboxes."""
+        """Ask for a list of which the index has nothing, perhaps not even the mailboxes."""
         self._followers.note(account_id)
         if kind is AccountKind.POP3:
             await self._beginning.first_poll(account_id)
             return
         known = await self._reader.mailboxes.mailboxes(account_id)
-        told = None if known else await self._beginning.take_list(await self._backends.of(account_id), account_id)
-        await self._ask(account_id, mailbox_id, count, None, told)
+        listed = None if known else await self._beginning.take_list(await self._backends.of(account_id), account_id)
+        await self._ask(account_id, mailbox_id, count, None, listed)
 
     async def _ask(
         self,
@@ -135,30 +135,30 @@ class Freshness:
         mailbox_id: str | None,
         count: int,
         below_uid: int | None,
-        told: Mapping[str, OriginMailbox] | None = None,
+        listed: Mapping[str, OriginMailbox] | None = None,
     ) -> None:
-        """`told` is a list of the origin's mailboxes that was just asked for."""
+        """`listed`: the server's mailboxes, if they were just listed."""
         backend = await self._backends.of(account_id)
         if mailbox_id is not None:
             await self._ask_about(
                 backend, await self._reader.mailboxes.mailbox(account_id, mailbox_id), count, below_uid
             )
             return
-        theirs = await _listed(backend) if told is None else told
+        theirs = await _listed(backend) if listed is None else listed
         await self._write_new_mailboxes(account_id, theirs)
         mailboxes = await self._reader.mailboxes.mailboxes(account_id)
         changed = [item for item in mailboxes if item.is_selectable and _differs(item, theirs.get(item.origin_name))]
-        for mailbox in sorted(changed, key=lambda one: one.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
+        for mailbox in sorted(changed, key=lambda item: item.role is not Role.INBOX)[:MAILBOXES_LIMIT]:
             below = None if below_uid is None else await self._lowest_uid(mailbox)
             await self._ask_about(backend, mailbox, count, below)
 
     async def _lowest_uid(self, mailbox: Mailbox) -> int | None:
-        """From where a further page of a list over all mailboxes goes on in one that is not complete."""
+        """Return where the next page of a list over all mailboxes continues in an incomplete one."""
         known = await self._reader.mirrored.known(mailbox.account_id, mailbox.id)
         return None if mailbox.is_complete else min(known, default=None)
 
     async def _write_new_mailboxes(self, account_id: AccountId, theirs: Mapping[str, OriginMailbox]) -> None:
-        """What was renamed, deleted or made again under its name is left to the sync worker."""
+        """Write new mailboxes. Renamed, deleted and recreated ones are left to the sync worker."""
         known = await self._reader.mailboxes.mailboxes(account_id)
         names = {mailbox.origin_name for mailbox in known}
         listed = [mailbox for name, mailbox in theirs.items() if name not in names]
@@ -174,13 +174,13 @@ class Freshness:
     async def _ask_about(self, backend: MailBackend, mailbox: Mailbox, count: int, below_uid: int | None) -> None:
         known = await self._reader.mirrored.known(
             mailbox.account_id, mailbox.id
-        )  # first: what comes meanwhile is not gone
+        )  # read first: messages that arrive meanwhile are not expunged
         newest = await backend.newest(mailbox, count, below_uid)
         delta = difference_of_newest(mailbox, newest, known, count, below_uid)
         mirror = Mirror(mailbox.account_id, self._index, self._reader, backend)
         arrivals = Arrivals(mirror)
         await arrivals.write(delta.arrived)
-        if delta.removed:  # it may have moved to where nobody has looked yet
+        if delta.removed:  # they may have moved to a mailbox that was not checked yet
             await arrivals.look_elsewhere(partial(_listed, backend))
         ended = await pass_on(mirror, delta.removed)
         if rest := replace(delta, arrived=(), moved=ended.moved, removed=ended.removed):
@@ -188,7 +188,7 @@ class Freshness:
 
 
 def _unconfirmed(status: str) -> str:
-    """The status of an account whose server has not answered in time: not that all is seen, and not that it is down."""
+    """Return the status if the server has not answered in time: neither live nor down."""
     return "initial" if status == "live" else status
 
 
@@ -199,20 +199,20 @@ async def _listed(backend: MailBackend) -> Mapping[str, OriginMailbox]:
 def difference_of_newest(
     mailbox: Mailbox, newest: Sequence[Arrived], known: Mapping[int, Known], count: int, below_uid: int | None
 ) -> Delta:
-    """What the origin's newest `count` messages (below a UID) say that the index does not know.
+    """Return how the server's newest `count` messages (below a UID) differ from the index.
 
-    What the index has within their span and they don't is gone, unless that is suspiciously much.
+    Messages of the index in their span that the server does not have are removed, unless they are suspiciously many.
     """
     if any(arrival.uid_validity not in (None, mailbox.uid_validity) for arrival in newest):
         return Delta()  # created again: the sync worker reports it
-    there = {arrival.uid: arrival for arrival in newest}
-    lowest = min(there) if len(there) >= count else 0
+    newest_by_uid = {arrival.uid: arrival for arrival in newest}
+    lowest = min(newest_by_uid) if len(newest_by_uid) >= count else 0
     span = [uid for uid in known if uid >= lowest and (below_uid is None or uid < below_uid)]
-    gone = [uid for uid in span if uid not in there]
+    gone = [uid for uid in span if uid not in newest_by_uid]
     if len(gone) > GONE_COUNT and len(gone) > GONE_SHARE * len(known):
         gone = []
-    fresh = [_arrival(mailbox, one) for uid, one in sorted(there.items()) if uid not in known]
-    flagged = [one for uid, one in there.items() if uid in known and known[uid].flags != one.flags]
+    fresh = [_arrival(mailbox, arrival) for uid, arrival in sorted(newest_by_uid.items()) if uid not in known]
+    flagged = [arrival for uid, arrival in newest_by_uid.items() if uid in known and known[uid].flags != arrival.flags]
     return Delta(
         arrived=tuple(fresh),
         flagged=tuple(Flagged(Location(mailbox.id, arrival.uid), arrival.flags, arrival.modseq) for arrival in flagged),
@@ -221,7 +221,7 @@ def difference_of_newest(
 
 
 def _arrival(mailbox: Mailbox, arrival: Arrived) -> Arrived:
-    """New mail is announced; what the first sync has yet to reach is not."""
+    """Announce new mail, but not messages that the initial sync has not reached."""
     has_begun = mailbox.is_newcomer or mailbox.uid_next > 1
     is_new = mailbox.is_complete or (has_begun and mailbox.uid_next <= arrival.uid)
     return replace(arrival, is_announced=is_new)
@@ -235,4 +235,4 @@ def _differs(ours: Mailbox, theirs: OriginMailbox | None) -> bool:
         (theirs.highest_modseq, ours.highest_modseq),
         (theirs.total, ours.total),
     )
-    return not ours.is_complete or any(told is not None and told != known for told, known in pairs)
+    return not ours.is_complete or any(reported is not None and reported != known for reported, known in pairs)

@@ -1,4 +1,4 @@
-"""Where the terms of a search stand in what it found."""
+"""Highlights: the terms of a search in the messages that matched."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ADDRESSES = ("from", "to", "cc")
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """A field of a message, and the stretch of it where terms stand."""
+    """A field of a message, and its snippet around the terms."""
 
     field: str
     pieces: Sequence[Piece]
 
 
 class Highlights:
-    """Makes them from the summaries, and from what the full-text index keeps to be shown."""
+    """Makes highlights from the summaries and from the text that the full-text index stores for display."""
 
     def __init__(self, text_index: TextIndex, parsers: Parsers = IN_THREADS) -> None:
         self._text_index = text_index
@@ -38,17 +38,17 @@ class Highlights:
     async def added(
         self, items: Sequence[bytes], account_id: AccountId, found: Sequence[Listed], tree: f.Filter
     ) -> list[bytes]:
-        """JSON objects of messages, one for each that was found, with `highlights` in them."""
+        """Add `highlights` to the JSON objects of the listed messages."""
         highlights = await self.of(account_id, found, tree)
         return [
-            _with_member(item, b'"highlights":' + json_bytes(highlights[one.anchor.id]))
-            for item, one in zip(items, found, strict=True)
+            _with_member(item, b'"highlights":' + json_bytes(highlights[listed.anchor.id]))
+            for item, listed in zip(items, found, strict=True)
         ]
 
     async def of(
         self, account_id: AccountId, found: Sequence[Listed], tree: f.Filter
     ) -> Mapping[str, Sequence[Highlight]]:
-        """Message id → highlights. Of a message that is not in the index, its preview is all that is looked at."""
+        """Return message id → highlights. For a message outside the full-text index, only its preview is searched."""
         terms = terms_of(tree)
         ids = [message.anchor.id for message in found]
         shown = await self._text_index.shown(account_id, ids) if "body" in terms else {}
@@ -64,7 +64,7 @@ class Highlights:
 
 
 def _texts(listed: Listed, shown: str | None, fields: Collection[str]) -> dict[str, str]:
-    """The texts of a message by field, of these fields alone."""
+    """Return the texts of these fields of a message."""
     summary: dict[str, Any] = orjson.loads(listed.summary)
     texts = {
         name: ", ".join(f"{item['name']} <{item['address']}>".strip() for item in summary[name]) for name in _ADDRESSES
@@ -74,5 +74,5 @@ def _texts(listed: Listed, shown: str | None, fields: Collection[str]) -> dict[s
 
 
 def _with_member(item: bytes, member: bytes) -> bytes:
-    """A JSON object with one member more."""
+    """Return a JSON object with one member added."""
     return b"{" + member + b"}" if item == b"{}" else item[:-1] + b"," + member + b"}"

@@ -27,9 +27,9 @@ _LIST = "messages"
 
 @dataclass(frozen=True, slots=True)
 class ListOrder:
-    """What to list. A list is of one mailbox when the filter says no more.
+    """What to list. A list is of one mailbox if the filter has no other condition.
 
-    `is_forced`: the mail server must be asked first. `is_anywhere`: in Trash and Junk too, where the filter names no
+    `is_forced`: the mail server must be asked first. `is_anywhere`: include Trash and Junk if the filter names no
     mailbox.
     """
 
@@ -43,14 +43,14 @@ class ListOrder:
 
     @property
     def mailbox_id(self) -> str | None:
-        """The one mailbox that the list is limited to, if there is one."""
+        """The one mailbox that the list is limited to, if any."""
         leaves = self.tree.of if isinstance(self.tree, f.All) else (self.tree,)
         return next((leaf.mailbox_id for leaf in leaves if isinstance(leaf, f.InMailbox)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page. `position` is the place in the log from before it was read: to follow from there misses nothing."""
+    """One page. `position` is the end of the log before the page was read: following from there misses nothing."""
 
     items: list[Listed]
     position: Position
@@ -59,12 +59,12 @@ class ListPage:
     prev_cursor: str | None = None
     total: int | None = None
     indexed: tuple[int, int] | None = None
-    """Messages in the full-text index, and in all; None unless the filter looks for texts."""
+    """Messages in the full-text index, and in total; None unless the filter looks for texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a cursor says: an anchor (None: the beginning), and on which side of it the page lies."""
+    """The content of a cursor: an anchor (None: the beginning), and on which side of it the page is."""
 
     anchor: Anchor | None = None
     is_before: bool = False
@@ -72,9 +72,9 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A list that is about to be read: what the caller may know of it before it is.
+    """A list that is about to be read, and the state that the caller may be given before that.
 
-    `tree` is the filter of the order without what a list leaves out unless it is asked for.
+    `tree` is the filter of the order, limited by the defaults (such as no Trash).
     """
 
     account_id: AccountId
@@ -87,7 +87,7 @@ class Prepared:
 
 
 class Listing:
-    """Answers lists and searches."""
+    """Returns lists and searches."""
 
     def __init__(self, reader: MailReader, states: States, freshness: Freshness, texts: Texts) -> None:
         self._reader = reader
@@ -97,9 +97,10 @@ class Listing:
         self._names = MailboxNames(reader)
 
     async def prepare(self, account_id: AccountId, caller: Caller, order: ListOrder) -> Prepared:
-        """How the index stands for this list, brought up to date where it may not be.
+        """Return the status of the index for this list, updated if it may be stale.
 
-        MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired if its mailbox was created again.
+        Raises MailboxNotFound; InvalidRequest for a cursor of another list, StateExpired if its mailbox was
+        recreated.
         """
         order = replace(order, tree=await self._names.resolved(account_id, caller, order.tree))
         mailbox_id = order.mailbox_id
@@ -145,7 +146,7 @@ class Listing:
         return await self._reader.lists.count(prepared.account_id, tree)
 
     def cut(self, prepared: Prepared, found: list[Listed], total: int | None) -> ListPage:
-        """One more was asked for than is shown: whether it came tells whether there is more on that side."""
+        """Make a page. One more message than shown was read: its presence means that there are more on that side."""
         limit, place = prepared.order.limit, prepared.place
         has_more = len(found) > limit
         items = found[-limit:] if place.is_before else found[:limit]
@@ -187,14 +188,14 @@ class Listing:
 
 
 def limited_to(tree: f.Filter, caller: Caller) -> f.Filter:
-    """The filter as this caller sees it: within its mailboxes alone."""
+    """Return the filter limited to the caller's mailboxes."""
     if caller.mailbox_ids is None:
         return tree
     return f.All((tree, f.Any(tuple(f.InMailbox(mailbox_id_) for mailbox_id_ in sorted(caller.mailbox_ids)))))
 
 
 def sort_of(text: str) -> Sort:
-    """`-received_at` and the like; a minus is descending. InvalidRequest for another key."""
+    """Parse a sort such as `-received_at`; a minus is descending. Raises InvalidRequest for another key."""
     key = text.removeprefix("-")
     if key not in SORT_KEYS:
         raise InvalidRequest.parameter(
@@ -204,6 +205,6 @@ def sort_of(text: str) -> Sort:
 
 
 def fingerprint_of(order: ListOrder, account_ids: Sequence[str] | None = None) -> str:
-    """What a cursor is bound to: the filter and the order of the list, and the accounts where there are several."""
+    """Return what a cursor is bound to: the filter and order of the list, and the accounts of a search."""
     bound = f"{order.tree!r} {order.is_anywhere} {order.sort!r} {'' if account_ids is None else sorted(account_ids)}"
     return hashlib.sha256(bound.encode("utf-8", "replace")).hexdigest()[:_FINGERPRINT_DIGITS]

@@ -1,4 +1,4 @@
-"""Mailboxes by their names: a role where an id may stand, a path in a search text."""
+"""Mailboxes by name: a role in place of an id, a path in a search text."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from app.services.access.callers import Caller
 
 _ROLES = frozenset(role.value for role in Role)
 _LEFT_OUT = (Role.TRASH, Role.JUNK)
-"""What a search without a mailbox leaves out."""
+"""The roles that a search without a mailbox leaves out."""
 
 
 class MailboxNames:
-    """Resolves names of mailboxes of an account, as far as the caller sees them."""
+    """Resolves names of the mailboxes that the caller sees."""
 
     def __init__(self, reader: MailReader) -> None:
         self._reader = reader
 
-    async def id_of(self, account_id: AccountId, caller: Caller, given: str) -> str:
-        """The id of a mailbox that is given by its id or by a role's name, such as `inbox`.
+    async def id_of(self, account_id: AccountId, caller: Caller, id_or_role: str) -> str:
+        """Return the id of a mailbox that is given by its id or by a role's name, such as `inbox`.
 
-        MailboxNotFound for an id that the caller may not see, and where no mailbox that it sees has the role.
+        Raises MailboxNotFound for an id that the caller may not see, and for a role that none of its mailboxes has.
         """
-        if given not in _ROLES:
-            caller.require_mailbox(given)
-            return given
+        if id_or_role not in _ROLES:
+            caller.require_mailbox(id_or_role)
+            return id_or_role
         for id_, role in await self._reader.mailboxes.roles(account_id):
-            if role == given and caller.sees_mailbox(id_):
+            if role == id_or_role and caller.sees_mailbox(id_):
                 return id_
-        raise MailboxNotFound(f"No mailbox has the role {given}")
+        raise MailboxNotFound(f"No mailbox has the role {id_or_role}")
 
     async def resolved(
         self, account_id: AccountId, caller: Caller, tree: f.Filter, *, lenient: bool = False
     ) -> f.Filter:
-        """The filter with an id wherever it names a mailbox by role or path.
+        """Return the filter with an id wherever it names a mailbox by role or path.
 
-        MailboxNotFound for an unknown role, InvalidRequest at `q` for an unknown path; with `lenient` such a condition
-        holds for no message, which is right for one account of several.
+        Raises MailboxNotFound for an unknown role, InvalidRequest at `q` for an unknown path. With `lenient`, such a
+        condition matches no message, which is right for one account of several.
         """
         if not any(map(_is_named, f.leaves_in(tree))):
             return tree
@@ -59,7 +59,7 @@ class MailboxNames:
         return f.with_leaves(tree, resolve)
 
     async def without_trash(self, account_id: AccountId, tree: f.Filter) -> f.Filter:
-        """The filter, with Trash and Junk left out unless it names a mailbox."""
+        """Exclude Trash and Junk, unless the filter names a mailbox."""
         if f.names_mailbox(tree):
             return tree
         found = [id_ for id_, role in await self._reader.mailboxes.roles(account_id) if role in _LEFT_OUT]
@@ -90,7 +90,7 @@ def _with_role(mailboxes: Sequence[Mailbox], role: str) -> Mailbox | None:
 
 
 def _with_path(mailboxes: Sequence[Mailbox], name: str) -> Mailbox | None:
-    """The mailbox with this id or path, compared with its case first, then without, then by its last level."""
+    """Return the mailbox with this id or path; compare exactly, then ignoring case, then by the last level."""
     folded = name.casefold()
     tests: tuple[Callable[[Mailbox], bool], ...] = (
         lambda one: name in (one.id, one.path),

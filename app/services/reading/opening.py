@@ -1,4 +1,4 @@
-"""Opens messages: the structure, with the parts in winmail.dat and the words of a calendar, and the bytes of parts."""
+"""Opens messages: their structure, including the parts in winmail.dat and calendars, and the bytes of parts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.parsing.jobs import IN_THREADS, Parsers
 from app.services.reading.rendering import TEXT_PART_LIMIT_BYTES
 
 UNPARSED_LIMIT_BYTES = 1024 * 1024
-"""How much is read of a message whose structure the origin could not tell, or in which it saw nothing."""
+"""How much is read of a message whose structure the server could not report, or reported as empty."""
 UNREAD_LIMIT = 10_000
 NOT_GIVEN = (PartNotFound, ServerRefused, ServerProtocolError)
-"""The errors of a server that lists a message or part and then does not return it."""
+"""Errors of a server that lists a message or part but does not return it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A message with its structure; `local` holds part contents where the structure came from the bytes themselves.
+    """A message with its structure. `local` has part contents if the structure was parsed from the bytes.
 
-    `inside`: the content of parts that were found in others, as in winmail.dat; `outer` is the structure without them.
+    `inside`: the content of parts inside other parts, as in winmail.dat; `outer` is the structure without them.
     """
 
     message: Message
@@ -47,14 +47,14 @@ class Opener:
         self._reader = reader
         self._parsers = parsers
         self._unread: set[str] = set()
-        """Messages that their server did not give when they were asked for last."""
+        """Messages that their server did not return at the last request."""
 
     def is_given(self, message_id: str) -> bool:
-        """Whether the server of a message gave it when it was asked for last."""
+        """Whether the server returned the message at the last request."""
         return message_id not in self._unread
 
     async def open(self, message: Message) -> Opened:
-        """A message with the parts in its containers; one that its server does not give says so."""
+        """Open a message with the parts in its containers. If its server does not return it, `problems` says so."""
         detail = await self._reader.messages.detail(message.account_id, message.id)
         if detail.structure is not None and _holds_something(detail.structure):
             return await self._with_enclosed(Opened(message, detail, detail.structure))
@@ -69,24 +69,26 @@ class Opener:
         local = {key: content[span[1] : span[2]] for key, span in spans.items()}
         return await self._with_enclosed(Opened(message, detail, structure, local))
 
-    async def _with_enclosed(self, found: Opened) -> Opened:
-        """The same with the parts inside its containers. A container that is too complex stays an attachment."""
-        parts = containers(found.structure)
+    async def _with_enclosed(self, opened: Opened) -> Opened:
+        """Add the parts inside its containers. A container that is too complex stays an attachment."""
+        parts = containers(opened.structure)
         if not parts:
-            return found
-        raw = await self.contents(found, parts, MAX_CONTAINER_BYTES)
+            return opened
+        raw = await self.contents(opened, parts, MAX_CONTAINER_BYTES)
         size_bytes = sum(map(len, raw.values()))
         with suppress(TooComplex):
-            inside = await self._parsers.run(found.message.account_id, size_bytes, open_enclosed, found.structure, raw)
-            return replace(found, structure=inside.structure, outer=found.structure, inside=inside.contents)
-        return found
+            inside = await self._parsers.run(
+                opened.message.account_id, size_bytes, open_enclosed, opened.structure, raw
+            )
+            return replace(opened, structure=inside.structure, outer=opened.structure, inside=inside.contents)
+        return opened
 
     async def contents(
         self, opened: Opened, parts: Sequence[BodyPart], limit: int = TEXT_PART_LIMIT_BYTES
     ) -> dict[str, bytes]:
-        """Their encoded bytes: what is of usual size in one round trip, of what is larger the beginning.
+        """Return the encoded bytes of parts: those of usual size in one round trip, and the beginning of larger ones.
 
-        A part that the server lists and does not return is left out: Cyrus does so with one nested fifty deep.
+        A part that the server lists but does not return is omitted: Cyrus does so with one nested fifty deep.
         """
         contents = {part.section: opened.inside[part.section] for part in parts if part.section in opened.inside}
         parts = [part for part in parts if part.section not in contents]
@@ -95,7 +97,7 @@ class Opener:
         backend = await self._backends.of(opened.message.account_id)
         usual = [part.section for part in parts if part.size_bytes <= limit]
         if opened.local is None and usual:
-            with suppress(*NOT_GIVEN):  # then one by one: others may be given
+            with suppress(*NOT_GIVEN):  # then one by one: others may be returned
                 contents |= await backend.read_parts(opened.message, usual)
         for part in parts:
             if part.section not in contents:
@@ -115,7 +117,7 @@ class Opener:
         return b"".join([piece async for piece in pieces])
 
     def _not_given(self, message: Message, detail: Detail, error: GatewayError) -> Opened:
-        """A message that its server does not give: its row is shown, and says why there is no more."""
+        """Return what the index has of a message that its server does not return, with the reason."""
         if len(self._unread) >= UNREAD_LIMIT:
             self._unread.clear()
         self._unread.add(message.id)
@@ -124,7 +126,7 @@ class Opener:
 
 
 def held(opened: Opened, part: BodyPart) -> bytes | None:
-    """The decoded content of a part that need not, or cannot, be read from the server: None where it can."""
+    """Return the decoded content of a part that need not or cannot be read from the server, else None."""
     if part.section in opened.inside:
         return opened.inside[part.section]
     if opened.local is not None:  # the server does not know these parts
@@ -133,5 +135,5 @@ def held(opened: Opened, part: BodyPart) -> bytes | None:
 
 
 def _holds_something(structure: BodyPart) -> bool:
-    """Whether any part has bytes. Of a multipart without its boundary servers tell one empty part that isn't there."""
+    """Whether any part has bytes. Servers report one empty part for a multipart without its boundary."""
     return any(part.size_bytes for part in structure.walk() if not part.is_multipart)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 def page_after(
     items: Sequence[T], key: Callable[[T], str], limit: int | None, after: str | None
 ) -> tuple[Sequence[T], str | None]:
-    """Of items sorted by `key` those after a key, `limit` at most; and the last key, where there are more."""
+    """Return the items after a key, of items sorted by `key`, at most `limit`; and the last key if there are more."""
     left = items if after is None else [item for item in items if key(item) > after]
     if limit is None or len(left) <= limit:
         return left, None

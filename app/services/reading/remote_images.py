@@ -1,7 +1,7 @@
-"""Images that messages load from elsewhere, fetched in the reader's place: the sender learns nothing of the reader.
+"""Fetches remote images of messages for the reader, so that the sender learns nothing about the reader.
 
-A URL comes from a stranger's message. Every address that its host resolves to is checked, at each redirect again, and
-connected to as it was checked. What comes back is a raster image by its first bytes, or nothing.
+The URL comes from a stranger's message. Every address that its host resolves to is checked, at each redirect again,
+and the connection is made to the checked address. Only a raster image, recognised by its first bytes, is returned.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from app.services.reading.cache import RecentBytes
 MAX_BYTES = 5 * 1024 * 1024
 MAX_REDIRECTS = 3
 SECONDS = 10.0
-"""For all of it: waiting for a turn, name look-ups, redirects and the last byte."""
+"""The deadline for everything: waiting for a turn, name look-ups, redirects and the last byte."""
 CONNECT_SECONDS = 4.0
 CACHE_BYTES = 64 * 1024 * 1024
 KEEP_SECONDS = 3600
 OF_HOST_AT_ONCE = 4
-"""Of one account: so a host that hangs holds up no image of another host."""
+"""Fetches of one host for one account: a host that hangs does not delay images of other hosts."""
 OF_ACCOUNT_AT_ONCE = 12
 AT_ONCE = 64
 _HEADERS = {
@@ -58,7 +58,7 @@ class RemoteImage:
 
 
 class RemoteImages:
-    """Fetches images, a few at a time, and keeps them for an hour in bounded memory."""
+    """Fetches images, a few at a time, and caches them for an hour in bounded memory."""
 
     def __init__(self, guard: NetGuard, tls: ssl.SSLContext) -> None:
         self._guard = guard
@@ -68,7 +68,7 @@ class RemoteImages:
         self._turns = _Turns()
 
     async def get(self, account_id: AccountId, url: str) -> RemoteImage:
-        """The image at a URL, for a reader of this account. ImageNotAvailable."""
+        """Return the image at a URL for a reader of this account. Raises ImageNotAvailable."""
         key = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
         kept = self._kept.get(key)
         if kept is None or int.from_bytes(kept[:8]) < time.monotonic_ns():
@@ -93,7 +93,7 @@ class RemoteImages:
         return content
 
     async def _followed(self, account_id: AccountId, url: str) -> bytes:
-        """What is at a URL, after MAX_REDIRECTS redirects at most."""
+        """Return the content of a URL, after at most MAX_REDIRECTS redirects."""
         for _ in range(MAX_REDIRECTS + 1):
             target = _target(url)
             async with self._turns.one(account_id, target.host):
@@ -104,7 +104,7 @@ class RemoteImages:
         raise ImageNotAvailable("The image is redirected too often")
 
     async def _asked(self, url: httpx2.URL) -> tuple[bytes, str | None]:
-        """The content, or where it is instead. Nothing is kept between two requests: no connection, no cookie."""
+        """Return the content, or the redirect's URL. Requests share no connection and no cookie."""
         transport = GuardedTransport(self._guard, self._tls, MAX_BYTES)
         timeout = httpx2.Timeout(SECONDS, connect=CONNECT_SECONDS)
         client = httpx2.AsyncClient(transport=transport, trust_env=False, headers=_HEADERS, timeout=timeout)
@@ -117,7 +117,7 @@ class RemoteImages:
 
 
 async def _read(answer: httpx2.Response) -> bytes:
-    """The whole of an answer. It ends early where the beginning is not that of a raster image."""
+    """Read the whole response. Stop early if it does not begin as a raster image."""
     content = bytearray()
     async for piece in answer.aiter_bytes():
         content += piece
@@ -127,7 +127,7 @@ async def _read(answer: httpx2.Response) -> bytes:
 
 
 def _target(text: str) -> httpx2.URL:
-    """The URL to ask for: http or https, without user and fragment. ImageNotAvailable."""
+    """Return the URL to fetch: http or https, without user and fragment. Raises ImageNotAvailable."""
     url = httpx2.URL(text).copy_with(userinfo=b"", fragment=None)
     if url.scheme not in ("http", "https") or not url.host:
         raise ImageNotAvailable("The image has no http or https URL")
@@ -135,7 +135,7 @@ def _target(text: str) -> httpx2.URL:
 
 
 def raster_type(content: bytes) -> str | None:
-    """The media type of a raster image by its first bytes; None for anything else, SVG among it."""
+    """Return the media type of a raster image by its first bytes; None for anything else, including SVG."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     if content[4:12] in (b"ftypavif", b"ftypavis"):
@@ -144,7 +144,7 @@ def raster_type(content: bytes) -> str | None:
 
 
 class _Turns:
-    """Who may fetch now. A host waits for its own turns before it takes one of the account, and of everybody."""
+    """Bounds concurrent fetches. A fetch waits for its host's turn before it takes a turn of the account and of all."""
 
     def __init__(self) -> None:
         self._limits: dict[str, asyncio.Semaphore] = {}

@@ -1,4 +1,4 @@
-"""A message made readable: text and sanitised HTML out of its parts, and the list of what is attached. Pure."""
+"""Renders a message: text and sanitised HTML from its parts, and the list of attachments. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXT_PARTS_LIMIT = 100
 ATTACHMENTS_LIMIT = 1_000
 """How many attachments of a message are listed."""
 PLAIN_LIMIT_BYTES = 64 * 1024
-"""How much is shown of each part, and of all of them, of a message that is too complex."""
+"""How much is shown of each part, and of all parts, of a message that is too complex."""
 TOO_COMPLEX = "the message is too complex to be shown: this is the beginning of its text"
 
 EMPTY_HTML_CHARS = 4_000
@@ -43,14 +43,14 @@ _PICTURE_TYPES = {
     **dict.fromkeys(("image/x-bmp", "image/x-ms-bmp"), "image/bmp"),
     **dict.fromkeys(("image/x-icon", "image/ico", "image/vnd.microsoft.icon"), "image/x-icon"),
 }
-"""What senders call pictures, and the names that browsers know."""
+"""Image types as senders name them → the names that browsers know."""
 _TAG = re.compile(r"<[^<>]*+>")
 _ID_CHARS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a person reads. `html` None where the message has none; `problems` says what was wrong, for people."""
+    """The readable body. `html` is None if the message has none; `problems` describes errors for people."""
 
     text: str
     html: str | None
@@ -59,7 +59,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Pictures of a message: `inside` with their encoded bytes, to be put into the HTML, and the URLs of all."""
+    """Pictures of a message: `inside` with their encoded bytes, to put into the HTML, and the URLs of all."""
 
     inside: Sequence[tuple[BodyPart, bytes]]
     urls: CidUrls
@@ -71,14 +71,14 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class TextParts:
-    """The text parts to read, in order, and those left out because of the limit."""
+    """The text parts to read, in order, and the problems of those left out because of a limit."""
 
     parts: tuple[BodyPart, ...]
     problems: tuple[str, ...]
 
 
 def text_parts(structure: BodyPart) -> TextParts:
-    """The parts whose bytes are needed to show a message, within the limits."""
+    """Return the parts whose bytes are needed to show a message, within the limits."""
     choice = choose_body(structure)
     wanted: dict[str, BodyPart] = {}
     problems: list[str] = []
@@ -100,7 +100,7 @@ def text_parts(structure: BodyPart) -> TextParts:
 def render_body(
     structure: BodyPart, contents: Mapping[str, bytes], cid_urls: CidUrls | None, look: Look = PLAIN_LOOK
 ) -> Body:
-    """The body from its encoded text parts by section; a part that is not given is left out."""
+    """Return the body from its encoded text parts by section; a missing part is left out."""
     resolve_cid = None if cid_urls is None else cid_urls.get
     choice = choose_body(structure)
     problems: list[str] = []
@@ -115,7 +115,7 @@ def render_body(
 
 
 def render_with_pictures(structure: BodyPart, contents: Mapping[str, bytes], pictures: Pictures, look: Look) -> Body:
-    """The same with some pictures inside the HTML, and the others by their URLs."""
+    """Like `render_body`, with some pictures inside the HTML, and the others by their URLs."""
     inside = {key: url for key, url in map(_data_url, pictures.inside) if key}
     return render_body(structure, contents, {**pictures.urls, **inside}, look)
 
@@ -128,7 +128,7 @@ def _data_url(picture: tuple[BodyPart, bytes]) -> tuple[str | None, str]:
 
 
 def plain_body(structure: BodyPart, contents: Mapping[str, bytes]) -> Body:
-    """The beginning of a body as text, made at little cost: for one that is too complex to be rendered."""
+    """Return the beginning of a body as text, at little cost, for a body that is too complex to render."""
     shown: list[str] = []
     for part in choose_body(structure).text:
         if part.section in contents:
@@ -149,9 +149,9 @@ def _text(choice: BodyChoice, texts: Mapping[str, str]) -> str:
 def _html(
     choice: BodyChoice, texts: Mapping[str, str], resolve_cid: ResolveCid | None, look: Look
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The HTML, None without an HTML part, and what is left out of it.
+    """Return the HTML, None without an HTML part, and the problems of what was left out.
 
-    Each part is sanitised by itself, so that parts cannot reach into each other.
+    Each part is sanitised separately, so that parts cannot affect each other.
     """
     parts = [part for part in choice.html if part.section in texts]
     if not any(part.media_type == "text/html" for part in parts):
@@ -178,7 +178,7 @@ def _html(
 
 
 def _is_empty(html: str) -> bool:
-    """Whether an HTML document shows neither words nor pictures. Only short ones are looked at."""
+    """Whether an HTML document shows neither words nor pictures. Only short documents are examined."""
     return len(html) <= EMPTY_HTML_CHARS and "<img" not in html.lower() and is_blank(text_of_html(html))
 
 
@@ -186,7 +186,7 @@ def _is_empty(html: str) -> bool:
 
 
 def attachment_parts(structure: BodyPart) -> list[BodyPart]:
-    """What is attached, and pictures and the like that are shown between texts; in the message's order."""
+    """Return attachments, and pictures and other files shown between texts, in the message's order."""
     choice = choose_body(structure)
     shown = [part for part in (*choice.text, *choice.html) if not part.media_type.startswith("text/")]
     wanted = {part.section for part in (*choice.attachments, *shown)}
@@ -194,7 +194,7 @@ def attachment_parts(structure: BodyPart) -> list[BodyPart]:
 
 
 def picture_type(part: BodyPart) -> str | None:
-    """The type of a picture that browsers show, by its label or else its name; None for anything else."""
+    """Return the type of a picture that browsers show, by its media type or else its name; None for other parts."""
     known = _PICTURE_TYPES.get(part.media_type)
     if known is None and part.media_type in ("application/octet-stream", "image/octet-stream"):
         extension = (attachment_name(part) or "").rpartition(".")[2].lower()
@@ -203,13 +203,13 @@ def picture_type(part: BodyPart) -> str | None:
 
 
 def attachment_id(message_id: str, section: str) -> str:
-    """The id of an attachment: the same for ever, and of this message alone."""
+    """Return the id of an attachment, which never changes and is unique to this message."""
     digest = hashlib.sha256(f"{message_id} {section}".encode()).digest()
     return "att_" + base64.b32encode(digest).decode().lower()[:_ID_CHARS]
 
 
 def attachment_object(message_id: str, part: BodyPart, size_bytes: int | None) -> dict[str, Any]:
-    """An attachment as the API shows it; `size_bytes` is None where only reading it would tell."""
+    """Return an attachment as the API shows it; `size_bytes` is None if only reading it would tell."""
     disposition = part.disposition if part.disposition in ("inline", "attachment") else None
     return {
         "id": attachment_id(message_id, part.section),
@@ -223,6 +223,6 @@ def attachment_object(message_id: str, part: BodyPart, size_bytes: int | None) -
 
 
 def cid_urls(parts: Iterable[BodyPart], url_of: Callable[[BodyPart], str | None]) -> dict[str, str]:
-    """Content-ID → URL of the part that has it."""
+    """Return Content-ID → URL of the part that has it."""
     found = ((content_id_of(part), url_of(part)) for part in parts)
     return {content_id: url for content_id, url in found if content_id is not None and url is not None}

@@ -1,4 +1,4 @@
-"""One search over many accounts: each answers for itself and within a deadline, so that none holds up the others."""
+"""One search over many accounts: each has its own deadline, so that no account delays the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class AccountAnswer:
-    """What one account found. Without `is_complete` there may be more; `error` says why, where it was an error."""
+    """The result of one account. If not `is_complete`, there may be more; `error` is the reason if it failed."""
 
     account_id: AccountId
     found: Sequence[Listed] = ()
@@ -45,7 +45,7 @@ class AccountAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """`items` are the first of all that was found, in order, each with its account."""
+    """`items` are the first results of all accounts, in order, each with its account."""
 
     items: Sequence[tuple[AccountId, Listed]]
     accounts: Sequence[AccountAnswer]
@@ -53,19 +53,19 @@ class SearchPage:
 
     @property
     def total(self) -> int | None:
-        """All that was found and counted; None where nothing was."""
+        """The total of the counted results; None if none were counted."""
         counted = [answer.total for answer in self.accounts if answer.total is not None]
         return sum(counted) if counted else None
 
 
 class Directory(Protocol):
-    """Knows which accounts there are."""
+    """Lists the accounts."""
 
     async def visible_ids(self, caller: Caller) -> list[AccountId]: ...
 
 
 class Searching:
-    """Searches accounts side by side."""
+    """Searches accounts concurrently."""
 
     def __init__(
         self, accounts: Directory, reader: MailReader, states: States, freshness: Freshness, texts: Texts
@@ -78,7 +78,9 @@ class Searching:
         self._names = MailboxNames(reader)
 
     async def page(self, caller: Caller, account_ids: Sequence[str] | None, order: ListOrder) -> SearchPage:
-        """A page over these accounts, or all that the caller sees. AccountNotFound; InvalidRequest for too many."""
+        """Return a page over these accounts, or all that the caller sees. Raises AccountNotFound, InvalidRequest
+        for too many.
+        """
         ids = await self._ids(caller, account_ids)
         fingerprint = fingerprint_of(order, account_ids)
         after = self._after(order, fingerprint)
@@ -133,7 +135,7 @@ class Searching:
             return AccountAnswer(account_id, error=error)
 
     async def _tree(self, account_id: AccountId, caller: Caller, order: ListOrder) -> f.Filter:
-        """The filter as it is for this account."""
+        """Return the filter for this account."""
         tree = await self._names.resolved(account_id, caller, order.tree, lenient=True)
         return tree if order.is_anywhere else await self._names.without_trash(account_id, tree)
 

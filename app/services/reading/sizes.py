@@ -1,4 +1,4 @@
-"""Decoded sizes of attachments: exact ones, or none."""
+"""Decoded sizes of attachments: exact, or None."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from app.mime.transfer import decode_transfer
 from app.services.reading.downloads import ENCODED, DecodedPart, PartSizes
 
 MEASURED_BYTES = 16 * 1024 * 1024
-"""Encoded bytes of a message stored here that are decoded to learn the sizes of its attachments."""
+"""Encoded bytes of an embedded account's message that are decoded to get the sizes of its attachments."""
 LOCAL_READS, REMOTE_READS = 50, 10
-"""Attachments of one message that are looked into for their size."""
+"""Attachments of one message that are read for their sizes."""
 TAIL_BYTES = 256
 
 
 class AttachmentSizes:
-    """Finds sizes out and remembers them. Of base64 that is not read whole, its last lines say how long all are."""
+    """Determines and caches sizes. For base64 that is not read whole, the last lines give the length of all lines."""
 
     def __init__(self, backends: Backends, known: PartSizes) -> None:
         self._backends = backends
         self._known = known
 
     async def of(self, message: Message, parts: Sequence[BodyPart], *, is_cheap: bool) -> list[int | None]:
-        """The size of each part, None where only reading more would tell. Not `is_cheap`: nothing is read."""
+        """Return the size of each part, None if only reading more would tell. Not `is_cheap`: nothing is read."""
         reads = (REMOTE_READS if message.blob is None else LOCAL_READS) if is_cheap else 0
         left = MEASURED_BYTES if message.blob is not None else 0
-        found: list[int | None] = []
+        sizes: list[int | None] = []
         for part in parts:
             size = self._size_known(message, part)
             if size is None and reads:
@@ -38,8 +38,8 @@ class AttachmentSizes:
                 left -= part.size_bytes if is_whole else 0
                 with suppress(PartNotFound, ServerRefused, ServerProtocolError):
                     size = await self._measured(message, part, is_whole=is_whole)
-            found.append(size)
-        return found
+            sizes.append(size)
+        return sizes
 
     def _size_known(self, message: Message, part: BodyPart) -> int | None:
         if part.encoding not in ENCODED:
@@ -61,7 +61,7 @@ class AttachmentSizes:
 
 
 def base64_size(size_bytes: int, tail: bytes) -> int | None:
-    """The decoded size of base64 of `size_bytes` that ends in `tail`; None where its lines are not of one length."""
+    """Return the decoded size of base64 of `size_bytes` that ends in `tail`; None if its lines differ in length."""
     if size_bytes <= len(tail):
         return len(decode_transfer(tail, "base64")[0])
     content = tail.rstrip(b"\r\n")

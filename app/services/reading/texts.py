@@ -1,7 +1,7 @@
-"""Conditions on text: the full-text index answers them for the messages it holds, the origin for the others.
+"""Text conditions: the full-text index answers for the messages that it has, the mail server for the others.
 
-A search waits for the origin for a short time only: then it answers with what the index knows, and what was found
-until then. A change of all messages that match must miss none: it waits longer, and is refused rather than incomplete.
+A search waits for the server only briefly, then returns the results of the index and of the server so far. A change
+of all matching messages must miss none: it waits longer, and fails rather than being incomplete.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ TEXTS_LIMIT = 10
 """Different texts in one search."""
 MAILBOXES_AT_A_TIME = 4
 UIDS_AT_FIRST = 200
-"""Messages that an origin is asked about in the first command, the newest; then twice as many each time."""
+"""The newest messages, which the server is asked about in the first command; then twice as many each time."""
 ORIGIN_SECONDS = 1.5
-"""How long a search waits for what the index does not hold."""
+"""How long a search waits for messages outside the index."""
 WHOLE_SECONDS = 30.0
-"""How long a change of all messages that match does."""
+"""How long a change of all matching messages waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextAnswer:
-    """A filter without Text leaves. Unless it `is_complete`, it misses messages that the index does not hold."""
+    """A filter without Text leaves. If not `is_complete`, it misses messages outside the index."""
 
     tree: f.Filter
     is_complete: bool
 
 
 class Texts:
-    """Replaces the Text leaves of a filter by what the index can answer."""
+    """Replaces the Text leaves of a filter by their results."""
 
     def __init__(self, backends: Backends, reader: MailReader, text_index: TextIndex) -> None:
         self._backends = backends
@@ -49,17 +49,18 @@ class Texts:
         self._text_index = text_index
 
     async def coverage(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> tuple[int, int] | None:
-        """How many messages the index holds of how many there are.
+        """Return how many messages the index has, and how many there are.
 
-        None for a filter without texts, and for a token limited to some mailboxes, because it counts all.
+        None for a filter without texts, and for a token limited to some mailboxes, because all messages are counted.
         """
         is_told = caller.mailbox_ids is None and any(f.texts_in(tree))
         return await self._text_index.coverage(account_id) if is_told else None
 
     async def whole(self, account_id: AccountId, caller: Caller, tree: f.Filter) -> f.Filter:
-        """The filter without Text leaves, for a change: it finds every message that matches.
+        """Return the filter without Text leaves, for a change: it matches every message that the original matches.
 
-        InvalidRequest for too many texts; SearchIncomplete, MailServerError where some could not be looked at.
+        Raises InvalidRequest for too many texts; SearchIncomplete, MailServerError if some messages could not be
+        examined.
         """
         look = self._look(account_id, tree)
         try:
@@ -72,7 +73,7 @@ class Texts:
     async def answered(
         self, account_id: AccountId, caller: Caller, tree: f.Filter, seconds: float | None = None
     ) -> TextAnswer:
-        """The same for a search, which waits for the origin no longer than `seconds` (None: `ORIGIN_SECONDS`)."""
+        """Like `whole`, for a search, which waits for the server at most `seconds` (None: `ORIGIN_SECONDS`)."""
         look = self._look(account_id, tree)
         with suppress(TimeoutError, MailServerError):
             async with asyncio.timeout(ORIGIN_SECONDS if seconds is None else seconds):
@@ -86,7 +87,7 @@ class Texts:
         return _Look(self._backends, self._reader, account_id, texts)
 
     async def _answered(self, account_id: AccountId, tree: f.Filter, look: _Look) -> TextAnswer:
-        """What the index knows, and what was found beside it."""
+        """Combine the index's results with those found on the server."""
         answers: dict[f.Text, f.Filter] = {}
         for text, found in look.found.items():
             answers[text] = f.Any((await self._by_index(account_id, text), f.IsOneOf(found)))
@@ -98,7 +99,7 @@ class Texts:
     async def _unindexed(
         self, account_id: AccountId, caller: Caller, tree: f.Filter
     ) -> list[tuple[Mailbox, Sequence[int]]]:
-        """What the origin must be asked about: UIDs in mailboxes that the caller sees and the filter demands."""
+        """Return what to ask the server about: UIDs in mailboxes that the caller sees and the filter demands."""
         uids = await self._text_index.unindexed(account_id) if any(f.texts_in(tree)) else {}
         demanded = demanded_mailboxes(tree)
         return [
@@ -119,7 +120,7 @@ class Texts:
 
 
 class _Look:
-    """Asks the origin for texts among messages that the index does not hold; `found` grows while it runs."""
+    """Asks the server for texts in messages outside the index; `found` grows while it runs."""
 
     def __init__(self, backends: Backends, reader: MailReader, account_id: AccountId, texts: Iterable[f.Text]) -> None:
         self.found: dict[f.Text, list[MessageId]] = {text: [] for text in texts}
@@ -129,7 +130,7 @@ class _Look:
         self._account_id = account_id
 
     async def run(self, unindexed: Sequence[tuple[Mailbox, Sequence[int]]]) -> None:
-        """Look through all of them. Raises MailServerError."""
+        """Search all of them. Raises MailServerError."""
         if unindexed:
             backend = await self._backends.of(self._account_id)
             await together((self._look_in(backend, *mailbox) for mailbox in unindexed), MAILBOXES_AT_A_TIME)
@@ -143,7 +144,7 @@ class _Look:
 
 
 def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The UIDs in pieces, each twice as large: something soon, and all in few commands."""
+    """Yield the UIDs in pieces, each twice as large: the first soon, and all in few commands."""
     ordered = sorted(uids, reverse=True)
     start, size = 0, UIDS_AT_FIRST
     while start < len(ordered):
@@ -152,7 +153,7 @@ def _newest_first(uids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def demanded_mailboxes(tree: f.Filter) -> set[str] | None:
-    """The mailboxes outside of which nothing can match; None when the filter demands none."""
+    """Return the mailboxes outside of which nothing can match; None if the filter demands none."""
     match tree:
         case f.InMailbox(mailbox_id):
             return {mailbox_id}

@@ -1,4 +1,4 @@
-"""What of a message an answer shows: its view, single fields of it, and what may be included beside it."""
+"""The parts of a message in an answer: its view, single fields of it, and further data to include."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ImagesName = Literal["block", "inline", "proxy"]
 QuotesName = Literal["keep", "fold"]
 
 FULL_LIMIT = 100
-"""Messages of one answer with their bodies."""
+"""The most messages of one answer with their bodies."""
 ACCOUNTS_AT_A_TIME = 16
 FULL_AT_A_TIME = 4
 INCLUDES_LIMIT = 20
@@ -71,7 +71,7 @@ _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown. `fields` None is all of the view; `headers` are names of header fields to include.
+    """What an answer shows. `fields` None means the whole view; `headers` are names of header fields to include.
 
     `look` is how HTML is shown.
     """
@@ -86,7 +86,7 @@ class View:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the summaries of the index are the answer as they are."""
+        """Whether the summaries of the index are the answer, unchanged."""
         return self.name == "summary" and self.fields is None and not (self.headers or self.has_thread)
 
     @property
@@ -95,12 +95,12 @@ class View:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is all of the full view and nothing else."""
+        """Whether it is the whole full view and nothing else."""
         return self.name == "full" and self.fields is None and not (self.headers or self.has_thread)
 
     @property
     def is_limited(self) -> bool:
-        """Whether an answer shows FULL_LIMIT messages at most."""
+        """Whether an answer shows at most FULL_LIMIT messages."""
         return self.needs_full or bool(self.headers)
 
     @property
@@ -120,7 +120,7 @@ def view_of(
     images: ImagesName = "block",
     quotes: QuotesName = "keep",
 ) -> View:
-    """A view from its query parameters. InvalidRequest for an unknown field or inclusion."""
+    """Parse a view from its query parameters. Raises InvalidRequest for an unknown field or inclusion."""
     headers, others = _included(include)
     shown = None if fields is None else _fields(name, fields)
     return View(name, shown, headers, "thread" in others, "highlights" in others, Look(Images(images), Quotes(quotes)))
@@ -140,7 +140,7 @@ def _fields(name: ViewName, text: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted paths of all fields."""
+    """Yield the dotted paths of all fields."""
     for name, below in tree.items():
         yield above + name
         yield from _paths(below or {}, f"{above}{name}.")
@@ -179,7 +179,9 @@ class Views:
         view: View,
         tree: Filter = ALL,
     ) -> list[bytes]:
-        """The objects of a list, in its order; a message that left meanwhile is left out. `tree` is what found them."""
+        """Return the objects of a list, in its order, omitting messages removed meanwhile. `tree`: the list's
+        filter.
+        """
         if view.is_prepared:
             items = [shown_summary(seen_summary(message.summary, caller.mailbox_ids)) for message in found]
         elif view.name == "ids" and not (view.headers or view.has_thread):
@@ -197,7 +199,7 @@ class Views:
     async def listed_across(
         self, caller: Caller, found: Sequence[tuple[AccountId, Listed]], view: View, tree: Filter
     ) -> list[bytes]:
-        """The same for a list of messages of several accounts."""
+        """Like `listed`, for messages of several accounts."""
         by_account: dict[AccountId, list[Listed]] = {}
         for account_id, message in found:
             by_account.setdefault(account_id, []).append(message)
@@ -211,7 +213,7 @@ class Views:
     async def rendered(
         self, account_id: AccountId, caller: Caller, messages: Sequence[Message], view: View
     ) -> list[bytes]:
-        """The objects of these messages, in order. InvalidRequest for too many with their bodies."""
+        """Return the objects of these messages, in order. Raises InvalidRequest for too many with their bodies."""
         if view.is_prepared:
             return [shown_summary(message.summary) for message in messages]
         if view.is_limited and len(messages) > FULL_LIMIT:
@@ -222,9 +224,10 @@ class Views:
         return [json_bytes(object_) for object_ in objects]
 
     async def one(self, message: Message, caller: Caller, view: View) -> bytes:
-        """The object of one message. The full view is put together from prepared JSON.
+        """Return the object of one message. The full view is assembled from prepared JSON.
 
-        With `images=inline` the HTML holds the pictures of the message; those of several messages would be too large.
+        With `images=inline`, the HTML contains the pictures of the message; those of several messages would be too
+        large.
         """
         if view.is_full:
             added = await self._full(message, caller, view, has_pictures=view.look.images is Images.INLINE)
@@ -234,7 +237,7 @@ class Views:
         return (await self.rendered(message.account_id, caller, [message], view))[0]
 
     async def _full(self, message: Message, caller: Caller, view: View, *, has_pictures: bool = False) -> bytes:
-        """What the full view adds, with links to the pictures of the message for this caller."""
+        """Return what the full view adds, with links to the message's pictures for this caller."""
         added = await self._content.full(message, view.look, has_body=view.needs_body, has_pictures=has_pictures)
         return self._links.filled(added, message.account_id, message.id, caller)
 
@@ -272,7 +275,7 @@ def _projected(shown: dict[str, Any], view: View) -> dict[str, Any]:
 
 
 def _plant(tree: dict[str, Any], path: Sequence[str]) -> None:
-    """Add a path to a tree of wanted fields; an empty branch wants all below it."""
+    """Add a path to a tree of wanted fields; an empty branch includes everything below it."""
     for number, step in enumerate(path):
         is_known = step in tree
         branch = tree.setdefault(step, {})

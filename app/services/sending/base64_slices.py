@@ -1,4 +1,4 @@
-"""Base64 of many megabytes, decoded in slices: at once, 33 MB would hold the event loop for 70 ms."""
+"""Decodes large base64 in slices: at once, 33 MB would block the event loop for 70 ms."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import base64
 from app.mime.writer import Content
 
 SLICE_BYTES = 1024 * 1024
-"""Base64 that is decoded before others have their turn: some 2 ms."""
+"""How much base64 is decoded before other tasks run: about 2 ms."""
 
 
 async def decoded(text: str | memoryview) -> tuple[bytes, ...]:
-    """The content of base64 in pieces. ValueError for what is no base64.
+    r"""Return the content of base64 in pieces. Raises ValueError for invalid base64.
 
-    The text is ASCII; of a memoryview `\\/` stands for `/`, as JSON may have it.
+    The text is ASCII. In a memoryview, `\/` stands for `/`, as JSON allows.
     """
     pieces = []
     held = b""
@@ -30,14 +30,14 @@ async def decoded(text: str | memoryview) -> tuple[bytes, ...]:
 
 
 def _decoded(raw: bytes, *, is_last: bool) -> bytes:
-    """Padding may end the last slice alone."""
+    """Decode one slice. Only the last may end in padding."""
     if not is_last and b"=" in raw:
         raise ValueError("Data follows the padding")
     return base64.b64decode(raw, validate=True)
 
 
 def size_of(content: Content) -> int:
-    """How much content there is, as far as it is known before it is read."""
+    """Return the size of content, as far as it is known before it is read."""
     if isinstance(content, bytes):
         return len(content)
     return sum(map(len, content)) if isinstance(content, tuple) else 0

@@ -1,4 +1,4 @@
-"""From what a caller wants to say to a message that can leave: recipients, quotes, references and attachments."""
+"""Composes messages from requests: recipients, quotes, references and attachments."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ ATTACHMENTS_LIMIT_BYTES = 35 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """One attachment of a request: its content in base64, or a part of a message that is here already."""
+    """One attachment of a request: its content in base64, or a part of an existing message."""
 
     filename: str | None = None
     content_type: str | None = None
     content_base64: str | memoryview | None = None
-    """A memoryview for a long text: ASCII as it stands in JSON, where `/` may be `\\/`."""
+    r"""A memoryview for a long text: ASCII as written in JSON, where `/` may be `\/`."""
     content_id: str | None = None
     message_id: str | None = None
     attachment_id: str | None = None
@@ -51,7 +51,7 @@ class NewAttachment:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """What a caller wants to say. `from_` None is the account itself; `save_to` None its Sent mailbox."""
+    """A message to compose. `from_` None is the account itself; `save_to` None its Sent mailbox."""
 
     mode: str = "new"
     from_: Address | None = None
@@ -75,28 +75,28 @@ class NewMessage:
     undo_seconds: int = 0
     metadata: Metadata = field(default_factory=dict)
     seed: str | None = None
-    """Gives the Message-ID where none is said; the same seed gives the same one."""
+    """Determines the Message-ID if none is given; the same seed gives the same one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadableText:
-    """The text and the sanitised html of a message, for a quotation; None where it has none."""
+    """The text and the sanitised HTML of a message, for a quotation; None if it has none."""
 
     text: str | None
     html: str | None
 
 
 class ContentReader(Protocol):
-    """Reads what is quoted or attached again."""
+    """Reads the messages and attachments that are quoted or attached."""
 
     async def readable(self, message: Message) -> ReadableText: ...
 
     async def enclosure(self, account_id: AccountId, message_id: str, attachment_id: str) -> Enclosure:
-        """An attachment, decoded; MessageNotFound, PartNotFound."""
+        """Return a decoded attachment. Raises MessageNotFound, PartNotFound."""
         ...
 
     async def enclosures(self, message: Message) -> Sequence[Enclosure]:
-        """All attachments of a message, to go along with a forward."""
+        """Return all attachments of a message, for forwarding."""
         ...
 
 
@@ -110,7 +110,7 @@ class _Original:
 
 
 class Composer:
-    """Makes messages for one account's caller."""
+    """Composes messages for callers of one account."""
 
     def __init__(self, reader: MailReader, contents: ContentReader, parsers: Parsers = IN_THREADS) -> None:
         self._reader = reader
@@ -119,9 +119,9 @@ class Composer:
         self._names = MailboxNames(reader)
 
     async def submission(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> NewSubmission:
-        """A message ready to be taken. `own` is the account's address.
+        """Return a message ready to be submitted. `own` is the account's address.
 
-        Raises InvalidRequest with a pointer, NotPermitted for a sender that is not the caller's, MessageNotFound …
+        Raises InvalidRequest with a pointer, NotPermitted for a sender that the caller may not use, MessageNotFound …
         """
         original = await self._original(account_id, caller, new)
         draft = await self._draft(account_id, own, caller, new, original)
@@ -149,9 +149,9 @@ class Composer:
         )
 
     async def check_rights(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> None:
-        """Whether the caller may make this message. NotPermitted, MailboxNotFound, MessageNotFound.
+        """Check that the caller may compose this message. Raises NotPermitted, MailboxNotFound, MessageNotFound.
 
-        A message that it refers to and that is gone is no matter of rights.
+        A referenced message that was deleted is not an error here.
         """
         _check_sender(new.from_ or own, own, caller)
         if new.save_to is not None:
@@ -163,13 +163,13 @@ class Composer:
                 raise MessageNotFound
 
     async def content(self, account_id: AccountId, own: Address, caller: Caller, new: NewMessage) -> bytes:
-        """The bytes alone, for a message that is kept and not sent; recipients may be missing."""
+        """Return only the bytes, for a message that is stored and not sent; recipients may be missing."""
         original = await self._original(account_id, caller, new)
         draft = await self._draft(account_id, own, caller, new, original)
         return await self._composed(await self._with_text(account_id, draft), shows_bcc=True)
 
     async def _with_text(self, account_id: AccountId, draft: Draft) -> Draft:
-        """The draft with the words of its HTML where it has no text. InvalidRequest for HTML that is too complex."""
+        """Add the text of the draft's HTML if it has no text. Raises InvalidRequest for HTML that is too complex."""
         if draft.html is None or draft.text is not None:
             return draft
         try:
@@ -179,7 +179,7 @@ class Composer:
         return replace(draft, text=text)
 
     async def _composed(self, draft: Draft, *, shows_bcc: bool = False) -> bytes:
-        """The bytes of a draft; of a large one in a thread."""
+        """Return the bytes of a draft; a large one is composed in a thread."""
         size_bytes = sum(size_of(enclosure.content) for enclosure in draft.enclosures)
         size_bytes += len(draft.text or "") + len(draft.html or "")
         if size_bytes <= SMALL_BYTES:
@@ -200,7 +200,7 @@ class Composer:
         return original
 
     async def _message(self, account_id: AccountId, caller: Caller, message_id: str) -> Message:
-        """A message that the caller may see and read. MessageNotFound, NotPermitted."""
+        """Return a message that the caller may see and read. Raises MessageNotFound, NotPermitted."""
         caller.require(Scope.MAIL_READ)
         found = await self._reader.messages.find(account_id, [message_id])
         seen = await seen_among(self._reader, found, caller.mailbox_ids)
@@ -265,7 +265,7 @@ class Composer:
             raise InvalidRequest.at(pointer, "Give either content_base64, or message_id and attachment_id")
         try:
             content = await decoded(new_attachment.content_base64)
-        except ValueError:  # also of what is not ASCII
+        except ValueError:  # also for text that is not ASCII
             raise InvalidRequest.at(f"{pointer}/content_base64", "Invalid base64") from None
         return Enclosure(
             new_attachment.filename,
@@ -290,7 +290,7 @@ def _check_sender(from_: Address, own: Address, caller: Caller) -> None:
 
 
 def _new_message_id(address: str, seed: str | None) -> str:
-    """A Message-ID on the sender's own domain."""
+    """Return a Message-ID on the sender's own domain."""
     domain = address.rpartition("@")[2]
     if not domain.isascii():
         domain = domain.encode("idna").decode()

@@ -31,12 +31,12 @@ from app.wire.smtp import plain_address
 log = get_logger(__name__)
 
 PLUS = "+"
-"""Separates what a user added to the local part: ann+shop@demo.test is ann@demo.test."""
+"""Separates a tag in the local part: ann+shop@demo.test is delivered to ann@demo.test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """Where mail for one recipient goes. `address` is as the sender wrote it."""
+    """The INBOX of one recipient. `address` is as the sender wrote it."""
 
     address: str
     account_id: AccountId
@@ -45,7 +45,7 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What an SMTP client submitted for recipients elsewhere."""
+    """A message that an SMTP client submitted for external recipients."""
 
     account_id: AccountId
     sender: str
@@ -55,7 +55,7 @@ class Outgoing:
 
 
 class Deliveries:
-    """Finds recipients and gives them their mail. `domains` are those that mail is taken for."""
+    """Finds recipients and delivers their mail. `domains`: the local domains."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Deliveries:
         *,
         has_smarthost: bool = True,
     ) -> None:
-        """`has_smarthost`: mail to other domains can leave."""
+        """`has_smarthost`: whether mail to other domains can be sent."""
         self.has_smarthost = has_smarthost
         self._database = database
         self._index = index
@@ -82,11 +82,11 @@ class Deliveries:
     # ---- local recipients
 
     def is_local(self, address: str) -> bool:
-        """Whether the domain is one of ours."""
+        """Whether the domain of an address is local."""
         return address.rpartition("@")[2].lower() in self._domains
 
     async def find(self, address: str) -> Inbox | None:
-        """The INBOX of an address, with or without what was added by a plus."""
+        """Return the INBOX of an address, with or without its tag."""
         for candidate in _candidates(address):
             found = await accounts.inbox_of(self._database, candidate)
             if found is not None:
@@ -94,7 +94,7 @@ class Deliveries:
         return None
 
     async def account_of(self, address: str) -> AccountId | None:
-        """The embedded account that mail to an address goes to."""
+        """Return the embedded account that receives mail for an address."""
         inbox = await self.find(address)
         return None if inbox is None else inbox.account_id
 
@@ -102,24 +102,24 @@ class Deliveries:
         return await accounts.kind_of(self._database, account_id) is AccountKind.EMBEDDED
 
     async def may_send_as(self, account_id: AccountId, sender: str) -> bool:
-        """Whether an address is the account's own, with or without what was added by a plus."""
+        """Whether an address is the account's own, with or without a tag."""
         own = await accounts.address_of(self._database, account_id)
         return own is not None and own in _candidates(sender)
 
-    # ---- giving
+    # ---- delivering
 
     async def keep(self, spool: BlobWriter) -> StoredContent:
-        """Put what was spooled on disk, for good. StorageFull, StorageUnavailable: the spool is gone then."""
+        """Store a spooled message permanently. Raises StorageFull, StorageUnavailable; the spool is deleted then."""
         return await self._store.keep_written(spool)
 
     async def deliver(
         self, content: StoredContent, inboxes: Sequence[Inbox], outgoing: Outgoing | None = None
     ) -> list[bool]:
-        """Put a message into each INBOX and queue it for recipients elsewhere, all in one transaction.
+        """Put a message into each INBOX and queue it for external recipients, in one transaction.
 
-        On disk when this returns; when it raises nothing was delivered, so that a sender that is asked to come again
-        doubles nothing. Returns for each INBOX whether it was still there. Several that are one and the same get one
-        message. A message that leaves as well is stored as it leaves; the copies for INBOXes begin with Return-Path.
+        It is on disk when this returns. If this raises, nothing was delivered, so that a retry of the sender
+        duplicates nothing. Returns for each INBOX whether it still existed. If several are the same, it gets one
+        message. A message that is also sent on is stored as sent; the copies in INBOXes begin with Return-Path.
         """
         local = content if outgoing is None or not inboxes else await self._with_return_path(content, outgoing.sender)
         by_account = {inbox.account_id: inbox for inbox in inboxes}
@@ -131,28 +131,28 @@ class Deliveries:
             for account_id in sorted(involved):  # in one order, so that no two deliveries wait for each other
                 with suppress(AccountNotFound):
                     await lock_account(transaction, account_id)
-            there = set()
+            delivered = set()
             for account_id, inbox in by_account.items():
                 settled = None if report is None or is_bare else partial(_settled, account_id, report)
                 decide = arriving(account_id, inbox.mailbox_id, [(local, frozenset(), None)], settled, is_bare=is_bare)
                 with suppress(AccountNotFound, MailboxNotFound):
                     await self._index.change_in(transaction, account_id, decide)
-                    there.add(account_id)
+                    delivered.add(account_id)
             if submission is not None:
                 queueing = self._queueing(submission)
                 await self._index.change_in(transaction, AccountId(submission.account_id), queueing)
-            return there
+            return delivered
 
         turn = next(iter(involved)) if len(involved) == 1 else None
         try:
-            there = await self._database.write(work, turn=turn)
+            delivered = await self._database.write(work, turn=turn)
         except NotStorable:
             log.warning("delivery_refused", accounts=sorted(by_account))
-            there = await self._database.write(partial(work, is_bare=True), turn=turn)
-        return [inbox.account_id in there for inbox in inboxes]
+            delivered = await self._database.write(partial(work, is_bare=True), turn=turn)
+        return [inbox.account_id in delivered for inbox in inboxes]
 
     async def _report(self, content: StoredContent) -> Report | None:
-        """What a message says of another that was sent, where it is such a report."""
+        """Return the delivery report in a message, if it is one."""
         structure, contents = content.arrived.structure, {}
         for part in parts_to_read(structure):
             _, start, end = part.span or (0, 0, 0)
@@ -205,7 +205,7 @@ def _submission(outgoing: Outgoing, content: StoredContent) -> rows.Submission:
 
 
 def _candidates(address: str) -> list[str]:
-    """The addresses that mail for an address may be looked up by, the most exact first."""
+    """Return the addresses under which a recipient is looked up, the most exact first."""
     plain = plain_address(address)
     local, at, domain = plain.rpartition("@")
     base = local.partition(PLUS)[0]

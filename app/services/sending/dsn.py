@@ -1,4 +1,4 @@
-"""Reports on what we sent (RFC 3464), when they come back: a recipient's mail was delivered, or bounced."""
+"""Delivery reports (RFC 3464) on submissions: a recipient's mail was delivered, or bounced."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from app.mime.dsn import Report, Reported
 from app.services.sending.submissions import Recipient, note_of, recipients_of, recipients_to_json, state_of
 
 SETTLES = {"failed": "bounced", "delivered": "delivered"}
-"""What an action makes of a recipient; the others say that it is still on its way, or out of sight."""
+"""The recipient's state for each final action; other actions are not final."""
 UNSETTLED = ("accepted", "uncertain")
 
 
 class Reports:
-    """Takes what reports say of submissions."""
+    """Applies delivery reports to submissions."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
     async def take(self, account_id: AccountId, report: Report) -> None:
-        """Put on record what a report says; AccountNotFound. Safe to repeat."""
+        """Record a report. Raises AccountNotFound. Safe to repeat."""
 
         async def decide(transaction: Transaction) -> Delta:
             return await settle(transaction, account_id, report)
@@ -36,7 +36,7 @@ class Reports:
 
 
 async def settle(transaction: Transaction, account_id: AccountId, report: Report) -> Delta:
-    """The same as a part of a larger transaction: the events. Nothing for what is none of the account's."""
+    """Record a report within a larger transaction. Return its events; none if the submission is not the account's."""
     row = await _reported_on(transaction, account_id, report)
     if row is None:
         return Delta()
@@ -56,18 +56,20 @@ async def settle(transaction: Transaction, account_id: AccountId, report: Report
 
 
 async def _reported_on(transaction: Transaction, account_id: AccountId, report: Report) -> rows.Submission | None:
-    """By the envelope id that we gave it; by its Message-ID where a server on the way did not keep that."""
+    """Find the submission by its envelope id, or by its Message-ID if a server on the way dropped the envelope id."""
     if report.envelope_id is not None:
-        found = await rows.locked(transaction, account_id, report.envelope_id)
-        if found is not None:
-            return found
+        submission = await rows.locked(transaction, account_id, report.envelope_id)
+        if submission is not None:
+            return submission
     if report.message_id is None:
         return None
     return await rows.with_header(transaction, account_id, report.message_id)
 
 
 def _settled(recipient: Recipient, reported: Sequence[Reported], *, is_only: bool) -> Recipient:
-    """What is said of a recipient; of the only one, what is said of the only one, for mail is forwarded."""
+    """Return a recipient with its reported state. If both sides have one recipient, addresses may differ
+    (forwarding).
+    """
     if recipient.status not in UNSETTLED:
         return recipient
     address = recipient.address.lower()

@@ -1,4 +1,4 @@
-"""Reads the message that is answered or forwarded: its text for a quotation, its attachments to go along."""
+"""Reads the original of a reply or forward: its text for a quotation, its attachments to attach."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.services.sending.composing import ATTACHMENTS_LIMIT_BYTES, ReadableText
 
 
 async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The pieces of a part, which may be larger than its server told. TooLarge."""
+    """Yield the pieces of a part, which may be larger than its server reported. Raises TooLarge."""
     left = ATTACHMENTS_LIMIT_BYTES * 4 // 3
     async for piece in pieces:
         left -= len(piece)
@@ -28,7 +28,7 @@ async def _until_too_large(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes
 
 
 class Originals:
-    """See `composing.MessageReader`."""
+    """See `composing.ContentReader`."""
 
     def __init__(self, reader: MailReader, backends: Backends, parsers: Parsers = IN_THREADS) -> None:
         self._reader = reader

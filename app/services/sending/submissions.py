@@ -1,4 +1,4 @@
-"""Mail on its way out: taken, shown, postponed and cancelled. Sending itself is `workers.delivery`."""
+"""Submissions: accepted, shown, rescheduled and cancelled. `workers.delivery` sends them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.services.access.idempotency import Answer, Attempt
 
 UNDO_LIMIT_SECONDS = 3600
 BATCHES_LIMIT = 20
-"""Batches that are read for one page, where a limited caller sees few of them."""
+"""The most batches that are read for one page, if a limited caller sees few of their submissions."""
 SCHEDULE_LIMIT_MS = 366 * 24 * 3600 * 1000
 
 
@@ -42,18 +42,18 @@ class Recipient:
 
     @property
     def is_open(self) -> bool:
-        """Whether an attempt for it is still to be made."""
+        """Whether it needs another attempt."""
         return self.status in ("pending", "deferred")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a submission is to be treated.
+    """Options of a submission.
 
-    `save_to` None files no copy. `is_retried_when_uncertain` sends again what may have arrived. `answered` and
-    `forwarded` name the message that is marked when this one has left. `is_from_client`: an SMTP client submitted it,
-    files its own copy, and gets DSNs for failures; `is_delay_told`: also for delays. `made_by`: the
-    token that asked for it. `metadata`: what the app keeps with it.
+    `save_to` None stores no copy. `is_retried_when_uncertain`: send again a message that may have arrived. `answered`
+    and `forwarded` name the message to mark after this one was sent. `is_from_client`: an SMTP client submitted it,
+    stores its own copy, and gets DSNs for failures; `is_delay_told`: also for delays. `made_by`: the token of the
+    request. `metadata`: set by the app.
     """
 
     save_to: MailboxId | None = None
@@ -84,7 +84,7 @@ class SubmissionState:
 
 @dataclass(frozen=True, slots=True)
 class NewSubmission:
-    """A composed message to send. `send_at_ms` and `undo_seconds` hold it back."""
+    """A composed message to send. `send_at_ms` and `undo_seconds` delay it."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -96,11 +96,11 @@ class NewSubmission:
 
 
 AnswerFor = Callable[[SubmissionState], Answer]
-"""The answer to the request that brought a submission."""
+"""Makes the answer to the request that created a submission."""
 
 
 class Submissions:
-    """Takes submissions and answers for them."""
+    """Accepts submissions and returns their states."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Submissions:
         backends: Backends,
         domains: Sequence[str] = (),
     ) -> None:
-        """`domains` are those whose mail stays here."""
+        """`domains`: the local domains."""
         self._backends = backends
         self._domains = frozenset(domain.lower() for domain in domains)
         self._database = database
@@ -124,7 +124,7 @@ class Submissions:
     ) -> SubmissionState:
         """Accept a message for sending. Bytes, row and the answer to the request are on disk when this returns.
 
-        NotSupported, and nothing is taken, where it could not leave.
+        Raises NotSupported, and stores nothing, if the message could not be sent.
         """
         if any(address.rpartition("@")[2].lower() not in self._domains for address in new.recipients):
             await self._backends.submission_of(account_id)
@@ -180,9 +180,10 @@ class Submissions:
         after: tuple[int, str] | None,
         metadata: Metadata | None = None,
     ) -> tuple[list[SubmissionState], tuple[int, str] | None]:
-        """Those that the caller sees, newest first, after (created_at_ms, id); and where the next page begins.
+        """Return submissions that the caller sees, newest first, after (created_at_ms, id); and where the next page
+        begins.
 
-        With `metadata` those that have it. A page may hold less than `limit` though there is another one.
+        With `metadata`, only submissions with it. A page may have fewer than `limit` though more follow.
         """
         wanted = metadata or {}
         members = [metadata_member(*member) for member in wanted.items()]
@@ -202,13 +203,13 @@ class Submissions:
     async def reschedule(
         self, account_id: AccountId, submission_id: str, caller: Caller, send_at_ms: int
     ) -> SubmissionState:
-        """Send at another time; Conflict once an attempt has begun."""
+        """Send at another time. Raises Conflict after an attempt has begun."""
         _check_schedule(send_at_ms, now_ms())
         changes = {"status": "held", "due_at_ms": send_at_ms, "send_at_ms": send_at_ms}
         return await self._change_waiting(account_id, submission_id, caller, changes, SubmissionQueued)
 
     async def cancel(self, account_id: AccountId, submission_id: str, caller: Caller) -> SubmissionState:
-        """Never send; Conflict once an attempt has begun."""
+        """Never send it. Raises Conflict after an attempt has begun."""
         changes: dict[str, object] = {"status": "cancelled"}
         return await self._change_waiting(account_id, submission_id, caller, changes, SubmissionFailed)
 
@@ -237,7 +238,7 @@ class Submissions:
 
 
 def may_see(caller: Caller, state: SubmissionState) -> bool:
-    """Whether it is of the caller's senders, and asked for by the caller or filed in one of its mailboxes."""
+    """Whether its sender is one of the caller's, and the caller created it or sees the mailbox of its copy."""
     if not caller.may_send_as(state.sender):
         return False
     options = state.options
@@ -301,7 +302,7 @@ def state_of(row: rows.Submission) -> SubmissionState:
 
 
 def note_of(state: SubmissionState, kind: type[SubmissionEvent]) -> Note:
-    """The event of a submission's state."""
+    """Return the event of a submission's state."""
     recipients = [
         {
             "address": recipient.address,

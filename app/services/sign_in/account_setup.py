@@ -34,10 +34,10 @@ class AccountSetup:
     async def once(
         self, visit: OpenConnectSession, form: Mapping[str, str], enrol: Callable[[Attempt], Awaitable[str]]
     ) -> str:
-        """Where the browser goes at the end: what `enrol` returns, or what it returned to the same form before.
+        """Return where the browser goes at the end: the result of `enrol`, or its earlier result for the same form.
 
-        `enrol` runs to its end even when the caller is cancelled. When it raises, the session has no outcome yet.
-        Conflict while it runs; ConnectSessionNotFound where another form has ended the session.
+        `enrol` runs to its end even if the caller is cancelled. If it raises, the session has no outcome yet. Raises
+        Conflict while it runs; ConnectSessionNotFound if another form has ended the session.
         """
         payload = hash_payload(*(text.encode() for field in sorted(form.items()) for text in field))
 
@@ -57,7 +57,7 @@ class AccountSetup:
     async def by_consent(
         self, visit: OpenConnectSession, app: OAuthApp, answer: TokenAnswer, attempt: Attempt
     ) -> AccountId:
-        """With the tokens that a consent gave. InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable …"""
+        """Use the tokens of a consent. Raises InvalidRequest, AddressNotAllowed, LoginRefused, Unreachable …"""
         if answer.refresh_token is None:
             raise InvalidRequest(
                 "The authorization server returned no refresh token: the scopes of the app must request one"
@@ -91,7 +91,7 @@ class AccountSetup:
         servers: Mapping[str, MailServer],
         attempt: Attempt,
     ) -> AccountId:
-        """With a password for all its servers. As `by_consent`."""
+        """Use one password for all servers. Raises as `by_consent`."""
         if visit.account_id is not None:
             account_id = AccountId(visit.account_id)
             _, known = await self._accounts.servers(account_id)
@@ -102,7 +102,7 @@ class AccountSetup:
         return await self._added(visit, NewAccount(kind, email, servers=_with_password(logins, password)), attempt)
 
     async def _added(self, visit: OpenConnectSession, new: NewAccount, attempt: Attempt) -> AccountId:
-        """Add an account, and keep in the same transaction where the browser goes."""
+        """Add an account, and store in the same transaction where the browser goes."""
 
         def answer(account: Account) -> Answer:
             return _leading_to(visit.ending(account_id=account.id))
@@ -110,9 +110,9 @@ class AccountSetup:
         return (await self._accounts.add(new, attempt=attempt, answer=answer)).id
 
     async def found(self, email: str, kind: AccountKind, auth: Auth = Auth.PASSWORD) -> dict[str, MailServer]:
-        """The servers that are published for an address and take such a login, for an account of this kind.
+        """Return the published servers of an address that accept such a login, for an account of this kind.
 
-        InvalidRequest, RateLimited.
+        Raises InvalidRequest, RateLimited.
         """
         found = await self._autoconfig.find(email)
         servers = {}

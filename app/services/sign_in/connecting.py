@@ -1,7 +1,8 @@
-"""Connect sessions: how a person adds an account, or renews its consent, in a browser and without our API.
+"""Connect sessions: a user adds an account, or renews its consent, in a browser and without the API.
 
-A session is opened by one link, in one browser, within some minutes. The state that an authorization server gives back
-belongs to that session and that browser, is taken once, and so is its code (RFC 6749 §10.12, RFC 7636, RFC 9700 §4.7).
+A session is opened by one link, in one browser, within some minutes. The state that an authorization server returns
+belongs to that session and browser and is accepted once, and so is its code (RFC 6749 §10.12, RFC 7636, RFC 9700
+§4.7).
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from app.services.oauth.authorization import Authorization, TokenAnswer
 
 SESSION_SECONDS = 15 * 60
 MAX_TRIES = 10
-"""Of passwords, in one session."""
+"""The most password attempts in one session."""
 CALLBACK_PATH = "/v1/connect/callback"
 
 BrowserOf = Callable[[str], str | None]
-"""What a browser is known by in a session, None where it never opened that one."""
+"""Returns a browser's secret in a session; None if the browser never opened the session."""
 
 
 class ConnectSessionNotFound(NotFound):
@@ -45,8 +46,10 @@ class ConnectSessionNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class SessionOrder:
-    """A session to open. `state` is given back at the end; `account_id` is to be reconnected, else one of `kind` is
-    added."""
+    """A session to open. `state` is returned at the end.
+
+    `account_id` is reconnected if given, else an account of `kind` is added.
+    """
 
     redirect_url: str
     kind: AccountKind = AccountKind.IMAP
@@ -68,7 +71,7 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class OpenConnectSession:
-    """What is known of a session. `is_app_fixed`: the page offers nothing but its app."""
+    """A session. `is_app_fixed`: the page offers only its app."""
 
     id: str
     redirect_url: str
@@ -81,7 +84,7 @@ class OpenConnectSession:
     is_app_fixed: bool = False
     tries: int = 0
     made_by: str | None = None
-    """The token that opened the session, and with which it ends."""
+    """The token that opened the session; the session ends with it."""
 
     @property
     def callback_url(self) -> str:
@@ -89,19 +92,21 @@ class OpenConnectSession:
 
     @property
     def cookie_path(self) -> str:
-        """Where browsers see these pages; `base_url` may have a path of its own."""
+        """The path of these pages for cookies; `base_url` may have a path of its own."""
         return urlsplit(self.base_url).path + "/v1/connect"
 
     def ending(self, **outcome: str) -> str:
-        """Where the browser goes at the end."""
+        """Return where the browser goes at the end."""
         parts = urlsplit(self.redirect_url)
-        told = outcome | ({"state": self.state} if self.state is not None else {})
-        return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(told))))))
+        parameters = outcome | ({"state": self.state} if self.state is not None else {})
+        return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(parameters))))))
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What an authorization server sent back by the browser (RFC 6749 §4.1.2), and who it says it is (RFC 9207)."""
+    """The parameters that an authorization server sent back through the browser (RFC 6749 §4.1.2), and its issuer
+    (RFC 9207).
+    """
 
     state: str = field(repr=False)
     issuer: str | None = None
@@ -112,7 +117,7 @@ class Returned:
 
 
 class Connecting:
-    """All connect sessions of this install."""
+    """All connect sessions of this installation."""
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class Connecting:
         accounts: Accounts,
         redirect_urls: Iterable[str],
     ) -> None:
-        """`redirect_urls`: where sessions may lead back to, besides what their app allows."""
+        """`redirect_urls`: where sessions may end, besides what their app allows."""
         self._database = database
         self._vault = vault
         self._apps = apps
@@ -142,9 +147,9 @@ class Connecting:
         attempt: Attempt | None = None,
         answer: Callable[[NewSession], Answer] | None = None,
     ) -> NewSession:
-        """A new session. `base_url`: where this install is reached by browsers. `answer` is kept with `attempt`.
+        """Create a session. `base_url`: this installation's URL for browsers. `answer` is stored with `attempt`.
 
-        InvalidRequest with a pointer, NotPermitted.
+        Raises InvalidRequest with a pointer, NotPermitted.
         """
         visit = await self._allowed(order, base_url, by)
         secret, expires_at_ms = new_secret(), now_ms() + SESSION_SECONDS * 1000
@@ -160,7 +165,7 @@ class Connecting:
         return await self._database.write(work)
 
     async def _allowed(self, order: SessionOrder, base_url: str, by: Caller) -> OpenConnectSession:
-        """What is to be known of the session, where the caller may open it; see `open`."""
+        """Check that the caller may open the session, and return it; see `open`."""
         app = await self._app(order)
         await self._check_redirect(order.redirect_url, app)
         kind = await self._kind(order, by)
@@ -191,7 +196,9 @@ class Connecting:
             raise InvalidRequest.at("/redirect_url", "Neither the OAuth app nor this installation allows this URL")
 
     async def _kind(self, order: SessionOrder, by: Caller) -> AccountKind:
-        """Of the account to reconnect, else of the new one. AccountNotFound, NotPermitted, InvalidRequest."""
+        """Return the kind of the account to reconnect, or of the new one. Raises AccountNotFound, NotPermitted,
+        InvalidRequest.
+        """
         if (account_id := order.account_id) is None:
             if by.is_limited:
                 raise NotPermitted("A key limited to accounts cannot add an account")
@@ -207,7 +214,9 @@ class Connecting:
     # ---- visiting
 
     async def enter(self, secret: str) -> tuple[OpenConnectSession, str]:
-        """The first to open the link, and what their browser is known by from now on. ConnectSessionNotFound."""
+        """Open the link for the first time. Return the session and the browser's secret. Raises
+        ConnectSessionNotFound.
+        """
         secret_hash, browser = hash_secret(secret[:SECRET_LIMIT_CHARS]), new_secret()
 
         async def work(transaction: Transaction) -> bool:
@@ -219,22 +228,22 @@ class Connecting:
         return visit, browser
 
     async def visit(self, secret: str, browser_of: BrowserOf, *, may_be_over: bool = False) -> OpenConnectSession:
-        """A session that this browser opened; `browser_of` knows what it is known by. ConnectSessionNotFound.
+        """Return a session that this browser opened; `browser_of` returns its secret. Raises ConnectSessionNotFound.
 
-        `may_be_over`: also one that has ended, for a request that is repeated.
+        `may_be_over`: also a session that has ended, for a repeated request.
         """
         stored = await oauth.session(self._database, hash_secret(secret[:SECRET_LIMIT_CHARS]))
         return await self._live(_checked(stored, browser_of, may_be_over=may_be_over))
 
     async def _live(self, visit: OpenConnectSession) -> OpenConnectSession:
-        """The session, if the token that opened it is still valid. ConnectSessionNotFound."""
+        """Return the session if the token that opened it is still valid. Raises ConnectSessionNotFound."""
         token = None if visit.made_by is None else await tokens.find(self._database, visit.made_by)
         if visit.made_by is not None and (token is None or has_ended(caller_of(token))):
             raise ConnectSessionNotFound
         return visit
 
     async def try_again(self, visit: OpenConnectSession) -> OpenConnectSession:
-        """Count an attempt by password. ConnectSessionNotFound where there were too many: the session ends."""
+        """Count a password attempt. After too many, the session ends and ConnectSessionNotFound is raised."""
         counted = replace(visit, tries=visit.tries + 1)
         if counted.tries > MAX_TRIES:
             await self.end(visit)
@@ -248,13 +257,13 @@ class Connecting:
         return counted
 
     async def end(self, visit: OpenConnectSession) -> None:
-        """The session is over."""
+        """End the session."""
         await self._database.write(lambda transaction: oauth.end_session(transaction, visit.id, now_ms()))
 
     # ---- by consent
 
     async def begin(self, visit: OpenConnectSession, app_id: str, email: str | None) -> str:
-        """Where to send the browser to ask for consent. Of several, the last one counts. ConnectSessionNotFound."""
+        """Return where to send the browser for a consent. The last call counts. Raises ConnectSessionNotFound."""
         if visit.is_app_fixed and app_id != visit.oauth_app_id:
             raise ConnectSessionNotFound
         app = await self._apps.get(app_id)
@@ -271,18 +280,17 @@ class Connecting:
         return self._authorization.consent_url(app, visit.callback_url, state, verifier, begun.email)
 
     async def returned(self, returned: Returned, browser_of: BrowserOf) -> OpenConnectSession:
-        """The session that a browser comes back to from an authorization server; it may be over.
+        """Return the session of a browser that comes back from an authorization server; it may be over.
 
-        ConnectSessionNotFound where it does not belong to this browser.
+        Raises ConnectSessionNotFound if it does not belong to this browser.
         """
         stored = await oauth.session_of_state(self._database, returned.state_hash)
         return await self._live(_checked(stored, browser_of, may_be_over=True))
 
     async def take(self, visit: OpenConnectSession, returned: Returned) -> tuple[OAuthApp, str]:
-        """The app of a session whose browser came back, and its PKCE verifier. It counts once: the session is over.
+        """End a session whose browser came back, and return its app and PKCE verifier.
 
-        ConnectSessionNotFound where it was over before, or where another authorization server answers than the one
-        that was asked.
+        Raises ConnectSessionNotFound if it had ended before, or if a different authorization server answers.
         """
         take = partial(oauth.take_state, state_hash=returned.state_hash, now_ms=now_ms())
         stored = await self._database.write(take)
@@ -294,12 +302,12 @@ class Connecting:
         return app, self._vault.open(stored.verifier, visit.id).decode()
 
     async def tokens(self, visit: OpenConnectSession, app: OAuthApp, code: str, verifier: str) -> TokenAnswer:
-        """What a code is worth. LoginRefused, ServerRefused, Unreachable …"""
+        """Exchange a code for tokens. Raises LoginRefused, ServerRefused, Unreachable …"""
         return await self._authorization.exchange(app, code, visit.callback_url, verifier)
 
 
 def is_below(url: str, known: str) -> bool:
-    """Whether a URL is the known one, or lies below it at the same origin."""
+    """Whether a URL is the known one, or below it at the same web origin."""
     if not (url.isascii() and url.isprintable()) or any(item in url for item in ' \\"<>'):
         return False
     try:
@@ -316,7 +324,7 @@ def is_below(url: str, known: str) -> bool:
 
 
 def _unvisited(visit: OpenConnectSession, secret: str, expires_at_ms: int) -> dict[str, object]:
-    """The row of a session whose link nobody has opened."""
+    """Return the row of a session whose link was not opened yet."""
     return {
         "id": visit.id,
         "secret_hash": hash_secret(secret),
@@ -339,7 +347,7 @@ def _visit(stored: StoredSession | None, *, may_be_over: bool = False) -> OpenCo
 
 
 def _checked(stored: StoredSession | None, browser_of: BrowserOf, *, may_be_over: bool = False) -> OpenConnectSession:
-    """A session of this browser."""
+    """Return a session of this browser."""
     visit = _visit(stored, may_be_over=may_be_over)
     known = None if stored is None else stored.browser_hash
     browser = browser_of(visit.id)

@@ -1,4 +1,4 @@
-"""How the owner of an account changes its password, and what ends with the old one."""
+"""Password changes by the owner of an account, and the sessions that they end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoPassword(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PasswordChange:
-    """`revokes_tokens`: the tokens that server keys made for the account end too."""
+    """`revokes_tokens`: also end the tokens that server keys created for the account."""
 
     old: str = field(repr=False)
     new: str = field(repr=False)
@@ -39,7 +39,7 @@ class PasswordChange:
 
 @dataclass(frozen=True, slots=True)
 class _Proven:
-    """A change whose old password was right: what it proved, and the columns with the new password."""
+    """A change whose old password was right: the login, and the columns with the new password."""
 
     login: Login
     columns: dict[str, object] = field(repr=False)
@@ -77,14 +77,13 @@ class Passwords:
         attempt: Attempt | None = None,
         answer: Callable[[SignedIn], Answer] | None = None,
     ) -> SignedIn:
-        """Set a new password where the old one is right; the caller's next pair of tokens.
+        """Set a new password if the old one is right. Return the caller's next pair of tokens.
 
-        All sign-ins of the account end, with the tokens that they made and the mail sessions. `address` is the
-        client's; `answer` is kept with `attempt`. For an account on another mail server the old password is compared
-        with the one that is stored, and the new one is tried at the server.
-
-        NotPermitted for a token not made by a sign-in, RateLimited, NotAuthenticated for a wrong old password,
-        InvalidRequest, NoPassword, Conflict where it was changed meanwhile, MailServerError.
+        All sign-in sessions of the account end, with the tokens that they created, and all mail sessions. `address`
+        is the client's; `answer` is stored with `attempt`. For an external account, the old password is compared with
+        the stored one, and the new one is tried at the server. Raises NotPermitted for a token not created by a
+        sign-in, RateLimited, NotAuthenticated for a wrong old password, InvalidRequest, NoPassword, Conflict if it
+        was changed meanwhile, MailServerError.
         """
         family = caller.family
         if family is None or not caller.is_sign_in:
@@ -103,7 +102,7 @@ class Passwords:
         return pair
 
     async def _proven(self, account_id: AccountId, change: PasswordChange, address: str) -> _Proven:
-        """The old password is right, and the new one can be; see `change`."""
+        """Check that the old password is right, and that the new one is valid; see `change`."""
         account = await self._accounts.get(account_id)
         if account.kind is AccountKind.EMBEDDED:
             login = await self._logins.verify(account.email, change.old, address=address)
@@ -112,7 +111,7 @@ class Passwords:
         return _Proven(login, await self._new_servers(account_id, servers, change), is_remote=True)
 
     async def _write(self, transaction: Transaction, proven: _Proven, *, is_revoking: bool) -> None:
-        """Set the new password, and end what the old one let in. Conflict where it was changed meanwhile."""
+        """Set the new password and end the old one's sessions. Raises Conflict if it was changed meanwhile."""
         account_id = proven.login.account_id
         if await rows.held_credentials_version(transaction, account_id) != proven.login.credentials_version:
             raise Conflict("The password was changed by another request")
@@ -131,7 +130,7 @@ class Passwords:
             raise InvalidRequest.at("/new_password", error.detail) from None
 
     async def _verified(self, account_id: AccountId, email: str, old: str, address: str) -> tuple[Login, Servers]:
-        """Compare a password with the one that is stored."""
+        """Compare a password with the stored one."""
         version = await rows.credentials_version(self._database, account_id) or 0
         kind, servers = await self._accounts.servers(account_id)
         stored = servers.logins[kind.value].password
@@ -145,7 +144,7 @@ class Passwords:
         return Login(account_id, version), servers
 
     async def _new_servers(self, account_id: AccountId, servers: Servers, change: PasswordChange) -> dict[str, object]:
-        """The columns that hold the new password, which the servers accept. LoginRefused, Unreachable …"""
+        """Return the columns with the new password, which the servers accept. Raises LoginRefused, Unreachable …"""
         changed = {
             name: replace(login, password=change.new) if login.password == change.old else login
             for name, login in servers.logins.items()

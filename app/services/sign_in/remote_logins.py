@@ -1,7 +1,7 @@
-"""Signing in with a mailbox of another mail server: that server says whether the password is right.
+"""Sign-in with a mailbox on another mail server, which decides whether the password is right.
 
-An account that is here already is asked at its own servers; for an address without one they are found, and the
-account is added.
+An existing account is verified at its own servers. For another address, the servers are discovered and an account is
+added.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from app.services.accounts.autoconfig import Autoconfig
 from app.services.accounts.rows import Servers
 
 ACCOUNTS_LIMIT = 3
-"""Accounts of one address whose servers are asked."""
+"""The most accounts of one address whose servers are asked."""
 
 
 class RemoteLogins:
-    """See `Logins`, with which failures are counted."""
+    """See `Logins`, which counts the failures."""
 
     def __init__(
         self, database: Database, accounts: Accounts, backends: Backends, autoconfig: Autoconfig, logins: Logins
@@ -41,9 +41,10 @@ class RemoteLogins:
         self._adding = asyncio.Lock()
 
     async def verify(self, email: str, password: str, *, address: str) -> Login:
-        """Sign in to the account of this address, which is added where there is none. `address`: the client's.
+        """Sign in to the account of this address, and add it if there is none. `address`: the client's.
 
-        NotAuthenticated, RateLimited, NotSupported where no server is found that takes a password; Unreachable …
+        Raises NotAuthenticated, RateLimited, NotSupported if no server is found that accepts a password; Unreachable
+        …
         """
         async with self._logins.throttle.attempt(folded(email), address) as attempt:
             try:
@@ -55,7 +56,9 @@ class RemoteLogins:
         return login
 
     async def _known(self, email: str, password: str) -> Login | None:
-        """The first account of this address that the password opens, None where it has none. Raises LoginRefused."""
+        """Return the first account of this address that the password opens, None if it has none. Raises
+        LoginRefused.
+        """
         refused: LoginRefused | None = None
         for id_ in await directory.remote_at(self._database, email, ACCOUNTS_LIMIT):
             try:
@@ -67,20 +70,20 @@ class RemoteLogins:
         return None
 
     async def _opened(self, account_id: AccountId, password: str) -> Login:
-        """Sign in to an account whose server takes the password; it is stored where it is a new one."""
+        """Sign in to an account whose server accepts the password, and store it if it is new."""
         version = await self._version(account_id)
         kind, servers = await self._accounts.servers(account_id)
         login = servers.logins[kind.value]
         await self._backends.verify({kind.value: replace(login, password=password, tokens=None)})
         is_new = login.tokens is None and login.password != password
         if is_new and not await self._is_accepted({kind.value: login}):
-            changed = {name: replace(one, password=password) for name, one in servers.logins.items()}
+            changed = {name: replace(login, password=password) for name, login in servers.logins.items()}
             await self._accounts.update(account_id, AccountChanges(servers=Servers.of(changed, servers.rules)))
             version += 1
         return Login(account_id, version)
 
     async def _is_accepted(self, logins: Mapping[str, ServerLogin]) -> bool:
-        """Whether the stored password is right too: a server may take several, one for each program."""
+        """Whether the stored password is valid too: a server may accept several, one for each program."""
         try:
             await self._backends.verify(logins)
         except LoginRefused:
@@ -93,17 +96,17 @@ class RemoteLogins:
     async def _added(self, email: str, password: str) -> Login:
         servers = await self._found(email, password)
         async with self._adding:
-            if known := await self._known(email, password):  # added by a request beside this one
+            if known := await self._known(email, password):  # added by a concurrent request
                 return known
             return Login((await self._accounts.add(NewAccount(AccountKind.IMAP, email, servers=servers))).id, 0)
 
     async def _found(self, email: str, password: str) -> Servers:
         found = await self._autoconfig.find(email)
         logins = {
-            protocol.value: ServerLogin(one.host, one.port, one.security, one.username or email, password)
+            protocol.value: ServerLogin(offer.host, offer.port, offer.security, offer.username or email, password)
             for protocol in (Protocol.SMTP, Protocol.IMAP)
-            for one in reversed(found.of(protocol))
-            if Auth.PASSWORD in one.auth and one.security is not TransportSecurity.NONE
+            for offer in reversed(found.of(protocol))
+            if Auth.PASSWORD in offer.auth and offer.security is not TransportSecurity.NONE
         }
         if "imap" not in logins:
             raise NotSupported("No mail server that accepts a password over TLS is known for this address")

@@ -1,6 +1,7 @@
-"""Sign-in of a user with the password of a mailbox: an access token, and a refresh token that rotates.
+"""Sign-in with the password of a mailbox: an access token, and a refresh token that rotates.
 
-A refresh token works once. When a used one comes again, someone has a copy: the whole sign-in ends (RFC 9700 §4.14.2).
+A refresh token works once. If a used one is presented again, someone has a copy: the whole session ends (RFC 9700
+§4.14.2).
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ class SignedIn:
 
 
 class _Refused(Enum):
-    """Why there is no next pair. USED: the sign-in has ended, as somebody has a copy of its refresh token."""
+    """Why there is no next pair. USED: the session has ended, because someone has a copy of its refresh token."""
 
     UNKNOWN = "unknown"
     USED = "used"
 
 
 class Sessions:
-    """Sign-ins."""
+    """Sign-in sessions."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Sessions:
         domains: tuple[str, ...],
         remote: RemoteLogins | None = None,
     ) -> None:
-        """`remote` checks mailboxes of other mail servers; None where the install does not allow that."""
+        """`remote` verifies mailboxes of other mail servers; None if the installation does not allow that."""
         self._database = database
         self._tokens = tokens
         self._logins = logins
@@ -71,8 +72,8 @@ class Sessions:
     async def verify(self, email: str, password: str, address: str) -> Login:
         """Check a password. `address`: the client's.
 
-        NotAuthenticated, RateLimited; NotSupported for an external mailbox if that is not allowed. Of one
-        elsewhere also Unreachable, AddressNotAllowed …
+        Raises NotAuthenticated, RateLimited; NotSupported for an external mailbox if that is not allowed. For an
+        external mailbox also Unreachable, AddressNotAllowed …
         """
         if email.rpartition("@")[2].lower() in self._domains:
             return await self._logins.verify(email, password, address=address)
@@ -83,7 +84,7 @@ class Sessions:
     async def open(
         self, login: Login, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
     ) -> SignedIn:
-        """Sign in. `answer` is kept with `attempt`. NotAuthenticated where the password was changed meanwhile."""
+        """Sign in. `answer` is stored with `attempt`. Raises NotAuthenticated if the password was changed meanwhile."""
 
         async def work(transaction: Transaction) -> SignedIn:
             if await accounts.held_credentials_version(transaction, login.account_id) != login.credentials_version:
@@ -98,7 +99,9 @@ class Sessions:
     async def refresh(
         self, refresh_token: str, attempt: Attempt | None = None, answer: Callable[[SignedIn], Answer] | None = None
     ) -> SignedIn:
-        """The next pair; `answer` is kept with `attempt`. NotAuthenticated for an unknown, used or ended token."""
+        """Return the next pair; `answer` is stored with `attempt`. Raises NotAuthenticated for an unknown, used
+        or ended token.
+        """
         secret_hash = hash_secret(refresh_token[:SECRET_LIMIT_CHARS])
 
         async def work(transaction: Transaction) -> SignedIn | _Refused:
@@ -123,7 +126,9 @@ class Sessions:
         return outcome
 
     async def sign_out(self, caller: Caller) -> None:
-        """End a sign-in by one of its own tokens, with all that they made. NotFound for any other token."""
+        """End a session by one of its own tokens, with all tokens that it created. Raises NotFound for any other
+        token.
+        """
         if (family := caller.family) is None or not caller.is_sign_in:
             raise NotFound("The token does not belong to a session")
 
@@ -134,7 +139,7 @@ class Sessions:
         await self._database.write(work)
 
     async def make_pair(self, transaction: Transaction, account_id: AccountId, family: str) -> SignedIn:
-        """The next tokens of a sign-in, within a transaction."""
+        """Create the next tokens of a session, within a transaction."""
 
         def order(kind: TokenKind, seconds: int) -> TokenOrder:
             return TokenOrder(

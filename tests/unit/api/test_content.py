@@ -426,7 +426,7 @@ async def test_the_body_is_a_safe_fragment_with_its_own_pictures(mail: Mail) -> 
 
 
 class _NoSecondPart(LocalBackend):
-    """Tells the structure of a message, and does not give its second part."""
+    """Returns the structure of a message, but not its second part."""
 
     async def read_part(self, message: Message, section: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
         if section == "2":
@@ -449,7 +449,7 @@ async def test_a_part_that_the_mail_server_does_not_give_is_left_out_and_said_to
 
     full = await mail.get(f"/{id_}", view="full")
 
-    assert (full["text"], full["problems"]) == ("first", ["part 2: the mail server does not give it"])
+    assert (full["text"], full["problems"]) == ("first", ["part 2: the mail server does not return it"])
     assert (await _download(mail, f"/v1/me/messages/{id_}/body?format=text")).text == "first"
 
 
