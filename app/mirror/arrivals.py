@@ -13,10 +13,10 @@ from app.mirror.aside import FILL, Aside
 from app.mirror.changes import Batch, fetch_named, new_mail, unknown_uids
 from app.mirror.moves import bind
 
-Told = Mapping[str, OriginMailbox]
+ListedMailboxes = Mapping[str, OriginMailbox]
 """By origin name, what a signal or a list told."""
 
-Ask = Callable[[], Awaitable[Told]]
+Ask = Callable[[], Awaitable[ListedMailboxes]]
 """Lists all mailboxes of the origin."""
 
 CHASES = 8

@@ -1,6 +1,6 @@
-"""The first sync of a mailbox: newest first, in batches, to be taken up again wherever it was broken off.
+"""The initial sync of a mailbox: newest first, in batches; resumes after an interruption.
 
-The index's own UIDs say how far it came: what the origin has and the index has not is fetched.
+UIDs that the mail server has and the index lacks are fetched, so no other record of progress is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROGRESS_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Progress:
-    """Tells how far a first sync is, at most once a second."""
+    """Reports the progress of an initial sync, at most once a second."""
 
     next_at: float = 0.0
 
@@ -34,8 +34,8 @@ class Progress:
 
 
 async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox: Mailbox, progress: Progress) -> bool:
-    """Fetch what the index lacks of a mailbox and mark it complete; False when it became another meanwhile."""
-    missing = await unknown_uids(mirror, mailbox)  # what else changed, `complete` finds
+    """Fetch messages that the index lacks and mark the mailbox complete; False if it was recreated meanwhile."""
+    missing = await unknown_uids(mirror, mailbox)  # `complete` finds all other changes
     total, indexed = len(missing), 0
     async for batch in fetch_named(mirror, mailbox, missing[::-1], is_streamed=not mailbox.is_newcomer):
         indexed += len(batch)
@@ -51,7 +51,7 @@ async def fill(mirror: Mirror, arrivals: Arrivals, refresher: Refresher, mailbox
 
 
 async def _write(mirror: Mirror, batch: Batch, notes: tuple[Note, ...]) -> None:
-    """What was there before anything else was known has not moved."""
+    """Write older messages, without looking for moves: nothing else was known yet."""
     for start in range(0, len(batch), FACTS_AT_ONCE):
         piece = batch[start : start + FACTS_AT_ONCE]
         delta = Delta(

@@ -1,4 +1,4 @@
-"""Mailboxes whose origin keeps no MODSEQ: no number there tells that flags changed, so they are compared in turn."""
+"""Polls the flags of mailboxes without MODSEQ in turn, because no STATUS item shows that their flags changed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from app.mail.types import Mailbox, MailboxId
 
 COMPARE_SECONDS = 30.0
 SECONDS_A_MESSAGE = 0.01
-"""A mailbox is compared the more rarely the larger it is: one of 100,000 messages every 17 minutes, some 4 kB/s."""
+"""Larger mailboxes are compared less often: 100,000 messages every 17 minutes, about 4 kB/s."""
 
 
 class FlagPolling:
-    """When each of them is due."""
+    """Schedules the comparisons."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,25 +22,25 @@ class FlagPolling:
 
     @property
     def seconds(self) -> float:
-        """Until something may be due."""
+        """Seconds until a mailbox may be due."""
         return max(0.0, self._next_at - self._clock())
 
     def due(self, mailboxes: Iterable[Mailbox]) -> list[Mailbox]:
-        """Those to be compared now; one that was not known before is due a whole turn later."""
+        """Mailboxes to compare now. A new one is due a whole interval later."""
         now = self._clock()
-        unheard = [
+        polled = [
             mailbox
             for mailbox in mailboxes
             if mailbox.is_selectable and mailbox.is_complete and not mailbox.highest_modseq
         ]
-        before = self._compared_at
-        self._compared_at = {mailbox.id: before.get(mailbox.id, now) for mailbox in unheard}
-        due = [mailbox for mailbox in unheard if self._compared_at[mailbox.id] + _turn(mailbox) <= now]
+        previous = self._compared_at
+        self._compared_at = {mailbox.id: previous.get(mailbox.id, now) for mailbox in polled}
+        due = [mailbox for mailbox in polled if self._compared_at[mailbox.id] + _interval(mailbox) <= now]
         self._compared_at |= {mailbox.id: now for mailbox in due}
-        turns = [self._compared_at[mailbox.id] + _turn(mailbox) for mailbox in unheard]
-        self._next_at = min(turns, default=now + COMPARE_SECONDS)
+        due_times = [self._compared_at[mailbox.id] + _interval(mailbox) for mailbox in polled]
+        self._next_at = min(due_times, default=now + COMPARE_SECONDS)
         return due
 
 
-def _turn(mailbox: Mailbox) -> float:
+def _interval(mailbox: Mailbox) -> float:
     return max(COMPARE_SECONDS, mailbox.total * SECONDS_A_MESSAGE)

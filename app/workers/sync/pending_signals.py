@@ -1,4 +1,4 @@
-"""Signals of a watch that wait to be acted on. They are merged, so they never pile up."""
+"""Signals of a watch that have not been processed yet, merged into one so that they never pile up."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from app.mail.backend import Signal
 
 
 class PendingSignals:
-    """Signals that have not been processed yet."""
+    """A queue of at most one merged signal."""
 
     def __init__(self) -> None:
         self._signal: Signal | None = None
-        self._is_there = asyncio.Event()
+        self._has_signal = asyncio.Event()
 
     def add(self, signal: Signal) -> None:
         self._signal = signal if self._signal is None else self._signal.followed_by(signal)
-        self._is_there.set()
+        self._has_signal.set()
 
     async def take(self) -> Signal:
-        """Wait for the next one."""
-        await self._is_there.wait()
+        """Wait for a signal and return it."""
+        await self._has_signal.wait()
         signal, self._signal = self._signal, None
-        self._is_there.clear()
+        self._has_signal.clear()
         assert signal is not None
         return signal

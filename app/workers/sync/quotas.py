@@ -1,4 +1,4 @@
-"""Tells when an account's limits change, or when it fills up or empties by a tenth of one."""
+"""Reports when an account's quota changes, or when its usage crosses a tenth of the limit."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ log = get_logger(__name__)
 
 CHECK_SECONDS = 600.0
 STEPS = 10
-"""The steps of a limit: only crossing a step is reported."""
+"""Steps per limit: only crossing a step is reported."""
 
 
 class QuotaReporter:
-    """Asks the origin of one account at intervals, and compares with the last reported values."""
+    """Reads the quota of one account at intervals and compares it with the last reported values."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._due_at = 0.0
 
     async def check(self) -> None:
-        """Ask, where it is time to. An origin that cannot answer is asked again the next time."""
+        """Read the quota if it is due. After an error it is read again at the next interval."""
         if time.monotonic() < self._due_at:
             return
         self._due_at = time.monotonic() + CHECK_SECONDS
         account_id = self._mirror.account_id
         try:
-            told = await self._mirror.backend.quotas()
+            quotas = await self._mirror.backend.quotas()
         except MailServerError as error:
-            log.info("quota_not_told", account_id=account_id, error=error.code)
+            log.info("quota_not_reported", account_id=account_id, error=error.code)
             return
-        if told is None:
+        if quotas is None:
             return
 
         async def decide(transaction: Transaction) -> Delta:
-            """The first values are not reported: they are not a change."""
+            """Store the values, and report them unless they are the first."""
             known = await syncing.quotas_told(transaction, account_id)
             if known == marks:
                 return Delta()
             await syncing.set_state(transaction, account_id, quotas=marks)
-            event = QuotaChanged("origin", [asdict(quota) for quota in told])
+            event = QuotaChanged("origin", [asdict(quota) for quota in quotas])
             return Delta(notes=(Note(event, account_id),) if known else ())
 
-        marks = _marks(told)
+        marks = _marks(quotas)
         await self._mirror.index.change(account_id, decide, fence=self._mirror.epoch, is_durable=False)
 
 

@@ -1,4 +1,4 @@
-"""Reads the reports (RFC 3464) among new mail: what they say of messages that were sent from here."""
+"""Reads DSNs (RFC 3464) among new mail and applies them to submissions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 WAITING_LIMIT = 1_000
-"""Reports that wait to be read; what comes beyond is mail and nothing more."""
+"""Queued DSNs; further ones are not evaluated."""
 
 
 class ReportReader:
-    """Which reports are to be read, and the task that reads them."""
+    """Queues new DSNs and reads them."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
@@ -38,7 +38,7 @@ class ReportReader:
                 self._has_work.set()
 
     async def run(self) -> None:
-        """Read what waits, for ever. Raises what the backend raises when the origin is lost; it is read then later."""
+        """Read queued DSNs, forever. Raises what the backend raises when the connection is lost; they stay queued."""
         while True:
             while self._waiting:
                 location, structure = next(iter(self._waiting.items()))

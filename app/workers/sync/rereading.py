@@ -1,4 +1,4 @@
-"""Fetches messages again that their mail server refused: a row that stands for a message becomes the message."""
+"""Fetches messages again that the mail server refused, and completes their incomplete rows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from app.telemetry import get_logger
 log = get_logger(__name__)
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 60.0, 6 * 3600.0
-"""Between two rounds: each round that returns nothing doubles the wait."""
+"""Wait between two rounds. It doubles after each round without success."""
 AT_ONCE = 20
-"""Messages of one round: one over which the server ends the connection costs two connections."""
+"""Messages per round: a message at which the server closes the connection costs two connections."""
 
 
 class Rereader:
-    """Which messages are to be fetched again, and the task that does it. `on_arrival` receives those that arrived."""
+    """Fetches refused messages again. `on_arrival` receives those that arrived."""
 
     def __init__(self, mirror: Mirror, on_arrival: OnArrival) -> None:
         self._mirror = mirror
@@ -33,20 +33,20 @@ class Rereader:
         self._wanted.set()
         self._wait_seconds = SHORTEST_SECONDS
         self._tried: set[UnreadMessage] = set()
-        """What was tried in this turn through all of them."""
+        """Messages tried in the current pass over all of them."""
 
     def want(self, arrived: Sequence[Arrived]) -> None:
-        """Fetch those of these messages again that could not be read."""
+        """Schedule a round if one of these messages could not be read."""
         if any(item.unread is not None for item in arrived):
             self.look()
 
     def look(self) -> None:
-        """See whether there are such messages, as after a first sync."""
+        """Schedule a round soon, for example after an initial sync."""
         self._wait_seconds = SHORTEST_SECONDS
         self._wanted.set()
 
     async def run(self) -> None:
-        """Try again now and then, for ever; sleep while all messages are read. Raises LoginRefused."""
+        """Run rounds forever; sleep while there are no incomplete messages. Raises LoginRefused."""
         while True:
             await self._wanted.wait()
             await asyncio.sleep(spread(self._wait_seconds))
@@ -57,19 +57,19 @@ class Rereader:
             self._wait_seconds = SHORTEST_SECONDS if is_any_read else min(LONGEST_SECONDS, 2 * self._wait_seconds)
 
     async def _next(self) -> list[UnreadMessage]:
-        """Some that were not tried in this turn, of as few mailboxes as can be; the first again after the last."""
-        found = await self._mirror.reader.incomplete.messages(self._mirror.account_id)
-        self._tried &= set(found)
-        if self._tried.issuperset(found):
+        """Up to AT_ONCE messages not yet tried in this pass, sorted by mailbox; after the last a new pass begins."""
+        unread = await self._mirror.reader.incomplete.messages(self._mirror.account_id)
+        self._tried &= set(unread)
+        if self._tried.issuperset(unread):
             self._tried.clear()
-        chosen = [item for item in found if item not in self._tried][:AT_ONCE]
+        chosen = [item for item in unread if item not in self._tried][:AT_ONCE]
         self._tried.update(chosen)
-        return sorted(chosen, key=lambda one: (one.mailbox_id, one.uid))
+        return sorted(chosen, key=lambda message: (message.mailbox_id, message.uid))
 
     async def _fetch(self, unread: Sequence[UnreadMessage]) -> bool:
-        """Fetch these messages and write those that come; whether any did."""
+        """Fetch these messages and write those that arrive; return whether any did."""
         is_any_read = False
-        for mailbox_id, group in groupby(unread, key=lambda one: one.mailbox_id):
+        for mailbox_id, group in groupby(unread, key=lambda message: message.mailbox_id):
             try:
                 is_any_read |= await self._fetch_of(mailbox_id, [item.uid for item in group])
             except LoginRefused:
@@ -84,10 +84,12 @@ class Rereader:
         async for batch in self._mirror.backend.fetch(mailbox, sorted(uids)):
             read = [item for item in batch if item.unread is None and item.uid_validity in (None, mailbox.uid_validity)]
             if read:
-                places = [Location(item.mailbox_id, item.uid) for item in read]
-                completed = tuple(Completed(at, one) for at, one in zip(places, read, strict=True))
-                flagged = tuple(Flagged(at, one.flags, one.modseq) for at, one in zip(places, read, strict=True))
+                locations = [Location(item.mailbox_id, item.uid) for item in read]
+                completed = tuple(Completed(location, item) for location, item in zip(locations, read, strict=True))
+                flagged = tuple(
+                    Flagged(location, item.flags, item.modseq) for location, item in zip(locations, read, strict=True)
+                )
                 await self._mirror.apply(Delta(flagged=flagged, completed=completed))
-                self._on_arrival(places, read)
+                self._on_arrival(locations, read)
                 is_any_read = True
         return is_any_read

@@ -1,4 +1,4 @@
-"""What an account says of its connection: columns and events, changed together."""
+"""The connection state of an account: columns and events, written together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.mailstore.index import Index
 
 
 class AccountState:
-    """Writes a change of state once, with its event in the same transaction. Raises AccountNotFound, Conflict."""
+    """Writes each change of state once, with its event in the same transaction. Raises AccountNotFound, Conflict."""
 
     def __init__(self, account_id: AccountId, index: Index, epoch: int) -> None:
         self._account_id = account_id
@@ -33,19 +33,19 @@ class AccountState:
         self._written: dict[str, str] = {}
 
     async def connected(self, mode: SyncMode) -> None:
-        """The login works and a watch runs; missed changes have not been read yet."""
+        """Record that the login works and a watch runs; missed changes have not been read yet."""
         await self._write(
             partial(AccountConnected, mode.value), status="ready", sync_status="initial", sync_mode=mode.value
         )
 
     async def live(self, mode: SyncMode) -> None:
-        """The index equals the origin and follows its changes."""
+        """Record that the index matches the mail server and follows its changes."""
         await self._write(None, status="ready", sync_status="live", sync_mode=mode.value)
 
     async def polled(self, asked_at_ms: int, *, is_live: bool, wake: Callable[[], None]) -> None:
-        """A poll succeeded: the index is as the origin was when asked; not `is_live` where more is to come.
+        """Record a successful poll: the index matches the server as of `asked_at_ms`.
 
-        `wake` is called once that is committed.
+        `is_live` is False while more is to be fetched. `wake` is called after the commit.
         """
         if self._written.get("status") != "ready":
             await self.connected(SyncMode.POLL)
@@ -60,27 +60,27 @@ class AccountState:
         await self._index.change(self._account_id, decide, fence=self._epoch, is_durable=False)
 
     async def lost(self, error: GatewayError) -> None:
-        """The origin cannot be reached, or has enough of us."""
+        """Record that the mail server is unreachable or throttles the account."""
         kind = AccountThrottled if isinstance(error, RateLimited) else AccountDisconnected
         await self._write(partial(kind, error.code, error.detail), status="unreachable", sync_status="down")
 
     async def refused(self, error: GatewayError) -> None:
-        """The login does not work and is not retried automatically. It is reported once."""
+        """Record that the login was refused. It is not retried automatically, and reported once."""
         await self._write(
             partial(AccountAuthRequired, error.code, error.detail), status="auth_required", sync_status="down"
         )
 
     async def _write(self, event_with: Callable[[Metadata], EventData] | None, **columns: str) -> None:
-        """`event_with`: the event, given the metadata of the account."""
+        """Write columns and their event. `event_with` makes the event from the account's metadata."""
         if columns.items() <= self._written.items():
             return
 
         async def decide(transaction: Transaction) -> Delta:
             is_checked = columns["sync_status"] != "down" or self._written.get("sync_status") == "live"  # until now
             times = {"checked_at_ms": now_ms()} if is_checked else {}
-            is_told = await syncing.status(transaction, self._account_id) == columns["status"] == "auth_required"
+            is_reported = await syncing.status(transaction, self._account_id) == columns["status"] == "auth_required"
             await syncing.set_state(transaction, self._account_id, **columns, **times)
-            if event_with is None or is_told:
+            if event_with is None or is_reported:
                 return Delta()
             metadata = metadata_of(await directory.locked_settings(transaction, self._account_id) or "")
             return Delta(notes=(Note(event_with(metadata), self._account_id),))
