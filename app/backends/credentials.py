@@ -1,4 +1,4 @@
-"""Which credential a login tries: a password once, or an access token and, where that is refused, one fresh token."""
+"""Chooses the credential of a login: a password once, or an access token and, after a refusal, one fresh token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def log_in(login: ServerLogin, attempt: Callable[[Credential], Awaitable[T]]) -> T:
-    """What `attempt` returns: it connects and logs in with the credential that it is given.
+    """Return the result of `attempt`, which connects and logs in with the given credential.
 
-    A token may be revoked before it expires, so one that is refused is renewed once; nothing else is tried again.
-    Raises what `attempt` raises, and what `AccessTokens.token` does.
+    A token may be revoked before it expires, so a refused token is renewed once; nothing else is retried.
+    Raises what `attempt` and `AccessTokens.token` raise.
     """
     if login.tokens is None:
         return await attempt(Credential(login.username, login.password))

@@ -1,4 +1,4 @@
-"""Where a connection to a mail server goes, and what it is in our terms when it does not come about."""
+"""The endpoint of a connection to a mail server, and the errors of failed connects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.mail.protocol_log import Recorder
 from app.mail.types import TransportSecurity
 
 CONNECT_TIMEOUT_SECONDS = 10.0
-"""For one address, its TLS handshake included."""
+"""Per address, including the TLS handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Endpoint:
     security: TransportSecurity
     tls: ssl.SSLContext = field(repr=False)
     recorder: Recorder | None = None
-    """Receives the protocol lines, if somebody records them."""
+    """Records the protocol lines, if set."""
     masker: Masker = field(default_factory=Masker, repr=False)
-    """Of what a server must not be able to repeat to others."""
+    """Masks secrets in server responses."""
 
 
 def connect_error(failure: Exception) -> MailServerError:
-    """What a failure to connect is in our terms."""
+    """The MailServerError for a failed connect."""
     if isinstance(failure, MailServerError):
         return failure
     if isinstance(failure, ssl.SSLCertVerificationError):

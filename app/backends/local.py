@@ -1,6 +1,6 @@
-"""MailBackend on our own store, for embedded accounts.
+"""MailBackend for embedded accounts, on Postgate's own store.
 
-The index is the origin: each change is written by the store, in one transaction a mailbox, and is never applied again.
+The index is the mailbox: the store writes each change in one transaction per mailbox, and it is not applied again.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ CAPABILITIES = ("CONDSTORE", "MOVE", "SPECIAL-USE", "UIDPLUS")
 SEARCH_SECONDS = 30.0
 SEARCH_BATCH = 100
 READ_AT_ONCE = 10
-"""Small messages that a search reads in the event loop before others have their turn."""
+"""Messages that a search reads before it yields to the event loop."""
 
 
 class LocalBackend:
-    """See `MailBackend`. Holds nothing open."""
+    """Implements `MailBackend`. Holds no resources open."""
 
     def __init__(
         self, account_id: AccountId, store: MailStore, reader: MailReader, database: Database, bus: Bus
@@ -70,7 +70,7 @@ class LocalBackend:
         return CAPABILITIES
 
     async def quotas(self) -> Sequence[Quota] | None:
-        """Nothing is limited, and what is used is what the index holds."""
+        """None: embedded accounts have no limits."""
         return None
 
     async def read_raw(self, message: Message, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
@@ -93,20 +93,20 @@ class LocalBackend:
     async def read_parts(self, message: Message, sections: Sequence[str]) -> Mapping[str, bytes]:
         detail = await self._reader.messages.detail(self._account_id, message.id)
         parts = {} if detail.structure is None else {part.section: part for part in detail.structure.walk()}
-        found: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         blob = await self._blob(message) if any(section != "HEADER" for section in sections) else ""
         for section in sections:
             if section == "HEADER":
-                found[section] = detail.header or b""
+                contents[section] = detail.header or b""
                 continue
             part = parts.get(section)
             if part is None or part.span is None:
                 raise PartNotFound
-            found[section] = await self._store.blobs.get(blob, ByteRange(*part.span[1:]))
-        return found
+            contents[section] = await self._store.blobs.get(blob, ByteRange(*part.span[1:]))
+        return contents
 
     async def _blob(self, message: Message) -> str:
-        """The bytes of a message that is still here; those of one that is gone stay on disk for a while."""
+        """The blob of an existing message. Raises MessageNotFound for a deleted one, whose bytes may remain on disk."""
         blob = (await self._reader.messages.message(self._account_id, message.id)).blob
         if blob is None:
             raise MessageNotFound
@@ -120,37 +120,37 @@ class LocalBackend:
     async def search(
         self, mailbox: Mailbox, scope: str, value: str, uids: Collection[int] | None = None
     ) -> Collection[int]:
-        """Raises TimedOut when there is too much mail to look through."""
+        """UIDs of matching messages. Raises TimedOut when there is too much mail to search."""
         if any(char < " " or char == "\x7f" for char in value):
             raise InvalidRequest("A search text must not contain control characters")
         if uids is None:
             uids = await self._reader.mirrored.known(self._account_id, mailbox.id)
         newest = sorted(uids, reverse=True)
-        found: set[int] = set()
+        matches: set[int] = set()
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
                 for start in range(0, len(newest), SEARCH_BATCH):
-                    found |= await self._search(mailbox, newest[start : start + SEARCH_BATCH], scope, fold(value))
+                    matches |= await self._search(mailbox, newest[start : start + SEARCH_BATCH], scope, fold(value))
         except TimeoutError:
             raise TimedOut("Too many messages to search: narrow the search") from None
-        return found
+        return matches
 
     async def _search(self, mailbox: Mailbox, uids: Sequence[int], scope: str, folded: str) -> set[int]:
         if scope.startswith("header:"):
             name = scope.removeprefix("header:")
             rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "header"))
             return await asyncio.to_thread(_with_field, rows, name, folded)
-        found: set[int] = set()
+        matches: set[int] = set()
         rows = await self._views.rows(self._account_id, mailbox.id, uids, ("uid", "blob"))
         for number, row in enumerate(rows, 1):
             if number % READ_AT_ONCE == 0:
                 await asyncio.sleep(0)
             if row.blob:
                 content = await self._store.blobs.get(row.blob)
-                with suppress(TooComplex):  # what cannot be read is not found
+                with suppress(TooComplex):  # unparsable messages do not match
                     text = await self._store.parsers.run(self._account_id, len(content), searchable_in, content)
-                    found |= {row.uid} if contains(text, scope, folded) else set()
-        return found
+                    matches |= {row.uid} if contains(text, scope, folded) else set()
+        return matches
 
     # ---- changing
 
@@ -188,7 +188,9 @@ class LocalBackend:
             if stored.modified:
                 raise PreconditionFailed
             modseqs = stored.applied.modseqs
-            flagged = tuple(replace(it, modseq=modseqs.get(it.location, 0)) for it in stored.applied.delta.flagged)
+            flagged = tuple(
+                replace(fact, modseq=modseqs.get(fact.location, 0)) for fact in stored.applied.delta.flagged
+            )
             gone = set(uids).difference(fact.location.uid for fact in flagged)
             removed = tuple(Removed(Location(mailbox_id, uid)) for uid in sorted(gone))
             return Confirmed(Delta(flagged=flagged, removed=removed), stored.applied)
@@ -222,12 +224,12 @@ class LocalBackend:
         return await self._in_each_mailbox(messages, expunge)
 
     async def _removed(self, transaction: Transaction, applied: Applied) -> None:
-        """A part of each transaction that removes messages."""
+        """Hook that runs in each transaction that removes messages."""
 
     async def _in_each_mailbox(
         self, messages: Sequence[Message], act: Callable[[MailboxId, Sequence[int]], Awaitable[Confirmed]]
     ) -> Confirmed:
-        """Do it to the messages of one mailbox after another. MessageNotFound for those of a mailbox that is gone."""
+        """Call `act` with the UIDs of each mailbox in turn. Raises MessageNotFound if a mailbox is deleted."""
         delta, written = Delta(), None
         for mailbox_id, uids in (await self._by_mailbox(messages)).items():
             confirmed = await act(mailbox_id, uids)
@@ -237,16 +239,16 @@ class LocalBackend:
         return Confirmed(delta, written)
 
     async def _by_mailbox(self, messages: Sequence[Message]) -> dict[MailboxId, list[int]]:
-        """UIDs by mailbox. MessageNotFound when a mailbox is gone, and with it all that was in it."""
-        found: dict[MailboxId, list[int]] = {}
+        """UIDs by mailbox. Raises MessageNotFound if a mailbox is deleted."""
+        by_mailbox: dict[MailboxId, list[int]] = {}
         for message in messages:
-            found.setdefault(message.mailbox_id, []).append(message.uid)
-        for mailbox_id in found:
+            by_mailbox.setdefault(message.mailbox_id, []).append(message.uid)
+        for mailbox_id in by_mailbox:
             try:
                 await self._reader.mailboxes.mailbox(self._account_id, mailbox_id)
             except MailboxNotFound:
                 raise MessageNotFound from None
-        return found
+        return by_mailbox
 
     # ---- mailboxes
 
@@ -278,23 +280,25 @@ class LocalBackend:
             yield await self._arrived(mailbox, uids[start : start + SEARCH_BATCH])
 
     async def _arrived(self, mailbox: Mailbox, uids: Sequence[int]) -> list[Arrived]:
-        found = {
+        messages = {
             message.uid: message for message in await self._reader.messages.locate(self._account_id, mailbox.id, uids)
         }
         return [
             arrived_of(
-                found[uid], await self._reader.messages.detail(self._account_id, found[uid].id), mailbox.uid_validity
+                messages[uid],
+                await self._reader.messages.detail(self._account_id, messages[uid].id),
+                mailbox.uid_validity,
             )
             for uid in uids
-            if uid in found
+            if uid in messages
         ]
 
     async def placements(self, mailbox: Mailbox, uids: Sequence[int]) -> Sequence[Placed]:
-        del mailbox, uids  # a message is in one mailbox here
+        del mailbox, uids  # an embedded message is in one mailbox only
         return ()
 
     async def scan(self, mailbox: Mailbox, *, is_anew: bool = False) -> Mapping[int, Known]:
-        del is_anew  # the index is the origin
+        del is_anew  # the index is the mailbox
         return await self._reader.mirrored.known(self._account_id, mailbox.id)
 
     async def uids(self, mailbox: Mailbox) -> Sequence[int]:
@@ -306,7 +310,7 @@ class LocalBackend:
     async def changes(self, mailbox: Mailbox) -> Changes:
         now = await self._reader.mailboxes.mailbox(self._account_id, mailbox.id)
         known = await self._reader.mirrored.known(self._account_id, mailbox.id)
-        changed = {uid: one for uid, one in known.items() if one.modseq > mailbox.highest_modseq}
+        changed = {uid: flags for uid, flags in known.items() if flags.modseq > mailbox.highest_modseq}
         return Changes(changed, None, now.uid_validity, now.uid_next, now.highest_modseq)
 
     async def previews(self, messages: Sequence[Message]) -> Mapping[int, str]:
@@ -321,7 +325,7 @@ def _missing(mailbox_id: MailboxId, uids: Sequence[int], applied: Applied) -> li
 
 
 def _confirmed(applied: Applied) -> Confirmed:
-    """What the store wrote, as a Delta."""
+    """The written changes with their Delta."""
     return Confirmed(applied.delta, applied)
 
 

@@ -12,7 +12,7 @@ from app.mail.types import AccountId, Detail, Mailbox, Message
 
 
 class LocalWatch:
-    """Signals whenever the account's log grew."""
+    """Signals each new event in the account's log."""
 
     mode = SyncMode.EMBEDDED
 
@@ -34,7 +34,7 @@ class LocalWatch:
 
 
 def origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
-    """A mailbox as LIST and STATUS would tell it."""
+    """A mailbox as LIST and STATUS would report it."""
     return OriginMailbox(
         mailbox.origin_name,
         mailbox.path,
@@ -51,7 +51,7 @@ def origin_mailbox(mailbox: Mailbox) -> OriginMailbox:
 
 
 def arrived_of(message: Message, detail: Detail, uid_validity: int) -> Arrived:
-    """A stored message as a fetch would tell it."""
+    """A stored message as a fetch would report it."""
     return Arrived(
         message.mailbox_id,
         message.uid,

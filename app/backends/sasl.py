@@ -1,6 +1,7 @@
 """SASL mechanisms, client side: challenges in, responses out, no I/O (RFC 4422).
 
-`choose` picks the best one that a server offers for a credential: SCRAM-SHA-256, OAUTHBEARER, XOAUTH2, PLAIN, LOGIN.
+`choose` picks the best mechanism that a server offers for a credential: SCRAM-SHA-256, PLAIN, LOGIN for a password,
+OAUTHBEARER, XOAUTH2 for a token.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import Protocol
 from app.errors import InvalidRequest, ServerProtocolError
 
 MAX_SCRAM_ITERATIONS = 600_000
-"""A hostile server may ask for 2^31 rounds of a hash; honest ones ask for 4,096 to some 100,000s."""
+"""A hostile server may request 2^31 hash iterations; real servers use 4,096 to a few 100,000."""
 MAX_CHALLENGE_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user name and what proves it: a password, or an OAuth access token. `repr` shows neither."""
+    """A user name with a password or an OAuth access token. `repr` does not show the secret."""
 
     username: str
     secret: str
@@ -42,23 +43,23 @@ class Mechanism(Protocol):
 
     name: str
     is_slow: bool
-    """Whether `respond` may compute for long, and belongs in a thread."""
+    """Whether `respond` is CPU-intensive and must run in a thread."""
 
     def initial(self) -> bytes | None:
-        """The response that needs no challenge, None where the server speaks first."""
+        """The initial response, or None for a mechanism in which the server sends the first challenge."""
         ...
 
     def respond(self, challenge: bytes, /) -> bytes:
-        """The answer to a challenge. Raises ServerProtocolError for one that is not acceptable."""
+        """The response to a challenge. Raises ServerProtocolError for an invalid one."""
         ...
 
     def finish(self) -> None:
-        """Raises ServerProtocolError when the server said yes without proving what it must."""
+        """Check the login after success. Raises ServerProtocolError if the server did not prove its identity."""
         ...
 
 
 class _OneStep:
-    """A mechanism whose first response says all; a challenge after it is an error report, answered by nothing."""
+    """A mechanism with a single response; a further challenge is an error report, answered by an empty response."""
 
     name: str
     is_slow = False
@@ -86,7 +87,7 @@ class Plain(_OneStep):
 
 
 class XOAuth2(_OneStep):
-    """Google's and Microsoft's mechanism. A refusal is a challenge first (JSON), then NO."""
+    """Google's and Microsoft's mechanism. A refusal is a challenge with JSON, followed by NO."""
 
     name = "XOAUTH2"
 
@@ -95,7 +96,7 @@ class XOAuth2(_OneStep):
 
 
 class OAuthBearer(_OneStep):
-    """RFC 7628. A refusal is a challenge first (JSON), answered by ^A, then NO."""
+    """RFC 7628. A refusal is a challenge with JSON, which is answered by ^A and followed by NO."""
 
     name = "OAUTHBEARER"
 
@@ -107,28 +108,28 @@ class OAuthBearer(_OneStep):
 
 
 class Login:
-    """The oldest of them: user name, then password, each asked for."""
+    """The obsolete LOGIN mechanism: the server asks for the user name, then the password."""
 
     name = "LOGIN"
     is_slow = False
 
     def __init__(self, credential: Credential) -> None:
-        self._answers = [credential.secret.encode(), credential.username.encode()]
+        self._responses = [credential.secret.encode(), credential.username.encode()]
 
     def initial(self) -> bytes | None:
         return None
 
     def respond(self, _challenge: bytes, /) -> bytes:
-        if not self._answers:
-            raise ServerProtocolError("The server asks for more than a user name and a password")
-        return self._answers.pop()
+        if not self._responses:
+            raise ServerProtocolError("The server requests more than a user name and a password")
+        return self._responses.pop()
 
     def finish(self) -> None:
         return None
 
 
 class ScramSha256:
-    """RFC 5802, RFC 7677, without channel binding. The server proves that it knows the password too."""
+    """RFC 5802, RFC 7677, without channel binding. The server also proves that it knows the password."""
 
     name = "SCRAM-SHA-256"
     is_slow = True
@@ -160,7 +161,7 @@ class ScramSha256:
         if not (iterations.isascii() and iterations.isdigit() and len(iterations) < 10):
             raise ServerProtocolError("The server's SCRAM iteration count is not valid")
         if not 0 < int(iterations) <= MAX_SCRAM_ITERATIONS:
-            raise ServerProtocolError("The server asks for too many SCRAM iterations")
+            raise ServerProtocolError("The server requests too many SCRAM iterations")
         salted = hashlib.pbkdf2_hmac("sha256", self._password, salt, int(iterations))
         without_proof = f"c=biws,r={nonce}"
         signed = f"{self._first_bare},{server_first},{without_proof}".encode()
@@ -182,19 +183,19 @@ TOKEN_MECHANISMS: tuple[type[OAuthBearer | XOAuth2], ...] = (OAuthBearer, XOAuth
 
 
 def candidates(credential: Credential, offered: Collection[str]) -> list[Mechanism]:
-    """The mechanisms among those offered (upper-case names) that fit the credential, the best first."""
+    """Offered mechanisms (upper-case names) that fit the credential, the best first."""
     mechanisms: Iterable[type[ScramSha256 | Plain | Login | OAuthBearer | XOAuth2]]
     mechanisms = TOKEN_MECHANISMS if credential.is_token else PASSWORD_MECHANISMS
     return [mechanism(credential) for mechanism in mechanisms if mechanism.name in offered]
 
 
 def choose(credential: Credential, offered: Collection[str]) -> Mechanism | None:
-    """The best of them, None where none fits."""
+    """The best offered mechanism that fits the credential, or None."""
     return next(iter(candidates(credential, offered)), None)
 
 
 def decode_challenge(text: bytes) -> bytes:
-    """A base64 challenge. Raises ServerProtocolError where it is none or too long."""
+    """Decode a base64 challenge. Raises ServerProtocolError when it is invalid or too long."""
     if len(text) > MAX_CHALLENGE_BYTES:
         raise ServerProtocolError("A login challenge is too long")
     try:

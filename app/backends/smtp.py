@@ -1,7 +1,7 @@
-"""Submission by SMTP (RFC 6409): a message handed over, a result per recipient, and certainty about what left.
+"""Submission over SMTP (RFC 6409): sends a message and returns a result per recipient.
 
-Up to the final dot a lost connection means that nothing was handed over: Unreachable. After it, without a reply,
-nobody knows: UNCERTAIN.
+A connection lost before the final dot means that nothing was sent: Unreachable. After the dot, a missing reply means
+that the server may or may not have accepted the message: UNCERTAIN.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from app.security.netguard import NetGuard
 from app.wire.smtp import dot_stuffed
 
 CONNECTIONS = 3
-"""At a time, of one account."""
+"""Connections of one account at a time."""
 IDLE_SECONDS = 20.0
-"""How long a connection waits for the next message."""
+"""How long an idle connection stays open."""
 PIECE_BYTES = 64 * 1024
 PIECE_TIMEOUT_SECONDS = 180.0
 REPLY_TIMEOUT_SECONDS = 600.0
@@ -41,7 +41,7 @@ BeforeContent = Callable[[], Awaitable[None]]
 
 
 class SmtpSubmission:
-    """A Submission at one server. Its connections are kept for a while, so that the next message finds one open."""
+    """Implements `Submission` for one server, with a small pool of idle connections."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class SmtpSubmission:
         client_name: str,
         new_recorder: Callable[[], Recorder] | None = None,
     ) -> None:
-        """`client_name` is what we say in EHLO. Without a user name there is no login.
+        """`client_name` is sent in EHLO. Without a user name there is no login.
 
-        `new_recorder` makes what each new connection tells its lines to.
+        `new_recorder` makes the recorder of a new connection's protocol lines.
         """
         self._server = server
         self._guard = guard
@@ -84,7 +84,7 @@ class SmtpSubmission:
             except BaseException:
                 cut(client)
                 raise
-            await self._put_away(client, needs_reset=not envelope.is_delivered)
+            await self._release(client, needs_reset=not envelope.is_delivered)
         results |= refused
         return [results[address] for address in mail.recipients]
 
@@ -96,30 +96,30 @@ class SmtpSubmission:
         return await open_client(self._server, self._guard, self._tls, self._client_name, recorder)
 
     def close(self) -> None:
-        """Close the connections that wait."""
+        """Close the idle connections."""
         for client, timer in self._idle.items():
             timer.cancel()
             cut(client)
         self._idle.clear()
 
     async def _begin(self, mail: OutgoingMail, recipients: Sequence[str]) -> tuple[aiosmtplib.SMTP, _Envelope]:
-        """A connection that has sent sender and recipients. A pooled connection may be dead: then a new one."""
+        """A connection on which sender and recipients were sent. A dead pooled connection is replaced by a new one."""
         while (client := self._take()) is not None:
             with contextlib.suppress(Unreachable):
-                return client, await self._told(client, mail, recipients)
+                return client, await self._begin_on(client, mail, recipients)
         client = await self._opened()
-        return client, await self._told(client, mail, recipients)
+        return client, await self._begin_on(client, mail, recipients)
 
-    async def _told(self, client: aiosmtplib.SMTP, mail: OutgoingMail, recipients: Sequence[str]) -> _Envelope:
+    async def _begin_on(self, client: aiosmtplib.SMTP, mail: OutgoingMail, recipients: Sequence[str]) -> _Envelope:
         envelope = _Envelope(client, mail)
         try:
-            await envelope.tell(recipients)
+            await envelope.send_addresses(recipients)
         except BaseException:
             cut(client)
             raise
         return envelope
 
-    # ---- connections that wait
+    # ---- idle connections
 
     def _take(self) -> aiosmtplib.SMTP | None:
         while self._idle:
@@ -129,7 +129,7 @@ class SmtpSubmission:
                 return client
         return None
 
-    async def _put_away(self, client: aiosmtplib.SMTP, *, needs_reset: bool) -> None:
+    async def _release(self, client: aiosmtplib.SMTP, *, needs_reset: bool) -> None:
         try:
             if needs_reset and client.is_connected:
                 with our_errors():
@@ -149,7 +149,7 @@ class SmtpSubmission:
 
 
 class _Envelope:
-    """One mail transaction: what the server said of each recipient, then of the message."""
+    """One mail transaction (RFC 5321 §3.3): collects the replies for each recipient, then for the message."""
 
     def __init__(self, client: aiosmtplib.SMTP, mail: OutgoingMail) -> None:
         self._client = client
@@ -160,40 +160,40 @@ class _Envelope:
 
     # ---- sender and recipients
 
-    async def tell(self, recipients: Sequence[str]) -> None:
-        """MAIL and RCPT. Raises Unreachable, ServerProtocolError: nothing was handed over."""
-        if (impossible := self._impossible()) is not None:
+    async def send_addresses(self, recipients: Sequence[str]) -> None:
+        """Send MAIL and RCPT. Raises Unreachable, ServerProtocolError; nothing was sent then."""
+        if (problem := self._unsupported()) is not None:
             self._results = {
-                recipient: RecipientResult(recipient, Verdict.REFUSED, *impossible) for recipient in recipients
+                recipient: RecipientResult(recipient, Verdict.REFUSED, *problem) for recipient in recipients
             }
             return
         with our_errors():
-            answer = await self._client.execute_command(
+            reply = await self._client.execute_command(
                 b"MAIL", b"FROM:<" + self._mail.sender.encode() + b">", *self._mail_parameters()
             )
-            if not _is_yes(answer):
-                self._results = {recipient: _result(recipient, answer) for recipient in recipients}
+            if not _is_positive(reply):
+                self._results = {recipient: _result(recipient, reply) for recipient in recipients}
                 return
             for address in recipients:
-                await self._tell_recipient(address)
+                await self._send_recipient(address)
 
-    async def _tell_recipient(self, address: str) -> None:
+    async def _send_recipient(self, address: str) -> None:
         parameters = []
         if self._mail.dsn_notify and self._client.supports_extension("dsn"):
             parameters.append(b"NOTIFY=" + ",".join(self._mail.dsn_notify).encode("ascii"))
-        answer = await self._client.execute_command(b"RCPT", b"TO:<" + address.encode() + b">", *parameters)
-        if _is_yes(answer):  # 252 too: OCI answers it to every recipient
+        reply = await self._client.execute_command(b"RCPT", b"TO:<" + address.encode() + b">", *parameters)
+        if _is_positive(reply):  # includes 252, which OCI returns for every recipient
             self._accepted.append(address)
-        elif answer.code == 552:  # too many recipients, as servers once said it (RFC 5321 §4.5.3.1.10)
-            self._results[address] = RecipientResult(address, Verdict.DEFERRED, *explained(answer))
+        elif reply.code == 552:  # too many recipients, in older servers (RFC 5321 §4.5.3.1.10)
+            self._results[address] = RecipientResult(address, Verdict.DEFERRED, *explained(reply))
         else:
-            self._results[address] = _result(address, answer)
+            self._results[address] = _result(address, reply)
 
-    def _impossible(self) -> tuple[str, str] | None:
-        """Enhanced code and text where the server could not take this message at all."""
+    def _unsupported(self) -> tuple[str, str] | None:
+        """Enhanced code and text if the server cannot accept this message at all, else None."""
         limit = self._client.esmtp_extensions.get("size", "")
         if limit.isdigit() and 0 < int(limit) < len(self._mail.content):
-            return "5.3.4", f"The mail server takes messages of {limit} bytes at most"
+            return "5.3.4", f"The mail server accepts messages of at most {limit} bytes"
         if self._mail.needs_smtputf8 and not self._client.supports_extension("smtputf8"):
             return "5.6.7", "The mail server does not offer SMTPUTF8"
         return None
@@ -214,7 +214,7 @@ class _Envelope:
     # ---- the message
 
     async def complete(self, content: bytes, before_content: BeforeContent | None) -> dict[str, RecipientResult]:
-        """DATA, where anyone was accepted. `content` is dot-stuffed, with its end. Raises Unreachable."""
+        """Send DATA if a recipient was accepted. `content` is dot-stuffed and terminated. Raises Unreachable."""
         if not self._accepted:
             return self._results
         if before_content is not None:
@@ -223,21 +223,21 @@ class _Envelope:
             start = await self._client.execute_command(b"DATA")
             if start.code == _START_CONTENT:
                 await self._write(content)
-        answer = await self._final_answer() if start.code == _START_CONTENT else _unsent(start)
+        reply = await self._final_reply() if start.code == _START_CONTENT else _unsent(start)
         for address in self._accepted:
-            self._results[address] = _result(address, answer)
-        self.is_delivered = answer is not None and start.code == _START_CONTENT and _is_yes(answer)
-        if start.code < 400 and start.code != _START_CONTENT:  # its answers are out of step with our commands
+            self._results[address] = _result(address, reply)
+        self.is_delivered = reply is not None and start.code == _START_CONTENT and _is_positive(reply)
+        if start.code < 400 and start.code != _START_CONTENT:  # its replies are out of step with our commands
             cut(self._client)
         return self._results
 
     async def _write(self, content: bytes) -> None:
-        """All up to the final dot, in the server's own time; then the dot."""
+        """Write the content at the server's pace, then the final dot."""
         protocol = self._client.protocol
         if protocol is None:
             raise Unreachable("The connection to the mail server was lost")
         transport = cast("asyncio.WriteTransport", protocol.transport)
-        transport.set_write_buffer_limits(high=0)  # so that all has left us when the dot is written
+        transport.set_write_buffer_limits(high=0)  # so that everything before the dot was sent when it is written
         view, end = memoryview(content), len(content) - 3
         for start in range(0, end, PIECE_BYTES):
             protocol.write(bytes(view[start : min(start + PIECE_BYTES, end)]))
@@ -245,46 +245,48 @@ class _Envelope:
                 await protocol._drain_helper()
         protocol.write(b".\r\n")
 
-    async def _final_answer(self) -> SMTPResponse | None:
-        """What the server says of the message; None where nobody knows."""
+    async def _final_reply(self) -> SMTPResponse | None:
+        """The reply to the final dot, or None when the result is uncertain."""
         protocol = self._client.protocol
         try:
             with our_errors():
-                answer = await protocol.read_response(REPLY_TIMEOUT_SECONDS) if protocol is not None else None
+                reply = await protocol.read_response(REPLY_TIMEOUT_SECONDS) if protocol is not None else None
         except (Unreachable, ServerProtocolError):
-            answer = None
-        if answer is None or 300 <= answer.code < 400:  # as the answer to DATA, told twice
+            reply = None
+        if reply is None or 300 <= reply.code < 400:  # the reply to DATA, sent twice
             cut(self._client)
             return None
-        return answer
+        return reply
 
 
-def _is_yes(answer: SMTPResponse) -> bool:
+def _is_positive(reply: SMTPResponse) -> bool:
     """Any 2yz means success (RFC 5321 §4.2.1)."""
-    return 200 <= answer.code < 300
+    return 200 <= reply.code < 300
 
 
-def _unsent(answer: SMTPResponse) -> SMTPResponse:
-    """The answer to DATA where the content did not follow: a yes that asks for none takes no message."""
-    if answer.code >= 400:
-        return answer
-    return SMTPResponse(451, f"The mail server did not ask for the message: {answer.code} {answer.message}")
+def _unsent(reply: SMTPResponse) -> SMTPResponse:
+    """The reply to DATA when no content was sent: a 2yz or 3yz other than 354 becomes a temporary failure."""
+    if reply.code >= 400:
+        return reply
+    return SMTPResponse(451, f"The mail server did not ask for the message: {reply.code} {reply.message}")
 
 
-def _result(address: str, answer: SMTPResponse | None) -> RecipientResult:
-    if answer is None:
+def _result(address: str, reply: SMTPResponse | None) -> RecipientResult:
+    if reply is None:
         return RecipientResult(address, Verdict.UNCERTAIN)
-    verdict = Verdict.REFUSED if 500 <= answer.code < 600 else Verdict.DEFERRED
-    verdict = Verdict.ACCEPTED if _is_yes(answer) else verdict
-    return RecipientResult(address, verdict, *explained(answer))
+    verdict = Verdict.REFUSED if 500 <= reply.code < 600 else Verdict.DEFERRED
+    verdict = Verdict.ACCEPTED if _is_positive(reply) else verdict
+    return RecipientResult(address, verdict, *explained(reply))
 
 
 def _invalid_addresses(mail: OutgoingMail) -> dict[str, RecipientResult]:
-    """Recipients that cannot be sent to: those that are no addresses, or all where the sender is none."""
+    """Recipients that cannot be used: invalid addresses, or all of them when the sender is invalid."""
     if mail.sender and (fault := _fault(mail.sender, allow_utf8=mail.needs_smtputf8)):
         return {recipient: RecipientResult(recipient, Verdict.REFUSED, "5.1.7", fault) for recipient in mail.recipients}
     faults = {recipient: _fault(recipient, allow_utf8=mail.needs_smtputf8) for recipient in mail.recipients}
-    return {one: RecipientResult(one, Verdict.REFUSED, "5.1.3", fault) for one, fault in faults.items() if fault}
+    return {
+        address: RecipientResult(address, Verdict.REFUSED, "5.1.3", fault) for address, fault in faults.items() if fault
+    }
 
 
 def _fault(address: str, *, allow_utf8: bool) -> str | None:
@@ -296,5 +298,5 @@ def _fault(address: str, *, allow_utf8: bool) -> str | None:
 
 
 def _xtext(text: str) -> bytes:
-    """RFC 3461 §4."""
+    """Encode xtext (RFC 3461 §4)."""
     return _XTEXT_UNSAFE.sub(lambda match: f"+{ord(match[0]):02X}", text).encode("ascii")

@@ -1,4 +1,4 @@
-"""How an SMTP connection begins, on aiosmtplib: connect to a checked address, TLS, login. Its errors become ours."""
+"""Opens SMTP connections with aiosmtplib: connect to a checked address, TLS, login. Maps errors to MailServerError."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _CONTINUE = 334
 _LOGGED_IN = 235
 _NOT_SUPPORTED = frozenset({500, 501, 502, 504})
-"""The command or the mechanism is not known, or not in this form (RFC 4954 §6): nothing is said of the password."""
+"""The command or mechanism is unknown or malformed (RFC 4954 §6): says nothing about the password."""
 
 
 class TracedClient(aiosmtplib.SMTP):
-    """The client, which tells a recorder what it says and hears."""
+    """A client that records its commands and replies."""
 
     recorder: Recorder | None = None
     masker: Masker = Masker()
@@ -66,9 +66,10 @@ async def open_client(
     client_name: str,
     recorder: Recorder | None = None,
 ) -> aiosmtplib.SMTP:
-    """Connect, secure the connection, and log in where there is a user name.
+    """Connect, secure the connection, and log in if there is a user name.
 
-    AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused, ServerProtocolError.
+    Raises AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused,
+    ServerProtocolError.
     """
 
     async def attempt(credential: Credential | None) -> aiosmtplib.SMTP:
@@ -90,7 +91,7 @@ async def open_client(
 async def _secured(
     server: ServerLogin, addresses: Sequence[str], tls: ssl.SSLContext, client_name: str, recorder: Recorder | None
 ) -> TracedClient:
-    """A connection that has been greeted and is as secure as it is to be."""
+    """A connection after the greeting, and after TLS if it is configured."""
     connection = await _connected(addresses, server.port)
     client = TracedClient(
         sock=connection,
@@ -117,8 +118,8 @@ async def _secured(
 
 
 def cut(client: aiosmtplib.SMTP) -> None:
-    """Close at once; a TLS connection otherwise waits for the server's goodbye."""
-    transport = cast("asyncio.WriteTransport | None", client.transport)  # uvloop's is none by its class
+    """Close at once, without waiting for the server's TLS close_notify."""
+    transport = cast("asyncio.WriteTransport | None", client.transport)  # uvloop's transport does not subclass it
     client.close()
     if transport is not None:
         transport.abort()
@@ -147,7 +148,7 @@ async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
 
 
 async def _start_tls(client: aiosmtplib.SMTP) -> None:
-    """Never goes on without TLS; forgets what the server offered or sent ahead of it (RFC 3207 §4.2)."""
+    """Start TLS, and discard what the server offered or sent before it (RFC 3207 §4.2). Never continues without TLS."""
     if not client.supports_extension("starttls"):
         raise Unreachable("The mail server does not offer STARTTLS")
     await client.starttls()
@@ -155,7 +156,7 @@ async def _start_tls(client: aiosmtplib.SMTP) -> None:
 
 
 async def _authenticate(client: TracedClient, credential: Credential) -> None:
-    """Log in by the best mechanism; by the next one where the server offers a mechanism and does not support it."""
+    """Log in with the best mechanism, or the next one if the server offers a mechanism but does not support it."""
     mechanisms = candidates(credential, {name.upper() for name in client.server_auth_methods})
     if not mechanisms:
         raise LoginRefused("The mail server offers no login method that Postgate supports")
@@ -173,7 +174,7 @@ async def _authenticate(client: TracedClient, credential: Credential) -> None:
 
 
 async def _exchanged(client: TracedClient, mechanism: Mechanism) -> SMTPResponse:
-    """What the server says at the end of a login (RFC 4954 §4)."""
+    """The server's final reply to a login (RFC 4954 §4)."""
     initial = mechanism.initial()
     client.masker.add_response(initial or b"")
     command = [b"AUTH", mechanism.name.encode()]
@@ -193,17 +194,17 @@ async def _exchanged(client: TracedClient, mechanism: Mechanism) -> SMTPResponse
 
 @contextlib.contextmanager
 def our_errors() -> Iterator[None]:
-    """Turn what aiosmtplib raises into MailServerError: Unreachable where the connection is at fault."""
+    """Convert aiosmtplib's errors to MailServerError: Unreachable when the connection failed."""
     try:
         yield
     except aiosmtplib.SMTPConnectResponseError as error:
-        raise Unreachable("The mail server accepts no connection now") from error
+        raise Unreachable("The mail server does not accept connections at the moment") from error
     except aiosmtplib.SMTPResponseException as error:
         if error.code < 200 or error.code > 599:
-            raise ServerProtocolError("The mail server's answer cannot be read") from error
+            raise ServerProtocolError("The mail server's reply cannot be parsed") from error
         origin = origin_of(SMTPResponse(error.code, error.message))
-        raise ServerRefused("The mail server refused", origin) from error
-    except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError is one
+        raise ServerRefused("The mail server refused the command", origin) from error
+    except (aiosmtplib.SMTPException, OSError) as error:  # TimeoutError is an OSError
         raise _connection_error(error) from error
 
 
@@ -221,7 +222,7 @@ def _connection_error(error: BaseException) -> Unreachable:
 
 
 def explained(answer: SMTPResponse) -> tuple[str | None, str]:
-    """The enhanced code of a reply, where there is one, and its text in one line."""
+    """The enhanced code of a reply, if any, and its text in one line."""
     text = _CONTROLS.sub(" ", answer.message.encode("utf-8", "replace").decode())
     match = _ENHANCED.match(text)
     if match is None:

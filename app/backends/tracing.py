@@ -1,4 +1,4 @@
-"""Lines of mail protocols as they may be shown: no password, no token, no text of a message or of a search."""
+"""Records lines of mail protocols without passwords, tokens, message text and search terms."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SHOWN_COMMANDS = frozenset({
     "NAMESPACE", "NOOP", "NOTIFY", "RENAME", "SELECT", "STARTTLS", "STATUS", "SUBSCRIBE", "UID COPY", "UID EXPUNGE",
     "UID MOVE", "UID STORE", "UNSELECT", "UNSUBSCRIBE",
 })  # fmt: skip
-"""IMAP commands whose arguments hold nothing to hide; of others the name alone is shown."""
+"""IMAP commands whose arguments are not secret; of other commands only the name is recorded."""
 _SHOWN_VERBS = frozenset({"EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "QUIT", "NOOP", "STARTTLS"})
 _SHOWN_POP3 = frozenset({"CAPA", "STLS", "USER", "STAT", "LIST", "UIDL", "TOP", "RETR", "DELE", "NOOP", "RSET", "QUIT"})
 _CHALLENGE = 334
 
 
 def hide(recorder: Recorder | None, credential: Credential) -> Masker:
-    """What masks this credential, in the record of a connection and in the errors that it ends in."""
+    """A masker for this credential, used in a connection's protocol log and in its errors."""
     if recorder is None:
         return Masker((credential.secret,))
     recorder.masker.add(credential.secret)
@@ -37,7 +37,7 @@ def hide(recorder: Recorder | None, credential: Credential) -> Masker:
 
 
 def imap_sent(recorder: Recorder | None, command: Command, tag: bytes, written: Segment) -> None:
-    """A command; `written` is its first segment on the wire, with the tag."""
+    """Record a command. `written` is its first segment on the wire, with the tag."""
     if recorder is None or not recorder.is_on:
         return
     if command.name == "UID FETCH" or command.name in _SHOWN_COMMANDS:
@@ -48,13 +48,13 @@ def imap_sent(recorder: Recorder | None, command: Command, tag: bytes, written: 
 
 
 def _text_of(segment: Segment) -> str:
-    """Its bytes up to where the caller's begin."""
+    """The text of a segment, up to the caller's data."""
     first = segment[0]
     return first[:SHOWN_BYTES].decode("utf-8", "replace").rstrip() if isinstance(first, bytes) else "…"
 
 
 def imap_line_sent(recorder: Recorder | None, line: bytes) -> None:
-    """A line that is not a command."""
+    """Record a line that is not a command."""
     if recorder is not None and recorder.is_on:
         recorder.record(Direction.SENT, "DONE" if line == b"DONE" else LOGIN_DATA)
 
@@ -73,7 +73,7 @@ def imap_received(recorder: Recorder | None, response: Response) -> None:
 
 
 def smtp_sent(recorder: Recorder | None, parts: tuple[bytes, ...]) -> None:
-    """A command in its parts, or the answer to a challenge, which is one that names no command."""
+    """Record a command, or the response to a challenge, which has no known verb."""
     if recorder is None or not recorder.is_on:
         return
     verb = parts[0].decode("ascii", "replace").upper()
@@ -92,7 +92,7 @@ def smtp_received(recorder: Recorder | None, code: int, message: str) -> None:
 
 
 def pop3_sent(recorder: Recorder | None, data: bytes) -> None:
-    """One or more lines: commands, or the answer to a challenge."""
+    """Record one or more lines: commands, or the response to a challenge."""
     if recorder is None or not recorder.is_on:
         return
     for line in data[:SHOWN_BYTES].splitlines():
@@ -104,8 +104,8 @@ def pop3_sent(recorder: Recorder | None, data: bytes) -> None:
 
 
 def pop3_received(recorder: Recorder | None, status: Status) -> None:
-    """A status line; the lists and messages after it are not shown."""
+    """Record a status line; the lists and messages after it are not recorded."""
     if recorder is not None and recorder.is_on:
         code = f" [{status.code}]" if status.code else ""
-        said = f"{'+OK' if status.is_ok else '-ERR'}{code} {status.text}".rstrip()
-        recorder.record(Direction.RECEIVED, "+" if status.is_challenge else said)
+        line = f"{'+OK' if status.is_ok else '-ERR'}{code} {status.text}".rstrip()
+        recorder.record(Direction.RECEIVED, "+" if status.is_challenge else line)

@@ -22,11 +22,11 @@ from app.mailstore.reader import MailReader
 from app.mailstore.store import MailStore
 
 DOWNLOAD_SECONDS = 30.0
-"""How long a reader waits for a message of which the header alone is here."""
+"""How long a reader waits for a message of which only the header is stored."""
 
 
 class Pop3Backend(LocalBackend):
-    """See `MailBackend`. Nothing but a session with the server is ever open, one at a time: it has the lock."""
+    """Implements `MailBackend`. Opens one session with the server at a time."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Pop3Backend(LocalBackend):
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Pop3Session]:
-        """A session with the server; one that is not ended by QUIT deletes nothing. Raises as `Pop3Origin.open`."""
+        """A session with the server. Without QUIT it deletes nothing. Raises what `Pop3Origin.open` raises."""
         async with self._lock, self.origin.turns:
             session = await self.origin.open()
             self._capabilities = session.capabilities.names()
@@ -60,7 +60,7 @@ class Pop3Backend(LocalBackend):
 
     @override
     async def capabilities(self) -> Sequence[str]:
-        """What the POP3 server offers."""
+        """Capabilities of the POP3 server."""
         if self._capabilities is None:
             async with self.session() as session:
                 await session.quit()
@@ -73,7 +73,7 @@ class Pop3Backend(LocalBackend):
 
     @override
     async def _blob(self, message: Message) -> str:
-        """Waits for the worker if the content is missing; Unreachable if it does not arrive in time."""
+        """Wait for the worker if the content is missing. Raises Unreachable if it does not arrive in time."""
         with listening(self.bus, self._account_id) as waiter:
             try:
                 async with asyncio.timeout(DOWNLOAD_SECONDS):
@@ -81,5 +81,5 @@ class Pop3Backend(LocalBackend):
                         self.bus.poke(poll_topic(self._account_id))
                         await waiter.wait()
             except TimeoutError:
-                raise Unreachable("The message has not been fetched from its server yet") from None
+                raise Unreachable("The message has not been downloaded from its mail server yet") from None
         return blob

@@ -1,4 +1,4 @@
-"""A POP3 connection: bytes in and out of a socket, with deadlines and bounded buffers, TLS where it is wanted."""
+"""A POP3 connection: socket I/O with deadlines, bounded buffers and TLS."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from app.mail.types import TransportSecurity
 from app.wire.pop3_client import ReplyReader, Status
 
 REPLY_TIMEOUT_SECONDS = 60.0
-"""For a reply of one line. Lists and messages may take longer, by what they promise."""
+"""For a reply of one line. Lists and messages may take longer, depending on their announced size."""
 LIST_TIMEOUT_SECONDS = 180.0
 BYTES_PER_SECOND = 4 * 1024
-"""A message that comes more slowly than this, after a first minute, is given up."""
+"""A slower message times out, after a first minute."""
 BUFFER_BYTES = 256 * 1024
-"""From this many bytes that wait on, the socket is left alone."""
+"""With this many buffered bytes, reading from the socket pauses."""
 
 
 class Pop3Connection(asyncio.Protocol):
-    """One connection; commands go out by `send`, replies are awaited one after another, in the order of commands.
+    """One connection. `send` writes commands; replies are read in the order of the commands.
 
-    All waits raise Unreachable when the connection is lost, TimedOut, ServerProtocolError or TooLarge.
+    All waits raise Unreachable when the connection is lost, TimedOut, ServerProtocolError, TooLarge.
     """
 
     def __init__(self) -> None:
         self._reader = ReplyReader()
         self._transport: asyncio.Transport | None = None
-        self._has_news = asyncio.Event()
+        self._has_input = asyncio.Event()
         self._is_lost = False
         self._is_paused = False
         self.recorder: Recorder | None = None
@@ -55,12 +55,12 @@ class Pop3Connection(asyncio.Protocol):
         if len(self._reader) >= BUFFER_BYTES and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
-        self._has_news.set()
+        self._has_input.set()
 
     @override
     def connection_lost(self, error: Exception | None) -> None:
         self._is_lost = True
-        self._has_news.set()
+        self._has_input.set()
 
     # ---- commands
 
@@ -73,10 +73,10 @@ class Pop3Connection(asyncio.Protocol):
     async def status(self) -> Status:
         """The next status line."""
         async with _deadline(REPLY_TIMEOUT_SECONDS):
-            while (found := self._reader.status()) is None:
+            while (status := self._reader.status()) is None:
                 await self._more()
-        tracing.pop3_received(self.recorder, found)
-        return found if found.is_ok or found.is_challenge else replace(found, text=self.masker.mask(found.text))
+        tracing.pop3_received(self.recorder, status)
+        return status if status.is_ok or status.is_challenge else replace(status, text=self.masker.mask(status.text))
 
     async def ask(self, line: bytes) -> Status:
         """Send a command and wait for its status line."""
@@ -85,23 +85,23 @@ class Pop3Connection(asyncio.Protocol):
 
     async def lines(self) -> list[bytes]:
         """The rest of a multi-line reply."""
-        found, is_ended = self._reader.lines()
+        lines, is_ended = self._reader.lines()
         async with _deadline(LIST_TIMEOUT_SECONDS):
             while not is_ended:
                 await self._more()
                 more, is_ended = self._reader.lines()
-                found += more
-        return found
+                lines += more
+        return lines
 
     async def copy_message(self, write: Callable[[bytes], None], promised_bytes: int, limit_bytes: int) -> None:
-        """Give a message to `write`, piece by piece; TooLarge beyond the limit: the connection is of no use then."""
+        """Pass a message to `write` in pieces. Raises TooLarge beyond the limit; the connection is then unusable."""
         written = 0
         async with _deadline(REPLY_TIMEOUT_SECONDS + min(promised_bytes, limit_bytes) / BYTES_PER_SECOND):
             while True:
                 piece, is_ended = self._reader.piece()
                 written += len(piece)
                 if written > limit_bytes:
-                    raise TooLarge("The message is larger than can be kept")
+                    raise TooLarge("The message is too large to be stored")
                 write(piece)
                 if is_ended:
                     return
@@ -111,18 +111,18 @@ class Pop3Connection(asyncio.Protocol):
         """Wait for more bytes."""
         if self._is_lost:
             raise Unreachable("The connection to the mail server was lost")
-        self._has_news.clear()
+        self._has_input.clear()
         if self._is_paused and self._transport is not None and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
-        await self._has_news.wait()
+        await self._has_input.wait()
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """After the server agreed to STLS. What came in clear beyond that is an attack, or a broken server."""
+        """Start TLS after the server accepted STLS. Plaintext received after that is an attack or a server error."""
         assert self._transport is not None
         if len(self._reader):
             self.drop()
-            raise ServerProtocolError("The mail server sent more in clear after it agreed to TLS")
+            raise ServerProtocolError("The mail server sent plaintext after it accepted STLS")
         loop = asyncio.get_running_loop()
         try:
             transport = await loop.start_tls(
@@ -136,7 +136,7 @@ class Pop3Connection(asyncio.Protocol):
         self._transport = transport
 
     def drop(self) -> None:
-        """Close at once; safe to repeat."""
+        """Close at once. Safe to call again."""
         self._is_lost = True
         if self._transport is not None:
             self._transport.abort()
@@ -152,7 +152,7 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
 
 
 async def connect(endpoint: Endpoint) -> Pop3Connection:
-    """A connection to the first address that answers. Unreachable, TimedOut, CertificateRefused."""
+    """Connect to the first address that responds. Raises Unreachable, TimedOut, CertificateRefused."""
     error: MailServerError = Unreachable("The mail server has no address")
     for address in endpoint.addresses:
         try:

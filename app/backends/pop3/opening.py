@@ -1,4 +1,4 @@
-"""How a POP3 session begins: connect, TLS, login."""
+"""Opens POP3 sessions: connect, TLS, login."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SESSIONS_AT_ONCE = 10
 
 @dataclass(frozen=True, slots=True)
 class Pop3Origin:
-    """How an account's POP3 server is reached."""
+    """Opens sessions with an account's POP3 server."""
 
     login: ServerLogin
     guard: NetGuard
@@ -35,16 +35,16 @@ class Pop3Origin:
     turns: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(SESSIONS_AT_ONCE), repr=False, compare=False
     )
-    """Shared by the accounts of one server, so that hundreds of them do not come at once."""
+    """Shared by the accounts of one server, to limit their concurrent sessions."""
 
     new_recorder: Callable[[], Recorder] | None = field(default=None, repr=False, compare=False)
-    """What each new connection tells its lines to."""
+    """Makes the recorder of a new connection's protocol lines."""
 
     async def open(self) -> Pop3Session:
         """Connect, secure the connection and log in.
 
-        AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused,
-        ServerProtocolError; RateLimited where we came too soon, MaildropInUse.
+        Raises AddressNotAllowed, Unreachable (CertificateRefused, TimedOut), LoginRefused, ServerRefused,
+        ServerProtocolError, RateLimited before the login delay has passed, MaildropInUse.
         """
 
         async def attempt(credential: Credential) -> Pop3Session:
@@ -77,7 +77,7 @@ async def _opened(endpoint: Endpoint, credential: Credential) -> Pop3Session:
 
 
 async def _start_tls(connection: Pop3Connection, endpoint: Endpoint) -> None:
-    """Never goes on in clear; what the server offered before is forgotten (RFC 2595 §4)."""
+    """Start TLS. Never continues in plaintext; capabilities from before TLS are discarded (RFC 2595 §4)."""
     status = await connection.ask(command("STLS"))
     if not status.is_ok:
         raise Unreachable("The mail server does not offer STARTTLS", origin_of(status))
@@ -90,9 +90,9 @@ async def _capabilities(connection: Pop3Connection) -> Capabilities:
 
 
 async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabilities:
-    """What the server offers, once it knows who we are."""
+    """Log in and return the capabilities after the login."""
     offered = await _capabilities(connection)
-    if "UTF8" in offered:  # before the login (RFC 6856 §2): mail comes as it is then, not downgraded
+    if "UTF8" in offered:  # before the login (RFC 6856 §2), so that messages are not downgraded
         await connection.ask(command("UTF8"))
     status = await _by_mechanism(connection, credential, offered)
     if status is None and credential.is_token:
@@ -104,9 +104,9 @@ async def _log_in(connection: Pop3Connection, credential: Credential) -> Capabil
 
 
 async def _by_mechanism(connection: Pop3Connection, credential: Credential, offered: Capabilities) -> Status | None:
-    """The answer to the first mechanism that the server supports; None where it supports none that it offers.
+    """The status of the first mechanism that the server supports, or None if it supports none.
 
-    Refused before the credential was sent, a mechanism is not supported, unless the server names another cause.
+    A mechanism refused before the credential was sent is unsupported, unless the server states another cause.
     """
     for mechanism in candidates(credential, offered.mechanisms):
         status = await connection.ask(command("AUTH", mechanism.name))
@@ -118,18 +118,21 @@ async def _by_mechanism(connection: Pop3Connection, credential: Credential, offe
 
 
 async def _authenticated(connection: Pop3Connection, mechanism: Mechanism, status: Status) -> Status:
-    """RFC 5034 §4. The initial response waits for its challenge: not every server takes it with the command."""
+    """Run a SASL exchange (RFC 5034 §4).
+
+    The initial response waits for a challenge, because not every server accepts it with AUTH.
+    """
     pending = mechanism.initial()
     while status.is_challenge:
         challenge = decode_challenge(status.text.encode())
         if pending is not None:
-            answer, pending = pending, None
+            response, pending = pending, None
         elif mechanism.is_slow:
-            answer = await asyncio.to_thread(mechanism.respond, challenge)
+            response = await asyncio.to_thread(mechanism.respond, challenge)
         else:
-            answer = mechanism.respond(challenge)
-        connection.masker.add_response(answer)
-        status = await connection.ask(base64.b64encode(answer) + b"\r\n")
+            response = mechanism.respond(challenge)
+        connection.masker.add_response(response)
+        status = await connection.ask(base64.b64encode(response) + b"\r\n")
     if status.is_ok:
         mechanism.finish()
     return status
@@ -141,11 +144,11 @@ async def _by_password(connection: Pop3Connection, credential: Credential) -> St
 
 
 def _login_error(status: Status, offered: Capabilities) -> GatewayError:
-    """What a refused login means. Only `[AUTH]`, or a refusal without any sign of another cause, is about the login."""
+    """The error of a refused login. Only `[AUTH]`, or a refusal without another cause, concerns the credential."""
     if status.code == "AUTH":
         return LoginRefused(origin=origin_of(status))
-    is_unsaid = status.code is None and "AUTH-RESP-CODE" not in offered
+    has_no_cause = status.code is None and "AUTH-RESP-CODE" not in offered
     error = error_of(status)
-    if isinstance(error, ServerRefused) and is_unsaid:
+    if isinstance(error, ServerRefused) and has_no_cause:
         return LoginRefused(origin=origin_of(status))
     return error

@@ -1,4 +1,4 @@
-"""What a POP3 server means by -ERR: by its response code, else by what servers say without one."""
+"""Maps -ERR of POP3 servers to errors, by response code or by known texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.wire.pop3_client import Status
 
 IN_USE_SECONDS = 15.0
 LOGIN_DELAY_SECONDS = 120.0
-"""How long to wait where a server says that we came too soon and not by how much."""
+"""Wait after LOGIN-DELAY, because servers do not state the remaining time."""
 
 _LOCKED = re.compile(r"lock|in use|busy", re.IGNORECASE)
 """qpopper and UW ipop3d say "maildrop already locked" without a code."""
@@ -17,21 +17,21 @@ _TEMPORARY = re.compile(r"temporar|try again|later|unavailable|internal error", 
 
 
 class MaildropInUse(RateLimited):
-    """The login is right; another session has the lock (RFC 2449 §8.1.2)."""
+    """The login was accepted, but another session has the maildrop lock (RFC 2449 §8.1.2)."""
 
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__("Another mail program is reading this mailbox", retry_after_seconds)
 
 
 def error_of(status: Status) -> GatewayError:
-    """What a -ERR means, by its response code (RFC 2449 §8.1, RFC 3206 §4), else by what servers say without one."""
+    """The error for -ERR, by its response code (RFC 2449 §8.1, RFC 3206 §4), else by the texts of known servers."""
     code = status.code
     if code == "LOGIN-DELAY":
-        return RateLimited("The mail server allows no login yet", LOGIN_DELAY_SECONDS)
+        return RateLimited("The mail server does not allow a login yet", LOGIN_DELAY_SECONDS)
     if code == "IN-USE" or (code is None and _LOCKED.search(status.text)):
         return MaildropInUse(retry_after_seconds=IN_USE_SECONDS)
     if code == "SYS/TEMP" or (code is None and _TEMPORARY.search(status.text)):
-        return Unreachable("The mail server cannot serve this mailbox now", origin_of(status))
+        return Unreachable("The mail server cannot open this mailbox at the moment", origin_of(status))
     return ServerRefused(origin=origin_of(status))
 
 
