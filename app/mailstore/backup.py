@@ -1,6 +1,6 @@
 """Backups: a folder with the database, all message bytes that it refers to, and a manifest that is written last.
 
-The database is an SQLite file, whichever database the installation has. The master key is not in it.
+The database is an SQLite file, whichever database the installation uses. The master key is not included.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ _BLOBS_IN_USE = (
 
 
 class BackupError(GatewayError):
-    """A backup cannot be made, or is not whole."""
+    """A backup cannot be made, or is incomplete."""
 
     code = "backup_error"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds. `missing` names blobs that the store had lost when it was made."""
+    """The content of a backup. `missing` names blobs that were already missing in the store."""
 
     format: int
     created_at_ms: int
     schema: str
     sha256: str
-    """Of the database file."""
+    """The digest of the database file."""
     blobs: int
     blob_bytes: int
     missing: tuple[str, ...]
 
 
 def back_up(settings: Settings, target: Path) -> Manifest:
-    """Write a backup into a folder that is new or empty, beside a running server too. Blocks. BackupError."""
+    """Write a backup into a new or empty folder, also while a server runs. Blocks. Raises BackupError."""
     if settings.database_url is None and not sqlite_path(settings).exists():
         raise BackupError(f"There is no database in {settings.data_dir}")
     files.make_directory(target)
@@ -65,7 +65,7 @@ def back_up(settings: Settings, target: Path) -> Manifest:
     blobs = Blobs(settings.data_dir / "blobs")
     created_at_ms = now_ms()
     database = target / sqlite_path(settings).name
-    with blobs.kept():  # rows of the copy may be gone from the original before their bytes are copied
+    with blobs.kept():  # the original may delete rows of the copy before their bytes are copied
         schema = _copy_database(settings, database)
         copied, size_bytes, missing = _copy_blobs(blobs, database, target / "blobs")
     manifest = Manifest(FORMAT, created_at_ms, schema, digest_of(database), copied, size_bytes, missing)
@@ -74,13 +74,13 @@ def back_up(settings: Settings, target: Path) -> Manifest:
 
 
 def _copy_database(settings: Settings, target: Path) -> str:
-    """The database as of one moment, as an SQLite file; the version of its schema."""
+    """Copy the database at one moment to an SQLite file. Return the version of its schema."""
     copy = settings.model_copy(update={"data_dir": target.parent, "database_url": None})
     if settings.database_url is None:
         copy_database(sqlite_path(settings), target)
     else:
-        if (found := schema_version(settings)) != SCHEMA_VERSION:  # servers of another version may run
-            raise BackupError(f"The database has schema {found}, not {SCHEMA_VERSION}: start this version first")
+        if (schema := schema_version(settings)) != SCHEMA_VERSION:  # servers of another version may run
+            raise BackupError(f"The database has schema {schema}, not {SCHEMA_VERSION}: start this version first")
         migrate(copy)
         asyncio.run(transfer.dump(settings.database_url, target))
         files.sync(target)
@@ -92,7 +92,7 @@ def _copy_database(settings: Settings, target: Path) -> str:
 
 
 def _copy_blobs(blobs: Blobs, database: Path, target: Path) -> tuple[int, int, tuple[str, ...]]:
-    """Copy what the database refers to; the number of blobs, their bytes, and the names of those that are lost."""
+    """Copy the blobs of the database. Return their number, their bytes, and the names of missing ones."""
     copied = size_bytes = 0
     missing: list[str] = []
     folders: set[Path] = {target, target.parent}
@@ -114,14 +114,14 @@ def _copy_blobs(blobs: Blobs, database: Path, target: Path) -> tuple[int, int, t
 
 
 def blobs_in(database: Path) -> Iterator[str]:
-    """Names of the blobs that a database file refers to."""
+    """Yield the names of the blobs that a database file refers to."""
     with closing(sqlite3.connect(database)) as connection:
         for (blob,) in connection.execute(_BLOBS_IN_USE):
             yield str(blob)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that is never changed; a copy, synced, where it lies on another disk."""
+    """Add a hard link to an immutable file, or a synced copy if it is on another disk."""
     try:
         os.link(source, target)
         source.chmod(files.FILE_MODE)
@@ -135,19 +135,19 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(source: Path) -> Manifest:
-    """The manifest of a backup. BackupError where it has none, or one of another form."""
+    """Read the manifest of a backup. Raises BackupError if it has none, or an unknown format."""
     try:
         fields = orjson.loads((source / MANIFEST).read_bytes())
     except FileNotFoundError:
-        raise BackupError(f"{source} is no backup, or one that was not finished: it has no {MANIFEST}") from None
+        raise BackupError(f"{source} is not a complete backup: it has no {MANIFEST}") from None
     except (OSError, orjson.JSONDecodeError) as error:
         raise BackupError(f"{source / MANIFEST} cannot be read: {error}") from None
     if fields.get("format") != FORMAT:
-        raise BackupError(f"{source} is a backup of a form that this version of Postgate does not know")
+        raise BackupError(f"{source} has a backup format that this version of Postgate does not support")
     return Manifest(**{**fields, "missing": tuple(fields["missing"])})

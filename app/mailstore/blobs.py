@@ -1,7 +1,7 @@
 """Message bytes by their hash: written and fsynced once, before any row points to them.
 
-For embedded accounts they are the truth. A file is `blobs/ab/cdef…` under the data directory, named by the SHA-256 of
-its content. It is never changed; `sweep` removes what no row has pointed to for a while.
+For embedded accounts they are the only copy. A file is `blobs/ab/cdef…` under the data directory, named by the
+SHA-256 of its content. It never changes; `sweep` removes files that no row has pointed to for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
-"""Up to this size a read or an already buffered write is done at once, beyond it in a thread."""
+"""Up to this size, reads and already buffered writes are done at once; larger ones in a thread."""
 GRACE_SECONDS = 3600
 PROBE_BYTES = 4096
 SYNCS_AT_ONCE = 8
@@ -41,7 +41,7 @@ class BlobMissing(GatewayError):
 
 @contextlib.contextmanager
 def _on_disk() -> Iterator[None]:
-    """Turn what the disk raises into StorageFull or StorageUnavailable; a missing file is the caller's to explain."""
+    """Turn disk errors into StorageFull or StorageUnavailable, except FileNotFoundError, which the caller handles."""
     try:
         yield
     except FileNotFoundError:
@@ -54,9 +54,9 @@ def _on_disk() -> Iterator[None]:
 
 
 class BlobWriter:
-    """Takes a message in pieces; `Blobs.commit` makes it durable, `discard` forgets it.
+    """Receives a message in pieces; `Blobs.commit` makes it durable, `discard` drops it.
 
-    Up to `SMALL_BYTES` it is in memory alone until then.
+    Up to `SMALL_BYTES`, it is only in memory until then.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,17 +69,17 @@ class BlobWriter:
 
     @property
     def name(self) -> str:
-        """The hash of what was written so far."""
+        """The hash of the bytes written so far."""
         return self._hash.hexdigest()
 
     @property
     def target(self) -> Path:
-        """Where its name says that it belongs."""
+        """The final path, given by its name."""
         return _path_of(self._root, self.name)
 
     @property
     def content(self) -> bytes | None:
-        """All of it, where it is small."""
+        """All bytes if it is small, else None."""
         return bytes(self._held) if self._file is None else None
 
     def write(self, piece: bytes | memoryview) -> None:
@@ -93,7 +93,7 @@ class BlobWriter:
             self._opened().write(piece)
 
     def _opened(self) -> BinaryIO:
-        """The file, with all that was held until now."""
+        """Return the file, with the bytes that were in memory until now."""
         if self._file is None:
             self._file = files.create_in_use(self._path, CHUNK_BYTES)
             self._file.write(self._held)
@@ -108,7 +108,7 @@ class BlobWriter:
         faults.point("blob.synced")
 
     def place(self) -> None:
-        """Put it in place, after `sync`. It stays there when the folder has been synced too."""
+        """Move the file to its final path, after `sync`. Durable after the folder is synced too."""
         if _touch(self.target):
             self._path.unlink()
         else:
@@ -118,7 +118,7 @@ class BlobWriter:
 
     def discard(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written at the end either
+            with contextlib.suppress(OSError):  # on a full disk, closing cannot write the buffer either
                 self._file.close()
             self._path.unlink(missing_ok=True)
 
@@ -133,7 +133,7 @@ def _path_of(root: Path, name: str) -> Path:
 
 
 def _touch(path: Path) -> bool:
-    """Renew the age of a file that is there already, so that no sweep under way removes it."""
+    """Update the time of an existing file, so that a running sweep does not remove it."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -151,21 +151,21 @@ class Blobs:
             files.make_directory(folder)
 
     def forget_unfinished(self) -> None:
-        """Remove what processes that are gone left half written and never acknowledged."""
+        """Remove files that dead processes left unfinished and never acknowledged."""
         for leftover in (self._root / "incoming").iterdir():
             files.remove_abandoned(leftover)
 
     def path_of(self, name: str) -> Path:
-        """Where the bytes of a blob are, if they are here."""
+        """Return the path of a blob, which need not exist."""
         return _path_of(self._root, name)
 
     def writer(self) -> BlobWriter:
         return BlobWriter(self._root)
 
     async def commit(self, writers: Sequence[BlobWriter]) -> None:
-        """Make what was written durable, all of it in one round of syncs.
+        """Make the written bytes durable, all in one round of syncs.
 
-        Raises StorageFull, StorageUnavailable; nothing is left of the writers then.
+        Raises StorageFull, StorageUnavailable; the writers are discarded then.
         """
         await asyncio.to_thread(self._commit, writers)
 
@@ -183,7 +183,7 @@ class Blobs:
             raise
 
     def _at_once(self, sync: Callable[[T], None], these: Collection[T]) -> None:
-        """Syncs that overlap share a commit of the file system's journal. All have ended when it returns or raises."""
+        """Run syncs concurrently, so that they share a journal commit. All have ended when it returns or raises."""
         if len(these) == 1:
             sync(*these)
             return
@@ -193,7 +193,7 @@ class Blobs:
             item.result()
 
     async def put(self, content: bytes) -> str:
-        """Store bytes; its hash. Durable when it returns."""
+        """Store bytes and return their hash. Durable when it returns."""
         return await asyncio.to_thread(self._put, content)
 
     def _put(self, content: bytes) -> str:
@@ -207,7 +207,7 @@ class Blobs:
             raise
 
     async def get(self, name: str, span: ByteRange = WHOLE) -> bytes:
-        """All bytes of a blob or of a span of it; BlobMissing, StorageUnavailable. For what is known to be small."""
+        """Return a small blob, or a span of one. Raises BlobMissing, StorageUnavailable."""
         try:
             size = (span.stop if span.stop is not None else _path_of(self._root, name).stat().st_size) - span.start
             if size <= SMALL_BYTES:
@@ -225,7 +225,7 @@ class Blobs:
         return content
 
     async def stream(self, name: str, span: ByteRange = WHOLE) -> AsyncIterator[bytes]:
-        """The bytes in pieces of `CHUNK_BYTES`; BlobMissing, StorageUnavailable."""
+        """Yield the bytes in pieces of `CHUNK_BYTES`. Raises BlobMissing, StorageUnavailable."""
         try:
             with _on_disk():
                 file = _path_of(self._root, name).open("rb")
@@ -256,7 +256,7 @@ class Blobs:
             writer.discard()
 
     async def is_intact(self, name: str) -> bool:
-        """Whether a blob is there, and its content is what its name says."""
+        """Whether a blob exists and its content matches its name."""
         return await asyncio.to_thread(self._is_intact, name)
 
     def _is_intact(self, name: str) -> bool:
@@ -273,7 +273,7 @@ class Blobs:
             raise BlobMissing from None
 
     def old_names(self) -> Iterator[str]:
-        """Names of blobs that have not been written for `GRACE_SECONDS`: candidates for `remove`."""
+        """Yield the names of blobs not written for `GRACE_SECONDS`: candidates for `remove`."""
         limit = time.time() - GRACE_SECONDS
         for folder in _FOLDERS:
             for entry in os.scandir(self._root / folder):
@@ -283,12 +283,12 @@ class Blobs:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """No process removes a blob during the block."""
+        """Prevent all processes from removing blobs during the block."""
         with files.locked(self._root / "lock", is_shared=True):
             yield
 
     def remove(self, names: Collection[str]) -> None:
-        """Delete blobs that no row points to, unless one was written again meanwhile. Later where blobs are kept."""
+        """Delete blobs that no row points to, unless rewritten meanwhile. Does nothing while blobs are kept."""
         limit = time.time() - GRACE_SECONDS
         with contextlib.suppress(BlockingIOError), files.locked(self._root / "lock", is_waiting=False):
             for name in names:

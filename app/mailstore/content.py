@@ -1,4 +1,4 @@
-"""What the index says of a message, read from its bytes."""
+"""The index data of a message, read from its bytes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.wire.imap import render
 BEGINNING_BYTES = 16 * 1024
 """How much is read of a message that is too complex."""
 HEAVY_HEADER_BYTES = 64 * 1024
-"""A header of this size is read in a process of its own."""
+"""Messages with a header of this size are parsed in another process."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """A message whose bytes are on disk, read and rendered, ready to be put into any mailbox."""
+    """A parsed message whose bytes are on disk, ready to be put into any mailbox."""
 
     blob: str
     arrived: Arrived
 
 
 async def read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredContent]:
-    """Messages by their hashes; others' work goes on in between."""
+    """Parse messages; return them by their hashes. Other tasks run in between."""
     found = {}
     for blob, content in contents:
         found[blob] = StoredContent(blob, read_content(content, blob))
@@ -37,7 +37,8 @@ async def read_small(contents: Sequence[tuple[str, bytes]]) -> dict[str, StoredC
 
 
 def weight_of(content: bytes) -> int:
-    """What a message costs to be read, in bytes of usual content: bytes of a header count twice, delimiters 200.
+    """Return the cost of parsing a message, in bytes of usual content: header bytes count twice, delimiters 200
+    times.
 
     A hostile message of 64 KB has 13,000 parts, or 30,000 addresses.
     """
@@ -48,7 +49,7 @@ def weight_of(content: bytes) -> int:
 
 
 def read_content(content: bytes, blob: str) -> Arrived:
-    """What the index says of a message, before it has a place. Never fails: what can't be parsed is a problem said."""
+    """Return the index data of a message without a location. Never fails: unparsable data becomes a problem."""
     parsed = parse_structure(content)
     rendered = Rendered(parsed.header_block, render.envelope(parsed.envelope), render.structure(parsed.structure))
     return Arrived(
@@ -67,14 +68,14 @@ def read_content(content: bytes, blob: str) -> Arrived:
 
 
 def read_beginning(content: bytes, blob: str) -> Arrived:
-    """The same of the beginning of a message that is too complex to be read whole."""
+    """Return the index data of a message that is too complex to parse whole, from its beginning."""
     arrived = read_content(content[:BEGINNING_BYTES], blob)
     problem = f"the message is too complex: only its first {BEGINNING_BYTES} bytes were read"
     return replace(arrived, size_bytes=len(content), problems=(*arrived.problems, problem))
 
 
 def _preview(content: bytes, structure: BodyPart) -> str:
-    """The beginning of the text that a reader would see first; "" where there is none."""
+    """Return the beginning of the text that a reader would see first; "" if there is none."""
 
     def read(part: BodyPart, limit: int) -> bytes:
         _, start, stop = part.span or (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Threads as they are read: the newest message of each that matches, and the messages of some."""
+"""Reads threads: the newest matching message of each, and the messages of some."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IS_UNREAD = not_(condition_of(f.HasFlag(SEEN)))
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A message of a thread. `count` and `unread` are of all that match in it."""
+    """A message of a thread. `count` and `unread` are of all matching messages in the thread."""
 
     thread_id: ThreadId
     id: str
@@ -40,17 +40,17 @@ class Conversations:
         self._database = database
 
     async def resolve(self, account_id: AccountId, thread_id: str) -> ThreadId:
-        """The thread that this one became; the same where it is still itself, or never was."""
+        """Return the thread that this one was merged into, or the same id if it was not merged or is unknown."""
         alias: str | None = value_of(await self._database.row(_ALIAS, account_id=account_id, thread_id=thread_id))
         return ThreadId(alias or thread_id)
 
     async def newest(self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str]) -> dict[str, str]:
-        """By thread: the id of the newest of its messages that match."""
+        """Return by thread the id of its newest matching message."""
         members = await self.members(account_id, tree, thread_ids, limit=1)
-        return {thread_id: found[0].id for thread_id, found in members.items()}
+        return {thread_id: newest[0].id for thread_id, newest in members.items()}
 
     async def count(self, account_id: AccountId, tree: f.Filter) -> int:
-        """How many threads have a message that matches."""
+        """Return the number of threads with a matching message."""
         condition = condition_of(tree, has_placements=True)
         counted = select(func.count(MESSAGE.c.thread_id.distinct())).where(MESSAGE.c.account_id == _ACCOUNT, condition)
         ((count,),) = await self._database.rows(counted, is_long=True, account_id=account_id)
@@ -59,7 +59,7 @@ class Conversations:
     async def members(
         self, account_id: AccountId, tree: f.Filter, thread_ids: Collection[str], *, limit: int
     ) -> dict[str, list[Member]]:
-        """By thread: up to `limit` of its messages that match, the newest ones, newest first."""
+        """Return by thread its newest matching messages, up to `limit`, newest first."""
         if not thread_ids:
             return {}
         ranked = _ranked(condition_of(tree, has_placements=True))
@@ -67,10 +67,10 @@ class Conversations:
         rows = await self._database.rows(
             chosen, is_long=True, account_id=account_id, threads=json_list(list(thread_ids))
         )
-        found: dict[str, list[Member]] = {}
+        by_thread: dict[str, list[Member]] = {}
         for thread_id, *member, _ in rows:
-            found.setdefault(thread_id, []).append(Member(thread_id, *member))
-        return found
+            by_thread.setdefault(thread_id, []).append(Member(thread_id, *member))
+        return by_thread
 
 
 def _ranked(condition: ColumnElement[bool]) -> Subquery:

@@ -1,7 +1,7 @@
 """The changes after a position, from rows and tombstones, with or without the event log.
 
-Each row carries the numbers of the events that made it, moved it, flagged it and changed it at all. What left a mailbox
-has a tombstone under the number of its event.
+Each row has the numbers of the events that created, moved, flagged and last changed it. A message or mailbox that was
+removed has a tombstone with the number of its event.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _EVERY = 2**62
 
 @dataclass(frozen=True, slots=True)
 class ChangedMessage:
-    """A message as it is now, and the numbers of the events that brought it there."""
+    """A message, and the numbers of the events that changed it."""
 
     changed_seq: int
     id: str
@@ -69,7 +69,7 @@ class ChangedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A message left `mailbox_ids` (reason "moved"), or is gone; a mailbox is gone where `mailbox_ids` is None."""
+    """A message left `mailbox_ids` (reason "moved") or was deleted. A mailbox was deleted if `mailbox_ids` is None."""
 
     seq: int
     subject: str
@@ -79,7 +79,7 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class MailboxNumbers:
-    """The numbers of the events that made, changed and reset a mailbox, and up to which its tombstones are gone."""
+    """The numbers of the events that created, changed and reset a mailbox, and of its last trimmed tombstone."""
 
     id: str
     created_seq: int
@@ -90,7 +90,7 @@ class MailboxNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What changed after a position up to `to_seq`; None: up to now."""
+    """The changes after a position up to `to_seq`; None: up to now."""
 
     messages: list[ChangedMessage]
     tombstones: list[Tombstone]
@@ -104,7 +104,7 @@ class Differences:
         self._database = database
 
     async def page(self, account_id: AccountId, seq: int, limit: int) -> Page:
-        """Up to `limit` messages and as many tombstones; more only where one event's number has more."""
+        """Return up to `limit` messages and as many tombstones; more only if one event's number has more."""
         messages = await self._messages(account_id, seq, limit + 1)
         tombstones = await self._tombstones(account_id, seq, limit + 1)
         numbers = [message.changed_seq for message in messages], [tombstone.seq for tombstone in tombstones]
@@ -117,14 +117,14 @@ class Differences:
         return Page(messages, tombstones, to_seq)
 
     async def messages(self, account_id: AccountId, ids: Collection[str]) -> list[ChangedMessage]:
-        """Those that are there."""
+        """Return those that exist."""
         if not ids:
             return []
         rows = await self._database.rows(_BY_IDS, is_long=True, account_id=account_id, ids=json_list(list(ids)))
         return [_message(row) for row in rows]
 
     async def mailboxes(self, account_id: AccountId) -> list[MailboxNumbers]:
-        """All mailboxes, by path."""
+        """Return all mailboxes, by path."""
         return [MailboxNumbers(*row) for row in await self._database.rows(_MAILBOXES, account_id=account_id)]
 
     async def _messages(

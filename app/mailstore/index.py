@@ -1,4 +1,4 @@
-"""Writes the index: one row a message, two writers (a mirror of the origin, or the mailbox itself).
+"""Writes the index: one row per message. The rows mirror a mail server, or are the mailbox of an embedded account.
 
 `reader.MailReader` reads it.
 """
@@ -34,7 +34,7 @@ _ADVANCE: Statement = (
     .values(last_seq=bindparam("seq"), last_event_ms=bindparam("at_ms"))
 )
 _EPOCH: Statement = select(LEASE.c.epoch).where(LEASE.c.account_id == ACCOUNT_ID).with_for_update(read=True)
-"""Shared: no other worker takes the lease until the transaction that relies on it has ended."""
+"""A shared lock: no other worker takes the lease until the transaction that relies on it has ended."""
 
 _BEYOND: Statement = (
     select(MESSAGE.c.uid)
@@ -44,18 +44,18 @@ _BEYOND: Statement = (
 )
 
 ENDED_AT_ONCE = 20_000
-"""Messages that go with their mailbox in one transaction."""
+"""The most messages that are removed with their mailbox in one transaction."""
 REMOVED_AT_ONCE = 1_000
 SHORT_FACTS = 4
-"""Up to so many facts are written without another thread."""
+"""Up to this many facts are written without another thread."""
 
 Decide = Callable[[Transaction], Awaitable[Delta]]
 Conclude = Callable[[Transaction, Applied], Awaitable[None]]
-"""What is written in the same transaction once it is known what came of a Delta: the answer to a request, say."""
+"""Writes further rows in the same transaction once a Delta is applied, such as the answer to a request."""
 
 
 class Index:
-    """Changes the mailboxes and messages of every account: each change is one transaction with its events."""
+    """Changes the mailboxes and messages of all accounts: each change is one transaction with its events."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
@@ -64,11 +64,11 @@ class Index:
     async def apply(
         self, account_id: AccountId, delta: Delta, *, fence: int | None = None, is_durable: bool = False
     ) -> Applied:
-        """Write a change and its events in one transaction, then wake the subscribers.
+        """Write a change and its events in one transaction, then wake the subscribers. Safe to repeat.
 
-        A mailbox that ends with more than `ENDED_AT_ONCE` messages loses the others before, in further transactions.
-        Safe to repeat. `fence` is the epoch of the lease under which a watcher speaks: Conflict when another holds it.
-        Raises AccountNotFound.
+        If it ends a mailbox with more than `ENDED_AT_ONCE` messages, the others are removed before, in further
+        transactions. `fence` is the epoch of the lease of a watching worker: Conflict if another worker holds the
+        lease. Raises AccountNotFound.
         """
 
         for mailbox_id in await self._ending(account_id, delta):
@@ -80,15 +80,15 @@ class Index:
         return await self.change(account_id, decide, fence=fence, is_durable=is_durable, is_short=_is_short(delta))
 
     async def confirm(self, account_id: AccountId, confirmed: Confirmed, *, is_durable: bool = False) -> Applied:
-        """Write what the origin confirmed, unless its backend has written it. Raises AccountNotFound."""
+        """Write what the mail server confirmed, unless its backend has written it. Raises AccountNotFound."""
         if confirmed.written is not None:
             return confirmed.written
         return await self.apply(account_id, confirmed.delta, is_durable=is_durable)
 
     async def shrink(self, account_id: AccountId, mailbox_id: MailboxId, *, fence: int | None = None) -> None:
-        """Remove the oldest messages of a mailbox that is about to end, a few a transaction: no writer waits long.
+        """Remove the oldest messages of a mailbox that is about to be removed, in short transactions.
 
-        `ENDED_AT_ONCE` are left, which go with the mailbox.
+        `ENDED_AT_ONCE` messages remain, which are removed with the mailbox.
         """
         values = {"account_id": account_id, "mailbox_id": mailbox_id, "kept": ENDED_AT_ONCE}
         uids = [uid for (uid,) in await self._database.rows(_BEYOND, is_long=True, **values)]
@@ -98,7 +98,7 @@ class Index:
             await self.apply(account_id, delta, fence=fence)
 
     async def _ending(self, account_id: AccountId, delta: Delta) -> list[MailboxId]:
-        """The mailboxes whose messages all go."""
+        """Return the mailboxes that lose all their messages."""
         if not (delta.mailboxes_deleted or delta.mailboxes_reset):
             return []
         validities = {
@@ -126,7 +126,7 @@ class Index:
         is_short: bool = False,
         conclude: Conclude | None = None,
     ) -> Applied:
-        """Read under the account's lock, decide, and write what was decided. `decide` awaits only its transaction.
+        """Read under the account's lock, decide, and write the decided Delta. `decide` awaits only its transaction.
 
         `is_short`: see `Database.write`.
         """
@@ -144,9 +144,9 @@ class Index:
     async def change_in(
         self, transaction: Transaction, account_id: AccountId, decide: Decide, *, fence: int | None = None
     ) -> Applied:
-        """The same as a part of a larger transaction, whose `turn` should be the account's id.
+        """Like `change`, within a larger transaction, whose `turn` should be the account's id.
 
-        The account's followers are woken when that transaction is committed.
+        The account's subscribers are woken when that transaction is committed.
         """
         before, kind = await lock_account(transaction, account_id)
         await _check_fence(transaction, account_id, fence)
@@ -161,10 +161,11 @@ class Index:
 
 
 async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple[Position, str]:
-    """Lock an account's rows until the transaction ends: its last position and its kind. Raises AccountNotFound.
+    """Lock an account's rows until the transaction ends. Return its last position and its kind. Raises
+    AccountNotFound.
 
-    Every transaction that writes rows of one account takes this lock first. Two that took rows in another order
-    would wait for each other.
+    Every transaction that writes rows of an account takes this lock first. Two transactions that lock rows in
+    different orders would deadlock.
     """
     row = await transaction.row(_LOCK, account_id=account_id)
     if row is None:
@@ -174,9 +175,9 @@ async def lock_account(transaction: Transaction, account_id: AccountId) -> tuple
 
 
 def _is_short(delta: Delta) -> bool:
-    """Whether it changes few rows: deleting or resetting a mailbox removes any number of messages.
+    """Whether it changes few rows. Deleting or resetting a mailbox removes any number of messages.
 
-    A text that comes or goes is long by itself: each of its trigrams is a change.
+    Adding or removing a text is long too, because it changes an index entry for each trigram.
     """
     are_long = delta.mailboxes_reset or delta.mailboxes_deleted or delta.texted or delta.removed
     return delta.facts <= SHORT_FACTS and not are_long

@@ -1,4 +1,4 @@
-"""The event log: what is written into it, and how it is read from a position on."""
+"""The event log: the rows that are written, and reads from a position on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.mail.types import AccountId, Position
 _UNTYPED = b'"message":{'
 _TYPED = _UNTYPED + b'"view":'
 _SUMMARY = _TYPED + b'"summary",'
-"""The beginnings of a message in an event. No text in JSON holds a bare quote, so a text is never mistaken for one."""
+"""How a message in an event begins. A JSON text cannot contain a bare quote, so it is never mistaken for this."""
 ADD_EVENTS: Statement = insert(EVENT)
 _COLUMNS = (
     EVENT.c.account_id,
@@ -68,7 +68,7 @@ def event_values(
     uid: int | None = None,
     target: tuple[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The row of an event, its CloudEvents 1.0 object included."""
+    """Return the row of an event, including its CloudEvents 1.0 object."""
     id_ = new_id("evt")
     body = {
         "specversion": "1.0",
@@ -95,14 +95,14 @@ def event_values(
 
 
 def _caused_by(cause: Cause | None) -> dict[str, object]:
-    """Which caller's request made the change; nothing for a change at the mail server."""
+    """Return the caller whose request made the change; empty for a change on the mail server."""
     if cause is None:
         return {}
     return {"caused_by": {"request_id": cause.request_id, "client_id": cause.client_id}}
 
 
 def _event(row: Sequence[Any]) -> Event:
-    """An event of its columns. A message that was logged before views had names gets the name of its view."""
+    """Return an event from its columns. A message that was logged before views had names gets the name of its view."""
     event = Event(*row)
     if event.type == MessageCreated.type and _TYPED not in event.body:
         return replace(event, body=event.body.replace(_UNTYPED, _SUMMARY, 1))
@@ -110,18 +110,18 @@ def _event(row: Sequence[Any]) -> Event:
 
 
 class EventLog:
-    """Reads the log. Writing is the index's."""
+    """Reads the log. `Index` writes it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def after(self, account_id: AccountId, seq: int, limit: int) -> list[Event]:
-        """Up to `limit` events after `seq`, in order."""
+        """Return up to `limit` events after `seq`, in order."""
         rows = await self._database.rows(_AFTER, account_id=account_id, seq=seq, limit=limit)
         return [_event(row) for row in rows]
 
     async def starting_at(self, account_id: AccountId, seq: int, limit: int) -> Batch | None:
-        """Up to `limit` events from `seq` on, with the span; None if the account does not exist."""
+        """Return up to `limit` events from `seq` on, with the span; None if the account does not exist."""
         rows = await self._database.rows(_FROM, account_id=account_id, seq=seq, limit=limit)
         if not rows:
             return None
@@ -129,7 +129,7 @@ class EventLog:
         return Batch(span, [_event(row[4:]) for row in rows if row[5] is not None])
 
     async def last_numbers(self, account_ids: Sequence[str]) -> dict[str, int]:
-        """The number of the last event of each of these accounts that exist."""
+        """Return the number of the last event of each of these accounts that exists."""
         return dict(await self._database.rows(_LAST, ids=json_list(account_ids)))
 
     async def span(self, account_id: AccountId) -> Span | None:
@@ -138,7 +138,7 @@ class EventLog:
         return None if row is None else _span_of(*row)
 
     async def at_ms(self, account_id: AccountId, seq: int) -> int | None:
-        """The time of an event; None when it is not kept."""
+        """Return the time of an event; None if it is not stored."""
         at_ms: int | None = value_of(await self._database.row(_AT, account_id=account_id, seq=seq))
         return at_ms
 

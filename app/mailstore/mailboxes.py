@@ -1,7 +1,7 @@
-"""The mailboxes of the embedded mail store: made, renamed, deleted, and subscribed to by name.
+"""The mailboxes of embedded accounts: create, rename, delete, and subscribe by name.
 
-A name outlives its mailbox in two ways: as the parent of others it stays and holds no mail, and as a subscription it
-is kept without a mailbox (RFC 9051 §6.3.5, §6.3.7).
+A name can exist without its mailbox in two ways: as the parent of others it remains but holds no mail, and as a
+subscription it is stored without a mailbox (RFC 9051 §6.3.5, §6.3.7).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from app.mailstore.reading.mailboxes import MailboxReader
 
 DELIMITER = "/"
 PATH_LIMIT = 500
-"""Characters of a mailbox's path."""
+"""The most characters of a mailbox's path."""
 DEPTH_LIMIT = 20
 NAMES_LIMIT = 1_000
-"""Largest number of subscribed names without a mailbox in an account."""
+"""The most subscribed names without a mailbox in an account."""
 
 FIRST_MAILBOXES = (
     ("INBOX", Role.INBOX),
@@ -45,7 +45,7 @@ FIRST_MAILBOXES = (
     ("Junk", Role.JUNK),
     ("Trash", Role.TRASH),
 )
-"""What every embedded account has from the start."""
+"""The mailboxes of a new embedded account."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _UIDS: Statement = select(MESSAGE.c.uid).where(
@@ -63,7 +63,7 @@ _DROP_NAMES: Statement = delete(SUBSCRIBED_NAME).where(_NAMES_OF, is_one_of(SUBS
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """A mailbox as it is while the account is locked."""
+    """A mailbox while the account is locked."""
 
     id: MailboxId
     path: str
@@ -86,9 +86,9 @@ class StoredMailboxes:
     async def create_first(
         self, account_id: AccountId, within: Transaction | None = None, *, is_filled: bool = True
     ) -> Applied:
-        """Give an account the mailboxes that everyone has; `within` the transaction that makes it. Safe to repeat.
+        """Create the initial mailboxes of an account; `within` the transaction that creates it. Safe to repeat.
 
-        Not `is_filled`: INBOX is incomplete until mail that is elsewhere has been fetched.
+        Not `is_filled`: INBOX is incomplete until mail on a POP3 server has been fetched.
         """
 
         async def decide(transaction: Transaction) -> Delta:
@@ -113,9 +113,9 @@ class StoredMailboxes:
         is_subscribed: bool = True,
         conclude: Conclude | None = None,
     ) -> Applied:
-        """Create a mailbox and, where missing, those above it (RFC 9051 §6.3.4); AlreadyExists.
+        """Create a mailbox and its missing parents (RFC 9051 §6.3.4). Raises AlreadyExists.
 
-        A name that only holds others becomes a mailbox. A subscription to the name becomes one to the mailbox.
+        A name that only has child mailboxes becomes a mailbox. A subscription to the name becomes the mailbox's.
         `conclude` is written in the same transaction.
         """
         path = checked_path(path)
@@ -139,9 +139,9 @@ class StoredMailboxes:
         return await self._index.change(account_id, decide, conclude=conclude)
 
     async def rename(self, account_id: AccountId, mailbox_id: MailboxId, path: str) -> Applied:
-        """Rename a mailbox and all below it; what is missing above the new name is made (RFC 9051 §6.3.6).
+        """Rename a mailbox and its child mailboxes, and create missing parents of the new name (RFC 9051 §6.3.6).
 
-        AlreadyExists; Conflict for INBOX; InvalidRequest for a name below its own.
+        Raises AlreadyExists; Conflict for INBOX; InvalidRequest for a name below its own.
         """
         path = checked_path(path)
 
@@ -166,7 +166,7 @@ class StoredMailboxes:
         return await self._index.change(account_id, decide)
 
     async def delete(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
-        """Delete a mailbox with its messages. INBOX stays, and one with others below it: Conflict."""
+        """Delete a mailbox with its messages. Raises Conflict for INBOX and for a mailbox with child mailboxes."""
 
         async def decide(transaction: Transaction) -> Delta:
             taken = await _mailboxes(transaction, account_id)
@@ -178,7 +178,9 @@ class StoredMailboxes:
         return await self._end(account_id, mailbox_id, decide)
 
     async def _end(self, account_id: AccountId, mailbox_id: MailboxId, decide: Decide) -> Applied:
-        """Make a change that ends a mailbox's messages. A large one loses most of them before, where it may end."""
+        """Make a change that removes all of a mailbox's messages. Most of a large mailbox are removed before, if
+        it may end.
+        """
         mailbox = await MailboxReader(self._database).mailbox(account_id, mailbox_id)
         if mailbox.total > ENDED_AT_ONCE:
 
@@ -191,9 +193,9 @@ class StoredMailboxes:
         return await self._index.change(account_id, decide)
 
     async def delete_name(self, account_id: AccountId, mailbox_id: MailboxId) -> Applied:
-        """Delete a mailbox as IMAP does: a subscription stays, and so does a name that others are below, without mail.
+        """Delete a mailbox as IMAP does: a subscription stays, and so does a parent's name, without mail.
 
-        Conflict for INBOX, and for a name that holds others alone.
+        Raises Conflict for INBOX, and for a name that only has child mailboxes.
         """
 
         async def decide(transaction: Transaction) -> Delta:
@@ -215,9 +217,9 @@ class StoredMailboxes:
         return await self._end(account_id, mailbox_id, decide)
 
     async def subscribe(self, account_id: AccountId, path: str, *, is_subscribed: bool) -> Applied:
-        """Subscribe to a name, or no longer. There need be no such mailbox (RFC 9051 §6.3.7).
+        """Subscribe to a name, or unsubscribe. The mailbox need not exist (RFC 9051 §6.3.7).
 
-        InvalidRequest for what can be no mailbox's name; Conflict when there are too many.
+        Raises InvalidRequest for an invalid name; Conflict if there are too many.
         """
         path = checked_path(path)
 
@@ -234,7 +236,7 @@ class StoredMailboxes:
         return await self._index.change(account_id, decide)
 
     async def names_without_mailbox(self, account_id: AccountId) -> list[str]:
-        """The subscribed names of an account that have no mailbox."""
+        """Return the subscribed names of an account that have no mailbox."""
         return [path for (path,) in await self._database.rows(_NAMES, account_id=account_id)]
 
 
@@ -246,7 +248,7 @@ def _unfilled(mailbox_id: MailboxId) -> Decide:
 
 
 def checked_path(path: str) -> str:
-    """A path that a mailbox may have: "/" between levels, INBOX in any case is INBOX. InvalidRequest otherwise."""
+    """Check a path: "/" between levels; INBOX in any case becomes INBOX. Raises InvalidRequest."""
     levels = path.split(DELIMITER)
     if len(path) > PATH_LIMIT or len(levels) > DEPTH_LIMIT:
         raise InvalidRequest(f"A mailbox path may have at most {PATH_LIMIT} characters and {DEPTH_LIMIT} levels")
@@ -266,7 +268,7 @@ async def require_mailbox(transaction: Transaction, account_id: AccountId, mailb
 
 
 async def _mailboxes(transaction: Transaction, account_id: AccountId) -> dict[str, _Standing]:
-    """By path."""
+    """Return the mailboxes by path."""
     standings = _STANDINGS.read_all(await transaction.rows(_MAILBOXES, account_id=account_id))
     return {mailbox.path: mailbox for mailbox in standings}
 
@@ -304,7 +306,7 @@ async def _add_name(transaction: Transaction, account_id: AccountId, path: str) 
 
 
 async def _take_names(transaction: Transaction, account_id: AccountId, paths: Collection[str]) -> set[str]:
-    """Those of the paths that were subscribed to without a mailbox; they are no longer."""
+    """Remove the subscriptions to those of the paths without a mailbox, and return them."""
     among = json_list(list(paths))
     names = {path for (path,) in await transaction.rows(_NAMES_AMONG, account_id=account_id, paths=among)}
     if names:

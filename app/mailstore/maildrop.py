@@ -1,4 +1,4 @@
-"""A mailbox as POP3 sees it: a list that is fixed when a session begins."""
+"""A mailbox as POP3 presents it: a list that is fixed when a session begins."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MESSAGES: Statement = (
 
 @dataclass(frozen=True, slots=True)
 class DropMessage:
-    """`uidl` is unique and stable for as long as the message exists (RFC 1939 §7), through a restore too.
+    """`uidl` is unique and stable for as long as the message exists (RFC 1939 §7), even after a restore.
 
-    It is made of the UID and the UIDVALIDITY that INBOX had when the message came.
+    It consists of the UID and the UIDVALIDITY that INBOX had when the message arrived.
     """
 
     uid: int
@@ -37,14 +37,14 @@ class DropMessage:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The messages of INBOX, oldest first. `mailbox_id` None: there is no INBOX, and nothing in it."""
+    """The messages of INBOX, oldest first. `mailbox_id` None: there is no INBOX."""
 
     mailbox_id: MailboxId | None
     messages: tuple[DropMessage, ...]
 
 
 async def snapshot(database: Database, account_id: AccountId) -> Snapshot:
-    """What is in an account's INBOX now, as far as its bytes are here."""
+    """Return the current messages of an account's INBOX whose bytes are stored."""
     inbox = await database.row(_INBOX, account_id=account_id)
     if inbox is None:
         return Snapshot(None, ())
@@ -55,7 +55,7 @@ async def snapshot(database: Database, account_id: AccountId) -> Snapshot:
 
 
 def _uid_validities(current: int, eras: str | None) -> Callable[[int], int]:
-    """By UID, the UIDVALIDITY under which a message came. `eras` as in the column `mailbox.uidl_eras`."""
+    """Return a function from UID to the UIDVALIDITY of its arrival. `eras` as in the column `mailbox.uidl_eras`."""
     if not eras:
         return lambda _: current
     ended: list[tuple[int, int]] = orjson.loads(eras)

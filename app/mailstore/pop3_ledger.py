@@ -1,7 +1,7 @@
-"""The ledger of a POP3 account: what its server holds or held, and which message here came of it.
+"""The ledger of a POP3 account: the messages that its server has or had, and the message rows that they became.
 
-Each change of it is in the same transaction as its change of mail, so that neither is ever without the
-other: a message is stored once however often it is seen, and none is forgotten.
+Each change of it is in the same transaction as its change of mail. A message is therefore stored once, however often
+it is listed, and none is forgotten.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from app.mailstore.index import Index
 
 
 class State(StrEnum):
-    """How far a message of the server has come."""
+    """The state of a message of the server."""
 
     LISTED = "listed"
-    """Found by the first list; it comes without an event."""
+    """Found by the first list; it is added without an event."""
     SEEN = "seen"
-    """Shown by its header; its content has not been downloaded yet."""
+    """Only its header is known; its content has not been downloaded yet."""
     STORED = "stored"
     KEPT = "kept"
-    """Deleted for good here, and left on the server."""
+    """Deleted permanently in Postgate, and left on the server."""
     DELETE_PENDING = "delete_pending"
-    """To be deleted there, or asked to be: only a list without it says that it is."""
+    """To be deleted on the server, or requested to be: only a list without it confirms that."""
     DELETED = "deleted"
-    """Deleted there by us. Should it come back, it is deleted again and not shown."""
+    """Deleted on the server by Postgate. If it comes back, it is deleted again and not shown."""
     GONE = "gone"
-    """Removed there by another client; our copy stays."""
+    """Removed from the server by another client; Postgate's copy stays."""
 
 
 class Key(NamedTuple):
-    """What a message of the server goes by. Without UIDL `uidl` is the hash of its header."""
+    """Identifies a message of the server. Without UIDL, `uidl` is the hash of its header."""
 
     uidl: str
     ordinal: int
@@ -49,7 +49,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`place` is where its message is here; None where it was never shown, or was deleted for good."""
+    """`place` is the location of its message; None if it was never shown, or was deleted permanently."""
 
     key: Key
     size_bytes: int
@@ -105,7 +105,7 @@ class Pop3Ledger:
         self._epoch = epoch
 
     async def rows(self) -> dict[Key, Line]:
-        """All of it."""
+        """Return all lines."""
         rows = await self._database.rows(_ROWS, is_long=True, account_id=self._account_id)
         return {line.key: line for line in map(_line, rows)}
 
@@ -116,15 +116,16 @@ class Pop3Ledger:
         delta: Delta | None = None,
         arrived: Sequence[tuple[Line, Arrived]] = (),
     ) -> Applied:
-        """Write lines in the place of those with the same key, and what came of them; on disk when it returns.
+        """Write lines in place of those with the same key, together with their changes of mail. On disk when it
+        returns.
 
-        The lines of what arrived get the ids of their messages. Raises Conflict when another worker holds the
-        account, AccountNotFound.
+        The lines of `arrived` get the ids of their messages. Raises Conflict when another worker holds the account,
+        AccountNotFound.
         """
-        told = (delta or Delta()) + Delta(arrived=tuple(one for _, one in arrived))
+        facts = (delta or Delta()) + Delta(arrived=tuple(arrival for _, arrival in arrived))
 
         async def decide(_: Transaction) -> Delta:
-            return told
+            return facts
 
         async def work(transaction: Transaction) -> Applied:
             applied = await self._index.change_in(transaction, self._account_id, decide, fence=self._epoch)

@@ -1,6 +1,6 @@
-"""Puts a backup back: what clients know of the time that is lost is never mistaken for what comes after.
+"""Restores a backup: numbers and states that clients have from the lost time are never mistaken for later ones.
 
-Each step can be repeated. Until the last one is done the mark outside the database does not agree with it, so that no
+Each step can be repeated. Until the last one is done, the mark outside the database does not match it, so that no
 server starts.
 """
 
@@ -28,14 +28,14 @@ from app.settings import Settings
 
 STAGING = "restoring"
 REPLACED = "replaced"
-"""Where the database that a restore replaced stays, in the data directory, until the next one."""
+"""Where the database that a restore replaced is kept, in the data directory, until the next restore."""
 
 
 def restore(settings: Settings, source: Path) -> after_restore.Changed:
     """Replace the installation's database and message bytes by those of a backup. Blocks.
 
-    BackupError for a backup that is not whole, MasterKeyError where the key that sealed its secrets is not here,
-    DataInUse while a server runs; then nothing has changed.
+    Raises BackupError for an incomplete backup, MasterKeyError if the key of its secrets is missing, DataInUse while
+    a server runs; then nothing has changed.
     """
     with sole_use(settings):
         _refuse_others(settings)
@@ -55,7 +55,7 @@ def restore(settings: Settings, source: Path) -> after_restore.Changed:
 
 
 def restore_in_place(settings: Settings) -> after_restore.Changed:
-    """Make a database usable that was put back by other means. Blocks. DataInUse while a server runs."""
+    """Make a database usable that was restored by other means. Blocks. Raises DataInUse while a server runs."""
     with sole_use(settings):
         _refuse_others(settings)
         migrate(settings)
@@ -72,7 +72,7 @@ def _refuse_others(settings: Settings) -> None:
 
 
 def _stage(settings: Settings, source: Path, manifest: Manifest) -> Settings:
-    """Copy a backup's database beside the installation's and bring it to this schema; the settings of the copy."""
+    """Copy a backup's database beside the installation's and migrate it; return the settings of the copy."""
     folder = settings.data_dir / STAGING
     shutil.rmtree(folder, ignore_errors=True)
     files.make_directory(folder)
@@ -98,7 +98,7 @@ def _check_keys(settings: Settings, staged: Settings) -> None:
 
 
 def _place_blobs(settings: Settings, source: Path, manifest: Manifest) -> None:
-    """Put the message bytes of a backup into the store, each compared with its hash. BackupError."""
+    """Put the message bytes of a backup into the store, each compared with its hash. Raises BackupError."""
     blobs = Blobs(settings.data_dir / "blobs")
     lost = set(manifest.missing)
     folders: set[Path] = set()
@@ -119,7 +119,7 @@ def _place_blobs(settings: Settings, source: Path, manifest: Manifest) -> None:
 
 
 def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, after_restore.Changed]:
-    """Begin another epoch in a database; the mark that belongs to it."""
+    """Begin another epoch in a database; return its mark."""
     name = epoch.new_epoch()
     results: list[after_restore.Changed] = []
     begin = partial(after_restore.begin_epoch, epoch=name, now_ms=now_ms(), uid_validity_floor=floor)
@@ -128,7 +128,7 @@ def _begin_epoch(settings: Settings, floor: int) -> tuple[Mark, after_restore.Ch
 
 
 def _floor(settings: Settings) -> int:
-    """The highest UIDVALIDITY that is known to have been given: by restores, and by the database that is replaced."""
+    """Return the highest UIDVALIDITY used before: by restores, and by the database that is replaced."""
     mark = epoch.read(epoch.path_of(settings))
     floor = 0 if mark is None else mark.uid_validity
     path = sqlite_path(settings)
@@ -139,7 +139,9 @@ def _floor(settings: Settings) -> int:
 
 
 def _exchange(settings: Settings, staged: Settings, mark: Mark) -> None:
-    """Put the staged database in place of the installation's, which stays aside. No server starts before it is done."""
+    """Put the staged database in place of the installation's, which is kept aside. No server starts before it is
+    done.
+    """
     path, aside = sqlite_path(settings), settings.data_dir / REPLACED
     if path.exists():
         shutil.rmtree(aside, ignore_errors=True)
@@ -150,7 +152,7 @@ def _exchange(settings: Settings, staged: Settings, mark: Mark) -> None:
     files.sync_directory(settings.data_dir)
     epoch.write(epoch.path_of(settings), mark)
     faults.point("restore.marked")
-    for suffix in ("-wal", "-shm", ""):  # a log that stayed behind would be carried over into the other database
+    for suffix in ("-wal", "-shm", ""):  # a WAL left behind would be applied to the other database
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside / (path.name + suffix))
     faults.point("restore.set_aside")

@@ -1,4 +1,4 @@
-"""Between values and columns: the prepared JSON of a message, and the coding of flags."""
+"""Conversions between values and columns: the prepared JSON of a message, and the coding of flags."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from app.mailstore.structures import structure_from_json, structure_to_json
 from app.mime.body import has_attachments
 
 FOLDED_LIMIT = 2_000
-"""Characters of a header field that search looks at."""
+"""The most characters of a header field that search examines."""
 
 
 def flags_to_text(flags: Flags) -> str:
@@ -48,7 +48,7 @@ def _folded(addresses: tuple[Address, ...], groups: tuple[str, ...] = ()) -> str
 def summary_of(
     account_id: AccountId, message_id: MessageId, thread_id: ThreadId, mailbox_id: MailboxId, arrival: Arrived
 ) -> dict[str, Any]:
-    """The object of `view=summary`, its fields in the order of the contract."""
+    """Return the object of `view=summary`, its fields in the order of the API."""
     overview = arrival.overview
     return {
         "id": message_id,
@@ -76,7 +76,7 @@ def summary_of(
 def message_values(
     account_id: AccountId, message_id: MessageId, thread_id: ThreadId, arrival: Arrived
 ) -> dict[str, Any]:
-    """The row of table `message` for an arrival; `version` and the numbers of the origin are the caller's."""
+    """Return the row of table `message` for an arrival, without `version` and the origin's numbers."""
     overview = arrival.overview
     summary = summary_of(account_id, message_id, thread_id, arrival.mailbox_id, arrival)
     return {
@@ -111,7 +111,7 @@ def message_values(
 
 
 def detail_values(account_id: AccountId, message_id: MessageId, arrival: Arrived) -> dict[str, Any]:
-    """The row of table `detail` for an arrival."""
+    """Return the row of table `detail` for an arrival."""
     has_extra = arrival.overview.bcc or arrival.problems
     extra = (
         json_bytes({"bcc": addresses_to_json(arrival.overview.bcc), "problems": arrival.problems})
@@ -137,7 +137,7 @@ _LIKENESS = (
 
 
 def likeness(summary: bytes) -> bytes:
-    """What a prepared summary tells that is the same of the same message wherever it is: INTERNALDATE, size, header."""
+    """Return the fields of a summary that are equal in every mailbox: INTERNALDATE, size, header."""
     fields = orjson.loads(summary)
     return json_bytes([fields[name] for name in _LIKENESS])
 
@@ -149,7 +149,7 @@ def likeness_of(arrival: Arrived) -> bytes:
 
 
 def structure_bytes(structure: BodyPart | None) -> bytes | None:
-    """A structure as a row holds it."""
+    """Return a structure as a row holds it."""
     return None if structure is None else json_bytes(structure_to_json(structure))
 
 

@@ -1,4 +1,4 @@
-"""A filter tree as SQL over the index."""
+"""Filter trees as SQL over the index."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FIELDS = {"body": ("body",), "text": ("body", "header"), "header": ("header",)}
 
 
 def condition_of(tree: f.Filter, *, has_placements: bool = False) -> ColumnElement[bool]:
-    """The condition of a tree without Text leaves (those are answered beforehand, see `filter.with_answers`).
+    """Return the condition of a tree without Text leaves (which are answered before, see `filter.with_answers`).
 
-    `has_placements`: messages of this account may have further places.
+    `has_placements`: messages of this account may have further placements.
     """
     match tree:
         case f.All(of):
@@ -69,14 +69,14 @@ def _text(leaf: f.Contains | f.IndexedText | f.Unindexed) -> ColumnElement[bool]
 
 
 def text_condition(account_id: str, scope: str, folded: str) -> ColumnElement[bool]:
-    """That a message is in the full-text index and its body, its text or its header ("header") contains folded text."""
-    if "\0" in folded:  # which no text holds, and neither database takes
+    """Return the condition that a message is indexed and its body, text or header ("header") contains folded text."""
+    if "\0" in folded:  # which no text contains, and neither database accepts
         return false()
     return has_text(MESSAGE.c.id, account_id, search_range(account_id), folded, _FIELDS[scope])
 
 
 def _between(leaf: f.Filter) -> ColumnElement[bool]:
-    """The bounds that are given."""
+    """Return the conditions of the given bounds."""
     found: list[ColumnElement[bool]] = []
     match leaf:
         case f.ReceivedBetween(since, before):
@@ -86,18 +86,18 @@ def _between(leaf: f.Filter) -> ColumnElement[bool]:
             found += [] if larger_than is None else [MESSAGE.c.size_bytes > larger_than]
             found += [] if smaller_than is None else [MESSAGE.c.size_bytes < smaller_than]
         case _:
-            raise TypeError(f"{leaf!r} must be answered before it gets here")
+            raise TypeError(f"{leaf!r} must be answered before the search")
     return and_(true(), *found)
 
 
 def _has_flag(flag: str) -> ColumnElement[bool]:
-    """Flags lie in one column, separated by spaces. LIKE's own letters are escaped; case does not count."""
+    """Flags are in one column, separated by spaces. LIKE's own characters are escaped; case is ignored."""
     padded = literal(" ") + MESSAGE.c.flags + literal(" ")
     return padded.icontains(f" {flag} ", autoescape=True)
 
 
 def search_range(account_id: str) -> tuple[int, int]:
-    """The first and last number that an account's rows in `search_text` may have; two accounts may share them."""
+    """Return the first and last number that an account's rows in `search_text` may have; accounts may share them."""
     first = (zlib.crc32(account_id.encode()) >> 1) << 32
     return first, first + (1 << 32) - 1
 

@@ -1,7 +1,7 @@
-"""The embedded mail store: how the IMAP, POP3 and SMTP servers and the API change embedded accounts.
+"""The store of embedded accounts: how the IMAP, POP3 and SMTP servers and the API change their mail.
 
-Each operation reads and decides under the account's lock, so that any number of clients agree; each answers only when
-its rows are on disk, and a message's bytes before them.
+Each operation reads and decides under the account's lock, so that any number of clients see consistent results. It
+returns only when its rows are on disk, and a message's bytes before them.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 FLAGS_LIMIT = 100
-"""Flags on one message."""
+"""The most flags on one message."""
 MESSAGE_LIMIT_BYTES = 100 * 1024 * 1024
 EXPUNGED_AT_ONCE = 1_000
 """Messages removed in one transaction."""
 LARGE_READS = 2
-"""Large messages that are in memory at a time, to be read when they have come."""
+"""Large messages that are in memory for parsing at a time."""
 _ARRIVALS = "arrivals"
-"""The key under which the parsers share out what arrives for any account."""
+"""The parsers' queue for messages that arrive for any account."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _HERE = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -73,25 +73,25 @@ _RECENT_FROM: Statement = (
     .where(MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id"))
     .with_for_update()
 )
-"""Locked: of two sessions that ask together, the second reads what the first has left."""
+"""Locks the row: of two concurrent sessions, the second reads what the first has left."""
 
 
 Content = tuple[StoredContent, Flags, int | None]
 """A stored message, its flags and its INTERNALDATE in ms; None: now."""
 Alongside = Callable[[Transaction], Awaitable[Delta | None]]
-"""What is written in the same transaction, and returns further facts."""
+"""Writes further rows in the same transaction, and returns further facts."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """Flags to add and to remove; `is_replacing` removes all others too (RFC 9051 §6.4.6)."""
+    """Flags to add and to remove; `is_replacing` removes all other flags too (RFC 9051 §6.4.6)."""
 
     add: Flags = frozenset()
     remove: Flags = frozenset()
     is_replacing: bool = False
 
     def of(self, before: Flags) -> Flags:
-        """The flags after it. InvalidRequest for too many."""
+        """Return the flags after the change. Raises InvalidRequest for too many."""
         after = with_flags(frozenset() if self.is_replacing else before, add=self.add, remove=self.remove)
         if len(after) > FLAGS_LIMIT:
             raise InvalidRequest(f"A message may have at most {FLAGS_LIMIT} flags")
@@ -100,7 +100,7 @@ class FlagChange:
 
 @dataclass(frozen=True, slots=True)
 class FlagsStored:
-    """`modified`: UIDs left alone, since they changed after the MODSEQ that was given (RFC 7162 §3.1.3)."""
+    """`modified`: UIDs left unchanged, because they changed after the given MODSEQ (RFC 7162 §3.1.3)."""
 
     applied: Applied
     modified: tuple[int, ...]
@@ -120,20 +120,20 @@ class MailStore:
     # ---- messages
 
     async def keep(self, content: bytes) -> StoredContent:
-        """Put a message's bytes on disk and read what the index will say of it."""
+        """Store a message's bytes on disk and read its index data."""
         if len(content) > MESSAGE_LIMIT_BYTES:
             raise TooLarge(f"A message may have at most {MESSAGE_LIMIT_BYTES} bytes")
         blob = await self.blobs.put(content)
         return await self._read(content, blob)
 
     async def keep_stream(self, pieces: AsyncIterator[bytes], limit_bytes: int = MESSAGE_LIMIT_BYTES) -> StoredContent:
-        """The same for a message that comes in pieces; TooLarge beyond the limit, and nothing is kept."""
+        """Store a message that arrives in pieces. Raises TooLarge beyond the limit; nothing is stored then."""
         writer = self.blobs.writer()
         try:
             async for piece in pieces:
                 if writer.size_bytes + len(piece) > limit_bytes:
                     raise TooLarge(f"A message may have at most {limit_bytes} bytes")
-                for start in range(0, len(piece), CHUNK_BYTES):  # some come in one piece of many megabytes
+                for start in range(0, len(piece), CHUNK_BYTES):  # some arrive in one piece of many megabytes
                     if start:
                         await asyncio.sleep(0)
                     writer.write(memoryview(piece)[start : start + CHUNK_BYTES])
@@ -143,11 +143,13 @@ class MailStore:
         return await self.keep_written(writer)
 
     async def keep_written(self, writer: BlobWriter) -> StoredContent:
-        """The same for a message that was written to one of `blobs.writer()`, which is at its end then, or gone."""
+        """Store a message that was written to one of `blobs.writer()`, and end the writer."""
         return (await self.keep_all([writer]))[0]
 
     async def keep_all(self, writers: Sequence[BlobWriter]) -> list[StoredContent]:
-        """The same for several, which are read while they are put on disk. StorageUnavailable: none is kept."""
+        """Store several messages, parsing them while they are synced. Raises StorageUnavailable; none is stored
+        then.
+        """
         held = [(writer.name, content) for writer in writers if (content := writer.content) is not None]
         small = [(name, content) for name, content in held if weight_of(content) <= SMALL_BYTES]
         _, read = await asyncio.gather(self.blobs.commit(writers), read_small(small))
@@ -174,8 +176,8 @@ class MailStore:
     ) -> Applied:
         """Put messages, with their flags and INTERNALDATE (None: now), into a mailbox: all of them or none.
 
-        `alongside` writes in the same transaction and returns further facts; `conclude` runs after both. Where
-        the database refuses a text of a message, the message is stored without its texts.
+        `alongside` writes in the same transaction and returns further facts; `conclude` runs after both. If the
+        database rejects a text of a message, the message is stored without its texts.
         """
         try:
             decide = arriving(account_id, mailbox_id, contents, alongside)
@@ -193,7 +195,7 @@ class MailStore:
         change: FlagChange,
         unchanged_since: int | None = None,
     ) -> FlagsStored:
-        """Change the flags of messages. Those that are gone are passed over."""
+        """Change the flags of messages, ignoring missing ones."""
         modified: list[int] = []
 
         async def decide(transaction: Transaction) -> Delta:
@@ -217,9 +219,10 @@ class MailStore:
         only_deleted: bool = True,
         conclude: Conclude | None = None,
     ) -> Applied:
-        """Remove messages for good: those of `uids` (None: all) that are `\\Deleted`, or all of `uids`.
+        r"""Remove messages permanently: those of `uids` (None: all) that are `\Deleted`, or all of `uids`.
 
-        Many go in several transactions, so that no other writer waits long. Returns the result of the last one.
+        Many messages are removed in several transactions, so that other writers do not wait long. Returns the last
+        result.
         """
         if uids is None:
             uids = await self._deleted_in(account_id, mailbox_id)
@@ -230,7 +233,7 @@ class MailStore:
         return applied
 
     async def _deleted_in(self, account_id: AccountId, mailbox_id: MailboxId) -> array[int]:
-        """UIDs of the messages that have the flag; each is looked at again under the account's lock."""
+        """Return the UIDs of the messages with the flag; each is checked again under the account's lock."""
         rows = await self._database.rows(_DELETED, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
         return array("I", (uid for (uid,) in rows))
 
@@ -258,7 +261,7 @@ class MailStore:
         target_id: MailboxId,
         conclude: Conclude | None = None,
     ) -> Applied:
-        """Copy messages; `Applied.copies` says where each went. `conclude` is written in the same transaction."""
+        """Copy messages; `Applied.copies` maps source to target. `conclude` is written in the same transaction."""
 
         async def decide(transaction: Transaction) -> Delta:
             await require_mailbox(transaction, account_id, target_id)
@@ -270,7 +273,7 @@ class MailStore:
     async def move(
         self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target_id: MailboxId
     ) -> Applied:
-        """Move messages, which keep their ids; `Applied.copies` says where each went."""
+        """Move messages, which keep their ids; `Applied.copies` maps source to target."""
 
         async def decide(transaction: Transaction) -> Delta:
             await require_mailbox(transaction, account_id, target_id)
@@ -280,7 +283,7 @@ class MailStore:
         return await self._index.change(account_id, decide)
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """The first UID that is \\Recent to this session; no later session sees these messages as \\Recent."""
+        r"""Return the first UID that is \Recent to this session; no later session sees these messages as \Recent."""
 
         async def work(transaction: Transaction) -> int:
             row = await transaction.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
@@ -300,9 +303,9 @@ def arriving(
     *,
     is_bare: bool = False,
 ) -> Decide:
-    """The change by which messages come into a mailbox, for `Index.change` and `Index.change_in`.
+    """Return the change that puts messages into a mailbox, for `Index.change` and `Index.change_in`.
 
-    `is_bare`: without the texts that a database may refuse. The change raises MailboxNotFound before it writes.
+    `is_bare`: without the texts that a database may reject. The change raises MailboxNotFound before it writes.
     """
     now = now_ms()
     placed = [
@@ -340,5 +343,5 @@ def _placed(arrival: Arrived, mailbox_id: MailboxId, flags: Flags, received_at_m
 async def _states(
     transaction: Transaction, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int]
 ) -> Sequence[Row]:
-    """(UID, flags, MODSEQ) of messages, ascending."""
+    """Return (UID, flags, MODSEQ) of messages, ascending."""
     return await transaction.rows(_THESE, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids)))

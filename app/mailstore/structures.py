@@ -1,4 +1,4 @@
-"""The coding of body structures: a list per part, in the order of BodyPart's fields."""
+"""The JSON coding of body structures: a list per part, in the order of BodyPart's fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.mime.structure import MAX_PARTS
 
 
 def structure_to_json(part: BodyPart) -> list[Any]:
-    """What JSON can hold of a part and all below it."""
+    """Return a JSON value of a part and all parts below it."""
     return [
         part.section,
         _safe(part.media_type),
@@ -41,7 +41,7 @@ def _pairs(value: list[list[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def structure_from_json(value: list[Any]) -> BodyPart:
-    """Read what `structure_to_json` made; of a row that an older version wrote, the first MAX_PARTS parts."""
+    """Read the result of `structure_to_json`; of a row from an older version, the first MAX_PARTS parts."""
     return _part_from_json(value, count(1))
 
 
@@ -73,7 +73,7 @@ _ENVELOPE_LISTS = ("from_", "sender", "reply_to", "to", "cc", "bcc")
 
 
 def _envelope_to_json(envelope: Envelope) -> dict[str, Any]:
-    """As parts' texts, these may hold raw bytes (surrogates), which JSON can't carry: latin-1 of their UTF-8 can."""
+    """Like parts' texts, these may have raw bytes (surrogates), which JSON cannot hold: latin-1 of their UTF-8 can."""
     lists = {
         name: [
             [_safe(item.name), _safe(item.route), _safe(item.mailbox), _safe(item.host)]

@@ -1,4 +1,4 @@
-"""The full-text index: which messages are in it, which have yet to come, and what is kept there of a message."""
+"""The full-text index: which messages are in it, which are still to be added, and the stored text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OF_ACCOUNT = MESSAGE.c.account_id == _ACCOUNT
 _IN_INDEX = SEARCH_TEXT.c.account_id == _ACCOUNT
 _IS_UNINDEXED = text(UNINDEXED)
-"""Said literally, as a boolean column would not be (`… = 1`), so that SQLite finds the partial index."""
+"""Literal, which a boolean column (`… = 1`) would not be, so that SQLite uses the partial index."""
 _ITS_TEXT = (SEARCH_TEXT.c.account_id == MESSAGE.c.account_id) & (SEARCH_TEXT.c.message_id == MESSAGE.c.id)
 _IS_AWAITED = MESSAGE.c.text_state == int(TextState.AWAITED)
 
@@ -104,9 +104,9 @@ _SHOWN: Statement = select(SEARCH_TEXT.c.message_id, SEARCH_TEXT.c.shown).where(
 
 @dataclass(frozen=True, slots=True)
 class TextMatches:
-    """The result of a text search in one mailbox, by UID: matches, and messages that are not indexed.
+    """The result of a text search in one mailbox, by UID: matches, and messages that are not indexed. Both ascend.
 
-    Both ascend. It is in no other message that was there at the time. Of a field, `found` are those that may have it.
+    No other message of the mailbox matches. For a field, `found` are messages that may match.
     """
 
     found: Sequence[int] = ()
@@ -114,7 +114,7 @@ class TextMatches:
 
 
 class TextIndex:
-    """Reads, and the bookkeeping of who fills it. What is taken into it is a fact of a Delta (`Texted`)."""
+    """Reads the index, and the state of filling it. Texts are added by a fact of a Delta (`TextExtracted`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -122,18 +122,18 @@ class TextIndex:
     # ---- for searches
 
     async def unindexed(self, account_id: AccountId) -> dict[MailboxId, list[int]]:
-        """UIDs by mailbox of the messages whose text is not in the index, in no order."""
+        """Return UIDs by mailbox of the messages whose text is not in the index, in no order."""
         found: dict[MailboxId, list[int]] = {}
         for mailbox_id, uid in await self._database.rows(_UNINDEXED, is_long=True, account_id=account_id):
             found.setdefault(MailboxId(mailbox_id), []).append(uid)
         return found
 
     async def look(self, account_id: AccountId, mailbox_id: MailboxId, scope: str, folded: str) -> TextMatches:
-        """Look for folded text in a mailbox of an embedded account; `scope` as in `filter.Text`.
+        """Search a mailbox of an embedded account for folded text; `scope` as in `filter.Text`.
 
-        One statement: what is taken in or left out meanwhile is seen either way.
+        One statement, so that texts added or removed meanwhile are not missed.
         """
-        # said so that SQLite does not go through the whole mailbox, but through what is found and what is unindexed
+        # written so that SQLite reads matches and unindexed messages rather than the whole mailbox
         in_mailbox = (MESSAGE.c.account_id == account_id, MESSAGE.c.mailbox_id.concat("") == mailbox_id)
         statement: Statement = union_all(
             select(MESSAGE.c.uid, true()).where(*in_mailbox, _may_hold(account_id, scope, folded)),
@@ -143,13 +143,13 @@ class TextIndex:
         return await asyncio.to_thread(_looked, rows)
 
     async def coverage(self, account_id: AccountId) -> tuple[int, int]:
-        """How many messages are in the index, and how many there are."""
+        """Return how many messages are in the index, and how many there are."""
         (indexed,) = await self._database.rows(_COUNT_INDEXED, is_long=True, account_id=account_id)
         (others,) = await self._database.rows(_COUNT_UNINDEXED, is_long=True, account_id=account_id)
         return indexed[0], indexed[0] + others[0]
 
     async def with_field(self, account_id: AccountId, name: str, folded: str) -> list[MessageId]:
-        """Messages in the index whose header has a field of this name that contains folded text."""
+        """Return indexed messages whose header has a field of this name that contains folded text."""
         statement: Statement = (
             select(SEARCH_TEXT.c.id, MESSAGE.c.id, SEARCH_TEXT.c.header)
             .join_from(MESSAGE, SEARCH_TEXT, _ITS_TEXT)
@@ -167,23 +167,23 @@ class TextIndex:
         return found
 
     async def shown(self, account_id: AccountId, ids: Collection[str]) -> dict[MessageId, str]:
-        """What a reader sees of these messages, of those that are in the index."""
+        """Return the readable text of those of these messages that are in the index."""
         rows = await self._database.rows(_SHOWN, is_long=True, account_id=account_id, ids=json_list(list(ids)))
         return {MessageId(id_): zlib.decompress(shown).decode() for id_, shown in rows if shown}
 
     # ---- for the worker that fills it
 
     async def awaited(self, account_id: AccountId, limit: int) -> list[Message]:
-        """The newest messages whose text has yet to come."""
+        """Return the newest messages whose text is still to be added."""
         rows = await self._database.rows(_AWAITED, is_long=True, account_id=account_id, limit=limit)
         return [message_of(row) for row in rows]
 
     async def accounts_to_fill(self, limit: int) -> list[AccountId]:
-        """Accounts with messages whose bytes lie here and whose text has yet to come."""
+        """Return accounts with stored messages whose text is still to be added."""
         return [AccountId(id_) for (id_,) in await self._database.rows(_KEPT_HERE, is_long=True, limit=limit)]
 
     async def await_again(self, account_id: AccountId) -> None:
-        """Consider messages that were left out again, because the limits may have changed."""
+        """Reconsider messages that were left out, because the limits may have changed."""
 
         async def work(transaction: Transaction) -> None:
             await lock_account(transaction, account_id)
@@ -193,21 +193,23 @@ class TextIndex:
             await self._database.write(work, is_durable=False, turn=account_id)
 
     async def size_bytes(self, account_id: AccountId) -> int:
-        """How much text of an account is in the index."""
+        """Return how much text of an account is in the index."""
         rows: Sequence[tuple[int]] = await self._database.rows(_SIZE, is_long=True, account_id=account_id)
         return int(rows[0][0])
 
     async def sizes(self) -> dict[AccountId, int]:
-        """The same of every account that has some there."""
+        """Return the size of every account with indexed text."""
         return {AccountId(id_): int(size) for id_, size in await self._database.rows(_SIZES, is_long=True)}
 
     async def oldest_ms(self, account_id: AccountId) -> int | None:
-        """When the oldest message in the index was received; None when there is none."""
+        """Return when the oldest message in the index was received; None if there is none."""
         oldest = _ENTRIES.read_optional(await self._database.row(_OLDEST, account_id=account_id, limit=1))
         return None if oldest is None else oldest.received_at_ms
 
     async def trim(self, account_id: AccountId, excess_bytes: int) -> int:
-        """Leave out the oldest until so much less is in the index, a few a transaction; how much less there is."""
+        """Remove the oldest texts until the index is this much smaller, in short transactions. Return the bytes
+        removed.
+        """
         freed = 0
         while freed < excess_bytes:
 
@@ -236,7 +238,7 @@ def _looked(rows: Sequence[Row]) -> TextMatches:
 
 
 def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[bool]:
-    """That a message in the index has this text; where `scope` is a field, that it may."""
+    """The condition that an indexed message contains this text; if `scope` is a field, that it may."""
     if not scope.startswith("header:"):
         return text_condition(account_id, scope, folded)
     name = scope.removeprefix("header:")
@@ -244,7 +246,7 @@ def _may_hold(account_id: AccountId, scope: str, folded: str) -> ColumnElement[b
 
 
 def _first_of(entries: Sequence[_Entry], size_bytes: int) -> Iterator[_Entry]:
-    """As many entries as it takes to reach a size."""
+    """Yield as many entries as it takes to reach a size."""
     for entry in entries:
         if size_bytes <= 0:
             return

@@ -1,4 +1,4 @@
-"""How much an account holds, as far as the index knows its mail."""
+"""The size of an account, as far as its mail is in the index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USAGE_OF: Statement = select(func.count(), func.coalesce(func.sum(MESSAGE.c.siz
 async def usage_of(
     database: Database, account_id: AccountId, mailbox_ids: Collection[str] | None = None
 ) -> tuple[int, int]:
-    """Messages and bytes, of some mailboxes or of all."""
+    """Return messages and bytes, of some mailboxes or of all."""
     if mailbox_ids is None:
         row = await database.row(_USAGE, account_id=account_id)
     else:

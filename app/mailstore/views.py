@@ -1,6 +1,6 @@
-"""What a mail server reads of a mailbox: rows by UID with just the columns asked for, and what changed since.
+"""Reads of a mailbox for the mail servers: rows by UID with only the requested columns, and changes.
 
-Columns go by their names in the tables `message` and `detail`, so that a FETCH of a list is one query.
+Columns have their names in the tables `message` and `detail`, so that a FETCH of several items is one query.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from app.mail.types import DELETED, AccountId, BodyPart, MailboxId
 from app.mailstore.rows import detail_of
 
 HEADER_LIMIT_BYTES = 64 * 1024
-"""As much of a header is read with a row: some senders write megabytes, and hundreds of rows are read at a time."""
+"""The most of a header that is read with a row: some senders write megabytes, and hundreds of rows are read at a
+time.
+"""
 LONG_FROM_ROWS = 500
-"""From this many rows on a read goes to a thread."""
+"""Reads of this many rows or more run in a thread."""
 
 _ACCOUNT_ID = MESSAGE.c.account_id == bindparam("account_id")
 _HERE = (_ACCOUNT_ID, MESSAGE.c.mailbox_id == bindparam("mailbox_id"))
@@ -62,10 +64,10 @@ _DELETED_COUNT: Statement = select(func.count()).where(*_HERE, MESSAGE.c.flags.c
 
 
 class MessageValues(Protocol):
-    """The columns of a message that a session asked for; reading any other raises AttributeError.
+    """The columns of a message that a session requested; reading any other raises AttributeError.
 
-    `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it. Where the content of a message is
-    not stored, `blob` and what is read from the content are None or empty; an embedded account has no such message.
+    `header` is its first HEADER_LIMIT_BYTES, `header_bytes` the size of all of it. If the content of a message is not
+    stored, `blob` and the fields from the content are None or empty; an embedded account has no such message.
     `summary` is the JSON that lists show.
     """
 
@@ -164,7 +166,7 @@ class MailboxViews:
         *,
         is_long: bool = False,
     ) -> list[MessageValues]:
-        """These columns of the messages that exist, by ascending UID. `is_long`: read beside the event loop."""
+        """Return these columns of the messages that exist, by ascending UID. `is_long`: read in a thread."""
         rows = await self._database.rows(
             _rows_statement(columns),
             is_long=is_long or len(uids) > LONG_FROM_ROWS,
@@ -177,7 +179,7 @@ class MailboxViews:
     async def rows_between(
         self, account_id: AccountId, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]
     ) -> list[MessageValues]:
-        """The same of all messages with UIDs from `first` to `last`, read beside the event loop."""
+        """Return these columns of all messages with UIDs from `first` to `last`, read in a thread."""
         rows = await self._database.rows(
             _between_statement(columns),
             is_long=True,
@@ -189,7 +191,7 @@ class MailboxViews:
         return _named(columns, rows)
 
     async def uids_after(self, account_id: AccountId, mailbox_id: MailboxId, uid: int, limit: int) -> list[int]:
-        """The UIDs of up to `limit` messages above a UID, ascending."""
+        """Return the UIDs of up to `limit` messages above a UID, ascending."""
         rows = await self._database.rows(
             _UIDS, is_long=True, account_id=account_id, mailbox_id=mailbox_id, uid=uid, limit=limit
         )
@@ -198,39 +200,39 @@ class MailboxViews:
     async def flags_in(
         self, account_id: AccountId, mailbox_id: MailboxId, limit: int, *, is_long: bool
     ) -> list[FlagCombination]:
-        """Up to `limit` combinations of flags, by their lowest UID."""
+        """Return up to `limit` combinations of flags, by their lowest UID."""
         rows = await self._database.rows(
             _FLAGS, is_long=is_long, account_id=account_id, mailbox_id=mailbox_id, limit=limit
         )
         return [FlagCombination(*row) for row in rows]
 
     async def position(self, account_id: AccountId) -> int:
-        """The number of the last event of the account's log; 0 if the account does not exist."""
+        """Return the number of the account's last event; 0 if the account does not exist."""
         return value_of(await self._database.row(_POSITION, account_id=account_id)) or 0
 
     async def changes_after(self, account_id: AccountId, seq: int, limit: int) -> list[Change]:
-        """Up to `limit` entries of the log after `seq`, in order."""
+        """Return up to `limit` entries of the log after `seq`, in order."""
         rows = await self._database.rows(_CHANGES, account_id=account_id, seq=seq, limit=limit)
         return [Change(*row) for row in rows]
 
     async def recent_from(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """The first UID that no session has seen as \\Recent."""
+        r"""Return the first UID that no session has seen as \Recent."""
         row = await self._database.row(_RECENT_FROM, account_id=account_id, mailbox_id=mailbox_id)
         return 1 if row is None else int(value_of(row))
 
     async def recent_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """How many messages no session has seen as \\Recent."""
+        r"""Return how many messages no session has seen as \Recent."""
         uid = await self.recent_from(account_id, mailbox_id)
         row = await self._database.row(_RECENT_COUNT, account_id=account_id, mailbox_id=mailbox_id, uid=uid)
         return int(value_of(row))
 
     async def size_bytes(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """The sizes of all messages together."""
+        """Return the total size of all messages."""
         ((size_bytes,),) = await self._database.rows(_SIZE, is_long=True, account_id=account_id, mailbox_id=mailbox_id)
         return int(size_bytes)
 
     async def deleted_count(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
-        """How many messages are `\\Deleted`."""
+        r"""Return how many messages are `\Deleted`."""
         ((count,),) = await self._database.rows(
             _DELETED_COUNT, is_long=True, account_id=account_id, mailbox_id=mailbox_id
         )
@@ -238,12 +240,12 @@ class MailboxViews:
 
 
 def is_detailed(columns: tuple[str, ...]) -> bool:
-    """Whether some of the columns may be large: fewer rows should be read at a time."""
+    """Whether some of the columns may be large, so that fewer rows should be read at a time."""
     return "summary" in columns or not _DETAIL_COLUMNS.keys().isdisjoint(columns)
 
 
 def structure_of(column: bytes) -> BodyPart:
-    """The part tree of a column `structure`, with spans."""
+    """Return the part tree of a column `structure`, with spans."""
     structure = detail_of(column, None, None).structure
     assert structure is not None
     return structure

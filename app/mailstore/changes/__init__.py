@@ -1,4 +1,4 @@
-"""Writes a Delta: rows, counts and events of one transaction, under the account's lock."""
+"""Writes a Delta: rows, counts and events in one transaction, under the account's lock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def write_delta(
 ) -> Applied:
     """Apply the facts of a Delta, one kind after another. `position` is that of the account's last event.
 
-    `is_origin`: this index is where the mail lives, so it numbers messages itself.
+    `is_origin`: an embedded account, whose index numbers messages itself.
     """
     ledger = ChangeContext(transaction, account_id, position, is_origin=is_origin)
     places, threads = Places(ledger), Threads(ledger)

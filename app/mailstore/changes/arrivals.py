@@ -1,4 +1,4 @@
-"""Messages that arrive: a row, a thread and, unless a first sync found them, an event each."""
+"""Arriving messages: a row, a thread and an event each, except for messages of the initial sync."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UIDS: Statement = union_all(
 
 
 class Arrivals:
-    """Applies arrivals. `flagged` has their flags for messages that were already stored."""
+    """Applies arrivals. `flagged` has the flags of arrivals that were already stored."""
 
     def __init__(self, ledger: ChangeContext, places: Places, threads: Threads) -> None:
         self.flagged: list[Flagged] = []
@@ -80,13 +80,13 @@ class Arrivals:
             await self._new_among(repeated)
 
     def _new_id(self, arrival: Arrived) -> MessageId:
-        """What its origin tells apart for ever keeps its id even if it was lost from sight meanwhile."""
+        """Return the message's id. A lasting origin id determines it, so that a message that returns keeps its id."""
         if arrival.is_shared and arrival.origin_id is not None:
             return MessageId(derived_id("msg", self._ledger.account_id, arrival.origin_id))
         return MessageId(new_id("msg"))
 
     async def _new_among(self, arrived: Sequence[Arrived]) -> list[Arrived]:
-        """Those that are new messages; what is known by its origin's id has one more place now."""
+        """Return those that are new messages. One whose origin id is in the index gets a further placement."""
         ids = await self._places.ids_of(arrival.origin_id for arrival in arrived if arrival.origin_id is not None)
         for arrival in arrived:
             if arrival.origin_id in ids:
@@ -94,7 +94,7 @@ class Arrivals:
         return [arrival for arrival in arrived if arrival.origin_id not in ids]
 
     async def place(self, placed: Sequence[Placed]) -> None:
-        """Messages that are here already are in another mailbox too."""
+        """Add placements of existing messages."""
         ids = await self._places.ids_of(item.origin_id for item in placed) if placed else {}
         for item in placed:
             if item.origin_id in ids:
@@ -120,7 +120,7 @@ class Arrivals:
         values["modseq"] = arrival.modseq or (self._ledger.seq if self._ledger.is_origin else 0)
 
     async def _unknown(self, arrived: Sequence[Arrived]) -> list[Arrived]:
-        """Those that have no row yet. What is numbered here is always new."""
+        """Return those that have no row yet. A message that is numbered here is always new."""
         by_mailbox: dict[MailboxId, list[int]] = {}
         for arrival in arrived:
             if arrival.uid:
@@ -140,6 +140,6 @@ class Arrivals:
 
 
 def _first_of_each(arrived: Sequence[Arrived]) -> tuple[list[Arrived], list[Arrived]]:
-    """The first arrival of each message, and the others: the same messages at further places."""
+    """Return the first arrival of each message, and the others: further placements of the same messages."""
     firsts = {arrival.origin_id: arrival for arrival in reversed(arrived)}
     return list(firsts.values())[::-1], [arrival for arrival in arrived if firsts[arrival.origin_id] is not arrival]

@@ -1,4 +1,4 @@
-"""What one change of an account's mail shares: its transaction, the numbers, the mailboxes it touches, its events."""
+"""The context of one change of an account's mail: its transaction, numbers, changed mailboxes and events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ADD_TOMBSTONES: Statement = insert_or(TOMBSTONE).on_conflict_do_nothing()
 
 @dataclass(slots=True)
 class MailboxState:
-    """A mailbox while it changes; saved at the end."""
+    """A mailbox during a change; saved at the end."""
 
     id: MailboxId
     origin_name: str
@@ -51,7 +51,7 @@ class MailboxState:
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """What callers see of it; only a change of this is a change for them."""
+        """The columns that callers see. Only a change of these is a change of the mailbox."""
         return (
             self.path, self.role, self.uid_validity, self.uid_next, self.total, self.unread, bool(self.is_subscribed),
             bool(self.is_complete), self.problem,
@@ -61,7 +61,7 @@ class MailboxState:
 MAILBOX_COLUMNS = tuple(
     field.name for field in fields(MailboxState) if field.name not in ("is_changed", "shown_before")
 )
-"""The columns that a MailboxState holds, in the order of its fields."""
+"""The columns of a MailboxState, in the order of its fields."""
 _NEVER_CHANGED = ("id", "delimiter", "created_seq")
 _MAILBOX: Statement = select(*(MAILBOX.c[name] for name in MAILBOX_COLUMNS)).where(
     MAILBOX.c.account_id == _ACCOUNT, MAILBOX.c.id == bindparam("mailbox_id")
@@ -74,9 +74,9 @@ _SAVE_MAILBOX: Statement = (
 
 
 class ChangeContext:
-    """Kept while a Delta is written; `close` saves what it holds.
+    """The state while a Delta is written; `close` saves it.
 
-    `is_origin`: this index is where the mail lives, so it numbers messages itself and keeps UIDNEXT and HIGHESTMODSEQ.
+    `is_origin`: an embedded account, whose index numbers messages itself and sets UIDNEXT and HIGHESTMODSEQ.
     """
 
     def __init__(self, transaction: Transaction, account_id: AccountId, position: Position, *, is_origin: bool) -> None:
@@ -85,28 +85,28 @@ class ChangeContext:
         self.is_origin = is_origin
         self.cause = current_cause()
         seq = self.seq = position.seq
-        self.at_ms = max(now_ms(), position.at_ms)  # a clock that was set back does not turn the log back
+        self.at_ms = max(now_ms(), position.at_ms)  # a clock that was set back does not set the log back
         self.mailboxes: dict[str, MailboxState | None] = {}
         self.applied = Applied(seq, at_ms=position.at_ms, seq_before=seq)
         self.threads: dict[ThreadId, bool] = {}
-        """Threads whose messages changed; True where one left."""
+        """Threads whose messages changed; True if a message left."""
         self._events: list[dict[str, Any]] = []
         self._tombstones: list[dict[str, Any]] = []
 
     async def rows(self, statement: Statement, **values: object) -> Sequence[Row]:
-        """Rows of this account: the statement's `account_id` is bound to it."""
+        """Return rows of this account: the statement's `account_id` is bound to it."""
         return await self.tx.rows(statement, account_id=self.account_id, **values)
 
     async def row(self, statement: Statement, **values: object) -> Row | None:
-        """The first row, or None; see `rows`."""
+        """Return the first row, or None; see `rows`."""
         return await self.tx.row(statement, account_id=self.account_id, **values)
 
     async def execute(self, statement: Statement, **values: object) -> int:
-        """The number of rows changed; see `rows`."""
+        """Return the number of rows changed; see `rows`."""
         return await self.tx.execute(statement, account_id=self.account_id, **values)
 
     async def close(self) -> None:
-        """Write the mailboxes that changed, and the events."""
+        """Write the changed mailboxes and the events."""
         for mailbox in self.mailboxes.values():
             if mailbox is not None and mailbox.is_changed:
                 await self.save(mailbox)
@@ -119,8 +119,10 @@ class ChangeContext:
 
     @property
     def change_seq(self) -> int:
-        """The number under which a change without an event of its own is found later: of the last event of this
-        change, or of the one that comes next. Who knows the account as it was before knows only lower numbers."""
+        """The number of a change without its own event: that of this change's last event, or of the next event.
+
+        A caller that has read the account before this change has only lower numbers.
+        """
         return self.seq if self.seq > self.applied.seq_before else self.seq + 1
 
     def event(
@@ -131,7 +133,7 @@ class ChangeContext:
         at: Location | None = None,
         to: Location | None = None,
     ) -> int:
-        """Log an event; its number."""
+        """Log an event and return its number."""
         self.seq += 1
         values = event_values(
             self.account_id,
@@ -151,7 +153,7 @@ class ChangeContext:
         return self.seq
 
     def bury(self, seq: int, subject: str, mailbox_ids: Sequence[object] | None, reason: str) -> None:
-        """Keep that a message has left mailboxes, or that a mailbox is gone (None), for when the log is trimmed."""
+        """Record that a message left mailboxes, or that a mailbox was deleted (None), for when the log is trimmed."""
         where = None if mailbox_ids is None else orjson.dumps(mailbox_ids).decode()
         self._tombstones.append(
             {
@@ -201,11 +203,11 @@ class ChangeContext:
 
     @property
     def saved_at_ms(self) -> int | None:
-        """When a message of this change came into its mailbox (RFC 8514); None for mail of other servers."""
+        """When a message of this change was saved to its mailbox (RFC 8514); None for external accounts."""
         return self.at_ms if self.is_origin else None
 
     def number(self, mailbox: MailboxState, uid: int) -> int:
-        """The UID of a message that comes into a mailbox."""
+        """Return the UID of a message that is added to a mailbox."""
         if uid == 0:
             uid = mailbox.uid_next
         if self.is_origin:

@@ -1,7 +1,7 @@
-"""Messages that are here no more, remembered by their origin's id: one that comes back is the same message.
+"""Removed messages, remembered by their origin's id: one that comes back is the same message.
 
-A move shows as an arrival and a removal in two mailboxes, and a sync that reads one after the other may see the
-removal first, or be killed in between. By what its origin calls it (EMAILID, X-GM-MSGID) the message is known again.
+A move is an arrival and a removal in two mailboxes. A sync that reads one mailbox after the other may see the removal
+first, or be killed in between. The origin's id (EMAILID, X-GM-MSGID) identifies the message when it arrives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.mail.types import MailboxId, MessageId
 from app.mailstore.changes.context import ChangeContext
 
 REMEMBERED_AT_ONCE = 10_000
-"""For a mailbox that is deleted or reset, its newest ones."""
+"""The most messages that are remembered of a deleted or reset mailbox: its newest."""
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
 _OURS = DEPARTED.c.account_id == _ACCOUNT
@@ -48,29 +48,33 @@ _FORGET: Statement = delete(DEPARTED).where(_OURS, is_one_of(DEPARTED.c.message_
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """`is_told`: that it was gone had an event of its own."""
+    """`is_told`: its removal had its own event."""
 
     id: MessageId
     is_told: bool
 
 
 class Departures:
-    """Kept with the rows, in the same transaction. An index that is itself the origin numbers what is new, always."""
+    """Records removed messages in the transaction of their removal. Not used for embedded accounts."""
 
     def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
 
     async def remember(self, ids: Collection[str]) -> None:
-        """These messages end now, each with an event. Call it before their rows go."""
+        """Record messages that are removed now, each with an event. Call it before their rows are deleted."""
         await self._keep(_REMEMBER, is_told=True, ids=json_list(list(ids)))
 
     async def remember_all(self, mailbox_id: MailboxId) -> None:
-        """The messages of a mailbox end now, without events of their own. Call it before their rows go."""
+        """Record the messages of a mailbox that is removed, without their own events. Call it before their rows
+        are deleted.
+        """
         await self._keep(_REMEMBER_ALL, is_told=False, mailbox_id=mailbox_id)
 
     async def returning(self, arrived: Sequence[Arrived]) -> dict[Location, Departed]:
-        """Arrivals that were here before. Of messages that the origin calls by one id, which are the same in every
-        byte, the last that went comes back first."""
+        """Return the arrivals that were in the index before.
+
+        If messages share an origin id, and so have equal bytes, the last that was removed comes back first.
+        """
         origin_ids = [arrival.origin_id for arrival in arrived if arrival.origin_id is not None]
         if not origin_ids or self._ledger.is_origin:
             return {}
@@ -85,7 +89,7 @@ class Departures:
         }
 
     async def forget(self, ids: Collection[str]) -> None:
-        """These are back."""
+        """Delete the records of messages that are back."""
         if ids:
             await self._ledger.execute(_FORGET, ids=json_list(list(ids)))
 

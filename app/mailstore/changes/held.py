@@ -1,4 +1,4 @@
-"""Messages whose content came later than their row, and whether the POP3 server of a message still holds it."""
+"""Content that arrives later than its message's row, and whether a POP3 server still has a message."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _AT: Statement = select(*_MESSAGES.columns).where(
 )
 _KEY = (MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
 _CONTENT = ("size_bytes", "has_attachments", "blob", "preview", "text_state")
-"""What the header alone did not tell; the header's own fields stay as they are."""
+"""The columns that the header alone did not give; the header's own columns stay."""
 _HEADER = (
     "thread_id", "received_at_ms", "date_ms", "message_id_header", "origin_id", "subject_folded", "from_folded",
     "to_folded", "cc_folded", "bcc_folded",
 )  # fmt: skip
-"""What the row of a message that could not be read did not hold either."""
+"""Further columns that were empty while the message could not be read."""
 _SHOWN = (
     "subject", "from", "to", "cc", "reply_to", "date", "received_at", "message_id_header", "in_reply_to", "references",
     "thread_id",
@@ -68,14 +68,14 @@ _DROP_DETAIL: Statement = delete(DETAIL).where(DETAIL.c.account_id == _ACCOUNT, 
 
 
 class HeldChanges:
-    """Applies these facts; what is about a message that is gone is passed over."""
+    """Applies these facts; facts about removed messages are ignored."""
 
     def __init__(self, ledger: ChangeContext, threads: Threads) -> None:
         self._ledger = ledger
         self._threads = threads
 
     async def complete(self, completed: Completed) -> None:
-        """Put a message's content in the place of what its header alone told, or of the reason why it was unread."""
+        """Replace the data from the header, or the reason why the message was unread, by its content."""
         message, content = await self._message(completed.location), completed.content
         if message is None:
             return
@@ -105,7 +105,7 @@ class HeldChanges:
         await self._ledger.tx.execute(ADD_DETAIL, **detail_values(self._ledger.account_id, id_, content))
 
     async def hold(self, held: OnServer) -> None:
-        """Say whether the server holds a message."""
+        """Set whether the server still has a message."""
         message = await self._message(held.location)
         if message is None or orjson.loads(message.summary).get("on_server") is held.is_on_server:
             return

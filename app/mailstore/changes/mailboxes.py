@@ -1,4 +1,4 @@
-"""What a Delta says of mailboxes: found, renamed, reset, set, counted, deleted."""
+"""Mailbox facts of a Delta: found, renamed, reset, set, counted, deleted."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class MailboxChanges:
         )
 
     async def _new_uid_validity(self) -> int:
-        """The time in seconds, or one more than the last: unique within the account for ever, growing, 32 bits."""
+        """The time in seconds, or the last plus one: increasing and never reused within the account, 32 bits."""
         return int(value_of(await self._ledger.row(_NEXT_VALIDITY, now=self._ledger.at_ms // 1000)))
 
     async def _refresh(self, id_: MailboxId, found: MailboxFound) -> None:
@@ -138,7 +138,7 @@ class MailboxChanges:
             return
         mailbox.path, mailbox.origin_name = renamed.path, renamed.origin_name
         self._announce_change(mailbox)
-        await self._ledger.save(mailbox)  # at once: another of this Delta may take the old name
+        await self._ledger.save(mailbox)  # at once: another mailbox of this Delta may take the old name
 
     async def set(self, wanted: MailboxSet) -> None:
         mailbox = await self._ledger.mailbox(wanted.mailbox_id)

@@ -1,4 +1,4 @@
-"""What a Delta says of messages that are here: moved, copied, flagged, removed, previewed."""
+"""Facts of a Delta about existing messages: moved, copied, flagged, removed, previewed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DETAIL_COLUMNS = tuple(column.name for column in DETAIL.columns)
 
 
 def _set(*names: str, at: tuple[str, ...] = ()) -> Statement:
-    """`at`: columns that take the number of the event too."""
+    """Update these columns; `at`: columns that are set to the event's number."""
     return (
         update(MESSAGE)
         .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.id == bindparam("key"))
@@ -91,7 +91,7 @@ class MessageChanges:
             key=id_,
             mailbox_id=target.id,
             uid=uid,
-            modseq=moved.modseq or (seq if self._ledger.is_origin else 0),  # that of the source counts there alone
+            modseq=moved.modseq or (seq if self._ledger.is_origin else 0),  # the source's applies only there
             version=seq,
             summary=patched(summary, mailbox_ids=[target.id]),
             saved_at_ms=self._ledger.saved_at_ms,
@@ -105,9 +105,9 @@ class MessageChanges:
         self._ledger.applied.copies[moved.source] = location
 
     async def _merge(self, at: Location, id_: MessageId) -> Flagged | None:
-        """Make way for a moved message whose arrival was seen before the move: that row ends here.
+        """Delete the row of an arrival that turned out to be this moved message.
 
-        Its flags, which the moved message has there.
+        Returns its flags, which the moved message gets.
         """
         briefs = await self._briefs(at.mailbox_id, [at.uid])
         if not briefs or briefs[at.uid].id == id_:
@@ -125,7 +125,7 @@ class MessageChanges:
         if target is None or row is None:
             return
         if copied.target.uid and await self._briefs(target.id, [copied.target.uid]):
-            self._ledger.applied.copies[copied.source] = copied.target  # the watcher was quicker
+            self._ledger.applied.copies[copied.source] = copied.target  # the watch was faster
             return
         values = dict(zip(_MESSAGE_COLUMNS, row, strict=True))
         source_id, id_ = values["id"], MessageId(new_id("msg"))
@@ -223,7 +223,7 @@ class MessageChanges:
             self._ledger.left(mailbox, flags_of(brief.flags))
             self._ledger.thread_touched(thread_id_in(brief.summary), has_lost=True)
             ids.append(brief.id)
-        if reason is not Reason.MERGED:  # that one never was a message of its own
+        if reason is not Reason.MERGED:  # a merged row was never a message of its own
             await self._departures.remember(ids)
         await self._ledger.execute(_DROP_MESSAGES, ids=json_list(ids))
         await self._ledger.execute(_DROP_DETAILS, ids=json_list(ids))
@@ -253,7 +253,7 @@ class MessageChanges:
 
 
 def _last_of_each(changes: Iterable[Flagged]) -> dict[int, Flagged]:
-    """By UID the fact that counts of each message: the last one, unless an earlier one has a higher MODSEQ."""
+    """Return by UID the fact that applies to each message: the last, or one with a higher MODSEQ."""
     last: dict[int, Flagged] = {}
     for change in changes:
         uid = change.location.uid

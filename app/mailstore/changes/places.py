@@ -1,7 +1,8 @@
-"""Messages that are in several mailboxes at once, as on Gmail: where each is, and the events when that changes.
+"""Messages that are in several mailboxes at once, as on Gmail: their placements, and the events of changed
+placements.
 
-A message's row holds the place that stands for it, table `placement` the others. Its first place is the one that
-people would move it from: INBOX before a label of theirs, those before what gathers mail by itself.
+A message's row holds its first place, table `placement` the others. The first place is the mailbox that a user would
+move it from: INBOX before a user's label, and these before mailboxes that collect mail by themselves.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ _DROP: Statement = delete(PLACEMENT).where(_OURS, PLACEMENT.c.message_id == bind
 
 
 class PlacementState(NamedTuple):
-    """What a change needs of a message at one of its places; `modseq` is the one known of it there."""
+    """The data of a message at one of its places that a change needs; `modseq` is the one known there."""
 
     id: MessageId
     uid: int
@@ -87,12 +88,12 @@ class PlacementState(NamedTuple):
 
 _RANKS: dict[str | None, int] = {Role.INBOX: 0, None: 1, Role.ALL: 3, Role.FLAGGED: 4}
 _EXCLUSIVE = (Role.TRASH, Role.JUNK)
-"""What is in one of these is nowhere else."""
+"""A message in one of these is in no other mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A message with its places, the first first, each with the MODSEQ known of it there."""
+    """A message with its places, the first one first, each with the MODSEQ known there."""
 
     id: MessageId
     version: int
@@ -103,14 +104,14 @@ class _Message:
 
 
 class Places:
-    """Applies facts about where such messages are."""
+    """Applies facts about the places of messages."""
 
     def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
         self._has_any: bool | None = None
 
     async def briefs_at(self, mailbox_id: MailboxId, uids: Sequence[int]) -> dict[int, PlacementState]:
-        """What has a further place here, by UID."""
+        """Return the messages with a further placement in this mailbox, by UID."""
         if not uids or not await self._are_any():
             return {}
         values = json_list(list(uids))
@@ -118,13 +119,13 @@ class Places:
         return {brief.uid: brief for brief in map(PlacementState._make, rows)}
 
     async def ids_of(self, origin_ids: Iterable[str]) -> dict[str, MessageId]:
-        """The messages known by these ids of the origin."""
+        """Return the messages with these origin ids."""
         values = json_list(list(origin_ids))
         rows = await self._ledger.rows(_IDS_BY_ORIGIN, origin_ids=values)
         return {origin_id: MessageId(id_) for origin_id, id_ in rows}
 
     async def add(self, id_: MessageId, at: Location, modseq: int = 0, *, is_announced: bool = True) -> None:
-        """It is here too; if this is Trash or Junk, here alone."""
+        """Add a place. Trash and Junk replace all other places."""
         message = await self._read(id_)
         mailbox = await self._ledger.mailbox(at.mailbox_id)
         if message is None or mailbox is None or at in message.places:
@@ -134,7 +135,7 @@ class Places:
         self._ledger.applied.message_ids[at] = id_
 
     async def move(self, id_: MessageId, source: Location, target: Location, modseq: int) -> None:
-        """It has left one place for another, where it may have been already."""
+        """Replace one place by another, which it may have already."""
         message = await self._read(id_)
         mailbox = await self._ledger.mailbox(target.mailbox_id)
         if message is None or mailbox is None:
@@ -146,7 +147,7 @@ class Places:
         self._ledger.applied.copies[source] = target
 
     async def leave(self, id_: MessageId, at: Location) -> bool:
-        """It is here no more. False, and nothing done, where it would be nowhere then."""
+        """Remove a place. Returns False and does nothing if it is the only one."""
         message = await self._read(id_)
         if message is None or message.places.keys() <= {at}:
             return False
@@ -155,7 +156,7 @@ class Places:
         return True
 
     async def leave_all(self, mailbox: MailboxState, *, is_announced: bool) -> None:
-        """Nothing is in this mailbox any more: what is elsewhere too stays there."""
+        """Remove all placements in this mailbox of messages that are in other mailboxes too."""
         if not await self._are_any():
             return
         ids: dict[MessageId, None] = {}
@@ -172,7 +173,7 @@ class Places:
                 await self._ledger.execute(_DROP, id=id_)
 
     async def recount(self, id_: MessageId, unread: int) -> list[MailboxId]:
-        """Its flags changed: add `unread` to the unread messages of each mailbox that it is in; those mailboxes."""
+        """Add `unread` to the unread counts of the mailboxes that a message is in. Return those mailboxes."""
         message = await self._read(id_)
         assert message is not None
         for place in message.places:
@@ -183,12 +184,12 @@ class Places:
         return _mailbox_ids(message.places)
 
     async def note_modseq(self, id_: MessageId, at: Location, modseq: int) -> None:
-        """What MODSEQ it has at one of its places."""
+        """Set the MODSEQ of a message at one of its places."""
         values = {"account_id": self._ledger.account_id, "in_mailbox": at.mailbox_id, "at_uid": at.uid}
         for statement in _SET_MODSEQ:
             await self._ledger.tx.execute(statement, key=id_, modseq=modseq, **values)
 
-    # ---- reading and writing one message's places
+    # ---- reading and writing the places of a message
 
     async def _are_any(self) -> bool:
         if self._has_any is None:
@@ -214,7 +215,7 @@ class Places:
         changed: tuple[Location, Location] | None = None,
         is_announced: bool = True,
     ) -> None:
-        """Give a message these places: rows, counts and the event. `changed`: where it left from, where to."""
+        """Set the places of a message: rows, counts and the event. `changed`: the place it left, and the new one."""
         first, *others = await self._ranked(after)
         before_ids, after_ids = _mailbox_ids(message.places), _mailbox_ids(after)
         version = message.version
@@ -261,7 +262,7 @@ class Places:
         await self._ledger.tx.execute_many(_ADD, rows)
 
     async def _count(self, message: _Message, after: dict[Location, int], *, is_announced: bool) -> None:
-        """What a first sync finds is in the origin's count already."""
+        """Update the counts, except for messages of the initial sync, which the origin's count includes."""
         flags = flags_of(message.flags)
         for place in message.places.keys() - after.keys():
             mailbox = await self._ledger.mailbox(place.mailbox_id)
@@ -278,7 +279,7 @@ class Places:
 
 
 def _rank(mailbox: MailboxState | None) -> tuple[int, bool]:
-    """The provider's own mailboxes ("[Gmail]/Important") come after people's labels."""
+    """The provider's own mailboxes ("[Gmail]/Important") come after a user's labels."""
     return (9, False) if mailbox is None else (_RANKS.get(mailbox.role, 2), mailbox.path.startswith("["))
 
 

@@ -1,4 +1,4 @@
-"""What a Delta says of texts: taken into the full-text index, or left out of it."""
+"""Text facts of a Delta: added to the full-text index, or left out of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ADD_TEXT: Statement = insert(SEARCH_TEXT)
 
 
 class TextChanges:
-    """Applies facts about texts, to messages whose text is not there yet."""
+    """Applies texts to messages whose text is not in the index yet."""
 
     def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger

@@ -1,10 +1,9 @@
-"""Which thread a message belongs to, and threads that become one. Whatever order messages arrive in: the same threads.
+"""Assigns messages to threads, and merges threads. The result does not depend on the order in which messages arrive.
 
-Messages are of one thread where the origin says so (THREADID of RFC 8474, X-GM-THRID); on other servers where one
-names the other, or both name a third one, in Message-ID, References or In-Reply-To (RFC 5256 §3, steps 1 to 4). An
-answer that names nothing belongs to what it answers by its subject and correspondents (step 5, narrower than there:
-equal base subjects alone would make one thread of every "Invoice"). Two threads that turn out to be one keep the older
-id.
+Messages are in one thread if the server says so (THREADID of RFC 8474, X-GM-THRID). On other servers they are if one
+names the other, or both name a third, in Message-ID, References or In-Reply-To (RFC 5256 §3, steps 1 to 4). A reply
+that names none is matched by its subject and correspondents (step 5, but narrower: equal base subjects alone would
+make one thread of every "Invoice"). If two threads turn out to be one, the older id is kept.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from app.mailstore.changes.context import ChangeContext
 from app.mime.subject import base_subject
 
 REFERENCES_LIMIT = 50
-"""How many of a message's references take part in threading: its nearest ancestors."""
+"""How many of a message's references are used for threading: its nearest ancestors."""
 ANSWERED_WITHIN_MS = 14 * 24 * 3600 * 1000
-"""An answer that names nothing comes within this time after what it answers."""
+"""A reply that names no message must arrive within this time after the original."""
 CANDIDATES_LIMIT = 200
 MERGED_LIMIT = 20_000
-"""Messages that go to other threads in one change; a thread with more stays apart, so that nobody waits long for it."""
+"""The most messages that one change moves to other threads; a larger thread stays separate, to keep changes short."""
 _ESCAPE = "\\"
 
 _ACCOUNT: BindParameter[str] = bindparam("account_id")
@@ -81,12 +80,12 @@ _SOME: Statement = (
     .where(MESSAGE.c.account_id == _ACCOUNT, MESSAGE.c.thread_id == bindparam("thread_id"))
     .limit(bindparam("limit"))
 )
-"""Some messages of a thread, however many there are."""
+"""Up to some number of messages of a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Nameless:
-    """A message that names no other, as far as its subject can tie it to one."""
+    """A message that names no other, and the data that its subject can match."""
 
     base: str
     is_answer: bool
@@ -96,11 +95,11 @@ class _Nameless:
 
     @property
     def mark(self) -> str:
-        """The key under which it is kept that there is such an answer; no Message-ID begins with a space."""
+        """The key that records that such a reply exists; no Message-ID begins with a space."""
         return storable(f" re:{self.base}", KEY_BYTES)
 
     def answers(self, other: _Nameless) -> bool:
-        """Whether this is an answer by a recipient of the other to its author."""
+        """Whether this is a reply by a recipient of the other to its author."""
         after_ms = self.received_at_ms - other.received_at_ms
         return (
             (self.is_answer, other.is_answer, self.base) == (True, False, other.base)
@@ -116,13 +115,13 @@ class Threads:
     def __init__(self, ledger: ChangeContext) -> None:
         self._ledger = ledger
         self._into: dict[ThreadId, ThreadId] = {}
-        """Threads that became another one in this change."""
+        """Threads that were merged into another in this change."""
         self._stored: set[ThreadId] = set()
-        """Threads that there were before it, as far as it has to do with them."""
+        """The threads that existed before it, as far as it concerns them."""
         self._told: set[ThreadId] = set()
 
     async def assign(self, arrived: Sequence[Arrived]) -> list[ThreadId]:
-        """A thread for each; threads that these messages tie together become one."""
+        """Return a thread for each message, and merge threads that these messages connect."""
         keys = [_keys(arrival) for arrival in arrived]
         nameless = [_nameless(arrival) for arrival in arrived]
         marks = {item.mark for item in nameless if item is not None}
@@ -153,7 +152,7 @@ class Threads:
             if len(rows) > 1 or (rows and has_lost):
                 self._ledger.event(ThreadUpdated(thread_id, []), thread_id)
 
-    # ---- by names
+    # ---- by Message-IDs
 
     async def _links(self, keys: set[str]) -> dict[str, ThreadId]:
         if not keys:
@@ -163,7 +162,7 @@ class Threads:
         return {header: ThreadId(thread_id) for header, thread_id in rows}
 
     def _thread_of(self, keys: Iterable[str], links: dict[str, ThreadId]) -> ThreadId:
-        """The thread that all these keys belong to from now on."""
+        """Return the thread of all these keys from now on, merging theirs."""
         found = {self._found(links[key]) for key in keys if key in links}
         thread = min(found) if found else ThreadId(new_id("thr"))
         for item in found:
@@ -199,7 +198,7 @@ class Threads:
             among.setdefault((one.mark, one.is_answer), []).append((one, thread))
 
     async def _alike(self, nameless: _Nameless) -> list[tuple[_Nameless, ThreadId]]:
-        """What is here, names nothing and has the same base subject, of the time in question."""
+        """Return messages in the time window that name no other and have the same base subject."""
         before, after = (ANSWERED_WITHIN_MS, 0) if nameless.is_answer else (0, ANSWERED_WITHIN_MS)
         rows = await self._ledger.rows(
             _ALIKE,
@@ -213,7 +212,7 @@ class Threads:
         self._stored.update(ThreadId(thread) for thread, _, _ in rows)
         return [(other, ThreadId(thread)) for other, thread in found if other is not None]
 
-    # ---- threads that become one
+    # ---- merging threads
 
     async def _merge(self) -> None:
         """Record which threads ended, and emit events for those that had messages."""
@@ -226,7 +225,7 @@ class Threads:
             await self._end(thread, old)
 
     async def _keep_large_apart(self) -> None:
-        """Leave threads as they are that have too many messages to be moved in one transaction."""
+        """Do not merge threads with too many messages to move in one transaction."""
         left = MERGED_LIMIT
         for item in sorted(self._stored):
             if self._found(item) == item:
@@ -259,7 +258,7 @@ class Threads:
 
 
 def _keys(arrival: Arrived) -> list[str]:
-    """What ties a message to its thread: the origin's id of it, or its Message-ID and its ancestors', nearest first."""
+    """Return the thread keys of a message: the origin's thread id, or its Message-ID and those of its ancestors."""
     if arrival.origin_thread_id is not None:
         return [storable(f" {arrival.origin_thread_id}", KEY_BYTES)]
     overview = arrival.overview

@@ -1,4 +1,4 @@
-"""What the reads of messages share: the columns that `rows.message_of` takes, and their bounds."""
+"""The columns that reads of messages share, in the order of `rows.message_of`, and their bounds."""
 
 from __future__ import annotations
 

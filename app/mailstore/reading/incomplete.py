@@ -1,4 +1,4 @@
-"""What of an account could not be read from its mail server: mailboxes, and messages whose rows say why."""
+"""What could not be read from an account's mail server: mailboxes, and messages whose rows give the reason."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.mail.types import AccountId, MailboxId, MessageId
 from app.mailstore.reading.columns import OF_ACCOUNT
 
 UNREAD_LIMIT = 10_000
-"""Rows that stand for messages, of one account, that are read at once."""
+"""Incomplete rows of one account that are read at once."""
 NAMED_MESSAGES = 100
 """Messages of one account that are named; all are counted."""
 
 _IS_UNREAD = (text(UNINDEXED), MESSAGE.c.text_state == int(TextState.UNREAD))
-"""The first is said literally, so that both databases use the partial index."""
+"""The first condition is literal, so that both databases use the partial index."""
 _ACCOUNTS: BindParameter[str] = bindparam("account_ids")
 _TROUBLED: Statement = (
     select(MAILBOX.c.account_id, MAILBOX.c.id, MAILBOX.c.path, MAILBOX.c.problem)
@@ -42,7 +42,7 @@ _NAMED: Statement = (
 
 @dataclass(slots=True)
 class IncompleteMailbox:
-    """A mailbox of which something could not be read: `problem` is about the mailbox, `messages` counts messages.
+    """A mailbox that could not be read completely: `problem` is about the mailbox, `messages` counts messages.
 
     `message_ids` names the newest of those messages.
     """
@@ -60,13 +60,13 @@ class IncompleteMailbox:
 
     @property
     def count(self) -> int:
-        """The mailbox itself, where it is in trouble, and its messages."""
+        """The number of unread messages, plus one if the mailbox has a problem."""
         return self.messages + (self.problem is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadMessage:
-    """A row that stands for a message that could not be read."""
+    """The row of a message that could not be read."""
 
     mailbox_id: MailboxId
     uid: int
@@ -79,7 +79,7 @@ class IncompleteReader:
         self._database = database
 
     async def of(self, account_ids: Collection[AccountId]) -> dict[AccountId, list[IncompleteMailbox]]:
-        """The incomplete mailboxes of each of these accounts that has some, by path."""
+        """Return the incomplete mailboxes of those accounts that have some, by path."""
         ids = json_list(sorted(account_ids))
         found: dict[AccountId, dict[str, IncompleteMailbox]] = {}
         for account_id, id_, path, problem in await self._database.rows(_TROUBLED, account_ids=ids):
@@ -98,6 +98,6 @@ class IncompleteReader:
                 mailboxes[id_].message_ids += (MessageId(message_id),)
 
     async def messages(self, account_id: AccountId, limit: int = UNREAD_LIMIT) -> Sequence[UnreadMessage]:
-        """The newest rows of an account that stand for messages that could not be read."""
+        """Return the newest rows of an account's messages that could not be read."""
         rows = await self._database.rows(_NAMED, account_id=account_id, limit=limit)
         return [UnreadMessage(MailboxId(mailbox_id), uid) for mailbox_id, _, uid in rows]

@@ -1,4 +1,4 @@
-"""Lists of messages: the first page of a mailbox, what a filter finds, how many, and in which order."""
+"""Lists of messages: the first page of a mailbox, and the messages that a filter matches, counted and sorted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_PLACED = newest_further(_LISTED)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Anchor:
-    """A place in a sorted list: the key of the message that stands there."""
+    """A place in a sorted list: the key of the message there."""
 
     sort_value: int | str
     uid: int
@@ -43,14 +43,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """By which column: received_at, date, size, subject or from."""
+    """The column to sort by: received_at, date, size, subject or from."""
 
     key: str = "received_at"
     is_descending: bool = True
 
 
 SORTED_CHARS = 200
-"""Characters of a text that order a list, so that an anchor stays short."""
+"""The most characters of a text by which a list is sorted, so that an anchor stays short."""
 _SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
     "received_at": MESSAGE.c.received_at_ms,
     "date": func.coalesce(MESSAGE.c.date_ms, MESSAGE.c.received_at_ms),
@@ -62,7 +62,7 @@ NEWEST_FIRST = Sort()
 
 
 def _beyond(column: ColumnElement[Any], anchor: Anchor, *, is_descending: bool) -> ColumnElement[bool]:
-    """A message comes after `anchor` in the order, spelled out so that both databases use their index."""
+    """The condition that a message comes after `anchor`, spelled out so that both databases use their index."""
     uid, id_ = MESSAGE.c.uid, MESSAGE.c.id
     is_tied = column == anchor.sort_value
     if is_descending:
@@ -85,9 +85,9 @@ class ListReader:
     async def first_page(
         self, account_id: AccountId, mailbox_id: str, limit: int, *, has_placements: bool | None = False
     ) -> list[Listed]:
-        """The newest messages of a mailbox: what a list asks for most, in one prepared query.
+        """Return the newest messages of a mailbox, the most frequent list, by one prepared query.
 
-        `has_placements` (see Standing): in two, as messages may have it for a further place.
+        `has_placements` (see IndexStatus): by two queries, because messages may have a further placement in it.
         """
         rows = await self._database.rows(_FIRST_PAGE, account_id=account_id, mailbox_id=mailbox_id, limit=limit)
         if has_placements:
@@ -106,9 +106,9 @@ class ListReader:
         after: Anchor | None = None,
         before: Anchor | None = None,
     ) -> list[Listed]:
-        """Up to `limit` messages that match, sorted, after an anchor; or, with `before`, those next to it before it.
+        """Return up to `limit` matching messages, sorted, after an anchor; with `before`, those nearest before it.
 
-        Ties go by highest UID, then id. The tree holds no Text leaf any more.
+        Ties are sorted by highest UID, then id. The tree must not have Text leaves.
         """
         condition = await self._condition(account_id, tree)
         column = _SORT_COLUMNS[sort.key]
@@ -123,14 +123,14 @@ class ListReader:
         return listed[::-1] if before is not None else listed
 
     async def count(self, account_id: AccountId, tree: Filter) -> int:
-        """How many match."""
+        """Return the number of matching messages."""
         condition = await self._condition(account_id, tree)
         statement = select(func.count()).select_from(MESSAGE).where(OF_ACCOUNT, condition)
         ((count,),) = await self._database.rows(statement, is_long=True, account_id=account_id)
         return int(count)
 
     async def flag_counts(self, account_id: AccountId, tree: Filter) -> list[tuple[str, int]]:
-        """Each set of flags that a message of those that match has, as they are stored, and how many have it."""
+        """Return each distinct set of flags of the matching messages, as stored, with the number of messages."""
         condition = await self._condition(account_id, tree)
         statement = (
             select(MESSAGE.c.flags, func.count())
@@ -142,7 +142,7 @@ class ListReader:
         return [(flags, int(count)) for flags, count in rows]
 
     async def matching_ids(self, account_id: AccountId, tree: Filter, limit: int) -> list[MessageId]:
-        """Ids of what matches, newest first."""
+        """Return the ids of matching messages, newest first."""
         condition = await self._condition(account_id, tree)
         statement = select(MESSAGE.c.id).where(OF_ACCOUNT, condition).order_by(*_NEWEST_FIRST).limit(limit)
         rows = await self._database.rows(statement, is_long=True, account_id=account_id)

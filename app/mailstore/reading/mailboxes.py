@@ -1,4 +1,4 @@
-"""Mailboxes of an account, and how far its index is."""
+"""Mailboxes of an account, and the status of its index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.mail.types import AccountId, AccountKind, Mailbox, MailboxId, Position,
 from app.mailstore.reading.columns import ACCOUNT_ID
 
 MANY_MAILBOXES = 500
-"""More of an account are made of their rows in a thread."""
+"""More mailboxes than this are built from their rows in a thread."""
 
 _FIELDS = [field.name for field in fields(Mailbox)]
 _PARENT = _FIELDS.index("parent_id")
@@ -71,9 +71,9 @@ _IN_ACCOUNT: Statement = select(literal(1)).where(MESSAGE.c.account_id == ACCOUN
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """How far an account's index is, read in one query before a list.
+    """The status of an account's index, read in one query before a list.
 
-    `seq` and `at_ms` are of its last event. The three from `uid_validity` are of one mailbox; None where there is none.
+    `seq` and `at_ms` are of its last event. The three from `uid_validity` are of one mailbox; None if none was given.
     """
 
     seq: int
@@ -90,7 +90,7 @@ class IndexStatus:
 
     @property
     def position(self) -> Position:
-        """Where the account's log ends."""
+        """The end of the account's log."""
         return Position(self.seq, self.at_ms)
 
 
@@ -110,7 +110,7 @@ def _mailbox_of(row: Row, parents: Mapping[str, MailboxId]) -> Mailbox:
 
 
 class MailboxReader:
-    """Reads mailboxes, and how current an account's index is. Inside a write, pass its transaction."""
+    """Reads mailboxes, and the status of an account's index. Inside a write, pass its transaction."""
 
     def __init__(self, database: Database | Transaction) -> None:
         self._database = database
@@ -125,17 +125,17 @@ class MailboxReader:
         return _mailbox_of(row, {} if parent is None else {above: value_of(parent)})
 
     async def mailboxes(self, account_id: AccountId) -> list[Mailbox]:
-        """All mailboxes of an account, by path."""
+        """Return all mailboxes of an account, by path."""
         rows = await self._database.rows(_MAILBOXES, account_id=account_id)
         return await asyncio.to_thread(_mailboxes_of, rows) if len(rows) > MANY_MAILBOXES else _mailboxes_of(rows)
 
     async def counts(self, account_id: AccountId) -> dict[MailboxId, tuple[int, int]]:
-        """Unread and total messages of each mailbox that holds messages, by path."""
+        """Return unread and total messages of each mailbox that can hold messages, by path."""
         rows = await self._database.rows(_COUNTS, account_id=account_id)
         return {MailboxId(id_): (unread, total) for id_, unread, total in rows}
 
     async def mailbox_named(self, account_id: AccountId, path: str) -> Mailbox | None:
-        """The mailbox with this path; None where there is none."""
+        """Return the mailbox with this path, or None."""
         mailbox_id: str | None = value_of(await self._database.row(_MAILBOX_AT, account_id=account_id, path=path))
         if mailbox_id is None:
             return None
@@ -144,12 +144,12 @@ class MailboxReader:
         return None
 
     async def roles(self, account_id: AccountId) -> list[tuple[MailboxId, Role]]:
-        """The mailboxes of an account that have a role."""
+        """Return the mailboxes of an account that have a role."""
         rows = await self._database.rows(_ROLES, account_id=account_id)
         return [(MailboxId(id_), Role(role)) for id_, role in rows]
 
     async def is_empty(self, account_id: AccountId, mailbox_id: str | None) -> bool:
-        """Whether the index holds no message of a mailbox, or of the account."""
+        """Whether the index has no message of a mailbox, or of the account."""
         if mailbox_id is None:
             return await self._database.row(_IN_ACCOUNT, account_id=account_id) is None
         for statement in _IN_MAILBOX:

@@ -1,4 +1,4 @@
-"""Messages by what names them: id, place, thread, Message-ID."""
+"""Messages by id, location, thread or Message-ID."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _BLOBS_IN_USE: Statement = union(
     select(SUBMISSION.c.blob).where(is_one_of(SUBMISSION.c.blob, bindparam("names"))),
 )
 LONG_FROM_ROWS = 500
-"""From this many rows on a read goes to a thread."""
+"""Reads of this many rows or more run in a thread."""
 
 
 class MessageReader:
-    """Reads messages by id, place, thread or Message-ID. Inside a write, pass its transaction."""
+    """Reads messages by id, location, thread or Message-ID. Inside a write, pass its transaction."""
 
     def __init__(self, database: Database | Transaction) -> None:
         self._database = database
@@ -51,41 +51,41 @@ class MessageReader:
         return message_of(row)
 
     async def find(self, account_id: AccountId, ids: Sequence[str]) -> list[Message]:
-        """Those that exist, in the order asked for."""
+        """Return those that exist, in the order of `ids`."""
         rows = await self._database.rows(_BY_IDS, account_id=account_id, ids=json_list(list(ids)))
         found: dict[str, Message] = {message.id: message for message in map(message_of, rows)}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
     async def detail(self, account_id: AccountId, message_id: MessageId) -> Detail:
-        """What is kept of one message beside its row; MessageNotFound."""
+        """Return the data of one message that is not in its row. Raises MessageNotFound."""
         row = await self._database.row(_DETAIL, account_id=account_id, id=message_id)
         if row is None:
             raise MessageNotFound
         return detail_of(*row)
 
     async def locate(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[Message]:
-        """Messages of a mailbox by UID, in no order."""
+        """Return messages of a mailbox by UID, in no order."""
         rows = await self._database.rows(
             _BY_UIDS, account_id=account_id, mailbox_id=mailbox_id, uids=json_list(list(uids))
         )
         return [message_of(row) for row in rows]
 
     async def at(self, account_id: AccountId, location: Location) -> Message:
-        """The message at a location; MessageNotFound."""
+        """Return the message at a location. Raises MessageNotFound."""
         found = await self.locate(account_id, location.mailbox_id, [location.uid])
         if not found:
             raise MessageNotFound
         return found[0]
 
     async def places(self, message: Message) -> list[tuple[Location, int]]:
-        """Where a message is, its first place first, each with the MODSEQ known of it there."""
+        """Return the places of a message, its first place first, each with the MODSEQ known there."""
         if not message.further:
             return [(Location(message.mailbox_id, message.uid), message.modseq)]
         rows = await self._database.rows(PLACES, account_id=message.account_id, id=message.id)
         return [(Location(MailboxId(mailbox_id), uid), modseq) for mailbox_id, uid, modseq in rows]
 
     async def ids_at(self, account_id: AccountId, mailbox_id: MailboxId, uids: Collection[int]) -> list[MessageId]:
-        """Ids of a mailbox's messages by UID, in no order."""
+        """Return the ids of a mailbox's messages by UID, in no order."""
         values = json_list(list(uids))
         rows = await self._database.rows(
             _IDS_AT, is_long=len(uids) > LONG_FROM_ROWS, account_id=account_id, mailbox_id=mailbox_id, uids=values
@@ -95,7 +95,7 @@ class MessageReader:
     async def threads(
         self, account_id: AccountId, thread_ids: Collection[str]
     ) -> dict[str, list[tuple[MessageId, list[MailboxId]]]]:
-        """The messages of each thread, with their mailboxes, oldest first."""
+        """Return the messages of each thread, with their mailboxes, oldest first."""
         rows = await self._database.rows(_OF_THREADS, account_id=account_id, threads=json_list(list(thread_ids)))
         found: dict[str, list[tuple[MessageId, list[MailboxId]]]] = {id_: [] for id_ in thread_ids}
         for thread_id, id_, mailbox_id, further, summary in rows:
@@ -104,11 +104,11 @@ class MessageReader:
         return found
 
     async def with_header(self, account_id: AccountId, message_id_header: str) -> list[Message]:
-        """Messages with this Message-ID, wherever they are."""
+        """Return messages with this Message-ID, in any mailbox."""
         rows = await self._database.rows(_BY_HEADER, account_id=account_id, header=message_id_header)
         return [message_of(row) for row in rows]
 
     async def blobs_in_use(self, names: Sequence[str]) -> set[str]:
-        """Those of the blobs that a message or a submission still needs."""
+        """Return those of the blobs that a message or a submission still needs."""
         rows = await self._database.rows(_BLOBS_IN_USE, is_long=True, names=json_list(list(names)))
         return {blob for (blob,) in rows}

@@ -1,4 +1,4 @@
-"""What a mirror compares its origin with: what the index knows already, and which messages are the same."""
+"""Index data that a mirror compares with its mail server, including which messages may be the same."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ KNOWN_AT_ONCE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A message's structure as stored, and the digest of its bytes where they were read."""
+    """A message's stored structure, and the digest of its bytes if they were read."""
 
     structure: bytes | None = None
     digest: str | None = None
@@ -87,9 +87,9 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A message that may be a copy of another, or that one of it. `is_same`: their origin calls them by one id.
+    """A message that may be a copy of another, or the reverse. `is_same`: their origin ids are equal.
 
-    `is_later`: it came after the other.
+    `is_later`: it arrived after the other.
     """
 
     of_id: MessageId
@@ -105,11 +105,11 @@ class MirrorReader:
         self._database = database
 
     async def metadata(self, account_id: AccountId) -> Metadata:
-        """The metadata of an account, which its events echo; empty without the account."""
+        """Return the metadata of an account, which its events include; empty if the account does not exist."""
         return metadata_of(value_of(await self._database.row(_SETTINGS, account_id=account_id)) or "")
 
     async def known(self, account_id: AccountId, mailbox_id: MailboxId) -> Mapping[int, Known]:
-        """UID → flags of everything the index has of a mailbox, read a piece at a time."""
+        """Return UID → flags of all indexed messages of a mailbox, read in batches."""
         roster = FlagTable()
         flags: dict[str, Flags] = {}
         values = {"account_id": account_id, "mailbox_id": mailbox_id, "limit": KNOWN_AT_ONCE}
@@ -124,37 +124,39 @@ class MirrorReader:
                 return roster
 
     async def known_origins(self, account_id: AccountId, origin_ids: Collection[str]) -> set[str]:
-        """Those of the origin's ids that messages here have."""
+        """Return those of the origin ids that are in the index."""
         values = json_list(list(origin_ids))
         rows = await self._database.rows(KNOWN_ORIGINS, account_id=account_id, origin_ids=values)
         return {origin_id for (origin_id,) in rows}
 
     async def without_preview(self, account_id: AccountId, mailbox_id: MailboxId, limit: int) -> list[Message]:
-        """Messages whose preview has not been read yet, newest first."""
+        """Return messages whose preview has not been read yet, newest first."""
         rows = await self._database.rows(
             _WITHOUT_PREVIEW, is_long=True, account_id=account_id, mailbox_id=mailbox_id, limit=limit
         )
         return [message_of(row) for row in rows]
 
     async def with_headers(self, account_id: AccountId, message_id_headers: Collection[str]) -> list[Message]:
-        """Messages with one of these Message-IDs, wherever they are, in no order."""
+        """Return messages with one of these Message-IDs, in any mailbox, in no order."""
         headers = json_list(list(message_id_headers))
         rows = await self._database.rows(_BY_HEADERS, account_id=account_id, headers=headers)
         return [message_of(row) for row in rows]
 
     async def without_header(self, account_id: AccountId, times_ms: Collection[int]) -> list[Message]:
-        """Messages without a Message-ID whose INTERNALDATE is one of these, wherever they are, in no order."""
+        """Return messages without a Message-ID whose INTERNALDATE is one of these, in any mailbox, in no order."""
         rows = await self._database.rows(_WITHOUT_HEADER, account_id=account_id, times=json_list(list(times_ms)))
         return [message_of(row) for row in rows]
 
     async def with_origin_ids(self, account_id: AccountId, origin_ids: Collection[str]) -> list[tuple[str, Message]]:
-        """Messages that the origin knows by one of these ids, each with its id, in no order."""
+        """Return messages with one of these origin ids, each with that id, in no order."""
         rows = await self._database.rows(_BY_ORIGINS, account_id=account_id, origin_ids=json_list(list(origin_ids)))
         return [(origin_id, message_of(message)) for origin_id, *message in rows]
 
     async def pairs(self, account_id: AccountId, ids: Collection[MessageId]) -> list[Pair]:
-        """Each of the messages with every other one that has its id of the origin, or where it has none its Message-ID
-        (where there is none either, its INTERNALDATE), in no order."""
+        """Pair each of the messages with every other one that has the same origin id.
+
+        Without an origin id, the Message-ID is compared; without that, the INTERNALDATE. In no order.
+        """
         found: list[Pair] = []
         for statement in (_SAME, *_ALIKE):
             rows = await self._database.rows(statement, account_id=account_id, ids=json_list(list(ids)))
@@ -165,13 +167,13 @@ class MirrorReader:
         return found
 
     async def arrived_since(self, account_id: AccountId, ids: Collection[MessageId], since_ms: int) -> set[MessageId]:
-        """The messages that were announced as new since then."""
+        """Return the messages that were announced as new since then."""
         rows = await self._database.rows(
             _ARRIVED_SINCE, account_id=account_id, ids=json_list(list(ids)), since_ms=since_ms
         )
         return {MessageId(id_) for (id_,) in rows}
 
     async def proofs(self, account_id: AccountId, ids: Collection[MessageId]) -> Mapping[MessageId, Proof]:
-        """What is kept of each message that tells it from others like it."""
+        """Return the stored data of each message that distinguishes it from similar ones."""
         rows = await self._database.rows(_PROOFS, account_id=account_id, ids=json_list(list(ids)))
         return defaultdict(Proof, {MessageId(id_): Proof(*proof) for id_, *proof in rows})
