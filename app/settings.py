@@ -111,8 +111,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
-        description="Networks (CIDR, separated by commas) of reverse proxies. X-Forwarded-For and X-Forwarded- "
-        "Proto are read from these only; for mail ports see POSTGATE_PROXY_PROTOCOL.",
+        description="Networks (CIDR, separated by commas) of reverse proxies. X-Forwarded-For and "
+        "X-Forwarded-Proto are read from these only; for mail ports see POSTGATE_PROXY_PROTOCOL.",
     )
     proxy_protocol: bool = Field(
         True,
