@@ -1,8 +1,8 @@
-"""The table of problems: what can go wrong, with its status, its replies and its help page.
+"""The table of problems: each error with its HTTP status, IMAP and SMTP replies, and help page.
 
-A new error is a row here and a class in `errors.py` (or beside the service that raises it) with the same `code`.
-Everything else is made from the row: the HTTP answer, the IMAP and SMTP replies, `GET /v1/problems/{code}` and
-docs/errors.md.
+To add an error, add a row and a class with the same `code` in `errors.py` or in the module of the service that raises
+it. Everything else is generated from the row: the HTTP response, the IMAP and SMTP replies, `GET /v1/problems/{code}`
+and docs/errors.md.
 """
 
 from __future__ import annotations

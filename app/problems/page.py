@@ -1,4 +1,4 @@
-"""docs/errors.md, made from the table: `python -m app.problems.page`."""
+"""Generates docs/errors.md from the table of problems: `python -m app.problems.page`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEAD = """# Errors
 
 Generated from `app/problems` by `make openapi`.
 
-Every error is answered as `application/problem+json` (RFC 9457):
+Every error response is `application/problem+json` (RFC 9457):
 
 ```json
 {
@@ -28,17 +28,17 @@ Every error is answered as `application/problem+json` (RFC 9457):
 }
 ```
 
-Decide by `code`, which never changes; `title`, `detail` and `fix` are for people and may. New versions add codes:
-treat a code that your program does not know by its `status` and `retryable`. `retryable` says whether the same
-request may succeed later; `Retry-After` says when. `errors` names each invalid field, by a JSON pointer into the
-body or by the name of a parameter. `origin` has the answer of the mail server where it is the cause. `request_id` is
-also in the header `Request-Id` of every answer, and in every log line of the request. `type` links to the text below:
-`GET /v1/problems/{code}` answers it as JSON, and as a page to a browser.
+Programs should test `code`, which never changes; `title`, `detail` and `fix` are for people and may change. New
+versions add codes: handle an unknown code by its `status` and `retryable`. `retryable` is true if the same request may
+succeed later; `Retry-After` says when. `errors` names each invalid field, by a JSON pointer into the body or by the
+name of a parameter. `origin` has the mail server's response if it caused the problem. `request_id` is also in the
+header `Request-Id` of every response, and in every log line of the request. `type` links to the text below:
+`GET /v1/problems/{code}` returns it as JSON, and as a page for browsers.
 """
 
 
 def errors_page() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     sections = ["\n".join((f"## {name}", *_rows(rows))) for name, rows in SECTIONS.items()]
     return "\n".join((_HEAD, *sections))
 

@@ -1,4 +1,4 @@
-"""The shape of a row in the table of problems."""
+"""The type of a row in the table of problems."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SMTP_PERMANENT: SmtpReply = (554, "5.6.0", "The message was refused")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Everything that is known of one kind of problem.
+    """A kind of problem, with its texts, its HTTP status and its replies to mail programs.
 
-    `when`, `why` and `what_to_do` are the text of its page. `fix` is sent in the answer: one sentence for the caller,
-    None where the caller can do nothing. `imap_code` (RFC 5530) and `smtp_reply` are for mail programs; both follow
-    from the status unless they are given.
+    `when`, `why` and `what_to_do` are the text of its page. `fix` is in the response: one sentence for the caller, None
+    if the caller can do nothing. `imap_code` (RFC 5530) and `smtp_reply` are for mail programs; their defaults depend
+    on the status.
     """
 
     code: str
@@ -53,11 +53,11 @@ class Problem:
 
     @property
     def imap(self) -> str:
-        """The response code of an IMAP server's NO (RFC 5530)."""
+        """Return the response code of an IMAP server's NO (RFC 5530)."""
         return self.imap_code or _IMAP.get(self.status, "SERVERBUG")
 
     @property
     def smtp(self) -> SmtpReply:
-        """The reply of an SMTP server."""
+        """Return the reply of an SMTP server."""
         is_permanent = 400 <= self.status < 500
         return self.smtp_reply or _SMTP.get(self.status, _SMTP_PERMANENT if is_permanent else _SMTP_TEMPORARY)
